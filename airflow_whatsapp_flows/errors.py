@@ -1,0 +1,121 @@
+"""Every error that this package raises on purpose.
+
+::
+
+    FlowsError
+    ├── FlowFileError          a flow cannot be used; holds every fault with its place
+    ├── ResponseError          a contact response cannot be walked: not an object, unknown keys, wrong types
+    ├── RenderError            one contact's values cannot be put into a request or a text
+    │   └── MissingValueError  a reference has no value and the flow says ``"missing": "error"``
+    ├── WalkError              a walk cannot go on: too many visits of one step
+    ├── ConnectionConfigError  a connection is missing, or says something that cannot be used
+    └── ActionFailedError      an Action ended in error and the task must fail
+
+What went wrong on the wire is not an exception but data:
+:class:`~airflow_whatsapp_flows.flow.exchange.TransportFailure`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong in a flow file.
+
+    Attributes:
+        message: what is wrong, what is allowed, and "did you mean" where something close exists.
+        path: keys and list positions from the top of the file, ``("steps", 3, "body", "name")``.
+        line: line in the file, from 1; ``None`` when the flow did not come from text.
+        column: column in that line, in characters, from 1.
+        step: name of the step that the fault is in, if it is in one.
+    """
+
+    message: str
+    path: tuple[str | int, ...] = ()
+    line: int | None = None
+    column: int | None = None
+    step: str | None = None
+
+    def where(self) -> str:
+        """The place as people read it: ``3:14`` from text, else ``steps[3].body.name``."""
+        if self.line is not None:
+            return f"{self.line}:{self.column}"
+        place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.path)
+        return place.lstrip(".") or "flow"
+
+
+class FlowsError(Exception):
+    """Root of every error of this package."""
+
+
+class FlowFileError(FlowsError):
+    """A flow cannot be used.
+
+    Attributes:
+        source: name of the file, or ``"<flow>"``.
+        faults: every fault found, in the order of the file; never empty.
+    """
+
+    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        self.source = source
+        self.faults = tuple(faults)
+        super().__init__("\n".join(f"{source}:{fault.where()}: {fault.message}" for fault in self.faults))
+
+
+class ResponseError(FlowsError):
+    """A contact response cannot be walked: it is not an object, or a part of it has the wrong type."""
+
+
+class RenderError(FlowsError):
+    """One contact's values cannot be put into a request or a text.
+
+    Attributes:
+        reason: what is wrong, without the place.
+        where: the place in the step, such as ``body.name`` or ``headers.X-Source``; empty when not known.
+    """
+
+    def __init__(self, reason: str, where: str = "") -> None:
+        self.reason = reason
+        self.where = where
+        super().__init__(f"{where}: {reason}" if where else reason)
+
+    def at(self, where: str) -> RenderError:
+        """The same error, with the place put before the place that it already knows."""
+        inner = self.where
+        joined = where + (inner if inner.startswith("[") else f".{inner}" if inner else "")
+        return type(self)(self.reason, joined)
+
+
+class MissingValueError(RenderError):
+    """A reference has no value, and the flow says ``"missing": "error"``."""
+
+
+class WalkError(FlowsError):
+    """A walk cannot go on.
+
+    Attributes:
+        step: name of the step at which it stopped.
+    """
+
+    def __init__(self, message: str, step: str) -> None:
+        self.step = step
+        super().__init__(message)
+
+
+class ConnectionConfigError(FlowsError):
+    """A connection is missing, or says something that cannot be used."""
+
+
+class ActionFailedError(FlowsError):
+    """An Action ended in error, and nothing in the flow or the DAG takes its error exit.
+
+    Attributes:
+        result: the result of the action (design of the XCom), with ``outcome`` equal to ``"error"``.
+    """
+
+    def __init__(self, message: str, result: dict[str, object]) -> None:
+        self.result = result
+        super().__init__(message)

@@ -1,0 +1,102 @@
+"""What goes to a server and what comes back, as plain data.
+
+The words are those of RFC 9110: a request has a method, a target URL, header fields and content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+Headers = tuple[tuple[str, str], ...]
+"""Header fields in the order they are sent; a name may stand more than once (RFC 9110 §5.2)."""
+
+
+class ErrorKind(str, Enum):
+    """Why an action left by its error exit."""
+
+    STATUS = "status"
+    TIMEOUT = "timeout"
+    CONNECT = "connect"
+    TLS = "tls"
+    PROTOCOL = "protocol"
+    INTERRUPTED = "interrupted"
+    TOO_LARGE = "too_large"
+    UNPARSABLE = "unparsable"
+    POLICY = "policy"
+    FILE = "file"
+    SUCCESS_WHEN = "success_when"
+    RESPONSE_CHECK = "response_check"
+
+
+class Sent(str, Enum):
+    """Whether the server got the request: ``no`` and ``yes`` are proved, ``unknown`` is everything else."""
+
+    NO = "no"
+    YES = "yes"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request, complete to the byte, except for what the connection adds at sending.
+
+    Attributes:
+        method: upper case, such as ``"POST"``.
+        url: ASCII, percent-encoded; absolute, or beginning with ``/`` when ``connection`` gives the origin.
+        headers: as the flow says, plus ``Content-Type`` when there is content.
+        content: the body's bytes; empty when there is none.
+        connection: id of the Airflow connection whose origin and credentials are used, if any.
+    """
+
+    method: str
+    url: str
+    headers: Headers = ()
+    content: bytes = b""
+    connection: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A complete reply: a status line, header fields and all of the content, decompressed.
+
+    Attributes:
+        status_code: 100 to 599.
+        reason: reason phrase, often empty (HTTP/2 has none).
+        headers: names as received, in the order received.
+        content: decoded from its content coding (RFC 9110 §8.4); empty when there was none.
+        elapsed_ms: from before the connection to the last byte, milliseconds.
+    """
+
+    status_code: int
+    reason: str = ""
+    headers: Headers = ()
+    content: bytes = b""
+    elapsed_ms: int = 0
+
+    def header(self, name: str) -> str | None:
+        """The first field called ``name``, in any case; ``None`` when there is none."""
+        folded = name.lower()
+        return next((value for key, value in self.headers if key.lower() == folded), None)
+
+
+@dataclass(frozen=True, slots=True)
+class TransportFailure:
+    """No complete reply came.
+
+    Attributes:
+        kind: what failed.
+        message: for people; holds no credentials and no query values.
+        sent: whether the server may have got the request.
+        head: status line and headers, when these came before the failure (content is empty).
+        elapsed_ms: milliseconds until it failed.
+    """
+
+    kind: ErrorKind
+    message: str
+    sent: Sent
+    head: HttpResponse | None = None
+    elapsed_ms: int = 0
+
+
+Reply = HttpResponse | TransportFailure

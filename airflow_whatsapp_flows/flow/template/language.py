@@ -1,0 +1,168 @@
+"""What a template is to those who use one.
+
+Two languages share this shape: the caged one for text that came out of a flow file, and Airflow's own
+for text that a DAG's author wrote. Bodies, URLs and headers are built the same way from both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol, Union
+
+from airflow_whatsapp_flows.errors import RenderError
+
+Value = Union[None, bool, int, float, str, "list[Value]", "dict[str, Value]"]
+"""Plain data, as JSON has it."""
+
+
+class Template(Protocol):
+    """Text with placeholders, parsed once and rendered for many contacts."""
+
+    @property
+    def text(self) -> str:
+        """The text as it was written."""
+        ...
+
+    def render(self, values: Mapping[str, object]) -> str:
+        """The text, with each placeholder replaced by its value's text.
+
+        Raises:
+            RenderError: a value is missing, or cannot be shown as text.
+        """
+        ...
+
+    def evaluate(self, values: Mapping[str, object]) -> Value:
+        """The value itself when the text is one lone placeholder (41 stays 41), else :meth:`render`.
+
+        Raises:
+            RenderError: a value is missing.
+        """
+        ...
+
+
+class TemplateLanguage(Protocol):
+    """Turns text into templates."""
+
+    def parse(self, text: str) -> Template | str:
+        """A template, or the text itself when it holds no placeholder.
+
+        Raises:
+            TemplateFault: the text cannot be a template; says where and what is allowed.
+        """
+        ...
+
+
+class TemplateFault(ValueError):
+    """Text that cannot be a template, or a template where none may stand.
+
+    Attributes:
+        message: what is wrong and what is allowed.
+        offset: characters from the start of the text to the fault.
+    """
+
+    def __init__(self, message: str, offset: int = 0) -> None:
+        self.message = message
+        self.offset = offset
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A value that is never looked at for placeholders: it came out of XCom, a mapping or an answer."""
+
+    value: Value
+
+
+Tree = Union[None, bool, int, float, str, Data, Template, "list[Tree]", "dict[str, Tree]"]
+"""Plain data with templates and :class:`Data` for leaves."""
+
+
+def fill(tree: Tree, values: Mapping[str, object]) -> Value:
+    """Replace every template in a tree by its value; a lone placeholder keeps its type.
+
+    Args:
+        tree: what :func:`parse_tree` made.
+        values: one contact's values, by scope.
+
+    Raises:
+        RenderError: a value is missing; ``where`` is the path in the tree, such as ``tags[0].name``.
+    """
+    if isinstance(tree, dict):
+        return {key: _fill_at(f"{key}", item, values) for key, item in tree.items()}
+    if isinstance(tree, list):
+        return [_fill_at(f"[{index}]", item, values) for index, item in enumerate(tree)]
+    if tree is None or isinstance(tree, (str, bool, int, float)):
+        return tree
+    if isinstance(tree, Data):
+        return tree.value
+    return tree.evaluate(values)
+
+
+def _fill_at(where: str, tree: Tree, values: Mapping[str, object]) -> Value:
+    try:
+        return fill(tree, values)
+    except RenderError as error:
+        raise error.at(where) from None
+
+
+class TreeFault(TemplateFault):
+    """A fault in one leaf of a tree.
+
+    Attributes:
+        path: keys and positions from the top of the tree to the leaf.
+    """
+
+    def __init__(self, message: str, offset: int = 0, path: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message, offset)
+        self.path = path
+
+
+def parse_tree(value: object, language: TemplateLanguage) -> Tree:
+    """Parse every text in a tree as a template. Keys are names, not templates.
+
+    Args:
+        value: plain data, with :class:`Data` for what must not be parsed.
+        language: the language of its texts.
+
+    Raises:
+        TreeFault: a leaf or a key cannot be used; holds its path.
+    """
+    if isinstance(value, Mapping):
+        return {_key(key): _parse_at(key, item, language) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_parse_at(index, item, language) for index, item in enumerate(value)]
+    if isinstance(value, str):
+        return language.parse(value)
+    if value is None or isinstance(value, (bool, int, float, Data)):
+        return value
+    raise TreeFault(f"a value of type {type(value).__name__} cannot be sent; use text, numbers, true, false, null")
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str):
+        raise TreeFault(f"the key {key!r} is not text; every key must be text")
+    if "{{" in key or "{%" in key:
+        raise TreeFault(f"the key {key!r} holds a placeholder; an answer may be a value, never a name", path=(key,))
+    return key
+
+
+def _parse_at(key: str | int, value: object, language: TemplateLanguage) -> Tree:
+    try:
+        return parse_tree(value, language)
+    except TreeFault as fault:
+        raise TreeFault(fault.message, fault.offset, (key, *fault.path)) from None
+    except TemplateFault as fault:
+        raise TreeFault(fault.message, fault.offset, (key,)) from None
+
+
+def leaves(tree: Tree) -> Iterator[Template]:
+    """Every template in a tree, in order."""
+    if isinstance(tree, dict):
+        for item in tree.values():
+            yield from leaves(item)
+    elif isinstance(tree, list):
+        for item in tree:
+            yield from leaves(item)
+    elif tree is not None and not isinstance(tree, (str, bool, int, float, Data)):
+        yield tree
