@@ -156,6 +156,35 @@ def _parse_at(key: str | int, value: object, language: TemplateLanguage) -> Tree
         raise TreeFault(fault.message, fault.offset, (key,)) from None
 
 
+def tree_faults(value: object, language: TemplateLanguage) -> Iterator[TreeFault]:
+    """Every fault of a tree; :func:`parse_tree` stops at the first.
+
+    Args:
+        value: plain data.
+        language: the language of its texts.
+    """
+    children: list[tuple[str | int, object]] = []
+    if isinstance(value, Mapping):
+        for key in value:
+            try:
+                _key(key)
+            except TreeFault as fault:
+                yield fault
+        children = list(value.items())
+    elif isinstance(value, (list, tuple)):
+        children = list(enumerate(value))
+    else:
+        try:
+            parse_tree(value, language)
+        except TreeFault as fault:
+            yield fault
+        except TemplateFault as fault:
+            yield TreeFault(fault.message, fault.offset)
+    for key, child in children:
+        for inner in tree_faults(child, language):
+            yield TreeFault(inner.message, inner.offset, (key, *inner.path))
+
+
 def leaves(tree: Tree) -> Iterator[Template]:
     """Every template in a tree, in order."""
     if isinstance(tree, dict):

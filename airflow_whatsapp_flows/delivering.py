@@ -1,0 +1,148 @@
+"""Doing what a walk asks for: sending an action's request, with its retries, and fetching files."""
+
+from __future__ import annotations
+
+import datetime as dt
+import mimetypes
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from airflow_whatsapp_flows.connections import ActionConnection
+from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.flow.body import FileContent, FileSource
+from airflow_whatsapp_flows.flow.delivery import RetryRule, retry_after
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.walk import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.settings import Settings
+from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, SendPolicy, send_blocking
+
+MAX_FILE_BYTES = 16 * 1024 * 1024
+"""Bytes of a file that a request may carry; WhatsApp's own limit for media, documents aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The way out: which connections there are, and what the platform's operator allows.
+
+    Attributes:
+        settings: limits and allowed hosts.
+        find_connection: id to connection; raises ``ConnectionConfigError`` when there is none.
+        wait: sleeps for a number of seconds between two tries.
+    """
+
+    settings: Settings
+    find_connection: Callable[[str], ActionConnection]
+    wait: Callable[[float], None] = time.sleep
+
+    def do(self, todo: ToDo) -> Done:
+        """Do what a walk asks for, to the end: all tries included."""
+        if isinstance(todo, FetchFile):
+            return self.fetch(todo.source, todo.step.timeout)
+        return self.deliver(todo)
+
+    def deliver(self, todo: SendAction) -> ActionResult:
+        """Send the request of an action as often as its retry rule allows, and classify what came of it.
+
+        Raises:
+            ConnectionConfigError: its connection is not there or cannot be used.
+        """
+        rule = todo.step.retry
+        connection = self.find_connection(todo.request.connection) if todo.request.connection else None
+        request = connection.absolute(todo.request) if connection else todo.request
+        limit = self.settings.response_max_bytes
+        for attempt in range(1, rule.attempts + 1):
+            reply = self.send_through(connection, request, todo.step.timeout, limit)
+            if attempt == rule.attempts or not rule.may_send_again(reply):
+                break
+            self.wait(pause(rule, attempt, reply))
+        return classify(reply, Attempted(request, attempt, todo.idempotency_key), todo.step.success_when)
+
+    def send_through(
+        self, connection: ActionConnection | None, request: HttpRequest, timeout: float, max_content: int
+    ) -> Reply:
+        """Send a request once.
+
+        Args:
+            connection: gives a relative URL its origin, and credentials to its own origin; ``None`` for none.
+            request: of a walk.
+            timeout: seconds for the whole exchange; the connection's and the operator's own limits may be lower.
+            max_content: bytes of the reply, decompressed.
+
+        Raises:
+            ConnectionConfigError: the URL is relative and there is no connection.
+        """
+        if connection is None and request.url.startswith("/"):
+            raise ConnectionConfigError(f"{request.url!r} has no host, and no connection gives one")
+        credentials = None
+        if connection is not None:
+            request = connection.absolute(request)
+            credentials = Credentials(connection.origin, connection.headers) if connection.headers else None
+            timeout = min(timeout, connection.timeout or timeout)
+        policy = SendPolicy(
+            deadline=min(timeout, self.settings.request_timeout),
+            max_content=max_content,
+            verify=connection.verify if connection else True,
+        )
+        network = NetworkPolicy(
+            allowed=self.settings.allowed_hosts,
+            trusted=(connection.origin,) if connection else (),
+            proxy=connection.proxy if connection else None,
+        )
+        return send_blocking(request, policy, credentials, network=network)
+
+    def fetch(self, source: FileSource, timeout: float) -> FileContent | TransportFailure:
+        """Fetch a file that a request carries: from its URL, or from below the folder that is allowed."""
+        if urlsplit(source.url_or_path).scheme in ("http", "https"):
+            return self._download(source, timeout)
+        return read_local_file(source.url_or_path, self.settings.files_folder)
+
+    def _download(self, source: FileSource, timeout: float) -> FileContent | TransportFailure:
+        # The address came from a stranger: it gets no credentials, and only what the network policy allows.
+        reply = self.send_through(None, HttpRequest("GET", source.url_or_path), timeout, MAX_FILE_BYTES)
+        if isinstance(reply, TransportFailure):
+            return reply
+        if not 200 <= reply.status_code <= 299:
+            return _no_file(f"the server of the file answered {reply.status_code} {reply.reason}".strip())
+        content_type = reply.header("content-type")
+        return FileContent(reply.content, None, content_type.partition(";")[0].strip() if content_type else None)
+
+
+def pause(rule: RetryRule, retry: int, reply: Reply) -> float:
+    """Seconds to wait before a retry: what the server asks for, else full jitter; never above ``max_wait``.
+
+    Args:
+        rule: of the action.
+        retry: its number, from 1.
+        reply: what the try before came to.
+    """
+    asked = retry_after(reply, dt.datetime.now(dt.timezone.utc)) if isinstance(reply, HttpResponse) else None
+    if asked is not None:
+        return min(asked, rule.max_wait)
+    return random.uniform(0, rule.cap(retry))  # noqa: S311  # jitter keeps no secret
+
+
+def read_local_file(path: str, folder: str | None) -> FileContent | TransportFailure:
+    """Read a file below the folder that is allowed; anything else is a failure that sent nothing."""
+    if folder is None:
+        return _no_file("local files are not allowed; set files_folder in [whatsapp_flows] to the folder they are in")
+    root = Path(folder).expanduser().resolve()
+    try:
+        file = (root / path).resolve()
+        if not file.is_relative_to(root):
+            return _no_file("the path leads out of files_folder")
+        if not file.is_file():
+            return _no_file("there is no such file in files_folder")
+        if file.stat().st_size > MAX_FILE_BYTES:
+            return _no_file(f"the file has more than {MAX_FILE_BYTES:,} bytes")
+        return FileContent(file.read_bytes(), file.name, mimetypes.guess_type(file.name)[0])
+    except (OSError, ValueError) as error:
+        return _no_file(f"the file cannot be read: {type(error).__name__}")
+
+
+def _no_file(message: str) -> TransportFailure:
+    return TransportFailure(ErrorKind.FILE, message, Sent.NO)

@@ -1,0 +1,113 @@
+"""From what a flow says to a body that can be encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from airflow_whatsapp_flows.flow.body.encoded import ABSENT, Body, BodyType, EncodedBody, FileContent, FileSource
+from airflow_whatsapp_flows.flow.body.form import parse_form
+from airflow_whatsapp_flows.flow.body.json_body import parse_json
+from airflow_whatsapp_flows.flow.body.leaves import LITERAL
+from airflow_whatsapp_flows.flow.body.media_type import essence
+from airflow_whatsapp_flows.flow.body.multipart_parsing import parse_multipart
+from airflow_whatsapp_flows.flow.body.plain import parse_none, parse_plain
+from airflow_whatsapp_flows.flow.body.xml_parsing import parse_xml
+from airflow_whatsapp_flows.flow.body.yaml_body import parse_yaml
+from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, TemplateLanguage
+
+__all__ = [
+    "ABSENT",
+    "Body",
+    "BodyType",
+    "EncodedBody",
+    "FileContent",
+    "FileSource",
+    "infer_body_type",
+    "parse_body",
+]
+
+_PARSERS: Mapping[BodyType, Callable[[object, TemplateLanguage], Body]] = {
+    BodyType.JSON: parse_json,
+    BodyType.FORM: parse_form,
+    BodyType.MULTIPART: parse_multipart,
+    BodyType.XML: parse_xml,
+    BodyType.YAML: parse_yaml,
+    BodyType.PLAIN: parse_plain,
+    BodyType.NONE: parse_none,
+}
+
+_BY_MEDIA_TYPE: Mapping[str, BodyType] = {
+    "application/json": BodyType.JSON,
+    "text/json": BodyType.JSON,
+    "application/x-www-form-urlencoded": BodyType.FORM,
+    "multipart/form-data": BodyType.MULTIPART,
+    "application/xml": BodyType.XML,
+    "text/xml": BodyType.XML,
+    "application/yaml": BodyType.YAML,
+    "application/x-yaml": BodyType.YAML,
+    "text/yaml": BodyType.YAML,
+    "text/x-yaml": BodyType.YAML,
+}
+# Structured syntax suffixes: RFC 6839 §3.1, RFC 7303 §4.2, RFC 9512 §2.2.
+_BY_SUFFIX = {"+json": BodyType.JSON, "+xml": BodyType.XML, "+yaml": BodyType.YAML}
+
+
+def parse_body(body_type: BodyType, body: object, language: TemplateLanguage) -> Body:
+    """Parse a flow's body once, to encode it for many contacts.
+
+    Args:
+        body_type: what the flow says, or what :func:`infer_body_type` found.
+        body: plain data or text with placeholders; :class:`Data` anywhere in it, or all of it, is literal;
+            :data:`ABSENT` when the step has none.
+        language: the language of its texts.
+
+    Returns:
+        The body; immutable, and the same for all contacts.
+
+    Raises:
+        TemplateFault: the body's text cannot be parsed, or the body does not fit its type; has the offset.
+        TreeFault: a value or a name in the body's data cannot be sent; has the path.
+    """
+    if body is ABSENT and body_type is not BodyType.NONE:
+        raise TemplateFault(
+            f'"body_type" is "{body_type.value}", and there is no body; give one, or set "body_type": "none"'
+        )
+    if isinstance(body, Data):
+        return _PARSERS[body_type](body.value, LITERAL)
+    return _PARSERS[body_type](body, language)
+
+
+def infer_body_type(body: object, content_type: str | None) -> BodyType:
+    """The body type of a step that does not say it, as the platform's records do not.
+
+    Args:
+        body: as in :func:`parse_body`. ``None`` and empty text count as absent, because the platform's
+            record has one nullable text.
+        content_type: value of the step's own header ``Content-Type``, if it has one.
+
+    Returns:
+        ``none`` without a body, whatever the header; else what the header says; else what the body's
+        shape says: data is JSON, text that begins as JSON or XML is that, other text is plain.
+    """
+    if isinstance(body, Data):
+        body = body.value
+    if body is ABSENT or body is None:
+        return BodyType.NONE
+    if content_type is not None and (told := _by_media_type(essence(content_type))):
+        return told
+    if not isinstance(body, str):
+        return BodyType.JSON
+    text = body.strip()
+    if not text:
+        return BodyType.NONE
+    # "{{" opens a placeholder: no JSON object begins with it.
+    if text[0] in "{[" and not text.startswith(("{{", "{%")):
+        return BodyType.JSON
+    return BodyType.XML if text[0] == "<" else BodyType.PLAIN
+
+
+def _by_media_type(media_type: str) -> BodyType | None:
+    for suffix, body_type in _BY_SUFFIX.items():
+        if media_type.endswith(suffix):
+            return body_type
+    return _BY_MEDIA_TYPE.get(media_type) or (BodyType.PLAIN if media_type.startswith("text/") else None)

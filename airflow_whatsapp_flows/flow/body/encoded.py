@@ -1,0 +1,120 @@
+"""What a body is: parsed once when the flow is loaded, encoded for each contact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from airflow_whatsapp_flows.flow.template.language import Template
+
+
+class BodyType(str, Enum):
+    """The seven kinds of body that the platform's Action step offers."""
+
+    JSON = "json"
+    FORM = "form"
+    MULTIPART = "multipart"
+    XML = "xml"
+    YAML = "yaml"
+    PLAIN = "plain"
+    NONE = "none"
+
+
+class Absent(Enum):
+    """The type of :data:`ABSENT`."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+"""Stands for a step without the key ``body``; ``None`` stands for ``"body": null``."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBody:
+    """The content of a request and its media type, born together.
+
+    Attributes:
+        content: the bytes to send; may be empty.
+        content_type: value for the header ``Content-Type``; ``None`` when there is no body.
+    """
+
+    content: bytes
+    content_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file that must be read or fetched before a multipart body can be encoded.
+
+    Attributes:
+        where: the place in the body, such as ``[1].file``.
+        url_or_path: as the flow or the answer says it; the key under which ``encode`` looks for the content.
+        filename: from the flow, else from the answer; ``None`` when neither says.
+        content_type: from the flow, else from the answer; ``None`` when neither says.
+    """
+
+    where: str
+    url_or_path: str
+    filename: str | None = None
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """A file that was read or fetched.
+
+    Attributes:
+        content: all of its bytes.
+        filename: as its origin calls it, such as ``Content-Disposition``, if it does.
+        content_type: as its origin calls it, if it does.
+    """
+
+    content: bytes
+    filename: str | None = None
+    content_type: str | None = None
+
+
+NO_FILES: Final[Mapping[str, FileContent]] = MappingProxyType({})
+
+
+class Body(Protocol):
+    """A flow's body: immutable, the same for all contacts."""
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """Every template in it, in order."""
+        ...
+
+    def file_sources(self, values: Mapping[str, object]) -> tuple[FileSource, ...]:
+        """The files that must be read or fetched before :meth:`encode` for these values; most bodies need none.
+
+        Raises:
+            RenderError: a ``file`` is missing, or is neither a path, a URL nor the answer to a file question.
+        """
+        ...
+
+    def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
+        """The body for one contact; the same arguments give the same bytes.
+
+        Args:
+            values: one contact's values, by scope.
+            files: contents of the files that a multipart body sends, by ``FileSource.url_or_path``.
+
+        Raises:
+            RenderError: a value is missing or cannot be encoded; ``where`` is the place within the body.
+        """
+        ...
+
+
+class WithoutFiles:
+    """A body that needs no files."""
+
+    __slots__ = ()
+
+    def file_sources(self, values: Mapping[str, object]) -> tuple[FileSource, ...]:
+        """None."""
+        return ()

@@ -1,0 +1,58 @@
+"""Faults in the body that a flow's author wrote: where they are, and how large a body may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, TreeFault
+
+MAX_DEPTH = 64
+"""Objects and lists within each other; deeper ones exhaust the stack of common parsers."""
+
+MAX_TEXT = 65_536
+"""Characters in a body that is text, the limit of every template."""
+
+Path = tuple[str | int, ...]
+"""Keys and list positions from the top of a body to a leaf."""
+
+
+def where_of(path: Path) -> str:
+    """A path as people read it: ``tags[0].name``; empty for the top."""
+    place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return place.removeprefix(".")
+
+
+def text_fault(text: str, offset: int, message: str) -> TemplateFault:
+    """A fault at a place in a body's text; the message begins with line and column, counted from 1."""
+    offset = max(0, min(offset, len(text)))
+    line = text.count("\n", 0, offset) + 1
+    column = offset - (text.rfind("\n", 0, offset) + 1) + 1
+    return TemplateFault(f"line {line}, column {column} of the body: {message}", offset)
+
+
+def check_length(text: str) -> None:
+    """Refuse a body text that is too long to be parsed.
+
+    Raises:
+        TemplateFault: it has more than :data:`MAX_TEXT` characters.
+    """
+    if len(text) > MAX_TEXT:
+        raise TemplateFault(f"the body has {len(text)} characters; a template may have at most {MAX_TEXT}")
+
+
+def check_depth(value: object, path: Path = ()) -> None:
+    """Refuse data that is nested too deeply, before anything else walks it.
+
+    Raises:
+        TreeFault: it is nested more than :data:`MAX_DEPTH` deep; holds the path.
+    """
+    if isinstance(value, Data):
+        value = value.value
+    if isinstance(value, (Mapping, list, tuple)) and len(path) >= MAX_DEPTH:
+        raise TreeFault(f"the body is nested deeper than {MAX_DEPTH} levels; flatten it", path=path)
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            check_depth(item, (*path, str(key)))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            check_depth(item, (*path, index))

@@ -1,0 +1,95 @@
+"""Named fields, which forms and multipart bodies share: null is empty, a list repeats the name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.body.faults import Path, where_of
+from airflow_whatsapp_flows.flow.body.leaves import checked_name, literals, plain_value
+from airflow_whatsapp_flows.flow.body.scalars import kind_of, scalar_text, utf8
+from airflow_whatsapp_flows.flow.template.language import Tree, TreeFault, fill
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A name and its value or values.
+
+    Attributes:
+        where: the place in the body.
+        name: never a template.
+        value: a leaf, or a list of leaves.
+    """
+
+    where: str
+    name: str
+    value: Tree
+
+    def texts(self, values: Mapping[str, object]) -> list[str]:
+        """The texts to send under the name for one contact: one, or as many as a list has.
+
+        Raises:
+            RenderError: a value is missing, or is an object or a list within a list.
+        """
+        try:
+            value = fill(self.value, values)
+            if not isinstance(value, (list, tuple)):
+                return [_text(value)]
+            return [_item_text(index, item) for index, item in enumerate(value)]
+        except RenderError as error:
+            raise error.at(self.where) if self.where else error from None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        raise RenderError("an object cannot be a field; send its parts as fields of their own, or a JSON body")
+    return scalar_text(value)
+
+
+def _item_text(index: int, value: object) -> str:
+    try:
+        return _text(value)
+    except RenderError as error:
+        raise error.at(f"[{index}]") from None
+
+
+def parse_field(name: object, value: Tree, path: Path) -> Field:
+    """Check one field of a flow.
+
+    Args:
+        name: must be text without a placeholder.
+        value: a leaf, or a list of leaves.
+        path: the place in the body.
+
+    Raises:
+        TreeFault: the name or the value cannot be sent.
+    """
+    name = checked_name(name, path)
+    value = plain_value(value)
+    items = value if isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(plain_value(item), (Mapping, list, tuple)) for item in items):
+        raise TreeFault(
+            f"the field {name!r} holds an object or a list within a list; "
+            "a field is text, a number, true, false, null or a list of these",
+            path=path,
+        )
+    try:
+        utf8(name)
+        for _, literal in literals(value):
+            utf8(scalar_text(literal))
+    except RenderError as error:
+        raise TreeFault(f"the field {name!r}: {error}", path=path) from None
+    return Field(where_of(path), name, value)
+
+
+def parse_fields(tree: Tree) -> tuple[Field, ...]:
+    """Fields of an object, ``{name: value}``.
+
+    Raises:
+        TreeFault: it is not an object, or a field cannot be sent.
+    """
+    tree = plain_value(tree)
+    if not isinstance(tree, Mapping):
+        raise TreeFault(f"fields must be an object, and this is {kind_of(tree)}")
+    return tuple(parse_field(name, value, (name,)) for name, value in tree.items())

@@ -1,0 +1,145 @@
+"""A part of a multipart body that is a file, whose content somebody else fetches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.body.encoded import FileContent, FileSource
+from airflow_whatsapp_flows.flow.body.leaves import written_templates
+from airflow_whatsapp_flows.flow.body.media_type import is_media_type
+from airflow_whatsapp_flows.flow.body.scalars import kind_of, scalar_text
+from airflow_whatsapp_flows.flow.template.language import Template, Tree, fill
+
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+"""Some servers take a file part without a Content-Type for a text field (RFC 7578 §4.4 makes it text)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file as it is sent.
+
+    Attributes:
+        content: all of its bytes.
+        filename: never empty.
+        content_type: a media type.
+    """
+
+    content: bytes
+    filename: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """A field that is a file.
+
+    Attributes:
+        where: the place in the body, such as ``[1]``.
+        name: never a template.
+        file: a path or a URL, or a template whose value is one or an answer ``{url, filename, content_type}``.
+        filename: what the flow calls the file, if it does.
+        content_type: what the flow says that it is, if it does.
+    """
+
+    where: str
+    name: str
+    file: Tree
+    filename: Tree = None
+    content_type: Tree = None
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """Every template in it."""
+        return tuple(
+            template for tree in (self.file, self.filename, self.content_type) for template in written_templates(tree)
+        )
+
+    def source(self, values: Mapping[str, object]) -> FileSource:
+        """The file that is sent for one contact.
+
+        Raises:
+            RenderError: it is missing, or is neither a path, a URL nor the answer to a file question.
+        """
+        where = f"{self.where}.file"
+        answer = _fill(self.file, values, where)
+        told = answer if isinstance(answer, Mapping) else {"url": answer}
+        url = told.get("url")
+        if not isinstance(url, str) or not url:
+            raise RenderError(
+                f"a file must be a path, a URL or an answer {{url, filename, content_type}}, "
+                f"and this is {kind_of(url) if url != '' else 'empty text'}",
+                where,
+            )
+        filename = _fill(self.filename, values, f"{self.where}.filename")
+        content_type = _fill(self.content_type, values, f"{self.where}.content_type")
+        return FileSource(
+            where=where,
+            url_or_path=url,
+            filename=_first(filename, told.get("filename"), f"{self.where}.filename"),
+            content_type=_first(content_type, told.get("content_type"), f"{self.where}.content_type"),
+        )
+
+    def resolve(self, values: Mapping[str, object], files: Mapping[str, FileContent]) -> NamedFile:
+        """The file with its content; what the flow says goes before the answer, the answer before the origin.
+
+        Raises:
+            RenderError: its content is not in ``files``, or its media type is none.
+        """
+        source = self.source(values)
+        fetched = files.get(source.url_or_path)
+        if fetched is None:
+            raise RenderError("the file was not fetched", source.where)
+        content_type = source.content_type
+        if content_type is None and fetched.content_type and is_media_type(fetched.content_type):
+            # What a stranger's server says is taken only if it is well-formed; nobody here can mend it.
+            content_type = fetched.content_type
+        try:
+            content_type = checked_media_type(content_type or DEFAULT_CONTENT_TYPE)
+        except RenderError as error:
+            raise error.at(f"{self.where}.content_type") from None
+        names = (source.filename, fetched.filename, _url_path(source.url_or_path), "file")
+        filename = next(name for name in map(_last_segment, names) if name)
+        return NamedFile(fetched.content, filename, content_type)
+
+
+def checked_media_type(text: str) -> str:
+    """The text itself, which is a media type or empty.
+
+    Raises:
+        RenderError: it is neither; a line break in it would add a header to the part.
+    """
+    if text and not is_media_type(text):
+        raise RenderError(f"{text[:100]!r} is not a media type; write one such as image/png")
+    return text
+
+
+def _fill(tree: Tree, values: Mapping[str, object], where: str) -> object:
+    try:
+        return fill(tree, values)
+    except RenderError as error:
+        raise error.at(where) from None
+
+
+def _first(flows: object, answers: object, where: str) -> str | None:
+    try:
+        return scalar_text(flows) or scalar_text(answers) or None
+    except RenderError as error:
+        raise error.at(where) from None
+
+
+def _url_path(url_or_path: str) -> str:
+    if "://" not in url_or_path:
+        return url_or_path
+    return unquote(url_or_path.partition("://")[2].partition("?")[0].partition("#")[0].partition("/")[2])
+
+
+def _last_segment(path: str | None) -> str:
+    """A filename as browsers send it, without folders (RFC 7578 §4.2).
+
+    A backslash at its end would also hide the closing quote from servers that unescape quoted strings.
+    """
+    return re.split(r"[\\/]", (path or "").rstrip("\\/"))[-1]

@@ -1,0 +1,113 @@
+"""``form``: application/x-www-form-urlencoded, as the WHATWG URL standard §5.2 serialises it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote_plus, unquote_plus
+
+from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, WithoutFiles
+from airflow_whatsapp_flows.flow.body.faults import check_length, text_fault
+from airflow_whatsapp_flows.flow.body.fields import Field, parse_field, parse_fields
+from airflow_whatsapp_flows.flow.body.leaves import checked_name, tree_at, tree_of, written_templates
+from airflow_whatsapp_flows.flow.body.scalars import kind_of, utf8
+from airflow_whatsapp_flows.flow.body.tokens import TokenText, find_spans
+from airflow_whatsapp_flows.flow.template.language import Data, Template, TemplateFault, TemplateLanguage, TreeFault
+
+CONTENT_TYPE = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class FormBody(WithoutFiles):
+    """Fields, joined by ``&``.
+
+    Attributes:
+        fields: in the order of the flow.
+    """
+
+    fields: tuple[Field, ...]
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """Every template in the fields' values."""
+        return tuple(template for field in self.fields for template in written_templates(field.value))
+
+    def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
+        """The form for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
+        pairs = [f"{percent_encode(field.name)}={text}" for field in self.fields for text in _texts(field, values)]
+        return EncodedBody("&".join(pairs).encode("ascii"), CONTENT_TYPE)
+
+
+def percent_encode(text: str) -> str:
+    """Serialise a name or a value: letters, digits and ``*-._`` stay, a blank is ``+``, the rest is %XX of UTF-8.
+
+    Raises:
+        RenderError: the text cannot be encoded in UTF-8.
+    """
+    # quote_plus keeps "~", which the standard's percent-encode set of forms holds.
+    return quote_plus(utf8(text), safe="*").replace("~", "%7E")
+
+
+def parse_form(body: object, language: TemplateLanguage) -> FormBody:
+    """Parse a form: an object, a list of ``[name, value]`` pairs, or text ``a=1&b={{ … }}``.
+
+    Raises:
+        TemplateFault: the text is not a form, or has a placeholder in a name.
+        TreeFault: a name or a value cannot be sent; has the path.
+    """
+    if isinstance(body, str):
+        return FormBody(_parse_text(body, language))
+    if isinstance(body, (list, tuple)):
+        return FormBody(tuple(_parse_pair(index, pair, language) for index, pair in enumerate(body)))
+    if isinstance(body, Mapping):
+        return FormBody(parse_fields(tree_of(body, language)))
+    raise TemplateFault(
+        f"a form must be an object, a list of [name, value] pairs or text a=1&b=2, and this is {kind_of(body)}"
+    )
+
+
+def _texts(field: Field, values: Mapping[str, object]) -> list[str]:
+    texts = field.texts(values)
+    try:
+        return [percent_encode(text) for text in texts]
+    except RenderError as error:
+        raise error.at(field.where) from None
+
+
+def _parse_pair(index: int, pair: object, language: TemplateLanguage) -> Field:
+    if isinstance(pair, Data):
+        pair = pair.value
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+        raise TreeFault(f"a pair must be a list of a name and a value, and this is {kind_of(pair)}", path=(index,))
+    return parse_field(pair[0], tree_at((index, 1), pair[1], language), (index,))
+
+
+def _parse_text(text: str, language: TemplateLanguage) -> tuple[Field, ...]:
+    check_length(text)
+    if text.lstrip().startswith("{") and not text.lstrip().startswith("{{"):
+        raise text_fault(
+            text, 0, 'the text of a form is a=1&b=2; for an object, write it without quotes, or use "json"'
+        )
+    tokens = TokenText(text, find_spans(text, language))
+    fields = []
+    start = 0
+    for pair in tokens.text.split("&"):
+        if pair:
+            fields.append(_parse_text_pair(pair, start, tokens, language))
+        start += len(pair) + 1
+    return tuple(fields)
+
+
+def _parse_text_pair(pair: str, start: int, tokens: TokenText, language: TemplateLanguage) -> Field:
+    name, _, value = pair.partition("=")
+    offset = tokens.offset_of(start)
+    try:
+        name, value = unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")
+    except UnicodeDecodeError:
+        raise tokens.fault("%XX in this field is not UTF-8; write the characters themselves", offset) from None
+    try:
+        checked_name(tokens.restore(name), ())
+        return parse_field(name, tokens.parse(value, language, offset), (name,))
+    except TreeFault as fault:
+        raise tokens.fault(fault.message, offset) from None

@@ -1,0 +1,141 @@
+"""Templates inside a body, each with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.body.faults import Path, check_depth
+from airflow_whatsapp_flows.flow.template.language import (
+    Data,
+    Template,
+    TemplateFault,
+    TemplateLanguage,
+    Tree,
+    TreeFault,
+    Value,
+    leaves,
+    parse_tree,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AsText:
+    """A template that stood inside quotes: its value is text, even when it is one lone placeholder."""
+
+    template: Template
+
+    @property
+    def text(self) -> str:
+        """The text as it was written."""
+        return self.template.text
+
+    def render(self, values: Mapping[str, object]) -> str:
+        """The text for one contact."""
+        return self.template.render(values)
+
+    def evaluate(self, values: Mapping[str, object]) -> Value:
+        """The text for one contact."""
+        return self.template.render(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A template and its place in the body.
+
+    Attributes:
+        where: such as ``tags[0].name``; empty for the whole body.
+        template: gives the value.
+    """
+
+    where: str
+    template: Template
+
+    def encode(self, values: Mapping[str, object], encode: Callable[[Value], bytes]) -> bytes:
+        """The leaf's bytes for one contact.
+
+        Raises:
+            RenderError: the value is missing or cannot be encoded; ``where`` says where.
+        """
+        try:
+            return encode(self.template.evaluate(values))
+        except RenderError as error:
+            raise error.at(self.where) if self.where else error from None
+
+
+class _Literal:
+    """The language of what is never looked at for placeholders."""
+
+    def parse(self, text: str) -> Template | str:
+        return text
+
+
+LITERAL: TemplateLanguage = _Literal()
+"""Every text is itself: for a whole body that came out of XCom or an answer (see ``Data``)."""
+
+
+def tree_of(body: object, language: TemplateLanguage) -> Tree:
+    """A body that is data, with templates for its leaves.
+
+    Raises:
+        TreeFault: a leaf or a key cannot be used, or the body is nested too deeply.
+    """
+    check_depth(body)
+    if language is LITERAL:
+        return Data(cast(Value, body))
+    return parse_tree(body, language)
+
+
+def tree_at(path: Path, value: object, language: TemplateLanguage) -> Tree:
+    """A part of a body as :func:`tree_of` makes it, with its place in every fault.
+
+    Raises:
+        TreeFault: a leaf or a key cannot be used.
+    """
+    try:
+        return tree_of(value, language)
+    except TreeFault as fault:
+        raise TreeFault(fault.message, fault.offset, (*path, *fault.path)) from None
+    except TemplateFault as fault:
+        raise TreeFault(fault.message, fault.offset, path) from None
+
+
+def plain_value(tree: Tree) -> Tree:
+    """The tree itself, or what :class:`Data` holds, whose texts are then literal."""
+    if not isinstance(tree, Data):
+        return tree
+    return list(tree.value) if isinstance(tree.value, tuple) else cast(Tree, tree.value)
+
+
+def literals(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Value]]:
+    """Every leaf of a tree that is the same for all contacts, with its path."""
+    if isinstance(tree, dict):
+        for key, item in tree.items():
+            yield from literals(item, (*path, key))
+    elif isinstance(tree, list):
+        for index, item in enumerate(tree):
+            yield from literals(item, (*path, index))
+    elif isinstance(tree, Data):
+        yield path, tree.value
+    elif tree is None or isinstance(tree, (str, bool, int, float)):
+        yield path, tree
+
+
+def written_templates(tree: Tree) -> tuple[Template, ...]:
+    """Every template of a tree as the language made it, in order."""
+    return tuple(leaf.template if isinstance(leaf, AsText) else leaf for leaf in leaves(tree))
+
+
+def checked_name(name: object, path: Path) -> str:
+    """The name of a field: text without a placeholder.
+
+    Raises:
+        TreeFault: it is something else.
+    """
+    if not isinstance(name, str):
+        raise TreeFault(f"the name {name!r} is not text; every name must be text", path=path)
+    if "{{" in name or "{%" in name:
+        raise TreeFault(f"the name {name!r} holds a placeholder; an answer may be a value, never a name", path=path)
+    return name

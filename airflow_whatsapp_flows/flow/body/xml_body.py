@@ -1,0 +1,60 @@
+"""``xml``: an XML document (XML 1.0), parsed once and compiled to pieces, so that values can only be text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, WithoutFiles
+from airflow_whatsapp_flows.flow.body.leaves import Leaf
+from airflow_whatsapp_flows.flow.body.scalars import scalar_text
+from airflow_whatsapp_flows.flow.body.xml_text import escape
+from airflow_whatsapp_flows.flow.template.language import Template, Value
+
+CONTENT_TYPE = "application/xml; charset=utf-8"
+"""With the charset, which then holds even over a declaration in the document (RFC 7303 §8.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class XmlLeaf:
+    """A template in the text of an element or in the value of an attribute.
+
+    Attributes:
+        leaf: the template and its place, such as ``lead.name`` or ``lead.@id``.
+        attribute: whether it stands in an attribute.
+    """
+
+    leaf: Leaf
+    attribute: bool
+
+    def encode(self, values: Mapping[str, object]) -> bytes:
+        """The escaped text for one contact.
+
+        Raises:
+            RenderError: the value is a list or an object, or holds a character that XML cannot carry.
+        """
+        return self.leaf.encode(values, self._escape)
+
+    def _escape(self, value: Value) -> bytes:
+        return escape(scalar_text(value), attribute=self.attribute).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class XmlBody(WithoutFiles):
+    """An XML document.
+
+    Attributes:
+        pieces: the document as it is sent, with a leaf where a contact's value goes.
+    """
+
+    pieces: tuple[bytes | XmlLeaf, ...]
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """Every template in it, in order."""
+        return tuple(piece.leaf.template for piece in self.pieces if isinstance(piece, XmlLeaf))
+
+    def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
+        """The document for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
+        pieces = [piece if isinstance(piece, bytes) else piece.encode(values) for piece in self.pieces]
+        return EncodedBody(b"".join(pieces), CONTENT_TYPE)

@@ -1,0 +1,227 @@
+"""YAML text with placeholders, read by the core schema of YAML 1.2.2 (§10.3) before any value is put in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.body.faults import MAX_DEPTH, check_length
+from airflow_whatsapp_flows.flow.body.leaves import LITERAL, AsText
+from airflow_whatsapp_flows.flow.body.scalars import utf8
+from airflow_whatsapp_flows.flow.body.tokens import Span, TokenText, find_spans
+from airflow_whatsapp_flows.flow.template.language import TemplateFault, TemplateLanguage, Tree, Value, fill
+from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
+
+if TYPE_CHECKING:
+    from yaml import Event, ScalarEvent
+
+_NULL = re.compile(r"null|Null|NULL|~|")
+_BOOL = re.compile(r"true|True|TRUE|(false|False|FALSE)")
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+
+
+class YamlTextError(ValueError):
+    """Text that is not YAML, or has what plain data has not."""
+
+
+def parse_yaml_text(text: str, language: TemplateLanguage) -> Tree:
+    """Parse a YAML template.
+
+    Args:
+        text: one YAML document with placeholders, at most 65,536 characters.
+        language: the language of its texts and placeholders.
+
+    Returns:
+        The value, with templates for leaves. A lone placeholder without quotes keeps its type; in quotes
+        or a block scalar it is text.
+
+    Raises:
+        TemplateFault: it is not YAML, has anchors, aliases, tags, several documents or a key twice, or a
+            placeholder stands in a key.
+    """
+    check_length(text)
+    return _read(text, language)
+
+
+def load_yaml(text: str) -> Value:
+    """Read YAML that has no placeholders, such as a reply: plain data by the core schema, and nothing else.
+
+    Args:
+        text: one YAML document, of any length.
+
+    Raises:
+        YamlTextError: it is not YAML, or has anchors, aliases, tags, several documents or a key twice.
+    """
+    try:
+        return fill(_read(text, LITERAL), {})
+    except TemplateFault as fault:
+        raise YamlTextError(fault.message) from None
+
+
+def _read(text: str, language: TemplateLanguage) -> Tree:
+    import yaml  # imported here: flows without YAML do not pay for it
+
+    try:
+        utf8(text)
+    except RenderError as error:
+        raise TemplateFault(str(error)) from None
+    tokens = TokenText(text, _find_yaml_spans(text, language))
+    try:
+        return _Reader(tokens, language, yaml.parse(tokens.text, Loader=yaml.SafeLoader)).document()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        offset = tokens.offset_of(mark.index) if mark else 0
+        raise tokens.fault(f"not YAML: {error.problem or error.context}", offset) from None
+    except yaml.reader.ReaderError as error:
+        offset = tokens.offset_of(error.position)
+        raise tokens.fault(f"not YAML: {error.reason}; write it escaped, in double quotes", offset) from None
+
+
+def _find_yaml_spans(text: str, language: TemplateLanguage) -> Iterator[Span]:
+    r"""Every placeholder; in double quotes its own quotes may be escaped: ``"{{ x | default(\"a\") }}"``."""
+    if language is LITERAL:
+        return
+    start = text.find("{{")
+    while start >= 0:
+        span = _escaped_span(text, start) or _offset(find_spans(text[start:], language)[:1], text, start)
+        yield span
+        start = text.find("{{", span.end)
+
+
+def _offset(spans: list[Span], text: str, start: int) -> Span:
+    return Span(start + spans[0].start, start + spans[0].end, spans[0].source)
+
+
+def _escaped_span(text: str, start: int) -> Span | None:
+    end = text.find("}}", start) + 2
+    source = text[start:end]
+    if end < 2 or '\\"' not in source or _is_closed(source):
+        return None
+    unescaped = re.sub(r"\\(.)", r"\1", source)
+    return Span(start, end, unescaped) if _is_closed(unescaped) else None
+
+
+def _is_closed(source: str) -> bool:
+    try:
+        return next(find_placeholders(source)).source == source
+    except TemplateFault:
+        return False
+
+
+class _Reader:
+    """Builds a tree from the parser's events, which carry no resolution of their own."""
+
+    def __init__(self, tokens: TokenText, language: TemplateLanguage, events: Iterator[Event]) -> None:
+        self._tokens = tokens
+        self._language = language
+        self._events = events
+
+    def document(self) -> Tree:
+        from yaml import DocumentEndEvent, DocumentStartEvent, StreamEndEvent, StreamStartEvent
+
+        tree: Tree = None
+        documents = 0
+        for event in self._events:
+            if isinstance(event, (StreamStartEvent, DocumentEndEvent, StreamEndEvent)):
+                continue
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise self._fault("a second document begins; a body is one", event)
+                if event.tags:
+                    raise self._fault("%TAG is refused; a body has plain data only", event)
+            else:
+                tree = self._node(event, 0)
+        return tree
+
+    def _fault(self, message: str, event: Event) -> TemplateFault:
+        mark = event.start_mark
+        return self._tokens.fault(message, self._tokens.offset_of(mark.index if mark else 0))
+
+    def _node(self, event: Event, depth: int) -> Tree:
+        from yaml import AliasEvent, MappingStartEvent, ScalarEvent, SequenceStartEvent
+
+        if isinstance(event, AliasEvent):
+            raise self._fault(f"the alias *{event.anchor} is refused; write the value again", event)
+        if not isinstance(event, (MappingStartEvent, ScalarEvent, SequenceStartEvent)):
+            raise self._fault("a value must stand here", event)
+        if event.anchor is not None:
+            raise self._fault(f"the anchor &{event.anchor} is refused; remove it", event)
+        if event.tag is not None:
+            raise self._fault(f"the tag {event.tag} is refused; quotes make text, no quotes a number", event)
+        if isinstance(event, ScalarEvent):
+            return self._scalar(event)
+        if depth >= MAX_DEPTH:
+            raise self._fault(f"the body is nested deeper than {MAX_DEPTH} levels; flatten it", event)
+        return self._object(depth + 1) if isinstance(event, MappingStartEvent) else self._list(depth + 1)
+
+    def _list(self, depth: int) -> Tree:
+        from yaml import SequenceEndEvent
+
+        items: list[Tree] = []
+        for event in self._events:
+            if isinstance(event, SequenceEndEvent):
+                break
+            items.append(self._node(event, depth))
+        return items
+
+    def _object(self, depth: int) -> Tree:
+        from yaml import MappingEndEvent
+
+        members: dict[str, Tree] = {}
+        for event in self._events:
+            if isinstance(event, MappingEndEvent):
+                break
+            key = self._key(event)
+            if key in members:
+                raise self._fault(f"the key {key!r} stands twice in one object; keep one", event)
+            members[key] = self._node(next(self._events), depth)
+        return members
+
+    def _key(self, event: Event) -> str:
+        """A key is text, as it is written: ``1:`` and ``"1":`` are the same."""
+        from yaml import ScalarEvent
+
+        if not isinstance(event, ScalarEvent) or (not event.value and event.style is None):
+            raise self._fault("a key must be text; put it in double quotes", event)
+        self._node(event, 0)
+        key = str(event.value)
+        if self._tokens.indexes(key) or ("{%" in key and self._language is not LITERAL):
+            raise self._fault("a placeholder cannot be in a key; an answer may be a value, never a name", event)
+        return key
+
+    def _scalar(self, event: ScalarEvent) -> Tree:
+        text = str(event.value)
+        mark = event.start_mark
+        offset = self._tokens.offset_of(mark.index if mark else 0)
+        plain = event.style is None
+        if plain and not self._tokens.indexes(text):
+            known, value = self._resolve(text, event)
+            if known:
+                return value
+        parsed = self._tokens.parse(text, self._language, offset)
+        return parsed if plain or isinstance(parsed, str) else AsText(parsed)
+
+    def _resolve(self, text: str, event: Event) -> tuple[bool, Tree]:
+        if _NULL.fullmatch(text):
+            return True, None
+        if match := _BOOL.fullmatch(text):
+            return True, match.group(1) is None
+        if _NOT_FINITE.fullmatch(text):
+            raise self._fault(f"{text} cannot be sent; write null, or put it in quotes", event)
+        try:
+            if _INT.fullmatch(text):
+                return True, int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+            if not _FLOAT.fullmatch(text):
+                return False, None
+            value = float(text)
+        except ValueError:
+            raise self._fault("the number has too many digits; put it in quotes to send it as text", event) from None
+        if not isfinite(value):
+            raise self._fault(f"{text} is too large for a number; put it in quotes to send it as text", event)
+        return True, value

@@ -1,0 +1,230 @@
+"""From the steps of a flow file to the steps of a flow: every template parsed, every fault found."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from airflow_whatsapp_flows.errors import Fault
+from airflow_whatsapp_flows.flow.body import ABSENT
+from airflow_whatsapp_flows.flow.conditions import Condition
+from airflow_whatsapp_flows.flow.delivery import RetryRule, default_delivery
+from airflow_whatsapp_flows.flow.format import (
+    ActionFormat,
+    ConditionalFormat,
+    ConditionFormat,
+    EndFormat,
+    MenuFormat,
+    MessageFormat,
+    QuestionFormat,
+    StepFormat,
+)
+from airflow_whatsapp_flows.flow.header_fields import parse_headers
+from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
+from airflow_whatsapp_flows.flow.model import (
+    Action,
+    Conditional,
+    ConditionPath,
+    End,
+    Menu,
+    Message,
+    Question,
+    Step,
+    Text,
+)
+from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES
+from airflow_whatsapp_flows.flow.request import RequestText, parse_request
+from airflow_whatsapp_flows.flow.template.cage import Expression
+from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
+from airflow_whatsapp_flows.flow.template.language import TemplateFault, TreeFault
+from airflow_whatsapp_flows.flow.template.references import parse_bare_reference, unknown_name
+
+_STEP: TypeAdapter[StepFormat] = TypeAdapter(StepFormat)
+
+
+def valid_steps(value: dict[str, Any]) -> dict[int, StepFormat]:
+    """The steps of a faulty file whose own keys are right, by their position: their templates are checked all the same.
+
+    Args:
+        value: the file as plain data.
+    """
+    steps: dict[int, StepFormat] = {}
+    for index, raw in enumerate(_written(value)):
+        with contextlib.suppress(ValidationError):
+            steps[index] = _STEP.validate_json(json.dumps(raw))
+    return steps
+
+
+def build_steps(
+    value: dict[str, Any], formats: Mapping[int, StepFormat], source: JsonSource
+) -> tuple[dict[int, Step], list[Fault]]:
+    """Build every step that can be built.
+
+    Args:
+        value: the file as plain data.
+        formats: its steps, by their position.
+        source: its text.
+
+    Returns:
+        The steps by their position in the file, and the faults of their templates.
+    """
+    written = _written(value)
+    names = {step["name"] for step in written if isinstance(step, dict) and isinstance(step.get("name"), str)}
+    missing = value.get("missing", "error")
+    language = CagedLanguage(frozenset(names), missing if missing in ("error", "null", "empty") else "error")
+    default_visits = value.get("max_visits", 100)
+    steps: dict[int, Step] = {}
+    faults: list[Fault] = []
+    for index, step in formats.items():
+        builder = _Builder(language, ("steps", index), source, step.name)
+        built = builder.build(step, written[index], default_visits if isinstance(default_visits, int) else 100)
+        faults.extend(builder.faults)
+        if built is not None:
+            steps[index] = built
+    return steps, faults
+
+
+def _written(value: dict[str, Any]) -> list[Any]:
+    steps = value.get("steps")
+    return steps if isinstance(steps, list) else []
+
+
+class _Builder:
+    """Builds one step, and remembers every fault on the way."""
+
+    def __init__(self, language: CagedLanguage, path: Path, source: JsonSource, name: str) -> None:
+        self.faults: list[Fault] = []
+        self._language = language
+        self._path = path
+        self._source = source
+        self._name = name
+
+    def build(self, step: StepFormat, raw: dict[str, Any], default_visits: int) -> Step | None:
+        common = {
+            "name": step.name,
+            "max_visits": step.max_visits or default_visits,
+            "on_max_visits": step.on_max_visits,
+        }
+        built: Step | None
+        if isinstance(step, QuestionFormat):
+            built = Question(
+                **common,  # type: ignore[arg-type]
+                body=self._text(step.body, "body"),
+                answer_type=step.answer_type,
+                answer_options=tuple(step.answer_options or ()),
+                next=step.next,
+                on_no_answer=step.on_no_answer,
+                on_answer_failed=step.on_answer_failed,
+            )
+        elif isinstance(step, MenuFormat):
+            built = Menu(
+                **common,  # type: ignore[arg-type]
+                body=self._text(step.body, "body"),
+                options=step.options,
+                on_no_answer=step.on_no_answer,
+                on_answer_failed=step.on_answer_failed,
+            )
+        elif isinstance(step, MessageFormat):
+            text, file_url = self._text(step.body, "body"), self._text(step.file_url, "file_url")
+            built = Message(**common, body=text, file_url=file_url, next=step.next)  # type: ignore[arg-type]
+        elif isinstance(step, ConditionalFormat):
+            built = Conditional(**common, paths=self._paths(step), otherwise=step.otherwise)  # type: ignore[arg-type]
+        elif isinstance(step, EndFormat):
+            built = End(**common, state=step.state, reason=self._text(step.reason, "reason"))  # type: ignore[arg-type]
+        else:
+            built = self._action(step, raw, common)
+        return None if self.faults else built
+
+    def _action(self, step: ActionFormat, raw: dict[str, Any], common: dict[str, Any]) -> Action | None:
+        text = RequestText(
+            url=step.url,
+            method=step.method,
+            headers=step.headers,
+            query_params=step.query_params,
+            body=step.body if "body" in raw else ABSENT,
+            body_type=step.body_type,
+            connection=step.connection,
+        )
+        plan, faults = parse_request(text, self._language)
+        for fault in faults:
+            self._add(fault)
+        self._try("idempotency_header", lambda: parse_headers({step.idempotency_header: ""}, self._language))
+        success_when = None
+        if step.success_when is not None:
+            source = step.success_when
+            success_when = self._try("success_when", lambda: Expression(source, RESULT_NAMES))
+        if plan is None:
+            return None
+        retry = step.retry
+        return Action(
+            **common,
+            plan=plan,
+            retry=RetryRule.of(
+                step.delivery or default_delivery(step.method),
+                attempts=retry.attempts,
+                wait=retry.wait,
+                max_wait=retry.max_wait,
+                backoff=retry.backoff,
+                statuses=retry.statuses,
+            ),
+            timeout=step.timeout,
+            idempotency_header=step.idempotency_header,
+            success_when=success_when,
+            on_success=step.on_success,
+            on_error=step.on_error,
+        )
+
+    def _paths(self, step: ConditionalFormat) -> tuple[ConditionPath, ...]:
+        return tuple(
+            ConditionPath(
+                path.name or f"path {number + 1}",
+                tuple(
+                    condition
+                    for index, written in enumerate(path.conditions)
+                    if (condition := self._condition(written, ("paths", number, "conditions", index))) is not None
+                ),
+                path.next,
+            )
+            for number, path in enumerate(step.paths)
+        )
+
+    def _condition(self, written: ConditionFormat, path: Path) -> Condition | None:
+        # The editor shows fields bare; records may hold them in braces.
+        name = written.field.strip().removeprefix("{{").removesuffix("}}").strip()
+        try:
+            reference = parse_bare_reference(name, self._language.steps)
+            if reference is None:
+                raise TemplateFault(unknown_name(name.partition(".")[0]))
+        except TemplateFault as fault:
+            self._add(TreeFault(fault.message, 0, (*path, "field")))
+            return None
+        value = written.value
+        if isinstance(value, str):
+            parsed = self._text(value, *path, "value")
+            return None if parsed is None else Condition(reference, written.comparison, parsed)
+        return Condition(reference, written.comparison, value)
+
+    def _text(self, text: str | None, *path: str | int) -> Text:
+        if text is None:
+            return None
+        try:
+            return self._language.parse(text)
+        except TemplateFault as fault:
+            self._add(TreeFault(fault.message, fault.offset, path))
+            return None
+
+    def _try(self, key: str, build: Callable[[], Any]) -> Any:
+        try:
+            return build()
+        except TemplateFault as fault:
+            self._add(TreeFault(fault.message, fault.offset, (key,)))
+            return None
+
+    def _add(self, fault: TreeFault) -> None:
+        path = (*self._path, *fault.path)
+        line, column = self._source.place(path, fault.offset)
+        self.faults.append(Fault(fault.message, path, line, column, self._name))

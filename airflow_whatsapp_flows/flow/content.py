@@ -1,0 +1,182 @@
+"""The content of a reply as plain data, by its Content-Type (RFC 9110 §8.3)."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from airflow_whatsapp_flows.flow.exchange import HttpResponse
+from airflow_whatsapp_flows.flow.template.language import Value
+
+MAX_DEPTH = 64
+MAX_YAML_BYTES = 262_144
+_CHARSET = re.compile(r"charset\s*=\s*\"?([A-Za-z0-9._-]+)", re.IGNORECASE)
+# Databases refuse them: PostgreSQL has no NUL in text, and half of a surrogate pair is not UTF-8.
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+
+
+class UnparsableContent(ValueError):
+    """Content that is not what its Content-Type says; the text says why."""
+
+
+def parse_content(response: HttpResponse) -> Value:
+    """The content of a reply: JSON, XML, YAML and form as plain data, everything else as text.
+
+    Empty content is ``None``, whatever its type. XML follows the usual convention: an element is an object,
+    attributes are ``@name``, text beside them is ``#text``, and an element that repeats is a list.
+
+    Raises:
+        UnparsableContent: it does not parse, or is nested deeper than 64 levels.
+    """
+    content = response.content
+    if not content.strip():
+        return None
+    content_type = response.header("content-type") or ""
+    media_type = content_type.partition(";")[0].strip().lower()
+    parse = _parser(media_type)
+    if parse is None:
+        return _UNSTORABLE.sub("\ufffd", _text(content, content_type))
+    try:
+        value = parse(content)
+    except RecursionError:
+        raise UnparsableContent(f"it is nested deeper than {MAX_DEPTH} levels") from None
+    return clean(value, MAX_DEPTH)
+
+
+def _parser(media_type: str) -> Callable[[bytes], Any] | None:
+    subtype = media_type.partition("/")[2]
+    if subtype == "json" or subtype.endswith("+json"):
+        return _json
+    if subtype == "xml" or subtype.endswith("+xml"):
+        return _xml
+    if subtype in ("yaml", "x-yaml", "vnd.yaml") or subtype.endswith("+yaml"):
+        return _yaml
+    if subtype == "x-www-form-urlencoded":
+        return _form
+    return None
+
+
+def clean(value: Any, depth: int) -> Value:
+    """A copy that every database can store, refused where it is nested too deeply.
+
+    Raises:
+        UnparsableContent: it is nested deeper than ``depth`` levels.
+    """
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if not isinstance(value, (dict, list)):
+        return value  # type: ignore[no-any-return]
+    if depth == 0:
+        raise UnparsableContent(f"it is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, list):
+        return [clean(item, depth - 1) for item in value]
+    return {_UNSTORABLE.sub("\ufffd", key): clean(item, depth - 1) for key, item in value.items()}
+
+
+def _json(content: bytes) -> Any:
+    encoding = json.detect_encoding(content)
+    try:
+        text = content.decode(encoding)
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_object)
+    except UnicodeDecodeError:
+        raise UnparsableContent(f"it is declared JSON, but is not {encoding}") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise UnparsableContent(f"it is declared JSON, but does not parse: {error.msg} ({place})") from None
+    except UnparsableContent:
+        raise
+    except ValueError:
+        raise UnparsableContent("it holds a number of too many digits") from None
+
+
+def _refuse(word: str) -> None:
+    raise UnparsableContent(f"it is declared JSON, but {word} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise UnparsableContent(f"the number {text} is too large")
+    return number
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise UnparsableContent("an object in it has the same key twice")
+    return value
+
+
+def _form(content: bytes) -> Any:
+    value: dict[str, Any] = {}
+    for name, item in parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True):
+        if name not in value:
+            value[name] = item
+        elif isinstance(value[name], list):
+            value[name].append(item)
+        else:
+            value[name] = [value[name], item]
+    return value
+
+
+def _xml(content: bytes) -> Any:
+    from lxml import etree  # few replies are XML
+
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_pis=True)
+    try:
+        root = etree.fromstring(content, parser)
+    except etree.XMLSyntaxError as error:
+        raise UnparsableContent(f"it is declared XML, but does not parse: {error.msg}") from None
+    if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]  # a property that the stubs do not know
+        raise UnparsableContent("it holds a DOCTYPE; entities are refused")
+    return {_name(root): _element(root)}
+
+
+def _name(element: Any) -> str:
+    local = element.tag.rpartition("}")[2]
+    return f"{element.prefix}:{local}" if element.prefix else local
+
+
+def _element(element: Any) -> Any:
+    value: dict[str, Any] = {f"@{key.rpartition('}')[2]}": item for key, item in element.attrib.items()}
+    for child in element:
+        if not isinstance(child.tag, str):
+            continue
+        name, item = _name(child), _element(child)
+        if name not in value:
+            value[name] = item
+        elif isinstance(value[name], list):
+            value[name].append(item)
+        else:
+            value[name] = [value[name], item]
+    text = "".join([element.text or "", *(child.tail or "" for child in element)]).strip()
+    if not value:
+        return text or None
+    return {**value, "#text": text} if text else value
+
+
+def _yaml(content: bytes) -> Any:
+    from airflow_whatsapp_flows.flow.body.yaml_text import YamlTextError, load_yaml
+
+    if len(content) > MAX_YAML_BYTES:
+        raise UnparsableContent(f"YAML of {len(content):,} bytes; at most {MAX_YAML_BYTES:,} are read")
+    try:
+        return load_yaml(content.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise UnparsableContent("it is declared YAML, but is not UTF-8") from None
+    except YamlTextError as error:
+        raise UnparsableContent(f"it is declared YAML, but {error}") from None
+
+
+def _text(content: bytes, content_type: str) -> str:
+    declared = _CHARSET.search(content_type)
+    for charset in (declared.group(1) if declared else "utf-8-sig", "utf-8-sig"):
+        try:
+            return content.decode(charset)
+        except (UnicodeDecodeError, LookupError):
+            continue
+    return content.decode("latin-1")

@@ -1,0 +1,126 @@
+"""When a request may be sent again: the rules of delivery, in one pure place."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import Enum
+
+from airflow_whatsapp_flows.flow.exchange import HttpResponse, Reply, Sent
+
+
+class Delivery(str, Enum):
+    """What may happen to one request when its fate is not known.
+
+    ``at_most_once`` never sends again what may have been applied. ``keyed`` sends the same bytes with the
+    same ``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header), for servers that know it.
+    ``idempotent`` sends again freely, because twice is the same as once (RFC 9110 §9.2.2).
+    """
+
+    AT_MOST_ONCE = "at_most_once"
+    KEYED = "keyed"
+    IDEMPOTENT = "idempotent"
+
+
+_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110 §9.2.2, less TRACE
+_TRANSIENT: tuple[int, ...] = (408, 425, 429, 500, 502, 503, 504)
+_NOT_PROCESSED: tuple[int, ...] = (429,)  # RFC 6585 §4: refused for its rate, so not applied
+
+
+def default_delivery(method: str) -> Delivery:
+    """The delivery of a method when the flow names none."""
+    return Delivery.IDEMPOTENT if method in _IDEMPOTENT_METHODS else Delivery.AT_MOST_ONCE
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """When one action is tried again.
+
+    Attributes:
+        delivery: what may happen when a request's fate is not known.
+        attempts: tries in all, the first one included.
+        wait: seconds before the second try.
+        max_wait: seconds that one wait has at most, ``Retry-After`` included.
+        backoff: each wait is this many times the one before.
+        statuses: status codes that are tried again; under ``at_most_once`` listing one says that the
+            server did not process the request.
+    """
+
+    delivery: Delivery
+    attempts: int = 4
+    wait: float = 1.0
+    max_wait: float = 60.0
+    backoff: float = 2.0
+    statuses: tuple[int, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        delivery: Delivery,
+        *,
+        attempts: int = 4,
+        wait: float = 1.0,
+        max_wait: float = 60.0,
+        backoff: float = 2.0,
+        statuses: list[int] | None = None,
+    ) -> RetryRule:
+        """A rule whose statuses follow from the delivery when none are given."""
+        if statuses is None:
+            chosen = _NOT_PROCESSED if delivery is Delivery.AT_MOST_ONCE else _TRANSIENT
+        else:
+            chosen = tuple(statuses)
+        return cls(delivery, attempts, wait, max_wait, backoff, chosen)
+
+    def may_send_again(self, reply: Reply) -> bool:
+        """Whether the same request may be sent once more after this reply.
+
+        What was provably not sent may always be; what was answered, only for the statuses listed; what has
+        no known fate, never under ``at_most_once``.
+        """
+        if isinstance(reply, HttpResponse):
+            return reply.status_code in self.statuses
+        if reply.sent is Sent.NO:
+            # A refusal by policy or by a certificate is the same next time (RFC 9110 §9.2.2 leaves it to us).
+            return reply.kind.value in ("connect", "timeout")
+        if reply.sent is Sent.YES:
+            return False
+        return self.delivery is not Delivery.AT_MOST_ONCE
+
+    def cap(self, retry: int) -> float:
+        """Seconds that the wait before retry number ``retry`` (from 1) has at most; the jitter is below it."""
+        return float(min(self.max_wait, self.wait * self.backoff ** (retry - 1)))
+
+
+def retry_after(response: HttpResponse, now: dt.datetime) -> float | None:
+    """Seconds that a reply asks to wait (RFC 9110 §10.2.3: seconds, or an HTTP date).
+
+    Args:
+        response: any reply.
+        now: an aware time.
+
+    Returns:
+        At least 0; ``None`` when the field is absent or is neither of the two.
+    """
+    text = (response.header("retry-after") or "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(min(int(text[:12]), 10**9))
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    return max(0.0, (moment - now).total_seconds())
+
+
+def idempotency_key(*parts: str | int | None) -> str:
+    """A key that is the same for the same parts, and says nothing about them.
+
+    In a flow the parts are flow id, step, response id, visit and epoch; in a hand-written DAG: dag, task,
+    run id and map index.
+    """
+    text = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]

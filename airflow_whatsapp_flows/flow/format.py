@@ -1,0 +1,171 @@
+"""Flow format 1: the keys of a flow file, their types and defaults.
+
+This is the file as it is written. What it means is in :mod:`~airflow_whatsapp_flows.flow.model`, and
+:mod:`~airflow_whatsapp_flows.flow.loading` turns the one into the other.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from airflow_whatsapp_flows.flow.body import BodyType
+from airflow_whatsapp_flows.flow.delivery import Delivery
+
+MAX_STEPS = 500
+StepName = Annotated[str, Field(min_length=1, max_length=100)]
+Target = StepName | None
+Scalar = Union[str, int, float, bool, None]
+AnswerType = Literal[
+    "ANY", "FREE_TEXT", "SINGLE_OPTION", "NUMBER", "URL", "EMAIL", "FILE", "DOCUMENT", "VIDEO", "IMAGE", "PHONE",
+    "DATE", "TIME", "DATETIME", "BOOL", "LOCATION",
+]  # fmt: skip
+"""The platform's ``AnswerTypeEnum``."""
+Comparison = Literal[
+    "exact", "!exact", "gt", "gte", "lt", "lte", "isnull", "!isnull", "icontains", "!icontains"
+]  # fmt: skip
+"""The platform's ``ComparisonEnum``."""
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+
+
+class _Written(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Step(_Written):
+    name: StepName
+    platform_id: str | None = Field(None, max_length=100, description="id of the step on the platform; kept, not used")
+    max_visits: int | None = Field(None, ge=1, le=10_000, description="visits of this step by one contact")
+    on_max_visits: Target = Field(None, description="where to go when there are no visits left; else the walk fails")
+
+
+class _WithText(_Written):
+    body: str | None = Field(None, description="the text that the contact sees; a template")
+    message_type: Literal["TEXT", "IMAGE", "VIDEO", "DOCUMENT", "AUDIO", "STICKER", "LOCATION"] = "TEXT"
+    file_url: str | None = Field(None, max_length=2000, description="what is shown with the text; a template")
+
+
+class _WithAnswer(_WithText):
+    on_no_answer: Target = Field(None, description="where to go when there is no answer; else the walk ends there")
+    on_answer_failed: Target = Field(None, description="where to go when the answer does not fit; else it fails")
+
+
+class QuestionFormat(_Step, _WithAnswer):
+    """Asks, and keeps the answer as ``step.<name>``."""
+
+    type: Literal["question"]
+    next: Target = None
+    answer_type: AnswerType = "ANY"
+    answer_options: list[Annotated[str, Field(max_length=255)]] | None = None
+
+
+class MenuFormat(_Step, _WithAnswer):
+    """Offers options; each has its own exit."""
+
+    type: Literal["menu"]
+    options: dict[Annotated[str, Field(max_length=255)], Target] = Field(min_length=1)
+
+
+class MessageFormat(_Step, _WithText):
+    """Says something; nothing is sent to WhatsApp."""
+
+    type: Literal["message"]
+    next: Target = None
+
+
+class ConditionFormat(_Written):
+    """One comparison; the conditions of a path are joined by AND."""
+
+    field: str = Field(min_length=1, max_length=255, description="a reference without braces")
+    comparison: Comparison
+    value: Scalar = Field(None, description="compared with; a template where it is text")
+
+
+class PathFormat(_Written):
+    """One exit of a conditional."""
+
+    name: str | None = Field(None, max_length=100)
+    conditions: list[ConditionFormat] = Field(min_length=1)
+    next: Target = None
+
+
+class ConditionalFormat(_Step):
+    """Takes the first path whose conditions all hold."""
+
+    type: Literal["conditional"]
+    paths: list[PathFormat] = Field(min_length=1)
+    otherwise: Target = None
+
+
+class RetryFormat(_Written):
+    """When and how often an action is tried again."""
+
+    attempts: int = Field(4, ge=1, le=20, description="tries in all, the first one included")
+    wait: float = Field(1.0, ge=0, le=3600, description="seconds before the second try")
+    max_wait: float = Field(60.0, ge=0, le=86_400, description="seconds that one wait has at most")
+    backoff: float = Field(2.0, ge=1, le=10, description="each wait is this many times the one before")
+    statuses: list[Annotated[int, Field(ge=300, le=599)]] | None = Field(
+        None, description="status codes that are tried again; by delivery when absent"
+    )
+
+
+class ActionFormat(_Step):
+    """Sends an HTTP request made from the contact's answers; its result is ``step.<name>``."""
+
+    type: Literal["action"]
+    connection: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="id of an Airflow connection: origin and credentials"
+    )
+    method: Method = "POST"
+    url: Annotated[str, Field(min_length=1, max_length=2000)]
+    headers: dict[str, Scalar] = Field(default_factory=dict)
+    query_params: dict[str, JsonValue] | list[tuple[str, JsonValue]] = Field(default_factory=dict)
+    body_type: BodyType | None = Field(None, description="absent: by the Content-Type header, else by the body's shape")
+    body: JsonValue = None
+    timeout: float = Field(30.0, gt=0, le=3600, description="seconds for the whole exchange")
+    retry: RetryFormat = Field(default_factory=RetryFormat)
+    delivery: Delivery | None = Field(None, description="absent: by the method")
+    idempotency_header: str = Field("Idempotency-Key", min_length=1, max_length=100)
+    success_when: str | None = Field(None, max_length=2000, description="an expression over the result")
+    on_success: Target = None
+    on_error: Target = None
+
+
+class EndFormat(_Step):
+    """Ends the walk; lets an error exit end red."""
+
+    type: Literal["end"]
+    state: Literal["completed", "failed"] = "completed"
+    reason: str | None = Field(None, max_length=1000, description="a template")
+
+
+StepFormat = Annotated[
+    Union[QuestionFormat, MenuFormat, MessageFormat, ConditionalFormat, ActionFormat, EndFormat],
+    Field(discriminator="type"),
+]
+
+
+class VariableFormat(_Written):
+    """One of the flow's ``flow_execution_variables``."""
+
+    type: Literal["text", "number", "bool", "list", "object"] = "text"
+    default: JsonValue = None
+    required: bool = False
+    description: str | None = None
+
+
+class FlowFormat(_Written):
+    """A flow file."""
+
+    schema_: str | None = Field(None, alias="$schema")
+    flow_format: Literal[1]
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$", description="also the DAG's id and the file's name")
+    name: str | None = Field(None, max_length=200)
+    version: str | int | None = None
+    start: StepName | None = Field(None, description="name of the first step; the first one listed when absent")
+    timezone: str = Field("UTC", description="IANA name; what global.Date and its kin are told in")
+    missing: Literal["error", "null", "empty"] = Field("error", description="what a reference without a value is")
+    max_visits: int = Field(100, ge=1, le=10_000, description="visits of one step by one contact")
+    variables: dict[str, VariableFormat] = Field(default_factory=dict)
+    steps: list[StepFormat] = Field(min_length=1, max_length=MAX_STEPS)

@@ -1,0 +1,143 @@
+"""What pydantic found wrong in a flow file, said to the person who wrote it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from airflow_whatsapp_flows.errors import Fault
+from airflow_whatsapp_flows.flow.format import (
+    ActionFormat,
+    ConditionalFormat,
+    ConditionFormat,
+    EndFormat,
+    FlowFormat,
+    MenuFormat,
+    MessageFormat,
+    PathFormat,
+    QuestionFormat,
+    RetryFormat,
+    VariableFormat,
+)
+from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
+from airflow_whatsapp_flows.flow.template.references import did_you_mean
+
+STEP_FORMATS: dict[str, type[BaseModel]] = {
+    "question": QuestionFormat,
+    "menu": MenuFormat,
+    "message": MessageFormat,
+    "conditional": ConditionalFormat,
+    "action": ActionFormat,
+    "end": EndFormat,
+}
+_ID_RULE = "an id is 1 to 100 characters: a-z, 0-9, '_' and '-', the first a letter or digit"
+
+
+def format_faults(error: ValidationError, value: dict[str, Any], source: JsonSource) -> list[Fault]:
+    """Every fault that pydantic reports, with its place in the text.
+
+    Args:
+        error: of validating the whole file.
+        value: the file as plain data.
+        source: the file's text.
+    """
+    faults: dict[Path, Fault] = {}
+    for details in error.errors(include_url=False):
+        path, is_key = _path(details, value)
+        # A union reports once per alternative; the first says enough.
+        if path in faults:
+            continue
+        line, column = source.place(path, key=is_key)
+        step = _step_name(value, path)
+        faults[path] = Fault(_message(details, path, value), path, line, column, step)
+    return list(faults.values())
+
+
+def _path(details: ErrorDetails, value: Any) -> tuple[Path, bool]:
+    path: list[str | int] = []
+    for part in details["loc"]:
+        if isinstance(value, list):
+            inside = isinstance(part, int) and part < len(value)
+        else:
+            inside = isinstance(value, dict) and part in value
+        if inside:
+            value = value[part]
+            path.append(part)
+    return tuple(path), details["type"] == "extra_forbidden"
+
+
+def _step_name(value: dict[str, Any], path: Path) -> str | None:
+    if len(path) < 2 or path[0] != "steps":
+        return None
+    step = value["steps"][path[1]]
+    name = step.get("name") if isinstance(step, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _message(details: ErrorDetails, path: Path, value: dict[str, Any]) -> str:
+    kind, context = details["type"], details.get("ctx", {})
+    key = details["loc"][-1] if details["loc"] else ""
+    if kind == "missing":
+        return f"the key {key!r} is missing"
+    if kind == "extra_forbidden":
+        return f"unknown key {key!r}{_close(str(key), _keys_at(path[:-1], value))}"
+    if kind == "union_tag_not_found":
+        return f"the key 'type' is missing; allowed: {', '.join(STEP_FORMATS)}"
+    if kind == "union_tag_invalid":
+        return f"there is no step type {context.get('tag')!r}{_close(str(context.get('tag')), list(STEP_FORMATS))}"
+    if kind in ("literal_error", "enum"):
+        allowed = str(context.get("expected", ""))
+        return f"{_shown(details['input'])} is not allowed; allowed: {allowed}"
+    if path == ("id",):
+        return f"{_shown(details['input'])} is not an id: {_ID_RULE}"
+    return _plain(details)
+
+
+def _plain(details: ErrorDetails) -> str:
+    message = details["msg"]
+    for pydantic, ours in (
+        ("Input should be a valid ", "must be a "),
+        ("Input should be ", "must be "),
+        ("String should ", "the text must "),
+        ("List should ", "the list must "),
+        ("Dictionary should ", "the object must "),
+        ("Tuple should ", "the pair must "),
+    ):
+        if message.startswith(pydantic):
+            message = ours + message[len(pydantic) :]
+            break
+    message = message.replace("dictionary", "object").replace("integer", "whole number").replace("string", "text")
+    return f"{message[0].lower()}{message[1:]}; here it is {_shown(details['input'])}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _keys_at(path: Path, value: dict[str, Any]) -> list[str]:
+    model = _model_at(path, value)
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_at(path: Path, value: dict[str, Any]) -> type[BaseModel]:
+    if path[:1] == ("variables",):
+        return VariableFormat
+    if path[:1] != ("steps",) or len(path) < 2:
+        return FlowFormat
+    step = value["steps"][path[1]]
+    inner = path[2:]
+    if inner[:1] == ("retry",):
+        return RetryFormat
+    if inner[:1] == ("paths",):
+        return ConditionFormat if "conditions" in inner else PathFormat
+    return STEP_FORMATS.get(str(step.get("type")), ActionFormat)
+
+
+def _close(word: str, choices: list[str]) -> str:
+    return did_you_mean(word, choices) or f"; allowed: {', '.join(choices)}"

@@ -1,0 +1,220 @@
+"""JSON text (RFC 8259) to values, with the place of every value.
+
+The standard library's parser is faster and knows no places, so it reads the file, and this one is asked
+only when there is a fault to show.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from json.decoder import scanstring  # type: ignore[attr-defined]  # there since Python 2.6, not in the stubs
+from typing import Any
+
+from airflow_whatsapp_flows.errors import Fault
+
+MAX_DEPTH = 64
+MAX_BYTES = 1_048_576
+
+Path = tuple[str | int, ...]
+
+_BLANK = re.compile(r"[ \t\n\r]*")
+_SCALAR = re.compile(r"[^\s,\]}\[{:\"]+")
+_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
+
+
+class JsonSource:
+    """One JSON text.
+
+    Args:
+        text: the file's text, without a byte order mark.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._lines = [0, *(match.end() for match in re.finditer("\n", text))]
+        self._places: dict[Path, tuple[int, int]] | None = None
+
+    def load(self) -> tuple[Any, list[Fault]]:
+        """The value, and what is wrong with the text; one of the two is empty."""
+        if len(self.text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+            return None, [Fault(f"the file has more than {MAX_BYTES:,} bytes", line=1, column=1)]
+        faults: list[Fault] = []
+        try:
+            value = json.loads(self.text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
+        except json.JSONDecodeError as error:
+            return None, [self._fault_at(f"not JSON: {_plain(error.msg)}", error.pos)]
+        except (_NotJson, RecursionError, ValueError):
+            faults = self._find_faults()
+            return None, faults or [Fault("not JSON that can be read", line=1, column=1)]
+        if _deeper_than(value, MAX_DEPTH):
+            return None, self._find_faults()
+        surrogates = re.search(r"[\ud800-\udfff]", self.text)
+        if surrogates or ("\\u" in self.text and _has_surrogate(value)):
+            place = surrogates.start() if surrogates else 0
+            return None, [self._fault_at("half of a surrogate pair is not a character and cannot be sent", place)]
+        return value, []
+
+    def place(self, path: Path, offset: int = 0, *, key: bool = False) -> tuple[int, int]:
+        """Line and column, from 1, of the value at a path.
+
+        Args:
+            path: keys and positions; where nothing stands there, the nearest value around it counts.
+            offset: characters into the value, when it is a text.
+            key: the place of the key before the value instead.
+        """
+        if self._places is None:
+            self._places = {}
+            _Locator(self.text, self._places, []).locate()
+        while path and path not in self._places:
+            path, offset, key = path[:-1], 0, False
+        start, key_start = self._places.get(path, (0, 0))
+        if key:
+            start = key_start
+        elif self.text[start : start + 1] == '"':
+            start = self._inside(start + 1, offset) if offset else start
+        return self._line_column(start)
+
+    def _inside(self, start: int, offset: int) -> int:
+        position = start
+        for _ in range(offset):
+            escape = _ESCAPE.match(self.text, position)
+            position = escape.end() if escape else position + 1
+        return position
+
+    def _line_column(self, position: int) -> tuple[int, int]:
+        line = bisect_right(self._lines, position)
+        return line, position - self._lines[line - 1] + 1
+
+    def _fault_at(self, message: str, position: int) -> Fault:
+        line, column = self._line_column(min(position, len(self.text)))
+        return Fault(message, line=line, column=column)
+
+    def _find_faults(self) -> list[Fault]:
+        found: list[tuple[str, int]] = []
+        try:
+            _Locator(self.text, {}, found).locate()
+        except json.JSONDecodeError as error:
+            found.append((f"not JSON: {_plain(error.msg)}", error.pos))
+        return [self._fault_at(message, position) for message, position in found]
+
+
+class _NotJson(ValueError):
+    pass
+
+
+def _refuse_constant(_: str) -> None:
+    raise _NotJson
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise _NotJson
+    return value
+
+
+def _deeper_than(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth + 1):
+        level = [
+            child
+            for item in level
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _has_surrogate(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _plain(message: str) -> str:
+    return message[0].lower() + message[1:]
+
+
+class _Locator:
+    """Walks JSON text once, noting where every value and its key begin."""
+
+    def __init__(self, text: str, places: dict[Path, tuple[int, int]], found: list[tuple[str, int]]) -> None:
+        self._text = text
+        self._places = places
+        self._found = found
+
+    def locate(self) -> None:
+        self._value(self._skip(0), (), 0)
+
+    def _skip(self, position: int) -> int:
+        match = _BLANK.match(self._text, position)
+        return match.end() if match else position
+
+    def _value(self, start: int, path: Path, key_start: int) -> int:
+        self._places[path] = (start, key_start)
+        opening = self._text[start : start + 1]
+        if opening in ("{", "["):
+            if len(path) > MAX_DEPTH:
+                self._found.append((f"nested deeper than {MAX_DEPTH} levels", start))
+                raise json.JSONDecodeError("nested too deeply to go on reading", self._text, start)
+            return self._members(start, path) if opening == "{" else self._items(start, path)
+        if opening == '"':
+            return int(scanstring(self._text, start + 1)[1])
+        match = _SCALAR.match(self._text, start)
+        if match is None:
+            raise json.JSONDecodeError("Expecting value", self._text, start)
+        self._check_scalar(match.group(), start)
+        return match.end()
+
+    def _check_scalar(self, word: str, start: int) -> None:
+        if word in ("NaN", "Infinity", "-Infinity"):
+            self._found.append((f"{word} is not JSON; write a number, or null", start))
+            return
+        try:
+            json.loads(word)
+        except json.JSONDecodeError:
+            raise json.JSONDecodeError("Expecting value", self._text, start) from None
+        except ValueError:
+            self._found.append(("the number has too many digits", start))
+
+    def _members(self, start: int, path: Path) -> int:
+        seen: set[str] = set()
+        position = self._skip(start + 1)
+        while self._text[position : position + 1] != "}":
+            if self._text[position : position + 1] != '"':
+                raise json.JSONDecodeError("Expecting property name enclosed in double quotes", self._text, position)
+            key_start = position
+            key, position = scanstring(self._text, position + 1)
+            if key in seen:
+                self._found.append((f"the key {key!r} stands twice; only one of them would count", key_start))
+            seen.add(key)
+            position = self._skip(position)
+            if self._text[position : position + 1] != ":":
+                raise json.JSONDecodeError("Expecting ':' delimiter", self._text, position)
+            position = self._value(self._skip(position + 1), (*path, key), key_start)
+            position = self._separator(position, "}")
+        return position + 1
+
+    def _items(self, start: int, path: Path) -> int:
+        index = 0
+        position = self._skip(start + 1)
+        while self._text[position : position + 1] != "]":
+            position = self._value(position, (*path, index), position)
+            position = self._separator(position, "]")
+            index += 1
+        return position + 1
+
+    def _separator(self, position: int, closing: str) -> int:
+        position = self._skip(position)
+        sign = self._text[position : position + 1]
+        if sign == ",":
+            return self._skip(position + 1)
+        if sign != closing:
+            raise json.JSONDecodeError("Expecting ',' delimiter", self._text, position)
+        return position

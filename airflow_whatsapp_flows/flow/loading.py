@@ -1,0 +1,94 @@
+"""From the text of a flow file to a :class:`~airflow_whatsapp_flows.flow.model.Flow`, or to every fault in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from airflow_whatsapp_flows.errors import Fault, FlowFileError
+from airflow_whatsapp_flows.flow.building import build_steps, valid_steps
+from airflow_whatsapp_flows.flow.checks import check_graph
+from airflow_whatsapp_flows.flow.format import FlowFormat
+from airflow_whatsapp_flows.flow.format_faults import format_faults
+from airflow_whatsapp_flows.flow.json_source import JsonSource
+from airflow_whatsapp_flows.flow.model import Flow
+
+
+def load_flow(source: str | Mapping[str, object], name: str = "<flow>") -> Flow:
+    """Read a flow.
+
+    Args:
+        source: JSON text of format 1, or the same as plain data.
+        name: file name for error messages.
+
+    Raises:
+        FlowFileError: the flow has faults; holds all of them, each with line and column when read from text.
+    """
+    text = source if isinstance(source, str) else json.dumps(source, ensure_ascii=False)
+    flow, faults = read_flow(JsonSource(text.removeprefix("\ufeff")))
+    if not isinstance(source, str):
+        faults = [Fault(fault.message, fault.path, step=fault.step) for fault in faults]
+    if flow is None or faults:
+        raise FlowFileError(name, faults)
+    return flow
+
+
+def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
+    """Read a flow from a JSON text.
+
+    Returns:
+        The flow and no fault, or ``None`` and every fault in the order of the text.
+    """
+    value, faults = source.load()
+    if faults:
+        return None, faults
+    if not isinstance(value, dict):
+        return None, [Fault("a flow is a JSON object: { … }", line=1, column=1)]
+    try:
+        written = FlowFormat.model_validate_json(source.text)
+        formats = dict(enumerate(written.steps))
+    except ValidationError as error:
+        written = None
+        faults = format_faults(error, value, source)
+        formats = valid_steps(value)
+    steps, more = build_steps(value, formats, source)
+    faults += more
+    if written is not None:
+        faults += _check_timezone(written.timezone, source)
+    faults += check_graph(value, steps, source)
+    if faults or written is None:
+        return None, _in_order(faults)
+    flow = Flow(
+        id=written.id,
+        name=written.name or written.id,
+        steps={step.name: step for step in steps.values()},
+        start=written.start or written.steps[0].name,
+        timezone=written.timezone,
+        missing=written.missing,
+        variables=written.variables,
+        source=value,
+    )
+    return flow, []
+
+
+def _check_timezone(timezone: str, source: JsonSource) -> list[Fault]:
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError):
+        line, column = source.place(("timezone",))
+        message = f"{timezone!r} is not a time zone; give an IANA name such as America/Mexico_City or UTC"
+        return [Fault(message, ("timezone",), line, column)]
+    return []
+
+
+def _in_order(faults: list[Fault]) -> list[Fault]:
+    unique = dict.fromkeys(faults)
+    return sorted(unique, key=_position)
+
+
+def _position(fault: Fault) -> tuple[int, int]:
+    return fault.line or 0, fault.column or 0
+

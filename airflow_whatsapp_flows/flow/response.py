@@ -1,0 +1,166 @@
+"""One contact response: the recorded answers of one contact, which is what a walk starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_whatsapp_flows.errors import ResponseError
+from airflow_whatsapp_flows.flow.format import VariableFormat
+from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.template.references import did_you_mean
+
+_KEYS = ("id", "contact", "step", "global", "flow_execution_variables", "created_on", "actions")
+_SCOPES = ("contact", "step", "global", "flow_execution_variables")
+_KINDS: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "number": (int, float),
+    "bool": (bool,),
+    "list": (list,),
+    "object": (dict,),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactResponse:
+    """The recorded answers of one contact.
+
+    Attributes:
+        id: identifies the response; part of every idempotency key.
+        contact: ``phone``, ``first_name``, …; custom fields in ``meta``.
+        step: answers by the name of their question or menu; ``null`` is an answer, an absent name is none.
+        global_variables: added to the flow's own ``global`` values.
+        flow_execution_variables: values given when the flow was started.
+        created_on: when it was recorded, as written.
+        actions: results of actions that ran already, by step, one per visit.
+    """
+
+    id: str | None = None
+    contact: Mapping[str, Value] = field(default_factory=dict)
+    step: Mapping[str, Value] = field(default_factory=dict)
+    global_variables: Mapping[str, Value] = field(default_factory=dict)
+    flow_execution_variables: Mapping[str, Value] = field(default_factory=dict)
+    created_on: str | None = None
+    actions: Mapping[str, tuple[Mapping[str, Value], ...]] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """Its id, or a hash of the answers: two contacts without an id must not share an idempotency key."""
+        if self.id is not None:
+            return self.id
+        parts = [self.contact, self.step, self.flow_execution_variables, self.created_on]
+        text = json.dumps(parts, sort_keys=True, default=str)
+        return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
+
+
+def read_response(value: object) -> ContactResponse:
+    """Read a contact response from plain data.
+
+    Args:
+        value: ``{"id", "contact", "step", "flow_execution_variables", "created_on", "actions"}``, all
+            optional, nested or with dotted names as in CSV: ``{"contact.phone": "+52…", "step.Ask name": "Ana"}``.
+
+    Raises:
+        ResponseError: it is not an object, holds an unknown key, or a part of it has the wrong type.
+    """
+    if not isinstance(value, Mapping):
+        raise ResponseError(f"a contact response is an object, not {_kind(value)}")
+    nested = _nested(value)
+    for key in nested:
+        if key not in _KEYS:
+            raise ResponseError(f"unknown key {key!r} in the contact response{did_you_mean(str(key), _KEYS)}")
+    for key in _SCOPES:
+        if not isinstance(nested.get(key, {}), Mapping):
+            raise ResponseError(f"{key!r} of a contact response is an object, not {_kind(nested[key])}")
+    return ContactResponse(
+        id=_text(nested, "id"),
+        contact=nested.get("contact", {}),
+        step=nested.get("step", {}),
+        global_variables=nested.get("global", {}),
+        flow_execution_variables=nested.get("flow_execution_variables", {}),
+        created_on=_text(nested, "created_on"),
+        actions=_actions(nested.get("actions", {})),
+    )
+
+
+def _nested(value: Mapping[Any, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, item in value.items():
+        scope, dot, name = str(key).partition(".")
+        if not dot:
+            nested[scope] = {**nested[scope], **item} if _both_objects(nested.get(scope), item) else item
+            continue
+        if scope not in _SCOPES:
+            raise ResponseError(f"unknown key {key!r} in the contact response; dotted names begin with {_SCOPES}")
+        inner = nested.setdefault(scope, {})
+        if not isinstance(inner, Mapping):
+            raise ResponseError(f"{scope!r} and {key!r} stand side by side in the contact response")
+        nested[scope] = _with(dict(inner), name, item)
+    return nested
+
+
+def _with(inner: dict[str, Any], name: str, item: Any) -> dict[str, Any]:
+    head, dot, rest = name.partition(".")
+    # Only meta has a level of its own; the name of a step may hold dots.
+    if dot and head == "meta":
+        inner["meta"] = {**(inner.get("meta") or {}), rest: item}
+    else:
+        inner[name] = item
+    return inner
+
+
+def _both_objects(left: object, right: object) -> bool:
+    return isinstance(left, Mapping) and isinstance(right, Mapping)
+
+
+def _text(nested: Mapping[str, Any], key: str) -> str | None:
+    value = nested.get(key)
+    if value is None or isinstance(value, str):
+        return value or None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ResponseError(f"{key!r} of a contact response is text, not {_kind(value)}")
+
+
+def _actions(value: object) -> dict[str, tuple[Mapping[str, Value], ...]]:
+    if not isinstance(value, Mapping):
+        raise ResponseError(f"'actions' of a contact response is an object, not {_kind(value)}")
+    actions: dict[str, tuple[Mapping[str, Value], ...]] = {}
+    for step, results in value.items():
+        listed = results if isinstance(results, list) else [results]
+        if not all(isinstance(result, Mapping) for result in listed):
+            raise ResponseError(f"'actions.{step}' is a list of results, one per visit")
+        actions[str(step)] = tuple(listed)
+    return actions
+
+
+def with_defaults(values: Mapping[str, Value], declared: Mapping[str, VariableFormat]) -> dict[str, Value]:
+    """The flow's execution variables, defaults filled in.
+
+    Args:
+        values: as given.
+        declared: what the flow declares.
+
+    Raises:
+        ResponseError: a required one is absent, or one has another type than declared.
+    """
+    complete = dict(values)
+    for name, variable in declared.items():
+        if name not in complete:
+            if variable.required:
+                raise ResponseError(f"flow_execution_variables.{name} is required and was not given")
+            complete[name] = variable.default
+            continue
+        value = complete[name]
+        kinds = _KINDS[variable.type]
+        if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            raise ResponseError(f"flow_execution_variables.{name} must be a {variable.type}, not {_kind(value)}")
+    return complete
+
+
+def _kind(value: object) -> str:
+    names = {type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "text"}
+    return names.get(type(value), "a list" if isinstance(value, (list, tuple)) else "an object")

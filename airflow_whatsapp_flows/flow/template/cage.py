@@ -1,0 +1,230 @@
+"""Jinja2 expressions in a cage: parsed, checked against allow-lists, and only then compiled.
+
+A flow's text comes from people who do not program, and may come from people who mean harm. So there are
+no statements, no calls, no attributes of Python objects, no globals: only fields of plain data, a few
+operators and the filters of :mod:`~airflow_whatsapp_flows.flow.template.filters`. Without loops and
+repetition the work is linear in the text and its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal
+
+import jinja2
+from jinja2 import nodes
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from airflow_whatsapp_flows.errors import MissingValueError, RenderError
+from airflow_whatsapp_flows.flow.template.filters import FILTERS
+from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
+from airflow_whatsapp_flows.flow.template.references import did_you_mean, unknown_name
+
+MissingPolicy = Literal["error", "null", "empty"]
+"""What a reference without a value is: an error, ``null``, or an empty text."""
+
+MAX_DEPTH = 40
+"""Operators and brackets inside one another; Python's own compiler gives up near 100."""
+
+_TESTS = frozenset({"defined", "undefined", "none", "true", "false", "boolean", "string", "number", "in"})
+_NODES: tuple[type[nodes.Node], ...] = (
+    nodes.Add, nodes.And, nodes.Compare, nodes.Concat, nodes.CondExpr, nodes.Const, nodes.Div, nodes.Filter,
+    nodes.FloorDiv, nodes.Getattr, nodes.Getitem, nodes.Keyword, nodes.List, nodes.Mul, nodes.Name, nodes.Neg,
+    nodes.Not, nodes.Operand, nodes.Or, nodes.Pos, nodes.Slice, nodes.Sub, nodes.Test, nodes.Tuple,
+)  # fmt: skip
+_RESULT = "result"
+
+
+class _Cage(ImmutableSandboxedEnvironment):
+    """Fields of plain data only; what is not there is undefined, or what the flow says."""
+
+    # An intercepted operator is not folded at compile time: {{ 'a' * 200000000 }} would run in the compiler.
+    intercepted_binops = frozenset({"*", "//", "/", "+", "-"})
+
+    def __init__(self, missing: MissingPolicy) -> None:
+        super().__init__(undefined=jinja2.StrictUndefined, cache_size=0, optimized=False, autoescape=False)
+        self.globals.clear()
+        self.filters = dict(FILTERS)
+        self.tests = {name: self.tests[name] for name in _TESTS}
+        self._missing = missing
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if isinstance(obj, Mapping):
+            key = str(argument) if isinstance(argument, int) else argument
+            if isinstance(key, str) and key in obj:
+                return obj[key]
+        elif isinstance(obj, list) and isinstance(argument, str) and argument.isdecimal():
+            if int(argument) < len(obj):
+                return obj[int(argument)]
+        elif isinstance(obj, (list, str)) and isinstance(argument, (int, slice)):
+            try:
+                return obj[argument]
+            except IndexError:
+                pass
+        if isinstance(obj, jinja2.Undefined):
+            return obj
+        if self._missing != "error":
+            return None if self._missing == "null" else ""
+        return self.undefined(hint=f"{argument!r} has no value")
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        return self.getitem(obj, attribute)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        for side in (left, right):
+            if isinstance(side, jinja2.Undefined):
+                raise MissingValueError(f"{side._undefined_hint} for this contact")
+            if isinstance(side, bool) or not isinstance(side, (int, float)):
+                raise RenderError(f"'{operator}' needs numbers; write ~ to join texts, | int to make a number of a text")
+            if isinstance(side, int) and side.bit_length() > 2048:
+                raise RenderError(f"'{operator}' on a number of more than 600 digits")
+        try:
+            return super().call_binop(context, operator, left, right)
+        except (ArithmeticError, ValueError) as error:
+            raise RenderError(f"'{operator}': {error}") from None
+
+
+_CAGES: dict[MissingPolicy, _Cage] = {}
+
+
+def _cage(missing: MissingPolicy) -> _Cage:
+    if missing not in _CAGES:
+        _CAGES[missing] = _Cage(missing)
+    return _CAGES[missing]
+
+
+class Expression:
+    """A checked expression; compiled when it is first needed, since most flows are read more often than run.
+
+    Args:
+        source: a Jinja2 expression without braces, references already in Jinja's syntax.
+        names: first words that it may use.
+        missing: what a reference without a value is.
+
+    Raises:
+        TemplateFault: it holds anything that is not on the allow-lists.
+    """
+
+    __slots__ = ("_missing", "_program", "_tree", "source")
+
+    def __init__(self, source: str, names: Collection[str], missing: MissingPolicy = "error") -> None:
+        self.source = source
+        self._missing = missing
+        self._tree = _parse(source, names, _cage(missing))
+        self._program: Callable[[Mapping[str, object]], object] | None = None
+
+    def evaluate(self, values: Mapping[str, object]) -> Value:
+        """The expression's value, with its type.
+
+        Raises:
+            MissingValueError: it needs a value that is not there.
+            RenderError: it cannot be computed from these values.
+        """
+        if self._program is None:
+            self._program = _compile(self._tree, _cage(self._missing))
+        try:
+            value = self._program(values)
+        except RenderError:
+            raise
+        except jinja2.UndefinedError as error:
+            raise MissingValueError(f"{{{{ {_short(self.source)} }}}}: {error.message} for this contact") from None
+        except Exception as error:
+            raise RenderError(f"{{{{ {_short(self.source)} }}}} cannot be computed: {error}") from None
+        if isinstance(value, jinja2.Undefined):
+            raise MissingValueError(f"{{{{ {_short(self.source)} }}}} has no value for this contact")
+        return list(value) if isinstance(value, tuple) else value  # type: ignore[return-value]
+
+
+def _parse(source: str, names: Collection[str], cage: _Cage) -> nodes.Expr:
+    try:
+        body = cage.parse("{{ " + source + " }}").body
+        if len(body) != 1 or not isinstance(body[0], nodes.Output) or len(body[0].nodes) != 1:
+            raise TemplateFault("'{{' and '}}' must hold one expression")
+        expression = body[0].nodes[0]
+        _check(expression, names, 0)
+    except TemplateFault:
+        raise
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateFault(f"{{{{ {_short(source)} }}}} is not an expression: {error.message}") from None
+    except RecursionError:
+        raise TemplateFault("the expression is nested too deeply") from None
+    except Exception as error:  # Jinja lets IndentationError and SyntaxError through for deep nesting
+        raise TemplateFault(f"{{{{ {_short(source)} }}}} is not an expression: {error}") from None
+    return expression
+
+
+def _check(node: nodes.Node, names: Collection[str], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise TemplateFault(f"the expression is nested deeper than {MAX_DEPTH} levels")
+    if not isinstance(node, _NODES):
+        raise TemplateFault(_refusal(node))
+    if isinstance(node, nodes.Name) and node.name not in names:
+        raise TemplateFault(unknown_name(node.name) if "contact" in names else _not_among(node.name, names))
+    if isinstance(node, (nodes.Getattr, nodes.Getitem)):
+        _check_field(node)
+    if isinstance(node, nodes.Filter):
+        if node.name not in FILTERS:
+            raise TemplateFault(f"there is no filter called {node.name!r}{_among(node.name, FILTERS)}")
+        if node.dyn_args is not None or node.dyn_kwargs is not None:
+            raise TemplateFault("'*' and '**' arguments are not allowed")
+    if isinstance(node, nodes.Test) and node.name not in _TESTS:
+        raise TemplateFault(f"there is no test called {node.name!r}{_among(node.name, _TESTS)}")
+    if isinstance(node, nodes.Mul) and any(_is_text_or_list(side) for side in (node.left, node.right)):
+        raise TemplateFault("'*' needs numbers on both sides; a text or a list cannot be repeated")
+    for child in node.iter_child_nodes():
+        _check(child, names, depth + 1)
+
+
+def _check_field(node: nodes.Getattr | nodes.Getitem) -> None:
+    name = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", "")
+    if isinstance(name, str) and name.startswith("__"):
+        raise TemplateFault(f"{name!r} is not a field: names that begin with '__' belong to Python, not to data")
+    if isinstance(node.node, (nodes.Const, nodes.List, nodes.Tuple)):
+        raise TemplateFault(f"a text or a list written in the flow has no field {name!r}; only variables have fields")
+
+
+def _is_text_or_list(node: nodes.Node) -> bool:
+    return isinstance(node, (nodes.List, nodes.Tuple, nodes.Concat)) or (
+        isinstance(node, nodes.Const) and not isinstance(node.value, (int, float))
+    )
+
+
+def _refusal(node: nodes.Node) -> str:
+    if isinstance(node, nodes.Call):
+        return "calls are not allowed in a flow; use a filter, such as {{ contact.first_name | upper }}"
+    if isinstance(node, (nodes.Pow, nodes.Mod)):
+        return "'**' and '%' are not allowed in a flow"
+    if isinstance(node, nodes.Dict):
+        return "objects cannot be written inside '{{ }}'"
+    return f"{type(node).__name__} is not allowed in a flow"
+
+
+def _among(name: str, choices: Collection[str]) -> str:
+    suggestion = did_you_mean(name, choices)
+    return suggestion or f"; allowed: {', '.join(sorted(choices))}"
+
+
+def _not_among(name: str, names: Collection[str]) -> str:
+    return f"{name!r} is not known here{_among(name, names)}"
+
+
+def _short(source: str) -> str:
+    return source if len(source) <= 60 else f"{source[:57]}…"
+
+
+def _compile(expression: nodes.Expr, cage: _Cage) -> Callable[[Mapping[str, object]], object]:
+    # jinja2.Environment.compile_expression does the same; this one starts from the tree that was checked.
+    assignment = nodes.Assign(nodes.Name(_RESULT, "store"), expression, lineno=1)
+    tree = nodes.Template([assignment], lineno=1)
+    tree.set_environment(cage)
+    code = cage.compile(tree)
+    template = jinja2.Template.from_code(cage, code, {}, None)
+
+    def program(values: Mapping[str, object]) -> object:
+        context = template.new_context(dict(values), shared=True)
+        for _ in template.root_render_func(context):
+            pass
+        return context.vars[_RESULT]
+
+    return program

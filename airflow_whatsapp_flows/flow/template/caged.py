@@ -1,0 +1,130 @@
+"""The language of flow files: text with ``{{ … }}``, in a cage."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from airflow_whatsapp_flows.errors import MissingValueError
+from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy
+from airflow_whatsapp_flows.flow.template.filters import MAX_TEXT, capped, text_of
+from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
+from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
+from airflow_whatsapp_flows.flow.template.references import (
+    MISSING,
+    Missing,
+    Reference,
+    parse_bare_reference,
+    rewrite_references,
+)
+from airflow_whatsapp_flows.flow.variables import SCOPES
+
+MAX_TEMPLATE_BYTES = 64_000
+"""Size that one text of a flow may have, in bytes of UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """The most frequent placeholder by far: one reference, without Jinja."""
+
+    reference: Reference
+    missing: MissingPolicy
+
+    def evaluate(self, values: Mapping[str, object]) -> Value:
+        value = self.reference.resolve(values)
+        if not isinstance(value, Missing):
+            return value
+        if self.missing == "error":
+            raise MissingValueError(f"{self.reference.text} has no value for this contact")
+        return None if self.missing == "null" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class CagedTemplate:
+    """Text of a flow, parsed.
+
+    Attributes:
+        text: as it was written.
+        parts: literal texts and placeholders, in order.
+        references: every reference in it, in order.
+    """
+
+    text: str
+    parts: tuple[str | _Lookup | Expression, ...]
+    references: tuple[Reference, ...]
+
+    def render(self, values: Mapping[str, object]) -> str:
+        """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
+        return capped("".join(part if isinstance(part, str) else text_of(part.evaluate(values)) for part in self.parts))
+
+    def evaluate(self, values: Mapping[str, object]) -> Value:
+        """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
+        if len(self.parts) == 1 and not isinstance(self.parts[0], str):
+            return self.parts[0].evaluate(values)
+        return self.render(values)
+
+
+@dataclass(frozen=True, slots=True)
+class CagedLanguage:
+    """Parses the text of one flow.
+
+    Attributes:
+        steps: names of the flow's steps; ``None`` when no flow is known (then names need quotes).
+        missing: what a reference without a value is.
+    """
+
+    steps: Collection[str] | None = None
+    missing: MissingPolicy = "error"
+
+    def parse(self, text: str) -> CagedTemplate | str:
+        """Parse one text.
+
+        Returns:
+            The text itself when it holds no placeholder.
+
+        Raises:
+            TemplateFault: it is too long, holds a statement, or a placeholder is not allowed.
+        """
+        if len(text) > MAX_TEMPLATE_BYTES // 4 and (size := len(text.encode("utf-8", "replace"))) > MAX_TEMPLATE_BYTES:
+            raise TemplateFault(f"the text has {size:,} bytes; at most {MAX_TEMPLATE_BYTES:,} are allowed")
+        if "{%" in text:
+            raise TemplateFault(
+                "statements ({% … %}) are not part of flow templates; "
+                "choose inside a placeholder: {{ 'a' if contact.first_name else 'b' }}",
+                text.index("{%"),
+            )
+        if "{{" not in text:
+            return text
+        return self._parse_placeholders(text)
+
+    def _parse_placeholders(self, text: str) -> CagedTemplate:
+        parts: list[str | _Lookup | Expression] = []
+        references: list[Reference] = []
+        position = 0
+        for placeholder in find_placeholders(text):
+            if placeholder.start > position:
+                parts.append(text[position : placeholder.start])
+            try:
+                part, read = self._parse_expression(placeholder.expression)
+            except TemplateFault as fault:
+                raise TemplateFault(fault.message, placeholder.start) from None
+            parts.append(part)
+            references.extend(read)
+            position = placeholder.end
+        if position < len(text):
+            parts.append(text[position:])
+        return CagedTemplate(text, tuple(parts), tuple(references))
+
+    def _parse_expression(self, expression: str) -> tuple[_Lookup | Expression, tuple[Reference, ...]]:
+        if not expression:
+            raise TemplateFault("'{{ }}' is empty; write a variable such as {{ contact.phone }}")
+        reference = parse_bare_reference(expression, self.steps)
+        if reference is not None:
+            if any(name.startswith("__") for name in reference.path):
+                raise TemplateFault(f"{expression!r}: names that begin with '__' belong to Python, not to data")
+            return _Lookup(reference, self.missing), (reference,)
+        source, references = rewrite_references(expression, self.steps)
+        return Expression(source, SCOPES, self.missing), references
+
+
+__all__ = ["MAX_TEMPLATE_BYTES", "MAX_TEXT", "MISSING", "CagedLanguage", "CagedTemplate"]

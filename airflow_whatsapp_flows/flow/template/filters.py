@@ -1,0 +1,215 @@
+"""The filters of the template language: what people need to make an answer fit a CRM, and nothing else.
+
+Every filter takes plain data and gives plain data, in time and space linear in its input.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Undefined
+
+from airflow_whatsapp_flows.errors import MissingValueError, RenderError
+from airflow_whatsapp_flows.flow.template.language import Value
+
+MAX_TEXT = 1_048_576
+"""Characters that one rendered text may have."""
+
+# glibc's strftime pads to any width ("%999999999d"); only plain directives are let through.
+_DATE_FORMAT = re.compile(r"(?:%-?[A-Za-z%]|[^%]){1,200}")
+_FULL_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")  # ITU-T E.164 §6: at most 15 digits
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+def text_of(value: object) -> str:
+    """A value as text in a message, a URL or a larger text.
+
+    ``null`` is empty, ``true`` and ``false`` are lower case, lists and objects are compact JSON.
+
+    Raises:
+        MissingValueError: there is no value.
+        RenderError: the value is not plain data.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return json_text(value)
+    if isinstance(value, (list, dict)):
+        return json_text(value)
+    if isinstance(value, Undefined):
+        raise MissingValueError(f"{value._undefined_hint} for this contact")
+    raise RenderError(f"a value of type {type(value).__name__} cannot be shown as text")
+
+
+def json_text(value: object) -> str:
+    """Compact JSON (RFC 8259).
+
+    Raises:
+        RenderError: NaN and Infinity are not JSON.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        raise RenderError("NaN and Infinity cannot be written as JSON") from None
+
+
+def capped(text: str) -> str:
+    """The text itself.
+
+    Raises:
+        RenderError: it is longer than :data:`MAX_TEXT`.
+    """
+    if len(text) > MAX_TEXT:
+        raise RenderError(f"the text would have {len(text):,} characters; at most {MAX_TEXT:,} are allowed")
+    return text
+
+
+def _default(value: object, fallback: Value = "") -> object:
+    # Asked first: an undefined value may not even be compared.
+    return fallback if isinstance(value, Undefined) or value is None or value == "" else value
+
+
+def _replace(value: object, old: str, new: str) -> str:
+    text, old, new = text_of(value), text_of(old), text_of(new)
+    if not old:
+        raise RenderError("replace needs a text to look for; the first argument is empty")
+    growth = text.count(old) * (len(new) - len(old))
+    if len(text) + growth > MAX_TEXT:
+        raise RenderError(f"replace would make a text of more than {MAX_TEXT:,} characters")
+    return text.replace(old, new)
+
+
+def _join(value: object, separator: str = ", ") -> str:
+    if not isinstance(value, list):
+        raise RenderError("join needs a list")
+    texts, separator = [text_of(item) for item in value], text_of(separator)
+    if sum(map(len, texts)) + len(separator) * len(texts) > MAX_TEXT:
+        raise RenderError(f"join would make a text of more than {MAX_TEXT:,} characters")
+    return separator.join(texts)
+
+
+def _length(value: object) -> int:
+    if isinstance(value, (str, list, dict)):
+        return len(value)
+    raise RenderError("length needs a text, a list or an object")
+
+
+def _item(value: object, index: int) -> object:
+    if not isinstance(value, (str, list)):
+        raise RenderError("first and last need a text or a list")
+    if not value:
+        raise RenderError("first and last need at least one item; the value is empty")
+    return value[index]
+
+
+def _int(value: object, *fallback: Value) -> Value:
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value)
+    # int() takes "1_000" and digits of every script; a CRM does not.
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()) and len(value) <= 400:
+        return int(value)
+    if fallback:
+        return fallback[0]
+    raise RenderError(f"{_shown(value)} is not a whole number; give int a default to allow that: int(0)")
+
+
+def _float(value: object, *fallback: Value) -> Value:
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()) and len(value) <= 400:
+        number = float(value)
+        if math.isfinite(number):
+            return number
+    if fallback:
+        return fallback[0]
+    raise RenderError(f"{_shown(value)} is not a number; give float a default to allow that: float(0)")
+
+
+def _round(value: object, digits: int = 0) -> Value:
+    number = _float(value)
+    if not isinstance(number, float) or not isinstance(digits, int) or not 0 <= digits <= 15:
+        raise RenderError("round needs a number, and 0 to 15 digits")
+    return round(number, digits) if digits else round(number)
+
+
+def _date(value: object, pattern: str = "%Y-%m-%d") -> str:
+    if not isinstance(pattern, str) or not _DATE_FORMAT.fullmatch(pattern):
+        raise RenderError("date needs a format of at most 200 characters such as '%d/%m/%Y'")
+    text = text_of(value).strip()
+    try:
+        moment = dt.datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text))
+    except ValueError:
+        raise RenderError(f"{_shown(value)} is not a date; it must look like 2026-11-22 or 2026-11-22T16:04:00Z") from None
+    return moment.strftime(pattern)
+
+
+def _json(value: object) -> str:
+    return capped(json_text(value) if not isinstance(value, Undefined) else text_of(value))
+
+
+def _digits(value: object) -> str:
+    return re.sub(r"[^0-9]", "", text_of(value))
+
+
+def _e164(value: object, country: str | None = None) -> str:
+    import phonenumbers  # needed by few flows; its tables take time to import
+
+    text = text_of(value).strip()
+    digits = re.sub(r"[\s().-]", "", text)
+    # WhatsApp knows numbers that numbering plans no longer do, such as Mexico's +52 1 …: a full number stays.
+    if _FULL_NUMBER.fullmatch(digits):
+        return digits
+    try:
+        number = phonenumbers.parse(text, country)
+    except phonenumbers.NumberParseException:
+        number = None
+    if number is None or not phonenumbers.is_possible_number(number):
+        hint = "" if country else "; give the country of numbers without '+': e164('MX')"
+        raise RenderError(f"{_shown(value)} is not a phone number{hint}")
+    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Undefined):
+        raise MissingValueError(f"{value._undefined_hint} for this contact")
+    # The value is a person's: its kind and size say enough to find it.
+    if isinstance(value, str):
+        return f"a text of {len(value)} characters"
+    return {type(None): "null", bool: "true or false", list: "a list", dict: "an object"}.get(type(value), "the value")
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "default": _default,
+    "lower": lambda value: capped(text_of(value).lower()),
+    "upper": lambda value: capped(text_of(value).upper()),
+    "trim": lambda value: text_of(value).strip(),
+    "replace": _replace,
+    "join": _join,
+    "length": _length,
+    "first": lambda value: _item(value, 0),
+    "last": lambda value: _item(value, -1),
+    "int": _int,
+    "float": _float,
+    "round": _round,
+    "json": _json,
+    "urlencode": lambda value: capped(quote(text_of(value), safe="")),
+    "date": _date,
+    "digits": _digits,
+    "e164": _e164,
+}
+"""Name to function; what is not here is a fault at load."""

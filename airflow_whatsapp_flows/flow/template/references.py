@@ -1,0 +1,202 @@
+"""References: ``contact.phone``, ``step.Ask name``, ``step.Start thread.response.items.0.id``."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
+from airflow_whatsapp_flows.flow.variables import SCOPES, Scope
+
+_SCOPE = re.compile(r"(?<![\w.\])])(contact|step|global|flow_execution_variables)\b(?=\s*[.\[])")
+_SEGMENT = re.compile(
+    r"""\s*\.\s*(?P<name>[^\W\d]\w*|\d+)
+      | \s*\[\s*(?P<index>\d+)\s*\]
+      | \s*\[\s*(?P<quoted>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')\s*\]""",
+    re.VERBOSE,
+)
+_BARE_SEGMENT = re.compile(r"\s*\.\s*(?P<name>[^.\[\]|~()\"'=<>+*/%,{}]+)")
+_OPERATOR_WORD = re.compile(r"(?:^|\s)(?:if|else|and|or|not|in|is)(?:\s|$)")
+_QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
+
+
+class Missing:
+    """The type of :data:`MISSING`."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing()
+"""What :meth:`Reference.resolve` gives where no value is; ``None`` is a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A way to one value.
+
+    Attributes:
+        scope: ``contact``, ``step``, ``global`` or ``flow_execution_variables``.
+        path: names below it; a name of digits is a position where a list stands.
+        text: as it was written.
+    """
+
+    scope: str
+    path: tuple[str, ...]
+    text: str
+
+    def resolve(self, values: Mapping[str, object]) -> Value | Missing:
+        """The value, or :data:`MISSING`."""
+        value: object = values.get(self.scope)
+        for name in self.path:
+            if isinstance(value, Mapping):
+                if name not in value:
+                    return MISSING
+                value = value[name]
+            elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+                value = value[int(name)]
+            else:
+                return MISSING
+        return value  # type: ignore[return-value]  # values hold plain data by contract
+
+    def as_jinja(self) -> str:
+        """The same in Jinja's own syntax, ``step["Ask name"]["response"]``."""
+        return self.scope + "".join(f"[{json.dumps(name, ensure_ascii=False)}]" for name in self.path)
+
+    @property
+    def step(self) -> str | None:
+        """Name of the step that it reads, if it reads one."""
+        return self.path[0] if self.scope == Scope.STEP.value else None
+
+
+def parse_bare_reference(expression: str, steps: Collection[str] | None) -> Reference | None:
+    """The whole of an expression as one reference, as the platform writes them: unquoted, spaces allowed.
+
+    Args:
+        expression: what stands between ``{{`` and ``}}``, blanks stripped.
+        steps: names of the flow's steps; ``None`` when no flow is known.
+
+    Returns:
+        ``None`` when it is not one lone reference but, perhaps, an expression.
+
+    Raises:
+        TemplateFault: it reads a step that the flow does not have.
+    """
+    match = _SCOPE.match(expression)
+    if match is None:
+        return None
+    scope, end = match.group(1), match.end()
+    path: list[str] = []
+    if scope == Scope.STEP.value and steps is not None:
+        name, end = _step_name(expression, end, steps)
+        path.append(name)
+    while end < len(expression):
+        segment = _segment(expression, end, bare=True)
+        if segment is None:
+            return None
+        name, end = segment
+        path.append(name)
+    return Reference(scope, tuple(path), expression)
+
+
+def rewrite_references(expression: str, steps: Collection[str] | None) -> tuple[str, tuple[Reference, ...]]:
+    """Turn every reference in an expression into Jinja's syntax.
+
+    Names of steps are matched longest first against the flow's own, so they may hold blanks and dots.
+
+    Returns:
+        The expression for Jinja, and the references in it.
+
+    Raises:
+        TemplateFault: it reads a step that the flow does not have.
+    """
+    pieces: list[str] = []
+    references: list[Reference] = []
+    position = 0
+    while position < len(expression):
+        quoted = _QUOTED.match(expression, position)
+        if quoted:
+            pieces.append(quoted.group())
+            position = quoted.end()
+            continue
+        match = _SCOPE.match(expression, position)
+        if match is None:
+            pieces.append(expression[position])
+            position += 1
+            continue
+        start, end, path = position, match.end(), list[str]()
+        if match.group(1) == Scope.STEP.value and steps is not None:
+            name, end = _step_name(expression, end, steps)
+            path.append(name)
+        while (segment := _segment(expression, end, bare=False)) is not None:
+            name, end = segment
+            path.append(name)
+        reference = Reference(match.group(1), tuple(path), expression[start:end])
+        references.append(reference)
+        pieces.append(reference.as_jinja())
+        position = end
+    return "".join(pieces), tuple(references)
+
+
+def _segment(text: str, position: int, *, bare: bool) -> tuple[str, int] | None:
+    match = _BARE_SEGMENT.match(text, position) if bare else None
+    if match is not None:
+        name = match.group("name").strip()
+        return None if not name or _OPERATOR_WORD.search(name) else (name, match.end())
+    match = _SEGMENT.match(text, position)
+    if match is None:
+        return None
+    if match.group("quoted"):
+        return _unquote(match.group("quoted")), match.end()
+    return match.group("name") or match.group("index"), match.end()
+
+
+def _step_name(text: str, position: int, steps: Collection[str]) -> tuple[str, int]:
+    rest = text[position:].lstrip()
+    start = len(text) - len(rest)
+    if rest.startswith("["):
+        match = _SEGMENT.match(text, position)
+        if match is None or not match.group("quoted"):
+            raise TemplateFault("a step is read by its name, such as step.Ask name or step[\"Ask name\"]", position)
+        name, end = _unquote(match.group("quoted")), match.end()
+        if name not in steps:
+            raise TemplateFault(_unknown_step(name, steps), start)
+        return name, end
+    after_dot = rest[1:].lstrip()
+    start = len(text) - len(after_dot)
+    for name in sorted(steps, key=len, reverse=True):
+        if after_dot.startswith(name) and not after_dot[len(name) : len(name) + 1].isalnum():
+            return name, start + len(name)
+    written = re.split(r"\.response\b|[|~()\[\]=<>,}]|\.", after_dot, maxsplit=1)[0].strip()
+    raise TemplateFault(_unknown_step(written, steps), start)
+
+
+def _unknown_step(name: str, steps: Collection[str]) -> str:
+    return f"there is no step called {name!r}{did_you_mean(name, steps)}"
+
+
+def _unquote(quoted: str) -> str:
+    return re.sub(r"\\(.)", r"\1", quoted[1:-1])
+
+
+def did_you_mean(word: str, choices: Collection[str]) -> str:
+    """``"; did you mean 'x'?"`` where something close is among the choices, else a list of them if it is short."""
+    folded = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {folded[close[0]]!r}?"
+    if 0 < len(choices) <= 12:
+        return f"; allowed: {', '.join(sorted(choices))}"
+    return ""
+
+
+def unknown_name(name: str) -> str:
+    """What to say of a first word that is not a scope."""
+    hint = ""
+    if name in {"conn", "var", "macros", "ti", "dag", "dag_run", "task", "params", "ds"}:
+        hint = "; a flow never sees Airflow's connections, variables, macros or context"
+    return f"{name!r} is not a variable of a flow{hint}; allowed: {', '.join(sorted(SCOPES))}"

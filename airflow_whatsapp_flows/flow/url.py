@@ -1,0 +1,240 @@
+"""The target URL (RFC 9110 §7.1, RFC 3986): literal origin, answers as encoded segments and query values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.template.filters import text_of
+from airflow_whatsapp_flows.flow.template.language import (
+    Data,
+    Template,
+    TemplateFault,
+    TemplateLanguage,
+    Tree,
+    Value,
+    fill,
+    parse_tree,
+)
+from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
+
+MAX_URL = 8_000
+"""Characters of a built URL; RFC 9110 §4.1 asks servers for at least this."""
+
+# RFC 3986 §3.3 and §3.4: what may stand in a path and a query as it is; '%' keeps the author's own encoding.
+_PATH_SAFE = "%!$&'()*+,;=:@-._~"
+_QUERY_SAFE = "%!$'()*+,;:@/?-._~"
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:@/?#\\\s]+)(?::(?P<port>[0-9]{1,5}))?")
+
+
+Piece = Template | str
+
+
+@dataclass(frozen=True, slots=True)
+class UrlPlan:
+    """A URL, parsed once and built for many contacts.
+
+    Attributes:
+        origin: ``https://host:port``; empty when the connection gives it.
+        segments: what stands between the slashes of the path, each as literal and placeholder pieces.
+        query: names, encoded, and the pieces of their values; ``None`` for a name without ``=``.
+        query_params: names and trees of the separate query parameters.
+    """
+
+    origin: str
+    segments: tuple[tuple[Piece, ...], ...]
+    query: tuple[tuple[str, tuple[Piece, ...] | None], ...]
+    query_params: tuple[tuple[str, Tree], ...]
+
+    def build(self, values: Mapping[str, object]) -> str:
+        """The URL for one contact: ASCII, percent-encoded.
+
+        Raises:
+            RenderError: an answer would change the path, or the URL gets too long.
+        """
+        path = "".join("/" + self._segment(pieces, values) for pieces in self.segments)
+        pairs = [name if pieces is None else f"{name}={_encoded(pieces, values)}" for name, pieces in self.query]
+        for name, tree in self.query_params:
+            pairs.extend(_parameter(name, tree, values))
+        url = f"{self.origin}{path}{'?' if pairs else ''}{'&'.join(pairs)}"
+        if len(url) > MAX_URL:
+            raise RenderError(f"it would have {len(url):,} characters; at most {MAX_URL:,} are allowed", "url")
+        return url
+
+    def _segment(self, pieces: tuple[Piece, ...], values: Mapping[str, object]) -> str:
+        if len(pieces) == 1 and isinstance(pieces[0], str):
+            return pieces[0]
+        text = _encoded(pieces, values)
+        if unquote(text) in ("", ".", ".."):
+            shown = pieces[0] if isinstance(pieces[0], str) else pieces[0].text
+            raise RenderError(f"{shown} gives {unquote(text)!r}, which would change the path", "url")
+        return text
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """Every template in it, but for those of the query parameters."""
+        pieces = [piece for segment in self.segments for piece in segment]
+        pieces += [piece for _, value in self.query for piece in value or ()]
+        return tuple(piece for piece in pieces if not isinstance(piece, str))
+
+
+def parse_url(text: str, language: TemplateLanguage, *, has_connection: bool) -> UrlPlan:
+    """Parse a flow's URL.
+
+    Args:
+        text: absolute, or a path when the connection gives the origin; placeholders may stand in the path
+            and in values of the query.
+        language: the language of its placeholders.
+        has_connection: whether a connection gives the origin.
+
+    Raises:
+        TemplateFault: a placeholder stands where none may, or it is not a URL.
+    """
+    tokens: dict[str, str] = {}
+    literal = _with_tokens(text, tokens)
+    if re.search(r"[\x00-\x20\x7f\\]", literal):
+        raise TemplateFault("a URL holds no blanks, control characters or '\\'; write %20 for a blank")
+    try:
+        parts = urlsplit(literal)
+    except ValueError as error:
+        raise TemplateFault(f"not a URL: {error}") from None
+    if parts.fragment or literal.endswith("#"):
+        raise TemplateFault("'#' and what follows it are never sent to a server (RFC 9110 §4.2.5); remove them")
+    origin = _origin(parts.scheme, parts.netloc, tokens) if parts.scheme or parts.netloc else ""
+    if not origin:
+        _check_relative(text, literal, has_connection)
+    path = parts.path[1:] if parts.path.startswith("/") else parts.path
+    pieces = _Pieces(tokens, language)
+    segments = tuple(pieces.of(segment, _PATH_SAFE) for segment in path.split("/"))
+    for segment in segments:
+        if len(segment) == 1 and isinstance(segment[0], str) and unquote(segment[0]) in (".", ".."):
+            raise TemplateFault("'.' and '..' are not allowed in a path")
+    query = tuple(pieces.pair(pair) for pair in parts.query.split("&")) if parts.query else ()
+    return UrlPlan(origin, segments, query, ())
+
+
+def _with_tokens(text: str, tokens: dict[str, str]) -> str:
+    mark = "xwfx"
+    while mark in text:
+        mark += "x"
+    literal, position = [], 0
+    for placeholder in find_placeholders(text):
+        token = f"{mark}{len(tokens)}z"
+        tokens[token] = placeholder.source
+        literal += [text[position : placeholder.start], token]
+        position = placeholder.end
+    return "".join([*literal, text[position:]])
+
+
+def _origin(scheme: str, authority: str, tokens: dict[str, str]) -> str:
+    if any(token in scheme + authority for token in tokens):
+        raise TemplateFault("scheme, host and port of a URL must be literal: a placeholder could send data anywhere")
+    if scheme.lower() not in ("http", "https"):
+        raise TemplateFault(f"{scheme or 'an empty scheme'!r} is not allowed; a URL begins with https:// or http://")
+    if "@" in authority:
+        raise TemplateFault("a URL holds no user name or password; put them in a connection")
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None or (match.group("port") and not 0 < int(match.group("port")) < 65_536):
+        raise TemplateFault(f"{authority!r} is not a host, or a host and a port")
+    try:
+        host = match.group("host") if authority.isascii() else match.group("host").encode("idna").decode("ascii")
+    except UnicodeError:
+        raise TemplateFault(f"{match.group('host')!r} is not a host name") from None
+    port = f":{match.group('port')}" if match.group("port") else ""
+    return f"{scheme.lower()}://{host.lower()}{port}"
+
+
+def _check_relative(text: str, literal: str, has_connection: bool) -> None:
+    if text.startswith("{{"):
+        raise TemplateFault("a URL cannot begin with a placeholder; write the host, or name a connection")
+    if not has_connection:
+        raise TemplateFault(f"{text[:80]!r} has no host; begin with https://, or name a connection")
+    if literal.startswith("//"):
+        raise TemplateFault("a path begins with one '/'")
+
+
+class _Pieces:
+    """Cuts literal text with tokens into pieces."""
+
+    def __init__(self, tokens: dict[str, str], language: TemplateLanguage) -> None:
+        self._tokens = tokens
+        self._language = language
+        self._cut = re.compile("(" + "|".join(sorted(tokens, key=len, reverse=True)) + ")") if tokens else None
+
+    def of(self, text: str, safe: str) -> tuple[Piece, ...]:
+        found = self._cut.split(text) if self._cut else [text]
+        pieces: list[Piece] = []
+        for part in found:
+            if part in self._tokens:
+                pieces.append(self._language.parse(self._tokens[part]))
+            elif part or len(found) == 1:
+                pieces.append(_keep_escapes(part, safe))
+        return tuple(pieces)
+
+    def pair(self, text: str) -> tuple[str, tuple[Piece, ...] | None]:
+        name, equals, value = text.partition("=")
+        if any(token in name for token in self._tokens):
+            raise TemplateFault("the name of a query parameter must be literal; an answer may only be its value")
+        return _keep_escapes(name, _QUERY_SAFE), self.of(value, _QUERY_SAFE) if equals else None
+
+
+def _keep_escapes(text: str, safe: str) -> str:
+    return re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(text, safe=safe))
+
+
+def _encoded(pieces: tuple[Piece, ...], values: Mapping[str, object]) -> str:
+    return "".join(piece if isinstance(piece, str) else _quoted(piece.render(values), "url") for piece in pieces)
+
+
+def _quoted(text: str, where: str) -> str:
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise RenderError("half of a surrogate pair is not a character and cannot be sent", where) from None
+
+
+def parse_parameters(query_params: object, language: TemplateLanguage) -> tuple[tuple[str, Tree], ...]:
+    """Parse query parameters, which join those of the URL.
+
+    Args:
+        query_params: an object, or a list of ``[name, value]`` pairs; a list as value repeats the name.
+        language: the language of their values.
+
+    Raises:
+        TemplateFault: they are neither, or a value cannot be sent.
+    """
+    if isinstance(query_params, Data):
+        return tuple((name, Data(value)) for name, value in _pairs(query_params.value or {}))
+    parsed: list[tuple[str, Tree]] = []
+    for name, value in _pairs(query_params):
+        tree = parse_tree({name: value}, language)
+        parsed.append((name, tree[name] if isinstance(tree, dict) else tree))
+    return tuple(parsed)
+
+
+def _pairs(query_params: object) -> list[tuple[str, Any]]:
+    if query_params is None:
+        return []
+    if isinstance(query_params, Mapping):
+        return list(query_params.items())
+    if isinstance(query_params, (list, tuple)):
+        pairs = [tuple(pair) for pair in query_params if isinstance(pair, (list, tuple))]
+        if len(pairs) == len(query_params) and all(len(pair) == 2 and isinstance(pair[0], str) for pair in pairs):
+            return [(pair[0], pair[1]) for pair in pairs]
+    raise TemplateFault("query parameters are an object, or a list of [name, value] pairs")
+
+
+def _parameter(name: str, tree: Tree, values: Mapping[str, object]) -> list[str]:
+    where = f"query_params.{name}"
+    try:
+        value = fill(tree, values)
+    except RenderError as error:
+        raise error.at(where) from None
+    items: list[Value] = value if isinstance(value, list) else [value]
+    if any(isinstance(item, (list, dict)) for item in items):
+        raise RenderError("an object or a list of lists cannot stand in a query; use text, numbers, or a list", where)
+    return [f"{_quoted(name, where)}={_quoted(text_of(item), where)}" for item in items]

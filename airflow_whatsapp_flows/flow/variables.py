@@ -1,0 +1,94 @@
+"""The values of one contact at one moment, by scope."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from types import MappingProxyType
+
+from airflow_whatsapp_flows.flow.template.language import Value
+
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+class Scope(str, Enum):
+    """Where a value comes from; the first word of every reference.
+
+    The four scopes of the platform (Hilos, "Flow variables").
+    """
+
+    CONTACT = "contact"
+    STEP = "step"
+    GLOBAL = "global"
+    FLOW_EXECUTION_VARIABLES = "flow_execution_variables"
+
+
+SCOPES = frozenset(scope.value for scope in Scope)
+
+
+class Variables(Mapping[str, Mapping[str, Value]]):
+    """The immutable values of one contact at one moment: a mapping from scope to its values.
+
+    Args:
+        contact: ``phone``, ``first_name``, … ; what is in its ``meta`` can be read without ``meta`` too,
+            and a built-in field wins over a custom one of the same name.
+        step: answers by the name of their question, results by the name of their action.
+        global_variables: see :func:`global_variables`.
+        flow_execution_variables: values given when the flow was started.
+    """
+
+    __slots__ = ("_scopes",)
+
+    def __init__(
+        self,
+        *,
+        contact: Mapping[str, Value] | None = None,
+        step: Mapping[str, Value] | None = None,
+        global_variables: Mapping[str, Value] | None = None,
+        flow_execution_variables: Mapping[str, Value] | None = None,
+    ) -> None:
+        contact = contact or {}
+        meta = contact.get("meta")
+        self._scopes: dict[str, Mapping[str, Value]] = {
+            Scope.CONTACT.value: MappingProxyType({**meta, **contact} if isinstance(meta, dict) else dict(contact)),
+            Scope.STEP.value: MappingProxyType(dict(step or {})),
+            Scope.GLOBAL.value: MappingProxyType(dict(global_variables or {})),
+            Scope.FLOW_EXECUTION_VARIABLES.value: MappingProxyType(dict(flow_execution_variables or {})),
+        }
+
+    def __getitem__(self, scope: str) -> Mapping[str, Value]:
+        return self._scopes[scope]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._scopes)
+
+    def __len__(self) -> int:
+        return len(self._scopes)
+
+    def with_step(self, name: str, value: Value) -> Variables:
+        """The same values, and ``step.<name>`` besides."""
+        other = object.__new__(Variables)
+        steps = MappingProxyType({**self._scopes[Scope.STEP.value], name: value})
+        other._scopes = {**self._scopes, Scope.STEP.value: steps}
+        return other
+
+
+def global_variables(now: dt.datetime) -> dict[str, Value]:
+    """The platform's ``global`` values for one moment.
+
+    Only ``Weekday`` is a name that the platform documents; the others are ours.
+
+    Args:
+        now: an aware time in the flow's own zone.
+
+    Returns:
+        ``Weekday`` (``"Monday"``), ``Date`` (``"2026-11-22"``), ``Time`` (``"16:04"``) and
+        ``Datetime`` (ISO 8601 with offset, to the second).
+    """
+    return {
+        "Weekday": _WEEKDAYS[now.weekday()],
+        "Date": now.date().isoformat(),
+        "Time": now.strftime("%H:%M"),
+        "Datetime": now.isoformat(timespec="seconds"),
+    }

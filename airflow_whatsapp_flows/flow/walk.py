@@ -1,0 +1,335 @@
+"""Following a flow step by step, for one contact, without doing anything.
+
+``walk`` is a generator: it yields what must be done (send a request, fetch a file), receives what came of
+it, and returns what became of the contact. Airflow's tasks, the command line and replays drive the same
+generator, so a flow has one meaning.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Union
+from zoneinfo import ZoneInfo
+
+from airflow_whatsapp_flows.errors import RenderError, ResponseError
+from airflow_whatsapp_flows.flow.answers import AnswerMisfit, type_answer
+from airflow_whatsapp_flows.flow.body import FileContent, FileSource
+from airflow_whatsapp_flows.flow.delivery import Delivery, idempotency_key
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.model import (
+    Action,
+    Conditional,
+    End,
+    Flow,
+    Menu,
+    Message,
+    Question,
+    Step,
+    Text,
+)
+from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
+from airflow_whatsapp_flows.flow.request import build_request
+from airflow_whatsapp_flows.flow.response import ContactResponse, with_defaults
+from airflow_whatsapp_flows.flow.template.filters import text_of
+from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.variables import Variables, global_variables
+
+
+class State(str, Enum):
+    """What became of a contact, as far as a walk can tell."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class SendAction:
+    """To do: send the request of an action; answer with its :class:`ActionResult`.
+
+    Attributes:
+        step: the action.
+        visit: which visit of this step it is, from 1.
+        request: complete, but for what the connection adds.
+        idempotency_key: the same whenever this visit of this response is tried.
+    """
+
+    step: Action
+    visit: int
+    request: HttpRequest
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFile:
+    """To do: fetch a file that an action sends; answer with a :class:`FileContent` or a failure.
+
+    Where the action's result is already recorded, that is the answer, and nothing needs to be fetched.
+
+    Attributes:
+        step: the action.
+        visit: which visit of this step it is, from 1.
+        source: where the file is.
+    """
+
+    step: Action
+    visit: int
+    source: FileSource
+
+
+ToDo = Union[SendAction, FetchFile]
+Done = Union[ActionResult, FileContent, TransportFailure]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One step of a walk.
+
+    Attributes:
+        step: its name.
+        number: which visit of this step it is, from 1.
+        exit: label of the way it was left by; ``None`` when the walk ended in it.
+        target: name of the next step; ``None`` when the walk ended.
+        text: what a message, question or menu said, rendered.
+        result: what came of an action.
+    """
+
+    step: str
+    number: int
+    exit: str | None
+    target: str | None
+    text: str | None = None
+    result: ActionResult | None = None
+
+
+@dataclass(slots=True)
+class Walk:
+    """What became of one contact, so far or in the end.
+
+    Attributes:
+        state: ``None`` while it goes on.
+        reason: why it ended so, for people; empty when there is nothing to say.
+        visits: every step visited, in order.
+        handled_errors: errors that an error exit took care of.
+        unanswered: whether it ended at a question without an answer.
+        variables: the contact's values at this moment.
+    """
+
+    variables: Variables
+    state: State | None = None
+    reason: str = ""
+    visits: list[Visit] = field(default_factory=list)
+    handled_errors: int = 0
+    unanswered: bool = False
+
+    @property
+    def path(self) -> list[str]:
+        """Names of the steps visited, in order."""
+        return [visit.step for visit in self.visits]
+
+
+Walking = Generator[ToDo, Done, Walk]
+
+
+def walk(flow: Flow, response: ContactResponse, *, now: dt.datetime, record: Walk | None = None) -> Walking:
+    """Follow a flow for one contact.
+
+    Args:
+        flow: without faults.
+        response: the contact's answers.
+        now: an aware time, fixed for this contact: what ``global.Date`` and its kin are made of.
+        record: filled as the walk goes, for those who stop it half-way; a new one by default.
+
+    Yields:
+        What must be done next.
+
+    Returns:
+        What became of the contact.
+    """
+    try:
+        variables = starting_variables(flow, response, now)
+    except ResponseError as error:
+        rejected = record or Walk(Variables())
+        rejected.state, rejected.reason = State.REJECTED, str(error)
+        return rejected
+    record = record or Walk(variables)
+    record.variables = variables
+    walker = _Walker(flow, response, record)
+    yield from walker.run()
+    return record
+
+
+def starting_variables(flow: Flow, response: ContactResponse, now: dt.datetime) -> Variables:
+    """The values that a walk starts with; answers join them as their questions are visited.
+
+    Raises:
+        ResponseError: a required execution variable is absent, or one has the wrong type.
+    """
+    return Variables(
+        contact=response.contact,
+        global_variables={
+            **global_variables(now.astimezone(ZoneInfo(flow.timezone))),
+            **response.global_variables,
+        },
+        flow_execution_variables=with_defaults(response.flow_execution_variables, flow.variables),
+    )
+
+
+class _Walker:
+    def __init__(self, flow: Flow, response: ContactResponse, record: Walk) -> None:
+        self._flow = flow
+        self._response = response
+        self._record = record
+        self._counts: Counter[str] = Counter()
+
+    def run(self) -> Generator[ToDo, Done, None]:
+        name: str | None = self._flow.start
+        while name is not None and self._record.state is None:
+            step = self._flow.steps[name]
+            if self._counts[name] >= step.max_visits:
+                name = self._exhausted(step)
+                continue
+            self._counts[name] += 1
+            try:
+                name = yield from self._visit(step)
+            except RenderError as error:
+                self._add(step, None, None)
+                self._stop(State.FAILED, f"{step.name}: {error}")
+        if self._record.state is None:
+            self._record.state = State.COMPLETED
+
+    def _visit(self, step: Step) -> Generator[ToDo, Done, str | None]:
+        if isinstance(step, Action):
+            return (yield from self._action(step))
+        if isinstance(step, (Question, Menu)):
+            return self._answer(step)
+        if isinstance(step, Conditional):
+            return self._conditional(step)
+        if isinstance(step, Message):
+            return self._add(step, "next", step.next, text=self._render(step.body))
+        return self._end(step)
+
+    def _exhausted(self, step: Step) -> str | None:
+        if step.on_max_visits is None:
+            self._stop(State.FAILED, f"{step.name} was visited {step.max_visits} times, which is as often as it may be")
+        return step.on_max_visits
+
+    def _answer(self, step: Question | Menu) -> str | None:
+        text = self._render(step.body)
+        if step.name not in self._response.step:
+            if step.on_no_answer is None:
+                self._record.unanswered = True
+                self._stop(State.COMPLETED, f"{step.name} was not answered")
+                return self._add(step, None, None, text=text)
+            return self._add(step, "no answer", step.on_no_answer, text=text)
+        answer = self._response.step[step.name]
+        try:
+            label, target, value = self._fit(step, answer)
+        except AnswerMisfit as error:
+            if step.on_answer_failed is None:
+                self._stop(State.FAILED, f"{step.name}: {error}")
+                return self._add(step, None, None, text=text)
+            return self._add(step, "answer failed", step.on_answer_failed, text=text)
+        self._record.variables = self._record.variables.with_step(step.name, value)
+        return self._add(step, label, target, text=text)
+
+    def _fit(self, step: Question | Menu, answer: Value) -> tuple[str, str | None, Value]:
+        if isinstance(step, Question):
+            return "next", step.next, type_answer(answer, step.answer_type, step.answer_options)
+        wanted = text_of(answer).strip()
+        folded = {label.strip().casefold(): label for label in step.options}
+        label = wanted if wanted in step.options else folded.get(wanted.casefold())
+        if label is None:
+            raise AnswerMisfit(f"the answer is none of the options: {', '.join(list(step.options)[:10])}")
+        return label, step.options[label], answer
+
+    def _conditional(self, step: Conditional) -> str | None:
+        for path in step.paths:
+            if all(condition.holds(self._record.variables) for condition in path.conditions):
+                return self._add(step, path.label, path.next)
+        return self._add(step, "otherwise", step.otherwise)
+
+    def _action(self, step: Action) -> Generator[ToDo, Done, str | None]:
+        visit = self._counts[step.name]
+        key = idempotency_key(self._flow.id, step.name, self._response.identity, visit, None)
+        result = yield from self._perform(step, visit, key)
+        self._record.variables = self._record.variables.with_step(step.name, result.as_value())
+        if result.outcome is Outcome.SUCCESS:
+            return self._add(step, "success", step.on_success, result=result)
+        if step.has_error_exit:
+            self._record.handled_errors += 1
+            return self._add(step, "error", step.on_error, result=result)
+        self._stop(*_unhandled(step, result))
+        return self._add(step, None, None, result=result)
+
+    def _perform(self, step: Action, visit: int, key: str) -> Generator[ToDo, Done, ActionResult]:
+        variables = self._record.variables
+        files: dict[str, FileContent] = {}
+        for source in step.plan.file_sources(variables):
+            done = yield FetchFile(step, visit, source)
+            if isinstance(done, ActionResult):
+                return done
+            if not isinstance(done, FileContent):
+                message = done.message if isinstance(done, TransportFailure) else "no file came"
+                failure = TransportFailure(ErrorKind.FILE, f"{source.where}: {message}", Sent.NO)
+                request = HttpRequest(step.plan.method, step.plan.url.build(variables), connection=step.plan.connection)
+                return classify(failure, Attempted(request, 0, key))
+            files[source.url_or_path] = done
+        request = build_request(step, variables, files)
+        if step.retry.delivery is Delivery.KEYED:
+            request = with_header(request, step.idempotency_header, key)
+        done = yield SendAction(step, visit, request, key)
+        if not isinstance(done, ActionResult):
+            raise TypeError(f"a request is answered with an ActionResult, not {type(done).__name__}")
+        return done
+
+    def _end(self, step: End) -> str | None:
+        self._stop(State(step.state), self._render(step.reason) or "")
+        return self._add(step, None, None)
+
+    def _render(self, text: Text) -> str | None:
+        if text is None or isinstance(text, str):
+            return text
+        return text.render(self._record.variables)
+
+    def _add(
+        self, step: Step, label: str | None, target: str | None, *, text: str | None = None,
+        result: ActionResult | None = None,
+    ) -> str | None:  # fmt: skip
+        self._record.visits.append(Visit(step.name, self._counts[step.name], label, target, text, result))
+        return target
+
+    def _stop(self, state: State, reason: str) -> None:
+        self._record.state, self._record.reason = state, reason
+
+
+def _unhandled(step: Action, result: ActionResult) -> tuple[State, str]:
+    error = result.error
+    message = f"{step.name}: {error.message if error else 'error'}"
+    safe = step.plan.method in ("GET", "HEAD", "OPTIONS")  # RFC 9110 §9.2.1: nothing was changed
+    unknown = error is not None and error.sent is Sent.UNKNOWN
+    status = result.status_code or 0
+    # A 5xx or 408 says that the server failed, not that it did nothing.
+    failed_in_server = error is not None and error.kind is ErrorKind.STATUS and (status >= 500 or status == 408)
+    return (State.IN_DOUBT if not safe and (unknown or failed_in_server) else State.FAILED), message
+
+
+def with_header(request: HttpRequest, name: str, value: str) -> HttpRequest:
+    """The same request with one header, in place of one of the same name."""
+    others = tuple(field for field in request.headers if field[0].lower() != name.lower())
+    return HttpRequest(request.method, request.url, (*others, (name, value)), request.content, request.connection)
+
+
+def drive(walking: Walking, do: Callable[[ToDo], Done]) -> Walk:
+    """Run a walk to its end with a function that does what it asks for."""
+    try:
+        todo = next(walking)
+        while True:
+            todo = walking.send(do(todo))
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Hooks: Airflow's connections, understood."""

@@ -1,0 +1,138 @@
+"""The hook of the connection type ``whatsapp_action``, and of plain ``http`` connections used by actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import requests
+from airflow.providers.http.hooks.http import HttpHook
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import mask_secret
+
+from airflow_whatsapp_flows.connections import (
+    CONNECTION_TYPE,
+    ActionConnection,
+    ConnectionFields,
+    action_connection,
+)
+from airflow_whatsapp_flows.delivering import Gateway
+from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
+from airflow_whatsapp_flows.settings import SECTION, Settings, settings_from
+
+AuthType = Callable[..., Any]
+"""A class such as ``requests.auth.HTTPBasicAuth``: made from login and password, called with the request."""
+
+
+class WhatsAppActionHook(HttpHook):
+    """Reads the connection of an action: its origin, credentials and limits.
+
+    Args:
+        http_conn_id: id of a ``whatsapp_action`` or ``http`` connection.
+        auth_type: signs the request's headers instead of the connection's own credentials.
+        **kwargs: for ``HttpHook``.
+    """
+
+    conn_name_attr = "http_conn_id"
+    default_conn_name = "whatsapp_action_default"
+    conn_type = CONNECTION_TYPE
+    hook_name = "WhatsApp Action"
+
+    def __init__(
+        self, http_conn_id: str = default_conn_name, auth_type: AuthType | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(http_conn_id=http_conn_id, auth_type=auth_type, **kwargs)
+        self._signer = auth_type
+
+    def action_connection(self) -> ActionConnection:
+        """The connection, its secrets masked in every form they may be logged in.
+
+        Raises:
+            ConnectionConfigError: there is no such connection, or it cannot be used.
+        """
+        return _understood(self._fields())
+
+    def signed(self, connection: ActionConnection, request: HttpRequest) -> ActionConnection:
+        """The connection with the headers that ``auth_type`` gives this request, if one was given.
+
+        Args:
+            connection: from :meth:`action_connection`.
+            request: with an absolute URL.
+        """
+        if self._signer is None:
+            return connection
+        fields = self._fields()
+        signer = self._signer(fields.login, fields.password) if fields.login else self._signer()
+        prepared = requests.Request(
+            request.method, request.url, headers=dict(request.headers), data=request.content or None
+        ).prepare()
+        before = {name.lower(): value for name, value in prepared.headers.items()}
+        signed = signer(prepared).headers
+        added = tuple((name, value) for name, value in signed.items() if before.get(name.lower()) != value)
+        for _, value in added:
+            mask_secret(value)
+        replaced = {name.lower() for name, _ in added} | {"authorization"}
+        kept = tuple(field for field in connection.headers if field[0].lower() not in replaced)
+        return replace(connection, headers=(*kept, *added))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Send a GET to the base URL; any answer but 401, 403 and 407 shows that the connection works."""
+        try:
+            connection = self.action_connection()
+            request = HttpRequest("GET", f"{connection.base_url}/")
+            gateway = Gateway(provider_settings(), find_connection)
+            reply = gateway.send_through(connection, request, 10.0, 1_048_576)
+        except ConnectionConfigError as error:
+            return False, str(error)
+        if isinstance(reply, TransportFailure):
+            return False, reply.message
+        answered = f"{connection.base_url}/ answered {reply.status_code} {reply.reason}".strip()
+        return reply.status_code not in (401, 403, 407), answered
+
+    def _fields(self) -> ConnectionFields:
+        try:
+            connection = self.get_connection(self.http_conn_id)
+        except AirflowNotFoundException:
+            raise ConnectionConfigError(
+                f"there is no connection {self.http_conn_id!r}; add it in Airflow under Admin, Connections, "
+                f"or set AIRFLOW_CONN_{self.http_conn_id.upper()}"
+            ) from None
+        return ConnectionFields(
+            id=self.http_conn_id,
+            type=connection.conn_type or "http",
+            host=connection.host,
+            schema=connection.schema,
+            port=connection.port,
+            login=connection.login,
+            password=connection.password,
+            extra=connection.extra_dejson,
+        )
+
+
+def _understood(fields: ConnectionFields) -> ActionConnection:
+    connection = action_connection(fields)
+    for secret in connection.secrets:
+        mask_secret(secret)
+    return connection
+
+
+def find_connection(conn_id: str) -> ActionConnection:
+    """An Airflow connection, for a :class:`~airflow_whatsapp_flows.delivering.Gateway`.
+
+    Raises:
+        ConnectionConfigError: there is no such connection, or it cannot be used.
+    """
+    return WhatsAppActionHook(conn_id).action_connection()
+
+
+def provider_settings() -> Settings:
+    """The section ``[whatsapp_flows]`` of Airflow's configuration."""
+    return settings_from(lambda option: conf.get(SECTION, option, fallback=None))
+
+
+def airflow_gateway() -> Gateway:
+    """The way out for tasks: Airflow's connections and configuration."""
+    return Gateway(provider_settings(), find_connection)

@@ -1,0 +1,1 @@
+"""Operators: the Action step, its branch, and the other steps of a flow, as Airflow tasks."""

@@ -1,0 +1,321 @@
+"""The Action step as a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from airflow.providers.http.operators.http import HttpOperator
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_whatsapp_flows.delivering import Gateway
+from airflow_whatsapp_flows.errors import FlowsError, RenderError
+from airflow_whatsapp_flows.flow.body import ABSENT, BodyType, FileContent
+from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule, default_delivery, idempotency_key
+from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES, ActionResult, Outcome
+from airflow_whatsapp_flows.flow.request import RequestPlan, RequestText, parse_request
+from airflow_whatsapp_flows.flow.template.cage import Expression
+from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, Value
+from airflow_whatsapp_flows.flow.variables import Variables, global_variables
+from airflow_whatsapp_flows.flow.walk import FetchFile, SendAction, with_header
+from airflow_whatsapp_flows.hooks.action import AuthType, WhatsAppActionHook, airflow_gateway
+from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, plain_data, resolve
+from airflow_whatsapp_flows.operators.performing import Performance, has_branch
+from airflow_whatsapp_flows.operators.retrying import retry_arguments
+from airflow_whatsapp_flows.operators.run_input import response_of, run_time
+
+_REFUSED = ("pagination_function", "retry_args", "request_kwargs", "extra_options")
+_MAPPED = "(from the mapping)"
+
+
+class WhatsAppActionOperator(HttpOperator):
+    """Send an HTTP request made from a contact's answers, and hand on its reply.
+
+    The task's XCom is the result: ``outcome`` (``"success"`` or ``"error"``), ``ok``, ``status_code``, ``reason``,
+    ``response`` (parsed), ``headers``, ``method``, ``url``, ``elapsed_ms``, ``attempts``, ``idempotency_key`` and
+    ``error`` (``None``, or ``kind``, ``message``, ``sent``).
+
+    Texts that the DAG's author writes are templates: Airflow's context and the four scopes ``contact``, ``step``,
+    ``global`` and ``flow_execution_variables`` (names with blanks as ``step["Ask name"]``). Each is rendered once. A
+    text that is one lone placeholder keeps its value's type. What comes out of XCom, ``expand()`` or an answer is
+    data and is never rendered.
+
+    Args:
+        url: absolute, or a path behind the connection's base URL (templated). Scheme and host must be literal.
+        method: ``GET``, ``POST``, ``PUT``, ``PATCH``, ``DELETE``, ``HEAD`` or ``OPTIONS``. Default ``POST``.
+        headers: name to value (templated).
+        query_params: object, or list of ``[name, value]`` pairs; a list as value repeats the name (templated).
+        body: plain data or text, by ``body_type`` (templated).
+        body_type: ``json``, ``form``, ``multipart``, ``xml``, ``yaml``, ``plain`` or ``none``. Default: by the
+            Content-Type header, else by the body's shape.
+        http_conn_id: connection of type ``whatsapp_action`` or ``http``: origin, credentials and limits (templated).
+            Default none; then ``url`` is absolute.
+        variables: values of the four scopes, an object or an XComArg. Default: the run's params and conf.
+        timeout: seconds for the whole exchange. Default 30.
+        on_error: ``"branch"`` (default) hands an error on to a :class:`WhatsAppBranchOperator` and fails when the DAG
+            has none for this task; ``"fail"`` fails the task, without another try.
+        delivery: ``at_most_once``, ``keyed`` or ``idempotent``. Default: ``idempotent`` for GET, HEAD, OPTIONS, PUT
+            and DELETE, else ``at_most_once``.
+        retry: ``attempts``, ``wait`` and ``max_wait`` (seconds), ``backoff``, ``statuses``. Default: the task's own
+            ``retries``. A try is repeated only where the delivery allows it.
+        success_when: an expression over ``status_code``, ``response``, ``headers`` that must hold of a 2xx reply.
+        idempotency_header: header that carries the key under ``keyed``. Default ``Idempotency-Key``.
+        response_check: function of a ``requests.Response`` (and context values by name); false makes it an error.
+        response_filter: function of a ``requests.Response``; what it returns stands for ``response`` in the result.
+        endpoint: the parent's name for ``url``.
+        data: the parent's name for ``body``.
+        log_response: write the reply's content to the task's log. Default false.
+        auth_type: class such as ``requests.auth.HTTPBasicAuth`` that signs headers.
+        deferrable: accepted and without effect on the request, which is always sent once, from the worker.
+        **kwargs: for ``BaseOperator``.
+
+    Raises:
+        ValueError: arguments that exclude each other, or that this operator does not take.
+    """
+
+    template_fields: Sequence[str] = ("url", "method", "headers", "query_params", "body", "http_conn_id", "variables")
+    template_fields_renderers = {"headers": "json", "query_params": "json", "body": "json", "variables": "json"}  # noqa: RUF012  # as in the parent
+    ui_color = "#25d366"
+    ui_fgcolor = "#000000"
+
+    def __init__(
+        self,
+        *,
+        url: str | None = None,
+        method: str = "POST",
+        headers: Mapping[str, Any] | None = None,
+        query_params: Any = None,
+        body: Any = ABSENT,
+        body_type: str | None = None,
+        http_conn_id: str | None = None,
+        variables: Any = None,
+        timeout: float = 30.0,
+        on_error: Literal["branch", "fail"] = "branch",
+        delivery: str | None = None,
+        retry: Mapping[str, Any] | None = None,
+        success_when: str | None = None,
+        idempotency_header: str = "Idempotency-Key",
+        endpoint: str | None = None,
+        data: Any = ABSENT,
+        auth_type: AuthType | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name in _REFUSED:
+            if kwargs.pop(name, None):
+                raise ValueError(f"{name} is not an argument of {type(self).__name__}; see its documentation")
+        url = _one_of("url", url, "endpoint", endpoint, None)
+        body = _one_of("body", body, "data", data, ABSENT)
+        if url is None:
+            raise ValueError("url is missing")
+        if on_error not in ("branch", "fail"):
+            raise ValueError(f"on_error is 'branch' or 'fail', not {on_error!r}")
+        super().__init__(
+            method=method,
+            headers=headers,  # type: ignore[arg-type]  # the parent keeps what it is given
+            http_conn_id=http_conn_id,  # type: ignore[arg-type]
+            auth_type=auth_type,  # type: ignore[arg-type]
+            **retry_arguments(retry, kwargs),
+        )
+        self.url = url
+        self.query_params = query_params
+        self.body = None if body is ABSENT else body
+        self.has_body = body is not ABSENT
+        self.body_type = body_type
+        self.variables = variables
+        self.timeout = timeout
+        self.on_error = on_error
+        self.delivery = delivery
+        self.retry = retry
+        self.success_when = success_when
+        self.idempotency_header = idempotency_header
+        # A native environment would evaluate what a contact typed.
+        self.render_template_as_native_obj = False
+        self._mapped: dict[str, Data] = {}
+        self._check_literals()
+
+    def _check_literals(self) -> None:
+        if isinstance(self.body_type, str):
+            BodyType(self.body_type)
+        if self.delivery is not None:
+            Delivery(self.delivery)
+        if self.retry is not None:
+            RetryRule.of(Delivery.AT_MOST_ONCE, **self.retry)
+        if self.success_when is not None:
+            Expression(self.success_when, RESULT_NAMES)
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        """Render nothing: :meth:`execute` does, and knows what is data.
+
+        Airflow calls this for mapped tasks too, past ``render_template_fields``.
+        """
+        dag = self.get_dag()
+        task: Any = dag.task_dict.get(self.task_id) if dag else None
+        if task is None or not getattr(task, "is_mapped", False):
+            return
+        given = {"url": ("url", "endpoint"), "body": ("body", "data")}
+        for name in self.template_fields:
+            if not any(alias in task.partial_kwargs for alias in given.get(name, (name,))):
+                value = getattr(self, name)
+                if value is not None and value != {}:
+                    self._mapped[name] = Data(plain_data(value))
+                    # Airflow stores template fields for its pages; a mapped value is a contact's.
+                    setattr(self, name, _MAPPED)
+
+    def execute(self, context: Context) -> dict[str, Value]:
+        """Send the request, and return its result.
+
+        Raises:
+            AirflowFailException: the request cannot be built, or it ended in error and nothing takes the error.
+            AirflowException: it may be tried again; Airflow does.
+        """
+        performance = Performance(self, context, self._gateway())
+        try:
+            todo = self._prepare(context, performance)
+            result = todo if isinstance(todo, ActionResult) else performance.send(todo)
+        except FlowsError as error:
+            raise AirflowFailException(f"{self.task_id}: {error}") from None
+        return self.conclude(result, context)
+
+    def conclude(self, result: ActionResult, context: Context) -> dict[str, Value]:
+        """Return a result, or fail the task when nothing takes its error."""
+        value = result.as_value()
+        if result.outcome is Outcome.SUCCESS or (self.on_error == "branch" and has_branch(self)):
+            self.log.info("%s: %s", result.outcome.value, _line(result))
+            return value
+        if context.get("ti") is not None:
+            context["ti"].xcom_push(key="return_value", value=value)
+        hint = "" if self.on_error == "fail" else "; no WhatsAppBranchOperator of this DAG takes its error"
+        raise AirflowFailException(f"{self.task_id}: {_line(result)}{hint}")
+
+    def _gateway(self) -> Gateway:
+        return airflow_gateway()
+
+    def action_hook(self, conn_id: str) -> WhatsAppActionHook:
+        """The hook of a connection, with this task's ``auth_type``."""
+        return WhatsAppActionHook(conn_id, self.auth_type)
+
+    def _prepare(self, context: Context, performance: Performance) -> SendAction | ActionResult:
+        values = self._values(context)
+        step = self._action(context, values)
+        key = idempotency_key(*_identity(self, context))
+        files: dict[str, FileContent] = {}
+        for source in step.plan.file_sources(values):
+            content = performance.fetch(FetchFile(step, 1, source), key)
+            if isinstance(content, ActionResult):
+                return content
+            files[source.url_or_path] = content
+        request = step.plan.build(values, files)
+        if step.retry.delivery is Delivery.KEYED:
+            request = with_header(request, self.idempotency_header, key)
+        return SendAction(step, 1, request, key)
+
+    def _action(self, context: Context, values: Mapping[str, object]) -> Action:
+        field = {name: self._field(name, context) for name in self.template_fields}
+        language = AuthorLanguage(self._environment(), context)
+        method = str(_rendered(field["method"], language, values)).upper()
+        connection = _rendered(field["http_conn_id"], language, values)
+        body = field["body"] if self.has_body or "body" in self._mapped else ABSENT
+        url = field["url"].value if isinstance(field["url"], Data) else field["url"]
+        headers = field["headers"]
+        text = RequestText(
+            url=str(url),
+            method=method,
+            headers=_data_headers(headers.value) if isinstance(headers, Data) else headers,
+            query_params=field["query_params"],
+            body=body,
+            body_type=BodyType(self.body_type) if self.body_type else None,
+            connection=str(connection) if connection else None,
+        )
+        plan = _plan(text, _Literal() if isinstance(field["url"], Data) else language, language)
+        return Action(
+            name=self.task_id,
+            max_visits=1,
+            plan=plan,
+            retry=self._rule(method),
+            timeout=self.timeout,
+            idempotency_header=self.idempotency_header,
+            success_when=Expression(self.success_when, RESULT_NAMES) if self.success_when else None,
+        )
+
+    def _rule(self, method: str) -> RetryRule:
+        delivery = Delivery(self.delivery) if self.delivery else default_delivery(method)
+        return RetryRule.of(delivery, **{"attempts": int(self.retries or 0) + 1, **(self.retry or {})})
+
+    def _field(self, name: str, context: Context) -> Any:
+        return self._mapped.get(name) or resolve(getattr(self, name), context)
+
+    def _environment(self) -> Any:
+        dag = self.get_dag()
+        return dag.get_template_env(force_sandboxed=True) if dag else self.get_template_env()
+
+    def _values(self, context: Context) -> Mapping[str, object]:
+        given = self._field("variables", context)
+        if isinstance(given, Data):
+            given = given.value
+        elif isinstance(given, str) and given:
+            raise RenderError("is an object or an XComArg, not text", "variables")
+        response = response_of(context, given)
+        return Variables(
+            contact=response.contact,
+            step=response.step,
+            global_variables={**global_variables(run_time(context)), **response.global_variables},
+            flow_execution_variables=response.flow_execution_variables,
+        )
+
+
+class _Literal:
+    """The language of data: nothing is a placeholder."""
+
+    def parse(self, text: str) -> str:
+        return text
+
+
+def _plan(text: RequestText, url_language: Any, language: AuthorLanguage) -> RequestPlan:
+    plan, faults = parse_request(text, language, url_language)
+    if plan is None or faults:
+        shown = "; ".join(f"{'.'.join(map(str, fault.path))}: {fault.message}" for fault in faults)
+        raise RenderError(shown)
+    return plan
+
+
+def _rendered(value: Any, language: AuthorLanguage, values: Mapping[str, object]) -> Any:
+    if isinstance(value, Data):
+        return value.value
+    if not isinstance(value, str):
+        return value
+    try:
+        template = language.parse(value)
+    except TemplateFault as fault:
+        raise RenderError(fault.message) from None
+    return template if isinstance(template, str) else template.render(values)
+
+
+def _data_headers(headers: Any) -> dict[str, Any]:
+    if not isinstance(headers, Mapping):
+        raise RenderError("headers are an object of names and values", "headers")
+    return {name: Data(value) for name, value in headers.items()}
+
+
+def _one_of(name: str, value: Any, other_name: str, other: Any, absent: Any) -> Any:
+    if value is not absent and other is not absent:
+        raise ValueError(f"{name} and {other_name} are two names of one thing; give one of them")
+    return value if value is not absent else other
+
+
+def _identity(task: WhatsAppActionOperator, context: Context) -> tuple[str | int | None, ...]:
+    ti, dag_run = context.get("ti"), context.get("dag_run")
+    run_id = getattr(dag_run, "run_id", None) or context.get("run_id")
+    return (getattr(ti, "dag_id", None), task.task_id, run_id, getattr(ti, "map_index", -1))
+
+
+def _line(result: ActionResult) -> str:
+    if result.error is None:
+        return f"{result.method} {result.url}: {result.status_code} {result.reason}".strip()
+    error = result.error
+    return f"{result.method} {result.url}: {error.message} ({error.kind.value}; sent: {error.sent.value})"
+
+

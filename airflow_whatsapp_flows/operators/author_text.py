@@ -1,0 +1,121 @@
+"""The template language of hand-written DAGs: Airflow's own, plus the four scopes of a flow.
+
+A DAG's author writes code anyway, so here templates see Airflow's context. What comes out of XCom, a
+mapping or an answer is data: it is put into the request and never looked at for placeholders.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+from airflow.sdk.definitions._internal.mixins import ResolveMixin
+
+from airflow_whatsapp_flows.errors import MissingValueError, RenderError
+from airflow_whatsapp_flows.flow.template.filters import text_of
+from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, TreeFault, Value
+from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
+
+_MARKS = ("{{", "{%", "{#")
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorTemplate:
+    """A text of a DAG's author, rendered once per task.
+
+    Attributes:
+        text: as it was written.
+        environment: Airflow's, sandboxed, never native.
+        context: Airflow's context.
+    """
+
+    text: str
+    environment: jinja2.Environment
+    context: Mapping[str, Any]
+
+    def render(self, values: Mapping[str, object]) -> str:
+        """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
+        value = self.evaluate(values)
+        return value if isinstance(value, str) else text_of(value)
+
+    def evaluate(self, values: Mapping[str, object]) -> Value:
+        """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
+        names = {**self.context, **{scope: values[scope] for scope in values}}
+        try:
+            placeholders = list(find_placeholders(self.text))
+            if len(placeholders) == 1 and placeholders[0].source == self.text.strip():
+                program = self.environment.compile_expression(placeholders[0].expression, undefined_to_none=False)
+                value = program(**names)
+                if isinstance(value, jinja2.Undefined):
+                    raise MissingValueError(f"{self.text} has no value")
+                return plain_data(value)
+            return self.environment.from_string(self.text).render(names)
+        except jinja2.UndefinedError as error:
+            raise MissingValueError(f"{self.text}: {error.message}") from None
+        except (jinja2.TemplateError, TemplateFault) as error:
+            raise RenderError(f"{self.text} cannot be rendered: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorLanguage:
+    """Parses texts of a DAG's author.
+
+    Attributes:
+        environment: Airflow's, sandboxed, never native.
+        context: Airflow's context.
+    """
+
+    environment: jinja2.Environment
+    context: Mapping[str, Any]
+
+    def parse(self, text: str) -> AuthorTemplate | str:
+        """See :class:`~airflow_whatsapp_flows.flow.template.language.TemplateLanguage`."""
+        if not any(mark in text for mark in _MARKS):
+            return text
+        try:
+            self.environment.parse(text)
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateFault(f"not a template: {error.message}") from None
+        return AuthorTemplate(text, self.environment, self.context)
+
+
+def resolve(value: Any, context: Mapping[str, Any]) -> Any:
+    """Replace every XComArg in an argument by its value, as data; what the author wrote stays as it is.
+
+    Raises:
+        TreeFault: a value is of a type that cannot be sent.
+    """
+    if isinstance(value, (Data, str, bool, int, float)) or value is None:
+        return value
+    if isinstance(value, ResolveMixin):
+        return Data(plain_data(value.resolve(context)))
+    if isinstance(value, Mapping):
+        return {key: resolve(item, context) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [resolve(item, context) for item in value]
+    return plain_data(value)
+
+
+def plain_data(value: Any) -> Value:
+    """A value as JSON has it: dates as ISO 8601 text, exact decimals as numbers, tuples and sets as lists.
+
+    Raises:
+        TreeFault: it is of another type.
+    """
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain_data(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)) or type(value).__name__ == "LazyXComSequence":
+        return [plain_data(item) for item in value]
+    if isinstance(value, (dt.datetime, dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    raise TreeFault(f"a value of type {type(value).__name__} cannot be sent; use text, numbers, lists or objects")

@@ -1,0 +1,189 @@
+"""The steps of a flow file as tasks.
+
+A task knows nothing but its flow and its step. It walks the flow again from the start with the results that
+earlier tasks recorded, so what a step sees, and whether it is visited at all, is what
+:func:`~airflow_whatsapp_flows.flow.walk.walk` says and nothing else. The flow's text is never a template of
+Airflow's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow.sdk import BaseBranchOperator, Context
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from airflow_whatsapp_flows.errors import FlowsError
+from airflow_whatsapp_flows.flow.body import FileContent
+from airflow_whatsapp_flows.flow.exchange import TransportFailure
+from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.variables import Variables
+from airflow_whatsapp_flows.flow.walk import FetchFile, SendAction, State, ToDo, Visit, Walk, Walking, walk
+from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
+from airflow_whatsapp_flows.operators.performing import Performance
+from airflow_whatsapp_flows.operators.run_input import response_of, run_time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowStep:
+    """Where a task stands in its flow.
+
+    Attributes:
+        flow: the whole flow.
+        name: of the step.
+        task_ids: step name to task id.
+    """
+
+    flow: Flow = field(repr=False)
+    name: str
+    task_ids: Mapping[str, str] = field(repr=False)
+
+
+class Rewalk:
+    """A walk from the start with recorded results, up to the first action that has none, or a given step.
+
+    Args:
+        step: where to stop, when it is an action.
+        context: Airflow's, of the running task.
+
+    Raises:
+        ResponseError: the run's input is not a contact response.
+    """
+
+    def __init__(self, step: FlowStep, context: Context) -> None:
+        self.record = Walk(Variables())
+        response = response_of(context, strict=True)
+        self._walking: Walking = walk(step.flow, response, now=run_time(context), record=self.record)
+        self.todo: ToDo | None = None
+        self._step = step
+        self._advance(None)
+        while self.todo is not None and self.todo.step.name != step.name:
+            recorded = context["ti"].xcom_pull(task_ids=step.task_ids[self.todo.step.name])
+            if recorded is None:
+                break
+            self._advance(ActionResult.from_value(recorded))
+
+    def _advance(self, done: ActionResult | FileContent | TransportFailure | None) -> None:
+        try:
+            self.todo = next(self._walking) if done is None else self._walking.send(done)
+        except StopIteration:
+            self.todo = None
+
+    def own_request(self, performance: Performance) -> SendAction | None:
+        """The request of the step itself, its files fetched; ``None`` when the walk does not ask for one."""
+        while isinstance(self.todo, FetchFile) and self.todo.step.name == self._step.name:
+            self._advance(performance.fetch_content(self.todo))
+        todo = self.todo
+        return todo if isinstance(todo, SendAction) and todo.step.name == self._step.name else None
+
+    @property
+    def own_visit(self) -> Visit | None:
+        """The step's visit, when the walk has passed it."""
+        return next((visit for visit in self.record.visits if visit.step == self._step.name), None)
+
+    def fail_if_ended_here(self) -> None:
+        """Fail the task when the walk ended in this step, red.
+
+        Raises:
+            AirflowFailException: it did; the message says why.
+        """
+        ended_here = not self.record.visits or self.record.visits[-1].step == self._step.name
+        if ended_here and self.record.state in (State.FAILED, State.IN_DOUBT, State.REJECTED):
+            raise AirflowFailException(self.record.reason or f"{self._step.name}: the flow ends here as failed")
+
+
+class FlowActionOperator(WhatsAppActionOperator):
+    """An action step of a flow file. Made by :func:`~airflow_whatsapp_flows.dag_factory.build_dag`.
+
+    Args:
+        step: where it stands.
+        **kwargs: for ``BaseOperator``.
+    """
+
+    def __init__(self, *, step: FlowStep, **kwargs: Any) -> None:
+        action = _action(step)
+        written = _written(step)
+        super().__init__(
+            url=written["url"],
+            method=action.plan.method,
+            headers=written.get("headers"),
+            query_params=written.get("query_params"),
+            **({"body": written["body"]} if "body" in written else {}),
+            body_type=action.plan.body_type.value,
+            http_conn_id=action.plan.connection,
+            timeout=action.timeout,
+            on_error="branch" if action.has_error_exit else "fail",
+            delivery=action.retry.delivery.value,
+            retry={
+                "attempts": action.retry.attempts,
+                "wait": action.retry.wait,
+                "max_wait": action.retry.max_wait,
+                "backoff": action.retry.backoff,
+            },
+            **kwargs,
+        )
+        self.step = step
+
+    def execute(self, context: Context) -> dict[str, Value]:
+        """Send the request of this step for the run's contact, and return its result."""
+        performance = Performance(self, context, self._gateway())
+        try:
+            walked = Rewalk(self.step, context)
+            todo = walked.own_request(performance)
+            if todo is not None:
+                return self.conclude(performance.send(todo), context)
+        except FlowsError as error:
+            raise AirflowFailException(f"{self.task_id}: {error}") from None
+        visit = walked.own_visit
+        if visit is not None and visit.result is not None:
+            return self.conclude(visit.result, context)
+        walked.fail_if_ended_here()
+        raise AirflowSkipException(f"the contact's way does not lead through {self.step.name!r}")
+
+
+class FlowStepOperator(BaseBranchOperator):
+    """Any other step of a flow file: goes on by the exit that the contact's answers choose.
+
+    Args:
+        step: where it stands.
+        **kwargs: for ``BaseOperator``.
+    """
+
+    ui_color = "#ece5dd"
+    ui_fgcolor = "#000000"
+
+    def __init__(self, *, step: FlowStep, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.step = step
+
+    def execute(self, context: Context) -> dict[str, Value]:
+        """Choose the next task, and return the step's exit, its next step and the text it said."""
+        try:
+            walked = Rewalk(self.step, context)
+        except FlowsError as error:
+            raise AirflowFailException(f"{self.task_id}: {error}") from None
+        walked.fail_if_ended_here()
+        visit = walked.own_visit
+        if visit is None:
+            raise AirflowSkipException(f"the contact's way does not lead through {self.step.name!r}")
+        if visit.target is None:
+            self.log.info("the walk ends here: %s", walked.record.reason or "no next step")
+        self.do_branch(context, [] if visit.target is None else [self.step.task_ids[visit.target]])
+        return {"step": visit.step, "exit": visit.exit, "next": visit.target, "text": visit.text}
+
+
+def _action(step: FlowStep) -> Action:
+    action = step.flow.steps[step.name]
+    if not isinstance(action, Action):
+        raise TypeError(f"{step.name!r} is not an action")
+    return action
+
+
+def _written(step: FlowStep) -> Mapping[str, Any]:
+    steps: Any = step.flow.source["steps"]
+    found: Mapping[str, Any] = next(written for written in steps if written["name"] == step.name)
+    return found

@@ -1,0 +1,70 @@
+"""Airflow's retries of an action: when, and after how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowException
+
+try:
+    from airflow.sdk import RetryDecision, RetryPolicy
+except ImportError:  # Airflow 3.2 waits as long as retry_delay says, whatever the server asks for
+    RetryDecision = RetryPolicy = None  # type: ignore[assignment,misc]
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ActionRetryError(AirflowException):
+    """The request may be sent again; Airflow starts the next try.
+
+    Attributes:
+        wait: seconds until then.
+    """
+
+    def __init__(self, message: str, wait: float) -> None:
+        super().__init__(f"{message}; trying again in {wait:.1f} s")
+        self.wait = wait
+
+
+if RetryPolicy is not None:
+
+    class ActionRetryPolicy(RetryPolicy):
+        """Waits as long as the action's rule and the server's Retry-After say, with the slot freed."""
+
+        def evaluate(
+            self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+        ) -> RetryDecision:
+            """Use the wait that the exception brings; other exceptions follow the task's own settings."""
+            if isinstance(exception, ActionRetryError):
+                return RetryDecision.retry(timedelta(seconds=exception.wait), str(exception))
+            return RetryDecision.default()
+
+        def serialize(self) -> dict[str, Any]:
+            """It has no settings of its own."""
+            return {}
+
+        @classmethod
+        def deserialize(cls, data: dict[str, Any]) -> RetryPolicy:
+            """A new one."""
+            return cls()
+
+
+def retry_arguments(retry: Mapping[str, Any] | None, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments for ``BaseOperator``: those given, and what follows from ``retry`` where they say nothing.
+
+    Args:
+        retry: ``attempts``, ``wait``, ``max_wait``, ``backoff``, ``statuses``; ``None`` leaves the task's own.
+        arguments: given for the task.
+    """
+    complete = dict(arguments)
+    if retry is not None:
+        complete.setdefault("retries", int(retry.get("attempts", 4)) - 1)
+        complete.setdefault("retry_delay", timedelta(seconds=float(retry.get("wait", 1.0))))
+        complete.setdefault("retry_exponential_backoff", float(retry.get("backoff", 2.0)))
+        complete.setdefault("max_retry_delay", timedelta(seconds=float(retry.get("max_wait", 60.0))))
+    if RetryPolicy is not None:
+        complete.setdefault("retry_policy", ActionRetryPolicy())
+    return complete

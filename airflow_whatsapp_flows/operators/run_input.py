@@ -1,0 +1,51 @@
+"""A run's input: one contact response, from the run's params and conf."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
+
+_KEYS = ("id", "contact", "step", "global", "flow_execution_variables", "created_on", "actions")
+
+
+def response_of(context: Mapping[str, Any], given: object = None, *, strict: bool = False) -> ContactResponse:
+    """The contact response of a run.
+
+    A field of the trigger form that was left blank is not given: it neither answers a question nor hides a
+    value that the conf gives in its nested form.
+
+    Args:
+        context: Airflow's, of the running task.
+        given: values of the scopes that come before the run's own.
+        strict: whether unknown keys of the conf are an error; params of the DAG's own never are.
+
+    Raises:
+        ResponseError: it is not an object, or a part of it has the wrong type.
+    """
+    if given is not None:
+        return read_response(given)
+    params = dict(context.get("params") or {})
+    conf = getattr(context.get("dag_run"), "conf", None) or {}
+    blank = {key for key, value in params.items() if value is None and (key not in conf or "." in key)}
+    merged = {key: value for key, value in {**params, **conf}.items() if key not in blank}
+    if not strict:
+        merged = {key: value for key, value in merged.items() if key.partition(".")[0] in _KEYS}
+    response = read_response(merged)
+    if response.id is not None:
+        return response
+    return read_response({**merged, "id": _run_id(context)})
+
+
+def run_time(context: Mapping[str, Any]) -> dt.datetime:
+    """The moment that ``global`` values are told of: the same for every task of a run, and every try."""
+    dag_run = context.get("dag_run")
+    moment = getattr(dag_run, "run_after", None) or getattr(dag_run, "logical_date", None)
+    return moment if isinstance(moment, dt.datetime) else dt.datetime.now(dt.timezone.utc)
+
+
+def _run_id(context: Mapping[str, Any]) -> str | None:
+    run_id = getattr(context.get("dag_run"), "run_id", None) or context.get("run_id")
+    return str(run_id) if run_id else None

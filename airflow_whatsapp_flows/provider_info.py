@@ -1,0 +1,97 @@
+"""What Airflow's provider discovery reads: strings only, since Airflow imports this at every start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The provider's description, as ``apache_airflow_provider`` entry points give it."""
+    return {
+        "package-name": "airflow-whatsapp-flows",
+        "name": "WhatsApp flows",
+        "description": "The Action step of WhatsApp messaging flows: operators and a DAG factory.",
+        "integrations": [
+            {
+                "integration-name": "WhatsApp flows",
+                "external-doc-url": "https://help.activecampaign.com/hc/en-us",
+                "tags": ["service"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": "WhatsApp flows",
+                "python-modules": [
+                    "airflow_whatsapp_flows.operators.action",
+                    "airflow_whatsapp_flows.operators.branch",
+                ],
+            }
+        ],
+        "hooks": [
+            {"integration-name": "WhatsApp flows", "python-modules": ["airflow_whatsapp_flows.hooks.action"]},
+        ],
+        "connection-types": [_action_connection()],
+        "config": {"whatsapp_flows": _config()},
+    }
+
+
+def _action_connection() -> dict[str, Any]:
+    text = ["string", "null"]
+    return {
+        "connection-type": "whatsapp_action",
+        "hook-class-name": "airflow_whatsapp_flows.hooks.action.WhatsAppActionHook",
+        "hook-name": "WhatsApp Action",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "port"],
+            "relabeling": {"host": "Base URL", "login": "User name", "password": "Password, token or key"},
+            "placeholders": {"host": "https://crm.example.com/api"},
+        },
+        "conn-fields": {
+            "auth": {
+                "label": "Authentication",
+                "schema": {"type": text, "enum": ["none", "basic", "bearer", "header", None]},
+                "description": "basic: user name and password; bearer: a token; header: the secret in a header of its own",
+            },
+            "auth_header": {"label": "Header of the secret", "schema": {"type": text, "default": "Authorization"}},
+            "headers": {
+                "label": "Other headers",
+                "schema": {"type": ["object", "string", "null"]},
+                "description": "a JSON object; sent to the base URL's own origin only",
+            },
+            "timeout": {"label": "Timeout, seconds", "schema": {"type": ["number", "null"], "minimum": 1}},
+            "verify": {"label": "Check TLS certificates", "schema": {"type": ["boolean", "null"], "default": True}},
+            "proxy": {"label": "Proxy URL", "schema": {"type": text}},
+        },
+    }
+
+
+def _config() -> dict[str, Any]:
+    def option(description: str, kind: str, default: str, example: str | None) -> dict[str, Any]:
+        return {
+            "description": description,
+            "version_added": "0.1.0",
+            "type": kind,
+            "example": example,
+            "default": default,
+        }
+
+    return {
+        "description": "Limits of what flows may send; a flow cannot change them.",
+        "options": {
+            "allowed_hosts": option(
+                "Hosts, host:port and CIDR ranges, separated by commas, that may be reached although they are private. "
+                "Loopback, link-local and metadata addresses must be named exactly.",
+                "string",
+                "",
+                "crm.internal,10.20.0.0/16,127.0.0.1:8000",
+            ),
+            "response_max_bytes": option("Bytes of a reply, decompressed.", "integer", "1048576", None),
+            "request_timeout": option("Seconds that one exchange has at most.", "float", "3600", None),
+            "files_folder": option(
+                "Folder under which local files may be sent in multipart bodies; empty refuses local files.",
+                "string",
+                "",
+                "/srv/documents",
+            ),
+        },
+    }

@@ -1,0 +1,95 @@
+"""The provider's settings: section ``[whatsapp_flows]`` of Airflow's configuration, read without Airflow.
+
+The environment (``AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS``) comes before ``airflow.cfg``, as in Airflow.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from airflow_whatsapp_flows.errors import ConnectionConfigError
+
+SECTION = "whatsapp_flows"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the platform's operator sets; a flow cannot change any of it.
+
+    Attributes:
+        allowed_hosts: hosts, ``host:port`` and CIDR ranges that may be reached although they are private; loopback,
+            link-local and metadata addresses only when named exactly.
+        response_max_bytes: bytes of a reply, decompressed.
+        request_timeout: seconds that an exchange has at most, whatever a flow says.
+        files_folder: folder under which local files may be sent; ``None`` refuses local files.
+    """
+
+    allowed_hosts: tuple[str, ...] = ()
+    response_max_bytes: int = 1_048_576
+    request_timeout: float = 3600.0
+    files_folder: str | None = None
+
+
+def settings_from(read: Callable[[str], str | None]) -> Settings:
+    """Settings from a function that reads one option.
+
+    Args:
+        read: option name to its text; ``None`` or an empty text for the default.
+
+    Raises:
+        ConnectionConfigError: a number is not one.
+    """
+    default = Settings()
+    return Settings(
+        allowed_hosts=tuple(host.strip() for host in (read("allowed_hosts") or "").split(",") if host.strip()),
+        response_max_bytes=int(_number(read, "response_max_bytes", default.response_max_bytes)),
+        request_timeout=_number(read, "request_timeout", default.request_timeout),
+        files_folder=read("files_folder") or None,
+    )
+
+
+def _number(read: Callable[[str], str | None], option: str, default: float) -> float:
+    text = read(option)
+    if not text:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ConnectionConfigError(f"[{SECTION}] {option} = {text!r}: it must be a number above 0")
+    return number
+
+
+def settings_from_environment(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings for code that runs without Airflow.
+
+    Args:
+        environ: environment variables; the process's own by default.
+
+    Raises:
+        ConnectionConfigError: a number is not one, or ``airflow.cfg`` cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    file = _config_file(environ)
+
+    def read(option: str) -> str | None:
+        text = environ.get(f"AIRFLOW__{SECTION.upper()}__{option.upper()}")
+        return file.get(SECTION, option, fallback=None) if text is None else text
+
+    return settings_from(read)
+
+
+def _config_file(environ: Mapping[str, str]) -> configparser.RawConfigParser:
+    home = Path(environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
+    path = Path(environ.get("AIRFLOW_CONFIG") or home / "airflow.cfg").expanduser()
+    file = configparser.RawConfigParser()
+    try:
+        file.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise ConnectionConfigError(f"{path} cannot be read: {error}") from None
+    return file

@@ -1,0 +1,17 @@
+"""The one door to the network: who may be reached, how long, how much, and what came of it.
+
+::
+
+    async with open_session(NetworkPolicy(trusted=("https://crm.internal",))) as session:
+        reply = await send(request, SendPolicy(deadline=10), credentials, session=session)
+
+    reply = send_blocking(request, network=network)   # one request, no event loop
+"""
+
+from airflow_whatsapp_flows.transport.credentials import Credentials
+from airflow_whatsapp_flows.transport.network import NetworkPolicy
+from airflow_whatsapp_flows.transport.policy import SendPolicy
+from airflow_whatsapp_flows.transport.sending import send, send_blocking
+from airflow_whatsapp_flows.transport.session import Session, open_session
+
+__all__ = ["Credentials", "NetworkPolicy", "SendPolicy", "Session", "open_session", "send", "send_blocking"]

@@ -1,0 +1,128 @@
+"""Connections that are safe to send on: judged addresses, and no left-over bytes of an earlier reply."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+
+from airflow_whatsapp_flows.transport.network import NetworkPolicy
+
+Lookup = Callable[[str, int], Sequence[str]]
+"""Host and port to addresses; blocks, and raises ``OSError`` when there are none."""
+
+# Below the 2 s after which gunicorn, and the 5 s after which Node and uvicorn, close an idle connection: a request that
+# meets the closing is lost with nobody knowing whether it was read.
+_IDLE_SECONDS = 1.5
+_LOOKUP_THREADS = 8
+
+
+class AddressRefusedError(Exception):
+    """The network policy refuses a host; the message says why and what would allow it."""
+
+
+def system_lookup(host: str, port: int) -> Sequence[str]:
+    """Addresses of a name from the system's resolver, in its order."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class JudgingResolver(AbstractResolver):
+    """Looks a name up once, judges every address, and hands the judged ones to the connector."""
+
+    def __init__(self, network: NetworkPolicy, lookup: Lookup) -> None:
+        self._network = network
+        self._lookup = lookup
+        # Threads of our own: asyncio.run() waits for those of the loop, so that one hanging lookup would outlive
+        # every deadline.
+        self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="whatsapp-flows-dns")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of ``host``, once all of them are allowed.
+
+        Raises:
+            AddressRefusedError: one of them is not.
+            OSError: it has none.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(self._threads, self._lookup, host, port)
+        except UnicodeError as error:  # a label of more than 63 characters
+            raise OSError("not a host name") from error
+        if not found:
+            raise OSError("the name has no address")
+        refusal = self._network.refusal_of_resolved(host, port, [ip_address(address) for address in found])
+        if refusal is not None:
+            raise AddressRefusedError(refusal)
+        return [_resolved(host, port, address) for address in found]
+
+    async def close(self) -> None:
+        """Let go of the threads; one in a lookup ends with it."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class CleanConnector(aiohttp.TCPConnector):
+    """Gives out a kept-alive connection only when nothing has come on it since its last reply.
+
+    aiohttp would take bytes that a server sent in between, such as content behind a 204 or a second reply, for the
+    reply to the next request, and so report one contact's reply for another's.
+    """
+
+    def __init__(self, resolver: JudgingResolver) -> None:
+        # Whoever sends many at once bounds their number; a limit here would count waiting as connecting.
+        super().__init__(limit=0, resolver=resolver, keepalive_timeout=_IDLE_SECONDS)
+        self._used: WeakSet[ResponseHandler] = WeakSet()
+        self._transports: WeakSet[asyncio.Transport] = WeakSet()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        """A new connection, or a clean one from the pool."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None or protocol not in self._used:
+                break
+            if not (protocol.should_close or _is_readable(protocol)):
+                break
+            connection.close()
+        if protocol is not None:
+            self._used.add(protocol)
+        if connection.transport is not None:
+            self._transports.add(connection.transport)
+        return connection
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        """Close every connection, without waiting to write what a server that has replied early did not read."""
+        await super().close(abort_ssl=abort_ssl)
+        for transport in self._transports:
+            transport.abort()
+        self._transports.clear()
+
+
+def _is_readable(protocol: ResponseHandler) -> bool:
+    """Whether the kernel holds bytes, or the end, that the event loop has not seen yet."""
+    connected = protocol.transport.get_extra_info("socket") if protocol.transport is not None else None
+    if connected is None or connected.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(connected.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _resolved(host: str, port: int, address: str) -> ResolveResult:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=flags)

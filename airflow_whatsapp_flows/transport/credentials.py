@@ -1,0 +1,42 @@
+"""Headers that prove who we are, bound to the one origin that may see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.flow.exchange import Headers
+from airflow_whatsapp_flows.transport.origin import Origin, origin_of
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Headers of a connection, added at sending and only to requests that go to the connection's own origin.
+
+    Attributes:
+        origin: such as ``"https://crm.example"``; scheme, host and port count, a path does not.
+        headers: such as ``(("Authorization", "Bearer …"),)``; the values are in no repr and no message.
+
+    Raises:
+        ConnectionConfigError: ``origin`` is not an absolute http or https URL.
+    """
+
+    origin: str
+    headers: Headers = field(repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            origin_of(self.origin)
+        except ValueError as error:
+            raise ConnectionConfigError(f"the base URL of a connection cannot be used: {error}") from None
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{name}: ***" for name, _ in self.headers)
+        return f"Credentials(origin={self.origin!r}, headers=<{names}>)"
+
+    def added_to(self, headers: Headers, target: Origin) -> Headers:
+        """``headers``, and behind them those of ours that they do not already hold, if ``target`` is our origin."""
+        if origin_of(self.origin) != target:
+            return headers
+        given = {name.lower() for name, _ in headers}
+        return headers + tuple(pair for pair in self.headers if pair[0].lower() not in given)

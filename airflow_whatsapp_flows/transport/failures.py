@@ -1,0 +1,110 @@
+"""From what aiohttp raises to what happened, and whether the server may have got the request."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+
+import aiohttp
+
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, Sent
+from airflow_whatsapp_flows.transport.connecting import AddressRefusedError
+from airflow_whatsapp_flows.transport.decoding import ContentTooLargeError, ContentUnreadableError
+from airflow_whatsapp_flows.transport.policy import SendPolicy
+
+
+class RequestRefusedError(Exception):
+    """The request cannot be sent as it is; the message says why."""
+
+
+class AuthoritiesError(Exception):
+    """The file of certificate authorities cannot be used; the message names it."""
+
+
+class ReplyRefusedError(Exception):
+    """What came is not a final reply; the message says why."""
+
+
+Verdict = tuple[ErrorKind, Sent, str]
+"""What failed, whether the request may have arrived, and a message for people."""
+
+
+def judge_failure(error: Exception, place: str, policy: SendPolicy, *, written: bool) -> Verdict:
+    """Say what an error means.
+
+    No message holds text of the server's, of the request's or of aiohttp's, which quote URLs and headers.
+
+    Args:
+        error: whatever was raised between the first look at the request and the last byte of the reply.
+        place: host and port, for the message.
+        policy: whose limits the message names.
+        written: whether any of the request may have been written. If not, it was provably not sent, whatever failed.
+    """
+    if isinstance(error, AddressRefusedError):
+        return ErrorKind.POLICY, Sent.NO, str(error)
+    if isinstance(error, RequestRefusedError):
+        return ErrorKind.PROTOCOL, Sent.NO, f"nothing was sent to {place}: {error}"
+    if isinstance(error, AuthoritiesError):
+        return ErrorKind.TLS, Sent.NO, f"nothing was sent to {place}: {error}"
+    if isinstance(error, ContentTooLargeError):
+        return ErrorKind.TOO_LARGE, Sent.YES, f"the reply of {place} is larger than {policy.max_content} bytes"
+    if isinstance(error, ContentUnreadableError):
+        return ErrorKind.UNPARSABLE, Sent.YES, f"the reply of {place} cannot be read: {error}"
+    if not written:
+        return _before_writing(error, place, min(policy.connect_timeout, policy.deadline))
+    return _after_writing(error, place, policy.deadline)
+
+
+def _before_writing(error: Exception, place: str, seconds: float) -> Verdict:
+    # TimeoutError comes first: since Python 3.11 it is an OSError too.
+    if isinstance(error, asyncio.TimeoutError):
+        return ErrorKind.TIMEOUT, Sent.NO, f"no connection to {place} within {seconds:g} s"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(error.certificate_error, "verify_message", "") or "not valid"
+        return ErrorKind.TLS, Sent.NO, f"the certificate of {place} is not accepted: {reason}"
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return ErrorKind.TLS, Sent.NO, f"no TLS connection to {place}: {_tls_reason(error)}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return ErrorKind.CONNECT, Sent.NO, f"the host of {place} was not found: {_system_reason(error)}"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return ErrorKind.CONNECT, Sent.NO, f"the proxy answered {error.status} and does not connect to {place}"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return ErrorKind.CONNECT, Sent.NO, f"no connection to the proxy for {place}: {_system_reason(error)}"
+    if isinstance(error, aiohttp.ClientConnectionError | OSError) and not isinstance(error, ValueError):
+        return ErrorKind.CONNECT, Sent.NO, f"no connection to {place}: {_system_reason(error)}"
+    return (
+        ErrorKind.PROTOCOL,
+        Sent.NO,
+        f"nothing was sent to {place}: the request is not valid ({type(error).__name__})",
+    )
+
+
+def _after_writing(error: Exception, place: str, seconds: float) -> Verdict:
+    if isinstance(error, asyncio.TimeoutError):
+        return ErrorKind.TIMEOUT, Sent.UNKNOWN, f"no complete reply from {place} within {seconds:g} s"
+    if isinstance(error, ReplyRefusedError):
+        return ErrorKind.PROTOCOL, Sent.UNKNOWN, f"{place} replied with {error}"
+    if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
+        return ErrorKind.TLS, Sent.UNKNOWN, f"{place} broke TLS off after the request was written: {_tls_reason(error)}"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return ErrorKind.INTERRUPTED, Sent.UNKNOWN, f"the reply of {place} was cut off or its framing is not valid"
+    if isinstance(error, aiohttp.ClientConnectionError | OSError):
+        return ErrorKind.INTERRUPTED, Sent.UNKNOWN, f"{place} closed the connection without a complete reply"
+    return ErrorKind.PROTOCOL, Sent.UNKNOWN, f"{place} replied with something that is not HTTP ({type(error).__name__})"
+
+
+def _system_reason(error: Exception) -> str:
+    system = getattr(error, "os_error", error)
+    text = getattr(system, "strerror", None) if isinstance(system, OSError) else None
+    number = getattr(system, "errno", None)
+    if isinstance(number, int) and number > 0:  # asyncio's own text lists addresses and attempts
+        return os.strerror(number).lower()
+    return str(text).lower() if text else "the connection was closed"
+
+
+def _tls_reason(error: Exception) -> str:
+    for candidate in (getattr(error, "os_error", None), error.__cause__, error):
+        if isinstance(candidate, ssl.SSLError) and candidate.reason:
+            return candidate.reason.replace("_", " ").lower()
+    return "the handshake failed"

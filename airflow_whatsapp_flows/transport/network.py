@@ -1,0 +1,194 @@
+"""Which hosts and addresses may be connected to. Set by the platform's operator, never by a flow."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from yarl import URL
+
+from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.transport.addresses import IpAddress, Reach, host_address, reach_of, unwrap
+from airflow_whatsapp_flows.transport.origin import Origin, origin_of, origin_of_parsed
+
+_SETTING = "allowed_hosts in [whatsapp_flows]"
+_HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
+_ENTRY = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<host>[^:\[\]]*))(?::(?P<port>[0-9]{1,5}))?")
+_LOOPBACK = host_address("127.0.0.1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What the operator named; a port of ``None`` is every port."""
+
+    hosts: frozenset[tuple[str, int | None]]
+    addresses: frozenset[tuple[IpAddress, int | None]]
+    networks: tuple[IPv4Network | IPv6Network, ...]
+
+    def holds_host(self, host: str, port: int) -> bool:
+        return (host, port) in self.hosts or (host, None) in self.hosts
+
+    def holds_address(self, address: IpAddress, port: int) -> bool:
+        return (address, port) in self.addresses or (address, None) in self.addresses
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPolicy:
+    """Who may be connected to.
+
+    Public addresses may. Private ones (RFC 1918, RFC 6598, RFC 4193) only when the host, the address or a range around
+    it is named here. Loopback, link-local, cloud metadata, multicast and reserved ones only when that very address
+    is named, or, for loopback, the name ``localhost`` (RFC 6761 §6.3).
+
+    Attributes:
+        allowed: ``host``, ``host:port``, an address, ``address:port`` or a CIDR range; the setting ``allowed_hosts``.
+        trusted: origins of connections, such as ``"https://crm.internal:8443"``; each counts as its host and port.
+        proxy: URL of the egress proxy that every request goes through; default none. The environment's ``HTTP_PROXY``
+            is never read. Behind a proxy, host names are resolved, and so judged, by the proxy; addresses that stand
+            in a URL are judged here all the same.
+
+    Raises:
+        ConnectionConfigError: an entry cannot be read; the message names it.
+    """
+
+    allowed: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+    proxy: str | None = field(default=None, repr=False)
+    _named: _Named = field(init=False, repr=False, compare=False)
+    _proxy_named: _Named = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        entries = [_read_entry(entry) for entry in self.allowed]
+        entries += [_read_origin(_trusted_origin(url)) for url in self.trusted]
+        object.__setattr__(self, "_named", _named(entries))
+        proxies = [] if self.proxy is None else [_read_origin(_proxy_origin(self.proxy))]
+        object.__setattr__(self, "_proxy_named", _named(proxies))
+
+    def refusal_of_host(self, target: Origin) -> str | None:
+        """Why a request may not go to this host, as far as its URL tells; ``None`` when it may, or only DNS can tell.
+
+        aiohttp does not ask its resolver about addresses, so these must be judged here, before it is called.
+        """
+        try:
+            address = host_address(target.host)
+        except ValueError as error:
+            return f"{target.place} is refused: {error}"
+        if address is None and self.proxy is not None and _is_localhost(target.host):
+            address = _LOOPBACK
+        return None if address is None else self.refusal(target, address)
+
+    def refusal(self, target: Origin, address: IpAddress) -> str | None:
+        """Why a host may not be reached at an address; ``None`` when it may."""
+        return None if _allows(self._named, target, address) else _explain(target, address)
+
+    def refusal_of_resolved(self, host: str, port: int, addresses: list[IpAddress]) -> str | None:
+        """Why a name may not be connected to, given all that it resolves to; one bad address refuses the name.
+
+        The name may also be the proxy's own, which the operator named by setting it.
+        """
+        target = Origin("", host.lower().rstrip("."), port)
+        for address in addresses:
+            if not (_allows(self._named, target, address) or _allows(self._proxy_named, target, address)):
+                return _explain(target, address)
+        return None
+
+
+def _allows(named: _Named, target: Origin, address: IpAddress) -> bool:
+    inner = unwrap(address)
+    reach, _ = reach_of(inner)
+    if reach is Reach.PUBLIC or named.holds_address(inner, target.port):
+        return True
+    by_name = named.holds_host(target.host, target.port)
+    if reach is Reach.SPECIAL:
+        # A name that was allowed for its private address must not become a road to loopback by a change in DNS.
+        return by_name and inner.is_loopback and _is_localhost(target.host)
+    return by_name or any(inner in network for network in named.networks)
+
+
+def _explain(target: Origin, address: IpAddress) -> str:
+    inner = unwrap(address)
+    reach, label = reach_of(inner)
+    what = "it" if target.host == str(address) else f"{target.host} resolves to {address}, which"
+    inside = "" if inner == address else f" (that is, {inner})"
+    if reach is Reach.PRIVATE:
+        remedy = f"To allow it, add {target.host} to {_SETTING}, or use a connection with this host and port."
+    else:
+        remedy = f"Only {inner} itself, named in {_SETTING} or as the host of a connection, allows it."
+    return f"{target.place} is refused: {what} is {label}{inside}. {remedy}"
+
+
+def _is_localhost(host: str) -> bool:
+    return host == "localhost" or host.endswith(".localhost")
+
+
+_Entry = tuple[str, int | None] | tuple[IpAddress, int | None] | IPv4Network | IPv6Network
+
+
+def _read_entry(text: str) -> _Entry:
+    entry = text.strip().lower()
+    try:
+        if "/" in entry:
+            network = ip_network(entry)
+            return (unwrap(network[0]), None) if network.num_addresses == 1 else network
+        if entry.count(":") > 1 and not entry.startswith("["):
+            entry = f"[{entry}]"
+        match = _ENTRY.fullmatch(entry)
+        if match is None:
+            raise ValueError("write a host, host:port, an address or a CIDR range")
+        port = None if match["port"] is None else int(match["port"])
+        if port is not None and not 0 < port < 65_536:
+            raise ValueError("a port is one of 1 to 65535")
+        return _named_host(match["ipv6"] or match["host"] or "", port)
+    except ValueError as error:
+        raise ConnectionConfigError(f"{_SETTING}: {text!r} cannot be used: {error}") from None
+
+
+def _named_host(host: str, port: int | None) -> _Entry:
+    address = host_address(host)
+    if address is not None:
+        return unwrap(address), port
+    name = host.rstrip(".")
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError("write a host, host:port, an address or a CIDR range")
+    return name, port
+
+
+def _read_origin(origin: Origin) -> _Entry:
+    try:
+        return _named_host(origin.host, origin.port)
+    except ValueError as error:
+        raise ConnectionConfigError(
+            f"the host {origin.host!r} of a connection or proxy cannot be used: {error}"
+        ) from None
+
+
+def _trusted_origin(url: str) -> Origin:
+    try:
+        return origin_of(url)
+    except ValueError as error:
+        raise ConnectionConfigError(f"the base URL of a connection cannot be used: {error}") from None
+
+
+def _proxy_origin(url: str) -> Origin:
+    try:
+        return origin_of_parsed(URL(url).with_user(None))
+    except ValueError as error:
+        raise ConnectionConfigError(f"the proxy setting cannot be used: {error}") from None
+
+
+def _named(entries: list[_Entry]) -> _Named:
+    hosts: set[tuple[str, int | None]] = set()
+    addresses: set[tuple[IpAddress, int | None]] = set()
+    networks: list[IPv4Network | IPv6Network] = []
+    for entry in entries:
+        if not isinstance(entry, tuple):
+            networks.append(entry)
+        elif isinstance(entry[0], str):
+            hosts.add((entry[0], entry[1]))
+        else:
+            addresses.add((entry[0], entry[1]))
+    return _Named(frozenset(hosts), frozenset(addresses), tuple(networks))
+
+
+PUBLIC_ONLY = NetworkPolicy()

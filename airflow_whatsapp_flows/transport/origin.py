@@ -1,0 +1,73 @@
+"""Where a request goes: scheme, host and port of an absolute URL (RFC 6454 §4)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from yarl import URL
+
+# RFC 3986 §2 and §3.2.2: a URL holds visible ASCII only; a host is a name or an address in brackets.
+_SENDABLE = re.compile(r"[!-~]+")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?")
+_MAX_PORT = 65_535
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port; equal origins may see each other's credentials.
+
+    Attributes:
+        scheme: ``"http"`` or ``"https"``.
+        host: lower case, without brackets and without the root's dot.
+        port: the one that is connected to, 1 to 65535.
+    """
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def place(self) -> str:
+        """Host and port as people read them, ``crm.example:443``."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@lru_cache(maxsize=1024)
+def origin_of(url: str) -> Origin:
+    """The origin of an absolute URL.
+
+    Raises:
+        ValueError: the URL is not absolute, not ``http`` or ``https``, holds blanks or user information, or has no
+            usable host or port. The message never quotes the URL, which may hold secrets.
+    """
+    return origin_of_parsed(parse_url(url))
+
+
+def parse_url(url: str) -> URL:
+    """A URL that goes out byte for byte as it stands here.
+
+    Raises:
+        ValueError: it cannot be a URL.
+    """
+    if not _SENDABLE.fullmatch(url):
+        raise ValueError("the URL is empty, or holds blanks or characters that are not percent-encoded")
+    return URL(url, encoded=True)
+
+
+def origin_of_parsed(url: URL) -> Origin:
+    """The origin of a parsed absolute URL.
+
+    Raises:
+        ValueError: as for :func:`origin_of`.
+    """
+    if url.scheme not in ("http", "https"):
+        raise ValueError("the URL does not begin with http:// or https://")
+    if url.raw_user is not None or url.raw_password is not None:
+        raise ValueError("the URL holds a user name or password; these belong in a connection")
+    host, port = url.raw_host or "", url.port
+    if not _HOST.fullmatch(host):
+        raise ValueError("the URL has no host, or one that is not a host name")
+    if port is None or not 0 < port <= _MAX_PORT:
+        raise ValueError("the URL's port is not one of 1 to 65535")
+    return Origin(url.scheme, host.lower().rstrip("."), port)

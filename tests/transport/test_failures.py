@@ -1,0 +1,385 @@
+"""What every way of going wrong is called, and what it proves."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import resource
+import socket
+import zlib
+
+import pytest
+
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Sent, TransportFailure
+from airflow_whatsapp_flows.transport import NetworkPolicy, SendPolicy, open_session, send
+from tests.servers.hostile import Peer, Script, after_request, reply
+from tests.transport.conftest import LOOPBACK, Certificate, SendTo, Serve
+
+OK = b"HTTP/1.1 200 OK\r\n"
+SHORT = SendPolicy(deadline=0.5)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        pytest.param(after_request(), ErrorKind.INTERRUPTED, id="closed without a reply"),
+        pytest.param(after_request(reset=True), ErrorKind.INTERRUPTED, id="reset without a reply"),
+        pytest.param(after_request(b"HTTP/1.1 2"), ErrorKind.INTERRUPTED, id="cut in the status line"),
+        pytest.param(after_request(OK), ErrorKind.INTERRUPTED, id="cut after the status line"),
+        pytest.param(after_request(OK + b"Content-Le"), ErrorKind.INTERRUPTED, id="cut in a header's name"),
+        pytest.param(after_request(OK + b"Content-Length: 0\r\n"), ErrorKind.INTERRUPTED, id="cut after a header"),
+        pytest.param(after_request(b"HTTP/1.1 103 Early Hints\r\n\r\n"), ErrorKind.INTERRUPTED, id="only 103"),
+        pytest.param(after_request(b"220 mail.example ESMTP\r\n\r\n"), ErrorKind.PROTOCOL, id="another protocol"),
+        pytest.param(after_request(b"\x00\xff\x16\x03" * 50), ErrorKind.PROTOCOL, id="junk"),
+        pytest.param(after_request(b"HTTP/1.1 000 None\r\n\r\n"), ErrorKind.PROTOCOL, id="status 0"),
+        pytest.param(after_request(b"HTTP/1.1 600 Odd\r\nContent-Length: 0\r\n\r\n"), ErrorKind.PROTOCOL, id="600"),
+        pytest.param(after_request(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"), ErrorKind.PROTOCOL, id="101"),
+        pytest.param(after_request(OK + b"Content-Length: -5\r\n\r\n"), ErrorKind.PROTOCOL, id="negative length"),
+        pytest.param(after_request(OK + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+                     ErrorKind.PROTOCOL, id="length and chunked"),
+        pytest.param(after_request(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+                     ErrorKind.PROTOCOL, id="bad chunk"),
+        pytest.param(after_request(OK + b"X: " + b"a" * 100_000 + b"\r\n\r\n"), ErrorKind.PROTOCOL, id="long header"),
+        pytest.param(after_request(OK + b"X: 1\r\n" * 100_000 + b"\r\n"), ErrorKind.PROTOCOL, id="many headers"),
+    ],
+)  # fmt: skip
+async def test_without_a_reply_the_request_may_have_arrived(
+    serve: Serve, send_to: SendTo, script: Script, kind: ErrorKind
+) -> None:
+    server = serve(script)
+
+    got = await send_to(server)
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (kind, Sent.UNKNOWN)
+    assert f"127.0.0.1:{server.port}" in got.message
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(after_request(b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\n{"), id="short content"),
+        pytest.param(after_request(b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"),
+                     id="cut chunk"),
+        pytest.param(after_request(b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"),
+                     id="no last chunk"),
+        pytest.param(after_request(b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\n{", reset=True), id="reset"),
+    ],
+)  # fmt: skip
+async def test_a_cut_reply_keeps_its_head(serve: Serve, send_to: SendTo, script: Script) -> None:
+    got = await send_to(serve(script))
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (ErrorKind.INTERRUPTED, Sent.UNKNOWN)
+    assert got.head is not None
+    assert (got.head.status_code, got.head.content) == (201, b"")
+
+
+async def test_content_without_a_length_ends_with_the_connection(serve: Serve, send_to: SendTo) -> None:
+    got = await send_to(serve(after_request(OK + b"\r\nhello")))
+
+    assert isinstance(got, HttpResponse)
+    assert got.content == b"hello"
+
+
+async def test_content_without_a_length_is_not_complete_after_a_reset(serve: Serve, send_to: SendTo) -> None:
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.send(OK + b"\r\nhel")
+        peer.closing.wait(0.2)  # the client must have the first part, or the reset takes it along
+        peer.reset()
+
+    got = await send_to(serve(script))
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (ErrorKind.INTERRUPTED, Sent.UNKNOWN)
+
+
+@pytest.mark.parametrize("early", [b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
+async def test_an_interim_reply_is_not_the_reply(serve: Serve, send_to: SendTo, early: bytes) -> None:
+    got = await send_to(serve(after_request(early, reply(b"final"))))
+
+    assert isinstance(got, HttpResponse)
+    assert (got.status_code, got.content) == (200, b"final")
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "205 Reset Content", "304 Not Modified", "200 OK"])
+async def test_an_empty_reply_is_empty_whatever_its_type(serve: Serve, send_to: SendTo, status: str) -> None:
+    got = await send_to(
+        serve(after_request(reply(b"", status, "Content-Type: application/json", "Content-Encoding: gzip")))
+    )
+
+    assert isinstance(got, HttpResponse)
+    assert got.content == b""
+
+
+async def test_junk_behind_a_204_never_becomes_a_success_of_the_next_request(serve: Serve) -> None:
+    def script(peer: Peer) -> None:
+        while peer.receive() is not None:
+            peer.send(b'HTTP/1.1 204 No Content\r\n\r\n{"id": 7}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+
+    server = serve(script)
+    async with open_session(LOOPBACK) as session:
+        for _ in range(2):
+            got = await send(HttpRequest("POST", server.url(), content=b"x"), SHORT, session=session)
+            # aiohttp reads on behind the 204 and gives up; what must not come is a 200.
+            assert isinstance(got, TransportFailure) or got.status_code == 204
+            if isinstance(got, TransportFailure):
+                assert (got.kind, got.sent) == (ErrorKind.PROTOCOL, Sent.UNKNOWN)
+
+
+def _never_replies(peer: Peer) -> None:
+    peer.receive()
+    peer.wait_for_client_to_close()
+
+
+def _slow(*parts: bytes) -> Script:
+    def script(peer: Peer) -> None:
+        peer.receive()
+        for part in parts[:-1]:
+            peer.send(part)
+        peer.trickle(bytes([byte]) for byte in itertools.cycle(parts[-1]))
+
+    return script
+
+
+def _endless(piece: bytes, head: bytes = b"") -> Script:
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.send(head)
+        while True:
+            peer.send(piece)
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("script", "has_head"),
+    [
+        pytest.param(_never_replies, False, id="no reply"),
+        pytest.param(_slow(b"HTTP/1.1 200 " + b"O" * 4000), False, id="slow status line"),
+        pytest.param(_slow(OK, b"X-Slow: " + b"a" * 4000), False, id="slow headers"),
+        pytest.param(_slow(OK + b"Content-Length: 4000\r\n\r\n", b"a"), True, id="slow content"),
+        pytest.param(_slow(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"), True, id="slow chunks"),
+        pytest.param(_slow(OK + b"\r\n", b"a"), True, id="slow content without a length"),
+        pytest.param(_slow(b"HTTP/1.1 100 Continue\r\n\r\n"), False, id="slow endless 100"),
+        pytest.param(_endless(b"HTTP/1.1 100 Continue\r\n\r\n" * 100), False, id="fast endless 100"),
+    ],
+)
+async def test_the_deadline_holds_whatever_is_slow(
+    serve: Serve, send_to: SendTo, script: Script, has_head: bool
+) -> None:
+    got = await send_to(serve(script), policy=SHORT)
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (ErrorKind.TIMEOUT, Sent.UNKNOWN)
+    assert (got.head is not None) == has_head
+    assert 450 <= got.elapsed_ms < 1500
+    assert "0.5 s" in got.message
+
+
+async def test_a_server_that_does_not_read_does_not_hold_a_large_request(serve: Serve, send_to: SendTo) -> None:
+    got = await send_to(
+        serve(lambda peer: bool(peer.closing.wait(3)) and None), content=b"x" * 30_000_000, policy=SHORT
+    )
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (ErrorKind.TIMEOUT, Sent.UNKNOWN)
+    assert got.elapsed_ms < 1500
+
+
+async def test_a_reply_before_the_end_of_the_request_counts(serve: Serve, send_to: SendTo) -> None:
+    def script(peer: Peer) -> None:
+        peer.send(reply(b"too much", "413 Content Too Large"))
+        peer.closing.wait(3)
+
+    got = await send_to(serve(script), content=b"x" * 30_000_000, policy=SendPolicy(deadline=2))
+
+    assert isinstance(got, HttpResponse)
+    assert got.status_code == 413
+
+
+async def test_nobody_listening_proves_that_nothing_was_sent() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        async with open_session(LOOPBACK) as session:
+            got = await send(HttpRequest("POST", f"http://127.0.0.1:{port}/?q=s3cret"), session=session)
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (ErrorKind.CONNECT, Sent.NO)
+    assert got.message == f"no connection to 127.0.0.1:{port}: connection refused"
+
+
+async def test_an_unknown_host_proves_that_nothing_was_sent() -> None:
+    def lookup(host: str, port: int) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async with open_session(lookup=lookup) as session:
+        got = await send(HttpRequest("POST", "https://crm.example/"), session=session)
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (ErrorKind.CONNECT, Sent.NO)
+    assert got.message == "the host of crm.example:443 was not found: name or service not known"
+
+
+@pytest.mark.parametrize("limits", [SendPolicy(connect_timeout=0.3), SendPolicy(deadline=0.3)], ids=["connect", "all"])
+async def test_a_stalled_tls_handshake_proves_that_nothing_was_sent(serve: Serve, limits: SendPolicy) -> None:
+    server = serve(lambda peer: peer.wait_for_client_to_close())
+    async with open_session(LOOPBACK) as session:
+        got = await send(HttpRequest("POST", f"https://127.0.0.1:{server.port}/"), limits, session=session)
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (ErrorKind.TIMEOUT, Sent.NO)
+    assert 250 <= got.elapsed_ms < 1200
+    assert "0.3 s" in got.message
+
+
+class TestTls:
+    async def test_a_certificate_of_the_named_authorities_is_accepted(
+        self, serve: Serve, send_to: SendTo, certificate: Certificate
+    ) -> None:
+        server = serve(after_request(reply(b"safe")), certificate.context)
+
+        got = await send_to(server, policy=SendPolicy(verify=certificate.authorities))
+
+        assert isinstance(got, HttpResponse)
+        assert got.content == b"safe"
+
+    async def test_verification_can_be_turned_off(
+        self, serve: Serve, send_to: SendTo, certificate: Certificate
+    ) -> None:
+        server = serve(after_request(reply(b"unsafe")), certificate.context)
+
+        assert isinstance(await send_to(server, policy=SendPolicy(verify=False)), HttpResponse)
+
+    async def test_an_unknown_authority_is_refused_before_sending(
+        self, serve: Serve, send_to: SendTo, certificate: Certificate
+    ) -> None:
+        server = serve(after_request(reply()), certificate.context)
+
+        got = await send_to(server)
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent, server.requests) == (ErrorKind.TLS, Sent.NO, [])
+        assert "self-signed certificate" in got.message
+
+    async def test_a_certificate_of_another_host_is_refused_before_sending(
+        self, serve: Serve, send_to: SendTo, certificate_of_another_host: Certificate
+    ) -> None:
+        server = serve(after_request(reply()), certificate_of_another_host.context)
+
+        got = await send_to(server, policy=SendPolicy(verify=certificate_of_another_host.authorities))
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent, server.requests) == (ErrorKind.TLS, Sent.NO, [])
+
+    async def test_plain_http_on_a_tls_port_is_refused_before_sending(self, serve: Serve) -> None:
+        server = serve(lambda peer: peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+        async with open_session(LOOPBACK) as session:
+            got = await send(HttpRequest("POST", f"https://127.0.0.1:{server.port}/"), session=session)
+
+        assert isinstance(got, TransportFailure)
+        assert got.sent is Sent.NO
+        assert got.kind in (ErrorKind.TLS, ErrorKind.CONNECT)
+
+    async def test_unreadable_authorities_are_a_failure_that_names_the_file(
+        self, serve: Serve, send_to: SendTo
+    ) -> None:
+        server = serve(after_request(reply()))
+        server.tls = None
+        async with open_session(LOOPBACK) as session:
+            request = HttpRequest("POST", f"https://127.0.0.1:{server.port}/")
+            got = await send(request, SendPolicy(verify="/nowhere/ca.pem"), session=session)
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent) == (ErrorKind.TLS, Sent.NO)
+        assert "/nowhere/ca.pem" in got.message
+
+
+def _peak_rss_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _bomb() -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    block = b"\0" * 1_000_000
+    return b"".join([packer.compress(block) for _ in range(500)]) + packer.flush()
+
+
+class TestSize:
+    async def test_a_bomb_costs_no_memory(self, serve: Serve, send_to: SendTo) -> None:
+        bomb = _bomb()
+        assert len(bomb) < 600_000
+        server = serve(after_request(reply(bomb, "200 OK", "Content-Encoding: gzip")))
+        before = _peak_rss_kib()
+
+        got = await send_to(server)
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent) == (ErrorKind.TOO_LARGE, Sent.YES)
+        assert got.head is not None
+        assert got.head.status_code == 200
+        assert _peak_rss_kib() - before < 20_000
+
+    @pytest.mark.parametrize(
+        ("piece", "head"),
+        [
+            pytest.param(b"a" * 65_536, OK + b"\r\n", id="plain"),
+            pytest.param(
+                b"ffff\r\n" + b"a" * 0xFFFF + b"\r\n", OK + b"Transfer-Encoding: chunked\r\n\r\n", id="chunked"
+            ),
+            pytest.param(
+                b"\x00\x00\x00\xff\xff" * 10_000, OK + b"Content-Encoding: deflate\r\n\r\n\x78\x9c", id="empty blocks"
+            ),
+        ],
+    )
+    async def test_endless_content_is_cut_off(self, serve: Serve, send_to: SendTo, piece: bytes, head: bytes) -> None:
+        got = await send_to(serve(_endless(piece, head)))
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent) == (ErrorKind.TOO_LARGE, Sent.YES)
+        assert "1048576 bytes" in got.message
+
+    @pytest.mark.parametrize("coding", ["identity", "gzip"])
+    async def test_the_limit_itself_is_allowed_and_one_more_is_not(
+        self, serve: Serve, send_to: SendTo, coding: str
+    ) -> None:
+        for length, fits in ((1000, True), (1001, False)):
+            content = b"a" * length if coding == "identity" else gzip.compress(b"a" * length)
+            server = serve(after_request(reply(content, "200 OK", f"Content-Encoding: {coding}")))
+            got = await send_to(server, policy=SendPolicy(max_content=1000))
+            assert isinstance(got, HttpResponse) == fits
+
+    async def test_two_codings_are_refused_with_the_status_kept(self, serve: Serve, send_to: SendTo) -> None:
+        twice = gzip.compress(gzip.compress(b"{}"))
+        got = await send_to(serve(after_request(reply(twice, "201 Created", "Content-Encoding: gzip, gzip"))))
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent) == (ErrorKind.UNPARSABLE, Sent.YES)
+        assert got.head is not None
+        assert got.head.status_code == 201
+
+
+async def test_a_long_header_that_real_servers_send_is_accepted(serve: Serve, send_to: SendTo) -> None:
+    got = await send_to(serve(after_request(reply(b"", "201 Created", "Set-Cookie: a=" + "b" * 30_000))))
+
+    assert isinstance(got, HttpResponse)
+
+
+async def test_no_message_quotes_the_server(serve: Serve, send_to: SendTo) -> None:
+    got = await send_to(serve(after_request(b"HTTP/1.1 200 OK\r\nbad header s3cret\r\n\r\n")), path="/?token=q3ery")
+
+    assert isinstance(got, TransportFailure)
+    assert "s3cret" not in got.message
+    assert "q3ery" not in got.message
+
+
+async def test_what_the_policy_refuses_was_provably_not_sent(serve: Serve, send_to: SendTo) -> None:
+    server = serve(after_request(reply()))
+
+    got = await send_to(server, network=NetworkPolicy())
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent, server.connections) == (ErrorKind.POLICY, Sent.NO, 0)
