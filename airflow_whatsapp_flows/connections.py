@@ -21,8 +21,21 @@ CONNECTION_TYPE = "whatsapp_action"
 _SCHEMES = ("http", "https")
 # Extra keys of a plain "http" connection that HttpHook takes as options; it sends every other one as a header.
 _HTTP_OPTIONS = frozenset(
-    "stream cert proxies proxy timeout verify verify_ssl allow_redirects max_redirects trust_env check_response "
-    "srv_lookup headers".split()
+    [
+        "stream",
+        "cert",
+        "proxies",
+        "proxy",
+        "timeout",
+        "verify",
+        "verify_ssl",
+        "allow_redirects",
+        "max_redirects",
+        "trust_env",
+        "check_response",
+        "srv_lookup",
+        "headers",
+    ]
 )
 _AUTH_KINDS = ("none", "basic", "bearer", "header")
 
@@ -268,10 +281,7 @@ def _from_uri(conn_id: str, text: str) -> ConnectionFields:
     else:
         parts_for = parts
     query = dict(parse_qsl(parts_for.query, keep_blank_values=True))
-    if set(query) == {"__extra__"}:
-        extra = json.loads(query["__extra__"])
-    else:
-        extra = query
+    extra = json.loads(query["__extra__"]) if set(query) == {"__extra__"} else query
     path = unquote(parts_for.path.strip("/"))
     return ConnectionFields(
         id=conn_id,

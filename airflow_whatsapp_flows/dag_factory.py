@@ -207,7 +207,9 @@ def _connect(tasks: Mapping[str, Any], task_ids: Mapping[str, str], name: str, s
 
 def _params(flow: Flow) -> dict[str, Param]:
     """The trigger form: every field may be left blank, which gives nothing."""
-    params = {"id": _param("string", title="Response id", description="part of every idempotency key; the run id when blank")}
+    params = {
+        "id": _param("string", title="Response id", description="part of every idempotency key; the run id when blank")
+    }
     for name in _contact_fields(flow):
         params[f"contact.{name}"] = _param("string", title=f"Contact: {name}")
     for step in flow.steps.values():

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from airflow_whatsapp_flows.connections import ActionConnection
+from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.delivery import RetryRule, retry_after
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
 from airflow_whatsapp_flows.flow.walk import Done, FetchFile, SendAction, ToDo
-from airflow_whatsapp_flows.settings import Settings
+from airflow_whatsapp_flows.settings import Settings, settings_from_environment
 from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, SendPolicy, send_blocking
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -110,6 +110,15 @@ class Gateway:
             return _no_file(f"the server of the file answered {reply.status_code} {reply.reason}".strip())
         content_type = reply.header("content-type")
         return FileContent(reply.content, None, content_type.partition(";")[0].strip() if content_type else None)
+
+
+def environment_gateway() -> Gateway:
+    """The way out for code that runs without Airflow: connections and settings from the environment.
+
+    Raises:
+        ConnectionConfigError: a setting cannot be used.
+    """
+    return Gateway(settings_from_environment(), lambda conn_id: action_connection(connection_from_environment(conn_id)))
 
 
 def pause(rule: RetryRule, retry: int, reply: Reply) -> float:

@@ -50,7 +50,7 @@ def _action_connection() -> dict[str, Any]:
             "auth": {
                 "label": "Authentication",
                 "schema": {"type": text, "enum": ["none", "basic", "bearer", "header", None]},
-                "description": "basic: user name and password; bearer: a token; header: the secret in a header of its own",
+                "description": "basic: user name and password; bearer: a token; header: a header of its own",
             },
             "auth_header": {"label": "Header of the secret", "schema": {"type": text, "default": "Authorization"}},
             "headers": {

@@ -1,0 +1,86 @@
+"""The command ``whatsapp-flows``. It imports no Airflow, so it starts in a fraction of a second."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from airflow_whatsapp_flows import __version__
+from airflow_whatsapp_flows.errors import FlowsError
+
+REFUSED = 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of every command; ``command`` is also the name of the module and function that does it."""
+    top = argparse.ArgumentParser(
+        prog="whatsapp-flows",
+        description="Check, render and run WhatsApp flows, without Airflow.",
+        epilog="Exit status: 0 done, 1 refused (a flow with faults, a response that cannot be used), 2 usage.",
+    )
+    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    command = commands.add_parser(
+        "validate",
+        help="report every fault of flow files",
+        description="Report every fault of flow files, each with line and column. Exit status: 0 none, 1 some.",
+    )
+    command.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a flow file")
+    command.add_argument("--format", choices=("text", "json", "github"), default="text", help="default: text")
+
+    command = commands.add_parser(
+        "render",
+        help="show the request of one step for one contact",
+        description=(
+            "Show the request of an action for one contact, without sending it. Earlier actions of its way must have "
+            'recorded results in the response: "actions": {"Create contact": [{"outcome": "success", …}]}.'
+        ),
+    )
+    _add_flow_and_response(command)
+    command.add_argument("--step", metavar="NAME", required=True, help="name of an action step")
+    command.add_argument("--format", choices=("http", "curl", "json"), default="http", help="default: http")
+
+    command = commands.add_parser(
+        "run",
+        help="send one contact through a flow",
+        description=(
+            "Walk one contact through a flow, and send what its actions say. Connections come from AIRFLOW_CONN_<ID>, "
+            "limits from AIRFLOW__WHATSAPP_FLOWS__… or airflow.cfg. Exit status: 0 completed, 3 failed, rejected or "
+            "in doubt, 1 refused, 2 usage."
+        ),
+    )
+    _add_flow_and_response(command)
+    command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    return top
+
+
+def _add_flow_and_response(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", metavar="FILE", type=Path, help="a flow file")
+    command.add_argument("--response", metavar="FILE", type=Path, required=True, help="a contact response; - for stdin")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: words behind the program's name; the process's own by default.
+
+    Returns:
+        The exit status.
+    """
+    options = parser().parse_args(arguments)
+    # Only the command that is asked for is imported: validate needs no HTTP client.
+    module = importlib.import_module(f"airflow_whatsapp_flows.cli.{options.command}")
+    try:
+        return int(getattr(module, options.command)(options))
+    except FlowsError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    except BrokenPipeError:
+        # The reader, such as head, has what it wanted; Python would complain again at exit.
+        sys.stderr.close()
+        return REFUSED

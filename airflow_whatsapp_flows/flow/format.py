@@ -6,7 +6,7 @@ This is the file as it is written. What it means is in :mod:`~airflow_whatsapp_f
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Union
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.flow.delivery import Delivery
 MAX_STEPS = 500
 StepName = Annotated[str, Field(min_length=1, max_length=100)]
 Target = StepName | None
-Scalar = Union[str, int, float, bool, None]
+Scalar = str | int | float | bool | None
 AnswerType = Literal[
     "ANY", "FREE_TEXT", "SINGLE_OPTION", "NUMBER", "URL", "EMAIL", "FILE", "DOCUMENT", "VIDEO", "IMAGE", "PHONE",
     "DATE", "TIME", "DATETIME", "BOOL", "LOCATION",
@@ -141,7 +141,7 @@ class EndFormat(_Step):
 
 
 StepFormat = Annotated[
-    Union[QuestionFormat, MenuFormat, MessageFormat, ConditionalFormat, ActionFormat, EndFormat],
+    QuestionFormat | MenuFormat | MessageFormat | ConditionalFormat | ActionFormat | EndFormat,
     Field(discriminator="type"),
 ]
 

@@ -26,7 +26,18 @@ MAX_VALUE = 8_000
 
 # Framing and routing belong to the transport: a flow that sets them could smuggle a second request.
 _REFUSED = frozenset(
-    "host content-length transfer-encoding connection te trailer upgrade keep-alive expect content-encoding".split()
+    [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "te",
+        "trailer",
+        "upgrade",
+        "keep-alive",
+        "expect",
+        "content-encoding",
+    ]
 )
 
 

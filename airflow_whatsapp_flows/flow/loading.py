@@ -91,4 +91,3 @@ def _in_order(faults: list[Fault]) -> list[Fault]:
 
 def _position(fault: Fault) -> tuple[int, int]:
     return fault.line or 0, fault.column or 0
-

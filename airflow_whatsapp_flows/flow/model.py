@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Union
+from typing import Literal
 
 from airflow_whatsapp_flows.flow.conditions import Condition
 from airflow_whatsapp_flows.flow.delivery import RetryRule
@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.request import RequestPlan
 from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy
 from airflow_whatsapp_flows.flow.template.language import Template
 
-Text = Union[Template, str, None]
+Text = Template | str | None
 """A text of a flow: a template, or a plain text when it holds no placeholder."""
 
 
@@ -162,7 +162,7 @@ class End(_Step):
         return ()
 
 
-Step = Union[Question, Menu, Message, Conditional, Action, End]
+Step = Question | Menu | Message | Conditional | Action | End
 
 
 def _answer_exits(on_no_answer: str | None, on_answer_failed: str | None) -> tuple[Exit, ...]:

@@ -27,7 +27,9 @@ RESULT_NAMES = frozenset({"status_code", "reason", "response", "headers", "elaps
 """What a ``success_when`` expression may read."""
 
 # Credentials that a server hands out are no business of later steps, logs or pages.
-_HIDDEN_HEADERS = frozenset({"set-cookie", "set-cookie2", "authorization", "proxy-authorization", "authentication-info"})
+_HIDDEN_HEADERS = frozenset(
+    {"set-cookie", "set-cookie2", "authorization", "proxy-authorization", "authentication-info"}
+)
 
 
 class Outcome(str, Enum):
@@ -122,12 +124,14 @@ class ActionResult:
                 elapsed_ms=value.get("elapsed_ms") or 0,
                 attempts=value.get("attempts") or 0,
                 idempotency_key=value.get("idempotency_key"),
-                error=None if error is None else ActionError(
-                    ErrorKind(error["kind"]), error.get("message") or "", Sent(error["sent"])
-                ),
+                error=None
+                if error is None
+                else ActionError(ErrorKind(error["kind"]), error.get("message") or "", Sent(error["sent"])),
             )
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise ResponseError("a recorded result of an action has 'outcome': 'success' or 'error', and 'error'") from None
+            raise ResponseError(
+                "a recorded result of an action has 'outcome': 'success' or 'error', and 'error'"
+            ) from None
 
     def failed(self, kind: ErrorKind, message: str, sent: Sent) -> ActionResult:
         """The same result, leaving by the error exit."""

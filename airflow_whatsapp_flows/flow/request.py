@@ -11,7 +11,15 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.body import ABSENT, Body, BodyType, FileContent, FileSource, infer_body_type, parse_body
+from airflow_whatsapp_flows.flow.body import (
+    ABSENT,
+    Body,
+    BodyType,
+    FileContent,
+    FileSource,
+    infer_body_type,
+    parse_body,
+)
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.header_fields import HeaderPlan, parse_headers
 from airflow_whatsapp_flows.flow.template.language import (
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
     from airflow_whatsapp_flows.flow.model import Action
 
 _Part = TypeVar("_Part")
+
 
 @dataclass(frozen=True, slots=True)
 class RequestText:
@@ -106,7 +115,9 @@ class RequestPlan:
         content_type = encoded.content_type
         if content_type is not None:
             # The author's media type wins; a multipart boundary is ours (RFC 7578 §4.1).
-            ours = self.body_type is BodyType.MULTIPART or not any(name.lower() == "content-type" for name, _ in headers)
+            ours = self.body_type is BodyType.MULTIPART or not any(
+                name.lower() == "content-type" for name, _ in headers
+            )
             if ours:
                 headers = tuple(field for field in headers if field[0].lower() != "content-type")
                 headers = (*headers, ("Content-Type", content_type))

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Union
 from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
@@ -82,8 +81,8 @@ class FetchFile:
     source: FileSource
 
 
-ToDo = Union[SendAction, FetchFile]
-Done = Union[ActionResult, FileContent, TransportFailure]
+ToDo = SendAction | FetchFile
+Done = ActionResult | FileContent | TransportFailure
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,7 @@ class WhatsAppActionHook(HttpHook):
     conn_type = CONNECTION_TYPE
     hook_name = "WhatsApp Action"
 
-    def __init__(
-        self, http_conn_id: str = default_conn_name, auth_type: AuthType | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, http_conn_id: str = default_conn_name, auth_type: AuthType | None = None, **kwargs: Any) -> None:
         super().__init__(http_conn_id=http_conn_id, auth_type=auth_type, **kwargs)
         self._signer = auth_type
 

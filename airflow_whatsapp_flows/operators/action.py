@@ -317,5 +317,3 @@ def _line(result: ActionResult) -> str:
         return f"{result.method} {result.url}: {result.status_code} {result.reason}".strip()
     error = result.error
     return f"{result.method} {result.url}: {error.message} ({error.kind.value}; sent: {error.sent.value})"
-
-

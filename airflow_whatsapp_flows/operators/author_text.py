@@ -10,7 +10,7 @@ import datetime as dt
 import decimal
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jinja2
 from airflow.sdk.definitions._internal.mixins import ResolveMixin
@@ -19,6 +19,9 @@ from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, TreeFault, Value
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 _MARKS = ("{{", "{%", "{#")
 
@@ -92,7 +95,7 @@ def resolve(value: Any, context: Mapping[str, Any]) -> Any:
     if isinstance(value, (Data, str, bool, int, float)) or value is None:
         return value
     if isinstance(value, ResolveMixin):
-        return Data(plain_data(value.resolve(context)))
+        return Data(plain_data(value.resolve(cast("Context", context))))
     if isinstance(value, Mapping):
         return {key: resolve(item, context) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

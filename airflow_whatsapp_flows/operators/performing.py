@@ -168,5 +168,3 @@ def has_branch(task: Any) -> bool:
 
 def _action_of(task: Any) -> str | None:
     return getattr(task, "action", None) or getattr(task, "partial_kwargs", {}).get("action")
-
-

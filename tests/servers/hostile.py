@@ -180,3 +180,15 @@ def after_request(*pieces: bytes, reset: bool = False) -> Script:
             peer.reset()
 
     return script
+
+
+def endless(piece: bytes, head: bytes = b"") -> Script:
+    """A script that reads one request, sends a head, and then the same piece until the client closes."""
+
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.send(head)
+        while True:
+            peer.send(piece)
+
+    return script

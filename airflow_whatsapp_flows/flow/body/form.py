@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote_plus, unquote_plus
+from urllib.parse import unquote_plus
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, WithoutFiles
@@ -16,6 +16,10 @@ from airflow_whatsapp_flows.flow.body.tokens import TokenText, find_spans
 from airflow_whatsapp_flows.flow.template.language import Data, Template, TemplateFault, TemplateLanguage, TreeFault
 
 CONTENT_TYPE = "application/x-www-form-urlencoded"
+
+# WHATWG URL §1.3, application/x-www-form-urlencoded percent-encode set: RFC 3986's "~" is in it, "*" is not.
+_KEPT = frozenset(b"*-._0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_ENCODED = ["+" if byte == 0x20 else chr(byte) if byte in _KEPT else f"%{byte:02X}" for byte in range(256)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,7 @@ def percent_encode(text: str) -> str:
     Raises:
         RenderError: the text cannot be encoded in UTF-8.
     """
-    # quote_plus keeps "~", which the standard's percent-encode set of forms holds.
-    return quote_plus(utf8(text), safe="*").replace("~", "%7E")
+    return "".join([_ENCODED[byte] for byte in utf8(text)])
 
 
 def parse_form(body: object, language: TemplateLanguage) -> FormBody:

@@ -8,10 +8,10 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.body.faults import MAX_DEPTH, check_length
+from airflow_whatsapp_flows.flow.body.faults import MAX_DEPTH, check_length, text_fault
 from airflow_whatsapp_flows.flow.body.leaves import LITERAL, AsText
 from airflow_whatsapp_flows.flow.body.scalars import utf8
-from airflow_whatsapp_flows.flow.body.tokens import Span, TokenText, find_spans
+from airflow_whatsapp_flows.flow.body.tokens import Span, TokenText
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, TemplateLanguage, Tree, Value, fill
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 
@@ -88,13 +88,17 @@ def _find_yaml_spans(text: str, language: TemplateLanguage) -> Iterator[Span]:
         return
     start = text.find("{{")
     while start >= 0:
-        span = _escaped_span(text, start) or _offset(find_spans(text[start:], language)[:1], text, start)
+        span = _escaped_span(text, start) or _written_span(text, start)
         yield span
         start = text.find("{{", span.end)
 
 
-def _offset(spans: list[Span], text: str, start: int) -> Span:
-    return Span(start + spans[0].start, start + spans[0].end, spans[0].source)
+def _written_span(text: str, start: int) -> Span:
+    try:
+        source = next(find_placeholders(text[start:])).source
+    except TemplateFault as fault:
+        raise text_fault(text, start + fault.offset, fault.message) from None
+    return Span(start, start + len(source), source)
 
 
 def _escaped_span(text: str, start: int) -> Span | None:

@@ -76,7 +76,9 @@ class _Cage(ImmutableSandboxedEnvironment):
             if isinstance(side, jinja2.Undefined):
                 raise MissingValueError(f"{side._undefined_hint} for this contact")
             if isinstance(side, bool) or not isinstance(side, (int, float)):
-                raise RenderError(f"'{operator}' needs numbers; write ~ to join texts, | int to make a number of a text")
+                raise RenderError(
+                    f"'{operator}' needs numbers; write ~ to join texts, | int to make a number of a text"
+                )
             if isinstance(side, int) and side.bit_length() > 2048:
                 raise RenderError(f"'{operator}' on a number of more than 600 digits")
         try:
@@ -159,6 +161,14 @@ def _check(node: nodes.Node, names: Collection[str], depth: int) -> None:
         raise TemplateFault(f"the expression is nested deeper than {MAX_DEPTH} levels")
     if not isinstance(node, _NODES):
         raise TemplateFault(_refusal(node))
+    _check_names(node, names)
+    if isinstance(node, nodes.Mul) and any(_is_text_or_list(side) for side in (node.left, node.right)):
+        raise TemplateFault("'*' needs numbers on both sides; a text or a list cannot be repeated")
+    for child in node.iter_child_nodes():
+        _check(child, names, depth + 1)
+
+
+def _check_names(node: nodes.Node, names: Collection[str]) -> None:
     if isinstance(node, nodes.Name) and node.name not in names:
         raise TemplateFault(unknown_name(node.name) if "contact" in names else _not_among(node.name, names))
     if isinstance(node, (nodes.Getattr, nodes.Getitem)):
@@ -170,10 +180,6 @@ def _check(node: nodes.Node, names: Collection[str], depth: int) -> None:
             raise TemplateFault("'*' and '**' arguments are not allowed")
     if isinstance(node, nodes.Test) and node.name not in _TESTS:
         raise TemplateFault(f"there is no test called {node.name!r}{_among(node.name, _TESTS)}")
-    if isinstance(node, nodes.Mul) and any(_is_text_or_list(side) for side in (node.left, node.right)):
-        raise TemplateFault("'*' needs numbers on both sides; a text or a list cannot be repeated")
-    for child in node.iter_child_nodes():
-        _check(child, names, depth + 1)
 
 
 def _check_field(node: nodes.Getattr | nodes.Getitem) -> None:

@@ -154,7 +154,9 @@ def _date(value: object, pattern: str = "%Y-%m-%d") -> str:
     try:
         moment = dt.datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text))
     except ValueError:
-        raise RenderError(f"{_shown(value)} is not a date; it must look like 2026-11-22 or 2026-11-22T16:04:00Z") from None
+        raise RenderError(
+            f"{_shown(value)} is not a date; it must look like 2026-11-22 or 2026-11-22T16:04:00Z"
+        ) from None
     return moment.strftime(pattern)
 
 

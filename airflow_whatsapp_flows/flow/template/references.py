@@ -161,7 +161,7 @@ def _step_name(text: str, position: int, steps: Collection[str]) -> tuple[str, i
     if rest.startswith("["):
         match = _SEGMENT.match(text, position)
         if match is None or not match.group("quoted"):
-            raise TemplateFault("a step is read by its name, such as step.Ask name or step[\"Ask name\"]", position)
+            raise TemplateFault('a step is read by its name, such as step.Ask name or step["Ask name"]', position)
         name, end = _unquote(match.group("quoted")), match.end()
         if name not in steps:
             raise TemplateFault(_unknown_step(name, steps), start)

@@ -50,6 +50,7 @@ def test_golden_bytes(body: object, values: dict[str, object], expected: bytes) 
         ({"a": {"b": 1}}, "the field 'a' holds an object"),
         ({"a": [[1]]}, "the field 'a' holds an object or a list within a list"),
         ({"a": Data({"b": 1})}, "the field 'a' holds an object"),
+        ({"a": [Data({"b": 1})]}, "the field 'a' holds an object"),
         ({"{{ k }}": 1}, "never a name"),
         ([["a"]], "a pair must be"),
         ([["{{ k }}", 1]], "never a name"),

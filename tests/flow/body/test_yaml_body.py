@@ -117,6 +117,7 @@ def test_text(text: object, values: dict[str, object], expected: bytes) -> None:
         ("a: 1e999", "too large"),
         ("a: " + "1" * 5000, "too many digits"),
         ("a: {{ x", "never closed"),
+        ("a: {{ x }}\nb: {{ y", "line 2, column 4 of the body: '{{' is never closed"),
         ("a: {{ 1+1 }}", "line 1, column 4 of the body: cannot read"),
         ("[" * 65 + "]" * 65, "deeper than 64"),
         ('"' + "k" * 1001 + '": 1', "1003 characters"),

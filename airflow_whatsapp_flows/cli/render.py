@@ -1,0 +1,137 @@
+"""``whatsapp-flows render``: the request of one step, to the byte, without sending it."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import datetime as dt
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+
+from airflow_whatsapp_flows.cli.responses import read_response_file
+from airflow_whatsapp_flows.connections import action_connection, connection_from_environment
+from airflow_whatsapp_flows.delivering import Gateway, environment_gateway
+from airflow_whatsapp_flows.errors import ConnectionConfigError, RenderError
+from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
+from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.response import ContactResponse
+from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.template.references import did_you_mean
+from airflow_whatsapp_flows.flow.variables import Variables
+from airflow_whatsapp_flows.flow.walk import Done, FetchFile, ToDo, Walk, walk
+from airflow_whatsapp_flows.flow_files import load_flow_file
+
+
+def render(options: argparse.Namespace) -> int:
+    """Print the request; returns 0."""
+    flow = load_flow_file(options.file)
+    request = rendered_request(flow, options.step, read_response_file(options.response))
+    if options.format == "json":
+        print(json.dumps(as_json(request), ensure_ascii=False))
+    elif options.format == "curl":
+        print(as_curl(request))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(as_http(request))
+        sys.stdout.buffer.flush()
+    return 0
+
+
+def rendered_request(flow: Flow, step: str, response: ContactResponse) -> HttpRequest:
+    """The request of a step when the contact's way first leads there.
+
+    Args:
+        flow: any flow.
+        step: name of an action.
+        response: with recorded results of the actions before it.
+
+    Raises:
+        FlowsError: there is no such action, or the way does not lead to it; says why.
+    """
+    if not isinstance(flow.steps.get(step), Action):
+        actions = [name for name, found in flow.steps.items() if isinstance(found, Action)]
+        raise RenderError(f"there is no action step called {step!r}{did_you_mean(step, actions)}")
+    gateway = environment_gateway()
+    record = Walk(Variables())
+    walking = walk(flow, response, now=dt.datetime.now(dt.timezone.utc), record=record)
+    results = {name: iter(recorded) for name, recorded in response.actions.items()}
+    try:
+        todo = next(walking)
+        while True:
+            if todo.step.name == step and not isinstance(todo, FetchFile):
+                return _absolute(todo.request)
+            todo = walking.send(_answer(todo, step, results, gateway))
+    except StopIteration:
+        raise RenderError(_way(record, step)) from None
+
+
+def _answer(todo: ToDo, step: str, results: Mapping[str, Iterator[Mapping[str, Value]]], gateway: Gateway) -> Done:
+    if isinstance(todo, FetchFile) and todo.step.name == step:
+        content = gateway.fetch(todo.source, todo.step.timeout)
+        if isinstance(content, TransportFailure):
+            raise RenderError(f"the file of {todo.source.where} cannot be fetched: {content.message}")
+        return content
+    recorded = next(results.get(todo.step.name, iter(())), None)
+    if recorded is None:
+        raise RenderError(
+            f"{todo.step.name!r} comes before {step!r} on this contact's way and has no recorded result; "
+            f'add "actions": {{"{todo.step.name}": [{{"outcome": "success", "response": …}}]}} to the response'
+        )
+    return ActionResult.from_value(recorded)
+
+
+def _way(record: Walk, step: str) -> str:
+    way = " → ".join(record.path) or "(nothing)"
+    reason = f": {record.reason}" if record.reason else ""
+    state = record.state.value if record.state else "unfinished"
+    return f"this contact's way does not lead to {step!r}; it is {way}, and ends {state}{reason}"
+
+
+def _absolute(request: HttpRequest) -> HttpRequest:
+    if request.connection is None:
+        return request
+    try:
+        return action_connection(connection_from_environment(request.connection)).absolute(request)
+    except ConnectionConfigError as error:
+        if request.url.startswith("/"):
+            print(f"the URL is shown without its origin: {error}", file=sys.stderr)
+        return request
+
+
+def as_json(request: HttpRequest) -> dict[str, object]:
+    """A request as JSON: ``method``, ``url``, ``headers`` as pairs, ``body_base64``."""
+    return {
+        "method": request.method,
+        "url": request.url,
+        "headers": [list(field) for field in request.headers],
+        "body_base64": base64.b64encode(request.content).decode("ascii"),
+    }
+
+
+def as_http(request: HttpRequest) -> bytes:
+    """A request as it reads on the wire, but for what the transport adds."""
+    head = [f"{request.method} {request.url} HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers)]
+    end = b"" if request.content.endswith(b"\n") or not request.content else b"\n"
+    return "\n".join([*head, "", ""]).encode("ascii") + request.content + end
+
+
+def as_curl(request: HttpRequest) -> str:
+    """A request as a ``curl`` command for a POSIX shell; credentials of the connection are not in it."""
+    words = ["curl", "-X", request.method, request.url]
+    for name, value in request.headers:
+        words += ["-H", f"{name}: {value}"]
+    command = " ".join(shlex.quote(word) for word in words)
+    if not request.content:
+        return command
+    try:
+        text = request.content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\x00"
+    if "\x00" not in text and not text.startswith("@"):
+        return f"{command} --data-binary {shlex.quote(text)}"
+    # A shell word holds no NUL and no bytes that are not text.
+    encoded = base64.b64encode(request.content).decode("ascii")
+    return f"printf %s {encoded} | base64 -d | {command} --data-binary @-"

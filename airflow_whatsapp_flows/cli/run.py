@@ -1,0 +1,112 @@
+"""``whatsapp-flows run``: one contact through a flow, shown step by step."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import sys
+
+from airflow_whatsapp_flows.cli.responses import read_response_file
+from airflow_whatsapp_flows.delivering import environment_gateway
+from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
+from airflow_whatsapp_flows.flow.variables import Variables
+from airflow_whatsapp_flows.flow.walk import Done, FetchFile, State, ToDo, Visit, Walk, drive, walk
+from airflow_whatsapp_flows.flow_files import load_flow_file
+
+UNFINISHED = 3
+
+
+def run(options: argparse.Namespace) -> int:
+    """Walk the contact; returns 0 when completed, else 3."""
+    flow = load_flow_file(options.file)
+    response = read_response_file(options.response)
+    gateway = environment_gateway()
+    record = Walk(Variables())
+    shown = _Shown(record, quiet=options.format == "json")
+
+    def do(todo: ToDo) -> Done:
+        shown.catch_up()
+        shown.begin(todo)
+        return gateway.do(todo)
+
+    drive(walk(flow, response, now=dt.datetime.now(dt.timezone.utc), record=record), do)
+    shown.catch_up()
+    if options.format == "json":
+        print(json.dumps(as_json(record), ensure_ascii=False, indent=2))
+    else:
+        print(_end(record))
+    return 0 if record.state is State.COMPLETED else UNFINISHED
+
+
+class _Shown:
+    """Prints visits as they happen."""
+
+    def __init__(self, record: Walk, *, quiet: bool) -> None:
+        self._record = record
+        self._printed = 0
+        self._quiet = quiet
+
+    def begin(self, todo: ToDo) -> None:
+        if self._quiet or not sys.stdout.isatty():
+            return
+        what = f"fetching {todo.source.where}" if isinstance(todo, FetchFile) else _request(todo.request)
+        print(f"  … {todo.step.name}: {what}", flush=True)
+
+    def catch_up(self) -> None:
+        for visit in self._record.visits[self._printed :]:
+            self._printed += 1
+            if not self._quiet:
+                print(_visit(visit), flush=True)
+
+
+def _request(request: HttpRequest) -> str:
+    return f"{request.method} {request.url.partition('?')[0]}"
+
+
+def _visit(visit: Visit) -> str:
+    target = f" → {visit.target}" if visit.target else " → (end)"
+    lines = [f"{visit.step}: {visit.exit or 'ends here'}{target if visit.exit else ''}"]
+    if visit.text:
+        lines.append(f"    says: {visit.text}")
+    if visit.result is not None:
+        lines.append(f"    {_result(visit.result)}")
+    return "\n".join(lines)
+
+
+def _result(result: ActionResult) -> str:
+    status = f"{result.status_code} {result.reason}".strip() if result.status_code else "no reply"
+    line = f"{result.method} {result.url}: {status}, {result.elapsed_ms} ms, {result.attempts} attempt(s)"
+    if result.outcome is Outcome.ERROR and result.error is not None:
+        line += f"\n    error {result.error.kind.value}: {result.error.message} (sent: {result.error.sent.value})"
+    return line
+
+
+def _end(record: Walk) -> str:
+    state = record.state.value if record.state else "unfinished"
+    handled = f", {record.handled_errors} error(s) handled" if record.handled_errors else ""
+    reason = f": {record.reason}" if record.reason else ""
+    return f"{state}{handled}{reason}"
+
+
+def as_json(record: Walk) -> dict[str, object]:
+    """A walk as JSON: ``state``, ``reason``, ``path``, ``handled_errors``, ``unanswered``, ``visits``."""
+    return {
+        "state": record.state.value if record.state else None,
+        "reason": record.reason,
+        "path": record.path,
+        "handled_errors": record.handled_errors,
+        "unanswered": record.unanswered,
+        "visits": [
+            {
+                "step": visit.step,
+                "visit": visit.number,
+                "exit": visit.exit,
+                "next": visit.target,
+                "text": visit.text,
+                "result": visit.result.as_value() if visit.result else None,
+            }
+            for visit in record.visits
+        ],
+    }

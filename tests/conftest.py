@@ -1,0 +1,94 @@
+"""Fixtures of the whole suite, and the guard: no test talks to anything but this machine's loopback."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.airflow_runs import migrate
+from tests.servers.recording import RecordingServer
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = REPOSITORY.parent / "shared"
+
+# Before anything imports Airflow: it reads these once, at import.
+_STATE = REPOSITORY / ".pytest_cache" / "airflow"
+os.environ.setdefault("AIRFLOW_HOME", str(_STATE / f"home-{os.getpid()}"))
+os.environ.update(
+    {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(os.environ["AIRFLOW_HOME"]) / "no-dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "NO_PROXY": "*",
+    }
+)
+
+
+class RefusedAddressError(AssertionError):
+    """A test tried to reach something else than loopback."""
+
+
+def _refuse_all_but_loopback(address: Any) -> None:
+    if not isinstance(address, tuple) or address[0] in ("localhost", ""):
+        return
+    try:
+        inner = ipaddress.ip_address(str(address[0]).partition("%")[0])
+    except ValueError:
+        raise RefusedAddressError(f"tests talk to loopback only, not to {address[0]!r}") from None
+    inner = getattr(inner, "ipv4_mapped", None) or inner
+    if not inner.is_loopback:
+        raise RefusedAddressError(f"tests talk to loopback only, not to {address[0]!r}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _only_loopback() -> Iterator[None]:
+    patch = pytest.MonkeyPatch()
+    for name in ("connect", "connect_ex", "sendto"):
+        original = getattr(socket.socket, name)
+
+        def guarded(self: socket.socket, *arguments: Any, _original: Any = original) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6):
+                _refuse_all_but_loopback(arguments[-1])
+            return _original(self, *arguments)
+
+        patch.setattr(socket.socket, name, guarded)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def naughty_strings() -> list[str]:
+    """Texts that break software (the Big List of Naughty Strings)."""
+    import json
+
+    file = SHARED / "vectors" / "blns.json"
+    if not file.exists():
+        pytest.skip("the list of naughty strings is not beside the checkout")
+    return [str(text) for text in json.loads(file.read_text(encoding="utf-8"))]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingServer]:
+    """A recording server; the connection ``crm`` leads to it, and its address is allowed."""
+    recording = RecordingServer()
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", recording.url)
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", recording.host)
+    yield recording
+    recording.close()
+
+
+@pytest.fixture(scope="session")
+def airflow() -> Iterator[None]:
+    """A real Airflow with a database of its own."""
+    migrate()
+    yield
+    shutil.rmtree(os.environ["AIRFLOW_HOME"], ignore_errors=True)
