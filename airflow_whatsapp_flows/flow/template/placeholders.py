@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 
-_QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
+_QUOTED_OR_END = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\}\}""", re.DOTALL)
 _EXPRESSION_SIGNS = re.compile(r"[|~()=<>+\"\[]")
 
 
@@ -43,18 +43,20 @@ def find_placeholders(text: str) -> Iterator[Placeholder]:
     """
     start = text.find("{{")
     while start >= 0:
-        end = text.find("}}", start + 2)
-        while end >= 0 and _ends_inside_quotes(text[start + 2 : end]):
-            end = text.find("}}", end + 2)
-        if end < 0:
+        end = _end(text, start + 2)
+        if end is None:
             raise TemplateFault("'{{' is never closed; write '}}' behind the name", start)
-        yield Placeholder(text[start : end + 2], start)
-        start = text.find("{{", end + 2)
+        yield Placeholder(text[start:end], start)
+        start = text.find("{{", end)
 
 
-def _ends_inside_quotes(expression: str) -> bool:
+def _end(text: str, start: int) -> int | None:
+    """Offset behind the braces that close a placeholder; braces in quotes do not."""
+    nearest = text.find("}}", start)
+    if nearest < 0:
+        return None
     # A step may be called "What's your name": in a bare name an apostrophe opens nothing.
-    if not _EXPRESSION_SIGNS.search(expression):
-        return False
-    rest = _QUOTED.sub("", expression)
-    return "'" in rest or '"' in rest
+    if not _EXPRESSION_SIGNS.search(text, start, nearest):
+        return nearest + 2
+    found = (match.end() for match in _QUOTED_OR_END.finditer(text, start) if match.group() == "}}")
+    return next(found, None)
