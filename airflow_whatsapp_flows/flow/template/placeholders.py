@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 
-_QUOTED_OR_END = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\}\}""", re.DOTALL)
+# In the text of a JSON body the quotes of an expression are escaped: {{ x | default(\"y\") }}.
+_QUOTED_OR_END = re.compile(r"""\\"[^"\\]*\\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\}\}""", re.DOTALL)
 _EXPRESSION_SIGNS = re.compile(r"[|~()=<>+\"\[]")
 
 
