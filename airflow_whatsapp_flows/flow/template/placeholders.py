@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 
-# In the text of a JSON body the quotes of an expression are escaped: {{ x | default(\"y\") }}.
-_QUOTED_OR_END = re.compile(r"""\\"[^"\\]*\\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\}\}""", re.DOTALL)
+_QUOTED_OR_END = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|['"]|\}\}""", re.DOTALL)
 _EXPRESSION_SIGNS = re.compile(r"[|~()=<>+\"\[]")
 
 
@@ -59,5 +58,10 @@ def _end(text: str, start: int) -> int | None:
     # A step may be called "What's your name": in a bare name an apostrophe opens nothing.
     if not _EXPRESSION_SIGNS.search(text, start, nearest):
         return nearest + 2
-    found = (match.end() for match in _QUOTED_OR_END.finditer(text, start) if match.group() == "}}")
-    return next(found, None)
+    for match in _QUOTED_OR_END.finditer(text, start):
+        if match.group() == "}}":
+            return match.end()
+        if len(match.group()) == 1:
+            break
+    # A quote without its pair: the apostrophe of a name, or quotes that JSON or YAML text escapes.
+    return None if '\\"' in text[start:nearest] else nearest + 2
