@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,6 +43,7 @@ from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, TreeFault
 from airflow_whatsapp_flows.flow.template.references import parse_bare_reference, unknown_name
+from airflow_whatsapp_flows.flow.variables import SCOPES
 
 _STEP: TypeAdapter[StepFormat] = TypeAdapter(StepFormat)
 
@@ -195,10 +197,13 @@ class _Builder:
     def _condition(self, written: ConditionFormat, path: Path) -> Condition | None:
         # The editor shows fields bare; records may hold them in braces.
         name = written.field.strip().removeprefix("{{").removesuffix("}}").strip()
+        first = re.split(r"\W", name, maxsplit=1)[0]
         try:
             reference = parse_bare_reference(name, self._language.steps)
+            if reference is None and first in SCOPES:
+                raise TemplateFault(f"a field is one variable, such as {first}.name, without filters and operators")
             if reference is None:
-                raise TemplateFault(unknown_name(name.partition(".")[0]))
+                raise TemplateFault(unknown_name(first or name))
         except TemplateFault as fault:
             self._add(TreeFault(fault.message, 0, (*path, "field")))
             return None

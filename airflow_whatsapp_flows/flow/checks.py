@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
-from airflow_whatsapp_flows.flow.model import Action, Conditional, End, Menu, Message, Question, Step
+from airflow_whatsapp_flows.flow.model import Action, Conditional, Menu, Message, Question, Step
 from airflow_whatsapp_flows.flow.template.references import Reference, did_you_mean
 
 _TARGET_KEYS = ("next", "on_no_answer", "on_answer_failed", "on_success", "on_error", "otherwise", "on_max_visits")
 
 
-def check_graph(value: dict[str, Any], steps: Mapping[int, Step], source: JsonSource) -> list[Fault]:
+def check_graph(
+    value: dict[str, Any], valid: Collection[int], steps: Mapping[int, Step], source: JsonSource
+) -> list[Fault]:
     """Every fault of the graph.
 
     Args:
         value: the file as plain data.
+        valid: positions of the steps whose keys are right; only if all are is it known where the flow leads.
         steps: the steps that could be built, by their position.
         source: the file's text.
     """
@@ -29,10 +32,10 @@ def check_graph(value: dict[str, Any], steps: Mapping[int, Step], source: JsonSo
     graph = _Graph(source, set(names))
     graph.check_names(raw)
     graph.check_targets(value, raw)
-    if not graph.faults and len(steps) == len(written):
-        start = value.get("start") or names[0]
-        graph.check_reachable(start, steps)
-        graph.check_references(steps)
+    start = value.get("start") or next(iter(names), None)
+    if not graph.faults and start in names and len(valid) == len(written):
+        graph.check_reachable(start, raw)
+        graph.check_references(raw, steps)
     return graph.faults
 
 
@@ -80,33 +83,57 @@ class _Graph:
                     message = f"there is no step called {target!r}{did_you_mean(target, self._names)}"
                     self._add(message, ("steps", index, *path), step.get("name"))
 
-    def check_reachable(self, start: str, steps: Mapping[int, Step]) -> None:
-        by_name = {step.name: step for step in steps.values()}
-        reached, waiting = {start}, [start]
-        while waiting:
-            step = by_name[waiting.pop()]
-            for target in next_steps(step):
-                if target not in reached:
-                    reached.add(target)
-                    waiting.append(target)
-        for index, step in steps.items():
-            if step.name not in reached:
-                self._add("no step leads here; remove it, or name it as a target", ("steps", index, "name"), step.name)
+    def check_reachable(self, start: str, raw: list[tuple[int, dict[str, Any]]]) -> None:
+        targets = {step["name"]: {target for _, target in targets_of(step)} for _, step in raw}
+        reached = {start} | _closure(start, targets)
+        for index, step in raw:
+            name = step["name"]
+            if name not in reached:
+                self._add("no step leads here; remove it, or name it as a target", ("steps", index, "name"), name)
 
-    def check_references(self, steps: Mapping[int, Step]) -> None:
-        by_name = {step.name: step for step in steps.values()}
-        before = _ancestors(by_name)
-        for index, step in steps.items():
-            for reference in references_of(step):
-                if reference.step is None:
-                    continue
-                problem = _problem(step, by_name[reference.step], before)
-                if problem:
-                    self._add(f"{reference.text}: {problem}", ("steps", index, "name"), step.name)
+    def check_references(self, raw: list[tuple[int, dict[str, Any]]], steps: Mapping[int, Step]) -> None:
+        types = {step["name"]: step["type"] for _, step in raw}
+        leads_here: dict[str, set[str]] = {name: set() for name in types}
+        for _, step in raw:
+            for _, target in targets_of(step):
+                leads_here[target].add(step["name"])
+        for index, written in raw:
+            built = steps.get(index)
+            read = {} if built is None else {reference.text: reference.step for reference in references_of(built)}
+            before = _closure(written["name"], leads_here) if any(read.values()) else set()
+            for text, name in read.items():
+                if name is not None and (problem := _problem(written["name"], name, types[name], before)):
+                    path, offset = _find_text(written, text)
+                    self._add(f"{text}: {problem}", ("steps", index, *path), written["name"], offset)
 
-    def _add(self, message: str, path: Path, step: str | None) -> None:
-        line, column = self._source.place(path)
+    def _add(self, message: str, path: Path, step: str | None, offset: int = 0) -> None:
+        line, column = self._source.place(path, offset)
         self.faults.append(Fault(message, path, line, column, step))
+
+
+def _closure(start: str, ways: Mapping[str, set[str]]) -> set[str]:
+    """Every name to which a way leads from the start; the start itself when it stands in a loop."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        more = ways[waiting.pop()] - found
+        found |= more
+        waiting.extend(more)
+    return found
+
+
+def _find_text(value: object, text: str) -> tuple[Path, int]:
+    """Path and offset of the first text in plain data that holds another text; its name when none does."""
+    waiting: list[tuple[Path, object]] = [((), value)]
+    while waiting:
+        path, item = waiting.pop()
+        if isinstance(item, str) and path != ("name",) and text in item:
+            return path, item.index(text)
+        if isinstance(item, dict):
+            waiting.extend(((*path, key), inner) for key, inner in reversed(item.items()))
+        elif isinstance(item, list):
+            waiting.extend(((*path, index), inner) for index, inner in reversed(list(enumerate(item))))
+    return ("name",), 0
 
 
 def next_steps(step: Step) -> list[str]:
@@ -132,28 +159,12 @@ def references_of(step: Step) -> list[Reference]:
     return fields + [reference for template in templates for reference in getattr(template, "references", ())]
 
 
-def _problem(step: Step, read: Step, before: Mapping[str, set[str]]) -> str | None:
-    if isinstance(read, (Message, Conditional, End)):
-        return f"a {type(read).__name__.lower()} step leaves no value"
-    if read.name == step.name and read.name not in before[step.name]:
-        return "a step cannot read its own result"
-    if read.name not in before[step.name]:
-        return f"{read.name!r} cannot have run before {step.name!r}"
-    return None
-
-
-def _ancestors(steps: Mapping[str, Step]) -> dict[str, set[str]]:
-    """For each step the steps that may come before it; itself when it stands in a loop."""
-    before: dict[str, set[str]] = {name: set() for name in steps}
-    changed = True
-    while changed:
-        changed = False
-        for name, step in steps.items():
-            for target in next_steps(step):
-                size = len(before[target])
-                before[target] |= before[name] | {name}
-                changed = changed or len(before[target]) != size
-    return before
+def _problem(step: str, read: str, read_type: str, before: set[str]) -> str | None:
+    if read_type in ("message", "conditional", "end"):
+        return f"{'an' if read_type == 'end' else 'a'} {read_type} step leaves no value"
+    if read in before:
+        return None
+    return "a step cannot read its own result" if read == step else f"{read!r} cannot have run before {step!r}"
 
 
 def find_loop(steps: Mapping[str, Step], start: str) -> list[str] | None:

@@ -7,6 +7,7 @@ only when there is a fault to show.
 from __future__ import annotations
 
 import json
+import math
 import re
 from bisect import bisect_right
 from json.decoder import scanstring  # type: ignore[attr-defined]  # there since Python 2.6, not in the stubs
@@ -21,7 +22,9 @@ Path = tuple[str | int, ...]
 
 _BLANK = re.compile(r"[ \t\n\r]*")
 _SCALAR = re.compile(r"[^\s,\]}\[{:\"]+")
-_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_ESCAPE = re.compile(rf"{_HIGH}{_LOW}|\\u[0-9a-fA-F]{{4}}|\\.", re.DOTALL)
+_LONE = re.compile(rf"{_HIGH}|{_LOW}|[\ud800-\udfff]")
 
 
 class JsonSource:
@@ -37,24 +40,25 @@ class JsonSource:
         self._places: dict[Path, tuple[int, int]] | None = None
 
     def load(self) -> tuple[Any, list[Fault]]:
-        """The value, and what is wrong with the text; one of the two is empty."""
+        """The value, and what is wrong with the text.
+
+        With a key that stands twice, or a number that is none, the value is there all the same: the rest of
+        the file can be checked. With all other faults it is ``None``.
+        """
         if len(self.text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
             return None, [Fault(f"the file has more than {MAX_BYTES:,} bytes", line=1, column=1)]
-        faults: list[Fault] = []
+        reading = _Reading()
         try:
-            value = json.loads(self.text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
+            value = reading.load(self.text)
         except json.JSONDecodeError as error:
-            return None, [self._fault_at(f"not JSON: {_plain(error.msg)}", error.pos)]
-        except (_NotJson, RecursionError, ValueError):
-            faults = self._find_faults()
-            return None, faults or [Fault("not JSON that can be read", line=1, column=1)]
+            return None, self._find_faults() or [self._fault_at(f"not JSON: {_plain(error.msg)}", error.pos)]
+        except (RecursionError, ValueError):
+            return None, self._find_faults() or [Fault("not JSON that can be read", line=1, column=1)]
         if _deeper_than(value, MAX_DEPTH):
             return None, self._find_faults()
-        surrogates = re.search(r"[\ud800-\udfff]", self.text)
-        if surrogates or ("\\u" in self.text and _has_surrogate(value)):
-            place = surrogates.start() if surrogates else 0
-            return None, [self._fault_at("half of a surrogate pair is not a character and cannot be sent", place)]
-        return value, []
+        if _has_surrogate(self.text, value):
+            return None, self._find_surrogates()
+        return value, self._find_faults() if reading.faulty else []
 
     def place(self, path: Path, offset: int = 0, *, key: bool = False) -> tuple[int, int]:
         """Line and column, from 1, of the value at a path.
@@ -91,47 +95,62 @@ class JsonSource:
         line, column = self._line_column(min(position, len(self.text)))
         return Fault(message, line=line, column=column)
 
+    def _find_surrogates(self) -> list[Fault]:
+        message = "half of a surrogate pair is not a character and cannot be sent"
+        pairs = (match.span() for match in _ESCAPE.finditer(self.text))
+        halves = [(start, end) for start, end in pairs if _LONE.fullmatch(self.text, start, end)]
+        halves += [match.span() for match in re.finditer(r"[\ud800-\udfff]", self.text)]
+        return [self._fault_at(message, start) for start, _ in sorted(halves)]
+
     def _find_faults(self) -> list[Fault]:
         found: list[tuple[str, int]] = []
         try:
             _Locator(self.text, {}, found).locate()
         except json.JSONDecodeError as error:
             found.append((f"not JSON: {_plain(error.msg)}", error.pos))
+        except _TooDeep:
+            pass
         return [self._fault_at(message, position) for message, position in found]
 
 
-class _NotJson(ValueError):
-    pass
+class _Reading:
+    """Reads what the standard library takes for JSON, and notes whether it was."""
 
+    def __init__(self) -> None:
+        self.faulty = False
 
-def _refuse_constant(_: str) -> None:
-    raise _NotJson
+    def load(self, text: str) -> Any:
+        return json.loads(
+            text, parse_constant=self._constant, parse_float=self._float, object_pairs_hook=self._object
+        )
 
+    def _constant(self, _: str) -> None:
+        self.faulty = True
 
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise _NotJson
-    return value
+    def _float(self, text: str) -> float:
+        number = float(text)
+        self.faulty = self.faulty or not math.isfinite(number)
+        return number
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        self.faulty = self.faulty or len(value) != len(pairs)
+        return value
 
 
 def _deeper_than(value: Any, depth: int) -> bool:
     level = [value]
     for _ in range(depth + 1):
-        level = [
-            child
-            for item in level
-            if isinstance(item, (dict, list))
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
+        level = [item for item in level if isinstance(item, (dict, list))]
         if not level:
             return False
-    return True
+        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
+    return any(isinstance(item, (dict, list)) for item in level)
 
 
-def _has_surrogate(value: Any) -> bool:
+def _has_surrogate(text: str, value: Any) -> bool:
     try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        (json.dumps(value, ensure_ascii=False) if "\\u" in text else text).encode("utf-8")
     except UnicodeEncodeError:
         return True
     return False
@@ -139,6 +158,10 @@ def _has_surrogate(value: Any) -> bool:
 
 def _plain(message: str) -> str:
     return message[0].lower() + message[1:]
+
+
+class _TooDeep(Exception):
+    pass
 
 
 class _Locator:
@@ -150,7 +173,9 @@ class _Locator:
         self._found = found
 
     def locate(self) -> None:
-        self._value(self._skip(0), (), 0)
+        end = self._skip(self._value(self._skip(0), (), 0))
+        if end < len(self._text):
+            raise json.JSONDecodeError("the value has ended, and more follows", self._text, end)
 
     def _skip(self, position: int) -> int:
         match = _BLANK.match(self._text, position)
@@ -162,7 +187,7 @@ class _Locator:
         if opening in ("{", "["):
             if len(path) > MAX_DEPTH:
                 self._found.append((f"nested deeper than {MAX_DEPTH} levels", start))
-                raise json.JSONDecodeError("nested too deeply to go on reading", self._text, start)
+                raise _TooDeep
             return self._members(start, path) if opening == "{" else self._items(start, path)
         if opening == '"':
             return int(scanstring(self._text, start + 1)[1])
@@ -177,7 +202,9 @@ class _Locator:
             self._found.append((f"{word} is not JSON; write a number, or null", start))
             return
         try:
-            json.loads(word)
+            number = json.loads(word)
+            if isinstance(number, float) and not math.isfinite(number):
+                self._found.append((f"the number {word} is too large", start))
         except json.JSONDecodeError:
             raise json.JSONDecodeError("Expecting value", self._text, start) from None
         except ValueError:
@@ -214,7 +241,10 @@ class _Locator:
         position = self._skip(position)
         sign = self._text[position : position + 1]
         if sign == ",":
-            return self._skip(position + 1)
+            behind = self._skip(position + 1)
+            if self._text[behind : behind + 1] == closing:
+                raise json.JSONDecodeError(f"a comma before '{closing}'", self._text, position)
+            return behind
         if sign != closing:
             raise json.JSONDecodeError("Expecting ',' delimiter", self._text, position)
         return position

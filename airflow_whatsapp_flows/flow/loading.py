@@ -27,13 +27,20 @@ def load_flow(source: str | Mapping[str, object], name: str = "<flow>") -> Flow:
     Raises:
         FlowFileError: the flow has faults; holds all of them, each with line and column when read from text.
     """
-    text = source if isinstance(source, str) else json.dumps(source, ensure_ascii=False)
+    text = source if isinstance(source, str) else _as_text(source, name)
     flow, faults = read_flow(JsonSource(text.removeprefix("\ufeff")))
     if not isinstance(source, str):
         faults = [Fault(fault.message, fault.path, step=fault.step) for fault in faults]
     if flow is None or faults:
         raise FlowFileError(name, faults)
     return flow
+
+
+def _as_text(source: Mapping[str, object], name: str) -> str:
+    try:
+        return json.dumps(source, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FlowFileError(name, [Fault(f"a flow is plain data, as JSON has it: {error}")]) from None
 
 
 def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
@@ -43,22 +50,21 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
         The flow and no fault, or ``None`` and every fault in the order of the text.
     """
     value, faults = source.load()
-    if faults:
+    if value is None and faults:
         return None, faults
     if not isinstance(value, dict):
-        return None, [Fault("a flow is a JSON object: { … }", line=1, column=1)]
+        return None, faults or [Fault("a flow is a JSON object: { … }", line=1, column=1)]
     try:
         written = FlowFormat.model_validate_json(source.text)
         formats = dict(enumerate(written.steps))
     except ValidationError as error:
         written = None
-        faults = format_faults(error, value, source)
+        faults = [*faults, *format_faults(error, value, source)]
         formats = valid_steps(value)
     steps, more = build_steps(value, formats, source)
     faults += more
-    if written is not None:
-        faults += _check_timezone(written.timezone, source)
-    faults += check_graph(value, steps, source)
+    faults += _check_timezone(value.get("timezone", "UTC"), source)
+    faults += check_graph(value, formats.keys(), steps, source)
     if faults or written is None:
         return None, _in_order(faults)
     flow = Flow(
@@ -74,7 +80,9 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
     return flow, []
 
 
-def _check_timezone(timezone: str, source: JsonSource) -> list[Fault]:
+def _check_timezone(timezone: object, source: JsonSource) -> list[Fault]:
+    if not isinstance(timezone, str):
+        return []
     try:
         ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from airflow.providers.http.operators.http import HttpOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, XComNotFound
 
 from airflow_whatsapp_flows.delivering import Gateway
 from airflow_whatsapp_flows.errors import FlowsError, RenderError
@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, V
 from airflow_whatsapp_flows.flow.variables import Variables, global_variables
 from airflow_whatsapp_flows.flow.walk import FetchFile, SendAction, with_header
 from airflow_whatsapp_flows.hooks.action import AuthType, WhatsAppActionHook, airflow_gateway
+from airflow_whatsapp_flows.operators.arguments import METHODS, check_choices, check_retry, check_timeout
 from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, plain_data, resolve
 from airflow_whatsapp_flows.operators.performing import Performance, has_branch
 from airflow_whatsapp_flows.operators.retrying import retry_arguments
@@ -109,8 +110,9 @@ class WhatsAppActionOperator(HttpOperator):
         body = _one_of("body", body, "data", data, ABSENT)
         if url is None:
             raise ValueError("url is missing")
-        if on_error not in ("branch", "fail"):
-            raise ValueError(f"on_error is 'branch' or 'fail', not {on_error!r}")
+        check_choices(body_type, delivery, on_error)
+        check_timeout(timeout)
+        check_retry(retry)
         super().__init__(
             method=method,
             headers=headers,  # type: ignore[arg-type]  # the parent keeps what it is given
@@ -133,24 +135,18 @@ class WhatsAppActionOperator(HttpOperator):
         # A native environment would evaluate what a contact typed.
         self.render_template_as_native_obj = False
         self._mapped: dict[str, Data] = {}
-        self._check_literals()
+        if success_when is not None:
+            Expression(success_when, RESULT_NAMES)
 
-    def _check_literals(self) -> None:
-        if isinstance(self.body_type, str):
-            BodyType(self.body_type)
-        if self.delivery is not None:
-            Delivery(self.delivery)
-        if self.retry is not None:
-            RetryRule.of(Delivery.AT_MOST_ONCE, **self.retry)
-        if self.success_when is not None:
-            Expression(self.success_when, RESULT_NAMES)
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """Render nothing: :meth:`execute` does, and knows what is data."""
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: set[int]
     ) -> None:
-        """Render nothing: :meth:`execute` does, and knows what is data.
+        """Set mapped values apart as data.
 
-        Airflow calls this for mapped tasks too, past ``render_template_fields``.
+        Airflow calls this for mapped tasks, past ``render_template_fields``.
         """
         dag = self.get_dag()
         task: Any = dag.task_dict.get(self.task_id) if dag else None
@@ -216,8 +212,10 @@ class WhatsAppActionOperator(HttpOperator):
     def _action(self, context: Context, values: Mapping[str, object]) -> Action:
         field = {name: self._field(name, context) for name in self.template_fields}
         language = AuthorLanguage(self._environment(), context)
-        method = str(_rendered(field["method"], language, values)).upper()
-        connection = _rendered(field["http_conn_id"], language, values)
+        method = str(_rendered("method", field, language, values)).upper()
+        if method not in METHODS:
+            raise RenderError(f"{method[:20]!r} is none of {', '.join(METHODS)}", "method")
+        connection = _rendered("http_conn_id", field, language, values)
         body = field["body"] if self.has_body or "body" in self._mapped else ABSENT
         url = field["url"].value if isinstance(field["url"], Data) else field["url"]
         headers = field["headers"]
@@ -246,7 +244,12 @@ class WhatsAppActionOperator(HttpOperator):
         return RetryRule.of(delivery, **{"attempts": int(self.retries or 0) + 1, **(self.retry or {})})
 
     def _field(self, name: str, context: Context) -> Any:
-        return self._mapped.get(name) or resolve(getattr(self, name), context)
+        try:
+            return self._mapped.get(name) or resolve(getattr(self, name), context)
+        except TemplateFault as fault:
+            raise RenderError(fault.message, name) from None
+        except XComNotFound as error:
+            raise RenderError(str(error), name) from None
 
     def _environment(self) -> Any:
         dag = self.get_dag()
@@ -282,16 +285,19 @@ def _plan(text: RequestText, url_language: Any, language: AuthorLanguage) -> Req
     return plan
 
 
-def _rendered(value: Any, language: AuthorLanguage, values: Mapping[str, object]) -> Any:
+def _rendered(name: str, field: Mapping[str, Any], language: AuthorLanguage, values: Mapping[str, object]) -> Any:
+    value = field[name]
     if isinstance(value, Data):
         return value.value
     if not isinstance(value, str):
         return value
     try:
         template = language.parse(value)
+        return template if isinstance(template, str) else template.render(values)
     except TemplateFault as fault:
-        raise RenderError(fault.message) from None
-    return template if isinstance(template, str) else template.render(values)
+        raise RenderError(fault.message, name) from None
+    except RenderError as error:
+        raise error.at(name) from None
 
 
 def _data_headers(headers: Any) -> dict[str, Any]:

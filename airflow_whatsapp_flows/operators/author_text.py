@@ -57,9 +57,11 @@ class AuthorTemplate:
                     raise MissingValueError(f"{self.text} has no value")
                 return plain_data(value)
             return self.environment.from_string(self.text).render(names)
+        except RenderError:
+            raise
         except jinja2.UndefinedError as error:
             raise MissingValueError(f"{self.text}: {error.message}") from None
-        except (jinja2.TemplateError, TemplateFault) as error:
+        except Exception as error:  # an author's template may call anything
             raise RenderError(f"{self.text} cannot be rendered: {error}") from None
 
 

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 import requests
 from airflow.sdk import Context
 from airflow.sdk.bases.decorator import determine_kwargs
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from requests.structures import CaseInsensitiveDict
 
+from airflow_whatsapp_flows.connections import ActionConnection
 from airflow_whatsapp_flows.delivering import Gateway, pause
 from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.delivery import RetryRule
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
 from airflow_whatsapp_flows.flow.walk import FetchFile, SendAction
-from airflow_whatsapp_flows.operators.attempts import Attempts, Fate
+from airflow_whatsapp_flows.operators.attempts import Attempts, Earlier, Fate
+from airflow_whatsapp_flows.operators.author_text import plain_data
 from airflow_whatsapp_flows.operators.branch import WhatsAppBranchOperator
 from airflow_whatsapp_flows.operators.retrying import ActionRetryError
 
@@ -64,44 +67,41 @@ class Performance:
         if earlier.fate == "answered" and earlier.result is not None:
             self._task.log.info("an earlier try has succeeded; its recorded result is returned, nothing is sent")
             return ActionResult.from_value(earlier.result)
+        # What the connection gives comes before the note: when it cannot be used, nothing was sent.
+        connection, request = self._connected(todo.request)
         if earlier.fate in ("unknown", "answered") and not _may_repeat(rule):
-            return self._in_doubt(todo, earlier.attempts)
+            return _in_doubt(earlier, Attempted(request, earlier.attempts, todo.idempotency_key))
         number = earlier.attempts + 1
         attempts.intend(number)
-        request, reply = self._exchange(todo)
+        limit = self._gateway.settings.response_max_bytes
+        reply = self._gateway.send_through(connection, request, todo.step.timeout, limit)
         result = classify(reply, Attempted(request, number, todo.idempotency_key), todo.step.success_when)
-        if self._has_try_left(attempts) and number < rule.attempts and rule.may_send_again(reply):
+        retry = self._next_retry(rule, attempts)
+        if retry is not None and rule.may_send_again(reply):
             attempts.conclude(_fate(reply, rule), number)
-            raise ActionRetryError(_line(result), pause(rule, number, reply))
+            raise ActionRetryError(_line(result), pause(rule, retry, reply))
         result = self._checked(result, reply)
         value = result.as_value() if result.outcome is Outcome.SUCCESS else None
         attempts.conclude("answered" if value else _fate(reply, rule), number, value)
         return result
 
-    def _exchange(self, todo: SendAction) -> tuple[HttpRequest, Reply]:
-        request, connection = todo.request, None
-        if request.connection:
-            hook = self._task.action_hook(request.connection)
-            connection = hook.action_connection()
-            request = connection.absolute(request)
-            connection = hook.signed(connection, request)
-        limit = self._gateway.settings.response_max_bytes
-        return request, self._gateway.send_through(connection, request, todo.step.timeout, limit)
+    def _connected(self, request: HttpRequest) -> tuple[ActionConnection | None, HttpRequest]:
+        if not request.connection:
+            return None, request
+        hook = self._task.action_hook(request.connection)
+        connection = hook.action_connection()
+        request = connection.absolute(request)
+        return hook.signed(connection, request), request
 
-    def _has_try_left(self, attempts: Attempts) -> bool:
+    def _next_retry(self, rule: RetryRule, attempts: Attempts) -> int | None:
+        """Number of the retry that Airflow could make next, from 1; ``None`` when there is none left."""
         ti = self._context.get("ti")
         if ti is None or not attempts.may_retry:
-            return False
-        # A cleared task has more tries than its "retries" say; only the task instance knows how many.
-        return int(getattr(ti, "try_number", 1)) <= int(getattr(ti, "max_tries", 0) or 0)
-
-    def _in_doubt(self, todo: SendAction, attempts: int) -> ActionResult:
-        message = (
-            "an earlier try of this task was cut off and may have sent the request; delivery 'at_most_once' does not "
-            "send it again. Look the contact up in the CRM, and run the flow again if it is not there"
-        )
-        failure = TransportFailure(ErrorKind.INTERRUPTED, message, Sent.UNKNOWN)
-        return classify(failure, Attempted(todo.request, attempts, todo.idempotency_key))
+            return None
+        # A cleared task counts its tries on, and gets as many new ones as it has retries.
+        try_number, max_tries = int(getattr(ti, "try_number", 1)), int(getattr(ti, "max_tries", 0) or 0)
+        retry = try_number - max(0, max_tries - int(self._task.retries or 0))
+        return retry if try_number <= max_tries and retry < rule.attempts else None
 
     def _checked(self, result: ActionResult, reply: Reply) -> ActionResult:
         task = self._task
@@ -113,11 +113,34 @@ class Performance:
         if result.outcome is not Outcome.SUCCESS or not (task.response_check or task.response_filter):
             return result
         response = as_requests(reply, result.url)
-        if task.response_check and not _call(task.response_check, response, self._context):
-            return result.failed(ErrorKind.RESPONSE_CHECK, "response_check returned false", Sent.YES)
-        if task.response_filter:
-            return replace(result, response=_call(task.response_filter, response, self._context))
+        part = "response_check"
+        try:
+            if task.response_check and not _call(task.response_check, response, self._context):
+                return result.failed(ErrorKind.RESPONSE_CHECK, "response_check returned false", Sent.YES)
+            part = "response_filter"
+            if task.response_filter:
+                return replace(result, response=plain_data(_call(task.response_filter, response, self._context)))
+        except (AirflowFailException, AirflowSkipException):
+            raise
+        except Exception as error:
+            # The request is sent: another try for the sake of a function that fails would send it again.
+            return result.failed(ErrorKind.RESPONSE_CHECK, f"{part} raised {type(error).__name__}: {error}", Sent.YES)
         return result
+
+
+def _in_doubt(earlier: Earlier, attempted: Attempted) -> ActionResult:
+    if earlier.fate == "answered":
+        sent, what = Sent.YES, "an earlier try of this task has succeeded, but its reply was too large to be kept"
+    else:
+        sent, what = (
+            Sent.UNKNOWN,
+            (
+                "an earlier try of this task was cut off, or failed on the server, and may have been applied; look the "
+                "contact up in the CRM, and run the flow again if it is not there"
+            ),
+        )
+    message = f"nothing was sent, since delivery 'at_most_once' does not send twice: {what}"
+    return classify(TransportFailure(ErrorKind.INTERRUPTED, message, sent), attempted)
 
 
 def _may_repeat(rule: RetryRule) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.errors import MissingValueError
 from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy
-from airflow_whatsapp_flows.flow.template.filters import MAX_TEXT, capped, text_of
+from airflow_whatsapp_flows.flow.template.filters import MAX_TEXT, joined
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 from airflow_whatsapp_flows.flow.template.references import (
@@ -55,7 +55,7 @@ class CagedTemplate:
 
     def render(self, values: Mapping[str, object]) -> str:
         """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
-        return capped("".join(part if isinstance(part, str) else text_of(part.evaluate(values)) for part in self.parts))
+        return joined(part if isinstance(part, str) else part.evaluate(values) for part in self.parts)
 
     def evaluate(self, values: Mapping[str, object]) -> Value:
         """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
@@ -120,8 +120,6 @@ class CagedLanguage:
             raise TemplateFault("'{{ }}' is empty; write a variable such as {{ contact.phone }}")
         reference = parse_bare_reference(expression, self.steps)
         if reference is not None:
-            if any(name.startswith("__") for name in reference.path):
-                raise TemplateFault(f"{expression!r}: names that begin with '__' belong to Python, not to data")
             return _Lookup(reference, self.missing), (reference,)
         source, references = rewrite_references(expression, self.steps)
         return Expression(source, SCOPES, self.missing), references

@@ -9,7 +9,7 @@ import datetime as dt
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -21,8 +21,9 @@ from airflow_whatsapp_flows.flow.template.language import Value
 MAX_TEXT = 1_048_576
 """Characters that one rendered text may have."""
 
-# glibc's strftime pads to any width ("%999999999d"); only plain directives are let through.
-_DATE_FORMAT = re.compile(r"(?:%-?[A-Za-z%]|[^%]){1,200}")
+# glibc's strftime pads to any width ("%999999999d"); only plain directives are let through, and "%s" is not:
+# it tells seconds since 1970 by the clock of the machine.
+_DATE_FORMAT = re.compile(r"(?:%-?[A-Za-rt-z%]|[^%]){1,200}")
 _FULL_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")  # ITU-T E.164 §6: at most 15 digits
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -47,7 +48,7 @@ def text_of(value: object) -> str:
         return str(value)
     if isinstance(value, float):
         return json_text(value)
-    if isinstance(value, (list, dict)):
+    if isinstance(value, (list, Mapping)):
         return json_text(value)
     if isinstance(value, Undefined):
         raise MissingValueError(f"{value._undefined_hint} for this contact")
@@ -61,9 +62,33 @@ def json_text(value: object) -> str:
         RenderError: NaN and Infinity are not JSON.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_object)
     except ValueError:
         raise RenderError("NaN and Infinity cannot be written as JSON") from None
+
+
+def _as_object(value: object) -> dict[str, object]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise RenderError(f"a value of type {type(value).__name__} cannot be shown as text")
+
+
+def joined(values: Iterable[object]) -> str:
+    """The texts of values, one behind the other; stops as soon as they are too long, before memory is used up.
+
+    Raises:
+        MissingValueError: a value is not there.
+        RenderError: a value is not plain data, or the text gets longer than :data:`MAX_TEXT`.
+    """
+    texts: list[str] = []
+    size = 0
+    for value in values:
+        text = text_of(value)
+        size += len(text)
+        if size > MAX_TEXT:
+            raise RenderError(f"the text would have more than {MAX_TEXT:,} characters")
+        texts.append(text)
+    return "".join(texts)
 
 
 def capped(text: str) -> str:
@@ -95,10 +120,8 @@ def _replace(value: object, old: str, new: str) -> str:
 def _join(value: object, separator: str = ", ") -> str:
     if not isinstance(value, list):
         raise RenderError("join needs a list")
-    texts, separator = [text_of(item) for item in value], text_of(separator)
-    if sum(map(len, texts)) + len(separator) * len(texts) > MAX_TEXT:
-        raise RenderError(f"join would make a text of more than {MAX_TEXT:,} characters")
-    return separator.join(texts)
+    separator = text_of(separator)
+    return joined(piece for index, item in enumerate(value) for piece in ((separator, item) if index else (item,)))
 
 
 def _length(value: object) -> int:

@@ -57,8 +57,8 @@ class Reference:
                 if name not in value:
                     return MISSING
                 value = value[name]
-            elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
-                value = value[int(name)]
+            elif isinstance(value, list) and (index := position(name)) is not None and index < len(value):
+                value = value[index]
             else:
                 return MISSING
         return value  # type: ignore[return-value]  # values hold plain data by contract
@@ -100,6 +100,8 @@ def parse_bare_reference(expression: str, steps: Collection[str] | None) -> Refe
             return None
         name, end = segment
         path.append(name)
+    if any(name.startswith("__") for name in path):
+        raise TemplateFault(f"{expression!r}: names that begin with '__' belong to Python, not to data")
     return Reference(scope, tuple(path), expression)
 
 
@@ -169,10 +171,15 @@ def _step_name(text: str, position: int, steps: Collection[str]) -> tuple[str, i
     after_dot = rest[1:].lstrip()
     start = len(text) - len(after_dot)
     for name in sorted(steps, key=len, reverse=True):
-        if after_dot.startswith(name) and not after_dot[len(name) : len(name) + 1].isalnum():
+        if after_dot.startswith(name) and not re.match(r"\w", after_dot[len(name) :]):
             return name, start + len(name)
     written = re.split(r"\.response\b|[|~()\[\]=<>,}]|\.", after_dot, maxsplit=1)[0].strip()
     raise TemplateFault(_unknown_step(written, steps), start)
+
+
+def position(name: str) -> int | None:
+    """The position in a list that a name of digits means; ``None`` for every other name."""
+    return int(name) if name.isascii() and name.isdecimal() and len(name) <= 9 else None
 
 
 def _unknown_step(name: str, steps: Collection[str]) -> str:

@@ -1,0 +1,127 @@
+"""Every code block of the documents is read or run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from airflow_whatsapp_flows.cli import main
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.response import read_response
+from tests.airflow_runs import run_dag
+from tests.conftest import REPOSITORY
+from tests.servers.recording import RecordingServer
+
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[object]:
+    found = []
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for match in BLOCK.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            if match.group(1) == language:
+                found.append(pytest.param(match.group(2), id=f"{document.name}:{line}"))
+    return found
+
+
+def test_every_block_is_of_a_kind_that_is_tested() -> None:
+    kinds = {match.group(1) for path in DOCUMENTS for match in BLOCK.finditer(path.read_text(encoding="utf-8"))}
+    assert kinds <= {"json", "python", "bash", ""}
+
+
+@pytest.mark.parametrize("text", blocks("json"))
+def test_json_is_a_flow_a_response_or_a_result(text: str) -> None:
+    value = json.loads(text)
+    if "flow_format" in value:
+        assert load_flow(text).id == value["id"]
+    elif "outcome" in value:
+        assert value["ok"] is (value["outcome"] == "success")
+    else:
+        read_response(value)
+
+
+@pytest.mark.usefixtures("airflow")
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_is_a_dag_file_that_airflow_can_read(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flows = tmp_path / "flows"
+    flows.mkdir()
+    readme = DOCUMENTS[0].read_text(encoding="utf-8")
+    lead = next(match.group(2) for match in BLOCK.finditer(readme) if '"flow_format"' in match.group(2))
+    (flows / "lead.json").write_text(lead, encoding="utf-8")
+    names: dict[str, object] = {"__file__": str(tmp_path / "dags.py"), "__name__": "dags"}
+    exec(compile(text, str(tmp_path / "dags.py"), "exec"), names)
+    if "load_dags" in text:
+        assert "lead" in names
+
+
+@pytest.mark.usefixtures("airflow")
+def test_the_readme_s_flow_runs_as_it_says(server: RecordingServer) -> None:
+    from airflow_whatsapp_flows import build_dag
+
+    readme = DOCUMENTS[0].read_text(encoding="utf-8")
+    lead = next(match.group(2) for match in BLOCK.finditer(readme) if '"flow_format"' in match.group(2))
+    run = run_dag(build_dag(lead), {"contact": {"phone": "+525512345678"}, "step": {"Ask name": "Ana"}})
+    assert run.state == "success"
+    assert server.received[0].content == b'{"name":"Ana","phone":"+525512345678"}'
+    assert run.result("say_thanks")["text"] == "You are number 1."
+    shown = next(json.loads(match.group(2)) for match in BLOCK.finditer(readme) if '"outcome"' in match.group(2))
+    assert set(shown) <= set(run.result("create_contact"))
+
+
+def commands() -> list[object]:
+    found = []
+    for block in blocks("bash"):
+        for line in block.values[0].splitlines():  # type: ignore[attr-defined]
+            command = line.partition("#")[0].strip()
+            if command:
+                found.append(pytest.param(command, id=command[:60]))
+    return found
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_are_there_and_work(
+    command: str, server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = shlex.split(command)
+    if words[0] == "make":
+        makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+        assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE)
+    elif words[0] == "pip":
+        assert words[1:] == ["install", "airflow-whatsapp-flows"]
+    else:
+        assert words[0] == "whatsapp-flows"
+        monkeypatch.chdir(REPOSITORY)
+        response = {"id": "r-001", "contact": {"phone": "+525512345678"}, "step": {"Ask name": "Ana", "Ask age": 41}}
+        (tmp_path / "response.json").write_text(json.dumps(response), encoding="utf-8")
+        arguments = [str(tmp_path / word) if word == "response.json" else word for word in words[1:]]
+        assert main(arguments) == 0
+
+
+def test_links_within_the_documents_lead_somewhere() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_options_of_the_provider_are_documented() -> None:
+    from airflow_whatsapp_flows.provider_info import get_provider_info
+
+    text = (REPOSITORY / "docs" / "operators.md").read_text(encoding="utf-8")
+    for option in get_provider_info()["config"]["whatsapp_flows"]["options"]:
+        assert f"`{option}`" in text
+
+
+def test_filters_and_step_types_are_documented() -> None:
+    from airflow_whatsapp_flows.flow.format_faults import STEP_FORMATS
+    from airflow_whatsapp_flows.flow.template.filters import FILTERS
+
+    text = (REPOSITORY / "docs" / "flows.md").read_text(encoding="utf-8")
+    for name in [*STEP_FORMATS, *FILTERS]:
+        assert re.search(rf"`{name}\b", text), name
