@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import unicodedata
@@ -32,7 +33,6 @@ from airflow_whatsapp_flows.operators.flow_steps import FlowActionOperator, Flow
 log = logging.getLogger(__name__)
 
 _JOIN = "none_failed_min_one_success"
-_JSON_TYPES = {"NUMBER": ["number", "string", "null"], "BOOL": ["boolean", "string", "null"]}
 _FILES = ("FILE", "DOCUMENT", "VIDEO", "IMAGE", "LOCATION")
 
 
@@ -108,6 +108,8 @@ def build_dag(flow: Flow | str | Mapping[str, object]) -> DAG:
         doc_md=_documentation(flow),
         max_active_runs=_max_active_runs(),
         render_template_as_native_obj=False,
+        # Airflow would give the DAG to whichever file is being parsed, raise_faults' among them.
+        auto_register=False,
     ) as dag:
         ways_in = _ways_in(flow)
         tasks = {
@@ -234,9 +236,8 @@ def _answer_param(step: Question) -> Param:
         return Param(None, type=["object", "string", "null"], title=step.name, description=description)
     if step.answer_options:
         return _param("string", title=step.name, description=description, enum=[*step.answer_options, None])
-    return Param(
-        None, type=_JSON_TYPES.get(step.answer_type, ["string", "null"]), title=step.name, description=description
-    )
+    # Without a type the form shows one line of text, and a conf may hold a number all the same.
+    return Param(None, title=step.name, description=description)
 
 
 def _contact_fields(flow: Flow) -> list[str]:
@@ -260,5 +261,12 @@ def _escaped(text: str) -> str:
 
 def _max_active_runs() -> int:
     # Eight runs at once on Airflow's SQLite kill the scheduler with "database is locked".
+    return 1 if _on_sqlite() else conf.getint("core", "max_active_runs_per_dag", fallback=16)
+
+
+def _on_sqlite() -> bool:
     url = conf.get("database", "sql_alchemy_conn", fallback="") or ""
-    return 1 if url.startswith("sqlite") else conf.getint("core", "max_active_runs_per_dag", fallback=16)
+    if url and not url.startswith("airflow-db-not-allowed"):
+        return url.startswith("sqlite")
+    # Airflow hides its database from the process that parses DAG files; its SQLite file is in its home.
+    return (Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser() / "airflow.db").is_file()

@@ -61,6 +61,8 @@ def environment(crm: str, port: int) -> dict[str, str]:
     """Airflow's environment: everything below ``.ui/``, loopback only."""
     return {
         **os.environ,
+        # standalone starts its parts by the command's name.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
         "AIRFLOW_HOME": str(STATE / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -75,15 +77,25 @@ def environment(crm: str, port: int) -> dict[str, str]:
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port(0)),
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW_CONN_CRM": crm,
+        # document_upload fetches its file from the CRM's media, as it would from WhatsApp's: without a connection.
+        "AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS": crm.partition("://")[2],
     }
 
 
 def tell(address: str, crm: str) -> None:
     """Print where everything is and how to log in."""
-    password = json.loads(PASSWORDS.read_text(encoding="utf-8")).get("admin", "(see the log)")
-    print(f"\n  Airflow   {address}   user admin, password {password}")
+    print(f"\n  Airflow   {address}   {login()}")
     print(f"  demo CRM  {crm}   what it holds; PUT {crm}/_switches makes it fail")
     print("\n  Trigger lead_to_crm with a contact in its form. Ctrl-C stops everything.\n", flush=True)
+
+
+def login() -> str:
+    """How to log in."""
+    try:
+        password = json.loads(PASSWORDS.read_text(encoding="utf-8"))["admin"]
+    except (OSError, ValueError, KeyError):
+        return "no login"
+    return f"user admin, password {password}"
 
 
 def wait_until_up(airflow: subprocess.Popen[bytes], url: str) -> bool:
@@ -93,7 +105,7 @@ def wait_until_up(airflow: subprocess.Popen[bytes], url: str) -> bool:
         try:
             with urllib.request.urlopen(url, timeout=5) as reply:
                 health = json.load(reply)
-            if health["scheduler"]["status"] == "healthy" and PASSWORDS.exists():
+            if health["scheduler"]["status"] == "healthy" and health["dag_processor"]["status"] == "healthy":
                 return True
         except (OSError, ValueError, KeyError, urllib.error.URLError):
             pass

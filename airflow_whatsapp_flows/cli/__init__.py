@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +14,8 @@ from airflow_whatsapp_flows import __version__
 from airflow_whatsapp_flows.errors import FlowsError
 
 REFUSED = 1
+INTERRUPTED = 130
+"""As shells have it: 128 and the number of SIGINT."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,14 +77,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     options = parser().parse_args(arguments)
-    # Only the command that is asked for is imported: validate needs no HTTP client.
-    module = importlib.import_module(f"airflow_whatsapp_flows.cli.{options.command}")
+    _print_anything()
     try:
-        return int(getattr(module, options.command)(options))
+        # Only the command that is asked for is imported: validate needs no HTTP client.
+        module = importlib.import_module(f"airflow_whatsapp_flows.cli.{options.command}")
+        status = int(getattr(module, options.command)(options))
+        sys.stdout.flush()
     except FlowsError as error:
         print(error, file=sys.stderr)
         return REFUSED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
-        # The reader, such as head, has what it wanted; Python would complain again at exit.
-        sys.stderr.close()
+        # The reader, such as head, has what it wanted; Python would flush, and complain again, at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return REFUSED
+    return status
+
+
+def _print_anything() -> None:
+    # Half a surrogate pair, and all but ASCII where the locale has no more, would end in a traceback.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -24,6 +24,8 @@ from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import Done, FetchFile, ToDo, Walk, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
 
+_MAX_WORD = 100_000
+
 
 def render(options: argparse.Namespace) -> int:
     """Print the request; returns 0."""
@@ -115,23 +117,31 @@ def as_http(request: HttpRequest) -> bytes:
     """A request as it reads on the wire, but for what the transport adds."""
     head = [f"{request.method} {request.url} HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers)]
     end = b"" if request.content.endswith(b"\n") or not request.content else b"\n"
-    return "\n".join([*head, "", ""]).encode("ascii") + request.content + end
+    # Only the host of a connection may hold more than ASCII.
+    return "\n".join([*head, "", ""]).encode("utf-8", "backslashreplace") + request.content + end
 
 
 def as_curl(request: HttpRequest) -> str:
     """A request as a ``curl`` command for a POSIX shell; credentials of the connection are not in it."""
-    words = ["curl", "-X", request.method, request.url]
+    # With -X HEAD curl would wait for content that never comes.
+    words = ["curl", *(["--head"] if request.method == "HEAD" else ["-X", request.method]), request.url]
     for name, value in request.headers:
-        words += ["-H", f"{name}: {value}"]
+        # "Name:" tells curl to leave a header out; "Name;" sends it empty.
+        words += ["-H", f"{name}: {value}" if value else f"{name};"]
     command = " ".join(shlex.quote(word) for word in words)
     if not request.content:
         return command
-    try:
-        text = request.content.decode("utf-8")
-    except UnicodeDecodeError:
-        text = "\x00"
-    if "\x00" not in text and not text.startswith("@"):
+    text = _as_word(request.content)
+    if text is not None:
         return f"{command} --data-binary {shlex.quote(text)}"
-    # A shell word holds no NUL and no bytes that are not text.
     encoded = base64.b64encode(request.content).decode("ascii")
     return f"printf %s {encoded} | base64 -d | {command} --data-binary @-"
+
+
+def _as_word(content: bytes) -> str | None:
+    """The content as a word of a command; ``None`` where it cannot be one: NUL, no text, or too long for Linux."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return None if "\x00" in text or text.startswith("@") or len(content) > _MAX_WORD else text

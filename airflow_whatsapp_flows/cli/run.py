@@ -7,9 +7,11 @@ import datetime as dt
 import json
 import sys
 
+from airflow_whatsapp_flows.cli import INTERRUPTED
 from airflow_whatsapp_flows.cli.responses import read_response_file
-from airflow_whatsapp_flows.delivering import environment_gateway
+from airflow_whatsapp_flows.delivering import Gateway, environment_gateway
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import Done, FetchFile, State, ToDo, Visit, Walk, drive, walk
@@ -19,25 +21,51 @@ UNFINISHED = 3
 
 
 def run(options: argparse.Namespace) -> int:
-    """Walk the contact; returns 0 when completed, else 3."""
+    """Walk the contact; returns 0 when completed, 130 when interrupted, else 3."""
     flow = load_flow_file(options.file)
     response = read_response_file(options.response)
     gateway = environment_gateway()
+    _find_connections(flow, gateway)
     record = Walk(Variables())
     shown = _Shown(record, quiet=options.format == "json")
+    under_way: ToDo | None = None
 
     def do(todo: ToDo) -> Done:
+        nonlocal under_way
         shown.catch_up()
         shown.begin(todo)
-        return gateway.do(todo)
+        under_way = todo
+        done = gateway.do(todo)
+        under_way = None
+        return done
 
-    drive(walk(flow, response, now=dt.datetime.now(dt.timezone.utc), record=record), do)
+    interrupted = False
+    try:
+        drive(walk(flow, response, now=dt.datetime.now(dt.timezone.utc), record=record), do)
+    except KeyboardInterrupt:
+        interrupted = True
+        print(_interruption(under_way), file=sys.stderr)
     shown.catch_up()
     if options.format == "json":
         print(json.dumps(as_json(record), ensure_ascii=False, indent=2))
-    else:
+    elif not interrupted:
         print(_end(record))
+    if interrupted:
+        return INTERRUPTED
     return 0 if record.state is State.COMPLETED else UNFINISHED
+
+
+def _find_connections(flow: Flow, gateway: Gateway) -> None:
+    # Found out half-way, a connection that is not there would leave the contact half done.
+    for step in flow.steps.values():
+        if isinstance(step, Action) and step.plan.connection:
+            gateway.find_connection(step.plan.connection)
+
+
+def _interruption(under_way: ToDo | None) -> str:
+    if under_way is None or isinstance(under_way, FetchFile):
+        return "interrupted; nothing was under way"
+    return f"interrupted; the request of {under_way.step.name!r} may have been sent"
 
 
 class _Shown:

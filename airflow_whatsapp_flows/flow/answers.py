@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from airflow_whatsapp_flows.flow.template.language import Value
 _INTEGER = re.compile(r"[+-]?[0-9]{1,300}")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,300}\.[0-9]{0,300}|\.[0-9]{1,300})")
 _EMAIL = re.compile(r"[^\s@<>()\[\],;:\\\"]+@[^\s@<>()\[\],;:\\\"]+\.[^\s@.<>()\[\],;:\\\"]+")
-_PHONE = re.compile(r"\+?[0-9][0-9\s().-]{4,25}")
+_PHONE = re.compile(r"\+?\(?[0-9][0-9\s().-]{4,25}")
 _TIME = re.compile(r"(?:[01]?[0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9])?")
 _YES, _NO = frozenset({"true", "yes", "si", "sí", "1"}), frozenset({"false", "no", "0"})
 
@@ -54,7 +55,9 @@ def _option(answer: Value, options: tuple[str, ...]) -> Value:
 
 
 def _number(answer: Value) -> Value:
-    if isinstance(answer, (int, float)) and not isinstance(answer, bool):
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        return answer
+    if isinstance(answer, float) and math.isfinite(answer):
         return answer
     text = answer.strip() if isinstance(answer, str) else ""
     # int() and float() take "1_000", "nan" and digits of every script; a CRM does not.

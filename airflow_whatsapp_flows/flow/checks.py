@@ -32,7 +32,7 @@ def check_graph(
     graph = _Graph(source, set(names))
     graph.check_names(raw)
     graph.check_targets(value, raw)
-    start = value.get("start") or next(iter(names), None)
+    start = value.get("start") or (names[0] if names else "")
     if not graph.faults and start in names and len(valid) == len(written):
         graph.check_reachable(start, raw)
         graph.check_references(raw, steps)

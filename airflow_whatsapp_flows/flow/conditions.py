@@ -99,11 +99,17 @@ def _number(value: Value) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
-        return value if math.isfinite(value) else None
+        return value if _is_finite(value) else None
     if isinstance(value, str) and len(value) <= 400 and _NUMBER.fullmatch(value.strip()):
         text = value.strip()
-        return int(text) if text.lstrip("+-").isdecimal() else float(text)
+        number = int(text) if text.lstrip("+-").isdecimal() else float(text)
+        return number if _is_finite(number) else None
     return None
+
+
+def _is_finite(number: float) -> bool:
+    # A whole number may be too large for a float.
+    return isinstance(number, int) or math.isfinite(number)
 
 
 def _moment(value: Value) -> float | None:

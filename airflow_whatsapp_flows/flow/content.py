@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -14,6 +15,8 @@ from airflow_whatsapp_flows.flow.template.language import Value
 
 MAX_DEPTH = 64
 MAX_YAML_BYTES = 262_144
+# Python's own encodings: one decodes in quadratic time, one is none, and none is a charset of the Web.
+_NO_CHARSET = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7"})
 _CHARSET = re.compile(r"charset\s*=\s*\"?([A-Za-z0-9._-]+)", re.IGNORECASE)
 # Databases refuse them: PostgreSQL has no NUL in text, and half of a surrogate pair is not UTF-8.
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
@@ -176,7 +179,8 @@ def _text(content: bytes, content_type: str) -> str:
     declared = _CHARSET.search(content_type)
     for charset in (declared.group(1) if declared else "utf-8-sig", "utf-8-sig"):
         try:
-            return content.decode(charset)
-        except (UnicodeDecodeError, LookupError):
+            if codecs.lookup(charset).name.replace("_", "-") not in _NO_CHARSET:
+                return content.decode(charset).removeprefix("\ufeff")
+        except (UnicodeError, LookupError):
             continue
     return content.decode("latin-1")

@@ -106,13 +106,13 @@ def retry_after(response: HttpResponse, now: dt.datetime) -> float | None:
     """
     text = (response.header("retry-after") or "").strip()
     if text.isascii() and text.isdecimal():
-        return float(min(int(text[:12]), 10**9))
+        return float(min(int(text), 10**9)) if len(text) <= 100 else 1e9
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        return None
+    # The asctime form of RFC 9110 §5.6.7 names no zone and means UTC.
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
     return max(0.0, (moment - now).total_seconds())
 
 

@@ -44,15 +44,16 @@ def format_faults(error: ValidationError, value: dict[str, Any], source: JsonSou
         value: the file as plain data.
         source: the file's text.
     """
-    faults: dict[Path, Fault] = {}
+    faults: dict[tuple[Path, str | int | None], Fault] = {}
     for details in error.errors(include_url=False):
         path, is_key = _path(details, value)
         # A union reports once per alternative; the first says enough.
-        if path in faults:
+        found = path, details["loc"][-1] if details["type"] == "missing" else None
+        if found in faults:
             continue
         line, column = source.place(path, key=is_key)
         step = _step_name(value, path)
-        faults[path] = Fault(_message(details, path, value), path, line, column, step)
+        faults[found] = Fault(_message(details, path, value), path, line, column, step)
     return list(faults.values())
 
 
@@ -109,7 +110,12 @@ def _plain(details: ErrorDetails) -> str:
         if message.startswith(pydantic):
             message = ours + message[len(pydantic) :]
             break
-    message = message.replace("dictionary", "object").replace("integer", "whole number").replace("string", "text")
+    message = (
+        message.replace(" after validation", "")
+        .replace("dictionary", "object")
+        .replace("integer", "whole number")
+        .replace("string", "text")
+    )
     return f"{message[0].lower()}{message[1:]}; here it is {_shown(details['input'])}"
 
 

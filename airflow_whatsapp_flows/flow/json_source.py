@@ -120,9 +120,7 @@ class _Reading:
         self.faulty = False
 
     def load(self, text: str) -> Any:
-        return json.loads(
-            text, parse_constant=self._constant, parse_float=self._float, object_pairs_hook=self._object
-        )
+        return json.loads(text, parse_constant=self._constant, parse_float=self._float, object_pairs_hook=self._object)
 
     def _constant(self, _: str) -> None:
         self.faulty = True

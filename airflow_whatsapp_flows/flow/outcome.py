@@ -115,15 +115,15 @@ class ActionResult:
             error = value.get("error")
             return cls(
                 outcome=Outcome(value["outcome"]),
-                status_code=value.get("status_code"),
-                reason=value.get("reason") or "",
+                status_code=_typed(value.get("status_code"), int),
+                reason=_typed(value.get("reason"), str) or "",
                 response=value.get("response"),
-                headers=value.get("headers") or {},
-                method=value.get("method") or "",
-                url=value.get("url") or "",
-                elapsed_ms=value.get("elapsed_ms") or 0,
-                attempts=value.get("attempts") or 0,
-                idempotency_key=value.get("idempotency_key"),
+                headers=_typed(value.get("headers"), Mapping) or {},
+                method=_typed(value.get("method"), str) or "",
+                url=_typed(value.get("url"), str) or "",
+                elapsed_ms=_typed(value.get("elapsed_ms"), int) or 0,
+                attempts=_typed(value.get("attempts"), int) or 0,
+                idempotency_key=_typed(value.get("idempotency_key"), str),
                 error=None
                 if error is None
                 else ActionError(ErrorKind(error["kind"]), error.get("message") or "", Sent(error["sent"])),
@@ -136,6 +136,12 @@ class ActionResult:
     def failed(self, kind: ErrorKind, message: str, sent: Sent) -> ActionResult:
         """The same result, leaving by the error exit."""
         return replace(self, outcome=Outcome.ERROR, error=ActionError(kind, message, sent))
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        raise TypeError
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,5 +242,5 @@ def shown_url(url: str) -> str:
         return "(not a URL)"
     query = re.sub(r"=[^&]*", "=***", parts.query)
     authority = parts.netloc.rpartition("@")[2]
-    origin = f"{parts.scheme}://{authority}" if authority else ""
+    origin = f"{parts.scheme + ':' if parts.scheme else ''}//{authority}" if authority else ""
     return f"{origin}{parts.path}{'?' + query if query else ''}"

@@ -98,18 +98,19 @@ def _nested(value: Mapping[Any, Any]) -> dict[str, Any]:
         inner = nested.setdefault(scope, {})
         if not isinstance(inner, Mapping):
             raise ResponseError(f"{scope!r} and {key!r} stand side by side in the contact response")
-        nested[scope] = _with(dict(inner), name, item)
+        nested[scope] = _with(dict(inner), name, item, scope)
     return nested
 
 
-def _with(inner: dict[str, Any], name: str, item: Any) -> dict[str, Any]:
+def _with(inner: dict[str, Any], name: str, item: Any, scope: str) -> dict[str, Any]:
     head, dot, rest = name.partition(".")
-    # Only meta has a level of its own; the name of a step may hold dots.
-    if dot and head == "meta":
-        inner["meta"] = {**(inner.get("meta") or {}), rest: item}
-    else:
-        inner[name] = item
-    return inner
+    # Only contact.meta has a level of its own; the name of a step may hold dots.
+    if scope != "contact" or not dot or head != "meta":
+        return {**inner, name: item}
+    meta = inner.get("meta")
+    if meta is not None and not isinstance(meta, Mapping):
+        raise ResponseError(f"'contact.meta' and 'contact.{name}' stand side by side in the contact response")
+    return {**inner, "meta": {**(meta or {}), rest: item}}
 
 
 def _both_objects(left: object, right: object) -> bool:

@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.flow.template.language import (
     fill,
     parse_tree,
 )
-from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
+from airflow_whatsapp_flows.flow.template.placeholders import Placeholder, find_placeholders
 
 MAX_URL = 8_000
 """Characters of a built URL; RFC 9110 §4.1 asks servers for at least this."""
@@ -28,6 +28,7 @@ MAX_URL = 8_000
 # RFC 3986 §3.3 and §3.4: what may stand in a path and a query as it is; '%' keeps the author's own encoding.
 _PATH_SAFE = "%!$&'()*+,;=:@-._~"
 _QUERY_SAFE = "%!$'()*+,;:@/?-._~"
+_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*\.?")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:@/?#\\\s]+)(?::(?P<port>[0-9]{1,5}))?")
 
 
@@ -94,7 +95,7 @@ def parse_url(text: str, language: TemplateLanguage, *, has_connection: bool) ->
     Raises:
         TemplateFault: a placeholder stands where none may, or it is not a URL.
     """
-    tokens: dict[str, str] = {}
+    tokens: dict[str, Placeholder] = {}
     literal = _with_tokens(text, tokens)
     if re.search(r"[\x00-\x20\x7f\\]", literal):
         raise TemplateFault("a URL holds no blanks, control characters or '\\'; write %20 for a blank")
@@ -117,24 +118,25 @@ def parse_url(text: str, language: TemplateLanguage, *, has_connection: bool) ->
     return UrlPlan(origin, segments, query, ())
 
 
-def _with_tokens(text: str, tokens: dict[str, str]) -> str:
+def _with_tokens(text: str, tokens: dict[str, Placeholder]) -> str:
     mark = "xwfx"
     while mark in text:
         mark += "x"
     literal, position = [], 0
     for placeholder in find_placeholders(text):
         token = f"{mark}{len(tokens)}z"
-        tokens[token] = placeholder.source
+        tokens[token] = placeholder
         literal += [text[position : placeholder.start], token]
         position = placeholder.end
     return "".join([*literal, text[position:]])
 
 
-def _origin(scheme: str, authority: str, tokens: dict[str, str]) -> str:
+def _origin(scheme: str, authority: str, tokens: dict[str, Placeholder]) -> str:
     if any(token in scheme + authority for token in tokens):
         raise TemplateFault("scheme, host and port of a URL must be literal: a placeholder could send data anywhere")
     if scheme.lower() not in ("http", "https"):
-        raise TemplateFault(f"{scheme or 'an empty scheme'!r} is not allowed; a URL begins with https:// or http://")
+        shown = repr(scheme) if scheme else "an empty scheme"
+        raise TemplateFault(f"{shown} is not allowed; a URL begins with https:// or http://")
     if "@" in authority:
         raise TemplateFault("a URL holds no user name or password; put them in a connection")
     match = _AUTHORITY.fullmatch(authority)
@@ -144,6 +146,8 @@ def _origin(scheme: str, authority: str, tokens: dict[str, str]) -> str:
         host = match.group("host") if authority.isascii() else match.group("host").encode("idna").decode("ascii")
     except UnicodeError:
         raise TemplateFault(f"{match.group('host')!r} is not a host name") from None
+    if not _HOST.fullmatch(host):
+        raise TemplateFault(f"{match.group('host')!r} is not a host name: letters, digits, '-', '_' and '.'")
     port = f":{match.group('port')}" if match.group("port") else ""
     return f"{scheme.lower()}://{host.lower()}{port}"
 
@@ -160,7 +164,7 @@ def _check_relative(text: str, literal: str, has_connection: bool) -> None:
 class _Pieces:
     """Cuts literal text with tokens into pieces."""
 
-    def __init__(self, tokens: dict[str, str], language: TemplateLanguage) -> None:
+    def __init__(self, tokens: dict[str, Placeholder], language: TemplateLanguage) -> None:
         self._tokens = tokens
         self._language = language
         self._cut = re.compile("(" + "|".join(sorted(tokens, key=len, reverse=True)) + ")") if tokens else None
@@ -170,10 +174,16 @@ class _Pieces:
         pieces: list[Piece] = []
         for part in found:
             if part in self._tokens:
-                pieces.append(self._language.parse(self._tokens[part]))
+                pieces.append(self._parse(self._tokens[part]))
             elif part or len(found) == 1:
                 pieces.append(_keep_escapes(part, safe))
         return tuple(pieces)
+
+    def _parse(self, placeholder: Placeholder) -> Piece:
+        try:
+            return self._language.parse(placeholder.source)
+        except TemplateFault as fault:
+            raise TemplateFault(fault.message, placeholder.start + fault.offset) from None
 
     def pair(self, text: str) -> tuple[str, tuple[Piece, ...] | None]:
         name, equals, value = text.partition("=")

@@ -185,6 +185,7 @@ class _Walker:
         self._response = response
         self._record = record
         self._counts: Counter[str] = Counter()
+        self._exhausted_steps: set[str] = set()
 
     def run(self) -> Generator[ToDo, Done, None]:
         name: str | None = self._flow.start
@@ -194,6 +195,7 @@ class _Walker:
                 name = self._exhausted(step)
                 continue
             self._counts[name] += 1
+            self._exhausted_steps.clear()
             try:
                 name = yield from self._visit(step)
             except RenderError as error:
@@ -214,8 +216,10 @@ class _Walker:
         return self._end(step)
 
     def _exhausted(self, step: Step) -> str | None:
-        if step.on_max_visits is None:
+        # Two steps may send a walk to each other when both have no visits left.
+        if step.on_max_visits is None or step.name in self._exhausted_steps:
             self._stop(State.FAILED, f"{step.name} was visited {step.max_visits} times, which is as often as it may be")
+        self._exhausted_steps.add(step.name)
         return step.on_max_visits
 
     def _answer(self, step: Question | Menu) -> str | None:
@@ -313,8 +317,10 @@ def _unhandled(step: Action, result: ActionResult) -> tuple[State, str]:
     safe = step.plan.method in ("GET", "HEAD", "OPTIONS")  # RFC 9110 §9.2.1: nothing was changed
     unknown = error is not None and error.sent is Sent.UNKNOWN
     status = result.status_code or 0
-    # A 5xx or 408 says that the server failed, not that it did nothing.
-    failed_in_server = error is not None and error.kind is ErrorKind.STATUS and (status >= 500 or status == 408)
+    # A 5xx or 408 says that the server failed, not that it did nothing; unless the flow lists it as "not processed".
+    processed = step.retry.delivery is not Delivery.AT_MOST_ONCE or status not in step.retry.statuses
+    failed_in_server = (status >= 500 or status == 408) and processed
+    failed_in_server = failed_in_server and error is not None and error.kind is ErrorKind.STATUS
     return (State.IN_DOUBT if not safe and (unknown or failed_in_server) else State.FAILED), message
 
 

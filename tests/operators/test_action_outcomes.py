@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -133,7 +134,7 @@ def test_a_reset_and_a_cut_answer_are_errors_of_unknown_fate(monkeypatch: pytest
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab")
 
     for script in (reset, cut):
-        with HostileServer(script) as hostile:
+        with closing(HostileServer(script)) as hostile:
             monkeypatch.setenv("AIRFLOW_CONN_CRM", f"http://127.0.0.1:{hostile.port}")
             done = run_action(body={"a": 1})
         assert done.result["outcome"] == "error"
@@ -182,10 +183,6 @@ def test_a_branch_operator_of_another_action_does_not_take_the_error(server: Rec
     dag.get_task("other").set_upstream(act)
     assert run_dag(dag).states["act"] == "failed"
     assert "no WhatsAppBranchOperator" in str(failures.errors[0])
-
-
-def _checked(**arguments: Any) -> Any:
-    return run_action(**arguments)
 
 
 def test_response_check_sees_a_requests_response_and_airflows_context(server: RecordingServer) -> None:

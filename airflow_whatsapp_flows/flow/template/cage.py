@@ -8,6 +8,7 @@ repetition the work is linear in the text and its values.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
@@ -17,9 +18,9 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
-from airflow_whatsapp_flows.flow.template.filters import FILTERS
+from airflow_whatsapp_flows.flow.template.filters import FILTERS, joined
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
-from airflow_whatsapp_flows.flow.template.references import did_you_mean, unknown_name
+from airflow_whatsapp_flows.flow.template.references import did_you_mean, list_position, unknown_name
 
 MissingPolicy = Literal["error", "null", "empty"]
 """What a reference without a value is: an error, ``null``, or an empty text."""
@@ -34,6 +35,9 @@ _NODES: tuple[type[nodes.Node], ...] = (
     nodes.Not, nodes.Operand, nodes.Or, nodes.Pos, nodes.Slice, nodes.Sub, nodes.Test, nodes.Tuple,
 )  # fmt: skip
 _RESULT = "result"
+_JOINED = "~"
+MAX_NAMES = 100
+"""Variables in one expression: each may be a text of a million characters."""
 
 
 class _Cage(ImmutableSandboxedEnvironment):
@@ -45,8 +49,9 @@ class _Cage(ImmutableSandboxedEnvironment):
     def __init__(self, missing: MissingPolicy) -> None:
         super().__init__(undefined=jinja2.StrictUndefined, cache_size=0, optimized=False, autoescape=False)
         self.globals.clear()
-        self.filters = dict(FILTERS)
-        self.tests = {name: self.tests[name] for name in _TESTS}
+        self.filters = {**FILTERS, _JOINED: joined}
+        # ``response.error is none`` asks the same of a server that leaves the field out.
+        self.tests = {name: self.tests[name] for name in _TESTS} | {"none": _is_none}
         self._missing = missing
 
     def getitem(self, obj: Any, argument: Any) -> Any:
@@ -54,9 +59,9 @@ class _Cage(ImmutableSandboxedEnvironment):
             key = str(argument) if isinstance(argument, int) else argument
             if isinstance(key, str) and key in obj:
                 return obj[key]
-        elif isinstance(obj, list) and isinstance(argument, str) and argument.isdecimal():
-            if int(argument) < len(obj):
-                return obj[int(argument)]
+        elif isinstance(obj, list) and isinstance(argument, str) and (index := list_position(argument)) is not None:
+            if index < len(obj):
+                return obj[index]
         elif isinstance(obj, (list, str)) and isinstance(argument, (int, slice)):
             try:
                 return obj[argument]
@@ -123,9 +128,9 @@ class Expression:
             MissingValueError: it needs a value that is not there.
             RenderError: it cannot be computed from these values.
         """
-        if self._program is None:
-            self._program = _compile(self._tree, _cage(self._missing))
         try:
+            if self._program is None:
+                self._program = _compile(self._tree, _cage(self._missing))
             value = self._program(values)
         except RenderError:
             raise
@@ -135,6 +140,8 @@ class Expression:
             raise RenderError(f"{{{{ {_short(self.source)} }}}} cannot be computed: {error}") from None
         if isinstance(value, jinja2.Undefined):
             raise MissingValueError(f"{{{{ {_short(self.source)} }}}} has no value for this contact")
+        if isinstance(value, Mapping):
+            return dict(value)
         return list(value) if isinstance(value, tuple) else value  # type: ignore[return-value]
 
 
@@ -145,6 +152,11 @@ def _parse(source: str, names: Collection[str], cage: _Cage) -> nodes.Expr:
             raise TemplateFault("'{{' and '}}' must hold one expression")
         expression = body[0].nodes[0]
         _check(expression, names, 0)
+        if sum(1 for _ in body[0].find_all(nodes.Name)) > MAX_NAMES:
+            raise TemplateFault(f"a placeholder holds at most {MAX_NAMES} variables")
+        for concat in body[0].find_all(nodes.Concat):
+            # Jinja would write None, True and {'a': 1}, and never stop at a length.
+            concat.nodes = [nodes.Filter(nodes.List(concat.nodes), _JOINED, [], [], None, None)]
     except TemplateFault:
         raise
     except jinja2.TemplateSyntaxError as error:
@@ -176,10 +188,24 @@ def _check_names(node: nodes.Node, names: Collection[str]) -> None:
     if isinstance(node, nodes.Filter):
         if node.name not in FILTERS:
             raise TemplateFault(f"there is no filter called {node.name!r}{_among(node.name, FILTERS)}")
-        if node.dyn_args is not None or node.dyn_kwargs is not None:
-            raise TemplateFault("'*' and '**' arguments are not allowed")
+        _check_arguments(node)
     if isinstance(node, nodes.Test) and node.name not in _TESTS:
         raise TemplateFault(f"there is no test called {node.name!r}{_among(node.name, _TESTS)}")
+
+
+def _check_arguments(node: nodes.Filter) -> None:
+    if node.dyn_args is not None or node.dyn_kwargs is not None:
+        raise TemplateFault("'*' and '**' arguments are not allowed")
+    signature = inspect.signature(FILTERS[node.name])
+    try:
+        signature.bind(None, *node.args, **{str(keyword.key): None for keyword in node.kwargs})
+    except TypeError:
+        allowed = ", ".join(list(signature.parameters)[1:])
+        raise TemplateFault(f"the filter {node.name!r} takes {f'({allowed})' if allowed else 'no argument'}") from None
+
+
+def _is_none(value: object) -> bool:
+    return value is None or isinstance(value, jinja2.Undefined)
 
 
 def _check_field(node: nodes.Getattr | nodes.Getitem) -> None:

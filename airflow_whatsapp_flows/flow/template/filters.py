@@ -9,6 +9,7 @@ import datetime as dt
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -152,7 +153,7 @@ def _int(value: object, *fallback: Value) -> Value:
 
 
 def _float(value: object, *fallback: Value) -> Value:
-    if isinstance(value, (int, float)) and math.isfinite(value):
+    if isinstance(value, (int, float)) and abs(value) <= sys.float_info.max:
         return float(value)
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()) and len(value) <= 400:
         number = float(value)

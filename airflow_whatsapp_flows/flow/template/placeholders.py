@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 
-_QUOTED_OR_END = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|['"]|\}\}""", re.DOTALL)
-_EXPRESSION_SIGNS = re.compile(r"[|~()=<>+\"\[]")
+# An apostrophe behind a letter stands in a name: no text of an expression begins there.
+_QUOTED_OR_END = re.compile(r"""(?<!\w)'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?<!\w)'|"|\}\}""", re.DOTALL)
+_EXPRESSION_SIGNS = re.compile(r"[|~()=<>+\"\[]|(?<!\w)'")
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Reference:
                 if name not in value:
                     return MISSING
                 value = value[name]
-            elif isinstance(value, list) and (index := position(name)) is not None and index < len(value):
+            elif isinstance(value, list) and (index := list_position(name)) is not None and index < len(value):
                 value = value[index]
             else:
                 return MISSING
@@ -177,7 +177,7 @@ def _step_name(text: str, position: int, steps: Collection[str]) -> tuple[str, i
     raise TemplateFault(_unknown_step(written, steps), start)
 
 
-def position(name: str) -> int | None:
+def list_position(name: str) -> int | None:
     """The position in a list that a name of digits means; ``None`` for every other name."""
     return int(name) if name.isascii() and name.isdecimal() and len(name) <= 9 else None
 

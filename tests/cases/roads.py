@@ -1,0 +1,274 @@
+"""The roads that a case goes: ``walk`` with canned replies, the command line, a DAG run in a real Airflow."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows.flow.body import FileContent
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.outcome import Attempted, classify
+from airflow_whatsapp_flows.flow.response import read_response
+from airflow_whatsapp_flows.flow.walk import Done, FetchFile, SendAction, ToDo, drive, walk
+from tests.servers.recording import Answer, Received, RecordingServer
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ORIGIN = "http://crm.test"
+"""Stands for the server in the data of a case."""
+
+ROADS = ("walk", "cli", "dag")
+# What the transport adds, whatever a flow says.
+_TRANSPORT = {"host", "content-length", "user-agent", "accept-encoding"}
+_SENT = {"connect": Sent.NO, "interrupted": Sent.UNKNOWN}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as the case tells it: without what the transport adds."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass
+class Seen:
+    """What became of a case on one road."""
+
+    requests: list[Request] = field(default_factory=list)
+    path: list[str] = field(default_factory=list)
+    state: str = ""
+    exits: dict[str, str | None] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    handled_errors: int = 0
+    unanswered: bool = False
+
+    def visit(self, step: str, label: str | None, text: str | None, result: dict[str, Any] | None) -> None:
+        self.path.append(step)
+        self.exits[step] = label
+        if text:
+            self.messages[step] = text
+        if result is not None:
+            error = result["error"] or {}
+            kept = ("outcome", "ok", "status_code", "response", "method", "attempts", "idempotency_key")
+            self.results[step] = {name: result[name] for name in kept} | {
+                "kind": error.get("kind"),
+                "sent": error.get("sent"),
+            }
+
+
+@dataclass(frozen=True)
+class Case:
+    """One file of this folder."""
+
+    name: str
+    data: dict[str, Any]
+
+    @property
+    def flow(self) -> Flow:
+        return load_flow(self.source, self.name)
+
+    @property
+    def source(self) -> str:
+        if "flow_file" in self.data:
+            return (REPOSITORY / self.data["flow_file"]).read_text(encoding="utf-8")
+        return json.dumps({"flow_format": 1, "id": self.name, **self.data["flow"]})
+
+    def response(self, origin: str = ORIGIN) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(json.dumps(self.data["response"]).replace(ORIGIN, origin))
+        return value
+
+    @property
+    def now(self) -> dt.datetime:
+        return dt.datetime.fromisoformat(self.data.get("now", "2026-11-22T16:04:00Z").replace("Z", "+00:00"))
+
+    @property
+    def roads(self) -> list[str]:
+        return list(self.data.get("roads", ROADS))
+
+    @property
+    def requests(self) -> list[Request]:
+        return [
+            Request(
+                request["method"],
+                request["url"],
+                tuple(request.get("headers", {}).items()),
+                base64.b64decode(request["body_base64"]) if "body_base64" in request else request["body"].encode(),
+            )
+            for request in self.data["expect"]["requests"]
+        ]
+
+
+def all_cases() -> list[Case]:
+    files = sorted(Path(__file__).parent.glob("*.json"))
+    return [Case(file.stem, json.loads(file.read_text(encoding="utf-8"))) for file in files]
+
+
+def content_of(reply: dict[str, Any]) -> bytes:
+    if "response" in reply:
+        return json.dumps(reply["response"], ensure_ascii=False).encode()
+    return str(reply.get("content", "")).encode()
+
+
+def headers_of(reply: dict[str, Any]) -> dict[str, str]:
+    return reply.get("headers", {"Content-Type": "application/json"} if "response" in reply else {})
+
+
+def by_walk(case: Case) -> Seen:
+    """``walk`` alone: every reply is canned."""
+    seen, replies = Seen(), iter(case.data.get("replies", []))
+
+    def exchange(step: str, request: HttpRequest) -> Reply:
+        reply = next(replies)
+        assert reply["step"] == step, f"{step} asks where {reply['step']} should"
+        kind = reply.get("error", {}).get("kind")
+        if kind != "connect":
+            seen.requests.append(
+                Request(request.method, request.url.removeprefix(ORIGIN), request.headers, request.content)
+            )
+        if kind:
+            return TransportFailure(ErrorKind(kind), kind, _SENT[kind])
+        return HttpResponse(reply["status_code"], "", tuple(headers_of(reply).items()), content_of(reply))
+
+    def do(todo: ToDo) -> Done:
+        if isinstance(todo, FetchFile):
+            found = exchange(todo.step.name, HttpRequest("GET", todo.source.url_or_path))
+            if isinstance(found, HttpResponse) and found.status_code == 200:
+                return FileContent(found.content, None, found.header("content-type"))
+            return TransportFailure(ErrorKind.FILE, "no file", Sent.NO)
+        return _perform(todo, exchange)
+
+    record = drive(walk(case.flow, read_response(case.response()), now=case.now), do)
+    assert next(replies, None) is None, "a reply is left over"
+    for visit in record.visits:
+        seen.visit(visit.step, visit.exit, visit.text, visit.result.as_value() if visit.result else None)
+    seen.state, seen.handled_errors = record.state.value if record.state else "", record.handled_errors
+    seen.unanswered = record.unanswered
+    return seen
+
+
+def _perform(todo: SendAction, exchange: Callable[[str, HttpRequest], Reply]) -> Done:
+    rule, attempt = todo.step.retry, 1
+    reply = exchange(todo.step.name, todo.request)
+    while attempt < rule.attempts and rule.may_send_again(reply):
+        reply, attempt = exchange(todo.step.name, todo.request), attempt + 1
+    return classify(reply, Attempted(todo.request, attempt, todo.idempotency_key), todo.step.success_when)
+
+
+@contextmanager
+def scripted(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingServer]:
+    """A real server that answers as the case says; ``crm`` leads to it, and ``down`` to a port nobody listens on."""
+    server = RecordingServer(lambda _: Answer(599, b"the case has no reply for this request"))
+    for reply in case.data.get("replies", []):
+        kind = reply.get("error", {}).get("kind")
+        if kind != "connect":
+            status = reply.get("status_code", 200)
+            server.queued.append(Answer(status, content_of(reply), headers_of(reply), drop=kind == "interrupted"))
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        down = f"127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setenv("AIRFLOW_CONN_CRM", server.url)
+        monkeypatch.setenv("AIRFLOW_CONN_DOWN", f"http://{down}")
+        monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", f"{server.host},{down}")
+        yield server
+    server.close()
+
+
+def received(server: RecordingServer) -> list[Request]:
+    return [Request(one.method, one.target, _headers(one), one.content) for one in server.received]
+
+
+def _headers(request: Received) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name, value)
+        for name, value in request.headers
+        if name.lower() not in _TRANSPORT and (name.lower(), value) != ("accept", "*/*")
+    )
+
+
+def by_cli(
+    case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, process: bool
+) -> Seen:
+    """``whatsapp-flows run`` against a real server."""
+    from airflow_whatsapp_flows.cli import run as command
+
+    moment = SimpleNamespace(now=lambda _: case.now)
+    monkeypatch.setattr(command, "dt", SimpleNamespace(datetime=moment, timezone=dt.timezone))
+    with scripted(case, monkeypatch) as server:
+        flow, response = folder / "flow.json", folder / "response.json"
+        flow.write_text(case.source, encoding="utf-8")
+        response.write_text(json.dumps(case.response(server.url)), encoding="utf-8")
+        words = ["run", str(flow), "--response", str(response), "--format", "json"]
+        status, output = _in_process(words) if process else _here(words, capsys)
+        shown = json.loads(output)
+        seen = Seen(requests=received(server), state=shown["state"], handled_errors=shown["handled_errors"])
+    assert status == (0 if seen.state == "completed" else 3)
+    seen.unanswered = shown["unanswered"]
+    for visit in shown["visits"]:
+        seen.visit(visit["step"], visit["exit"], visit["text"], visit["result"])
+    assert seen.path == shown["path"]
+    return seen
+
+
+def _here(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    from airflow_whatsapp_flows.cli import main
+
+    capsys.readouterr()
+    return main(words), capsys.readouterr().out
+
+
+def _in_process(words: list[str]) -> tuple[int, str]:
+    command = [sys.executable, "-m", "airflow_whatsapp_flows.cli", *words]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=os.environ, check=False, timeout=60)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def by_dag(case: Case, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """The flow's DAG, run in a real Airflow, against a real server."""
+    from airflow_whatsapp_flows.dag_factory import build_dag, task_ids_of
+    from airflow_whatsapp_flows.operators import flow_steps
+    from tests.airflow_runs import run_dag
+
+    flow = case.flow
+    monkeypatch.setattr(flow_steps, "run_time", lambda _: case.now)
+    with scripted(case, monkeypatch) as server:
+        finished = run_dag(build_dag(flow), case.response(server.url))
+        seen = Seen(requests=received(server))
+    steps = {step["name"]: step for step in json.loads(case.source)["steps"]}
+    name: str | None = flow.start
+    while name is not None:
+        task_id = task_ids_of(flow)[name]
+        value = finished.xcoms.get((task_id, -1))
+        red = finished.states[task_id] == "failed"
+        assert red or value, f"{name} ended {finished.states[task_id]} and left nothing in XCom"
+        if value is None or "outcome" not in value:
+            seen.visit(name, None if red else value["exit"], None if red else value["text"], None)
+            name = None if red else value["next"]
+            continue
+        seen.visit(name, None if red else value["outcome"], None, value)
+        seen.handled_errors += value["outcome"] == "error" and not red
+        name = None if red else steps[name].get(f"on_{value['outcome']}")
+    states = {step: finished.states[task_id] for step, task_id in task_ids_of(flow).items()}
+    assert [step for step in seen.path[:-1] if states[step] != "success"] == []
+    assert {state for step, state in states.items() if step not in seen.path} <= {"skipped", "upstream_failed"}
+    assert states[seen.path[-1]] == ("success" if finished.state == "success" else "failed")
+    seen.state = finished.state
+    return seen

@@ -1,0 +1,91 @@
+"""The command line, called in this process and as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows.cli import main
+
+COMMAND = [sys.executable, "-m", "airflow_whatsapp_flows.cli"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a command."""
+
+    status: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Done]
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command in this process; what argparse refuses is a status too."""
+
+    def run(*words: object) -> Done:
+        capsys.readouterr()
+        try:
+            status = main([str(word) for word in words])
+        except SystemExit as exit_:
+            status = int(exit_.code or 0)
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return Done(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def process() -> Cli:
+    """Run a command in a process of its own."""
+
+    def run(*words: object, stdin: bytes = b"", env: dict[str, str] | None = None) -> Done:
+        done = subprocess.run(
+            [*COMMAND, *map(str, words)],
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, **(env or {})},
+        )
+        err = done.stderr.decode("utf-8")
+        assert "Traceback" not in err
+        return Done(done.returncode, done.stdout.decode("utf-8"), err)
+
+    return run
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a value as a JSON file, a text or bytes as they are."""
+
+    def writer(name: str, content: Any) -> Path:
+        path = tmp_path / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        return path
+
+    return writer
+
+
+def flow(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"flow_format": 1, "id": "a_flow", **more, "steps": list(steps)}
+
+
+def action(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "type": "action", "connection": "crm", "url": "/v1/x", **more}

@@ -1,0 +1,113 @@
+"""Every template of every step is parsed when the flow is loaded, and a fault is told where it stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows.flow.delivery import Delivery
+from airflow_whatsapp_flows.flow.model import Action, Conditional, Message
+from tests.flow.samples import action, faults_of, flow_of
+
+BAD = "{{ conn.crm }}"
+
+
+@pytest.mark.parametrize(
+    ("step", "place"),
+    [
+        pytest.param({"name": "q", "type": "question", "body": BAD}, "body", id="question"),
+        pytest.param({"name": "m", "type": "menu", "body": BAD, "options": {"a": None}}, "body", id="menu"),
+        pytest.param({"name": "m", "type": "message", "body": BAD}, "body", id="message"),
+        pytest.param({"name": "m", "type": "message", "file_url": BAD}, "file_url", id="file of a message"),
+        pytest.param({"name": "e", "type": "end", "reason": BAD}, "reason", id="end"),
+        pytest.param(action(url=f"https://x.test/{BAD}"), "url", id="path"),
+        pytest.param(action(url=f"https://x.test/?a={BAD}"), "url", id="query"),
+        pytest.param(action(headers={"X": BAD}), "headers.X", id="header"),
+        pytest.param(action(query_params={"a": ["", BAD]}), "query_params.a[1]", id="query parameter"),
+        pytest.param(action(body={"a": [{"b": BAD}]}), "body.a[0].b", id="body"),
+        pytest.param(action(body=BAD, body_type="plain"), "body", id="plain body"),
+        pytest.param(action(success_when="conn.x"), "success_when", id="success_when"),
+        pytest.param(action(idempotency_header="Host"), "idempotency_header", id="idempotency_header"),
+    ],
+)
+def test_a_bad_template_is_a_fault_in_its_place(step: dict[str, Any], place: str) -> None:
+    assert any(fault.startswith(f"<flow>:steps[0].{place}: ") for fault in faults_of(_flow(step)))
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("conn.x", "'conn' is not a variable of a flow"),
+        ("contact", "a field is one variable, such as contact.name, without filters and operators"),
+        ("contact.a | lower", "a field is one variable"),
+        ("contact.__class__", "belong to Python"),
+        ("step.Nope", "there is no step called 'Nope'"),
+        ("7", "'7' is not a variable"),
+        ("{{ }}", "'' is not a variable"),
+    ],
+)
+def test_the_field_of_a_condition_is_one_variable(field: str, message: str) -> None:
+    assert message in faults_of(_flow(_conditional(field)))[0]
+
+
+@pytest.mark.parametrize("field", ["contact.a", "{{contact.a}}", "{{ contact.a }}", " contact.a "])
+def test_a_field_may_stand_in_braces(field: str) -> None:
+    step = flow_of(_conditional(field)).steps["c"]
+
+    assert isinstance(step, Conditional)
+    assert step.paths[0].conditions[0].field.path == ("a",)
+    assert step.paths[0].label == "path 1"
+
+
+@pytest.mark.parametrize(
+    ("keys", "delivery", "statuses"),
+    [
+        ({"method": "GET"}, Delivery.IDEMPOTENT, (408, 425, 429, 500, 502, 503, 504)),
+        ({"method": "POST"}, Delivery.AT_MOST_ONCE, (429,)),
+        ({"method": "POST", "delivery": "keyed"}, Delivery.KEYED, (408, 425, 429, 500, 502, 503, 504)),
+        ({"delivery": "keyed", "retry": {"statuses": []}}, Delivery.KEYED, ()),
+        ({"retry": {"statuses": [503]}}, Delivery.AT_MOST_ONCE, (503,)),
+    ],
+)
+def test_delivery_follows_from_the_method_and_statuses_from_the_delivery(
+    keys: dict[str, Any], delivery: Delivery, statuses: tuple[int, ...]
+) -> None:
+    step = flow_of(action(**keys)).steps["Send"]
+
+    assert isinstance(step, Action)
+    assert (step.retry.delivery, step.retry.statuses) == (delivery, statuses)
+
+
+def test_visits_of_a_step_go_before_those_of_the_flow() -> None:
+    flow = flow_of(action("a", max_visits=3, on_success="b"), action("b"), max_visits=7)
+
+    assert [step.max_visits for step in flow.steps.values()] == [3, 7]
+
+
+def test_text_without_a_placeholder_stays_text() -> None:
+    step = flow_of({"name": "m", "type": "message", "body": "100% { } %"}).steps["m"]
+
+    assert isinstance(step, Message)
+    assert step.body == "100% { } %"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"body_type": "json"}, "needs a body"),
+        ({"body_type": "none", "body": "x"}, "sends no body"),
+        ({"body_type": "jsn", "body": "x"}, "'jsn' is not allowed"),
+    ],
+)
+def test_a_body_and_its_type_go_together(keys: dict[str, Any], message: str) -> None:
+    assert message in faults_of(_flow(action(**keys)))[0]
+
+
+def _conditional(field: str) -> dict[str, Any]:
+    conditions = [{"field": field, "comparison": "exact", "value": "x"}]
+    return {"name": "c", "type": "conditional", "paths": [{"conditions": conditions}]}
+
+
+def _flow(*steps: dict[str, Any]) -> dict[str, Any]:
+    return {"flow_format": 1, "id": "f", "steps": list(steps)}

@@ -1,0 +1,149 @@
+"""Faults of a flow as a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows.flow.checks import find_loop, references_of
+from tests.flow.samples import FLOW, action, faults_of, flow_of
+
+
+def faults(*steps: dict[str, Any], **keys: Any) -> list[str]:
+    found = faults_of({"flow_format": 1, "id": "f", "steps": list(steps), **keys})
+    return [fault.removeprefix("<flow>:") for fault in found]
+
+
+def say(name: str, body: str = "", **keys: Any) -> dict[str, Any]:
+    return {"name": name, "type": "message", "body": body, **keys}
+
+
+@pytest.mark.parametrize(
+    ("step", "place"),
+    [
+        pytest.param(say("a", next="Nope"), "next", id="next"),
+        pytest.param(say("a", on_max_visits="Nope"), "on_max_visits", id="on_max_visits"),
+        pytest.param(action(on_success="Nope"), "on_success", id="on_success"),
+        pytest.param(action(on_error="Nope"), "on_error", id="on_error"),
+        pytest.param({"name": "q", "type": "question", "on_no_answer": "Nope"}, "on_no_answer", id="on_no_answer"),
+        pytest.param({"name": "q", "type": "question", "on_answer_failed": "Nope"}, "on_answer_failed", id="failed"),
+        pytest.param({"name": "m", "type": "menu", "options": {"A.b": "Nope"}}, "options.A.b", id="option"),
+        pytest.param(
+            {"name": "c", "type": "conditional", "paths": [{"conditions": [{"field": "contact.a", "comparison": "isnull"}], "next": "Nope"}]},
+            "paths[0].next",
+            id="path",
+        ),
+        pytest.param({"name": "c", "type": "conditional", "otherwise": "Nope", "paths": [{"conditions": [{"field": "contact.a", "comparison": "isnull"}]}]}, "otherwise", id="otherwise"),
+    ],
+)  # fmt: skip
+def test_a_target_that_is_not_there_is_a_fault_where_it_stands(step: dict[str, Any], place: str) -> None:
+    assert faults(step) == [f"steps[0].{place}: there is no step called 'Nope'; allowed: {step['name']}"]
+
+
+def test_the_start_must_be_a_step() -> None:
+    assert faults(say("Hello"), start="Helo") == ["start: there is no step called 'Helo'; did you mean 'Hello'?"]
+
+
+def test_names_are_unique_and_without_blanks_around() -> None:
+    assert faults(say("a", next="a "), say("a "), say("a"), say("b\n"), say("c\tc")) == [
+        "steps[1].name: a name has no blanks around it and no control characters",
+        "steps[2].name: a step called 'a' stands in line 1 already",
+        "steps[3].name: a name has no blanks around it and no control characters",
+        "steps[4].name: a name has no blanks around it and no control characters",
+    ]
+
+
+def test_a_step_that_nothing_leads_to_is_a_fault_also_beside_a_bad_template() -> None:
+    assert faults(say("a", "{{ x }}"), say("b", next="c"), say("c")) == [
+        "steps[0].body: 'x' is not a variable of a flow; allowed: contact, flow_execution_variables, global, step",
+        "steps[1].name: no step leads here; remove it, or name it as a target",
+        "steps[2].name: no step leads here; remove it, or name it as a target",
+    ]
+
+
+def test_a_misspelt_key_does_not_also_make_its_target_unreachable() -> None:
+    assert faults(action("a", on_sucess="b"), say("b")) == [
+        "steps[0].on_sucess: unknown key 'on_sucess'; did you mean 'on_success'?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        pytest.param(
+            [say("a", "1 {{ step.b.status_code }}", next="b"), action("b")],
+            ["steps[0].body: step.b.status_code: 'b' cannot have run before 'a'"],
+            id="a later step",
+        ),
+        pytest.param(
+            [action("a", body={"x": ["{{ step.a.response }}"]})],
+            ["steps[0].body.x[0]: step.a.response: a step cannot read its own result"],
+            id="itself",
+        ),
+        pytest.param(
+            [say("a", next="b"), say("b", "{{ step.a }}")],
+            ["steps[1].body: step.a: a message step leaves no value"],
+            id="a message",
+        ),
+        pytest.param(
+            [action("a", on_success="b", on_error="c"), say("b", "{{ step.c.ok }}"), action("c")],
+            ["steps[1].body: step.c.ok: 'c' cannot have run before 'b'"],
+            id="the other branch",
+        ),
+        pytest.param(
+            [action("a", on_success="b", body="{{ (step.b.ok ~ 1) | upper }}"), action("b")],
+            ["steps[0].body: step.b.ok: 'b' cannot have run before 'a'"],
+            id="in an expression",
+        ),
+    ],
+)
+def test_a_step_reads_only_what_can_have_run_before(steps: list[dict[str, Any]], expected: list[str]) -> None:
+    assert faults(*steps) == expected
+
+
+def test_the_place_of_a_reference_is_where_it_is_written() -> None:
+    text = '{"flow_format": 1, "id": "f", "steps": [\n {"name": "a", "type": "message", "body": "Hi {{ step.a.x }}"}]}'
+
+    column = text.split("\n")[1].index("step.") + 1
+    assert faults_of(text) == [f"<flow>:2:{column}: step.a.x: a message step leaves no value"]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([action("a", on_success="b", on_error="b"), say("b", "{{ step.a.ok }}")], id="a branch that joins"),
+        pytest.param(
+            [say("s", next="a"), action("a", on_success="b", body="{{ step.b.ok }}"), action("b", on_error="a")],
+            id="a loop",
+        ),
+        pytest.param([action("a", on_error="a", body="{{ step.a.status_code }}")], id="itself in a loop"),
+        pytest.param(
+            [say("a", max_visits=1, on_max_visits="c", next="b"), action("b", on_success="a"), say("c", "{{ step.b.ok }}")],
+            id="by the exit of exhausted visits",
+        ),
+    ],
+)  # fmt: skip
+def test_a_step_may_read_whatever_can_have_run_before(steps: list[dict[str, Any]]) -> None:
+    assert flow_of(*steps)
+
+
+def test_the_sample_has_no_loop_and_a_loop_is_found() -> None:
+    flow = flow_of(*FLOW["steps"])
+    assert find_loop(flow.steps, flow.start) is None
+
+    loop = flow_of(say("s", next="a"), say("a", next="b"), action("b", on_error="a"))
+    assert find_loop(loop.steps, loop.start) == ["a", "b", "a"]
+
+
+def test_references_of_every_step() -> None:
+    flow = flow_of(*FLOW["steps"])
+
+    assert {name: [reference.text for reference in references_of(step)] for name, step in flow.steps.items()} == {
+        "Ask name": [],
+        "Choose": [],
+        "Decide": ["contact.meta.age"],
+        "Create contact": ["contact.phone", "step.Ask name", "step.Ask name"],
+        "Say thanks": ["contact.first_name"],
+        "Give up": ["step.Create contact.error.kind"],
+    }

@@ -1,0 +1,314 @@
+"""Trying again: only where the delivery allows it, and never in the dark."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_whatsapp_flows import WhatsAppActionOperator, WhatsAppBranchOperator
+from airflow_whatsapp_flows.operators.attempts import Attempts
+from airflow_whatsapp_flows.operators.retrying import ActionRetryError, ActionRetryPolicy
+from tests.airflow_runs import FinishedRun, _quiet, _synced, run_dag
+from tests.operators.one_action import new_dag_id, run_action
+from tests.servers.recording import Answer, Received, RecordingServer
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+RETRY = {"attempts": 3, "wait": 0.01}
+
+
+def _branched(**arguments: Any) -> FinishedRun:
+    from airflow.providers.standard.operators.empty import EmptyOperator
+
+    with DAG(new_dag_id()) as dag:
+        act = WhatsAppActionOperator(task_id="act", url="/x", http_conn_id="crm", **{"retry": RETRY, **arguments})
+        good, bad = EmptyOperator(task_id="good"), EmptyOperator(task_id="bad")
+        act >> WhatsAppBranchOperator(task_id="exit", action="act", on_success="good", on_error="bad") >> [good, bad]
+    return run_dag(dag)
+
+
+def _exit(run: FinishedRun) -> str:
+    assert run.state == "success"
+    [taken] = [name for name in ("good", "bad") if run.states[name] == "success"]
+    return taken
+
+
+def test_a_get_is_tried_again_and_its_success_counts(server: RecordingServer) -> None:
+    server.queued = [Answer(503), Answer(503)]
+    run = _branched(method="GET")
+    assert _exit(run) == "good"
+    assert len(server.received) == 3
+    assert run.result("act")["attempts"] == 3
+
+
+def test_the_tasks_own_retries_do_the_same(server: RecordingServer) -> None:
+    server.queued = [Answer(503, headers={"Retry-After": "0"})] * 2
+    assert _exit(_branched(method="GET", retry=None, retries=2)) == "good"
+    assert len(server.received) == 3
+
+
+def test_a_first_success_is_sent_once(server: RecordingServer) -> None:
+    assert _exit(_branched()) == "good"
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("answer", [Answer(500), Answer(503), Answer(408), Answer(drop=True)], ids=str)
+def test_a_post_of_unknown_fate_leaves_by_the_error_exit_at_the_first_try(
+    server: RecordingServer, answer: Answer
+) -> None:
+    server.queued = [answer]
+    run = _branched(body={"a": 1})
+    assert _exit(run) == "bad"
+    assert len(server.received) == 1
+    assert run.result("act")["attempts"] == 1
+
+
+@pytest.mark.parametrize("delivery", ["at_most_once", "keyed", "idempotent"])
+def test_a_post_refused_for_its_rate_is_tried_again_with_the_same_bytes(server: RecordingServer, delivery: str) -> None:
+    server.queued = [Answer(429), Answer(429), Answer(201)]
+    run = _branched(body={"at": "{{ global.Datetime }}"}, delivery=delivery)
+    assert _exit(run) == "good"
+    assert len(server.received) == 3
+    assert len({request.content for request in server.received}) == 1
+    keys = {request.header("Idempotency-Key") for request in server.received}
+    assert keys == ({run.result("act")["idempotency_key"]} if delivery == "keyed" else {None})
+
+
+@pytest.mark.parametrize("first", [Answer(503), Answer(drop=True)], ids=["503", "dropped"])
+def test_a_keyed_post_of_unknown_fate_is_sent_again_with_its_key(server: RecordingServer, first: Answer) -> None:
+    server.queued = [first, Answer(201)]
+    run = _branched(delivery="keyed", body={"a": 1}, idempotency_header="X-Key")
+    assert _exit(run) == "good"
+    keys = [request.header("X-Key") for request in server.received]
+    assert keys == [run.result("act")["idempotency_key"]] * 2
+
+
+def test_mapped_tasks_have_keys_of_their_own(server: RecordingServer) -> None:
+    with DAG(new_dag_id()) as dag:
+        WhatsAppActionOperator.partial(
+            task_id="act", url="/x", http_conn_id="crm", on_error="fail", delivery="keyed"
+        ).expand(body=[{"a": 1}, {"a": 2}])
+    run_dag(dag)
+    run_dag(dag)
+    assert len({request.header("Idempotency-Key") for request in server.received}) == 4
+
+
+def test_what_was_not_sent_is_tried_again_even_at_most_once(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = RecordingServer()
+    gone.close()
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", gone.url)
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", f"{server.host},{gone.host}")
+
+    def heal(_: Any) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_CRM", server.url)
+
+    run = _branched(body={"a": 1}, on_retry_callback=heal)
+    assert _exit(run) == "good"
+    assert run.result("act")["attempts"] == 2
+    assert len(server.received) == 1
+
+
+def test_exhausted_tries_leave_by_the_error_exit(server: RecordingServer) -> None:
+    server.queued = [Answer(503)] * 3
+    run = _branched(method="GET")
+    assert _exit(run) == "bad"
+    assert len(server.received) == 3
+    assert run.result("act")["status_code"] == 503
+
+
+def test_what_the_server_asks_to_wait_is_clamped_and_reaches_airflow(server: RecordingServer) -> None:
+    server.queued = [Answer(429, headers={"Retry-After": "7"})]
+    done = run_action(method="GET", retry={"attempts": 2, "wait": 0.01, "max_wait": 0.05})
+    assert done.state == "success"
+    [error] = done.errors
+    assert isinstance(error, ActionRetryError)
+    assert error.wait == 0.05
+
+
+def test_the_wait_before_the_next_try_is_the_exceptions() -> None:
+    policy = WhatsAppActionOperator(task_id="a", url="/", retries=3).retry_policy
+    assert isinstance(policy, ActionRetryPolicy)
+    assert policy.evaluate(ActionRetryError("429", 12.5), 1, 3).retry_delay == dt.timedelta(seconds=12.5)
+    assert policy.evaluate(ValueError("x"), 1, 3).action.value == "default"
+
+
+def test_a_fault_of_the_task_is_not_taken_for_a_reply(server: RecordingServer) -> None:
+    done = run_action(retries=2, http_conn_id="nope")
+    assert len(done.errors) == 1
+
+
+class _Note:
+    """A dictionary in place of Airflow's store, where a test reads only the rule of the notes."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, Any] = {}
+        self.get, self.set = self.notes.get, self.notes.__setitem__
+
+
+def test_without_a_store_a_second_try_of_what_may_be_sent_once_sends_nothing() -> None:
+    from airflow_whatsapp_flows.flow.delivery import Delivery
+
+    class Ti:
+        try_number = 2
+
+    assert Attempts({"ti": Ti}, Delivery.AT_MOST_ONCE).earlier().fate == "unknown"
+    assert Attempts({"ti": Ti}, Delivery.IDEMPOTENT).earlier().fate == "none"
+    assert not Attempts({"ti": Ti}, Delivery.AT_MOST_ONCE).may_retry
+
+
+# A worker that dies: the first try sends, and its process state is gone before it can say what came of it.
+
+
+class _KilledError(BaseException):
+    pass
+
+
+def _run_killed(dag: DAG, server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a DAG whose first try dies after sending; return the run, its task instance left for another try."""
+    with monkeypatch.context() as patch:
+
+        def die(*_: Any, **__: Any) -> None:
+            raise _KilledError
+
+        patch.setattr("airflow_whatsapp_flows.operators.performing.classify", die)
+        with _quiet(), contextlib.suppress(_KilledError):
+            run = _synced(dag).test()
+    assert len(server.received) == 1
+    return run
+
+
+def _again(dag: DAG, run_id: str) -> dict[str, Any]:
+    """Clear the task as a user does, and run it again."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance, clear_task_instances
+    from airflow.models.xcom import XComModel
+    from airflow.sdk.definitions.dag import _run_task
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with _quiet():
+        with create_session() as session:
+            where = (TaskInstance.dag_id == dag.dag_id, TaskInstance.run_id == run_id)
+            clear_task_instances(list(session.scalars(select(TaskInstance).where(*where))), session)
+        for _ in range(5):
+            with create_session() as session:
+                run = session.scalar(select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.run_id == run_id))
+                from airflow.models.serialized_dag import SerializedDagModel
+
+                run.dag = SerializedDagModel.get_dag(dag.dag_id)
+                decision = run.task_instance_scheduling_decisions(session=session)
+                ready = [ti for ti in decision.schedulable_tis if ti.task_id == "act"]
+                if not ready:
+                    break
+                for ti in ready:
+                    ti.state = "scheduled"
+                session.commit()
+            for ti in ready:
+                _run_task(ti=ti, task=dag.task_dict[ti.task_id], run_triggerer=True)
+        with create_session() as session:
+            row = session.scalar(select(XComModel).where(XComModel.dag_id == dag.dag_id, XComModel.run_id == run_id))
+            return dict(XComModel.deserialize_value(row))
+
+
+def _dag(**arguments: Any) -> DAG:
+    with DAG(new_dag_id()) as dag:
+        WhatsAppActionOperator(task_id="act", url="/x", http_conn_id="crm", on_error="fail", **arguments)
+    return dag
+
+
+def test_killed_after_sending_a_post_is_not_sent_again(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dag = _dag(body={"a": 1})
+    run = _run_killed(dag, server, monkeypatch)
+    result = _again(dag, run.run_id)
+    assert len(server.received) == 1
+    assert result["outcome"] == "error"
+    assert (result["error"]["kind"], result["error"]["sent"]) == ("interrupted", "unknown")
+    assert "may have been applied" in result["error"]["message"]
+    assert result["url"] == f"{server.url}/x"
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"method": "GET"}, {"delivery": "keyed"}, {"delivery": "idempotent"}], ids=["get", "keyed", "declared"]
+)
+def test_killed_after_sending_what_may_be_repeated_is_sent_again(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]
+) -> None:
+    dag = _dag(**arguments)
+    run = _run_killed(dag, server, monkeypatch)
+    result = _again(dag, run.run_id)
+    assert len(server.received) == 2
+    assert result["outcome"] == "success"
+    assert result["attempts"] == 2
+    assert len({request.header("Idempotency-Key") for request in server.received}) == 1
+
+
+def test_clearing_a_success_returns_the_recorded_result_and_sends_nothing(server: RecordingServer) -> None:
+    dag = _dag(body={"a": 1})
+    run = run_dag(dag)
+    result = _again(dag, run.run_id)
+    assert result == run.result("act")
+    assert len(server.received) == 1
+
+
+def test_clearing_a_success_too_large_to_keep_sends_nothing_and_says_so(server: RecordingServer) -> None:
+    server.queued = [Answer.json("x" * 70_000)]
+    dag = _dag(body={"a": 1})
+    run = run_dag(dag)
+    result = _again(dag, run.run_id)
+    assert len(server.received) == 1
+    assert result["error"]["sent"] == "yes"
+    assert "too large" in result["error"]["message"]
+
+
+def test_clearing_what_the_server_refused_sends_again(server: RecordingServer) -> None:
+    server.queued = [Answer(422)]
+    dag = _dag(body={"a": 1})
+    run = run_dag(dag)
+    assert _again(dag, run.run_id)["outcome"] == "success"
+    assert len(server.received) == 2
+
+
+def test_clearing_after_a_connection_was_mended_sends(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    dag = _dag(body={"a": 1})
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", "ftp://crm.example")
+    run = run_dag(dag)
+    assert run.states["act"] == "failed"
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", server.url)
+    assert _again(dag, run.run_id)["outcome"] == "success"
+
+
+def test_a_cleared_task_has_all_its_tries_again(server: RecordingServer) -> None:
+    server.queued = [Answer(503)] * 5
+    dag = _dag(method="GET", retry=RETRY)
+    run = run_dag(dag)
+    assert len(server.received) == 3
+    result = _again(dag, run.run_id)
+    assert len(server.received) == 6
+    assert result["outcome"] == "success"
+
+
+def test_the_first_byte_comes_after_the_note(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    real = Attempts.intend
+
+    def intend(self: Attempts, attempts: int) -> None:
+        seen.append(("note", len(server.received)))
+        real(self, attempts)
+
+    def script(request: Received) -> Answer:
+        seen.append(("sent", json.loads(request.content)))
+        return Answer()
+
+    monkeypatch.setattr(Attempts, "intend", intend)
+    server._script = script
+    run_action(body={"a": 1})
+    assert seen == [("note", 0), ("sent", {"a": 1})]

@@ -1,0 +1,50 @@
+"""What is published: the wheel holds all that it needs, and nothing of the checkout."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+    return next(out.glob("*.whl"))
+
+
+def test_it_holds_every_module_and_the_type_marker(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    package = REPOSITORY / "airflow_whatsapp_flows"
+    wanted = {path.relative_to(REPOSITORY).as_posix() for path in package.rglob("*.py")}
+    assert wanted | {"airflow_whatsapp_flows/py.typed"} <= names
+
+
+def test_it_holds_nothing_else(wheel: Path) -> None:
+    tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert tops == {"airflow_whatsapp_flows", "airflow_whatsapp_flows-0.1.0.dist-info"}
+
+
+def test_it_announces_the_provider_and_the_command(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    entry_points = archive.read("airflow_whatsapp_flows-0.1.0.dist-info/entry_points.txt").decode()
+    assert "[apache_airflow_provider]" in entry_points
+    assert "whatsapp-flows = airflow_whatsapp_flows.cli:main" in entry_points
+    assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
+
+
+def test_it_runs_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = "from airflow_whatsapp_flows import cli; print(cli.__file__); cli.main(['--help'])"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert str(tmp_path) in run.stdout
+    assert "validate" in run.stdout
