@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.exchange import Headers, HttpRequest
@@ -37,6 +38,8 @@ _HTTP_OPTIONS = frozenset(
         "headers",
     ]
 )
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _AUTH_KINDS = ("none", "basic", "bearer", "header")
 
 
@@ -114,7 +117,8 @@ def action_connection(fields: ConnectionFields) -> ActionConnection:
     """
     extra = fields.extra
     timeout = extra.get("timeout")
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0):
+    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and 0 < timeout < float("inf")):
         raise _unusable(fields, "timeout", "a number of seconds above 0")
     verify = extra.get("verify", extra.get("verify_ssl", True))
     if not isinstance(verify, (bool, str)):
@@ -128,7 +132,7 @@ def action_connection(fields: ConnectionFields) -> ActionConnection:
         timeout=timeout,
         verify=verify,
         proxy=proxy,
-        secrets=_secrets(fields, headers),
+        secrets=_secrets(fields, headers, proxy),
     )
 
 
@@ -139,8 +143,9 @@ def _base_url(fields: ConnectionFields) -> str:
     if "://" not in host:
         # A variable that holds a plain URL, https://crm.example, has its scheme for a type.
         secure = fields.type in (CONNECTION_TYPE, "https")
-        scheme = (fields.schema or "").strip().lower() or ("https" if secure else "http")
-        host = f"{scheme}://{host}"
+        scheme = (fields.schema or "").strip("/ ").lower() or ("https" if secure else "http")
+        bare_ipv6 = host.count(":") > 1 and not host.startswith("[")
+        host = f"{scheme}://[{host}]" if bare_ipv6 else f"{scheme}://{host}"
     try:
         parts = urlsplit(host)
         port = parts.port or fields.port
@@ -148,9 +153,11 @@ def _base_url(fields: ConnectionFields) -> str:
         raise ConnectionConfigError(f"connection {fields.id!r}: the host is not a URL: {error}") from None
     if parts.scheme.lower() not in _SCHEMES:
         raise _unusable(fields, "schema", "http or https")
-    if "@" in parts.netloc or parts.query or parts.fragment:
+    if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
         raise _unusable(fields, "host", "a host, or a URL without user name, '?' and '#'")
-    name = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
+    if port is not None and not 0 < port < 65_536:
+        raise _unusable(fields, "port", "a number from 1 to 65535")
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme.lower()}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
 
 
@@ -163,12 +170,21 @@ def _headers(fields: ConnectionFields) -> Headers:
             listed = None
     if not isinstance(listed, Mapping):
         raise _unusable(fields, "headers", "an object of names and values")
-    headers = {str(name): str(value) for name, value in listed.items()}
+    headers = _header_fields(fields, "headers", listed)
     if fields.type == CONNECTION_TYPE:
-        return (*headers.items(), *_auth_headers(fields))
-    others = {name: str(value) for name, value in fields.extra.items() if name not in _HTTP_OPTIONS}
+        return headers + _header_fields(fields, "password", dict(_auth_headers(fields)))
+    others = {name: value for name, value in fields.extra.items() if name not in _HTTP_OPTIONS}
     basic = _basic(fields) if fields.login else ()
-    return (*headers.items(), *others.items(), *basic)
+    return headers + _header_fields(fields, "extra", others) + basic
+
+
+def _header_fields(fields: ConnectionFields, part: str, listed: Mapping[str, Any]) -> Headers:
+    for name, value in listed.items():
+        # RFC 9110 §5.1 and §5.5; the value may be a secret, so the message does not show it.
+        sendable = isinstance(value, (str, int, float)) and not _CONTROLS.search(str(value))
+        if not _TOKEN.fullmatch(str(name)) or not sendable:
+            raise _unusable(fields, part, "sendable as header fields: names of letters, digits and '-', values of text")
+    return tuple((name, str(value)) for name, value in listed.items())
 
 
 def _auth_headers(fields: ConnectionFields) -> Headers:
@@ -203,8 +219,11 @@ def _proxy(fields: ConnectionFields) -> str | None:
     return proxy or None
 
 
-def _secrets(fields: ConnectionFields, headers: Headers) -> tuple[str, ...]:
+def _secrets(fields: ConnectionFields, headers: Headers, proxy: str | None) -> tuple[str, ...]:
     found: list[str] = []
+    if proxy and "@" in proxy:
+        credentials = proxy.partition("://")[2].rpartition("@")[0]
+        found += [credentials, credentials.partition(":")[2], unquote(credentials.partition(":")[2])]
     if fields.password:
         found += [fields.password, _basic_credentials(fields)]
     for name, value in headers:
@@ -253,10 +272,12 @@ def _from_json(conn_id: str, text: str) -> ConnectionFields:
         value = json.loads(text)
     except ValueError:
         raise ValueError("it begins with '{' but is not JSON") from None
-    extra = value.get("extra") or {}
-    if isinstance(extra, str):
-        extra = json.loads(extra)
+    for key in ("conn_type", "host", "schema", "login", "password"):
+        if not isinstance(value.get(key), (str, type(None))):
+            raise ValueError(f"{key} is text")
     port = value.get("port")
+    if isinstance(port, (bool, float)) or not str(port or "0").isdecimal():
+        raise ValueError("port is a whole number")
     return ConnectionFields(
         id=conn_id,
         type=_type(value.get("conn_type") or ""),
@@ -265,34 +286,54 @@ def _from_json(conn_id: str, text: str) -> ConnectionFields:
         port=int(port) if port not in (None, "") else None,
         login=value.get("login"),
         password=value.get("password"),
-        extra=extra if isinstance(extra, dict) else {},
+        extra=_extra(value.get("extra"), "extra"),
     )
+
+
+def _extra(extra: object, name: str) -> dict[str, Any]:
+    if isinstance(extra, str) and extra:
+        try:
+            extra = json.loads(extra)
+        except ValueError:  # what it holds may be a secret
+            raise ValueError(f"{name} is not JSON") from None
+    if not isinstance(extra or {}, dict):
+        raise ValueError(f"{name} is a JSON object")
+    return dict(extra or {})  # type: ignore[call-overload,no-any-return]
 
 
 def _from_uri(conn_id: str, text: str) -> ConnectionFields:
-    parts = urlsplit(text)
-    host = unquote(parts.hostname or "")
-    rest = text.partition("://")[2]
+    parts, rest = _split(text), text.partition("://")[2]
+    if not parts.scheme:
+        raise ValueError("it is not a URI; its scheme is the connection type, with '-' for '_': whatsapp-action://…")
+    prefix = ""
     if "://" in rest:
         # Airflow writes a scheme of its own behind the type: http://https://crm.example
-        scheme, rest = rest.split("://", 1)
-        inner = urlsplit(f"//{rest}")
-        host, parts_for = f"{scheme}://{unquote(inner.hostname or '')}", inner
+        prefix, _, rest = rest.partition("://")
+        parts, kind = _split(f"//{rest}"), parts.scheme
+        prefix += "://"
     else:
-        parts_for = parts
-    query = dict(parse_qsl(parts_for.query, keep_blank_values=True))
-    extra = json.loads(query["__extra__"]) if set(query) == {"__extra__"} else query
-    path = unquote(parts_for.path.strip("/"))
+        kind = parts.scheme
+    host = unquote(parts.hostname or "")
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
     return ConnectionFields(
         id=conn_id,
-        type=_type(parts.scheme),
-        host=host or None,
-        schema=path or None,
-        port=parts_for.port,
-        login=unquote(parts_for.username) if parts_for.username else None,
-        password=unquote(parts_for.password) if parts_for.password else None,
-        extra=extra if isinstance(extra, dict) else {},
+        type=_type(kind),
+        host=f"{prefix}{host}" if host else None,
+        schema=unquote(parts.path[1:]) or None,
+        port=parts.port,
+        login=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        extra=_extra(query["__extra__"], "__extra__") if "__extra__" in query else query,
     )
+
+
+def _split(uri: str) -> SplitResult:
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port
+    except ValueError:  # its message shows what stands there, which may be a part of a password
+        raise ValueError("its host or port cannot be read; percent-encode what login and password hold") from None
+    return parts
 
 
 def _type(text: str) -> str:

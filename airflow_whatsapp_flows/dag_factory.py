@@ -78,8 +78,9 @@ def raise_faults(folder: str | Path = "flows") -> None:
     if len(faulty) == 1:
         raise faulty[0]
     if faulty:
-        faults = [Fault(str(error)) for error in faulty]
-        raise FlowFileError(f"{len(faulty)} flow files have faults", faults)
+        every = FlowFileError(f"{len(faulty)} flow files", [fault for error in faulty for fault in error.faults])
+        every.args = ("\n".join(str(error) for error in faulty),)  # each fault with the name of its own file
+        raise every
 
 
 def build_dag(flow: Flow | str | Mapping[str, object]) -> DAG:
@@ -160,7 +161,7 @@ def _build_all(paths: list[Path]) -> tuple[dict[str, DAG], list[FlowFileError]]:
             flow = load_flow_file(path, in_flows_folder=True)
             dags[flow.id] = build_dag(flow)
         except FlowFileError as error:
-            faulty.append(error)
+            faulty.append(FlowFileError(str(path), error.faults))
         except Exception as error:
             # Whatever is wrong with one flow, the others keep their DAGs; and it is reported like a fault.
             log.exception("building the DAG of %s failed", path)

@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="whatsapp-flows",
         description="Check, render and run WhatsApp flows, without Airflow.",
-        epilog="Exit status: 0 done, 1 refused (a flow with faults, a response that cannot be used), 2 usage.",
+        epilog="Exit status: 0 done, 1 refused (a flow with faults, an unusable response), 2 usage, 130 interrupted.",
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         description=(
             "Walk one contact through a flow, and send what its actions say. Connections come from AIRFLOW_CONN_<ID>, "
             "limits from AIRFLOW__WHATSAPP_FLOWS__… or airflow.cfg. Exit status: 0 completed, 3 failed, rejected or "
-            "in doubt, 1 refused, 2 usage."
+            "in doubt, 1 refused, 2 usage, 130 interrupted."
         ),
     )
     _add_flow_and_response(command)

@@ -48,6 +48,13 @@ class WhatsAppBranchOperator(BaseBranchOperator):
         own = index if index is not None and index >= 0 else None
         result = context["ti"].xcom_pull(task_ids=self.action, map_indexes=own)
         if not isinstance(result, Mapping) or result.get("outcome") not in ("success", "error"):
-            raise AirflowFailException(f"the task {self.action!r} left no result of an action in XCom")
+            raise AirflowFailException(f"the task {self.action!r} left no result of an action in XCom{self._hint(own)}")
         chosen = self.on_success if result["outcome"] == "success" else self.on_error
         return [] if chosen is None else chosen
+
+    def _hint(self, own: int | None) -> str:
+        dag = self.get_dag()
+        action: Any = dag.task_dict.get(self.action) if dag else None
+        if own is None and getattr(action, "is_mapped", False):
+            return "; it is mapped, and a branch chooses by one result: put both into a task group, and map that"
+        return ""

@@ -172,8 +172,11 @@ class FlowStepOperator(BaseBranchOperator):
             raise AirflowSkipException(f"the contact's way does not lead through {self.step.name!r}")
         if visit.target is None:
             self.log.info("the walk ends here: %s", walked.record.reason or "no next step")
+        value: dict[str, Value] = {"step": visit.step, "exit": visit.exit, "next": visit.target, "text": visit.text}
+        # Skipping ends a task by an exception, past its return.
+        context["ti"].xcom_push(key="return_value", value=value)
         self.do_branch(context, [] if visit.target is None else [self.step.task_ids[visit.target]])
-        return {"step": visit.step, "exit": visit.exit, "next": visit.target, "text": visit.text}
+        return value
 
 
 def _action(step: FlowStep) -> Action:

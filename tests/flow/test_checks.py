@@ -30,13 +30,26 @@ def say(name: str, body: str = "", **keys: Any) -> dict[str, Any]:
         pytest.param({"name": "q", "type": "question", "on_answer_failed": "Nope"}, "on_answer_failed", id="failed"),
         pytest.param({"name": "m", "type": "menu", "options": {"A.b": "Nope"}}, "options.A.b", id="option"),
         pytest.param(
-            {"name": "c", "type": "conditional", "paths": [{"conditions": [{"field": "contact.a", "comparison": "isnull"}], "next": "Nope"}]},
+            {
+                "name": "c",
+                "type": "conditional",
+                "paths": [{"conditions": [{"field": "contact.a", "comparison": "isnull"}], "next": "Nope"}],
+            },
             "paths[0].next",
             id="path",
         ),
-        pytest.param({"name": "c", "type": "conditional", "otherwise": "Nope", "paths": [{"conditions": [{"field": "contact.a", "comparison": "isnull"}]}]}, "otherwise", id="otherwise"),
+        pytest.param(
+            {
+                "name": "c",
+                "type": "conditional",
+                "otherwise": "Nope",
+                "paths": [{"conditions": [{"field": "contact.a", "comparison": "isnull"}]}],
+            },
+            "otherwise",
+            id="otherwise",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_target_that_is_not_there_is_a_fault_where_it_stands(step: dict[str, Any], place: str) -> None:
     assert faults(step) == [f"steps[0].{place}: there is no step called 'Nope'; allowed: {step['name']}"]
 
@@ -112,18 +125,24 @@ def test_the_place_of_a_reference_is_where_it_is_written() -> None:
 @pytest.mark.parametrize(
     "steps",
     [
-        pytest.param([action("a", on_success="b", on_error="b"), say("b", "{{ step.a.ok }}")], id="a branch that joins"),
+        pytest.param(
+            [action("a", on_success="b", on_error="b"), say("b", "{{ step.a.ok }}")], id="a branch that joins"
+        ),
         pytest.param(
             [say("s", next="a"), action("a", on_success="b", body="{{ step.b.ok }}"), action("b", on_error="a")],
             id="a loop",
         ),
         pytest.param([action("a", on_error="a", body="{{ step.a.status_code }}")], id="itself in a loop"),
         pytest.param(
-            [say("a", max_visits=1, on_max_visits="c", next="b"), action("b", on_success="a"), say("c", "{{ step.b.ok }}")],
+            [
+                say("a", max_visits=1, on_max_visits="c", next="b"),
+                action("b", on_success="a"),
+                say("c", "{{ step.b.ok }}"),
+            ],
             id="by the exit of exhausted visits",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_step_may_read_whatever_can_have_run_before(steps: list[dict[str, Any]]) -> None:
     assert flow_of(*steps)
 

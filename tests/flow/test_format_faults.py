@@ -18,35 +18,91 @@ def faults(step: Any, **keys: Any) -> list[str]:
     ("step", "expected"),
     [
         pytest.param(5, ["steps[0]: must be an object; here it is 5"], id="no object"),
-        pytest.param({"name": "a"}, [f"steps[0]: the key 'type' is missing; allowed: {', '.join(STEP_FORMATS)}"], id="no type"),
-        pytest.param({"name": "a", "type": "acton"}, ["steps[0]: there is no step type 'acton'; did you mean 'action'?"], id="type"),
-        pytest.param({"type": "action"}, ["steps[0]: the key 'name' is missing", "steps[0]: the key 'url' is missing"], id="keys"),
-        pytest.param(action(method="FETCH"), ["steps[0].method: 'FETCH' is not allowed; allowed: 'GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD' or 'OPTIONS'"], id="a word"),
-        pytest.param(action(timeout="30"), ["steps[0].timeout: must be a number; here it is '30'"], id="text for a number"),
-        pytest.param(action(timeout=0), ["steps[0].timeout: must be greater than 0; here it is 0"], id="too small"),
-        pytest.param(action(max_visits=1.5), ["steps[0].max_visits: must be a whole number; here it is 1.5"], id="fraction"),
-        pytest.param(action(max_visits=True), ["steps[0].max_visits: must be a whole number; here it is true"], id="bool"),
-        pytest.param(action(headers=[]), ["steps[0].headers: must be an object; here it is a list"], id="list"),
-        pytest.param(action(headers={"A": {}}), ["steps[0].headers.A: must be a text; here it is an object"], id="header"),
-        pytest.param(action(query_params=7), ["steps[0].query_params: must be an object; here it is 7"], id="query"),
-        pytest.param(action(on_sucess="x"), ["steps[0].on_sucess: unknown key 'on_sucess'; did you mean 'on_success'?"], id="key"),
-        pytest.param(action(retry={"attemps": 1}), ["steps[0].retry.attemps: unknown key 'attemps'; did you mean 'attempts'?"], id="key in retry"),
-        pytest.param(action(retry={"statuses": [200, 500]}), ["steps[0].retry.statuses[0]: must be greater than or equal to 300; here it is 200"], id="a 2xx is never retried"),
-        pytest.param(action(name=""), ["steps[0].name: the text must have at least 1 character; here it is ''"], id="no name"),
-        pytest.param(action(name="a" * 101), [f"steps[0].name: the text must have at most 100 characters; here it is '{'a' * 56}…"], id="long name"),
-        pytest.param({"name": "m", "type": "menu", "options": {}}, ["steps[0].options: the object must have at least 1 item, not 0; here it is an object"], id="no option"),
         pytest.param(
-            {"name": "c", "type": "conditional", "paths": [{"conditions": [{"field": "contact.a", "comparison": "eq", "val": 1}], "nxt": "c"}]},
+            {"name": "a"}, [f"steps[0]: the key 'type' is missing; allowed: {', '.join(STEP_FORMATS)}"], id="no type"
+        ),
+        pytest.param(
+            {"name": "a", "type": "acton"},
+            ["steps[0]: there is no step type 'acton'; did you mean 'action'?"],
+            id="type",
+        ),
+        pytest.param(
+            {"type": "action"}, ["steps[0]: the key 'name' is missing", "steps[0]: the key 'url' is missing"], id="keys"
+        ),
+        pytest.param(
+            action(method="FETCH"),
             [
-                "steps[0].paths[0].conditions[0].comparison: 'eq' is not allowed; allowed: 'exact', '!exact', 'gt', 'gte', 'lt', 'lte', 'isnull', '!isnull', 'icontains' or '!icontains'",
+                "steps[0].method: 'FETCH' is not allowed; "
+                "allowed: 'GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD' or 'OPTIONS'"
+            ],
+            id="a word",
+        ),
+        pytest.param(
+            action(timeout="30"), ["steps[0].timeout: must be a number; here it is '30'"], id="text for a number"
+        ),
+        pytest.param(action(timeout=0), ["steps[0].timeout: must be greater than 0; here it is 0"], id="too small"),
+        pytest.param(
+            action(max_visits=1.5), ["steps[0].max_visits: must be a whole number; here it is 1.5"], id="fraction"
+        ),
+        pytest.param(
+            action(max_visits=True), ["steps[0].max_visits: must be a whole number; here it is true"], id="bool"
+        ),
+        pytest.param(action(headers=[]), ["steps[0].headers: must be an object; here it is a list"], id="list"),
+        pytest.param(
+            action(headers={"A": {}}), ["steps[0].headers.A: must be a text; here it is an object"], id="header"
+        ),
+        pytest.param(action(query_params=7), ["steps[0].query_params: must be an object; here it is 7"], id="query"),
+        pytest.param(
+            action(on_sucess="x"), ["steps[0].on_sucess: unknown key 'on_sucess'; did you mean 'on_success'?"], id="key"
+        ),
+        pytest.param(
+            action(retry={"attemps": 1}),
+            ["steps[0].retry.attemps: unknown key 'attemps'; did you mean 'attempts'?"],
+            id="key in retry",
+        ),
+        pytest.param(
+            action(retry={"statuses": [200, 500]}),
+            ["steps[0].retry.statuses[0]: must be greater than or equal to 300; here it is 200"],
+            id="a 2xx is never retried",
+        ),
+        pytest.param(
+            action(name=""), ["steps[0].name: the text must have at least 1 character; here it is ''"], id="no name"
+        ),
+        pytest.param(
+            action(name="a" * 101),
+            [f"steps[0].name: the text must have at most 100 characters; here it is '{'a' * 56}…"],
+            id="long name",
+        ),
+        pytest.param(
+            {"name": "m", "type": "menu", "options": {}},
+            ["steps[0].options: the object must have at least 1 item, not 0; here it is an object"],
+            id="no option",
+        ),
+        pytest.param(
+            {
+                "name": "c",
+                "type": "conditional",
+                "paths": [{"conditions": [{"field": "contact.a", "comparison": "eq", "val": 1}], "nxt": "c"}],
+            },
+            [
+                "steps[0].paths[0].conditions[0].comparison: 'eq' is not allowed; "
+                "allowed: 'exact', '!exact', 'gt', 'gte', 'lt', 'lte', "
+                "'isnull', '!isnull', 'icontains' or '!icontains'",
                 "steps[0].paths[0].conditions[0].val: unknown key 'val'; did you mean 'value'?",
                 "steps[0].paths[0].nxt: unknown key 'nxt'; did you mean 'next'?",
             ],
             id="conditions",
         ),
-        pytest.param({"name": "e", "type": "end", "next": "e"}, ["steps[0].next: unknown key 'next'; allowed: max_visits, name, on_max_visits, platform_id, reason, state, type"], id="an end goes nowhere"),
+        pytest.param(
+            {"name": "e", "type": "end", "next": "e"},
+            [
+                "steps[0].next: unknown key 'next'; "
+                "allowed: max_visits, name, on_max_visits, platform_id, reason, state, type"
+            ],
+            id="an end goes nowhere",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_fault_says_what_is_wrong_and_what_is_allowed(step: Any, expected: list[str]) -> None:
     assert faults(step) == expected
 

@@ -28,9 +28,21 @@ def test_values_are_text_and_null_leaves_a_field_out() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Host", "content-length", "Transfer-Encoding", "Connection", "TE", "Trailer", "Upgrade", "Keep-Alive", "Expect",
-     "Content-Encoding", "Proxy-Authorization", "proxy-connection"],
-)  # fmt: skip
+    [
+        "Host",
+        "content-length",
+        "Transfer-Encoding",
+        "Connection",
+        "TE",
+        "Trailer",
+        "Upgrade",
+        "Keep-Alive",
+        "Expect",
+        "Content-Encoding",
+        "Proxy-Authorization",
+        "proxy-connection",
+    ],
+)
 def test_framing_and_routing_belong_to_the_transport(name: str) -> None:
     with pytest.raises(TreeFault, match="set by the transport") as caught:
         parse_headers({name: "x"}, language())

@@ -77,7 +77,9 @@ def test_the_place_of_what_is_not_there_is_the_nearest_value_around_it() -> None
         pytest.param('{"a" 1}', ["1:6: not JSON: expecting ':' delimiter"], id="colon"),
         pytest.param('["\x00"]', ["1:3: not JSON: invalid control character at"], id="NUL"),
         pytest.param('{"a": 1, "a": 2}', ["1:10: the key 'a' stands twice; only one of them would count"], id="twice"),
-        pytest.param('{"\\u0061": 1, "a": 2}', ["1:15: the key 'a' stands twice; only one of them would count"], id="escaped"),
+        pytest.param(
+            '{"\\u0061": 1, "a": 2}', ["1:15: the key 'a' stands twice; only one of them would count"], id="escaped"
+        ),
         pytest.param("[NaN]", ["1:2: NaN is not JSON; write a number, or null"], id="NaN"),
         pytest.param("[-Infinity]", ["1:2: -Infinity is not JSON; write a number, or null"], id="infinity"),
         pytest.param("[1e999]", ["1:2: the number 1e999 is too large"], id="overflow"),
@@ -103,7 +105,7 @@ def test_the_place_of_what_is_not_there_is_the_nearest_value_around_it() -> None
             id="all of them at once",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_json_is_told_with_its_place(text: str, expected: list[str]) -> None:
     assert faults(text) == expected
 

@@ -45,14 +45,22 @@ def test_a_request_has_all_its_parts() -> None:
     [
         ({}, None, b""),
         ({"method": "GET", "body": {"a": 1}}, "application/json", b'{"a":1}'),
-        ({"body": {"a": 1}, "headers": {"content-type": "application/vnd.api+json"}}, "application/vnd.api+json", b'{"a":1}'),
-        ({"body": {"a": 1}, "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, "application/x-www-form-urlencoded", b"a=1"),
+        (
+            {"body": {"a": 1}, "headers": {"content-type": "application/vnd.api+json"}},
+            "application/vnd.api+json",
+            b'{"a":1}',
+        ),
+        (
+            {"body": {"a": 1}, "headers": {"Content-Type": "application/x-www-form-urlencoded"}},
+            "application/x-www-form-urlencoded",
+            b"a=1",
+        ),
         ({"body": "a {{ contact.a }}", "body_type": "plain"}, "text/plain; charset=utf-8", b"a Ana"),
         ({"body": {"a": "{{ contact.a }}"}, "body_type": "form"}, "application/x-www-form-urlencoded", b"a=Ana"),
         ({"body_type": "none"}, None, b""),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_content_and_content_type_go_together(keys: dict[str, Any], content_type: str | None, content: bytes) -> None:
     request = build(**keys)
 
@@ -62,8 +70,10 @@ def test_content_and_content_type_go_together(keys: dict[str, Any], content_type
 
 def test_a_multipart_boundary_is_always_ours() -> None:
     request = build(
-        body=[{"name": "a", "value": "x"}], body_type="multipart", headers={"Content-Type": "multipart/form-data; boundary=x"}
-    )  # fmt: skip
+        body=[{"name": "a", "value": "x"}],
+        body_type="multipart",
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+    )
 
     (value,) = [value for name, value in request.headers if name == "Content-Type"]
     assert value.startswith("multipart/form-data; boundary=")
@@ -99,9 +109,15 @@ def test_every_part_reports_its_faults() -> None:
 
     assert plan is None
     assert {fault.path for fault in faults} == {
-        ("url",), ("headers", "Host"), ("headers", "X-A"), ("headers", "X-B"), ("query_params", "a"),
-        ("query_params", "b", 0), ("body", "a"), ("body", "b", "c"),
-    }  # fmt: skip
+        ("url",),
+        ("headers", "Host"),
+        ("headers", "X-A"),
+        ("headers", "X-B"),
+        ("query_params", "a"),
+        ("query_params", "b", 0),
+        ("body", "a"),
+        ("body", "b", "c"),
+    }
 
 
 def test_the_same_answers_give_the_same_bytes() -> None:
@@ -143,9 +159,13 @@ def test_what_came_as_data_is_never_a_template() -> None:
 
 def test_templates_of_all_parts_are_known() -> None:
     step = flow_of(
-        action(url="https://x.test/{{ contact.u }}", headers={"X": "{{ contact.h }}"},
-               query_params={"q": "{{ contact.q }}"}, body={"b": "{{ contact.b }}"})
-    ).steps["Send"]  # fmt: skip
+        action(
+            url="https://x.test/{{ contact.u }}",
+            headers={"X": "{{ contact.h }}"},
+            query_params={"q": "{{ contact.q }}"},
+            body={"b": "{{ contact.b }}"},
+        )
+    ).steps["Send"]
     assert isinstance(step, Action)
 
     assert [template.text for template in step.plan.templates] == [

@@ -54,7 +54,9 @@ def new_dag_id() -> str:
     return f"dag_{next(_numbers)}"
 
 
-def run_action(conf: dict[str, Any] | None = None, dag: dict[str, Any] | None = None, **arguments: Any) -> FinishedAction:
+def run_action(
+    conf: dict[str, Any] | None = None, dag: dict[str, Any] | None = None, **arguments: Any
+) -> FinishedAction:
     """Run an action; by default a POST to ``/contacts`` of the connection ``crm``."""
     failures = Failures()
     defaults: dict[str, Any] = {"http_conn_id": "crm", "on_error": "fail"}

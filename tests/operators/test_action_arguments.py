@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("airflow")
     ],
 )
 def test_a_wrong_argument_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any], words: list[str]) -> None:
-    with pytest.raises(ValueError, match=".") as raised:
+    with pytest.raises(ValueError, match=r".") as raised:
         WhatsAppActionOperator(task_id="act", **{"url": "/a", **arguments})
     for word in words:
         assert word in str(raised.value)

@@ -144,7 +144,21 @@ def test_variables_from_xcom_come_before_the_runs_own(server: RecordingServer) -
 
 @pytest.mark.parametrize(
     "value",
-    [41, 4.5, True, None, "007", "+5215512345678", "1e5", "None", "[1, 2]", "{'a': 1}", [1, [2]], {"a": {"b": None}}, ""],
+    [
+        41,
+        4.5,
+        True,
+        None,
+        "007",
+        "+5215512345678",
+        "1e5",
+        "None",
+        "[1, 2]",
+        "{'a': 1}",
+        [1, [2]],
+        {"a": {"b": None}},
+        "",
+    ],
     ids=repr,
 )
 def test_a_lone_placeholder_keeps_its_values_type(server: RecordingServer, dag: DAG, value: Any) -> None:

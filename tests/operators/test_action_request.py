@@ -34,7 +34,7 @@ def test_it_is_airflows_http_operator() -> None:
         pytest.param(
             "json",
             {"phone": PHONE, "age": AGE, "tags": ["w"]},
-            '{"phone":"+525512345678","age":41,"tags":["w"]}'.encode(),
+            b'{"phone":"+525512345678","age":41,"tags":["w"]}',
             "application/json",
             id="json",
         ),
@@ -94,7 +94,12 @@ def test_no_body_sends_no_content_and_no_content_type(server: RecordingServer, a
 def test_the_result_has_exactly_the_public_keys(server: RecordingServer) -> None:
     result = run_action(ANA, body={"a": 1}).result
     assert list(result) == RESULT_KEYS
-    assert (result["outcome"], result["ok"], result["status_code"], result["response"]) == ("success", True, 200, {"id": 1})
+    assert (result["outcome"], result["ok"], result["status_code"], result["response"]) == (
+        "success",
+        True,
+        200,
+        {"id": 1},
+    )
     assert (result["method"], result["url"]) == ("POST", f"{server.url}/contacts")
     assert (result["attempts"], result["error"]) == (1, None)
     assert len(result["idempotency_key"]) == 32
@@ -106,7 +111,11 @@ def test_the_result_of_an_error_has_exactly_the_public_keys(server: RecordingSer
     server.queued = [Answer.json({"why": "no"}, 422)]
     result = run_action(ANA, body={"a": 1}).result
     assert list(result) == RESULT_KEYS
-    assert result["error"] == {"kind": "status", "message": "the server answered 422 Unprocessable Entity", "sent": "yes"}
+    assert result["error"] == {
+        "kind": "status",
+        "message": "the server answered 422 Unprocessable Entity",
+        "sent": "yes",
+    }
     assert result["response"] == {"why": "no"}
 
 

@@ -237,7 +237,9 @@ def test_killed_after_sending_a_post_is_not_sent_again(
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"method": "GET"}, {"delivery": "keyed"}, {"delivery": "idempotent"}], ids=["get", "keyed", "declared"]
+    "arguments",
+    [{"method": "GET"}, {"delivery": "keyed"}, {"delivery": "idempotent"}],
+    ids=["get", "keyed", "declared"],
 )
 def test_killed_after_sending_what_may_be_repeated_is_sent_again(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 
-# An apostrophe behind a letter stands in a name: no text of an expression begins there.
-_QUOTED_OR_END = re.compile(r"""(?<!\w)'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?<!\w)'|"|\}\}""", re.DOTALL)
+# An apostrophe behind a letter stands in a name: no text of an expression begins there. The length is limited
+# because a quote without its pair would be searched for in all of the text, again for every placeholder.
+_QUOTED_OR_END = re.compile(r"""(?<!\w)'(?:\\.|[^'\\]){0,2000}'|"(?:\\.|[^"\\]){0,2000}"|(?<!\w)'|"|\}\}""", re.DOTALL)
 _EXPRESSION_SIGNS = re.compile(r"[|~()=<>+\"\[]|(?<!\w)'")
 
 

@@ -1,0 +1,164 @@
+"""``whatsapp-flows run``: one contact, shown step by step."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import COMMAND, Cli, Write, action, flow
+from tests.servers.hostile import HostileServer, Peer
+from tests.servers.recording import Answer, RecordingServer
+
+LEAD = Path(__file__).resolve().parents[2] / "dags" / "flows" / "lead_to_crm.json"
+ANSWERS = {"id": "r-1", "contact": {"phone": "+525512345678"}, "step": {"Ask name": "Ana María", "Ask age": 41}}
+
+
+def test_text_shows_each_step_with_its_exit_and_what_was_said(cli: Cli, write: Write, server: RecordingServer) -> None:
+    done = cli("run", LEAD, "--response", write("r.json", ANSWERS))
+
+    lines = done.out.splitlines()
+    assert (done.status, done.err) == (0, "")
+    assert "Create contact: success → Say thanks" in lines
+    assert "    says: Thanks Ana María, you are customer number 1." in lines
+    assert any(f"POST {server.url}/v1/contacts?upsert=***: 200 OK" in line for line in lines)
+    assert lines[-1] == "completed"
+
+
+def test_json_has_path_state_and_every_result(cli: Cli, write: Write, server: RecordingServer) -> None:
+    server.queued.append(Answer.json({"error": "broken"}, 500))
+
+    done = cli("run", LEAD, "--response", write("r.json", ANSWERS), "--format", "json")
+
+    shown = json.loads(done.out)
+    assert done.status == 0
+    assert set(shown) == {"state", "reason", "path", "handled_errors", "unanswered", "visits"}
+    assert (shown["state"], shown["handled_errors"]) == ("completed", 1)
+    assert shown["path"] == ["Ask name", "Ask age", "Create contact", "Tell sales", "Say we will call"]
+    created = shown["visits"][2]
+    assert (created["exit"], created["next"]) == ("error", "Tell sales")
+    assert created["result"]["error"] == {
+        "kind": "status",
+        "message": "the server answered 500 Internal Server Error",
+        "sent": "yes",
+    }
+
+
+@pytest.mark.parametrize(
+    ("steps", "reply", "last"),
+    [
+        ([action("Call")], Answer(404), "failed: Call: the server answered 404 Not Found"),
+        ([action("Call")], Answer(500), "in_doubt: Call: the server answered 500 Internal Server Error"),
+        ([action("Call")], Answer(drop=True), "in_doubt: Call: "),
+        ([action("Call", body={"a": "{{ contact.a }}"})], Answer(), "failed: Call: "),
+        (
+            [action("Call", on_error="End"), {"name": "End", "type": "end", "state": "failed", "reason": "no luck"}],
+            Answer(409),
+            "failed, 1 error(s) handled: no luck",
+        ),
+    ],
+)
+def test_a_contact_that_does_not_complete_is_status_3(
+    cli: Cli, write: Write, server: RecordingServer, steps: list[dict[str, object]], reply: Answer, last: str
+) -> None:
+    server.queued.append(reply)
+
+    done = cli("run", write("f.json", flow(*steps)), "--response", write("r.json", {}))
+
+    assert done.status == 3
+    assert done.out.splitlines()[-1].startswith(last)
+
+
+def test_a_rejected_contact_is_status_3_and_sends_nothing(cli: Cli, write: Write, server: RecordingServer) -> None:
+    file = write("f.json", flow(action("Call"), variables={"campaign": {"required": True}}))
+
+    done = cli("run", file, "--response", write("r.json", {}))
+
+    assert done.status == 3
+    assert done.out == "rejected: flow_execution_variables.campaign is required and was not given\n"
+    assert server.received == []
+
+
+def test_a_connection_that_is_missing_is_refused_before_anything_is_sent(
+    cli: Cli, write: Write, server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_BILLING", raising=False)
+    steps = [action("Call", on_success="Bill"), action("Bill", connection="billing")]
+
+    done = cli("run", write("f.json", flow(*steps)), "--response", write("r.json", {}))
+
+    assert (done.status, done.out) == (1, "")
+    assert "AIRFLOW_CONN_BILLING" in done.err
+    assert server.received == []
+
+
+@pytest.mark.parametrize(
+    "variable", [{"AIRFLOW_CONN_CRM": "{not json"}, {"AIRFLOW__WHATSAPP_FLOWS__RESPONSE_MAX_BYTES": "many"}]
+)
+def test_a_setting_that_cannot_be_used_is_refused_by_name(
+    cli: Cli, write: Write, server: RecordingServer, monkeypatch: pytest.MonkeyPatch, variable: dict[str, str]
+) -> None:
+    for name, value in variable.items():
+        monkeypatch.setenv(name, value)
+
+    done = cli("run", LEAD, "--response", write("r.json", ANSWERS))
+
+    assert (done.status, done.out) == (1, "")
+    assert next(iter(variable)).lower().rpartition("__")[2] in done.err.lower()
+    assert server.received == []
+
+
+@pytest.mark.parametrize("words", [["run"], ["run", "f.json"], ["run", "f.json", "--response", "r", "--format", "xml"]])
+def test_a_wrong_call_is_status_2(cli: Cli, words: list[str]) -> None:
+    done = cli(*words)
+
+    assert done.status == 2
+    assert done.err.startswith("usage: whatsapp-flows run")
+
+
+def test_a_response_that_is_not_there_is_refused(cli: Cli, tmp_path: Path) -> None:
+    done = cli("run", LEAD, "--response", tmp_path / "nothing.json")
+
+    assert done.status == 1
+    assert "No such file" in done.err
+
+
+def test_half_a_surrogate_pair_in_an_answer_is_shown_without_a_traceback(process: Cli, write: Write) -> None:
+    file = write("f.json", flow({"name": "Hi", "type": "message", "body": "Hi {{ contact.name }}"}))
+    response = write("r.json", b'{"contact": {"name": "\\ud83d"}}')
+
+    text = process("run", file, "--response", response)
+    as_json = process("run", file, "--response", response, "--format", "json")
+
+    assert text.status == as_json.status == 0
+    assert "says: Hi \\ud83d" in text.out
+    assert json.loads(as_json.out)["visits"][0]["text"] == "Hi \ud83d"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_interrupted_request_is_named_and_what_came_before_is_shown(write: Write, form: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.wait_for_client_to_close()
+
+    server = HostileServer(script)
+    host = server.url("").removeprefix("http://")
+    env = {**os.environ, "AIRFLOW_CONN_CRM": f"http://{host}", "AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS": host}
+    command = [*COMMAND, "run", str(LEAD), "--response", str(write("r.json", ANSWERS)), "--format", form]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True) as running:
+        assert server.accepted.wait(30)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=30)
+    server.close()
+
+    assert running.returncode == 130
+    assert err == "interrupted; the request of 'Create contact' may have been sent\n"
+    if form == "json":
+        shown = json.loads(out)
+        assert (shown["state"], shown["path"]) == (None, ["Ask name", "Ask age"])
+    else:
+        assert out.splitlines()[0] == "Ask name: next → Ask age"

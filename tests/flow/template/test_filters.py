@@ -1,0 +1,202 @@
+"""The filters: what people need to make an answer fit a CRM, each with what it refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_whatsapp_flows.errors import MissingValueError, RenderError
+from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
+from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAX_TEXT, joined, text_of
+from airflow_whatsapp_flows.flow.template.language import TemplateFault
+from airflow_whatsapp_flows.flow.variables import Variables
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def use(filters: str, value: Any) -> object:
+    template = CagedLanguage().parse("{{ contact.a | " + filters + " }}")
+    assert not isinstance(template, str)
+    return template.evaluate(Variables(contact={"a": value}))
+
+
+@pytest.mark.parametrize(
+    ("filters", "value", "expected"),
+    [
+        ("default('x')", None, "x"),
+        ("default('x')", "", "x"),
+        ("default('x')", 0, 0),
+        ("default('x')", False, False),
+        ("default", None, ""),
+        ("lower", "ÁNA", "ána"),
+        ("upper", "straße", "STRASSE"),
+        ("upper", True, "TRUE"),
+        ("trim", " \ta\n", "a"),
+        ("trim", None, ""),
+        ("replace('-', '')", "55-12-34", "551234"),
+        ("replace('a', 'b')", 1, "1"),
+        ("replace('1', 2)", 11, "22"),
+        ("join", ["a", 1, None], "a, 1, "),
+        ("join('; ')", ["a", "b"], "a; b"),
+        ("join('')", [], ""),
+        ("length", "año", 3),
+        ("length", [1, 2], 2),
+        ("length", {"a": 1}, 1),
+        ("first", [5, 6], 5),
+        ("last", "abc", "c"),
+        ("int", "41", 41),
+        ("int", " -7 ", -7),
+        ("int", 3.9, 3),
+        ("int", True, 1),
+        ("int(0)", "x", 0),
+        ("int(none)", "1_000", None),
+        ("float", "3.50", 3.5),
+        ("float", "1e3", 1000.0),
+        ("float", 2, 2.0),
+        ("float(0)", "nan", 0),
+        ("float(0)", "1e999", 0),
+        ("float(0)", 10**400, 0),
+        ("round", 2.5, 2),
+        ("round(1)", "3.14", 3.1),
+        ("round", "7", 7),
+        ("json", {"a": [1, None, "é"]}, '{"a":[1,null,"é"]}'),
+        ("json", 'x"y', '"x\\"y"'),
+        ("json", None, "null"),
+        ("urlencode", "a b/é&+", "a%20b%2F%C3%A9%26%2B"),
+        ("urlencode", 5, "5"),
+        ("date", "2026-11-22T16:04:05Z", "2026-11-22"),
+        ("date('%d/%m/%Y %H:%M')", "2026-11-22T16:04:05-06:00", "22/11/2026 16:04"),
+        ("date('%-d.%-m.%y %%')", "2026-03-05", "5.3.26 %"),
+        ("digits", "+52 (55) 1234-٣", "52551234"),
+        ("digits", None, ""),
+        ("e164", "+52 155 1234 5678", "+5215512345678"),
+        ("e164('MX')", "55 1234 5678", "+525512345678"),
+        ("e164", "+1 (415) 555-2671", "+14155552671"),
+        ("trim | lower | replace(' ', '_')", " A B ", "a_b"),
+    ],
+)
+def test_what_a_filter_gives(filters: str, value: Any, expected: Any) -> None:
+    found = use(filters, value)
+
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("filters", "value", "message"),
+    [
+        ("replace('', 'x')", "a", "needs a text to look for"),
+        ("replace('a', contact.a)", "a" * 2000, "more than 1,048,576"),
+        ("join", "abc", "join needs a list"),
+        ("join", None, "join needs a list"),
+        ("join", ["a" * MAX_TEXT, "b"], "more than 1,048,576"),
+        ("length", 5, "length needs"),
+        ("length", None, "length needs"),
+        ("first", [], "at least one item"),
+        ("last", {}, "need a text or a list"),
+        ("int", "1_000", "not a whole number"),
+        ("int", "٣", "not a whole number"),
+        ("int", "3.5", "not a whole number"),
+        ("int", None, "null is not"),
+        ("int", "1" * 500, "not a whole number"),
+        ("float", "nan", "not a number"),
+        ("float", "1,5", "not a number"),
+        ("float", [], "a list is not"),
+        ("round(99)", 1, "0 to 15 digits"),
+        ("round('x')", 1, "0 to 15 digits"),
+        ("round", "x", "not a number"),
+        ("round(-1)", 1, "0 to 15"),
+        ("date", "22/11/2026", "is not a date"),
+        ("date", None, "is not a date"),
+        ("date('%999999999d')", "2026-11-22", "date needs a format"),
+        ("date('%s')", "2026-11-22", "date needs a format"),
+        ("date('" + "a" * 201 + "')", "2026-11-22", "date needs a format"),
+        ("date('%')", "2026-11-22", "date needs a format"),
+        ("date(5)", "2026-11-22", "date needs a format"),
+        ("e164", "55 1234 5678", r"give the country of numbers without '\+'"),
+        ("e164('MX')", "call me", "not a phone number"),
+        ("e164('XX')", "5512345678", "not a phone number"),
+        ("e164", None, "null is not a phone number|not a phone number"),
+        ("urlencode", "\ud800", "cannot be computed"),
+        ("urlencode", "é" * 400_000, "at most 1,048,576"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_a_filter_refuses(filters: str, value: Any, message: str) -> None:
+    with pytest.raises(RenderError, match=message):
+        use(filters, value)
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ("upper(1)", "the filter 'upper' takes no argument"),
+        ("replace('a')", r"takes \(old, new\)"),
+        ("join(1, 2)", r"takes \(separator\)"),
+        ("round(nope=1)", r"takes \(digits\)"),
+        ("uper", "did you mean 'upper'"),
+        ("center(5)", "there is no filter called 'center'"),
+        ("format(1)", "there is no filter called 'format'"),
+        ("attr('x')", "there is no filter called 'attr'"),
+        ("date(**contact)", "are not allowed"),
+        ("date(*contact)", "are not allowed"),
+    ],
+)
+def test_wrong_arguments_are_faults_at_load(filters: str, message: str) -> None:
+    with pytest.raises(TemplateFault, match=message):
+        use(filters, "x")
+
+
+@pytest.mark.parametrize("name", [name for name in FILTERS if name != "default"])
+def test_a_missing_value_is_told_by_every_filter_but_default(name: str) -> None:
+    arguments = "('a', 'b')" if name == "replace" else ""
+    template = CagedLanguage().parse("{{ contact.b | " + name + arguments + " }}")
+
+    assert not isinstance(template, str)
+    with pytest.raises((MissingValueError, RenderError)):
+        template.evaluate(Variables())
+
+
+@given(st.sampled_from(sorted(FILTERS)), PLAIN)
+def test_any_value_is_filtered_or_refused(name: str, value: Any) -> None:
+    try:
+        found = use(name + ("('a', 'b')" if name == "replace" else ""), value)
+    except RenderError:
+        return
+    assert found is None or isinstance(found, (str, bool, int, float, list, dict))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_urlencode_and_json_come_back(text: str) -> None:
+    assert unquote(str(use("urlencode", text))) == text
+    assert json.loads(str(use("json", text))) == text
+
+
+def test_text_of_values_that_are_no_plain_data() -> None:
+    for value in ({1, 2}, object(), b"x", [object()]):
+        with pytest.raises(RenderError, match="cannot be shown as text"):
+            text_of(value)
+    with pytest.raises(RenderError, match="NaN and Infinity"):
+        text_of(math.nan)
+
+
+def test_joined_stops_before_memory_is_used_up() -> None:
+    taken = []
+
+    def texts() -> Any:
+        while True:
+            taken.append(1)
+            yield "a" * 500_000
+
+    with pytest.raises(RenderError):
+        joined(texts())
+    assert len(taken) == 3

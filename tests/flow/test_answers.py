@@ -1,0 +1,171 @@
+"""Answers, typed by what their question asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_whatsapp_flows.flow.answers import AnswerMisfit, type_answer
+from airflow_whatsapp_flows.flow.format import AnswerType
+
+FILE = {"url": "https://media.example/a.png", "filename": "a.png", "content_type": "image/png"}
+
+
+@pytest.mark.parametrize(
+    ("answer_type", "answer", "typed"),
+    [
+        ("ANY", {"a": [1]}, {"a": [1]}),
+        ("ANY", "", ""),
+        ("FREE_TEXT", "{{ 7*7 }}", "{{ 7*7 }}"),
+        ("FREE_TEXT", 5, 5),
+        ("NUMBER", "41", 41),
+        ("NUMBER", " -3 ", -3),
+        ("NUMBER", "+5", 5),
+        ("NUMBER", "3.50", 3.5),
+        ("NUMBER", ".5", 0.5),
+        ("NUMBER", "5.", 5.0),
+        ("NUMBER", 7, 7),
+        ("NUMBER", 7.5, 7.5),
+        ("NUMBER", "007", 7),
+        ("NUMBER", 10**400, 10**400),
+        ("BOOL", "yes", True),
+        ("BOOL", "Sí", True),
+        ("BOOL", " NO ", False),
+        ("BOOL", True, True),
+        ("BOOL", 0, False),
+        ("EMAIL", "ana@example.com", "ana@example.com"),
+        ("EMAIL", "a.b+c@sub.example.mx", "a.b+c@sub.example.mx"),
+        ("PHONE", "+5215512345678", "+5215512345678"),
+        ("PHONE", "0055 12-34.56", "0055 12-34.56"),
+        ("PHONE", "(55) 1234 5678", "(55) 1234 5678"),
+        ("DATE", "2026-11-22", "2026-11-22"),
+        ("TIME", "16:04", "16:04"),
+        ("TIME", "9:05:59", "9:05:59"),
+        ("DATETIME", "2026-11-22T16:04:05Z", "2026-11-22T16:04:05Z"),
+        ("DATETIME", "2026-11-22 16:04", "2026-11-22 16:04"),
+        ("URL", "https://x.test/a?b", "https://x.test/a?b"),
+        ("URL", "HTTP://x", "HTTP://x"),
+        ("FILE", FILE, FILE),
+        ("DOCUMENT", "https://x.test/a.pdf", "https://x.test/a.pdf"),
+        ("VIDEO", FILE, FILE),
+        ("IMAGE", FILE, FILE),
+        ("LOCATION", {"latitude": 1, "longitude": 2}, {"latitude": 1, "longitude": 2}),
+        ("LOCATION", "19.4,-99.1", "19.4,-99.1"),
+        ("SINGLE_OPTION", "anything", "anything"),
+    ],
+)
+def test_an_answer_that_fits(answer_type: AnswerType, answer: Any, typed: Any) -> None:
+    result = type_answer(answer, answer_type)
+
+    assert (result, type(result)) == (typed, type(typed))
+
+
+@pytest.mark.parametrize(
+    ("answer_type", "answer"),
+    [
+        ("NUMBER", "1_000"),
+        ("NUMBER", "1,5"),
+        ("NUMBER", "٣"),
+        ("NUMBER", "１２"),
+        ("NUMBER", "nan"),
+        ("NUMBER", "1e5"),
+        ("NUMBER", ""),
+        ("NUMBER", True),
+        ("NUMBER", [1]),
+        ("NUMBER", math.nan),
+        ("NUMBER", math.inf),
+        ("NUMBER", "9" * 5000),
+        ("BOOL", "maybe"),
+        ("BOOL", ""),
+        ("BOOL", []),
+        ("BOOL", 2),
+        ("EMAIL", "ana"),
+        ("EMAIL", "ana@x"),
+        ("EMAIL", "a b@x.y"),
+        ("EMAIL", "ana@x.y\nz"),
+        ("EMAIL", 7),
+        ("EMAIL", "a@" * 50_000),
+        ("PHONE", "call me"),
+        ("PHONE", "12"),
+        ("PHONE", 5512345678),
+        ("PHONE", "+52" + "1" * 50),
+        ("PHONE", "٣٣٣٣٣٣٣"),
+        ("DATE", "22/11/2026"),
+        ("DATE", "2026-02-30"),
+        ("DATE", 20261122),
+        ("DATE", "2026-11-22T10:00"),
+        ("DATE", ""),
+        ("TIME", "24:00"),
+        ("TIME", "9"),
+        ("TIME", "16:60"),
+        ("DATETIME", "tomorrow"),
+        ("DATETIME", 5),
+        ("URL", "x.test"),
+        ("URL", "ftp://x"),
+        ("URL", "javascript:alert(1)"),
+        ("URL", "http://"),
+        ("URL", "http://[::"),
+        ("URL", 7),
+        ("FILE", {}),
+        ("FILE", {"url": 7}),
+        ("FILE", "a.png"),
+        ("DOCUMENT", []),
+        ("VIDEO", 1),
+        ("IMAGE", "file:///etc/passwd"),
+        ("LOCATION", 7),
+        ("LOCATION", [1, 2]),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_an_answer_that_does_not_fit(answer_type: AnswerType, answer: Any) -> None:
+    with pytest.raises(AnswerMisfit, match=r"expected"):
+        type_answer(answer, answer_type)
+
+
+@pytest.mark.parametrize("answer_type", get_args(AnswerType))
+def test_null_is_an_answer_of_every_type(answer_type: AnswerType) -> None:
+    assert type_answer(None, answer_type, ("a",)) is None
+
+
+def test_one_of_the_options() -> None:
+    assert type_answer("b", "SINGLE_OPTION", ("a", "b")) == "b"
+    with pytest.raises(AnswerMisfit, match="none of the 2 options: a, b"):
+        type_answer("c", "SINGLE_OPTION", ("a", "b"))
+    with pytest.raises(AnswerMisfit, match="none of the 1 options"):
+        type_answer(["a"], "SINGLE_OPTION", ("a",))
+
+
+@pytest.mark.parametrize("answer_type", ["FREE_TEXT", "ANY", "PHONE"])
+@pytest.mark.parametrize("text", ["+5215512345678", "0075512"])
+def test_text_stays_as_it_was_typed(answer_type: AnswerType, text: str) -> None:
+    assert type_answer(text, answer_type) == text
+
+
+@given(
+    st.sampled_from(get_args(AnswerType)),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.lists(st.text())
+    | st.dictionaries(st.text(), st.text()),
+)
+def test_any_answer_fits_or_does_not(answer_type: AnswerType, answer: Any) -> None:
+    with contextlib.suppress(AnswerMisfit):
+        type_answer(answer, answer_type, ("a",))
+
+
+def test_naughty_strings_fit_or_do_not(naughty_strings: list[str]) -> None:
+    for text in naughty_strings:
+        assert type_answer(text, "FREE_TEXT") == text
+        for answer_type in get_args(AnswerType):
+            try:
+                type_answer(text, answer_type)
+            except AnswerMisfit:
+                continue

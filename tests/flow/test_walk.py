@@ -1,0 +1,437 @@
+"""Following a flow for one contact: every step, every exit, and what becomes of the contact."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows.flow.body import FileContent
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.outcome import Attempted, classify
+from airflow_whatsapp_flows.flow.response import read_response
+from airflow_whatsapp_flows.flow.variables import Variables
+from airflow_whatsapp_flows.flow.walk import (
+    Done,
+    FetchFile,
+    SendAction,
+    State,
+    ToDo,
+    Walk,
+    drive,
+    starting_variables,
+    walk,
+    with_header,
+)
+from tests.flow.samples import FLOW, NOW, action, flow_of, json_reply, walked
+
+ANA = {
+    "id": "r-1",
+    "contact": {"phone": "+52155", "first_name": "Ana", "meta": {"age": "41"}},
+    "step": {"Ask name": "Ana", "Choose": "Sales"},
+}
+LOST = TransportFailure(ErrorKind.TIMEOUT, "no answer", Sent.UNKNOWN)
+NOT_SENT = TransportFailure(ErrorKind.CONNECT, "refused", Sent.NO)
+
+
+def exits(record: Walk) -> list[tuple[str, str | None]]:
+    return [(visit.step, visit.exit) for visit in record.visits]
+
+
+def test_the_sample_goes_from_the_first_question_to_the_last_message() -> None:
+    todos: list[ToDo] = []
+    record = walked(flow_of(*FLOW["steps"]), ANA, json_reply(201, {"id": 7}), todos)
+
+    assert (record.state, record.reason, record.handled_errors) == (State.COMPLETED, "", 0)
+    assert exits(record) == [
+        ("Ask name", "next"),
+        ("Choose", "Sales"),
+        ("Decide", "adults"),
+        ("Create contact", "success"),
+        ("Say thanks", "next"),
+    ]
+    assert record.path[-1] == "Say thanks"
+    assert record.visits[-1].text == "Thanks Ana"
+    (todo,) = todos
+    assert isinstance(todo, SendAction)
+    assert todo.request == HttpRequest(
+        "POST",
+        "https://crm.example/v1/contacts/%2B52155?upsert=true&name=Ana",
+        (("X-Source", "whatsapp"), ("Content-Type", "application/json")),
+        b'{"name":"Ana","tags":["whatsapp",1,null,true]}',
+    )
+
+
+def test_an_error_exit_leads_on_and_is_counted() -> None:
+    record = walked(flow_of(*FLOW["steps"]), ANA, json_reply(500))
+
+    assert exits(record)[-2:] == [("Create contact", "error"), ("Give up", None)]
+    assert (record.state, record.reason, record.handled_errors) == (State.FAILED, "status", 1)
+
+
+@pytest.mark.parametrize(
+    ("step", "answers", "expected"),
+    [
+        pytest.param({}, {}, (None, State.COMPLETED, True), id="unanswered"),
+        pytest.param({"on_no_answer": "z"}, {}, ("no answer", State.COMPLETED, False), id="unanswered, with an exit"),
+        pytest.param({}, {"q": None}, ("next", State.COMPLETED, False), id="null is an answer"),
+        pytest.param({}, {"q": "x"}, (None, State.FAILED, False), id="misfit"),
+        pytest.param(
+            {"on_answer_failed": "z"}, {"q": "x"}, ("answer failed", State.COMPLETED, False), id="misfit, with an exit"
+        ),
+        pytest.param({}, {"q": " 41 "}, ("next", State.COMPLETED, False), id="answered"),
+    ],
+)
+def test_a_question(step: dict[str, Any], answers: dict[str, Any], expected: tuple[object, ...]) -> None:
+    flow = flow_of(
+        {"name": "q", "type": "question", "answer_type": "NUMBER", "next": "z", "body": "Age?", **step},
+        {"name": "z", "type": "message"},
+    )
+    record = walked(flow, {"step": answers})
+
+    assert (record.visits[0].exit, record.state, record.unanswered) == expected
+    assert record.visits[0].text == "Age?"
+    assert record.variables["step"].get("q") == (41 if answers.get("q") == " 41 " else None)
+    assert record.state is State.COMPLETED or record.reason.startswith("q: a number is expected")
+
+
+@pytest.mark.parametrize(
+    ("answer", "exit_taken"),
+    [
+        ("Sales", "Sales"),
+        (" sALES ", "Sales"),
+        ("sales", "Sales"),
+        ("SUPPORT", "Support"),
+        ("support", "support"),
+        (1, "1"),
+    ],
+)
+def test_a_menu_goes_by_the_option_in_any_case_and_by_the_exact_one_first(answer: object, exit_taken: str) -> None:
+    flow = flow_of(
+        {"name": "m", "type": "menu", "options": {"Sales": None, "support": None, "Support": None, "1": None}}
+    )
+
+    assert exits(walked(flow, {"step": {"m": answer}}))[0][1] == exit_taken
+
+
+@pytest.mark.parametrize("answer", ["Other", "", None, ["Sales"], {"a": 1}], ids=str)
+def test_an_option_that_is_not_there_fails_or_takes_its_exit(answer: object) -> None:
+    menu: dict[str, Any] = {"name": "m", "type": "menu", "options": {"Sales": None}}
+    record = walked(flow_of(menu), {"step": {"m": answer}})
+    assert (record.state, record.reason) == (State.FAILED, "m: the answer is none of the options: Sales")
+
+    flow = flow_of({**menu, "on_answer_failed": "e"}, {"name": "e", "type": "end"})
+    assert exits(walked(flow, {"step": {"m": answer}})) == [("m", "answer failed"), ("e", None)]
+
+
+def test_a_menu_without_an_answer_ends_the_walk() -> None:
+    record = walked(flow_of({"name": "m", "type": "menu", "options": {"Sales": None}}))
+
+    assert (record.state, record.unanswered, record.reason) == (State.COMPLETED, True, "m was not answered")
+
+
+@pytest.mark.parametrize(("age", "label"), [("17", "path 1"), ("18", "adults"), ("70", "adults"), (None, "otherwise")])
+def test_a_conditional_takes_the_first_path_whose_conditions_all_hold(age: str | None, label: str) -> None:
+    paths = [
+        {"conditions": [_is("lt", "18"), _is("!isnull", None)]},
+        {"name": "adults", "conditions": [_is("gte", "18")]},
+        {"name": "seniors", "conditions": [_is("gte", "65")]},
+    ]
+    flow = flow_of({"name": "c", "type": "conditional", "paths": paths})
+
+    assert exits(walked(flow, {"contact.age": age})) == [("c", label)]
+
+
+def _is(comparison: str, value: str | None) -> dict[str, Any]:
+    return {"field": "contact.age", "comparison": comparison, "value": value}
+
+
+@pytest.mark.parametrize(("state", "expected"), [("completed", State.COMPLETED), ("failed", State.FAILED)])
+def test_an_end_says_how_it_ended(state: str, expected: State) -> None:
+    record = walked(
+        flow_of({"name": "e", "type": "end", "state": state, "reason": "{{ contact.a }}"}), {"contact.a": "why"}
+    )
+
+    assert (record.state, record.reason, record.visits[0].exit) == (expected, "why", None)
+
+
+def failure(kind: ErrorKind, sent: Sent) -> TransportFailure:
+    return TransportFailure(kind, "went wrong", sent)
+
+
+ONCE, KEYED, IDEMPOTENT = ({"delivery": name} for name in ("at_most_once", "keyed", "idempotent"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "reply", "state"),
+    [
+        pytest.param(ONCE, NOT_SENT, State.FAILED, id="not sent"),
+        pytest.param(ONCE, failure(ErrorKind.POLICY, Sent.NO), State.FAILED, id="policy"),
+        pytest.param(ONCE, LOST, State.IN_DOUBT, id="no answer"),
+        pytest.param(KEYED, LOST, State.IN_DOUBT, id="no answer, keyed"),
+        pytest.param(IDEMPOTENT, LOST, State.IN_DOUBT, id="no answer to a POST that is idempotent"),
+        pytest.param({"method": "PUT"}, LOST, State.IN_DOUBT, id="no answer to a PUT"),
+        pytest.param({"method": "GET"}, LOST, State.FAILED, id="no answer to a GET"),
+        pytest.param({"method": "HEAD"}, LOST, State.FAILED, id="no answer to a HEAD"),
+        pytest.param({"method": "OPTIONS"}, LOST, State.FAILED, id="no answer to OPTIONS"),
+        pytest.param(ONCE, json_reply(500), State.IN_DOUBT, id="500"),
+        pytest.param(ONCE, json_reply(408), State.IN_DOUBT, id="408"),
+        pytest.param(KEYED, json_reply(503), State.IN_DOUBT, id="503, keyed"),
+        pytest.param({"method": "GET"}, json_reply(500), State.FAILED, id="500 to a GET"),
+        pytest.param(ONCE, json_reply(404), State.FAILED, id="404"),
+        pytest.param(ONCE, json_reply(302), State.FAILED, id="302"),
+        pytest.param(ONCE, json_reply(429), State.FAILED, id="429"),
+        pytest.param({"retry": {"statuses": [503]}}, json_reply(503), State.FAILED, id="503, listed as not processed"),
+        pytest.param({"retry": {"statuses": [503]}}, json_reply(500), State.IN_DOUBT, id="500, not listed"),
+        pytest.param({**KEYED, "retry": {"statuses": [503]}}, json_reply(503), State.IN_DOUBT, id="listed, but keyed"),
+        pytest.param(ONCE, failure(ErrorKind.TOO_LARGE, Sent.YES), State.FAILED, id="2xx too large"),
+        pytest.param({"success_when": "response.ok"}, json_reply(200, {"ok": False}), State.FAILED, id="success_when"),
+    ],
+)
+def test_an_error_that_nothing_handles(keys: dict[str, Any], reply: Reply, state: State) -> None:
+    record = walked(flow_of(action(**keys)), reply=reply)
+
+    assert (record.state, record.handled_errors) == (state, 0)
+    assert record.reason.startswith("Send: ")
+    assert record.visits[0].result is not None
+    assert record.variables["step"]["Send"]["outcome"] == "error"  # type: ignore[index, call-overload]
+
+
+@pytest.mark.parametrize(
+    "reply", [LOST, NOT_SENT, json_reply(500), json_reply(404)], ids=["lost", "not sent", "500", "404"]
+)
+def test_an_error_exit_handles_every_error(reply: Reply) -> None:
+    flow = flow_of(action(on_error="z"), {"name": "z", "type": "message", "body": "{{ step.Send.error.sent }}"})
+    record = walked(flow, reply=reply)
+
+    assert (record.state, record.handled_errors) == (State.COMPLETED, 1)
+    assert record.visits[1].text in ("unknown", "no", "yes")
+
+
+def test_later_steps_read_what_came_back() -> None:
+    flow = flow_of(
+        action("Create contact", on_success="z"),
+        {
+            "name": "z",
+            "type": "message",
+            "body": "{{ step.Create contact.response.items.1.id }} {{step.Create contact.status_code}}",
+        },
+    )
+
+    assert walked(flow, reply=json_reply(201, {"items": [{}, {"id": 7}]})).visits[1].text == "7 201"
+
+
+def test_a_value_that_is_missing_fails_the_walk_with_the_name_of_the_step() -> None:
+    record = walked(flow_of(action(body={"a": "{{ contact.nope }}"})))
+
+    assert (record.state, exits(record)) == (State.FAILED, [("Send", None)])
+    assert record.reason == "Send: body.a: contact.nope has no value for this contact"
+
+
+@pytest.mark.parametrize(("missing", "content"), [("null", b'{"a":null}'), ("empty", b'{"a":""}')])
+def test_a_flow_says_what_a_missing_value_is(missing: str, content: bytes) -> None:
+    todos: list[ToDo] = []
+    walked(flow_of(action(body={"a": "{{ contact.nope }}"}), missing=missing), todos=todos)
+
+    assert isinstance(todos[0], SendAction)
+    assert todos[0].request.content == content
+
+
+@pytest.mark.parametrize("answer", ["{{ 7*7 }}", "{{ conn.crm.password }}", "{% for a in b %}", "{# x #}"])
+def test_an_answer_is_never_evaluated(answer: str) -> None:
+    flow = flow_of(
+        {"name": "Ask", "type": "question", "next": "Send"},
+        action(body={"a": "{{ step.Ask }}", "b": "x {{ step.Ask }}"}, on_success="Again"),
+        action("Again", body="{{ step.Send.response.echo }}", body_type="plain"),
+    )
+    todos: list[ToDo] = []
+    walked(flow, {"step": {"Ask": answer}}, json_reply(200, {"echo": answer}), todos)
+
+    first, second = todos
+    assert isinstance(first, SendAction)
+    assert isinstance(second, SendAction)
+    assert json.loads(first.request.content) == {"a": answer, "b": f"x {answer}"}
+    assert second.request.content == answer.encode()
+
+
+def test_no_naughty_string_stops_a_walk(naughty_strings: list[str]) -> None:
+    flow = flow_of(
+        {"name": "Ask", "type": "question", "next": "Send"},
+        action(body={"a": "{{ step.Ask }}"}, query_params={"q": "{{ step.Ask }}"}),
+    )
+    for text in naughty_strings:
+        todos: list[ToDo] = []
+        assert walked(flow, {"step": {"Ask": text}}, todos=todos).state is State.COMPLETED
+        assert isinstance(todos[0], SendAction)
+        assert json.loads(todos[0].request.content) == {"a": text}
+
+
+def test_half_a_surrogate_pair_fails_one_contact_and_raises_nothing() -> None:
+    flow = flow_of({"name": "Ask", "type": "question", "next": "Send"}, action(body={"a": "{{ step.Ask }}"}))
+
+    record = walked(flow, {"step": {"Ask": "\ud800"}})
+    assert record.state is State.FAILED
+    assert record.reason.startswith("Send: body")
+
+
+def test_a_loop_ends_when_its_step_has_no_visits_left() -> None:
+    todos: list[ToDo] = []
+    flow = flow_of(action("a", on_success="b", max_visits=3), action("b", on_success="a"))
+    record = walked(flow, {"id": "r"}, todos=todos)
+
+    assert record.path == ["a", "b"] * 3
+    assert (record.state, record.reason) == (State.FAILED, "a was visited 3 times, which is as often as it may be")
+    assert [visit.number for visit in record.visits] == [1, 1, 2, 2, 3, 3]
+    assert len({todo.idempotency_key for todo in todos if isinstance(todo, SendAction)}) == 6
+
+
+def test_a_loop_without_a_limit_of_its_own_is_bounded_all_the_same() -> None:
+    record = walked(flow_of(action("a", on_success="b"), action("b", on_success="a")))
+
+    assert len(record.visits) == 200
+    assert record.state is State.FAILED
+
+
+def test_exhausted_visits_may_lead_on() -> None:
+    flow = flow_of(action("a", on_success="a", max_visits=2, on_max_visits="z"), {"name": "z", "type": "message"})
+
+    assert walked(flow).path == ["a", "a", "z"]
+    assert walked(flow).state is State.COMPLETED
+
+
+def test_two_exhausted_steps_that_lead_to_each_other_end() -> None:
+    flow = flow_of(
+        {"name": "a", "type": "message", "next": "b", "max_visits": 1, "on_max_visits": "b"},
+        {"name": "b", "type": "message", "next": "a", "max_visits": 1, "on_max_visits": "a"},
+    )
+
+    assert walked(flow).path == ["a", "b"]
+    assert walked(flow).state is State.FAILED
+
+
+def test_keys_are_the_same_for_the_same_visit_of_the_same_response() -> None:
+    def keys(response: dict[str, Any], flow: Flow) -> list[str]:
+        todos: list[ToDo] = []
+        walked(flow, response, todos=todos)
+        return [todo.idempotency_key for todo in todos if isinstance(todo, SendAction)]
+
+    flow = flow_of(action("a", on_success="b"), action("b"))
+    other = flow_of(action("a", on_success="b"), action("b"), id="g")
+
+    assert keys({"id": "r-1"}, flow) == keys({"id": "r-1", "contact.phone": "1"}, flow)
+    unique = [*keys({"id": "r-1"}, flow), *keys({"id": "r-2"}, flow), *keys({"id": "r-1"}, other)]
+    assert len(set(unique)) == 6
+    assert keys({"contact.phone": "1"}, flow) != keys({"contact.phone": "2"}, flow)
+
+
+@pytest.mark.parametrize(
+    ("keys", "header"),
+    [
+        ({}, None),
+        ({"delivery": "idempotent"}, None),
+        ({"delivery": "keyed"}, "Idempotency-Key"),
+        ({"delivery": "keyed", "idempotency_header": "X-Key"}, "X-Key"),
+    ],
+    ids=str,
+)
+def test_the_key_is_sent_when_keyed_and_only_then(keys: dict[str, Any], header: str | None) -> None:
+    todos: list[ToDo] = []
+    walked(flow_of(action(headers={"x-key": "author"}, **keys)), todos=todos)
+
+    (todo,) = todos
+    assert isinstance(todo, SendAction)
+    sent = [name for name, value in todo.request.headers if value == todo.idempotency_key]
+    assert sent == ([header] if header else [])
+    assert (("x-key", "author") in todo.request.headers) is (header != "X-Key")
+
+
+def test_with_header_replaces_one_of_the_same_name() -> None:
+    request = HttpRequest("GET", "/", (("A", "1"), ("b", "2")), b"x", "crm")
+
+    assert with_header(request, "B", "3") == HttpRequest("GET", "/", (("A", "1"), ("B", "3")), b"x", "crm")
+
+
+SEND_FILE = action(body=[{"name": "doc", "file": "{{ contact.file }}"}], body_type="multipart")
+CONTACT = {"contact": {"file": {"url": "https://media.example/a.png", "filename": "a.png"}}}
+
+
+def with_file(fetched: Done, keys: dict[str, Any] | None = None) -> tuple[Walk, list[ToDo]]:
+    todos: list[ToDo] = []
+
+    def do(todo: ToDo) -> Done:
+        todos.append(todo)
+        return fetched if isinstance(todo, FetchFile) else classify(json_reply(), Attempted(todo.request))
+
+    return drive(walk(flow_of({**SEND_FILE, **(keys or {})}), read_response(CONTACT), now=NOW), do), todos
+
+
+def test_a_file_is_fetched_and_then_sent() -> None:
+    record, todos = with_file(FileContent(b"\x89PNG", None, "image/png"))
+
+    assert [type(todo) for todo in todos] == [FetchFile, SendAction]
+    fetch, send = todos
+    assert isinstance(fetch, FetchFile)
+    assert isinstance(send, SendAction)
+    assert (fetch.source.url_or_path, fetch.visit) == ("https://media.example/a.png", 1)
+    assert b'filename="a.png"' in send.request.content
+    assert b"\x89PNG" in send.request.content
+    assert record.state is State.COMPLETED
+
+
+def test_a_file_that_does_not_come_is_an_error_of_kind_file_and_nothing_is_sent() -> None:
+    record, todos = with_file(TransportFailure(ErrorKind.TIMEOUT, "too slow", Sent.UNKNOWN))
+
+    assert [type(todo) for todo in todos] == [FetchFile]
+    result = record.visits[0].result
+    assert record.state is State.FAILED
+    assert result is not None
+    assert result.error is not None
+    assert (result.error.kind, result.error.sent, result.attempts) == (ErrorKind.FILE, Sent.NO, 0)
+    assert "too slow" in result.error.message
+
+
+def test_where_a_result_is_recorded_no_file_is_needed() -> None:
+    recorded = classify(HttpResponse(201), Attempted(HttpRequest("POST", "https://crm.example/")))
+    record, todos = with_file(recorded)
+
+    assert len(todos) == 1
+    assert record.visits[0].result is recorded
+
+
+def test_a_request_is_answered_with_a_result() -> None:
+    walking = walk(flow_of(action()), read_response({}), now=NOW)
+    next(walking)
+
+    with pytest.raises(TypeError, match="ActionResult"):
+        walking.send(NOT_SENT)
+
+
+def test_a_response_that_the_flow_cannot_use_is_rejected_and_nothing_is_asked_for() -> None:
+    flow = flow_of(action(), variables={"campaign": {"required": True}, "n": {"type": "number"}})
+    todos: list[ToDo] = []
+
+    record = walked(flow, {"id": "r"}, todos=todos)
+    assert (record.state, record.visits, todos) == (State.REJECTED, [], [])
+    assert record.reason == "flow_execution_variables.campaign is required and was not given"
+    assert walked(flow, {"flow_execution_variables": {"campaign": "x", "n": "7"}}).state is State.REJECTED
+
+
+def test_the_record_is_filled_as_the_walk_goes() -> None:
+    record = Walk(Variables())
+    walking = walk(flow_of(*FLOW["steps"]), read_response(ANA), now=NOW, record=record)
+    next(walking)
+
+    assert record.path == ["Ask name", "Choose", "Decide"]
+    assert record.state is None
+
+
+def test_global_time_is_told_in_the_zone_of_the_flow_and_the_caller_may_add() -> None:
+    flow = flow_of(action(), timezone="Asia/Tokyo")
+    values = starting_variables(flow, read_response({"global.Shop": "Roma", "global.Weekday": "Someday"}), NOW)[
+        "global"
+    ]
+
+    assert values["Datetime"] == "2026-11-23T01:04:05+09:00"
+    assert (values["Shop"], values["Weekday"]) == ("Roma", "Someday")

@@ -1,0 +1,60 @@
+"""The hook reads connections as Airflow's own HTTP hook does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.providers.http.hooks.http import HttpHook
+
+from airflow_whatsapp_flows import WhatsAppActionHook
+from airflow_whatsapp_flows.errors import ConnectionConfigError
+from tests.servers.recording import Answer, RecordingServer
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({}, id="plain"),
+        pytest.param({"login": "ana", "password": "pw"}, id="basic"),
+        pytest.param({"extra": {"X-Tenant": "7", "Authorization": "Bearer t"}}, id="extra-headers"),
+        pytest.param({"extra": {"timeout": 5, "verify": False, "X-A": "b"}}, id="options-are-no-headers"),
+    ],
+)
+def test_an_http_connection_sends_what_airflows_hook_sends(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    from tests.operators.one_action import run_action
+
+    host, _, port = server.host.partition(":")
+    connection = {"conn_type": "http", "schema": "http", "host": host, "port": int(port), **fields}
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", json.dumps(connection))
+    HttpHook("GET", "crm").run("/contacts")
+    run_action(method="GET")
+    theirs, ours = server.received
+    assert (theirs.method, theirs.target) == (ours.method, ours.target)
+    for name in ("Authorization", "X-Tenant", "X-A", "timeout", "verify"):
+        assert theirs.header(name) == ours.header(name)
+
+
+def test_a_missing_connection_is_an_error_of_ours() -> None:
+    with pytest.raises(ConnectionConfigError, match="no connection 'nope'"):
+        WhatsAppActionHook("nope").action_connection()
+
+
+@pytest.mark.parametrize(("status", "works"), [(200, True), (404, True), (500, True), (401, False), (403, False)])
+def test_the_test_button_tells_whether_the_credentials_work(server: RecordingServer, status: int, works: bool) -> None:
+    server.queued = [Answer(status)]
+    tested, message = WhatsAppActionHook("crm").test_connection()
+    assert tested is works
+    assert str(status) in message
+
+
+def test_the_test_button_tells_of_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = RecordingServer()
+    gone.close()
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", gone.url)
+    assert WhatsAppActionHook("crm").test_connection()[0] is False

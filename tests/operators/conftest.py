@@ -1,0 +1,51 @@
+"""What tasks write to their logs, before Airflow masks any of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+
+class TaskLog:
+    """Everything logged from INFO on; at DEBUG Airflow shows what its processes tell each other."""
+
+    def __init__(self) -> None:
+        self.entries: list[str] = []
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.entries)
+
+    def __call__(self, _logger: object, _method: str, event: object) -> object:
+        import structlog
+
+        self.entries.append(repr(event))
+        raise structlog.DropEvent
+
+
+class _Handler(logging.Handler):
+    def __init__(self, log: TaskLog) -> None:
+        super().__init__(logging.INFO)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.entries.append(f"{record.getMessage()} {record.exc_info}")
+
+
+@pytest.fixture
+def task_log() -> Iterator[TaskLog]:
+    import structlog
+
+    log = TaskLog()
+    before = structlog.get_config()
+    handler, root = _Handler(log), logging.getLogger()
+    level = root.level
+    structlog.configure(processors=[log], wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    yield log
+    root.setLevel(level)
+    root.removeHandler(handler)
+    structlog.configure(**before)

@@ -1,0 +1,158 @@
+"""Credentials: sent to the connection's own origin, and shown nowhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+import requests
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from tests.operators.conftest import TaskLog
+from tests.operators.one_action import FinishedAction, rendered_fields, run_action
+from tests.servers.recording import Answer, RecordingServer
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+SECRET = 'p/ä+s&"w%rd 9'
+
+
+def _connect(monkeypatch: pytest.MonkeyPatch, server: RecordingServer, **fields: Any) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", json.dumps({"host": server.url, **fields}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "value"),
+    [
+        pytest.param(
+            {"conn_type": "whatsapp_action", "login": "ana", "password": SECRET},
+            "Authorization",
+            "Basic " + base64.b64encode(f"ana:{SECRET}".encode()).decode(),
+            id="basic",
+        ),
+        pytest.param(
+            {"conn_type": "http", "login": "ana", "password": "x"},
+            "Authorization",
+            "Basic " + base64.b64encode(b"ana:x").decode(),
+            id="http-basic",
+        ),
+        pytest.param(
+            {"conn_type": "whatsapp_action", "password": "tok-123"}, "Authorization", "Bearer tok-123", id="bearer"
+        ),
+        pytest.param(
+            {
+                "conn_type": "whatsapp_action",
+                "password": "k-123",
+                "extra": {"auth": "header", "auth_header": "X-Api-Key"},
+            },
+            "X-Api-Key",
+            "k-123",
+            id="header",
+        ),
+        pytest.param(
+            {"conn_type": "http", "extra": {"Authorization": "Bearer abcd"}}, "Authorization", "Bearer abcd", id="extra"
+        ),
+        pytest.param(
+            {"conn_type": "whatsapp_action", "extra": {"headers": {"X-Tenant": "7"}}}, "X-Tenant", "7", id="headers"
+        ),
+    ],
+)
+def test_the_connection_gives_its_credentials(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], name: str, value: str
+) -> None:
+    _connect(monkeypatch, server, **fields)
+    assert run_action().state == "success"
+    assert server.received[0].header(name) == value
+
+
+def test_auth_type_signs_the_request_in_place_of_the_connection(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _connect(monkeypatch, server, conn_type="whatsapp_action", login="ana", password="x")
+
+    class Signature(AuthBase):
+        def __init__(self, login: str, password: str) -> None:
+            self.login = login
+
+        def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+            request.headers["X-Signature"] = f"{self.login} {request.method} {request.url} {len(request.body or b'')}"
+            return request
+
+    run_action(auth_type=Signature, body={"a": 1})
+    [request] = server.received
+    assert request.header("X-Signature") == f"ana POST {server.url}/contacts 7"
+    assert request.header("Authorization") is None
+    run_action(auth_type=HTTPBasicAuth)
+    assert server.received[1].header("Authorization") == "Basic " + base64.b64encode(b"ana:x").decode()
+
+
+def test_an_absolute_url_to_another_origin_gets_no_credentials(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = RecordingServer()
+    _connect(monkeypatch, server, conn_type="whatsapp_action", password="tok-123", extra={"headers": {"X-Key": "k"}})
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", other.host)
+    assert run_action(url=f"{other.url}/x").state == "success"
+    assert "authorization" not in other.received[0].names()
+    assert "x-key" not in other.received[0].names()
+    assert run_action(url=f"{server.url}/x").state == "success"
+    assert server.received[0].header("Authorization") == "Bearer tok-123"
+    other.close()
+
+
+def test_a_header_of_the_author_wins_over_a_netrc_file(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login evil password evil\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    run_action(headers={"Authorization": "Bearer mine"})
+    run_action()
+    assert [request.header("Authorization") for request in server.received] == ["Bearer mine", None]
+
+
+def _forms(secret: str) -> list[str]:
+    encoded = base64.b64encode(secret.encode()).decode()
+    login = base64.b64encode(f"ana:{secret}".encode()).decode()
+    return [secret, quote(secret), quote(secret, safe=""), quote_plus(secret), encoded, login, json.dumps(secret)[1:-1]]
+
+
+def _shown(done: FinishedAction) -> str:
+    stored = rendered_fields(done.dag.dag_id, done.run.run_id)
+    failures = [f"{error!r} {error.__cause__!r} {error.__context__!r}" for error in done.errors]
+    return repr([done.run.xcoms, stored, failures, done.dag.get_task("act").__dict__])
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer.json({"id": 1}), Answer(500), Answer(drop=True), Answer(302)], ids=["200", "500", "cut", "302"]
+)
+@pytest.mark.parametrize("auth", ["basic", "bearer", "header"])
+def test_a_secret_is_in_no_xcom_rendered_field_error_or_log(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch, task_log: TaskLog, auth: str, answer: Answer
+) -> None:
+    secret = "Zk9/ä+&%" if auth == "basic" else "Zk9/+&%q"
+    extra = {"auth": auth, **({"auth_header": "X-Api-Key"} if auth == "header" else {})}
+    _connect(monkeypatch, server, conn_type="whatsapp_action", login="ana", password=secret, extra=extra)
+    server.queued = [answer]
+    done = run_action(
+        query_params={"token": "{{ contact.token }}"}, body={"a": 1}, conf={"contact": {"token": "qqtokqq"}}
+    )
+    assert len(server.received) == 1
+    sent = server.received[0]
+    assert any(form in value for _, value in sent.headers for form in _forms(secret))
+    for form in _forms(secret):
+        assert form not in _shown(done)
+        assert form not in task_log.text
+    assert "qqtokqq" not in _shown(done)
+    ours = "\n".join(entry for entry in task_log.entries if "/contacts" in entry)
+    assert "qqtokqq" not in ours
+
+
+def test_an_unusable_secret_is_not_in_the_error(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    _connect(monkeypatch, server, conn_type="whatsapp_action", password="Zk9\r\nX-Evil: 1")
+    done = run_action()
+    assert done.state == "failed"
+    assert "Zk9" not in _shown(done)
+    assert server.received == []

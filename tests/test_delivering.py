@@ -1,0 +1,66 @@
+"""Delivering without Airflow: retries, waits, limits, and files only from where they are allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows.connections import ActionConnection
+from airflow_whatsapp_flows.delivering import Gateway, pause, read_local_file
+from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.flow.body import FileContent
+from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule
+from airflow_whatsapp_flows.flow.exchange import HttpRequest, HttpResponse, TransportFailure
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.walk import SendAction
+from airflow_whatsapp_flows.settings import Settings
+from tests.servers.recording import Answer, RecordingServer
+
+
+def _deliver(server: RecordingServer, **keys: Any) -> tuple[Any, list[float]]:
+    step = {"name": "A", "type": "action", "connection": "crm", "url": "/c", **keys}
+    action: Any = load_flow({"flow_format": 1, "id": "f", "steps": [step]}).steps["A"]
+    waits: list[float] = []
+    gateway = Gateway(Settings((server.host,)), lambda conn_id: ActionConnection(conn_id, server.url), waits.append)
+    return gateway.deliver(SendAction(action, 1, HttpRequest(action.plan.method, "/c", connection="crm"), "key")), waits
+
+
+def test_what_may_be_repeated_is_repeated_with_pauses(server: RecordingServer) -> None:
+    server.queued = [Answer(503, headers={"Retry-After": "2"}), Answer(503)]
+    result, waits = _deliver(server, method="GET", retry={"attempts": 3, "wait": 1})
+    assert (result.outcome.value, result.attempts, waits[0]) == ("success", 3, 2.0)
+    assert 0 <= waits[1] <= 2
+
+
+def test_what_may_be_sent_once_is_sent_once(server: RecordingServer) -> None:
+    server.queued = [Answer(500)]
+    result, waits = _deliver(server)
+    assert (result.attempts, waits, len(server.received)) == (1, [], 1)
+
+
+def test_a_wait_is_never_above_its_limit() -> None:
+    rule = RetryRule.of(Delivery.IDEMPOTENT, wait=1, max_wait=3)
+    assert pause(rule, 1, HttpResponse(429, headers=(("Retry-After", "99999999"),))) == 3
+    assert all(0 <= pause(rule, 50, HttpResponse(503)) <= 3 for _ in range(200))
+
+
+def test_a_path_without_a_connection_is_refused() -> None:
+    def none(_: str) -> ActionConnection:
+        raise AssertionError
+
+    with pytest.raises(ConnectionConfigError, match="no host"):
+        Gateway(Settings(), none).send_through(None, HttpRequest("GET", "/c"), 1, 1)
+
+
+def test_local_files_are_read_only_from_below_the_allowed_folder(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.txt").write_bytes(b"a")
+    (tmp_path / "secret.txt").write_bytes(b"s")
+    (root / "link.txt").symlink_to(tmp_path / "secret.txt")
+    assert read_local_file("a.txt", str(root)) == FileContent(b"a", "a.txt", "text/plain")
+    for path in ("../secret.txt", str(tmp_path / "secret.txt"), "link.txt", "nope.txt", ".", "a\0b"):
+        assert isinstance(read_local_file(path, str(root)), TransportFailure)
+    assert isinstance(read_local_file("a.txt", None), TransportFailure)

@@ -1,0 +1,52 @@
+"""Reading flow files: whatever is wrong with one is told with its name and place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from airflow_whatsapp_flows.errors import FlowFileError
+from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file
+
+FLOW = {"flow_format": 1, "id": "lead", "steps": [{"name": "M", "type": "message", "body": "hi"}]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_flow_file_is_read_with_or_without_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "lead.json").write_text(json.dumps(FLOW), encoding=encoding)
+    assert load_flow_file(tmp_path / "lead.json", in_flows_folder=True).id == "lead"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(b"{", "lead.json:1:", id="syntax"),
+        pytest.param(b'{\n "id": "\xe9"}', "lead.json:2:9: not UTF-8", id="latin-1"),
+        pytest.param(b" " * 1_048_577, "bytes", id="too-large"),
+        pytest.param(b"", "lead.json:1:1", id="empty"),
+    ],
+)
+def test_a_fault_is_told_with_its_file_and_place(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "lead.json").write_bytes(content)
+    with pytest.raises(FlowFileError) as raised:
+        load_flow_file(tmp_path / "lead.json")
+    assert words in str(raised.value)
+
+
+def test_a_file_called_otherwise_than_its_flow_is_refused_in_a_folder_only(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(json.dumps(FLOW), encoding="utf-8")
+    assert load_flow_file(tmp_path / "other.json").id == "lead"
+    with pytest.raises(FlowFileError, match=r"lead\.json"):
+        load_flow_file(tmp_path / "other.json", in_flows_folder=True)
+
+
+def test_a_link_out_of_the_folder_is_not_among_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "flows"
+    folder.mkdir()
+    (tmp_path / "out.json").write_text("{}", encoding="utf-8")
+    (folder / "out.json").symlink_to(tmp_path / "out.json")
+    (folder / "b.json").write_text("{}", encoding="utf-8")
+    (folder / "a.json").symlink_to(folder / "b.json")
+    assert [path.name for path in find_flow_files(folder)] == ["a.json", "b.json"]
