@@ -152,14 +152,12 @@ class WhatsAppActionOperator(HttpOperator):
         task: Any = dag.task_dict.get(self.task_id) if dag else None
         if task is None or not getattr(task, "is_mapped", False):
             return
-        given = {"url": ("url", "endpoint"), "body": ("body", "data")}
         for name in self.template_fields:
-            if not any(alias in task.partial_kwargs for alias in given.get(name, (name,))):
-                value = getattr(self, name)
-                if value is not None and value != {}:
-                    self._mapped[name] = Data(plain_data(value))
-                    # Airflow stores template fields for its pages; a mapped value is a contact's.
-                    setattr(self, name, _MAPPED)
+            value = getattr(self, name)
+            if _is_mapped(task, name) and value is not None and value != {}:
+                self._mapped[name] = Data(plain_data(value))
+                # Airflow stores template fields for its pages; a mapped value is a contact's.
+                setattr(self, name, _MAPPED)
 
     def execute(self, context: Context) -> dict[str, Value]:
         """Send the request, and return its result.
@@ -268,6 +266,15 @@ class WhatsAppActionOperator(HttpOperator):
             global_variables={**global_variables(run_time(context)), **response.global_variables},
             flow_execution_variables=response.flow_execution_variables,
         )
+
+
+def _is_mapped(task: Any, name: str) -> bool:
+    names = {"url": ("url", "endpoint"), "body": ("body", "data")}.get(name, (name,))
+    mapping = getattr(task.expand_input, "value", None)
+    if isinstance(mapping, Mapping):
+        return any(alias in mapping for alias in names)
+    # expand_kwargs() names its arguments only when it runs: whatever partial() does not give may be one.
+    return not any(alias in task.partial_kwargs for alias in names)
 
 
 class _Literal:
