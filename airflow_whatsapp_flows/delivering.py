@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.delivery import RetryRule, retry_after
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
-from airflow_whatsapp_flows.flow.walk import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
 from airflow_whatsapp_flows.settings import Settings, settings_from_environment
 from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, SendPolicy, send_blocking
 

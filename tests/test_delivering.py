@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule
 from airflow_whatsapp_flows.flow.exchange import HttpRequest, HttpResponse, TransportFailure
 from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.walk import SendAction
+from airflow_whatsapp_flows.flow.performing import SendAction
 from airflow_whatsapp_flows.settings import Settings
 from tests.servers.recording import Answer, RecordingServer
 

@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from airflow_whatsapp_flows.cli.responses import read_response_file
 from airflow_whatsapp_flows.connections import action_connection, connection_from_environment
@@ -17,11 +17,11 @@ from airflow_whatsapp_flows.errors import ConnectionConfigError, RenderError
 from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, ToDo
 from airflow_whatsapp_flows.flow.response import ContactResponse
-from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.references import did_you_mean
 from airflow_whatsapp_flows.flow.variables import Variables
-from airflow_whatsapp_flows.flow.walk import Done, FetchFile, ToDo, Walk, walk
+from airflow_whatsapp_flows.flow.walk import Walk, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
 
 _MAX_WORD = 100_000
@@ -58,31 +58,32 @@ def rendered_request(flow: Flow, step: str, response: ContactResponse) -> HttpRe
         raise RenderError(f"there is no action step called {step!r}{did_you_mean(step, actions)}")
     gateway = environment_gateway()
     record = Walk(Variables())
-    walking = walk(flow, response, now=dt.datetime.now(dt.timezone.utc), record=record)
-    results = {name: iter(recorded) for name, recorded in response.actions.items()}
+    # The step's own recorded result would answer for it.
+    others = replace(response, actions={name: found for name, found in response.actions.items() if name != step})
+    walking = walk(flow, others, now=dt.datetime.now(dt.timezone.utc), record=record)
     try:
         todo = next(walking)
         while True:
             if todo.step.name == step and not isinstance(todo, FetchFile):
                 return _absolute(todo.request)
-            todo = walking.send(_answer(todo, step, results, gateway))
+            todo = walking.send(_answer(todo, step, response, gateway))
     except StopIteration:
         raise RenderError(_way(record, step)) from None
 
 
-def _answer(todo: ToDo, step: str, results: Mapping[str, Iterator[Mapping[str, Value]]], gateway: Gateway) -> Done:
+def _answer(todo: ToDo, step: str, response: ContactResponse, gateway: Gateway) -> Done:
     if isinstance(todo, FetchFile) and todo.step.name == step:
         content = gateway.fetch(todo.source, todo.step.timeout)
         if isinstance(content, TransportFailure):
             raise RenderError(f"the file of {todo.source.where} cannot be fetched: {content.message}")
         return content
-    recorded = next(results.get(todo.step.name, iter(())), None)
-    if recorded is None:
+    recorded = response.actions.get(todo.step.name, ())
+    if todo.visit > len(recorded):
         raise RenderError(
             f"{todo.step.name!r} comes before {step!r} on this contact's way and has no recorded result; "
             f'add "actions": {{"{todo.step.name}": [{{"outcome": "success", "response": …}}]}} to the response'
         )
-    return ActionResult.from_value(recorded)
+    return ActionResult.from_value(recorded[todo.visit - 1])
 
 
 def _way(record: Walk, step: str) -> str:

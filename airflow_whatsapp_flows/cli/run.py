@@ -13,8 +13,9 @@ from airflow_whatsapp_flows.delivering import Gateway, environment_gateway
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, ToDo
 from airflow_whatsapp_flows.flow.variables import Variables
-from airflow_whatsapp_flows.flow.walk import Done, FetchFile, State, ToDo, Visit, Walk, drive, walk
+from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, drive, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
 
 UNFINISHED = 3

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import re
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from airflow_whatsapp_flows.flow.format import AnswerType
+from airflow_whatsapp_flows.flow.moments import parse_day, parse_iso
 from airflow_whatsapp_flows.flow.template.language import Value
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,300}")
@@ -99,7 +99,7 @@ def _url(answer: Value) -> Value:
 def _iso(parse: Callable[[str], object], expected: str) -> Callable[[Value], Value]:
     def read(answer: Value) -> Value:
         try:
-            parse(re.sub(r"[Zz]$", "+00:00", answer.strip() if isinstance(answer, str) else ""))
+            parse(answer.strip() if isinstance(answer, str) else "")
         except ValueError:
             raise AnswerMisfit(f"{expected} is expected") from None
         return answer
@@ -130,8 +130,8 @@ _READERS: dict[AnswerType, Callable[[Value], Value]] = {
     "PHONE": _matching(_PHONE, "a phone number"),
     "TIME": _matching(_TIME, "a time such as 16:04"),
     "URL": _url,
-    "DATE": _iso(dt.date.fromisoformat, "a date such as 2026-11-22"),
-    "DATETIME": _iso(dt.datetime.fromisoformat, "a date and time such as 2026-11-22T16:04"),
+    "DATE": _iso(parse_day, "a date such as 2026-11-22"),
+    "DATETIME": _iso(parse_iso, "a date and time such as 2026-11-22T16:04"),
     "FILE": _file,
     "DOCUMENT": _file,
     "VIDEO": _file,

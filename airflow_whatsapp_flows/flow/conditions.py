@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import math
 import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow_whatsapp_flows.flow.moments import parse_iso
+from airflow_whatsapp_flows.flow.numbers import parse_number
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Template, Value
 from airflow_whatsapp_flows.flow.template.references import Missing, Reference
@@ -17,7 +18,6 @@ from airflow_whatsapp_flows.flow.template.references import Missing, Reference
 if TYPE_CHECKING:
     from airflow_whatsapp_flows.flow.format import Comparison
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _ORDER: Mapping[str, Callable[[float, float], bool]] = {
     "gt": operator.gt,
     "gte": operator.ge,
@@ -99,24 +99,16 @@ def _number(value: Value) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
-        return value if _is_finite(value) else None
-    if isinstance(value, str) and len(value) <= 400 and _NUMBER.fullmatch(value.strip()):
-        text = value.strip()
-        number = int(text) if text.lstrip("+-").isdecimal() else float(text)
-        return number if _is_finite(number) else None
-    return None
-
-
-def _is_finite(number: float) -> bool:
-    # A whole number may be too large for a float.
-    return isinstance(number, int) or math.isfinite(number)
+        # A whole number may be too large for a float.
+        return value if isinstance(value, int) or math.isfinite(value) else None
+    return parse_number(value) if isinstance(value, str) else None
 
 
 def _moment(value: Value) -> float | None:
     if not isinstance(value, str):
         return None
     try:
-        moment = dt.datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", value.strip()))
+        moment = parse_iso(value.strip())
     except ValueError:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)).timestamp()

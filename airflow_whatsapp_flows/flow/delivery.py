@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
-from airflow_whatsapp_flows.flow.exchange import HttpResponse, Reply, Sent
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpResponse, Reply, Sent
+from airflow_whatsapp_flows.flow.outcome import ActionResult
 
 
 class Delivery(str, Enum):
@@ -25,6 +26,21 @@ class Delivery(str, Enum):
     IDEMPOTENT = "idempotent"
 
 
+class Fate(str, Enum):
+    """What is known of one attempt.
+
+    ``not_sent``: the server did not get it. ``answered``: the server refused it, or did nothing. ``succeeded``: a
+    complete 2xx, accepted. ``applied``: a complete 2xx that cannot be used. ``unknown``: it may have been applied.
+    """
+
+    NOT_SENT = "not_sent"
+    ANSWERED = "answered"
+    SUCCEEDED = "succeeded"
+    APPLIED = "applied"
+    UNKNOWN = "unknown"
+
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1: they change nothing
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110 §9.2.2, less TRACE
 _TRANSIENT: tuple[int, ...] = (408, 425, 429, 500, 502, 503, 504)
 _NOT_PROCESSED: tuple[int, ...] = (429,)  # RFC 6585 §4: refused for its rate, so not applied
@@ -77,14 +93,14 @@ class RetryRule:
     def may_send_again(self, reply: Reply) -> bool:
         """Whether the same request may be sent once more after this reply.
 
-        What was provably not sent may always be; what was answered, only for the statuses listed; what has
-        no known fate, never under ``at_most_once``.
+        What did not reach the server for want of a connection may always be; what was answered, only for the
+        statuses listed; what has no known fate, never under ``at_most_once``.
         """
         if isinstance(reply, HttpResponse):
             return reply.status_code in self.statuses
         if reply.sent is Sent.NO:
-            # A refusal by policy or by a certificate is the same next time (RFC 9110 §9.2.2 leaves it to us).
-            return reply.kind.value in ("connect", "timeout")
+            # A refusal by policy or by a certificate is the same next time.
+            return reply.kind in (ErrorKind.CONNECT, ErrorKind.TIMEOUT)
         if reply.sent is Sent.YES:
             return False
         return self.delivery is not Delivery.AT_MOST_ONCE
@@ -92,6 +108,29 @@ class RetryRule:
     def cap(self, retry: int) -> float:
         """Seconds that the wait before retry number ``retry`` (from 1) has at most; the jitter is below it."""
         return float(min(self.max_wait, self.wait * self.backoff ** (retry - 1)))
+
+
+def fate_of(result: ActionResult, rule: RetryRule) -> Fate:
+    """What is known of the last attempt of an action.
+
+    Args:
+        result: what came of it.
+        rule: of the action; a status that it lists under ``at_most_once`` says that nothing was processed.
+    """
+    error = result.error
+    if error is None:
+        return Fate.SUCCEEDED
+    if error.sent is Sent.NO:
+        return Fate.NOT_SENT
+    if error.sent is Sent.UNKNOWN:
+        return Fate.UNKNOWN
+    status = result.status_code or 0
+    if 200 <= status <= 299:
+        refused = error.kind in (ErrorKind.SUCCESS_WHEN, ErrorKind.RESPONSE_CHECK)
+        return Fate.ANSWERED if refused else Fate.APPLIED
+    not_processed = rule.delivery is Delivery.AT_MOST_ONCE and status in rule.statuses
+    # A 5xx or 408 says that the server failed, not that it did nothing.
+    return Fate.UNKNOWN if (status >= 500 or status == 408) and not not_processed else Fate.ANSWERED
 
 
 def retry_after(response: HttpResponse, now: dt.datetime) -> float | None:

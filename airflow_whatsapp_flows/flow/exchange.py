@@ -5,7 +5,7 @@ The words are those of RFC 9110: a request has a method, a target URL, header fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 Headers = tuple[tuple[str, str], ...]
@@ -54,6 +54,11 @@ class HttpRequest:
     headers: Headers = ()
     content: bytes = b""
     connection: str | None = None
+
+    def with_header(self, name: str, value: str) -> HttpRequest:
+        """The same request with one header, in place of one of the same name."""
+        others = tuple(field for field in self.headers if field[0].lower() != name.lower())
+        return replace(self, headers=(*others, (name, value)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from airflow_whatsapp_flows.flow.exchange import Headers
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import (
     Template,
-    TemplateFault,
     TemplateLanguage,
     Tree,
     TreeFault,
@@ -89,7 +88,12 @@ def parse_headers(headers: Mapping[str, object] | None, language: TemplateLangua
     """
     fields: list[tuple[str, Tree]] = []
     for name, value in (headers or {}).items():
-        _check_name(name, [key for key, _ in fields])
+        try:
+            check_name(name)
+        except RenderError as error:
+            raise TreeFault(error.reason, path=(str(name),)) from None
+        if name.lower() in (key.lower() for key, _ in fields):
+            raise TreeFault(f"the header {name!r} stands twice; case does not count in names", path=(name,))
         tree = parse_tree({name: value}, language)
         leaf = tree[name] if isinstance(tree, dict) else tree
         if isinstance(leaf, (dict, list)):
@@ -103,14 +107,17 @@ def parse_headers(headers: Mapping[str, object] | None, language: TemplateLangua
     return HeaderPlan(tuple(fields))
 
 
-def _check_name(name: object, earlier: list[str]) -> None:
+def check_name(name: str) -> None:
+    """Refuse a name that no header has, or that is not a flow's to set.
+
+    Raises:
+        RenderError: it is not a token (RFC 9110 §5.6.2), or belongs to the transport.
+    """
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-        raise TreeFault(f"{name!r} is not a header name: letters, digits and !#$%&'*+-.^_`|~ only", path=(str(name),))
+        raise RenderError(f"{name!r} is not a header name: letters, digits and !#$%&'*+-.^_`|~ only")
     folded = name.lower()
     if folded in _REFUSED or folded.startswith("proxy-"):
-        raise TreeFault(f"the header {name!r} is set by the transport and cannot be set by a flow", path=(name,))
-    if folded in (key.lower() for key in earlier):
-        raise TreeFault(f"the header {name!r} stands twice; case does not count in names", path=(name,))
+        raise RenderError(f"the header {name!r} is set by the transport and cannot be set by a flow")
 
 
 def check_value(value: str) -> str:
@@ -127,6 +134,3 @@ def check_value(value: str) -> str:
         kind = "a line break or control character" if bad < " " or bad == "\x7f" else "a character beyond ASCII"
         raise RenderError(f"a header cannot hold {kind} (U+{ord(bad):04X}); use | urlencode, or put it in the body")
     return value
-
-
-__all__ = ["HeaderPlan", "TemplateFault", "check_value", "parse_headers"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.format import VariableFormat
+from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.references import did_you_mean
 
@@ -35,7 +36,8 @@ class ContactResponse:
         global_variables: added to the flow's own ``global`` values.
         flow_execution_variables: values given when the flow was started.
         created_on: when it was recorded, as written.
-        actions: results of actions that ran already, by step, one per visit.
+        actions: results of actions that ran already, by step, one per visit. A walk uses successes and sends the
+            others again.
     """
 
     id: str | None = None
@@ -54,6 +56,19 @@ class ContactResponse:
         parts = [self.contact, self.step, self.flow_execution_variables, self.created_on]
         text = json.dumps(parts, sort_keys=True, default=str)
         return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
+
+    def check_actions(self) -> None:
+        """Check that recorded results can be read.
+
+        Raises:
+            ResponseError: one is no result of an action; names the step.
+        """
+        for step, results in self.actions.items():
+            for result in results:
+                try:
+                    ActionResult.from_value(result)
+                except ResponseError as error:
+                    raise ResponseError(f"actions.{step}: {error}") from None
 
 
 def read_response(value: object) -> ContactResponse:

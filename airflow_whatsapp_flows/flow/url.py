@@ -115,6 +115,9 @@ def parse_url(text: str, language: TemplateLanguage, *, has_connection: bool) ->
         if len(segment) == 1 and isinstance(segment[0], str) and unquote(segment[0]) in (".", ".."):
             raise TemplateFault("'.' and '..' are not allowed in a path")
     query = tuple(pieces.pair(pair) for pair in parts.query.split("&")) if parts.query else ()
+    if pieces.faults:
+        first, *more = pieces.faults
+        raise TemplateFault(first.message, first.offset, more)
     return UrlPlan(origin, segments, query, ())
 
 
@@ -162,11 +165,12 @@ def _check_relative(text: str, literal: str, has_connection: bool) -> None:
 
 
 class _Pieces:
-    """Cuts literal text with tokens into pieces."""
+    """Cuts literal text with tokens into pieces, and remembers the faults of their placeholders."""
 
     def __init__(self, tokens: dict[str, Placeholder], language: TemplateLanguage) -> None:
         self._tokens = tokens
         self._language = language
+        self.faults: list[TemplateFault] = []
         self._cut = re.compile("(" + "|".join(sorted(tokens, key=len, reverse=True)) + ")") if tokens else None
 
     def of(self, text: str, safe: str) -> tuple[Piece, ...]:
@@ -183,7 +187,8 @@ class _Pieces:
         try:
             return self._language.parse(placeholder.source)
         except TemplateFault as fault:
-            raise TemplateFault(fault.message, placeholder.start + fault.offset) from None
+            self.faults.append(TemplateFault(fault.message, placeholder.start + fault.offset))
+            return placeholder.source
 
     def pair(self, text: str) -> tuple[str, tuple[Piece, ...] | None]:
         name, equals, value = text.partition("=")

@@ -1,8 +1,8 @@
 """Following a flow step by step, for one contact, without doing anything.
 
 ``walk`` is a generator: it yields what must be done (send a request, fetch a file), receives what came of
-it, and returns what became of the contact. Airflow's tasks, the command line and replays drive the same
-generator, so a flow has one meaning.
+it, and returns what became of the contact. Airflow's tasks and the command line drive the same generator, so
+a flow has one meaning.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit, type_answer
-from airflow_whatsapp_flows.flow.body import FileContent, FileSource
-from airflow_whatsapp_flows.flow.delivery import Delivery, idempotency_key
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate, fate_of, idempotency_key
 from airflow_whatsapp_flows.flow.model import (
     Action,
     Conditional,
@@ -30,8 +28,8 @@ from airflow_whatsapp_flows.flow.model import (
     Step,
     Text,
 )
-from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
-from airflow_whatsapp_flows.flow.request import build_request
+from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
+from airflow_whatsapp_flows.flow.performing import Done, ToDo, perform
 from airflow_whatsapp_flows.flow.response import ContactResponse, with_defaults
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
@@ -45,44 +43,6 @@ class State(str, Enum):
     FAILED = "failed"
     IN_DOUBT = "in_doubt"
     REJECTED = "rejected"
-
-
-@dataclass(frozen=True, slots=True)
-class SendAction:
-    """To do: send the request of an action; answer with its :class:`ActionResult`.
-
-    Attributes:
-        step: the action.
-        visit: which visit of this step it is, from 1.
-        request: complete, but for what the connection adds.
-        idempotency_key: the same whenever this visit of this response is tried.
-    """
-
-    step: Action
-    visit: int
-    request: HttpRequest
-    idempotency_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class FetchFile:
-    """To do: fetch a file that an action sends; answer with a :class:`FileContent` or a failure.
-
-    Where the action's result is already recorded, that is the answer, and nothing needs to be fetched.
-
-    Attributes:
-        step: the action.
-        visit: which visit of this step it is, from 1.
-        source: where the file is.
-    """
-
-    step: Action
-    visit: int
-    source: FileSource
-
-
-ToDo = SendAction | FetchFile
-Done = ActionResult | FileContent | TransportFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +112,7 @@ def walk(flow: Flow, response: ContactResponse, *, now: dt.datetime, record: Wal
     """
     try:
         variables = starting_variables(flow, response, now)
+        response.check_actions()
     except ResponseError as error:
         rejected = record or Walk(Variables())
         rejected.state, rejected.reason = State.REJECTED, str(error)
@@ -259,8 +220,10 @@ class _Walker:
 
     def _action(self, step: Action) -> Generator[ToDo, Done, str | None]:
         visit = self._counts[step.name]
-        key = idempotency_key(self._flow.id, step.name, self._response.identity, visit, None)
-        result = yield from self._perform(step, visit, key)
+        result = self._recorded(step, visit)
+        if result is None:
+            key = idempotency_key(self._flow.id, step.name, self._response.identity, visit)
+            result = yield from perform(step, self._record.variables, visit=visit, key=key)
         self._record.variables = self._record.variables.with_step(step.name, result.as_value())
         if result.outcome is Outcome.SUCCESS:
             return self._add(step, "success", step.on_success, result=result)
@@ -270,26 +233,11 @@ class _Walker:
         self._stop(*_unhandled(step, result))
         return self._add(step, None, None, result=result)
 
-    def _perform(self, step: Action, visit: int, key: str) -> Generator[ToDo, Done, ActionResult]:
-        variables = self._record.variables
-        files: dict[str, FileContent] = {}
-        for source in step.plan.file_sources(variables):
-            done = yield FetchFile(step, visit, source)
-            if isinstance(done, ActionResult):
-                return done
-            if not isinstance(done, FileContent):
-                message = done.message if isinstance(done, TransportFailure) else "no file came"
-                failure = TransportFailure(ErrorKind.FILE, f"{source.where}: {message}", Sent.NO)
-                request = HttpRequest(step.plan.method, step.plan.url.build(variables), connection=step.plan.connection)
-                return classify(failure, Attempted(request, 0, key))
-            files[source.url_or_path] = done
-        request = build_request(step, variables, files)
-        if step.retry.delivery is Delivery.KEYED:
-            request = with_header(request, step.idempotency_header, key)
-        done = yield SendAction(step, visit, request, key)
-        if not isinstance(done, ActionResult):
-            raise TypeError(f"a request is answered with an ActionResult, not {type(done).__name__}")
-        return done
+    def _recorded(self, step: Action, visit: int) -> ActionResult | None:
+        # What the platform has sent with success is not sent again; what failed there, or never ran, is.
+        recorded = self._response.actions.get(step.name, ())
+        result = ActionResult.from_value(recorded[visit - 1]) if visit <= len(recorded) else None
+        return result if result is not None and result.outcome is Outcome.SUCCESS else None
 
     def _end(self, step: End) -> str | None:
         self._stop(State(step.state), self._render(step.reason) or "")
@@ -312,22 +260,9 @@ class _Walker:
 
 
 def _unhandled(step: Action, result: ActionResult) -> tuple[State, str]:
-    error = result.error
-    message = f"{step.name}: {error.message if error else 'error'}"
-    safe = step.plan.method in ("GET", "HEAD", "OPTIONS")  # RFC 9110 §9.2.1: nothing was changed
-    unknown = error is not None and error.sent is Sent.UNKNOWN
-    status = result.status_code or 0
-    # A 5xx or 408 says that the server failed, not that it did nothing; unless the flow lists it as "not processed".
-    processed = step.retry.delivery is not Delivery.AT_MOST_ONCE or status not in step.retry.statuses
-    failed_in_server = (status >= 500 or status == 408) and processed
-    failed_in_server = failed_in_server and error is not None and error.kind is ErrorKind.STATUS
-    return (State.IN_DOUBT if not safe and (unknown or failed_in_server) else State.FAILED), message
-
-
-def with_header(request: HttpRequest, name: str, value: str) -> HttpRequest:
-    """The same request with one header, in place of one of the same name."""
-    others = tuple(field for field in request.headers if field[0].lower() != name.lower())
-    return HttpRequest(request.method, request.url, (*others, (name, value)), request.content, request.connection)
+    message = f"{step.name}: {result.error.message if result.error else 'error'}"
+    in_doubt = step.plan.method not in SAFE_METHODS and fate_of(result, step.retry) is Fate.UNKNOWN
+    return State.IN_DOUBT if in_doubt else State.FAILED, message
 
 
 def drive(walking: Walking, do: Callable[[ToDo], Done]) -> Walk:
@@ -337,4 +272,4 @@ def drive(walking: Walking, do: Callable[[ToDo], Done]) -> Walk:
         while True:
             todo = walking.send(do(todo))
     except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+        return stop.value  # type: ignore[no-any-return]  # typeshed knows StopIteration's value as Any

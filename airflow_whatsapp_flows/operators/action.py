@@ -9,23 +9,23 @@ from airflow.providers.http.operators.http import HttpOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, XComNotFound
 
-from airflow_whatsapp_flows.delivering import Gateway
 from airflow_whatsapp_flows.errors import FlowsError, RenderError
-from airflow_whatsapp_flows.flow.body import ABSENT, BodyType, FileContent
+from airflow_whatsapp_flows.flow.body import ABSENT, BodyType
 from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule, default_delivery, idempotency_key
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES, ActionResult, Outcome
+from airflow_whatsapp_flows.flow.performing import perform
 from airflow_whatsapp_flows.flow.request import RequestPlan, RequestText, parse_request
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, Value
 from airflow_whatsapp_flows.flow.variables import Variables, global_variables
-from airflow_whatsapp_flows.flow.walk import FetchFile, SendAction, with_header
 from airflow_whatsapp_flows.hooks.action import AuthType, WhatsAppActionHook, airflow_gateway
 from airflow_whatsapp_flows.operators.arguments import METHODS, check_choices, check_retry, check_timeout
 from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, plain_data, resolve
-from airflow_whatsapp_flows.operators.performing import Performance, has_branch
+from airflow_whatsapp_flows.operators.branch import has_branch
 from airflow_whatsapp_flows.operators.retrying import retry_arguments
-from airflow_whatsapp_flows.operators.run_input import response_of, run_time
+from airflow_whatsapp_flows.operators.run_input import response_of, run_id_of, run_time
+from airflow_whatsapp_flows.operators.sending import Sender
 
 _REFUSED = ("pagination_function", "retry_args", "request_kwargs", "extra_options")
 _MAPPED = "(from the mapping)"
@@ -166,10 +166,9 @@ class WhatsAppActionOperator(HttpOperator):
             AirflowFailException: the request cannot be built, or it ended in error and nothing takes the error.
             AirflowException: it may be tried again; Airflow does.
         """
-        performance = Performance(self, context, self._gateway())
+        sender = Sender(self, context, airflow_gateway())
         try:
-            todo = self._prepare(context, performance)
-            result = todo if isinstance(todo, ActionResult) else performance.send(todo)
+            result = self._perform(context, sender)
         except FlowsError as error:
             raise AirflowFailException(f"{self.task_id}: {error}") from None
         return self.conclude(result, context)
@@ -185,27 +184,20 @@ class WhatsAppActionOperator(HttpOperator):
         hint = "" if self.on_error == "fail" else "; no WhatsAppBranchOperator of this DAG takes its error"
         raise AirflowFailException(f"{self.task_id}: {_line(result)}{hint}")
 
-    def _gateway(self) -> Gateway:
-        return airflow_gateway()
-
     def action_hook(self, conn_id: str) -> WhatsAppActionHook:
         """The hook of a connection, with this task's ``auth_type``."""
         return WhatsAppActionHook(conn_id, self.auth_type)
 
-    def _prepare(self, context: Context, performance: Performance) -> SendAction | ActionResult:
+    def _perform(self, context: Context, sender: Sender) -> ActionResult:
         values = self._values(context)
         step = self._action(context, values)
-        key = idempotency_key(*_identity(self, context))
-        files: dict[str, FileContent] = {}
-        for source in step.plan.file_sources(values):
-            content = performance.fetch(FetchFile(step, 1, source), key)
-            if isinstance(content, ActionResult):
-                return content
-            files[source.url_or_path] = content
-        request = step.plan.build(values, files)
-        if step.retry.delivery is Delivery.KEYED:
-            request = with_header(request, self.idempotency_header, key)
-        return SendAction(step, 1, request, key)
+        performing = perform(step, values, visit=1, key=idempotency_key(*_identity(self, context)))
+        try:
+            todo = next(performing)
+            while True:
+                todo = performing.send(sender.do(todo))
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]  # typeshed knows StopIteration's value as Any
 
     def _action(self, context: Context, values: Mapping[str, object]) -> Action:
         field = {name: self._field(name, context) for name in self.template_fields}
@@ -320,9 +312,8 @@ def _one_of(name: str, value: Any, other_name: str, other: Any, absent: Any) -> 
 
 
 def _identity(task: WhatsAppActionOperator, context: Context) -> tuple[str | int | None, ...]:
-    ti, dag_run = context.get("ti"), context.get("dag_run")
-    run_id = getattr(dag_run, "run_id", None) or context.get("run_id")
-    return (getattr(ti, "dag_id", None), task.task_id, run_id, getattr(ti, "map_index", -1))
+    ti = context.get("ti")
+    return (getattr(ti, "dag_id", None), task.task_id, run_id_of(context), getattr(ti, "map_index", -1))
 
 
 def _line(result: ActionResult) -> str:

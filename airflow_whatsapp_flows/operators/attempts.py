@@ -11,14 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from airflow_whatsapp_flows.flow.delivery import Delivery
+from airflow_whatsapp_flows.flow.delivery import Delivery, Fate
 
 _KEY = "whatsapp_flows_attempt"
 _MAX_RECORD = 65_536
-
-Fate = Literal["none", "not_sent", "unknown", "answered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +24,12 @@ class Earlier:
     """What is known of the tries before this one.
 
     Attributes:
-        fate: ``none`` when there was none; ``unknown`` when the server may have got a request.
+        fate: ``None`` when there was none.
         attempts: requests made so far.
         result: of a success, when it was small enough to be kept.
     """
 
-    fate: Fate = "none"
+    fate: Fate | None = None
     attempts: int = 0
     result: Mapping[str, Any] | None = None
 
@@ -57,19 +55,19 @@ class Attempts:
     def earlier(self) -> Earlier:
         """What is known of the tries before this one."""
         if self._store is None:
-            return Earlier("unknown" if self._careful and self._try_number > 1 else "none")
+            return Earlier(Fate.UNKNOWN if self._careful and self._try_number > 1 else None)
         note = self._store.get(_KEY)
         if not isinstance(note, Mapping):
             return Earlier()
-        return Earlier(note.get("fate", "unknown"), int(note.get("attempts", 0)), note.get("result"))
+        return Earlier(Fate(note["fate"]), int(note["attempts"]), note.get("result"))
 
     def intend(self, attempts: int) -> None:
         """Note, before the first byte, that a request is about to be sent."""
-        self._write({"fate": "unknown", "attempts": attempts})
+        self._write({"fate": Fate.UNKNOWN.value, "attempts": attempts})
 
     def conclude(self, fate: Fate, attempts: int, result: Mapping[str, Any] | None = None) -> None:
         """Note what came of it."""
-        note: dict[str, Any] = {"fate": fate, "attempts": attempts}
+        note: dict[str, Any] = {"fate": fate.value, "attempts": attempts}
         if result is not None and len(json.dumps(result)) <= _MAX_RECORD:
             note["result"] = dict(result)
         self._write(note)

@@ -58,3 +58,18 @@ class WhatsAppBranchOperator(BaseBranchOperator):
         if own is None and getattr(action, "is_mapped", False):
             return "; it is mapped, and a branch chooses by one result: put both into a task group, and map that"
         return ""
+
+
+def has_branch(task: Any) -> bool:
+    """Whether a branch operator of the DAG takes a task's error; true when the task is in no DAG."""
+    if not task.has_dag():
+        return True
+    return any(
+        issubclass(getattr(other, "operator_class", type(other)), WhatsAppBranchOperator)
+        and _action_of(other) == task.task_id
+        for other in task.dag.tasks
+    )
+
+
+def _action_of(task: Any) -> str | None:
+    return getattr(task, "action", None) or getattr(task, "partial_kwargs", {}).get("action")

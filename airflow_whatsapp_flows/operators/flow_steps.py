@@ -8,7 +8,7 @@ Airflow's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,16 +16,16 @@ from airflow.sdk import BaseBranchOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_whatsapp_flows.errors import FlowsError
-from airflow_whatsapp_flows.flow.body import FileContent
-from airflow_whatsapp_flows.flow.exchange import TransportFailure
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.performing import Done, ToDo
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.variables import Variables
-from airflow_whatsapp_flows.flow.walk import FetchFile, SendAction, State, ToDo, Visit, Walk, Walking, walk
+from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, Walking, walk
+from airflow_whatsapp_flows.hooks.action import airflow_gateway
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
-from airflow_whatsapp_flows.operators.performing import Performance
 from airflow_whatsapp_flows.operators.run_input import response_of, run_time
+from airflow_whatsapp_flows.operators.sending import Sender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +67,16 @@ class Rewalk:
                 break
             self._advance(ActionResult.from_value(recorded))
 
-    def _advance(self, done: ActionResult | FileContent | TransportFailure | None) -> None:
+    def _advance(self, done: Done | None) -> None:
         try:
             self.todo = next(self._walking) if done is None else self._walking.send(done)
         except StopIteration:
             self.todo = None
 
-    def own_request(self, performance: Performance) -> SendAction | None:
-        """The request of the step itself, its files fetched; ``None`` when the walk does not ask for one."""
-        while isinstance(self.todo, FetchFile) and self.todo.step.name == self._step.name:
-            self._advance(performance.fetch_content(self.todo))
-        todo = self.todo
-        return todo if isinstance(todo, SendAction) and todo.step.name == self._step.name else None
+    def perform_own(self, do: Callable[[ToDo], Done]) -> None:
+        """Do what the step itself asks for, if the walk has come to it."""
+        while self.todo is not None and self.todo.step.name == self._step.name:
+            self._advance(do(self.todo))
 
     @property
     def own_visit(self) -> Visit | None:
@@ -130,12 +128,10 @@ class FlowActionOperator(WhatsAppActionOperator):
 
     def execute(self, context: Context) -> dict[str, Value]:
         """Send the request of this step for the run's contact, and return its result."""
-        performance = Performance(self, context, self._gateway())
+        sender = Sender(self, context, airflow_gateway())
         try:
             walked = Rewalk(self.step, context)
-            todo = walked.own_request(performance)
-            if todo is not None:
-                return self.conclude(performance.send(todo), context)
+            walked.perform_own(sender.do)
         except FlowsError as error:
             raise AirflowFailException(f"{self.task_id}: {error}") from None
         visit = walked.own_visit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
@@ -34,9 +35,7 @@ def response_of(context: Mapping[str, Any], given: object = None, *, strict: boo
     if not strict:
         merged = {key: value for key, value in merged.items() if key.partition(".")[0] in _KEYS}
     response = read_response(merged)
-    if response.id is not None:
-        return response
-    return read_response({**merged, "id": _run_id(context)})
+    return response if response.id is not None else replace(response, id=run_id_of(context))
 
 
 def run_time(context: Mapping[str, Any]) -> dt.datetime:
@@ -46,6 +45,7 @@ def run_time(context: Mapping[str, Any]) -> dt.datetime:
     return moment if isinstance(moment, dt.datetime) else dt.datetime.now(dt.timezone.utc)
 
 
-def _run_id(context: Mapping[str, Any]) -> str | None:
+def run_id_of(context: Mapping[str, Any]) -> str | None:
+    """Id of the DAG run; ``None`` outside of one."""
     run_id = getattr(context.get("dag_run"), "run_id", None) or context.get("run_id")
     return str(run_id) if run_id else None

@@ -23,8 +23,9 @@ from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpRes
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.outcome import Attempted, classify
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
 from airflow_whatsapp_flows.flow.response import read_response
-from airflow_whatsapp_flows.flow.walk import Done, FetchFile, SendAction, ToDo, drive, walk
+from airflow_whatsapp_flows.flow.walk import drive, walk
 from tests.servers.recording import Answer, Received, RecordingServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -111,3 +111,31 @@ def _conditional(field: str) -> dict[str, Any]:
 
 def _flow(*steps: dict[str, Any]) -> dict[str, Any]:
     return {"flow_format": 1, "id": "f", "steps": list(steps)}
+
+
+@pytest.mark.parametrize(
+    ("step", "places"),
+    [
+        pytest.param({"name": "q", "type": "question", "body": "{{ conn.a }} {{ nope.b }}"}, ["body", "body"], id="text"),
+        pytest.param(
+            {"name": "m", "type": "message", "body": "{{ x }}{{ y }}", "file_url": "{{ z }}{{ w }}"},
+            ["body", "body", "file_url", "file_url"],
+            id="two texts",
+        ),
+    ],
+)
+def test_every_bad_placeholder_of_a_text_is_told(step: dict[str, Any], places: list[str]) -> None:
+    assert [fault.split(": ")[0] for fault in faults_of(_flow(step))] == [f"<flow>:steps[0].{place}" for place in places]
+
+
+def test_every_bad_placeholder_of_a_text_has_its_column() -> None:
+    text = (
+        '{"flow_format": 1, "id": "f", "steps": [\n'
+        '{"name": "m", "type": "message", "body": "{{ conn.a }} \\u00e9 {{ nope.b }}"}]}'
+    )
+    line = text.split("\n")[1]
+
+    assert [fault.split(": ")[0] for fault in faults_of(text)] == [
+        f"<flow>:2:{line.index('{{ conn') + 1 - 1}",
+        f"<flow>:2:{line.index('{{ nope') + 1}",
+    ]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.flow.checks import find_loop, references_of
+from airflow_whatsapp_flows.flow.format import STEP_FORMATS
 from tests.flow.samples import FLOW, action, faults_of, flow_of
 
 
@@ -166,3 +167,47 @@ def test_references_of_every_step() -> None:
         "Say thanks": ["contact.first_name"],
         "Give up": ["step.Create contact.error.kind"],
     }
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param({"on_error": "Nope"}, id="a target that is not there"),
+        pytest.param({"on_eror": "c"}, id="a misspelt key"),
+    ],
+)
+def test_a_step_that_may_lead_anywhere_hides_only_what_it_makes_uncertain(broken: dict[str, Any]) -> None:
+    steps = [
+        say("a", "{{ step.d.ok }}", next="b"),
+        action("b", on_success="c", body="{{ step.d.ok }}", **broken),
+        say("c", "{{ step.a }} {{ step.b.ok }} {{ step.d.ok }}", next="d"),
+        action("d", body="{{ step.d.ok }}"),
+    ]
+
+    found = faults(*steps)
+    assert [fault for fault in found if "step." in fault] == [
+        "steps[0].body: step.d.ok: 'd' cannot have run before 'a'",
+        "steps[1].body: step.d.ok: 'd' cannot have run before 'b'",
+        "steps[2].body: step.a: a message step leaves no value",
+        "steps[2].body: step.d.ok: 'd' cannot have run before 'c'",
+        "steps[3].body: step.d.ok: a step cannot read its own result",
+    ]
+    assert len(found) == 6
+
+
+def test_a_start_that_is_not_there_hides_no_reference() -> None:
+    assert faults(say("a", "{{ step.b.ok }}", next="b"), action("b"), start="x") == [
+        "start: there is no step called 'x'; allowed: a, b",
+        "steps[0].body: step.b.ok: 'b' cannot have run before 'a'",
+    ]
+
+
+def test_what_only_a_dangling_target_could_lead_to_is_not_called_unreachable_or_too_early() -> None:
+    assert faults(action("a", on_success="bb"), say("B", "{{ step.a.ok }}")) == [
+        "steps[0].on_success: there is no step called 'bb'; allowed: B, a"
+    ]
+
+
+@pytest.mark.parametrize("step_type", ["question", "menu", "message", "conditional", "action", "end"])
+def test_every_type_of_step_says_whether_it_leaves_a_value(step_type: str) -> None:
+    assert STEP_FORMATS[step_type].leaves_value is (step_type in ("question", "menu", "action"))

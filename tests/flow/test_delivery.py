@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule, default_delivery, idempotency_key, retry_after
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpResponse, Reply, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.delivery import (
+    Delivery,
+    Fate,
+    RetryRule,
+    default_delivery,
+    fate_of,
+    idempotency_key,
+    retry_after,
+)
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.outcome import Attempted, classify
 
 ONCE, KEYED, IDEMPOTENT = Delivery.AT_MOST_ONCE, Delivery.KEYED, Delivery.IDEMPOTENT
 NOW = dt.datetime(2026, 11, 22, 10, tzinfo=dt.timezone.utc)
@@ -133,3 +142,41 @@ def test_a_key_is_the_same_in_every_process_and_fits_a_header() -> None:
     assert idempotency_key("f", "Send", "r-1", 1, None) == "5771733d5b8ce79534efdacf568576be"
     assert idempotency_key("a", "b") != idempotency_key("a,b") != idempotency_key("ab")
     assert len(idempotency_key("\ud800")) == 32
+
+
+def _fate(reply: Reply, delivery: Delivery = Delivery.AT_MOST_ONCE, statuses: list[int] | None = None) -> Fate:
+    rule = RetryRule.of(delivery, statuses=statuses)
+    return fate_of(classify(reply, Attempted(HttpRequest("POST", "/"))), rule)
+
+
+def _json(status: int, content: bytes = b"{}") -> HttpResponse:
+    return HttpResponse(status, headers=(("Content-Type", "application/json"),), content=content)
+
+
+@pytest.mark.parametrize(
+    ("reply", "fate"),
+    [
+        pytest.param(_json(201), Fate.SUCCEEDED, id="2xx"),
+        pytest.param(_json(200, b"<html>"), Fate.APPLIED, id="2xx-unusable"),
+        pytest.param(
+            TransportFailure(ErrorKind.TOO_LARGE, "", Sent.YES, HttpResponse(200)), Fate.APPLIED, id="2xx-too-large"
+        ),
+        pytest.param(_json(302), Fate.ANSWERED, id="3xx"),
+        pytest.param(_json(404), Fate.ANSWERED, id="4xx"),
+        pytest.param(_json(429), Fate.ANSWERED, id="429"),
+        pytest.param(_json(408), Fate.UNKNOWN, id="408"),
+        pytest.param(_json(500), Fate.UNKNOWN, id="5xx"),
+        pytest.param(failed(ErrorKind.CONNECT, Sent.NO), Fate.NOT_SENT, id="connect"),
+        pytest.param(failed(ErrorKind.TLS, Sent.NO), Fate.NOT_SENT, id="tls"),
+        pytest.param(failed(ErrorKind.INTERRUPTED, Sent.UNKNOWN), Fate.UNKNOWN, id="cut"),
+        pytest.param(failed(ErrorKind.TIMEOUT, Sent.UNKNOWN), Fate.UNKNOWN, id="no-answer"),
+    ],
+)
+def test_the_fate_of_an_attempt(reply: Reply, fate: Fate) -> None:
+    assert _fate(reply) is fate
+
+
+def test_a_status_listed_under_at_most_once_was_not_processed_and_under_the_others_may_have_been() -> None:
+    assert _fate(_json(503), statuses=[503]) is Fate.ANSWERED
+    assert _fate(_json(503), Delivery.KEYED) is Fate.UNKNOWN
+    assert _fate(_json(503), Delivery.IDEMPOTENT, [503]) is Fate.UNKNOWN

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.exchange import Headers
-from airflow_whatsapp_flows.flow.header_fields import MAX_VALUE, check_value, parse_headers
+from airflow_whatsapp_flows.flow.header_fields import MAX_VALUE, check_name, check_value, parse_headers
 from airflow_whatsapp_flows.flow.template.language import TreeFault
 from airflow_whatsapp_flows.flow.variables import Variables
 from tests.flow.samples import language
@@ -108,3 +108,12 @@ def test_a_literal_is_known_before_any_contact() -> None:
 
     assert (plan.literal("content-type"), plan.literal("x"), plan.literal("y")) == ("text/csv", None, None)
     assert [template.text for template in plan.templates] == ["{{ contact.a }}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("X A", "is not a header name"), ("", "is not a header name"), ("Host", "by the transport")]
+)
+def test_a_name_can_be_checked_alone(name: str, message: str) -> None:
+    with pytest.raises(RenderError, match=message):
+        check_name(name)
+    check_name("X-A")

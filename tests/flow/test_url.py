@@ -217,3 +217,9 @@ def test_an_object_cannot_stand_in_a_query(value: object) -> None:
     with pytest.raises(RenderError, match="cannot stand in a query") as caught:
         UrlPlan("https://x.test", (("",),), (), parsed).build(Variables(contact={"a": 1}))
     assert caught.value.where.startswith("query_params.q")
+
+
+def test_every_bad_placeholder_of_a_url_is_told() -> None:
+    with pytest.raises(TemplateFault) as caught:
+        parse_url("https://x.test/{{ a }}/{{ contact.b }}/?c={{ d }}", language(), has_connection=False)
+    assert [fault.offset for fault in (caught.value, *caught.value.more)] == [15, 42]

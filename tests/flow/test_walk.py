@@ -11,20 +11,10 @@ from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.outcome import Attempted, classify
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
 from airflow_whatsapp_flows.flow.response import read_response
 from airflow_whatsapp_flows.flow.variables import Variables
-from airflow_whatsapp_flows.flow.walk import (
-    Done,
-    FetchFile,
-    SendAction,
-    State,
-    ToDo,
-    Walk,
-    drive,
-    starting_variables,
-    walk,
-    with_header,
-)
+from airflow_whatsapp_flows.flow.walk import State, Walk, drive, starting_variables, walk
 from tests.flow.samples import FLOW, NOW, action, flow_of, json_reply, walked
 
 ANA = {
@@ -350,7 +340,7 @@ def test_the_key_is_sent_when_keyed_and_only_then(keys: dict[str, Any], header: 
 def test_with_header_replaces_one_of_the_same_name() -> None:
     request = HttpRequest("GET", "/", (("A", "1"), ("b", "2")), b"x", "crm")
 
-    assert with_header(request, "B", "3") == HttpRequest("GET", "/", (("A", "1"), ("B", "3")), b"x", "crm")
+    assert request.with_header("B", "3") == HttpRequest("GET", "/", (("A", "1"), ("B", "3")), b"x", "crm")
 
 
 SEND_FILE = action(body=[{"name": "doc", "file": "{{ contact.file }}"}], body_type="multipart")
@@ -435,3 +425,39 @@ def test_global_time_is_told_in_the_zone_of_the_flow_and_the_caller_may_add() ->
 
     assert values["Datetime"] == "2026-11-23T01:04:05+09:00"
     assert (values["Shop"], values["Weekday"]) == ("Roma", "Someday")
+
+
+CHAIN = [
+    action("First", connection="crm", url="/first", on_success="Second", on_error="Second"),
+    action("Second", connection="crm", url="/second", body="{{ step.First.outcome }} {{ step.First.response.id }}"),
+]
+
+
+def _asked(actions: dict[str, Any]) -> tuple[Walk, list[str]]:
+    asked: list[str] = []
+
+    def do(todo: ToDo) -> Done:
+        assert isinstance(todo, SendAction)
+        asked.append(f"{todo.step.name}: {todo.request.content.decode()}")
+        return classify(json_reply(200, {"id": 9}), Attempted(todo.request))
+
+    response = read_response({"id": "r-1", "actions": actions})
+    return drive(walk(flow_of(*CHAIN), response, now=NOW), do), asked
+
+
+def test_an_action_that_succeeded_before_is_not_sent_again_and_its_result_is_used() -> None:
+    record, asked = _asked({"First": [{"outcome": "success", "response": {"id": 7}}]})
+    assert asked == ["Second: success 7"]
+    assert record.path == ["First", "Second"]
+
+
+def test_an_action_that_failed_before_or_never_ran_is_sent() -> None:
+    failed_before = {"outcome": "error", "error": {"kind": "status", "message": "", "sent": "yes"}}
+    _, asked = _asked({"First": [failed_before]})
+    assert asked == ["First: ", "Second: success 9"]
+
+
+def test_recorded_results_that_cannot_be_read_reject_the_response() -> None:
+    record, asked = _asked({"First": [{"status": 200}]})
+    assert (record.state, asked) == (State.REJECTED, [])
+    assert "actions.First" in record.reason

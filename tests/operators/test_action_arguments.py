@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows import WhatsAppActionOperator
+from airflow_whatsapp_flows.flow.format import RetryFormat
 from tests.operators.one_action import run_action
 from tests.servers.recording import RecordingServer
 
@@ -28,6 +29,10 @@ pytestmark = pytest.mark.usefixtures("airflow")
         pytest.param({"delivery": "once"}, ["delivery", "at_most_once"], id="delivery"),
         pytest.param({"retry": {"attempt": 3}}, ["retry", "'attempt'", "'attempts'"], id="retry-key"),
         pytest.param({"retry": {"attempts": 0}}, ["retry", "attempts", "from 1"], id="attempts-0"),
+        pytest.param({"retry": {"attempts": 10**9}}, ["retry", "attempts", "from 1 to 20"], id="attempts-many"),
+        pytest.param({"retry": {"statuses": [200, 7]}}, ["retry", "statuses", "300 to 599", "200"], id="statuses-200"),
+        pytest.param({"retry": {"backoff": 11}}, ["retry", "backoff", "from 1 to 10"], id="backoff-11"),
+        pytest.param({"retry": {1: 2}}, ["retry", "1"], id="retry-key-number"),
         pytest.param({"retry": {"attempts": "3"}}, ["retry", "attempts"], id="attempts-text"),
         pytest.param({"retry": {"attempts": True}}, ["retry", "attempts"], id="attempts-bool"),
         pytest.param({"retry": {"wait": -1}}, ["retry", "wait"], id="wait"),
@@ -46,6 +51,14 @@ def test_a_wrong_argument_is_refused_when_the_dag_is_parsed(arguments: dict[str,
         WhatsAppActionOperator(task_id="act", **{"url": "/a", **arguments})
     for word in words:
         assert word in str(raised.value)
+
+
+def test_what_retry_leaves_out_is_as_in_a_flow_file() -> None:
+    task = WhatsAppActionOperator(task_id="act", url="/a", retry={"statuses": (429,)})
+    assert task.retries == RetryFormat().attempts - 1
+    assert task.retry_delay.total_seconds() == RetryFormat().wait
+    assert task.max_retry_delay.total_seconds() == RetryFormat().max_wait
+    assert task.retry_exponential_backoff == RetryFormat().backoff
 
 
 def test_a_url_is_compulsory() -> None:

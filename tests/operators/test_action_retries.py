@@ -153,13 +153,13 @@ class _Note:
 
 
 def test_without_a_store_a_second_try_of_what_may_be_sent_once_sends_nothing() -> None:
-    from airflow_whatsapp_flows.flow.delivery import Delivery
+    from airflow_whatsapp_flows.flow.delivery import Delivery, Fate
 
     class Ti:
         try_number = 2
 
-    assert Attempts({"ti": Ti}, Delivery.AT_MOST_ONCE).earlier().fate == "unknown"
-    assert Attempts({"ti": Ti}, Delivery.IDEMPOTENT).earlier().fate == "none"
+    assert Attempts({"ti": Ti}, Delivery.AT_MOST_ONCE).earlier().fate is Fate.UNKNOWN
+    assert Attempts({"ti": Ti}, Delivery.IDEMPOTENT).earlier().fate is None
     assert not Attempts({"ti": Ti}, Delivery.AT_MOST_ONCE).may_retry
 
 
@@ -177,7 +177,7 @@ def _run_killed(dag: DAG, server: RecordingServer, monkeypatch: pytest.MonkeyPat
         def die(*_: Any, **__: Any) -> None:
             raise _KilledError
 
-        patch.setattr("airflow_whatsapp_flows.operators.performing.classify", die)
+        patch.setattr("airflow_whatsapp_flows.operators.sending.classify", die)
         with _quiet(), contextlib.suppress(_KilledError):
             run = _synced(dag).test()
     assert len(server.received) == 1

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.errors import MissingValueError
 from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy
-from airflow_whatsapp_flows.flow.template.filters import MAX_TEXT, joined
+from airflow_whatsapp_flows.flow.template.filters import joined
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 from airflow_whatsapp_flows.flow.template.references import (
-    MISSING,
     Missing,
     Reference,
     parse_bare_reference,
@@ -21,6 +20,9 @@ from airflow_whatsapp_flows.flow.variables import SCOPES
 
 MAX_TEMPLATE_BYTES = 64_000
 """Size that one text of a flow may have, in bytes of UTF-8."""
+
+MAX_FAULTS = 20
+"""Faults told of one text: finding what a name could have meant takes time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +85,43 @@ class CagedLanguage:
             The text itself when it holds no placeholder.
 
         Raises:
-            TemplateFault: it is too long, holds a statement, or a placeholder is not allowed.
+            TemplateFault: it is too long, holds a statement, or a placeholder is not allowed; brings along the
+                other faults of the text, up to :data:`MAX_FAULTS`.
         """
         if len(text) > MAX_TEMPLATE_BYTES // 4 and (size := len(text.encode("utf-8", "replace"))) > MAX_TEMPLATE_BYTES:
             raise TemplateFault(f"the text has {size:,} bytes; at most {MAX_TEMPLATE_BYTES:,} are allowed")
+        faults: list[TemplateFault] = []
         if "{%" in text:
-            raise TemplateFault(
+            message = (
                 "statements ({% … %}) are not part of flow templates; "
-                "choose inside a placeholder: {{ 'a' if contact.first_name else 'b' }}",
-                text.index("{%"),
+                "choose inside a placeholder: {{ 'a' if contact.first_name else 'b' }}"
             )
-        if "{{" not in text:
-            return text
-        return self._parse_placeholders(text)
+            faults.append(TemplateFault(message, text.index("{%")))
+        template = self._parse_placeholders(text, faults) if "{{" in text else text
+        if faults:
+            first, *more = sorted(faults, key=lambda fault: fault.offset)
+            raise TemplateFault(first.message, first.offset, more)
+        return template
 
-    def _parse_placeholders(self, text: str) -> CagedTemplate:
+    def _parse_placeholders(self, text: str, faults: list[TemplateFault]) -> CagedTemplate:
         parts: list[str | _Lookup | Expression] = []
         references: list[Reference] = []
         position = 0
-        for placeholder in find_placeholders(text):
-            if placeholder.start > position:
-                parts.append(text[position : placeholder.start])
-            try:
-                part, read = self._parse_expression(placeholder.expression)
-            except TemplateFault as fault:
-                raise TemplateFault(fault.message, placeholder.start) from None
-            parts.append(part)
-            references.extend(read)
-            position = placeholder.end
+        try:
+            for placeholder in find_placeholders(text):
+                if placeholder.start > position:
+                    parts.append(text[position : placeholder.start])
+                try:
+                    part, read = self._parse_expression(placeholder.expression)
+                    parts.append(part)
+                    references.extend(read)
+                except TemplateFault as fault:
+                    faults.append(TemplateFault(fault.message, placeholder.start))
+                    if len(faults) == MAX_FAULTS:
+                        break
+                position = placeholder.end
+        except TemplateFault as fault:  # one that is never closed is the last
+            faults.append(fault)
         if position < len(text):
             parts.append(text[position:])
         return CagedTemplate(text, tuple(parts), tuple(references))
@@ -123,6 +134,3 @@ class CagedLanguage:
             return _Lookup(reference, self.missing), (reference,)
         source, references = rewrite_references(expression, self.steps)
         return Expression(source, SCOPES, self.missing), references
-
-
-__all__ = ["MAX_TEMPLATE_BYTES", "MAX_TEXT", "MISSING", "CagedLanguage", "CagedTemplate"]

@@ -5,7 +5,6 @@ Every filter takes plain data and gives plain data, in time and space linear in 
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import math
 import re
@@ -17,6 +16,8 @@ from urllib.parse import quote
 from jinja2 import Undefined
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
+from airflow_whatsapp_flows.flow.moments import parse_iso
+from airflow_whatsapp_flows.flow.numbers import parse_number
 from airflow_whatsapp_flows.flow.template.language import Value
 
 MAX_TEXT = 1_048_576
@@ -27,7 +28,6 @@ MAX_TEXT = 1_048_576
 _DATE_FORMAT = re.compile(r"(?:%-?[A-Za-rt-z%]|[^%]){1,200}")
 _FULL_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")  # ITU-T E.164 §6: at most 15 digits
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 def text_of(value: object) -> str:
@@ -153,12 +153,9 @@ def _int(value: object, *fallback: Value) -> Value:
 
 
 def _float(value: object, *fallback: Value) -> Value:
-    if isinstance(value, (int, float)) and abs(value) <= sys.float_info.max:
-        return float(value)
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()) and len(value) <= 400:
-        number = float(value)
-        if math.isfinite(number):
-            return number
+    number = parse_number(value) if isinstance(value, str) else value
+    if isinstance(number, (int, float)) and abs(number) <= sys.float_info.max:
+        return float(number)
     if fallback:
         return fallback[0]
     raise RenderError(f"{_shown(value)} is not a number; give float a default to allow that: float(0)")
@@ -176,7 +173,7 @@ def _date(value: object, pattern: str = "%Y-%m-%d") -> str:
         raise RenderError("date needs a format of at most 200 characters such as '%d/%m/%Y'")
     text = text_of(value).strip()
     try:
-        moment = dt.datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text))
+        moment = parse_iso(text)
     except ValueError:
         raise RenderError(
             f"{_shown(value)} is not a date; it must look like 2026-11-22 or 2026-11-22T16:04:00Z"

@@ -6,7 +6,7 @@ for text that a DAG's author wrote. Bodies, URLs and headers are built the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Union
 
@@ -59,11 +59,13 @@ class TemplateFault(ValueError):
     Attributes:
         message: what is wrong and what is allowed.
         offset: characters from the start of the text to the fault.
+        more: the other faults of the same text, in order.
     """
 
-    def __init__(self, message: str, offset: int = 0) -> None:
+    def __init__(self, message: str, offset: int = 0, more: Sequence[TemplateFault] = ()) -> None:
         self.message = message
         self.offset = offset
+        self.more = tuple(more)
         super().__init__(message)
 
 
@@ -113,9 +115,19 @@ class TreeFault(TemplateFault):
         path: keys and positions from the top of the tree to the leaf.
     """
 
-    def __init__(self, message: str, offset: int = 0, path: tuple[str | int, ...] = ()) -> None:
-        super().__init__(message, offset)
+    def __init__(
+        self, message: str, offset: int = 0, path: tuple[str | int, ...] = (), more: Sequence[TemplateFault] = ()
+    ) -> None:
+        super().__init__(message, offset, more)
         self.path = path
+
+
+def faults_under(fault: TemplateFault, *path: str | int) -> list[TreeFault]:
+    """A fault and those that it brings along, each alone, with a path put before its own."""
+    return [
+        TreeFault(one.message, one.offset, (*path, *(one.path if isinstance(one, TreeFault) else ())))
+        for one in (fault, *fault.more)
+    ]
 
 
 def parse_tree(value: object, language: TemplateLanguage) -> Tree:
@@ -150,10 +162,9 @@ def _key(key: object) -> str:
 def _parse_at(key: str | int, value: object, language: TemplateLanguage) -> Tree:
     try:
         return parse_tree(value, language)
-    except TreeFault as fault:
-        raise TreeFault(fault.message, fault.offset, (key, *fault.path)) from None
     except TemplateFault as fault:
-        raise TreeFault(fault.message, fault.offset, (key,)) from None
+        first, *more = faults_under(fault, key)
+        raise TreeFault(first.message, first.offset, first.path, more) from None
 
 
 def tree_faults(value: object, language: TemplateLanguage) -> Iterator[TreeFault]:
@@ -176,10 +187,8 @@ def tree_faults(value: object, language: TemplateLanguage) -> Iterator[TreeFault
     else:
         try:
             parse_tree(value, language)
-        except TreeFault as fault:
-            yield fault
         except TemplateFault as fault:
-            yield TreeFault(fault.message, fault.offset)
+            yield from faults_under(fault)
     for key, child in children:
         for inner in tree_faults(child, language):
             yield TreeFault(inner.message, inner.offset, (key, *inner.path))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
-from airflow_whatsapp_flows.flow.template.caged import MAX_TEMPLATE_BYTES, MAX_TEXT, CagedLanguage
+from airflow_whatsapp_flows.flow.template.caged import MAX_FAULTS, MAX_TEMPLATE_BYTES, MAX_TEXT, CagedLanguage
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.variables import Variables
 from tests.flow.samples import VALUES, evaluate, language, refusal, render
@@ -177,3 +177,22 @@ def test_references_are_known_in_order() -> None:
         ("step.ask", "ask"),
         ("step.v1.2 rate", "v1.2 rate"),
     ]
+
+
+def test_every_faulty_placeholder_of_a_text_is_told_with_its_offset() -> None:
+    with pytest.raises(TemplateFault) as caught:
+        language().parse("{{ conn.a }} and {{ contact.a }}{{ nope.b }} {% x %} {{")
+
+    assert [(fault.offset, fault.message[:12]) for fault in (caught.value, *caught.value.more)] == [
+        (0, "'conn' is no"),
+        (32, "'nope' is no"),
+        (45, "statements ("),
+        (53, "'{{' is neve"),
+    ]
+
+
+def test_the_faults_of_one_text_are_limited() -> None:
+    with pytest.raises(TemplateFault) as caught:
+        language().parse("{{ a }}" * 1000)
+
+    assert len(caught.value.more) + 1 == MAX_FAULTS

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.template.language import Data, TreeFault, fill, leaves, parse_tree, tree_faults
+from airflow_whatsapp_flows.flow.template.language import Data, TreeFault, faults_under, fill, leaves, parse_tree, tree_faults
 from airflow_whatsapp_flows.flow.variables import Variables
 from tests.flow.samples import VALUES, language
 
@@ -82,3 +82,19 @@ def test_an_error_of_one_contact_has_its_path() -> None:
     with pytest.raises(RenderError) as caught:
         fill(tree, VALUES)
     assert caught.value.where == "tags[0].name"
+
+
+def test_every_fault_of_one_text_of_a_tree_is_found() -> None:
+    value = {"a": ["{{ x }} {{ y }}"], "b": "{{ z }}"}
+
+    assert [(fault.path, fault.offset) for fault in tree_faults(value, language())] == [
+        (("a", 0), 0),
+        (("a", 0), 8),
+        (("b",), 0),
+    ]
+    with pytest.raises(TreeFault) as caught:
+        parse_tree(value, language())
+    assert [(fault.path, fault.offset) for fault in faults_under(caught.value, "body")] == [
+        (("body", "a", 0), 0),
+        (("body", "a", 0), 8),
+    ]

@@ -14,22 +14,23 @@ from requests.structures import CaseInsensitiveDict
 
 from airflow_whatsapp_flows.connections import ActionConnection
 from airflow_whatsapp_flows.delivering import Gateway, pause
-from airflow_whatsapp_flows.flow.body import FileContent
-from airflow_whatsapp_flows.flow.delivery import RetryRule
+from airflow_whatsapp_flows.flow.delivery import Delivery, Fate, RetryRule, fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
-from airflow_whatsapp_flows.flow.walk import FetchFile, SendAction
-from airflow_whatsapp_flows.operators.attempts import Attempts, Earlier, Fate
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.operators.attempts import Attempts, Earlier
 from airflow_whatsapp_flows.operators.author_text import plain_data
-from airflow_whatsapp_flows.operators.branch import WhatsAppBranchOperator
 from airflow_whatsapp_flows.operators.retrying import ActionRetryError
 
 if TYPE_CHECKING:
     from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
 
 
-class Performance:
-    """One try of an action.
+_MAYBE_APPLIED = (Fate.UNKNOWN, Fate.APPLIED, Fate.SUCCEEDED)
+
+
+class Sender:
+    """Does for one try of a task what an action asks for.
 
     Args:
         task: the operator.
@@ -42,35 +43,27 @@ class Performance:
         self._context = context
         self._gateway = gateway
 
-    def fetch(self, todo: FetchFile, key: str) -> FileContent | ActionResult:
-        """Fetch a file that the request carries; a failure is the action's result."""
-        done = self.fetch_content(todo)
-        if isinstance(done, FileContent):
-            return done
-        failure = TransportFailure(ErrorKind.FILE, f"{todo.source.where}: {done.message}", Sent.NO)
-        request = HttpRequest(todo.step.plan.method, todo.step.plan.url.origin, connection=todo.step.plan.connection)
-        return classify(failure, Attempted(request, 0, key))
-
-    def fetch_content(self, todo: FetchFile) -> FileContent | TransportFailure:
-        """Fetch a file that a request carries."""
-        return self._gateway.fetch(todo.source, todo.step.timeout)
-
-    def send(self, todo: SendAction) -> ActionResult:
-        """Send a request, unless an earlier try may have.
+    def do(self, todo: ToDo) -> Done:
+        """Fetch a file, or send a request unless an earlier try may have.
 
         Raises:
             ActionRetryError: the same request may be sent again, and Airflow has a try left.
         """
+        if isinstance(todo, FetchFile):
+            return self._gateway.fetch(todo.source, todo.step.timeout)
+        return self._send(todo)
+
+    def _send(self, todo: SendAction) -> ActionResult:
         rule = todo.step.retry
         attempts = Attempts(self._context, rule.delivery)
         earlier = attempts.earlier()
-        if earlier.fate == "answered" and earlier.result is not None:
+        if earlier.fate is Fate.SUCCEEDED and earlier.result is not None:
             self._task.log.info("an earlier try has succeeded; its recorded result is returned, nothing is sent")
             return ActionResult.from_value(earlier.result)
         # What the connection gives comes before the note: when it cannot be used, nothing was sent.
         connection, request = self._connected(todo.request)
-        if earlier.fate in ("unknown", "answered") and not _may_repeat(rule):
-            return _in_doubt(earlier, Attempted(request, earlier.attempts, todo.idempotency_key))
+        if earlier.fate in _MAYBE_APPLIED and rule.delivery is Delivery.AT_MOST_ONCE:
+            return _not_again(earlier, Attempted(request, earlier.attempts, todo.idempotency_key))
         number = earlier.attempts + 1
         attempts.intend(number)
         limit = self._gateway.settings.response_max_bytes
@@ -78,11 +71,11 @@ class Performance:
         result = classify(reply, Attempted(request, number, todo.idempotency_key), todo.step.success_when)
         retry = self._next_retry(rule, attempts)
         if retry is not None and rule.may_send_again(reply):
-            attempts.conclude(_fate(reply, rule), number)
+            attempts.conclude(fate_of(result, rule), number)
             raise ActionRetryError(_line(result), pause(rule, retry, reply))
         result = self._checked(result, reply)
-        value = result.as_value() if result.outcome is Outcome.SUCCESS else None
-        attempts.conclude("answered" if value else _fate(reply, rule), number, value)
+        fate = fate_of(result, rule)
+        attempts.conclude(fate, number, result.as_value() if fate is Fate.SUCCEEDED else None)
         return result
 
     def _connected(self, request: HttpRequest) -> tuple[ActionConnection | None, HttpRequest]:
@@ -128,33 +121,20 @@ class Performance:
         return result
 
 
-def _in_doubt(earlier: Earlier, attempted: Attempted) -> ActionResult:
-    if earlier.fate == "answered":
-        sent, what = Sent.YES, "an earlier try of this task has succeeded, but its reply was too large to be kept"
+def _not_again(earlier: Earlier, attempted: Attempted) -> ActionResult:
+    if earlier.fate is Fate.UNKNOWN:
+        sent = Sent.UNKNOWN
+        what = (
+            "an earlier try of this task was cut off, or failed on the server, and may have been applied; look the "
+            "contact up in the CRM, and run the flow again if it is not there"
+        )
     else:
         sent, what = (
-            Sent.UNKNOWN,
-            (
-                "an earlier try of this task was cut off, or failed on the server, and may have been applied; look the "
-                "contact up in the CRM, and run the flow again if it is not there"
-            ),
+            Sent.YES,
+            "an earlier try of this task was applied; its reply was unusable, or too large to be kept",
         )
     message = f"nothing was sent, since delivery 'at_most_once' does not send twice: {what}"
     return classify(TransportFailure(ErrorKind.INTERRUPTED, message, sent), attempted)
-
-
-def _may_repeat(rule: RetryRule) -> bool:
-    unknown = TransportFailure(ErrorKind.INTERRUPTED, "", Sent.UNKNOWN)
-    return rule.may_send_again(unknown)
-
-
-def _fate(reply: Reply, rule: RetryRule) -> Fate:
-    if isinstance(reply, HttpResponse):
-        # A 5xx or 408 says that the server failed, not that it did nothing; a status listed says it did nothing.
-        failed = reply.status_code >= 500 or reply.status_code == 408
-        unlisted = failed and reply.status_code not in rule.statuses
-        return "unknown" if unlisted or reply.status_code < 300 else "not_sent"
-    return "not_sent" if reply.sent is Sent.NO else "unknown"
 
 
 def _line(result: ActionResult) -> str:
@@ -176,18 +156,3 @@ def as_requests(reply: HttpResponse, url: str) -> requests.Response:
     response.encoding = requests.utils.get_encoding_from_headers(response.headers)
     response._content = reply.content
     return response
-
-
-def has_branch(task: Any) -> bool:
-    """Whether a branch operator of the DAG takes a task's error; true when the task is in no DAG."""
-    if not task.has_dag():
-        return True
-    return any(
-        issubclass(getattr(other, "operator_class", type(other)), WhatsAppBranchOperator)
-        and _action_of(other) == task.task_id
-        for other in task.dag.tasks
-    )
-
-
-def _action_of(task: Any) -> str | None:
-    return getattr(task, "action", None) or getattr(task, "partial_kwargs", {}).get("action")

@@ -1,0 +1,89 @@
+"""Performing one action, without doing anything: which files to fetch, which request to send, what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+
+from airflow_whatsapp_flows.flow.body import FileContent, FileSource
+from airflow_whatsapp_flows.flow.delivery import Delivery
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.request import build_request
+
+
+@dataclass(frozen=True, slots=True)
+class SendAction:
+    """To do: send the request of an action; answer with its :class:`ActionResult`.
+
+    Attributes:
+        step: the action.
+        visit: which visit of this step it is, from 1.
+        request: complete, but for what the connection adds.
+        idempotency_key: the same whenever this visit of this response is tried.
+    """
+
+    step: Action
+    visit: int
+    request: HttpRequest
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFile:
+    """To do: fetch a file that an action sends; answer with a :class:`FileContent` or a failure.
+
+    Where the action's result is already recorded, that is the answer, and nothing needs to be fetched.
+
+    Attributes:
+        step: the action.
+        visit: which visit of this step it is, from 1.
+        source: where the file is.
+    """
+
+    step: Action
+    visit: int
+    source: FileSource
+
+
+ToDo = SendAction | FetchFile
+Done = ActionResult | FileContent | TransportFailure
+Performing = Generator[ToDo, Done, ActionResult]
+
+
+def perform(step: Action, values: Mapping[str, object], *, visit: int, key: str) -> Performing:
+    """Perform an action for one contact.
+
+    Args:
+        step: the action.
+        values: the contact's values, by scope.
+        visit: which visit of this step it is, from 1.
+        key: idempotency key of this visit; sent as a header under ``keyed``.
+
+    Yields:
+        The files to fetch, one by one, and then the request to send.
+
+    Returns:
+        What came of it; a file that does not come is an error of kind ``file``, and no request is sent.
+
+    Raises:
+        RenderError: a value is missing, or cannot be sent where it stands; says where.
+    """
+    files: dict[str, FileContent] = {}
+    for source in step.plan.file_sources(values):
+        done = yield FetchFile(step, visit, source)
+        if isinstance(done, ActionResult):
+            return done
+        if not isinstance(done, FileContent):
+            failure = TransportFailure(ErrorKind.FILE, f"{source.where}: {done.message}", Sent.NO)
+            unsent = HttpRequest(step.plan.method, step.plan.url.build(values), connection=step.plan.connection)
+            return classify(failure, Attempted(unsent, 0, key))
+        files[source.url_or_path] = done
+    request = build_request(step, values, files)
+    if step.retry.delivery is Delivery.KEYED:
+        request = request.with_header(step.idempotency_header, key)
+    done = yield SendAction(step, visit, request, key)
+    if not isinstance(done, ActionResult):
+        raise TypeError(f"a request is answered with an ActionResult, not {type(done).__name__}")
+    return done
