@@ -151,6 +151,8 @@ def _load(folder: Path) -> tuple[dict[str, DAG], list[FlowFileError]]:
         return _build_all(list(find_flow_files(folder)))
     except FlowFileError as error:
         return {}, [error]
+    except OSError as error:
+        return {}, [FlowFileError(str(folder), [Fault(f"the folder cannot be read: {error.strerror}")])]
 
 
 def _build_all(paths: list[Path]) -> tuple[dict[str, DAG], list[FlowFileError]]:
