@@ -7,50 +7,58 @@ unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPATH :=
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+PIP = "$(VENV)/bin/python" -m pip --quiet --disable-pip-version-check
+RUN = "$(VENV)/bin/python"
+
+# A virtual environment holds absolute paths and one Python's packages: it is of no use to another Python, nor after
+# the checkout was moved. So the stamp is named after both.
+PLACE := $(shell $(PYTHON) -c 'import hashlib, os, sys; print(hashlib.sha256((sys.version + os.getcwd()).encode()).hexdigest()[:12])')
+CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints-3.10.txt" if sys.version_info < (3, 11) else "constraints.txt")')
+READY := $(VENV)/.ready-$(PLACE)
 
 .PHONY: help setup demo ui test lint format types imports pytest benchmark clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1 \2/p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; this is " + sys.version)'
-	$(PYTHON) -m venv "$(VENV)"
-	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --group demo --editable .
-	"$(BIN)/python" -m compileall -q -j 0 "$(VENV)/lib" || true
+	if [ ! -e "$@" ]; then rm -rf "$(VENV)" && $(PYTHON) -m venv "$(VENV)"; fi
+	$(PIP) install --upgrade "pip>=25.1"
+	$(PIP) install --constraint "$(CONSTRAINTS)" --group dev --group demo --editable .
+	$(RUN) -m compileall -q -j 0 "$(VENV)/lib" || true
 	touch "$@"
 
-setup: $(VENV)/.ready ## make the virtual environment
+setup: $(READY) ## make the virtual environment
 
 demo: setup ## one contact that succeeds and one that meets a failing CRM, through a real Airflow
-	"$(BIN)/python" docker/demo.py
+	$(RUN) docker/demo.py
 
 ui: setup ## Airflow on 127.0.0.1 with the example flows and the demo CRM
-	"$(BIN)/python" docker/ui.py
+	$(RUN) docker/ui.py
 
 lint: setup ## ruff
-	"$(BIN)/ruff" check .
-	"$(BIN)/ruff" format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 
 format: setup ## let ruff mend what it can
-	"$(BIN)/ruff" check --fix .
-	"$(BIN)/ruff" format .
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
 
 types: setup ## mypy --strict
-	"$(BIN)/mypy"
+	$(RUN) -m mypy
 
 imports: setup ## imports point down
-	"$(BIN)/lint-imports"
+	$(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
 pytest: setup ## the tests alone
-	"$(BIN)/python" -m pytest
+	$(RUN) -m pytest
 
 test: lint types imports pytest ## lint, types, import contracts, tests
 
 benchmark: setup ## ratios within one run; prints a table
-	"$(BIN)/python" benchmarks/operator.py
+	$(RUN) benchmarks/operator.py
 
 clean: ## remove everything that make made
 	rm -rf "$(VENV)" .demo .ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find airflow_whatsapp_flows benchmarks dags docker tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -211,36 +211,31 @@ def _connect(tasks: Mapping[str, Any], task_ids: Mapping[str, str], name: str, s
 
 
 def _params(flow: Flow) -> dict[str, Param]:
-    """The trigger form: every field may be left blank, which gives nothing."""
-    params = {
-        "id": _param("string", title="Response id", description="part of every idempotency key; the run id when blank")
-    }
+    """The trigger form: every field may be left blank, which says nothing, and the walk judges what it holds."""
+    params = {"id": _field("Response id", "part of every idempotency key; the run id when blank")}
     for name in _contact_fields(flow):
-        params[f"contact.{name}"] = _param("string", title=f"Contact: {name}")
+        params[f"contact.{name}"] = _field(f"Contact: {name}")
     for step in flow.steps.values():
         if isinstance(step, Menu):
-            params[f"step.{step.name}"] = _param("string", title=step.name, enum=[*step.options, None])
+            params[f"step.{step.name}"] = _field(step.name, "one of the menu's options", list(step.options))
         elif isinstance(step, Question):
             params[f"step.{step.name}"] = _answer_param(step)
     for name, variable in flow.variables.items():
-        params[f"flow_execution_variables.{name}"] = Param(
-            None, title=f"Variable: {name}", description=variable.description or variable.type
-        )
+        params[f"flow_execution_variables.{name}"] = _field(f"Variable: {name}", variable.description or variable.type)
     return params
 
 
-def _param(kind: str, **schema: Any) -> Param:
-    return Param(None, type=[kind, "null"], **schema)
+def _field(title: str, description: str | None = None, options: Sequence[str] = ()) -> Param:
+    # With a type or an enum Airflow would refuse a run before the flow's own exits can take the answer.
+    schema: dict[str, Any] = {"examples": list(options)} if options else {}
+    return Param(None, title=title, description=description, **schema)
 
 
 def _answer_param(step: Question) -> Param:
     description = f"answer type {step.answer_type}"
     if step.answer_type in _FILES:
         return Param(None, type=["object", "string", "null"], title=step.name, description=description)
-    if step.answer_options:
-        return _param("string", title=step.name, description=description, enum=[*step.answer_options, None])
-    # Without a type the form shows one line of text, and a conf may hold a number all the same.
-    return Param(None, title=step.name, description=description)
+    return _field(step.name, description, step.answer_options)
 
 
 def _contact_fields(flow: Flow) -> list[str]:

@@ -1,4 +1,4 @@
-"""Every error that this package raises on purpose.
+"""The errors of this package that callers may catch.
 
 ::
 
@@ -7,12 +7,12 @@
     ├── ResponseError          a contact response cannot be walked: not an object, unknown keys, wrong types
     ├── RenderError            one contact's values cannot be put into a request or a text
     │   └── MissingValueError  a reference has no value and the flow says ``"missing": "error"``
-    ├── WalkError              a walk cannot go on: too many visits of one step
-    ├── ConnectionConfigError  a connection is missing, or says something that cannot be used
-    └── ActionFailedError      an Action ended in error and the task must fail
+    └── ConnectionConfigError  a connection or a setting is missing, or says something that cannot be used
 
-What went wrong on the wire is not an exception but data:
-:class:`~airflow_whatsapp_flows.flow.exchange.TransportFailure`.
+What went wrong on the wire is no exception but data
+(:class:`~airflow_whatsapp_flows.flow.exchange.TransportFailure`), and so is an action that ended in error: its result
+says so. Faults of templates and bodies have classes of their own, which stay inside the package and reach callers as
+the faults of a :class:`FlowFileError`. Inside a task, Airflow's own exceptions decide whether it is tried again.
 """
 
 from __future__ import annotations
@@ -64,6 +64,10 @@ class FlowFileError(FlowsError):
         self.faults = tuple(faults)
         super().__init__("\n".join(f"{source}:{fault.where()}: {fault.message}" for fault in self.faults))
 
+    def __reduce__(self) -> tuple[type[FlowFileError], tuple[str, tuple[Fault, ...]]]:
+        """How it is pickled: an exception is made again of its arguments, and the message is none of them."""
+        return type(self), (self.source, self.faults)
+
 
 class ResponseError(FlowsError):
     """A contact response cannot be walked: it is not an object, or a part of it has the wrong type."""
@@ -82,6 +86,10 @@ class RenderError(FlowsError):
         self.where = where
         super().__init__(f"{where}: {reason}" if where else reason)
 
+    def __reduce__(self) -> tuple[type[RenderError], tuple[str, str]]:
+        """How it is pickled."""
+        return type(self), (self.reason, self.where)
+
     def at(self, where: str) -> RenderError:
         """The same error, with the place put before the place that it already knows."""
         inner = self.where
@@ -93,29 +101,5 @@ class MissingValueError(RenderError):
     """A reference has no value, and the flow says ``"missing": "error"``."""
 
 
-class WalkError(FlowsError):
-    """A walk cannot go on.
-
-    Attributes:
-        step: name of the step at which it stopped.
-    """
-
-    def __init__(self, message: str, step: str) -> None:
-        self.step = step
-        super().__init__(message)
-
-
 class ConnectionConfigError(FlowsError):
-    """A connection is missing, or says something that cannot be used."""
-
-
-class ActionFailedError(FlowsError):
-    """An Action ended in error, and nothing in the flow or the DAG takes its error exit.
-
-    Attributes:
-        result: the result of the action (design of the XCom), with ``outcome`` equal to ``"error"``.
-    """
-
-    def __init__(self, message: str, result: dict[str, object]) -> None:
-        self.result = result
-        super().__init__(message)
+    """A connection or a setting is missing, or says something that cannot be used."""

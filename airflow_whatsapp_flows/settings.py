@@ -41,12 +41,12 @@ def settings_from(read: Callable[[str], str | None]) -> Settings:
         read: option name to its text; ``None`` or an empty text for the default.
 
     Raises:
-        ConnectionConfigError: a number is not one.
+        ConnectionConfigError: a number is not one, or is out of its range.
     """
     default = Settings()
     return Settings(
         allowed_hosts=tuple(host.strip() for host in (read("allowed_hosts") or "").split(",") if host.strip()),
-        response_max_bytes=int(_number(read, "response_max_bytes", default.response_max_bytes)),
+        response_max_bytes=_whole(read, "response_max_bytes", default.response_max_bytes),
         request_timeout=_number(read, "request_timeout", default.request_timeout),
         files_folder=read("files_folder") or None,
     )
@@ -62,6 +62,19 @@ def _number(read: Callable[[str], str | None], option: str, default: float) -> f
         number = 0.0
     if not 0 < number < float("inf"):
         raise ConnectionConfigError(f"[{SECTION}] {option} = {text!r}: it must be a number above 0")
+    return number
+
+
+def _whole(read: Callable[[str], str | None], option: str, default: int) -> int:
+    text = read(option)
+    if not text:
+        return default
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ConnectionConfigError(f"[{SECTION}] {option} = {text!r}: it must be a whole number from 1")
     return number
 
 

@@ -10,20 +10,23 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from airflow_environment import drop_inherited_airflow
 from demo_crm.process import running
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STATE = REPOSITORY / ".demo"
 FLOW = "lead_to_crm"
-CONTACTS = (
+CONTACTS: tuple[dict[str, Any], ...] = (
     {
         "id": "r-001",
         "contact": {"phone": "+525512345678", "first_name": "Ana"},
@@ -35,11 +38,13 @@ CONTACTS = (
         "step": {"Ask name": "Luis {{ 7*7 }}", "Ask age": 35},
     },
 )
-UNLUCKY = CONTACTS[1]["contact"]["phone"]  # type: ignore[index]
+UNLUCKY = CONTACTS[1]["contact"]["phone"]
 
 
 def main() -> int:
     """Run the demo; returns the exit status."""
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, interrupt)
     shutil.rmtree(STATE, ignore_errors=True)
     (STATE / "airflow").mkdir(parents=True)
     with running(STATE / "crm.db") as crm:
@@ -62,6 +67,7 @@ def main() -> int:
 
 def configure(crm: str) -> None:
     """Set up Airflow for this process and those it starts."""
+    drop_inherited_airflow(os.environ)
     os.environ.update(
         {
             "AIRFLOW_HOME": str(STATE / "airflow"),
@@ -136,6 +142,11 @@ def call(method: str, url: str, body: Any = None) -> Any:
     if isinstance(value, dict):
         return next((found for found in value.values() if isinstance(found, list)), value)
     return value
+
+
+def interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """End as after Ctrl-C, so that what was started is stopped."""
+    raise KeyboardInterrupt
 
 
 def say(text: str) -> None:

@@ -19,6 +19,7 @@ import urllib.request
 from pathlib import Path
 from types import FrameType
 
+from airflow_environment import drop_inherited_airflow
 from demo_crm.process import running
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -30,7 +31,8 @@ STOP_SECONDS = 15
 
 def main() -> int:
     """Run until interrupted; returns the exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, _interrupt)
     (STATE / "airflow").mkdir(parents=True, exist_ok=True)
     with running(STATE / "crm.db") as crm:
         port = free_port(int(os.environ.get("WHATSAPP_FLOWS_UI_PORT", "8080")))
@@ -59,10 +61,12 @@ def main() -> int:
 
 def environment(crm: str, port: int) -> dict[str, str]:
     """Airflow's environment: everything below ``.ui/``, loopback only."""
+    inherited = dict(os.environ)
+    drop_inherited_airflow(inherited)
     return {
-        **os.environ,
+        **inherited,
         # standalone starts its parts by the command's name.
-        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), inherited.get("PATH", ""))),
         "AIRFLOW_HOME": str(STATE / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

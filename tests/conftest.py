@@ -18,12 +18,14 @@ from tests.servers.recording import RecordingServer
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 
-# Before anything imports Airflow: it reads these once, at import.
-_STATE = REPOSITORY / ".pytest_cache" / "airflow"
-os.environ.setdefault("AIRFLOW_HOME", str(_STATE / f"home-{os.getpid()}"))
+# Before anything imports Airflow: it reads these once, at import. What is exported may lead to a real Airflow.
+AIRFLOW_HOME = REPOSITORY / ".pytest_cache" / "airflow" / f"home-{os.getpid()}"
+for _name in [_name for _name in os.environ if _name.startswith("AIRFLOW")]:
+    del os.environ[_name]
 os.environ.update(
     {
-        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(os.environ["AIRFLOW_HOME"]) / "no-dags"),
+        "AIRFLOW_HOME": str(AIRFLOW_HOME),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(AIRFLOW_HOME / "no-dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
@@ -31,6 +33,11 @@ os.environ.update(
         "NO_PROXY": "*",
     }
 )
+
+
+def pytest_unconfigure() -> None:
+    """Remove what the suite's Airflow wrote, and nothing else."""
+    shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
 
 
 class RefusedAddressError(AssertionError):
@@ -87,8 +94,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingServer]:
 
 
 @pytest.fixture(scope="session")
-def airflow() -> Iterator[None]:
+def airflow() -> None:
     """A real Airflow with a database of its own."""
     migrate()
-    yield
-    shutil.rmtree(os.environ["AIRFLOW_HOME"], ignore_errors=True)

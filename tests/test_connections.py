@@ -159,9 +159,9 @@ def test_an_unreadable_variable_is_named_and_not_shown(variable: str | None, wor
         pytest.param({"host": "h", "extra": {"verify": 5}}, "verify", id="verify"),
         pytest.param({"host": "h", "extra": {"headers": [1]}}, "headers", id="headers"),
         pytest.param({"host": "h", "extra": {"headers": "{x"}}, "headers", id="headers-text"),
-        pytest.param({"host": "h", "extra": {"headers": {"X": {"a": 1}}}}, "headers", id="headers-nested"),
+        pytest.param({"host": "h", "extra": {"headers": {"X": {"a": 1}}}}, "header 'X'", id="headers-nested"),
         pytest.param({"host": "h", "extra": {"headers": {"X\n": "a"}}}, "headers", id="headers-name"),
-        pytest.param({"host": "h", "extra": {"headers": {"X": "a\r\nb"}}}, "headers", id="headers-value"),
+        pytest.param({"host": "h", "extra": {"headers": {"X": "a\r\nb"}}}, "header 'X'", id="headers-value"),
         pytest.param({"host": "h", "extra": {"proxy": 5}}, "proxy", id="proxy"),
         pytest.param({"host": "h", "extra": {"auth": "digest"}}, "auth", id="auth"),
         pytest.param({"host": "h", "extra": {"auth": "bearer"}}, "password", id="auth-without-secret"),
@@ -172,6 +172,40 @@ def test_an_unusable_field_is_named_with_its_connection(fields: dict[str, Any], 
         action_connection(ConnectionFields(id="crm", type="whatsapp_action", **fields))
     assert "'crm'" in str(raised.value)
     assert word in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["http", "whatsapp_action"])
+@pytest.mark.parametrize(
+    ("extra", "header"),
+    [
+        pytest.param({"headers": {"Ñandú": "a"}}, "Ñandú", id="name"),
+        pytest.param({"headers": {"": "a"}}, "''", id="empty-name"),
+        pytest.param({"headers": {"X-A": "s3cret-ñ"}}, "X-A", id="beyond-ascii"),
+        pytest.param({"headers": {"X-A": "s3cret\r\nX-B: c"}}, "X-A", id="line-break"),
+        pytest.param({"headers": {"X-A": "s3cret" * 2000}}, "X-A", id="long"),
+        pytest.param({"headers": {"X-A": ["s3cret"]}}, "X-A", id="list"),
+    ],
+)
+def test_an_unsendable_header_is_named_and_its_value_not_shown(kind: str, extra: dict[str, Any], header: str) -> None:
+    with pytest.raises(ConnectionConfigError) as raised:
+        action_connection(ConnectionFields(id="crm", type=kind, host="h", extra=extra))
+    assert "'crm'" in str(raised.value)
+    assert header in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"type": "whatsapp_action", "password": "s3cret\n5"}, id="bearer-line-break"),
+        pytest.param({"type": "whatsapp_action", "password": "s3cret-ñ"}, id="bearer-beyond-ascii"),
+        pytest.param({"type": "http", "login": "a", "password": "s3cret" * 2000}, id="basic-long"),
+    ],
+)
+def test_an_unsendable_credential_names_the_header_that_it_would_be(fields: dict[str, Any]) -> None:
+    with pytest.raises(ConnectionConfigError, match=r"'crm'.*'Authorization'") as raised:
+        action_connection(ConnectionFields(id="crm", host="h", **fields))
     assert "s3cret" not in str(raised.value)
 
 
@@ -214,3 +248,22 @@ def test_every_form_of_a_secret_is_masked() -> None:
         assert form in secrets
     proxied = ConnectionFields(id="c", host="h", extra={"proxy": "http://a:s3cret@proxy"})
     assert "s3cret" in action_connection(proxied).secrets
+
+
+@pytest.mark.parametrize(
+    ("extra", "timeout", "verify"),
+    [
+        pytest.param("timeout=5&verify=false", 5.0, False, id="text-of-a-uri"),
+        pytest.param("verify=true", None, True, id="true"),
+        pytest.param("verify=%2Fetc%2Fca.pem", None, "/etc/ca.pem", id="path"),
+    ],
+)
+def test_extras_of_a_uri_are_text_and_mean_what_they_say(extra: str, timeout: float | None, verify: bool | str) -> None:
+    environ = {"AIRFLOW_CONN_CRM": f"whatsapp-action://crm.example/?{extra}"}
+    connection = action_connection(connection_from_environment("crm", environ))
+    assert (connection.timeout, connection.verify) == (timeout, verify)
+
+
+def test_json_may_hold_a_uri() -> None:
+    fields = connection_from_environment("crm", {"AIRFLOW_CONN_CRM": '{"uri": "https://crm.example"}'})
+    assert action_connection(fields).base_url == "https://crm.example"

@@ -119,7 +119,7 @@ def test_options_of_the_provider_are_documented() -> None:
 
 
 def test_filters_and_step_types_are_documented() -> None:
-    from airflow_whatsapp_flows.flow.format_faults import STEP_FORMATS
+    from airflow_whatsapp_flows.flow.format import STEP_FORMATS
     from airflow_whatsapp_flows.flow.template.filters import FILTERS
 
     text = (REPOSITORY / "docs" / "flows.md").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,32 @@ def test_a_file_called_otherwise_than_its_flow_is_refused_in_a_folder_only(tmp_p
         load_flow_file(tmp_path / "other.json", in_flows_folder=True)
 
 
-def test_a_link_out_of_the_folder_is_not_among_its_files(tmp_path: Path) -> None:
+def test_a_link_out_of_the_folder_is_refused_and_one_within_it_is_not(tmp_path: Path) -> None:
     folder = tmp_path / "flows"
     folder.mkdir()
-    (tmp_path / "out.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "out.json").write_text(json.dumps(FLOW), encoding="utf-8")
     (folder / "out.json").symlink_to(tmp_path / "out.json")
-    (folder / "b.json").write_text("{}", encoding="utf-8")
-    (folder / "a.json").symlink_to(folder / "b.json")
-    assert [path.name for path in find_flow_files(folder)] == ["a.json", "b.json"]
+    (folder / "b.json").write_text(json.dumps(FLOW), encoding="utf-8")
+    (folder / "lead.json").symlink_to(folder / "b.json")
+    assert [path.name for path in find_flow_files(folder)] == ["b.json", "lead.json", "out.json"]
+    assert load_flow_file(folder / "lead.json", in_flows_folder=True).id == "lead"
+    with pytest.raises(FlowFileError, match="link out of the folder"):
+        load_flow_file(folder / "out.json", in_flows_folder=True)
+
+
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lead.json")
+    with pytest.raises(FlowFileError, match="not a regular one"):
+        load_flow_file(tmp_path / "lead.json")
+
+
+@pytest.mark.parametrize("target", ["a.json", "b.json"])
+def test_links_in_a_circle_take_no_other_file_with_them(tmp_path: Path, target: str) -> None:
+    (tmp_path / "a.json").symlink_to(tmp_path / target)
+    if target != "a.json":
+        (tmp_path / target).symlink_to(tmp_path / "a.json")
+    (tmp_path / "lead.json").write_text(json.dumps(FLOW), encoding="utf-8")
+
+    assert {path.name for path in find_flow_files(tmp_path)} == {"a.json", target, "lead.json"}
+    with pytest.raises(FlowFileError, match=r"a\.json"):
+        load_flow_file(tmp_path / "a.json")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from airflow_whatsapp_flows import __version__
 from tests.conftest import REPOSITORY
 
 
@@ -29,12 +31,12 @@ def test_it_holds_every_module_and_the_type_marker(wheel: Path) -> None:
 
 def test_it_holds_nothing_else(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert tops == {"airflow_whatsapp_flows", "airflow_whatsapp_flows-0.1.0.dist-info"}
+    assert tops == {"airflow_whatsapp_flows", f"airflow_whatsapp_flows-{__version__}.dist-info"}
 
 
 def test_it_announces_the_provider_and_the_command(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
-    entry_points = archive.read("airflow_whatsapp_flows-0.1.0.dist-info/entry_points.txt").decode()
+    entry_points = archive.read(f"airflow_whatsapp_flows-{__version__}.dist-info/entry_points.txt").decode()
     assert "[apache_airflow_provider]" in entry_points
     assert "whatsapp-flows = airflow_whatsapp_flows.cli:main" in entry_points
     assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
@@ -48,3 +50,20 @@ def test_it_runs_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     )
     assert str(tmp_path) in run.stdout
     assert "validate" in run.stdout
+
+
+def test_the_source_distribution_holds_what_its_tests_read(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = [
+        "Makefile",
+        "constraints.txt",
+        "constraints-3.10.txt",
+        ".ci/run",
+        "benchmarks/operator.py",
+        "tests/conftest.py",
+    ]
+    assert names >= {*wanted, "docker/Dockerfile", "docker/README.md", "dags/flows/lead_to_crm.json", "README.md"}
+    assert not [name for name in names if "__pycache__" in name or name == "docker/.env"]

@@ -82,22 +82,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Only the command that is asked for is imported: validate needs no HTTP client.
         module = importlib.import_module(f"airflow_whatsapp_flows.cli.{options.command}")
         status = int(getattr(module, options.command)(options))
-        sys.stdout.flush()
     except FlowsError as error:
         print(error, file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader, such as head, has what it wanted; Python would flush, and complain again, at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return REFUSED
+    except OSError as error:
+        return _unreadable(error, REFUSED)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return _unreadable(error, status)
+    return status
+
+
+def _unreadable(error: OSError, status: int) -> int:
+    """End without the complaint that Python would make when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):  # the reader, such as head, has what it wanted
+        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
     return status
 
 
 def _print_anything() -> None:
     # Half a surrogate pair, and all but ASCII where the locale has no more, would end in a traceback.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # closed with the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -12,17 +12,17 @@ from dataclasses import replace
 
 from airflow_whatsapp_flows.cli.responses import read_response_file
 from airflow_whatsapp_flows.connections import action_connection, connection_from_environment
-from airflow_whatsapp_flows.delivering import Gateway, environment_gateway
 from airflow_whatsapp_flows.errors import ConnectionConfigError, RenderError
 from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, ToDo
 from airflow_whatsapp_flows.flow.response import ContactResponse
-from airflow_whatsapp_flows.flow.template.references import did_you_mean
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import Walk, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
+from airflow_whatsapp_flows.gateway import Gateway, environment_gateway
 
 _MAX_WORD = 100_000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
@@ -19,7 +20,8 @@ def read_response_file(path: Path) -> ContactResponse:
     name = "standard input" if str(path) == "-" else str(path)
     try:
         content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        value = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse)
+        text = content.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
     except OSError as error:
         raise ResponseError(f"{name}: the response cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -32,6 +34,13 @@ def read_response_file(path: Path) -> ContactResponse:
         return read_response(value)
     except ResponseError as error:
         raise ResponseError(f"{name}: {error}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("an object in it has the same key twice")
+    return value
 
 
 def _refuse(word: str) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import json
 import sys
 
 from airflow_whatsapp_flows.cli import INTERRUPTED
 from airflow_whatsapp_flows.cli.responses import read_response_file
-from airflow_whatsapp_flows.delivering import Gateway, environment_gateway
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
@@ -17,6 +17,7 @@ from airflow_whatsapp_flows.flow.performing import Done, FetchFile, ToDo
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, drive, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
+from airflow_whatsapp_flows.gateway import Gateway, environment_gateway
 
 UNFINISHED = 3
 
@@ -48,9 +49,9 @@ def run(options: argparse.Namespace) -> int:
         print(_interruption(under_way), file=sys.stderr)
     shown.catch_up()
     if options.format == "json":
-        print(json.dumps(as_json(record), ensure_ascii=False, indent=2))
+        shown.say(json.dumps(as_json(record), ensure_ascii=False, indent=2))
     elif not interrupted:
-        print(_end(record))
+        shown.say(_end(record))
     if interrupted:
         return INTERRUPTED
     return 0 if record.state is State.COMPLETED else UNFINISHED
@@ -70,24 +71,35 @@ def _interruption(under_way: ToDo | None) -> str:
 
 
 class _Shown:
-    """Prints visits as they happen."""
+    """Prints visits as they happen. When nobody reads any more, the contact is walked to the end all the same."""
 
     def __init__(self, record: Walk, *, quiet: bool) -> None:
         self._record = record
         self._printed = 0
         self._quiet = quiet
+        self._readable = True
+
+    def say(self, text: str) -> None:
+        """Print a line, if that is possible."""
+        try:
+            if self._readable:
+                print(text, flush=True)
+        except OSError as error:
+            self._readable = False
+            with contextlib.suppress(OSError):
+                print(f"the output cannot be written ({error.strerror}); the walk goes on", file=sys.stderr)
 
     def begin(self, todo: ToDo) -> None:
         if self._quiet or not sys.stdout.isatty():
             return
         what = f"fetching {todo.source.where}" if isinstance(todo, FetchFile) else _request(todo.request)
-        print(f"  … {todo.step.name}: {what}", flush=True)
+        self.say(f"  … {todo.step.name}: {what}")
 
     def catch_up(self) -> None:
         for visit in self._record.visits[self._printed :]:
             self._printed += 1
             if not self._quiet:
-                print(_visit(visit), flush=True)
+                self.say(_visit(visit))
 
 
 def _request(request: HttpRequest) -> str:

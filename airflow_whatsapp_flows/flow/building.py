@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -41,7 +41,7 @@ from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES
 from airflow_whatsapp_flows.flow.request import RequestText, parse_request
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
-from airflow_whatsapp_flows.flow.template.language import TemplateFault, TreeFault
+from airflow_whatsapp_flows.flow.template.language import TemplateFault, faults_under
 from airflow_whatsapp_flows.flow.template.references import parse_bare_reference, unknown_name
 from airflow_whatsapp_flows.flow.variables import SCOPES
 
@@ -95,6 +95,14 @@ def _written(value: dict[str, Any]) -> list[Any]:
     return steps if isinstance(steps, list) else []
 
 
+class _Common(TypedDict):
+    """What every step has."""
+
+    name: str
+    max_visits: int
+    on_max_visits: str | None
+
+
 class _Builder:
     """Builds one step, and remembers every fault on the way."""
 
@@ -106,15 +114,11 @@ class _Builder:
         self._name = name
 
     def build(self, step: StepFormat, raw: dict[str, Any], default_visits: int) -> Step | None:
-        common = {
-            "name": step.name,
-            "max_visits": step.max_visits or default_visits,
-            "on_max_visits": step.on_max_visits,
-        }
+        common = _Common(name=step.name, max_visits=step.max_visits or default_visits, on_max_visits=step.on_max_visits)
         built: Step | None
         if isinstance(step, QuestionFormat):
             built = Question(
-                **common,  # type: ignore[arg-type]
+                **common,
                 body=self._text(step.body, "body"),
                 answer_type=step.answer_type,
                 answer_options=tuple(step.answer_options or ()),
@@ -124,7 +128,7 @@ class _Builder:
             )
         elif isinstance(step, MenuFormat):
             built = Menu(
-                **common,  # type: ignore[arg-type]
+                **common,
                 body=self._text(step.body, "body"),
                 options=step.options,
                 on_no_answer=step.on_no_answer,
@@ -132,16 +136,16 @@ class _Builder:
             )
         elif isinstance(step, MessageFormat):
             text, file_url = self._text(step.body, "body"), self._text(step.file_url, "file_url")
-            built = Message(**common, body=text, file_url=file_url, next=step.next)  # type: ignore[arg-type]
+            built = Message(**common, body=text, file_url=file_url, next=step.next)
         elif isinstance(step, ConditionalFormat):
-            built = Conditional(**common, paths=self._paths(step), otherwise=step.otherwise)  # type: ignore[arg-type]
+            built = Conditional(**common, paths=self._paths(step), otherwise=step.otherwise)
         elif isinstance(step, EndFormat):
-            built = End(**common, state=step.state, reason=self._text(step.reason, "reason"))  # type: ignore[arg-type]
+            built = End(**common, state=step.state, reason=self._text(step.reason, "reason"))
         else:
             built = self._action(step, raw, common)
         return None if self.faults else built
 
-    def _action(self, step: ActionFormat, raw: dict[str, Any], common: dict[str, Any]) -> Action | None:
+    def _action(self, step: ActionFormat, raw: dict[str, Any], common: _Common) -> Action | None:
         text = RequestText(
             url=step.url,
             method=step.method,
@@ -205,7 +209,7 @@ class _Builder:
             if reference is None:
                 raise TemplateFault(unknown_name(first or name))
         except TemplateFault as fault:
-            self._add(TreeFault(fault.message, 0, (*path, "field")))
+            self._add(TemplateFault(fault.message), *path, "field")
             return None
         value = written.value
         if isinstance(value, str):
@@ -219,17 +223,17 @@ class _Builder:
         try:
             return self._language.parse(text)
         except TemplateFault as fault:
-            self._add(TreeFault(fault.message, fault.offset, path))
+            self._add(fault, *path)
             return None
 
     def _try(self, key: str, build: Callable[[], Any]) -> Any:
         try:
             return build()
         except TemplateFault as fault:
-            self._add(TreeFault(fault.message, fault.offset, (key,)))
+            self._add(TemplateFault(fault.message, fault.offset), key)
             return None
 
-    def _add(self, fault: TreeFault) -> None:
-        path = (*self._path, *fault.path)
-        line, column = self._source.place(path, fault.offset)
-        self.faults.append(Fault(fault.message, path, line, column, self._name))
+    def _add(self, fault: TemplateFault, *path: str | int) -> None:
+        for one in faults_under(fault, *self._path, *path):
+            line, column = self._source.place(one.path, one.offset)
+            self.faults.append(Fault(one.message, one.path, line, column, self._name))

@@ -6,11 +6,14 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from airflow_whatsapp_flows.errors import Fault
+from airflow_whatsapp_flows.flow.format import STEP_FORMATS
 from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
-from airflow_whatsapp_flows.flow.model import Action, Conditional, Menu, Message, Question, Step
-from airflow_whatsapp_flows.flow.template.references import Reference, did_you_mean
+from airflow_whatsapp_flows.flow.model import Step
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.flow.template.references import Reference
 
 _TARGET_KEYS = ("next", "on_no_answer", "on_answer_failed", "on_success", "on_error", "otherwise", "on_max_visits")
+_ANYWHERE = ""
 
 
 def check_graph(
@@ -20,7 +23,7 @@ def check_graph(
 
     Args:
         value: the file as plain data.
-        valid: positions of the steps whose keys are right; only if all are is it known where the flow leads.
+        valid: positions of the steps whose keys are right; of the others nobody knows where they lead.
         steps: the steps that could be built, by their position.
         source: the file's text.
     """
@@ -29,13 +32,15 @@ def check_graph(
         return []
     raw = [(index, step) for index, step in enumerate(written) if isinstance(step, dict)]
     names = [step["name"] for _, step in raw if isinstance(step.get("name"), str)]
-    graph = _Graph(source, set(names))
+    graph = _Graph(source, set(names), valid)
     graph.check_names(raw)
     graph.check_targets(value, raw)
     start = value.get("start") or (names[0] if names else "")
     if not graph.faults and start in names and len(valid) == len(written):
         graph.check_reachable(start, raw)
-        graph.check_references(raw, steps)
+    if len(set(names)) == len(names):
+        named = [(index, step) for index, step in raw if isinstance(step.get("name"), str) and step["name"]]
+        graph.check_references(named, steps)
     return graph.faults
 
 
@@ -55,8 +60,9 @@ def targets_of(step: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
 
 
 class _Graph:
-    def __init__(self, source: JsonSource, names: set[str]) -> None:
+    def __init__(self, source: JsonSource, names: set[str], valid: Collection[int]) -> None:
         self.faults: list[Fault] = []
+        self._valid = valid
         self._source = source
         self._names = names
 
@@ -92,10 +98,12 @@ class _Graph:
                 self._add("no step leads here; remove it, or name it as a target", ("steps", index, "name"), name)
 
     def check_references(self, raw: list[tuple[int, dict[str, Any]]], steps: Mapping[int, Step]) -> None:
-        types = {step["name"]: step["type"] for _, step in raw}
-        leads_here: dict[str, set[str]] = {name: set() for name in types}
-        for _, step in raw:
-            for _, target in targets_of(step):
+        types = {step["name"]: str(step.get("type")) for _, step in raw}
+        # Where a target or a key is misspelt nobody knows what was meant: it may lead to every step.
+        leads_here: dict[str, set[str]] = {_ANYWHERE: set(), **{name: {_ANYWHERE} for name in types}}
+        for index, step in raw:
+            targets = {target for _, target in targets_of(step) if isinstance(target, str)}
+            for target in targets if index in self._valid and targets <= self._names else {_ANYWHERE}:
                 leads_here[target].add(step["name"])
         for index, written in raw:
             built = steps.get(index)
@@ -144,23 +152,11 @@ def next_steps(step: Step) -> list[str]:
 
 def references_of(step: Step) -> list[Reference]:
     """Every reference that a step reads."""
-    if isinstance(step, Conditional):
-        conditions = [condition for path in step.paths for condition in path.conditions]
-        templates: list[Any] = [condition.value for condition in conditions]
-        fields = [condition.field for condition in conditions]
-    elif isinstance(step, Action):
-        templates, fields = list(step.plan.templates), []
-    elif isinstance(step, (Question, Menu)):
-        templates, fields = [step.body], []
-    elif isinstance(step, Message):
-        templates, fields = [step.body, step.file_url], []
-    else:
-        templates, fields = [step.reason], []
-    return fields + [reference for template in templates for reference in getattr(template, "references", ())]
+    return [*step.fields, *(read for text in step.templates for read in getattr(text, "references", ()))]
 
 
 def _problem(step: str, read: str, read_type: str, before: set[str]) -> str | None:
-    if read_type in ("message", "conditional", "end"):
+    if read_type in STEP_FORMATS and not STEP_FORMATS[read_type].leaves_value:
         return f"{'an' if read_type == 'end' else 'a'} {read_type} step leaves no value"
     if read in before:
         return None

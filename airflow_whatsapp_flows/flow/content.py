@@ -19,6 +19,7 @@ MAX_YAML_BYTES = 262_144
 _NO_CHARSET = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7"})
 _CHARSET = re.compile(r"charset\s*=\s*\"?([A-Za-z0-9._-]+)", re.IGNORECASE)
 # Databases refuse them: PostgreSQL has no NUL in text, and half of a surrogate pair is not UTF-8.
+_RESERVED_KEYS = frozenset({"__classname__", "__id__"})
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
@@ -42,7 +43,7 @@ def parse_content(response: HttpResponse) -> Value:
     media_type = content_type.partition(";")[0].strip().lower()
     parse = _parser(media_type)
     if parse is None:
-        return _UNSTORABLE.sub("\ufffd", _text(content, content_type))
+        return storable_text(_text(content, content_type))
     try:
         value = parse(content)
     except RecursionError:
@@ -63,6 +64,16 @@ def _parser(media_type: str) -> Callable[[bytes], Any] | None:
     return None
 
 
+def storable_text(text: str) -> str:
+    """A text that every database keeps: U+FFFD stands for NUL and for halves of surrogate pairs."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def storable_key(key: str) -> str:
+    """A key that Airflow's XCom keeps: it reserves two for classes, and refuses a whole value that holds one."""
+    return f"_{key}" if key in _RESERVED_KEYS else storable_text(key)
+
+
 def clean(value: Any, depth: int) -> Value:
     """A copy that every database can store, refused where it is nested too deeply.
 
@@ -70,14 +81,15 @@ def clean(value: Any, depth: int) -> Value:
         UnparsableContent: it is nested deeper than ``depth`` levels.
     """
     if isinstance(value, str):
-        return _UNSTORABLE.sub("\ufffd", value)
+        return storable_text(value)
     if not isinstance(value, (dict, list)):
-        return value  # type: ignore[no-any-return]
+        scalar: Value = value
+        return scalar
     if depth == 0:
         raise UnparsableContent(f"it is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, list):
         return [clean(item, depth - 1) for item in value]
-    return {_UNSTORABLE.sub("\ufffd", key): clean(item, depth - 1) for key, item in value.items()}
+    return {storable_key(key): clean(item, depth - 1) for key, item in value.items()}
 
 
 def _json(content: bytes) -> Any:

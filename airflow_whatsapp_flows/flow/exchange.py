@@ -5,6 +5,8 @@ The words are those of RFC 9110: a request has a method, a target URL, header fi
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -59,6 +61,11 @@ class HttpRequest:
         """The same request with one header, in place of one of the same name."""
         others = tuple(field for field in self.headers if field[0].lower() != name.lower())
         return replace(self, headers=(*others, (name, value)))
+
+    def digest(self) -> str:
+        """SHA-256 of all that is sent, in hexadecimal; equal requests have equal digests."""
+        head = json.dumps([self.method, self.url, self.headers], ensure_ascii=True)
+        return hashlib.sha256(head.encode("ascii") + b"\0" + self.content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ This is the file as it is written. What it means is in :mod:`~airflow_whatsapp_f
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -34,6 +35,9 @@ class _Written(BaseModel):
 
 
 class _Step(_Written):
+    leaves_value: ClassVar[bool] = False
+    """Whether ``step.<name>`` holds something once it ran."""
+
     name: StepName
     platform_id: str | None = Field(None, max_length=100, description="id of the step on the platform; kept, not used")
     max_visits: int | None = Field(None, ge=1, le=10_000, description="visits of this step by one contact")
@@ -54,6 +58,8 @@ class _WithAnswer(_WithText):
 class QuestionFormat(_Step, _WithAnswer):
     """Asks, and keeps the answer as ``step.<name>``."""
 
+    leaves_value = True
+
     type: Literal["question"]
     next: Target = None
     answer_type: AnswerType = "ANY"
@@ -62,6 +68,8 @@ class QuestionFormat(_Step, _WithAnswer):
 
 class MenuFormat(_Step, _WithAnswer):
     """Offers options; each has its own exit."""
+
+    leaves_value = True
 
     type: Literal["menu"]
     options: dict[Annotated[str, Field(max_length=255)], Target] = Field(min_length=1)
@@ -113,6 +121,7 @@ class RetryFormat(_Written):
 class ActionFormat(_Step):
     """Sends an HTTP request made from the contact's answers; its result is ``step.<name>``."""
 
+    leaves_value = True
     type: Literal["action"]
     connection: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None, description="id of an Airflow connection: origin and credentials"
@@ -140,10 +149,12 @@ class EndFormat(_Step):
     reason: str | None = Field(None, max_length=1000, description="a template")
 
 
-StepFormat = Annotated[
-    QuestionFormat | MenuFormat | MessageFormat | ConditionalFormat | ActionFormat | EndFormat,
-    Field(discriminator="type"),
-]
+AnyStepFormat = QuestionFormat | MenuFormat | MessageFormat | ConditionalFormat | ActionFormat | EndFormat
+StepFormat = Annotated[AnyStepFormat, Field(discriminator="type")]
+STEP_FORMATS: Mapping[str, type[AnyStepFormat]] = {
+    get_args(step.model_fields["type"].annotation)[0]: step for step in get_args(AnyStepFormat)
+}
+"""The steps by their ``type``, in the order in which they are told to people."""
 
 
 class VariableFormat(_Written):

@@ -10,29 +10,17 @@ from pydantic_core import ErrorDetails
 
 from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.format import (
+    STEP_FORMATS,
     ActionFormat,
-    ConditionalFormat,
     ConditionFormat,
-    EndFormat,
     FlowFormat,
-    MenuFormat,
-    MessageFormat,
     PathFormat,
-    QuestionFormat,
     RetryFormat,
     VariableFormat,
 )
 from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
-from airflow_whatsapp_flows.flow.template.references import did_you_mean
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 
-STEP_FORMATS: dict[str, type[BaseModel]] = {
-    "question": QuestionFormat,
-    "menu": MenuFormat,
-    "message": MessageFormat,
-    "conditional": ConditionalFormat,
-    "action": ActionFormat,
-    "end": EndFormat,
-}
 _ID_RULE = "an id is 1 to 100 characters: a-z, 0-9, '_' and '-', the first a letter or digit"
 
 

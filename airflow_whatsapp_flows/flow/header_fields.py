@@ -86,6 +86,8 @@ def parse_headers(headers: Mapping[str, object] | None, language: TemplateLangua
     Raises:
         TreeFault: a name or a literal value cannot be sent, or a name stands twice; its path is the name.
     """
+    if headers is not None and not isinstance(headers, Mapping):
+        raise TreeFault("headers are an object of names and values")
     fields: list[tuple[str, Tree]] = []
     for name, value in (headers or {}).items():
         try:

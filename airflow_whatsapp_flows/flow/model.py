@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.flow.format import AnswerType, VariableFormat
 from airflow_whatsapp_flows.flow.request import RequestPlan
 from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy
 from airflow_whatsapp_flows.flow.template.language import Template
+from airflow_whatsapp_flows.flow.template.references import Reference
 
 Text = Template | str | None
 """A text of a flow: a template, or a plain text when it holds no placeholder."""
@@ -40,6 +41,11 @@ class _Step:
     max_visits: int
     on_max_visits: str | None = None
 
+    @property
+    def fields(self) -> tuple[Reference, ...]:
+        """Variables that it reads bare, outside of its texts."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question(_Step):
@@ -57,6 +63,11 @@ class Question(_Step):
         """Its ways out."""
         return (Exit("next", self.next), *_answer_exits(self.on_no_answer, self.on_answer_failed))
 
+    @property
+    def templates(self) -> tuple[Text, ...]:
+        """Its texts."""
+        return (self.body,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Menu(_Step):
@@ -73,6 +84,11 @@ class Menu(_Step):
         options = tuple(Exit(label, target) for label, target in self.options.items())
         return (*options, *_answer_exits(self.on_no_answer, self.on_answer_failed))
 
+    @property
+    def templates(self) -> tuple[Text, ...]:
+        """Its texts."""
+        return (self.body,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message(_Step):
@@ -86,6 +102,11 @@ class Message(_Step):
     def exits(self) -> tuple[Exit, ...]:
         """Its ways out."""
         return (Exit("next", self.next),)
+
+    @property
+    def templates(self) -> tuple[Text, ...]:
+        """Its texts."""
+        return (self.body, self.file_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +135,17 @@ class Conditional(_Step):
     def exits(self) -> tuple[Exit, ...]:
         """Its ways out."""
         return (*(Exit(path.label, path.next) for path in self.paths), Exit("otherwise", self.otherwise))
+
+    @property
+    def templates(self) -> tuple[Text, ...]:
+        """Texts that it compares with."""
+        values = (condition.value for path in self.paths for condition in path.conditions)
+        return tuple(value for value in values if not isinstance(value, (bool, int, float)))
+
+    @property
+    def fields(self) -> tuple[Reference, ...]:
+        """Variables that it compares."""
+        return tuple(condition.field for path in self.paths for condition in path.conditions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +180,11 @@ class Action(_Step):
         success = Exit("success", self.on_success)
         return (success, Exit("error", self.on_error)) if self.has_error_exit else (success,)
 
+    @property
+    def templates(self) -> tuple[Text, ...]:
+        """Its texts; ``success_when`` reads only the result."""
+        return self.plan.templates
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End(_Step):
@@ -160,6 +197,11 @@ class End(_Step):
     def exits(self) -> tuple[Exit, ...]:
         """It has none."""
         return ()
+
+    @property
+    def templates(self) -> tuple[Text, ...]:
+        """Its texts."""
+        return (self.reason,)
 
 
 Step = Question | Menu | Message | Conditional | Action | End

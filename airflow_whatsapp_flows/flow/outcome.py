@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
-from airflow_whatsapp_flows.flow.content import UnparsableContent, parse_content
+from airflow_whatsapp_flows.flow.content import UnparsableContent, parse_content, storable_key, storable_text
 from airflow_whatsapp_flows.flow.exchange import (
     ErrorKind,
     Headers,
@@ -133,6 +134,24 @@ class ActionResult:
                 "a recorded result of an action has 'outcome': 'success' or 'error', and 'error'"
             ) from None
 
+    def without(self, secrets: Sequence[str]) -> ActionResult:
+        """The same result, with ``***`` for every secret in it.
+
+        Args:
+            secrets: texts, in every form that they may be written in.
+        """
+        shown = json.dumps(self.as_value(), ensure_ascii=False)
+        found = [secret for secret in secrets if secret in shown or json.dumps(secret)[1:-1] in shown]
+        if not found:
+            return self
+        return replace(
+            self,
+            reason=_conceal(self.reason, found),
+            response=_conceal(self.response, found),
+            headers=_conceal(dict(self.headers), found),
+            error=self.error and replace(self.error, message=_conceal(self.error.message, found)),
+        )
+
     def failed(self, kind: ErrorKind, message: str, sent: Sent) -> ActionResult:
         """The same result, leaving by the error exit."""
         return replace(self, outcome=Outcome.ERROR, error=ActionError(kind, message, sent))
@@ -189,6 +208,18 @@ def classify(reply: Reply, attempted: Attempted, success_when: Expression | None
     return _check_success(result, success_when)
 
 
+def _conceal(value: Any, secrets: Sequence[str]) -> Any:
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, "***")
+        return value
+    if isinstance(value, list):
+        return [_conceal(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {_conceal(key, secrets): _conceal(item, secrets) for key, item in value.items()}
+    return value
+
+
 def _result(head: HttpResponse, response: Value, attempted: Attempted, elapsed_ms: int) -> ActionResult:
     return ActionResult(
         outcome=Outcome.SUCCESS,
@@ -229,9 +260,16 @@ def _shown_headers(headers: Headers) -> dict[str, str]:
     for name, value in headers:
         folded = name.lower()
         if folded not in _HIDDEN_HEADERS:
-            value = value.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
+            folded, value = storable_key(folded), storable_text(value)
+            if folded in ("location", "content-location"):
+                value = shown_url(value)
             shown[folded] = f"{shown[folded]}, {value}" if folded in shown else value
     return shown
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether the name of a header or field says that its value is a secret."""
+    return any(word in name.lower() for word in ("auth", "token", "key", "secret", "signature", "cookie", "password"))
 
 
 def shown_url(url: str) -> str:

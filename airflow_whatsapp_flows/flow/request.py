@@ -28,6 +28,7 @@ from airflow_whatsapp_flows.flow.template.language import (
     TemplateFault,
     TemplateLanguage,
     TreeFault,
+    faults_under,
     leaves,
     tree_faults,
 )
@@ -184,15 +185,14 @@ class _Parts:
         try:
             return parse()
         except TemplateFault as fault:
-            path = fault.path if isinstance(fault, TreeFault) else ()
-            self._faults.append(TreeFault(fault.message, fault.offset, (name, *path)))
+            self._faults.extend(faults_under(fault, name))
             return None
 
 
 def _more_faults(text: RequestText, found: list[TreeFault], language: TemplateLanguage) -> list[TreeFault]:
     known = {fault.path for fault in found}
     more: list[TreeFault] = []
-    for name, value in (text.headers or {}).items():
+    for name, value in text.headers.items() if isinstance(text.headers, Mapping) else ():
         _Parts(more).part("headers", partial(parse_headers, {name: value}, language))
     for part, value in (("query_params", text.query_params), ("body", text.body)):
         if isinstance(value, (Mapping, list)):

@@ -11,8 +11,8 @@ from typing import Any
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.format import VariableFormat
 from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.flow.template.language import Value
-from airflow_whatsapp_flows.flow.template.references import did_you_mean
 
 _KEYS = ("id", "contact", "step", "global", "flow_execution_variables", "created_on", "actions")
 _SCOPES = ("contact", "step", "global", "flow_execution_variables")
@@ -77,6 +77,7 @@ def read_response(value: object) -> ContactResponse:
     Args:
         value: ``{"id", "contact", "step", "flow_execution_variables", "created_on", "actions"}``, all
             optional, nested or with dotted names as in CSV: ``{"contact.phone": "+52…", "step.Ask name": "Ana"}``.
+            A dotted name goes before a nested one, and says nothing when it is ``null``.
 
     Raises:
         ResponseError: it is not an object, holds an unknown key, or a part of it has the wrong type.
@@ -102,11 +103,11 @@ def read_response(value: object) -> ContactResponse:
 
 
 def _nested(value: Mapping[Any, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
+    nested: dict[str, Any] = {str(key): item for key, item in value.items() if "." not in str(key)}
     for key, item in value.items():
         scope, dot, name = str(key).partition(".")
-        if not dot:
-            nested[scope] = {**nested[scope], **item} if _both_objects(nested.get(scope), item) else item
+        # A cell of a table and a field of a form have no null: left blank, they say nothing.
+        if not dot or item is None:
             continue
         if scope not in _SCOPES:
             raise ResponseError(f"unknown key {key!r} in the contact response; dotted names begin with {_SCOPES}")
@@ -126,10 +127,6 @@ def _with(inner: dict[str, Any], name: str, item: Any, scope: str) -> dict[str, 
     if meta is not None and not isinstance(meta, Mapping):
         raise ResponseError(f"'contact.meta' and 'contact.{name}' stand side by side in the contact response")
     return {**inner, "meta": {**(meta or {}), rest: item}}
-
-
-def _both_objects(left: object, right: object) -> bool:
-    return isinstance(left, Mapping) and isinstance(right, Mapping)
 
 
 def _text(nested: Mapping[str, Any], key: str) -> str | None:

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import (
+    LITERAL,
     Data,
     Template,
     TemplateFault,
@@ -96,7 +97,7 @@ def parse_url(text: str, language: TemplateLanguage, *, has_connection: bool) ->
         TemplateFault: a placeholder stands where none may, or it is not a URL.
     """
     tokens: dict[str, Placeholder] = {}
-    literal = _with_tokens(text, tokens)
+    literal = text if language is LITERAL else _with_tokens(text, tokens)
     if re.search(r"[\x00-\x20\x7f\\]", literal):
         raise TemplateFault("a URL holds no blanks, control characters or '\\'; write %20 for a blank")
     try:
@@ -113,7 +114,7 @@ def parse_url(text: str, language: TemplateLanguage, *, has_connection: bool) ->
     segments = tuple(pieces.of(segment, _PATH_SAFE) for segment in path.split("/"))
     for segment in segments:
         if len(segment) == 1 and isinstance(segment[0], str) and unquote(segment[0]) in (".", ".."):
-            raise TemplateFault("'.' and '..' are not allowed in a path")
+            pieces.faults.append(TemplateFault("'.' and '..' are not allowed in a path"))
     query = tuple(pieces.pair(pair) for pair in parts.query.split("&")) if parts.query else ()
     if pieces.faults:
         first, *more = pieces.faults
@@ -193,7 +194,8 @@ class _Pieces:
     def pair(self, text: str) -> tuple[str, tuple[Piece, ...] | None]:
         name, equals, value = text.partition("=")
         if any(token in name for token in self._tokens):
-            raise TemplateFault("the name of a query parameter must be literal; an answer may only be its value")
+            message = "the name of a query parameter must be literal; an answer may only be its value"
+            self.faults.append(TemplateFault(message))
         return _keep_escapes(name, _QUERY_SAFE), self.of(value, _QUERY_SAFE) if equals else None
 
 

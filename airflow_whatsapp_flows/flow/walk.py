@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit, type_answer
+from airflow_whatsapp_flows.flow.content import storable_text
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate, fate_of, idempotency_key
 from airflow_whatsapp_flows.flow.model import (
     Action,
@@ -34,6 +35,8 @@ from airflow_whatsapp_flows.flow.response import ContactResponse, with_defaults
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.variables import Variables, global_variables
+
+_FIRST_EPOCH = None  # the last part of a key: a second send on purpose has another, and so another key
 
 
 class State(str, Enum):
@@ -222,7 +225,7 @@ class _Walker:
         visit = self._counts[step.name]
         result = self._recorded(step, visit)
         if result is None:
-            key = idempotency_key(self._flow.id, step.name, self._response.identity, visit)
+            key = idempotency_key(self._flow.id, step.name, self._response.identity, visit, _FIRST_EPOCH)
             result = yield from perform(step, self._record.variables, visit=visit, key=key)
         self._record.variables = self._record.variables.with_step(step.name, result.as_value())
         if result.outcome is Outcome.SUCCESS:
@@ -246,7 +249,8 @@ class _Walker:
     def _render(self, text: Text) -> str | None:
         if text is None or isinstance(text, str):
             return text
-        return text.render(self._record.variables)
+        # Nothing of it is sent; it is kept, and no database keeps NUL or half of a surrogate pair.
+        return storable_text(text.render(self._record.variables))
 
     def _add(
         self, step: Step, label: str | None, target: str | None, *, text: str | None = None,

@@ -18,9 +18,9 @@ from airflow_whatsapp_flows.connections import (
     ConnectionFields,
     action_connection,
 )
-from airflow_whatsapp_flows.delivering import Gateway
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
+from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.settings import SECTION, Settings, settings_from
 
 AuthType = Callable[..., Any]
@@ -81,8 +81,7 @@ class WhatsAppActionHook(HttpHook):
         try:
             connection = self.action_connection()
             request = HttpRequest("GET", f"{connection.base_url}/")
-            gateway = Gateway(provider_settings(), find_connection)
-            reply = gateway.send_through(connection, request, 10.0, 1_048_576)
+            reply = airflow_gateway().outgoing(connection, request, 10.0).send()
         except ConnectionConfigError as error:
             return False, str(error)
         if isinstance(reply, TransportFailure):
@@ -118,7 +117,7 @@ def _understood(fields: ConnectionFields) -> ActionConnection:
 
 
 def find_connection(conn_id: str) -> ActionConnection:
-    """An Airflow connection, for a :class:`~airflow_whatsapp_flows.delivering.Gateway`.
+    """An Airflow connection, for a :class:`~airflow_whatsapp_flows.gateway.Gateway`.
 
     Raises:
         ConnectionConfigError: there is no such connection, or it cannot be used.

@@ -17,11 +17,18 @@ from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES, ActionResult, Outc
 from airflow_whatsapp_flows.flow.performing import perform
 from airflow_whatsapp_flows.flow.request import RequestPlan, RequestText, parse_request
 from airflow_whatsapp_flows.flow.template.cage import Expression
-from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, Value
+from airflow_whatsapp_flows.flow.template.language import LITERAL, Data, TemplateFault, Value, fill, parse_tree
 from airflow_whatsapp_flows.flow.variables import Variables, global_variables
 from airflow_whatsapp_flows.hooks.action import AuthType, WhatsAppActionHook, airflow_gateway
-from airflow_whatsapp_flows.operators.arguments import METHODS, check_choices, check_retry, check_timeout
-from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, plain_data, resolve
+from airflow_whatsapp_flows.operators.arguments import (
+    METHODS,
+    check_choices,
+    check_header_name,
+    check_method,
+    check_retry,
+    check_timeout,
+)
+from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, fields_first, plain_data, resolve
 from airflow_whatsapp_flows.operators.branch import has_branch
 from airflow_whatsapp_flows.operators.retrying import retry_arguments
 from airflow_whatsapp_flows.operators.run_input import response_of, run_id_of, run_time
@@ -53,7 +60,8 @@ class WhatsAppActionOperator(HttpOperator):
             Content-Type header, else by the body's shape.
         http_conn_id: connection of type ``whatsapp_action`` or ``http``: origin, credentials and limits (templated).
             Default none; then ``url`` is absolute.
-        variables: values of the four scopes, an object or an XComArg. Default: the run's params and conf.
+        variables: values of the four scopes, an object or an XComArg (templated; Airflow's context only). Default:
+            the run's params and conf.
         timeout: seconds for the whole exchange. Default 30.
         on_error: ``"branch"`` (default) hands an error on to a :class:`WhatsAppBranchOperator` and fails when the DAG
             has none for this task; ``"fail"`` fails the task, without another try.
@@ -111,6 +119,8 @@ class WhatsAppActionOperator(HttpOperator):
         if url is None:
             raise ValueError("url is missing")
         check_choices(body_type, delivery, on_error)
+        check_method(method)
+        check_header_name("idempotency_header", idempotency_header)
         check_timeout(timeout)
         check_retry(retry)
         super().__init__(
@@ -218,7 +228,7 @@ class WhatsAppActionOperator(HttpOperator):
             body_type=BodyType(self.body_type) if self.body_type else None,
             connection=str(connection) if connection else None,
         )
-        plan = _plan(text, _Literal() if isinstance(field["url"], Data) else language, language)
+        plan = _plan(text, LITERAL if isinstance(field["url"], Data) else language, language)
         return Action(
             name=self.task_id,
             max_visits=1,
@@ -243,15 +253,16 @@ class WhatsAppActionOperator(HttpOperator):
 
     def _environment(self) -> Any:
         dag = self.get_dag()
-        return dag.get_template_env(force_sandboxed=True) if dag else self.get_template_env()
+        return fields_first(dag.get_template_env(force_sandboxed=True) if dag else self.get_template_env())
 
     def _values(self, context: Context) -> Mapping[str, object]:
-        given = self._field("variables", context)
-        if isinstance(given, Data):
-            given = given.value
-        elif isinstance(given, str) and given:
-            raise RenderError("is an object or an XComArg, not text", "variables")
-        response = response_of(context, given)
+        try:
+            written = parse_tree(self._field("variables", context), AuthorLanguage(self._environment(), context))
+            response = response_of(context, fill(written, {}))
+        except TemplateFault as fault:
+            raise RenderError(fault.message, "variables") from None
+        except RenderError as error:
+            raise error.at("variables") from None
         return Variables(
             contact=response.contact,
             step=response.step,
@@ -267,13 +278,6 @@ def _is_mapped(task: Any, name: str) -> bool:
         return any(alias in mapping for alias in names)
     # expand_kwargs() names its arguments only when it runs: whatever partial() does not give may be one.
     return not any(alias in task.partial_kwargs for alias in names)
-
-
-class _Literal:
-    """The language of data: nothing is a placeholder."""
-
-    def parse(self, text: str) -> str:
-        return text
 
 
 def _plan(text: RequestText, url_language: Any, language: AuthorLanguage) -> RequestPlan:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
+from pydantic import ValidationError
+
 from airflow_whatsapp_flows.flow.body import BodyType
 from airflow_whatsapp_flows.flow.delivery import Delivery
-from airflow_whatsapp_flows.flow.format import Method
-from airflow_whatsapp_flows.flow.template.references import did_you_mean
+from airflow_whatsapp_flows.flow.format import Method, RetryFormat
+from airflow_whatsapp_flows.flow.header_fields import parse_headers
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.flow.template.language import LITERAL, TemplateFault
 
 METHODS: tuple[str, ...] = get_args(Method)
-_RETRY_KEYS = ("attempts", "wait", "max_wait", "backoff", "statuses")
+_RETRY: Mapping[str, Any] = RetryFormat.model_json_schema()["properties"]
 
 
 def check_choices(body_type: Any, delivery: Any, on_error: Any) -> None:
@@ -37,6 +41,30 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
         raise ValueError(f"{name} cannot be {value!r}{did_you_mean(str(value), allowed)}")
 
 
+def check_method(method: Any) -> None:
+    """Check a method that is written out; one that is a template or an XComArg is checked when the task runs.
+
+    Raises:
+        ValueError: it is none of those allowed.
+    """
+    if isinstance(method, str) and "{{" not in method:
+        check_choice("method", method.upper(), METHODS)
+
+
+def check_header_name(argument: str, name: Any) -> None:
+    """Check an argument that is the name of a header.
+
+    Raises:
+        ValueError: it is not a name, or one that the transport sets.
+    """
+    try:
+        parse_headers({name: ""}, LITERAL)
+    except TemplateFault as fault:
+        raise ValueError(f"{argument}: {fault.message}") from None
+    if isinstance(name, str) and name.lower() == "content-type":
+        raise ValueError(f"{argument}: the body sets Content-Type")
+
+
 def check_timeout(timeout: Any) -> None:
     """Check a number of seconds.
 
@@ -48,31 +76,33 @@ def check_timeout(timeout: Any) -> None:
 
 
 def check_retry(retry: Any) -> None:
-    """Check ``retry``.
+    """Check ``retry``: what a flow file may say of it.
 
     Raises:
-        ValueError: a key is unknown, or a value cannot be used; names it.
+        ValueError: a key is unknown, or a value cannot be used; names it, and what is allowed.
     """
     if retry is None:
         return
     if not isinstance(retry, Mapping):
-        raise ValueError(f"retry is an object with {', '.join(_RETRY_KEYS)}, not {retry!r}")
+        raise ValueError(f"retry is an object with {', '.join(_RETRY)}, not {retry!r}")
     for key, value in retry.items():
-        if key not in _RETRY_KEYS:
-            raise ValueError(f"retry has no {key!r}{did_you_mean(str(key), _RETRY_KEYS)}")
-        if key == "statuses":
-            if not isinstance(value, (list, tuple)) or not all(_whole(status) for status in value):
-                raise ValueError(f"retry: statuses is a list of status codes, not {value!r}")
-        elif key == "attempts":
-            if not _whole(value) or value < 1:
-                raise ValueError(f"retry: attempts is a whole number from 1, not {value!r}")
-        elif not _number(value) or value < (1 if key == "backoff" else 0):
-            raise ValueError(f"retry: {key} is a number from {1 if key == 'backoff' else 0}, not {value!r}")
+        if key not in _RETRY:
+            raise ValueError(f"retry has no {key!r}{did_you_mean(str(key), _RETRY)}")
+        try:
+            # A DAG may write a tuple where a flow file has a list.
+            RetryFormat.model_validate({key: list(value) if isinstance(value, tuple) else value})
+        except ValidationError:
+            raise ValueError(f"retry: {key} is {_allowed(_RETRY[key])}, not {value!r}") from None
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return _allowed(schema["anyOf"][0])
+    if schema["type"] == "array":
+        return f"a list, each {_allowed(schema['items'])}"
+    kind = "a whole number" if schema["type"] == "integer" else "a number"
+    return f"{kind} from {schema['minimum']} to {schema['maximum']}"
 
 
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

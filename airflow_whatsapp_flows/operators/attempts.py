@@ -26,11 +26,13 @@ class Earlier:
     Attributes:
         fate: ``None`` when there was none.
         attempts: requests made so far.
+        digest: of the last request; see :meth:`HttpRequest.digest`.
         result: of a success, when it was small enough to be kept.
     """
 
     fate: Fate | None = None
     attempts: int = 0
+    digest: str | None = None
     result: Mapping[str, Any] | None = None
 
 
@@ -59,15 +61,15 @@ class Attempts:
         note = self._store.get(_KEY)
         if not isinstance(note, Mapping):
             return Earlier()
-        return Earlier(Fate(note["fate"]), int(note["attempts"]), note.get("result"))
+        return Earlier(Fate(note["fate"]), int(note["attempts"]), note.get("digest"), note.get("result"))
 
-    def intend(self, attempts: int) -> None:
+    def intend(self, attempts: int, digest: str) -> None:
         """Note, before the first byte, that a request is about to be sent."""
-        self._write({"fate": Fate.UNKNOWN.value, "attempts": attempts})
+        self._write({"fate": Fate.UNKNOWN.value, "attempts": attempts, "digest": digest})
 
-    def conclude(self, fate: Fate, attempts: int, result: Mapping[str, Any] | None = None) -> None:
+    def conclude(self, fate: Fate, attempts: int, digest: str, result: Mapping[str, Any] | None = None) -> None:
         """Note what came of it."""
-        note: dict[str, Any] = {"fate": fate.value, "attempts": attempts}
+        note: dict[str, Any] = {"fate": fate.value, "attempts": attempts, "digest": digest}
         if result is not None and len(json.dumps(result)) <= _MAX_RECORD:
             note["result"] = dict(result)
         self._write(note)

@@ -88,6 +88,17 @@ class AuthorLanguage:
         return AuthorTemplate(text, self.environment, self.context)
 
 
+def fields_first(environment: jinja2.Environment) -> jinja2.Environment:
+    """An environment in which ``contact.items`` is the field called items, where there is one, and no method."""
+    by_attribute = environment.getattr
+
+    def getattr_(obj: Any, attribute: str) -> Any:
+        return obj[attribute] if isinstance(obj, Mapping) and attribute in obj else by_attribute(obj, attribute)
+
+    environment.getattr = getattr_  # type: ignore[method-assign]  # compiled templates ask their environment for it
+    return environment
+
+
 def resolve(value: Any, context: Mapping[str, Any]) -> Any:
     """Replace every XComArg in an argument by its value, as data; what the author wrote stays as it is.
 

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_whatsapp_flows.errors import FlowsError
 from airflow_whatsapp_flows.flow.model import Action, Flow
-from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.outcome import ActionResult, is_secret_name, shown_url
 from airflow_whatsapp_flows.flow.performing import Done, ToDo
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.variables import Variables
@@ -26,6 +26,8 @@ from airflow_whatsapp_flows.hooks.action import airflow_gateway
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
 from airflow_whatsapp_flows.operators.run_input import response_of, run_time
 from airflow_whatsapp_flows.operators.sending import Sender
+
+_HIDDEN = "***"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,8 @@ class Rewalk:
 class FlowActionOperator(WhatsAppActionOperator):
     """An action step of a flow file. Made by :func:`~airflow_whatsapp_flows.dag_factory.build_dag`.
 
+    Its template fields are for Airflow's pages only, and hide what may be a secret; the request is built from the flow.
+
     Args:
         step: where it stands.
         **kwargs: for ``BaseOperator``.
@@ -106,10 +110,10 @@ class FlowActionOperator(WhatsAppActionOperator):
         action = _action(step)
         written = _written(step)
         super().__init__(
-            url=written["url"],
+            url=shown_url(written["url"]),
             method=action.plan.method,
-            headers=written.get("headers"),
-            query_params=written.get("query_params"),
+            headers=_shown_headers(written.get("headers")),
+            query_params=_shown_parameters(written.get("query_params")),
             **({"body": written["body"]} if "body" in written else {}),
             body_type=action.plan.body_type.value,
             http_conn_id=action.plan.connection,
@@ -180,6 +184,17 @@ def _action(step: FlowStep) -> Action:
     if not isinstance(action, Action):
         raise TypeError(f"{step.name!r} is not an action")
     return action
+
+
+def _shown_headers(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if headers is None:
+        return None
+    return {name: _HIDDEN if is_secret_name(name) else value for name, value in headers.items()}
+
+
+def _shown_parameters(parameters: Any) -> Any:
+    pairs = parameters.items() if isinstance(parameters, Mapping) else parameters or ()
+    return {name: value if isinstance(value, str) and "{{" in value else _HIDDEN for name, value in pairs}
 
 
 def _written(step: FlowStep) -> Mapping[str, Any]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException
 
+from airflow_whatsapp_flows.flow.format import RetryFormat
+
 try:
     from airflow.sdk import RetryDecision, RetryPolicy
 except ImportError:  # Airflow 3.2 waits as long as retry_delay says, whatever the server asks for
@@ -21,12 +23,18 @@ class ActionRetryError(AirflowException):
     """The request may be sent again; Airflow starts the next try.
 
     Attributes:
+        message: what happened.
         wait: seconds until then.
     """
 
     def __init__(self, message: str, wait: float) -> None:
         super().__init__(f"{message}; trying again in {wait:.1f} s")
+        self.message = message
         self.wait = wait
+
+    def __reduce__(self) -> tuple[type[ActionRetryError], tuple[str, float]]:
+        """How it is pickled."""
+        return type(self), (self.message, self.wait)
 
 
 if RetryPolicy is not None:
@@ -56,15 +64,17 @@ def retry_arguments(retry: Mapping[str, Any] | None, arguments: dict[str, Any]) 
     """Arguments for ``BaseOperator``: those given, and what follows from ``retry`` where they say nothing.
 
     Args:
-        retry: ``attempts``, ``wait``, ``max_wait``, ``backoff``, ``statuses``; ``None`` leaves the task's own.
+        retry: ``attempts``, ``wait``, ``max_wait``, ``backoff``, as checked; what it leaves out is as in a flow file.
+            ``None`` leaves the task's own.
         arguments: given for the task.
     """
     complete = dict(arguments)
     if retry is not None:
-        complete.setdefault("retries", int(retry.get("attempts", 4)) - 1)
-        complete.setdefault("retry_delay", timedelta(seconds=float(retry.get("wait", 1.0))))
-        complete.setdefault("retry_exponential_backoff", float(retry.get("backoff", 2.0)))
-        complete.setdefault("max_retry_delay", timedelta(seconds=float(retry.get("max_wait", 60.0))))
+        rule = {name: retry.get(name, field.default) for name, field in RetryFormat.model_fields.items()}
+        complete.setdefault("retries", rule["attempts"] - 1)
+        complete.setdefault("retry_delay", timedelta(seconds=rule["wait"]))
+        complete.setdefault("retry_exponential_backoff", float(rule["backoff"]))
+        complete.setdefault("max_retry_delay", timedelta(seconds=rule["max_wait"]))
     if RetryPolicy is not None:
         complete.setdefault("retry_policy", ActionRetryPolicy())
     return complete

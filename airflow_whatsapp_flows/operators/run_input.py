@@ -15,8 +15,7 @@ _KEYS = ("id", "contact", "step", "global", "flow_execution_variables", "created
 def response_of(context: Mapping[str, Any], given: object = None, *, strict: bool = False) -> ContactResponse:
     """The contact response of a run.
 
-    A field of the trigger form that was left blank is not given: it neither answers a question nor hides a
-    value that the conf gives in its nested form.
+    A field of the trigger form has a dotted name, and says nothing when it was left blank.
 
     Args:
         context: Airflow's, of the running task.
@@ -30,8 +29,7 @@ def response_of(context: Mapping[str, Any], given: object = None, *, strict: boo
         return read_response(given)
     params = dict(context.get("params") or {})
     conf = getattr(context.get("dag_run"), "conf", None) or {}
-    blank = {key for key, value in params.items() if value is None and (key not in conf or "." in key)}
-    merged = {key: value for key, value in {**params, **conf}.items() if key not in blank}
+    merged = {**params, **conf}
     if not strict:
         merged = {key: value for key, value in merged.items() if key.partition(".")[0] in _KEYS}
     response = read_response(merged)

@@ -12,12 +12,13 @@ from airflow.sdk.bases.decorator import determine_kwargs
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from requests.structures import CaseInsensitiveDict
 
-from airflow_whatsapp_flows.connections import ActionConnection
-from airflow_whatsapp_flows.delivering import Gateway, pause
+from airflow_whatsapp_flows.flow.content import MAX_DEPTH, clean
 from airflow_whatsapp_flows.flow.delivery import Delivery, Fate, RetryRule, fate_of
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.template.filters import json_text
+from airflow_whatsapp_flows.gateway import Gateway, Outgoing, pause
 from airflow_whatsapp_flows.operators.attempts import Attempts, Earlier
 from airflow_whatsapp_flows.operators.author_text import plain_data
 from airflow_whatsapp_flows.operators.retrying import ActionRetryError
@@ -61,30 +62,32 @@ class Sender:
             self._task.log.info("an earlier try has succeeded; its recorded result is returned, nothing is sent")
             return ActionResult.from_value(earlier.result)
         # What the connection gives comes before the note: when it cannot be used, nothing was sent.
-        connection, request = self._connected(todo.request)
-        if earlier.fate in _MAYBE_APPLIED and rule.delivery is Delivery.AT_MOST_ONCE:
-            return _not_again(earlier, Attempted(request, earlier.attempts, todo.idempotency_key))
+        outgoing = self._outgoing(todo)
+        request, digest = outgoing.request, outgoing.request.digest()
+        refusal = _refusal(rule, earlier, digest)
+        if refusal is not None:
+            return classify(refusal, Attempted(request, earlier.attempts, todo.idempotency_key))
         number = earlier.attempts + 1
-        attempts.intend(number)
-        limit = self._gateway.settings.response_max_bytes
-        reply = self._gateway.send_through(connection, request, todo.step.timeout, limit)
-        result = classify(reply, Attempted(request, number, todo.idempotency_key), todo.step.success_when)
+        attempts.intend(number, digest)
+        reply = outgoing.send()
+        attempted = Attempted(request, number, todo.idempotency_key)
+        result = outgoing.concealed(classify(reply, attempted, todo.step.success_when))
         retry = self._next_retry(rule, attempts)
         if retry is not None and rule.may_send_again(reply):
-            attempts.conclude(fate_of(result, rule), number)
+            attempts.conclude(fate_of(result, rule), number, digest)
             raise ActionRetryError(_line(result), pause(rule, retry, reply))
-        result = self._checked(result, reply)
+        result = outgoing.concealed(self._checked(result, reply))
         fate = fate_of(result, rule)
-        attempts.conclude(fate, number, result.as_value() if fate is Fate.SUCCEEDED else None)
+        attempts.conclude(fate, number, digest, result.as_value() if fate is Fate.SUCCEEDED else None)
         return result
 
-    def _connected(self, request: HttpRequest) -> tuple[ActionConnection | None, HttpRequest]:
-        if not request.connection:
-            return None, request
-        hook = self._task.action_hook(request.connection)
-        connection = hook.action_connection()
-        request = connection.absolute(request)
-        return hook.signed(connection, request), request
+    def _outgoing(self, todo: SendAction) -> Outgoing:
+        request, connection = todo.request, None
+        if request.connection:
+            hook = self._task.action_hook(request.connection)
+            connection = hook.action_connection()
+            connection = hook.signed(connection, connection.absolute(request))
+        return self._gateway.outgoing(connection, request, todo.step.timeout)
 
     def _next_retry(self, rule: RetryRule, attempts: Attempts) -> int | None:
         """Number of the retry that Airflow could make next, from 1; ``None`` when there is none left."""
@@ -112,7 +115,9 @@ class Sender:
                 return result.failed(ErrorKind.RESPONSE_CHECK, "response_check returned false", Sent.YES)
             part = "response_filter"
             if task.response_filter:
-                return replace(result, response=plain_data(_call(task.response_filter, response, self._context)))
+                filtered = plain_data(_call(task.response_filter, response, self._context))
+                json_text(filtered)  # NaN and Infinity are no JSON, and no XCom
+                return replace(result, response=clean(filtered, MAX_DEPTH))
         except (AirflowFailException, AirflowSkipException):
             raise
         except Exception as error:
@@ -121,20 +126,26 @@ class Sender:
         return result
 
 
-def _not_again(earlier: Earlier, attempted: Attempted) -> ActionResult:
-    if earlier.fate is Fate.UNKNOWN:
-        sent = Sent.UNKNOWN
-        what = (
-            "an earlier try of this task was cut off, or failed on the server, and may have been applied; look the "
-            "contact up in the CRM, and run the flow again if it is not there"
-        )
-    else:
-        sent, what = (
-            Sent.YES,
-            "an earlier try of this task was applied; its reply was unusable, or too large to be kept",
-        )
-    message = f"nothing was sent, since delivery 'at_most_once' does not send twice: {what}"
-    return classify(TransportFailure(ErrorKind.INTERRUPTED, message, sent), attempted)
+def _refusal(rule: RetryRule, earlier: Earlier, digest: str) -> TransportFailure | None:
+    """Why a request is not sent, given what earlier tries did; ``None`` when it may be."""
+    if earlier.fate not in _MAYBE_APPLIED:
+        return None
+    if rule.delivery is Delivery.KEYED and earlier.digest != digest:
+        what = "other bytes would go out under the key of an earlier try, which may have been applied"
+        return _interrupted(f"nothing was sent: {what}; use no value that changes from try to try", Sent.UNKNOWN)
+    if rule.delivery is not Delivery.AT_MOST_ONCE:
+        return None
+    once = "nothing was sent, since delivery 'at_most_once' does not send twice"
+    if earlier.fate is not Fate.UNKNOWN:
+        what = "an earlier try of this task was applied; its reply was unusable, or too large to be kept"
+        return _interrupted(f"{once}: {what}", Sent.YES)
+    what = "an earlier try of this task was cut off, or failed on the server, and may have been applied"
+    hint = "look the contact up in the CRM, and run the flow again if it is not there"
+    return _interrupted(f"{once}: {what}; {hint}", Sent.UNKNOWN)
+
+
+def _interrupted(message: str, sent: Sent) -> TransportFailure:
+    return TransportFailure(ErrorKind.INTERRUPTED, message, sent)
 
 
 def _line(result: ActionResult) -> str:

@@ -22,7 +22,7 @@ from demo_crm.app import create_app
 class Protocol(H11Protocol):
     """HTTP/1.1 that hands its transport to the application, which cannot drop a connection otherwise."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Remember the transport of this connection in the state of its requests."""
         self.app_state = {**self.app_state, "transport": transport}
         # asyncio does this only for sockets made with an explicit protocol number; without it a reply, written as

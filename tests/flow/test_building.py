@@ -116,7 +116,9 @@ def _flow(*steps: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("step", "places"),
     [
-        pytest.param({"name": "q", "type": "question", "body": "{{ conn.a }} {{ nope.b }}"}, ["body", "body"], id="text"),
+        pytest.param(
+            {"name": "q", "type": "question", "body": "{{ conn.a }} {{ nope.b }}"}, ["body", "body"], id="text"
+        ),
         pytest.param(
             {"name": "m", "type": "message", "body": "{{ x }}{{ y }}", "file_url": "{{ z }}{{ w }}"},
             ["body", "body", "file_url", "file_url"],
@@ -125,7 +127,9 @@ def _flow(*steps: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_every_bad_placeholder_of_a_text_is_told(step: dict[str, Any], places: list[str]) -> None:
-    assert [fault.split(": ")[0] for fault in faults_of(_flow(step))] == [f"<flow>:steps[0].{place}" for place in places]
+    assert [fault.split(": ")[0] for fault in faults_of(_flow(step))] == [
+        f"<flow>:steps[0].{place}" for place in places
+    ]
 
 
 def test_every_bad_placeholder_of_a_text_has_its_column() -> None:

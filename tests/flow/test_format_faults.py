@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_whatsapp_flows.flow.format_faults import STEP_FORMATS
+from airflow_whatsapp_flows.flow.format import STEP_FORMATS
 from tests.flow.samples import FLOW, action, faults_of
 
 

@@ -128,7 +128,7 @@ def test_a_failure_behind_the_headers_keeps_them() -> None:
 def test_credentials_of_the_server_are_left_out() -> None:
     headers = (("Set-Cookie", "s=1"), ("WWW-Authenticate", "Basic"), ("Authorization", "x"), ("X-A", "a\x00\ud800"))
 
-    assert result(HttpResponse(200, headers=headers)).headers == {"www-authenticate": "Basic", "x-a": "a\ufffd?"}
+    assert result(HttpResponse(200, headers=headers)).headers == {"www-authenticate": "Basic", "x-a": "a\ufffd\ufffd"}
 
 
 @pytest.mark.parametrize(
@@ -181,3 +181,28 @@ def test_every_reply_has_an_outcome(status: int, content: bytes, content_type: s
 
     assert (found.outcome is Outcome.SUCCESS) is (found.error is None)
     assert found.status_code == status
+
+
+def test_where_a_redirect_leads_is_told_without_the_values_of_its_query() -> None:
+    found = result(HttpResponse(301, headers=(("Location", "https://crm.example/x?api_key=SECRET"),)))
+
+    assert found.headers == {"location": "https://crm.example/x?api_key=***"}
+
+
+def test_keys_that_airflow_reserves_do_not_destroy_a_result() -> None:
+    content = b'{"__classname__": "x", "list": [{"__id__": 1}]}'
+    headers = (("Content-Type", "application/json"), ("__classname__", "x"))
+    found = result(HttpResponse(200, headers=headers, content=content))
+
+    assert found.response == {"___classname__": "x", "list": [{"___id__": 1}]}
+    assert "___classname__" in found.headers
+
+
+def test_secrets_that_a_server_echoes_are_concealed() -> None:
+    reply = HttpResponse(
+        500, headers=(("X-Echo", "Bearer s3cr3t"), ("Content-Type", "application/json")), content=b'{"a": ["s3cr3t!"]}'
+    )
+    found = result(reply).without(["s3cr3t"])
+
+    assert "s3cr3t" not in str(found.as_value())
+    assert found.response == {"a": ["***!"]}

@@ -50,14 +50,14 @@ def test_dotted_names_mean_the_same_as_nested_ones() -> None:
     dotted = {"id": "r-1", "contact.phone": "+52", "contact.meta.plan": "pro", "step.v1.2 rate": 7, "global.x": 1}
 
     assert read_response(nested) == read_response(dotted)
-    assert read_response({"contact": {"phone": "+52"}, "contact.email": None}).contact == {
-        "phone": "+52",
-        "email": None,
-    }
-    assert read_response({"contact.email": None, "contact": {"phone": "+52"}}).contact == {
-        "phone": "+52",
-        "email": None,
-    }
+    assert read_response({"contact": {"phone": "+52"}, "contact.email": None}).contact == {"phone": "+52"}
+
+
+def test_a_dotted_name_goes_before_a_nested_one_wherever_it_stands() -> None:
+    nested, dotted = {"contact": {"phone": "n"}}, {"contact.phone": "d"}
+    for both in ({**nested, **dotted}, {**dotted, **nested}):
+        assert read_response(both).contact == {"phone": "d"}
+    assert read_response({"contact.email": None, "contact": {"phone": "+52"}}).contact == {"phone": "+52"}
 
 
 def test_only_contacts_have_meta() -> None:

@@ -302,9 +302,9 @@ def test_the_first_byte_comes_after_the_note(server: RecordingServer, monkeypatc
     seen: list[Any] = []
     real = Attempts.intend
 
-    def intend(self: Attempts, attempts: int) -> None:
+    def intend(self: Attempts, attempts: int, digest: str) -> None:
         seen.append(("note", len(server.received)))
-        real(self, attempts)
+        real(self, attempts, digest)
 
     def script(request: Received) -> Answer:
         seen.append(("sent", json.loads(request.content)))

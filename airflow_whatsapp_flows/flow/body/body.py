@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from airflow_whatsapp_flows.flow.body.encoded import ABSENT, Body, BodyType, EncodedBody, FileContent, FileSource
+from airflow_whatsapp_flows.flow.body.faults import with_other_faults
 from airflow_whatsapp_flows.flow.body.form import parse_form
 from airflow_whatsapp_flows.flow.body.json_body import parse_json
-from airflow_whatsapp_flows.flow.body.leaves import LITERAL
 from airflow_whatsapp_flows.flow.body.media_type import essence
 from airflow_whatsapp_flows.flow.body.multipart_parsing import parse_multipart
 from airflow_whatsapp_flows.flow.body.plain import parse_none, parse_plain
 from airflow_whatsapp_flows.flow.body.xml_parsing import parse_xml
 from airflow_whatsapp_flows.flow.body.yaml_body import parse_yaml
-from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, TemplateLanguage
+from airflow_whatsapp_flows.flow.template.language import LITERAL, Data, TemplateFault, TemplateLanguage
 
 __all__ = [
     "ABSENT",
@@ -74,7 +74,12 @@ def parse_body(body_type: BodyType, body: object, language: TemplateLanguage) ->
         )
     if isinstance(body, Data):
         return _PARSERS[body_type](body.value, LITERAL)
-    return _PARSERS[body_type](body, language)
+    try:
+        return _PARSERS[body_type](body, language)
+    except TemplateFault as fault:
+        if isinstance(body, str):
+            raise with_other_faults(body, fault, language) from None
+        raise
 
 
 def infer_body_type(body: object, content_type: str | None) -> BodyType:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Mapping
 
-from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, TreeFault
+from airflow_whatsapp_flows.flow.template.language import MAX_FAULTS, Data, TemplateFault, TemplateLanguage, TreeFault
+from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 
 MAX_DEPTH = 64
 """Objects and lists within each other; deeper ones exhaust the stack of common parsers."""
 
 MAX_TEXT = 65_536
 """Characters in a body that is text, the limit of every template."""
+
+_ESCAPE = re.compile(r"[\\&%+]")
 
 Path = tuple[str | int, ...]
 """Keys and list positions from the top of a body to a leaf."""
@@ -28,6 +33,26 @@ def text_fault(text: str, offset: int, message: str) -> TemplateFault:
     line = text.count("\n", 0, offset) + 1
     column = offset - (text.rfind("\n", 0, offset) + 1) + 1
     return TemplateFault(f"line {line}, column {column} of the body: {message}", offset)
+
+
+def with_other_faults(text: str, fault: TemplateFault, language: TemplateLanguage) -> TemplateFault:
+    """The first fault of a body's text, which stopped its parser, with those of the other placeholders."""
+    if len(text) > MAX_TEXT or isinstance(fault, TreeFault):
+        return fault
+    found = [fault, *fault.more]
+    told = {one.offset for one in found}
+    with contextlib.suppress(TemplateFault):  # one that is never closed is told by the parser
+        for placeholder in find_placeholders(text):
+            if len(found) >= MAX_FAULTS:
+                break
+            # An escape of the body's own syntax is not the author's expression yet.
+            if placeholder.start in told or _ESCAPE.search(placeholder.source):
+                continue
+            try:
+                language.parse(placeholder.source)
+            except TemplateFault as other:
+                found.append(text_fault(text, placeholder.start, other.message))
+    return TemplateFault(fault.message, fault.offset, found[1:])
 
 
 def check_length(text: str) -> None:

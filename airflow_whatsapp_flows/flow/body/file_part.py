@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.flow.body.encoded import FileContent, FileSource
 from airflow_whatsapp_flows.flow.body.leaves import written_templates
 from airflow_whatsapp_flows.flow.body.media_type import is_media_type
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, scalar_text
-from airflow_whatsapp_flows.flow.template.language import Template, Tree, fill
+from airflow_whatsapp_flows.flow.template.language import Data, Template, Tree, fill
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 """Some servers take a file part without a Content-Type for a text field (RFC 7578 §4.4 makes it text)."""
@@ -74,6 +74,10 @@ class FilePart:
                 f"and this is {kind_of(url) if url != '' else 'empty text'}",
                 where,
             )
+        if not _is_chosen_by_author(self.file, url):
+            raise RenderError(
+                "an answer must be the web address of a file; a path below files_folder begins with literal text", where
+            )
         filename = _fill(self.filename, values, f"{self.where}.filename")
         content_type = _fill(self.content_type, values, f"{self.where}.content_type")
         return FileSource(
@@ -104,6 +108,16 @@ class FilePart:
         names = (source.filename, fetched.filename, _url_path(source.url_or_path), "file")
         filename = next(name for name in map(_last_segment, names) if name)
         return NamedFile(fetched.content, filename, content_type)
+
+
+def _is_chosen_by_author(file: Tree, url: str) -> bool:
+    """Whether a file may be sent: a contact may give a web address, but not choose among the platform's own files."""
+    if isinstance(file, (str, Data)) or url.lower().startswith(("http://", "https://")):
+        return True
+    if file is None or isinstance(file, (bool, int, float, list, dict)):
+        return False
+    folder = file.text.partition("{{")[0].strip()
+    return bool(folder) and ".." not in url.replace("\\", "/").split("/")
 
 
 def checked_media_type(text: str) -> str:

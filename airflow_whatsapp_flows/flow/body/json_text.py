@@ -11,8 +11,8 @@ import re
 from math import isfinite
 
 from airflow_whatsapp_flows.flow.body.faults import MAX_DEPTH, check_length, text_fault
-from airflow_whatsapp_flows.flow.body.leaves import LITERAL, AsText
-from airflow_whatsapp_flows.flow.template.language import Template, TemplateFault, TemplateLanguage, Tree
+from airflow_whatsapp_flows.flow.body.leaves import AsText
+from airflow_whatsapp_flows.flow.template.language import LITERAL, Template, TemplateFault, TemplateLanguage, Tree
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 
 _BLANKS = re.compile(r"[ \t\n\r]*")

@@ -9,6 +9,7 @@ from typing import cast
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.faults import Path, check_depth
 from airflow_whatsapp_flows.flow.template.language import (
+    LITERAL,
     Data,
     Template,
     TemplateFault,
@@ -16,6 +17,7 @@ from airflow_whatsapp_flows.flow.template.language import (
     Tree,
     TreeFault,
     Value,
+    faults_under,
     leaves,
     parse_tree,
 )
@@ -65,14 +67,6 @@ class Leaf:
             raise error.at(self.where) if self.where else error from None
 
 
-class _Literal:
-    """The language of what is never looked at for placeholders."""
-
-    def parse(self, text: str) -> Template | str:
-        return text
-
-
-LITERAL: TemplateLanguage = _Literal()
 """Every text is itself: for a whole body that came out of XCom or an answer (see ``Data``)."""
 
 
@@ -96,10 +90,9 @@ def tree_at(path: Path, value: object, language: TemplateLanguage) -> Tree:
     """
     try:
         return tree_of(value, language)
-    except TreeFault as fault:
-        raise TreeFault(fault.message, fault.offset, (*path, *fault.path)) from None
     except TemplateFault as fault:
-        raise TreeFault(fault.message, fault.offset, path) from None
+        first, *more = faults_under(fault, *path)
+        raise TreeFault(first.message, first.offset, first.path, more) from None
 
 
 def plain_value(tree: Tree) -> Tree:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from airflow_whatsapp_flows.flow.body.faults import text_fault
-from airflow_whatsapp_flows.flow.body.leaves import LITERAL
-from airflow_whatsapp_flows.flow.template.language import Template, TemplateFault, TemplateLanguage
+from airflow_whatsapp_flows.flow.template.language import LITERAL, Template, TemplateFault, TemplateLanguage
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.faults import MAX_DEPTH, check_length, text_fault
-from airflow_whatsapp_flows.flow.body.leaves import LITERAL, AsText
+from airflow_whatsapp_flows.flow.body.leaves import AsText
 from airflow_whatsapp_flows.flow.body.scalars import utf8
 from airflow_whatsapp_flows.flow.body.tokens import Span, TokenText
-from airflow_whatsapp_flows.flow.template.language import TemplateFault, TemplateLanguage, Tree, Value, fill
+from airflow_whatsapp_flows.flow.template.language import LITERAL, TemplateFault, TemplateLanguage, Tree, Value, fill
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 
 if TYPE_CHECKING:

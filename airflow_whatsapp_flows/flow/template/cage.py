@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jinja2
 from jinja2 import nodes
@@ -18,9 +18,10 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.flow.template.filters import FILTERS, joined
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
-from airflow_whatsapp_flows.flow.template.references import did_you_mean, list_position, unknown_name
+from airflow_whatsapp_flows.flow.template.references import list_position, unknown_name
 
 MissingPolicy = Literal["error", "null", "empty"]
 """What a reference without a value is: an error, ``null``, or an empty text."""
@@ -136,13 +137,14 @@ class Expression:
             raise
         except jinja2.UndefinedError as error:
             raise MissingValueError(f"{{{{ {_short(self.source)} }}}}: {error.message} for this contact") from None
-        except Exception as error:
+        except Exception as error:  # operators and filters meet values of every type
             raise RenderError(f"{{{{ {_short(self.source)} }}}} cannot be computed: {error}") from None
         if isinstance(value, jinja2.Undefined):
             raise MissingValueError(f"{{{{ {_short(self.source)} }}}} has no value for this contact")
         if isinstance(value, Mapping):
             return dict(value)
-        return list(value) if isinstance(value, tuple) else value  # type: ignore[return-value]
+        # Of plain data the cage makes plain data, but for its tuples.
+        return cast(Value, list(value) if isinstance(value, tuple) else value)
 
 
 def _parse(source: str, names: Collection[str], cage: _Cage) -> nodes.Expr:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from airflow_whatsapp_flows.errors import MissingValueError
 from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy
 from airflow_whatsapp_flows.flow.template.filters import joined
-from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
+from airflow_whatsapp_flows.flow.template.language import MAX_FAULTS, TemplateFault, Value
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 from airflow_whatsapp_flows.flow.template.references import (
     Missing,
@@ -20,9 +20,6 @@ from airflow_whatsapp_flows.flow.variables import SCOPES
 
 MAX_TEMPLATE_BYTES = 64_000
 """Size that one text of a flow may have, in bytes of UTF-8."""
-
-MAX_FAULTS = 20
-"""Faults told of one text: finding what a name could have meant takes time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,10 @@ class TemplateLanguage(Protocol):
         ...
 
 
+MAX_FAULTS = 20
+"""Faults told of one text: finding what each could have meant takes time."""
+
+
 class TemplateFault(ValueError):
     """Text that cannot be a template, or a template where none may stand.
 
@@ -67,6 +71,15 @@ class TemplateFault(ValueError):
         self.offset = offset
         self.more = tuple(more)
         super().__init__(message)
+
+
+class _Literal:
+    def parse(self, text: str) -> Template | str:
+        return text
+
+
+LITERAL: TemplateLanguage = _Literal()
+"""The language of data: nothing in it is looked at for placeholders."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
 from airflow_whatsapp_flows.flow.variables import SCOPES, Scope
 
@@ -188,17 +188,6 @@ def _unknown_step(name: str, steps: Collection[str]) -> str:
 
 def _unquote(quoted: str) -> str:
     return re.sub(r"\\(.)", r"\1", quoted[1:-1])
-
-
-def did_you_mean(word: str, choices: Collection[str]) -> str:
-    """``"; did you mean 'x'?"`` where something close is among the choices, else a list of them if it is short."""
-    folded = {choice.casefold(): choice for choice in choices}
-    close = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {folded[close[0]]!r}?"
-    if 0 < len(choices) <= 12:
-        return f"; allowed: {', '.join(sorted(choices))}"
-    return ""
 
 
 def unknown_name(name: str) -> str:

@@ -8,7 +8,8 @@ import pytest
 
 from airflow_whatsapp_flows.flow.body import ABSENT, BodyType, infer_body_type, parse_body
 from airflow_whatsapp_flows.flow.body.tokens import TokenText, find_spans
-from airflow_whatsapp_flows.flow.template.language import Data
+from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
+from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, TreeFault, faults_under
 from tests.flow.body.dict_language import LANGUAGE, content, fault_of
 
 BODIES = [
@@ -112,3 +113,34 @@ def test_offsets_lead_back_to_the_original() -> None:
     for sign in "ABCDE":
         assert tokens.offset_of(tokens.text.index(sign)) == text.index(sign)
     assert tokens.offset_of(tokens.text.index(tokens.token(1)) + 5) == text.index("{{ y")
+
+
+@pytest.mark.parametrize(
+    ("body_type", "text"),
+    [
+        (BodyType.JSON, '{"a": "{{ conn.a }} {{ nope.b }}",\n "b": {{ var.c }}, "d": "{{ contact.d }}"}'),
+        (BodyType.XML, "<r><a>{{ conn.a }} {{ nope.b }}</a>\n<b c='{{ var.c }}'>{{ contact.d }}</b></r>"),
+        (BodyType.YAML, "a: '{{ conn.a }} {{ nope.b }}'\nb: {{ var.c }}\nd: {{ contact.d }}\n"),
+        (BodyType.FORM, "a={{ conn.a }}{{ nope.b }}&c={{ var.c }}&d={{ contact.d }}"),
+        (BodyType.PLAIN, "{{ conn.a }} {{ nope.b }}\n{{ var.c }} {{ contact.d }}"),
+    ],
+)
+def test_every_bad_placeholder_of_a_text_is_told(body_type: BodyType, text: str) -> None:
+    with pytest.raises(TemplateFault) as caught:
+        parse_body(body_type, text, CagedLanguage())
+    assert [fault.offset for fault in (caught.value, *caught.value.more)] == [
+        text.index(name) - 3 for name in ("conn", "nope", "var")
+    ]
+
+
+def test_an_escaped_placeholder_is_not_told_beside_another_fault() -> None:
+    text = r'{"a": "{{ contact.a | default(\"x\") }}", "b": "{{ conn.b }}"}'
+    with pytest.raises(TemplateFault) as caught:
+        parse_body(BodyType.JSON, text, CagedLanguage())
+    assert (caught.value.offset, caught.value.more) == (text.index("{{ conn"), ())
+
+
+def test_every_fault_of_a_text_within_data_is_told() -> None:
+    with pytest.raises(TreeFault) as caught:
+        parse_body(BodyType.JSON, {"a": ["{{ x }} {{ y }}"]}, CagedLanguage())
+    assert [(fault.path, fault.offset) for fault in faults_under(caught.value)] == [(("a", 0), 0), (("a", 0), 8)]

@@ -17,6 +17,7 @@ from airflow_whatsapp_flows.flow.body.media_type import is_media_type
 from airflow_whatsapp_flows.flow.template.language import Data
 from tests.flow.body.dict_language import INJECTIONS, LANGUAGE, content, encode, fault_of, naughty_strings
 
+FILE = FileContent(b"x")
 PHOTO = {"name": "photo", "file": "{{ photo }}"}
 URL = "https://media.example.com/a/b%20c.jpg?token=x#y"
 
@@ -114,7 +115,29 @@ def test_precedence_of_names_and_types(
     [("https://e.com", "file"), ("https://e.com/a/", "a"), ("/data/x#1?.pdf", "x#1?.pdf"), ("s3://b/k/é.txt", "é.txt")],
 )
 def test_last_segment_names_the_file(url: str, name: str) -> None:
-    assert _read(encode("multipart", [PHOTO], {"photo": url}, {url: FileContent(b"")}))[1][0][1] == name
+    part = {"name": "photo", "file": url}
+    assert _read(encode("multipart", [part], {}, {url: FileContent(b"")}))[1][0][1] == name
+
+
+@pytest.mark.parametrize(
+    ("file", "answer"),
+    [
+        pytest.param("{{ x }}", "secret.txt", id="path"),
+        pytest.param("{{ x }}", {"url": "secret.txt"}, id="path-in-answer"),
+        pytest.param("{{ x }}", {"url": "file:///etc/passwd"}, id="file-url"),
+        pytest.param(" {{ x }}.pdf", "secret", id="no-folder"),
+        pytest.param("receipts/{{ x }}", "../secret.txt", id="out-of-the-folder"),
+    ],
+)
+def test_a_contact_cannot_choose_among_the_files_of_the_platform(file: str, answer: object) -> None:
+    url = answer["url"] if isinstance(answer, dict) else str(answer)
+    with pytest.raises(RenderError, match="web address"):
+        encode("multipart", [{"name": "f", "file": file}], {"x": answer}, {url: FileContent(b"")})
+
+
+def test_an_answer_may_be_a_part_of_a_path_below_a_folder() -> None:
+    encoded = encode("multipart", [{"name": "f", "file": "receipts/{{ x }}.pdf"}], {"x": 7}, {"receipts/7.pdf": FILE})
+    assert _read(encoded)[1][0][1] == "7.pdf"
 
 
 @pytest.mark.parametrize(
@@ -247,7 +270,7 @@ def test_every_name_comes_back(name: str) -> None:
 
 @given(st.binary())
 def test_every_file_comes_back(data: bytes) -> None:
-    encoded = encode("multipart", [PHOTO], {"photo": "/f"}, {"/f": FileContent(data)})
+    encoded = encode("multipart", [{"name": "photo", "file": "/f"}], {}, {"/f": FileContent(data)})
     assert _read(encoded) == ([], [("photo", "f", "application/octet-stream", data)])
 
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
-from airflow_whatsapp_flows.flow.template.caged import MAX_FAULTS, MAX_TEMPLATE_BYTES, MAX_TEXT, CagedLanguage
-from airflow_whatsapp_flows.flow.template.language import TemplateFault
+from airflow_whatsapp_flows.flow.template.caged import MAX_TEMPLATE_BYTES, CagedLanguage
+from airflow_whatsapp_flows.flow.template.filters import MAX_TEXT
+from airflow_whatsapp_flows.flow.template.language import MAX_FAULTS, TemplateFault
 from airflow_whatsapp_flows.flow.variables import Variables
 from tests.flow.samples import VALUES, evaluate, language, refusal, render
 

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.template.language import Data, TreeFault, faults_under, fill, leaves, parse_tree, tree_faults
+from airflow_whatsapp_flows.flow.template.language import (
+    Data,
+    TreeFault,
+    faults_under,
+    fill,
+    leaves,
+    parse_tree,
+    tree_faults,
+)
 from airflow_whatsapp_flows.flow.variables import Variables
 from tests.flow.samples import VALUES, language
 

@@ -26,6 +26,34 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request about to be sent.
+
+    Attributes:
+        request: with an absolute URL.
+        policy: limits.
+        network: who may be reached.
+        connection: credentials for its own origin, if it uses one.
+    """
+
+    request: HttpRequest
+    policy: SendPolicy
+    network: NetworkPolicy
+    connection: ActionConnection | None
+
+    def send(self) -> Reply:
+        """Send it once."""
+        connection = self.connection
+        credentials = Credentials(connection.origin, connection.headers) if connection and connection.headers else None
+        return send_blocking(self.request, self.policy, credentials, network=self.network)
+
+    def concealed(self, result: ActionResult) -> ActionResult:
+        """The result without the connection's secrets: some servers answer with what they were sent."""
+        secrets = self.connection.secrets if self.connection else ()
+        return result.without(secrets) if secrets else result
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """The way out: which connections there are, and what the platform's operator allows.
 
@@ -38,6 +66,9 @@ class Gateway:
     settings: Settings
     find_connection: Callable[[str], ActionConnection]
     wait: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        NetworkPolicy(allowed=self.settings.allowed_hosts)  # a wrong entry shows before anything is sent
 
     def do(self, todo: ToDo) -> Done:
         """Do what a walk asks for, to the end: all tries included."""
@@ -53,39 +84,37 @@ class Gateway:
         """
         rule = todo.step.retry
         connection = self.find_connection(todo.request.connection) if todo.request.connection else None
-        request = connection.absolute(todo.request) if connection else todo.request
-        limit = self.settings.response_max_bytes
+        outgoing = self.outgoing(connection, todo.request, todo.step.timeout)
         for attempt in range(1, rule.attempts + 1):
-            reply = self.send_through(connection, request, todo.step.timeout, limit)
+            reply = outgoing.send()
             if attempt == rule.attempts or not rule.may_send_again(reply):
                 break
             self.wait(pause(rule, attempt, reply))
-        return classify(reply, Attempted(request, attempt, todo.idempotency_key), todo.step.success_when)
+        attempted = Attempted(outgoing.request, attempt, todo.idempotency_key)
+        return outgoing.concealed(classify(reply, attempted, todo.step.success_when))
 
-    def send_through(
-        self, connection: ActionConnection | None, request: HttpRequest, timeout: float, max_content: int
-    ) -> Reply:
-        """Send a request once.
+    def outgoing(
+        self, connection: ActionConnection | None, request: HttpRequest, timeout: float, max_content: int | None = None
+    ) -> Outgoing:
+        """A request with all that sending it needs, checked before anything is noted or sent.
 
         Args:
             connection: gives a relative URL its origin, and credentials to its own origin; ``None`` for none.
             request: of a walk.
             timeout: seconds for the whole exchange; the connection's and the operator's own limits may be lower.
-            max_content: bytes of the reply, decompressed.
+            max_content: bytes of the reply, decompressed; ``response_max_bytes`` by default.
 
         Raises:
-            ConnectionConfigError: the URL is relative and there is no connection.
+            ConnectionConfigError: the URL is relative and there is no connection, or a setting cannot be used.
         """
         if connection is None and request.url.startswith("/"):
             raise ConnectionConfigError(f"{request.url!r} has no host, and no connection gives one")
-        credentials = None
         if connection is not None:
             request = connection.absolute(request)
-            credentials = Credentials(connection.origin, connection.headers) if connection.headers else None
             timeout = min(timeout, connection.timeout or timeout)
         policy = SendPolicy(
             deadline=min(timeout, self.settings.request_timeout),
-            max_content=max_content,
+            max_content=max_content or self.settings.response_max_bytes,
             verify=connection.verify if connection else True,
         )
         network = NetworkPolicy(
@@ -93,7 +122,7 @@ class Gateway:
             trusted=(connection.origin,) if connection else (),
             proxy=connection.proxy if connection else None,
         )
-        return send_blocking(request, policy, credentials, network=network)
+        return Outgoing(request, policy, network, connection)
 
     def fetch(self, source: FileSource, timeout: float) -> FileContent | TransportFailure:
         """Fetch a file that a request carries: from its URL, or from below the folder that is allowed."""
@@ -103,7 +132,7 @@ class Gateway:
 
     def _download(self, source: FileSource, timeout: float) -> FileContent | TransportFailure:
         # The address came from a stranger: it gets no credentials, and only what the network policy allows.
-        reply = self.send_through(None, HttpRequest("GET", source.url_or_path), timeout, MAX_FILE_BYTES)
+        reply = self.outgoing(None, HttpRequest("GET", source.url_or_path), timeout, MAX_FILE_BYTES).send()
         if isinstance(reply, TransportFailure):
             return reply
         if not 200 <= reply.status_code <= 299:

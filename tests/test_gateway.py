@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.connections import ActionConnection
-from airflow_whatsapp_flows.delivering import Gateway, pause, read_local_file
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule
 from airflow_whatsapp_flows.flow.exchange import HttpRequest, HttpResponse, TransportFailure
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.performing import SendAction
+from airflow_whatsapp_flows.gateway import Gateway, pause, read_local_file
 from airflow_whatsapp_flows.settings import Settings
 from tests.servers.recording import Answer, RecordingServer
 
@@ -51,7 +51,12 @@ def test_a_path_without_a_connection_is_refused() -> None:
         raise AssertionError
 
     with pytest.raises(ConnectionConfigError, match="no host"):
-        Gateway(Settings(), none).send_through(None, HttpRequest("GET", "/c"), 1, 1)
+        Gateway(Settings(), none).outgoing(None, HttpRequest("GET", "/c"), 1)
+
+
+def test_a_wrong_entry_of_allowed_hosts_shows_before_anything_is_sent() -> None:
+    with pytest.raises(ConnectionConfigError, match=r"10\.0\.0\.0/33"):
+        Gateway(Settings(allowed_hosts=("10.0.0.0/33",)), lambda _: None)  # type: ignore[arg-type,return-value]
 
 
 def test_local_files_are_read_only_from_below_the_allowed_folder(tmp_path: Path) -> None:

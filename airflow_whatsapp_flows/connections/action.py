@@ -1,0 +1,151 @@
+"""What a request needs of a connection."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote, urlsplit
+
+from airflow_whatsapp_flows.connections.fields import CONNECTION_TYPE, ConnectionFields, unusable
+from airflow_whatsapp_flows.connections.headers import basic_credentials, connection_headers
+from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.flow.exchange import Headers, HttpRequest
+
+_SCHEMES = ("http", "https")
+
+
+@dataclass(frozen=True, slots=True)
+class ActionConnection:
+    """What a request needs of a connection.
+
+    Attributes:
+        id: its id.
+        base_url: origin and, perhaps, a path that every relative URL is put behind; no ``/`` at the end.
+        headers: sent to its own origin only.
+        timeout: seconds; ``None`` for the request's own.
+        verify: whether TLS certificates are checked, or the path of a bundle of authorities.
+        proxy: URL of a proxy; ``None`` for none.
+        secrets: every text that must not be shown, in every form it could be written in.
+    """
+
+    id: str
+    base_url: str
+    headers: Headers = field(default=(), repr=False)
+    timeout: float | None = None
+    verify: bool | str = True
+    proxy: str | None = field(default=None, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def absolute(self, request: HttpRequest) -> HttpRequest:
+        """The request with an absolute URL: relative ones are put behind the base URL, with exactly one ``/``."""
+        if not request.url.startswith("/"):
+            return request
+        url = self.base_url + request.url
+        return HttpRequest(request.method, url, request.headers, request.content, request.connection)
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+def action_connection(fields: ConnectionFields) -> ActionConnection:
+    """Understand a connection.
+
+    A ``whatsapp_action`` connection has a base URL as host, and in its extra ``auth`` (``none``, ``basic``,
+    ``bearer``, ``header``), ``auth_header``, ``headers``, ``timeout``, ``verify``, ``proxy``. A plain ``http``
+    connection is read as Airflow's HTTP hook reads it: Basic authentication from login and password, and extra
+    keys that are no options are headers.
+
+    Raises:
+        ConnectionConfigError: it has no host, or a field cannot be used; names the connection and the field.
+    """
+    extra = fields.extra
+    timeout = _from_text(extra.get("timeout"))
+    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and 0 < timeout < float("inf")):
+        raise unusable(fields, "timeout", "a number of seconds above 0")
+    verify = _from_text(extra.get("verify", extra.get("verify_ssl", True)))
+    if not isinstance(verify, (bool, str)):
+        raise unusable(fields, "verify", "true, false, or the path of a bundle of certificate authorities")
+    proxy = _proxy(fields)
+    headers = connection_headers(fields)
+    return ActionConnection(
+        id=fields.id,
+        base_url=_base_url(fields),
+        headers=headers,
+        timeout=timeout,
+        verify=verify,
+        proxy=proxy,
+        secrets=_secrets(fields, headers, proxy),
+    )
+
+
+def _base_url(fields: ConnectionFields) -> str:
+    host = (fields.host or "").strip()
+    if not host:
+        raise ConnectionConfigError(f"connection {fields.id!r} has no host; give the origin of the API it leads to")
+    if "://" not in host:
+        # A variable that holds a plain URL, https://crm.example, has its scheme for a type.
+        secure = fields.type in (CONNECTION_TYPE, "https")
+        scheme = (fields.schema or "").strip("/ ").lower() or ("https" if secure else "http")
+        bare_ipv6 = host.count(":") > 1 and not host.startswith("[")
+        host = f"{scheme}://[{host}]" if bare_ipv6 else f"{scheme}://{host}"
+    try:
+        parts = urlsplit(host)
+        port = parts.port or fields.port
+    except ValueError as error:
+        raise ConnectionConfigError(f"connection {fields.id!r}: the host is not a URL: {error}") from None
+    if parts.scheme.lower() not in _SCHEMES:
+        raise unusable(fields, "schema", "http or https")
+    if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+        raise unusable(fields, "host", "a host, or a URL without user name, '?' and '#'")
+    if port is not None and not 0 < port < 65_536:
+        raise unusable(fields, "port", "a number from 1 to 65535")
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme.lower()}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def _proxy(fields: ConnectionFields) -> str | None:
+    proxy = fields.extra.get("proxy", fields.extra.get("proxies"))
+    if isinstance(proxy, Mapping):
+        proxy = proxy.get("https") or proxy.get("http")
+    if proxy is not None and not isinstance(proxy, str):
+        raise unusable(fields, "proxy", "the URL of a proxy")
+    return proxy or None
+
+
+def _secrets(fields: ConnectionFields, headers: Headers, proxy: str | None) -> tuple[str, ...]:
+    found: list[str] = []
+    if proxy and "@" in proxy:
+        credentials = proxy.partition("://")[2].rpartition("@")[0]
+        found += [credentials, credentials.partition(":")[2], unquote(credentials.partition(":")[2])]
+    if fields.password:
+        found += [fields.password, basic_credentials(fields)]
+    for name, value in headers:
+        if any(word in name.lower() for word in ("auth", "token", "key", "secret", "cookie")):
+            found += [value, value.partition(" ")[2]]
+    forms = [form for text in found if text for form in _forms(text)]
+    return tuple(dict.fromkeys(form for form in forms if len(form) >= 4))
+
+
+def _forms(text: str) -> list[str]:
+    encoded = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
+    return [text, quote(text, safe=""), quote(text), quote_plus(text), encoded, json.dumps(text)[1:-1]]
+
+
+def _from_text(value: Any) -> Any:
+    """A number or truth value that stands as text, as every extra of a connection URI does."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return value
