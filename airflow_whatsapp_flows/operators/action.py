@@ -199,8 +199,9 @@ class WhatsAppActionOperator(HttpOperator):
         return WhatsAppActionHook(conn_id, self.auth_type)
 
     def _perform(self, context: Context, sender: Sender) -> ActionResult:
-        values = self._values(context)
-        step = self._action(context, values)
+        language = AuthorLanguage(self._environment(), context)
+        values = self._values(context, language)
+        step = self._action(context, values, language)
         performing = perform(step, values, visit=1, key=idempotency_key(*_identity(self, context)))
         try:
             todo = next(performing)
@@ -209,9 +210,8 @@ class WhatsAppActionOperator(HttpOperator):
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # typeshed knows StopIteration's value as Any
 
-    def _action(self, context: Context, values: Mapping[str, object]) -> Action:
+    def _action(self, context: Context, values: Mapping[str, object], language: AuthorLanguage) -> Action:
         field = {name: self._field(name, context) for name in self.template_fields}
-        language = AuthorLanguage(self._environment(), context)
         method = str(_rendered("method", field, language, values)).upper()
         if method not in METHODS:
             raise RenderError(f"{method[:20]!r} is none of {', '.join(METHODS)}", "method")
@@ -255,10 +255,10 @@ class WhatsAppActionOperator(HttpOperator):
         dag = self.get_dag()
         return fields_first(dag.get_template_env(force_sandboxed=True) if dag else self.get_template_env())
 
-    def _values(self, context: Context) -> Mapping[str, object]:
+    def _values(self, context: Context, language: AuthorLanguage) -> Mapping[str, object]:
         try:
-            written = parse_tree(self._field("variables", context), AuthorLanguage(self._environment(), context))
-            response = response_of(context, fill(written, {}))
+            given = fill(parse_tree(self._field("variables", context), language), {})
+            response = response_of(context, given)
         except TemplateFault as fault:
             raise RenderError(fault.message, "variables") from None
         except RenderError as error:

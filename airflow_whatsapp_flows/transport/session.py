@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 
 import aiohttp
 
+from airflow_whatsapp_flows import __version__
 from airflow_whatsapp_flows.transport.connecting import CleanConnector, JudgingResolver, Lookup, system_lookup
 from airflow_whatsapp_flows.transport.network import PUBLIC_ONLY, NetworkPolicy
 
@@ -43,7 +42,11 @@ async def open_session(
     client = aiohttp.ClientSession(
         connector=CleanConnector(resolver),
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": _user_agent()},
+        headers={
+            "Accept": "*/*",
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": f"airflow-whatsapp-flows/{__version__}",
+        },
         skip_auto_headers=("Content-Type",),
         auto_decompress=False,
         trust_env=False,
@@ -70,11 +73,3 @@ def _writing_trace() -> aiohttp.TraceConfig:
 
     trace.on_request_headers_sent.append(note)
     return trace
-
-
-@cache
-def _user_agent() -> str:
-    try:
-        return f"airflow-whatsapp-flows/{version('airflow-whatsapp-flows')}"
-    except PackageNotFoundError:  # run from a source tree
-        return "airflow-whatsapp-flows"
