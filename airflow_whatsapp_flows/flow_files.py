@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,9 +45,10 @@ def _leads_out(path: Path) -> bool:
 
 def _read(path: Path) -> str:
     try:
-        if not path.is_file():
-            raise FlowFileError(str(path), [Fault("there is no such file, or it is not a regular one")])
-        if path.stat().st_size > MAX_BYTES:
+        status = path.stat()
+        if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+            raise FlowFileError(str(path), [Fault("the file cannot be read: not a regular one")])
+        if status.st_size > MAX_BYTES:
             raise FlowFileError(str(path), [Fault(f"the file has more than {MAX_BYTES:,} bytes", line=1, column=1)])
         content = path.read_bytes()
     except (OSError, ValueError, RuntimeError) as error:
