@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import isfinite
 
 from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.template.filters import text_of
 
 
 def number_text(value: int | float) -> str:
@@ -30,12 +31,8 @@ def scalar_text(value: object) -> str:
     Raises:
         RenderError: the value is a list or an object, or a number that cannot be sent.
     """
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if value is None or isinstance(value, (str, bool)):
+        return text_of(value)
     if isinstance(value, (int, float)):
         return number_text(value)
     raise RenderError(f"{kind_of(value)} cannot stand here; send text, a number, true, false or null")
