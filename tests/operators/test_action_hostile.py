@@ -158,3 +158,11 @@ def test_the_form_refuses_nothing_that_the_flow_can_take(
     flow["steps"][2]["body"] = ["none"]
     assert run_dag(build_dag(flow), conf).state == "success"
     assert server.received[0].content == b"[" + expected + b"]"
+
+
+def test_a_secret_that_could_be_a_word_changes_no_reply(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", f"http://ana:admin@{server.host}")
+    server.queued.append(Answer.json({"role": "admin"}))
+    assert _run("short_secret", body={"a": 1}).result("act")["response"] == {"role": "admin"}
