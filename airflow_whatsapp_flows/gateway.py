@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
-from airflow_whatsapp_flows.flow.delivery import RetryRule, retry_after
+from airflow_whatsapp_flows.flow.delivery import Fate, RetryRule, after, fate_of, retry_after
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
@@ -87,13 +87,16 @@ class Gateway:
         rule = todo.step.retry
         connection = self.find_connection(todo.request.connection) if todo.request.connection else None
         outgoing = self.outgoing(connection, todo.request, todo.step.timeout)
+        earlier: Fate | None = None
         for attempt in range(1, rule.attempts + 1):
             reply = outgoing.send()
+            attempted = Attempted(outgoing.request, attempt, todo.idempotency_key)
+            result = after(earlier, classify(reply, attempted, todo.step.success_when))
             if attempt == rule.attempts or not rule.may_send_again(reply):
                 break
+            earlier = fate_of(result, rule)
             self.wait(pause(rule, attempt, reply))
-        attempted = Attempted(outgoing.request, attempt, todo.idempotency_key)
-        return outgoing.concealed(classify(reply, attempted, todo.step.success_when))
+        return outgoing.concealed(result)
 
     def outgoing(
         self, connection: ActionConnection | None, request: HttpRequest, timeout: float, max_content: int | None = None

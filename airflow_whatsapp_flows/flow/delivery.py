@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
@@ -126,11 +126,27 @@ def fate_of(result: ActionResult, rule: RetryRule) -> Fate:
         return Fate.UNKNOWN
     status = result.status_code or 0
     if 200 <= status <= 299:
-        refused = error.kind in (ErrorKind.SUCCESS_WHEN, ErrorKind.RESPONSE_CHECK)
-        return Fate.ANSWERED if refused else Fate.APPLIED
+        return Fate.ANSWERED if error.kind is ErrorKind.SUCCESS_WHEN else Fate.APPLIED
     not_processed = rule.delivery is Delivery.AT_MOST_ONCE and status in rule.statuses
     # A 5xx or 408 says that the server failed, not that it did nothing.
     return Fate.UNKNOWN if (status >= 500 or status == 408) and not not_processed else Fate.ANSWERED
+
+
+def after(earlier: Fate | None, result: ActionResult) -> ActionResult:
+    """The result of an attempt, given what is known of the one before.
+
+    A complete 2xx settles an action. Otherwise one attempt of unknown fate leaves it unknown, whatever a later one
+    was answered.
+
+    Args:
+        earlier: of the attempt before; ``None`` when there was none.
+        result: of the latest attempt.
+    """
+    error = result.error
+    settled = error is None or (error.sent is Sent.YES and 200 <= (result.status_code or 0) <= 299)
+    if error is None or settled or earlier is not Fate.UNKNOWN or result.method in SAFE_METHODS:
+        return result
+    return replace(result, error=replace(error, sent=Sent.UNKNOWN))
 
 
 def retry_after(response: HttpResponse, now: dt.datetime) -> float | None:

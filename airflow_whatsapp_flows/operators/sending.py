@@ -13,8 +13,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from requests.structures import CaseInsensitiveDict
 
 from airflow_whatsapp_flows.flow.content import MAX_DEPTH, clean
-from airflow_whatsapp_flows.flow.delivery import Delivery, Fate, RetryRule, fate_of
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpResponse, Reply, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.delivery import Delivery, Fate, RetryRule, after, fate_of
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
 from airflow_whatsapp_flows.flow.template.filters import json_text
@@ -50,9 +50,19 @@ class Sender:
         Raises:
             ActionRetryError: the same request may be sent again, and Airflow has a try left.
         """
-        if isinstance(todo, FetchFile):
-            return self._gateway.fetch(todo.source, todo.step.timeout)
-        return self._send(todo)
+        if isinstance(todo, SendAction):
+            return self._send(todo)
+        return self._settled(todo) or self._gateway.fetch(todo.source, todo.step.timeout)
+
+    def _settled(self, todo: FetchFile) -> ActionResult | None:
+        """What earlier tries came to, when nothing will be sent any more: then no file is needed either."""
+        plan, rule = todo.step.plan, todo.step.retry
+        earlier = Attempts(self._context, rule.delivery).earlier()
+        if earlier.fate is Fate.SUCCEEDED and earlier.result is not None:
+            return ActionResult.from_value(earlier.result)
+        refusal = _refusal(rule, earlier) if rule.delivery is Delivery.AT_MOST_ONCE else None
+        unsent = HttpRequest(plan.method, plan.url.origin, connection=plan.connection)
+        return None if refusal is None else classify(refusal, Attempted(unsent, earlier.attempts))
 
     def _send(self, todo: SendAction) -> ActionResult:
         rule = todo.step.retry
@@ -71,7 +81,7 @@ class Sender:
         attempts.intend(number, digest)
         reply = outgoing.send()
         attempted = Attempted(request, number, todo.idempotency_key)
-        result = outgoing.concealed(classify(reply, attempted, todo.step.success_when))
+        result = outgoing.concealed(after(earlier.fate, classify(reply, attempted, todo.step.success_when)))
         retry = self._next_retry(rule, attempts)
         if retry is not None and rule.may_send_again(reply):
             attempts.conclude(fate_of(result, rule), number, digest)
@@ -126,7 +136,7 @@ class Sender:
         return result
 
 
-def _refusal(rule: RetryRule, earlier: Earlier, digest: str) -> TransportFailure | None:
+def _refusal(rule: RetryRule, earlier: Earlier, digest: str | None = None) -> TransportFailure | None:
     """Why a request is not sent, given what earlier tries did; ``None`` when it may be."""
     if earlier.fate not in _MAYBE_APPLIED:
         return None
