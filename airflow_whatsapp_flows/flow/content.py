@@ -126,15 +126,20 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+def _add(value: dict[str, Any], name: str, item: Any) -> None:
+    """Put an item under a name; a name that repeats holds a list."""
+    if name not in value:
+        value[name] = item
+    elif isinstance(value[name], list):
+        value[name].append(item)
+    else:
+        value[name] = [value[name], item]
+
+
 def _form(content: bytes) -> Any:
     value: dict[str, Any] = {}
     for name, item in parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True):
-        if name not in value:
-            value[name] = item
-        elif isinstance(value[name], list):
-            value[name].append(item)
-        else:
-            value[name] = [value[name], item]
+        _add(value, name, item)
     return value
 
 
@@ -161,13 +166,7 @@ def _element(element: Any) -> Any:
     for child in element:
         if not isinstance(child.tag, str):
             continue
-        name, item = _name(child), _element(child)
-        if name not in value:
-            value[name] = item
-        elif isinstance(value[name], list):
-            value[name].append(item)
-        else:
-            value[name] = [value[name], item]
+        _add(value, _name(child), _element(child))
     text = "".join([element.text or "", *(child.tail or "" for child in element)]).strip()
     if not value:
         return text or None

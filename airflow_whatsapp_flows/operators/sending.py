@@ -58,8 +58,9 @@ class Sender:
         """What earlier tries came to, when nothing will be sent any more: then no file is needed either."""
         plan, rule = todo.step.plan, todo.step.retry
         earlier = Attempts(self._context, rule.delivery).earlier()
-        if earlier.fate is Fate.SUCCEEDED and earlier.result is not None:
-            return ActionResult.from_value(earlier.result)
+        recorded = self._recorded(earlier)
+        if recorded is not None:
+            return recorded
         refusal = _refusal(rule, earlier) if rule.delivery is Delivery.AT_MOST_ONCE else None
         unsent = HttpRequest(plan.method, plan.url.origin, connection=plan.connection)
         return None if refusal is None else classify(refusal, Attempted(unsent, earlier.attempts))
@@ -68,9 +69,9 @@ class Sender:
         rule = todo.step.retry
         attempts = Attempts(self._context, rule.delivery)
         earlier = attempts.earlier()
-        if earlier.fate is Fate.SUCCEEDED and earlier.result is not None:
-            self._task.log.info("an earlier try has succeeded; its recorded result is returned, nothing is sent")
-            return ActionResult.from_value(earlier.result)
+        recorded = self._recorded(earlier)
+        if recorded is not None:
+            return recorded
         # What the connection gives comes before the note: when it cannot be used, nothing was sent.
         outgoing = self._outgoing(todo)
         request, digest = outgoing.request, outgoing.request.digest()
@@ -90,6 +91,12 @@ class Sender:
         fate = fate_of(result, rule)
         attempts.conclude(fate, number, digest, result.as_value() if fate is Fate.SUCCEEDED else None)
         return result
+
+    def _recorded(self, earlier: Earlier) -> ActionResult | None:
+        if earlier.fate is not Fate.SUCCEEDED or earlier.result is None:
+            return None
+        self._task.log.info("an earlier try has succeeded; its recorded result is returned, nothing is sent")
+        return ActionResult.from_value(earlier.result)
 
     def _outgoing(self, todo: SendAction) -> Outgoing:
         request, connection = todo.request, None
