@@ -5,9 +5,14 @@
     FlowsError
     ├── FlowFileError          a flow cannot be used; holds every fault with its place
     ├── ResponseError          a contact response cannot be walked: not an object, unknown keys, wrong types
+    ├── SourceError            a source of contact responses cannot be read at all, or not to its end
     ├── RenderError            one contact's values cannot be put into a request or a text
     │   └── MissingValueError  a reference has no value and the flow says ``"missing": "error"``
-    └── ConnectionConfigError  a connection or a setting is missing, or says something that cannot be used
+    ├── ConnectionConfigError  a connection or a setting is missing, or says something that cannot be used
+    ├── ReplayError            a replay cannot be begun or gone on with
+    └── LedgerError            the ledger cannot be opened, read or written
+        ├── OwnershipLostError another worker has taken over what this one was doing
+        └── IntentConflictError another worker is sending the same request
 
 What went wrong on the wire is no exception but data
 (:class:`~airflow_whatsapp_flows.flow.exchange.TransportFailure`), and so is an action that ended in error: its result
@@ -73,6 +78,13 @@ class ResponseError(FlowsError):
     """A contact response cannot be walked: it is not an object, or a part of it has the wrong type."""
 
 
+class SourceError(FlowsError):
+    """A source of contact responses cannot be used: not there, not what its format says, or not to be read on.
+
+    A row that cannot be used is no error: the source gives it with its problem, and goes on.
+    """
+
+
 class RenderError(FlowsError):
     """One contact's values cannot be put into a request or a text.
 
@@ -103,3 +115,19 @@ class MissingValueError(RenderError):
 
 class ConnectionConfigError(FlowsError):
     """A connection or a setting is missing, or says something that cannot be used."""
+
+
+class ReplayError(FlowsError):
+    """A replay cannot be begun, found or gone on with as it was asked for."""
+
+
+class LedgerError(FlowsError):
+    """The ledger cannot be opened, read or written. Nothing is sent that it does not know of."""
+
+
+class OwnershipLostError(LedgerError):
+    """Another worker has taken over what this one was doing; nothing of this commit was kept."""
+
+
+class IntentConflictError(LedgerError):
+    """The ledger already holds this very attempt: another worker is sending the same request."""

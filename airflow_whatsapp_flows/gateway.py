@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import mimetypes
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +11,11 @@ from urllib.parse import urlsplit
 
 from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
 from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.flow import course
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
-from airflow_whatsapp_flows.flow.delivery import Fate, RetryRule, after, fate_of, retry_after
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.course import Attempt, SendNext, Settled, next_move
+from airflow_whatsapp_flows.flow.delivery import RetryRule, fate_of
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
 from airflow_whatsapp_flows.settings import Settings, settings_from_environment
@@ -84,19 +84,21 @@ class Gateway:
         Raises:
             ConnectionConfigError: its connection is not there or cannot be used.
         """
-        rule = todo.step.retry
+        rule, key = todo.step.retry, todo.idempotency_key
         connection = self.find_connection(todo.request.connection) if todo.request.connection else None
         outgoing = self.outgoing(connection, todo.request, todo.step.timeout)
-        earlier: Fate | None = None
-        for attempt in range(1, rule.attempts + 1):
+        request, digest = outgoing.request, outgoing.request.digest()
+        attempts: list[Attempt] = []
+        while isinstance(move := next_move(rule, attempts, request, key, time.time()), SendNext):
+            if attempts:
+                self.wait(move.wait)
+            begun_at = time.time()
             reply = outgoing.send()
-            attempted = Attempted(outgoing.request, attempt, todo.idempotency_key)
-            result = after(earlier, classify(reply, attempted, todo.step.success_when))
-            if attempt == rule.attempts or not rule.may_send_again(reply):
-                break
-            earlier = fate_of(result, rule)
-            self.wait(pause(rule, attempt, reply))
-        return outgoing.concealed(result)
+            result = outgoing.concealed(classify(reply, Attempted(request, move.number, key), todo.step.success_when))
+            attempts.append(Attempt(move.number, digest, begun_at, fate_of(result, rule), result))
+        if not isinstance(move, Settled):
+            raise TypeError("one request has one key")
+        return move.result
 
     def outgoing(
         self, connection: ActionConnection | None, request: HttpRequest, timeout: float, max_content: int | None = None
@@ -156,17 +158,14 @@ def environment_gateway() -> Gateway:
 
 
 def pause(rule: RetryRule, retry: int, reply: Reply) -> float:
-    """Seconds to wait before a retry: what the server asks for, else full jitter; never above ``max_wait``.
+    """Seconds to wait before a retry; see :func:`airflow_whatsapp_flows.flow.course.pause`.
 
     Args:
         rule: of the action.
         retry: its number, from 1.
         reply: what the try before came to.
     """
-    asked = retry_after(reply, dt.datetime.now(dt.timezone.utc)) if isinstance(reply, HttpResponse) else None
-    if asked is not None:
-        return min(asked, rule.max_wait)
-    return random.uniform(0, rule.cap(retry))  # noqa: S311  # jitter keeps no secret
+    return course.pause(rule, retry, classify(reply, Attempted(HttpRequest("", ""))), time.time())
 
 
 def read_local_file(path: str, folder: str | None) -> FileContent | TransportFailure:

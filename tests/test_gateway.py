@@ -40,6 +40,28 @@ def test_what_may_be_sent_once_is_sent_once(server: RecordingServer) -> None:
     assert (result.attempts, waits, len(server.received)) == (1, [], 1)
 
 
+def test_a_doubt_is_not_forgotten_by_a_later_answer(server: RecordingServer) -> None:
+    server.queued = [Answer(drop=True), Answer(404)]
+    result, waits = _deliver(server, delivery="idempotent", retry={"attempts": 3, "wait": 0})
+    assert (result.status_code, result.error.sent.value, result.attempts, len(waits)) == (404, "unknown", 2, 1)
+
+
+def test_a_reply_that_asks_to_slow_down_is_waited_for(server: RecordingServer) -> None:
+    slow = Answer(400, b'{"code": "slow"}', {"Content-Type": "application/json", "Retry-After": "9"})
+    server.queued = [slow, slow]
+    retry = {"slow_down_when": "response.code == 'slow'"}
+    result, waits = _deliver(server, retry=retry)
+    assert (result.outcome.value, result.attempts, waits) == ("success", 3, [9.0, 9.0])
+
+
+def test_a_key_that_is_too_old_is_not_sent_again(server: RecordingServer) -> None:
+    server.queued = [Answer(503, headers={"Retry-After": "60"})]
+    result, waits = _deliver(server, delivery="keyed", key_lifetime=60)
+    assert (waits, len(server.received)) == ([], 1)
+    assert (result.status_code, result.error.sent.value) == (503, "unknown")
+    assert "key_lifetime" in result.error.message
+
+
 def test_a_wait_is_never_above_its_limit() -> None:
     rule = RetryRule.of(Delivery.IDEMPOTENT, wait=1, max_wait=3)
     assert pause(rule, 1, HttpResponse(429, headers=(("Retry-After", "99999999"),))) == 3

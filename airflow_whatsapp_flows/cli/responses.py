@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.response_text import ResponseTextError, parse_response
 
 
 def read_response_file(path: Path) -> ContactResponse:
@@ -21,27 +20,21 @@ def read_response_file(path: Path) -> ContactResponse:
     try:
         content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
         text = content.decode("utf-8-sig")
-        value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
+        value = parse_response(text)
     except OSError as error:
         raise ResponseError(f"{name}: the response cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ResponseError(f"{name}: the response is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ResponseError(f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise ResponseError(f"{name}: not JSON that can be used: {error}") from None
+    except ResponseTextError as error:
+        raise ResponseError(f"{name}{_place(text, error.position)}: {error.reason}") from None
     try:
         return read_response(value)
     except ResponseError as error:
         raise ResponseError(f"{name}: {error}") from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("an object in it has the same key twice")
-    return value
-
-
-def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is not JSON")
+def _place(text: str, position: int | None) -> str:
+    if position is None:
+        return ""
+    line = text.count("\n", 0, position) + 1
+    return f":{line}:{position - text.rfind(chr(10), 0, position)}"

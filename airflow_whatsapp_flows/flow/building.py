@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypedDict
 
 from pydantic import TypeAdapter, ValidationError
@@ -158,31 +159,51 @@ class _Builder:
         plan, faults = parse_request(text, self._language)
         for fault in faults:
             self._add(fault)
-        self._try("idempotency_header", lambda: parse_headers({step.idempotency_header: ""}, self._language))
-        success_when = None
-        if step.success_when is not None:
-            source = step.success_when
-            success_when = self._try("success_when", lambda: Expression(source, RESULT_NAMES))
+        try:
+            parse_headers({step.idempotency_header: ""}, self._language)
+        except TemplateFault as fault:
+            self._add(TemplateFault(fault.message, fault.offset), "idempotency_header")
+        success_when = self._over_result(step.success_when, "success_when")
+        retry = self._retry(step)
         if plan is None:
             return None
-        retry = step.retry
         return Action(
             **common,
             plan=plan,
-            retry=RetryRule.of(
-                step.delivery or default_delivery(step.method),
-                attempts=retry.attempts,
-                wait=retry.wait,
-                max_wait=retry.max_wait,
-                backoff=retry.backoff,
-                statuses=retry.statuses,
-            ),
+            retry=retry,
             timeout=step.timeout,
             idempotency_header=step.idempotency_header,
             success_when=success_when,
             on_success=step.on_success,
             on_error=step.on_error,
         )
+
+    def _retry(self, step: ActionFormat) -> RetryRule:
+        retry = step.retry
+        rule = RetryRule.of(
+            step.delivery or default_delivery(step.method),
+            attempts=retry.attempts,
+            wait=retry.wait,
+            max_wait=retry.max_wait,
+            backoff=retry.backoff,
+            statuses=retry.statuses,
+        )
+        return replace(
+            rule,
+            key_lifetime=step.key_lifetime,
+            has_error_exit=step.on_error is not None,
+            slow_down_when=self._over_result(retry.slow_down_when, "retry", "slow_down_when"),
+        )
+
+    def _over_result(self, source: str | None, *path: str) -> Expression | None:
+        """An expression over the result of the action."""
+        if source is None:
+            return None
+        try:
+            return Expression(source, RESULT_NAMES)
+        except TemplateFault as fault:
+            self._add(TemplateFault(fault.message, fault.offset), *path)
+            return None
 
     def _paths(self, step: ConditionalFormat) -> tuple[ConditionPath, ...]:
         return tuple(
@@ -224,13 +245,6 @@ class _Builder:
             return self._language.parse(text)
         except TemplateFault as fault:
             self._add(fault, *path)
-            return None
-
-    def _try(self, key: str, build: Callable[[], Any]) -> Any:
-        try:
-            return build()
-        except TemplateFault as fault:
-            self._add(TemplateFault(fault.message, fault.offset), key)
             return None
 
     def _add(self, fault: TemplateFault, *path: str | int) -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpResponse, Reply, Sent
-from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent
+from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.template.cage import Expression
 
 
 class Delivery(str, Enum):
@@ -44,6 +46,10 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1: they c
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110 §9.2.2, less TRACE
 _TRANSIENT: tuple[int, ...] = (408, 425, 429, 500, 502, 503, 504)
 _NOT_PROCESSED: tuple[int, ...] = (429,)  # RFC 6585 §4: refused for its rate, so not applied
+# What a reply with readable content leaves behind; slow_down_when is asked of nothing else.
+_READABLE = (None, ErrorKind.STATUS, ErrorKind.SUCCESS_WHEN)
+KEY_LIFETIME = 82_800.0
+"""Seconds that a key is trusted: an hour below the day for which servers commonly keep one."""
 
 
 def default_delivery(method: str) -> Delivery:
@@ -63,6 +69,11 @@ class RetryRule:
         backoff: each wait is this many times the one before.
         statuses: status codes that are tried again; under ``at_most_once`` listing one says that the
             server did not process the request.
+        key_lifetime: seconds from the first attempt within which ``keyed`` sends one key again.
+        has_error_exit: whether an error goes on with a step of the flow. A server error under ``at_most_once`` is then
+            an answer, as on the platform; without one nobody says what it did.
+        slow_down_when: an expression over the result; a reply of which it holds was not processed and asks to wait,
+            in every mode.
     """
 
     delivery: Delivery
@@ -71,6 +82,9 @@ class RetryRule:
     max_wait: float = 60.0
     backoff: float = 2.0
     statuses: tuple[int, ...] = ()
+    key_lifetime: float = KEY_LIFETIME
+    has_error_exit: bool = False
+    slow_down_when: Expression | None = None
 
     @classmethod
     def of(
@@ -90,20 +104,38 @@ class RetryRule:
             chosen = tuple(statuses)
         return cls(delivery, attempts, wait, max_wait, backoff, chosen)
 
-    def may_send_again(self, reply: Reply) -> bool:
-        """Whether the same request may be sent once more after this reply.
+    def asks_to_slow_down(self, result: ActionResult) -> bool:
+        """Whether ``slow_down_when`` holds of a reply; where it cannot be computed, it does not."""
+        kind = result.error.kind if result.error else None
+        if self.slow_down_when is None or kind not in _READABLE:
+            return False
+        try:
+            return bool(self.slow_down_when.evaluate(result.as_value()))
+        except RenderError:
+            return False
+
+    def may_send_again(self, result: ActionResult | Reply) -> bool:
+        """Whether the same request may be sent once more after this attempt.
 
         What did not reach the server for want of a connection may always be; what was answered, only for the
-        statuses listed; what has no known fate, never under ``at_most_once``.
+        statuses listed and where ``slow_down_when`` holds; what has no known fate, never under ``at_most_once``.
+
+        Args:
+            result: of the attempt, as it is without the attempts before; or the reply that it is made of.
         """
-        if isinstance(reply, HttpResponse):
-            return reply.status_code in self.statuses
-        if reply.sent is Sent.NO:
-            # A refusal by policy or by a certificate is the same next time.
-            return reply.kind in (ErrorKind.CONNECT, ErrorKind.TIMEOUT)
-        if reply.sent is Sent.YES:
+        if not isinstance(result, ActionResult):
+            result = classify(result, Attempted(HttpRequest("", "")))
+        error = result.error
+        if self.asks_to_slow_down(result):
+            return True
+        if error is None:
             return False
-        return self.delivery is not Delivery.AT_MOST_ONCE
+        if error.kind is ErrorKind.STATUS:
+            return result.status_code in self.statuses
+        if error.sent is Sent.NO:
+            # A refusal by policy or by a certificate is the same next time.
+            return error.kind in (ErrorKind.CONNECT, ErrorKind.TIMEOUT)
+        return error.sent is Sent.UNKNOWN and self.delivery is not Delivery.AT_MOST_ONCE
 
     def cap(self, retry: int) -> float:
         """Seconds that the wait before retry number ``retry`` (from 1) has at most; the jitter is below it."""
@@ -111,7 +143,7 @@ class RetryRule:
 
 
 def fate_of(result: ActionResult, rule: RetryRule) -> Fate:
-    """What is known of the last attempt of an action.
+    """What is known of an attempt.
 
     Args:
         result: what came of it.
@@ -119,47 +151,56 @@ def fate_of(result: ActionResult, rule: RetryRule) -> Fate:
     """
     error = result.error
     if error is None:
-        return Fate.SUCCEEDED
+        return Fate.ANSWERED if rule.asks_to_slow_down(result) else Fate.SUCCEEDED
     if error.sent is Sent.NO:
         return Fate.NOT_SENT
     if error.sent is Sent.UNKNOWN:
         return Fate.UNKNOWN
     status = result.status_code or 0
-    if 200 <= status <= 299:
-        return Fate.ANSWERED if error.kind is ErrorKind.SUCCESS_WHEN else Fate.APPLIED
-    not_processed = rule.delivery is Delivery.AT_MOST_ONCE and status in rule.statuses
+    if error.kind is ErrorKind.UNPARSABLE or 200 <= status <= 299:
+        refused = error.kind is ErrorKind.SUCCESS_WHEN or rule.asks_to_slow_down(result)
+        return Fate.ANSWERED if refused else Fate.APPLIED
+    if not (status >= 500 or status == 408) or rule.asks_to_slow_down(result):
+        return Fate.ANSWERED
     # A 5xx or 408 says that the server failed, not that it did nothing.
-    return Fate.UNKNOWN if (status >= 500 or status == 408) and not not_processed else Fate.ANSWERED
+    taken_as_answer = rule.delivery is Delivery.AT_MOST_ONCE and (status in rule.statuses or rule.has_error_exit)
+    return Fate.ANSWERED if taken_as_answer else Fate.UNKNOWN
+
+
+def is_complete_2xx(result: ActionResult) -> bool:
+    """Whether all of a 2xx reply came: nothing else tells what became of the attempts before it."""
+    error = result.error
+    return error is None or (error.sent is Sent.YES and 200 <= (result.status_code or 0) <= 299)
 
 
 def after(earlier: Fate | None, result: ActionResult) -> ActionResult:
     """The result of an attempt, given what is known of the one before.
 
     A complete 2xx settles an action. Otherwise one attempt of unknown fate leaves it unknown, whatever a later one
-    was answered.
+    was answered. With a method that changes nothing there is nothing to be unknown.
 
     Args:
         earlier: of the attempt before; ``None`` when there was none.
         result: of the latest attempt.
     """
     error = result.error
-    settled = error is None or (error.sent is Sent.YES and 200 <= (result.status_code or 0) <= 299)
-    if error is None or settled or earlier is not Fate.UNKNOWN or result.method in SAFE_METHODS:
+    if error is None or is_complete_2xx(result) or earlier is not Fate.UNKNOWN or result.method in SAFE_METHODS:
         return result
     return replace(result, error=replace(error, sent=Sent.UNKNOWN))
 
 
-def retry_after(response: HttpResponse, now: dt.datetime) -> float | None:
+def retry_after(reply: HttpResponse | ActionResult, now: dt.datetime) -> float | None:
     """Seconds that a reply asks to wait (RFC 9110 §10.2.3: seconds, or an HTTP date).
 
     Args:
-        response: any reply.
+        reply: any reply, or the result that was made of it.
         now: an aware time.
 
     Returns:
         At least 0; ``None`` when the field is absent or is neither of the two.
     """
-    text = (response.header("retry-after") or "").strip()
+    found = reply.header("retry-after") if isinstance(reply, HttpResponse) else reply.headers.get("retry-after")
+    text = (found or "").strip()
     if text.isascii() and text.isdecimal():
         return float(min(int(text), 10**9)) if len(text) <= 100 else 1e9
     try:

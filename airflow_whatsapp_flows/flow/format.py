@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from airflow_whatsapp_flows.flow.body import BodyType
-from airflow_whatsapp_flows.flow.delivery import Delivery
+from airflow_whatsapp_flows.flow.delivery import KEY_LIFETIME, Delivery
 
 MAX_STEPS = 500
 StepName = Annotated[str, Field(min_length=1, max_length=100)]
@@ -27,6 +27,13 @@ Comparison = Literal[
     "exact", "!exact", "gt", "gte", "lt", "lte", "isnull", "!isnull", "icontains", "!icontains"
 ]  # fmt: skip
 """The platform's ``ComparisonEnum``."""
+TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Rate = Annotated[float, Field(gt=0, le=100_000)]
+HostRates = dict[Annotated[str, Field(min_length=1, max_length=255)], Rate]
+RateOrRates = Annotated[
+    Annotated[Rate, Tag("number")] | Annotated[HostRates, Tag("object")],
+    Discriminator(lambda value: "object" if isinstance(value, Mapping) else "number"),
+]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 
@@ -116,6 +123,11 @@ class RetryFormat(_Written):
     statuses: list[Annotated[int, Field(ge=300, le=599)]] | None = Field(
         None, description="status codes that are tried again; by delivery when absent"
     )
+    slow_down_when: str | None = Field(
+        None,
+        max_length=2000,
+        description="an expression over the result; a reply of which it holds was not processed, and is tried again",
+    )
 
 
 class ActionFormat(_Step):
@@ -136,6 +148,9 @@ class ActionFormat(_Step):
     retry: RetryFormat = Field(default_factory=RetryFormat)
     delivery: Delivery | None = Field(None, description="absent: by the method")
     idempotency_header: str = Field("Idempotency-Key", min_length=1, max_length=100)
+    key_lifetime: float = Field(
+        KEY_LIFETIME, gt=0, le=31_536_000, description="seconds for which one key is sent again under keyed"
+    )
     success_when: str | None = Field(None, max_length=2000, description="an expression over the result")
     on_success: Target = None
     on_error: Target = None
@@ -166,6 +181,34 @@ class VariableFormat(_Written):
     description: str | None = None
 
 
+class QuietHoursFormat(_Written):
+    """Hours of the day at which nobody is sent anything, in the contact's zone; over midnight where end is earlier."""
+
+    start: TimeOfDay
+    end: TimeOfDay
+
+
+class ReplayFormat(_Written):
+    """How recorded responses are sent in batches."""
+
+    schedule: str | None = Field(None, min_length=1, max_length=200, description="cron expression or preset of Airflow")
+    source: str | None = Field(None, min_length=1, max_length=2000, description="where the responses are read from")
+    query: str | None = Field(None, min_length=1, max_length=65_536, description="SQL; then source is a database")
+    send: Literal["failed", "all"] = Field("failed", description="actions that are sent when a response has results")
+    rate: RateOrRates | None = Field(None, description="requests a second and host; or an object, host to that")
+    concurrency: int = Field(64, ge=1, le=1024, description="requests under way at a time")
+    chunk_size: int = Field(1000, ge=1, le=100_000, description="responses for each task of Airflow")
+    approve_above: int | None = Field(None, ge=0, description="responses above which a person must approve")
+    max_failures: int | None = Field(None, ge=1, description="contacts that may fail before the replay is stopped")
+    fail_when: Literal["any", "budget", "never"] = Field("any", description="what makes the replay's DAG run fail")
+    max_age: float | None = Field(None, gt=0, description="seconds since created_on; older responses are skipped")
+    only_once: bool = Field(False, description="whether a phone gets each step once, whatever the response's id")
+    opt_out: list[Annotated[str, Field(min_length=1, max_length=50)]] = Field(
+        default_factory=list, description="phones that nothing is sent for"
+    )
+    quiet_hours: QuietHoursFormat | None = None
+
+
 class FlowFormat(_Written):
     """A flow file."""
 
@@ -179,4 +222,5 @@ class FlowFormat(_Written):
     missing: Literal["error", "null", "empty"] = Field("error", description="what a reference without a value is")
     max_visits: int = Field(100, ge=1, le=10_000, description="visits of one step by one contact")
     variables: dict[str, VariableFormat] = Field(default_factory=dict)
+    replay: ReplayFormat | None = None
     steps: list[StepFormat] = Field(min_length=1, max_length=MAX_STEPS)

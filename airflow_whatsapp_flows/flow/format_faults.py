@@ -15,6 +15,8 @@ from airflow_whatsapp_flows.flow.format import (
     ConditionFormat,
     FlowFormat,
     PathFormat,
+    QuietHoursFormat,
+    ReplayFormat,
     RetryFormat,
     VariableFormat,
 )
@@ -82,6 +84,8 @@ def _message(details: ErrorDetails, path: Path, value: dict[str, Any]) -> str:
         return f"{_shown(details['input'])} is not allowed; allowed: {allowed}"
     if path == ("id",):
         return f"{_shown(details['input'])} is not an id: {_ID_RULE}"
+    if kind == "string_pattern_mismatch":
+        return f"{_shown(details['input'])} is not a time of day such as 21:30"
     return _plain(details)
 
 
@@ -102,6 +106,7 @@ def _plain(details: ErrorDetails) -> str:
         message.replace(" after validation", "")
         .replace("dictionary", "object")
         .replace("integer", "whole number")
+        .replace("array", "list")
         .replace("string", "text")
     )
     return f"{message[0].lower()}{message[1:]}; here it is {_shown(details['input'])}"
@@ -122,6 +127,8 @@ def _keys_at(path: Path, value: dict[str, Any]) -> list[str]:
 def _model_at(path: Path, value: dict[str, Any]) -> type[BaseModel]:
     if path[:1] == ("variables",):
         return VariableFormat
+    if path[:1] == ("replay",):
+        return QuietHoursFormat if "quiet_hours" in path else ReplayFormat
     if path[:1] != ("steps",) or len(path) < 2:
         return FlowFormat
     step = value["steps"][path[1]]

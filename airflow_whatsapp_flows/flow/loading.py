@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.building import build_steps, valid_steps
-from airflow_whatsapp_flows.flow.checks import check_graph
+from airflow_whatsapp_flows.flow.checks import check_graph, check_replay
 from airflow_whatsapp_flows.flow.format import FlowFormat
 from airflow_whatsapp_flows.flow.format_faults import format_faults
 from airflow_whatsapp_flows.flow.json_source import JsonSource
@@ -64,6 +64,7 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
     steps, more = build_steps(value, formats, source)
     faults += more
     faults += _check_timezone(value.get("timezone", "UTC"), source)
+    faults += check_replay(value.get("replay"), source)
     faults += check_graph(value, formats.keys(), steps, source)
     if faults or written is None:
         return None, _in_order(faults)
@@ -75,6 +76,7 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
         timezone=written.timezone,
         missing=written.missing,
         variables=written.variables,
+        replay=written.replay,
         source=value,
     )
     return flow, []

@@ -12,7 +12,7 @@ from typing import Literal
 
 from airflow_whatsapp_flows.flow.conditions import Condition
 from airflow_whatsapp_flows.flow.delivery import RetryRule
-from airflow_whatsapp_flows.flow.format import AnswerType, VariableFormat
+from airflow_whatsapp_flows.flow.format import AnswerType, ReplayFormat, VariableFormat
 from airflow_whatsapp_flows.flow.request import RequestPlan
 from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy
 from airflow_whatsapp_flows.flow.template.language import Template
@@ -224,6 +224,7 @@ class Flow:
         timezone: IANA name.
         missing: what a reference without a value is.
         variables: declared ``flow_execution_variables``.
+        replay: how recorded responses are sent in batches; ``None`` when the flow does not say.
         source: the file as plain data.
     """
 
@@ -234,4 +235,5 @@ class Flow:
     timezone: str = "UTC"
     missing: MissingPolicy = "error"
     variables: Mapping[str, VariableFormat] = field(default_factory=dict)
+    replay: ReplayFormat | None = None
     source: Mapping[str, object] = field(default_factory=dict, repr=False)

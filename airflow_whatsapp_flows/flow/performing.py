@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.delivery import Delivery
@@ -28,6 +28,13 @@ class SendAction:
     visit: int
     request: HttpRequest
     idempotency_key: str
+
+    def with_key(self, key: str) -> SendAction:
+        """The same under another key; under ``keyed`` the request carries it."""
+        request = self.request
+        if self.step.retry.delivery is Delivery.KEYED:
+            request = request.with_header(self.step.idempotency_header, key)
+        return replace(self, request=request, idempotency_key=key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +88,7 @@ def perform(step: Action, values: Mapping[str, object], *, visit: int, key: str)
             return classify(failure, Attempted(unsent, 0, key))
         files[source.url_or_path] = done
     request = build_request(step, values, files)
-    if step.retry.delivery is Delivery.KEYED:
-        request = request.with_header(step.idempotency_header, key)
-    done = yield SendAction(step, visit, request, key)
+    done = yield SendAction(step, visit, request, key).with_key(key)
     if not isinstance(done, ActionResult):
         raise TypeError(f"a request is answered with an ActionResult, not {type(done).__name__}")
     return done

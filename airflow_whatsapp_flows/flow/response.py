@@ -14,7 +14,9 @@ from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.flow.template.language import Value
 
-_KEYS = ("id", "contact", "step", "global", "flow_execution_variables", "created_on", "actions")
+_KEYS = (
+    "id", "contact", "step", "global", "flow_execution_variables", "created_on", "history", "actions", "exits",
+)  # fmt: skip
 _SCOPES = ("contact", "step", "global", "flow_execution_variables")
 _KINDS: dict[str, tuple[type, ...]] = {
     "text": (str,),
@@ -36,8 +38,12 @@ class ContactResponse:
         global_variables: added to the flow's own ``global`` values.
         flow_execution_variables: values given when the flow was started.
         created_on: when it was recorded, as written.
+        history: every answer of a question or menu that was answered more than once, by step, in order; a visit takes
+            the one of its number, and where there is none the one of ``step``.
         actions: results of actions that ran already, by step, one per visit. A walk uses successes and sends the
             others again.
+        exits: by which exit a step was left, where that is known and no more. A walk takes an action that was left by
+            ``success`` as done, without a reply that later steps could read.
     """
 
     id: str | None = None
@@ -46,16 +52,32 @@ class ContactResponse:
     global_variables: Mapping[str, Value] = field(default_factory=dict)
     flow_execution_variables: Mapping[str, Value] = field(default_factory=dict)
     created_on: str | None = None
+    history: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     actions: Mapping[str, tuple[Mapping[str, Value], ...]] = field(default_factory=dict)
+    exits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
         """Its id, or a hash of the answers: two contacts without an id must not share an idempotency key."""
         if self.id is not None:
             return self.id
-        parts = [self.contact, self.step, self.flow_execution_variables, self.created_on]
+        parts: list[object] = [self.contact, self.step, self.flow_execution_variables, self.created_on]
+        if self.history:
+            parts.append(self.history)
         text = json.dumps(parts, sort_keys=True, default=str)
         return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
+
+    def answers(self, step: str, visit: int) -> tuple[Value, ...]:
+        """The answer to one visit of a question or menu, as the only item; nothing when it was not answered.
+
+        Args:
+            step: name of the question or menu.
+            visit: its number, from 1.
+        """
+        told = self.history.get(step, ())
+        if visit <= len(told):
+            return (told[visit - 1],)
+        return (self.step[step],) if step in self.step else ()
 
     def check_actions(self) -> None:
         """Check that recorded results can be read.
@@ -75,9 +97,10 @@ def read_response(value: object) -> ContactResponse:
     """Read a contact response from plain data.
 
     Args:
-        value: ``{"id", "contact", "step", "flow_execution_variables", "created_on", "actions"}``, all
-            optional, nested or with dotted names as in CSV: ``{"contact.phone": "+52…", "step.Ask name": "Ana"}``.
-            A dotted name goes before a nested one, and says nothing when it is ``null``.
+        value: ``{"id", "contact", "step", "flow_execution_variables", "created_on", "history", "actions",
+            "exits"}``, all optional, nested or with dotted names as in CSV:
+            ``{"contact.phone": "+52…", "step.Ask name": "Ana"}``. A dotted name goes before a nested one, and says
+            nothing when it is ``null``.
 
     Raises:
         ResponseError: it is not an object, holds an unknown key, or a part of it has the wrong type.
@@ -98,7 +121,9 @@ def read_response(value: object) -> ContactResponse:
         global_variables=nested.get("global", {}),
         flow_execution_variables=nested.get("flow_execution_variables", {}),
         created_on=_text(nested, "created_on"),
+        history=_history(nested.get("history", [])),
         actions=_actions(nested.get("actions", {})),
+        exits=_exits(nested.get("exits", {})),
     )
 
 
@@ -148,6 +173,26 @@ def _actions(value: object) -> dict[str, tuple[Mapping[str, Value], ...]]:
             raise ResponseError(f"'actions.{step}' is a list of results, one per visit")
         actions[str(step)] = tuple(listed)
     return actions
+
+
+def _history(value: object) -> dict[str, tuple[Value, ...]]:
+    if not isinstance(value, (list, tuple)):
+        raise ResponseError(f"'history' of a contact response is a list, not {_kind(value)}")
+    history: dict[str, tuple[Value, ...]] = {}
+    for index, entry in enumerate(value):
+        if not isinstance(entry, Mapping) or set(entry) != {"step", "value"} or not isinstance(entry["step"], str):
+            raise ResponseError(f"'history[{index}]' is an object with 'step', a name, and 'value'")
+        history[entry["step"]] = (*history.get(entry["step"], ()), entry["value"])
+    return history
+
+
+def _exits(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise ResponseError(f"'exits' of a contact response is an object, not {_kind(value)}")
+    for step, taken in value.items():
+        if not isinstance(taken, str):
+            raise ResponseError(f"'exits.{step}' is the name of an exit, not {_kind(taken)}")
+    return {str(step): taken for step, taken in value.items()}
 
 
 def with_defaults(values: Mapping[str, Value], declared: Mapping[str, VariableFormat]) -> dict[str, Value]:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit, type_answer
 from airflow_whatsapp_flows.flow.content import storable_text
-from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate, fate_of, idempotency_key
+from airflow_whatsapp_flows.flow.delivery import Delivery, idempotency_key
+from airflow_whatsapp_flows.flow.doubt import Doubts
 from airflow_whatsapp_flows.flow.model import (
     Action,
     Conditional,
@@ -30,13 +31,11 @@ from airflow_whatsapp_flows.flow.model import (
     Text,
 )
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
-from airflow_whatsapp_flows.flow.performing import Done, ToDo, perform
+from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo, perform
 from airflow_whatsapp_flows.flow.response import ContactResponse, with_defaults
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.variables import Variables, global_variables
-
-_FIRST_EPOCH = None  # the last part of a key: a second send on purpose has another, and so another key
 
 
 class State(str, Enum):
@@ -98,7 +97,15 @@ class Walk:
 Walking = Generator[ToDo, Done, Walk]
 
 
-def walk(flow: Flow, response: ContactResponse, *, now: dt.datetime, record: Walk | None = None) -> Walking:
+def walk(
+    flow: Flow,
+    response: ContactResponse,
+    *,
+    now: dt.datetime,
+    record: Walk | None = None,
+    epoch: str | None = None,
+    resend: bool = False,
+) -> Walking:
     """Follow a flow for one contact.
 
     Args:
@@ -106,6 +113,10 @@ def walk(flow: Flow, response: ContactResponse, *, now: dt.datetime, record: Wal
         response: the contact's answers.
         now: an aware time, fixed for this contact: what ``global.Date`` and its kin are made of.
         record: filled as the walk goes, for those who stop it half-way; a new one by default.
+        epoch: last part of every idempotency key: a second send on purpose has another, and so other keys. ``None``
+            (default) is the first.
+        resend: whether actions that have run with success elsewhere are sent all the same. By default their recorded
+            results are used.
 
     Yields:
         What must be done next.
@@ -116,13 +127,14 @@ def walk(flow: Flow, response: ContactResponse, *, now: dt.datetime, record: Wal
     try:
         variables = starting_variables(flow, response, now)
         response.check_actions()
+        _check_exits(flow, response)
     except ResponseError as error:
         rejected = record or Walk(Variables())
         rejected.state, rejected.reason = State.REJECTED, str(error)
         return rejected
     record = record or Walk(variables)
     record.variables = variables
-    walker = _Walker(flow, response, record)
+    walker = _Walker(flow, replace(response, actions={}, exits={}) if resend else response, record, epoch)
     yield from walker.run()
     return record
 
@@ -143,11 +155,19 @@ def starting_variables(flow: Flow, response: ContactResponse, now: dt.datetime) 
     )
 
 
+def _check_exits(flow: Flow, response: ContactResponse) -> None:
+    for name, taken in response.exits.items():
+        if isinstance(flow.steps.get(name), Action) and taken not in [outcome.value for outcome in Outcome]:
+            raise ResponseError(f"exits.{name}: an action is left by 'success' or 'error', not {taken[:40]!r}")
+
+
 class _Walker:
-    def __init__(self, flow: Flow, response: ContactResponse, record: Walk) -> None:
+    def __init__(self, flow: Flow, response: ContactResponse, record: Walk, epoch: str | None) -> None:
         self._flow = flow
         self._response = response
         self._record = record
+        self._epoch = epoch
+        self._doubts = Doubts()
         self._counts: Counter[str] = Counter()
         self._exhausted_steps: set[str] = set()
 
@@ -167,6 +187,9 @@ class _Walker:
                 self._stop(State.FAILED, f"{step.name}: {error}")
         if self._record.state is None:
             self._record.state = State.COMPLETED
+        if self._doubts.reasons:
+            reasons = dict.fromkeys([*self._doubts.reasons, self._record.reason])
+            self._stop(State.IN_DOUBT, "; ".join(filter(None, reasons)))
 
     def _visit(self, step: Step) -> Generator[ToDo, Done, str | None]:
         if isinstance(step, Action):
@@ -188,15 +211,15 @@ class _Walker:
 
     def _answer(self, step: Question | Menu) -> str | None:
         text = self._render(step.body)
-        if step.name not in self._response.step:
+        answers = self._response.answers(step.name, self._counts[step.name])
+        if not answers:
             if step.on_no_answer is None:
                 self._record.unanswered = True
                 self._stop(State.COMPLETED, f"{step.name} was not answered")
                 return self._add(step, None, None, text=text)
             return self._add(step, "no answer", step.on_no_answer, text=text)
-        answer = self._response.step[step.name]
         try:
-            label, target, value = self._fit(step, answer)
+            label, target, value = self._fit(step, answers[0])
         except AnswerMisfit as error:
             if step.on_answer_failed is None:
                 self._stop(State.FAILED, f"{step.name}: {error}")
@@ -225,21 +248,54 @@ class _Walker:
         visit = self._counts[step.name]
         result = self._recorded(step, visit)
         if result is None:
-            key = idempotency_key(self._flow.id, step.name, self._response.identity, visit, _FIRST_EPOCH)
-            result = yield from perform(step, self._record.variables, visit=visit, key=key)
+            result = yield from self._performed(step, visit)
+        if result is None:
+            return self._add(step, None, None)
         self._record.variables = self._record.variables.with_step(step.name, result.as_value())
         if result.outcome is Outcome.SUCCESS:
             return self._add(step, "success", step.on_success, result=result)
         if step.has_error_exit:
             self._record.handled_errors += 1
             return self._add(step, "error", step.on_error, result=result)
-        self._stop(*_unhandled(step, result))
+        self._stop(State.FAILED, f"{step.name}: {result.error.message if result.error else 'error'}")
         return self._add(step, None, None, result=result)
+
+    def _performed(self, step: Action, visit: int) -> Generator[ToDo, Done, ActionResult | None]:
+        """What came of a visit; ``None`` when the walk stops here, for an earlier one is in doubt."""
+        if self._doubts.forbid(step):
+            self._stop_in_doubt(step)
+            return None
+        key = idempotency_key(self._flow.id, step.name, self._response.identity, visit, self._epoch)
+        performing = perform(step, self._record.variables, visit=visit, key=key)
+        sent: SendAction | None = None
+        todo = next(performing)
+        try:
+            while True:
+                if isinstance(todo, SendAction):
+                    sent = self._doubts.admit(todo)
+                    if sent is None:
+                        self._stop_in_doubt(step)
+                        return None
+                    todo = sent
+                todo = performing.send((yield todo))
+        except StopIteration as stop:
+            result: ActionResult = stop.value
+        self._doubts.conclude(step, result, sent)
+        return result
+
+    def _stop_in_doubt(self, step: Action) -> None:
+        keyed = step.retry.delivery is Delivery.KEYED
+        rule = "other bytes may not go out under its key" if keyed else "delivery 'at_most_once' does not send twice"
+        why = f"{step.name}: stopped at its next visit, since the one before may have reached the server, and {rule}"
+        self._stop(State.IN_DOUBT, why)
 
     def _recorded(self, step: Action, visit: int) -> ActionResult | None:
         # What the platform has sent with success is not sent again; what failed there, or never ran, is.
         recorded = self._response.actions.get(step.name, ())
         result = ActionResult.from_value(recorded[visit - 1]) if visit <= len(recorded) else None
+        if not recorded and visit == 1 and self._response.exits.get(step.name) == Outcome.SUCCESS.value:
+            # That it succeeded is known, though not what came back.
+            result = ActionResult.from_value({"outcome": Outcome.SUCCESS.value, "method": step.plan.method})
         return result if result is not None and result.outcome is Outcome.SUCCESS else None
 
     def _end(self, step: End) -> str | None:
@@ -261,12 +317,6 @@ class _Walker:
 
     def _stop(self, state: State, reason: str) -> None:
         self._record.state, self._record.reason = state, reason
-
-
-def _unhandled(step: Action, result: ActionResult) -> tuple[State, str]:
-    message = f"{step.name}: {result.error.message if result.error else 'error'}"
-    in_doubt = step.plan.method not in SAFE_METHODS and fate_of(result, step.retry) is Fate.UNKNOWN
-    return State.IN_DOUBT if in_doubt else State.FAILED, message
 
 
 def drive(walking: Walking, do: Callable[[ToDo], Done]) -> Walk:

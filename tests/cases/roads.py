@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.flow.body import FileContent
+from airflow_whatsapp_flows.flow.course import Attempt, SendNext, Settled, next_move
+from airflow_whatsapp_flows.flow.delivery import fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
@@ -166,11 +168,14 @@ def by_walk(case: Case) -> Seen:
 
 
 def _perform(todo: SendAction, exchange: Callable[[str, HttpRequest], Reply]) -> Done:
-    rule, attempt = todo.step.retry, 1
-    reply = exchange(todo.step.name, todo.request)
-    while attempt < rule.attempts and rule.may_send_again(reply):
-        reply, attempt = exchange(todo.step.name, todo.request), attempt + 1
-    return classify(reply, Attempted(todo.request, attempt, todo.idempotency_key), todo.step.success_when)
+    rule, request, key = todo.step.retry, todo.request, todo.idempotency_key
+    attempts: list[Attempt] = []
+    while isinstance(move := next_move(rule, attempts, request, key, 0.0), SendNext):
+        reply = exchange(todo.step.name, request)
+        result = classify(reply, Attempted(request, move.number, key), todo.step.success_when)
+        attempts.append(Attempt(move.number, request.digest(), 0.0, fate_of(result, rule), result))
+    assert isinstance(move, Settled)
+    return move.result
 
 
 @contextmanager

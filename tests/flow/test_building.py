@@ -28,6 +28,12 @@ BAD = "{{ conn.crm }}"
         pytest.param(action(body={"a": [{"b": BAD}]}), "body.a[0].b", id="body"),
         pytest.param(action(body=BAD, body_type="plain"), "body", id="plain body"),
         pytest.param(action(success_when="conn.x"), "success_when", id="success_when"),
+        pytest.param(action(retry={"slow_down_when": "step.Send"}), "retry.slow_down_when", id="slow_down_when"),
+        pytest.param(
+            action(retry={"slow_down_when": "status_code =="}),
+            "retry.slow_down_when",
+            id="slow_down_when, no expression",
+        ),
         pytest.param(action(idempotency_header="Host"), "idempotency_header", id="idempotency_header"),
     ],
 )
@@ -77,6 +83,21 @@ def test_delivery_follows_from_the_method_and_statuses_from_the_delivery(
 
     assert isinstance(step, Action)
     assert (step.retry.delivery, step.retry.statuses) == (delivery, statuses)
+
+
+def test_the_rule_of_an_action_knows_the_key_s_lifetime_the_error_exit_and_when_to_slow_down() -> None:
+    step = flow_of(
+        action(on_error="Send", key_lifetime=60, retry={"slow_down_when": "response.code == 'slow'", "attempts": 7})
+    ).steps["Send"]
+    assert isinstance(step, Action)
+    assert (step.retry.key_lifetime, step.retry.has_error_exit, step.retry.attempts) == (60.0, True, 7)
+    assert step.retry.slow_down_when is not None
+    assert step.retry.slow_down_when.source == "response.code == 'slow'"
+
+    plain = flow_of(action()).steps["Send"]
+    assert isinstance(plain, Action)
+    rule = plain.retry
+    assert (rule.key_lifetime, rule.has_error_exit, rule.slow_down_when) == (82_800.0, False, None)
 
 
 def test_visits_of_a_step_go_before_those_of_the_flow() -> None:

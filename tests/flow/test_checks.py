@@ -222,3 +222,33 @@ def test_hundreds_of_targets_that_are_not_there_are_told_in_seconds() -> None:
 
     assert len(faults(*steps)) == 500
     assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize(
+    ("replay", "expected"),
+    [
+        pytest.param(
+            {"quiet_hours": {"start": "21:00", "end": "21:00"}},
+            "replay.quiet_hours.end: quiet hours that end when they start are none, or all day; "
+            "give another end, or remove them",
+            id="quiet_hours",
+        ),
+        pytest.param(
+            {"query": "SELECT 1"},
+            "replay.query: a query needs a 'source': the database that it is asked of",
+            id="query",
+        ),
+        pytest.param(
+            {"fail_when": "budget"},
+            "replay.fail_when: 'budget' needs 'max_failures': the contacts that may fail",
+            id="budget",
+        ),
+    ],
+)
+def test_keys_of_the_replay_go_together(replay: dict[str, Any], expected: str) -> None:
+    assert faults(action(), replay=replay) == [expected]
+
+
+def test_a_fault_of_the_replay_has_its_place() -> None:
+    text = '{"flow_format": 1, "id": "f", "replay":\n {"query": "SELECT 1"},\n "steps": [{"name": "e", "type": "end"}]}'
+    assert [fault.split(": ")[0] for fault in faults_of(text)] == ["<flow>:2:12"]

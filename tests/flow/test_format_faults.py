@@ -117,5 +117,54 @@ def test_keys_of_the_flow_and_of_its_variables() -> None:
     ]
 
 
+def test_keys_of_the_replay() -> None:
+    replay = {"chunksize": 5, "effects": True, "quiet_hours": {"strat": "21:00", "start": "25:00", "end": "8:00"}}
+
+    assert faults(action(), replay=replay) == [
+        "replay.chunksize: unknown key 'chunksize'; did you mean 'chunk_size'?",
+        "replay.effects: unknown key 'effects'; allowed: schedule, source, query, send, rate, concurrency, chunk_size, "
+        "approve_above, max_failures, fail_when, max_age, only_once, opt_out, quiet_hours",
+        "replay.quiet_hours.strat: unknown key 'strat'; did you mean 'start'?",
+        "replay.quiet_hours.start: '25:00' is not a time of day such as 21:30",
+        "replay.quiet_hours.end: '8:00' is not a time of day such as 21:30",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("replay", "expected"),
+    [
+        pytest.param({"rate": 0}, "replay.rate: must be greater than 0; here it is 0", id="rate"),
+        pytest.param({"rate": True}, "replay.rate: must be a number; here it is true", id="no rate"),
+        pytest.param(
+            {"rate": {"crm.example": -1}},
+            "replay.rate.crm.example: must be greater than 0; here it is -1",
+            id="rate of a host",
+        ),
+        pytest.param(
+            {"concurrency": 1025},
+            "replay.concurrency: must be less than or equal to 1024; here it is 1025",
+            id="concurrency",
+        ),
+        pytest.param(
+            {"chunk_size": 0}, "replay.chunk_size: must be greater than or equal to 1; here it is 0", id="chunk_size"
+        ),
+        pytest.param({"max_age": "1d"}, "replay.max_age: must be a number; here it is '1d'", id="max_age"),
+        pytest.param({"send": "some"}, "replay.send: 'some' is not allowed; allowed: 'failed' or 'all'", id="send"),
+        pytest.param(
+            {"fail_when": "all"},
+            "replay.fail_when: 'all' is not allowed; allowed: 'any', 'budget' or 'never'",
+            id="fail_when",
+        ),
+        pytest.param(
+            {"opt_out": "+525512345678"}, "replay.opt_out: must be a list; here it is '+525512345678'", id="opt_out"
+        ),
+        pytest.param({"only_once": 1}, "replay.only_once: must be a boolean; here it is 1", id="only_once"),
+        pytest.param([], "replay: must be an object; here it is a list", id="no object"),
+    ],
+)
+def test_values_of_the_replay(replay: Any, expected: str) -> None:
+    assert faults(action(), replay=replay) == [expected]
+
+
 def test_a_long_value_is_not_repeated_whole() -> None:
     assert all(len(fault) < 400 for fault in faults(action(method="A" * 100_000)))

@@ -274,3 +274,35 @@ def _is_a_flow_or_has_places(source: Any, *, with_lines: bool) -> None:
     assert isinstance(flow, Flow) or faults
     assert all(fault.message for fault in faults)
     assert not with_lines or all((fault.line or 0) >= 1 and (fault.column or 0) >= 1 for fault in faults)
+
+
+def test_a_flow_says_how_it_is_replayed() -> None:
+    replay = {
+        "schedule": "0 6 * * *",
+        "source": "postgresql://db/answers",
+        "query": "SELECT * FROM answers",
+        "send": "all",
+        "rate": {"crm.example": 5, "hooks.example": 0.5},
+        "concurrency": 1,
+        "chunk_size": 100_000,
+        "approve_above": 0,
+        "max_failures": 10,
+        "fail_when": "budget",
+        "max_age": 86_400,
+        "only_once": True,
+        "opt_out": ["+525512345678"],
+        "quiet_hours": {"start": "21:00", "end": "08:00"},
+    }
+    loaded = flow_of(action(), replay=replay).replay
+    assert loaded is not None
+    assert loaded.model_dump() == replay
+    assert flow_of(action()).replay is None
+
+
+def test_a_replay_has_defaults() -> None:
+    loaded = flow_of(action(), replay={"rate": 5}).replay
+    assert loaded is not None
+    assert (loaded.rate, loaded.concurrency, loaded.chunk_size) == (5.0, 64, 1000)
+    assert (loaded.send, loaded.fail_when, loaded.only_once, loaded.opt_out) == ("failed", "any", False, [])
+    rest = (loaded.schedule, loaded.source, loaded.approve_above, loaded.max_failures, loaded.max_age)
+    assert (*rest, loaded.quiet_hours) == (None,) * 6

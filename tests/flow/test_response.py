@@ -26,6 +26,8 @@ KEYS = st.sampled_from(
         "flow_execution_variables",
         "created_on",
         "actions",
+        "history",
+        "exits",
         "contact.phone",
         "contact.meta",
         "contact.meta.a",
@@ -144,3 +146,40 @@ def test_defaults_fill_in_and_required_ones_are_asked_for() -> None:
     assert with_defaults({}, {"a": VariableFormat(default="x"), "b": VariableFormat()}) == {"a": "x", "b": None}
     with pytest.raises(ResponseError, match="is required"):
         with_defaults({}, {"a": VariableFormat(required=True)})
+
+
+def test_history_and_exits_are_kept_by_step() -> None:
+    response = read_response(
+        {
+            "step": {"q": "last"},
+            "history": [{"step": "q", "value": 1}, {"step": "m", "value": None}, {"step": "q", "value": "2"}],
+            "exits": {"Call": "success", "Menu": "Sales"},
+        }
+    )
+    assert response.history == {"q": (1, "2"), "m": (None,)}
+    assert response.exits == {"Call": "success", "Menu": "Sales"}
+    assert [response.answers("q", visit) for visit in (1, 2, 3, 4)] == [(1,), ("2",), ("last",), ("last",)]
+    assert [response.answers("m", visit) for visit in (1, 2)] == [(None,), ()]
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"history": {"q": 1}}, "'history' of a contact response is a list, not an object"),
+        ({"history": [{"step": "q"}]}, "'history[0]' is an object with 'step', a name, and 'value'"),
+        ({"history": [{"step": "q", "value": 1}, "q"]}, "'history[1]' is an object with 'step', a name, and 'value'"),
+        ({"history": [{"step": 1, "value": 1}]}, "'history[0]' is an object with 'step', a name, and 'value'"),
+        ({"history": [{"step": "q", "value": 1, "at": 2}]}, "'history[0]' is an object with 'step', a name"),
+        ({"exits": ["a"]}, "'exits' of a contact response is an object, not a list"),
+        ({"exits": {"Call": True}}, "'exits.Call' is the name of an exit, not true or false"),
+    ],
+)
+def test_history_and_exits_of_another_shape_are_refused(part: dict[str, Any], message: str) -> None:
+    with pytest.raises(ResponseError) as caught:
+        read_response(part)
+    assert message in str(caught.value)
+
+
+def test_two_contacts_who_answered_otherwise_on_the_way_are_not_the_same() -> None:
+    first, second = ({"step.q": 1, "history": [{"step": "q", "value": value}]} for value in ("a", "b"))
+    assert read_response(first).identity != read_response(second).identity

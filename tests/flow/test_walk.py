@@ -190,14 +190,68 @@ def test_an_error_that_nothing_handles(keys: dict[str, Any], reply: Reply, state
 
 
 @pytest.mark.parametrize(
-    "reply", [LOST, NOT_SENT, json_reply(500), json_reply(404)], ids=["lost", "not sent", "500", "404"]
+    ("keys", "reply", "state"),
+    [
+        pytest.param(ONCE, NOT_SENT, State.COMPLETED, id="not sent"),
+        pytest.param(ONCE, json_reply(404), State.COMPLETED, id="404"),
+        pytest.param(ONCE, json_reply(500), State.COMPLETED, id="500"),
+        pytest.param(ONCE, json_reply(408), State.COMPLETED, id="408"),
+        pytest.param(KEYED, json_reply(500), State.IN_DOUBT, id="500, keyed"),
+        pytest.param(IDEMPOTENT, json_reply(500), State.IN_DOUBT, id="500 to a POST that is idempotent"),
+        pytest.param({"method": "PUT"}, json_reply(408), State.IN_DOUBT, id="408 to a PUT"),
+        pytest.param({"method": "GET"}, json_reply(500), State.COMPLETED, id="500 to a GET"),
+        pytest.param(ONCE, LOST, State.IN_DOUBT, id="no answer"),
+        pytest.param(KEYED, LOST, State.IN_DOUBT, id="no answer, keyed"),
+        pytest.param({"method": "PUT"}, LOST, State.IN_DOUBT, id="no answer to a PUT"),
+        pytest.param({"method": "GET"}, LOST, State.COMPLETED, id="no answer to a GET"),
+        pytest.param({"method": "GET", **ONCE}, LOST, State.COMPLETED, id="no answer to a GET at most once"),
+    ],
 )
-def test_an_error_exit_handles_every_error(reply: Reply) -> None:
-    flow = flow_of(action(on_error="z"), {"name": "z", "type": "message", "body": "{{ step.Send.error.sent }}"})
+@pytest.mark.parametrize("end", ["completed", "failed"])
+def test_an_error_exit_handles_every_error_and_leaves_what_is_unknown_in_doubt(
+    keys: dict[str, Any], reply: Reply, state: State, end: str
+) -> None:
+    flow = flow_of(
+        action(on_error="z", **keys),
+        {"name": "z", "type": "message", "body": "{{ step.Send.error.sent }}", "next": "e"},
+        {"name": "e", "type": "end", "state": end, "reason": "over"},
+    )
     record = walked(flow, reply=reply)
 
-    assert (record.state, record.handled_errors) == (State.COMPLETED, 1)
+    in_doubt = state is State.IN_DOUBT
+    assert (record.state, record.handled_errors) == (state if in_doubt else State(end), 1)
+    assert record.path == ["Send", "z", "e"]
     assert record.visits[1].text in ("unknown", "no", "yes")
+    message = record.visits[0].result.error.message  # type: ignore[union-attr]
+    assert record.reason == (f"Send: {message}; over" if in_doubt else "over")
+
+
+def test_a_second_send_on_purpose_has_other_keys() -> None:
+    def keys(epoch: str | None) -> list[str]:
+        todos: list[ToDo] = []
+
+        def do(todo: ToDo) -> Done:
+            assert isinstance(todo, SendAction)
+            todos.append(todo)
+            return classify(json_reply(200, {"id": 9}), Attempted(todo.request))
+
+        drive(walk(flow_of(*CHAIN), read_response({"id": "r"}), now=NOW, epoch=epoch), do)
+        return [todo.idempotency_key for todo in todos if isinstance(todo, SendAction)]
+
+    assert keys(None) == keys(None)
+    assert len({*keys(None), *keys("replay-1"), *keys("replay-2")}) == 6
+
+
+def test_another_key_stands_in_the_request_only_where_it_is_keyed() -> None:
+    def todo_of(keys: dict[str, Any]) -> SendAction:
+        todos: list[ToDo] = []
+        walked(flow_of(action(**keys)), todos=todos)
+        assert isinstance(todos[0], SendAction)
+        return todos[0].with_key("other")
+
+    keyed, once = todo_of({**KEYED, "idempotency_header": "X-Key"}), todo_of(ONCE)
+    assert (keyed.idempotency_key, keyed.request.headers) == ("other", (("X-Key", "other"),))
+    assert (once.idempotency_key, once.request.headers) == ("other", ())
 
 
 def test_later_steps_read_what_came_back() -> None:
@@ -433,7 +487,9 @@ CHAIN = [
 ]
 
 
-def _asked(actions: dict[str, Any]) -> tuple[Walk, list[str]]:
+def _asked(
+    actions: dict[str, Any], exits: dict[str, str] | None = None, *, resend: bool = False
+) -> tuple[Walk, list[str]]:
     asked: list[str] = []
 
     def do(todo: ToDo) -> Done:
@@ -441,8 +497,8 @@ def _asked(actions: dict[str, Any]) -> tuple[Walk, list[str]]:
         asked.append(f"{todo.step.name}: {todo.request.content.decode()}")
         return classify(json_reply(200, {"id": 9}), Attempted(todo.request))
 
-    response = read_response({"id": "r-1", "actions": actions})
-    return drive(walk(flow_of(*CHAIN), response, now=NOW), do), asked
+    response = read_response({"id": "r-1", "actions": actions, "exits": exits or {}})
+    return drive(walk(flow_of(*CHAIN), response, now=NOW, resend=resend), do), asked
 
 
 def test_an_action_that_succeeded_before_is_not_sent_again_and_its_result_is_used() -> None:
@@ -461,3 +517,58 @@ def test_recorded_results_that_cannot_be_read_reject_the_response() -> None:
     record, asked = _asked({"First": [{"status": 200}]})
     assert (record.state, asked) == (State.REJECTED, [])
     assert "actions.First" in record.reason
+
+
+def test_everything_is_sent_again_when_that_is_asked_for() -> None:
+    recorded = {"First": [{"outcome": "success", "response": {"id": 7}}]}
+    _, asked = _asked(recorded, {"Second": "success"}, resend=True)
+    assert asked == ["First: ", "Second: success 9"]
+
+
+def test_an_action_that_was_left_by_success_is_not_sent_again_though_nobody_knows_the_reply() -> None:
+    record, asked = _asked({}, {"Second": "success"})
+    assert asked == ["First: "]
+    assert [visit.exit for visit in record.visits] == ["success", "success"]
+    assert record.visits[1].result is not None
+    assert (record.visits[1].result.response, record.visits[1].result.status_code) == (None, None)
+
+
+def test_an_action_that_was_left_by_error_is_sent_and_a_recorded_result_says_more_than_an_exit() -> None:
+    _, asked = _asked({}, {"First": "error", "Second": "error"})
+    assert asked == ["First: ", "Second: success 9"]
+    failed_before = {"outcome": "error", "error": {"kind": "status", "message": "", "sent": "yes"}}
+    _, asked = _asked({"First": [failed_before]}, {"First": "success"})
+    assert asked == ["First: ", "Second: success 9"]
+
+
+def test_an_exit_that_no_action_has_rejects_the_response() -> None:
+    record, asked = _asked({}, {"First": "succes", "Nobody": "x"})
+    assert (record.state, asked) == (State.REJECTED, [])
+    assert record.reason == "exits.First: an action is left by 'success' or 'error', not 'succes'"
+
+
+def test_a_question_that_was_asked_more_than_once_has_its_answers_in_order() -> None:
+    flow = flow_of(
+        {"name": "q", "type": "question", "answer_type": "NUMBER", "next": "m", "on_answer_failed": "q"},
+        {"name": "m", "type": "menu", "options": {"Again": "q", "Done": None}},
+    )
+    history = [{"step": "q", "value": "many"}, {"step": "m", "value": "Again"}, {"step": "q", "value": 3}]
+    record = walked(flow, {"step": {"q": 4, "m": "Done"}, "history": history})
+
+    assert exits(record) == [("q", "answer failed"), ("q", "next"), ("m", "Again"), ("q", "next"), ("m", "Done")]
+    assert record.variables["step"]["q"] == 4
+    assert record.visits[3].number == 3
+
+
+def test_beyond_the_answers_told_a_question_is_unanswered() -> None:
+    flow = flow_of({"name": "q", "type": "question", "next": "q", "max_visits": 5})
+    record = walked(flow, {"history": [{"step": "q", "value": None}, {"step": "q", "value": "x"}]})
+
+    assert (record.state, record.unanswered, record.path) == (State.COMPLETED, True, ["q"] * 3)
+
+
+def test_an_exit_tells_of_one_visit_and_the_next_ones_are_sent() -> None:
+    flow = flow_of(action(on_success="Send", max_visits=3, on_max_visits="z"), {"name": "z", "type": "end"})
+    todos: list[ToDo] = []
+    walked(flow, {"exits": {"Send": "success"}}, todos=todos)
+    assert [todo.visit for todo in todos] == [2, 3]
