@@ -26,12 +26,21 @@ class Settings:
         response_max_bytes: bytes of a reply, decompressed.
         request_timeout: seconds that an exchange has at most, whatever a flow says.
         files_folder: folder under which local files may be sent; ``None`` refuses local files.
+        ledger: SQLAlchemy URL of the ledger; an SQLite file in Airflow's home by default.
+        xcom_max_bytes: bytes of a result in XCom; a larger ``response`` stays in the ledger.
     """
 
     allowed_hosts: tuple[str, ...] = ()
     response_max_bytes: int = 1_048_576
     request_timeout: float = 3600.0
     files_folder: str | None = None
+    ledger: str = ""
+    xcom_max_bytes: int = 65_536
+
+    @property
+    def ledger_url(self) -> str:
+        """The ledger that is set, or the file ``whatsapp_flows.db`` in Airflow's home."""
+        return self.ledger or f"sqlite:///{_airflow_home(os.environ).absolute() / 'whatsapp_flows.db'}"
 
 
 def settings_from(read: Callable[[str], str | None]) -> Settings:
@@ -49,6 +58,8 @@ def settings_from(read: Callable[[str], str | None]) -> Settings:
         response_max_bytes=_whole(read, "response_max_bytes", default.response_max_bytes),
         request_timeout=_number(read, "request_timeout", default.request_timeout),
         files_folder=read("files_folder") or None,
+        ledger=read("ledger") or "",
+        xcom_max_bytes=_whole(read, "xcom_max_bytes", default.xcom_max_bytes),
     )
 
 
@@ -98,11 +109,14 @@ def settings_from_environment(environ: Mapping[str, str] | None = None) -> Setti
 
 
 def _config_file(environ: Mapping[str, str]) -> configparser.RawConfigParser:
-    home = Path(environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
-    path = Path(environ.get("AIRFLOW_CONFIG") or home / "airflow.cfg").expanduser()
+    path = Path(environ.get("AIRFLOW_CONFIG") or _airflow_home(environ) / "airflow.cfg").expanduser()
     file = configparser.RawConfigParser()
     try:
         file.read(path, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError) as error:
         raise ConnectionConfigError(f"{path} cannot be read: {error}") from None
     return file
+
+
+def _airflow_home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()

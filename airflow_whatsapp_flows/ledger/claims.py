@@ -1,0 +1,153 @@
+"""Owning a chunk: a live lock, so that a dead owner is replaced at once, and a fence, so that a late one is refused.
+
+The lock is the operating system's on a file beside an SQLite ledger, and a session's advisory lock in PostgreSQL:
+both end with their process, however it ends. The fence is a number that counts up with every owner; a commit of an
+owner that is no longer the latest is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO
+
+from sqlalchemy import Connection, and_, func, or_, select, update
+
+from airflow_whatsapp_flows.errors import LedgerError, OwnershipLostError
+from airflow_whatsapp_flows.ledger.database import Ledger, lock_number
+from airflow_whatsapp_flows.ledger.schema import chunks
+
+
+@dataclass(slots=True)
+class Claim:
+    """One chunk of a replay, owned.
+
+    Attributes:
+        replay_no: number of the replay.
+        chunk: number of the chunk.
+        fence: above that of every owner before.
+    """
+
+    replay_no: int
+    chunk: int
+    fence: int
+    _file: IO[bytes] | None = field(default=None, repr=False)
+
+
+def claim(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) -> Claim | None:
+    """Own a chunk.
+
+    Args:
+        ledger: where it is.
+        connection: of the owner; in PostgreSQL the lock lives as long as its session.
+        replay_no: number of the replay.
+        chunk: number of the chunk.
+
+    Returns:
+        ``None`` while another living process owns it.
+
+    Raises:
+        LedgerError: the ledger cannot be written, or there is no such chunk.
+    """
+    file: IO[bytes] | None = None
+    if ledger.is_sqlite:
+        file = _lock_file(ledger, f"{replay_no}.{chunk}", fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if file is None:
+            return None
+    else:
+        with ledger.write(connection):
+            number = lock_number("chunk", replay_no, chunk)
+            if not connection.execute(select(func.pg_try_advisory_lock(number))).scalar_one():
+                return None
+    own = and_(chunks.c.replay_no == replay_no, chunks.c.chunk == chunk)
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    with ledger.write(connection):
+        fence = connection.execute(
+            update(chunks).where(own).values(fence=chunks.c.fence + 1, owner=owner).returning(chunks.c.fence)
+        ).scalar_one_or_none()
+    if fence is None:
+        raise LedgerError(f"there is no chunk {chunk}")
+    return Claim(replay_no, chunk, fence, file)
+
+
+def release(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
+    """Let another process own a chunk.
+
+    Args:
+        ledger: where it is.
+        connection: that it was claimed on.
+        claimed: by :func:`claim`.
+    """
+    if claimed._file is not None:
+        claimed._file.close()
+        return
+    with ledger.write(connection):
+        connection.execute(select(func.pg_advisory_unlock(lock_number("chunk", claimed.replay_no, claimed.chunk))))
+
+
+def check_fences(connection: Connection, claimed: Iterable[Claim], *, sqlite: bool) -> None:
+    """Check, within a transaction, that chunks are still owned; it stays true until the transaction's end.
+
+    Raises:
+        OwnershipLostError: one has another owner.
+    """
+    held = list(claimed)
+    if not held:
+        return
+    wanted = [
+        and_(chunks.c.replay_no == one.replay_no, chunks.c.chunk == one.chunk, chunks.c.fence == one.fence)
+        for one in held
+    ]
+    query = select(chunks.c.chunk).where(or_(*wanted))
+    found = connection.execute(query if sqlite else query.with_for_update(read=True)).all()
+    if len(found) != len(held):
+        raise OwnershipLostError("another worker has taken over; what this one had not yet recorded is refused")
+
+
+@contextmanager
+def exclusive(ledger: Ledger, *name: str) -> Iterator[None]:
+    """Be the only process that does something; another one waits until the first is done, or dead.
+
+    Args:
+        ledger: that the processes share.
+        *name: what is done.
+
+    Raises:
+        LedgerError: the lock cannot be made.
+    """
+    number = lock_number(*name)
+    if ledger.is_sqlite:
+        file = _lock_file(ledger, f"{number:x}", fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            if file is not None:
+                file.close()
+        return
+    with ledger.read() as connection:
+        connection.detach()  # in a pool the session, and its lock, would live on
+        connection.execute(select(func.pg_advisory_lock(number)))
+        connection.commit()  # the lock is the session's; no transaction is to stay open
+        yield
+
+
+def _lock_file(ledger: Ledger, name: str, operation: int) -> IO[bytes] | None:
+    database = ledger.file
+    if database is None:
+        raise TypeError("only an SQLite ledger has lock files")
+    folder = database.with_name(f"{database.name}-locks")
+    try:
+        folder.mkdir(exist_ok=True)
+        file = open(folder / name, "ab")  # noqa: SIM115  # open is what holds the lock
+    except OSError as error:
+        raise LedgerError(f"the lock beside the ledger {ledger.shown} cannot be made: {error.strerror}") from None
+    try:
+        fcntl.flock(file, operation)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file

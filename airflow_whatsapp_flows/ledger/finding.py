@@ -1,0 +1,147 @@
+"""What was sent to one person, on every road."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Table, and_, or_, select
+
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
+
+_LATEST = 2000  # attempts
+_TELLING = 8  # digits; what spellings of one number differ in stands before them
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One attempt to send something to a person.
+
+    Attributes:
+        begun_at: epoch seconds.
+        flow_id: id of the flow, or of the DAG.
+        replay_id: name of the replay; ``None`` in a DAG run.
+        origin: dag, run, task, map index and try; who resolved it; empty when there is nothing to say.
+        response_id: identity of the response, or run id and map index.
+        step: name of the action.
+        visit: which visit of the step, from 1.
+        number: which attempt under its key, from 1.
+        method: of the request.
+        host: host and port.
+        status_code: of the reply, if one came.
+        fate: what is known of it; ``None`` when nothing is.
+        key: idempotency key.
+    """
+
+    begun_at: float
+    flow_id: str
+    replay_id: str | None
+    origin: dict[str, Any]
+    response_id: str
+    step: str
+    visit: int
+    number: int
+    method: str
+    host: str
+    status_code: int | None
+    fate: str | None
+    key: str
+
+
+def find_sent(ledger: Ledger, phones: Sequence[str]) -> Iterator[Sent]:
+    """Everything that was sent to one person, the oldest first.
+
+    Args:
+        ledger: where to look.
+        phones: every spelling of the person's number, see :func:`spellings`.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    with ledger.read() as connection:
+        for row in connection.execute(_query(phones)):
+            yield _sent(row)
+
+
+def spellings(connection: Connection, phone: str, normalised: Callable[[str], str]) -> list[str]:
+    """The ways in which the ledger spells a phone number.
+
+    Args:
+        connection: of the ledger.
+        phone: as somebody writes it.
+        normalised: of a phone number; equal for two spellings of one person's.
+
+    Returns:
+        Texts as they stand in the ledger; none when the person is not in it, or the text holds no digit.
+    """
+    person = normalised(phone)
+    if not person:
+        return []
+    # The telling digits in their order, whatever stands between them; the index is read, and no row.
+    pattern = f"%{'%'.join(person[-_TELLING:])}%"
+    found: set[str] = set()
+    for table in (contacts, attempts):
+        found.update(connection.execute(_phones(table, pattern)).scalars())
+    return sorted(spelt for spelt in found if normalised(spelt) == person)
+
+
+def recent_latencies(connection: Connection, hosts: Collection[str]) -> dict[str, float]:
+    """How long the latest replies of hosts took, in seconds, the middle one of each; hosts without any left out."""
+    newest = (
+        select(attempts.c.host, attempts.c.ended_at - attempts.c.begun_at)
+        .where(attempts.c.status_code.is_not(None))
+        .order_by(attempts.c.id.desc())
+        .limit(_LATEST)
+    )
+    found: dict[str, list[float]] = {}
+    for host, seconds in connection.execute(newest):
+        if host in hosts and seconds is not None and seconds >= 0:
+            found.setdefault(host, []).append(seconds)
+    return {host: median(seconds) for host, seconds in found.items()}
+
+
+def _phones(table: Table, pattern: str) -> Select[Any]:
+    phone = table.c.phone
+    return select(phone).where(phone.is_not(None), phone.like(pattern)).distinct()
+
+
+def _query(phones: Sequence[str]) -> Select[Any]:
+    # A rejected row may have the id of somebody else's response.
+    own = (
+        select(contacts.c.replay_no, contacts.c.response_id)
+        .where(contacts.c.phone.in_(phones), contacts.c.state != ContactState.REJECTED.value)
+        .distinct()
+        .subquery()
+    )
+    in_replays = select(attempts.c.id).join(
+        own, and_(attempts.c.response_id == own.c.response_id, attempts.c.replay_no == own.c.replay_no)
+    )
+    return (
+        select(attempts, replays.c.id.label("replay_id"))
+        .outerjoin(replays, replays.c.no == attempts.c.replay_no)
+        .where(or_(attempts.c.id.in_(in_replays), attempts.c.phone.in_(phones)))
+        .order_by(attempts.c.begun_at, attempts.c.id)
+    )
+
+
+def _sent(row: Row[Any]) -> Sent:
+    return Sent(
+        begun_at=row.begun_at,
+        flow_id=row.flow_id,
+        replay_id=row.replay_id,
+        origin=json.loads(row.origin) if row.origin else {},
+        response_id=row.response_id,
+        step=row.step,
+        visit=row.visit,
+        number=row.number,
+        method=row.method,
+        host=row.host,
+        status_code=row.status_code,
+        fate=row.fate,
+        key=row.key,
+    )

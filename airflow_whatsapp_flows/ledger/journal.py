@@ -1,0 +1,190 @@
+"""Committing what many contacts do at once, together: the ledger as one event loop writes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError
+from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, release
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.recording import write_entries
+from airflow_whatsapp_flows.ledger.rows import Entry, Intent
+
+T = TypeVar("T")
+
+
+class Journal:
+    """Writes the entries of one event loop, in their order, as many in one commit as are there.
+
+    All of it happens on one connection in one thread. When a commit fails nothing more is written: every
+    caller is told, so that nothing is sent that the ledger does not know of.
+
+    Args:
+        ledger: where to write.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._connection: Connection | None = None
+        self._claims: dict[tuple[int, int], Claim] = {}
+        self._waiting: list[tuple[Entry | None, asyncio.Future[None] | None]] = []
+        self._awake = asyncio.Event()
+        self._failure: LedgerError | None = None
+        self._closing = False
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Journal:
+        """Open its connection.
+
+        Raises:
+            LedgerError: there is none to be had.
+        """
+        self._connection = await self._in_thread(self._ledger.connect)
+        self._flusher = asyncio.create_task(self._flush())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closing = True
+        self._awake.set()
+        if self._flusher is not None:
+            await asyncio.gather(self._flusher, return_exceptions=True)
+        try:
+            await self._in_thread(self._close)
+        finally:
+            self._thread.shutdown()
+
+    @property
+    def failure(self) -> LedgerError | None:
+        """Why nothing can be written any more."""
+        return self._failure
+
+    def note(self, entry: Entry) -> None:
+        """Write an entry with the next commit, without waiting for it.
+
+        Raises:
+            LedgerError: nothing can be written any more.
+        """
+        self._check()
+        self._waiting.append((entry, None))
+        self._awake.set()
+
+    def add(self, entry: Entry) -> asyncio.Future[None]:
+        """Write an entry; the future is done when it is committed, and everything noted before it too.
+
+        Raises:
+            LedgerError: nothing can be written any more; also raised by the future.
+            IntentConflictError: by the future: another worker has this very intent.
+        """
+        return self._put(entry, asyncio.get_running_loop().create_future())
+
+    async def claim(self, replay_no: int, chunk: int) -> Claim | None:
+        """Own a chunk; every commit from now on checks that it is still owned. ``None`` while another owns it."""
+        connection = self._open_connection()
+        claimed = await self._in_thread(lambda: claim(self._ledger, connection, replay_no, chunk))
+        if claimed is not None:
+            self._claims[replay_no, chunk] = claimed
+        return claimed
+
+    async def release(self, claimed: Claim) -> None:
+        """Give a chunk back, once everything that was noted is committed."""
+        await self._put(None, asyncio.get_running_loop().create_future())
+        self._claims.pop((claimed.replay_no, claimed.chunk), None)
+        connection = self._open_connection()
+        await self._in_thread(lambda: release(self._ledger, connection, claimed))
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Run a function with the connection, between two commits."""
+        connection = self._open_connection()
+        return await self._in_thread(lambda: work(connection))
+
+    def _put(self, entry: Entry | None, done: asyncio.Future[None]) -> asyncio.Future[None]:
+        self._check()
+        self._waiting.append((entry, done))
+        self._awake.set()
+        return done
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _flush(self) -> None:
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            batch, self._waiting = self._waiting, []
+            if not batch:
+                if self._closing:
+                    return
+                continue
+            if self._closing:
+                self._awake.set()
+            entries, claims = [entry for entry, _ in batch if entry is not None], list(self._claims.values())
+            try:
+                conflicts = await self._in_thread(partial(self._commit, entries, claims))
+            except Exception as error:
+                self._fail(error, batch)
+                return
+            for entry, done in batch:
+                if done is not None and not done.done():
+                    if conflicts and id(entry) in conflicts:
+                        done.set_exception(IntentConflictError("another worker is sending the same request"))
+                    else:
+                        done.set_result(None)
+
+    def _fail(self, error: BaseException, batch: Sequence[tuple[Entry | None, asyncio.Future[None] | None]]) -> None:
+        self._failure = error if isinstance(error, LedgerError) else LedgerError(f"the ledger failed: {error!r}")
+        for _, done in (*batch, *self._waiting):
+            if done is not None and not done.done():
+                done.set_exception(self._failure)
+        self._waiting = []
+
+    def _commit(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> set[int]:
+        """Commit entries; returns the ``id()`` of intents that another worker has."""
+        try:
+            self._write(entries, claims)
+        except LedgerError as error:
+            if not isinstance(error.__cause__, IntegrityError):
+                raise
+            return self._commit_one_by_one(entries, claims)
+        return set()
+
+    def _commit_one_by_one(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> set[int]:
+        conflicts = set()
+        for entry in entries:
+            try:
+                self._write([entry], claims)
+            except LedgerError as error:
+                if not isinstance(error.__cause__, IntegrityError) or not isinstance(entry, Intent):
+                    raise
+                conflicts.add(id(entry))
+        return conflicts
+
+    def _write(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> None:
+        with self._ledger.write(self._open_connection()) as connection:
+            check_fences(connection, claims, sqlite=self._ledger.is_sqlite)
+            write_entries(connection, entries)
+
+    def _open_connection(self) -> Connection:
+        if self._connection is None:
+            raise LedgerError("the journal is not open")
+        return self._connection
+
+    def _close(self) -> None:
+        for claimed in self._claims.values():
+            if claimed._file is not None:
+                claimed._file.close()
+        self._claims.clear()
+        if self._connection is not None:
+            self._connection.detach()  # in a pool the session, and its advisory locks, would live on
+            self._connection.close()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -1,0 +1,207 @@
+"""What the ledger knows of contacts that are to be walked: the contacts, and every attempt made for them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Row, select
+
+from airflow_whatsapp_flows.flow.course import Attempt, rekeyed
+from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.performing import SendAction
+from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts
+
+
+class Tried(NamedTuple):
+    """One attempt, and what it was of.
+
+    Attributes:
+        step: name of the action.
+        visit: which visit of this step, from 1.
+        key: idempotency key that it was sent under.
+        attempt: as the rules of delivery see it.
+    """
+
+    step: str
+    visit: int
+    key: str
+    attempt: Attempt
+
+
+@dataclass(slots=True)
+class Record:
+    """Every attempt made for one response.
+
+    Attributes:
+        moment: when its walk first began, epoch seconds; ``None`` when nothing was tried.
+        tried: in their order.
+    """
+
+    moment: float | None = None
+    tried: list[Tried] = field(default_factory=list)
+
+    def add(self, todo: SendAction, attempt: Attempt) -> None:
+        """Add an attempt that was just made."""
+        self.tried.append(Tried(todo.step.name, todo.visit, todo.idempotency_key, attempt))
+
+    def settled(self, step: str, visit: int) -> ActionResult | None:
+        """The result of a visit that the server has carried out, if one is known."""
+        for tried in self.tried:
+            if (tried.step, tried.visit) == (step, visit) and tried.attempt.fate in (Fate.SUCCEEDED, Fate.APPLIED):
+                return tried.attempt.result
+        return None
+
+    def attempts(self, todo: SendAction, request: HttpRequest, base: str) -> list[Attempt]:
+        """The attempts that decide whether a request may be sent, for :func:`next_move`.
+
+        Args:
+            todo: what the walk asks for, under the key that it is to be sent under.
+            request: complete.
+            base: key of the visit, before any bytes were mended. Under it every attempt of the visit counts, also
+                under keys of mended bytes: what one of those has left in doubt forbids all others.
+        """
+        if not self.tried:
+            return []
+        mended = rekeyed(base, request.digest()) if todo.idempotency_key == base else None
+        found = []
+        for step, visit, key, attempt in self.tried:
+            if step != todo.step.name or visit > todo.visit:
+                continue
+            if visit < todo.visit:
+                # A loop that comes back to a keyed action in doubt keeps the key; the tries of this visit are its own.
+                if key == todo.idempotency_key:
+                    found.append(replace(attempt, current=False))
+            elif key == todo.idempotency_key or (mended is not None and key != mended):
+                found.append(attempt)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class PendingContact:
+    """A contact that is to be walked.
+
+    Attributes:
+        id: number of its row.
+        place: where its row stood in the source.
+        response_id: identity of its response.
+        phone: its phone number.
+        response: JSON.
+        round: counts up with every retry.
+        record: what was tried for it.
+    """
+
+    id: int
+    place: str
+    response_id: str
+    phone: str | None
+    response: str
+    round: int
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which contacts to read.
+
+    Attributes:
+        flow_id: id of the flow.
+        replay_no: number of the replay.
+        chunk: number of the chunk.
+        after: those behind this row number.
+        size: how many at most.
+    """
+
+    flow_id: str
+    replay_no: int
+    chunk: int
+    after: int
+    size: int
+
+
+def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]:
+    """Contacts that are to be walked, in the order of the source, each with what was tried for it."""
+    query = (
+        select(
+            contacts.c.id, contacts.c.place, contacts.c.response_id, contacts.c.phone, contacts.c.response,
+            contacts.c.round,
+        )
+        .where(contacts.c.replay_no == page.replay_no, contacts.c.chunk == page.chunk)
+        .where(contacts.c.id > page.after, contacts.c.state == ContactState.PENDING.value)
+        .order_by(contacts.c.id)
+        .limit(page.size)
+    )  # fmt: skip
+    rows = connection.execute(query).all()
+    rounds = {row.response_id: (page.replay_no, row.round) for row in rows}
+    records = records_of(connection, page.flow_id, rounds)
+    return [PendingContact(*row, records.get(row.response_id) or Record()) for row in rows]
+
+
+def records_of(connection: Connection, flow_id: str, rounds: Mapping[str, tuple[int | None, int]]) -> dict[str, Record]:
+    """What was tried for responses of a flow, on any road.
+
+    Args:
+        connection: of the ledger.
+        flow_id: id of the flow.
+        rounds: response id to the number of the replay and of the round that are going on now.
+    """
+    if not rounds:
+        return {}
+    query = (
+        select(attempts)
+        .where(attempts.c.response_id.in_(list(rounds)), attempts.c.flow_id == flow_id)
+        .order_by(attempts.c.id)
+    )
+    found: dict[str, Record] = defaultdict(Record)
+    for row in connection.execute(query):
+        record = found[row.response_id]
+        record.moment = row.moment if record.moment is None else record.moment
+        current = (row.replay_no, row.round) == rounds[row.response_id]
+        record.tried.append(Tried(row.step, row.visit, row.key, attempt_of(row, current=current)))
+    return dict(found)
+
+
+def record_of(connection: Connection, subject: Subject, replay_no: int | None, round_: int) -> Record:
+    """What was tried for one subject."""
+    rounds = {subject.response_id: (replay_no, round_)}
+    return records_of(connection, subject.flow_id, rounds).get(subject.response_id) or Record()
+
+
+def attempt_of(row: Row[Any], *, current: bool) -> Attempt:
+    """One attempt, as the rules of delivery see it."""
+    return Attempt(
+        number=row.number,
+        digest=row.digest,
+        begun_at=row.begun_at,
+        fate=None if row.fate is None else Fate(row.fate),
+        result=None if row.result is None else ActionResult.from_value(msgspec.json.decode(row.result)),
+        current=current,
+    )
+
+
+def responses_done_for_phones(
+    connection: Connection, flow_id: str, phones: Sequence[str], steps: Sequence[str]
+) -> Mapping[str, set[str]]:
+    """Responses of phone numbers for which a step may have been applied, by phone number: for ``only_once``."""
+    if not phones:
+        return {}
+    query = (
+        select(contacts.c.phone, contacts.c.response_id)
+        .join(attempts, attempts.c.response_id == contacts.c.response_id)
+        .where(contacts.c.phone.in_(phones), attempts.c.flow_id == flow_id, attempts.c.step.in_(steps))
+        .where(attempts.c.fate.is_(None) | attempts.c.fate.in_(_MAY_HAVE_BEEN_APPLIED))
+        .distinct()
+    )
+    found: dict[str, set[str]] = defaultdict(set)
+    for phone, response_id in connection.execute(query):
+        found[phone].add(response_id)
+    return found
+
+
+_MAY_HAVE_BEEN_APPLIED = tuple(fate.value for fate in (Fate.SUCCEEDED, Fate.APPLIED, Fate.UNKNOWN))

@@ -1,0 +1,229 @@
+"""Replays: what was asked for, and how far it has come."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, and_, func, insert, select, update
+
+from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, replays
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """One replay.
+
+    Attributes:
+        no: its number in the ledger.
+        id: its name.
+        flow_id: id of the flow.
+        flow: the flow file as it was, JSON.
+        source: where the responses came from, as the user wrote it.
+        source_mark: changes when the content of the source does; ``None`` when that cannot be known.
+        options: settings that a later ``retry`` goes on with.
+        note: why, in the user's words.
+        created_at: epoch seconds.
+        started_at: of the first run; ``None`` before.
+        ended_at: of the last progress; ``None`` before.
+        sealed: whether every row of the source is in the ledger; nothing is sent before.
+    """
+
+    no: int
+    id: str
+    flow_id: str
+    flow: str
+    source: str
+    source_mark: str | None
+    options: Mapping[str, Any]
+    note: str | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    sealed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How far a replay has come; the states add up to ``total``.
+
+    Attributes:
+        total: rows of the source.
+        states: contacts by state, every state named.
+        handled_errors: errors that error exits took care of.
+        unanswered: contacts whose walk ended at a question without an answer.
+        requests: attempts that may have reached a server.
+    """
+
+    total: int
+    states: Mapping[ContactState, int]
+    handled_errors: int
+    unanswered: int
+    requests: int
+
+
+def create_replay(
+    ledger: Ledger, replay_id: str, flow_id: str, flow: str, source: tuple[str, str | None], **settings: Any
+) -> Replay:
+    """Begin a replay; its contacts are to be added, and then it is to be sealed.
+
+    Args:
+        ledger: where.
+        replay_id: its name, not yet taken.
+        flow_id: id of the flow.
+        flow: the flow file, JSON.
+        source: name and mark of the source.
+        **settings: ``options`` (to be kept as JSON) and ``note``.
+
+    Raises:
+        LedgerError: there is such a replay already.
+    """
+    values = {
+        "id": replay_id,
+        "flow_id": flow_id,
+        "flow": flow,
+        "source": source[0],
+        "source_mark": source[1],
+        "options": json.dumps(settings.get("options") or {}),
+        "note": settings.get("note"),
+        "created_at": time.time(),
+        "sealed": False,
+    }
+    with ledger.write() as connection:
+        taken = connection.execute(select(replays.c.no).where(replays.c.id == replay_id)).scalar_one_or_none()
+        if taken is not None:
+            raise LedgerError(f"there is a replay {replay_id!r} already")
+        row = connection.execute(insert(replays).values(values).returning(replays)).one()
+    return _replay(row)
+
+
+def find_replay(ledger: Ledger, replay_id: str) -> Replay | None:
+    """The replay of a name, if there is one."""
+    with ledger.read() as connection:
+        row = connection.execute(select(replays).where(replays.c.id == replay_id)).one_or_none()
+    return None if row is None else _replay(row)
+
+
+def list_replays(ledger: Ledger) -> list[Replay]:
+    """Every replay, the newest first."""
+    with ledger.read() as connection:
+        rows = connection.execute(select(replays).order_by(replays.c.no.desc())).all()
+    return [_replay(row) for row in rows]
+
+
+def states_of_replays(ledger: Ledger) -> dict[int, dict[ContactState, int]]:
+    """Contacts of every replay by state; replays by number, states without contacts left out."""
+    query = select(contacts.c.replay_no, contacts.c.state, func.count()).group_by(
+        contacts.c.replay_no, contacts.c.state
+    )
+    found: dict[int, dict[ContactState, int]] = {}
+    with ledger.read() as connection:
+        for replay_no, state, count in connection.execute(query):
+            found.setdefault(replay_no, {})[ContactState(state)] = count
+    return found
+
+
+def replays_of_source(ledger: Ledger, flow_id: str, source: str, mark: str | None) -> list[tuple[Replay, bool]]:
+    """The replays of a flow, a source and its mark, the newest first, each with whether it has come to its end.
+
+    One that is not sealed, or has pending contacts, has not. Without a mark the source may hold anything: none.
+    """
+    if mark is None:
+        return []
+    pending = select(contacts.c.id).where(
+        contacts.c.replay_no == replays.c.no, contacts.c.state == ContactState.PENDING.value
+    )
+    query = (
+        select(replays, (replays.c.sealed & ~pending.exists()).label("ended"))
+        .where(replays.c.flow_id == flow_id, replays.c.source == source, replays.c.source_mark == mark)
+        .order_by(replays.c.no.desc())
+    )
+    with ledger.read() as connection:
+        return [(_replay(row), bool(row.ended)) for row in connection.execute(query)]
+
+
+def mark_started(ledger: Ledger, replay_no: int) -> None:
+    """Note that a run has begun."""
+    with ledger.write() as connection:
+        started = func.coalesce(replays.c.started_at, time.time())
+        connection.execute(update(replays).where(replays.c.no == replay_no).values(started_at=started))
+
+
+def mark_ended(ledger: Ledger, replay_no: int) -> None:
+    """Note that a run has ended, whether or not contacts are pending."""
+    with ledger.write() as connection:
+        connection.execute(update(replays).where(replays.c.no == replay_no).values(ended_at=time.time()))
+
+
+def change_flow(ledger: Ledger, replay_no: int, flow: str) -> None:
+    """Go on with another version of the flow."""
+    with ledger.write() as connection:
+        connection.execute(update(replays).where(replays.c.no == replay_no).values(flow=flow))
+
+
+def tally(ledger: Ledger, replay_no: int, chunk: int | None = None) -> Tally:
+    """How far a replay has come.
+
+    Args:
+        ledger: where.
+        replay_no: number of the replay.
+        chunk: of this chunk alone; all by default. ``requests`` are those of the whole replay all the same.
+    """
+    of_replay = contacts.c.replay_no == replay_no
+    chosen = of_replay if chunk is None else and_(of_replay, contacts.c.chunk == chunk)
+    unanswered = func.sum(func.cast(contacts.c.unanswered, attempts.c.number.type))
+    query = (
+        select(contacts.c.state, func.count(), func.sum(contacts.c.handled_errors), unanswered)
+        .where(chosen)
+        .group_by(contacts.c.state)
+    )
+    reached = select(func.count()).where(
+        attempts.c.replay_no == replay_no, func.coalesce(attempts.c.fate, "") != Fate.NOT_SENT.value
+    )
+    with ledger.read() as connection:
+        rows = connection.execute(query).all()
+        requests = connection.execute(reached).scalar_one()
+    counted = {ContactState(state): count for state, count, _, _ in rows}
+    return Tally(
+        total=sum(counted.values()),
+        states={state: counted.get(state, 0) for state in ContactState},
+        handled_errors=sum(row[2] or 0 for row in rows),
+        unanswered=sum(row[3] or 0 for row in rows),
+        requests=requests,
+    )
+
+
+def pending_chunks(ledger: Ledger, replay_no: int) -> list[int]:
+    """Numbers of the chunks that have pending contacts."""
+    pending = select(contacts.c.id).where(
+        contacts.c.replay_no == replay_no,
+        contacts.c.chunk == chunks.c.chunk,
+        contacts.c.state == ContactState.PENDING.value,
+    )
+    query = select(chunks.c.chunk).where(chunks.c.replay_no == replay_no, pending.exists()).order_by(chunks.c.chunk)
+    with ledger.read() as connection:
+        return list(connection.execute(query).scalars())
+
+
+def _replay(row: Row[Any]) -> Replay:
+    return Replay(
+        no=row.no,
+        id=row.id,
+        flow_id=row.flow_id,
+        flow=row.flow,
+        source=row.source,
+        source_mark=row.source_mark,
+        options=json.loads(row.options),
+        note=row.note,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        sealed=bool(row.sealed),
+    )

@@ -1,0 +1,249 @@
+"""Saying what came of requests that are in doubt: a person has looked it up at the server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
+
+from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
+from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
+from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, release
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.retrying import AGAIN
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts
+
+_LONGEST_EXCHANGE = 3600.0
+"""Seconds that a request has at most; an attempt of another road without an outcome may still be under way before."""
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubtful:
+    """Which requests in doubt; every condition that is given must hold, and one must be given.
+
+    Attributes:
+        response_id: of this response.
+        step: of this action.
+        visit: of this visit of the action, from 1.
+        fingerprint: of contacts with this error.
+    """
+
+    response_id: str | None = None
+    step: str | None = None
+    visit: int | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found out.
+
+    Attributes:
+        sent: whether the server has carried the requests out.
+        by: who says so.
+        reply: what it answered, for later steps; ``None`` when that is not known.
+    """
+
+    sent: bool
+    by: str
+    reply: Value = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What was resolved.
+
+    Attributes:
+        contacts: that are pending now.
+        attempts: that were of unknown fate.
+        elsewhere: contacts in doubt for what another replay sent, and the reasons of the first of them.
+        purged: contacts whose response has been erased; they cannot be walked any more, and stay as they are.
+    """
+
+    contacts: int
+    attempts: int
+    elsewhere: int
+    reasons: tuple[str, ...]
+    purged: int
+
+
+def resolve(ledger: Ledger, replay: Replay, which: Doubtful, finding: Finding) -> Resolved:
+    """Give attempts of unknown fate the one that was found out; their contacts become ``pending``.
+
+    Of several attempts with one key the last one is taken to be the one that the server carried out. Each attempt
+    keeps in its ``origin`` who has resolved it, when, and what was known of it before.
+
+    Args:
+        ledger: where they are.
+        replay: whose contacts they are of.
+        which: which of them.
+        finding: what was found out.
+
+    Raises:
+        ReplayError: the replay is running.
+        LedgerError: the ledger cannot be read or written.
+    """
+    with ExitStack() as stack:
+        connection = stack.enter_context(ledger.connect())
+        with ledger.read() as reading:
+            numbers = list(reading.execute(_chunks_in_doubt(replay, which)).scalars())
+        for number in numbers:
+            stack.callback(release, ledger, connection, _claimed(ledger, connection, replay, number))
+        return _resolve_chunks(ledger, connection, replay, (which, finding), numbers)
+
+
+def _resolve_chunks(
+    ledger: Ledger, connection: Connection, replay: Replay, what: tuple[Doubtful, Finding], numbers: Sequence[int]
+) -> Resolved:
+    which, finding = what
+    found, elsewhere, purged, changed = 0, 0, 0, 0
+    reasons: dict[str, None] = {}
+    for number in numbers:
+        with ledger.write(connection):
+            own = and_(*_in_doubt(replay, which), contacts.c.chunk == number)
+            columns = (contacts.c.id, contacts.c.response_id, contacts.c.reason, contacts.c.response, contacts.c.ended_at)
+            rows = connection.execute(select(*columns).where(own).order_by(contacts.c.id)).all()
+            doubtful = _attempts(connection, replay, which, [row.response_id for row in rows])
+            again = []
+            for row in rows:
+                if row.response is None:
+                    purged += 1
+                elif row.ended_at is None or row.response_id not in doubtful:  # not walked here, so not in doubt here
+                    elsewhere += 1
+                    reasons.setdefault(row.reason or "", None)
+                else:
+                    again.append(row.id)
+                    changed += _settle(connection, doubtful[row.response_id], finding)
+            for start in range(0, len(again), _PAGE):
+                these = contacts.c.id.in_(again[start : start + _PAGE])
+                connection.execute(update(contacts).where(these).values(AGAIN))
+            found += len(again)
+    return Resolved(found, changed, elsewhere, tuple(filter(None, reasons))[:5], purged)
+
+
+def _in_doubt(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
+    conditions = [contacts.c.replay_no == replay.no, contacts.c.state == ContactState.IN_DOUBT.value]
+    if which.response_id is not None:
+        conditions.append(contacts.c.response_id == which.response_id)
+    if which.fingerprint is not None:
+        conditions.append(contacts.c.fingerprint == which.fingerprint)
+    if which.step is not None or which.visit is not None:
+        conditions.append(
+            select(attempts.c.id)
+            .where(attempts.c.response_id == contacts.c.response_id, *_unknown(replay, which))
+            .correlate(contacts)
+            .exists()
+        )
+    return conditions
+
+
+def _chunks_in_doubt(replay: Replay, which: Doubtful) -> Any:
+    return select(contacts.c.chunk).where(*_in_doubt(replay, which)).distinct().order_by(contacts.c.chunk)
+
+
+def _claimed(ledger: Ledger, connection: Connection, replay: Replay, number: int) -> Claim:
+    claimed = claim(ledger, connection, replay.no, number)
+    if claimed is None:
+        with ledger.read() as reading:
+            of_chunk = and_(chunks.c.replay_no == replay.no, chunks.c.chunk == number)
+            owner = reading.execute(select(chunks.c.owner).where(of_chunk)).scalar_one_or_none()
+        raise ReplayError(
+            f"the replay {replay.id!r} is running (process {owner}): nothing was changed; let it end, or stop it, "
+            "and resolve then"
+        )
+    with ledger.write(connection):
+        check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
+    return claimed
+
+
+def _unknown(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
+    own_or_over = or_(
+        attempts.c.replay_no == replay.no,
+        attempts.c.fate == Fate.UNKNOWN.value,
+        attempts.c.begun_at < time.time() - _LONGEST_EXCHANGE,
+    )
+    conditions = [
+        attempts.c.flow_id == replay.flow_id,
+        or_(attempts.c.fate.is_(None), attempts.c.fate == Fate.UNKNOWN.value),
+        attempts.c.method.not_in(SAFE_METHODS),
+        own_or_over,
+    ]
+    if which.step is not None:
+        conditions.append(attempts.c.step == which.step)
+    if which.visit is not None:
+        conditions.append(attempts.c.visit == which.visit)
+    return conditions
+
+
+def _attempts(
+    connection: Connection, replay: Replay, which: Doubtful, response_ids: Sequence[str]
+) -> dict[str, list[Row[Any]]]:
+    """Attempts of unknown fate by response, those left out whose visit, or whose key, is settled."""
+    found: dict[str, list[Row[Any]]] = {}
+    later = attempts.alias()
+    same_visit = and_(later.c.step == attempts.c.step, later.c.visit == attempts.c.visit)
+    settled = (
+        select(later.c.id)
+        .where(later.c.response_id == attempts.c.response_id, later.c.flow_id == attempts.c.flow_id)
+        .where(or_(later.c.key == attempts.c.key, same_visit))
+        .where(later.c.fate.in_([Fate.SUCCEEDED.value, Fate.APPLIED.value]))
+        .correlate(attempts)
+        .exists()
+    )
+    for start in range(0, len(response_ids), _PAGE):
+        of_these = attempts.c.response_id.in_(response_ids[start : start + _PAGE])
+        query = select(attempts).where(of_these, ~settled, *_unknown(replay, which)).order_by(attempts.c.id)
+        for row in connection.execute(query):
+            found.setdefault(row.response_id, []).append(row)
+    return found
+
+
+def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Finding) -> int:
+    if finding.sent:  # one request was carried out, however often it was sent
+        rows = list({row.key: row for row in rows}.values())
+    for row in rows:
+        # What it came to before is no longer true; that it was so stays in its origin.
+        values = {
+            "fate": (Fate.SUCCEEDED if finding.sent else Fate.NOT_SENT).value,
+            "status_code": 200 if finding.sent else None,
+            "error_kind": None,
+            "result": _result(row, finding.reply) if finding.sent else None,
+            "origin": _origin(row, finding),
+            "ended_at": row.ended_at or time.time(),
+        }
+        connection.execute(update(attempts).where(attempts.c.id == row.id).values(values))
+    return len(rows)
+
+
+def _result(row: Row[Any], reply: Value) -> str:
+    result = ActionResult(
+        outcome=Outcome.SUCCESS,
+        status_code=200,
+        response=reply,
+        headers={},
+        method=row.method,
+        url="" if row.result is None else str(json.loads(row.result).get("url") or ""),
+        attempts=row.number,
+        idempotency_key=row.key,
+    )
+    return msgspec.json.encode(result.as_value()).decode()
+
+
+def _origin(row: Row[Any], finding: Finding) -> str:
+    origin = json.loads(row.origin) if row.origin else {}
+    origin["resolved"] = "sent" if finding.sent else "not_sent"
+    origin["at"] = time.time()
+    origin["by"] = finding.by
+    origin["was"] = {"fate": row.fate, "status_code": row.status_code, "error_kind": row.error_kind}
+    return json.dumps(origin, ensure_ascii=False)

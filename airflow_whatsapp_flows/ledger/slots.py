@@ -1,0 +1,87 @@
+"""Sending slots of a host, shared by every process that uses the ledger."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.schema import slots
+
+_LONGEST_HOLD = 86_400.0
+"""Seconds. What lies further ahead was written before the machine, whose clock this is, was started again."""
+
+
+class SharedSlots:
+    """Hands out the moments at which a host may be sent to.
+
+    The clock is the machine's own monotonic one for SQLite, which every process of the machine reads the same, and
+    the server's for PostgreSQL: a worker whose clock is moved neither sends early nor waits long.
+
+    Args:
+        ledger: where the slots are.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def reserve(self, host: str, interval: float, count: int) -> float:
+        """Reserve slots.
+
+        Args:
+            host: host and port.
+            interval: seconds from one slot to the next.
+            count: how many.
+
+        Returns:
+            Seconds from now to the first of them, at least 0; the others follow it, ``interval`` apart.
+
+        Raises:
+            LedgerError: the ledger cannot be written.
+        """
+        with self._ledger.write() as connection:
+            now, next_at, held_until = self._row(connection, host)
+            first = max(now, next_at, held_until)
+            connection.execute(update(slots).where(slots.c.host == host).values(next_at=first + count * interval))
+        return first - now
+
+    def hold(self, host: str, seconds: float) -> None:
+        """Hand out no slot of a host before so many seconds from now; a longer hold stays.
+
+        Raises:
+            LedgerError: the ledger cannot be written.
+        """
+        with self._ledger.write() as connection:
+            now, _, held_until = self._row(connection, host)
+            until = max(held_until, now + min(seconds, _LONGEST_HOLD))
+            connection.execute(update(slots).where(slots.c.host == host).values(held_until=until))
+
+    def held(self, host: str) -> float:
+        """Seconds for which a host is still held.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+        with self._ledger.read() as connection:
+            now = self._now(connection)
+            until = connection.execute(select(slots.c.held_until).where(slots.c.host == host)).scalar_one_or_none()
+        left = (until or now) - now
+        return left if 0 < left <= _LONGEST_HOLD else 0.0
+
+    def _row(self, connection: Connection, host: str) -> tuple[float, float, float]:
+        insert = insert_sqlite if self._ledger.is_sqlite else insert_postgresql
+        new = insert(slots).values(host=host, next_at=0.0, held_until=0.0)
+        connection.execute(new.on_conflict_do_nothing())
+        query = select(slots.c.next_at, slots.c.held_until).where(slots.c.host == host).with_for_update()
+        next_at, held_until = connection.execute(query).one()
+        now = self._now(connection)
+        furthest = now + _LONGEST_HOLD
+        return now, next_at if next_at <= furthest else 0.0, held_until if held_until <= furthest else 0.0
+
+    def _now(self, connection: Connection) -> float:
+        if self._ledger.is_sqlite:
+            return time.monotonic()
+        return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())

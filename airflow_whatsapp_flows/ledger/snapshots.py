@@ -1,0 +1,123 @@
+"""The snapshot of a replay's responses: taken once, so that a resume means the same contacts in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
+
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.recording import inserting
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.schema import chunks, contacts, replays
+
+
+class NewContact(NamedTuple):
+    """One row of a source.
+
+    Attributes:
+        chunk: number of the chunk that it belongs to.
+        place: where the row stands in the source.
+        response_id: identity of the response, if the row has one.
+        phone: of the contact, if it has one.
+        digest: of the response's content.
+        response: JSON; ``None`` for a rejected row.
+        state: ``pending``, or already ``rejected`` or ``skipped``.
+        reason: why it is not pending.
+    """
+
+    chunk: int
+    place: str
+    response_id: str | None
+    phone: str | None
+    digest: str | None
+    response: str | None
+    state: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A response that the ledger already holds for a flow.
+
+    Attributes:
+        replay_no: of the replay that holds it.
+        replay_id: its name.
+        digest: of the response's content.
+        state: of the contact.
+    """
+
+    replay_no: int
+    replay_id: str
+    digest: str | None
+    state: ContactState
+
+
+def known_responses(connection: Connection, flow_id: str, response_ids: Sequence[str]) -> dict[str, list[Known]]:
+    """What the ledger holds of responses of a flow, in any replay, the oldest first; rejected rows left out."""
+    query = (
+        select(contacts.c.response_id, contacts.c.replay_no, replays.c.id, contacts.c.digest, contacts.c.state)
+        .join(replays, replays.c.no == contacts.c.replay_no)
+        .where(contacts.c.response_id.in_(response_ids), replays.c.flow_id == flow_id)
+        .where(contacts.c.state != ContactState.REJECTED.value)
+        .order_by(contacts.c.id)
+    )
+    found: dict[str, list[Known]] = {}
+    for response_id, replay_no, replay_id, digest, state in connection.execute(query):
+        found.setdefault(response_id, []).append(Known(replay_no, replay_id, digest, ContactState(state)))
+    return found
+
+
+def chunks_of_phones(connection: Connection, replay_no: int, phones: Sequence[str]) -> Mapping[str, int]:
+    """The chunk that each phone number of a replay has been put in: one contact's responses stay together."""
+    query = (
+        select(contacts.c.phone, func.min(contacts.c.chunk).label("chunk"))
+        .where(contacts.c.phone.in_(phones), contacts.c.replay_no == replay_no)
+        .group_by(contacts.c.phone)
+    )
+    return {row.phone: row.chunk for row in connection.execute(query)}
+
+
+def add_contacts(connection: Connection, replay_no: int, rows: Sequence[NewContact]) -> None:
+    """Add rows of the source, in its order."""
+    _ADD.run(connection, [(*row, replay_no, 1, 0, False) for row in rows])
+
+
+_ADD = inserting(
+    contacts.name,
+    {
+        "chunk": "integer",
+        "place": "text",
+        "response_id": "text",
+        "phone": "text",
+        "digest": "text",
+        "response": "text",
+        "state": "text",
+        "reason": "text",
+        "replay_no": "integer",
+        "round": "integer",
+        "handled_errors": "integer",
+        "unanswered": "boolean",
+    },
+)
+
+
+def clear_snapshot(ledger: Ledger, replay_no: int) -> None:
+    """Remove the rows of a snapshot that was not finished; nothing of it was sent."""
+    with ledger.write() as connection:
+        connection.execute(delete(contacts).where(contacts.c.replay_no == replay_no))
+
+
+def seal(ledger: Ledger, replay_no: int) -> None:
+    """Note that every row of the source is in the ledger; from now on contacts may be sent."""
+    sizes = (
+        select(contacts.c.replay_no, contacts.c.chunk, func.count(), literal(0))
+        .where(contacts.c.replay_no == replay_no)
+        .group_by(contacts.c.replay_no, contacts.c.chunk)
+    )
+    with ledger.write() as connection:
+        connection.execute(delete(chunks).where(chunks.c.replay_no == replay_no))
+        connection.execute(insert(chunks).from_select(["replay_no", "chunk", "size", "fence"], sizes))
+        connection.execute(update(replays).where(replays.c.no == replay_no).values(sealed=True))

@@ -1,0 +1,155 @@
+"""Beginning a replay, or finding the one that goes on."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.ledger.claims import exclusive
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import (
+    Replay,
+    change_flow,
+    create_replay,
+    find_replay,
+    replays_of_source,
+)
+from airflow_whatsapp_flows.replay.snapshot import Snapshot
+from airflow_whatsapp_flows.replay.sources import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRequest:
+    """What is asked for.
+
+    Attributes:
+        flow: for every contact.
+        source: of the contact responses.
+        replay_id: of a replay that goes on, or of a new one; ``None`` to go on with the replay of the same flow and
+            the same content of the source, read in the same way, else to begin a new one. One that came to its end
+            with another version of the flow is not gone on with, and neither is one that was forced.
+        reading: what else decides which rows there are, as plain data.
+        options: settings that a later ``retry`` goes on with, as plain data.
+        note: why, in the user's words.
+        chunk_size: contacts of one chunk.
+        limit: rows to take at most; ``None`` for all.
+        force: whether responses that were completed before are sent again on purpose.
+        accept_changed_flow: whether a replay may go on with another version of its flow.
+    """
+
+    flow: Flow
+    source: Source
+    replay_id: str | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
+    chunk_size: int = 1000
+    limit: int | None = None
+    force: bool = False
+    accept_changed_flow: bool = False
+
+
+def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int], None] = lambda _: None) -> Replay:
+    """The replay that is asked for, with every row of its source in the ledger.
+
+    Args:
+        ledger: where.
+        request: what is asked for.
+        on_rows: told the number of rows taken so far.
+
+    Raises:
+        ReplayError: the replay goes on, but with another source, or with another version of the flow.
+        SourceError: the source cannot be read.
+        LedgerError: the ledger cannot be written.
+    """
+    flow = json.dumps(request.flow.source, ensure_ascii=False)  # in the file's order, which is that of the bytes sent
+    with exclusive(ledger, "begin", request.flow.id):  # a second process that begins the same replay finds this one
+        replay = _existing(ledger, request, flow) or create_replay(
+            ledger,
+            request.replay_id or _new_id(request.flow),
+            request.flow.id,
+            flow,
+            (request.source.name, request.source.mark),
+            options={**request.options, "force": request.force, "reading": _reading(request)},
+            note=request.note,
+        )
+        _check_same(replay, request, flow)
+        if replay.flow != flow:
+            change_flow(ledger, replay.no, flow)
+        if not replay.sealed:
+            snapshot = Snapshot(ledger, replay, request.chunk_size, request.force, request.limit, on_rows)
+            snapshot.take(request.source)
+    found = find_replay(ledger, replay.id)
+    if found is None:
+        raise ReplayError(f"the replay {replay.id!r} has been removed from the ledger")
+    return found
+
+
+def existing_replay(ledger: Ledger, request: ReplayRequest) -> Replay | None:
+    """The replay that goes on when this is asked for; ``None`` when a new one begins.
+
+    Raises:
+        ReplayError: the replay goes on, but with another source, or with another version of the flow.
+        LedgerError: the ledger cannot be read.
+    """
+    flow = json.dumps(request.flow.source, ensure_ascii=False)
+    replay = _existing(ledger, request, flow)
+    if replay is not None:
+        _check_same(replay, request, flow)
+    return replay
+
+
+def _existing(ledger: Ledger, request: ReplayRequest, flow: str) -> Replay | None:
+    if request.replay_id is not None:
+        return find_replay(ledger, request.replay_id)
+    same = [
+        (replay, ended)
+        for replay, ended in replays_of_source(ledger, request.flow.id, request.source.name, request.source.mark)
+        if _is_forced(replay) == request.force and replay.options.get("reading") == _reading(request)
+    ]
+    unfinished = next((replay for replay, ended in same if not ended), None)
+    if unfinished is not None or request.force:
+        return unfinished  # a second send on purpose is a replay of its own
+    return next((replay for replay, _ in same if replay.flow == flow), None)
+
+
+def _reading(request: ReplayRequest) -> dict[str, Any]:
+    return {**request.reading, "limit": request.limit}
+
+
+def _is_forced(replay: Replay) -> bool:
+    return bool(replay.options.get("force"))
+
+
+def _check_same(replay: Replay, request: ReplayRequest, flow: str) -> None:
+    if replay.flow_id != request.flow.id:
+        raise ReplayError(f"the replay {replay.id!r} is of the flow {replay.flow_id!r}: give another --replay-id")
+    if replay.source != request.source.name:
+        raise ReplayError(
+            f"the replay {replay.id!r} took its responses from {replay.source}: go on with that, "
+            "or give another --replay-id"
+        )
+    if replay.options.get("reading") != _reading(request):
+        raise ReplayError(
+            f"the replay {replay.id!r} took its responses with another --limit, --id, --column, --query or format: "
+            "go on with those, or give another --replay-id"
+        )
+    if _is_forced(replay) != request.force:
+        how = "with --force: go on with it" if _is_forced(replay) else "without --force: go on without it"
+        raise ReplayError(f"the replay {replay.id!r} was begun {how}, or give another --replay-id")
+    if replay.flow != flow and not request.accept_changed_flow:
+        raise ReplayError(
+            f"the flow has changed since the replay {replay.id!r} began: go on with the flow as it was, "
+            "or give --accept-changed-flow to send what is left with the flow as it is now"
+        )
+
+
+def _new_id(flow: Flow) -> str:
+    now = dt.datetime.now(dt.timezone.utc)
+    return f"{flow.id}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,0 +1,265 @@
+"""Running the pending contacts of a replay: one event loop, bounded in everything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from airflow_whatsapp_flows.ledger.claims import Claim
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.journal import Journal
+from airflow_whatsapp_flows.ledger.records import Page, PendingContact, pending_contacts
+from airflow_whatsapp_flows.ledger.replays import pending_chunks
+from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
+from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
+from airflow_whatsapp_flows.replay.budget import FailureBudget
+from airflow_whatsapp_flows.replay.screening import Held, Postponed, Screening
+from airflow_whatsapp_flows.replay.sending import StoppedError
+from airflow_whatsapp_flows.replay.walking import ContactWalker
+
+PAGE = 256
+_ENOUGH = 2 * PAGE
+_GRACE_SECONDS = 7.0
+"""Seconds that requests under way have to end when a run is stopped; 10 s is what a supervisor gives in all."""
+_LOOK_AGAIN_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one run has done so far.
+
+    Attributes:
+        ended: contacts by the state they ended in.
+        postponed: contacts that stay pending, by the reason.
+        fingerprints: errors by fingerprint.
+        stopped: why the run was stopped before its end.
+    """
+
+    ended: Counter[ContactState] = field(default_factory=Counter)
+    postponed: Counter[str] = field(default_factory=Counter)
+    fingerprints: Counter[str] = field(default_factory=Counter)
+    stopped: str | None = None
+
+    @property
+    def done(self) -> int:
+        """Contacts that ended."""
+        return sum(self.ended.values())
+
+
+@dataclass(slots=True)
+class _Chunk:
+    claim: Claim
+    outstanding: int = 0
+    read: bool = False
+    held: dict[int, Held] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)  # phone numbers; all responses of one are in the same chunk
+
+
+class Engine:
+    """Runs the pending contacts of one replay.
+
+    Args:
+        ledger: where they are.
+        journal: open, of this loop.
+        walker: walks one contact.
+        screening: finds contacts that are not to be walked.
+        concurrency: requests that may be under way at once; twice as many contacts are walked.
+        budget: how many contacts may fail.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        journal: Journal,
+        walker: ContactWalker,
+        screening: Screening,
+        concurrency: int,
+        budget: FailureBudget,
+    ) -> None:
+        self.progress = Progress()
+        self._ledger = ledger
+        self._journal = journal
+        self._walker = walker
+        self._screening = screening
+        self._walkers = 2 * concurrency
+        self._budget = budget
+        self._ready: deque[tuple[PendingContact, _Chunk]] = deque()
+        self._behind: dict[str, deque[tuple[PendingContact, _Chunk]]] = {}
+        self._waiting = 0
+        self._fed = False
+        self._more = asyncio.Event()
+        self._hungry = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are on their way."""
+        return self._walker.in_flight
+
+    def stop(self, reason: str) -> None:
+        """Begin no more requests; those under way may end. What is left stays pending."""
+        if self.progress.stopped is None:
+            self.progress.stopped = reason
+        self._walker.sender.stopped = True
+        self._stopping.set()
+
+    async def run(self, chunks: Iterable[int] | None = None) -> Progress:
+        """Run to the end, or until stopped.
+
+        Args:
+            chunks: of these chunks alone; of every chunk by default.
+
+        Raises:
+            FlowsError: the ledger cannot be written any more, a connection cannot be used; what is left stays pending.
+        """
+        feeder = asyncio.create_task(self._feed(None if chunks is None else list(chunks)))
+        workers = [asyncio.create_task(self._work()) for _ in range(self._walkers)]
+        watcher = asyncio.create_task(self._watch())
+        tasks = {feeder, *workers}
+        try:
+            pending = tasks
+            while pending and not self._stopping.is_set():
+                done, rest = await asyncio.wait({*pending, watcher}, return_when=asyncio.FIRST_COMPLETED)
+                pending = rest - {watcher}
+                _raise_first(done)
+            if self._stopping.is_set():
+                await self._wind_down(feeder, workers)
+        finally:
+            for task in (*tasks, watcher):
+                task.cancel()
+            await asyncio.gather(*tasks, watcher, return_exceptions=True)
+        return self.progress
+
+    async def _watch(self) -> None:
+        await self._stopping.wait()
+
+    async def _wind_down(self, feeder: asyncio.Task[None], workers: list[asyncio.Task[None]]) -> None:
+        feeder.cancel()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _GRACE_SECONDS
+        while self.in_flight and loop.time() < deadline:
+            await asyncio.sleep(0.02)
+            _raise_first(worker for worker in workers if worker.done())
+
+    async def _work(self) -> None:
+        while not self._stopping.is_set():
+            if not self._ready:
+                if self._fed and not self._waiting:
+                    self._more.set()
+                    return
+                self._more.clear()
+                await self._more.wait()
+                continue
+            contact, chunk = self._ready.popleft()
+            try:
+                end = await self._held(contact, chunk) or await self._walker.walk(contact)
+                if isinstance(end, Postponed):
+                    self.progress.postponed[end.reason] += 1
+                else:
+                    await self._journal.add(end)
+                    self._count(end)
+            except StoppedError:
+                return  # it stays pending
+            except BatchStoppedError as error:
+                self.stop(error.reason)
+                return
+            await self._finish(contact, chunk)
+
+    async def _held(self, contact: PendingContact, chunk: _Chunk) -> Held | None:
+        held = chunk.held.pop(contact.id, None)
+        if held is None and self._screening.only_once and contact.phone:
+            if contact.phone in chunk.seen:  # what its earlier response came to was not known when the page was read
+                return (await asyncio.to_thread(self._screen, [contact])).get(contact.id)
+            chunk.seen.add(contact.phone)
+        return held
+
+    def _screen(self, contacts: list[PendingContact]) -> dict[int, Held]:
+        with self._ledger.read() as connection:
+            return self._screening.hold(connection, contacts)
+
+    def _count(self, end: ContactEnd) -> None:
+        self.progress.ended[end.state] += 1
+        if end.fingerprint is not None:
+            self.progress.fingerprints[end.fingerprint] += 1
+        if end.state in (ContactState.FAILED, ContactState.IN_DOUBT):
+            self._budget.note_failed()
+            if self._budget.stop_reason is not None:
+                self.stop(self._budget.stop_reason)
+
+    async def _finish(self, contact: PendingContact, chunk: _Chunk) -> None:
+        self._waiting -= 1
+        line = self._behind.get(contact.phone) if contact.phone else None
+        if line:
+            self._ready.append(line.popleft())
+        elif contact.phone:
+            self._behind.pop(contact.phone, None)
+        if self._waiting < _ENOUGH:
+            self._hungry.set()
+        chunk.outstanding -= 1
+        if chunk.read and not chunk.outstanding:
+            await self._journal.release(chunk.claim)
+        if self._fed and not self._waiting:
+            self._more.set()
+
+    async def _feed(self, wanted: list[int] | None) -> None:
+        done: set[int] = set()
+        while True:
+            left = await asyncio.to_thread(pending_chunks, self._ledger, self._walker.replay_no)
+            left = [chunk for chunk in left if chunk not in done and (wanted is None or chunk in wanted)]
+            if not left:
+                break
+            before = len(done)
+            for chunk in left:
+                claimed = await self._journal.claim(self._walker.replay_no, chunk)
+                if claimed is not None:
+                    await self._feed_chunk(claimed)
+                    done.add(chunk)
+            if len(done) == before:
+                # Another living process owns what is left: it may end it, or end itself.
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        self._fed = True
+        self._more.set()
+
+    async def _feed_chunk(self, claimed: Claim) -> None:
+        chunk, after = _Chunk(claimed), 0
+        while True:
+            while self._waiting >= _ENOUGH:
+                self._hungry.clear()
+                await self._hungry.wait()
+            page = Page(self._walker.flow.id, claimed.replay_no, claimed.chunk, after, PAGE)
+            contacts, held = await asyncio.to_thread(self._read, page)
+            if not contacts:
+                break
+            chunk.held.update(held)
+            after = contacts[-1].id
+            for contact in contacts:
+                self._put(contact, chunk)
+            self._more.set()
+        chunk.read = True
+        if not chunk.outstanding:
+            await self._journal.release(claimed)
+
+    def _read(self, page: Page) -> tuple[list[PendingContact], dict[int, Held]]:
+        with self._ledger.read() as connection:
+            contacts = pending_contacts(connection, page)
+            return contacts, self._screening.hold(connection, contacts)
+
+    def _put(self, contact: PendingContact, chunk: _Chunk) -> None:
+        self._waiting += 1
+        chunk.outstanding += 1
+        line = self._behind.get(contact.phone) if contact.phone else None
+        if line is not None:
+            line.append((contact, chunk))
+            return
+        if contact.phone:
+            self._behind[contact.phone] = deque()
+        self._ready.append((contact, chunk))
+
+
+def _raise_first(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            raise error

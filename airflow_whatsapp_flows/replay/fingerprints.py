@@ -1,0 +1,133 @@
+"""Errors that are the same but for whom they happened to, as one group with one suggested next step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+
+from airflow_whatsapp_flows.flow.exchange import ErrorKind
+
+_READ = 1000  # characters of a message that tell one error from another
+_SHOWN = 160  # characters of it in a label
+
+_CLOCK = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?"
+_OFFSET = r"(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
+# Most particular first; each takes time that is linear in the length of the text.
+_PLACEHOLDERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), placeholder)
+    for pattern, placeholder in (
+        (r"(?<![\w@])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}", "<email>"),
+        (r"(?<!\w)'[^'\n]*'(?!\w)|\"[^\"]*\"|«[^»]*»|“[^”]*”|(?<!\w)‘[^’]*’|`[^`]*`", "<text>"),
+        (r"(?i)\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", "#"),
+        (rf"\b[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:[T ]{_CLOCK}{_OFFSET})?\b", "<date>"),
+        (r"\b[0-9]{1,2}[/.][0-9]{1,2}[/.][0-9]{4}\b", "<date>"),
+        # Every word with a digit: numbers and ids of all kinds are told apart by nothing that holds everywhere.
+        (r"\b[^\W0-9]*[0-9]\w*", "#"),
+        (r"[+(]*#(?:[ .,:/()+-]{1,2}#)+|\+#", "#"),
+    )
+)
+
+_LATER = "the server fails: try again later with `replay retry`"
+_UNANSWERED = "it is not known whether the request arrived: look it up in the CRM, then say so with `replay resolve`"
+_BY_STATUS: dict[int, str] = {
+    400: "the server does not accept the data: look at one sample, mend the flow or the data, then `replay retry`",
+    401: "the server does not accept the credentials: check the password or token of the connection",
+    403: "the credentials do not allow this: check the token of the connection and what it may do",
+    404: "there is nothing at this address: check the URL of the step and the host of the connection",
+    405: "this address does not take this method: check the method and the URL of the step",
+    408: _LATER,
+    409: "the server has this already, or works on it: look at one sample before a `replay retry`",
+    410: "what was at this address is gone: check the URL of the step",
+    413: "the request is larger than the server takes: look at the body of one sample",
+    415: "the server does not take this kind of content: check body_type and the Content-Type header of the step",
+    422: "the server does not accept the data: look at one sample, mend the flow or the data, then `replay retry`",
+    425: _LATER,
+    429: "too many requests: send more slowly with a lower --rate, then `replay retry`",
+    501: "the server does not know this method: check the method and the URL of the step",
+}
+_BY_KIND: dict[ErrorKind, str] = {
+    ErrorKind.STATUS: "look at one sample, then `replay retry`",
+    ErrorKind.TIMEOUT: "the server is too slow: try again later with `replay retry`, with fewer requests at a time "
+    "(--concurrency), or give the step a longer timeout",
+    ErrorKind.CONNECT: "the server cannot be reached: check the host and the port of the connection and the network, "
+    "then `replay retry`",
+    ErrorKind.TLS: "the server's certificate is not accepted, or TLS fails: have it mended, or check the host of the "
+    "connection, then `replay retry`",
+    ErrorKind.PROTOCOL: "the reply or the request is not valid HTTP: look at one sample, and at what stands between "
+    "here and the server",
+    ErrorKind.INTERRUPTED: "the answer was cut off: try again later with `replay retry`",
+    ErrorKind.TOO_LARGE: "the reply is larger than allowed: raise response_max_bytes, or ask the server for less; the "
+    "request was applied",
+    ErrorKind.UNPARSABLE: "the reply is not what its Content-Type says: look at one sample; the request was applied",
+    ErrorKind.POLICY: "this address is not allowed: add the host to allowed_hosts, or use a connection",
+    ErrorKind.FILE: "a file of the body could not be had: check its path or URL in one sample, then `replay retry`",
+    ErrorKind.SUCCESS_WHEN: "the server accepted the request, but its reply is not what success_when asks for: look at "
+    "the reply of one sample",
+    ErrorKind.RESPONSE_CHECK: "the reply is not what response_check asks for: look at the reply of one sample",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What equal errors have in common.
+
+    Attributes:
+        key: 12 hexadecimal digits, the same for equal errors in every process and version of Python.
+        label: for people, one line; holds nothing of a contact's that can be told by its form.
+    """
+
+    key: str
+    label: str
+
+
+def fingerprint(kind: ErrorKind | str, status: int | None, host: str, step: str, message: str) -> Fingerprint:
+    """The group that an error belongs to.
+
+    Args:
+        kind: what failed; a text for what is no error of an action, such as why a row was rejected.
+        status: status code of the reply, if there was one.
+        host: such as ``"crm.example:443"``; empty when none was chosen yet.
+        step: name of the step; empty when no step was reached.
+        message: for people, as recorded.
+    """
+    name = kind.value if isinstance(kind, ErrorKind) else kind
+    text = normalised(message)
+    parts = json.dumps([name, status, host, step, text], ensure_ascii=True, separators=(",", ":"))
+    key = hashlib.sha256(parts.encode("ascii")).hexdigest()[:12]
+    what = f"{name} {status}" if status is not None else name
+    shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return Fingerprint(key, " · ".join(part for part in (step, what, host, shown) if part))
+
+
+def normalised(message: str) -> str:
+    """A message without what differs from one contact to the next.
+
+    Numbers, phone numbers and ids become ``#``; dates, e-mail addresses and quoted texts become ``<date>``, ``<email>``
+    and ``<text>``; blanks are joined.
+    """
+    text = " ".join(message[:_READ].split())
+    for pattern, placeholder in _PLACEHOLDERS:
+        text = pattern.sub(placeholder, text)
+    return text
+
+
+def suggestion(kind: ErrorKind, status: int | None, *, in_doubt: bool = False) -> str:
+    """One thing to do next about an error.
+
+    Args:
+        kind: what failed.
+        status: status code of the reply, if there was one.
+        in_doubt: whether the request may have been applied.
+    """
+    if in_doubt:
+        return _UNANSWERED
+    if kind is ErrorKind.STATUS and status is not None:
+        if status in _BY_STATUS:
+            return _BY_STATUS[status]
+        if 300 <= status <= 399:
+            return "the address has moved, and redirects are not followed: write the new URL into the step"
+        if status >= 500:
+            return _LATER
+    return _BY_KIND[kind]

@@ -1,0 +1,220 @@
+"""Whether a recorded response is still to be sent, and when: what touches people, or has become stale."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from airflow_whatsapp_flows.flow.moments import parse_iso
+from airflow_whatsapp_flows.flow.response import ContactResponse
+
+_NOT_DIGITS = re.compile(r"[^0-9]")
+_TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+# One person, two spellings: WhatsApp writes Mexican mobiles with a 1 that the numbering plan gave up, Argentine ones
+# with a 9 that others leave out, and Brazilian ones without the ninth digit that the plan asks for.
+_SPELLINGS = (
+    (re.compile(r"521([0-9]{10})"), r"52\1"),
+    (re.compile(r"549([0-9]{10})"), r"54\1"),
+    (re.compile(r"55([0-9]{2})([6-9][0-9]{7})"), r"55\g<1>9\2"),
+)
+_FURTHEST = dt.timedelta(hours=48)  # an hour that is not quiet comes within a day, but for a change of the clocks
+
+
+class SkipReason(str, Enum):
+    """Why nothing is sent for a response."""
+
+    OPTED_OUT = "opted_out"
+    NO_CREATED_ON = "no_created_on"
+    TOO_OLD = "too_old"
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """The response may be walked now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The response is not walked.
+
+    Attributes:
+        reason: why.
+    """
+
+    reason: SkipReason
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The response may be walked, but not yet.
+
+    Attributes:
+        until: the first moment that is not quiet, in UTC.
+        reason: why.
+    """
+
+    until: dt.datetime
+    reason: str = "quiet_hours"
+
+
+Verdict = Go | Skip | Later
+_GO = Go()
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRules:
+    """The guards of a flow, as its file says.
+
+    Attributes:
+        max_age: seconds that a response may be old; ``None`` for any age.
+        opt_out: phones that get nothing, in E.164.
+        quiet_hours: start and end in the contact's own time, ``("21:00", "08:00")``; ``None`` for none.
+        timezone: of the flow, an IANA name: for contacts whose own is not known, and moments without an offset.
+    """
+
+    max_age: float | None = None
+    opt_out: tuple[str, ...] = ()
+    quiet_hours: tuple[str, str] | None = None
+    timezone: str = "UTC"
+
+
+class Guards:
+    """Decides about one response after the other.
+
+    Args:
+        rules: the guards of a flow.
+
+    Raises:
+        ValueError: a time of the quiet hours is not one such as 21:00, both are the same, or the zone is not known.
+    """
+
+    def __init__(self, rules: GuardRules) -> None:
+        self._max_age = rules.max_age
+        self._opt_out = frozenset(person(phone) for phone in rules.opt_out)
+        zone = _zone(rules.timezone)
+        if zone is None:
+            raise ValueError(f"timezone {rules.timezone!r} is not an IANA name such as America/Mexico_City")
+        self._zone = zone
+        self._quiet = None if rules.quiet_hours is None else _QuietHours.of(*rules.quiet_hours)
+
+    def judge(self, response: ContactResponse, now: dt.datetime) -> Verdict:
+        """Whether a response is sent now, later or never.
+
+        Args:
+            response: of one contact.
+            now: an aware time.
+        """
+        if self._opt_out and person(response.contact.get("phone")) in self._opt_out:
+            return Skip(SkipReason.OPTED_OUT)
+        if self._max_age is not None:
+            created_on = self._created_on(response)
+            if created_on is None:
+                return Skip(SkipReason.NO_CREATED_ON)
+            if (now - created_on).total_seconds() > self._max_age:
+                return Skip(SkipReason.TOO_OLD)
+        if self._quiet is None:
+            return _GO
+        until = self._quiet.over(now, self._zones(response), self._zone)
+        return _GO if until is None else Later(until)
+
+    def _created_on(self, response: ContactResponse) -> dt.datetime | None:
+        try:
+            moment = parse_iso((response.created_on or "").strip())
+        except ValueError:
+            return None
+        return moment if moment.tzinfo else moment.replace(tzinfo=self._zone)
+
+    def _zones(self, response: ContactResponse) -> tuple[ZoneInfo, ...]:
+        contact = response.contact
+        meta = contact.get("meta")
+        for name in (contact.get("timezone"), meta.get("timezone") if isinstance(meta, dict) else None):
+            zone = _zone(name) if isinstance(name, str) else None
+            if zone is not None:
+                return (zone,)
+        return _zones_of_phone(person(contact.get("phone"))) or (self._zone,)
+
+
+@dataclass(frozen=True, slots=True)
+class _QuietHours:
+    start: dt.time
+    end: dt.time
+
+    @classmethod
+    def of(cls, start: str, end: str) -> _QuietHours:
+        for text in (start, end):
+            if not _TIME.fullmatch(text):
+                raise ValueError(f"quiet_hours: {text!r} is not a time such as 21:00")
+        if start == end:
+            raise ValueError(f"quiet_hours: start and end are both {start}, so it would always be quiet, or never")
+        return cls(dt.time.fromisoformat(start), dt.time.fromisoformat(end))
+
+    def over(self, now: dt.datetime, zones: Iterable[ZoneInfo], fallback: ZoneInfo) -> dt.datetime | None:
+        """The first moment that is quiet in no zone; ``None`` when that is now.
+
+        Where the zones leave no such hour, as those of a whole continent do, the fallback alone decides.
+        """
+        start = now.astimezone(dt.timezone.utc)
+        moment, zones = start, tuple(zones)
+        while moment - start <= _FURTHEST:
+            ends = [self._end(moment, zone) for zone in zones if self._covers(moment.astimezone(zone).time())]
+            if not ends:
+                return None if moment == start else moment
+            moment = max(ends)
+        return self.over(now, (fallback,), fallback) if zones != (fallback,) else moment
+
+    def _covers(self, time: dt.time) -> bool:
+        if self.start < self.end:
+            return self.start <= time < self.end
+        return time >= self.start or time < self.end
+
+    def _end(self, moment: dt.datetime, zone: ZoneInfo) -> dt.datetime:
+        today = moment.astimezone(zone).date()
+        ends = (
+            dt.datetime.combine(day, self.end.replace(fold=fold), zone).astimezone(dt.timezone.utc)
+            for day in (today, today + dt.timedelta(days=1))
+            for fold in (0, 1)  # where clocks are set back, the end comes twice
+        )
+        return min(end for end in ends if end > moment)
+
+
+def person(phone: object) -> str:
+    """The digits of a phone number, so that two spellings of one person's number are equal.
+
+    Args:
+        phone: in E.164, with or without ``+`` or ``00``, with blanks and the like.
+
+    Returns:
+        Digits; empty when there are none.
+    """
+    digits = _NOT_DIGITS.sub("", str(phone)) if isinstance(phone, (str, int)) else ""
+    digits = digits.removeprefix("00")
+    for pattern, standard in _SPELLINGS:
+        match = pattern.fullmatch(digits)
+        if match:
+            return match.expand(standard)
+    return digits
+
+
+@lru_cache(maxsize=512)
+def _zone(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _zones_of_phone(digits: str) -> tuple[ZoneInfo, ...]:
+    from phonenumbers import NumberParseException, parse  # needed by few flows; its tables take time to import
+    from phonenumbers.timezone import time_zones_for_number
+
+    try:
+        names = time_zones_for_number(parse(f"+{digits}"))
+    except NumberParseException:
+        return ()
+    return tuple(zone for zone in map(_zone, names) if zone is not None)

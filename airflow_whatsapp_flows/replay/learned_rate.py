@@ -1,0 +1,73 @@
+"""A rate that is found by asking: it falls when the server refuses, and grows while it does not."""
+
+from __future__ import annotations
+
+_FALL = 0.9  # of what got through before the refusal
+_GROWTH = 1.05  # in every quiet second
+_FLOOR = 1.0  # requests a second
+_MEMORY = 60.0  # seconds; older traffic says little of what is let in now
+_FORGET_AFTER = 30.0  # quiet seconds
+_FORGET_ABOVE = 4.0  # times what is asked for
+
+
+class LearnedRate:
+    """What one process may send to one host, as far as the host's refusals tell.
+
+    It is additive over processes: each learns of its own traffic, so together they fall as one would.
+
+    Args:
+        ceiling: requests a second that are configured; ``None`` where nothing is known before the first refusal.
+        now: seconds of the clock that all other times are of.
+    """
+
+    def __init__(self, ceiling: float | None, now: float) -> None:
+        self._ceiling = ceiling
+        self._base: float | None = None
+        self._quiet_from = now
+        self._same_refusal_until = now
+        self._counted_from = now
+        self._accepted = 0.0
+
+    def accepted(self, now: float) -> None:
+        """Count one request that was let in."""
+        self._accepted += 1
+        if now - self._counted_from > _MEMORY:
+            self._accepted /= 2
+            self._counted_from += (now - self._counted_from) / 2
+
+    def refused(self, now: float, held_until: float) -> None:
+        """Fall, unless this is one more of the refusals that it fell for already.
+
+        Args:
+            now: seconds.
+            held_until: nothing is sent before; ``now`` when the server asked for no wait.
+        """
+        same = self._base is not None and now < self._same_refusal_until
+        rate = self.rate(now)
+        self._quiet_from = max(self._quiet_from if same else now, held_until)
+        self._same_refusal_until = max(self._same_refusal_until if same else now + 1.0, held_until)
+        if same:
+            return
+        if self._ceiling is None:
+            # Time that the server made us wait counts: what it lets in over a minute is what it lets in.
+            seen = self._accepted / max(1.0, now - self._counted_from)
+            rate = seen if rate is None else min(rate, seen)
+        self._base = max(_FLOOR, _FALL * (rate or 0.0))
+        self._counted_from, self._accepted = now, 0.0
+
+    def rate(self, now: float) -> float | None:
+        """Requests a second, at most the ceiling; ``None`` for no limit."""
+        if self._base is None:
+            return self._ceiling
+        quiet = max(0.0, now - self._quiet_from)
+        rate: float = self._base * _GROWTH ** min(quiet, 1000.0)
+        if self._ceiling is not None:
+            if rate < self._ceiling:
+                return rate
+            self._base = None
+            return self._ceiling
+        asked_for = self._accepted / max(1.0, now - self._counted_from)
+        if quiet > _FORGET_AFTER and rate > max(_FLOOR, _FORGET_ABOVE * asked_for):
+            self._base = None
+            return None
+        return rate

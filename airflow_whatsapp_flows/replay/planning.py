@@ -1,0 +1,288 @@
+"""What a replay would do: every row read, every contact walked, and nothing sent or written."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+
+import msgspec
+from sqlalchemy import Connection
+
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
+from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.finding import recent_latencies
+from airflow_whatsapp_flows.ledger.records import Page, PendingContact, Record, pending_contacts, records_of
+from airflow_whatsapp_flows.ledger.replays import Replay, pending_chunks, tally
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.snapshots import Known, known_responses
+from airflow_whatsapp_flows.replay.forecast import Counts, Forecast
+from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
+from airflow_whatsapp_flows.replay.lanes import ANY_HOST
+from airflow_whatsapp_flows.replay.rates import rate_for
+from airflow_whatsapp_flows.replay.running import RunSettings, guard_rules
+from airflow_whatsapp_flows.replay.snapshot import ReadRow, judged, read_row
+from airflow_whatsapp_flows.replay.sources import Row
+
+ASSUMED_LATENCY = 0.2
+"""Seconds that a reply is taken to need where the ledger holds none of the host."""
+
+REJECTIONS = 10
+"""Rejected rows that are shown."""
+
+_BATCH = 500
+_HERE = 0  # replays count from 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What is to be planned.
+
+    Attributes:
+        flow: for every contact.
+        rows: of the source; not read when ``replay`` holds them already.
+        gateway: connections and settings.
+        run: how contacts would be sent.
+        replay: the one that goes on; ``None`` for a new one.
+        limit: rows to take at most; ``None`` for all.
+    """
+
+    flow: Flow
+    rows: Iterable[Row]
+    gateway: Gateway
+    run: RunSettings
+    replay: Replay | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one host would get.
+
+    Attributes:
+        host: host and port.
+        calls: requests, at least.
+        rate: requests a second at most; ``None`` for no limit.
+        latency: seconds for one reply.
+        seen: whether the latency is that of replies in the ledger; else it is :data:`ASSUMED_LATENCY`.
+        seconds: that the calls take.
+    """
+
+    host: str
+    calls: int
+    rate: float | None
+    latency: float
+    seen: bool
+    seconds: float
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a replay would do.
+
+    Attributes:
+        rows: of the source.
+        done: contacts that had ended already, when a replay goes on.
+        rejected: rows that are no valid response.
+        rejections: place and reason of the first of them.
+        skipped: contacts that nothing is sent for, by the reason.
+        in_doubt: contacts that an earlier replay holds in doubt; nothing is sent for them.
+        postponed: contacts that would wait, by the reason.
+        counts: what the others would do.
+        loads: what each host would get, the longest first.
+    """
+
+    rows: int = 0
+    done: int = 0
+    rejected: int = 0
+    rejections: list[tuple[str, str]] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    in_doubt: int = 0
+    postponed: Counter[str] = field(default_factory=Counter)
+    counts: Counts = field(default_factory=Counts)
+    loads: list[Load] = field(default_factory=list)
+
+    @property
+    def valid(self) -> int:
+        """Rows that are valid responses."""
+        return self.rows - self.rejected
+
+    @property
+    def walked(self) -> int:
+        """Contacts that would be walked."""
+        return sum(self.counts.ends.values())
+
+    @property
+    def calls(self) -> int:
+        """Requests in all, at least: retries and what depends on replies left out."""
+        return sum(self.counts.calls.values())
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes: hosts are sent to side by side."""
+        return max((load.seconds for load in self.loads), default=0.0)
+
+
+def plan(request: PlanRequest, ledger: Ledger | None, on_rows: Callable[[int], None] = lambda _: None) -> Plan:
+    """Find out what a replay would do.
+
+    An action is answered by its recorded outcome if the ledger has one, else by what the response recorded of it,
+    else by an assumed success without content. What depends on such a reply is counted as that.
+
+    Args:
+        request: what is to be planned.
+        ledger: is read for what earlier replays did; ``None`` when there is none yet.
+        on_rows: told the number of rows read so far.
+
+    Raises:
+        ConnectionConfigError: a connection is missing or cannot be used.
+        SourceError: the source cannot be read.
+        LedgerError: the ledger cannot be read.
+    """
+    planner = _Planner(request, ledger)
+    if request.replay is not None and request.replay.sealed and ledger is not None:
+        planner.go_on(ledger, request.replay)
+    else:
+        planner.begin(on_rows)
+    planner.weigh()
+    return planner.plan
+
+
+class _Planner:
+    def __init__(self, request: PlanRequest, ledger: Ledger | None) -> None:
+        self.plan = Plan()
+        self._request, self._ledger = request, ledger
+        self._now = time.time()
+        self._moment = dt.datetime.fromtimestamp(self._now, dt.timezone.utc)
+        self._guards = Guards(guard_rules(request.flow))
+        name = request.replay.id if request.replay else "new"
+        epoch = name if request.run.force else None
+        self._forecast = Forecast(request.flow, request.gateway, epoch=epoch, resend=request.run.resend)
+        self.plan.counts = self._forecast.counts
+
+    def begin(self, on_rows: Callable[[int], None]) -> None:
+        """Read the source, and walk what a new replay would."""
+        rows = iter(self._request.rows)
+        if self._request.limit is not None:
+            rows = islice(rows, self._request.limit)
+        with closing(_Seen()) as seen:
+            while batch := [read_row(row) for row in islice(rows, _BATCH)]:
+                self._add_batch(batch, seen)
+                self.plan.rows += len(batch)
+                on_rows(self.plan.rows)
+
+    def go_on(self, ledger: Ledger, replay: Replay) -> None:
+        """Walk what is pending of a replay."""
+        states = tally(ledger, replay.no).states
+        self.plan.rows = sum(states.values())
+        self.plan.rejected = states[ContactState.REJECTED]
+        self.plan.in_doubt = states[ContactState.IN_DOUBT]
+        self.plan.done = states[ContactState.COMPLETED] + states[ContactState.FAILED] + states[ContactState.SKIPPED]
+        for contact in _pending(ledger, self._request.flow.id, replay):
+            self._walk(read_response(msgspec.json.decode(contact.response)), contact.record)
+
+    def weigh(self) -> None:
+        """What the calls mean for each host."""
+        calls: Counter[str] = Counter()
+        for step, number in self.plan.counts.calls.items():
+            calls[self._forecast.hosts[step]] += number
+        latencies: dict[str, float] = {}
+        if self._ledger is not None:
+            with self._ledger.read() as connection:
+                latencies = recent_latencies(connection, calls)
+        loads = [self._load(host, number, latencies.get(host)) for host, number in calls.items()]
+        self.plan.loads = sorted(loads, key=lambda load: -load.seconds)
+
+    def _load(self, host: str, calls: int, seen: float | None) -> Load:
+        run = self._request.run
+        rate = rate_for(host, run.rates, run.rates.get(ANY_HOST))
+        latency = ASSUMED_LATENCY if seen is None else seen
+        # The last request of a line of its own still takes its time.
+        seconds = max(calls * latency / run.concurrency, min(calls, 1) * latency, calls / rate if rate else 0.0)
+        return Load(host, calls, rate, latency, seen is not None, seconds)
+
+    def _add_batch(self, batch: Sequence[ReadRow], seen: _Seen) -> None:
+        ids = [one.response.id for one in batch if one.response is not None and one.response.id is not None]
+        with self._ledger.read() if self._ledger else nullcontext() as connection:
+            known = _known(connection, self._request.flow, ids)
+            for response_id, digest in seen.digests(ids):
+                known.setdefault(response_id, []).append(Known(_HERE, "", digest, ContactState.PENDING))
+            todo = [response for one in batch if (response := self._admitted(one, known)) is not None]
+            records = _records(connection, self._request.flow, todo)
+        seen.add((one.response.id, one.digest) for one in batch if one.response is not None and one.digest is not None)
+        for response in todo:
+            self._walk(response, records.get(response.identity) or Record())
+
+    def _admitted(self, one: ReadRow, known: dict[str, list[Known]]) -> ContactResponse | None:
+        earlier = known.setdefault(one.response.id, []) if one.response and one.response.id else []
+        state, reason = judged(one, earlier, _HERE, force=self._request.run.force)
+        if state is ContactState.REJECTED:
+            self.plan.rejected += 1
+            if len(self.plan.rejections) < REJECTIONS:
+                self.plan.rejections.append((one.row.place, reason or ""))
+            return None
+        earlier.append(Known(_HERE, "", one.digest, state))
+        if state is ContactState.SKIPPED:
+            self.plan.skipped[reason or ""] += 1
+        elif state is ContactState.IN_DOUBT:
+            self.plan.in_doubt += 1
+        return one.response if state is ContactState.PENDING else None
+
+    def _walk(self, response: ContactResponse, record: Record) -> None:
+        verdict = self._guards.judge(response, self._moment)
+        if isinstance(verdict, Skip):
+            self.plan.skipped[verdict.reason.value] += 1
+        elif isinstance(verdict, Later):
+            self.plan.postponed[verdict.reason] += 1
+        else:
+            self._forecast.add(response, record, self._now)
+
+
+class _Seen:
+    """Ids of the rows so far, on disk: memory does not grow with their number."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("")  # a file of its own, gone when it is closed
+        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database.execute("PRAGMA cache_size=-16384")
+        self._database.execute("CREATE TABLE seen (id TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID")
+
+    def digests(self, ids: Sequence[str]) -> list[tuple[str, str]]:
+        marks = ", ".join("?" * len(ids))
+        query = f"SELECT id, digest FROM seen WHERE id IN ({marks})"  # noqa: S608  # only question marks
+        return self._database.execute(query, ids).fetchall()
+
+    def add(self, rows: Iterable[tuple[str | None, str]]) -> None:
+        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _known(connection: Connection | None, flow: Flow, ids: Sequence[str]) -> dict[str, list[Known]]:
+    return {} if connection is None or not ids else known_responses(connection, flow.id, ids)
+
+
+def _records(connection: Connection | None, flow: Flow, responses: Sequence[ContactResponse]) -> dict[str, Record]:
+    if connection is None:
+        return {}
+    return records_of(connection, flow.id, {response.identity: (None, 0) for response in responses})
+
+
+def _pending(ledger: Ledger, flow_id: str, replay: Replay) -> Iterator[PendingContact]:
+    for chunk in pending_chunks(ledger, replay.no):
+        after = 0
+        while True:
+            with ledger.read() as connection:
+                found = pending_contacts(connection, Page(flow_id, replay.no, chunk, after, _BATCH))
+            if not found:
+                break
+            yield from found
+            after = found[-1].id

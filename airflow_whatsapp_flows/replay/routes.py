@@ -1,0 +1,96 @@
+"""Where each action's requests go: session, limits and credentials, made once for all contacts."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from airflow_whatsapp_flows.connections import ActionConnection
+from airflow_whatsapp_flows.flow.exchange import HttpRequest, Reply
+from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.gateway import Gateway, Outgoing
+from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, Session, open_session, send
+from airflow_whatsapp_flows.transport.origin import origin_of
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way of one action's requests.
+
+    Attributes:
+        host: host and port.
+        outgoing: limits and connection; its request is the first one that took this way.
+        session: connections to the network.
+        credentials: of the connection, for its own origin.
+    """
+
+    host: str
+    outgoing: Outgoing
+    session: Session
+    credentials: Credentials | None
+
+    @property
+    def connection(self) -> ActionConnection | None:
+        """The Airflow connection that the action names."""
+        return self.outgoing.connection
+
+    def complete(self, request: HttpRequest) -> HttpRequest:
+        """The request with an absolute URL."""
+        return request if self.connection is None else self.connection.absolute(request)
+
+    async def send(self, request: HttpRequest) -> Reply:
+        """Send a complete request, once."""
+        return await send(request, self.outgoing.policy, self.credentials, session=self.session)
+
+    def concealed(self, result: ActionResult) -> ActionResult:
+        """The result without the connection's secrets."""
+        return self.outgoing.concealed(result)
+
+
+class Routes:
+    """Makes routes, and keeps them and their sessions until it is closed.
+
+    Args:
+        gateway: connections and settings.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._routes: dict[str, Route] = {}
+        self._sessions: dict[NetworkPolicy, Session] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Routes:
+        await self._stack.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def of(self, step: Action, request: HttpRequest) -> Route:
+        """The way of an action's requests.
+
+        Args:
+            step: the action.
+            request: any of its requests: scheme, host and port are the same for all.
+
+        Raises:
+            ConnectionConfigError: its connection is not there or cannot be used.
+        """
+        route = self._routes.get(step.name)
+        if route is None:
+            route = self._routes[step.name] = await self._make(step, request)
+        return route
+
+    async def _make(self, step: Action, request: HttpRequest) -> Route:
+        conn_id = step.plan.connection
+        connection = self._gateway.find_connection(conn_id) if conn_id else None
+        outgoing = self._gateway.outgoing(connection, request, step.timeout)
+        session = self._sessions.get(outgoing.network)
+        if session is None:
+            session = await self._stack.enter_async_context(open_session(outgoing.network))
+            self._sessions[outgoing.network] = session
+        origin = origin_of(outgoing.request.url)
+        credentials = Credentials(connection.origin, connection.headers) if connection and connection.headers else None
+        return Route(origin.place, outgoing, session, credentials)

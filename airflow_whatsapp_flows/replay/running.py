@@ -1,0 +1,138 @@
+"""One run of a replay, from an open ledger to what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from airflow_whatsapp_flows.flow.checks import references_of
+from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.variables import Scope
+from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.journal import Journal
+from airflow_whatsapp_flows.ledger.replays import Replay, mark_ended, mark_started
+from airflow_whatsapp_flows.ledger.slots import SharedSlots
+from airflow_whatsapp_flows.replay.budget import FailureBudget
+from airflow_whatsapp_flows.replay.engine import Engine, Progress
+from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
+from airflow_whatsapp_flows.replay.lanes import Lanes
+from airflow_whatsapp_flows.replay.routes import Routes
+from airflow_whatsapp_flows.replay.screening import Screening
+from airflow_whatsapp_flows.replay.sending import Sender
+from airflow_whatsapp_flows.replay.walking import ContactWalker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """How contacts are sent.
+
+    Attributes:
+        concurrency: requests to one host that may be under way at once.
+        rates: requests a second by host, and for every other host under ``""``.
+        max_failures: stop when more contacts than this failed; ``None`` for never.
+        resend: whether actions that the platform ran with success are sent all the same.
+        force: whether every request is sent again on purpose, under new keys.
+        chunks: of these chunks alone; of every chunk by default.
+    """
+
+    concurrency: int = 64
+    rates: Mapping[str, float] = field(default_factory=dict)
+    max_failures: int | None = None
+    resend: bool = False
+    force: bool = False
+    chunks: Sequence[int] | None = None
+
+
+async def run_replay(
+    ledger: Ledger,
+    replay: Replay,
+    flow: Flow,
+    gateway: Gateway,
+    settings: RunSettings,
+    on_engine: Callable[[Engine], None] = lambda _: None,
+) -> Progress:
+    """Run what is pending of a replay; SIGTERM and SIGINT end it within 10 seconds.
+
+    Args:
+        ledger: where the replay is.
+        replay: sealed.
+        flow: its flow.
+        gateway: connections and settings.
+        settings: how contacts are sent.
+        on_engine: told the engine before it runs, such as to show its progress.
+
+    Raises:
+        LedgerError: the ledger cannot be read or written; what is left stays pending.
+        ConnectionConfigError: a connection is not there or cannot be used; what is left stays pending.
+    """
+    await asyncio.to_thread(mark_started, ledger, replay.no)
+    try:
+        async with AsyncExitStack() as stack:
+            journal = await stack.enter_async_context(Journal(ledger))
+            routes = await stack.enter_async_context(Routes(gateway))
+            lanes = await stack.enter_async_context(Lanes(SharedSlots(ledger), settings.rates, settings.concurrency))
+            sender = Sender(gateway, routes, lanes, journal, _referenced_actions(flow))
+            walker = ContactWalker(
+                flow=flow,
+                replay_no=replay.no,
+                sender=sender,
+                guards=Guards(guard_rules(flow)),
+                epoch=replay.id if settings.force else None,
+                resend=settings.resend,
+            )
+            screening = Screening(flow, replay, bool(flow.replay and flow.replay.only_once), settings.force)
+            engine = Engine(
+                ledger, journal, walker, screening, settings.concurrency, FailureBudget(settings.max_failures)
+            )
+            on_engine(engine)
+            async with _stopped_by_signals(engine):
+                return await engine.run(settings.chunks)
+    finally:
+        await asyncio.to_thread(mark_ended, ledger, replay.no)
+
+
+@asynccontextmanager
+async def _stopped_by_signals(engine: Engine) -> AsyncIterator[None]:
+    loop = asyncio.get_running_loop()
+    kept = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Only the main thread may listen; elsewhere whoever runs the loop has to stop the engine.
+        with suppress(ValueError, RuntimeError):
+            kept[number] = signal.getsignal(number)
+            loop.add_signal_handler(number, engine.stop, f"stopped by {number.name}")
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            with suppress(ValueError, RuntimeError):
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+
+def _referenced_actions(flow: Flow) -> frozenset[str]:
+    """Actions whose result a step of the flow reads."""
+    read = {
+        reference.path[0]
+        for step in flow.steps.values()
+        for reference in references_of(step)
+        if reference.scope == Scope.STEP.value and reference.path
+    }
+    return frozenset(name for name, step in flow.steps.items() if isinstance(step, Action) and name in read)
+
+
+def guard_rules(flow: Flow) -> GuardRules:
+    """The guards that a flow asks for."""
+    block = flow.replay
+    if block is None:
+        return GuardRules(timezone=flow.timezone)
+    quiet = block.quiet_hours
+    return GuardRules(
+        max_age=block.max_age,
+        opt_out=tuple(block.opt_out),
+        quiet_hours=(quiet.start, quiet.end) if quiet else None,
+        timezone=flow.timezone,
+    )

@@ -1,0 +1,100 @@
+"""Requests as people may see them before they are sent: what they look like, and not whose they are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.outcome import is_secret_name, shown_url
+from airflow_whatsapp_flows.replay.masking import masked
+
+_SHOWN = 4000  # characters of a body
+_XML_TEXT = re.compile(r">([^<>]+)<|=\"([^\"]*)\"|='([^']*)'")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request, masked.
+
+    Attributes:
+        method: of the request.
+        url: with what the author wrote in its path; the rest of the path is masked, values of the query are hidden.
+        headers: name and value; secrets are ``***``, what comes from answers is masked.
+        body: text; empty when there is none.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: str
+
+
+def sample_of(step: Action, request: HttpRequest) -> Sample:
+    """A request of an action, masked.
+
+    Args:
+        step: the action.
+        request: complete, but for the credentials of its connection.
+    """
+    headers = tuple((name, _header(step, name, value)) for name, value in request.headers)
+    return Sample(request.method, _url(step, request.url), headers, _body(request))
+
+
+def _url(step: Action, url: str) -> str:
+    path, mark, query = url.partition("?")
+    segments = step.plan.url.segments
+    base, *written = path.rsplit("/", len(segments)) if segments else (path,)
+    if len(written) == len(segments):
+        shown = [
+            segment if all(isinstance(piece, str) for piece in pieces) else str(masked(unquote(segment)))
+            for segment, pieces in zip(written, segments, strict=True)
+        ]
+        path = "/".join([base, *shown])
+    return shown_url(f"{path}{mark}{query}")
+
+
+def _header(step: Action, name: str, value: str) -> str:
+    if is_secret_name(name):
+        return "***"
+    if name.lower() == "content-type" or step.plan.headers.literal(name.lower()) == value:
+        return value
+    return str(masked(value))
+
+
+def _body(request: HttpRequest) -> str:
+    if not request.content:
+        return ""
+    media_type = next((value for name, value in request.headers if name.lower() == "content-type"), "")
+    kind = media_type.partition(";")[0].strip().lower()
+    try:
+        text = _masked_text(kind, request.content.decode("utf-8"))
+    except (ValueError, msgspec.DecodeError):
+        text = None
+    if text is None:
+        return f"({len(request.content):,} bytes of {kind or 'no declared type'})"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _masked_text(kind: str, content: str) -> str | None:
+    if kind.endswith("json"):
+        return msgspec.json.encode(masked(msgspec.json.decode(content))).decode()
+    if kind == "application/x-www-form-urlencoded":
+        pairs = parse_qsl(content, keep_blank_values=True, max_num_fields=10_000)
+        return "&".join(f"{name}={masked(value)}" for name, value in pairs)
+    if kind.endswith("xml"):
+        return _XML_TEXT.sub(_masked_match, content)
+    if kind.endswith("yaml"):
+        import yaml  # takes a moment, and few bodies are YAML
+
+        return str(yaml.safe_dump(masked(yaml.safe_load(content)), allow_unicode=True, sort_keys=False))
+    return None if kind.startswith("multipart/") else "\n".join(str(masked(line)) for line in content.splitlines())
+
+
+def _masked_match(match: re.Match[str]) -> str:
+    whole, found = match.group(), match.group(1) or match.group(2) or match.group(3)
+    return whole if not found or not found.strip() else whole.replace(found, str(masked(found)))

@@ -1,0 +1,158 @@
+"""Doing what the walks of many contacts ask for: every attempt intended in the ledger before its first byte."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from airflow_whatsapp_flows.flow.course import Attempt, Rekey, Settled, next_move
+from airflow_whatsapp_flows.flow.delivery import Fate, fate_of
+from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo
+from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.ledger.journal import Journal
+from airflow_whatsapp_flows.ledger.records import Record
+from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
+from airflow_whatsapp_flows.replay.lanes import Lanes
+from airflow_whatsapp_flows.replay.routes import Route, Routes
+
+
+class StoppedError(Exception):
+    """The run was stopped: no more requests are begun."""
+
+
+@dataclass(slots=True)
+class Sending:
+    """One contact, being walked.
+
+    Attributes:
+        subject: flow and response.
+        replay_no: number of the replay.
+        round: of the contact.
+        moment: when its walk first began, epoch seconds.
+        record: every attempt made for it so far; attempts made now are added.
+        under_way: whether a request may be on its way: then it must not be dropped without need.
+        last_error: the last result that was an error, and the host that it was of.
+    """
+
+    subject: Subject
+    replay_no: int
+    round: int
+    moment: float
+    record: Record
+    under_way: bool = False
+    last_error: tuple[str, str, ActionResult] | None = None
+
+
+@dataclass(slots=True)
+class Sender:
+    """Sends the requests of one engine.
+
+    Attributes:
+        gateway: connections, settings and files.
+        routes: where requests go.
+        lanes: when a host may be sent to.
+        journal: the ledger.
+        referenced: actions whose reply a later step refers to; of the others, the content of a success is not kept.
+        clock: epoch seconds.
+        stopped: whether no more requests are to be begun.
+    """
+
+    gateway: Gateway
+    routes: Routes
+    lanes: Lanes
+    journal: Journal
+    referenced: frozenset[str]
+    clock: Callable[[], float] = time.time
+    stopped: bool = False
+
+    async def do(self, sending: Sending, todo: ToDo) -> Done:
+        """Do what a walk asks for, to the end: all tries included.
+
+        Raises:
+            StoppedError: the run was stopped before the request could be sent.
+            BatchStoppedError: the host was down for too long.
+            LedgerError: the ledger cannot be written.
+            ConnectionConfigError: a connection is not there or cannot be used.
+        """
+        if isinstance(todo, SendAction):
+            return await self._deliver(sending, todo)
+        # Where nothing will be sent any more, no file is needed.
+        settled = sending.record.settled(todo.step.name, todo.visit)
+        if settled is not None:
+            return settled
+        return await asyncio.to_thread(self.gateway.fetch, todo.source, todo.step.timeout)
+
+    async def _deliver(self, sending: Sending, todo: SendAction) -> ActionResult:
+        route = await self.routes.of(todo.step, todo.request)
+        base, record = todo.idempotency_key, sending.record
+        while True:
+            request = route.complete(todo.request)
+            attempts = record.attempts(todo, request, base)
+            move = next_move(todo.step.retry, attempts, request, todo.idempotency_key, self.clock())
+            if isinstance(move, Settled):
+                return self._remembered(sending, todo, route, move.result)
+            if isinstance(move, Rekey):
+                todo = todo.with_key(move.key)
+                continue
+            if move.wait:
+                await asyncio.sleep(move.wait)
+            record.add(todo, await self._attempt(sending, replace(todo, request=request), route, move.number))
+
+    async def _attempt(self, sending: Sending, todo: SendAction, route: Route, number: int) -> Attempt:
+        request, lane = todo.request, self.lanes.of(route.host)
+        async with lane.gate:
+            probe = await lane.enter()
+            try:
+                if self.stopped:
+                    raise StoppedError
+                intent = self._intent(sending, todo, route, number)
+                sending.under_way = True
+                entered = time.monotonic()
+                await self.journal.add(intent)
+                await lane.settle(entered)
+                reply = await route.send(request)
+            except BaseException:
+                lane.abandon(probe=probe)
+                raise
+        attempted = Attempted(request, number, todo.idempotency_key)
+        result = route.concealed(classify(reply, attempted, todo.step.success_when))
+        lane.leave(result, todo.step.retry, probe=probe)
+        fate = fate_of(result, todo.step.retry)
+        kind = result.error.kind.value if result.error else None
+        kept = self._kept(todo.step.name, result, fate)
+        self.journal.note(AttemptEnd(intent, fate, result.status_code, kind, kept, self.clock()))
+        sending.under_way = False
+        return Attempt(number, intent.digest, intent.begun_at, fate, result)
+
+    def _intent(self, sending: Sending, todo: SendAction, route: Route, number: int) -> Intent:
+        return Intent(
+            subject=sending.subject,
+            step=todo.step.name,
+            visit=todo.visit,
+            key=todo.idempotency_key,
+            number=number,
+            digest=todo.request.digest(),
+            method=todo.request.method,
+            host=route.host,
+            moment=sending.moment,
+            begun_at=self.clock(),
+            replay_no=sending.replay_no,
+            round=sending.round,
+        )
+
+    def _remembered(self, sending: Sending, todo: SendAction, route: Route, result: ActionResult) -> ActionResult:
+        if result.error is not None:
+            sending.last_error = (todo.step.name, route.host, result)
+        return result
+
+    def _kept(self, step: str, result: ActionResult, fate: Fate) -> str:
+        value: dict[str, Any] = result.as_value()
+        if fate is Fate.SUCCEEDED and step not in self.referenced:
+            value["response"], value["headers"] = None, {}
+        return msgspec.json.encode(value).decode()

@@ -1,0 +1,186 @@
+"""Taking the snapshot of a source: every row becomes a contact of the replay, in one state or another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import msgspec
+
+from airflow_whatsapp_flows.errors import ResponseError
+from airflow_whatsapp_flows.flow.content import storable_text
+from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.snapshots import (
+    Known,
+    NewContact,
+    add_contacts,
+    chunks_of_phones,
+    clear_snapshot,
+    known_responses,
+    seal,
+)
+from airflow_whatsapp_flows.replay.sources import Row
+
+_BATCH = 500
+_MAX_ID = 500  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRow:
+    """One row, read.
+
+    Attributes:
+        row: as the source gave it.
+        response: what it says; ``None`` when it is no response that can be used.
+        json: the response, for the ledger.
+        digest: of the response's content.
+        problem: why there is no response.
+    """
+
+    row: Row
+    response: ContactResponse | None = None
+    json: str | None = None
+    digest: str | None = None
+    problem: str | None = None
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Puts the rows of a source into the ledger.
+
+    Attributes:
+        ledger: where to.
+        replay: not yet sealed.
+        chunk_size: contacts of one chunk; all responses of one phone number are in the same.
+        force: whether what other replays say of a response does not matter.
+        limit: rows to take at most; ``None`` for all.
+        on_rows: told the number of rows taken so far.
+    """
+
+    ledger: Ledger
+    replay: Replay
+    chunk_size: int = 1000
+    force: bool = False
+    limit: int | None = None
+    on_rows: Callable[[int], None] = field(default=lambda _: None)
+
+    def take(self, rows: Iterable[Row]) -> int:
+        """Take the snapshot; nothing is sent before it is sealed.
+
+        Args:
+            rows: of the source, in its order.
+
+        Returns:
+            How many rows there were.
+
+        Raises:
+            SourceError: the source cannot be read.
+            LedgerError: the ledger cannot be written.
+        """
+        clear_snapshot(self.ledger, self.replay.no)
+        taken = 0
+        stream = iter(rows) if self.limit is None else islice(rows, self.limit)
+        while batch := list(islice(stream, _BATCH)):
+            reads = [read_row(row) for row in batch]
+            with self.ledger.write() as connection:
+                ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
+                known = known_responses(connection, self.replay.flow_id, ids)
+                phones = [phone for one in reads if (phone := _phone(one.response))]
+                chunks = dict(chunks_of_phones(connection, self.replay.no, phones))
+                new = list(self._contacts(reads, known, chunks, taken))
+                add_contacts(connection, self.replay.no, new)
+            taken += len(batch)
+            self.on_rows(taken)
+        seal(self.ledger, self.replay.no)
+        return taken
+
+    def _contacts(
+        self, reads: Iterable[ReadRow], known: dict[str, list[Known]], chunks: dict[str, int], taken: int
+    ) -> Iterator[NewContact]:
+        for position, one in enumerate(reads, start=taken):
+            chunk = position // self.chunk_size
+            phone = _phone(one.response)
+            if phone is not None:
+                chunk = chunks.setdefault(phone, chunk)
+            if one.response is None or one.response.id is None:
+                shown = storable_text(one.row.shown_id)[:_MAX_ID] if one.row.shown_id else None
+                state, reason = judged(one, (), self.replay.no)
+                yield NewContact(chunk, one.row.place, shown, None, None, None, state.value, reason)
+                continue
+            earlier = known.setdefault(one.response.id, [])
+            state, reason = judged(one, earlier, self.replay.no, force=self.force)
+            if state is not ContactState.REJECTED:
+                earlier.append(Known(self.replay.no, self.replay.id, one.digest, state))
+            yield NewContact(chunk, one.row.place, one.response.id, phone, one.digest, one.json, state.value, reason)
+
+
+def judged(
+    one: ReadRow, earlier: Iterable[Known], replay_no: int, *, force: bool = False
+) -> tuple[ContactState, str | None]:
+    """The state that a row begins in, and why it is not ``pending``.
+
+    Args:
+        one: the row.
+        earlier: what is known of the same response, the oldest first.
+        replay_no: number of the replay that the row is of.
+        force: whether what other replays say of it does not matter.
+    """
+    if one.response is None:
+        return ContactState.REJECTED, one.problem
+    for known in earlier:
+        here = known.replay_no == replay_no
+        if force and not here:
+            continue
+        if known.digest is not None and known.digest != one.digest:
+            where = "an earlier row of this source" if here else f"the replay {known.replay_id}"
+            return ContactState.REJECTED, f"id_reused: {where} has the same id with other content"
+        if here:
+            return ContactState.SKIPPED, "duplicate: an earlier row of this source is the same response"
+        if known.state is ContactState.COMPLETED:
+            return ContactState.SKIPPED, f"done: the replay {known.replay_id} completed it"
+        if known.state is ContactState.IN_DOUBT:
+            reason = f"in doubt in the replay {known.replay_id}; resolve it there, with `replay resolve`"
+            return ContactState.IN_DOUBT, reason
+    return ContactState.PENDING, None
+
+
+def read_row(row: Row) -> ReadRow:
+    """A row as a contact response, or why it is none."""
+    if row.value is None:
+        return ReadRow(row, problem=row.problem)
+    try:
+        response = read_response(row.value)
+    except ResponseError as error:
+        return ReadRow(row, problem=f"invalid: {error}")
+    if response.id is None:
+        why = "without an id nothing keeps a later replay from writing this contact twice; add one, or use --id COLUMN"
+        return ReadRow(row, problem=f"missing_id: {why}")
+    if len(response.id) > _MAX_ID or storable_text(response.id) != response.id:
+        return ReadRow(row, problem=f"invalid: an id has at most {_MAX_ID} characters, and no NUL")
+    content = {
+        "id": response.id,
+        "contact": response.contact,
+        "step": response.step,
+        "global": response.global_variables,
+        "flow_execution_variables": response.flow_execution_variables,
+        "created_on": response.created_on,
+        "history": [{"step": step, "value": value} for step, told in response.history.items() for value in told],
+        "actions": response.actions,
+        "exits": response.exits,
+    }
+    said = {key: value for key, value in content.items() if value}
+    # The response keeps the order of its keys, which an answer that is an object is sent in; the digest has none.
+    digest = hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:32]
+    return ReadRow(row, response, msgspec.json.encode(said).decode(), digest)
+
+
+def _phone(response: ContactResponse | None) -> str | None:
+    phone = None if response is None else response.contact.get("phone")
+    if isinstance(phone, bool) or not isinstance(phone, (str, int)):
+        return None
+    return storable_text(str(phone))[:64] or None

@@ -1,0 +1,99 @@
+"""Typed cells of tables, as the plain data that a contact response is made of."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import uuid
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from airflow_whatsapp_flows.replay.sources.keys import Column
+from airflow_whatsapp_flows.replay.sources.source import Row, no_id, rejected, row_of
+
+
+class CellError(ValueError):
+    """A cell holds something that has no place in a contact response; the code is stable, the text for people."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        self.code = code
+        super().__init__(reason)
+
+
+def typed_row(
+    number: int, place: str, columns: Sequence[Column], cells: Sequence[Any], id_column: str | None = None
+) -> Row:
+    """A row of typed cells; a cell without a value is as absent.
+
+    Args:
+        number: of the row, from 1.
+        place: of the row, for people.
+        columns: that are read.
+        cells: their values, in the order of ``columns``.
+        id_column: name of the column that the user named for the id; without an id a row is then rejected.
+    """
+    value: dict[str, Any] = {}
+    problem: tuple[str, str] | None = None
+    for column, cell in zip(columns, cells, strict=True):
+        try:
+            plain = cell if type(cell) is str and cell.isascii() else _plain(cell)
+        except CellError as error:
+            problem = problem or (error.code, f"the column {column.name!r} {error}")
+            continue
+        if plain is not None:
+            value[column.key] = plain
+    if problem is not None:
+        return rejected(number, place, *problem, value.get("id"))
+    if not value:
+        return rejected(number, place, "empty_row", "every column that is read is empty")
+    if id_column is not None and value.get("id") in (None, ""):
+        return no_id(number, place, id_column)
+    return row_of(number, place, {key: _without_absent(key, item) for key, item in value.items()})
+
+
+def _plain(cell: Any) -> Any:
+    """A cell as plain data: moments in ISO 8601, decimals as text, no number as absent."""
+    if cell is None or isinstance(cell, (bool, int)):
+        return cell
+    if isinstance(cell, str):
+        _check_characters(cell)
+        return str(cell)
+    if isinstance(cell, float):
+        return _number(cell)
+    if isinstance(cell, (dt.datetime, dt.date, dt.time)):
+        return cell.isoformat()
+    if isinstance(cell, (Decimal, uuid.UUID)):
+        return str(cell)
+    if isinstance(cell, dict):
+        return {str(key): _plain(item) for key, item in cell.items()}
+    if isinstance(cell, (list, tuple)):
+        # Parquet's maps come as lists of pairs.
+        if cell and all(isinstance(item, tuple) and len(item) == 2 for item in cell):
+            return {str(key): _plain(item) for key, item in cell}
+        return [_plain(item) for item in cell]
+    if isinstance(cell, (bytes, bytearray, memoryview)):
+        raise CellError("bytes", "holds bytes, which are no text; decode them first")
+    raise CellError("unknown_type", f"holds a {type(cell).__name__}; cast it to text")
+
+
+def _number(cell: float) -> float | None:
+    if math.isnan(cell):
+        return None
+    if math.isinf(cell):
+        raise CellError("bad_number", "holds an infinite number")
+    return cell
+
+
+def _check_characters(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise CellError("surrogate", "holds half of a surrogate pair, which is not a character") from None
+
+
+def _without_absent(key: str, item: Any) -> Any:
+    # A column of objects has every field in every row, so null is all that it can say for "absent".
+    if "." in key or not isinstance(item, dict):
+        return item
+    return {name: inner for name, inner in item.items() if inner is not None}

@@ -1,0 +1,140 @@
+"""Finding the files of a source, on disk and in object storage, and opening them as bytes."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import hashlib
+import io
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from airflow_whatsapp_flows.errors import SourceError
+
+_BUFFER_BYTES = 262_144
+_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+
+Open = Callable[[], AbstractContextManager[BinaryIO]]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a source.
+
+    Attributes:
+        name: for people, without credentials.
+        open: opens its content as bytes, unpacked when its name ends in ``.gz``.
+        mark: changes when the content does; ``None`` when that cannot be known.
+    """
+
+    name: str
+    open: Open
+    mark: str | None = None
+
+
+def shown(location: str) -> str:
+    """A location without the credentials of its URL."""
+    return _CREDENTIALS.sub("***@", location)
+
+
+def find_files(location: str) -> list[SourceFile]:
+    """The files that a location stands for, by name.
+
+    Args:
+        location: a path, a glob, ``-`` for standard input, or a URL that fsspec knows.
+
+    Raises:
+        SourceError: there is none, or it cannot be looked for.
+    """
+    if location == "-":
+        return [SourceFile("standard input", _standard_input)]
+    if "://" in location:
+        return _find_objects(location)
+    paths = [location] if os.path.lexists(location) else sorted(glob.glob(location, recursive=True))
+    files = [_local_file(path) for path in paths if not (len(paths) > 1 and os.path.isdir(path))]
+    if not files and glob.has_magic(location):
+        raise SourceError(f"{location}: no file matches")
+    if not files:
+        raise SourceError(f"{location}: there is no such file")
+    return files
+
+
+@contextmanager
+def _standard_input() -> Iterator[BinaryIO]:
+    if sys.stdin.isatty():
+        raise SourceError("standard input is a terminal; send responses through a pipe, or name a file")
+    yield sys.stdin.buffer
+
+
+def _local_file(path: str) -> SourceFile:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise SourceError(f"{path}: is a folder; name its files, as in {Path(path) / '*.jsonl'}")
+    mark = f"{status.st_size}:{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else None
+    return SourceFile(path, lambda: _opened(lambda: open(path, "rb"), path), mark)
+
+
+def _find_objects(location: str) -> list[SourceFile]:
+    from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # it has no types
+
+    name = shown(location)
+    try:
+        storage, path = url_to_fs(location)
+        paths = [path]
+        if glob.has_magic(path) and not storage.exists(path):
+            paths = sorted(found for found in storage.glob(path) if storage.isfile(found))
+            if not paths:
+                raise SourceError(f"{name}: no file matches")
+        elif not storage.isfile(path):
+            raise SourceError(f"{name}: there is no such file")
+        protocol = location.partition("://")[0]
+        return [_object_file(storage, path, name if paths == [path] else f"{protocol}://{path}") for path in paths]
+    except SourceError:
+        raise
+    except ImportError as error:
+        raise SourceError(f"{name}: this storage needs a package that is not installed: {error}") from None
+    except Exception as error:  # every storage has errors of its own
+        hint = "; files are at s3://…, gs://… and the like, and a database needs a query" if _is_unknown(error) else ""
+        raise SourceError(f"{name}: cannot be opened: {shown(str(error)) or type(error).__name__}{hint}") from None
+
+
+def _is_unknown(error: Exception) -> bool:
+    return isinstance(error, ValueError) and "rotocol" in str(error)
+
+
+def _object_file(storage: Any, path: str, name: str) -> SourceFile:
+    try:
+        mark = str(storage.ukey(path))
+    except Exception:  # a storage that has no such thing says so in its own way
+        mark = None
+    return SourceFile(name, lambda: _opened(lambda: storage.open(path, "rb"), path), mark)
+
+
+@contextmanager
+def _opened(open_raw: Callable[[], Any], path: str) -> Iterator[BinaryIO]:
+    with open_raw() as raw:
+        if path.endswith(".gz"):
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield cast("BinaryIO", io.BufferedReader(unpacked, _BUFFER_BYTES))
+        elif isinstance(raw, io.BufferedReader):
+            yield raw
+        else:  # a storage's own files read lines slowly
+            yield cast("BinaryIO", io.BufferedReader(raw, _BUFFER_BYTES))
+
+
+def mark_of(files: list[SourceFile]) -> str | None:
+    """One mark of all files, in their order; ``None`` when one of them has none."""
+    marks = [file.mark for file in files]
+    if None in marks:
+        return None
+    return hashlib.sha256("\n".join(map(str, marks)).encode()).hexdigest()[:32]

@@ -1,0 +1,132 @@
+"""JSON Lines: one contact response per line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.flow.response_text import ResponseTextError, parse_response
+from airflow_whatsapp_flows.replay.sources.keys import Keys
+from airflow_whatsapp_flows.replay.sources.lines import check_encoding, skip_line
+from airflow_whatsapp_flows.replay.sources.source import MAX_ROW_BYTES, Row, no_id, rejected, row_of
+
+_SHOWN_BYTES = 4096
+_FIRST_KEY = r'\s*\{\s*"%s"\s*:\s*("(?:[^"\\]|\\.)*"|\d+(?=\s*[,}]))'
+
+
+class JsonLines:
+    """Reads JSON Lines in UTF-8; blank lines are skipped.
+
+    Args:
+        keys: where the user said that keys are; columns are keys of a line's object.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._mapped = keys.mapped
+        self._id_column = keys.id_column
+        self._id_name = keys.id_column or "id"
+        self._first_id = re.compile(_FIRST_KEY % re.escape(self._id_name))
+        self._renamed = False
+        self._unseen = {name for key, name in keys.mapped.items() if key != "id"}
+
+    def read(self, stream: BinaryIO, name: str) -> Iterator[Row]:
+        """The rows of one file.
+
+        Raises:
+            SourceError: it is one JSON array, or one object over several lines, or not UTF-8 at all.
+        """
+        number = 0
+        first = True
+        while line := stream.readline(MAX_ROW_BYTES + 1):
+            number += 1
+            if number == 1:
+                line = check_encoding(line, name)
+            if not line.strip():
+                continue
+            if first and line.lstrip().startswith(b"["):
+                raise SourceError(
+                    f"{name}: is one JSON array; a source has one JSON object per line (jq -c '.[]' makes them)"
+                )
+            place = f"{name}:{number}"
+            if len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
+                first = False
+                skip_line(stream)
+                reason = f"the line has more than {MAX_ROW_BYTES:,} bytes"
+                yield rejected(number, place, "too_large", reason, self._find_id(line[:_SHOWN_BYTES]))
+                continue
+            row = self._row(number, place, line)
+            if first:
+                first = False
+                _check_shape(row, line, stream, name)
+            yield row
+
+    def finish(self, name: str) -> None:
+        """Check, after the last row, that every column that was asked for stood in some row.
+
+        Raises:
+            SourceError: one stood in none.
+        """
+        for key, column in self._mapped.items():
+            if self._renamed and column in self._unseen:
+                raise SourceError(f"{name}: no row has the key {column!r}, which was named for {key!r}")
+
+    def _row(self, number: int, place: str, line: bytes) -> Row:
+        try:
+            text = line.decode("utf-8")
+            value = parse_response(text)
+        except UnicodeDecodeError as error:
+            reason = f"byte {line[error.start]:#04x} at position {error.start + 1} is not UTF-8"
+            return rejected(number, place, "not_utf8", reason, self._find_id(line))
+        except ResponseTextError as error:
+            where = "" if error.position is None else f" (character {error.position + 1})"
+            return rejected(number, place, error.code, error.reason + where, self._find_id(line))
+        if not isinstance(value, dict):
+            return rejected(number, place, "not_object", "a line holds one contact response, which is an object")
+        if self._mapped:
+            self._rename(value)
+            if self._id_column is not None and value.get("id") in (None, ""):
+                return no_id(number, place, self._id_column)
+        return row_of(number, place, value)
+
+    def _rename(self, value: dict[str, Any]) -> None:
+        self._renamed = True
+        # All are taken out before any is put in: a column may be called like another's key.
+        found = {key: value[name] for key, name in self._mapped.items() if name in value}
+        for name in self._mapped.values():
+            value.pop(name, None)
+        if self._id_column is not None:
+            value.pop("id", None)
+        if self._unseen:
+            self._unseen.difference_update(self._mapped[key] for key in found)
+        value.update(found)
+
+    def _find_id(self, line: bytes) -> object:
+        """The id of a line that cannot be used: its first key, or that of what a lenient reader takes it for."""
+        text = line.decode("utf-8", "replace")
+        try:
+            match = self._first_id.match(text)
+            found = json.loads(match.group(1)) if match else json.loads(text).get(self._id_name)
+            if isinstance(found, str):
+                found.encode("utf-8")
+        except (ValueError, AttributeError, RecursionError):  # half of a surrogate pair is a ValueError too
+            return None
+        return found
+
+
+def _check_shape(row: Row, line: bytes, stream: BinaryIO, name: str) -> None:
+    """Tell a file that is one JSON object by its first row."""
+    if row.problem is None or not row.problem.startswith("not_json") or not line.lstrip().startswith(b"{"):
+        return
+    # One object over several lines ends its first line after a brace, a bracket or a comma.
+    if line.rstrip().endswith((b"{", b"[", b",")) and _goes_on(stream):
+        raise SourceError(
+            f"{name}: is one JSON object over several lines; a source has one JSON object per line (jq -c . makes them)"
+        )
+
+
+def _goes_on(stream: BinaryIO) -> bool:
+    following = stream.peek(1024)[:1024].lstrip() if hasattr(stream, "peek") else b""
+    return following[:1] not in (b"", b"{")

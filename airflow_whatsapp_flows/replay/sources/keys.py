@@ -1,0 +1,127 @@
+"""Which column of a table holds which part of a contact response."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.flow.model import Flow, Menu, Question
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.flow.variables import Scope
+
+PHONE = "contact.phone"
+SCOPES = tuple(scope.value for scope in Scope)
+_PLAIN = ("id", "created_on")
+NESTED = (*SCOPES, "history", "actions", "exits")
+# "contcat.phone" is a misspelt scope; "Nro. Cliente" and "v1.2" are columns of somebody's own.
+_DOTTED = re.compile(r"[^\W\d]\w*\.\S.*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that is read.
+
+    Attributes:
+        index: its position in the table, from 0.
+        name: as in the table.
+        key: of the contact response, such as ``contact.phone``.
+    """
+
+    index: int
+    name: str
+    key: str
+
+
+class Keys:
+    """The keys of a flow's responses, and where the user said that they are.
+
+    Args:
+        flow: its questions and menus are the ``step.`` keys.
+        columns: names of columns by key.
+        id_column: name of the column that holds the id.
+
+    Raises:
+        SourceError: a key is none of a contact response of this flow.
+    """
+
+    def __init__(self, flow: Flow, columns: Mapping[str, str], id_column: str | None = None) -> None:
+        self._steps = [step.name for step in flow.steps.values() if isinstance(step, (Question, Menu))]
+        self._flow_id = flow.id
+        if id_column is not None and columns.get("id", id_column) != id_column:
+            raise SourceError(f"the id is in column {columns['id']!r} and in column {id_column!r}; say one of them")
+        self.mapped = {**columns, **({} if id_column is None else {"id": id_column})}
+        self.id_column = self.mapped.get("id")
+        for key in self.mapped:
+            if key not in _PLAIN and not self._is_key(key):
+                raise SourceError(
+                    f"{key!r} is no key of a contact response; keys are id, created_on, and names that begin with "
+                    f"{', '.join(f'{scope}.' for scope in SCOPES)}"
+                )
+
+    def resolve(self, names: Sequence[str], place: str, nested: Collection[str] = ()) -> tuple[Column, ...]:
+        """The columns to read.
+
+        Columns that hold nothing of a contact response are left out.
+
+        Args:
+            names: of the table's columns, in their order.
+            place: where they stand, for errors.
+            nested: names of columns that hold objects or lists.
+
+        Raises:
+            SourceError: a column that was asked for is absent; a ``step.`` column names no question and no menu;
+                a dotted name begins with no scope; a column that is read stands twice; none can be read.
+        """
+        times = Counter(names)
+        columns = [self._named(key, name, names, place) for key, name in self.mapped.items()]
+        taken = {column.name for column in columns}
+        for index, name in enumerate(names):
+            if name in self.mapped or name in taken:
+                continue
+            try:
+                if name in _PLAIN or (name in nested and name in NESTED) or self._is_key(name):
+                    columns.append(Column(index, name, name))
+            except SourceError as error:
+                raise SourceError(f"{place}: {error}") from None
+        for column in columns:
+            if times[column.name] > 1:
+                raise SourceError(f"{place}: the column {column.name!r} stands twice; only one of them would count")
+        if not columns:
+            raise SourceError(
+                f"{place}: no column is a key of a contact response; found {_listed(names)}. Call them id, "
+                f"contact.phone, {self._example()}, … or say where they are, as in --column contact.phone=COLUMN"
+            )
+        return tuple(columns)
+
+    def _named(self, key: str, name: str, names: Sequence[str], place: str) -> Column:
+        if name not in names:
+            what = "the id" if key == "id" else f"{key!r}"
+            raise SourceError(f"{place}: there is no column {name!r} for {what}{did_you_mean(name, set(names))}")
+        return Column(names.index(name), name, key)
+
+    def _is_key(self, name: str) -> bool:
+        scope, dot, rest = name.partition(".")
+        if not dot:
+            return False
+        if scope not in SCOPES:
+            if _DOTTED.fullmatch(name) is None:
+                return False
+            hint = did_you_mean(scope, SCOPES)
+            raise SourceError(f"unknown column {name!r}: before the dot stands a scope{hint}")
+        if not rest.strip():
+            raise SourceError(f"the column {name!r} has no name after the dot")
+        if scope == "step" and rest not in self._steps:
+            hint = did_you_mean(rest, self._steps)
+            raise SourceError(f"the column {name!r} names no question and no menu of the flow {self._flow_id!r}{hint}")
+        return True
+
+    def _example(self) -> str:
+        return f"step.{self._steps[0]}" if self._steps else "contact.first_name"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [repr(name[:60]) for name in names[:8]]
+    return ", ".join([*shown, "…"] if len(names) > 8 else shown) or "none"

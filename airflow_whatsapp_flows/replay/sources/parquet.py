@@ -1,0 +1,102 @@
+"""Parquet files, batch by batch; read with pyarrow, which is an extra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.replay.sources.cells import typed_row
+from airflow_whatsapp_flows.replay.sources.keys import PHONE, Column, Keys
+from airflow_whatsapp_flows.replay.sources.source import Row
+
+_BATCH_ROWS = 1024
+
+
+class Parquet:
+    """Reads Parquet: dotted columns, and columns of objects named after a scope.
+
+    Args:
+        keys: of the flow's responses, and their columns.
+
+    Raises:
+        SourceError: pyarrow is not installed.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        try:
+            import pyarrow  # type: ignore[import-untyped]  # it has no types
+            import pyarrow.parquet  # type: ignore[import-untyped]
+        except ImportError:
+            raise SourceError("Parquet needs pyarrow: pip install 'airflow-whatsapp-flows[parquet]'") from None
+        self._arrow: Any = pyarrow
+        self._keys = keys
+
+    def read(self, stream: BinaryIO, name: str) -> Iterator[Row]:
+        """The rows of one file, numbered from 1.
+
+        Raises:
+            SourceError: it is not Parquet, its columns are not the flow's, or its phones are numbers.
+        """
+        if not stream.seekable():
+            raise SourceError(f"{name}: Parquet is read from its end, so it must be a file")
+        try:
+            file = self._arrow.parquet.ParquetFile(stream)
+            columns = self._columns(file.schema_arrow, name)
+            number = 0
+            for batch in file.iter_batches(_BATCH_ROWS, columns=[column.name for column in columns]):
+                for cells in zip(*self._values(batch, columns), strict=True):
+                    number += 1
+                    yield typed_row(number, f"{name}:{number}", columns, cells, self._keys.id_column)
+        except self._arrow.ArrowException as error:
+            raise SourceError(f"{name}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+
+    def finish(self, name: str) -> None:
+        """Nothing is left to check: the schema of each file said it all."""
+
+    def _columns(self, schema: Any, name: str) -> tuple[Column, ...]:
+        types = self._arrow.types
+        nested = [field.name for field in schema if types.is_nested(field.type)]
+        columns = self._keys.resolve(schema.names, name, nested)
+        for column in columns:
+            kind = schema.types[column.index]
+            if column.key == "contact" and types.is_struct(kind) and kind.get_field_index("phone") >= 0:
+                self._check_phone(kind.field("phone").type, f"{column.name}.phone", name)
+            elif column.key == PHONE:
+                self._check_phone(kind, column.name, name)
+        return columns
+
+    def _check_phone(self, kind: Any, column: str, name: str) -> None:
+        types = self._arrow.types
+        if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+            raise SourceError(
+                f"{name}: the phones in column {column!r} are numbers ({kind}), which have no + and no leading zeros; "
+                "write the column as text"
+            )
+
+    def _values(self, batch: Any, columns: tuple[Column, ...]) -> Iterator[list[Any]]:
+        types = self._arrow.types
+        for column in columns:
+            values = batch.column(column.name)
+            if types.is_timestamp(values.type) and values.type.unit == "ns":
+                # Python's moments have microseconds.
+                values = values.cast(self._arrow.timestamp("us", values.type.tz), safe=False)
+            try:
+                yield values.to_pylist()
+            except UnicodeDecodeError:
+                yield [_text(item) for item in self._as_bytes(values, column.name)]
+
+    def _as_bytes(self, values: Any, column: str) -> list[bytes | None]:
+        try:
+            texts: list[bytes | None] = values.cast(self._arrow.binary()).to_pylist()
+        except self._arrow.ArrowException:
+            raise SourceError(f"the column {column!r} holds texts that are not UTF-8; write them as UTF-8") from None
+        return texts
+
+
+def _text(item: bytes | None) -> str | bytes | None:
+    # Arrow does not check that a text is one; what is none stays bytes, and rejects its row.
+    try:
+        return None if item is None else item.decode("utf-8")
+    except UnicodeDecodeError:
+        return item

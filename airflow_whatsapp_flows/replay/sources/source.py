@@ -1,0 +1,112 @@
+"""What every source gives: rows, each with its place, and either a value or a problem."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Format = Literal["jsonl", "csv", "parquet"]
+
+MAX_ROW_BYTES = 4_194_304
+"""How long a line of JSON, or a record of CSV, may be."""
+
+_SHOWN_CHARACTERS = 200
+_SCIENTIFIC = re.compile(r"\s*[+-]?\d+(?:[.,]\d*)?[eE][+-]?\d+\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a source: a value, or the reason why it has none.
+
+    Attributes:
+        number: in a text file the line where the row starts, from 1; elsewhere the number of the row, from 1.
+        place: for people, such as ``responses.csv:17``.
+        value: plain data for :func:`~airflow_whatsapp_flows.flow.response.read_response`; ``None`` when the row
+            is rejected.
+        problem: why it is rejected: a stable code, a colon, and a sentence. ``None`` when it has a value.
+        shown_id: the id of a rejected row, if it could be found.
+    """
+
+    number: int
+    place: str
+    value: Mapping[str, Any] | None
+    problem: str | None = None
+    shown_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """Where contact responses are, and how they are to be read.
+
+    Attributes:
+        location: a path, a glob, ``-`` for standard input, a URL of object storage (``s3://…``, whatever fsspec
+            knows), or a SQLAlchemy URL when ``query`` is given.
+        columns: names of columns by the key of a response that they hold, ``{"contact.phone": "Teléfono"}``.
+        id_column: name of the column that holds the id; by default ``id``.
+        query: one SQL statement that returns rows.
+        format: of the files; by default what their names end in. Standard input is ``jsonl`` by default.
+    """
+
+    location: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    id_column: str | None = None
+    query: str | None = None
+    format: str | None = None
+
+
+class Source(Protocol):
+    """Rows of contact responses, streamed: memory does not grow with their number.
+
+    It may be iterated once. What is wrong with the whole source is raised as a
+    :class:`~airflow_whatsapp_flows.errors.SourceError`, when it is opened or when it is read.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the user wrote, without passwords."""
+
+    @property
+    def mark(self) -> str | None:
+        """Changes when the content does; ``None`` when that cannot be known, as of standard input and of SQL."""
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows, in the order of the source."""
+
+
+def row_of(number: int, place: str, value: Mapping[str, Any]) -> Row:
+    """A row of a value, rejected if its phone number is none any more."""
+    phone = value.get("contact.phone")
+    if phone is None:
+        contact = value.get("contact")
+        phone = contact.get("phone") if isinstance(contact, dict) else None
+    if phone is None or not _is_scientific(phone):
+        return Row(number, place, value)
+    problem = "the phone is a number in scientific notation, which has lost digits; export the column as text"
+    return rejected(number, place, "scientific_phone", problem, value.get("id"))
+
+
+def _is_scientific(phone: object) -> bool:
+    if isinstance(phone, str):
+        return ("E" in phone or "e" in phone) and _SCIENTIFIC.fullmatch(phone) is not None
+    return isinstance(phone, float)
+
+
+def rejected(number: int, place: str, code: str, reason: str, found_id: object = None) -> Row:
+    """A row that cannot be used.
+
+    Args:
+        number: as of the row.
+        place: as of the row.
+        code: the kind of problem, stable.
+        reason: what is wrong and what to do.
+        found_id: what stands where the id should; shown if it is one.
+    """
+    is_id = isinstance(found_id, (str, int)) and not isinstance(found_id, bool) and found_id != ""
+    return Row(number, place, None, f"{code}: {reason}", str(found_id)[:_SHOWN_CHARACTERS] if is_id else None)
+
+
+def no_id(number: int, place: str, column: str) -> Row:
+    """A row without the id that the user said it has."""
+    return rejected(number, place, "no_id", f"{column!r}, which holds the id, is absent or empty")

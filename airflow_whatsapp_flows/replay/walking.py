@@ -1,0 +1,131 @@
+"""Walking one contact of a replay, from its row in the ledger to the row's end."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from airflow_whatsapp_flows.errors import IntentConflictError, ResponseError
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.walk import Walk, walk
+from airflow_whatsapp_flows.ledger.records import PendingContact
+from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState, Subject
+from airflow_whatsapp_flows.replay.fingerprints import fingerprint
+from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
+from airflow_whatsapp_flows.replay.screening import Held, Postponed
+from airflow_whatsapp_flows.replay.sending import Sender, Sending
+
+
+@dataclass(slots=True)
+class ContactWalker:
+    """Walks the contacts of one replay.
+
+    Attributes:
+        flow: their flow.
+        replay_no: number of the replay.
+        sender: does what walks ask for.
+        guards: who is not to be sent to, or not now.
+        epoch: last part of every key; the replay's id when sent on purpose for a second time.
+        resend: whether actions that the platform ran with success are sent all the same.
+        under_way: the contacts being walked, by row number.
+    """
+
+    flow: Flow
+    replay_no: int
+    sender: Sender
+    guards: Guards
+    epoch: str | None = None
+    resend: bool = False
+    clock: Callable[[], float] = time.time
+    under_way: dict[int, Sending] = field(default_factory=dict)
+
+    async def walk(self, contact: PendingContact) -> Held:
+        """Walk a contact to its end, whatever it takes.
+
+        Raises:
+            LedgerError: nothing can be written any more; the contact stays pending.
+        """
+        now = self.clock()
+        try:
+            response = read_response(msgspec.json.decode(contact.response))
+        except ResponseError as error:
+            return ContactEnd(contact.id, ContactState.REJECTED, f"invalid: {error}", now)
+        verdict = self.guards.judge(response, dt.datetime.fromtimestamp(now, dt.timezone.utc))
+        if isinstance(verdict, Skip):
+            return ContactEnd(contact.id, ContactState.SKIPPED, verdict.reason.value, now)
+        if isinstance(verdict, Later):
+            return Postponed(f"{verdict.reason}: until {verdict.until:%Y-%m-%d %H:%M} UTC")
+        sending = Sending(
+            subject=Subject(self.flow.id, contact.response_id),
+            replay_no=self.replay_no,
+            round=contact.round,
+            moment=contact.record.moment or now,
+            record=contact.record,
+        )
+        self.under_way[contact.id] = sending
+        try:
+            record = await self._follow(response, sending)
+        except IntentConflictError:
+            return Postponed("another replay or DAG run is sending the same response")
+        finally:
+            del self.under_way[contact.id]
+        return _ending(contact, record, sending, self.clock())
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are on their way."""
+        return sum(sending.under_way for sending in self.under_way.values())
+
+    async def _follow(self, response: ContactResponse, sending: Sending) -> Walk:
+        moment = dt.datetime.fromtimestamp(sending.moment, dt.timezone.utc)
+        walking = walk(self.flow, response, now=moment, epoch=self.epoch, resend=self.resend)
+        try:
+            todo = next(walking)
+            while True:
+                todo = walking.send(await self.sender.do(sending, todo))
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]  # typeshed knows StopIteration's value as Any
+
+
+def _ending(contact: PendingContact, record: Walk, sending: Sending, now: float) -> ContactEnd:
+    state = ContactState(record.state.value) if record.state else ContactState.FAILED
+    error, print_ = None, None
+    if sending.last_error is not None:
+        step, host, result = sending.last_error
+        problem = result.error
+        if problem is not None:
+            found = fingerprint(problem.kind, result.status_code, host, step, problem.message)
+            print_ = found.key
+            error = _json(
+                {
+                    "step": step,
+                    "kind": problem.kind.value,
+                    "message": problem.message,
+                    "sent": problem.sent.value,
+                    "status_code": result.status_code,
+                    "host": host,
+                }
+            )
+    elif state is ContactState.FAILED:
+        print_ = fingerprint("flow", None, "", record.path[-1] if record.path else "", record.reason).key
+    return ContactEnd(
+        contact_id=contact.id,
+        state=state,
+        reason=record.reason,
+        ended_at=now,
+        path=_json(record.path),
+        error=error,
+        fingerprint=print_,
+        handled_errors=record.handled_errors,
+        unanswered=record.unanswered,
+    )
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
