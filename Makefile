@@ -16,7 +16,7 @@ PLACE := $(shell $(PYTHON) -c 'import hashlib, os, sys; print(hashlib.sha256((sy
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints-3.10.txt" if sys.version_info < (3, 11) else "constraints.txt")')
 READY := $(VENV)/.ready-$(PLACE)
 
-.PHONY: help setup demo ui test lint format types imports pytest benchmark clean
+.PHONY: help setup demo ui test lint format types imports servers pytest benchmark clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1 \2/p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
@@ -51,10 +51,13 @@ types: setup ## mypy --strict
 imports: setup ## imports point down
 	$(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
+servers: ## install PostgreSQL for the tests, where that can be done
+	tests/servers/install_postgres.sh
+
 pytest: setup ## the tests alone
 	$(RUN) -m pytest
 
-test: lint types imports pytest ## lint, types, import contracts, tests
+test: lint types imports servers pytest ## lint, types, import contracts, tests
 
 benchmark: setup ## ratios within one run; prints a table
 	$(RUN) benchmarks/operator.py

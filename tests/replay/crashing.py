@@ -1,0 +1,160 @@
+"""A replay in a process of its own, which is killed, stopped, or ends itself at a named point.
+
+``python -m tests.replay.crashing SPECIFICATION`` runs what :class:`tests.replay.runs.Run` says. It prints ``running``
+when the first contacts are walked, and last what the run came to, as one JSON line. It ends with 0 when no contact is
+pending, with 4 when some are, and with 1 after an error of the package, which it prints.
+
+The package has no hooks for tests: a point is reached by wrapping what is called there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_clock = time.time
+_spec: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")) if __name__ == "__main__" else {}
+if _spec.get("clock"):
+    time.time = lambda: _clock() + _spec["clock"]  # before the package binds it
+
+import asyncio  # noqa: E402
+
+import aiohttp  # noqa: E402
+
+from airflow_whatsapp_flows.connections import ActionConnection  # noqa: E402
+from airflow_whatsapp_flows.errors import ConnectionConfigError, FlowsError  # noqa: E402
+from airflow_whatsapp_flows.flow.loading import load_flow  # noqa: E402
+from airflow_whatsapp_flows.gateway import Gateway  # noqa: E402
+from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, Intent, Journal, Ledger  # noqa: E402
+from airflow_whatsapp_flows.ledger import journal as journal_module  # noqa: E402
+from airflow_whatsapp_flows.ledger.replays import tally  # noqa: E402
+from airflow_whatsapp_flows.ledger.rows import ContactState  # noqa: E402
+from airflow_whatsapp_flows.replay import sending as sending_module  # noqa: E402
+from airflow_whatsapp_flows.replay import snapshot as snapshot_module  # noqa: E402
+from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay  # noqa: E402
+from airflow_whatsapp_flows.replay.routes import Route  # noqa: E402
+from airflow_whatsapp_flows.replay.running import RunSettings, run_replay  # noqa: E402
+from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source  # noqa: E402
+from airflow_whatsapp_flows.settings import Settings  # noqa: E402
+
+PENDING = 4
+KILLED = 137
+
+
+def _end() -> None:
+    os._exit(KILLED)
+
+
+def _at(owner: Any, name: str, end: Callable[[], None], *, before: bool, when: Callable[..., bool]) -> None:
+    """Call ``end`` whenever a function is entered, or has returned, with arguments of which ``when`` holds."""
+    original = getattr(owner, name)
+
+    if asyncio.iscoroutinefunction(original):
+
+        async def wrapped(*arguments: Any, **named: Any) -> Any:
+            if before and when(*arguments):
+                end()
+            value = await original(*arguments, **named)
+            if not before and when(*arguments):
+                end()
+            return value
+
+        setattr(owner, name, wrapped)
+        return
+
+    def plain(*arguments: Any, **named: Any) -> Any:
+        if before and when(*arguments):
+            end()
+        value = original(*arguments, **named)
+        if not before and when(*arguments):
+            end()
+        return value
+
+    setattr(owner, name, plain)
+
+
+def _always(*_: Any) -> bool:
+    return True
+
+
+def _commits(kind: type) -> Callable[..., bool]:
+    return lambda _journal, entries, _claims: any(isinstance(entry, kind) for entry in entries)
+
+
+_POINTS: dict[str, tuple[Any, str, bool, Callable[..., bool]]] = {
+    "before the intent's commit": (Journal, "_write", True, _commits(Intent)),
+    "after the intent's commit": (Journal, "_write", False, _commits(Intent)),
+    "before the first byte": (Route, "send", True, _always),
+    "after the request was written": (aiohttp.ClientResponse, "start", True, _always),
+    "after the reply": (sending_module, "classify", True, _always),
+    "before the outcome's commit": (Journal, "_write", True, _commits(AttemptEnd)),
+    "after the outcome's commit": (Journal, "_write", False, _commits(AttemptEnd)),
+    "before the contact's end": (Journal, "_write", True, _commits(ContactEnd)),
+    "after the contact's end": (Journal, "_write", False, _commits(ContactEnd)),
+    "during the snapshot": (snapshot_module, "add_contacts", False, _always),
+    "before the seal": (snapshot_module, "seal", True, _always),
+    "after the seal": (snapshot_module, "seal", False, _always),
+    "after the claim": (journal_module, "claim", False, _always),
+}
+POINTS = tuple(_POINTS)
+
+
+def end_at(point: str, passing: int, end: Callable[[], None] = _end) -> None:
+    """End this process at the given passing of a point, counted from 1."""
+    owner, name, before, when = _POINTS[point]
+    lock, passed = threading.Lock(), [0]
+
+    def count() -> None:
+        with lock:
+            passed[0] += 1
+            if passed[0] == passing:
+                end()
+
+    _at(owner, name, count, before=before, when=when)
+
+
+def _no_connection(conn_id: str) -> ActionConnection:
+    raise ConnectionConfigError(f"the connection {conn_id!r} is not there")
+
+
+async def _run(spec: dict[str, Any]) -> int:
+    flow = load_flow(json.loads(Path(spec["flow"]).read_text(encoding="utf-8")))
+    settings = RunSettings(**spec["settings"])
+    with Ledger(spec["ledger"]) as ledger:
+        source = open_source(SourceSpec(spec["responses"]), flow)
+        request = ReplayRequest(flow=flow, source=source, replay_id=spec["replay_id"], **spec["begin"])
+        replay = begin_replay(ledger, request)
+        gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+        progress = await run_replay(ledger, replay, flow, gateway, settings, lambda _: print("running", flush=True))
+        counted = tally(ledger, replay.no)
+    told = {
+        "ended": {state.value: count for state, count in progress.ended.items()},
+        "postponed": dict(progress.postponed),
+        "fingerprints": dict(progress.fingerprints),
+        "stopped": progress.stopped,
+        "states": {state.value: count for state, count in counted.states.items() if count},
+        "requests": counted.requests,
+    }
+    print(json.dumps(told), flush=True)
+    return PENDING if counted.states[ContactState.PENDING] else 0
+
+
+def main(spec: dict[str, Any]) -> int:
+    """Run what the specification says; returns the status of the process."""
+    if spec["point"]:
+        end_at(spec["point"], spec["passing"])
+    try:
+        return asyncio.run(_run(spec))
+    except FlowsError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(_spec))

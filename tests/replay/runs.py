@@ -1,0 +1,307 @@
+"""Replays in processes of their own, against a logging CRM, and the checker's word on what came of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.replay.checker import Attempt, Contact, History, violations
+from tests.replay.ledger_history import read_attempts, read_contacts, read_states
+from tests.servers.crm_log import REPOSITORY, CrmProcess
+
+PATIENCE = 60.0
+"""Seconds that any process may take; a test that needs less says so."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A flow to replay, and what the checker must know of it.
+
+    Attributes:
+        steps: of the flow file; ``{url}`` stands for the CRM.
+        paths: path at the CRM to the step's name.
+        delivery: mode of each action.
+        safe: steps that change nothing.
+    """
+
+    steps: Sequence[Mapping[str, Any]]
+    paths: Mapping[str, str]
+    delivery: Mapping[str, str]
+    safe: frozenset[str] = frozenset()
+
+
+def _action(name: str, path: str, **keys: Any) -> dict[str, Any]:
+    body = {"body_type": "json", "body": {"phone": "{{ contact.phone }}", "step": name}}
+    if keys.get("method") == "GET":
+        body = {"query_params": {"phone": "{{ contact.phone }}"}}
+    retry = {"attempts": 3, "wait": 0.05, "max_wait": 1}
+    return {"name": name, "type": "action", "url": "{url}" + path, "timeout": 5, "retry": retry, **body, **keys}
+
+
+SHAPES: Mapping[str, Shape] = {
+    "post": Shape([_action("Create", "/create")], {"/create": "Create"}, {"Create": "at_most_once"}),
+    "two_steps": Shape(
+        [
+            _action("Create", "/create", on_success="Note", on_error="Tell"),
+            _action("Note", "/note"),
+            _action("Tell", "/tell", method="PUT"),
+        ],
+        {"/create": "Create", "/note": "Note", "/tell": "Tell"},
+        {"Create": "at_most_once", "Note": "at_most_once", "Tell": "idempotent"},
+    ),
+    "loop": Shape(
+        [
+            _action("Create", "/create", max_visits=3, on_max_visits="Give up", on_error="Create"),
+            {"name": "Give up", "type": "end", "state": "failed", "reason": "three times in vain"},
+        ],
+        {"/create": "Create"},
+        {"Create": "at_most_once"},
+    ),
+    "keyed": Shape([_action("Create", "/create", delivery="keyed")], {"/create": "Create"}, {"Create": "keyed"}),
+    "idempotent": Shape([_action("Put", "/put", method="PUT")], {"/put": "Put"}, {"Put": "idempotent"}),
+    "get_then_post": Shape(
+        [_action("Find", "/find", method="GET", on_success="Create"), _action("Create", "/create")],
+        {"/find": "Find", "/create": "Create"},
+        {"Find": "idempotent", "Create": "at_most_once"},
+        frozenset({"Find"}),
+    ),
+}
+
+
+@dataclass
+class Run:
+    """One replay, run by as many processes as it takes.
+
+    Attributes:
+        folder: for its files.
+        crm: that it sends to.
+        ledger: SQLAlchemy URL.
+        shape: name of its flow.
+        total: contacts.
+        concurrency: of each process.
+        kills: processes that were killed so far.
+        replay_id: its name.
+    """
+
+    folder: Path
+    crm: CrmProcess
+    ledger: str
+    shape: str = "post"
+    total: int = 20
+    concurrency: int = 8
+    kills: int = 0
+    replay_id: str = "the-replay"
+    settings: dict[str, Any] = field(default_factory=dict)
+    begin: dict[str, Any] = field(default_factory=dict)
+    flow_keys: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.responses = self.folder / "responses.jsonl"
+        self.flow = self.folder / "crm_flow.json"
+        self.write_responses(response(number) for number in range(self.total))
+        steps = json.loads(json.dumps(SHAPES[self.shape].steps).replace("{url}", self.crm.url))
+        flow = {"flow_format": 1, "id": "crm_flow", "steps": steps, **self.flow_keys}
+        self.flow.write_text(json.dumps(flow), encoding="utf-8")
+
+    def write_responses(self, responses: Iterator[Mapping[str, Any]]) -> None:
+        """Replace the source."""
+        lines = [json.dumps(one) + "\n" for one in responses]
+        self.total = len(lines)
+        self.responses.write_text("".join(lines), encoding="utf-8")
+
+    def start(self, point: str | None = None, passing: int = 1, *, clock: float = 0, **settings: Any) -> Running:
+        """Start a process that runs the replay, or goes on with it.
+
+        Args:
+            point: at which it ends itself; see ``crashing.POINTS``.
+            passing: which time that it comes by there.
+            clock: seconds that its clock is ahead.
+            settings: of ``RunSettings``.
+        """
+        spec = {
+            "flow": str(self.flow),
+            "responses": str(self.responses),
+            "ledger": self.ledger,
+            "replay_id": self.replay_id,
+            "begin": self.begin,
+            "settings": {"concurrency": self.concurrency, **self.settings, **settings},
+            "point": point,
+            "passing": passing,
+            "clock": clock,
+        }
+        file = self.folder / f"run-{time.monotonic_ns()}.json"
+        file.write_text(json.dumps(spec), encoding="utf-8")
+        return Running(file)
+
+    def finish(self, *, timeout: float = PATIENCE, **arguments: Any) -> Ended:
+        """Start a process and wait for its end."""
+        with self.start(**arguments) as running:
+            return running.wait(timeout)
+
+    def kill_until_done(self, kills: int, chance: random.Random, longest: float) -> None:
+        """Kill process after process at random moments, and let a last one finish.
+
+        Args:
+            kills: at most.
+            chance: draws the moments.
+            longest: seconds after the first contact was begun.
+        """
+        for _ in range(kills):
+            with self.start() as running:
+                running.await_running()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    running.wait(chance.uniform(0, longest))
+                if not running.kill():
+                    break
+                self.kills += 1
+        ended = self.finish()
+        assert ended.status == 0, ended
+
+    def states(self) -> Counter[str]:
+        """How many contacts are in each state."""
+        return read_states(self.ledger, self.replay_id)
+
+    def contacts(self) -> list[Contact]:
+        """The contacts, as the ledger has them."""
+        return read_contacts(self.ledger, self.replay_id)
+
+    def attempts(self) -> list[Attempt]:
+        """The attempts, as the ledger has them."""
+        return read_attempts(self.ledger)
+
+    def broken_promises(self, *, finished: bool = True, **compared: Any) -> list[str]:
+        """What the checker says.
+
+        Args:
+            finished: whether nothing may be pending.
+            compared: more of ``checker.History``.
+        """
+        shape = SHAPES[self.shape]
+        history = History(
+            contacts=self.contacts(),
+            attempts=self.attempts(),
+            log=self.crm.requests(),
+            steps=shape.paths,
+            delivery=shape.delivery,
+            total=self.total,
+            safe=shape.safe,
+            finished=finished,
+            concurrency=self.concurrency,
+            **{"kills": self.kills, **compared},
+        )
+        return violations(history)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process came to.
+
+    Attributes:
+        status: 0 finished, 4 some are pending, 1 an error, 137 ended at a point, negative: killed by a signal.
+        told: its last line, when there is one.
+        errors: what it wrote to stderr.
+        seconds: that it took since the last call of :meth:`Running.mark`, or its start.
+    """
+
+    status: int
+    told: dict[str, Any]
+    errors: str
+    seconds: float
+
+
+class Running:
+    """A process that runs a replay; killed at the end of the block if it has not ended."""
+
+    def __init__(self, spec: Path) -> None:
+        self._errors = spec.with_suffix(".err").open("w+", encoding="utf-8")
+        command = [sys.executable, "-m", "tests.replay.crashing", str(spec)]
+        self.process = subprocess.Popen(
+            command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=self._errors, text=True, start_new_session=True
+        )
+        self._lines: list[str] = []
+        self._is_running = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.mark()
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self._errors.close()
+
+    def mark(self) -> None:
+        """Count seconds from now."""
+        self._marked = time.monotonic()
+
+    def await_running(self) -> None:
+        """Wait until contacts are walked, or it has ended."""
+        assert self._is_running.wait(PATIENCE), "it did not begin"
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; seconds count from now."""
+        self.mark()
+        self.process.send_signal(number)
+
+    def kill(self) -> bool:
+        """``kill -9``; returns whether it was still alive."""
+        if self.process.poll() is None:
+            self.process.kill()
+        return self.process.wait(PATIENCE) == -signal.SIGKILL
+
+    def wait(self, timeout: float = PATIENCE) -> Ended:
+        """Wait for its end.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended in time.
+        """
+        status = self.process.wait(timeout)
+        seconds = time.monotonic() - self._marked
+        self._reader.join(PATIENCE)
+        self._errors.flush()
+        self._errors.seek(0)
+        last = self._lines[-1] if self._lines else ""
+        return Ended(status, json.loads(last) if last.startswith("{") else {}, self._errors.read(), seconds)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.append(line)
+            self._is_running.set()
+        self._is_running.set()
+
+
+def response(number: int, **keys: Any) -> dict[str, Any]:
+    """One contact response with a phone number of its own."""
+    return {"id": f"r-{number:05}", "contact": {"phone": f"+5255{number:08}"}, **keys}
+
+
+def sqlite_url(folder: Path) -> str:
+    """A new ledger in a file."""
+    return f"sqlite:///{folder / 'ledger.db'}"
+
+
+def await_requests(crm: CrmProcess, count: int, timeout: float = PATIENCE) -> None:
+    """Wait until the CRM has seen so many requests."""
+    end = time.monotonic() + timeout
+    while crm.counts()["requests"] < count:
+        assert time.monotonic() < end, f"{crm.counts()} after {timeout} s; {count} were awaited"
+        time.sleep(0.005)

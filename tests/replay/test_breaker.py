@@ -1,0 +1,174 @@
+"""A server that is down is asked seldom, and given up after a while."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_whatsapp_flows.replay.breaker import BatchStoppedError, Breaker
+from tests.replay.virtual_time import VirtualTimeLoop, run_virtual
+
+HOST = "crm.example:443"
+REFUSED = "no connection to crm.example:443: connection refused"
+
+
+def opened(loop: VirtualTimeLoop) -> Breaker:
+    breaker = Breaker(HOST, clock=loop.time)
+    for _ in range(20):
+        breaker.note(failed=True, problem=REFUSED)
+    return breaker
+
+
+def test_it_opens_after_twenty_failures_in_a_row() -> None:
+    breaker = Breaker(HOST)
+    for _ in range(19):
+        breaker.note(failed=True)
+    assert not breaker.is_open
+    breaker.note(failed=True)
+    assert breaker.is_open
+
+
+@given(st.lists(st.booleans(), max_size=200))
+def test_failures_count_only_in_a_row(failures: list[bool]) -> None:
+    breaker = Breaker(HOST, threshold=5)
+    for failed in failures:
+        breaker.note(failed=failed)
+        if breaker.is_open:
+            break
+    told = "".join("x" if failed else "." for failed in failures)
+    assert breaker.is_open is ("xxxxx" in told)
+
+
+def test_a_closed_breaker_does_not_even_yield() -> None:
+    with pytest.raises(StopIteration) as stopped:
+        Breaker(HOST).enter().send(None)
+    assert stopped.value.value is False
+
+
+def test_open_it_lets_one_probe_through_at_a_time_and_ever_more_seldom() -> None:
+    async def main(loop: VirtualTimeLoop) -> list[float]:
+        breaker = opened(loop)
+        began, probes, inside = loop.time(), [], 0
+
+        async def sender() -> None:
+            nonlocal inside
+            while True:
+                assert await breaker.enter()
+                inside += 1
+                assert inside == 1
+                probes.append(loop.time() - began)
+                await asyncio.sleep(0.5)
+                inside -= 1
+                breaker.note(failed=True, problem=REFUSED, probe=True)
+
+        with pytest.raises(BatchStoppedError):
+            await asyncio.gather(*(sender() for _ in range(64)))
+        return probes
+
+    assert run_virtual(main) == pytest.approx([5, 15, 35])
+
+
+def test_a_probe_that_takes_long_is_not_joined_by_another() -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        breaker = opened(loop)
+        assert await breaker.enter()
+        await asyncio.sleep(30)
+        waiting = asyncio.create_task(breaker.enter())
+        await asyncio.sleep(1)
+        assert not waiting.done()
+        breaker.note(failed=True, probe=True)
+        assert await waiting
+
+    run_virtual(main)
+
+
+def test_a_probe_that_did_not_begin_leaves_its_place_to_another() -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        breaker = opened(loop)
+        assert await breaker.enter()
+        waiting = asyncio.create_task(breaker.enter())
+        await asyncio.sleep(0.1)
+        breaker.abandon(probe=True)
+        assert await waiting
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("probe", [True, False])
+def test_the_first_success_lets_everybody_in_at_once(probe: bool) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        breaker = opened(loop)
+        assert await breaker.enter()
+        waiting = [asyncio.create_task(breaker.enter()) for _ in range(10)]
+        await asyncio.sleep(0)
+        now = loop.time()
+        breaker.note(failed=False, probe=probe)
+        assert await asyncio.gather(*waiting) == [False] * 10
+        assert loop.time() == now
+        assert not breaker.is_open
+
+    run_virtual(main)
+
+
+def test_a_straggler_that_fails_does_not_end_the_probe() -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        breaker = opened(loop)
+        assert await breaker.enter()
+        await asyncio.sleep(30)
+        breaker.note(failed=True, problem=REFUSED)
+        waiting = asyncio.create_task(breaker.enter())
+        await asyncio.sleep(1)
+        assert not waiting.done()
+        waiting.cancel()
+
+    run_virtual(main)
+
+
+def test_down_for_a_minute_it_asks_to_stop_and_says_why() -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        breaker = opened(loop)
+        began = loop.time()
+        assert await breaker.enter()  # a probe that hangs
+        with pytest.raises(BatchStoppedError) as stopped:
+            await breaker.enter()
+        assert loop.time() - began == pytest.approx(60)
+        assert stopped.value.reason == (
+            "crm.example:443 failed 20 times in a row (last: no connection to crm.example:443: connection refused); "
+            "stopped after 60 s"
+        )
+        breaker.note(failed=False, probe=True)  # too late: the batch is stopping
+        with pytest.raises(BatchStoppedError):
+            await breaker.enter()
+
+    run_virtual(main)
+
+
+def test_the_reason_is_there_for_those_who_do_not_wait() -> None:
+    now = 0.0
+    breaker = Breaker(HOST, threshold=1, patience=10, clock=lambda: now)
+    breaker.note(failed=True)
+    assert breaker.stop_reason is None
+    now = 10.0
+    assert breaker.stop_reason == "crm.example:443 failed 1 time in a row; stopped after 10 s"
+
+
+def test_a_server_that_recovers_now_and_then_is_not_given_up() -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        breaker, chance, sent = Breaker(HOST, threshold=3, clock=loop.time), random.Random(7), 0
+
+        async def sender() -> None:
+            nonlocal sent
+            for _ in range(50):
+                probe = await breaker.enter()
+                await asyncio.sleep(0.1)
+                breaker.note(failed=chance.random() < 0.4, problem="x", probe=probe)
+                sent += 1
+
+        await asyncio.gather(*(sender() for _ in range(8)))
+        assert sent == 400
+
+    run_virtual(main)

@@ -1,0 +1,214 @@
+"""What is stale, or touches people at the wrong time, is not sent."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_whatsapp_flows.flow.response import ContactResponse
+from airflow_whatsapp_flows.replay.guards import Go, GuardRules, Guards, Later, Skip, SkipReason, person
+
+MEXICO = "+525512345678"  # UTC-6 all year
+NIGHT = ("21:00", "08:00")
+
+
+def at(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text + "+00:00")
+
+
+def response(created_on: str | None = None, **contact: Any) -> ContactResponse:
+    return ContactResponse(contact=contact, created_on=created_on)
+
+
+NOW = at("2026-11-22T18:00")
+
+
+def test_without_rules_everything_goes() -> None:
+    assert Guards(GuardRules()).judge(response(), NOW) == Go()
+
+
+# -- opt-out --
+
+
+@pytest.mark.parametrize("listed", ["+525512345678", "+5215512345678", "52 55 1234 5678", "0052-55-1234-5678"])
+@pytest.mark.parametrize("phone", ["+525512345678", "+52 1 55 1234 5678", "5215512345678", 5215512345678])
+def test_who_opted_out_gets_nothing_however_the_number_is_written(listed: str, phone: object) -> None:
+    guards = Guards(GuardRules(opt_out=(listed,)))
+    assert guards.judge(response(phone=phone), NOW) == Skip(SkipReason.OPTED_OUT)
+
+
+@pytest.mark.parametrize("phone", ["+525512345679", "5512345678", "", None, True, ["+525512345678"]])
+def test_who_did_not_opt_out_gets_it(phone: object) -> None:
+    assert Guards(GuardRules(opt_out=(MEXICO,))).judge(response(phone=phone), NOW) == Go()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("+5491123456789", "+541123456789"),
+        ("+5511987654321", "+551187654321"),
+        ("+5215512345678", "+525512345678"),
+    ],
+)
+def test_the_two_spellings_of_whatsapp_numbers_are_one_person(one: str, other: str) -> None:
+    assert person(one) == person(other)
+
+
+def test_a_landline_is_not_a_mobile_without_its_ninth_digit() -> None:
+    assert person("+551123456789") != person("+5511923456789")
+
+
+# -- maximum age --
+
+
+@pytest.mark.parametrize(
+    ("created_on", "verdict"),
+    [
+        ("2026-11-22T17:00:00Z", Go()),
+        ("2026-11-22T16:59:59Z", Skip(SkipReason.TOO_OLD)),
+        (" 2026-11-22T11:30:00-06:00 ", Go()),
+        ("2026-11-22T10:30:00-06:00", Skip(SkipReason.TOO_OLD)),
+        ("2026-11-23T10:00:00Z", Go()),
+        ("2026-11-22T11:30", Go()),
+        ("2026-11-22T10:30", Skip(SkipReason.TOO_OLD)),
+        ("yesterday", Skip(SkipReason.NO_CREATED_ON)),
+        ("1795370400", Skip(SkipReason.NO_CREATED_ON)),
+        ("", Skip(SkipReason.NO_CREATED_ON)),
+        (None, Skip(SkipReason.NO_CREATED_ON)),
+    ],
+)
+def test_what_is_too_old_is_skipped(created_on: str | None, verdict: object) -> None:
+    guards = Guards(GuardRules(max_age=3600, timezone="America/Mexico_City"))
+    assert guards.judge(response(created_on), NOW) == verdict
+
+
+# -- quiet hours --
+
+
+@pytest.mark.parametrize(
+    ("now", "until"),
+    [
+        ("2026-11-22T02:59", None),  # 20:59 in Mexico City
+        ("2026-11-22T03:00", "2026-11-22T14:00"),
+        ("2026-11-22T06:00", "2026-11-22T14:00"),
+        ("2026-11-22T13:59", "2026-11-22T14:00"),
+        ("2026-11-22T14:00", None),
+    ],
+)
+def test_at_night_it_is_sent_in_the_morning(now: str, until: str | None) -> None:
+    verdict = Guards(GuardRules(quiet_hours=NIGHT)).judge(response(phone=MEXICO), at(now))
+    assert verdict == (Go() if until is None else Later(at(until)))
+
+
+def test_quiet_hours_may_lie_within_a_day() -> None:
+    guards = Guards(GuardRules(quiet_hours=("14:00", "16:00"), timezone="UTC"))
+    assert guards.judge(response(), at("2026-11-22T15:00")) == Later(at("2026-11-22T16:00"))
+    assert guards.judge(response(), at("2026-11-22T16:00")) == Go()
+
+
+@pytest.mark.parametrize(
+    ("contact", "zone"),
+    [
+        ({"timezone": "Asia/Tokyo", "phone": MEXICO}, "Asia/Tokyo"),
+        ({"meta": {"timezone": "Asia/Tokyo"}, "phone": MEXICO}, "Asia/Tokyo"),
+        ({"timezone": "Tokyo", "phone": MEXICO}, "America/Mexico_City"),
+        ({"timezone": "../../etc/passwd", "phone": MEXICO}, "America/Mexico_City"),
+        ({"timezone": "America", "phone": MEXICO}, "America/Mexico_City"),
+        ({"timezone": 9, "phone": "+5215512345678"}, "America/Mexico_City"),
+        ({"meta": "x", "phone": "+81312345678"}, "Asia/Tokyo"),
+        ({"phone": "+5511987654321"}, "America/Sao_Paulo"),
+        ({"phone": "+551187654321"}, "America/Sao_Paulo"),
+        ({"phone": "+5491123456789"}, "America/Buenos_Aires"),
+        ({"phone": "+99999"}, "Europe/Madrid"),
+        ({"phone": "hello"}, "Europe/Madrid"),
+        ({}, "Europe/Madrid"),
+    ],
+)
+def test_the_zone_is_the_contacts_own_else_of_the_number_else_of_the_flow(contact: dict[str, Any], zone: str) -> None:
+    guards = Guards(GuardRules(quiet_hours=NIGHT, timezone="Europe/Madrid"))
+    morning = dt.datetime(2026, 11, 22, 8, tzinfo=ZoneInfo(zone))
+    assert guards.judge(response(**contact), morning) == Go()
+    verdict = guards.judge(response(**contact), morning - dt.timedelta(minutes=1))
+    assert verdict == Later(morning.astimezone(dt.timezone.utc))
+
+
+def test_a_number_of_several_zones_waits_until_it_is_day_in_all() -> None:
+    guards = Guards(GuardRules(quiet_hours=NIGHT))
+    australia = response(phone="+61412345678")  # from the Cocos Islands, UTC+6:30, to Sydney, UTC+11
+    assert guards.judge(australia, at("2026-11-22T01:29")) == Later(at("2026-11-22T01:30"))
+    assert guards.judge(australia, at("2026-11-22T01:30")) == Go()
+    assert guards.judge(australia, at("2026-11-22T09:59")) == Go()
+    assert guards.judge(australia, at("2026-11-22T10:00")) == Later(at("2026-11-23T01:30"))
+
+
+def test_zones_that_leave_no_hour_leave_it_to_the_flow() -> None:
+    guards = Guards(GuardRules(quiet_hours=("18:00", "09:00"), timezone="America/New_York"))
+    toll_free = response(phone="+18005550123")  # from Guam to Newfoundland
+    assert guards.judge(toll_free, at("2026-11-22T18:00")) == Go()
+    assert guards.judge(toll_free, at("2026-11-22T03:00")) == Later(at("2026-11-22T14:00"))
+
+
+@pytest.mark.parametrize(
+    ("now", "until"),
+    [
+        # Clocks go from 2:00 to 3:00 on 29 March 2026, and from 3:00 back to 2:00 on 25 October.
+        ("2026-03-29T00:10", "2026-03-29T01:30"),
+        ("2026-10-24T23:10", "2026-10-25T00:30"),
+        ("2026-10-25T01:10", "2026-10-25T01:30"),
+    ],
+)
+def test_when_clocks_change_the_end_still_comes(now: str, until: str) -> None:
+    guards = Guards(GuardRules(quiet_hours=("21:00", "02:30"), timezone="Europe/Madrid"))
+    assert guards.judge(response(), at(now)) == Later(at(until))
+
+
+minutes = st.integers(0, 24 * 60 - 1).map(lambda minute: f"{minute // 60:02d}:{minute % 60:02d}")
+zones = st.sampled_from(
+    ["America/Mexico_City", "Europe/Madrid", "Australia/Lord_Howe", "Asia/Kathmandu", "America/St_Johns"]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.tuples(minutes, minutes).filter(lambda hours: hours[0] != hours[1]),
+    zones,
+    st.datetimes(dt.datetime(2026, 1, 1), dt.datetime(2027, 1, 1), timezones=st.just(dt.timezone.utc)),
+)
+def test_later_is_the_end_of_the_quiet_hours_and_then_it_goes(
+    hours: tuple[str, str], zone: str, now: dt.datetime
+) -> None:
+    guards = Guards(GuardRules(quiet_hours=hours))
+    one = response(timezone=zone)
+    verdict = guards.judge(one, now)
+    if isinstance(verdict, Later):
+        assert now < verdict.until <= now + dt.timedelta(hours=26)
+        assert guards.judge(one, verdict.until) == Go()
+
+
+# -- together --
+
+
+def test_who_opted_out_is_skipped_and_not_kept_for_later() -> None:
+    guards = Guards(GuardRules(max_age=60, opt_out=(MEXICO,), quiet_hours=NIGHT))
+    night = at("2026-11-22T06:00")
+    assert guards.judge(response(phone=MEXICO), night) == Skip(SkipReason.OPTED_OUT)
+    assert guards.judge(response("2026-11-22T05:00:00Z", phone="+525512345679"), night) == Skip(SkipReason.TOO_OLD)
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        (GuardRules(quiet_hours=("9pm", "08:00")), "'9pm' is not a time such as 21:00"),
+        (GuardRules(quiet_hours=("24:00", "08:00")), "'24:00' is not a time"),
+        (GuardRules(quiet_hours=("08:00", "08:00")), "start and end are both 08:00"),
+        (GuardRules(timezone="Mexico City"), "is not an IANA name such as America/Mexico_City"),
+    ],
+)
+def test_wrong_rules_are_told(rules: GuardRules, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Guards(rules)

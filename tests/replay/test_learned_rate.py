@@ -1,0 +1,89 @@
+"""A rate that falls when the server refuses, and grows while it does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_whatsapp_flows.replay.learned_rate import LearnedRate
+
+
+def after_traffic(ceiling: float | None, rate: int, seconds: int) -> LearnedRate:
+    learned = LearnedRate(ceiling, 0.0)
+    for number in range(rate * seconds):
+        learned.accepted(number / rate)
+    return learned
+
+
+def test_before_the_first_refusal_there_is_no_limit_but_the_one_configured() -> None:
+    assert after_traffic(None, 100, 10).rate(10) is None
+    assert after_traffic(50.0, 50, 10).rate(10) == 50
+
+
+@pytest.mark.parametrize("seconds", [1, 10, 300])
+def test_it_falls_to_nine_tenths_of_what_was_let_in(seconds: int) -> None:
+    learned = after_traffic(None, 100, seconds)
+    learned.refused(seconds, seconds)
+    assert learned.rate(seconds) == pytest.approx(90, rel=0.03)
+
+
+def test_a_short_burst_counts_as_what_was_let_in_in_a_second() -> None:
+    learned = LearnedRate(None, 0.0)
+    for _ in range(400):
+        learned.accepted(0.1)
+    learned.refused(0.1, 1)
+    assert learned.rate(1) == pytest.approx(360)
+
+
+def test_one_request_a_second_is_always_tried() -> None:
+    learned = LearnedRate(None, 0.0)
+    learned.refused(5, 5)
+    assert learned.rate(5) == 1
+
+
+def test_a_slower_limit_that_is_configured_stays_slower() -> None:
+    learned = LearnedRate(0.5, 0.0)
+    learned.refused(5, 5)
+    assert learned.rate(5) == pytest.approx(0.5)
+
+
+def test_refusals_that_come_together_count_as_one_and_later_ones_do_not() -> None:
+    learned = after_traffic(None, 100, 10)
+    learned.refused(10, 15)
+    for moment in (10.01, 11.5, 14.9):
+        learned.refused(moment, 15)
+    assert learned.rate(15) == pytest.approx(90)
+    learned.refused(15.1, 15.1)
+    assert (learned.rate(15.1) or 0) < 81.5
+
+
+def test_it_grows_by_a_twentieth_in_every_quiet_second_and_a_hold_is_not_quiet() -> None:
+    learned = after_traffic(None, 100, 10)
+    learned.refused(10, 20)
+    assert [round(learned.rate(moment) or 0) for moment in (20, 21, 22, 30)] == [90, 94, 99, 147]
+
+
+def test_a_configured_limit_returns_when_it_is_quiet() -> None:
+    learned = after_traffic(50.0, 50, 10)
+    learned.refused(10, 10)
+    assert learned.rate(10) == pytest.approx(45)
+    assert learned.rate(11) == pytest.approx(47.25)
+    assert learned.rate(13) == 50
+    assert learned.rate(1000) == 50
+
+
+def test_a_pace_that_nobody_needs_is_forgotten() -> None:
+    learned = after_traffic(None, 100, 10)
+    learned.refused(10, 10)
+    for number in range(1000):
+        learned.accepted(10 + number / 10)  # 10 a second
+    assert learned.rate(39) is not None
+    assert learned.rate(110) is None
+
+
+def test_time_that_the_server_made_wait_counts() -> None:
+    learned = after_traffic(None, 100, 10)
+    learned.refused(10, 60)
+    for _ in range(100):
+        learned.accepted(60.5)
+    learned.refused(61, 110)
+    assert learned.rate(110) == pytest.approx(0.9 * 100 / 51)
