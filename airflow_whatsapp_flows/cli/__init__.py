@@ -11,9 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from airflow_whatsapp_flows import __version__
+from airflow_whatsapp_flows.cli.replay_arguments import add_ledger, add_replay
 from airflow_whatsapp_flows.errors import FlowsError
 
 REFUSED = 1
+USAGE = 2
+UNFINISHED = 3
+"""It went to its end, and a contact has failed, was rejected or is in doubt."""
+STOPPED = 4
+"""A replay was stopped before its end; the same command goes on."""
 INTERRUPTED = 130
 """As shells have it: 128 and the number of SIGINT."""
 
@@ -22,8 +28,11 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of every command; ``command`` is also the name of the module and function that does it."""
     top = argparse.ArgumentParser(
         prog="whatsapp-flows",
-        description="Check, render and run WhatsApp flows, without Airflow.",
-        epilog="Exit status: 0 done, 1 refused (a flow with faults, an unusable response), 2 usage, 130 interrupted.",
+        description="Check, render, run and replay WhatsApp flows, without Airflow.",
+        epilog=(
+            "Exit status: 0 done, 1 refused (a flow with faults, an unusable response), 2 usage, 3 ended with errors, "
+            "4 stopped and to be gone on with, 130 interrupted."
+        ),
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -59,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_flow_and_response(command)
     command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+
+    add_replay(commands)
+    add_ledger(commands)
     return top
 
 

@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import sys
 
-from airflow_whatsapp_flows.cli import INTERRUPTED
+from airflow_whatsapp_flows.cli import INTERRUPTED, UNFINISHED
 from airflow_whatsapp_flows.cli.responses import read_response_file
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.model import Action, Flow
@@ -18,8 +18,6 @@ from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, drive, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.gateway import Gateway, environment_gateway
-
-UNFINISHED = 3
 
 
 def run(options: argparse.Namespace) -> int:

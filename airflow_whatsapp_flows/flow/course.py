@@ -115,12 +115,23 @@ def next_move(
     """
     if not attempts:
         return SendNext(1, 0.0)
-    course = _Course(rule, attempts, request, key)
+    if attempts[-1].fate in _SETTLED and attempts[-1].result is not None:  # what nearly all come to, and cheap to tell
+        return Settled(attempts[-1].result)
+    return _next_of(_Course(rule, attempts, request, key), rule, attempts, now, jitter)
+
+
+def _next_of(
+    course: _Course,
+    rule: RetryRule,
+    attempts: Sequence[Attempt],
+    now: float,
+    jitter: Callable[[float, float], float],
+) -> Move:
     settled = course.settled()
     if settled is not None:
         return Settled(settled)
     if any(attempt.digest != course.digest for attempt in attempts):
-        return Settled(course.other_bytes()) if course.is_bound else Rekey(rekeyed(key, course.digest))
+        return Settled(course.other_bytes()) if course.is_bound else Rekey(rekeyed(course.key, course.digest))
     if course.may_be_applied:
         if rule.delivery is Delivery.AT_MOST_ONCE:
             return Settled(course.result())
@@ -155,7 +166,7 @@ class _Course:
         self._rule = rule
         self._attempts = attempts
         self._request = request
-        self._key = key
+        self.key = key
 
     @cached_property
     def digest(self) -> str:
@@ -244,7 +255,7 @@ class _Course:
         return self._made(ErrorKind.INTERRUPTED, message, Sent.UNKNOWN)
 
     def _made(self, kind: ErrorKind, message: str, sent: Sent) -> ActionResult:
-        attempted = Attempted(self._request, self._attempts[-1].number, self._key)
+        attempted = Attempted(self._request, self._attempts[-1].number, self.key)
         return classify(TransportFailure(kind, message, sent), attempted)
 
 

@@ -42,6 +42,7 @@ class Fate(str, Enum):
     UNKNOWN = "unknown"
 
 
+_COMPACT = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1: they change nothing
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110 §9.2.2, less TRACE
 _TRANSIENT: tuple[int, ...] = (408, 425, 429, 500, 502, 503, 504)
@@ -218,5 +219,5 @@ def idempotency_key(*parts: str | int | None) -> str:
     In a flow the parts are flow id, step, response id, visit and epoch; in a hand-written DAG: dag, task,
     run id and map index.
     """
-    text = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
+    text = _COMPACT.encode(parts)
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]

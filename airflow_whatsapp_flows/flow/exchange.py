@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass, replace
 from enum import Enum
 
+_HEAD = json.JSONEncoder(ensure_ascii=True)
+
 Headers = tuple[tuple[str, str], ...]
 """Header fields in the order they are sent; a name may stand more than once (RFC 9110 §5.2)."""
 
@@ -64,7 +66,7 @@ class HttpRequest:
 
     def digest(self) -> str:
         """SHA-256 of all that is sent, in hexadecimal; equal requests have equal digests."""
-        head = json.dumps([self.method, self.url, self.headers], ensure_ascii=True)
+        head = _HEAD.encode([self.method, self.url, self.headers])
         return hashlib.sha256(head.encode("ascii") + b"\0" + self.content).hexdigest()
 
 

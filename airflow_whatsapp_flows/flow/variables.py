@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from types import MappingProxyType
+from typing import Any
 
 from airflow_whatsapp_flows.flow.template.language import Value
 
@@ -25,6 +26,7 @@ class Scope(str, Enum):
 
 
 SCOPES = frozenset(scope.value for scope in Scope)
+_NOTHING: Mapping[str, Value] = MappingProxyType({})
 
 
 class Variables(Mapping[str, Mapping[str, Value]]):
@@ -48,13 +50,15 @@ class Variables(Mapping[str, Mapping[str, Value]]):
         global_variables: Mapping[str, Value] | None = None,
         flow_execution_variables: Mapping[str, Value] | None = None,
     ) -> None:
-        contact = contact or {}
+        contact = contact or _NOTHING
         meta = contact.get("meta")
         self._scopes: dict[str, Mapping[str, Value]] = {
-            Scope.CONTACT.value: MappingProxyType({**meta, **contact} if isinstance(meta, dict) else dict(contact)),
-            Scope.STEP.value: MappingProxyType(dict(step or {})),
-            Scope.GLOBAL.value: MappingProxyType(dict(global_variables or {})),
-            Scope.FLOW_EXECUTION_VARIABLES.value: MappingProxyType(dict(flow_execution_variables or {})),
+            "contact": MappingProxyType({**meta, **contact} if isinstance(meta, dict) else dict(contact)),
+            "step": MappingProxyType(dict(step)) if step else _NOTHING,
+            "global": MappingProxyType(dict(global_variables)) if global_variables else _NOTHING,
+            "flow_execution_variables": (
+                MappingProxyType(dict(flow_execution_variables)) if flow_execution_variables else _NOTHING
+            ),
         }
 
     def __getitem__(self, scope: str) -> Mapping[str, Value]:
@@ -66,11 +70,14 @@ class Variables(Mapping[str, Mapping[str, Value]]):
     def __len__(self) -> int:
         return len(self._scopes)
 
+    def get(self, scope: str, default: Any = None) -> Any:
+        """The values of a scope, as ``Mapping.get``, which is slower and is called for every placeholder."""
+        return self._scopes.get(scope, default)
+
     def with_step(self, name: str, value: Value) -> Variables:
         """The same values, and ``step.<name>`` besides."""
         other = object.__new__(Variables)
-        steps = MappingProxyType({**self._scopes[Scope.STEP.value], name: value})
-        other._scopes = {**self._scopes, Scope.STEP.value: steps}
+        other._scopes = {**self._scopes, "step": MappingProxyType({**self._scopes["step"], name: value})}
         return other
 
 
@@ -86,9 +93,5 @@ def global_variables(now: dt.datetime) -> dict[str, Value]:
         ``Weekday`` (``"Monday"``), ``Date`` (``"2026-11-22"``), ``Time`` (``"16:04"``) and
         ``Datetime`` (ISO 8601 with offset, to the second).
     """
-    return {
-        "Weekday": _WEEKDAYS[now.weekday()],
-        "Date": now.date().isoformat(),
-        "Time": now.strftime("%H:%M"),
-        "Datetime": now.isoformat(timespec="seconds"),
-    }
+    iso = now.isoformat(timespec="seconds")
+    return {"Weekday": _WEEKDAYS[now.weekday()], "Date": iso[:10], "Time": iso[11:16], "Datetime": iso}

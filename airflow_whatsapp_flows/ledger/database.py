@@ -163,7 +163,11 @@ def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise LedgerError(f"SQLite 3.35 or newer is needed for a ledger; this is {sqlite3.sqlite_version}")
-        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(url.database or "").parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(f"the folder {folder} of the ledger cannot be made: {error.strerror}") from None
         engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
         event.listen(engine, "connect", _set_up_sqlite)
         return engine

@@ -183,7 +183,8 @@ class Journal:
                 claimed._file.close()
         self._claims.clear()
         if self._connection is not None:
-            self._connection.detach()  # in a pool the session, and its advisory locks, would live on
+            if not self._connection.invalidated:
+                self._connection.detach()  # in a pool the session, and its advisory locks, would live on
             self._connection.close()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:

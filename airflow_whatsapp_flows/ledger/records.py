@@ -116,6 +116,7 @@ class Page:
         chunk: number of the chunk.
         after: those behind this row number.
         size: how many at most.
+        alone: whether what was tried outside this replay does not matter, for it is sent again on purpose.
     """
 
     flow_id: str
@@ -123,6 +124,7 @@ class Page:
     chunk: int
     after: int
     size: int
+    alone: bool = False
 
 
 def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]:
@@ -139,17 +141,20 @@ def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]
     )  # fmt: skip
     rows = connection.execute(query).all()
     rounds = {row.response_id: (page.replay_no, row.round) for row in rows}
-    records = records_of(connection, page.flow_id, rounds)
+    records = records_of(connection, page.flow_id, rounds, page.replay_no if page.alone else None)
     return [PendingContact(*row, records.get(row.response_id) or Record()) for row in rows]
 
 
-def records_of(connection: Connection, flow_id: str, rounds: Mapping[str, tuple[int | None, int]]) -> dict[str, Record]:
+def records_of(
+    connection: Connection, flow_id: str, rounds: Mapping[str, tuple[int | None, int]], alone: int | None = None
+) -> dict[str, Record]:
     """What was tried for responses of a flow, on any road.
 
     Args:
         connection: of the ledger.
         flow_id: id of the flow.
         rounds: response id to the number of the replay and of the round that are going on now.
+        alone: number of a replay, to leave out what was tried outside it.
     """
     if not rounds:
         return {}
@@ -158,6 +163,8 @@ def records_of(connection: Connection, flow_id: str, rounds: Mapping[str, tuple[
         .where(attempts.c.response_id.in_(list(rounds)), attempts.c.flow_id == flow_id)
         .order_by(attempts.c.id)
     )
+    if alone is not None:
+        query = query.where(attempts.c.replay_no == alone)
     found: dict[str, Record] = defaultdict(Record)
     for row in connection.execute(query):
         record = found[row.response_id]

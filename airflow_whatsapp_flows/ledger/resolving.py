@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, or_, select, update
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
@@ -112,14 +112,14 @@ def _resolve_chunks(
     for number in numbers:
         with ledger.write(connection):
             own = and_(*_in_doubt(replay, which), contacts.c.chunk == number)
-            columns = (contacts.c.id, contacts.c.response_id, contacts.c.reason, contacts.c.response, contacts.c.ended_at)
+            columns = (contacts.c.id, contacts.c.response_id, contacts.c.reason, contacts.c.response, contacts.c.path)
             rows = connection.execute(select(*columns).where(own).order_by(contacts.c.id)).all()
             doubtful = _attempts(connection, replay, which, [row.response_id for row in rows])
             again = []
             for row in rows:
                 if row.response is None:
                     purged += 1
-                elif row.ended_at is None or row.response_id not in doubtful:  # not walked here, so not in doubt here
+                elif row.path is None or row.response_id not in doubtful:  # not walked here, so not in doubt here
                     elsewhere += 1
                     reasons.setdefault(row.reason or "", None)
                 else:
@@ -174,6 +174,7 @@ def _unknown(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
         attempts.c.begun_at < time.time() - _LONGEST_EXCHANGE,
     )
     conditions = [
+        *_own(replay, attempts),
         attempts.c.flow_id == replay.flow_id,
         or_(attempts.c.fate.is_(None), attempts.c.fate == Fate.UNKNOWN.value),
         attempts.c.method.not_in(SAFE_METHODS),
@@ -184,6 +185,11 @@ def _unknown(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
     if which.visit is not None:
         conditions.append(attempts.c.visit == which.visit)
     return conditions
+
+
+def _own(replay: Replay, tried: FromClause) -> list[ColumnElement[bool]]:
+    """What was sent again on purpose has nothing to do with what was sent before."""
+    return [tried.c.replay_no == replay.no] if replay.options.get("force") else []
 
 
 def _attempts(
@@ -197,7 +203,7 @@ def _attempts(
         select(later.c.id)
         .where(later.c.response_id == attempts.c.response_id, later.c.flow_id == attempts.c.flow_id)
         .where(or_(later.c.key == attempts.c.key, same_visit))
-        .where(later.c.fate.in_([Fate.SUCCEEDED.value, Fate.APPLIED.value]))
+        .where(later.c.fate.in_([Fate.SUCCEEDED.value, Fate.APPLIED.value]), *_own(replay, later))
         .correlate(attempts)
         .exists()
     )

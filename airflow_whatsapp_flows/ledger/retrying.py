@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, null, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, null, select, true, update
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery import Fate
@@ -109,6 +109,7 @@ def _conditions(replay: Replay, choice: Choice) -> list[ColumnElement[bool]]:
             select(func.coalesce(attempts.c.fate, Fate.UNKNOWN.value))
             .where(attempts.c.response_id == contacts.c.response_id, attempts.c.flow_id == replay.flow_id)
             .where(attempts.c.step == choice.step)
+            .where(attempts.c.replay_no == replay.no if replay.options.get("force") else true())
             .order_by(attempts.c.id.desc())
             .limit(1)
             .correlate(contacts)

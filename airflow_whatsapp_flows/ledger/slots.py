@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 
@@ -13,6 +14,9 @@ from airflow_whatsapp_flows.ledger.schema import slots
 
 _LONGEST_HOLD = 86_400.0
 """Seconds. What lies further ahead was written before the machine, whose clock this is, was started again."""
+
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SharedSlots:
@@ -27,6 +31,9 @@ class SharedSlots:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        # The machine's clock begins anew when it is started: what was written before says nothing.
+        boot = _boot_id() if ledger.is_sqlite else ""
+        self._scope = f"{boot}/" if boot else ""
 
     def reserve(self, host: str, interval: float, count: int) -> float:
         """Reserve slots.
@@ -45,7 +52,7 @@ class SharedSlots:
         with self._ledger.write() as connection:
             now, next_at, held_until = self._row(connection, host)
             first = max(now, next_at, held_until)
-            connection.execute(update(slots).where(slots.c.host == host).values(next_at=first + count * interval))
+            connection.execute(update(slots).where(self._is(host)).values(next_at=first + count * interval))
         return first - now
 
     def hold(self, host: str, seconds: float) -> None:
@@ -57,7 +64,7 @@ class SharedSlots:
         with self._ledger.write() as connection:
             now, _, held_until = self._row(connection, host)
             until = max(held_until, now + min(seconds, _LONGEST_HOLD))
-            connection.execute(update(slots).where(slots.c.host == host).values(held_until=until))
+            connection.execute(update(slots).where(self._is(host)).values(held_until=until))
 
     def held(self, host: str) -> float:
         """Seconds for which a host is still held.
@@ -67,15 +74,18 @@ class SharedSlots:
         """
         with self._ledger.read() as connection:
             now = self._now(connection)
-            until = connection.execute(select(slots.c.held_until).where(slots.c.host == host)).scalar_one_or_none()
+            until = connection.execute(select(slots.c.held_until).where(self._is(host))).scalar_one_or_none()
         left = (until or now) - now
         return left if 0 < left <= _LONGEST_HOLD else 0.0
 
+    def _is(self, host: str) -> ColumnElement[bool]:
+        return slots.c.host == self._scope + host
+
     def _row(self, connection: Connection, host: str) -> tuple[float, float, float]:
         insert = insert_sqlite if self._ledger.is_sqlite else insert_postgresql
-        new = insert(slots).values(host=host, next_at=0.0, held_until=0.0)
+        new = insert(slots).values(host=self._scope + host, next_at=0.0, held_until=0.0)
         connection.execute(new.on_conflict_do_nothing())
-        query = select(slots.c.next_at, slots.c.held_until).where(slots.c.host == host).with_for_update()
+        query = select(slots.c.next_at, slots.c.held_until).where(self._is(host)).with_for_update()
         next_at, held_until = connection.execute(query).one()
         now = self._now(connection)
         furthest = now + _LONGEST_HOLD
@@ -85,3 +95,11 @@ class SharedSlots:
         if self._ledger.is_sqlite:
             return time.monotonic()
         return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
+
+
+def _boot_id() -> str:
+    """Changes when the machine is started; empty where the system does not say."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, or_, select, update
 
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.recording import inserting
@@ -56,12 +56,16 @@ class Known:
 
 
 def known_responses(connection: Connection, flow_id: str, response_ids: Sequence[str]) -> dict[str, list[Known]]:
-    """What the ledger holds of responses of a flow, in any replay, the oldest first; rejected rows left out."""
+    """What the ledger holds of responses of a flow, in any replay, the oldest first.
+
+    Rejected rows are left out, and contacts in doubt that were not walked: these only point to another replay.
+    """
     query = (
         select(contacts.c.response_id, contacts.c.replay_no, replays.c.id, contacts.c.digest, contacts.c.state)
         .join(replays, replays.c.no == contacts.c.replay_no)
         .where(contacts.c.response_id.in_(response_ids), replays.c.flow_id == flow_id)
         .where(contacts.c.state != ContactState.REJECTED.value)
+        .where(or_(contacts.c.state != ContactState.IN_DOUBT.value, contacts.c.path.is_not(None)))
         .order_by(contacts.c.id)
     )
     found: dict[str, list[Known]] = {}

@@ -228,7 +228,8 @@ class Engine:
             while self._waiting >= _ENOUGH:
                 self._hungry.clear()
                 await self._hungry.wait()
-            page = Page(self._walker.flow.id, claimed.replay_no, claimed.chunk, after, PAGE)
+            forced = self._walker.epoch is not None
+            page = Page(self._walker.flow.id, claimed.replay_no, claimed.chunk, after, PAGE, alone=forced)
             contacts, held = await asyncio.to_thread(self._read, page)
             if not contacts:
                 break

@@ -28,7 +28,8 @@ from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
 from airflow_whatsapp_flows.replay.lanes import ANY_HOST
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.running import RunSettings, guard_rules
-from airflow_whatsapp_flows.replay.snapshot import ReadRow, judged, read_row
+from airflow_whatsapp_flows.replay.screening import Held, Postponed, Screening
+from airflow_whatsapp_flows.replay.snapshot import ReadRow, judged, phone_of, read_row
 from airflow_whatsapp_flows.replay.sources import Row
 
 ASSUMED_LATENCY = 0.2
@@ -37,8 +38,15 @@ ASSUMED_LATENCY = 0.2
 REJECTIONS = 10
 """Rejected rows that are shown."""
 
+ONLY_ONCE = "only_once: an earlier response of this phone number is in the source"
+
 _BATCH = 500
 _HERE = 0  # replays count from 1
+# A replay that is not begun yet: the latest of all.
+_NEW = Replay(
+    no=2**31 - 1, id="(new)", flow_id="", flow="", source="", source_mark=None, options={}, note=None,
+    created_at=0.0, started_at=None, ended_at=None, sealed=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,8 +170,10 @@ class _Planner:
         self._now = time.time()
         self._moment = dt.datetime.fromtimestamp(self._now, dt.timezone.utc)
         self._guards = Guards(guard_rules(request.flow))
-        name = request.replay.id if request.replay else "new"
-        epoch = name if request.run.force else None
+        replay = request.replay or _NEW
+        epoch = replay.id if request.run.force else None
+        only_once = bool(request.flow.replay and request.flow.replay.only_once)
+        self._screening = Screening(request.flow, replay, only_once, request.run.force)
         self._forecast = Forecast(request.flow, request.gateway, epoch=epoch, resend=request.run.resend)
         self.plan.counts = self._forecast.counts
 
@@ -185,8 +195,14 @@ class _Planner:
         self.plan.rejected = states[ContactState.REJECTED]
         self.plan.in_doubt = states[ContactState.IN_DOUBT]
         self.plan.done = states[ContactState.COMPLETED] + states[ContactState.FAILED] + states[ContactState.SKIPPED]
-        for contact in _pending(ledger, self._request.flow.id, replay):
-            self._walk(read_response(msgspec.json.decode(contact.response)), contact.record)
+        for page in _pending(ledger, self._request.flow.id, replay, forced=self._request.run.force):
+            with ledger.read() as connection:
+                held = self._screening.hold(connection, page)
+            for contact in page:
+                if contact.id in held:
+                    self._count_held(held[contact.id])
+                else:
+                    self._walk(read_response(msgspec.json.decode(contact.response)), contact.record)
 
     def weigh(self) -> None:
         """What the calls mean for each host."""
@@ -215,10 +231,17 @@ class _Planner:
             for response_id, digest in seen.digests(ids):
                 known.setdefault(response_id, []).append(Known(_HERE, "", digest, ContactState.PENDING))
             todo = [response for one in batch if (response := self._admitted(one, known)) is not None]
-            records = _records(connection, self._request.flow, todo)
+            waiting = _waiting(None if self._request.run.force else connection, self._request.flow, todo)
+            held = {} if connection is None else self._screening.hold(connection, waiting)
         seen.add((one.response.id, one.digest) for one in batch if one.response is not None and one.digest is not None)
-        for response in todo:
-            self._walk(response, records.get(response.identity) or Record())
+        for response, contact in zip(todo, waiting, strict=True):
+            found = held.get(contact.id)
+            if found is None and self._screening.only_once and contact.phone and not seen.is_first(contact.phone):
+                self.plan.skipped[ONLY_ONCE] += 1
+            elif found is None:
+                self._walk(response, contact.record)
+            else:
+                self._count_held(found)
 
     def _admitted(self, one: ReadRow, known: dict[str, list[Known]]) -> ContactResponse | None:
         earlier = known.setdefault(one.response.id, []) if one.response and one.response.id else []
@@ -235,6 +258,14 @@ class _Planner:
             self.plan.in_doubt += 1
         return one.response if state is ContactState.PENDING else None
 
+    def _count_held(self, found: Held) -> None:
+        if isinstance(found, Postponed):
+            self.plan.postponed[found.reason] += 1
+        elif found.state is ContactState.IN_DOUBT:
+            self.plan.in_doubt += 1
+        else:
+            self.plan.skipped[found.reason] += 1
+
     def _walk(self, response: ContactResponse, record: Record) -> None:
         verdict = self._guards.judge(response, self._moment)
         if isinstance(verdict, Skip):
@@ -246,13 +277,14 @@ class _Planner:
 
 
 class _Seen:
-    """Ids of the rows so far, on disk: memory does not grow with their number."""
+    """Ids and phone numbers of the rows so far, on disk: memory does not grow with their number."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("")  # a file of its own, gone when it is closed
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute("PRAGMA cache_size=-16384")
         self._database.execute("CREATE TABLE seen (id TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE phones (phone TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def digests(self, ids: Sequence[str]) -> list[tuple[str, str]]:
         marks = ", ".join("?" * len(ids))
@@ -262,6 +294,10 @@ class _Seen:
     def add(self, rows: Iterable[tuple[str | None, str]]) -> None:
         self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
 
+    def is_first(self, phone: str) -> bool:
+        """Whether a phone number is asked about for the first time."""
+        return self._database.execute("INSERT OR IGNORE INTO phones VALUES (?)", (phone,)).rowcount > 0
+
     def close(self) -> None:
         self._database.close()
 
@@ -270,19 +306,22 @@ def _known(connection: Connection | None, flow: Flow, ids: Sequence[str]) -> dic
     return {} if connection is None or not ids else known_responses(connection, flow.id, ids)
 
 
-def _records(connection: Connection | None, flow: Flow, responses: Sequence[ContactResponse]) -> dict[str, Record]:
-    if connection is None:
-        return {}
-    return records_of(connection, flow.id, {response.identity: (None, 0) for response in responses})
+def _waiting(connection: Connection | None, flow: Flow, responses: Sequence[ContactResponse]) -> list[PendingContact]:
+    rounds = {response.identity: (None, 0) for response in responses}
+    records = {} if connection is None else records_of(connection, flow.id, rounds)
+    return [
+        PendingContact(number, "", one.identity, phone_of(one), "", 1, records.get(one.identity) or Record())
+        for number, one in enumerate(responses)
+    ]
 
 
-def _pending(ledger: Ledger, flow_id: str, replay: Replay) -> Iterator[PendingContact]:
+def _pending(ledger: Ledger, flow_id: str, replay: Replay, *, forced: bool) -> Iterator[list[PendingContact]]:
     for chunk in pending_chunks(ledger, replay.no):
         after = 0
         while True:
             with ledger.read() as connection:
-                found = pending_contacts(connection, Page(flow_id, replay.no, chunk, after, _BATCH))
+                found = pending_contacts(connection, Page(flow_id, replay.no, chunk, after, _BATCH, alone=forced))
             if not found:
                 break
-            yield from found
+            yield found
             after = found[-1].id

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from airflow_whatsapp_flows.flow.course import Attempt, Rekey, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery import Fate, fate_of
+from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
 from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo
 from airflow_whatsapp_flows.gateway import Gateway
@@ -91,27 +92,33 @@ class Sender:
     async def _deliver(self, sending: Sending, todo: SendAction) -> ActionResult:
         route = await self.routes.of(todo.step, todo.request)
         base, record = todo.idempotency_key, sending.record
+        request = route.complete(todo.request)
+        attempts = record.attempts(todo, request, base)
         while True:
-            request = route.complete(todo.request)
-            attempts = record.attempts(todo, request, base)
             move = next_move(todo.step.retry, attempts, request, todo.idempotency_key, self.clock())
             if isinstance(move, Settled):
                 return self._remembered(sending, todo, route, move.result)
             if isinstance(move, Rekey):
                 todo = todo.with_key(move.key)
+                request = route.complete(todo.request)
+                attempts = record.attempts(todo, request, base)
                 continue
             if move.wait:
                 await asyncio.sleep(move.wait)
-            record.add(todo, await self._attempt(sending, replace(todo, request=request), route, move.number))
+            attempt = await self._attempt(sending, todo, request, route, move.number)
+            attempts.append(attempt)
+            record.add(todo, attempt)
 
-    async def _attempt(self, sending: Sending, todo: SendAction, route: Route, number: int) -> Attempt:
-        request, lane = todo.request, self.lanes.of(route.host)
+    async def _attempt(
+        self, sending: Sending, todo: SendAction, request: HttpRequest, route: Route, number: int
+    ) -> Attempt:
+        lane = self.lanes.of(route.host)
         async with lane.gate:
             probe = await lane.enter()
             try:
                 if self.stopped:
                     raise StoppedError
-                intent = self._intent(sending, todo, route, number)
+                intent = self._intent(sending, todo, request.digest(), route, number)
                 sending.under_way = True
                 entered = time.monotonic()
                 await self.journal.add(intent)
@@ -130,14 +137,14 @@ class Sender:
         sending.under_way = False
         return Attempt(number, intent.digest, intent.begun_at, fate, result)
 
-    def _intent(self, sending: Sending, todo: SendAction, route: Route, number: int) -> Intent:
+    def _intent(self, sending: Sending, todo: SendAction, digest: str, route: Route, number: int) -> Intent:
         return Intent(
             subject=sending.subject,
             step=todo.step.name,
             visit=todo.visit,
             key=todo.idempotency_key,
             number=number,
-            digest=todo.request.digest(),
+            digest=digest,
             method=todo.request.method,
             host=route.host,
             moment=sending.moment,

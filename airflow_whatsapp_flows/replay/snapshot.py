@@ -90,7 +90,7 @@ class Snapshot:
             with self.ledger.write() as connection:
                 ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
                 known = known_responses(connection, self.replay.flow_id, ids)
-                phones = [phone for one in reads if (phone := _phone(one.response))]
+                phones = [phone for one in reads if (phone := phone_of(one.response))]
                 chunks = dict(chunks_of_phones(connection, self.replay.no, phones))
                 new = list(self._contacts(reads, known, chunks, taken))
                 add_contacts(connection, self.replay.no, new)
@@ -104,7 +104,7 @@ class Snapshot:
     ) -> Iterator[NewContact]:
         for position, one in enumerate(reads, start=taken):
             chunk = position // self.chunk_size
-            phone = _phone(one.response)
+            phone = phone_of(one.response)
             if phone is not None:
                 chunk = chunks.setdefault(phone, chunk)
             if one.response is None or one.response.id is None:
@@ -179,7 +179,8 @@ def read_row(row: Row) -> ReadRow:
     return ReadRow(row, response, msgspec.json.encode(said).decode(), digest)
 
 
-def _phone(response: ContactResponse | None) -> str | None:
+def phone_of(response: ContactResponse | None) -> str | None:
+    """The phone number of a response, as the ledger keeps it."""
     phone = None if response is None else response.contact.get("phone")
     if isinstance(phone, bool) or not isinstance(phone, (str, int)):
         return None

@@ -7,8 +7,9 @@ import select
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from ipaddress import ip_address
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -25,6 +26,13 @@ Lookup = Callable[[str, int], Sequence[str]]
 # meets the closing is lost with nobody knowing whether it was read.
 _IDLE_SECONDS = 1.5
 _LOOKUP_THREADS = 8
+
+
+before_writing: ContextVar[Callable[[], None]] = ContextVar("before_writing")
+"""Called in each send when its request gets the connection that it will be written to; before, nothing was written.
+
+aiohttp's own signal for this, ``on_request_headers_sent``, costs a request 10 µs for the signals around it.
+"""
 
 
 class AddressRefusedError(Exception):
@@ -83,7 +91,7 @@ class CleanConnector(aiohttp.TCPConnector):
     def __init__(self, resolver: JudgingResolver) -> None:
         # Whoever sends many at once bounds their number; a limit here would count waiting as connecting.
         super().__init__(limit=0, resolver=resolver, keepalive_timeout=_IDLE_SECONDS)
-        self._used: WeakSet[ResponseHandler] = WeakSet()
+        self._used: WeakKeyDictionary[ResponseHandler, _Peephole] = WeakKeyDictionary()
         self._transports: WeakSet[asyncio.Transport] = WeakSet()
 
     async def connect(
@@ -93,15 +101,18 @@ class CleanConnector(aiohttp.TCPConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
-            if protocol is None or protocol not in self._used:
+            if protocol is None:
                 break
-            if not (protocol.should_close or _is_readable(protocol)):
+            peephole = self._used.get(protocol)
+            if peephole is None:
+                self._used[protocol] = _Peephole(protocol)
+                if connection.transport is not None:
+                    self._transports.add(connection.transport)
+                break
+            if not (protocol.should_close or peephole.is_readable()):
                 break
             connection.close()
-        if protocol is not None:
-            self._used.add(protocol)
-        if connection.transport is not None:
-            self._transports.add(connection.transport)
+        before_writing.get()()
         return connection
 
     async def close(self, *, abort_ssl: bool = False) -> None:
@@ -112,14 +123,20 @@ class CleanConnector(aiohttp.TCPConnector):
         self._transports.clear()
 
 
-def _is_readable(protocol: ResponseHandler) -> bool:
-    """Whether the kernel holds bytes, or the end, that the event loop has not seen yet."""
-    connected = protocol.transport.get_extra_info("socket") if protocol.transport is not None else None
-    if connected is None or connected.fileno() < 0:
-        return True
-    poll = select.poll()
-    poll.register(connected.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+class _Peephole:
+    """Looks at what the kernel holds of one connection; made once for each, since making it costs more than looking."""
+
+    def __init__(self, protocol: ResponseHandler) -> None:
+        transport = protocol.transport
+        self._socket = transport.get_extra_info("socket") if transport is not None else None
+        self._poll = select.poll()
+        if self._socket is not None and self._socket.fileno() >= 0:
+            self._poll.register(self._socket.fileno(), select.POLLIN)
+
+    def is_readable(self) -> bool:
+        """Whether there are bytes, or the end, that the event loop has not seen yet."""
+        # The number of a closed socket is soon another's.
+        return self._socket is None or self._socket.fileno() < 0 or bool(self._poll.poll(0))
 
 
 def _resolved(host: str, port: int, address: str) -> ResolveResult:

@@ -15,10 +15,11 @@ from airflow_whatsapp_flows.transport.decoding import (
 
 def head_of(response: aiohttp.ClientResponse, elapsed_ms: int) -> HttpResponse:
     """Status line and header fields, without content."""
+    reason = response.reason or ""
     return HttpResponse(
         status_code=response.status,
-        reason=(response.reason or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
-        headers=tuple((_text(name), _text(value)) for name, value in response.raw_headers),
+        reason=reason if reason.isascii() else reason.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        headers=tuple([(_text(name), _text(value)) for name, value in response.raw_headers]),
         elapsed_ms=elapsed_ms,
     )
 
@@ -37,17 +38,19 @@ async def receive_content(response: aiohttp.ClientResponse, limit: int) -> bytes
     """
     protocol = response.connection.protocol if response.connection is not None else None
     wire_limit = received_limit(limit)
-    received = bytearray()
-    async for piece in response.content.iter_any():
-        received += piece
-        if len(received) > wire_limit:
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await response.content.readany():
+        size += len(piece)
+        if size > wire_limit:
             raise ContentTooLargeError
+        pieces.append(piece)
     lost = protocol.exception() if protocol is not None else None
     if isinstance(lost, aiohttp.ClientOSError):
         # Content without a length ends with the connection (RFC 9112 §6.3), and aiohttp takes a reset for that end too.
         raise lost
     fields = response.headers.getall("Content-Encoding", ())
-    return decode_content(bytes(received), content_coding(fields) if received else "", limit)
+    return decode_content(b"".join(pieces), content_coding(fields) if pieces else "", limit)
 
 
 def _text(field: bytes) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import SimpleNamespace
+from functools import lru_cache
 
 import aiohttp
 
 from airflow_whatsapp_flows import __version__
 from airflow_whatsapp_flows.transport.connecting import CleanConnector, JudgingResolver, Lookup, system_lookup
 from airflow_whatsapp_flows.transport.network import PUBLIC_ONLY, NetworkPolicy
+from airflow_whatsapp_flows.transport.origin import Origin
 
 # aiohttp's 8190 would turn a done POST into a protocol error when the reply carries one long cookie or policy.
 _MAX_FIELD_BYTES = 32_768
@@ -19,10 +20,17 @@ _MAX_FIELD_BYTES = 32_768
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Connections and the policy that they were made under; open one with :func:`open_session`."""
+    """Connections and the policy that they were made under; open one with :func:`open_session`.
+
+    Attributes:
+        client: holds the connections.
+        network: who may be connected to.
+        refusal_of_host: :meth:`NetworkPolicy.refusal_of_host`, which remembers: judging an address costs 1 µs.
+    """
 
     client: aiohttp.ClientSession
     network: NetworkPolicy
+    refusal_of_host: Callable[[Origin], str | None]
 
 
 @asynccontextmanager
@@ -47,10 +55,8 @@ async def open_session(
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": f"airflow-whatsapp-flows/{__version__}",
         },
-        skip_auto_headers=("Content-Type",),
         auto_decompress=False,
         trust_env=False,
-        trace_configs=[_writing_trace()],
         max_field_size=_MAX_FIELD_BYTES,
         proxy=network.proxy,
     )
@@ -58,18 +64,7 @@ async def open_session(
     # is no public switch; tests/transport/test_sending.py counts what the server got.
     client._retry_connection = False
     try:
-        yield Session(client, network)
+        yield Session(client, network, lru_cache(maxsize=256)(network.refusal_of_host))
     finally:
         await client.close()
         await resolver.close()
-
-
-def _writing_trace() -> aiohttp.TraceConfig:
-    """Calls ``trace_request_ctx()`` when a request is about to be written to its connection; before, nothing was."""
-    trace = aiohttp.TraceConfig()
-
-    async def note(_client: aiohttp.ClientSession, context: SimpleNamespace, _headers: object) -> None:
-        context.trace_request_ctx()
-
-    trace.on_request_headers_sent.append(note)
-    return trace

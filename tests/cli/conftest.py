@@ -9,11 +9,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_whatsapp_flows.cli import main
+from tests.servers.recording import RecordingServer
+
+if TYPE_CHECKING:
+    from tests.cli.replaying import Leads
 
 COMMAND = [sys.executable, "-m", "airflow_whatsapp_flows.cli"]
 
@@ -89,3 +93,13 @@ def flow(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def action(name: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "type": "action", "connection": "crm", "url": "/v1/x", **more}
+
+
+@pytest.fixture
+def leads(cli: Cli, tmp_path: Path, server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> Leads:
+    """A replay of leads against the recording server; nothing but its own words leads there."""
+    from tests.cli.replaying import Leads  # which imports from here
+
+    monkeypatch.delenv("AIRFLOW_CONN_CRM")
+    monkeypatch.delenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS")
+    return Leads(cli, tmp_path, server.url, server.host)

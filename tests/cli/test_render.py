@@ -142,7 +142,10 @@ def test_a_step_that_is_no_action_is_refused(cli: Cli, write: Write, step: str, 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"{", "not JSON"),
+        (b"{", "r.json:1:2: not JSON"),
+        (b'{"step":\n x}', "r.json:2:2: not JSON"),
+        (b'{"id": 1, "id": 2}', "same key twice, 'id'"),
+        (b'{"step": {"a": "\\ud800"}}', "half of a surrogate pair"),
         (b'"text"', "a contact response is an object"),
         (b'{"contct": {}}', "did you mean 'contact'?"),
         (b'{"contact": {"n": NaN}}', "NaN"),
@@ -151,7 +154,7 @@ def test_a_step_that_is_no_action_is_refused(cli: Cli, write: Write, step: str, 
         (b'{"contact": []}', "'contact' of a contact response is an object"),
         (json.dumps({**ANSWERS, "actions": {"Create contact": {"outcome": "maybe"}}}).encode(), "'outcome'"),
     ],
-    ids=["cut", "text", "key", "nan", "bytes", "deep", "list", "outcome"],
+    ids=["cut", "syntax", "twice", "surrogate", "text", "key", "nan", "bytes", "deep", "list", "outcome"],
 )
 def test_a_response_that_cannot_be_used_is_refused_and_named(
     cli: Cli, write: Write, content: bytes, words: str

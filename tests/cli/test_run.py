@@ -127,16 +127,14 @@ def test_a_response_that_is_not_there_is_refused(cli: Cli, tmp_path: Path) -> No
     assert "No such file" in done.err
 
 
-def test_half_a_surrogate_pair_in_an_answer_is_shown_without_a_traceback(process: Cli, write: Write) -> None:
+def test_half_a_surrogate_pair_in_an_answer_is_refused_as_in_a_batch(process: Cli, write: Write) -> None:
     file = write("f.json", flow({"name": "Hi", "type": "message", "body": "Hi {{ contact.name }}"}))
     response = write("r.json", b'{"contact": {"name": "\\ud83d"}}')
 
-    text = process("run", file, "--response", response)
-    as_json = process("run", file, "--response", response, "--format", "json")
+    done = process("run", file, "--response", response)
 
-    assert text.status == as_json.status == 0
-    assert "says: Hi \ufffd" in text.out
-    assert json.loads(as_json.out)["visits"][0]["text"] == "Hi \ufffd"
+    assert (done.status, done.out) == (1, "")
+    assert "r.json: half of a surrogate pair is not a character" in done.err
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

@@ -12,6 +12,14 @@ from airflow_whatsapp_flows import __version__
 from tests.cli.conftest import Cli
 
 COMMANDS = ("validate", "render", "run")
+GROUPS = {
+    "replay": ("plan", "run", "list", "status", "results", "retry", "resolve"),
+    "ledger": ("find", "purge"),
+}
+PRINT_HEAVY_MODULES = (
+    "import sys; from airflow_whatsapp_flows.cli import main; main(sys.argv[1:]); "
+    "print(*(name for name in ('airflow', 'aiohttp', 'rich', 'sqlalchemy') if name in sys.modules), file=sys.stderr)"
+)
 
 
 def test_the_version_is_the_packages(cli: Cli) -> None:
@@ -24,7 +32,7 @@ def test_help_names_every_command(cli: Cli) -> None:
     done = cli("--help")
 
     assert done.status == 0
-    assert all(command in done.out for command in COMMANDS)
+    assert all(command in done.out for command in (*COMMANDS, *GROUPS))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -34,6 +42,38 @@ def test_every_command_tells_its_arguments(cli: Cli, command: str) -> None:
     assert done.status == 0
     assert done.out.startswith(f"usage: whatsapp-flows {command}")
     assert "--format" in done.out
+
+
+@pytest.mark.parametrize(("group", "command"), [(group, command) for group in GROUPS for command in GROUPS[group]])
+def test_every_command_of_a_group_tells_its_arguments(cli: Cli, group: str, command: str) -> None:
+    assert command in cli(group, "--help").out
+
+    done = cli(group, command, "--help")
+
+    assert done.status == 0
+    assert done.out.startswith(f"usage: whatsapp-flows {group} {command}")
+    assert "--ledger URL" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "imported"),
+    [
+        (["validate", "a_flow.json"], ""),
+        (["replay", "list", "--ledger", "sqlite:///ledger.db"], "sqlalchemy"),
+        (["replay", "status", "first", "--ledger", "sqlite:///ledger.db"], "sqlalchemy"),
+        (["replay", "results", "first", "--ledger", "sqlite:///ledger.db"], "sqlalchemy"),
+        (["replay", "run", "a_flow.json", "--responses", "no.jsonl"], "aiohttp sqlalchemy"),
+    ],
+)
+def test_a_command_imports_what_it_needs_and_no_more(tmp_path: Path, words: list[str], imported: str) -> None:
+    (tmp_path / "a_flow.json").write_text('{"flow_format": 1, "id": "a", "steps": [{"name": "A", "type": "end"}]}')
+
+    done = subprocess.run(
+        [sys.executable, "-c", PRINT_HEAVY_MODULES, *words],
+        cwd=tmp_path, capture_output=True, check=True, encoding="utf-8",
+    )  # fmt: skip
+
+    assert done.stderr.splitlines()[-1] == imported
 
 
 def test_the_installed_script_is_the_same_command(cli: Cli) -> None:

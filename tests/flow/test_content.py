@@ -95,6 +95,7 @@ def test_json_that_is_accepted(content: bytes, value: Any) -> None:
         (b'{"a"}', "does not parse"),
         (b'["\\u12"]', "does not parse"),
         (b"\xef\xbb\xbf", "does not parse"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf[]", "Unexpected UTF-8 BOM"),
         (b"NaN", "NaN is not JSON"),
         (b"[Infinity]", "Infinity is not JSON"),
         (b"[-Infinity]", "-Infinity is not JSON"),

@@ -18,6 +18,15 @@ def test_there_are_four_scopes_and_nothing_else() -> None:
     assert all(dict(values[scope]) == {} for scope in values)
 
 
+def test_a_scope_is_asked_for_like_any_key() -> None:
+    values = Variables(contact={"phone": "1"})
+
+    assert values.get("contact") == values["contact"] == {"phone": "1"}
+    assert (values.get("conn"), values.get("conn", 1)) == (None, 1)
+    with pytest.raises(KeyError):
+        values["conn"]
+
+
 def test_a_custom_field_is_read_without_meta_and_a_built_in_one_wins() -> None:
     contact = Variables(contact={"phone": "+52", "meta": {"plan": "pro", "phone": "not this"}})["contact"]
 

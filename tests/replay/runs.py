@@ -121,6 +121,12 @@ class Run:
         self.total = len(lines)
         self.responses.write_text("".join(lines), encoding="utf-8")
 
+    def change_flow(self, old: str, new: str) -> None:
+        """Replace a part of the flow file, which must be there."""
+        text = self.flow.read_text(encoding="utf-8")
+        assert old in text
+        self.flow.write_text(text.replace(old, new), encoding="utf-8")
+
     def start(self, point: str | None = None, passing: int = 1, *, clock: float = 0, **settings: Any) -> Running:
         """Start a process that runs the replay, or goes on with it.
 

@@ -77,6 +77,7 @@ def test_duplicates_are_known_over_the_whole_source() -> None:
 def test_what_earlier_replays_did_is_left_out_and_force_sends_it_again(ledger: Ledger) -> None:
     earlier = a_replay(ledger, [response(1), response(2), response(3)])
     end(ledger, earlier, [ContactState.COMPLETED, ContactState.IN_DOUBT, ContactState.FAILED])
+    attempt(ledger, "r-1", Fate.SUCCEEDED, earlier, key=idempotency_key(FLOW_ID, "Create", "r-1", 1, None))
     values = [response(1), response(2), response(3), response(4)]
 
     found = planned(values, ledger)
@@ -106,6 +107,7 @@ def test_an_action_with_a_known_outcome_is_not_called_again(ledger: Ledger) -> N
 
 def test_what_is_in_doubt_and_may_not_be_sent_is_no_call(ledger: Ledger) -> None:
     earlier = a_replay(ledger, [response(1)])
+    end(ledger, earlier, [ContactState.FAILED])
     key = idempotency_key(FLOW_ID, "Create", "r-1", 1, None)
     attempt(ledger, "r-1", None, earlier, key=key)
 
@@ -191,6 +193,30 @@ def test_guards_skip_and_postpone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     quiet = planned([response(1)], flow=a_flow(replay={"quiet_hours": {"start": "00:00", "end": "23:59"}}))
     assert dict(quiet.postponed) in ({"quiet_hours": 1}, {})  # but for one minute of the day
+
+
+def test_what_another_replay_has_pending_is_left_to_it(ledger: Ledger) -> None:
+    a_replay(ledger, [response(1)])
+
+    found = planned([response(1), response(2)], ledger)
+
+    assert found.walked == 1
+    ((reason, number),) = found.postponed.items()
+    assert (reason.startswith("pending in the replay first"), number) == (True, 1)
+
+
+def test_only_once_counts_each_phone_once(ledger: Ledger) -> None:
+    earlier = a_replay(ledger, [response(1)])
+    end(ledger, earlier, [ContactState.COMPLETED])
+    attempt(ledger, "r-1", Fate.SUCCEEDED, earlier)
+    again = response(9, contact={"phone": "+525500000001"})
+    twice = response(10, contact={"phone": "+525500000002"})
+
+    found = planned([again, response(2), twice], ledger, flow=a_flow(replay={"only_once": True}))
+
+    assert found.walked == 1
+    assert [reason.partition(":")[0] for reason in found.skipped.elements()] == ["only_once"] * 2
+    assert planned([again, response(2), twice], ledger).walked == 3
 
 
 def test_samples_are_masked_and_hold_no_secret() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import itertools
 import socket
+import sys
+import threading
 
 import pytest
 
@@ -197,6 +201,30 @@ async def test_nobody_listening_proves_that_nothing_was_sent() -> None:
     assert isinstance(got, TransportFailure)
     assert (got.kind, got.sent) == (ErrorKind.CONNECT, Sent.NO)
     assert got.message == f"no connection to 127.0.0.1:{port}: connection refused"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio gives two tasks one context from Python 3.11 on")
+async def test_two_sends_in_one_context_never_prove_too_much(serve: Serve) -> None:
+    """What a send knows of its progress hangs on its context; the second's must not be taken for the first's."""
+    looked_up = threading.Event()
+
+    def lookup(host: str, port: int) -> list[str]:
+        looked_up.wait(5)
+        return ["127.0.0.1"]
+
+    broken, other = serve(after_request()), serve(after_request(reply(b"ok")))
+    shared, loop = contextvars.copy_context(), asyncio.get_running_loop()
+    async with open_session(LOOPBACK, lookup=lookup) as session:
+        waiting = HttpRequest("POST", f"http://crm.example:{broken.port}/", content=b"x")
+        first = loop.create_task(send(waiting, session=session), context=shared)
+        await asyncio.sleep(0)  # it has begun, and waits for its address
+        second = loop.create_task(send(HttpRequest("POST", other.url()), session=session), context=shared)
+        assert isinstance(await second, HttpResponse)
+        looked_up.set()
+        got = await first
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent, len(broken.requests)) == (ErrorKind.INTERRUPTED, Sent.UNKNOWN, 1)
 
 
 async def test_an_unknown_host_proves_that_nothing_was_sent() -> None:

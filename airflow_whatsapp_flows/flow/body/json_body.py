@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from json import JSONEncoder
+from json.encoder import encode_basestring as _quote
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, WithoutFiles
@@ -17,8 +17,6 @@ from airflow_whatsapp_flows.flow.template.language import Data, Template, Templa
 CONTENT_TYPE = "application/json"
 """RFC 8259 §11 defines no charset parameter: JSON is UTF-8."""
 
-_quote = JSONEncoder(ensure_ascii=False).encode
-
 
 @dataclass(frozen=True, slots=True)
 class JsonBody(WithoutFiles):
@@ -29,13 +27,13 @@ class JsonBody(WithoutFiles):
         templates: every template in it, in order.
     """
 
-    pieces: tuple[bytes | Leaf, ...]
+    pieces: tuple[str | Leaf, ...]
     templates: tuple[Template, ...]
 
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
         """The JSON for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
-        pieces = [piece if isinstance(piece, bytes) else piece.encode(values, json_bytes) for piece in self.pieces]
-        return EncodedBody(b"".join(pieces), CONTENT_TYPE)
+        pieces = [piece if isinstance(piece, str) else piece.encode(values, json_text) for piece in self.pieces]
+        return EncodedBody("".join(pieces).encode(), CONTENT_TYPE)
 
 
 def parse_json(body: object, language: TemplateLanguage) -> JsonBody:
@@ -53,18 +51,19 @@ def parse_json(body: object, language: TemplateLanguage) -> JsonBody:
     return JsonBody(tuple(_merge(_pieces(tree, ()))), written_templates(tree))
 
 
-def json_bytes(value: object) -> bytes:
-    """A value as compact JSON in UTF-8.
+def json_text(value: object, depth: int = 0) -> str:
+    """A value as compact JSON that can be encoded in UTF-8.
+
+    Args:
+        value: plain data.
+        depth: lists and objects that it stands in.
 
     Raises:
         RenderError: it is not plain data, or holds a number, a key or a character that JSON cannot carry.
     """
-    return _json(value, 0).encode()
-
-
-def _json(value: object, depth: int) -> str:
     if isinstance(value, str):
-        utf8(value)
+        if not value.isascii():
+            utf8(value)
         return _quote(value)
     if value is None:
         return "null"
@@ -91,24 +90,24 @@ def _key(key: object) -> str:
 
 def _item(where: str, value: object, depth: int) -> str:
     try:
-        return _json(value, depth + 1)
+        return json_text(value, depth + 1)
     except RenderError as error:
         raise error.at(where) from None
 
 
-def _pieces(tree: Tree, path: Path) -> Iterator[bytes | Leaf]:
+def _pieces(tree: Tree, path: Path) -> Iterator[str | Leaf]:
     if isinstance(tree, dict):
-        yield b"{"
+        yield "{"
         for index, (key, item) in enumerate(tree.items()):
-            yield (b"," if index else b"") + _literal(key, (*path, key)) + b":"
+            yield ("," if index else "") + _literal(key, (*path, key)) + ":"
             yield from _pieces(item, (*path, key))
-        yield b"}"
+        yield "}"
     elif isinstance(tree, list):
-        yield b"["
+        yield "["
         for index, item in enumerate(tree):
-            yield b"," if index else b""
+            yield "," if index else ""
             yield from _pieces(item, (*path, index))
-        yield b"]"
+        yield "]"
     elif isinstance(tree, Data):
         yield _literal(tree.value, path)
     elif tree is None or isinstance(tree, (str, bool, int, float)):
@@ -117,20 +116,20 @@ def _pieces(tree: Tree, path: Path) -> Iterator[bytes | Leaf]:
         yield Leaf(where_of(path), tree)
 
 
-def _literal(value: object, path: Path) -> bytes:
+def _literal(value: object, path: Path) -> str:
     try:
-        return json_bytes(value)
+        return json_text(value)
     except RenderError as error:
         raise TreeFault(str(error), path=path) from None
 
 
-def _merge(pieces: Iterator[bytes | Leaf]) -> Iterator[bytes | Leaf]:
-    literal = b""
+def _merge(pieces: Iterator[str | Leaf]) -> Iterator[str | Leaf]:
+    literal = ""
     for piece in pieces:
-        if isinstance(piece, bytes):
+        if isinstance(piece, str):
             literal += piece
         else:
             yield literal
             yield piece
-            literal = b""
+            literal = ""
     yield literal

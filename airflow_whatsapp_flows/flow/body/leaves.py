@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.faults import Path, check_depth
@@ -21,6 +21,8 @@ from airflow_whatsapp_flows.flow.template.language import (
     leaves,
     parse_tree,
 )
+
+_Encoded = TypeVar("_Encoded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ class Leaf:
     where: str
     template: Template
 
-    def encode(self, values: Mapping[str, object], encode: Callable[[Value], bytes]) -> bytes:
-        """The leaf's bytes for one contact.
+    def encode(self, values: Mapping[str, object], encode: Callable[[Value], _Encoded]) -> _Encoded:
+        """The leaf for one contact, as ``encode`` writes it.
 
         Raises:
             RenderError: the value is missing or cannot be encoded; ``where`` says where.

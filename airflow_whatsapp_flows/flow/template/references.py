@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
@@ -22,6 +23,10 @@ _SEGMENT = re.compile(
 _BARE_SEGMENT = re.compile(r"\s*\.\s*(?P<name>[^.\[\]|~()\"'=<>+*/%,{}]+)")
 _OPERATOR_WORD = re.compile(r"(?:^|\s)(?:if|else|and|or|not|in|is)(?:\s|$)")
 _QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
+
+
+# The first two are what values are made of; to ask about Mapping itself costs five times as much.
+_MAPPINGS = (dict, MappingProxyType, Mapping)
 
 
 class Missing:
@@ -53,10 +58,8 @@ class Reference:
         """The value, or :data:`MISSING`."""
         value: object = values.get(self.scope)
         for name in self.path:
-            if isinstance(value, Mapping):
-                if name not in value:
-                    return MISSING
-                value = value[name]
+            if isinstance(value, _MAPPINGS):
+                value = value.get(name, MISSING)
             elif isinstance(value, list) and (index := list_position(name)) is not None and index < len(value):
                 value = value[index]
             else:

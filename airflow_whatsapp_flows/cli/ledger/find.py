@@ -1,0 +1,68 @@
+"""``whatsapp-flows ledger find``: everything that was sent to one person."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from airflow_whatsapp_flows.cli.opening import open_ledger
+from airflow_whatsapp_flows.cli.tables import counted, moment, plain
+from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.finding import Sent, find_sent, spellings
+from airflow_whatsapp_flows.replay.guards import person
+
+
+def find(options: argparse.Namespace) -> int:
+    """Print it, the oldest first; returns 0, also when there is nothing."""
+    with open_ledger(options) as ledger:
+        phones = phones_of(ledger, options.phone)
+        found = list(find_sent(ledger, phones)) if phones else []
+    if options.format == "json":
+        print(json.dumps([_as_json(sent) for sent in found], ensure_ascii=False, indent=2))
+        return 0
+    known = f"the ledger spells it {', '.join(map(plain, phones))}" if phones else "the ledger does not know it"
+    print(f"{plain(options.phone)}: {known}; {counted(len(found), 'request')}")
+    for sent in found:
+        print(_as_text(sent))
+    return 0
+
+
+def phones_of(ledger: Ledger, phone: str) -> list[str]:
+    """The ways in which the ledger spells a phone number.
+
+    Raises:
+        ReplayError: it is no phone number.
+        LedgerError: the ledger cannot be read.
+    """
+    if not person(phone):
+        raise ReplayError(f"{phone!r} is not a phone number: write it with its country code, such as +525512345678")
+    with ledger.read() as connection:
+        return spellings(connection, phone, person)
+
+
+def _as_json(sent: Sent) -> dict[str, Any]:
+    value = asdict(sent)
+    return {"begun_at": moment(value.pop("begun_at")).replace(" ", "T") + "Z", **value}
+
+
+def _as_text(sent: Sent) -> str:
+    road = f"replay {sent.replay_id}" if sent.replay_id else _run(sent.origin)
+    visit = f", visit {sent.visit}" if sent.visit > 1 else ""
+    came = "fate not known" if sent.fate is None else sent.fate
+    status = f" {sent.status_code}" if sent.status_code is not None else ""
+    resolved = f" (resolved by {sent.origin.get('by')})" if "resolved" in sent.origin else ""
+    lines = (
+        f"\n{moment(sent.begun_at)}Z  {sent.method} {sent.host}: {came}{status}{resolved}",
+        f"    {sent.flow_id}, {road}, response {sent.response_id}",
+        f"    {sent.step}{visit}, attempt {sent.number}, key {sent.key}",
+    )
+    return "\n".join("\n" * line.startswith("\n") + plain(line.lstrip("\n")) for line in lines)
+
+
+def _run(origin: Mapping[str, Any]) -> str:
+    told = ", ".join(f"{name} {value}" for name, value in origin.items() if isinstance(value, (str, int)))
+    return f"DAG run ({told})" if told else "DAG run"

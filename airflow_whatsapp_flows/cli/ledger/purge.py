@@ -1,0 +1,75 @@
+"""``whatsapp-flows ledger purge``: erases personal data; keys, states and times stay."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
+from airflow_whatsapp_flows.cli.ledger.find import phones_of
+from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.tables import counted, plain
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.purging import Data, Holding, find_data
+from airflow_whatsapp_flows.ledger.purging import purge as erase
+
+
+def purge(options: argparse.Namespace) -> int:
+    """Erase it; returns 0, 3 when contacts that are pending keep their data, and 1 when nobody agreed."""
+    with open_ledger(options) as ledger:
+        data = _data(ledger, options)
+        held = find_data(ledger, data)
+        print(f"{_counts(held)} of the ledger {ledger.shown} hold such data")
+        if held.contacts or held.attempts:
+            if not (options.yes or _agreed()):
+                return REFUSED
+            held, gone = erase(ledger, data)
+            print(f"erased: {_counts(held)}; keys, states and times stay")
+            print(_remains(ledger, gone=gone))
+    if held.pending:
+        print(_pending(held), file=sys.stderr)
+        return UNFINISHED
+    return 0
+
+
+def _data(ledger: Ledger, options: argparse.Namespace) -> Data:
+    if options.phone is not None:
+        return Data(phones=phones_of(ledger, options.phone))
+    if options.replay is not None:
+        return Data(replay_no=replay_of(ledger, options.replay).no)
+    return Data(before=options.before)
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        print("nothing was erased: give --yes where nobody can be asked", file=sys.stderr)
+        return False
+    try:
+        answer = input("Erase it? It cannot be had back. [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() in ("y", "yes"):
+        return True
+    print("nothing was erased", file=sys.stderr)
+    return False
+
+
+def _counts(held: Holding) -> str:
+    return f"{counted(held.contacts, 'contact')} and {counted(held.attempts, 'request')}"
+
+
+def _remains(ledger: Ledger, *, gone: bool) -> str:
+    if not ledger.is_sqlite:
+        return "the server keeps old rows until VACUUM: to have the bytes gone from its files, run VACUUM FULL"
+    copies = f"older copies of rows may be in unused parts of the file: to rewrite it, sqlite3 {ledger.file} VACUUM"
+    if gone:
+        return copies
+    return f"another process reads the ledger, so its write-ahead log still holds the data: close it; then {copies}"
+
+
+def _pending(held: Holding) -> str:
+    names = ", ".join(plain(name) for name in held.replays)
+    return (
+        f"{counted(held.pending, 'contact')} keep their data, for they are pending in {names}: let these replays end "
+        "(`whatsapp-flows replay retry ID`), and purge again"
+    )

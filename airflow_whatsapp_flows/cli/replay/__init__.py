@@ -1,0 +1,12 @@
+"""``whatsapp-flows replay``: batches of recorded responses."""
+
+from __future__ import annotations
+
+import argparse
+
+from airflow_whatsapp_flows.cli.replay_arguments import command_of
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Run one of its commands; returns the exit status."""
+    return command_of("replay", options.replay_command)(options)

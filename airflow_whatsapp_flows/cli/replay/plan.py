@@ -1,0 +1,196 @@
+"""``whatsapp-flows replay plan``: what a replay would send; sends nothing and writes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from airflow_whatsapp_flows.cli.opening import open_ledger
+from airflow_whatsapp_flows.cli.replay.progress import reading
+from airflow_whatsapp_flows.cli.replay.settings import prepare, source_spec
+from airflow_whatsapp_flows.cli.tables import counted, duration, plain, table
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow_files import load_flow_file
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.replay.beginning import ReplayRequest, existing_replay
+from airflow_whatsapp_flows.replay.forecast import DEPENDS
+from airflow_whatsapp_flows.replay.planning import Load, Plan, PlanRequest
+from airflow_whatsapp_flows.replay.planning import plan as make_plan
+from airflow_whatsapp_flows.replay.samples import Sample
+from airflow_whatsapp_flows.replay.sources import Source, open_source
+from airflow_whatsapp_flows.settings import settings_from_environment
+
+_REASONS = 10
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Print it; returns 0."""
+    flow = load_flow_file(options.flow)
+    prepared = prepare(options, flow)
+    source = open_source(source_spec(options), flow)
+    with ExitStack() as stack:
+        ledger = _ledger(options)
+        if ledger is not None:
+            stack.enter_context(ledger)
+        replay = _replay(ledger, flow, source, options)
+        request = PlanRequest(
+            flow=flow, rows=source, gateway=prepared.gateway, run=prepared.run, replay=replay, limit=options.limit
+        )
+        with reading() as on_rows:
+            planned = make_plan(request, ledger, on_rows)
+        shown = ledger.shown if ledger is not None else "none yet"
+    if options.format == "json":
+        print(json.dumps(as_json(planned, flow, source.name, replay), ensure_ascii=False, indent=2))
+    else:
+        print(f"ledger {shown}", file=sys.stderr)
+        print(as_text(planned, flow, source.name, replay))
+    return 0
+
+
+def _ledger(options: argparse.Namespace) -> Ledger | None:
+    """The ledger; ``None`` where a file is named that is not there, for a plan does not make one."""
+    try:
+        url = make_url(options.ledger or settings_from_environment().ledger_url)
+    except ArgumentError:
+        return open_ledger(options)  # says what is wrong with it
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).expanduser().exists():
+        return None
+    return open_ledger(options)
+
+
+def _replay(ledger: Ledger | None, flow: Flow, source: Source, options: argparse.Namespace) -> Replay | None:
+    if ledger is None:
+        return None
+    spec = asdict(source_spec(options))
+    request = ReplayRequest(
+        flow=flow,
+        source=source,
+        replay_id=options.replay_id,
+        reading={key: value for key, value in spec.items() if key != "location" and value},
+        limit=options.limit,
+        force=options.force,
+        accept_changed_flow=options.accept_changed_flow,
+    )
+    return existing_replay(ledger, request)
+
+
+def as_json(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> dict[str, Any]:
+    """A plan as JSON; samples are masked."""
+    counts = plan.counts
+    return {
+        "flow_id": flow.id,
+        "source": source,
+        "replay_id": replay.id if replay else None,
+        "rows": plan.rows,
+        "valid": plan.valid,
+        "rejected": plan.rejected,
+        "rejections": [{"place": place, "reason": reason} for place, reason in plan.rejections],
+        "done": plan.done,
+        "skipped": dict(plan.skipped),
+        "in_doubt": plan.in_doubt,
+        "postponed": dict(plan.postponed),
+        "walked": plan.walked,
+        "ends": dict(counts.ends),
+        "reasons": dict(counts.reasons.most_common(_REASONS)),
+        "exits": [{"step": step, "exit": exit_, "contacts": n} for (step, exit_), n in _in_order(counts.exits, flow)],
+        "depends_on_reply": dict(counts.depends),
+        "calls": plan.calls,
+        "calls_by_step": dict(counts.calls),
+        "recorded": dict(counts.recorded),
+        "files": dict(counts.files),
+        "hosts": [asdict(load) for load in plan.loads],
+        "estimated_s": round(plan.seconds, 3),
+        "samples": {step: [_sample_json(sample) for sample in samples] for step, samples in counts.samples.items()},
+    }
+
+
+def _sample_json(sample: Sample) -> dict[str, Any]:
+    return {"method": sample.method, "url": sample.url, "headers": list(sample.headers), "body": sample.body}
+
+
+def as_text(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> str:
+    """A plan for people; samples are masked."""
+    goes_on = f", going on with the replay {replay.id}" if replay else ""
+    lines = [f"plan of {flow.id}, {counted(plan.rows, 'row')} from {source}{goes_on}; nothing was sent", ""]
+    lines.append(table(("contacts", "number"), list(_contact_rows(plan))))
+    if plan.rejections:
+        lines += ["", f"rejected rows (the first {len(plan.rejections)}):"]
+        lines += [plain(f"  {place}: {reason}") for place, reason in plan.rejections]
+    if plan.counts.reasons:
+        lines += ["", "not to be completed:"]
+        lines += [plain(f"  {n:,}: {reason}") for reason, n in plan.counts.reasons.most_common(_REASONS)]
+    if plan.counts.exits:
+        rows = [(step, exit_, n) for (step, exit_), n in _in_order(plan.counts.exits, flow)]
+        lines += ["", table(("step", "exit", "contacts"), rows)]
+    for step, n in plan.counts.depends.items():
+        lines += ["", plain(f"{step}: what {counted(n, 'contact')} would do from here on depends on a reply")]
+    lines += ["", *_call_lines(plan), *_sample_lines(plan)]
+    return "\n".join(lines)
+
+
+def _contact_rows(plan: Plan) -> list[tuple[str, int]]:
+    ends = plan.counts.ends
+    rows = [("would be walked", plan.walked)]
+    rows += [(f"  {_END.get(end, end)}", number) for end, number in ends.most_common()]
+    rows += [("ended already", plan.done)] if plan.done else []
+    rows += [(f"skipped: {reason}", number) for reason, number in plan.skipped.most_common()]
+    rows += [(f"postponed: {reason}", number) for reason, number in plan.postponed.most_common()]
+    rows += [("in doubt from before", plan.in_doubt)] if plan.in_doubt else []
+    rows += [("rejected", plan.rejected)] if plan.rejected else []
+    return rows
+
+
+_END = {
+    "completed": "completed, if every request succeeds",
+    "in_doubt": "in doubt still",
+    DEPENDS: "depends on a reply",
+}
+
+
+def _call_lines(plan: Plan) -> list[str]:
+    lines = [f"{counted(plan.calls, 'request')}, without retries"]
+    if plan.counts.recorded:
+        known = sum(plan.counts.recorded.values())
+        lines.append(f"{counted(known, 'action')} known from the ledger, and not sent again")
+    if plan.counts.files:
+        lines.append(f"{counted(sum(plan.counts.files.values()), 'file')} to be fetched")
+    if not plan.loads:
+        return lines
+    lines += ["", table(("step", "requests"), [(step, number) for step, number in plan.counts.calls.items()])]
+    rows = [(load.host, load.calls, _rate(load), _latency(load), duration(load.seconds)) for load in plan.loads]
+    lines += ["", table(("host", "requests", "at most", "a reply takes", "duration"), rows)]
+    return [*lines, "", f"estimated duration: {duration(plan.seconds)}"]
+
+
+def _rate(load: Load) -> str:
+    return "no limit" if load.rate is None else f"{load.rate:g}/s"
+
+
+def _latency(load: Load) -> str:
+    return f"{load.latency * 1000:.0f} ms ({'as seen before' if load.seen else 'assumed'})"
+
+
+def _sample_lines(plan: Plan) -> list[str]:
+    lines = []
+    for step, samples in plan.counts.samples.items():
+        lines += ["", plain(f"{step}, for example (masked):")]
+        for sample in samples:
+            lines += ["", plain(f"  {sample.method} {sample.url}")]
+            lines += [plain(f"  {name}: {value}") for name, value in sample.headers]
+            lines += [f"  {plain(line)}" for line in sample.body.splitlines()]
+    return lines
+
+
+def _in_order(exits: Counter[tuple[str, str]], flow: Flow) -> list[tuple[tuple[str, str], int]]:
+    order = {name: position for position, name in enumerate(flow.steps)}
+    return sorted(exits.items(), key=lambda item: (order[item[0][0]], -item[1]))

@@ -1,0 +1,101 @@
+"""``whatsapp-flows replay resolve``: says what came of requests that are in doubt."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow_whatsapp_flows.cli import REFUSED, USAGE
+from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.tables import counted
+from airflow_whatsapp_flows.errors import ReplayError, ResponseError
+from airflow_whatsapp_flows.flow.content import storable_text
+from airflow_whatsapp_flows.flow.response_text import parse_response
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.resolving import Doubtful, Finding, Resolved
+from airflow_whatsapp_flows.ledger.resolving import resolve as settle
+
+
+def resolve(options: argparse.Namespace) -> int:
+    """Set their fate; returns 0, or 1 when nothing in doubt was found."""
+    problem = _misuse(options)
+    if problem:
+        print(problem, file=sys.stderr)
+        return USAGE
+    reply = _reply(options.reply) if options.reply else None
+    finding = Finding(sent=options.as_ == "sent", by=_user(), reply=reply)
+    which = Doubtful(
+        response_id=options.response, step=options.step, visit=options.visit, fingerprint=options.fingerprint
+    )
+    with open_ledger(options) as ledger:
+        replay = replay_of(ledger, options.id)
+        resolved = settle(ledger, replay, which, finding)
+    if options.format == "json":
+        print(json.dumps(_as_json(replay, resolved), ensure_ascii=False))
+    else:
+        print(_as_text(replay, resolved, options))
+    return 0 if resolved.contacts else REFUSED
+
+
+def _misuse(options: argparse.Namespace) -> str | None:
+    if options.response is None and options.step is None and options.fingerprint is None:
+        return "say which requests: RESPONSE, --step NAME (and --visit N), or --fingerprint F"
+    if options.visit is not None and options.step is None:
+        return "--visit is a visit of a --step: give --step NAME too"
+    if options.reply is not None and options.as_ != "sent":
+        return "--reply is what a request was answered: it goes with --as sent"
+    return None
+
+
+def _reply(path: Path) -> Any:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ReplayError(f"{path}: the reply cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ReplayError(f"{path}: the reply is not UTF-8") from None
+    try:
+        return parse_response(text)
+    except ResponseError as error:
+        if text.lstrip().startswith(("{", "[")):
+            raise ReplayError(f"{path}: {error}") from None
+        return storable_text(text)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _as_json(replay: Replay, resolved: Resolved) -> dict[str, Any]:
+    return {
+        "replay_id": replay.id,
+        "contacts": resolved.contacts,
+        "requests": resolved.attempts,
+        "elsewhere": resolved.elsewhere,
+        "purged": resolved.purged,
+    }
+
+
+def _as_text(replay: Replay, resolved: Resolved, options: argparse.Namespace) -> str:
+    lines = []
+    ledger = f" --ledger {shlex.quote(options.ledger)}" if options.ledger else ""
+    again = f"whatsapp-flows replay retry {shlex.quote(replay.id)}"
+    if resolved.contacts:
+        pending = "1 contact is" if resolved.contacts == 1 else f"{counted(resolved.contacts, 'contact')} are"
+        lines.append(f"{counted(resolved.attempts, 'request')} resolved: {options.as_}")
+        lines.append(f"{pending} pending; `{again}{ledger}` goes on with them")
+    if resolved.elsewhere:
+        reasons = "; ".join(resolved.reasons) or "no request of it is in doubt here"
+        lines.append(f"{counted(resolved.elsewhere, 'contact')} not changed: {reasons}")
+        lines.append(f"once it is resolved there, `{again} --state in_doubt{ledger}` goes on here")
+    if resolved.purged:
+        lines.append(f"{counted(resolved.purged, 'contact')} not changed: the response has been purged")
+    return "\n".join(lines) or "nothing that is in doubt is meant by that; nothing was changed"

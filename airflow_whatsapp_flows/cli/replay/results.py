@@ -1,0 +1,126 @@
+"""``whatsapp-flows replay results``: what became of each contact."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from airflow_whatsapp_flows.cli import USAGE
+from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.tables import counted
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.results import ActionRecord, ContactResult, contact_results, recorded_responses
+
+_COLUMNS = ("id", "state", "reason", "handled_errors", "path", "error", "actions")
+# A spreadsheet takes what begins so for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?")
+
+
+def results(options: argparse.Namespace) -> int:
+    """Print them, or write them into a table; returns 0."""
+    problem = _misused(options)
+    if problem:
+        print(problem, file=sys.stderr)
+        return USAGE
+    with open_ledger(options) as ledger:
+        replay = replay_of(ledger, options.id)
+        if options.as_responses:
+            _print_responses(ledger, replay, options.state)
+            return 0
+        found = contact_results(ledger, replay, options.state)
+        if options.to:
+            _export(options, replay, found)
+        elif options.format == "csv":
+            _print_csv(found)
+        else:
+            for result in found:
+                print(_dump(as_json(result)))
+    return 0
+
+
+def _misused(options: argparse.Namespace) -> str | None:
+    if bool(options.to) != bool(options.table):
+        return "--to URL and --table NAME belong together"
+    if options.to and options.as_responses:
+        return "--to writes results, and --as-responses prints responses: give one of them"
+    if options.as_responses and options.format == "csv":
+        return "responses are printed as JSON Lines alone: leave --format csv out"
+    return None
+
+
+def as_json(result: ContactResult) -> dict[str, Any]:
+    """A contact as JSON: ``id``, ``state``, ``reason``, ``handled_errors``, ``path``, ``error``, ``actions``."""
+    return {
+        "id": result.id,
+        "state": result.state.value,
+        "reason": result.reason,
+        "handled_errors": result.handled_errors,
+        "path": result.path,
+        "error": result.error,
+        "actions": [_action(action) for action in result.actions],
+    }
+
+
+def _action(action: ActionRecord) -> dict[str, Any]:
+    return {
+        "step": action.step,
+        "visit": action.visit,
+        "attempts": action.attempts,
+        "status_code": action.status_code,
+        "outcome": action.outcome,
+        "idempotency_key": action.idempotency_key,
+    }
+
+
+def _print_responses(ledger: Ledger, replay: Replay, states: list[str]) -> None:
+    without = 0
+    for response in recorded_responses(ledger, replay, states):
+        if response is None:
+            without += 1
+        else:
+            print(response)
+    if without:
+        rows = counted(without, "row")
+        print(f"{rows} left out: rejected rows and purged ones have no response here", file=sys.stderr)
+
+
+def _export(options: argparse.Namespace, replay: Replay, found: Iterator[ContactResult]) -> None:
+    from airflow_whatsapp_flows.replay.exporting import export_results
+
+    written = export_results(options.to, options.table, replay, found)
+    print(f"{counted(written, 'row')} of the replay {replay.id} in the table {options.table}")
+
+
+def _print_csv(found: Iterator[ContactResult]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for result in found:
+        value = as_json(result)
+        value["path"] = " → ".join(result.path)
+        value["error"] = _error(result.error)
+        value["actions"] = _dump(value["actions"])
+        writer.writerow([_cell(value[column]) for column in _COLUMNS])
+
+
+def _error(error: dict[str, Any] | None) -> str | None:
+    if error is None:
+        return None
+    status = f" {error['status_code']}" if error.get("status_code") else ""
+    return f"{error.get('step')}: {error.get('kind')}{status}: {error.get('message')}"
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_FORMULA) and not _NEGATIVE.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

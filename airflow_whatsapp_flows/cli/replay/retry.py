@@ -1,0 +1,76 @@
+"""``whatsapp-flows replay retry``: chosen contacts, walked again from where they failed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from airflow_whatsapp_flows.cli import USAGE
+from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.replay.run import ended_by_signals, go_on
+from airflow_whatsapp_flows.cli.replay.settings import prepare
+from airflow_whatsapp_flows.cli.tables import counted
+from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.flow_files import load_flow_file
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.retrying import Choice, Chosen, walk_again
+from airflow_whatsapp_flows.ledger.rows import ContactState
+
+
+def retry(options: argparse.Namespace) -> int:
+    """Choose contacts and run the replay; returns 0, 3, or 4 when contacts are pending."""
+    if options.outcome and not options.step:
+        print("--outcome says how the last attempt of a --step ended: give --step NAME too", file=sys.stderr)
+        return USAGE
+    with open_ledger(options) as ledger, ended_by_signals():
+        print(f"ledger {ledger.shown}", file=sys.stderr)
+        replay = replay_of(ledger, options.id)
+        if not replay.sealed:
+            raise ReplayError(f"the replay {replay.id!r} has not read its source to the end: `replay run` it again")
+        flow = _flow(replay, options)
+        prepared = prepare(options, flow, replay.options)
+        choice = _choice(flow, options)
+        mended = json.dumps(flow.source, ensure_ascii=False) if options.flow else None
+        print(_told(walk_again(ledger, replay, choice, mended), choice), file=sys.stderr, flush=True)
+        return go_on(ledger, replay_of(ledger, replay.id), flow, prepared, options)
+
+
+def _flow(replay: Replay, options: argparse.Namespace) -> Flow:
+    if options.flow is None:
+        return load_flow(replay.flow, f"the flow of the replay {replay.id}")
+    flow = load_flow_file(options.flow)
+    if flow.id != replay.flow_id:
+        raise ReplayError(
+            f"{options.flow} is the flow {flow.id!r}, and the replay {replay.id!r} is of {replay.flow_id!r}: "
+            "a mended flow keeps its id, on which every key depends"
+        )
+    return flow
+
+
+def _choice(flow: Flow, options: argparse.Namespace) -> Choice:
+    if options.step is not None and not isinstance(flow.steps.get(options.step), Action):
+        actions = [name for name, step in flow.steps.items() if isinstance(step, Action)]
+        raise ReplayError(f"there is no action step called {options.step!r}{did_you_mean(options.step, actions)}")
+    return Choice(
+        states=[ContactState(state) for state in options.state],
+        step=options.step,
+        fingerprint=options.fingerprint,
+        since=options.since,
+        until=options.until,
+    )
+
+
+def _told(chosen: Chosen, choice: Choice) -> str:
+    lines = [f"{counted(chosen.contacts, 'contact')} chosen"]
+    if chosen.purged:
+        lines.append(f"{counted(chosen.purged, 'contact')} cannot be walked again: the response has been purged")
+    narrowed = (choice.step, choice.fingerprint, choice.since, choice.until) != (None, None, None, None)
+    others = {state: count for state, count in chosen.others.items() if state is not ContactState.REJECTED}
+    if not chosen.contacts and narrowed and others:
+        told = ", ".join(f"{count:,} {state.value}" for state, count in others.items())
+        lines.append(f"the same conditions hold for {told}: choose them with --state")
+    return "\n".join(lines)

@@ -1,0 +1,149 @@
+"""``whatsapp-flows replay run``: a batch of responses through a flow, begun or gone on with."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+from airflow_whatsapp_flows.cli import STOPPED
+from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.replay.progress import Display, Watched, display, follow, reading
+from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
+from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
+from airflow_whatsapp_flows.cli.tables import counted
+from airflow_whatsapp_flows.errors import FlowsError, LedgerError
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow_files import load_flow_file
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay, tally
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.replay.beginning import begin_replay
+from airflow_whatsapp_flows.replay.engine import Engine, Progress
+from airflow_whatsapp_flows.replay.running import run_replay
+from airflow_whatsapp_flows.replay.sources import open_source
+
+
+def run(options: argparse.Namespace) -> int:
+    """Begin the replay or go on with it; returns 0, 3, or 4 when contacts are pending."""
+    flow = load_flow_file(options.flow)
+    prepared = prepare(options, flow)
+    source = open_source(source_spec(options), flow)
+    with open_ledger(options) as ledger, ended_by_signals():
+        _say(f"ledger {ledger.shown}")
+        try:
+            with reading() as on_rows:
+                replay = begin_replay(ledger, replay_request(options, flow, source, prepared), on_rows)
+        except KeyboardInterrupt:
+            _say("stopped while reading; nothing was sent, and the same command reads again from the start")
+            return STOPPED
+        return go_on(ledger, replay, flow, prepared, options)
+
+
+def go_on(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, options: argparse.Namespace) -> int:
+    """Send what is pending of a replay, and tell what came of it.
+
+    Args:
+        ledger: where the replay is.
+        replay: sealed.
+        flow: its flow, or a mended one.
+        prepared: how it is sent.
+        options: of the command line: ``format`` and ``ledger``.
+
+    Returns:
+        The exit status: 0 every contact completed or skipped, 3 some failed, rejected or in doubt, 4 some pending.
+    """
+    before = tally(ledger, replay.no)
+    pending = before.states[ContactState.PENDING]
+    progress = Progress()
+    if pending:
+        ended = before.total - pending
+        _say(f"replay {replay.id}: {counted(pending, 'contact')} to send{f', {ended:,} ended before' if ended else ''}")
+        try:
+            progress = _send(ledger, replay, flow, prepared, (before.total, ended))
+        except FlowsError as error:
+            progress.stopped = str(error)
+        except KeyboardInterrupt:
+            progress.stopped = "interrupted"
+    elif replay.started_at is not None or replay.ended_at is not None:
+        _say(f"the replay {replay.id} has ended already; nothing was sent")
+    return _told(ledger, replay, progress, options)
+
+
+def _send(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, counts: tuple[int, int]) -> Progress:
+    settings = replace(prepared.run, force=bool(replay.options.get("force")))
+
+    async def sending(where: Display) -> Progress:
+        following: list[asyncio.Task[None]] = []
+
+        def on_engine(engine: Engine) -> None:
+            following.append(asyncio.create_task(follow(where, Watched(engine, *counts))))
+
+        try:
+            return await run_replay(ledger, replay, flow, prepared.gateway, settings, on_engine)
+        finally:
+            for task in following:
+                task.cancel()
+            await asyncio.gather(*following, return_exceptions=True)
+
+    with display() as where:
+        return asyncio.run(sending(where))
+
+
+def _told(ledger: Ledger, replay: Replay, progress: Progress, options: argparse.Namespace) -> int:
+    try:
+        summary = summary_of(ledger, replay_of(ledger, replay.id), options)
+    except LedgerError as error:
+        for line in dict.fromkeys([progress.stopped or "", str(error)]):
+            _say(line)
+        _say("nothing more was sent; when the ledger can be used again, run the same command again")
+        return STOPPED
+    if options.format == "json":
+        print(json.dumps(_as_json(summary, progress), ensure_ascii=False))
+        return summary.exit_status
+    print(summary_text(summary))
+    pending = summary.tally.states[ContactState.PENDING]
+    for reason, count in progress.postponed.most_common():
+        print(f"\npostponed: {counted(count, 'contact')}: {reason}")
+    if progress.stopped:
+        print(f"\nstopped: {progress.stopped}; {counted(pending, 'contact')} pending; the same command goes on")
+    return summary.exit_status
+
+
+def _as_json(summary: Summary, progress: Progress) -> dict[str, Any]:
+    return {
+        **status_json(summary),
+        "stopped": progress.stopped,
+        "postponed": dict(progress.postponed),
+        "errors": errors_json(summary),
+    }
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C within the block, so that it ends with a message and a status of its own."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    kept = None
+    with suppress(ValueError):  # only the main thread may listen
+        kept = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        if kept is not None:
+            signal.signal(signal.SIGTERM, kept)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # nobody reads it; the replay goes on
+        if line:
+            print(line, file=sys.stderr, flush=True)

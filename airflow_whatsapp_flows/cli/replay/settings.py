@@ -1,0 +1,157 @@
+"""What every command that sends needs: the way out and the limits, from options, environment and flow."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
+from airflow_whatsapp_flows.flow.format import ReplayFormat
+from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.replay.beginning import ReplayRequest
+from airflow_whatsapp_flows.replay.lanes import ANY_HOST
+from airflow_whatsapp_flows.replay.running import RunSettings
+from airflow_whatsapp_flows.replay.sources import Source, SourceSpec
+from airflow_whatsapp_flows.settings import settings_from_environment
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """How a replay is to be sent.
+
+    Attributes:
+        gateway: connections and settings; every connection of the flow is there.
+        run: limits.
+        chunk_size: contacts of one chunk.
+        options: the same as plain data without secrets, as the ledger keeps it for a later ``retry``.
+    """
+
+    gateway: Gateway
+    run: RunSettings
+    chunk_size: int
+    options: Mapping[str, Any]
+
+
+def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | None = None) -> Prepared:
+    """Find out how a replay is to be sent, before anything is read.
+
+    What the command line says comes first, then what the ledger keeps of the replay, then the flow's ``replay``.
+
+    Args:
+        options: of the command line.
+        flow: its connections are looked for.
+        kept: ``Replay.options`` of a replay that goes on.
+
+    Raises:
+        ConnectionConfigError: a connection or a setting is missing, or cannot be used.
+    """
+    kept = kept or {}
+    block = flow.replay or ReplayFormat()
+    connections = {**kept.get("connections", {}), **dict(options.connection)}
+    allowed = list(dict.fromkeys([*kept.get("allow_hosts", ()), *options.allow_host]))
+    given = settings_from_environment()
+    gateway = Gateway(replace(given, allowed_hosts=(*given.allowed_hosts, *allowed)), _Connections(connections).find)
+    check_connections(flow, gateway)
+    written = block.rate if isinstance(block.rate, dict) else {ANY_HOST: block.rate} if block.rate else {}
+    rates = {**written, **kept.get("rates", {}), **dict(options.rate)}
+    send = getattr(options, "send", None) or kept.get("send") or block.send
+    run = RunSettings(
+        concurrency=options.concurrency or kept.get("concurrency") or block.concurrency,
+        rates=rates,
+        max_failures=block.max_failures,
+        resend=send == "all",
+        force=bool(getattr(options, "force", False) or kept.get("force")),
+    )
+    return Prepared(
+        gateway=gateway,
+        run=run,
+        chunk_size=block.chunk_size,
+        options={
+            "concurrency": run.concurrency,
+            "rates": rates,
+            "send": send,
+            "allow_hosts": allowed,
+            "connections": {id_: url for id_, url in connections.items() if not _holds_secrets(url)},
+        },
+    )
+
+
+def check_connections(flow: Flow, gateway: Gateway) -> None:
+    """Look for every connection of a flow: found out half-way, a missing one would leave contacts half done.
+
+    Raises:
+        ConnectionConfigError: one is missing, or cannot be used.
+    """
+    for step in flow.steps.values():
+        if isinstance(step, Action) and step.plan.connection:
+            gateway.find_connection(step.plan.connection)
+
+
+def source_spec(options: argparse.Namespace) -> SourceSpec:
+    """The source that the command line names."""
+    return SourceSpec(
+        location=options.responses,
+        columns=dict(options.column),
+        id_column=options.id,
+        query=options.query,
+        format=options.responses_format,
+    )
+
+
+def replay_request(options: argparse.Namespace, flow: Flow, source: Source, prepared: Prepared) -> ReplayRequest:
+    """What ``run`` asks for, and ``plan`` asks about."""
+    spec = asdict(source_spec(options))
+    return ReplayRequest(
+        flow=flow,
+        source=source,
+        replay_id=options.replay_id,
+        reading={key: value for key, value in spec.items() if key != "location" and value},
+        options=prepared.options,
+        note=options.note,
+        chunk_size=prepared.chunk_size,
+        limit=options.limit,
+        force=options.force,
+        accept_changed_flow=options.accept_changed_flow,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    """Connections of the command line, then those of the environment."""
+
+    urls: Mapping[str, str]
+
+    def find(self, conn_id: str) -> ActionConnection:
+        url = self.urls.get(conn_id)
+        environ = None if url is None else {**os.environ, f"AIRFLOW_CONN_{conn_id.upper()}": _as_airflow(url)}
+        return action_connection(connection_from_environment(conn_id, environ))
+
+
+def _as_airflow(url: str) -> str:
+    """A URL as Airflow's form of a connection; the path of a plain one is a part of its base URL.
+
+    In Airflow's own URI the path would be the schema, and so the scheme of the request.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    if parts.scheme not in ("http", "https") or not parts.path.strip("/") or "://" in parts.netloc + parts.path:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    base = f"{parts.scheme}://{host}{parts.path}"
+    uri = f"{parts.scheme}://{user}@{host}?{parts.query}" if user else f"{parts.scheme}://{host}?{parts.query}"
+    fields = connection_from_environment("given", {"AIRFLOW_CONN_GIVEN": uri})
+    written = {"conn_type": "http", "host": base, "login": fields.login, "password": fields.password}
+    return msgspec.json.encode({**written, "extra": dict(fields.extra)}).decode()
+
+
+def _holds_secrets(url: str) -> bool:
+    return "@" in url or "?" in url or url.lstrip().startswith("{")

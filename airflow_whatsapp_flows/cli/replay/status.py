@@ -1,0 +1,21 @@
+"""``whatsapp-flows replay status``: how far a replay has come."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.replay.summary import status_json, summary_of, summary_text
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print it; returns 0."""
+    with open_ledger(options) as ledger:
+        summary = summary_of(ledger, replay_of(ledger, options.id), options)
+        shown = ledger.shown
+    if options.format == "json":
+        print(json.dumps(status_json(summary), ensure_ascii=False))
+    else:
+        print(f"ledger {shown}\n{summary_text(summary)}")
+    return 0

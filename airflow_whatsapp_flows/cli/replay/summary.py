@@ -1,0 +1,230 @@
+"""How far a replay has come, as people and programs read it: ``status``, and the end of ``run`` and ``retry``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from airflow_whatsapp_flows.cli import STOPPED, UNFINISHED
+from airflow_whatsapp_flows.cli.tables import counted, duration, moment, plain, table
+from airflow_whatsapp_flows.flow.exchange import ErrorKind
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
+from airflow_whatsapp_flows.ledger.results import (
+    ErrorGroup,
+    ReasonGroup,
+    error_groups,
+    oldest_in_doubt,
+    reason_groups,
+)
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.replay.fingerprints import Fingerprint, fingerprint, suggestion
+from airflow_whatsapp_flows.replay.masking import masked
+
+_SAMPLE = 200  # characters
+_ORDER = (
+    ContactState.COMPLETED,
+    ContactState.SKIPPED,
+    ContactState.FAILED,
+    ContactState.REJECTED,
+    ContactState.IN_DOUBT,
+    ContactState.PENDING,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How far a replay has come.
+
+    Attributes:
+        replay: the replay.
+        tally: its contacts by state.
+        errors: its errors, by fingerprint.
+        reasons: why rows were rejected or skipped.
+        in_doubt: response id and end of the contact that has been in doubt for longest.
+        ledger_words: words that name its ledger in a command.
+    """
+
+    replay: Replay
+    tally: Tally
+    errors: list[ErrorGroup]
+    reasons: list[ReasonGroup]
+    in_doubt: tuple[str, float] | None
+    ledger_words: str
+
+    @property
+    def exit_status(self) -> int:
+        """0 every contact completed or skipped, 3 some failed, rejected or in doubt, 4 some pending."""
+        states = self.tally.states
+        if states[ContactState.PENDING] or not self.replay.sealed:
+            return STOPPED
+        unfinished = (ContactState.FAILED, ContactState.REJECTED, ContactState.IN_DOUBT)
+        return UNFINISHED if any(states[state] for state in unfinished) else 0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the first run's begin to the last one's end, or to now."""
+        if self.replay.started_at is None:
+            return 0.0
+        return max(0.0, (self.replay.ended_at or time.time()) - self.replay.started_at)
+
+
+def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> Summary:
+    """Read how far a replay has come.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    return Summary(
+        replay=replay,
+        tally=tally(ledger, replay.no),
+        errors=error_groups(ledger, replay.no),
+        reasons=reason_groups(ledger, replay.no),
+        in_doubt=oldest_in_doubt(ledger, replay.no),
+        ledger_words=_ledger_words(ledger, options),
+    )
+
+
+def status_json(summary: Summary) -> dict[str, Any]:
+    """The states of a replay's contacts, what else was counted, and the time it took."""
+    states = summary.tally.states
+    return {
+        "replay_id": summary.replay.id,
+        "flow_id": summary.replay.flow_id,
+        "total": summary.tally.total,
+        "pending": states[ContactState.PENDING],
+        "completed": states[ContactState.COMPLETED],
+        "failed": states[ContactState.FAILED],
+        "rejected": states[ContactState.REJECTED],
+        "in_doubt": states[ContactState.IN_DOUBT],
+        "skipped": states[ContactState.SKIPPED],
+        "handled_errors": summary.tally.handled_errors,
+        "unanswered": summary.tally.unanswered,
+        "requests": summary.tally.requests,
+        "elapsed_s": round(summary.elapsed, 3),
+    }
+
+
+def errors_json(summary: Summary) -> list[dict[str, Any]]:
+    """Errors by fingerprint, the most frequent first; personal data of samples is masked."""
+    return [
+        {
+            "fingerprint": group.fingerprint,
+            "label": _label(group).label,
+            "count": group.count,
+            "in_doubt": group.in_doubt,
+            "first_seen": _iso(group.first_seen),
+            "last_seen": _iso(group.last_seen),
+            "sample": {"id": group.sample.id, "place": group.sample.place, "response": _masked_response(group)},
+            "suggestion": _suggestion(group),
+        }
+        for group in summary.errors
+    ]
+
+
+def summary_text(summary: Summary) -> str:
+    """States, counts, errors, and what to do next with the commands to do it."""
+    replay, told = summary.replay, summary.tally
+    states = [(state.value, told.states[state]) for state in _ORDER if told.states[state]]
+    lines = [f"replay {replay.id} of {replay.flow_id}, {counted(told.total, 'contact')} from {replay.source}"]
+    if replay.note:
+        lines.append(f"  note: {replay.note}")
+    if not replay.sealed:
+        lines.append("  the source has not been read to its end; nothing was sent")
+    lines += ["", table(("state", "contacts"), states)] if states else []
+    lines += ["", _counts(summary)]
+    lines += [line for group in summary.reasons for line in _reason_lines(group)]
+    lines += [line for group in summary.errors for line in _error_lines(group)]
+    following = list(_next_steps(summary))
+    if following:
+        lines += ["", "what to do next", *(f"  {line}" for line in following)]
+    return "\n".join(plain(line) for text in lines for line in text.split("\n"))
+
+
+def _counts(summary: Summary) -> str:
+    told = summary.tally
+    counts = [counted(told.requests, "request")]
+    if told.handled_errors:
+        counts.append(f"{counted(told.handled_errors, 'error')} handled by error exits")
+    if told.unanswered:
+        counts.append(f"{told.unanswered:,} unanswered")
+    if summary.elapsed:
+        ended = told.total - told.states[ContactState.PENDING]
+        counts.append(f"{duration(summary.elapsed)} ({ended / summary.elapsed:,.0f} contacts/s)")
+    return ", ".join(counts)
+
+
+def _reason_lines(group: ReasonGroup) -> Iterator[str]:
+    yield ""
+    yield f"{group.state.value}: {counted(group.count, 'row')} {group.code}".rstrip()
+    if group.sample.reason and group.sample.reason != group.code:
+        yield f"  first: {group.sample.reason}"
+
+
+def _error_lines(group: ErrorGroup) -> Iterator[str]:
+    in_doubt = f", {group.in_doubt:,} in doubt" if group.in_doubt else ""
+    yield ""
+    yield f"error {group.fingerprint}: {counted(group.count, 'contact')}{in_doubt}"
+    yield f"  {_label(group).label}"
+    yield f"  seen {moment(group.first_seen)} to {moment(group.last_seen)} UTC"
+    response = _masked_response(group)
+    shown = json.dumps(response, ensure_ascii=False) if response is not None else "(purged)"
+    yield f"  sample {group.sample.id}: {shown[:_SAMPLE]}{'…' if len(shown) > _SAMPLE else ''}"
+    yield f"  → {_suggestion(group)}"
+
+
+def _label(group: ErrorGroup) -> Fingerprint:
+    error, sample = group.sample.error, group.sample
+    if error is None:
+        return fingerprint("flow", None, "", sample.path[-1] if sample.path else "", sample.reason or "")
+    return fingerprint(error["kind"], error["status_code"], error["host"], error["step"], error["message"] or "")
+
+
+def _suggestion(group: ErrorGroup) -> str:
+    error = group.sample.error
+    if error is None:
+        return "look at one sample, mend the flow or the data, then `replay retry`"
+    return suggestion(ErrorKind(error["kind"]), error["status_code"], in_doubt=group.in_doubt > 0)
+
+
+def _masked_response(group: ErrorGroup) -> Any:
+    if group.response is None:
+        return None
+    response: Mapping[str, Any] = msgspec.json.decode(group.response)
+    return {key: masked(value) for key, value in response.items() if key in ("contact", "step")}
+
+
+def _next_steps(summary: Summary) -> Iterator[str]:
+    states, id_ = summary.tally.states, shlex.quote(summary.replay.id)
+
+    def command(words: str) -> str:
+        return f"whatsapp-flows replay {words}{summary.ledger_words}"
+
+    if states[ContactState.PENDING] or not summary.replay.sealed:
+        pending = states[ContactState.PENDING]
+        yield f"{counted(pending, 'contact')} pending: run the same command again, with --replay-id {id_}"
+    if states[ContactState.FAILED]:
+        yield f"look at what failed:     {command(f'results {id_} --state failed')}"
+        yield f"send it again:           {command(f'retry {id_}')}"
+    if states[ContactState.IN_DOUBT]:
+        oldest = f"  (oldest: {summary.in_doubt[0]}, {moment(summary.in_doubt[1])} UTC)" if summary.in_doubt else ""
+        yield f"look at what is in doubt: {command(f'results {id_} --state in_doubt')}{oldest}"
+        yield f"say what came of it:     {command(f'resolve {id_} RESPONSE --as sent')}, or --as not_sent"
+    if states[ContactState.REJECTED]:
+        yield f"look at rejected rows:   {command(f'results {id_} --state rejected')}"
+        yield "mend them where they come from, and run them as a replay of their own"
+
+
+def _ledger_words(ledger: Ledger, options: argparse.Namespace) -> str:
+    return f" --ledger {shlex.quote(ledger.shown)}" if options.ledger else ""
+
+
+def _iso(epoch: float) -> str:
+    return moment(epoch).replace(" ", "T") + "Z"

@@ -1,0 +1,294 @@
+"""The arguments of ``whatsapp-flows replay`` and ``whatsapp-flows ledger``."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+MAX_CONCURRENCY = 1024
+_STATES = ("pending", "completed", "failed", "rejected", "in_doubt", "skipped")
+_STATUS = (
+    "Exit status: 0 every contact completed or skipped; 3 finished with some failed, rejected or in doubt; "
+    "4 stopped early, and the same command goes on; 1 refused (flow, source, ledger); 2 usage."
+)
+
+
+def add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``replay`` and its commands; ``replay_command`` is also the name of the module and function that does it."""
+    replay = commands.add_parser(
+        "replay",
+        help="send batches of recorded responses through a flow",
+        description=(
+            "Send a batch of recorded contact responses through a flow. What was sent, and what came of it, is in the "
+            "ledger: run the same command again, and it goes on where it stopped."
+        ),
+    )
+    inner = replay.add_subparsers(dest="replay_command", metavar="COMMAND", required=True)
+    _add_plan_and_run(inner)
+    _add_list_and_status(inner)
+    _add_results(inner)
+    _add_retry(inner)
+    _add_resolve(inner)
+
+
+def add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``ledger`` and its commands; ``ledger_command`` is also the name of the module and function that does it."""
+    ledger = commands.add_parser(
+        "ledger",
+        help="find and erase what the ledger holds of a person",
+        description="Find, and erase, what the ledger holds of a person.",
+    )
+    inner = ledger.add_subparsers(dest="ledger_command", metavar="COMMAND", required=True)
+
+    command = inner.add_parser(
+        "find",
+        help="everything that was sent to one person",
+        description="Everything that was sent to one person, over all replays and DAG runs.",
+    )
+    command.add_argument("--phone", metavar="P", required=True, help="phone number of the person")
+    _add_format(command)
+    _add_ledger_url(command)
+
+    command = inner.add_parser(
+        "purge",
+        help="erase personal data; keys, states and times stay",
+        description=(
+            "Erase personal data: responses, phone numbers, replies and texts of errors. Keys, states and times stay, "
+            "so nothing is sent twice afterwards."
+        ),
+    )
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--phone", metavar="P", help="of one person")
+    which.add_argument("--before", metavar="DATE", type=moment, help="of contacts that ended before, 2026-11-01")
+    which.add_argument("--replay", metavar="ID", help="of one replay")
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    _add_ledger_url(command)
+
+
+def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    plan = "Show what a replay would send; sends nothing, and writes nothing. Exit status: 0 shown, 1 refused, 2 usage."
+    run = f"Send a batch of responses, or go on with one that was stopped. {_STATUS}"
+    for name, short, long in (
+        ("plan", "show what a replay would send, and send nothing", plan),
+        ("run", "send a batch, or go on with it", run),
+    ):
+        command = inner.add_parser(name, help=short, description=long)
+        command.add_argument("flow", metavar="FLOW", type=Path, help="a flow file")
+        _add_source(command)
+        command.add_argument("--replay-id", metavar="ID", help="name of the replay; default: found or made")
+        _add_sending(command)
+        command.add_argument("--limit", metavar="N", type=_whole, help="take this many rows at most")
+        command.add_argument(
+            "--send",
+            choices=("failed", "all"),
+            help="where a response has recorded results: send what failed or never ran, or all again; default: failed",
+        )
+        command.add_argument(
+            "--force", action="store_true", help="send again on purpose what was sent before, under new keys"
+        )
+        command.add_argument(
+            "--accept-changed-flow", action="store_true", help="go on although the flow has changed since it began"
+        )
+        command.add_argument("--note", metavar="TEXT", help="why; kept in the ledger")
+        _add_format(command)
+        _add_ledger_url(command)
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    source = command.add_argument_group("responses")
+    source.add_argument(
+        "--responses",
+        metavar="SRC",
+        required=True,
+        help="a file (JSON Lines, CSV, Parquet; .gz), a glob, - for standard input, s3://…, or a database URL",
+    )
+    source.add_argument("--query", metavar="SQL", help="the rows of a database URL")
+    source.add_argument("--id", metavar="COLUMN", help="column of the response's id; default: id")
+    source.add_argument(
+        "--column",
+        metavar="KEY=COLUMN",
+        type=_pair,
+        action="append",
+        default=[],
+        help="column of a key of the response, such as contact.phone=Teléfono",
+    )
+    source.add_argument(
+        "--responses-format", choices=("jsonl", "csv", "parquet"), help="default: what the file's name ends in"
+    )
+
+
+def _add_sending(command: argparse.ArgumentParser) -> None:
+    sending = command.add_argument_group("sending")
+    sending.add_argument(
+        "--concurrency", metavar="N", type=_concurrency, help="requests under way at once, for each host; default: 64"
+    )
+    sending.add_argument(
+        "--rate",
+        metavar="N | HOST=N",
+        type=_rate,
+        action="append",
+        default=[],
+        help="requests a second at most, for each host or for one",
+    )
+    sending.add_argument(
+        "--allow-host",
+        metavar="HOST",
+        action="append",
+        default=[],
+        help="a private host, host:port or range that may be reached",
+    )
+    sending.add_argument(
+        "--connection",
+        metavar="ID=URL",
+        type=_pair,
+        action="append",
+        default=[],
+        help="a connection, in place of AIRFLOW_CONN_<ID>: https://user:secret@crm.example",
+    )
+
+
+def _add_list_and_status(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = inner.add_parser("list", help="every replay", description="Every replay of the ledger, newest first.")
+    _add_format(command)
+    _add_ledger_url(command)
+
+    command = inner.add_parser(
+        "status",
+        help="how far a replay has come",
+        description="How far a replay has come, what went wrong, and what to do next.",
+    )
+    command.add_argument("id", metavar="ID", help="a replay")
+    _add_format(command)
+    _add_ledger_url(command)
+
+
+def _add_results(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = inner.add_parser(
+        "results",
+        help="what became of each contact",
+        description="What became of each contact, in the order of the source: printed, or put into a table of yours.",
+    )
+    command.add_argument("id", metavar="ID", help="a replay")
+    _add_states(command, "these contacts alone; may be repeated")
+    command.add_argument(
+        "--as-responses", action="store_true", help="the responses themselves, to be mended and replayed"
+    )
+    command.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: jsonl")
+    command.add_argument("--to", metavar="URL", help="write a table of this database, an SQLAlchemy URL")
+    command.add_argument("--table", metavar="NAME", help="name of that table; made when it is not there")
+    _add_ledger_url(command)
+
+
+def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = inner.add_parser(
+        "retry",
+        help="walk chosen contacts again from where they failed",
+        description=(
+            "Walk chosen contacts again from where they failed; what succeeded is not sent again. "
+            f"Conditions are ANDed. {_STATUS}"
+        ),
+    )
+    command.add_argument("id", metavar="ID", help="a replay")
+    _add_states(command, "contacts in this state; may be repeated; default: failed")
+    command.add_argument("--step", metavar="NAME", help="contacts whose last attempt of this action was an error")
+    command.add_argument("--outcome", choices=("error",), help="with --step")
+    command.add_argument("--fingerprint", metavar="F", help="contacts with this error, as `replay status` shows it")
+    command.add_argument("--since", metavar="T", type=moment, help="contacts that ended at or after; UTC by default")
+    command.add_argument("--until", metavar="T", type=moment, help="contacts that ended before; UTC by default")
+    command.add_argument("--flow", metavar="FILE", type=Path, help="go on with a mended flow")
+    _add_sending(command)
+    _add_format(command)
+    _add_ledger_url(command)
+
+
+def _add_resolve(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = inner.add_parser(
+        "resolve",
+        help="say what came of requests that are in doubt",
+        description="Say what came of requests that are in doubt, as you found it in the CRM.",
+    )
+    command.add_argument("id", metavar="ID", help="a replay")
+    command.add_argument("response", metavar="RESPONSE", nargs="?", help="id of one response")
+    command.add_argument("--step", metavar="NAME", help="attempts of this action")
+    command.add_argument("--visit", metavar="N", type=_whole, help="attempts of this visit of the step, from 1")
+    command.add_argument("--fingerprint", metavar="F", help="contacts with this error")
+    command.add_argument(
+        "--as",
+        dest="as_",
+        choices=("sent", "not_sent"),
+        required=True,
+        help="sent: the CRM has it, and the walk goes on behind it; not_sent: it has not, and it may be sent again",
+    )
+    command.add_argument("--reply", metavar="FILE", type=Path, help="with --as sent: the reply, for later steps")
+    _add_format(command)
+    _add_ledger_url(command)
+
+
+def _add_states(command: argparse.ArgumentParser, help_: str) -> None:
+    command.add_argument("--state", metavar="S", choices=_STATES, action="append", default=[], help=help_)
+
+
+def _add_format(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+
+
+def _add_ledger_url(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--ledger", metavar="URL", help="SQLAlchemy URL; default: [whatsapp_flows] ledger, else a file in AIRFLOW_HOME"
+    )
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _concurrency(text: str) -> int:
+    number = _whole(text)
+    if number > MAX_CONCURRENCY:
+        raise argparse.ArgumentTypeError(f"{number} is too many: at most {MAX_CONCURRENCY}")
+    return number
+
+
+def _rate(text: str) -> tuple[str, float]:
+    host, _, number = text.rpartition("=")
+    try:
+        rate = float(number)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 100_000 or ("=" in text and not host):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of requests a second nor HOST=NUMBER")
+    return host, rate
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError("it is written NAME=VALUE")  # what was given may hold a password
+    return name.strip(), value.strip()
+
+
+def moment(text: str) -> float:
+    """A date, or a date and time, as seconds since the epoch; UTC where it names no offset.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    from airflow_whatsapp_flows.flow.moments import parse_iso
+
+    try:
+        found = parse_iso(text.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date and time such as 2026-11-22T16:04") from None
+    return (found if found.tzinfo else found.replace(tzinfo=dt.timezone.utc)).timestamp()
+
+
+def command_of(group: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """The function of a command of a group, such as ``run`` of ``replay``; only its own module is imported."""
+    module = importlib.import_module(f"airflow_whatsapp_flows.cli.{group}.{name}")
+    command: Callable[[argparse.Namespace], int] = getattr(module, name)
+    return command

@@ -1,0 +1,286 @@
+"""A whole replay against a bare aiohttp loop: ratios within one run.
+
+The replay reads JSON Lines, takes its snapshot, renders a JSON body of ten leaves for each contact, intends, sends
+and records every request in a ledger on disk, and ends every contact. The bare loop sends one fixed body of the same
+size to the same server with the same concurrency, and does nothing else. Rounds alternate, so that the noise of a
+shared machine meets both; a ratio is the median of the rounds' ratios.
+
+    python benchmarks/replay.py [pipeline] [postgres] [processes] [memory] [mapped] [--contacts 6000] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+    # Started as a file, this folder comes first, and operator.py in it hides the standard library's.
+    sys.path[0] = os.path.dirname(sys.path[0])
+
+import argparse
+import asyncio
+import json
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger.replays import find_replay, tally
+from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay
+from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
+from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
+from airflow_whatsapp_flows.settings import Settings
+from benchmarks.bare import Figures, bare
+from benchmarks.server import running_server
+
+CONCURRENCY = 64
+FLOORS = {0: 0.65, 20: 0.80, 100: 0.85}
+
+
+def flow_file(url: str) -> dict[str, object]:
+    """Two questions and one action with a body of ten leaves."""
+    return {
+        "flow_format": 1,
+        "id": "benchmark",
+        "steps": [
+            {"name": "Ask name", "type": "question", "next": "Ask age"},
+            {"name": "Ask age", "type": "question", "answer_type": "NUMBER", "next": "Create contact"},
+            {
+                "name": "Create contact",
+                "type": "action",
+                "method": "POST",
+                "url": url,
+                "body_type": "json",
+                "body": {
+                    "name": "{{ step.Ask name }}",
+                    "phone": "{{ contact.phone }}",
+                    "email": "{{ contact.email }}",
+                    "age": "{{ step.Ask age }}",
+                    "plan": "{{ contact.plan }}",
+                    "newsletter": True,
+                    "city": "{{ contact.city }}",
+                    "comment": "{{ contact.first_name }} from {{ flow_execution_variables.campaign }}",
+                    "campaign": {"source": "whatsapp", "name": "{{ flow_execution_variables.campaign }}"},
+                },
+            },
+        ],
+    }
+
+
+def write_responses(file: Path, contacts: int) -> None:
+    """Contact responses, each with a phone number of its own."""
+    with file.open("w", encoding="utf-8") as lines:
+        for number in range(contacts):
+            response = {
+                "id": f"r-{number:07}",
+                "contact": {
+                    "phone": f"+5255{number:08}",
+                    "first_name": "Ana",
+                    "email": f"ana.{number}@example.com",
+                    "meta": {"plan": "premium", "city": "Guadalajara"},
+                },
+                "step": {"Ask name": "Ana María Hernández", "Ask age": "41"},
+                "flow_execution_variables": {"campaign": "spring-2026"},
+                "created_on": "2026-11-20T10:00:00Z",
+            }
+            lines.write(json.dumps(response, ensure_ascii=False) + "\n")
+
+
+def replay(url: str, responses: Path, ledger_url: str, concurrency: int = CONCURRENCY) -> Figures:
+    """One whole replay, from an empty place in the ledger to the last contact."""
+    flow = load_flow(flow_file(url))
+    gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+    wall, cpu = time.perf_counter(), time.process_time()
+    with Ledger(ledger_url) as ledger:
+        request = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(responses), {}), flow))
+        begun = begin_replay(ledger, request)
+        asyncio.run(run_replay(ledger, begun, flow, gateway, RunSettings(concurrency=concurrency)))
+        figures = (time.perf_counter() - wall, time.process_time() - cpu)
+        counted = tally(ledger, begun.no)
+    if counted.states[ContactState.COMPLETED] != counted.total:
+        raise RuntimeError(f"not every contact was completed: {counted}")
+    return Figures(counted.total, *figures)
+
+
+def _no_connection(conn_id: str) -> object:
+    raise LookupError(conn_id)
+
+
+def pipeline(contacts: int, rounds: int, folder: Path) -> None:
+    """The whole pipeline against the bare loop, at three latencies of the server."""
+    responses = folder / "responses.jsonl"
+    write_responses(responses, contacts)
+    print(f"\npipeline: {contacts} contacts, concurrency {CONCURRENCY}, SQLite (WAL, FULL), {rounds} rounds")
+    for delay_ms, floor in FLOORS.items():
+        with running_server(delay_ms) as url:
+            bare(url, 1_000, CONCURRENCY)
+            ratios, ours, theirs = [], [], []
+            for number in range(rounds):
+                plain = bare(url, contacts, CONCURRENCY)
+                full = replay(url, responses, f"sqlite:///{folder / f'{delay_ms}-{number}.db'}")
+                limit = plain.rate if delay_ms < 100 else CONCURRENCY / (delay_ms / 1000)
+                ratios.append(full.rate / limit)
+                ours.append(full)
+                theirs.append(plain)
+        against = "bare" if delay_ms < 100 else "concurrency / latency"
+        print(
+            f"  {delay_ms:3} ms: {_median(ours):6.0f} contacts/s of {_median(theirs):6.0f} bare; "
+            f"ratio to {against} {statistics.median(ratios):.2f} (asked >= {floor}; rounds {_list(ratios)}); "
+            f"CPU {_cpu(ours):.0f} us per contact, bare {_cpu(theirs):.0f}"
+        )
+
+
+def postgres(contacts: int, rounds: int, folder: Path) -> None:
+    """A ledger in PostgreSQL against one in SQLite, both with fsync on the same disk."""
+    from tests.servers.postgres import running_postgres
+
+    responses = folder / "responses.jsonl"
+    write_responses(responses, contacts)
+    data = Path(tempfile.mkdtemp(prefix="whatsapp-flows-benchmark-", dir="/var/tmp"))
+    data.chmod(0o755)
+    durable = {"fsync": "on", "full_page_writes": "on"}
+    print(f"\npostgres: {contacts} contacts, fsync on, {rounds} rounds")
+    with running_postgres(folder=data, settings=durable) as server:
+        for delay_ms in (0, 20):
+            with running_server(delay_ms) as url:
+                ratios = []
+                for number in range(rounds):
+                    lite = replay(url, responses, f"sqlite:///{folder / f'p{delay_ms}-{number}.db'}")
+                    full = replay(url, responses, server.create_database())
+                    ratios.append(full.rate / lite.rate)
+            print(
+                f"  {delay_ms:3} ms: {full.rate:6.0f} contacts/s; ratio to SQLite {statistics.median(ratios):.2f} "
+                f"(asked >= 0.85; rounds {_list(ratios)})"
+            )
+
+
+def processes(contacts: int, rounds: int, folder: Path) -> None:
+    """Two processes on one replay, each with the whole concurrency, against one."""
+    responses = folder / "responses.jsonl"
+    write_responses(responses, contacts)
+    print(f"\nprocesses: {contacts} contacts, one and two processes with concurrency {CONCURRENCY} each")
+    for delay_ms in (20, 100):
+        with running_server(delay_ms) as url:
+            ratios = []
+            for number in range(rounds):
+                one = _spread(1, url, responses, f"sqlite:///{folder / f'o{delay_ms}-{number}.db'}")
+                two = _spread(2, url, responses, f"sqlite:///{folder / f't{delay_ms}-{number}.db'}")
+                ratios.append(one / two)
+        asked = "asked >= 1.8; " if delay_ms == 100 else ""
+        print(f"  {delay_ms:3} ms: {statistics.median(ratios):.2f} times the rate ({asked}rounds {_list(ratios)})")
+
+
+def _spread(count: int, url: str, responses: Path, ledger_url: str) -> float:
+    """Seconds that so many processes take to run what is pending."""
+    flow = load_flow(flow_file(url))
+    with Ledger(ledger_url) as ledger:
+        source = open_source(SourceSpec(str(responses), {}), flow)
+        begun = begin_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id="r", chunk_size=200))
+        command = [sys.executable, os.path.abspath(__file__), "--worker", ledger_url, url]
+        workers = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
+        ]
+        for worker in workers:
+            worker.stdout.readline()  # type: ignore[union-attr]  # ready: its imports are done
+        begin = time.perf_counter()
+        for worker in workers:
+            worker.stdin.write("go\n")  # type: ignore[union-attr]
+            worker.stdin.flush()  # type: ignore[union-attr]
+        for worker in workers:
+            if worker.wait() != 0:
+                raise RuntimeError("a worker failed")
+        seconds = time.perf_counter() - begin
+        if tally(ledger, begun.no).states[ContactState.PENDING]:
+            raise RuntimeError("contacts are pending")
+        return seconds
+
+
+def work(ledger_url: str, url: str) -> None:
+    """What one of several processes does."""
+    flow = load_flow(flow_file(url))
+    gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    with Ledger(ledger_url) as ledger:
+        begun = find_replay(ledger, "r")
+        asyncio.run(run_replay(ledger, begun, flow, gateway, RunSettings()))
+
+
+def memory(contacts: int, rounds: int, folder: Path) -> None:
+    """Peak memory of a large batch above that of a small one, each in a process of its own."""
+    del contacts, rounds
+    print("\nmemory: peak resident set of a whole replay, in a process of its own")
+    peaks = {}
+    for size in (10_000, 1_000_000):
+        responses = folder / f"{size}.jsonl"
+        write_responses(responses, size)
+        with running_server(0) as url:
+            command = [sys.executable, os.path.abspath(__file__), "--peak", f"sqlite:///{folder / f'm{size}.db'}", url]
+            told = subprocess.run([*command, str(responses)], check=True, capture_output=True, text=True).stdout
+        peaks[size], seconds = (float(number) for number in told.split())
+        print(f"  {size:>9,} responses: {peaks[size] / 1024:.1f} MB, {size / seconds:.0f} contacts/s")
+    print(f"  {(peaks[1_000_000] - peaks[10_000]) / 1024:+.1f} MB (asked <= 10)")
+
+
+def peak(ledger_url: str, url: str, responses: Path) -> None:
+    """What the process that is measured does; prints its peak in KiB and its seconds."""
+    import resource
+
+    figures = replay(url, responses, ledger_url)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, figures.seconds)
+
+
+def _median(figures: list[Figures]) -> float:
+    return statistics.median(one.rate for one in figures)
+
+
+def _cpu(figures: list[Figures]) -> float:
+    return statistics.median(one.cpu_us for one in figures)
+
+
+def _list(ratios: list[float]) -> str:
+    return " ".join(f"{ratio:.2f}" for ratio in ratios)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    # On a disk: what a commit costs is part of the figure, and /tmp may be memory.
+    with tempfile.TemporaryDirectory(prefix="whatsapp-flows-benchmark-", dir="/var/tmp") as name:
+        yield Path(name)
+
+
+PARTS: dict[str, Callable[[int, int, Path], None]] = {
+    "pipeline": pipeline,
+    "postgres": postgres,
+    "processes": processes,
+    "memory": memory,
+}
+
+
+def main() -> int:
+    """Measure and print."""
+    if sys.argv[1:2] == ["--worker"]:
+        work(*sys.argv[2:4])
+        return 0
+    if sys.argv[1:2] == ["--peak"]:
+        peak(sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+        return 0
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("parts", nargs="*", choices=[[], *PARTS], help="default: all")
+    options.add_argument("--contacts", type=int, default=6_000)
+    options.add_argument("--rounds", type=int, default=5)
+    chosen = options.parse_args()
+    for name in chosen.parts or PARTS:
+        with _folder() as folder:
+            PARTS[name](chosen.contacts, chosen.rounds, folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

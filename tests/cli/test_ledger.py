@@ -1,0 +1,143 @@
+"""``whatsapp-flows ledger``: what was sent to one person, and erasing it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import COMMAND, Cli, Write, action, flow
+from tests.servers.recording import Answer, RecordingServer
+
+PHONE = "+525512345678"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> list[str]:
+    return ["--ledger", f"sqlite:///{tmp_path / 'l.db'}"]
+
+
+@pytest.fixture
+def sent(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> RecordingServer:
+    """A replay ``b`` of two persons."""
+    phones = {"r-1": "+52 1 55 1234 5678", "r-2": "+525500000002"}
+    lines = [json.dumps({"id": id_, "contact": {"phone": phone}}) for id_, phone in phones.items()]
+    file = write("a_flow.json", flow(action("Call", body={"phone": "{{ contact.phone }}"})))
+    words = (file, "--responses", write("r.jsonl", "\n".join(lines)), "--replay-id", "b", "--concurrency", 1)
+    assert cli("replay", "run", *words, *ledger).status == 0
+    return server
+
+
+def test_find_shows_each_request_with_its_road_and_its_fate(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
+    done = cli("ledger", "find", "--phone", PHONE, *ledger)
+
+    assert done.status == 0
+    assert "the ledger spells it +52 1 55 1234 5678; 1 request" in done.out
+    assert f"POST {sent.host}" in done.out
+    assert "succeeded 200" in done.out
+    assert "a_flow, replay b, response r-1" in done.out
+    assert "r-2" not in done.out
+
+
+def test_find_as_json(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
+    (found,) = json.loads(cli("ledger", "find", "--phone", "525512345678", "--format", "json", *ledger).out)
+
+    assert found["begun_at"].endswith("Z")
+    assert (found["flow_id"], found["replay_id"], found["response_id"]) == ("a_flow", "b", "r-1")
+    assert (found["step"], found["visit"], found["number"], found["method"]) == ("Call", 1, 1, "POST")
+    assert (found["status_code"], found["fate"]) == (200, "succeeded")
+    assert found["key"]
+
+
+def test_a_person_that_the_ledger_does_not_know(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
+    done = cli("ledger", "find", "--phone", "+34600000000", *ledger)
+
+    assert (done.status, "the ledger does not know it; 0 requests" in done.out) == (0, True)
+    assert json.loads(cli("ledger", "find", "--phone", "+34600000000", "--format", "json", *ledger).out) == []
+    assert cli("ledger", "purge", "--phone", "+34600000000", *ledger).status == 0
+
+
+def test_a_text_without_digits_is_refused(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
+    for command in ("find", "purge"):
+        done = cli("ledger", command, "--phone", "Ana", *ledger)
+        assert (done.status, "is not a phone number" in done.err) == (1, True)
+
+
+def test_purge_asks_and_refuses_where_nobody_can_answer(
+    cli: Cli, ledger: list[str], sent: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+    done = cli("ledger", "purge", "--replay", "b", *ledger)
+
+    assert (done.status, "give --yes" in done.err) == (1, True)
+    assert "2 contacts and 2 requests" in done.out
+    assert "1 request" in cli("ledger", "find", "--phone", PHONE, *ledger).out
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("n", 1), ("", 1)])
+def test_purge_asks_on_a_terminal(ledger: list[str], sent: RecordingServer, answer: str, status: int) -> None:
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, "ledger", "purge", "--replay", "b", *ledger], stdin=follower, stdout=subprocess.PIPE, text=True
+    ) as process:
+        os.write(leader, f"{answer}\n".encode())
+        out = process.communicate(timeout=60)[0]
+    os.close(leader)
+    os.close(follower)
+
+    assert process.returncode == status
+    assert ("erased: 2 contacts" in out) == (status == 0)
+
+
+def test_purge_of_one_person_leaves_the_others_and_keeps_what_was_done_known(
+    cli: Cli, ledger: list[str], sent: RecordingServer, tmp_path: Path
+) -> None:
+    done = cli("ledger", "purge", "--phone", PHONE, "--yes", *ledger)
+
+    assert done.status == 0
+    assert "erased: 1 contact and 1 request; keys, states and times stay" in done.out
+    assert "VACUUM" in done.out
+    assert "1234 5678" not in "".join(
+        file.read_bytes().decode("latin-1") for file in tmp_path.glob("l.db*") if file.is_file()
+    )
+    assert "0 requests" in cli("ledger", "find", "--phone", PHONE, *ledger).out
+    assert "1 request" in cli("ledger", "find", "--phone", "+525500000002", *ledger).out
+    words = (tmp_path / "a_flow.json", "--responses", tmp_path / "r.jsonl", "--replay-id", "again")
+    assert cli("replay", "run", *words, *ledger).status == 0
+    assert len(sent.received) == 2
+    assert cli("replay", "status", "b", *ledger).status == 0
+    assert cli("replay", "results", "b", *ledger).status == 0
+
+
+def test_purge_before_a_date(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
+    assert "0 contacts" in cli("ledger", "purge", "--before", "2020-01-01", "--yes", *ledger).out
+    assert "erased: 2 contacts" in cli("ledger", "purge", "--before", "2999-01-01", "--yes", *ledger).out
+
+
+def test_what_is_pending_is_not_erased_and_said(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    server.queued.append(Answer(drop=True))
+    file = write("a_flow.json", flow(action("Call", body={"phone": "{{ contact.phone }}"})))
+    source = write("r.jsonl", json.dumps({"id": "r-1", "contact": {"phone": PHONE}}))
+    cli("replay", "run", file, "--responses", source, "--replay-id", "b", *ledger)
+    cli("replay", "resolve", "b", "r-1", "--as", "not_sent", *ledger)
+
+    done = cli("ledger", "purge", "--phone", PHONE, "--yes", *ledger)
+
+    assert done.status == 3
+    assert "1 contact keep their data, for they are pending in b" in done.err
+    assert cli("replay", "retry", "b", *ledger).status == 0
+    assert cli("ledger", "purge", "--phone", PHONE, "--yes", *ledger).status == 0
+
+
+def test_exactly_one_choice_is_made(cli: Cli, ledger: list[str]) -> None:
+    assert cli("ledger", "purge", *ledger).status == 2
+    assert cli("ledger", "purge", "--phone", PHONE, "--replay", "b", *ledger).status == 2
+    assert cli("ledger", "find", *ledger).status == 2

@@ -1,0 +1,112 @@
+"""``whatsapp-flows replay resolve``: what a person found out about requests in doubt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli, Done, Write, action, flow
+from tests.servers.recording import Answer, RecordingServer
+
+FIRST = action("First", body={"id": "{{ contact.phone }}"}, on_success="Second")
+SECOND = action("Second", url="/v1/second", body={"n": "{{ step.First.response.id }}"})
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> list[str]:
+    return ["--ledger", f"sqlite:///{tmp_path / 'l.db'}"]
+
+
+@pytest.fixture
+def doubted(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> RecordingServer:
+    """A replay ``b`` whose only contact is in doubt."""
+    server.queued.append(Answer(drop=True))
+    source = write("r.jsonl", json.dumps({"id": "r-1", "contact": {"phone": "+525500000001"}}) + "\n")
+    file = write("a_flow.json", flow(FIRST, SECOND))
+    assert cli("replay", "run", file, "--responses", source, "--replay-id", "b", *ledger).status == 3
+    return server
+
+
+def retried(cli: Cli, ledger: list[str]) -> Done:
+    return cli("replay", "retry", "b", *ledger)
+
+
+def test_sent_with_its_reply_goes_on_behind_it(
+    cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer
+) -> None:
+    reply = write("reply.json", {"id": 77})
+
+    done = cli("replay", "resolve", "b", "r-1", "--as", "sent", "--reply", reply, *ledger)
+
+    assert done.status == 0
+    assert "1 request resolved: sent" in done.out
+    assert "1 contact is pending; `whatsapp-flows replay retry b --ledger" in done.out
+    assert retried(cli, ledger).status == 0
+    assert [one.target for one in doubted.received] == ["/v1/x", "/v1/second"]
+    assert json.loads(doubted.received[1].content) == {"n": 77}
+
+
+def test_not_sent_is_sent(cli: Cli, ledger: list[str], doubted: RecordingServer) -> None:
+    done = cli(
+        "replay", "resolve", "b", "--step", "First", "--visit", 1, "--as", "not_sent", "--format", "json", *ledger
+    )
+
+    assert json.loads(done.out) == {"replay_id": "b", "contacts": 1, "requests": 1, "elsewhere": 0, "purged": 0}
+    assert retried(cli, ledger).status == 0
+    first, again, second = doubted.received
+    assert (first.target, again.target, second.target) == ("/v1/x", "/v1/x", "/v1/second")
+    assert first.content == again.content
+
+
+def test_a_later_replay_says_where_to_resolve(
+    cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer, tmp_path: Path
+) -> None:
+    words = ("replay", "run", tmp_path / "a_flow.json", "--responses", tmp_path / "r.jsonl", "--replay-id", "later")
+    assert cli(*words, *ledger).status == 3
+
+    done = cli("replay", "resolve", "later", "r-1", "--as", "sent", *ledger)
+
+    assert done.status == 1
+    assert "in doubt in the replay b; resolve it there" in done.out
+    assert "whatsapp-flows replay retry later --state in_doubt" in done.out
+    cli("replay", "resolve", "b", "r-1", "--as", "sent", "--reply", write("reply.json", {"id": 7}), *ledger)
+    assert retried(cli, ledger).status == 0
+    assert cli("replay", "retry", "later", "--state", "in_doubt", *ledger).status == 0
+    assert [one.target for one in doubted.received] == ["/v1/x", "/v1/second"]
+
+
+def test_a_reply_that_is_no_json_is_text(cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer) -> None:
+    assert cli("replay", "resolve", "b", "r-1", "--as", "sent", "--reply", write("t", "OK 12"), *ledger).status == 0
+    assert retried(cli, ledger).status == 3  # the text has no id
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["b", "--as", "sent"], 2, "say which requests"),
+        (["b", "--visit", "1", "--as", "sent"], 2, "say which requests"),
+        (["b", "r-1", "--visit", "1", "--as", "sent"], 2, "give --step NAME too"),
+        (["b", "r-1", "--as", "not_sent", "--reply", "x"], 2, "it goes with --as sent"),
+        (["b", "r-1", "--as", "sent", "--reply", "nowhere"], 1, "nowhere: the reply cannot be read"),
+        (["b", "r-1"], 2, "--as"),
+        (["c", "r-1", "--as", "sent"], 1, "there is no replay 'c'"),
+        (["b", "r-2", "--as", "sent"], 1, "nothing was changed"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    cli: Cli, ledger: list[str], doubted: RecordingServer, words: list[str], status: int, message: str
+) -> None:
+    done = cli("replay", "resolve", *words, *ledger)
+
+    assert done.status == status
+    assert message in done.out + done.err
+
+
+def test_a_reply_that_is_broken_json_is_refused(
+    cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer
+) -> None:
+    done = cli("replay", "resolve", "b", "r-1", "--as", "sent", "--reply", write("x.json", '{"id": '), *ledger)
+
+    assert (done.status, "x.json: not_json" in done.err) == (1, True)

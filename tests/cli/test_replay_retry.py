@@ -1,0 +1,172 @@
+"""``whatsapp-flows replay retry``: chosen contacts, walked again from where they failed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Cli, Write, action, flow
+from tests.servers.recording import Answer, Received, RecordingServer
+
+FIRST = action("First", body={"id": "{{ contact.phone }}"}, on_success="Second")
+SECOND = action("Second", url="/v1/second", body={"id": "{{ contact.phone }}", "n": "{{ step.First.response.id }}"})
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> list[str]:
+    return ["--ledger", f"sqlite:///{tmp_path / 'l.db'}"]
+
+
+def responses(write: Write, number: int) -> Path:
+    values = [{"id": f"r-{n}", "contact": {"phone": f"+5255000000{n:02}"}} for n in range(number)]
+    return write("r.jsonl", "".join(json.dumps(value) + "\n" for value in values))
+
+
+def begun(cli: Cli, write: Write, ledger: list[str], number: int = 3, *steps: dict[str, Any]) -> int:
+    file = write("a_flow.json", flow(*(steps or (FIRST, SECOND))))
+    return cli("replay", "run", file, "--responses", responses(write, number), "--replay-id", "b", *ledger).status
+
+
+def of(server: RecordingServer, target: str) -> list[Any]:
+    return sorted(json.loads(one.content)["id"] for one in server.received if one.target == target)
+
+
+def states(cli: Cli, ledger: list[str]) -> dict[str, str]:
+    done = cli("replay", "results", "b", *ledger)
+    return {row["id"]: row["state"] for row in map(json.loads, done.out.splitlines())}
+
+
+def refusing(target: str, phone: str) -> RecordingServer:
+    def script(received: Received) -> Answer:
+        refused = received.target == target and phone in received.content.decode()
+        return Answer.json({"error": "no"}, 422) if refused else Answer.json({"id": 1})
+
+    return RecordingServer(script)
+
+
+def test_what_failed_is_sent_again_from_where_it_failed_and_nothing_else(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    server.queued.extend([Answer.json({"id": 1}), Answer(422)])
+    assert begun(cli, write, ledger, 1) == 3
+
+    done = cli("replay", "retry", "b", *ledger, "--format", "json")
+
+    assert done.status == 0
+    assert "1 contact chosen" in done.err
+    assert json.loads(done.out)["completed"] == 1
+    assert len(of(server, "/v1/x")) == 1
+    assert len(of(server, "/v1/second")) == 2
+    assert states(cli, ledger) == {"r-0": "completed"}
+
+
+def test_one_of_many_is_retried_until_it_succeeds(
+    cli: Cli, write: Write, ledger: list[str], monkeypatch: pytest.MonkeyPatch, server: RecordingServer
+) -> None:
+    broken = refusing("/v1/second", "01")
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", broken.url)
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", broken.host)
+    assert begun(cli, write, ledger) == 3
+    assert cli("replay", "retry", "b", *ledger).status == 3
+    assert len(of(broken, "/v1/second")) == 4
+    broken.close()
+
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", server.url)
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", server.host)
+    done = cli("replay", "retry", "b", *ledger)
+
+    assert done.status == 0
+    assert [one.target for one in server.received] == ["/v1/second"]
+
+
+def test_a_mended_flow_is_gone_on_with(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> None:
+    server.queued.extend([Answer.json({"id": 1}), Answer(404)])
+    begun(cli, write, ledger, 1)
+    mended = write("mended.json", flow(FIRST, {**SECOND, "url": "/v2/second"}))
+
+    assert cli("replay", "retry", "b", "--flow", mended, *ledger).status == 0
+    assert [one.target for one in server.received] == ["/v1/x", "/v1/second", "/v2/second"]
+
+
+def test_another_flow_is_refused_and_nothing_is_chosen(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    server.queued.append(Answer(404))
+    begun(cli, write, ledger, 1)
+    other = write("other.json", {**flow(FIRST, SECOND), "id": "other"})
+
+    done = cli("replay", "retry", "b", "--flow", other, *ledger)
+
+    assert (done.status, "a mended flow keeps its id" in done.err) == (1, True)
+    assert states(cli, ledger) == {"r-0": "failed"}
+    assert len(server.received) == 1
+
+
+def test_an_error_that_was_handled_is_chosen_by_its_step(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    tell = action("Tell", url="/v1/tell", body={"id": "{{ contact.phone }}"})
+    server.queued.append(Answer(404))
+    assert begun(cli, write, ledger, 1, {**FIRST, "on_success": None, "on_error": "Tell"}, tell) == 0
+
+    assert cli("replay", "retry", "b", *ledger).status == 0
+    assert len(server.received) == 2
+    done = cli("replay", "retry", "b", "--step", "First", "--outcome", "error", *ledger)
+
+    assert done.status == 0
+    assert [one.target for one in server.received] == ["/v1/x", "/v1/tell", "/v1/x"]
+
+
+def test_none_chosen_sends_nothing_and_says_what_else_the_conditions_hold_for(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    server.queued.append(Answer(500))
+    assert begun(cli, write, ledger, 1) == 3
+    sent = len(server.received)
+    shown = json.loads(cli("replay", "results", "b", *ledger).out)
+    assert shown["state"] == "in_doubt"
+
+    done = cli("replay", "retry", "b", "--since", "2020-01-01", *ledger)
+
+    assert done.status == 3
+    assert "0 contacts chosen" in done.err
+    assert "1 in_doubt: choose them with --state" in done.err
+    assert len(server.received) == sent
+
+
+def test_what_is_in_doubt_and_sent_at_most_once_stays_so(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    server.queued.append(Answer(500))
+    begun(cli, write, ledger, 1)
+
+    done = cli("replay", "retry", "b", "--state", "in_doubt", *ledger)
+
+    assert (done.status, len(server.received)) == (3, 1)
+    assert states(cli, ledger) == {"r-0": "in_doubt"}
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["nothing"], 1, "there is no replay 'nothing'"),
+        (["b", "--outcome", "error"], 2, "give --step NAME too"),
+        (["b", "--step", "Frist"], 1, "did you mean 'First'"),
+        (["b", "--state", "rejected"], 1, "mend it in the source"),
+        (["b", "--since", "yesterday"], 2, "is not a date and time"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer, words: list[str], status: int, message: str
+) -> None:
+    begun(cli, write, ledger, 1)
+    sent = len(server.received)
+
+    done = cli("replay", "retry", *words, *ledger)
+
+    assert done.status == status
+    assert message in done.err
+    assert len(server.received) == sent

@@ -1,0 +1,297 @@
+"""``whatsapp-flows replay run``: what it sends, refuses, tells, and what its status says."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import pytest
+
+from tests.cli.conftest import action, flow
+from tests.cli.replaying import LEADS, Leads, json_lines, lead
+from tests.servers.recording import Answer, RecordingServer
+
+STATUS_KEYS = [
+    "replay_id", "flow_id", "total", "pending", "completed", "failed", "rejected", "in_doubt", "skipped",
+    "handled_errors", "unanswered", "requests", "elapsed_s",
+]  # fmt: skip
+
+
+def test_every_contact_is_sent_once_and_told(leads: Leads, server: RecordingServer) -> None:
+    leads.write(3)
+
+    done = leads.run("--replay-id", "first")
+
+    assert done.status == 0, done.err
+    assert sorted(json.loads(request.content)["phone"] for request in server.received) == [
+        lead(n)["contact"]["phone"] for n in range(3)
+    ]
+    assert "completed         3" in done.out
+    assert "3 requests" in done.out
+    assert f"ledger sqlite:///{leads.database}" in done.err
+
+
+def test_the_same_command_again_sends_nothing(leads: Leads, server: RecordingServer) -> None:
+    leads.write(3)
+    leads.run()
+
+    done = leads.run()
+
+    assert (done.status, len(server.received)) == (0, 3)
+    assert "has ended already; nothing was sent" in done.err
+    assert len(json.loads(leads.replay("list", "--format", "json").out)) == 1
+
+
+def test_another_replay_of_the_same_responses_sends_nothing(leads: Leads, server: RecordingServer) -> None:
+    leads.write(3)
+    leads.run()
+
+    done = leads.run("--replay-id", "second")
+
+    assert (done.status, len(server.received)) == (0, 3)
+    assert leads.status("second")["skipped"] == 3
+    assert "skipped: 3 rows done" in done.out
+
+
+def test_a_failed_contact_is_not_sent_again_by_the_same_command(leads: Leads, server: RecordingServer) -> None:
+    leads.write(2)
+    server.queued += [Answer(400), Answer(400)]
+    assert leads.run().status == 3
+
+    done = leads.run()
+
+    assert (done.status, len(server.received)) == (3, 2)
+
+
+def test_force_sends_again_under_new_keys(leads: Leads, server: RecordingServer) -> None:
+    keyed = flow(
+        action("Create contact", delivery="keyed", body_type="json", body={"p": "{{ contact.phone }}"}), id="leads"
+    )
+    leads.write(2, flow=keyed)
+    leads.run()
+
+    assert leads.run("--force").status == 0
+
+    assert len(server.received) == 4
+    assert len({request.header("Idempotency-Key") for request in server.received}) == 4
+    assert len(json.loads(leads.replay("list", "--format", "json").out)) == 2
+
+
+def test_a_replay_begun_by_force_goes_on_by_force_alone(leads: Leads, server: RecordingServer) -> None:
+    leads.write(1)
+    leads.run("--force", "--replay-id", "again")
+
+    done = leads.run("--replay-id", "again")
+
+    assert done.status == 1
+    assert "'again' was begun with --force" in done.err
+
+
+def test_a_trial_with_a_limit_is_a_replay_of_its_own(leads: Leads, server: RecordingServer) -> None:
+    leads.write(5)
+
+    assert leads.run("--limit", 2, "--replay-id", "trial").status == 0
+    assert len(server.received) == 2
+    assert leads.run("--format", "json").status == 0
+
+    assert len(server.received) == 5
+    refused = leads.run("--replay-id", "trial")
+    assert refused.status == 1
+    assert "'trial' took its responses with another --limit" in refused.err
+
+
+def test_an_invalid_row_is_rejected_and_the_others_are_sent(leads: Leads, server: RecordingServer) -> None:
+    leads.write(2, json_lines([{"contact": {"phone": "+525599"}}]), "{\n")
+
+    done = leads.run("--replay-id", "first")
+
+    assert (done.status, len(server.received)) == (3, 2)
+    assert leads.status("first") | {"elapsed_s": 0} == dict(
+        zip(STATUS_KEYS, ["first", "leads", 4, 0, 2, 0, 2, 0, 0, 0, 0, 2, 0], strict=True)
+    )
+    assert "rejected: 1 row missing_id" in done.out
+    assert f"{leads.responses}:3" in done.out
+
+
+def test_json_is_the_status_and_why_it_stopped_and_the_errors(leads: Leads, server: RecordingServer) -> None:
+    leads.write(2)
+    server.queued += [Answer(422), Answer(422)]
+
+    done = leads.run("--format", "json")
+
+    told = json.loads(done.out)
+    assert done.status == 3
+    assert list(told) == [*STATUS_KEYS, "stopped", "postponed", "errors"]
+    assert told["failed"] == 2
+    assert told["stopped"] is None
+
+
+def test_errors_are_grouped_with_one_masked_sample_and_what_to_do(leads: Leads, server: RecordingServer) -> None:
+    leads.write(3)
+    server.queued += [Answer(422), Answer(422)]
+
+    done = leads.run("--replay-id", "the first")
+
+    (group,) = json.loads(leads.run("--replay-id", "the first", "--format", "json").out)["errors"]
+    assert (group["count"], group["in_doubt"]) == (2, 0)
+    assert f"error {group['fingerprint']}: 2 contacts" in done.out
+    assert group["suggestion"] in done.out
+    assert group["sample"]["response"] == {
+        "contact": {"phone": f"+52…0{group['sample']['id'][-1]}", "first_name": "A…"},
+        "step": {"Ask name": "A…"},
+    }
+    assert "+525512340" not in done.out
+    assert f"whatsapp-flows replay retry 'the first' --ledger sqlite:///{leads.database}" in done.out
+
+
+def test_doubt_is_told_with_the_command_that_resolves_it(leads: Leads, server: RecordingServer) -> None:
+    leads.write(1)
+    server.queued.append(Answer(drop=True))
+
+    done = leads.run("--replay-id", "first")
+
+    assert done.status == 3
+    assert "in_doubt         1" in done.out
+    assert "oldest: r-0" in done.out
+    assert "whatsapp-flows replay resolve first RESPONSE --as sent" in done.out
+
+
+def test_data_moves_no_cursor(leads: Leads, server: RecordingServer) -> None:
+    leads.write(0, json_lines([lead(1, id="r\u001b[2J-1")]))
+    server.queued.append(Answer(422))
+
+    assert "\x1b" not in leads.run().out
+
+
+def test_a_connection_that_is_not_there_is_found_before_anything_is_read(leads: Leads) -> None:
+    leads.write(1)
+
+    done = leads.cli("replay", "run", leads.flow, "--responses", leads.responses, *leads.ledger)
+
+    assert done.status == 1
+    assert "connection 'crm' is not known: set AIRFLOW_CONN_CRM" in done.err
+    assert not leads.database.exists()
+
+
+def test_faults_of_the_flow_are_those_that_validate_shows(leads: Leads) -> None:
+    leads.write(1, flow={**LEADS, "stepz": []})
+    shown = leads.cli("validate", leads.flow).out
+
+    done = leads.run()
+
+    assert done.status == 1
+    assert done.err == shown
+
+
+def test_a_source_that_is_not_there_is_refused(leads: Leads) -> None:
+    leads.write(1)
+    leads.responses.unlink()
+
+    done = leads.run()
+
+    assert done.status == 1
+    assert done.err == f"{leads.responses}: there is no such file\n"
+
+
+@pytest.mark.parametrize("url", ["mysql://h/d", "nothing"])
+def test_a_ledger_that_cannot_be_is_refused(leads: Leads, url: str) -> None:
+    leads.write(1)
+
+    done = leads.run("--ledger", url)
+
+    assert done.status == 1
+    assert "a ledger is an SQLAlchemy URL" in done.err
+
+
+def test_a_ledger_that_may_not_be_made_is_refused(leads: Leads) -> None:
+    leads.write(1)
+
+    done = leads.run("--ledger", "sqlite:////proc/none/ledger.db")
+
+    assert done.status == 1
+    assert "the folder /proc/none of the ledger cannot be made" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--rate", "fast"],
+        ["--rate", "=5"],
+        ["--rate", "0"],
+        ["--concurrency", "0"],
+        ["--concurrency", "1025"],
+        ["--limit", "-1"],
+        ["--connection", "crm"],
+        ["--column", "=x"],
+        ["--send", "some"],
+        ["--format", "xml"],
+    ],
+)
+def test_words_that_mean_nothing_are_a_usage_error(leads: Leads, words: list[str]) -> None:
+    leads.write(1)
+
+    assert leads.run(*words).status == 2
+
+
+def test_a_changed_flow_is_refused_until_it_is_accepted(leads: Leads, server: RecordingServer) -> None:
+    leads.write(1)
+    leads.run("--replay-id", "first")
+    leads.write(1, flow={**LEADS, "name": "Leads"})
+
+    refused = leads.run("--replay-id", "first")
+    accepted = leads.run("--replay-id", "first", "--accept-changed-flow")
+
+    assert (refused.status, accepted.status, len(server.received)) == (1, 0, 1)
+    assert "--accept-changed-flow" in refused.err
+
+
+def test_columns_of_a_csv_are_named_by_options(leads: Leads, server: RecordingServer) -> None:
+    leads.write(0)
+    path = leads.folder / "leads.csv"
+    path.write_text("Folio;Teléfono;step.Ask name\nf-1;+525512345678;Ana\n", encoding="utf-8")
+
+    done = leads.cli(
+        "replay", "run", leads.flow, "--responses", path, *leads.sending,
+        "--id", "Folio", "--column", "contact.phone=Teléfono",
+    )  # fmt: skip
+
+    assert done.status == 0, done.err
+    assert json.loads(server.received[0].content) == {"name": "Ana", "phone": "+525512345678"}
+
+
+def test_credentials_of_the_command_line_are_sent_and_not_kept(leads: Leads, server: RecordingServer) -> None:
+    leads.write(1)
+    url = leads.url.replace("http://", "http://me:s3cret@") + "/api"
+
+    assert leads.run("--connection", f"crm={url}").status == 0
+
+    assert server.received[0].target == "/api/v1/x"
+    assert (server.received[0].header("Authorization") or "").startswith("Basic ")
+    assert not [file for file in leads.folder.glob("ledger.db*") if file.is_file() and b"s3cret" in file.read_bytes()]
+
+
+def test_a_ledger_that_cannot_be_written_stops_the_run_and_loses_nothing(leads: Leads, server: RecordingServer) -> None:
+    leads.write(0)
+    leads.run("--replay-id", "empty")
+    leads.write(4)
+    # A function that is not there fails when the statement is prepared, as a full disk would at its commit.
+    leads.sql("CREATE TRIGGER full BEFORE INSERT ON whatsapp_flows_attempts BEGIN SELECT no_such_function(); END")
+
+    broken = leads.run("--replay-id", "first")
+    leads.sql("DROP TRIGGER full")
+    mended = leads.run("--replay-id", "first")
+
+    assert (broken.status, mended.status, len(server.received)) == (4, 0, 4)
+    assert "cannot be written" in broken.out
+    assert "4 contacts pending; the same command goes on" in broken.out
+
+
+def test_contacts_that_are_postponed_are_pending(leads: Leads, server: RecordingServer) -> None:
+    now, two_hours = dt.datetime.now(dt.timezone.utc), dt.timedelta(hours=2)
+    hours = {"start": f"{now - two_hours:%H:%M}", "end": f"{now + two_hours:%H:%M}"}
+    leads.write(0, json_lines([lead(1, contact={"timezone": "UTC"})]), flow={**LEADS, "replay": {"quiet_hours": hours}})
+
+    done = leads.run()
+
+    assert (done.status, len(server.received)) == (4, 0)
+    assert "postponed: 1 contact: quiet_hours" in done.out

@@ -1,0 +1,96 @@
+"""How a replay is sent: what the command line, the ledger, the flow and the environment say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows.cli import parser
+from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare
+from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.flow.loading import load_flow
+from tests.cli.replaying import LEADS
+
+URL = "http://127.0.0.1:9"
+
+
+def prepared(*words: str, kept: dict[str, Any] | None = None, **block: Any) -> Prepared:
+    flow = load_flow({**LEADS, "replay": block} if block else LEADS)
+    options = parser().parse_args(["replay", "run", "x.json", "--responses", "x.jsonl", *words])
+    return prepare(options, flow, kept)
+
+
+def test_without_a_word_it_is_the_default() -> None:
+    run = prepared("--connection", f"crm={URL}").run
+
+    assert (run.concurrency, dict(run.rates), run.max_failures, run.resend, run.force) == (64, {}, None, False, False)
+
+
+def test_the_flow_comes_before_the_default() -> None:
+    found = prepared(
+        "--connection", f"crm={URL}", concurrency=8, rate=5, max_failures=3, send="all", chunk_size=50
+    )  # fmt: skip
+
+    run = found.run
+    assert (run.concurrency, dict(run.rates), run.max_failures, run.resend) == (8, {"": 5.0}, 3, True)
+    assert found.chunk_size == 50
+
+
+def test_the_command_line_comes_before_the_ledger_and_that_before_the_flow() -> None:
+    kept = {"concurrency": 16, "rates": {"": 7.0, "b": 2.0}, "send": "all", "connections": {"crm": URL}}
+
+    run = prepared("--rate", "9", kept=kept, concurrency=8, rate={"a": 1, "b": 1}).run
+    told = prepared("--concurrency", "4", "--send", "failed", kept=kept, concurrency=8).run
+
+    assert (run.concurrency, dict(run.rates), run.resend) == (16, {"": 9.0, "a": 1.0, "b": 2.0}, True)
+    assert (told.concurrency, told.resend) == (4, False)
+
+
+def test_a_rate_may_be_of_one_host() -> None:
+    words = ["--connection", f"crm={URL}", "--rate", "20", "--rate", "crm.example:443=5", "--rate", "[::1]:80=1.5"]
+
+    assert dict(prepared(*words).run.rates) == {"": 20.0, "crm.example:443": 5.0, "[::1]:80": 1.5}
+
+
+def test_hosts_are_added_to_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", "10.0.0.1")
+
+    found = prepared("--connection", f"crm={URL}", "--allow-host", "127.0.0.1:9", "--allow-host", "10.0.0.2")
+
+    assert found.gateway.settings.allowed_hosts == ("10.0.0.1", "127.0.0.1:9", "10.0.0.2")
+    assert found.options["allow_hosts"] == ["127.0.0.1:9", "10.0.0.2"]
+
+
+@pytest.mark.parametrize(
+    ("url", "base_url"),
+    [
+        ("https://crm.example", "https://crm.example"),
+        ("https://crm.example:8443/api/v3/", "https://crm.example:8443/api/v3"),
+        ("http://me:p%40ss@[::1]:80/api?X-Tenant=a", "http://[::1]:80/api"),
+        ("whatsapp-action://:token@crm.example", "https://crm.example"),
+        ('{"conn_type": "http", "host": "https://crm.example/api"}', "https://crm.example/api"),
+    ],
+)
+def test_a_connection_is_a_base_url_or_airflows_form(url: str, base_url: str) -> None:
+    connection = prepared("--connection", f"crm={url}").gateway.find_connection("crm")
+
+    assert connection.base_url == base_url
+
+
+def test_a_connection_of_the_command_line_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", "https://other.example")
+
+    gateway = prepared("--connection", f"crm={URL}").gateway
+
+    assert gateway.find_connection("crm").base_url == URL
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@h", "http://h?token=secret", '{"host": "h", "password": "secret"}'])
+def test_what_holds_a_secret_is_not_kept(url: str) -> None:
+    assert prepared("--connection", f"crm={url}", "--connection", f"b={URL}").options["connections"] == {"b": URL}
+
+
+def test_a_connection_that_is_missing_is_told_at_once() -> None:
+    with pytest.raises(ConnectionConfigError, match="connection 'crm' is not known"):
+        prepared()

@@ -1,0 +1,101 @@
+"""Ledgers with replays, contacts and attempts in them, made without sending anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.ledger import ContactEnd, ContactState, Intent, Ledger, Subject
+from airflow_whatsapp_flows.ledger.recording import write_entries
+from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts
+from airflow_whatsapp_flows.replay.snapshot import Snapshot
+from airflow_whatsapp_flows.replay.sources import Row
+
+FLOW_ID = "lead"
+
+
+def response(number: int, **more: Any) -> dict[str, Any]:
+    return {"id": f"r-{number}", "contact": {"phone": f"+5255{number:08d}"}, "step": {"Ask name": "Ana"}, **more}
+
+
+def a_replay(
+    ledger: Ledger,
+    values: Iterable[Mapping[str, Any] | None],
+    replay_id: str = "first",
+    chunk_size: int = 1000,
+    *,
+    force: bool = False,
+) -> Replay:
+    """A sealed replay of these responses; ``None`` is a row that is rejected."""
+    rows = [
+        Row(number, f"x:{number}", value, None if value is not None else "not_json: no")
+        for number, value in enumerate(values, start=1)
+    ]
+    replay = create_replay(ledger, replay_id, FLOW_ID, "{}", ("x", None), options={"force": force})
+    Snapshot(ledger, replay, chunk_size, force).take(rows)
+    found = find_replay(ledger, replay_id)
+    assert found is not None
+    return found
+
+
+def rows_of(ledger: Ledger, replay: Replay) -> list[Any]:
+    with ledger.read() as connection:
+        query = select(contacts).where(contacts.c.replay_no == replay.no).order_by(contacts.c.id)
+        return list(connection.execute(query).all())
+
+
+def states_of(ledger: Ledger, replay: Replay) -> list[str]:
+    return [row.state for row in rows_of(ledger, replay)]
+
+
+def end(
+    ledger: Ledger, replay: Replay, states: Sequence[ContactState], *, at: float = 1000.0, **more: Any
+) -> list[int]:
+    """End the contacts of a replay, in the order of the source; returns their numbers."""
+    ids = [row.id for row in rows_of(ledger, replay)]
+    with ledger.write() as connection:
+        ends = [
+            ContactEnd(id_, state, "why", at, **{"path": '["Create"]', **more})
+            for id_, state in zip(ids, states, strict=False)
+        ]
+        write_entries(connection, ends)
+    return ids
+
+
+def attempt(ledger: Ledger, response_id: str, fate: Fate | None, replay: Replay | None = None, **more: Any) -> int:
+    """An attempt, as it stands in the ledger; returns its number."""
+    values = {
+        "response_id": response_id, "flow_id": FLOW_ID, "step": "Create", "visit": 1, "key": f"key-{response_id}",
+        "number": 1, "digest": "d", "method": "POST", "host": "crm:443", "moment": 900.0, "begun_at": 901.0,
+        "replay_no": replay.no if replay else None, "round": 1, "fate": fate.value if fate else None, **more,
+    }  # fmt: skip
+    with ledger.write() as connection:
+        return int(connection.execute(insert(attempts).values(values).returning(attempts.c.id)).scalar_one())
+
+
+def attempts_of(ledger: Ledger, response_id: str) -> list[Any]:
+    with ledger.read() as connection:
+        query = select(attempts).where(attempts.c.response_id == response_id).order_by(attempts.c.id)
+        return list(connection.execute(query).all())
+
+
+def change(ledger: Ledger, contact: int, **values: Any) -> None:
+    with ledger.write() as connection:
+        connection.execute(update(contacts).where(contacts.c.id == contact).values(**values))
+
+
+def result(response: Any = None, **more: Any) -> str:
+    return json.dumps({"outcome": "success", "status_code": 201, "response": response, "url": "/v1/x", **more})
+
+
+def intent(response_id: str, **more: Any) -> Intent:
+    values: dict[str, Any] = {
+        "subject": Subject(FLOW_ID, response_id), "step": "Create", "visit": 1, "key": f"key-{response_id}",
+        "number": 1, "digest": "d", "method": "POST", "host": "crm:443", "moment": 900.0, "begun_at": 901.0,
+    }  # fmt: skip
+    return Intent(**{**values, **more})

@@ -1,0 +1,216 @@
+"""Owning a chunk, across processes that die, stop and come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select
+
+from airflow_whatsapp_flows.errors import LedgerError, OwnershipLostError
+from airflow_whatsapp_flows.ledger import Ledger
+from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, exclusive, release
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.schema import chunks
+from tests.ledger.filling import a_replay, response
+
+ROOT = Path(__file__).resolve().parents[2]
+OWNER = """
+import sys
+from airflow_whatsapp_flows.errors import OwnershipLostError
+from airflow_whatsapp_flows.ledger import Ledger
+from airflow_whatsapp_flows.ledger.claims import check_fences, claim
+with Ledger(sys.argv[1]) as ledger, ledger.connect() as connection:
+    claimed = claim(ledger, connection, int(sys.argv[2]), 0)
+    print("owned" if claimed else "refused", flush=True)
+    for _ in sys.stdin:
+        try:
+            with ledger.write(connection):
+                check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
+            print("written", flush=True)
+        except OwnershipLostError:
+            print("lost", flush=True)
+"""
+
+
+@pytest.fixture
+def replay(ledger: Ledger) -> Replay:
+    return a_replay(ledger, [response(1), response(2)], chunk_size=1)
+
+
+@contextmanager
+def an_owner(url: str, replay: Replay) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", OWNER, url, str(replay.no)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            assert line(process) == "owned"
+            yield process
+        finally:
+            process.kill()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def asked(process: subprocess.Popen[str]) -> str:
+    assert process.stdin is not None
+    process.stdin.write("write\n")
+    process.stdin.flush()
+    return line(process)
+
+
+def test_a_chunk_has_one_owner_and_others_are_free(ledger: Ledger, ledger_url: str, replay: Replay) -> None:
+    with an_owner(ledger_url, replay) as process, ledger.connect() as connection:
+        assert claim(ledger, connection, replay.no, 0) is None
+        other = claim(ledger, connection, replay.no, 1)
+        assert other is not None
+        release(ledger, connection, other)
+        assert asked(process) == "written"
+        with ledger.read() as reading:
+            owner = reading.execute(select(chunks.c.owner).where(chunks.c.chunk == 0)).scalar_one()
+        assert owner.endswith(f":{process.pid}")
+
+
+def test_a_killed_owner_is_replaced_at_once(ledger: Ledger, ledger_url: str, replay: Replay) -> None:
+    with an_owner(ledger_url, replay) as process:
+        process.kill()
+        process.wait()
+
+    with ledger.connect() as connection:
+        claimed = _claimed_soon(ledger, connection, replay)
+        assert claimed.fence == 2
+        release(ledger, connection, claimed)
+
+
+def test_an_owner_that_is_only_stopped_is_still_the_owner(ledger: Ledger, ledger_url: str, replay: Replay) -> None:
+    with an_owner(ledger_url, replay) as process, ledger.connect() as connection:
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            assert claim(ledger, connection, replay.no, 0) is None
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+        assert asked(process) == "written"
+
+
+def test_an_owner_that_comes_back_after_it_was_replaced_writes_nothing(
+    ledger: Ledger, ledger_url: str, replay: Replay
+) -> None:
+    with an_owner(ledger_url, replay) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        _take_lock_away(ledger)
+        with ledger.connect() as connection:
+            claimed = claim(ledger, connection, replay.no, 0)
+            assert claimed is not None
+            os.kill(process.pid, signal.SIGCONT)
+
+            if ledger.is_sqlite:
+                assert asked(process) == "lost"
+            else:  # its session is gone too: no answer, and an error that ends it
+                assert asked(process) == ""
+            with ledger.write(connection):
+                check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
+            release(ledger, connection, claimed)
+
+
+def test_the_fence_counts_up_with_every_owner(ledger: Ledger, replay: Replay) -> None:
+    with ledger.connect() as connection:
+        fences = []
+        for _ in range(3):
+            claimed = claim(ledger, connection, replay.no, 0)
+            assert claimed is not None
+            fences.append(claimed.fence)
+            release(ledger, connection, claimed)
+
+    assert fences == [1, 2, 3]
+
+
+def test_fences_of_several_chunks_are_checked_together(ledger: Ledger, replay: Replay) -> None:
+    with ledger.connect() as connection:
+        claimed = [found for chunk in (0, 1) if (found := claim(ledger, connection, replay.no, chunk))]
+        assert len(claimed) == 2
+        with ledger.write() as other:
+            other.execute(chunks.update().where(chunks.c.chunk == 1).values(fence=9))
+
+        with pytest.raises(OwnershipLostError), ledger.write(connection):
+            check_fences(connection, claimed, sqlite=ledger.is_sqlite)
+        with ledger.write(connection):
+            check_fences(connection, claimed[:1], sqlite=ledger.is_sqlite)
+            check_fences(connection, [], sqlite=ledger.is_sqlite)
+        for one in claimed:
+            release(ledger, connection, one)
+
+
+def test_a_chunk_that_is_not_there_is_an_error_and_leaves_no_lock(ledger: Ledger, replay: Replay) -> None:
+    with ledger.connect() as connection:
+        with pytest.raises(LedgerError, match="there is no chunk 7"):
+            claim(ledger, connection, replay.no, 7)
+        with ledger.write() as other:
+            other.execute(chunks.insert().values(replay_no=replay.no, chunk=7, size=0, fence=0))
+        with ledger.connect() as later:
+            claimed = claim(ledger, later, replay.no, 7)
+            assert claimed is not None
+            release(ledger, later, claimed)
+
+
+def test_one_waits_until_the_other_is_done(ledger: Ledger, ledger_url: str) -> None:
+    order: list[str] = []
+    begun, done = threading.Event(), threading.Event()
+
+    def second() -> None:
+        with Ledger(ledger_url) as other:
+            begun.set()
+            with exclusive(other, "begin", "flow"):
+                order.append("second")
+        done.set()
+
+    with exclusive(ledger, "begin", "flow"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert begun.wait(10)
+        with exclusive(ledger, "begin", "another flow"):  # that is another thing to be done
+            pass
+        assert not done.wait(0.3)
+        order.append("first")
+    thread.join(10)
+
+    assert order == ["first", "second"]
+
+
+def test_an_error_within_gives_it_back(ledger: Ledger) -> None:
+    with pytest.raises(RuntimeError), exclusive(ledger, "x"):
+        raise RuntimeError
+    with exclusive(ledger, "x"):
+        pass
+
+
+def _claimed_soon(ledger: Ledger, connection: Connection, replay: Replay) -> Claim:
+    # A server notices that a client has died when it reads of its socket, which is soon, and not at once.
+    deadline = threading.Event()
+    for _ in range(200):
+        claimed = claim(ledger, connection, replay.no, 0)
+        if claimed is not None:
+            return claimed
+        deadline.wait(0.02)
+    raise AssertionError("nobody else owns it")
+
+
+def _take_lock_away(ledger: Ledger) -> None:
+    """Let the lock of the owner go while the owner lives, as a file system or a server that was restarted does."""
+    if ledger.file is not None:
+        for file in ledger.file.with_name(f"{ledger.file.name}-locks").iterdir():
+            file.unlink()
+        return
+    with ledger.write() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks"
+            " WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+        )

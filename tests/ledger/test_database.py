@@ -1,0 +1,140 @@
+"""Opening a ledger: what it makes, what it refuses, and how it says so."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, inspect, select, update
+
+from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.ledger import Ledger
+from airflow_whatsapp_flows.ledger.replays import create_replay
+from airflow_whatsapp_flows.ledger.schema import PREFIX, metadata, replays, versions
+
+
+def test_tables_are_made_once_and_keep_what_is_in_them(ledger: Ledger, ledger_url: str) -> None:
+    create_replay(ledger, "r", "f", "{}", ("x", None))
+
+    with Ledger(ledger_url) as again, again.read() as connection:
+        assert set(inspect(connection).get_table_names()) == set(metadata.tables)
+        assert connection.execute(select(func.count()).select_from(replays)).scalar_one() == 1
+        assert connection.execute(select(versions.c.version)).all() == [(1,)]
+    assert all(name.startswith(PREFIX) for name in metadata.tables)
+
+
+def test_several_that_open_a_new_ledger_at_once_all_can(ledger_url: str) -> None:
+    barrier, problems = threading.Barrier(6), []
+
+    def opening() -> None:
+        barrier.wait()
+        try:
+            Ledger(ledger_url).close()
+        except LedgerError as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=opening) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert problems == []
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_another_version_is_refused_and_left_alone(ledger: Ledger, ledger_url: str, version: int) -> None:
+    with ledger.write() as connection:
+        connection.execute(update(versions).values(version=version))
+
+    with pytest.raises(LedgerError, match=f"has version {version}, and this release reads version 1: use the release"):
+        Ledger(ledger_url)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "mysql://u@h/d", "sqlite://", "sqlite:///:memory:", "/srv/l.db", "oracle+x://h", "http://x"]
+)
+def test_a_text_that_is_no_ledger_is_refused_with_what_is_one(url: str) -> None:
+    with pytest.raises(LedgerError, match="a ledger is an SQLAlchemy URL: sqlite:////path"):
+        Ledger(url)
+
+
+def test_a_password_is_never_shown() -> None:
+    with pytest.raises(LedgerError) as raised:
+        Ledger("postgresql://user:s3cret@127.0.0.1:1/none")
+
+    assert "s3cret" not in str(raised.value)
+    assert "***" in str(raised.value)
+
+
+def test_a_file_that_is_no_database_and_a_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database, but a text of some length\n" * 100)
+    for place in (tmp_path / "text", tmp_path):
+        with pytest.raises(LedgerError, match=r"the ledger sqlite:.* cannot be"):
+            Ledger(f"sqlite:///{place}")
+    with pytest.raises(LedgerError, match=r"the folder .*text of the ledger cannot be made"):
+        Ledger(f"sqlite:///{tmp_path / 'text' / 'l.db'}")
+
+
+def test_folders_are_made_and_a_relative_path_is_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Ledger("sqlite:///a/b/l.db") as ledger:
+        assert ledger.file == tmp_path / "a" / "b" / "l.db"
+        assert str(tmp_path) in ledger.shown
+        assert ledger.file.exists()
+
+
+@pytest.fixture
+def nobody() -> Iterator[Path]:
+    """A folder, and this process without the rights of root."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        Ledger(f"sqlite:///{folder / 'l.db'}").close()
+        folder.chmod(0o555)
+        (folder / "l.db").chmod(0o444)
+        was = os.geteuid()
+        if was == 0:
+            os.seteuid(pwd.getpwnam("nobody").pw_uid)
+        try:
+            yield folder
+        finally:
+            os.seteuid(was)
+            folder.chmod(0o755)
+
+
+def test_a_file_that_may_not_be_written_is_said(nobody: Path) -> None:
+    with (
+        pytest.raises(LedgerError, match=r"the ledger sqlite:\S+ cannot be \w+: .*(readonly|unable to open)"),
+        Ledger(f"sqlite:///{nobody / 'l.db'}") as ledger,
+    ):
+        create_replay(ledger, "r", "f", "{}", ("x", None))
+
+
+def test_a_transaction_is_whole_or_not_at_all(ledger: Ledger) -> None:
+    row = {"id": "r", "flow_id": "f", "flow": "", "source": "", "options": "", "created_at": 1.0}
+    with pytest.raises(LedgerError, match="cannot be written"), ledger.write() as connection:
+        connection.execute(replays.insert(), [row, row])
+
+    with ledger.read() as connection:
+        assert connection.execute(select(func.count()).select_from(replays)).scalar_one() == 0
+
+
+def test_what_was_reported_as_committed_survives_the_loss_of_power(sqlite_ledger: Ledger) -> None:
+    with sqlite_ledger.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+
+
+def test_a_name_is_taken_once(ledger: Ledger) -> None:
+    create_replay(ledger, "r", "f", "{}", ("x", None))
+
+    with pytest.raises(LedgerError, match="there is a replay 'r' already"):
+        create_replay(ledger, "r", "g", "{}", ("y", None))

@@ -1,0 +1,238 @@
+"""Group commit: everything in order, few commits, and nothing more after one that failed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Coroutine, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, func, select, text
+
+from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError, OwnershipLostError
+from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Journal, Ledger
+from airflow_whatsapp_flows.ledger.schema import attempts, chunks
+from tests.ledger.filling import a_replay, attempts_of, intent, response, rows_of
+from tests.servers.postgres import PostgresServer
+
+
+def counted_commits(ledger: Ledger) -> list[Any]:
+    commits: list[Any] = []
+    event.listen(ledger._engine, "commit", commits.append)
+    return commits
+
+
+async def test_a_thousand_entries_end_in_few_commits_each_contact_in_its_order(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(250)])
+    ids = [row.id for row in rows_of(ledger, replay)]
+    commits = counted_commits(ledger)
+
+    async def contact(journal: Journal, number: int) -> None:
+        first, second = intent(f"r-{number}"), intent(f"r-{number}", step="Note", key=f"n-{number}")
+        await journal.add(first)
+        journal.note(AttemptEnd(first, Fate.SUCCEEDED, 201, None, "{}", 902.0))
+        await journal.add(second)
+        journal.note(AttemptEnd(second, Fate.SUCCEEDED, 200, None, "{}", 903.0))
+        await journal.add(ContactEnd(ids[number], ContactState.COMPLETED, "", 904.0, path="[]"))
+
+    async with Journal(ledger) as journal:
+        await asyncio.gather(*(contact(journal, number) for number in range(250)))
+
+    assert len(commits) <= 20
+    assert {row.state for row in rows_of(ledger, replay)} == {"completed"}
+    for number in (0, 100, 249):
+        rows = attempts_of(ledger, f"r-{number}")
+        assert [(row.step, row.fate, row.status_code) for row in rows] == [
+            ("Create", "succeeded", 201),
+            ("Note", "succeeded", 200),
+        ]
+
+
+async def test_an_intent_is_committed_when_its_future_is_done(ledger: Ledger) -> None:
+    async with Journal(ledger) as journal:
+        waiting = journal.add(intent("r-1"))
+        assert not waiting.done()
+        await waiting
+        assert len(attempts_of(ledger, "r-1")) == 1
+
+
+async def test_what_was_noted_last_is_committed_at_the_end(ledger: Ledger) -> None:
+    async with Journal(ledger) as journal:
+        one = intent("r-1")
+        await journal.add(one)
+        journal.note(AttemptEnd(one, Fate.UNKNOWN, None, "timeout", None, 902.0))
+
+    assert attempts_of(ledger, "r-1")[0].fate == "unknown"
+
+
+async def test_one_intent_of_two_journals_is_refused_and_the_rest_of_its_commit_is_not(
+    ledger: Ledger, ledger_url: str
+) -> None:
+    with Ledger(ledger_url) as other:
+        async with Journal(ledger) as first, Journal(other) as second:
+            await first.add(intent("r-1"))
+            outcomes = await asyncio.gather(
+                second.add(intent("r-0")),
+                second.add(intent("r-1")),
+                second.add(intent("r-2")),
+                return_exceptions=True,
+            )
+            await second.add(intent("r-3"))
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), IntentConflictError, type(None)]
+    assert [len(attempts_of(ledger, f"r-{number}")) for number in range(4)] == [1, 1, 1, 1]
+
+
+async def test_a_commit_that_fails_fails_every_waiter_and_everything_after_it(ledger: Ledger) -> None:
+    _break(ledger)
+    async with Journal(ledger) as journal:
+        outcomes = await asyncio.gather(*(journal.add(intent(f"r-{n}")) for n in range(5)), return_exceptions=True)
+
+        assert all(isinstance(outcome, LedgerError) for outcome in outcomes)
+        assert "space" in str(outcomes[0])
+        assert journal.failure is outcomes[0]
+        with pytest.raises(LedgerError):
+            journal.add(intent("r-9"))
+        with pytest.raises(LedgerError):
+            journal.note(AttemptEnd(intent("r-9"), Fate.UNKNOWN, None, None, None, 1.0))
+
+    assert _count(ledger) == 0
+
+
+async def test_entries_that_wait_behind_a_commit_that_fails_fail_too(ledger: Ledger) -> None:
+    _break(ledger)
+    async with Journal(ledger) as journal:
+        first = journal.add(intent("r-1"))
+        await asyncio.sleep(0)  # the flusher has taken it
+        behind = journal.add(intent("r-2"))
+        outcomes = await asyncio.gather(first, behind, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [LedgerError, LedgerError]
+
+
+async def test_a_commit_of_an_owner_that_was_replaced_is_refused(ledger: Ledger, ledger_url: str) -> None:
+    replay = a_replay(ledger, [response(1)])
+    async with Journal(ledger) as first:
+        assert await first.claim(replay.no, 0) is not None
+        await first.add(intent("r-1"))
+        with ledger.write() as connection:  # as a second owner does, once the lock of the first is gone
+            connection.execute(chunks.update().values(fence=chunks.c.fence + 1))
+
+        with pytest.raises(OwnershipLostError, match="another worker has taken over"):
+            await first.add(intent("r-2"))
+        with pytest.raises(OwnershipLostError):
+            first.note(ContactEnd(1, ContactState.COMPLETED, "", 1.0))
+
+    assert _count(ledger) == 1
+
+
+async def test_a_second_journal_gets_a_chunk_when_the_first_gives_it_back(ledger: Ledger, ledger_url: str) -> None:
+    replay = a_replay(ledger, [response(1)])
+    with Ledger(ledger_url) as other:
+        async with Journal(ledger) as first, Journal(other) as second:
+            claimed = await first.claim(replay.no, 0)
+            assert claimed is not None
+            assert await second.claim(replay.no, 0) is None
+            first.note(intent("r-1"))
+
+            await first.release(claimed)
+
+            assert len(attempts_of(other, "r-1")) == 1  # before the chunk was given back
+            again = await second.claim(replay.no, 0)
+            assert again is not None
+            assert again.fence == claimed.fence + 1
+            await first.add(intent("r-2"))  # it owns nothing any more, and claims nothing
+
+
+async def test_a_journal_that_ends_gives_its_chunks_back(ledger: Ledger, ledger_url: str) -> None:
+    replay = a_replay(ledger, [response(1)])
+    async with Journal(ledger) as first:
+        assert await first.claim(replay.no, 0) is not None
+
+    with Ledger(ledger_url) as other:
+        async with Journal(other) as second:
+            assert await second.claim(replay.no, 0) is not None
+
+
+async def test_a_session_that_the_server_ends_is_a_ledger_error_and_its_lock_is_free(postgres: PostgresServer) -> None:
+    url = postgres.create_database()
+    with Ledger(url) as ledger:
+        replay = a_replay(ledger, [response(1)])
+        journal = Journal(ledger)
+        async with journal:
+            assert await journal.claim(replay.no, 0) is not None
+            await journal.add(intent("r-1"))
+            assert postgres.terminate_sessions() >= 1
+
+            with pytest.raises(LedgerError, match=r"cannot be written"):
+                await journal.add(intent("r-2"))
+            with Ledger(url) as other:
+                async with Journal(other) as second:
+                    assert await second.claim(replay.no, 0) is not None
+                    await second.add(intent("r-3"))
+    with Ledger(url) as after:
+        assert _count(after) == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+async def test_a_full_disk_is_a_ledger_error_and_what_was_committed_stays(small_disk: Path) -> None:
+    committed = 0
+    with Ledger(f"sqlite:///{small_disk / 'l.db'}") as ledger:
+        async with Journal(ledger) as journal:
+
+            async def write(number: int) -> None:
+                nonlocal committed
+                await journal.add(intent(f"r-{number}", origin="x" * 1000))
+                committed += 1
+
+            with pytest.raises(LedgerError, match="full"):
+                await _one_by_one(write(number) for number in range(2000))
+        assert committed > 10
+        assert _count(ledger) == committed
+
+
+async def _one_by_one(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    for one in work:
+        await one
+
+
+async def test_a_journal_that_is_not_open_is_said(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="not open"):
+        await Journal(ledger).run(lambda connection: None)
+
+
+def _break(ledger: Ledger) -> None:
+    with ledger.write() as connection:
+        if ledger.is_sqlite:
+            # What a trigger raises is a broken constraint to SQLite; this is an error of the database.
+            statements = [
+                f"CREATE TRIGGER full BEFORE INSERT ON {attempts.name} BEGIN SELECT * FROM no_space_left; END"
+            ]
+        else:
+            statements = [
+                "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$",
+                f"CREATE TRIGGER full_disk BEFORE INSERT ON {attempts.name} EXECUTE FUNCTION full_disk()",
+            ]
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def _count(ledger: Ledger) -> int:
+    with ledger.read() as connection:
+        return int(connection.execute(select(func.count()).select_from(attempts)).scalar_one())

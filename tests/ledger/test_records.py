@@ -1,0 +1,64 @@
+"""What the ledger says of contacts that are to be walked."""
+
+from __future__ import annotations
+
+import json
+
+from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.ledger import ContactState, Ledger, Subject
+from airflow_whatsapp_flows.ledger.records import Page, pending_contacts, record_of
+from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, response, result, rows_of
+
+
+def test_pages_hold_the_pending_contacts_of_a_chunk_in_the_order_of_the_source(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(7)], chunk_size=5)
+    end(ledger, replay, [ContactState.COMPLETED])
+
+    with ledger.read() as connection:
+        first = pending_contacts(connection, Page(FLOW_ID, replay.no, 0, 0, 3))
+        rest = pending_contacts(connection, Page(FLOW_ID, replay.no, 0, first[-1].id, 3))
+        other = pending_contacts(connection, Page(FLOW_ID, replay.no, 1, 0, 3))
+
+    assert [contact.response_id for contact in first] == ["r-1", "r-2", "r-3"]
+    assert [contact.response_id for contact in rest] == ["r-4"]
+    assert [contact.response_id for contact in other] == ["r-5", "r-6"]
+    assert (first[0].place, first[0].phone, first[0].round) == ("x:2", "+525500000001", 1)
+    assert json.loads(first[0].response) == response(1)
+    assert (first[0].record.moment, first[0].record.tried) == (None, [])
+
+
+def test_a_record_holds_every_attempt_of_every_road_and_says_which_are_of_this_round(ledger: Ledger) -> None:
+    earlier, replay = a_replay(ledger, [response(2)], "earlier"), a_replay(ledger, [response(1), response(3)])
+    attempt(ledger, "r-1", Fate.ANSWERED, earlier, result=result(None, outcome="error"), moment=100.0)
+    attempt(ledger, "r-1", Fate.NOT_SENT, None, number=2, moment=200.0)
+    attempt(ledger, "r-1", None, replay, number=3, round=1)
+    attempt(ledger, "r-1", Fate.SUCCEEDED, replay, number=4, round=2, result=result({"id": 7}))
+    attempt(ledger, "r-1", Fate.SUCCEEDED, replay, flow_id="another")
+    change(ledger, rows_of(ledger, replay)[0].id, round=2)
+
+    with ledger.read() as connection:
+        first, third = pending_contacts(connection, Page(FLOW_ID, replay.no, 0, 0, 9))
+
+    tried = [one.attempt for one in first.record.tried]
+    assert first.record.moment == 100.0
+    assert [one.number for one in tried] == [1, 2, 3, 4]
+    assert [one.fate for one in tried] == [Fate.ANSWERED, Fate.NOT_SENT, None, Fate.SUCCEEDED]
+    assert [one.current for one in tried] == [False, False, False, True]
+    settled = first.record.settled("Create", 1)
+    assert settled is not None
+    assert settled.response == {"id": 7}
+    assert first.record.settled("Create", 2) is None
+    assert third.record.tried == []
+
+
+def test_the_record_of_one_subject_outside_of_replays(ledger: Ledger) -> None:
+    attempt(ledger, "run-1", Fate.UNKNOWN, round=1)
+
+    with ledger.read() as connection:
+        record = record_of(connection, Subject(FLOW_ID, "run-1"), None, 1)
+        nothing = record_of(connection, Subject(FLOW_ID, "run-2"), None, 1)
+
+    assert [(one.step, one.visit, one.key, one.attempt.current) for one in record.tried] == [
+        ("Create", 1, "key-run-1", True)
+    ]
+    assert nothing.tried == []

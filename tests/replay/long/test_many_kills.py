@@ -1,0 +1,49 @@
+"""A hundred kills, over modes, flows and databases."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.replay.crashing import KILLED
+from tests.replay.runs import SHAPES, Run, sqlite_url
+from tests.replay.test_crashes import EXPECTED
+from tests.servers.crm_log import running_crm
+
+pytestmark = pytest.mark.long
+
+KILLS = 9  # for each of 6 shapes and 2 databases: 108 in all
+FAULTS = {"error_applied": 0.02, "error_not_applied": 0.02, "drop": 0.02, "cut_body": 0.02}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path)
+    url: str = request.getfixturevalue("postgres").create_database()
+    return url
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_hundred_kills_break_no_promise(tmp_path: Path, ledger: str, shape: str) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=20, dedupe=True, shares=FAULTS) as crm:
+        run = Run(tmp_path, crm, ledger, shape, total=900)
+
+        run.kill_until_done(KILLS, random.Random(f"{shape} {ledger[:6]}"), 0.25)
+
+        assert run.kills == KILLS
+        assert run.broken_promises() == []
+
+
+@pytest.mark.parametrize("point", EXPECTED)
+@pytest.mark.parametrize("shape", ["keyed", "two_steps", "loop", "get_then_post"])
+def test_a_death_at_a_point_of_any_flow_breaks_no_promise(tmp_path: Path, ledger: str, shape: str, point: str) -> None:
+    with running_crm(tmp_path / "crm.log", dedupe=True, shares={"error_not_applied": 0.3}) as crm:
+        run = Run(tmp_path, crm, ledger, shape, total=12, concurrency=2)
+
+        died, again, ended = run.finish(point=point, passing=3), run.finish(point=point, passing=4), run.finish()
+
+        assert (died.status, again.status, ended.status) == (KILLED, KILLED, 0), (died, again, ended)
+        assert run.broken_promises(kills=2) == []

@@ -1,0 +1,106 @@
+"""A process that dies at any moment leaves a ledger that tells the truth, and another one goes on with it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.replay.crashing import KILLED, POINTS
+from tests.replay.runs import Run, sqlite_url
+from tests.servers.crm_log import CrmProcess, running_crm
+
+HIT = "r-00002"  # the third passing is this contact's: one request at a time, in the order of the source
+IN_DOUBT = "in_doubt"
+
+# What becomes of the contact that was hit, and how many requests reach the server in all, for five contacts. What is
+# written in one commit is lost together: an outcome with the contact's end, and with the next contact's intent.
+EXPECTED = {
+    "before the intent's commit": ({"completed"}, {5}),
+    "after the intent's commit": ({IN_DOUBT}, {4}),
+    "before the first byte": ({IN_DOUBT}, {4}),
+    "after the request was written": ({IN_DOUBT}, {4, 5}),
+    "after the reply": ({IN_DOUBT}, {5}),
+    "before the outcome's commit": ({IN_DOUBT}, {5}),
+    "after the outcome's commit": ({"completed"}, {4, 5}),
+    "before the contact's end": ({"completed", IN_DOUBT}, {4, 5}),
+    "after the contact's end": ({"completed"}, {4, 5}),
+}
+BEFORE_ANY_SEND = {"during the snapshot": 2, "before the seal": 1, "after the seal": 1, "after the claim": 1}
+
+
+@pytest.fixture
+def crm(tmp_path: Path) -> Iterator[CrmProcess]:
+    with running_crm(tmp_path / "crm.log") as running:
+        yield running
+
+
+def test_every_point_is_among_the_expected() -> None:
+    assert set(POINTS) == set(EXPECTED) | set(BEFORE_ANY_SEND)
+
+
+@pytest.mark.parametrize("point", EXPECTED)
+def test_a_death_at_a_point_leaves_the_contact_as_the_table_says(tmp_path: Path, crm: CrmProcess, point: str) -> None:
+    run = Run(tmp_path, crm, sqlite_url(tmp_path), total=5, concurrency=1)
+
+    died, ended = run.finish(point=point, passing=3), run.finish()
+
+    allowed, requests = EXPECTED[point]
+    states = {contact["id"]: contact["state"] for contact in run.contacts()}
+    assert (died.status, ended.status) == (KILLED, 0), (died, ended)
+    assert states[HIT] in allowed
+    assert sum(found == IN_DOUBT for found in states.values()) <= 1
+    assert len(crm.requests()) in requests
+    assert run.broken_promises(kills=1) == []
+
+
+@pytest.mark.parametrize("point", BEFORE_ANY_SEND)
+def test_a_death_before_the_first_send_loses_nothing(tmp_path: Path, crm: CrmProcess, point: str) -> None:
+    run = Run(tmp_path, crm, sqlite_url(tmp_path), total=600)
+
+    died, sent = run.finish(point=point, passing=BEFORE_ANY_SEND[point]), len(crm.requests())
+    ended = run.finish()
+
+    assert (died.status, ended.status, sent) == (KILLED, 0, 0), (died, ended)
+    assert run.states() == {"completed": 600}
+    assert run.broken_promises(kills=0) == []
+
+
+@pytest.mark.parametrize("point", ["before the first byte", "after the reply", "before the outcome's commit"])
+def test_a_keyed_request_is_sent_again_after_a_death(tmp_path: Path, point: str) -> None:
+    with running_crm(tmp_path / "crm.log", dedupe=True) as crm:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), "keyed", total=5, concurrency=1)
+
+        died, ended = run.finish(point=point, passing=3), run.finish()
+
+        assert (died.status, ended.status) == (KILLED, 0), (died, ended)
+        assert run.states() == {"completed": 5}
+        assert run.broken_promises(kills=0) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "database"),
+    [
+        ("post", "sqlite"),
+        ("two_steps", "postgresql"),
+        ("loop", "sqlite"),
+        ("keyed", "postgresql"),
+        ("idempotent", "sqlite"),
+        ("get_then_post", "postgresql"),
+    ],
+)
+def test_kills_at_random_moments_break_no_promise(
+    tmp_path: Path, request: pytest.FixtureRequest, shape: str, database: str
+) -> None:
+    ledger = sqlite_url(tmp_path)
+    if database == "postgresql":
+        ledger = request.getfixturevalue("postgres").create_database()
+    with running_crm(tmp_path / "crm.log", latency_ms=20, dedupe=True, shares={"error_applied": 0.05}) as crm:
+        run = Run(tmp_path, crm, ledger, shape, total=250)
+
+        run.kill_until_done(2, random.Random(shape), 0.2)
+
+        assert run.kills == 2
+        assert run.broken_promises() == []

@@ -1,0 +1,171 @@
+"""What is done is not done again: the same replay, another one, the other road, and on purpose."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, delete, update
+
+from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, replays
+from tests.replay.checker import SECOND
+from tests.replay.crashing import KILLED, PENDING
+from tests.replay.ledger_history import read_reasons
+from tests.replay.runs import Run, await_requests, response, sqlite_url
+from tests.servers.crm_log import CrmProcess, running_crm
+
+
+@pytest.fixture
+def crm(tmp_path: Path) -> Iterator[CrmProcess]:
+    with running_crm(tmp_path / "crm.log") as running:
+        yield running
+
+
+@pytest.fixture
+def run(tmp_path: Path, crm: CrmProcess) -> Run:
+    return Run(tmp_path, crm, sqlite_url(tmp_path), total=30)
+
+
+def test_a_finished_replay_run_again_sends_nothing(run: Run, crm: CrmProcess) -> None:
+    assert run.finish().status == 0
+
+    again = run.finish()
+
+    assert (again.status, again.told["ended"]) == (0, {})
+    assert len(crm.requests()) == 30
+    assert run.broken_promises(kills=0) == []
+
+
+def test_another_replay_of_the_same_responses_skips_them(run: Run, crm: CrmProcess) -> None:
+    assert run.finish().status == 0
+    run.replay_id = "another"
+
+    assert run.finish().status == 0
+
+    assert run.states() == {"skipped": 30}
+    assert set(read_reasons(run.ledger, "another").values()) == {"done: the replay the-replay completed it"}
+    assert len(crm.requests()) == 30
+
+
+def test_what_is_in_doubt_stays_so_in_another_replay(run: Run, crm: CrmProcess) -> None:
+    crm.configure(shares={"drop": 1})
+    run.settings["concurrency"] = 2
+    run.write_responses(response(number) for number in range(5))
+    assert run.finish().status == 0
+    assert run.states() == {"in_doubt": 5}
+    crm.configure()
+
+    assert run.finish().status == 0
+    run.replay_id = "another"
+    assert run.finish().status == 0
+
+    assert run.states() == {"in_doubt": 5}
+    assert all("resolve it there" in reason for reason in read_reasons(run.ledger, "another").values())
+    assert len(crm.requests()) == 5
+
+
+def test_the_same_id_with_other_content_is_rejected(run: Run, crm: CrmProcess) -> None:
+    assert run.finish().status == 0
+    run.replay_id = "another"
+    run.write_responses({**response(number), "step": {"Ask": "something else"}} for number in range(30))
+
+    assert run.finish().status == 0
+
+    assert run.states() == {"rejected": 30}
+    assert all(reason.startswith("id_reused: ") for reason in read_reasons(run.ledger, "another").values())
+    assert len(crm.requests()) == 30
+
+
+def test_force_sends_again_under_other_keys(run: Run, crm: CrmProcess) -> None:
+    run.begin["force"] = False
+    assert run.finish().status == 0
+    run.replay_id, run.begin = "forced", {"force": True}
+    run.settings["force"] = True
+
+    assert run.finish().status == 0
+    assert run.finish().told["ended"] == {}
+
+    assert run.states() == {"completed": 30}
+    assert len(crm.requests()) == 60
+    assert len({attempt["key"] for attempt in run.attempts()}) == 60
+
+
+def test_a_forced_replay_that_died_goes_on_with_the_same_keys(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log", dedupe=True) as crm:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), "keyed", total=6, concurrency=1)
+        assert run.finish().status == 0
+        run.replay_id, run.begin, run.settings = "forced", {"force": True}, {"force": True}
+
+        assert run.finish(point="after the reply", passing=3).status == KILLED
+        assert run.finish().status == 0
+
+        assert run.states() == {"completed": 6}
+        assert len({attempt["key"] for attempt in run.attempts()}) == 12
+        assert sum(entry.applied for entry in crm.requests()) == 12
+
+
+@pytest.mark.parametrize(
+    ("fate", "state", "requests"),
+    [("succeeded", "completed", 30), (None, "in_doubt", 30), ("unknown", "in_doubt", 30), ("not_sent", "completed", 60)],
+)
+def test_what_a_dag_run_tried_counts(run: Run, crm: CrmProcess, fate: str | None, state: str, requests: int) -> None:
+    assert run.finish().status == 0
+    _pretend_that_a_dag_run_did_it(run.ledger, fate)
+
+    assert run.finish().status == 0
+
+    assert run.states() == {state: 30}
+    assert len(crm.requests()) == requests
+
+
+def _pretend_that_a_dag_run_did_it(url: str, fate: str | None) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for table in (contacts, chunks, replays):
+            connection.execute(delete(table))
+        values = {"replay_no": None, "fate": fate, "origin": '{"dag": "crm_flow"}'}
+        if fate != "succeeded":
+            values |= {"result": None, "status_code": None}
+        connection.execute(update(attempts).values(values))
+    engine.dispose()
+
+
+def test_responses_of_one_contact_arrive_in_order_and_never_two_at_once(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=10, shares={"unavailable": 0.1}) as crm:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), "keyed", begin={"chunk_size": 7})
+        run.write_responses(
+            {**response(number), "contact": {"phone": f"+5255{number % 5:08}"}} for number in range(60)
+        )
+        with run.start() as running:
+            await_requests(crm, 20)
+            running.signal(signal.SIGTERM)
+            assert running.wait(10).status == PENDING
+        assert run.finish().status == 0
+
+        response_of = {attempt["key"]: attempt["response_id"] for attempt in run.attempts()}
+        for phone in {str(contact["phone"]) for contact in run.contacts()}:
+            mine = [entry for entry in crm.requests() if entry.contact == phone]
+            order = [response_of[str(entry.key)] for entry in mine]
+            assert order == sorted(order)
+            assert len(set(order)) == 12
+            gaps = [after.t - before.t for before, after in zip(mine, mine[1:], strict=False)]
+            assert min(gaps) >= 0.009 * SECOND
+
+
+def test_a_missing_connection_ends_it_with_nothing_in_doubt(run: Run, crm: CrmProcess) -> None:
+    # The first contact to reach the second step finds it; the others have requests under way.
+    crm.configure(latency_ms=100)
+    flow = json.loads(run.flow.read_text(encoding="utf-8"))
+    flow["steps"][0]["on_success"] = "Note"
+    flow["steps"].append({"name": "Note", "type": "action", "connection": "nowhere", "url": "/note"})
+    run.flow.write_text(json.dumps(flow), encoding="utf-8")
+
+    ended = run.finish()
+
+    assert ended.status == 1, ended
+    assert "ConnectionConfigError: the connection 'nowhere'" in ended.errors
+    assert run.states() == {"pending": 30}
+    assert {attempt["fate"] for attempt in run.attempts()} == {"succeeded"}

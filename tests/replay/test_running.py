@@ -1,0 +1,132 @@
+"""How a run ends when it is told to, and what it does beside other processes."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.replay.crashing import PENDING
+from tests.replay.runs import Run, await_requests, sqlite_url
+from tests.servers.crm_log import running_crm
+from tests.servers.postgres import PostgresServer
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_nothing_in_doubt(tmp_path: Path, number: signal.Signals) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=50) as crm:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), total=200)
+        with run.start() as running:
+            await_requests(crm, 20)
+            running.signal(number)
+            stopped = running.wait(10)
+
+        assert stopped.status == PENDING, stopped
+        assert stopped.told["stopped"] == f"stopped by {number.name}"
+        assert stopped.seconds < 5
+        assert set(run.states()) == {"completed", "pending"}
+        assert sum(stopped.told["ended"].values()) == run.states()["completed"]
+        assert run.broken_promises(finished=False, kills=0) == []
+
+        assert run.finish().status == 0
+        assert run.states() == {"completed": 200}
+        assert run.broken_promises(kills=0) == []
+
+
+def test_sigterm_ends_it_within_10_seconds_while_requests_hang(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log", shares={"slow": 1}, slow_seconds=30) as crm:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), total=40)
+        run.change_flow('"timeout": 5', '"timeout": 60')
+        with run.start() as running:
+            await_requests(crm, 8)
+            running.signal(signal.SIGTERM)
+            stopped = running.wait(20)
+
+        assert stopped.status == PENDING, stopped
+        assert stopped.seconds < 10
+        assert len(crm.requests()) == 8
+        crm.configure()
+        assert run.finish().status == 0
+        assert run.states() == {"completed": 32, "in_doubt": 8}
+        assert run.broken_promises(kills=1) == []
+
+
+def test_sigterm_ends_it_while_retries_wait(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log", shares={"too_many": 1}, retry_after=["4"]) as crm:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), total=6)
+        run.change_flow('"max_wait": 1', '"max_wait": 60')
+        with run.start() as running:
+            await_requests(crm, 1)
+            running.signal(signal.SIGTERM)
+            stopped = running.wait(10)
+
+        assert stopped.status == PENDING, stopped
+        assert stopped.seconds < 2
+        assert run.states() == {"pending": 6}
+        crm.configure()
+        assert run.finish().status == 0
+        assert run.states() == {"completed": 6}
+        assert run.broken_promises(kills=0) == []
+
+
+def test_a_stopped_owner_keeps_its_chunk_from_a_second_process(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=50) as crm:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), total=60)
+        with run.start() as owner:
+            await_requests(crm, 10)
+            owner.signal(signal.SIGSTOP)
+            with run.start() as second:
+                second.await_running()
+                before = len(crm.requests())
+                assert second.process.poll() is None
+                owner.signal(signal.SIGCONT)
+                first, other = owner.wait(30), second.wait(30)
+
+        assert (first.status, other.status) == (0, 0), (first, other)
+        assert before < 60
+        assert other.told["ended"] == {}
+        assert run.states() == {"completed": 60}
+        assert run.broken_promises(kills=0) == []
+
+
+@pytest.mark.parametrize("shape", ["post", "keyed", "loop"])
+def test_a_zombie_whose_chunk_was_taken_over_commits_nothing(
+    tmp_path: Path, postgres: PostgresServer, shape: str
+) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=50, dedupe=True) as crm:
+        run = Run(tmp_path, crm, postgres.create_database(), shape, total=60)
+        with run.start() as zombie:
+            await_requests(crm, 20)
+            zombie.signal(signal.SIGSTOP)
+            postgres.terminate_sessions()
+            successor = run.finish()
+            settled, seen = run.attempts(), len(crm.requests())
+            zombie.signal(signal.SIGCONT)
+            ended = zombie.wait(30)
+
+        assert successor.status == 0, successor
+        assert ended.status == 1, ended
+        assert "LedgerError" in ended.errors or "OwnershipLostError" in ended.errors
+        assert run.attempts() == settled
+        assert len(crm.requests()) - seen <= 8  # what it had intended before it was stopped
+        assert run.broken_promises(kills=1) == []
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_two_processes_on_one_replay_send_every_contact_once(
+    tmp_path: Path, request: pytest.FixtureRequest, database: str
+) -> None:
+    ledger = sqlite_url(tmp_path)
+    if database == "postgresql":
+        ledger = request.getfixturevalue("postgres").create_database()
+    with running_crm(tmp_path / "crm.log", latency_ms=10) as crm:
+        run = Run(tmp_path, crm, ledger, total=300, begin={"chunk_size": 50})
+        with run.start() as one, run.start() as other:
+            ended = [one.wait(), other.wait()]
+
+        assert [process.status for process in ended] == [0, 0], ended
+        assert all(process.told["ended"]["completed"] >= 50 for process in ended)
+        assert run.states() == {"completed": 300}
+        assert len(crm.requests()) == 300
+        assert run.broken_promises(kills=0) == []

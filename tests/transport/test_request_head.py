@@ -1,0 +1,55 @@
+"""The head of a request: what goes out in which order, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, Sent, TransportFailure
+from tests.servers.hostile import HostileServer, honest, reply
+from tests.transport.conftest import SendTo, Serve
+
+
+@pytest.fixture
+def ok(serve: Serve) -> HostileServer:
+    return serve(honest(reply()))
+
+
+async def test_the_fields_go_out_in_one_order_and_in_the_writing_of_the_request(
+    ok: HostileServer, send_to: SendTo
+) -> None:
+    await send_to(ok, "POST", "/", b"a=1", (("x-tab", "a\tb"), ("content-type", "text/plain"), ("X-Last", "~")))
+
+    sent = [f"{name}: {value}" for name, value in ok.requests[0].headers if name != "User-Agent"]
+    assert sent == [
+        f"Host: 127.0.0.1:{ok.port}",
+        "Accept: */*",
+        "Accept-Encoding: gzip, deflate",
+        "x-tab: a\tb",
+        "content-type: text/plain",
+        "X-Last: ~",
+        "Content-Length: 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (("X-A", "a\r\nX-Evil: 1"),),
+        (("X-A", "a\x00b"),),
+        (("X-A", "a\x0bb"),),
+        (("X-A", "é"),),
+        (("X-A", "a\x7f"),),
+        (("X-A", "a\u00a0b"),),
+        (("X A", "a"),),
+        (("", "a"),),
+    ],
+    ids=["crlf", "nul", "vt", "not ascii", "del", "blank not ascii", "blank in name", "no name"],
+)
+async def test_a_bad_header_is_refused_before_anything_is_sent(
+    ok: HostileServer, send_to: SendTo, headers: tuple[tuple[str, str], ...]
+) -> None:
+    got = await send_to(ok, headers=headers)
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent, ok.connections) == (ErrorKind.PROTOCOL, Sent.NO, 0)
+    assert "Evil" not in got.message
