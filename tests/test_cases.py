@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cases.roads import REPOSITORY, ROADS, Case, Seen, all_cases, by_cli, by_dag, by_walk
+from tests.cases.roads import REPOSITORY, ROADS, Case, Seen, all_cases, by_cli, by_dag, by_replay, by_walk
 
 CASES = {case.name: case for case in all_cases()}
 COMPARISONS = {"exact", "gt", "gte", "lt", "lte", "isnull", "icontains", "!exact", "!isnull", "!icontains"}
@@ -49,6 +49,17 @@ def test_the_command_line_sends_and_ends_as_the_walk_does(
 
     check(case, seen)
     assert seen == by_walk(case)
+
+
+@going("replay")
+def test_a_replay_sends_and_ends_as_the_walk_does(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, walked = by_replay(case, tmp_path, monkeypatch), by_walk(case)
+
+    assert seen.requests == walked.requests == case.requests
+    assert (seen.path, seen.state) == (walked.path, walked.state)
+    assert (seen.handled_errors, seen.unanswered) == (walked.handled_errors, walked.unanswered)
+    for step, result in seen.results.items():
+        assert result == {name: walked.results[step][name] for name in result}
 
 
 @going("dag")

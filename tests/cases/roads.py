@@ -1,7 +1,8 @@
-"""The roads that a case goes: ``walk`` with canned replies, the command line, a DAG run in a real Airflow."""
+"""The roads of a case: ``walk`` with canned replies, the command line, a replay, a DAG run in a real Airflow."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime as dt
 import json
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,13 +30,22 @@ from airflow_whatsapp_flows.flow.outcome import Attempted, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
 from airflow_whatsapp_flows.flow.response import read_response
 from airflow_whatsapp_flows.flow.walk import drive, walk
+from airflow_whatsapp_flows.gateway import environment_gateway
+from airflow_whatsapp_flows.ledger import Ledger
+from airflow_whatsapp_flows.ledger.replays import tally
+from airflow_whatsapp_flows.ledger.results import contact_results
+from airflow_whatsapp_flows.replay import running
+from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay
+from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
+from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
+from airflow_whatsapp_flows.replay.walking import ContactWalker
 from tests.servers.recording import Answer, Received, RecordingServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ORIGIN = "http://crm.test"
 """Stands for the server in the data of a case."""
 
-ROADS = ("walk", "cli", "dag")
+ROADS = ("walk", "cli", "replay", "dag")
 # What the transport adds, whatever a flow says.
 _TRANSPORT = {"host", "content-length", "user-agent", "accept-encoding"}
 _SENT = {"connect": Sent.NO, "interrupted": Sent.UNKNOWN}
@@ -245,6 +256,32 @@ def _in_process(words: list[str]) -> tuple[int, str]:
     done = subprocess.run(command, capture_output=True, encoding="utf-8", env=os.environ, check=False, timeout=60)
     assert done.stderr == ""
     return done.returncode, done.stdout
+
+
+def by_replay(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """A replay of this one response, against a real server; what it says of a contact is in its ledger."""
+    with scripted(case, monkeypatch) as server:
+        flow, source = case.flow, folder / "responses.jsonl"
+        source.write_text(json.dumps(case.response(server.url)) + "\n", encoding="utf-8")
+        monkeypatch.setattr(running, "ContactWalker", partial(ContactWalker, clock=case.now.timestamp))
+        with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger:
+            request = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(source), {}), flow))
+            replay = begin_replay(ledger, request)
+            asyncio.run(run_replay(ledger, replay, flow, environment_gateway(), RunSettings()))
+            (contact,) = contact_results(ledger, replay)
+            unanswered = tally(ledger, replay.no).unanswered == 1
+        seen = Seen(requests=received(server), path=contact.path, state=contact.state.value)
+    seen.handled_errors, seen.unanswered = contact.handled_errors, unanswered
+    for action in contact.actions:
+        seen.results[action.step] = {
+            "outcome": action.outcome,
+            "status_code": action.status_code,
+            "method": action.method,
+            "attempts": action.attempts,
+            "idempotency_key": action.idempotency_key,
+            "kind": action.error_kind,
+        }
+    return seen
 
 
 def by_dag(case: Case, monkeypatch: pytest.MonkeyPatch) -> Seen:
