@@ -16,7 +16,7 @@ PLACE := $(shell $(PYTHON) -c 'import hashlib, os, sys; print(hashlib.sha256((sy
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints-3.10.txt" if sys.version_info < (3, 11) else "constraints.txt")')
 READY := $(VENV)/.ready-$(PLACE)
 
-.PHONY: help setup demo ui test lint format types imports servers pytest benchmark clean
+.PHONY: help setup demo ui test long lint format types imports servers pytest benchmark clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1 \2/p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
@@ -31,7 +31,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 
 setup: $(READY) ## make the virtual environment
 
-demo: setup ## one contact that succeeds and one that meets a failing CRM, through a real Airflow
+demo: setup ## one contact that succeeds, one that meets a failing CRM, and 1,000 in a replay
 	$(RUN) docker/demo.py
 
 ui: setup ## Airflow on 127.0.0.1 with the example flows and the demo CRM
@@ -59,8 +59,13 @@ pytest: setup ## the tests alone
 
 test: lint types imports servers pytest ## lint, types, import contracts, tests
 
+long: setup servers ## the tests that take minutes: many kills, and a real Airflow whose worker is killed
+	$(RUN) -m pytest -m long
+	$(RUN) -m tests.airflow.replay_with_killed_worker
+
 benchmark: setup ## ratios within one run; prints a table
 	$(RUN) benchmarks/operator.py
+	$(RUN) benchmarks/replay.py
 
 clean: ## remove everything that make made
 	rm -rf "$(VENV)" .demo .ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_whatsapp_flows.dag_factory import build_dag, load_dags
+    from airflow_whatsapp_flows.dag_factory.replay import build_replay_dag
     from airflow_whatsapp_flows.errors import FlowFileError, FlowsError
     from airflow_whatsapp_flows.flow.loading import load_flow
     from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
     from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
     from airflow_whatsapp_flows.operators.branch import WhatsAppBranchOperator
+    from airflow_whatsapp_flows.operators.replay import WhatsAppReplayOperator
 
 __version__ = "0.1.0"
 
@@ -26,7 +28,9 @@ _MODULES = {
     "WhatsAppActionHook": "hooks.action",
     "WhatsAppActionOperator": "operators.action",
     "WhatsAppBranchOperator": "operators.branch",
+    "WhatsAppReplayOperator": "operators.replay",
     "build_dag": "dag_factory",
+    "build_replay_dag": "dag_factory.replay",
     "load_dags": "dag_factory",
     "load_flow": "flow.loading",
 }
@@ -37,7 +41,9 @@ __all__ = [
     "WhatsAppActionHook",
     "WhatsAppActionOperator",
     "WhatsAppBranchOperator",
+    "WhatsAppReplayOperator",
     "build_dag",
+    "build_replay_dag",
     "load_dags",
     "load_flow",
 ]

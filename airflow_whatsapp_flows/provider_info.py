@@ -24,6 +24,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_whatsapp_flows.operators.action",
                     "airflow_whatsapp_flows.operators.branch",
+                    "airflow_whatsapp_flows.operators.replay",
                 ],
             }
         ],
@@ -76,7 +77,7 @@ def _config() -> dict[str, Any]:
         }
 
     return {
-        "description": "Limits of what flows may send; a flow cannot change them.",
+        "description": "Limits of what flows may send, and where it is recorded; a flow cannot change them.",
         "options": {
             "allowed_hosts": option(
                 "Hosts, host:port and CIDR ranges, separated by commas, that may be reached although they are private. "
@@ -92,6 +93,19 @@ def _config() -> dict[str, Any]:
                 "string",
                 "",
                 "/srv/documents",
+            ),
+            "ledger": option(
+                "SQLAlchemy URL of the ledger, which holds what was intended, sent and answered; empty is the file "
+                "whatsapp_flows.db in Airflow's home. Where tasks run on several machines it must be PostgreSQL.",
+                "string",
+                "",
+                "postgresql://airflow@database/whatsapp_flows",
+            ),
+            "xcom_max_bytes": option(
+                "Bytes of a result in XCom; a larger reply stays in the ledger, and later steps find it there.",
+                "integer",
+                "65536",
+                None,
             ),
         },
     }

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.airflow_runs import migrate
+from tests.servers.postgres import NoPostgresError, PostgresServer, find_programs, running_postgres
 from tests.servers.recording import RecordingServer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -97,3 +98,20 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingServer]:
 def airflow() -> None:
     """A real Airflow with a database of its own."""
     migrate()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A private PostgreSQL; ``create_database()`` gives a test one of its own."""
+    try:
+        find_programs()
+    except NoPostgresError as missing:
+        pytest.skip(str(missing))
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: PostgresServer) -> str:
+    """SQLAlchemy's URL of a database that the whole session shares."""
+    return postgres.create_database()

@@ -67,6 +67,8 @@ def test_both_of_airflows_configurations_know_the_options_and_their_defaults() -
         assert conf.getint("whatsapp_flows", "response_max_bytes") == Settings().response_max_bytes
         assert conf.getfloat("whatsapp_flows", "request_timeout") == Settings().request_timeout
         assert conf.get("whatsapp_flows", "files_folder") == ""
+        assert conf.get("whatsapp_flows", "ledger") == Settings().ledger
+        assert conf.getint("whatsapp_flows", "xcom_max_bytes") == Settings().xcom_max_bytes
 
 
 def test_the_options_are_those_that_are_read() -> None:

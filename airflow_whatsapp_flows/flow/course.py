@@ -137,8 +137,8 @@ def _next_of(
             return Settled(course.result())
         if course.is_stale(now):
             return Settled(course.stale())
-    last, made = attempts[-1], sum(attempt.current for attempt in attempts)
-    if not last.current:
+    last, made = attempts[-1], sum(attempt.current and not _was_given_up(attempt) for attempt in attempts)
+    if not last.current or _was_given_up(last):
         return SendNext(last.number + 1, 0.0)
     if made >= rule.attempts or not course.may_send_again():
         return Settled(course.result())
@@ -146,6 +146,11 @@ def _next_of(
     if course.may_be_applied and course.is_stale(now + wait):
         return Settled(course.stale())
     return SendNext(last.number + 1, wait)
+
+
+def _was_given_up(attempt: Attempt) -> bool:
+    """Whether nobody tried: the sender was stopped between the intent and the first byte, or somebody found out."""
+    return attempt.fate is Fate.NOT_SENT and attempt.result is None
 
 
 def rekeyed(key: str, digest: str) -> str:

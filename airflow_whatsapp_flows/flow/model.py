@@ -230,10 +230,10 @@ class Flow:
 
     id: str
     name: str
-    steps: Mapping[str, Step]
+    steps: Mapping[str, Step] = field(repr=False)  # texts of the flow: Airflow stores the repr of mapped arguments
     start: str
     timezone: str = "UTC"
     missing: MissingPolicy = "error"
     variables: Mapping[str, VariableFormat] = field(default_factory=dict)
-    replay: ReplayFormat | None = None
+    replay: ReplayFormat | None = field(default=None, repr=False)
     source: Mapping[str, object] = field(default_factory=dict, repr=False)

@@ -9,9 +9,10 @@ from airflow.providers.http.operators.http import HttpOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, XComNotFound
 
-from airflow_whatsapp_flows.errors import FlowsError, RenderError
+from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body import ABSENT, BodyType
-from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule, default_delivery, idempotency_key
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, RetryRule, default_delivery, idempotency_key
+from airflow_whatsapp_flows.flow.exchange import Sent
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES, ActionResult, Outcome
 from airflow_whatsapp_flows.flow.performing import perform
@@ -19,7 +20,10 @@ from airflow_whatsapp_flows.flow.request import RequestPlan, RequestText, parse_
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import LITERAL, Data, TemplateFault, Value, fill, parse_tree
 from airflow_whatsapp_flows.flow.variables import Variables, global_variables
+from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.hooks.action import AuthType, WhatsAppActionHook, airflow_gateway
+from airflow_whatsapp_flows.hooks.ledger import task_ledger
+from airflow_whatsapp_flows.ledger.rows import Subject
 from airflow_whatsapp_flows.operators.arguments import (
     METHODS,
     check_choices,
@@ -30,9 +34,12 @@ from airflow_whatsapp_flows.operators.arguments import (
 )
 from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, fields_first, plain_data, resolve
 from airflow_whatsapp_flows.operators.branch import has_branch
+from airflow_whatsapp_flows.operators.failing import task_errors
+from airflow_whatsapp_flows.operators.large_replies import fit_for_xcom, whole_scopes
 from airflow_whatsapp_flows.operators.retrying import retry_arguments
 from airflow_whatsapp_flows.operators.run_input import response_of, run_id_of, run_time
 from airflow_whatsapp_flows.operators.sending import Sender
+from airflow_whatsapp_flows.operators.task_record import Sendee
 
 _REFUSED = ("pagination_function", "retry_args", "request_kwargs", "extra_options")
 _MAPPED = "(from the mapping)"
@@ -176,39 +183,42 @@ class WhatsAppActionOperator(HttpOperator):
             AirflowFailException: the request cannot be built, or it ended in error and nothing takes the error.
             AirflowException: it may be tried again; Airflow does.
         """
-        sender = Sender(self, context, airflow_gateway())
-        try:
-            result = self._perform(context, sender)
-        except FlowsError as error:
-            raise AirflowFailException(f"{self.task_id}: {error}") from None
-        return self.conclude(result, context)
+        with task_errors(self.task_id):
+            gateway = airflow_gateway()
+            result, sendee = self._perform(context, gateway)
+        return self.conclude(result, context, gateway, sendee)
 
-    def conclude(self, result: ActionResult, context: Context) -> dict[str, Value]:
+    def conclude(self, result: ActionResult, context: Context, gateway: Gateway, sendee: Sendee) -> dict[str, Value]:
         """Return a result, or fail the task when nothing takes its error."""
-        value = result.as_value()
+        value = fit_for_xcom(result.as_value(), sendee.subject, gateway.settings.xcom_max_bytes)
         if result.outcome is Outcome.SUCCESS or (self.on_error == "branch" and has_branch(self)):
             self.log.info("%s: %s", result.outcome.value, _line(result))
             return value
         if context.get("ti") is not None:
             context["ti"].xcom_push(key="return_value", value=value)
         hint = "" if self.on_error == "fail" else "; no WhatsAppBranchOperator of this DAG takes its error"
+        if result.error is not None and result.error.sent is Sent.UNKNOWN and result.method not in SAFE_METHODS:
+            hint += "; look there whether it arrived before you run it again"
         raise AirflowFailException(f"{self.task_id}: {_line(result)}{hint}")
 
     def action_hook(self, conn_id: str) -> WhatsAppActionHook:
         """The hook of a connection, with this task's ``auth_type``."""
         return WhatsAppActionHook(conn_id, self.auth_type)
 
-    def _perform(self, context: Context, sender: Sender) -> ActionResult:
+    def _perform(self, context: Context, gateway: Gateway) -> tuple[ActionResult, Sendee]:
         language = AuthorLanguage(self._environment(), context)
-        values = self._values(context, language)
+        values = self._values(context, language, gateway)
         step = self._action(context, values, language)
+        phone = values["contact"].get("phone")  # type: ignore[attr-defined]  # a scope is a mapping
+        sendee = Sendee.of_task(context, self.dag_id, run_time(context), phone)
+        sender = Sender(self, context, gateway, sendee)
         performing = perform(step, values, visit=1, key=idempotency_key(*_identity(self, context)))
         try:
             todo = next(performing)
             while True:
                 todo = performing.send(sender.do(todo))
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # typeshed knows StopIteration's value as Any
+            return stop.value, sendee
 
     def _action(self, context: Context, values: Mapping[str, object], language: AuthorLanguage) -> Action:
         field = {name: self._field(name, context) for name in self.template_fields}
@@ -255,9 +265,14 @@ class WhatsAppActionOperator(HttpOperator):
         dag = self.get_dag()
         return fields_first(dag.get_template_env(force_sandboxed=True) if dag else self.get_template_env())
 
-    def _values(self, context: Context, language: AuthorLanguage) -> Mapping[str, object]:
+    def _values(self, context: Context, language: AuthorLanguage, gateway: Gateway) -> Mapping[str, object]:
+        def is_of_this_run(subject: Subject) -> bool:
+            run_id = run_id_of(context)
+            return subject.flow_id == self.dag_id and subject.response_id.partition("[")[0] == run_id
+
         try:
             given = fill(parse_tree(self._field("variables", context), language), {})
+            given = whole_scopes(given, lambda: task_ledger(gateway.settings), is_of_this_run)
             response = response_of(context, given)
         except TemplateFault as fault:
             raise RenderError(fault.message, "variables") from None

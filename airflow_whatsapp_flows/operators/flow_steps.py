@@ -8,6 +8,7 @@ Airflow's.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,19 +16,25 @@ from typing import Any
 from airflow.sdk import BaseBranchOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from airflow_whatsapp_flows.errors import FlowsError
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult, is_secret_name, shown_url
 from airflow_whatsapp_flows.flow.performing import Done, ToDo
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, Walking, walk
-from airflow_whatsapp_flows.hooks.action import airflow_gateway
+from airflow_whatsapp_flows.hooks.action import airflow_gateway, provider_settings
+from airflow_whatsapp_flows.hooks.ledger import task_ledger
+from airflow_whatsapp_flows.ledger.rows import Subject
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
+from airflow_whatsapp_flows.operators.failing import task_errors
+from airflow_whatsapp_flows.operators.large_replies import whole
 from airflow_whatsapp_flows.operators.run_input import response_of, run_time
 from airflow_whatsapp_flows.operators.sending import Sender
+from airflow_whatsapp_flows.operators.task_record import Sendee
+from airflow_whatsapp_flows.settings import Settings
 
 _HIDDEN = "***"
+_LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what stands beside the text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +58,26 @@ class Rewalk:
     Args:
         step: where to stop, when it is an action.
         context: Airflow's, of the running task.
+        settings: of the provider: where the ledger is.
+
+    Attributes:
+        record: the walk so far.
+        sendee: whom it is for.
+        todo: what is to be done next; ``None`` when the walk has ended.
 
     Raises:
         ResponseError: the run's input is not a contact response.
+        LedgerError: the ledger cannot be read.
     """
 
-    def __init__(self, step: FlowStep, context: Context) -> None:
+    def __init__(self, step: FlowStep, context: Context, settings: Settings) -> None:
         self.record = Walk(Variables())
         response = response_of(context, strict=True)
-        self._walking: Walking = walk(step.flow, response, now=run_time(context), record=self.record)
+        subject = Subject(step.flow.id, response.identity)
+        phone = response.contact.get("phone")
+        moment = self._moment(step.flow, subject, settings) or run_time(context)
+        self.sendee = Sendee(subject, moment, phone if isinstance(phone, str) else None)
+        self._walking: Walking = walk(step.flow, response, now=moment, record=self.record)
         self.todo: ToDo | None = None
         self._step = step
         self._advance(None)
@@ -67,7 +85,16 @@ class Rewalk:
             recorded = context["ti"].xcom_pull(task_ids=step.task_ids[self.todo.step.name])
             if recorded is None:
                 break
-            self._advance(ActionResult.from_value(recorded))
+            found = whole(recorded, lambda: task_ledger(settings), lambda place: place == subject)
+            self._advance(ActionResult.from_value(found))
+
+    def _moment(self, flow: Flow, subject: Subject, settings: Settings) -> dt.datetime | None:
+        """When the contact was first walked, on any road: from then on its ``global`` values stay as they are."""
+        if not any(isinstance(step, Action) for step in flow.steps.values()):
+            return None
+        with task_ledger(settings).transaction() as transaction:
+            rows = transaction.attempts(subject)
+        return dt.datetime.fromtimestamp(rows[0].moment, dt.timezone.utc) if rows else None
 
     def _advance(self, done: Done | None) -> None:
         try:
@@ -132,15 +159,13 @@ class FlowActionOperator(WhatsAppActionOperator):
 
     def execute(self, context: Context) -> dict[str, Value]:
         """Send the request of this step for the run's contact, and return its result."""
-        sender = Sender(self, context, airflow_gateway())
-        try:
-            walked = Rewalk(self.step, context)
-            walked.perform_own(sender.do)
-        except FlowsError as error:
-            raise AirflowFailException(f"{self.task_id}: {error}") from None
+        with task_errors(self.task_id):
+            gateway = airflow_gateway()
+            walked = Rewalk(self.step, context, gateway.settings)
+            walked.perform_own(Sender(self, context, gateway, walked.sendee).do)
         visit = walked.own_visit
         if visit is not None and visit.result is not None:
-            return self.conclude(visit.result, context)
+            return self.conclude(visit.result, context, gateway, walked.sendee)
         walked.fail_if_ended_here()
         raise AirflowSkipException(f"the contact's way does not lead through {self.step.name!r}")
 
@@ -162,17 +187,18 @@ class FlowStepOperator(BaseBranchOperator):
 
     def execute(self, context: Context) -> dict[str, Value]:
         """Choose the next task, and return the step's exit, its next step and the text it said."""
-        try:
-            walked = Rewalk(self.step, context)
-        except FlowsError as error:
-            raise AirflowFailException(f"{self.task_id}: {error}") from None
+        with task_errors(self.task_id):
+            settings = provider_settings()
+            walked = Rewalk(self.step, context, settings)
         walked.fail_if_ended_here()
         visit = walked.own_visit
         if visit is None:
             raise AirflowSkipException(f"the contact's way does not lead through {self.step.name!r}")
         if visit.target is None:
             self.log.info("the walk ends here: %s", walked.record.reason or "no next step")
-        value: dict[str, Value] = {"step": visit.step, "exit": visit.exit, "next": visit.target, "text": visit.text}
+        # A text may hold a whole reply, and nobody reads it but people.
+        text = visit.text if visit.text is None else visit.text[: settings.xcom_max_bytes // _LONGEST_ESCAPE]
+        value: dict[str, Value] = {"step": visit.step, "exit": visit.exit, "next": visit.target, "text": text}
         # Skipping ends a task by an exception, past its return.
         context["ti"].xcom_push(key="return_value", value=value)
         self.do_branch(context, [] if visit.target is None else [self.step.task_ids[visit.target]])

@@ -1,33 +1,36 @@
-"""Sending an action's request from a task: once per try, with a note before the first byte."""
+"""Sending an action's request from a task: once in each try, with an intent in the ledger before the first byte."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import requests
 from airflow.sdk import Context
 from airflow.sdk.bases.decorator import determine_kwargs
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from requests.structures import CaseInsensitiveDict
 
+from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.content import MAX_DEPTH, clean
-from airflow_whatsapp_flows.flow.delivery import Delivery, Fate, RetryRule, after, fate_of
+from airflow_whatsapp_flows.flow.course import Attempt, SendNext, Settled, next_move
+from airflow_whatsapp_flows.flow.delivery import Delivery, Fate, fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
 from airflow_whatsapp_flows.flow.template.filters import json_text
-from airflow_whatsapp_flows.gateway import Gateway, Outgoing, pause
-from airflow_whatsapp_flows.operators.attempts import Attempts, Earlier
+from airflow_whatsapp_flows.gateway import Gateway, Outgoing
+from airflow_whatsapp_flows.hooks.ledger import task_ledger
+from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent
 from airflow_whatsapp_flows.operators.author_text import plain_data
 from airflow_whatsapp_flows.operators.retrying import ActionRetryError
+from airflow_whatsapp_flows.operators.task_record import Sendee, TaskTry
 
 if TYPE_CHECKING:
     from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
-
-
-_MAYBE_APPLIED = (Fate.UNKNOWN, Fate.APPLIED, Fate.SUCCEEDED)
 
 
 class Sender:
@@ -37,66 +40,104 @@ class Sender:
         task: the operator.
         context: Airflow's, of the running task.
         gateway: the way out.
+        sendee: whom it is for.
+
+    Raises:
+        ConnectionConfigError: the ledger is a file, and tasks may run on other machines.
+        LedgerError: the ledger cannot be opened.
     """
 
-    def __init__(self, task: WhatsAppActionOperator, context: Context, gateway: Gateway) -> None:
+    def __init__(self, task: WhatsAppActionOperator, context: Context, gateway: Gateway, sendee: Sendee) -> None:
         self._task = task
         self._context = context
         self._gateway = gateway
+        self._sendee = sendee
+        self._try = TaskTry.of(context, task)
+        self._ledger = task_ledger(gateway.settings)
 
     def do(self, todo: ToDo) -> Done:
-        """Fetch a file, or send a request unless an earlier try may have.
+        """Fetch a file, or send a request unless what the ledger holds forbids it.
 
         Raises:
             ActionRetryError: the same request may be sent again, and Airflow has a try left.
+            IntentConflictError: another worker is sending the same request.
+            LedgerError: the ledger cannot be written; nothing was sent.
         """
         if isinstance(todo, SendAction):
             return self._send(todo)
         return self._settled(todo) or self._gateway.fetch(todo.source, todo.step.timeout)
 
     def _settled(self, todo: FetchFile) -> ActionResult | None:
-        """What earlier tries came to, when nothing will be sent any more: then no file is needed either."""
-        plan, rule = todo.step.plan, todo.step.retry
-        earlier = Attempts(self._context, rule.delivery).earlier()
-        recorded = self._recorded(earlier)
-        if recorded is not None:
-            return recorded
-        refusal = _refusal(rule, earlier) if rule.delivery is Delivery.AT_MOST_ONCE else None
+        """What earlier attempts came to, when nothing will be sent any more: then no file is needed either."""
+        with self._ledger.transaction() as transaction:
+            rows = transaction.attempts(self._sendee.subject)
+        record = self._try.record(rows)
+        done = record.settled(todo.step.name, todo.visit)
+        if done is not None or todo.step.retry.delivery is not Delivery.AT_MOST_ONCE:
+            return done
+        place = (todo.step.name, todo.visit)
+        attempts = [tried.attempt for tried in record.tried if (tried.step, tried.visit) == place]
+        doubted = next((attempt for attempt in attempts if attempt.fate in (None, Fate.UNKNOWN)), None)
+        if doubted is None or doubted.result is not None:
+            return None if doubted is None else doubted.result
+        plan = todo.step.plan
         unsent = HttpRequest(plan.method, plan.url.origin, connection=plan.connection)
-        return None if refusal is None else classify(refusal, Attempted(unsent, earlier.attempts))
+        message = "the sender stopped before an answer came; the request may have reached the server"
+        failure = TransportFailure(ErrorKind.INTERRUPTED, message, Sent.UNKNOWN)
+        return classify(failure, Attempted(unsent, doubted.number))
 
     def _send(self, todo: SendAction) -> ActionResult:
-        rule = todo.step.retry
-        attempts = Attempts(self._context, rule.delivery)
-        earlier = attempts.earlier()
-        recorded = self._recorded(earlier)
-        if recorded is not None:
-            return recorded
-        # What the connection gives comes before the note: when it cannot be used, nothing was sent.
-        outgoing = self._outgoing(todo)
-        request, digest = outgoing.request, outgoing.request.digest()
-        refusal = _refusal(rule, earlier, digest)
-        if refusal is not None:
-            return classify(refusal, Attempted(request, earlier.attempts, todo.idempotency_key))
-        number = earlier.attempts + 1
-        attempts.intend(number, digest)
-        reply = outgoing.send()
-        attempted = Attempted(request, number, todo.idempotency_key)
-        result = outgoing.concealed(after(earlier.fate, classify(reply, attempted, todo.step.success_when)))
-        retry = self._next_retry(rule, attempts)
-        if retry is not None and rule.may_send_again(reply):
-            attempts.conclude(fate_of(result, rule), number, digest)
-            raise ActionRetryError(_line(result), pause(rule, retry, reply))
-        result = outgoing.concealed(self._checked(result, reply))
-        fate = fate_of(result, rule)
-        attempts.conclude(fate, number, digest, result.as_value() if fate is Fate.SUCCEEDED else None)
-        return result
+        rule, base = todo.step.retry, todo.idempotency_key
+        while True:
+            # What the connection gives comes before the intent: when it cannot be used, nothing was sent.
+            outgoing = self._outgoing(todo)
+            request = outgoing.request
+            with self._ledger.transaction() as transaction:
+                rows = transaction.attempts(self._sendee.subject)
+                attempts = self._try.record(rows, request.digest()).attempts(todo, request, base)
+                move = next_move(rule, attempts, request, todo.idempotency_key, time.time())
+                if isinstance(move, SendNext):
+                    intent = self._try.intent(todo, request, move.number, self._sendee)
+                    transaction.intend(intent)
+            if isinstance(move, Settled):
+                self._task.log.info("nothing is sent: an earlier attempt has settled it")
+                return move.result
+            if isinstance(move, SendNext):
+                return self._exchange(todo, outgoing, intent, attempts)
+            todo = todo.with_key(move.key)
 
-    def _recorded(self, earlier: Earlier) -> ActionResult | None:
-        if earlier.fate is not Fate.SUCCEEDED or earlier.result is None:
-            return None
-        self._task.log.info("an earlier try has succeeded; its recorded result is returned, nothing is sent")
-        return ActionResult.from_value(earlier.result)
+    def _exchange(self, todo: SendAction, outgoing: Outgoing, intent: Intent, attempts: list[Attempt]) -> ActionResult:
+        rule, request = todo.step.retry, outgoing.request
+        reply = outgoing.send()
+        result = classify(reply, Attempted(request, intent.number, intent.key), todo.step.success_when)
+        try:
+            result = outgoing.concealed(self._checked(result, reply))
+        except (AirflowFailException, AirflowSkipException) as error:
+            message = f"response_check or response_filter raised {type(error).__name__}: {error}"
+            result = result.failed(ErrorKind.RESPONSE_CHECK, message, Sent.YES)
+            self._end(intent, fate_of(result, rule), outgoing.concealed(result))
+            raise
+        fate = fate_of(result, rule)
+        self._end(intent, fate, result)
+        attempts.append(Attempt(intent.number, intent.digest, intent.begun_at, fate, result))
+        move = next_move(rule, attempts, request, intent.key, time.time())
+        if isinstance(move, SendNext) and not self._try.is_last:
+            raise ActionRetryError(_line(result), move.wait)
+        if isinstance(move, SendNext):  # it could be sent again, but Airflow has no try left
+            move = next_move(replace(rule, attempts=1), attempts, request, intent.key, time.time())
+        if not isinstance(move, Settled):
+            raise TypeError("what was just sent is not sent under another key")
+        return move.result
+
+    def _end(self, intent: Intent, fate: Fate, result: ActionResult) -> None:
+        kind = result.error.kind.value if result.error else None
+        kept = msgspec.json.encode(result.as_value()).decode()
+        try:
+            with self._ledger.transaction() as transaction:
+                transaction.end(AttemptEnd(intent, fate, result.status_code, kind, kept, time.time()))
+        except LedgerError as error:
+            # The reply is here, and is worth more than the note of it; without the note nothing is sent again.
+            self._task.log.error("what came of the request could not be noted: %s", error)
 
     def _outgoing(self, todo: SendAction) -> Outgoing:
         request, connection = todo.request, None
@@ -105,16 +146,6 @@ class Sender:
             connection = hook.action_connection()
             connection = hook.signed(connection, connection.absolute(request))
         return self._gateway.outgoing(connection, request, todo.step.timeout)
-
-    def _next_retry(self, rule: RetryRule, attempts: Attempts) -> int | None:
-        """Number of the retry that Airflow could make next, from 1; ``None`` when there is none left."""
-        ti = self._context.get("ti")
-        if ti is None or not attempts.may_retry:
-            return None
-        # A cleared task counts its tries on, and gets as many new ones as it has retries.
-        try_number, max_tries = int(getattr(ti, "try_number", 1)), int(getattr(ti, "max_tries", 0) or 0)
-        retry = try_number - max(0, max_tries - int(self._task.retries or 0))
-        return retry if try_number <= max_tries and retry < rule.attempts else None
 
     def _checked(self, result: ActionResult, reply: Reply) -> ActionResult:
         task = self._task
@@ -141,28 +172,6 @@ class Sender:
             # The request is sent: another try for the sake of a function that fails would send it again.
             return result.failed(ErrorKind.RESPONSE_CHECK, f"{part} raised {type(error).__name__}: {error}", Sent.YES)
         return result
-
-
-def _refusal(rule: RetryRule, earlier: Earlier, digest: str | None = None) -> TransportFailure | None:
-    """Why a request is not sent, given what earlier tries did; ``None`` when it may be."""
-    if earlier.fate not in _MAYBE_APPLIED:
-        return None
-    if rule.delivery is Delivery.KEYED and earlier.digest != digest:
-        what = "other bytes would go out under the key of an earlier try, which may have been applied"
-        return _interrupted(f"nothing was sent: {what}; use no value that changes from try to try", Sent.UNKNOWN)
-    if rule.delivery is not Delivery.AT_MOST_ONCE:
-        return None
-    once = "nothing was sent, since delivery 'at_most_once' does not send twice"
-    if earlier.fate is not Fate.UNKNOWN:
-        what = "an earlier try of this task was applied; its reply was unusable, or too large to be kept"
-        return _interrupted(f"{once}: {what}", Sent.YES)
-    what = "an earlier try of this task was cut off, or failed on the server, and may have been applied"
-    hint = "look the contact up in the CRM, and run the flow again if it is not there"
-    return _interrupted(f"{once}: {what}; {hint}", Sent.UNKNOWN)
-
-
-def _interrupted(message: str, sent: Sent) -> TransportFailure:
-    return TransportFailure(ErrorKind.INTERRUPTED, message, sent)
 
 
 def _line(result: ActionResult) -> str:

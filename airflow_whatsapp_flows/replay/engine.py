@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from airflow_whatsapp_flows.ledger.claims import Claim
@@ -21,8 +21,6 @@ from airflow_whatsapp_flows.replay.walking import ContactWalker
 
 PAGE = 256
 _ENOUGH = 2 * PAGE
-_GRACE_SECONDS = 7.0
-"""Seconds that requests under way have to end when a run is stopped; 10 s is what a supervisor gives in all."""
 _LOOK_AGAIN_SECONDS = 0.5
 
 
@@ -60,6 +58,10 @@ class _Chunk:
 class Engine:
     """Runs the pending contacts of one replay.
 
+    Attributes:
+        grace: seconds that requests under way have to end when a run is stopped.
+        progress: what was done so far.
+
     Args:
         ledger: where they are.
         journal: open, of this loop.
@@ -78,6 +80,7 @@ class Engine:
         concurrency: int,
         budget: FailureBudget,
     ) -> None:
+        self.grace = 7.0
         self.progress = Progress()
         self._ledger = ledger
         self._journal = journal
@@ -123,9 +126,11 @@ class Engine:
             while pending and not self._stopping.is_set():
                 done, rest = await asyncio.wait({*pending, watcher}, return_when=asyncio.FIRST_COMPLETED)
                 pending = rest - {watcher}
-                _raise_first(done)
+                error = next(_errors_of(done), None)
+                if error is not None:
+                    self.stop(str(error))
             if self._stopping.is_set():
-                await self._wind_down(feeder, workers)
+                await self._wind_down(feeder, tasks)
         finally:
             for task in (*tasks, watcher):
                 task.cancel()
@@ -135,13 +140,15 @@ class Engine:
     async def _watch(self) -> None:
         await self._stopping.wait()
 
-    async def _wind_down(self, feeder: asyncio.Task[None], workers: list[asyncio.Task[None]]) -> None:
+    async def _wind_down(self, feeder: asyncio.Task[None], tasks: set[asyncio.Task[None]]) -> None:
         feeder.cancel()
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _GRACE_SECONDS
-        while self.in_flight and loop.time() < deadline:
-            await asyncio.sleep(0.02)
-            _raise_first(worker for worker in workers if worker.done())
+        deadline = loop.time() + self.grace
+        # What one contact met does not cut off the others' requests, unless their outcomes cannot be written either.
+        while self.in_flight and loop.time() < deadline and self._journal.failure is None:
+            await asyncio.wait(tasks, timeout=0.02)
+        for error in _errors_of(task for task in tasks if task.done()):
+            raise error
 
     async def _work(self) -> None:
         while not self._stopping.is_set():
@@ -259,8 +266,8 @@ class Engine:
         self._ready.append((contact, chunk))
 
 
-def _raise_first(tasks: Iterable[asyncio.Task[None]]) -> None:
+def _errors_of(tasks: Iterable[asyncio.Task[None]]) -> Iterator[BaseException]:
     for task in tasks:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            raise error
+            yield error

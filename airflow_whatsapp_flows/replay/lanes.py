@@ -38,7 +38,7 @@ class Lane:
     def __init__(self, host: str, pace: Pace, concurrency: int, *, is_limited: bool) -> None:
         self.gate = asyncio.Semaphore(concurrency)
         self.pace = pace
-        self._is_limited = is_limited
+        self.is_limited = is_limited
         self._breaker = Breaker(host)
 
     async def enter(self) -> bool:
@@ -59,14 +59,26 @@ class Lane:
             raise
         return probe
 
-    async def settle(self, entered: float) -> None:
-        """Wait for another slot when the one that was entered has passed: a late send would meet the next ones.
+    async def settle(self, *, probe: bool, entered: float) -> bool:
+        """Look once more, when the intent is committed and a send may begin: the lane may have been closed since.
 
         Args:
-            entered: ``time.monotonic()`` after :meth:`enter`.
+            probe: what :meth:`enter` returned.
+            entered: ``time.monotonic()`` of that.
+
+        Returns:
+            Whether the send is a probe.
+
+        Raises:
+            BatchStoppedError: the host was down for too long.
         """
-        if self._is_limited and time.monotonic() - entered > _COMMIT_SECONDS:
+        if probe:
+            return True
+        if not self.is_limited:
+            return await self.enter()
+        if time.monotonic() - entered > _COMMIT_SECONDS:  # a late send would meet those of the next slots
             await self.pace.enter()
+        return False
 
     def leave(self, result: ActionResult, rule: RetryRule, *, probe: bool) -> None:
         """Say what came of a send.

@@ -38,6 +38,8 @@ class RunSettings:
         resend: whether actions that the platform ran with success are sent all the same.
         force: whether every request is sent again on purpose, under new keys.
         chunks: of these chunks alone; of every chunk by default.
+        grace: seconds that requests under way have to end when the run is stopped. The default leaves some of the
+            10 s that supervisors give.
     """
 
     concurrency: int = 64
@@ -46,6 +48,7 @@ class RunSettings:
     resend: bool = False
     force: bool = False
     chunks: Sequence[int] | None = None
+    grace: float = 7.0
 
 
 async def run_replay(
@@ -89,6 +92,7 @@ async def run_replay(
             engine = Engine(
                 ledger, journal, walker, screening, settings.concurrency, FailureBudget(settings.max_failures)
             )
+            engine.grace = settings.grace
             on_engine(engine)
             async with _stopped_by_signals(engine):
                 with _seldom_collecting():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.course import Attempt, Rekey, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery import Fate, fate_of
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
@@ -21,6 +23,8 @@ from airflow_whatsapp_flows.ledger.records import Record
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.replay.lanes import Lanes
 from airflow_whatsapp_flows.replay.routes import Route, Routes
+
+_OPEN = nullcontext()
 
 
 class StoppedError(Exception):
@@ -113,18 +117,24 @@ class Sender:
         self, sending: Sending, todo: SendAction, request: HttpRequest, route: Route, number: int
     ) -> Attempt:
         lane = self.lanes.of(route.host)
-        async with lane.gate:
-            probe = await lane.enter()
+        # A rate limit lets one in after the other, so that there the gate comes first: a slot is not to be kept
+        # waiting. Elsewhere intents are committed while earlier requests are under way: as many again, at most.
+        async with lane.gate if lane.is_limited else _OPEN:
+            probe, entered = await lane.enter(), time.monotonic()
             try:
-                if self.stopped:
-                    raise StoppedError
-                intent = self._intent(sending, todo, request.digest(), route, number)
-                sending.under_way = True
-                entered = time.monotonic()
-                await self.journal.add(intent)
-                await lane.settle(entered)
-                reply = await route.send(request)
+                intent = await self._intend(sending, todo, request, route, number)
+                try:
+                    async with _OPEN if lane.is_limited else lane.gate:
+                        probe = await lane.settle(probe=probe, entered=entered)
+                        if self.stopped:
+                            raise StoppedError
+                        sending.under_way = True
+                        reply = await route.send(request)
+                except BaseException:
+                    self._withdraw(sending, intent)
+                    raise
             except BaseException:
+                sending.under_way = False
                 lane.abandon(probe=probe)
                 raise
         attempted = Attempted(request, number, todo.idempotency_key)
@@ -137,21 +147,35 @@ class Sender:
         sending.under_way = False
         return Attempt(number, intent.digest, intent.begun_at, fate, result)
 
-    def _intent(self, sending: Sending, todo: SendAction, digest: str, route: Route, number: int) -> Intent:
-        return Intent(
+    async def _intend(
+        self, sending: Sending, todo: SendAction, request: HttpRequest, route: Route, number: int
+    ) -> Intent:
+        if self.stopped:
+            raise StoppedError
+        intent = Intent(
             subject=sending.subject,
             step=todo.step.name,
             visit=todo.visit,
             key=todo.idempotency_key,
             number=number,
-            digest=digest,
-            method=todo.request.method,
+            digest=request.digest(),
+            method=request.method,
             host=route.host,
             moment=sending.moment,
             begun_at=self.clock(),
             replay_no=sending.replay_no,
             round=sending.round,
         )
+        sending.under_way = True
+        await self.journal.add(intent)
+        sending.under_way = False
+        return intent
+
+    def _withdraw(self, sending: Sending, intent: Intent) -> None:
+        """Note that a request was not sent after all, unless it was begun."""
+        if not sending.under_way:
+            with suppress(LedgerError):  # then it stays in doubt
+                self.journal.note(AttemptEnd(intent, Fate.NOT_SENT, None, None, None, self.clock()))
 
     def _remembered(self, sending: Sending, todo: SendAction, route: Route, result: ActionResult) -> ActionResult:
         if result.error is not None:

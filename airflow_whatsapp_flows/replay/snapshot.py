@@ -110,6 +110,7 @@ class Snapshot:
             if one.response is None or one.response.id is None:
                 shown = storable_text(one.row.shown_id)[:_MAX_ID] if one.row.shown_id else None
                 state, reason = judged(one, (), self.replay.no)
+                reason = reason and storable_text(reason)
                 yield NewContact(chunk, one.row.place, shown, None, None, None, state.value, reason)
                 continue
             earlier = known.setdefault(one.response.id, [])

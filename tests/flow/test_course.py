@@ -250,10 +250,17 @@ def test_what_came_of_an_attempt_may_be_known_without_its_reply() -> None:
     def known(fate: Fate, current: bool = True) -> Move:
         return moved(rule, [Attempt(1, POST.digest(), NOW, fate, None, current)])
 
-    assert known(N) == SendNext(2, 1.0)
-    assert known(N, current=False) == known(A, current=False) == SendNext(2, 0.0)
+    assert known(N) == known(N, current=False) == known(A, current=False) == SendNext(2, 0.0)
     assert (_error(settled(known(A))).kind, _error(settled(known(A))).sent) == (ErrorKind.STATUS, Sent.YES)
     assert fate_of(settled(known(U)), rule) is fate_of(settled(known(U, current=False)), rule) is U
+
+
+def test_an_attempt_that_nobody_made_is_no_try() -> None:
+    rule = rule_of(ONCE, attempts=1)
+    given_up = Attempt(1, POST.digest(), NOW, N, None)
+
+    assert moved(rule, [given_up]) == SendNext(2, 0.0)
+    assert moved(rule, [given_up, dataclasses.replace(given_up, number=2)]) == SendNext(3, 0.0)
 
 
 def test_a_method_that_changes_nothing_is_never_kept_unknown() -> None:

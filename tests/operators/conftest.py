@@ -1,9 +1,10 @@
-"""What tasks write to their logs, before Airflow masks any of it."""
+"""What tasks write to their logs, before Airflow masks any of it; and a ledger for each test."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +50,11 @@ def task_log() -> Iterator[TaskLog]:
     root.setLevel(level)
     root.removeHandler(handler)
     structlog.configure(**before)
+
+
+@pytest.fixture(autouse=True)
+def ledger_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The ledger of this test alone."""
+    file = tmp_path / "ledger.db"
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{file}")
+    return file

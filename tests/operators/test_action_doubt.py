@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from airflow_whatsapp_flows import WhatsAppActionOperator
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.response import read_response
 from airflow_whatsapp_flows.flow.walk import State, drive, walk
 from airflow_whatsapp_flows.gateway import environment_gateway
-from airflow_whatsapp_flows.operators.attempts import Attempts
-from tests.operators.one_action import run_action
+from tests.airflow_runs import run_dag
+from tests.operators.clearing import run_again, run_killed
+from tests.operators.one_action import new_dag_id, run_action
 from tests.servers.recording import Answer, RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
-
-
-class Notes(dict[str, Any]):
-    def set(self, key: str, value: Any) -> None:
-        self[key] = json.loads(json.dumps(value))
-
-
-@pytest.fixture
-def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
-    """Notes that outlive a run, as those of a task do that is cleared."""
-    kept, original = Notes(), Attempts.__init__
-
-    def init(self: Attempts, *arguments: Any) -> None:
-        original(self, *arguments)
-        self._store = kept
-
-    monkeypatch.setattr(Attempts, "__init__", init)
-    return kept
 
 
 def test_other_bytes_are_refused_also_when_a_try_between_was_answered(server: RecordingServer) -> None:
@@ -60,32 +45,67 @@ def test_a_walk_is_in_doubt_when_an_earlier_attempt_is(server: RecordingServer, 
     assert record.state is State.IN_DOUBT
 
 
-def test_a_recorded_success_needs_no_file(
-    server: RecordingServer, notes: Notes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def _file_action(**others: Any) -> DAG:
+    with DAG(new_dag_id()) as dag:
+        WhatsAppActionOperator(
+            task_id="act", url="/x", http_conn_id="crm", on_error="fail",
+            body=[{"name": "doc", "file": "a.txt"}], body_type="multipart", **others,
+        )  # fmt: skip
+    return dag
+
+
+@pytest.fixture
+def file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__FILES_FOLDER", str(tmp_path))
-    (tmp_path / "a.txt").write_text("hi", encoding="utf-8")
-    arguments = {"body": [{"name": "doc", "file": "a.txt"}], "body_type": "multipart"}
-    assert run_action(**arguments).result["outcome"] == "success"
-    (tmp_path / "a.txt").unlink()
-    assert run_action(**arguments).result["outcome"] == "success"
+    file = tmp_path / "a.txt"
+    file.write_text("hi", encoding="utf-8")
+    return file
+
+
+def test_a_recorded_success_needs_no_file(server: RecordingServer, file: Path) -> None:
+    dag = _file_action()
+    run = run_dag(dag)
+    file.unlink()
+    assert run_again(dag, run.run_id)["outcome"] == "success"
     assert len(server.received) == 1
 
 
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "dropped"])
 def test_a_try_that_may_have_been_sent_is_not_called_unsent_for_want_of_its_file(
-    server: RecordingServer, notes: Notes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: RecordingServer, file: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
 ) -> None:
-    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__FILES_FOLDER", str(tmp_path))
-    notes["whatsapp_flows_attempt"] = {"fate": "unknown", "attempts": 1, "digest": "x"}
-    done = run_action(body=[{"name": "doc", "file": "gone.txt"}], body_type="multipart")
-    assert (done.result["error"]["kind"], done.result["error"]["sent"]) == ("interrupted", "unknown")
-    assert server.received == []
+    dag = _file_action()
+    if killed:
+        run_id = run_killed(dag, monkeypatch)
+    else:
+        server.queued = [Answer(drop=True)]
+        run_id = run_dag(dag).run_id
+    file.unlink()
+    error = run_again(dag, run_id)["error"]
+    assert (error["kind"], error["sent"]) == ("interrupted", "unknown")
+    assert len(server.received) == 1
 
 
-def test_a_filter_that_raises_does_not_let_a_cleared_task_send_again(server: RecordingServer, notes: Notes) -> None:
+def test_a_filter_that_raises_does_not_let_a_cleared_task_send_again(server: RecordingServer) -> None:
     def raises(response: object) -> None:
         raise KeyError("id")
 
-    for _ in range(2):
-        run_action(response_filter=raises)
+    with DAG(new_dag_id()) as dag:
+        WhatsAppActionOperator(task_id="act", url="/x", http_conn_id="crm", on_error="fail", response_filter=raises)
+    run = run_dag(dag)
+    assert run_again(dag, run.run_id)["error"]["kind"] == "response_check"
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("error", [AirflowSkipException, AirflowFailException])
+def test_a_check_that_ends_the_task_does_not_let_a_cleared_task_send_again(
+    server: RecordingServer, error: type[Exception]
+) -> None:
+    def ends(response: object) -> None:
+        raise error("enough")
+
+    with DAG(new_dag_id()) as dag:
+        WhatsAppActionOperator(task_id="act", url="/x", http_conn_id="crm", on_error="fail", response_check=ends)
+    run = run_dag(dag)
+    assert "enough" in run_again(dag, run.run_id)["error"]["message"]
     assert len(server.received) == 1

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
 from airflow_whatsapp_flows import WhatsAppActionOperator, WhatsAppBranchOperator
-from airflow_whatsapp_flows.operators.attempts import Attempts
 from airflow_whatsapp_flows.operators.retrying import ActionRetryError, ActionRetryPolicy
-from tests.airflow_runs import FinishedRun, _quiet, _synced, run_dag
+from tests.airflow_runs import FinishedRun, run_dag
+from tests.operators.clearing import run_again, run_killed
 from tests.operators.one_action import new_dag_id, run_action
 from tests.servers.recording import Answer, Received, RecordingServer
 
@@ -111,7 +112,6 @@ def test_what_was_not_sent_is_tried_again_even_at_most_once(
 
     run = _branched(body={"a": 1}, on_retry_callback=heal)
     assert _exit(run) == "good"
-    assert run.result("act")["attempts"] == 2
     assert len(server.received) == 1
 
 
@@ -144,77 +144,7 @@ def test_a_fault_of_the_task_is_not_taken_for_a_reply(server: RecordingServer) -
     assert len(done.errors) == 1
 
 
-class _Note:
-    """A dictionary in place of Airflow's store, where a test reads only the rule of the notes."""
-
-    def __init__(self) -> None:
-        self.notes: dict[str, Any] = {}
-        self.get, self.set = self.notes.get, self.notes.__setitem__
-
-
-def test_without_a_store_a_second_try_of_what_may_be_sent_once_sends_nothing() -> None:
-    from airflow_whatsapp_flows.flow.delivery import Delivery, Fate
-
-    class Ti:
-        try_number = 2
-
-    assert Attempts({"ti": Ti}, Delivery.AT_MOST_ONCE).earlier().fate is Fate.UNKNOWN
-    assert Attempts({"ti": Ti}, Delivery.IDEMPOTENT).earlier().fate is None
-    assert not Attempts({"ti": Ti}, Delivery.AT_MOST_ONCE).may_retry
-
-
 # A worker that dies: the first try sends, and its process state is gone before it can say what came of it.
-
-
-class _KilledError(BaseException):
-    pass
-
-
-def _run_killed(dag: DAG, server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run a DAG whose first try dies after sending; return the run, its task instance left for another try."""
-    with monkeypatch.context() as patch:
-
-        def die(*_: Any, **__: Any) -> None:
-            raise _KilledError
-
-        patch.setattr("airflow_whatsapp_flows.operators.sending.classify", die)
-        with _quiet(), contextlib.suppress(_KilledError):
-            run = _synced(dag).test()
-    assert len(server.received) == 1
-    return run
-
-
-def _again(dag: DAG, run_id: str) -> dict[str, Any]:
-    """Clear the task as a user does, and run it again."""
-    from airflow.models.dagrun import DagRun
-    from airflow.models.taskinstance import TaskInstance, clear_task_instances
-    from airflow.models.xcom import XComModel
-    from airflow.sdk.definitions.dag import _run_task
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    with _quiet():
-        with create_session() as session:
-            where = (TaskInstance.dag_id == dag.dag_id, TaskInstance.run_id == run_id)
-            clear_task_instances(list(session.scalars(select(TaskInstance).where(*where))), session)
-        for _ in range(5):
-            with create_session() as session:
-                run = session.scalar(select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.run_id == run_id))
-                from airflow.models.serialized_dag import SerializedDagModel
-
-                run.dag = SerializedDagModel.get_dag(dag.dag_id)
-                decision = run.task_instance_scheduling_decisions(session=session)
-                ready = [ti for ti in decision.schedulable_tis if ti.task_id == "act"]
-                if not ready:
-                    break
-                for ti in ready:
-                    ti.state = "scheduled"
-                session.commit()
-            for ti in ready:
-                _run_task(ti=ti, task=dag.task_dict[ti.task_id], run_triggerer=True)
-        with create_session() as session:
-            row = session.scalar(select(XComModel).where(XComModel.dag_id == dag.dag_id, XComModel.run_id == run_id))
-            return dict(XComModel.deserialize_value(row))
 
 
 def _dag(**arguments: Any) -> DAG:
@@ -227,12 +157,13 @@ def test_killed_after_sending_a_post_is_not_sent_again(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dag = _dag(body={"a": 1})
-    run = _run_killed(dag, server, monkeypatch)
-    result = _again(dag, run.run_id)
+    run_id = run_killed(dag, monkeypatch)
+    assert len(server.received) == 1
+    result = run_again(dag, run_id)
     assert len(server.received) == 1
     assert result["outcome"] == "error"
     assert (result["error"]["kind"], result["error"]["sent"]) == ("interrupted", "unknown")
-    assert "may have been applied" in result["error"]["message"]
+    assert "may have reached the server" in result["error"]["message"]
     assert result["url"] == f"{server.url}/x"
 
 
@@ -245,8 +176,9 @@ def test_killed_after_sending_what_may_be_repeated_is_sent_again(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]
 ) -> None:
     dag = _dag(**arguments)
-    run = _run_killed(dag, server, monkeypatch)
-    result = _again(dag, run.run_id)
+    run_id = run_killed(dag, monkeypatch)
+    assert len(server.received) == 1
+    result = run_again(dag, run_id)
     assert len(server.received) == 2
     assert result["outcome"] == "success"
     assert result["attempts"] == 2
@@ -256,26 +188,16 @@ def test_killed_after_sending_what_may_be_repeated_is_sent_again(
 def test_clearing_a_success_returns_the_recorded_result_and_sends_nothing(server: RecordingServer) -> None:
     dag = _dag(body={"a": 1})
     run = run_dag(dag)
-    result = _again(dag, run.run_id)
+    result = run_again(dag, run.run_id)
     assert result == run.result("act")
     assert len(server.received) == 1
-
-
-def test_clearing_a_success_too_large_to_keep_sends_nothing_and_says_so(server: RecordingServer) -> None:
-    server.queued = [Answer.json("x" * 70_000)]
-    dag = _dag(body={"a": 1})
-    run = run_dag(dag)
-    result = _again(dag, run.run_id)
-    assert len(server.received) == 1
-    assert result["error"]["sent"] == "yes"
-    assert "too large" in result["error"]["message"]
 
 
 def test_clearing_what_the_server_refused_sends_again(server: RecordingServer) -> None:
     server.queued = [Answer(422)]
     dag = _dag(body={"a": 1})
     run = run_dag(dag)
-    assert _again(dag, run.run_id)["outcome"] == "success"
+    assert run_again(dag, run.run_id)["outcome"] == "success"
     assert len(server.received) == 2
 
 
@@ -285,7 +207,7 @@ def test_clearing_after_a_connection_was_mended_sends(server: RecordingServer, m
     run = run_dag(dag)
     assert run.states["act"] == "failed"
     monkeypatch.setenv("AIRFLOW_CONN_CRM", server.url)
-    assert _again(dag, run.run_id)["outcome"] == "success"
+    assert run_again(dag, run.run_id)["outcome"] == "success"
 
 
 def test_a_cleared_task_has_all_its_tries_again(server: RecordingServer) -> None:
@@ -293,24 +215,19 @@ def test_a_cleared_task_has_all_its_tries_again(server: RecordingServer) -> None
     dag = _dag(method="GET", retry=RETRY)
     run = run_dag(dag)
     assert len(server.received) == 3
-    result = _again(dag, run.run_id)
+    result = run_again(dag, run.run_id)
     assert len(server.received) == 6
     assert result["outcome"] == "success"
 
 
-def test_the_first_byte_comes_after_the_note(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_intent_is_committed_before_the_first_byte(server: RecordingServer, ledger_file: Path) -> None:
     seen: list[Any] = []
-    real = Attempts.intend
-
-    def intend(self: Attempts, attempts: int, digest: str) -> None:
-        seen.append(("note", len(server.received)))
-        real(self, attempts, digest)
 
     def script(request: Received) -> Answer:
-        seen.append(("sent", json.loads(request.content)))
+        with contextlib.closing(sqlite3.connect(ledger_file)) as ledger:
+            seen.append(ledger.execute("SELECT step, fate FROM whatsapp_flows_attempts").fetchall())
         return Answer()
 
-    monkeypatch.setattr(Attempts, "intend", intend)
     server._script = script
     run_action(body={"a": 1})
-    assert seen == [("note", 0), ("sent", {"a": 1})]
+    assert seen == [[("act", None)]]

@@ -21,6 +21,7 @@ from typing import Any
 from airflow.sdk import DAG, Label, Param, get_parsing_context
 from airflow.sdk.configuration import conf
 
+from airflow_whatsapp_flows.dag_factory.replay import REPLAY_SUFFIX, build_replay_dag
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.checks import find_loop, references_of
 from airflow_whatsapp_flows.flow.loading import load_flow
@@ -37,7 +38,7 @@ _FILES = ("FILE", "DOCUMENT", "VIDEO", "IMAGE", "LOCATION")
 
 
 def load_dags(folder: str | Path = "flows") -> dict[str, DAG]:
-    """Build a DAG from every flow file of a folder.
+    """Build a DAG from every flow file of a folder, and a second one, ``<id>__replay``, where a flow has a ``replay``.
 
     A file with faults makes no DAG, and hides no other: its faults are logged, and
     :func:`raise_faults` in a DAG file of its own shows them as an import error.
@@ -49,7 +50,7 @@ def load_dags(folder: str | Path = "flows") -> dict[str, DAG]:
         DAG id to DAG, for ``globals().update(…)``.
     """
     found = _folder(folder, sys._getframe(1).f_globals)
-    wanted = get_parsing_context().dag_id
+    wanted = (get_parsing_context().dag_id or "").removesuffix(REPLAY_SUFFIX)
     if wanted and (found / f"{wanted}.json").is_file():
         # A worker needs one DAG: the others are not even opened.
         dags, faulty = _build_all([found / f"{wanted}.json"])
@@ -94,6 +95,9 @@ def build_dag(flow: Flow | str | Mapping[str, object]) -> DAG:
     """
     if not isinstance(flow, Flow):
         flow = load_flow(flow)
+    if flow.id.endswith(REPLAY_SUFFIX):
+        what = f"an id cannot end in {REPLAY_SUFFIX}: that is the DAG of another flow's replay"
+        raise FlowFileError(flow.id, [Fault(what, ("id",))])
     loop = find_loop(flow.steps, flow.start)
     if loop is not None:
         way = " → ".join(loop)
@@ -162,6 +166,9 @@ def _build_all(paths: list[Path]) -> tuple[dict[str, DAG], list[FlowFileError]]:
         try:
             flow = load_flow_file(path, in_flows_folder=True)
             dags[flow.id] = build_dag(flow)
+            if flow.replay is not None:
+                replay = build_replay_dag(flow)
+                dags[replay.dag_id] = replay
         except FlowFileError as error:
             faulty.append(FlowFileError(str(path), error.faults))
         except Exception as error:

@@ -1,0 +1,265 @@
+"""The ledger, as the tasks of Airflow use it.
+
+A replay writes through SQLAlchemy, many rows at a time. A task writes two rows in its life, and setting up an engine
+for them costs more than sending the request does: so for an SQLite ledger it uses the driver itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+from airflow.sdk.configuration import conf
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
+from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, versions
+from airflow_whatsapp_flows.settings import SECTION, Settings
+
+_LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
+_BUSY_SECONDS = 60.0
+_FILE = "sqlite:///"
+
+
+class AttemptRow(NamedTuple):
+    """One attempt as the ledger holds it; the names are those of the table."""
+
+    step: str
+    visit: int
+    key: str
+    number: int
+    digest: str
+    begun_at: float
+    moment: float
+    fate: str | None
+    result: str | None
+    replay_no: int | None
+    round: int
+    origin: str | None
+
+
+_COLUMNS = (
+    "response_id", "flow_id", "step", "visit", "key", "number", "digest", "method", "host", "phone", "round",
+    "origin", "moment", "begun_at",
+)  # fmt: skip
+# The same text is run by SQLite's driver and by PostgreSQL's; every name in it is our own.
+_READ = (
+    f"SELECT {', '.join(AttemptRow._fields)} FROM {attempts.name} "  # noqa: S608
+    "WHERE response_id = :response_id AND flow_id = :flow_id ORDER BY id"
+)
+_INTEND = (
+    f"INSERT INTO {attempts.name} ({', '.join(_COLUMNS)}) "  # noqa: S608
+    f"VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
+)
+_END = (
+    f"UPDATE {attempts.name} SET fate = :fate, status_code = :status_code, error_kind = :error_kind, "  # noqa: S608
+    "result = :result, ended_at = :ended_at WHERE response_id = :response_id AND flow_id = :flow_id "
+    "AND step = :step AND visit = :visit AND key = :key AND number = :number"
+)
+
+
+class Transaction:
+    """Statements of one transaction.
+
+    Args:
+        execute: runs a statement with named parameters, and returns its rows.
+    """
+
+    def __init__(self, execute: Callable[[str, Mapping[str, Any]], list[Any]]) -> None:
+        self._execute = execute
+
+    def attempts(self, subject: Subject) -> list[AttemptRow]:
+        """Every attempt made for a subject, on any road, in their order."""
+        which = {"response_id": subject.response_id, "flow_id": subject.flow_id}
+        return [AttemptRow(*row) for row in self._execute(_READ, which)]
+
+    def intend(self, intent: Intent) -> None:
+        """Note that a request is about to be sent."""
+        values = {name: getattr(intent, name) for name in _COLUMNS[2:]}
+        self._execute(_INTEND, {**values, **_subject(intent.subject)})
+
+    def end(self, end: AttemptEnd) -> None:
+        """Note what came of a request."""
+        which = {name: getattr(end.intent, name) for name in ("step", "visit", "key", "number")}
+        told = {name: getattr(end, name) for name in ("status_code", "error_kind", "result", "ended_at")}
+        self._execute(_END, {**which, **told, **_subject(end.intent.subject), "fate": end.fate.value})
+
+
+def _subject(subject: Subject) -> dict[str, str]:
+    return {"response_id": subject.response_id, "flow_id": subject.flow_id}
+
+
+class TaskLedger(Protocol):
+    """The ledger of one task."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """A transaction, committed at the end of the block.
+
+        Raises:
+            IntentConflictError: another worker has this very intent.
+            LedgerError: the database cannot be written; nothing of the transaction is in it.
+        """
+        yield NotImplemented
+
+
+class _FileLedger:
+    """A ledger in an SQLite file, by the driver itself."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        connection = _connected(path)
+        if connection is None:
+            Ledger(f"{_FILE}{path}").close()  # makes the tables, or says what is wrong
+            connection = _connected(path)
+        if connection is None:
+            raise LedgerError(f"the ledger {_FILE}{path} cannot be opened")
+        self._connection = connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield Transaction(lambda sql, values: connection.execute(sql, values).fetchall())
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.IntegrityError:
+            raise _conflict() from None
+        except sqlite3.Error as error:
+            raise LedgerError(f"the ledger {_FILE}{self._path} cannot be written: {error}") from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class _EngineLedger:
+    """Any other ledger, by SQLAlchemy."""
+
+    def __init__(self, url: str) -> None:
+        self._ledger = Ledger(url)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        try:
+            with self._ledger.write() as connection:
+
+                def execute(sql: str, values: Mapping[str, Any]) -> list[Any]:
+                    done = connection.execute(text(sql), values)
+                    return list(done) if done.returns_rows else []
+
+                yield Transaction(execute)
+        except LedgerError as error:
+            if isinstance(error.__cause__, IntegrityError):
+                raise _conflict() from None
+            raise
+
+    def close(self) -> None:
+        self._ledger.close()
+
+
+_open: dict[tuple[int, str], _FileLedger | _EngineLedger] = {}
+
+
+def task_ledger(settings: Settings) -> TaskLedger:
+    """The ledger for the rows of one task; opened once in each process, for a connection does not survive a fork.
+
+    Args:
+        settings: of the provider.
+
+    Raises:
+        ConnectionConfigError: it is a file, and tasks may run on other machines.
+        LedgerError: it cannot be opened.
+    """
+    url = ledger_url(settings)
+    place = (os.getpid(), url)
+    if place not in _open:
+        is_file = url.startswith(_FILE) and "?" not in url
+        _open[place] = _FileLedger(os.path.expanduser(url.removeprefix(_FILE))) if is_file else _EngineLedger(url)
+    return _open[place]
+
+
+def airflow_ledger(settings: Settings) -> Ledger:
+    """The ledger for a replay; to be closed, and best used as a context.
+
+    Args:
+        settings: of the provider.
+
+    Raises:
+        ConnectionConfigError: it is a file, and tasks may run on other machines.
+        LedgerError: it cannot be opened.
+    """
+    return Ledger(ledger_url(settings))
+
+
+def ledger_url(settings: Settings) -> str:
+    """The URL of the ledger, once it is known that every worker sees the same.
+
+    Args:
+        settings: of the provider.
+
+    Raises:
+        ConnectionConfigError: it is a file, and tasks may run on other machines.
+    """
+    url = settings.ledger_url
+    executors = conf.get("core", "executor", fallback="LocalExecutor") or ""
+    if url.startswith("sqlite") and not _are_local(executors) and not _is_test_run():
+        raise ConnectionConfigError(
+            f"the ledger {url} is a file, and tasks of [core] executor = {executors} may run on machines that do not "
+            f"see it: set AIRFLOW__{SECTION.upper()}__LEDGER to postgresql://user:password@host/database"
+        )
+    return url
+
+
+def _are_local(executors: str) -> bool:
+    """Whether every executor runs its tasks on the scheduler's machine.
+
+    The setting is a list of class names, paths or ``alias:path``, and those of teams, ``team=…;team=…``.
+    """
+    named = [part.rpartition("=")[2].rpartition(":")[2].strip() for part in executors.replace(";", ",").split(",")]
+    return all(name.rpartition(".")[2] in _LOCAL_EXECUTORS for name in named if name)
+
+
+def _is_test_run() -> bool:
+    """Whether this is ``dag.test()``, which runs every task in its own process whatever the executor."""
+    from airflow.sdk.execution_time import task_runner
+
+    comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    return type(comms).__name__ == "InProcessSupervisorComms"
+
+
+def _connected(path: str) -> sqlite3.Connection | None:
+    """A connection to the file, if it holds the tables of this release."""
+    connection = None
+    try:
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        found = connection.execute(f"SELECT version FROM {versions.name}").fetchone()  # noqa: S608
+        connection.execute("PRAGMA synchronous=FULL")
+    except sqlite3.Error:
+        found = None
+    if connection is not None and (found is None or found[0] != SCHEMA_VERSION):
+        connection.close()
+        return None
+    return connection
+
+
+def _conflict() -> IntentConflictError:
+    return IntentConflictError("another worker is sending the same request")
+
+
+@atexit.register
+def _close_own() -> None:
+    for (pid, _), ledger in _open.items():
+        if pid == os.getpid():
+            ledger.close()

@@ -1,0 +1,29 @@
+"""How a task fails: at once when another try would meet the same, else with a try left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from airflow_whatsapp_flows.errors import FlowsError, LedgerError
+
+
+@contextmanager
+def task_errors(task_id: str) -> Iterator[None]:
+    """Turn this package's errors into Airflow's.
+
+    Args:
+        task_id: for the message.
+
+    Raises:
+        AirflowException: the ledger cannot be used now, or another worker is sending the same; nothing was sent.
+        AirflowFailException: any other error of this package; another try would meet the same.
+    """
+    try:
+        yield
+    except LedgerError as error:
+        raise AirflowException(f"{task_id}: {error}") from None
+    except FlowsError as error:
+        raise AirflowFailException(f"{task_id}: {error}") from None

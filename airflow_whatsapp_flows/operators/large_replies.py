@@ -1,0 +1,92 @@
+"""Results that are too large for XCom: the reply stays in the ledger, and the XCom says where."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.hooks.ledger import TaskLedger
+from airflow_whatsapp_flows.ledger.rows import Subject
+
+_PLACE = "in_ledger"
+"""Beside ``response``, not in it: what a server answers must not be taken for a reference."""
+_LARGE = ("response", "headers")
+
+
+def fit_for_xcom(value: dict[str, Value], subject: Subject, max_bytes: int) -> dict[str, Value]:
+    """A result that is no larger than XCom may hold.
+
+    Args:
+        value: the result, as plain data.
+        subject: whose it is in the ledger.
+        max_bytes: of its JSON, as Airflow stores it.
+
+    Returns:
+        The same; or one whose ``response`` is ``None`` and whose ``in_ledger`` names the attempt that has it.
+    """
+    if len(json.dumps(value)) <= max_bytes:
+        return value
+    place: Value = {
+        "flow_id": subject.flow_id,
+        "response_id": subject.response_id,
+        "key": value["idempotency_key"],
+        "number": value["attempts"],
+    }
+    small = {**value, "response": None, _PLACE: place}
+    return small if len(json.dumps(small)) <= max_bytes else {**small, "headers": {}}
+
+
+def whole(value: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subject], bool]) -> Any:
+    """A result with its reply, wherever that is; anything else as it is.
+
+    Args:
+        value: what came out of XCom.
+        ledger: opens the ledger; called only when the reply is there.
+        may_read: whether a result is the reader's to read: data may say anything.
+
+    Raises:
+        RenderError: the reply is no longer in the ledger.
+        LedgerError: the ledger cannot be read.
+    """
+    place = value.get(_PLACE) if isinstance(value, Mapping) else None
+    if not isinstance(place, Mapping) or "outcome" not in value:
+        return value
+    subject = Subject(str(place.get("flow_id")), str(place.get("response_id")))
+    kept = _kept(ledger(), subject, place) if may_read(subject) else None
+    if kept is None:
+        raise RenderError("the reply of an action was too large for XCom, and is no longer in the ledger")
+    rest = {key: item for key, item in value.items() if key != _PLACE}
+    return {**rest, **{key: kept[key] for key in _LARGE}}
+
+
+def whole_scopes(scopes: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subject], bool]) -> Any:
+    """Values by scope, each result among them with its reply; what is inside a reply or an answer is not looked at.
+
+    Args:
+        scopes: ``{"step": {"name": value}}``.
+        ledger: as for :func:`whole`.
+        may_read: as for :func:`whole`.
+
+    Raises:
+        RenderError: a reply is no longer in the ledger.
+        LedgerError: the ledger cannot be read.
+    """
+    if not isinstance(scopes, Mapping):
+        return scopes
+    return {
+        scope: {name: whole(value, ledger, may_read) for name, value in values.items()}
+        if isinstance(values, Mapping)
+        else values
+        for scope, values in scopes.items()
+    }
+
+
+def _kept(ledger: TaskLedger, subject: Subject, place: Mapping[str, Any]) -> Any:
+    with ledger.transaction() as transaction:
+        rows = transaction.attempts(subject)
+    wanted = (place.get("key"), place.get("number"))
+    found = next((row.result for row in rows if (row.key, row.number) == wanted), None)
+    return None if found is None else json.loads(found)

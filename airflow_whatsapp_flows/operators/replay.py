@@ -1,0 +1,264 @@
+"""A replay of recorded contact responses as a task."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from airflow.sdk import BaseOperator, Context
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.hooks.action import provider_settings
+from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.operators.arguments import check_choice
+from airflow_whatsapp_flows.operators.failing import task_errors
+from airflow_whatsapp_flows.operators.replay_status import replay_status, status_line, what_is_wrong
+from airflow_whatsapp_flows.operators.replay_terms import FlowSource, ReplayTerms, flow_of, gateway_of
+from airflow_whatsapp_flows.operators.run_input import run_id_of
+from airflow_whatsapp_flows.replay.engine import Engine, Progress
+from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
+
+_REPORT_SECONDS = 10.0
+FAIL_WHEN = ("any", "budget", "never")
+
+
+class ReplayTask(BaseOperator):
+    """What the tasks of a replay have in common.
+
+    Args:
+        flow: the flow, its plain data, or the path of its file; a relative one is relative to the DAG's file.
+        source: of the contact responses: a path, a glob, a URL of object storage; with ``query`` a database's URL or
+            the id of an Airflow connection (templated). Default: the flow's ``replay.source``.
+        replay_id: name of the replay (templated). Default ``<flow id>__<run id>``, so that a task that is tried again,
+            or cleared, goes on with its replay.
+        note: why, kept with the replay (templated).
+        query: one SQL statement that returns responses.
+        columns: names of columns by the key of a response that they hold, ``{"contact.phone": "Teléfono"}``.
+        id_column: name of the column that holds the id. Default ``id``.
+        source_format: ``jsonl``, ``csv`` or ``parquet``. Default: what the file's name ends in.
+        limit: rows to take at most.
+        send: ``failed`` or ``all``: actions that are sent when a response has results of earlier ones.
+        rate: requests a second and host, or an object, host to that.
+        concurrency: requests under way at once.
+        chunk_size: contacts of one chunk.
+        max_failures: contacts that may fail before the replay is stopped.
+        force: send responses again on purpose that were completed before. Default false.
+        accept_changed_flow: go on with another version of the flow. Default false.
+        **kwargs: for ``BaseOperator``.
+    """
+
+    template_fields: Sequence[str] = ("source", "replay_id", "note")
+    ui_color = "#34b7f1"
+    ui_fgcolor = "#000000"
+
+    def __init__(
+        self,
+        *,
+        flow: FlowSource,
+        source: str | None = None,
+        replay_id: str | None = None,
+        note: str | None = None,
+        query: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        id_column: str | None = None,
+        source_format: str | None = None,
+        limit: int | None = None,
+        send: str | None = None,
+        rate: float | Mapping[str, float] | None = None,
+        concurrency: int | None = None,
+        chunk_size: int | None = None,
+        max_failures: int | None = None,
+        force: bool = False,
+        accept_changed_flow: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if send is not None:
+            check_choice("send", send, ("failed", "all"))
+        self.flow = flow
+        self.source = source
+        self.replay_id = replay_id
+        self.note = note
+        self.terms = ReplayTerms(
+            query=query,
+            columns=columns or {},
+            id_column=id_column,
+            source_format=source_format,
+            limit=limit,
+            send=send,
+            rate=rate,
+            concurrency=concurrency,
+            chunk_size=chunk_size,
+            max_failures=max_failures,
+            force=force,
+            accept_changed_flow=accept_changed_flow,
+        )
+        self._killed = False
+
+    def on_kill(self) -> None:
+        """Stop; what is left stays pending."""
+        self._killed = True
+
+    def the_flow(self) -> Flow:
+        """The flow.
+
+        Raises:
+            FlowFileError: it has faults, or cannot be read.
+        """
+        dag = self.get_dag()
+        return flow_of(self.flow, dag.fileloc if dag else None)
+
+    def given_terms(self) -> ReplayTerms:
+        """How the replay is run, once the template fields are rendered."""
+        return replace(self.terms, source=self.source or None)
+
+    def begun(self, ledger: Ledger, flow: Flow, context: Context) -> Replay:
+        """The replay, begun or gone on with.
+
+        Raises:
+            FlowsError: it cannot be.
+        """
+        replay_id = self.replay_id or f"{flow.id}__{run_id_of(context)}"
+        return self.given_terms().begin(ledger, flow, replay_id, self.note or None, self._note_rows)
+
+    def _note_rows(self, rows: int) -> None:
+        if self._killed:
+            raise ReplayError("stopped while the source was read; nothing was sent")
+        if rows % 100_000 == 0:
+            self.log.info("%s rows read", f"{rows:,}")
+
+
+class WhatsAppReplayOperator(ReplayTask):
+    """Run a replay, or chunks of one: walk recorded contact responses through a flow, many at a time.
+
+    What was sent, and what came of it, is in the ledger: a task that is tried again goes on where it stopped. While
+    another living worker runs a chunk, this one waits for it. The task's XCom is the status of its contacts:
+    ``replay_id``, ``flow_id``, ``total``, ``pending``, ``completed``, ``failed``, ``rejected``, ``in_doubt``,
+    ``skipped``, ``handled_errors``, ``unanswered``, ``requests`` and ``elapsed_s``.
+
+    It fails, and is tried again, when contacts are pending at its end. It fails for good when the replay's failure
+    budget is spent, and by ``fail_when``.
+
+    Args:
+        chunk: number of the only chunk to run, from 0.
+        chunks: numbers of the chunks to run (templated). Default: all of them.
+        fail_when: ``any`` contact failed, in doubt or rejected; more than the ``budget`` of ``max_failures``;
+            ``never``. Default: the flow's ``replay.fail_when``, else ``any``.
+        **kwargs: as for :class:`ReplayTask`: ``flow``, ``source``, ``replay_id``, ``note``, ``query``, ``columns``,
+            ``id_column``, ``source_format``, ``limit``, ``send``, ``rate``, ``concurrency``, ``chunk_size``,
+            ``max_failures``, ``force``, ``accept_changed_flow``; and for ``BaseOperator``.
+
+    Raises:
+        ValueError: an argument is none of those allowed.
+    """
+
+    template_fields: Sequence[str] = (*ReplayTask.template_fields, "chunks")
+
+    def __init__(
+        self,
+        *,
+        chunk: int | None = None,
+        chunks: Sequence[int] | None = None,
+        fail_when: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if chunk is not None and chunks is not None:
+            raise ValueError("chunk and chunks are two names of one thing; give one of them")
+        if fail_when is not None:
+            check_choice("fail_when", fail_when, FAIL_WHEN)
+        self.chunks = chunks if chunk is None else [chunk]
+        self.fail_when = fail_when
+        self._running: tuple[asyncio.AbstractEventLoop, Engine] | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run it, and return the status of its contacts.
+
+        Raises:
+            AirflowException: contacts are pending; another try goes on with them.
+            AirflowFailException: nothing can be run, or too many contacts failed.
+        """
+        with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
+            flow = self.the_flow()
+            gateway = gateway_of(flow)
+            replay = self.begun(ledger, flow, context)
+            begun = time.monotonic()
+            self.log.info("replay %s in the ledger %s", replay.id, ledger.shown)
+            settings = self._settings(ledger, replay, flow)
+            progress = asyncio.run(self._run(ledger, replay, flow, gateway, settings))
+            status = replay_status(ledger, replay, self.chunks, time.monotonic() - begun)
+        self.log.info("%s", status_line(status))
+        context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
+        self._judge(status, progress, flow, settings)
+        return status
+
+    def on_kill(self) -> None:
+        """Stop: no more requests are begun, those under way may end."""
+        super().on_kill()
+        if self._running is not None:
+            loop, engine = self._running
+            loop.call_soon_threadsafe(engine.stop, "the task was stopped")
+
+    def _settings(self, ledger: Ledger, replay: Replay, flow: Flow) -> RunSettings:
+        settings = replace(self.given_terms().run_settings(flow), chunks=self.chunks)
+        if settings.max_failures is None:
+            return settings
+        # The budget is the replay's: what failed in other chunks, and in earlier tries, counts.
+        before = replay_status(ledger, replay)
+        left = settings.max_failures - before["failed"] - before["in_doubt"]
+        if left < 0:
+            raise ReplayError(f"the failure budget is spent: {what_is_wrong(before, 'budget', settings.max_failures)}")
+        return replace(settings, max_failures=left)
+
+    async def _run(
+        self, ledger: Ledger, replay: Replay, flow: Flow, gateway: Gateway, settings: RunSettings
+    ) -> Progress:
+        reporting: list[asyncio.Task[None]] = []
+        total = replay_status(ledger, replay, self.chunks)["pending"]
+
+        def on_engine(engine: Engine) -> None:
+            self._running = (asyncio.get_running_loop(), engine)
+            reporting.append(asyncio.create_task(self._report(engine, total)))
+            if self._killed:
+                engine.stop("the task was stopped")
+
+        try:
+            return await run_replay(ledger, replay, flow, gateway, settings, on_engine)
+        finally:
+            self._running = None
+            for task in reporting:
+                task.cancel()
+
+    async def _report(self, engine: Engine, total: int) -> None:
+        begun = time.monotonic()
+        while True:
+            await asyncio.sleep(_REPORT_SECONDS)
+            done = engine.progress.done
+            rate = done / (time.monotonic() - begun)
+            states = ", ".join(f"{count:,} {state.value}" for state, count in engine.progress.ended.items())
+            self.log.info("%s of %s contacts, %.0f/s: %s", f"{done:,}", f"{total:,}", rate, states or "none yet")
+
+    def _judge(self, status: Mapping[str, Any], progress: Progress, flow: Flow, settings: RunSettings) -> None:
+        fail_when = self.fail_when or (flow.replay.fail_when if flow.replay else "any")
+        failed = sum(progress.ended[state] for state in progress.ended if state.value in ("failed", "in_doubt"))
+        if settings.max_failures is not None and failed > settings.max_failures:
+            raise AirflowFailException(f"{self.task_id}: {progress.stopped or 'the failure budget is spent'}")
+        if status["pending"]:
+            reasons = [*progress.postponed, *([progress.stopped] if progress.stopped else [])]
+            why = f" ({'; '.join(reasons)})" if reasons else ""
+            raise AirflowException(
+                f"{self.task_id}: {status['pending']:,} of {status['total']:,} contacts are pending{why}; "
+                "another try of this task, or clearing it, goes on with them"
+            )
+        budget = self.terms.max_failures or (flow.replay.max_failures if flow.replay else None)
+        wrong = what_is_wrong(status, fail_when, budget)
+        if wrong:
+            raise AirflowFailException(f"{self.task_id}: {wrong}")

@@ -1,0 +1,214 @@
+"""The other tasks of a replay's DAG: planning it, having it approved, and reporting what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.providers.standard.exceptions import HITLRejectException
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import BaseOperator, Context
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from airflow_whatsapp_flows.hooks.action import provider_settings
+from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
+from airflow_whatsapp_flows.ledger.replays import pending_chunks
+from airflow_whatsapp_flows.operators.failing import task_errors
+from airflow_whatsapp_flows.operators.replay import ReplayTask
+from airflow_whatsapp_flows.operators.replay_status import replay_status, status_line, what_is_wrong
+from airflow_whatsapp_flows.operators.replay_terms import found_replay, gateway_of
+from airflow_whatsapp_flows.replay.planning import Plan, PlanRequest, plan
+
+PLAN = "plan"
+"""Key of the XCom in which the plan is."""
+_SHOWN = 20
+_TRUE = ("true", "1", "yes", "on")
+
+
+class ReplayPlanOperator(ReplayTask):
+    """Take the snapshot of a replay's responses, and find out what sending them would mean. Nothing is sent.
+
+    The task's XCom is a list of lists of chunks, one list for each task to be mapped: no more of them than Airflow
+    allows. Under the key ``plan`` it leaves the counts.
+
+    Args:
+        only_plan: whether to stop after that, and leave nothing in the ledger (templated text or a bool).
+        **kwargs: as for :class:`ReplayTask`.
+    """
+
+    template_fields: Sequence[str] = (*ReplayTask.template_fields, "only_plan")
+
+    def __init__(self, *, only_plan: bool | str = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.only_plan = only_plan
+
+    def execute(self, context: Context) -> list[list[int]]:
+        """Plan it.
+
+        Raises:
+            AirflowFailException: the replay cannot be begun.
+        """
+        dry = str(self.only_plan).lower() in _TRUE
+        with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
+            flow = self.the_flow()
+            gateway = gateway_of(flow)
+            run = self.given_terms().run_settings(flow)
+            if dry:
+                source = self.given_terms().open(flow)
+                rows = PlanRequest(flow=flow, rows=source, gateway=gateway, run=run, limit=self.terms.limit)
+                replay, planned, chunks, name = None, plan(rows, ledger, self._note_rows), [], source.name
+            else:
+                replay = self.begun(ledger, flow, context)
+                request = PlanRequest(flow=flow, rows=(), gateway=gateway, run=run, replay=replay)
+                planned, chunks, name = plan(request, ledger), pending_chunks(ledger, replay.no), replay.source
+        told = _told(planned, name, replay.id if replay else None)
+        self.log.info("%s", plan_text(told))
+        context["ti"].xcom_push(key=PLAN, value=told)
+        return _groups(chunks, conf.getint("core", "max_map_length", fallback=1024))
+
+
+class ReplayApprovalOperator(ApprovalOperator):
+    """Ask a person before more contacts are sent to than a flow says; up to that number it passes.
+
+    Args:
+        plan_task: task id of the :class:`ReplayPlanOperator`.
+        approve_above: contacts; ``None`` never asks.
+        **kwargs: for ``ApprovalOperator``.
+    """
+
+    def __init__(self, *, plan_task: str, approve_above: int | None, **kwargs: Any) -> None:
+        super().__init__(fail_on_reject=True, **kwargs)
+        self.plan_task = plan_task
+        self.approve_above = approve_above
+
+    def execute(self, context: Context) -> Any:
+        """Pass, or wait for a person's answer."""
+        told = context["ti"].xcom_pull(task_ids=self.plan_task, key=PLAN) or {}
+        pending = told.get("walked", 0) + told.get("postponed", 0)
+        if self.approve_above is None or pending <= self.approve_above or told.get("replay_id") is None:
+            self.log.info("%s contacts need no approval", f"{pending:,}")
+            return None
+        self.body = f"```\n{plan_text(told)}\n```"
+        return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Pass, or fail: what was refused is not asked again.
+
+        Raises:
+            AirflowFailException: it was refused.
+        """
+        try:
+            return super().execute_complete(context, event)
+        except HITLRejectException:
+            raise AirflowFailException(
+                f"{self.task_id}: refused, nothing was sent; clear this task to ask again"
+            ) from None
+
+
+class ReplayReportOperator(BaseOperator):
+    """Say what came of a replay, and fail unless all of its contacts have ended and add up to its responses.
+
+    The task's XCom is the replay's status. Outlets get it as the extra of their events.
+
+    Args:
+        replay_id: name of the replay (templated).
+        plan_task: task id of the :class:`ReplayPlanOperator`.
+        fail_when: ``any`` contact failed, in doubt or rejected; more than the ``budget``; ``never``.
+        max_failures: the budget.
+        **kwargs: for ``BaseOperator``.
+    """
+
+    template_fields: Sequence[str] = ("replay_id",)
+    ui_color = "#34b7f1"
+    ui_fgcolor = "#000000"
+
+    def __init__(
+        self, *, replay_id: str, plan_task: str, fail_when: str = "any", max_failures: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.replay_id = replay_id
+        self.plan_task = plan_task
+        self.fail_when = fail_when
+        self.max_failures = max_failures
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Report.
+
+        Raises:
+            AirflowSkipException: it was a dry run.
+            AirflowFailException: contacts are pending, do not add up, or failed where that matters.
+        """
+        told = context["ti"].xcom_pull(task_ids=self.plan_task, key=PLAN)
+        if told is None:
+            raise AirflowFailException(f"{self.task_id}: the replay was not planned; see the task {self.plan_task!r}")
+        if told["replay_id"] is None:
+            raise AirflowSkipException("a dry run: nothing was sent")
+        with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
+            status = replay_status(ledger, found_replay(ledger, self.replay_id))
+        self.log.info("%s", status_line(status))
+        context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
+        problem = _problem(status, told) or what_is_wrong(status, self.fail_when, self.max_failures)
+        if problem:
+            raise AirflowFailException(f"{self.task_id}: {problem}")
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra.update(status)
+        return status
+
+
+def _problem(status: Mapping[str, Any], told: Mapping[str, Any]) -> str | None:
+    if status["pending"]:
+        return (
+            f"{status['pending']:,} of {status['total']:,} contacts are pending; "
+            "clear the tasks that failed, and they go on"
+        )
+    if status["total"] != told["rows"]:
+        return f"{told['rows']:,} responses were planned, and the ledger holds {status['total']:,}"
+    return None
+
+
+def _groups(chunks: Sequence[int], most: int) -> list[list[int]]:
+    """Chunks for no more tasks than Airflow maps; whole chunks, in their order."""
+    size = -(-len(chunks) // max(1, most)) or 1
+    return [list(chunks[start : start + size]) for start in range(0, len(chunks), size)]
+
+
+def _told(planned: Plan, source: str, replay_id: str | None) -> dict[str, Any]:
+    exits = [{"step": step, "exit": label, "visits": count} for (step, label), count in planned.counts.exits.items()]
+    return {
+        "replay_id": replay_id,
+        "source": source,
+        "rows": planned.rows,
+        "rejected": planned.rejected,
+        "rejections": [f"{place}: {reason}" for place, reason in planned.rejections],
+        "skipped": sum(planned.skipped.values()),
+        "in_doubt": planned.in_doubt,
+        "done": planned.done,
+        "postponed": sum(planned.postponed.values()),
+        "walked": planned.walked,
+        "exits": exits[:_SHOWN],
+        "calls": {load.host: load.calls for load in planned.loads},
+        "seconds": round(planned.seconds, 1),
+    }
+
+
+def plan_text(told: Mapping[str, Any]) -> str:
+    """A plan as people read it.
+
+    Args:
+        told: what :class:`ReplayPlanOperator` leaves in XCom.
+    """
+    counts = ("rejected", "skipped", "in_doubt", "done", "postponed")
+    others = "".join(f", {told[name]:,} {name.replace('_', ' ')}" for name in counts if told[name])
+    lines = [f"source     {told['source']}", f"responses  {told['rows']:,}{others}", f"to send    {told['walked']:,}"]
+    lines += [f"           {host}: {calls:,} requests" for host, calls in told["calls"].items()]
+    lines += [f"duration   about {_duration(told['seconds'])}"]
+    lines += [f"{way['step']} → {way['exit']}: {way['visits']:,}" for way in told["exits"]]
+    lines += [f"rejected   {reason}" for reason in told["rejections"]]
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,223 @@
+"""How a task runs a replay: what it was given, else what the flow's own ``replay`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+from sqlalchemy.engine import URL
+
+from airflow_whatsapp_flows.connections import ActionConnection
+from airflow_whatsapp_flows.errors import ReplayError, SourceError
+from airflow_whatsapp_flows.flow.format import ReplayFormat
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow_files import load_flow_file
+from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.hooks.action import airflow_gateway
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
+from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay
+from airflow_whatsapp_flows.replay.lanes import ANY_HOST
+from airflow_whatsapp_flows.replay.running import RunSettings
+from airflow_whatsapp_flows.replay.sources import Row, Source, SourceSpec, open_source
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFlow:
+    """A flow as an argument of a mapped task: Airflow stores such arguments as they are shown.
+
+    Attributes:
+        id: of the flow.
+        flow: the flow, which is not shown.
+    """
+
+    id: str
+    flow: Flow = field(repr=False)
+
+
+FlowSource = Flow | LoadedFlow | Mapping[str, object] | Path | str
+_DRIVERS = {"postgres": "postgresql+psycopg", "mysql": "mysql", "mssql": "mssql", "sqlite": "sqlite"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayTerms:
+    """What a task was given; what is ``None`` is as the flow's ``replay`` says, and else as in a flow file.
+
+    Attributes:
+        source: of the contact responses.
+        query: one SQL statement; then ``source`` is a database's URL, or the id of an Airflow connection.
+        columns: names of columns by the key of a response that they hold.
+        id_column: name of the column that holds the id.
+        source_format: ``jsonl``, ``csv`` or ``parquet``.
+        limit: rows to take at most.
+        send: ``failed`` or ``all``.
+        rate: requests a second and host, or host to that.
+        concurrency: requests under way at once.
+        chunk_size: contacts of one chunk.
+        max_failures: contacts that may fail before the replay is stopped.
+        force: whether responses that were completed before are sent again on purpose.
+        accept_changed_flow: whether a replay may go on with another version of its flow.
+    """
+
+    source: str | None = None
+    query: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    id_column: str | None = None
+    source_format: str | None = None
+    limit: int | None = None
+    send: str | None = None
+    rate: float | Mapping[str, float] | None = None
+    concurrency: int | None = None
+    chunk_size: int | None = None
+    max_failures: int | None = None
+    force: bool = False
+    accept_changed_flow: bool = False
+
+    def begin(
+        self, ledger: Ledger, flow: Flow, replay_id: str, note: str | None, on_rows: Callable[[int], None]
+    ) -> Replay:
+        """The replay, begun or gone on with; every row of its source is in the ledger.
+
+        The source of one that has them already is not looked at again: it may be gone.
+
+        Raises:
+            FlowsError: it cannot be begun, or gone on with.
+        """
+        spec, found = self.spec(flow), find_replay(ledger, replay_id)
+        if found is not None and found.sealed:
+            source: Source = _Taken(found.source, found.source_mark)
+        else:
+            source = self.open(flow)
+        reading = {key: value for key, value in asdict(spec).items() if key != "location" and value}
+        run = self.run_settings(flow)
+        request = ReplayRequest(
+            flow=flow,
+            source=source,
+            replay_id=replay_id,
+            reading=reading,
+            options={"concurrency": run.concurrency, "rates": run.rates, "send": "all" if run.resend else "failed"},
+            note=note,
+            chunk_size=self.chunk_size or _block(flow).chunk_size,
+            limit=self.limit,
+            force=self.force,
+            accept_changed_flow=self.accept_changed_flow,
+        )
+        return begin_replay(ledger, request, on_rows)
+
+    def open(self, flow: Flow) -> Source:
+        """The source.
+
+        Raises:
+            SourceError: none is given, or it cannot be read.
+        """
+        spec = self.spec(flow)
+        if not spec.location:
+            raise SourceError(f"no source of responses: give `source`, or set `replay.source` in the flow {flow.id!r}")
+        if spec.query is not None and "://" not in spec.location:
+            spec = replace(spec, location=_database_url(spec.location))
+        return open_source(spec, flow)
+
+    def spec(self, flow: Flow) -> SourceSpec:
+        """Where the source is, and how it is to be read."""
+        block = _block(flow)
+        given = self.source or None
+        return SourceSpec(
+            location=given or block.source or "",
+            columns=dict(self.columns),
+            id_column=self.id_column,
+            query=self.query or (block.query if given is None or given == block.source else None),
+            format=self.source_format,
+        )
+
+    def run_settings(self, flow: Flow) -> RunSettings:
+        """How contacts are sent."""
+        block = _block(flow)
+        rate = block.rate if self.rate is None else self.rate
+        return RunSettings(
+            concurrency=self.concurrency or block.concurrency,
+            rates=dict(rate) if isinstance(rate, Mapping) else {ANY_HOST: rate} if rate else {},
+            max_failures=block.max_failures if self.max_failures is None else self.max_failures,
+            resend=(self.send or block.send) == "all",
+            force=self.force,
+            grace=3.0,  # Airflow kills a task 5 s after it has asked it to end
+        )
+
+
+def flow_of(source: FlowSource, dag_file: str | None) -> Flow:
+    """The flow that a task was given.
+
+    Args:
+        source: the flow, its plain data, or the path of its file.
+        dag_file: that a relative path is relative to.
+
+    Raises:
+        FlowFileError: it has faults, or cannot be read.
+    """
+    if isinstance(source, (Flow, LoadedFlow)):
+        return source.flow if isinstance(source, LoadedFlow) else source
+    if isinstance(source, Mapping):
+        return load_flow(source)
+    path = Path(source).expanduser()
+    return load_flow_file(path if path.is_absolute() or dag_file is None else Path(dag_file).parent / path)
+
+
+def gateway_of(flow: Flow) -> Gateway:
+    """The way out, with every connection of a flow looked for: a missing one must not show half-way.
+
+    Raises:
+        ConnectionConfigError: a connection is missing, or cannot be used.
+    """
+    gateway = airflow_gateway()
+    connections: dict[str, ActionConnection] = {}
+    for step in flow.steps.values():
+        conn_id = step.plan.connection if isinstance(step, Action) else None
+        if conn_id and conn_id not in connections:
+            connections[conn_id] = gateway.find_connection(conn_id)
+    # Airflow's own look-up would stand in the way of everything else in the event loop.
+    return replace(gateway, find_connection=connections.__getitem__)
+
+
+def found_replay(ledger: Ledger, replay_id: str) -> Replay:
+    """A replay that was begun.
+
+    Raises:
+        ReplayError: there is none.
+    """
+    replay = find_replay(ledger, replay_id)
+    if replay is None:
+        raise ReplayError(f"there is no replay {replay_id!r} in the ledger {ledger.shown}")
+    return replay
+
+
+def _block(flow: Flow) -> ReplayFormat:
+    return flow.replay or ReplayFormat()
+
+
+def _database_url(conn_id: str) -> str:
+    try:
+        found = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        raise SourceError(
+            "a query's source is a database's URL or the id of an Airflow connection; "
+            f"there is no connection {conn_id!r}"
+        ) from None
+    driver = _DRIVERS.get(found.conn_type or "", found.conn_type or "")
+    if driver == "sqlite":
+        return f"sqlite:///{found.host or ''}"
+    url = URL.create(driver, found.login, found.password, found.host, found.port, found.schema)
+    return url.render_as_string(hide_password=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A source whose rows are in the ledger."""
+
+    name: str
+    mark: str | None
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(())

@@ -1,0 +1,146 @@
+"""What the ledger holds of one action of a task, and what this try of the task adds to it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.performing import SendAction
+from airflow_whatsapp_flows.hooks.ledger import AttemptRow
+from airflow_whatsapp_flows.ledger.records import Record, Tried, attempt_of
+from airflow_whatsapp_flows.ledger.rows import Intent, Subject
+from airflow_whatsapp_flows.operators.run_input import run_id_of
+from airflow_whatsapp_flows.transport.origin import origin_of
+
+_SAME_TASK = ("dag_id", "run_id", "task_id", "map_index")
+
+
+@dataclass(frozen=True, slots=True)
+class Sendee:
+    """The contact that a task sends for.
+
+    Attributes:
+        subject: whose the action is, in the ledger.
+        moment: when the walk began; what ``global.Date`` and its kin are made of.
+        phone: of the contact, so that what was sent for it can be found.
+    """
+
+    subject: Subject
+    moment: dt.datetime
+    phone: str | None = None
+
+    @classmethod
+    def of_task(cls, context: Mapping[str, Any], dag_id: str, moment: dt.datetime, phone: object) -> Sendee:
+        """The contact of a task that stands in no flow: known by its DAG run, and its place in the mapping.
+
+        Args:
+            context: Airflow's, of the running task.
+            dag_id: of the DAG.
+            moment: of the run.
+            phone: of the contact; anything but a text is none.
+        """
+        # Outside of a run nothing can be the same try again.
+        run_id, index = run_id_of(context) or f"no run: {uuid.uuid4()}", _map_index(context)
+        subject = Subject(dag_id, run_id if index < 0 else f"{run_id}[{index}]")
+        return cls(subject, moment, phone if isinstance(phone, str) else None)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTry:
+    """One try of a task, as Airflow counts them.
+
+    Attributes:
+        origin: where it stands: ``dag_id``, ``run_id``, ``task_id``, ``map_index`` and ``try_number``.
+        round: 1, and another number after each time that the task was cleared.
+        is_last: whether Airflow makes no other try by itself.
+    """
+
+    origin: Mapping[str, Any]
+    round: int
+    is_last: bool
+
+    @classmethod
+    def of(cls, context: Mapping[str, Any], task: Any) -> TaskTry:
+        """The try that is running.
+
+        Args:
+            context: Airflow's, of the running task.
+            task: the operator.
+        """
+        ti = context.get("ti")
+        try_number = int(getattr(ti, "try_number", 1) or 1)
+        max_tries = int(getattr(ti, "max_tries", 0) or 0)
+        origin = {
+            "dag_id": getattr(ti, "dag_id", None) or task.dag_id,
+            "run_id": run_id_of(context),
+            "task_id": task.task_id,
+            "map_index": _map_index(context),
+            "try_number": try_number,
+        }
+        # A cleared task counts its tries on, and gets as many new ones as it has retries.
+        before = max(0, max_tries - int(task.retries or 0))
+        return cls(origin, 1 + before, ti is None or try_number > max_tries)
+
+    def made(self, row: AttemptRow) -> bool:
+        """Whether an attempt was made by this task since it was last cleared."""
+        if row.replay_no is not None or row.round != self.round or not row.origin:
+            return False
+        origin = json.loads(row.origin)
+        return all(origin.get(name) == self.origin[name] for name in _SAME_TASK)
+
+    def record(self, rows: Iterable[AttemptRow], digest: str | None = None) -> Record:
+        """Attempts as the rules of delivery see them.
+
+        Args:
+            rows: of the ledger.
+            digest: of the request as it is now. Between two tries of a task its connection may be mended, and what
+                its author wrote is rendered anew: an attempt with other bytes is then none of this round.
+        """
+        record = Record()
+        for row in rows:
+            current = digest in (None, row.digest) and self.made(row)
+            record.tried.append(Tried(row.step, row.visit, row.key, attempt_of(cast("Any", row), current=current)))
+        return record
+
+    def intent(self, todo: SendAction, request: HttpRequest, number: int, sendee: Sendee) -> Intent:
+        """The attempt about to be made.
+
+        Args:
+            todo: what is to be sent.
+            request: complete.
+            number: of the attempt, from 1.
+            sendee: whom it is for.
+        """
+        return Intent(
+            subject=sendee.subject,
+            step=todo.step.name,
+            visit=todo.visit,
+            key=todo.idempotency_key,
+            number=number,
+            digest=request.digest(),
+            method=request.method,
+            host=_host(request.url),
+            moment=sendee.moment.timestamp(),
+            begun_at=time.time(),
+            round=self.round,
+            phone=sendee.phone,
+            origin=json.dumps(self.origin),
+        )
+
+
+def _host(url: str) -> str:
+    try:
+        return origin_of(url).place
+    except ValueError:
+        return ""  # what the transport refuses goes nowhere
+
+
+def _map_index(context: Mapping[str, Any]) -> int:
+    index = getattr(context.get("ti"), "map_index", None)
+    return -1 if index is None else int(index)

@@ -1,0 +1,128 @@
+"""The ledger of tasks: one for every worker, or none at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError
+from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.hooks.ledger import TaskLedger, airflow_ledger, ledger_url, task_ledger
+from airflow_whatsapp_flows.ledger import AttemptEnd, Intent, Ledger, Subject
+from airflow_whatsapp_flows.ledger.records import record_of
+from airflow_whatsapp_flows.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+SUBJECT = Subject("f", "r")
+INTENT = Intent(SUBJECT, "A", 1, "k", 1, "d", "POST", "crm:443", 1.5, 2.5, phone="+52", origin="{}")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'new' / 'ledger.db'}"
+
+
+@pytest.fixture(params=["driver", "sqlalchemy"])
+def ledger(request: pytest.FixtureRequest, url: str) -> TaskLedger:
+    """By the driver itself, and by SQLAlchemy, as a server's is."""
+    return task_ledger(Settings(ledger=url if request.param == "driver" else url.replace("sqlite", "sqlite+pysqlite")))
+
+
+def test_what_a_task_writes_is_what_a_replay_reads(ledger: TaskLedger, url: str) -> None:
+    with ledger.transaction() as transaction:
+        transaction.intend(INTENT)
+    with ledger.transaction() as transaction:
+        transaction.end(AttemptEnd(INTENT, Fate.SUCCEEDED, 201, None, '{"outcome":"success"}', 3.5))
+        [row] = transaction.attempts(SUBJECT)
+    assert (row.step, row.visit, row.key, row.number, row.fate, row.moment) == ("A", 1, "k", 1, "succeeded", 1.5)
+    with Ledger(url) as whole, whole.read() as connection:
+        record = record_of(connection, SUBJECT, None, 1)
+    assert record.moment == 1.5
+    assert record.settled("A", 1) is not None
+
+
+def test_an_intent_that_another_worker_has_is_a_conflict(ledger: TaskLedger) -> None:
+    with ledger.transaction() as transaction:
+        transaction.intend(INTENT)
+    with pytest.raises(IntentConflictError), ledger.transaction() as transaction:
+        transaction.intend(INTENT)
+
+
+def test_nothing_of_a_transaction_that_fails_is_kept(ledger: TaskLedger) -> None:
+    with contextlib.suppress(KeyError), ledger.transaction() as transaction:
+        transaction.intend(INTENT)
+        raise KeyError
+    with ledger.transaction() as transaction:
+        assert transaction.attempts(SUBJECT) == []
+
+
+def test_a_ledger_that_cannot_be_written_says_which_and_why(url: str, tmp_path: Path) -> None:
+    ledger = task_ledger(Settings(ledger=url))
+    with contextlib.closing(sqlite3.connect(tmp_path / "new" / "ledger.db")) as connection:
+        connection.execute("DROP TABLE whatsapp_flows_attempts")
+    why = r"new/ledger\.db cannot be written: no such table"
+    with pytest.raises(LedgerError, match=why), ledger.transaction() as transaction:
+        transaction.intend(INTENT)
+
+
+def test_a_ledger_of_another_version_is_refused(url: str, tmp_path: Path) -> None:
+    Ledger(url).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "new" / "ledger.db")) as connection:
+        connection.execute("UPDATE whatsapp_flows_ledger SET version = 99")
+        connection.commit()
+    with pytest.raises(LedgerError, match="has version 99"):
+        task_ledger(Settings(ledger=url))
+
+
+def test_it_is_opened_once_in_a_process_and_anew_in_a_fork(url: str) -> None:
+    settings = Settings(ledger=url)
+    opened = task_ledger(settings)
+    assert task_ledger(settings) is opened
+    child = os.fork()
+    if child == 0:
+        os._exit(int(task_ledger(settings) is opened))
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_without_a_setting_it_is_a_file_in_airflows_home() -> None:
+    assert ledger_url(Settings()) == f"sqlite:///{os.environ['AIRFLOW_HOME']}/whatsapp_flows.db"
+
+
+@pytest.mark.parametrize(
+    "executors",
+    [
+        "LocalExecutor",
+        "airflow.executors.local_executor.LocalExecutor",
+        "Here:airflow.executors.local_executor.LocalExecutor",
+        "LocalExecutor, SequentialExecutor",
+        "LocalExecutor;sales=LocalExecutor",
+    ],
+)
+def test_a_file_is_enough_where_all_tasks_run_on_one_machine(monkeypatch: pytest.MonkeyPatch, executors: str) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executors)
+    assert ledger_url(Settings(ledger="sqlite:////tmp/l.db")) == "sqlite:////tmp/l.db"
+
+
+@pytest.mark.parametrize(
+    "executors",
+    [
+        "CeleryExecutor",
+        "LocalExecutor,KubernetesExecutor",
+        "LocalExecutor;sales=CeleryExecutor",
+        "LocalExecutor:my.remote.Executor",
+        "my.NotALocalExecutor",
+    ],
+)
+def test_a_file_is_refused_where_a_task_may_run_elsewhere_and_the_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, executors: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executors)
+    for entry in (ledger_url, task_ledger, airflow_ledger):
+        with pytest.raises(ConnectionConfigError, match="AIRFLOW__WHATSAPP_FLOWS__LEDGER"):
+            entry(Settings(ledger="sqlite:////tmp/l.db"))
+    assert ledger_url(Settings(ledger="postgresql://db/flows")) == "postgresql://db/flows"

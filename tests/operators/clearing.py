@@ -1,0 +1,72 @@
+"""Tasks that are run again: after their worker died, or because a user cleared them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from tests.airflow_runs import _quiet, _synced
+
+
+class _KilledError(BaseException):
+    pass
+
+
+def run_killed(dag: DAG, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a DAG whose first try dies after sending, before it can say what came of it; returns the run's id."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with monkeypatch.context() as patch:
+
+        def die(*_: Any, **__: Any) -> None:
+            raise _KilledError
+
+        patch.setattr("airflow_whatsapp_flows.operators.sending.classify", die)
+        with _quiet(), contextlib.suppress(_KilledError):
+            _synced(dag).test()
+    with create_session() as session:
+        return str(session.scalar(select(DagRun.run_id).where(DagRun.dag_id == dag.dag_id)))
+
+
+def run_again(dag: DAG, run_id: str, task_id: str = "act") -> dict[str, Any]:
+    """Clear the task as a user does, run it again, and return its result; nothing when it left none."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.models.taskinstance import TaskInstance, clear_task_instances
+    from airflow.models.xcom import XComModel
+    from airflow.sdk.definitions.dag import _run_task
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with _quiet():
+        with create_session() as session:
+            where = (TaskInstance.dag_id == dag.dag_id, TaskInstance.run_id == run_id, TaskInstance.task_id == task_id)
+            clear_task_instances(list(session.scalars(select(TaskInstance).where(*where))), session)
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            with create_session() as session:
+                run = session.scalar(select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.run_id == run_id))
+                run.dag = SerializedDagModel.get_dag(dag.dag_id)
+                decision = run.task_instance_scheduling_decisions(session=session)
+                ready = [ti for ti in decision.schedulable_tis if ti.task_id == task_id]
+                states = set(session.scalars(select(TaskInstance.state).where(*where)))
+                if not ready and "up_for_retry" in states:
+                    time.sleep(0.01)  # its retry_delay is not over
+                    continue
+                if not ready:
+                    break
+                for ti in ready:
+                    ti.state = "scheduled"
+                session.commit()
+            for ti in ready:
+                _run_task(ti=ti, task=dag.task_dict[ti.task_id], run_triggerer=True)
+        with create_session() as session:
+            wanted = (XComModel.dag_id == dag.dag_id, XComModel.run_id == run_id, XComModel.task_id == task_id)
+            row = session.scalar(select(XComModel).where(*wanted))
+            return {} if row is None else dict(XComModel.deserialize_value(row))

@@ -1,0 +1,135 @@
+"""What an action leaves in the ledger, and what it does when the ledger says no."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_whatsapp_flows import WhatsAppActionOperator, build_dag
+from airflow_whatsapp_flows.hooks.ledger import Transaction
+from tests.airflow_runs import run_dag
+from tests.operators.clearing import run_again
+from tests.operators.one_action import new_dag_id, run_action
+from tests.servers.recording import Answer, RecordingServer
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+
+def rows(file: Path) -> list[dict[str, Any]]:
+    with contextlib.closing(sqlite3.connect(file)) as ledger:
+        ledger.row_factory = sqlite3.Row
+        return [dict(row) for row in ledger.execute("SELECT * FROM whatsapp_flows_attempts ORDER BY id")]
+
+
+def test_an_attempt_tells_whose_it_was_and_where_it_came_from(server: RecordingServer, ledger_file: Path) -> None:
+    done = run_action({"contact": {"phone": "+525551234567"}}, body={"a": 1})
+    [row] = rows(ledger_file)
+    assert (row["flow_id"], row["response_id"], row["step"], row["visit"]) == (
+        done.dag.dag_id, done.run.run_id, "act", 1,
+    )  # fmt: skip
+    assert (row["method"], row["host"], row["phone"]) == ("POST", server.host, "+525551234567")
+    assert (row["fate"], row["status_code"], row["number"]) == ("succeeded", 200, 1)
+    assert row["key"] == done.result["idempotency_key"]
+    assert json.loads(row["origin"]) == {
+        "dag_id": done.dag.dag_id,
+        "run_id": done.run.run_id,
+        "task_id": "act",
+        "map_index": -1,
+        "try_number": 1,
+    }
+
+
+def test_tries_and_clears_are_told_apart(server: RecordingServer, ledger_file: Path) -> None:
+    server.queued = [Answer(503)] * 3
+    with DAG(new_dag_id()) as dag:
+        WhatsAppActionOperator(
+            task_id="act", url="/x", method="GET", http_conn_id="crm", on_error="fail",
+            retry={"attempts": 2, "wait": 0.01},
+        )  # fmt: skip
+    run = run_dag(dag)
+    assert run_again(dag, run.run_id)["outcome"] == "success"
+    found = rows(ledger_file)
+    assert [row["number"] for row in found] == [1, 2, 3, 4]
+    assert [row["round"] for row in found] == [1, 1, 3, 3]
+
+
+def test_tasks_of_a_mapping_are_subjects_of_their_own(server: RecordingServer, ledger_file: Path) -> None:
+    with DAG(new_dag_id()) as dag:
+        WhatsAppActionOperator.partial(task_id="act", url="/x", http_conn_id="crm", on_error="fail").expand(body=[1, 2])
+    run = run_dag(dag)
+    assert sorted(row["response_id"] for row in rows(ledger_file)) == [f"{run.run_id}[0]", f"{run.run_id}[1]"]
+
+
+def test_what_another_worker_is_sending_is_not_sent(
+    server: RecordingServer, ledger_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DAG(new_dag_id()) as dag:
+        WhatsAppActionOperator(task_id="act", url="/x", method="PUT", http_conn_id="crm", on_error="fail")
+    run = run_dag(dag)
+    # On a database server the other worker's intent may come between the look and the note.
+    monkeypatch.setattr(Transaction, "attempts", lambda *_: [])
+    assert run_again(dag, run.run_id) == {}, "it failed, and so left no result"
+    assert len(server.received) == len(rows(ledger_file)) == 1
+
+
+def test_nothing_is_sent_when_the_ledger_cannot_be_written_and_the_task_is_tried_again(
+    server: RecordingServer, ledger_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{ledger_file.parent}")
+
+    def mend(_: Any) -> None:
+        assert server.received == []
+        monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{ledger_file}")
+
+    with DAG(new_dag_id()) as dag:
+        WhatsAppActionOperator(
+            task_id="act", url="/x", http_conn_id="crm", on_error="fail",
+            retries=1, retry_delay=0.01, on_retry_callback=mend,
+        )  # fmt: skip
+    assert run_dag(dag).states["act"] == "success"
+    assert len(server.received) == 1
+
+
+def test_a_reply_is_returned_though_it_cannot_be_noted(server: RecordingServer, ledger_file: Path) -> None:
+    def lock(_: Any) -> Answer:
+        with contextlib.closing(sqlite3.connect(ledger_file)) as ledger:
+            ledger.execute(
+                "CREATE TRIGGER no BEFORE UPDATE ON whatsapp_flows_attempts BEGIN SELECT RAISE(ABORT, 'x'); END"
+            )
+        return Answer.json({"id": 7})
+
+    server._script = lock
+    assert run_action(body={"a": 1}).result["response"] == {"id": 7}
+    assert [row["fate"] for row in rows(ledger_file)] == [None]
+
+
+def test_a_test_run_of_a_dag_may_use_a_file_whatever_the_executor(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+    assert run_action(body={"a": 1}).state == "success"
+
+
+def test_the_moment_of_a_contact_stays_that_of_its_first_walk(server: RecordingServer, ledger_file: Path) -> None:
+    flow = {
+        "flow_format": 1,
+        "id": "moments",
+        "steps": [
+            {"name": "A", "type": "action", "connection": "crm", "url": "/a", "body": "{{ global.Datetime }}"},
+        ],
+    }
+    server.queued = [Answer(422)]
+    run_dag(build_dag(flow), {"id": "r"})
+    with contextlib.closing(sqlite3.connect(ledger_file)) as ledger:
+        first = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.timezone.utc).timestamp()
+        ledger.execute("UPDATE whatsapp_flows_attempts SET moment = ?", (first,))
+        ledger.commit()
+    run_dag(build_dag(flow), {"id": "r"})
+    assert b"2026-01-02" in server.received[1].content

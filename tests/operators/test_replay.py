@@ -1,0 +1,224 @@
+"""A replay as a task: it waits for nothing, loses nothing, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_whatsapp_flows import WhatsAppReplayOperator, build_dag
+from airflow_whatsapp_flows.flow.loading import load_flow
+from tests.airflow_runs import FinishedRun, run_dag
+from tests.operators.one_action import Failures, new_dag_id
+from tests.servers.recording import Answer, Received, RecordingServer
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+
+def flow_source(**others: Any) -> dict[str, Any]:
+    step = {"name": "Create", "type": "action", "connection": "crm", "url": "/contacts", "body": "{{ contact }}"}
+    return {"flow_format": 1, "id": "replayed", "steps": [step], **others}
+
+
+@pytest.fixture
+def responses(tmp_path: Path) -> Path:
+    file = tmp_path / "responses.jsonl"
+    rows = [{"id": f"r-{number}", "contact": {"phone": f"+52555000{number:04}"}} for number in range(20)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return file
+
+
+class Replay:
+    """A DAG of one replay, run once."""
+
+    def __init__(self, source: Path | str | None, flow: Any = None, **arguments: Any) -> None:
+        self.failures = Failures()
+        with DAG(new_dag_id()) as dag:
+            WhatsAppReplayOperator(
+                task_id="replay",
+                flow=flow_source() if flow is None else flow,
+                source=None if source is None else str(source),
+                **self.failures.callbacks,
+                **arguments,
+            )
+        self.run: FinishedRun = run_dag(dag)
+
+    @property
+    def state(self) -> str | None:
+        return self.run.states["replay"]
+
+    @property
+    def message(self) -> str:
+        assert len(self.failures.errors) == 1, self.failures.errors
+        return str(self.failures.errors[0])
+
+
+def test_it_sends_every_response_and_returns_the_states(server: RecordingServer, responses: Path) -> None:
+    replay = Replay(responses)
+    status = replay.run.result("replay")
+    assert replay.state == "success"
+    assert len(server.received) == 20
+    elapsed = status.pop("elapsed_s")
+    assert elapsed >= 0
+    assert status == {
+        "replay_id": f"replayed__{replay.run.run_id}",
+        "flow_id": "replayed",
+        "total": 20,
+        "pending": 0,
+        "completed": 20,
+        "failed": 0,
+        "rejected": 0,
+        "in_doubt": 0,
+        "skipped": 0,
+        "handled_errors": 0,
+        "unanswered": 0,
+        "requests": 20,
+    }
+
+
+@pytest.mark.parametrize("kind", ["path", "text", "flow"])
+def test_the_flow_is_a_file_plain_data_or_a_flow(
+    server: RecordingServer, responses: Path, tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "flow.json"
+    file.write_text(json.dumps(flow_source()), encoding="utf-8")
+    given = {"path": file, "text": str(file), "flow": load_flow(flow_source())}[kind]
+    assert Replay(responses, flow=given).state == "success"
+
+
+def test_one_chunk_is_that_chunk_alone(server: RecordingServer, responses: Path) -> None:
+    status = Replay(responses, chunk=1, chunk_size=8).run.result("replay")
+    assert (status["total"], status["completed"], status["requests"]) == (8, 8, 8)
+    phones = sorted(json.loads(request.content)["phone"] for request in server.received)
+    assert phones == [f"+52555000{number:04}" for number in range(8, 16)]
+
+
+def test_chunks_of_one_replay_find_the_same_snapshot_even_when_its_source_is_gone(
+    server: RecordingServer, responses: Path
+) -> None:
+    for chunk in range(3):
+        replay = Replay(responses, chunk=chunk, chunk_size=8, replay_id="all of it")
+        responses.unlink(missing_ok=True)
+        assert replay.state == "success"
+    assert len({request.content for request in server.received}) == len(server.received) == 20
+
+
+def test_a_stopped_task_ends_within_ten_seconds_and_its_next_try_goes_on(
+    server: RecordingServer, responses: Path
+) -> None:
+    stopped: list[float] = []
+
+    def script(request: Received) -> Answer:
+        if len(server.received) == 5 and not stopped:
+            stopped.append(time.monotonic())
+            # As Airflow does it: a signal to the task's process, here this one.
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        threading.Event().wait(0.1)
+        return Answer()
+
+    ended: list[float] = []
+
+    def note(_: Any) -> None:
+        ended.append(time.monotonic())
+
+    server._script = script
+    with DAG(new_dag_id()) as dag:
+        WhatsAppReplayOperator(
+            task_id="replay", flow=flow_source(), source=str(responses), concurrency=2, retries=1, retry_delay=0.1,
+            on_retry_callback=note,
+        )  # fmt: skip
+    run = run_dag(dag)
+    assert run.states["replay"] == "success"
+    assert ended[0] - stopped[0] < 10
+    assert len({request.content for request in server.received}) == len(server.received) == 20
+    assert run.result("replay")["completed"] == 20
+
+
+def test_pending_contacts_fail_the_task_which_says_how_to_go_on(server: RecordingServer, responses: Path) -> None:
+    night = {"start": "00:00", "end": "23:59"}
+    replay = Replay(responses, flow=flow_source(replay={"quiet_hours": night}))
+    if replay.state != "success":  # for one minute of the day nobody sleeps
+        assert "20 of 20 contacts are pending" in replay.message
+        assert "goes on with them" in replay.message
+        assert server.received == []
+
+
+def test_failed_contacts_fail_the_task_and_its_status_is_there_all_the_same(
+    server: RecordingServer, responses: Path
+) -> None:
+    server._script = lambda request: Answer(422 if b"0003" in request.content else 200)
+    replay = Replay(responses, retries=2)
+    assert replay.state == "failed"
+    assert "1 failed; see them with `whatsapp-flows replay results replayed__" in replay.message
+    assert replay.run.result("replay")["failed"] == 1
+    assert len(server.received) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param({"source": None}, "no source of responses", id="no-source"),
+        pytest.param({"source": "/nowhere.jsonl"}, "/nowhere.jsonl", id="no-such-file"),
+        pytest.param({"flow": "/nowhere.json"}, "/nowhere.json", id="no-such-flow"),
+        pytest.param({"flow": {"flow_format": 1, "id": "x", "steps": []}}, "steps", id="faulty-flow"),
+        pytest.param({"query": "SELECT 1", "source": "nope"}, "no connection 'nope'", id="no-such-connection"),
+    ],
+)
+def test_what_cannot_be_begun_fails_at_once_and_says_why(
+    server: RecordingServer, responses: Path, arguments: dict[str, Any], message: str
+) -> None:
+    replay = Replay(**{"source": responses, **arguments}, retries=3)
+    assert replay.state == "failed"
+    assert message in replay.message
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"send": "some"}, {"fail_when": "sometimes"}, {"chunk": 1, "chunks": [1]}], ids=str
+)
+def test_an_argument_that_is_none_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="|".join(arguments)):
+        WhatsAppReplayOperator(task_id="replay", flow=flow_source(), **arguments)
+
+
+def test_a_query_reads_from_an_airflow_connection(
+    server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "people.db"
+    with contextlib.closing(sqlite3.connect(file)) as people:
+        people.execute("CREATE TABLE people (id TEXT, phone TEXT)")
+        people.execute("INSERT INTO people VALUES ('a', '+525550000001'), ('b', '+525550000002')")
+        people.commit()
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(file)}))
+    replay = Replay("warehouse", query='SELECT id, phone AS "contact.phone" FROM people')
+    assert replay.state == "success"
+    assert len(server.received) == 2
+
+
+# One meaning: a replay and a DAG run know of each other.
+
+
+def test_what_a_replay_has_sent_a_dag_run_of_the_same_response_does_not_send_again(
+    server: RecordingServer, responses: Path
+) -> None:
+    Replay(responses)
+    run = run_dag(build_dag(flow_source()), json.loads(responses.read_text(encoding="utf-8").splitlines()[3]))
+    assert run.states["create"] == "success"
+    assert len(server.received) == 20
+
+
+def test_what_a_dag_run_has_sent_a_replay_does_not_send_again(server: RecordingServer, responses: Path) -> None:
+    run = run_dag(build_dag(flow_source()), json.loads(responses.read_text(encoding="utf-8").splitlines()[3]))
+    assert run.states["create"] == "success"
+    replay = Replay(responses)
+    assert replay.state == "success"
+    assert replay.run.result("replay")["total"] == 20
+    assert len({request.content for request in server.received}) == len(server.received) == 20
