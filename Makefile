@@ -66,6 +66,7 @@ long: setup servers ## the tests that take minutes: many kills, and a real Airfl
 benchmark: setup ## ratios within one run; prints a table
 	$(RUN) benchmarks/operator.py
 	$(RUN) benchmarks/replay.py
+	$(RUN) benchmarks/mapped.py
 
 clean: ## remove everything that make made
 	rm -rf "$(VENV)" .demo .ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

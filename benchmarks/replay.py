@@ -5,7 +5,7 @@ and records every request in a ledger on disk, and ends every contact. The bare 
 size to the same server with the same concurrency, and does nothing else. Rounds alternate, so that the noise of a
 shared machine meets both; a ratio is the median of the rounds' ratios.
 
-    python benchmarks/replay.py [pipeline] [postgres] [processes] [memory] [mapped] [--contacts 6000] [--rounds 5]
+    python benchmarks/replay.py [pipeline] [postgres] [processes] [memory] [--contacts 6000] [--rounds 5]
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from typing import Any
 
 from tests.replay.checker import History, violations
 from tests.replay.ledger_history import read_attempts, read_contacts, read_states
-from tests.servers.crm_log import REPOSITORY, CrmProcess, running_crm
+from tests.servers.crm_log import REPOSITORY, running_crm
 
 sys.path.insert(0, str(REPOSITORY / "docker"))
 
@@ -60,7 +60,7 @@ def run(folder: Path, delivery: str, contacts: int) -> int:
     ledger = f"sqlite:///{folder / 'ledger.db'}"
     with running_crm(folder / "crm.log", latency_ms=100, dedupe=delivery == "keyed") as crm:
         write_dags(folder, delivery, contacts)
-        with running_airflow(folder, crm, ledger) as api:
+        with running_airflow(folder, crm.url, ledger) as api:
             api("POST", f"/dags/{DAG_ID}/dagRuns", {"dag_run_id": RUN_ID, "logical_date": None})
             approve(api)
             wait_until("a third is sent", lambda: crm.counts()["requests"] >= contacts / 3 or ended(api))
@@ -121,8 +121,8 @@ def write_dags(folder: Path, delivery: str, contacts: int) -> None:
 
 
 @contextmanager
-def running_airflow(folder: Path, crm: CrmProcess, ledger: str) -> Iterator[Callable[..., Any]]:
-    """Airflow; yields a function that calls its API."""
+def running_airflow(folder: Path, url: str, ledger: str, dag_id: str = DAG_ID) -> Iterator[Callable[..., Any]]:
+    """Airflow with a connection ``crm``; yields a function that calls its API, once the DAG is there."""
     port = free_port(0)
     inherited = dict(os.environ)
     drop_inherited_airflow(inherited)
@@ -143,8 +143,8 @@ def running_airflow(folder: Path, crm: CrmProcess, ledger: str) -> Iterator[Call
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port(0)),
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__WHATSAPP_FLOWS__LEDGER": ledger,
-        "AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS": crm.url.partition("://")[2],
-        "AIRFLOW_CONN_CRM": crm.url,
+        "AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS": url.partition("://")[2].rstrip("/"),
+        "AIRFLOW_CONN_CRM": url,
     }
     with open(folder / "airflow.log", "ab") as log:
         airflow = subprocess.Popen(
@@ -163,7 +163,7 @@ def running_airflow(folder: Path, crm: CrmProcess, ledger: str) -> Iterator[Call
         def api(method: str, path: str, value: Any = None) -> Any:
             return call(f"{address}/api/v2{path}", method, value, token)
 
-        wait_until("the DAG is there", lambda: quietly(lambda: api("GET", f"/dags/{DAG_ID}")))
+        wait_until("the DAG is there", lambda: quietly(lambda: api("GET", f"/dags/{dag_id}")))
         yield api
     except BaseException:
         print((folder / "airflow.log").read_text(encoding="utf-8", errors="replace")[-8000:], file=sys.stderr)
