@@ -1,6 +1,6 @@
-"""``make demo``: two contacts through a real Airflow DAG run, against a demo CRM that fails for one of them.
+"""``make demo``: two contacts through a real Airflow DAG run, then 1,000 recorded responses through a replay.
 
-Everything it makes is in ``.demo/`` of the checkout; everything it starts is stopped.
+Both go to a demo CRM that fails. Everything it makes is in ``.demo/`` of the checkout; everything it starts is stopped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,8 @@ from typing import Any
 
 from airflow_environment import drop_inherited_airflow
 from demo_crm.process import running
+from demo_desk import call, say
+from demo_replay import REPLAY, replay_batch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STATE = REPOSITORY / ".demo"
@@ -61,7 +62,9 @@ def main() -> int:
         call("PUT", f"{crm}/_switches", {"path": "/v1/contacts", "phones": [UNLUCKY], "status": 500})
         succeeded = [run_contact(contact) for contact in CONTACTS]
         show_crm(crm)
-    say("Everything is stopped. `make ui` shows the same flows in Airflow's pages.")
+        succeeded.append(replay_batch(crm, STATE, REPOSITORY))
+    say("Everything is stopped. `make ui` shows the same flows in Airflow's pages. The ledger is still there:")
+    say(f"  AIRFLOW_HOME=.demo/airflow .venv/bin/whatsapp-flows replay status {REPLAY}")
     return 0 if all(succeeded) else 1
 
 
@@ -133,25 +136,9 @@ def show_crm(crm: str) -> None:
     say("")
 
 
-def call(method: str, url: str, body: Any = None) -> Any:
-    """Talk to the demo CRM, as a person looking into it would."""
-    content = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, content, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(request) as reply:
-        value = json.loads(reply.read() or b"null")
-    if isinstance(value, dict):
-        return next((found for found in value.values() if isinstance(found, list)), value)
-    return value
-
-
 def interrupt(_signal: int, _frame: FrameType | None) -> None:
     """End as after Ctrl-C, so that what was started is stopped."""
     raise KeyboardInterrupt
-
-
-def say(text: str) -> None:
-    """Print a line now."""
-    print(text, flush=True)
 
 
 @contextlib.contextmanager

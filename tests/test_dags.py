@@ -71,8 +71,8 @@ def test_every_example_dag_file_loads_without_an_import_error(dag_bag: Any) -> N
     assert dag_bag.import_errors == {}
 
 
-def test_there_is_one_dag_for_each_flow_file_and_one_written_by_hand(dag_bag: Any) -> None:
-    assert set(dag_bag.dags) == {*FLOWS, "lead_by_hand"}
+def test_there_is_one_dag_for_each_flow_file_one_for_its_replay_and_one_written_by_hand(dag_bag: Any) -> None:
+    assert set(dag_bag.dags) == {*FLOWS, "campaign_leads__replay", "lead_by_hand"}
 
 
 def test_every_dag_file_holds_the_words_that_airflow_looks_for() -> None:
@@ -287,6 +287,22 @@ def test_the_menu_hands_contacts_to_the_right_team(
     assert finished.state == "success"
     assert finished.result(f"route_to_{team}")["response"]["fields"]["team"] == team
     assert len(log(crm)) == 1
+
+
+def test_the_recorded_responses_of_a_campaign_are_replayed(
+    dag_bag: Any, crm: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
+    crm.put("/_switches", json={"path": "/v1/leads", "every": 7, "drop": "after"})
+
+    finished = run(dag_bag, "campaign_leads__replay", {})
+
+    assert finished.state == "success"
+    report = finished.result("report")
+    assert (report["total"], report["completed"]) == (20, 20)
+    sent = [dict(entry["headers"])["idempotency-key"] for entry in crm.get("/_requests").json() if entry["applied"]]
+    assert len(sent) == len(set(sent)) == 20
 
 
 class TestLeadByHand:

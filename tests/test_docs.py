@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shlex
@@ -33,7 +34,7 @@ def blocks(language: str) -> list[object]:
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
     kinds = {match.group(1) for path in DOCUMENTS for match in BLOCK.finditer(path.read_text(encoding="utf-8"))}
-    assert kinds <= {"json", "python", "bash", ""}
+    assert kinds <= {"json", "python", "bash", "console", ""}  # console: test_docs_console.py
 
 
 @pytest.mark.parametrize("text", blocks("json"))
@@ -125,3 +126,49 @@ def test_filters_and_step_types_are_documented() -> None:
     text = (REPOSITORY / "docs" / "flows.md").read_text(encoding="utf-8")
     for name in [*STEP_FORMATS, *FILTERS]:
         assert re.search(rf"`{name}\b", text), name
+
+
+def test_commands_and_options_of_replays_are_documented() -> None:
+    from airflow_whatsapp_flows.cli import parser
+
+    text = (REPOSITORY / "docs" / "replay.md").read_text(encoding="utf-8")
+    commands = choices(parser())
+    for group in ("replay", "ledger"):
+        for name, command in choices(commands[group]).items():
+            assert f"whatsapp-flows {group} {name}" in text
+            for option in re.findall(r"--[a-z-]+", command.format_help()):
+                assert re.search(rf"{option}\b", text), f"{group} {name} {option}"
+
+
+def choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (action,) = [found for found in parser._actions if isinstance(found, argparse._SubParsersAction)]
+    return dict(action.choices)
+
+
+def test_keys_of_the_replay_block_are_documented() -> None:
+    from airflow_whatsapp_flows.flow.format import ReplayFormat
+
+    text = (REPOSITORY / "docs" / "flows.md").read_text(encoding="utf-8")
+    for key in ReplayFormat.model_fields:
+        assert f"| `{key}` |" in text
+
+
+def test_states_modes_and_fates_are_documented() -> None:
+    from airflow_whatsapp_flows.flow.delivery import Delivery, Fate
+    from airflow_whatsapp_flows.ledger.rows import ContactState
+
+    text = (REPOSITORY / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    for word in (*ContactState, *Delivery, *Fate):
+        assert f"`{word.value}`" in text
+
+
+def test_the_columns_with_personal_data_are_those_that_a_purge_erases() -> None:
+    from airflow_whatsapp_flows.ledger import purging, schema
+
+    text = (REPOSITORY / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    documented = text[text.index("## Personal data") :]
+    for column in purging._ERASED:
+        assert column in schema.contacts.c
+        assert f"`{column}`" in documented
+    for table in (schema.contacts, schema.attempts, schema.replays):
+        assert f"`{table.name}`" in documented

@@ -211,14 +211,14 @@ def _next_steps(summary: Summary) -> Iterator[str]:
         pending = states[ContactState.PENDING]
         yield f"{counted(pending, 'contact')} pending: run the same command again, with --replay-id {id_}"
     if states[ContactState.FAILED]:
-        yield f"look at what failed:     {command(f'results {id_} --state failed')}"
-        yield f"send it again:           {command(f'retry {id_}')}"
+        yield f"look at what failed:      {command(f'results {id_} --state failed')}"
+        yield f"send it again:            {command(f'retry {id_}')}"
     if states[ContactState.IN_DOUBT]:
         oldest = f"  (oldest: {summary.in_doubt[0]}, {moment(summary.in_doubt[1])} UTC)" if summary.in_doubt else ""
         yield f"look at what is in doubt: {command(f'results {id_} --state in_doubt')}{oldest}"
-        yield f"say what came of it:     {command(f'resolve {id_} RESPONSE --as sent')}, or --as not_sent"
+        yield f"say what came of it:      {command(f'resolve {id_} RESPONSE --as sent')}, or --as not_sent"
     if states[ContactState.REJECTED]:
-        yield f"look at rejected rows:   {command(f'results {id_} --state rejected')}"
+        yield f"look at rejected rows:    {command(f'results {id_} --state rejected')}"
         yield "mend them where they come from, and run them as a replay of their own"
 
 
