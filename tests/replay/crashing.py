@@ -24,17 +24,20 @@ if _spec.get("clock"):
     time.time = lambda: _clock() + _spec["clock"]  # before the package binds it
 
 import asyncio  # noqa: E402
+from functools import partial  # noqa: E402
 
 import aiohttp  # noqa: E402
 
 from airflow_whatsapp_flows.connections import ActionConnection  # noqa: E402
 from airflow_whatsapp_flows.errors import ConnectionConfigError, FlowsError  # noqa: E402
 from airflow_whatsapp_flows.flow.loading import load_flow  # noqa: E402
+from airflow_whatsapp_flows.flow.model import Flow  # noqa: E402
 from airflow_whatsapp_flows.gateway import Gateway  # noqa: E402
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, Intent, Journal, Ledger  # noqa: E402
 from airflow_whatsapp_flows.ledger import journal as journal_module  # noqa: E402
 from airflow_whatsapp_flows.ledger.replays import tally  # noqa: E402
 from airflow_whatsapp_flows.ledger.rows import ContactState  # noqa: E402
+from airflow_whatsapp_flows.replay import lanes as lanes_module  # noqa: E402
 from airflow_whatsapp_flows.replay import sending as sending_module  # noqa: E402
 from airflow_whatsapp_flows.replay import snapshot as snapshot_module  # noqa: E402
 from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay  # noqa: E402
@@ -84,7 +87,8 @@ def _always(*_: Any) -> bool:
 
 
 def _commits(kind: type) -> Callable[..., bool]:
-    return lambda _journal, entries, _claims: any(isinstance(entry, kind) for entry in entries)
+    whose = _spec.get("whose") or ""
+    return lambda _, entries, __: any(isinstance(entry, kind) and whose in repr(entry) for entry in entries)
 
 
 _POINTS: dict[str, tuple[Any, str, bool, Callable[..., bool]]] = {
@@ -123,8 +127,7 @@ def _no_connection(conn_id: str) -> ActionConnection:
     raise ConnectionConfigError(f"the connection {conn_id!r} is not there")
 
 
-async def _run(spec: dict[str, Any]) -> int:
-    flow = load_flow(json.loads(Path(spec["flow"]).read_text(encoding="utf-8")))
+async def _run(spec: dict[str, Any], flow: Flow) -> int:
     settings = RunSettings(**spec["settings"])
     with Ledger(spec["ledger"]) as ledger:
         source = open_source(SourceSpec(spec["responses"]), flow)
@@ -147,10 +150,13 @@ async def _run(spec: dict[str, Any]) -> int:
 
 def main(spec: dict[str, Any]) -> int:
     """Run what the specification says; returns the status of the process."""
+    if spec["breaker"]:
+        lanes_module.Breaker = partial(lanes_module.Breaker, **spec["breaker"])  # type: ignore[misc]
     if spec["point"]:
         end_at(spec["point"], spec["passing"])
     try:
-        return asyncio.run(_run(spec))
+        flow = load_flow(json.loads(Path(spec["flow"]).read_text(encoding="utf-8")))
+        return asyncio.run(_run(spec, flow))
     except FlowsError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return 1

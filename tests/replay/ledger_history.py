@@ -24,11 +24,11 @@ def read_contacts(url: str, replay_id: str) -> list[Contact]:
     )
     return [
         Contact(
-            id=row.response_id if row.response_id is not None else row.place,
+            id=_identity(row),
             phone=row.phone,
             state=row.state,
             handled_errors=row.handled_errors,
-            actions=_actions(by_response.get(row.response_id, [])),
+            actions=_actions(by_response.get(_identity(row), [])),
         )
         for row in _rows(url, query)
     ]
@@ -56,10 +56,16 @@ def read_states(url: str, replay_id: str) -> Counter[str]:
     return Counter(contact["state"] for contact in read_contacts(url, replay_id))
 
 
-def read_reasons(url: str, replay_id: str) -> dict[str, str]:
-    """The reason of each contact, by its id, or its place where it has none."""
+def read_reasons(url: str, replay_id: str) -> dict[int, str]:
+    """The reason of each contact, by the number of its row in the source."""
     query = select(contacts).join(replays, replays.c.no == contacts.c.replay_no).where(replays.c.id == replay_id)
-    return {row.response_id or row.place: row.reason or "" for row in _rows(url, query)}
+    return {int(row.place.rpartition(":")[2]): row.reason or "" for row in _rows(url, query)}
+
+
+def _identity(row: Row[Any]) -> str:
+    """A row that only repeats another is no second contact."""
+    repeats = row.state == "skipped" and row.reason.startswith("duplicate: ")
+    return str(row.place if repeats or row.response_id is None else row.response_id)
 
 
 def _actions(rows: list[Row[Any]]) -> list[Action]:

@@ -127,13 +127,24 @@ class Run:
         assert old in text
         self.flow.write_text(text.replace(old, new), encoding="utf-8")
 
-    def start(self, point: str | None = None, passing: int = 1, *, clock: float = 0, **settings: Any) -> Running:
+    def start(
+        self,
+        point: str | None = None,
+        passing: int = 1,
+        *,
+        whose: str = "",
+        clock: float = 0,
+        breaker: Mapping[str, float] | None = None,
+        **settings: Any,
+    ) -> Running:
         """Start a process that runs the replay, or goes on with it.
 
         Args:
             point: at which it ends itself; see ``crashing.POINTS``.
             passing: which time that it comes by there.
+            whose: what an entry must show for its commit to count as a passing.
             clock: seconds that its clock is ahead.
+            breaker: of its circuit breakers: threshold, interval and patience.
             settings: of ``RunSettings``.
         """
         spec = {
@@ -145,7 +156,9 @@ class Run:
             "settings": {"concurrency": self.concurrency, **self.settings, **settings},
             "point": point,
             "passing": passing,
+            "whose": whose,
             "clock": clock,
+            "breaker": breaker,
         }
         file = self.folder / f"run-{time.monotonic_ns()}.json"
         file.write_text(json.dumps(spec), encoding="utf-8")

@@ -1,0 +1,163 @@
+"""Every row of a source becomes one contact, in one state, in one chunk."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.ledger import Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.snapshots import Known
+from airflow_whatsapp_flows.replay.snapshot import Snapshot, judged, read_row
+from airflow_whatsapp_flows.replay.sources import Row
+from tests.replay.ledger_history import read_contacts, read_reasons, read_states
+from tests.replay.runs import response, sqlite_url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
+    url = sqlite_url(tmp_path)
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").create_database()
+    with Ledger(url) as opened:
+        opened.url = url  # type: ignore[attr-defined]
+        yield opened
+
+
+def _url(ledger: Ledger) -> str:
+    return str(ledger.url)  # type: ignore[attr-defined]
+
+
+def _replay(ledger: Ledger, name: str = "one") -> Replay:
+    return create_replay(ledger, name, "crm_flow", "{}", ("r.jsonl", None))
+
+
+def _rows(values: Iterable[Any]) -> Iterator[Row]:
+    for number, value in enumerate(values, start=1):
+        yield Row(number, f"r.jsonl:{number}", value)
+
+
+def test_rows_are_contacts_in_the_order_of_the_source(ledger: Ledger) -> None:
+    replay, told = _replay(ledger), []
+
+    taken = Snapshot(ledger, replay, on_rows=told.append).take(_rows(response(number) for number in range(1200)))
+
+    assert (taken, told) == (1200, [500, 1000, 1200])
+    assert [contact["id"] for contact in read_contacts(_url(ledger), "one")] == [f"r-{n:05}" for n in range(1200)]
+    found = find_replay(ledger, "one")
+    assert found is not None
+    assert found.sealed
+
+
+def test_a_source_that_breaks_leaves_nothing_to_send_and_is_read_again_from_the_start(ledger: Ledger) -> None:
+    replay = _replay(ledger)
+
+    def broken() -> Iterator[Row]:
+        yield from _rows(response(number) for number in range(700))
+        raise SourceError("cut off")
+
+    with pytest.raises(SourceError):
+        Snapshot(ledger, replay).take(broken())
+    found = find_replay(ledger, "one")
+    assert found is not None
+    assert not found.sealed
+
+    Snapshot(ledger, replay).take(_rows(response(number) for number in range(700)))
+    assert read_states(_url(ledger), "one") == {"pending": 700}
+
+
+def test_all_responses_of_one_phone_are_in_one_chunk(ledger: Ledger) -> None:
+    replay = _replay(ledger)
+    values = [{**response(number), "contact": {"phone": f"+52{number % 7}"}} for number in range(1100)]
+
+    Snapshot(ledger, replay, chunk_size=3).take(_rows(values))
+
+    chunks = _chunks_by_phone(ledger)
+    assert len(chunks) == 7
+    assert all(len(found) == 1 for found in chunks.values())
+
+
+def _chunks_by_phone(ledger: Ledger) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    with ledger.read() as connection:
+        for phone, chunk in connection.exec_driver_sql("SELECT phone, chunk FROM whatsapp_flows_contacts"):
+            found.setdefault(phone, set()).add(chunk)
+    return found
+
+
+@pytest.mark.parametrize("apart", [1, 600])
+def test_a_repeated_row_is_skipped_and_another_content_rejected(ledger: Ledger, apart: int) -> None:
+    others = [response(number) for number in range(1, apart)]
+    changed = {**response(0), "step": {"Ask": "yes"}}
+
+    Snapshot(ledger, _replay(ledger)).take(_rows([response(0), *others, response(0), changed]))
+
+    assert read_states(_url(ledger), "one") == {"pending": apart, "skipped": 1, "rejected": 1}
+    reasons = read_reasons(_url(ledger), "one")
+    assert reasons[apart + 1].startswith("duplicate: ")
+    assert reasons[apart + 2].startswith("id_reused: ")
+
+
+def test_the_order_of_keys_does_not_make_another_content() -> None:
+    one = {"id": "r", "contact": {"phone": "+1", "first_name": "A"}, "step": {"a": 1, "b": 2}}
+    other = {"step": {"b": 2, "a": 1}, "contact": {"first_name": "A", "phone": "+1"}, "id": "r"}
+
+    first, second = (read_row(Row(1, "r:1", value)) for value in (one, other))
+
+    assert first.digest == second.digest
+    assert json.loads(first.json or "")["step"] == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("state", "digest", "judgement", "reason"),
+    [
+        (ContactState.COMPLETED, "same", ContactState.SKIPPED, "done: "),
+        (ContactState.IN_DOUBT, "same", ContactState.IN_DOUBT, "in doubt in the replay one; "),
+        (ContactState.IN_DOUBT, "other", ContactState.REJECTED, "id_reused: "),
+        (ContactState.FAILED, "same", ContactState.PENDING, ""),
+        (ContactState.PENDING, "same", ContactState.PENDING, ""),
+        (ContactState.SKIPPED, "same", ContactState.PENDING, ""),
+        (ContactState.COMPLETED, None, ContactState.SKIPPED, "done: "),
+    ],
+)
+def test_what_another_replay_made_of_a_response_decides(
+    state: ContactState, digest: str | None, judgement: ContactState, reason: str
+) -> None:
+    one = read_row(Row(1, "r:1", response(0)))
+    known = Known(1, "one", one.digest if digest == "same" else digest, state)
+
+    found, why = judged(one, [known], 2)
+
+    assert found is judgement
+    assert (why or "").startswith(reason)
+    assert judged(one, [known], 2, force=True) == (ContactState.PENDING, None)
+
+
+def test_a_limit_takes_the_first_rows(ledger: Ledger) -> None:
+    assert Snapshot(ledger, _replay(ledger), limit=3).take(_rows(response(number) for number in range(10))) == 3
+
+    assert read_states(_url(ledger), "one") == Counter({"pending": 3})
+
+
+def test_rows_without_a_response_keep_their_place_and_their_problem(ledger: Ledger) -> None:
+    rows = [
+        Row(1, "r.jsonl:1", None, "not_json: not JSON", "r-1"),
+        Row(2, "r.jsonl:2", {"contact": {}}),
+        Row(3, "r.jsonl:3", {"id": "r-3", "contact": 5}),
+        Row(4, "r.jsonl:4", None, "not_json: \ud800", "\ud800"),
+    ]
+
+    Snapshot(ledger, _replay(ledger)).take(rows)
+
+    assert read_states(_url(ledger), "one") == {"rejected": 4}
+    reasons = read_reasons(_url(ledger), "one")
+    assert [reason.partition(":")[0] for reason in reasons.values()] == [
+        "not_json", "missing_id", "invalid", "not_json",
+    ]  # fmt: skip
