@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.replay.sending import StoppedError
 from airflow_whatsapp_flows.replay.walking import ContactWalker
 
 PAGE = 256
-_ENOUGH = 2 * PAGE
+_ENOUGH = PAGE
 _LOOK_AGAIN_SECONDS = 0.5
 
 

@@ -32,13 +32,11 @@ class Lane:
         host: host and port.
         pace: how many a second.
         concurrency: how many at once.
-        is_limited: whether the pace has a limit.
     """
 
-    def __init__(self, host: str, pace: Pace, concurrency: int, *, is_limited: bool) -> None:
+    def __init__(self, host: str, pace: Pace, concurrency: int) -> None:
         self.gate = asyncio.Semaphore(concurrency)
         self.pace = pace
-        self.is_limited = is_limited
         self._breaker = Breaker(host)
 
     async def enter(self) -> bool:
@@ -59,26 +57,19 @@ class Lane:
             raise
         return probe
 
-    async def settle(self, *, probe: bool, entered: float) -> bool:
-        """Look once more, when the intent is committed and a send may begin: the lane may have been closed since.
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is known that a send would have to wait for, but for those under way."""
+        return self.pace.is_open and not self._breaker.is_open
+
+    async def settle(self, entered: float) -> None:
+        """Wait for another slot when the one that was entered has passed: a late send would meet the next ones.
 
         Args:
-            probe: what :meth:`enter` returned.
-            entered: ``time.monotonic()`` of that.
-
-        Returns:
-            Whether the send is a probe.
-
-        Raises:
-            BatchStoppedError: the host was down for too long.
+            entered: ``time.monotonic()`` after :meth:`enter`.
         """
-        if probe:
-            return True
-        if not self.is_limited:
-            return await self.enter()
-        if time.monotonic() - entered > _COMMIT_SECONDS:  # a late send would meet those of the next slots
+        if not self.pace.is_open and time.monotonic() - entered > _COMMIT_SECONDS:
             await self.pace.enter()
-        return False
 
     def leave(self, result: ActionResult, rule: RetryRule, *, probe: bool) -> None:
         """Say what came of a send.
@@ -135,5 +126,5 @@ class Lanes:
         if lane is None:
             rate = rate_for(host, self._rates, self._rates.get(ANY_HOST))
             pace = Pace(host, self._store, asyncio.to_thread, rate=rate, lag=_COMMIT_SECONDS)
-            lane = self._lanes[host] = Lane(host, pace, self._concurrency, is_limited=rate is not None)
+            lane = self._lanes[host] = Lane(host, pace, self._concurrency)
         return lane

@@ -6,6 +6,10 @@ _FALL = 0.9  # of what got through before the refusal
 _GROWTH = 1.05  # in every quiet second
 _FLOOR = 1.0  # requests a second
 _MEMORY = 60.0  # seconds; older traffic says little of what is let in now
+_RECENT = 2.0  # seconds that tell whether refusals are the rule
+_FEW = 5  # refusals; fewer tell nothing
+_TOLERATED = 0.1  # of what came back; a server that is too busy now and then refuses fewer
+_NOTICED = 0.02  # of what came back; where more are refused the rate does not grow
 _FORGET_AFTER = 30.0  # quiet seconds
 _FORGET_ABOVE = 4.0  # times what is asked for
 
@@ -27,21 +31,33 @@ class LearnedRate:
         self._same_refusal_until = now
         self._counted_from = now
         self._accepted = 0.0
+        self._recent_from = now
+        self._recent = {True: 0.0, False: 0.0}  # by whether it was let in
 
     def accepted(self, now: float) -> None:
         """Count one request that was let in."""
         self._accepted += 1
+        self._note(now, let_in=True)
         if now - self._counted_from > _MEMORY:
             self._accepted /= 2
             self._counted_from += (now - self._counted_from) / 2
 
     def refused(self, now: float, held_until: float) -> None:
-        """Fall, unless this is one more of the refusals that it fell for already.
+        """Fall where refusals are the rule, unless this is one more of those that it fell for already.
+
+        A few refusals among many replies only keep it from growing: a server may refuse at random, and at any rate.
 
         Args:
             now: seconds.
             held_until: nothing is sent before; ``now`` when the server asked for no wait.
         """
+        self._note(now, let_in=False)
+        refusals = self._recent[False]
+        share = refusals / (refusals + self._recent[True])
+        if refusals < _FEW or share < _TOLERATED:
+            if share >= _NOTICED and self._base is not None:
+                self._base, self._quiet_from = self.rate(now), max(now, held_until)
+            return
         same = self._base is not None and now < self._same_refusal_until
         rate = self.rate(now)
         self._quiet_from = max(self._quiet_from if same else now, held_until)
@@ -54,6 +70,14 @@ class LearnedRate:
             rate = seen if rate is None else min(rate, seen)
         self._base = max(_FLOOR, _FALL * (rate or 0.0))
         self._counted_from, self._accepted = now, 0.0
+
+    def _note(self, now: float, *, let_in: bool) -> None:
+        elapsed = now - self._recent_from
+        if elapsed > _RECENT:
+            kept = 0.5 ** min(elapsed - _RECENT / 2, 100.0)
+            self._recent = {True: kept * self._recent[True], False: kept * self._recent[False]}
+            self._recent_from = now - _RECENT / 2
+        self._recent[let_in] += 1
 
     def rate(self, now: float) -> float | None:
         """Requests a second, at most the ceiling; ``None`` for no limit."""

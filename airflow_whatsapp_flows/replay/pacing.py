@@ -101,6 +101,11 @@ class Pace:
         self._telling: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is known that a send would have to wait for; never where there is a rate."""
+        return self._open
+
     async def enter(self) -> None:
         """Return when a send may begin, and it begins at once.
 

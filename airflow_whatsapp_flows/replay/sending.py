@@ -117,21 +117,28 @@ class Sender:
         self, sending: Sending, todo: SendAction, request: HttpRequest, route: Route, number: int
     ) -> Attempt:
         lane = self.lanes.of(route.host)
-        # A rate limit lets one in after the other, so that there the gate comes first: a slot is not to be kept
-        # waiting. Elsewhere intents are committed while earlier requests are under way: as many again, at most.
-        async with lane.gate if lane.is_limited else _OPEN:
+        # While a host is open, intents are committed as earlier requests are under way: as many again, at most. A pace,
+        # a hold or a probe lets one in after the other, and is not to be kept waiting: there the gate comes first.
+        ahead = lane.is_open
+        async with _OPEN if ahead else lane.gate:
             probe, entered = await lane.enter(), time.monotonic()
             try:
                 intent = await self._intend(sending, todo, request, route, number)
                 try:
-                    async with _OPEN if lane.is_limited else lane.gate:
-                        probe = await lane.settle(probe=probe, entered=entered)
+                    async with lane.gate if ahead else _OPEN:
+                        if ahead and not lane.is_open and not self.stopped:
+                            lane.abandon(probe=probe)  # it was closed meanwhile: once more, from the start
+                            return self._withdraw(intent)
+                        if not ahead:
+                            await lane.settle(entered)
                         if self.stopped:
                             raise StoppedError
                         sending.under_way = True
                         reply = await route.send(request)
                 except BaseException:
-                    self._withdraw(sending, intent)
+                    if not sending.under_way:
+                        with suppress(LedgerError):  # then it stays in doubt
+                            self._withdraw(intent)
                     raise
             except BaseException:
                 sending.under_way = False
@@ -171,11 +178,10 @@ class Sender:
         sending.under_way = False
         return intent
 
-    def _withdraw(self, sending: Sending, intent: Intent) -> None:
-        """Note that a request was not sent after all, unless it was begun."""
-        if not sending.under_way:
-            with suppress(LedgerError):  # then it stays in doubt
-                self.journal.note(AttemptEnd(intent, Fate.NOT_SENT, None, None, None, self.clock()))
+    def _withdraw(self, intent: Intent) -> Attempt:
+        """Note that a request was intended and not sent."""
+        self.journal.note(AttemptEnd(intent, Fate.NOT_SENT, None, None, None, self.clock()))
+        return Attempt(intent.number, intent.digest, intent.begun_at, Fate.NOT_SENT, None)
 
     def _remembered(self, sending: Sending, todo: SendAction, route: Route, result: ActionResult) -> ActionResult:
         if result.error is not None:
