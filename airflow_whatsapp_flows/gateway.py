@@ -133,19 +133,14 @@ class Gateway:
 
     def fetch(self, source: FileSource, timeout: float) -> FileContent | TransportFailure:
         """Fetch a file that a request carries: from its URL, or from below the folder that is allowed."""
-        if urlsplit(source.url_or_path).scheme in ("http", "https"):
-            return self._download(source, timeout)
+        if is_web_address(source):
+            return downloaded(self.download(source, timeout).send())
         return read_local_file(source.url_or_path, self.settings.files_folder)
 
-    def _download(self, source: FileSource, timeout: float) -> FileContent | TransportFailure:
+    def download(self, source: FileSource, timeout: float) -> Outgoing:
+        """The request for a file at a web address."""
         # The address came from a stranger: it gets no credentials, and only what the network policy allows.
-        reply = self.outgoing(None, HttpRequest("GET", source.url_or_path), timeout, MAX_FILE_BYTES).send()
-        if isinstance(reply, TransportFailure):
-            return reply
-        if not 200 <= reply.status_code <= 299:
-            return _no_file(f"the server of the file answered {reply.status_code} {reply.reason}".strip())
-        content_type = reply.header("content-type")
-        return FileContent(reply.content, None, content_type.partition(";")[0].strip() if content_type else None)
+        return self.outgoing(None, HttpRequest("GET", source.url_or_path), timeout, MAX_FILE_BYTES)
 
 
 def environment_gateway() -> Gateway:
@@ -155,6 +150,21 @@ def environment_gateway() -> Gateway:
         ConnectionConfigError: a setting cannot be used.
     """
     return Gateway(settings_from_environment(), lambda conn_id: action_connection(connection_from_environment(conn_id)))
+
+
+def is_web_address(source: FileSource) -> bool:
+    """Whether a file is to be fetched from a server."""
+    return urlsplit(source.url_or_path).scheme in ("http", "https")
+
+
+def downloaded(reply: Reply) -> FileContent | TransportFailure:
+    """The file that a server replied with, or why there is none."""
+    if isinstance(reply, TransportFailure):
+        return reply
+    if not 200 <= reply.status_code <= 299:
+        return _no_file(f"the server of the file answered {reply.status_code} {reply.reason}".strip())
+    content_type = reply.header("content-type")
+    return FileContent(reply.content, None, content_type.partition(";")[0].strip() if content_type else None)
 
 
 def pause(rule: RetryRule, retry: int, reply: Reply) -> float:

@@ -20,6 +20,10 @@ EXAMPLES: list[Exception] = [
     errors.RenderError("a line break"),
     errors.MissingValueError("contact.email has no value", "body.email"),
     errors.ConnectionConfigError("connection 'crm' has no host"),
+    errors.ReplayError("there is no replay 'spring'"),
+    errors.LedgerError("the ledger sqlite:////srv/l.db cannot be written: disk full"),
+    errors.OwnershipLostError("another worker has taken over"),
+    errors.IntentConflictError("another worker is sending the same request"),
     ActionRetryError("the CRM answered 503", 2.5),
 ]
 

@@ -131,7 +131,9 @@ class Journal:
                 continue
             if self._closing:
                 self._awake.set()
-            entries, claims = [entry for entry, _ in batch if entry is not None], list(self._claims.values())
+            # Whoever was cancelled does not do what it was about to: its entry is not to be kept either.
+            live = (entry for entry, done in batch if done is None or not done.cancelled())
+            entries, claims = [entry for entry in live if entry is not None], list(self._claims.values())
             try:
                 conflicts = await self._in_thread(partial(self._commit, entries, claims))
             except Exception as error:

@@ -205,8 +205,13 @@ def responses_done_for_phones(
         .where(attempts.c.fate.is_(None) | attempts.c.fate.in_(_MAY_HAVE_BEEN_APPLIED))
         .distinct()
     )
+    of_runs = (
+        select(attempts.c.phone, attempts.c.response_id)
+        .where(attempts.c.phone.in_(phones), attempts.c.flow_id == flow_id, attempts.c.step.in_(steps))
+        .where(attempts.c.fate.is_(None) | attempts.c.fate.in_(_MAY_HAVE_BEEN_APPLIED))
+    )
     found: dict[str, set[str]] = defaultdict(set)
-    for phone, response_id in connection.execute(query):
+    for phone, response_id in (*connection.execute(query), *connection.execute(of_runs)):
         found[phone].add(response_id)
     return found
 

@@ -6,10 +6,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from airflow_whatsapp_flows.connections import ActionConnection
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, Reply
+from airflow_whatsapp_flows.flow.body import FileContent, FileSource
+from airflow_whatsapp_flows.flow.exchange import HttpRequest, Reply, TransportFailure
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import ActionResult
-from airflow_whatsapp_flows.gateway import Gateway, Outgoing
+from airflow_whatsapp_flows.gateway import Gateway, Outgoing, downloaded
 from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, Session, open_session, send
 from airflow_whatsapp_flows.transport.origin import origin_of
 
@@ -83,14 +84,29 @@ class Routes:
             route = self._routes[step.name] = await self._make(step, request)
         return route
 
+    async def download(self, source: FileSource, timeout: float) -> FileContent | TransportFailure:
+        """Fetch a file from a server; unlike a fetch in a thread it can be cancelled when the run is stopped.
+
+        Args:
+            source: at a web address.
+            timeout: seconds.
+        """
+        outgoing = self._gateway.download(source, timeout)
+        session = await self._session(outgoing.network)
+        return downloaded(await send(outgoing.request, outgoing.policy, session=session))
+
     async def _make(self, step: Action, request: HttpRequest) -> Route:
         conn_id = step.plan.connection
         connection = self._gateway.find_connection(conn_id) if conn_id else None
         outgoing = self._gateway.outgoing(connection, request, step.timeout)
-        session = self._sessions.get(outgoing.network)
-        if session is None:
-            session = await self._stack.enter_async_context(open_session(outgoing.network))
-            self._sessions[outgoing.network] = session
+        session = await self._session(outgoing.network)
         origin = origin_of(outgoing.request.url)
         credentials = Credentials(connection.origin, connection.headers) if connection and connection.headers else None
         return Route(origin.place, outgoing, session, credentials)
+
+    async def _session(self, network: NetworkPolicy) -> Session:
+        session = self._sessions.get(network)
+        if session is None:
+            session = await self._stack.enter_async_context(open_session(network))
+            self._sessions[network] = session
+        return session

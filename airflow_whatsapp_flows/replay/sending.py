@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.delivery import Fate, fate_of
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
 from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo
-from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.gateway import Gateway, is_web_address
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.records import Record
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
@@ -91,6 +91,8 @@ class Sender:
         settled = sending.record.settled(todo.step.name, todo.visit)
         if settled is not None:
             return settled
+        if is_web_address(todo.source):
+            return await self.routes.download(todo.source, todo.step.timeout)
         return await asyncio.to_thread(self.gateway.fetch, todo.source, todo.step.timeout)
 
     async def _deliver(self, sending: Sending, todo: SendAction) -> ActionResult:
@@ -174,8 +176,14 @@ class Sender:
             round=sending.round,
         )
         sending.under_way = True
-        await self.journal.add(intent)
-        sending.under_way = False
+        try:
+            await self.journal.add(intent)
+        except asyncio.CancelledError:
+            with suppress(LedgerError):  # its commit may end all the same
+                self._withdraw(intent)
+            raise
+        finally:
+            sending.under_way = False
         return intent
 
     def _withdraw(self, intent: Intent) -> Attempt:

@@ -52,6 +52,14 @@ async def test_a_thousand_entries_end_in_few_commits_each_contact_in_its_order(l
         ]
 
 
+async def test_what_was_cancelled_before_its_commit_is_not_written(ledger: Ledger) -> None:
+    async with Journal(ledger) as journal:
+        journal.add(intent("r-1")).cancel()
+        await journal.add(intent("r-2"))
+
+    assert (attempts_of(ledger, "r-1"), len(attempts_of(ledger, "r-2"))) == ([], 1)
+
+
 async def test_an_intent_is_committed_when_its_future_is_done(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
         waiting = journal.add(intent("r-1"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 from airflow_whatsapp_flows.flow.delivery import Fate
-from airflow_whatsapp_flows.ledger import ContactState, Ledger, Subject
-from airflow_whatsapp_flows.ledger.records import Page, pending_contacts, record_of
-from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, response, result, rows_of
+from airflow_whatsapp_flows.ledger import AttemptEnd, ContactState, Ledger, Subject
+from airflow_whatsapp_flows.ledger.recording import write_entries
+from airflow_whatsapp_flows.ledger.records import Page, pending_contacts, record_of, responses_done_for_phones
+from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, intent, response, result, rows_of
 
 
 def test_pages_hold_the_pending_contacts_of_a_chunk_in_the_order_of_the_source(ledger: Ledger) -> None:
@@ -62,3 +63,13 @@ def test_the_record_of_one_subject_outside_of_replays(ledger: Ledger) -> None:
         ("Create", 1, "key-run-1", True)
     ]
     assert nothing.tried == []
+
+
+def test_only_once_knows_what_a_dag_run_has_sent_to_a_phone(ledger: Ledger) -> None:
+    run = intent("manual__1")._replace(replay_no=None, phone="+525599990000")
+    with ledger.write() as connection:
+        write_entries(connection, [run])
+        write_entries(connection, [AttemptEnd(run, Fate.SUCCEEDED, 201, None, None, 1.0)])
+        phones = ["+525599990000", "+525500000001"]
+        assert responses_done_for_phones(connection, FLOW_ID, phones, ["Create"]) == {"+525599990000": {"manual__1"}}
+        assert responses_done_for_phones(connection, FLOW_ID, phones, ["Note"]) == {}

@@ -1,0 +1,34 @@
+"""Where requests go, and files come from."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from airflow_whatsapp_flows.flow.body import FileSource
+from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.replay.routes import Routes
+from airflow_whatsapp_flows.settings import Settings
+
+
+async def test_fetching_a_file_can_be_given_up_at_once() -> None:
+    asked = asyncio.Event()
+
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(never_answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    gateway = Gateway(Settings(allowed_hosts=(f"127.0.0.1:{port}",)), lambda _: pytest.fail("no connection is used"))
+    async with server, Routes(gateway) as routes:
+        fetching = asyncio.create_task(
+            routes.download(FileSource("body.file", f"http://127.0.0.1:{port}/photo", None), 60)
+        )
+        await asyncio.wait_for(asked.wait(), 5)
+        fetching.cancel()
+        done, _ = await asyncio.wait({fetching}, timeout=5)
+    assert done == {fetching}
+    assert fetching.cancelled()
