@@ -165,7 +165,7 @@ def _engine(url: URL) -> Engine:
             raise LedgerError(f"SQLite 3.35 or newer is needed for a ledger; this is {sqlite3.sqlite_version}")
         folder = Path(url.database or "").parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)  # one level: a mistyped path is not to become an empty ledger
         except OSError as error:
             raise LedgerError(f"the folder {folder} of the ledger cannot be made: {error.strerror}") from None
         engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, select, update
+from sqlalchemy import Row, and_, delete, func, insert, or_, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.delivery import Fate
@@ -104,6 +104,13 @@ def create_replay(
     return _replay(row)
 
 
+def discard_replay(ledger: Ledger, replay_no: int) -> None:
+    """Remove a replay that was not sealed; nothing of it was sent."""
+    with ledger.write() as connection:
+        connection.execute(delete(contacts).where(contacts.c.replay_no == replay_no))
+        connection.execute(delete(replays).where(replays.c.no == replay_no, ~replays.c.sealed))
+
+
 def find_replay(ledger: Ledger, replay_id: str) -> Replay | None:
     """The replay of a name, if there is one."""
     with ledger.read() as connection:
@@ -184,9 +191,11 @@ def tally(ledger: Ledger, replay_no: int, chunk: int | None = None) -> Tally:
         .where(chosen)
         .group_by(contacts.c.state)
     )
-    reached = select(func.count()).where(
-        attempts.c.replay_no == replay_no, func.coalesce(attempts.c.fate, "") != Fate.NOT_SENT.value
+    # One that somebody has found not to have arrived was sent all the same, as far as this side knew.
+    may_have_reached = or_(
+        func.coalesce(attempts.c.fate, "") != Fate.NOT_SENT.value, attempts.c.origin.contains('"resolved"')
     )
+    reached = select(func.count()).where(attempts.c.replay_no == replay_no, may_have_reached)
     with ledger.read() as connection:
         rows = connection.execute(query).all()
         requests = connection.execute(reached).scalar_one()

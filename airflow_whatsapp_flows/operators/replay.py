@@ -258,7 +258,9 @@ class WhatsAppReplayOperator(ReplayTask):
                 f"{self.task_id}: {status['pending']:,} of {status['total']:,} contacts are pending{why}; "
                 "another try of this task, or clearing it, goes on with them"
             )
-        budget = self.terms.max_failures or (flow.replay.max_failures if flow.replay else None)
+        budget = self.terms.max_failures
+        if budget is None and flow.replay is not None:
+            budget = flow.replay.max_failures
         wrong = what_is_wrong(status, fail_when, budget)
         if wrong:
             raise AirflowFailException(f"{self.task_id}: {wrong}")

@@ -17,6 +17,7 @@ from airflow_whatsapp_flows.ledger.replays import (
     Replay,
     change_flow,
     create_replay,
+    discard_replay,
     find_replay,
     replays_of_source,
 )
@@ -70,21 +71,25 @@ def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int]
     """
     flow = json.dumps(request.flow.source, ensure_ascii=False)  # in the file's order, which is that of the bytes sent
     with exclusive(ledger, "begin", request.flow.id):  # a second process that begins the same replay finds this one
-        replay = _existing(ledger, request, flow) or create_replay(
-            ledger,
-            request.replay_id or _new_id(request.flow),
-            request.flow.id,
-            flow,
-            (request.source.name, request.source.mark),
-            options={**request.options, "force": request.force, "reading": _reading(request)},
-            note=request.note,
-        )
-        _check_same(replay, request, flow)
-        if replay.flow != flow:
-            change_flow(ledger, replay.no, flow)
-        if not replay.sealed:
+        replay = _existing(ledger, request, flow)
+        if replay is not None and not replay.sealed:
+            discard_replay(ledger, replay.no)  # it was not read to its end: what it was asked for is of no account
+        if replay is None or not replay.sealed:
+            replay = create_replay(
+                ledger,
+                replay.id if replay else request.replay_id or _new_id(request.flow),
+                request.flow.id,
+                flow,
+                (request.source.name, request.source.mark),
+                options={**request.options, "force": request.force, "reading": _reading(request)},
+                note=request.note,
+            )
             snapshot = Snapshot(ledger, replay, request.chunk_size, request.force, request.limit, on_rows)
             snapshot.take(request.source)
+        else:
+            _check_same(replay, request, flow)
+            if replay.flow != flow:
+                change_flow(ledger, replay.no, flow)
     found = find_replay(ledger, replay.id)
     if found is None:
         raise ReplayError(f"the replay {replay.id!r} has been removed from the ledger")
@@ -100,8 +105,9 @@ def existing_replay(ledger: Ledger, request: ReplayRequest) -> Replay | None:
     """
     flow = json.dumps(request.flow.source, ensure_ascii=False)
     replay = _existing(ledger, request, flow)
-    if replay is not None:
-        _check_same(replay, request, flow)
+    if replay is None or not replay.sealed:
+        return None
+    _check_same(replay, request, flow)
     return replay
 
 

@@ -139,7 +139,7 @@ def judged(
             continue
         if known.digest is not None and known.digest != one.digest:
             where = "an earlier row of this source" if here else f"the replay {known.replay_id}"
-            return ContactState.REJECTED, f"id_reused: {where} has the same id with other content"
+            return ContactState.REJECTED, f"id_reused: {where} has the same id with other content; give it another id"
         if here:
             return ContactState.SKIPPED, "duplicate: an earlier row of this source is the same response"
         if known.state is ContactState.COMPLETED:

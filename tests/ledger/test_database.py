@@ -81,14 +81,20 @@ def test_a_file_that_is_no_database_and_a_folder_are_refused(tmp_path: Path) -> 
         Ledger(f"sqlite:///{tmp_path / 'text' / 'l.db'}")
 
 
-def test_folders_are_made_and_a_relative_path_is_of_the_working_folder(
+def test_its_folder_is_made_and_a_relative_path_is_of_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with Ledger("sqlite:///a/b/l.db") as ledger:
-        assert ledger.file == tmp_path / "a" / "b" / "l.db"
+    with Ledger("sqlite:///a/l.db") as ledger:
+        assert ledger.file == tmp_path / "a" / "l.db"
         assert str(tmp_path) in ledger.shown
         assert ledger.file.exists()
+
+
+def test_a_mistyped_path_does_not_become_an_empty_ledger(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="cannot be made"):
+        Ledger(f"sqlite:///{tmp_path}/typo/ledgers/l.db")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

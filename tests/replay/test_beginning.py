@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.errors import ReplayError, SourceError
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger import Ledger
@@ -94,3 +94,16 @@ def test_another_flow_source_or_reading_under_its_name_is_refused(begin: Begin, 
         begin(replay_id="one", limit=1)
     with pytest.raises(ReplayError, match="is of the flow 'crm_flow'"):
         begin(flow=_flow(id="other_flow"), replay_id="one")
+
+
+def test_what_was_never_read_to_its_end_may_be_asked_for_in_another_way(tmp_path: Path, source: Path) -> None:
+    flow, ledger = _flow(), Ledger(sqlite_url(tmp_path))
+    (tmp_path / "r.csv").write_text("Folio\nr-9\n")
+    wrong = SourceSpec(str(tmp_path / "r.csv"), {}, "Folo")
+    right = SourceSpec(str(tmp_path / "r.csv"), {}, "Folio")
+    with pytest.raises(SourceError):
+        begin_replay(ledger, ReplayRequest(flow=flow, source=open_source(wrong, flow), replay_id="r", limit=5))
+
+    replay = begin_replay(ledger, ReplayRequest(flow=flow, source=open_source(right, flow), replay_id="r"))
+
+    assert read_states(sqlite_url(tmp_path), replay.id) == {"pending": 1}

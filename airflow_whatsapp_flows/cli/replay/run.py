@@ -37,8 +37,8 @@ def run(options: argparse.Namespace) -> int:
     prepared = prepare(options, flow)
     source = open_source(source_spec(options), flow)
     with open_ledger(options) as ledger, ended_by_signals():
-        _say(f"ledger {ledger.shown}")
         try:
+            _say(f"ledger {ledger.shown}")
             with reading() as on_rows:
                 replay = begin_replay(ledger, replay_request(options, flow, source, prepared), on_rows)
         except KeyboardInterrupt:
@@ -105,16 +105,20 @@ def _told(ledger: Ledger, replay: Replay, progress: Progress, options: argparse.
             _say(line)
         _say("nothing more was sent; when the ledger can be used again, run the same command again")
         return STOPPED
-    if options.format == "json":
-        print(json.dumps(_as_json(summary, progress), ensure_ascii=False))
-        return summary.exit_status
-    print(summary_text(summary))
-    pending = summary.tally.states[ContactState.PENDING]
-    for reason, count in progress.postponed.most_common():
-        print(f"\npostponed: {counted(count, 'contact')}: {reason}")
-    if progress.stopped:
-        print(f"\nstopped: {progress.stopped}; {counted(pending, 'contact')} pending; the same command goes on")
+    shown = json.dumps(_as_json(summary, progress), ensure_ascii=False) if options.format == "json" else None
+    with suppress(OSError):  # whoever reads may have gone; what came of the batch is the status all the same
+        print(shown or _as_text(summary, progress), flush=True)
     return summary.exit_status
+
+
+def _as_text(summary: Summary, progress: Progress) -> str:
+    parts = [summary_text(summary)]
+    for reason, count in progress.postponed.most_common():
+        parts.append(f"postponed: {counted(count, 'contact')}: {reason}")
+    if progress.stopped:
+        pending = counted(summary.tally.states[ContactState.PENDING], "contact")
+        parts.append(f"stopped: {progress.stopped}; {pending} pending; the same command goes on")
+    return "\n\n".join(parts)
 
 
 def _as_json(summary: Summary, progress: Progress) -> dict[str, Any]:
