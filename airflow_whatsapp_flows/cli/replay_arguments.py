@@ -174,7 +174,7 @@ def _add_results(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("id", metavar="ID", help="a replay")
     _add_states(command, "these contacts alone; may be repeated")
     command.add_argument(
-        "--as-responses", action="store_true", help="the responses themselves, to be mended and replayed"
+        "--as-responses", action="store_true", help="the responses as they were recorded, one JSON object per line"
     )
     command.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: jsonl")
     command.add_argument("--to", metavar="URL", help="write a table of this database, an SQLAlchemy URL")

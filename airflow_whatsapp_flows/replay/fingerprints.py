@@ -32,7 +32,7 @@ _PLACEHOLDERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 _LATER = "the server fails: try again later with `replay retry`"
 _UNANSWERED = "it is not known whether the request arrived: look it up in the CRM, then say so with `replay resolve`"
 _BY_STATUS: dict[int, str] = {
-    400: "the server does not accept the data: look at one sample, mend the flow or the data, then `replay retry`",
+    400: "the server does not accept the data: see one sample, then `replay retry` (`--flow FILE` if you mend it)",
     401: "the server does not accept the credentials: check the password or token of the connection",
     403: "the credentials do not allow this: check the token of the connection and what it may do",
     404: "there is nothing at this address: check the URL of the step and the host of the connection",
@@ -42,7 +42,7 @@ _BY_STATUS: dict[int, str] = {
     410: "what was at this address is gone: check the URL of the step",
     413: "the request is larger than the server takes: look at the body of one sample",
     415: "the server does not take this kind of content: check body_type and the Content-Type header of the step",
-    422: "the server does not accept the data: look at one sample, mend the flow or the data, then `replay retry`",
+    422: "the server does not accept the data: see one sample, then `replay retry` (`--flow FILE` if you mend it)",
     425: _LATER,
     429: "too many requests: send more slowly with a lower --rate, then `replay retry`",
     501: "the server does not know this method: check the method and the URL of the step",

@@ -190,7 +190,7 @@ def _label(group: ErrorGroup) -> Fingerprint:
 def _suggestion(group: ErrorGroup) -> str:
     error = group.sample.error
     if error is None:
-        return "look at one sample, mend the flow or the data, then `replay retry`"
+        return "look at one sample, mend the flow, then `replay retry --flow FILE`"
     return suggestion(ErrorKind(error["kind"]), error["status_code"], in_doubt=group.in_doubt > 0)
 
 
