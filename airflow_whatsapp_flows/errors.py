@@ -79,7 +79,7 @@ class ResponseError(FlowsError):
 
 
 class SourceError(FlowsError):
-    """A source of contact responses cannot be used: not there, not what its format says, or not to be read on.
+    """A source of responses or step records cannot be used: not there, not what its format says, or not to be read on.
 
     A row that cannot be used is no error: the source gives it with its problem, and goes on.
     """

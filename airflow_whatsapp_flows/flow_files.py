@@ -1,8 +1,9 @@
-"""Flow files on disk: reading one, and finding those of a folder."""
+"""Flow files on disk: reading one, and finding and checking those of a folder."""
 
 from __future__ import annotations
 
 import stat
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,15 +26,70 @@ def load_flow_file(path: Path, *, in_flows_folder: bool = False) -> Flow:
     """
     if in_flows_folder and _leads_out(path):
         raise FlowFileError(str(path), [Fault("it is a link out of the folder of flows; put the file itself there")])
-    text = _read(path)
-    flow, faults = read_flow(JsonSource(text))
+    source = JsonSource(read_flow_text(path))
+    flow, faults = read_flow(source)
+    flow_id = _written_id(source) if flow is None else flow.id
+    if in_flows_folder and flow_id not in (None, path.stem) and all(fault.path != ("id",) for fault in faults):
+        message = f"the flow {flow_id!r} must be in a file called {flow_id}.json; this one is {path.name}"
+        faults = sorted([*faults, Fault(message, ("id",), *source.place(("id",)))], key=_place)
     if flow is None or faults:
         raise FlowFileError(str(path), faults)
-    if in_flows_folder and path.stem != flow.id:
-        line, column = JsonSource(text).place(("id",))
-        message = f"the flow {flow.id!r} must be in a file called {flow.id}.json; this one is {path.name}"
-        raise FlowFileError(str(path), [Fault(message, ("id",), line, column)])
     return flow
+
+
+def _place(fault: Fault) -> tuple[int, int]:
+    return fault.line or 0, fault.column or 0
+
+
+def _written_id(source: JsonSource) -> str | None:
+    value, _ = source.load()
+    flow_id = value.get("id") if isinstance(value, dict) else None
+    return flow_id if isinstance(flow_id, str) else None
+
+
+def check_folder(folder: Path) -> Iterator[tuple[Path, tuple[Fault, ...]]]:
+    """Check every flow file of a folder, alone and beside the others.
+
+    Args:
+        folder: of flow files, each called after its flow.
+
+    Yields:
+        Each file with its faults.
+
+    Raises:
+        FlowFileError: the folder is not there, cannot be read, or has no flow files.
+    """
+    files: dict[str, Path] = {}
+    ids: dict[str, Path] = {}
+    for path in find_flow_files(folder):
+        faults: tuple[Fault, ...] = ()
+        try:
+            load_flow_file(path, in_flows_folder=True)
+        except FlowFileError as error:
+            faults = error.faults
+        yield path, (*faults, *_twins(path, files, ids))
+    if not files:
+        raise FlowFileError(str(folder), [Fault("there is no flow file (*.json) in this folder")])
+
+
+def _twins(path: Path, files: dict[str, Path], ids: dict[str, Path]) -> Iterator[Fault]:
+    other = files.setdefault(_folded(path.name), path)
+    if other is not path:
+        message = f"{path.name!r} and {other.name!r} are one file on systems that tell no case or accents apart"
+        yield Fault(f"{message}; rename one of them")
+    try:
+        source = JsonSource(read_flow_text(path))
+    except FlowFileError:
+        return
+    flow_id = _written_id(source)
+    if flow_id is not None and (other := ids.setdefault(_folded(flow_id), path)) is not path:
+        line, column = source.place(("id",))
+        yield Fault(f"{other.name!r} has the id {flow_id!r} too; give one of the two another", ("id",), line, column)
+
+
+def _folded(name: str) -> str:
+    """What names have in common that a file system may take for one (Unicode's D145, canonical caseless matching)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _leads_out(path: Path) -> bool:
@@ -43,7 +99,15 @@ def _leads_out(path: Path) -> bool:
         return False
 
 
-def _read(path: Path) -> str:
+def read_flow_text(path: Path) -> str:
+    """The text of a flow file.
+
+    Args:
+        path: of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        FlowFileError: it cannot be read.
+    """
     try:
         status = path.stat()
         if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
@@ -54,13 +118,26 @@ def _read(path: Path) -> str:
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
         raise FlowFileError(str(path), [Fault(f"the file cannot be read: {reason}")]) from None
+    return decode_flow_text(content, str(path))
+
+
+def decode_flow_text(content: bytes, source: str) -> str:
+    """The text of a flow from its bytes.
+
+    Args:
+        content: UTF-8, with or without a byte order mark.
+        source: name of the file, for the error.
+
+    Raises:
+        FlowFileError: it is not UTF-8; the place is in bytes.
+    """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - (content.rfind(b"\n", 0, error.start) + 1) + 1
         fault = Fault("not UTF-8: save the file as UTF-8", line=line, column=column)
-        raise FlowFileError(str(path), [fault]) from None
+        raise FlowFileError(source, [fault]) from None
 
 
 def find_flow_files(folder: Path) -> Iterator[Path]:

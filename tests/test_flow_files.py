@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from airflow_whatsapp_flows.errors import FlowFileError
-from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file
+from airflow_whatsapp_flows.flow_files import check_folder, find_flow_files, load_flow_file
 
 FLOW = {"flow_format": 1, "id": "lead", "steps": [{"name": "M", "type": "message", "body": "hi"}]}
 
@@ -72,3 +73,74 @@ def test_links_in_a_circle_take_no_other_file_with_them(tmp_path: Path, target: 
     assert {path.name for path in find_flow_files(tmp_path)} == {"a.json", target, "lead.json"}
     with pytest.raises(FlowFileError, match=r"a\.json"):
         load_flow_file(tmp_path / "a.json")
+
+
+def messages(folder: Path) -> dict[str, list[str]]:
+    return {
+        path.name: [f"{fault.where()}: {fault.message}" for fault in faults] for path, faults in check_folder(folder)
+    }
+
+
+def test_a_folder_is_checked_file_by_file(tmp_path: Path) -> None:
+    (tmp_path / "lead.json").write_text(json.dumps(FLOW), encoding="utf-8")
+    (tmp_path / "faulty.json").write_text(json.dumps({**FLOW, "id": "faulty", "nmae": "x"}), encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("no flow", encoding="utf-8")
+
+    assert messages(tmp_path) == {
+        "faulty.json": ["1:95: unknown key 'nmae'; did you mean 'name'?"],
+        "lead.json": [],
+    }
+
+
+def test_the_name_of_a_faulty_file_is_told_beside_its_faults(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(json.dumps({**FLOW, "timezone": "X"}), encoding="utf-8")
+    (tmp_path / "third.json").write_text(json.dumps({**FLOW, "id": "../x"}), encoding="utf-8")
+
+    assert messages(tmp_path) == {
+        "other.json": [
+            "1:26: the flow 'lead' must be in a file called lead.json; this one is other.json",
+            "1:105: 'X' is not a time zone; give an IANA name such as America/Mexico_City or UTC",
+        ],
+        "third.json": [
+            "1:26: '../x' is not an id: an id is 1 to 100 characters: a-z, 0-9, '_' and '-', "
+            "the first a letter or digit"
+        ],
+    }
+
+
+def test_two_files_with_one_id_are_both_named(tmp_path: Path) -> None:
+    for name in ("copy.json", "lead.json"):
+        (tmp_path / name).write_text(json.dumps(FLOW), encoding="utf-8")
+
+    assert messages(tmp_path) == {
+        "copy.json": ["1:26: the flow 'lead' must be in a file called lead.json; this one is copy.json"],
+        "lead.json": ["1:26: 'copy.json' has the id 'lead' too; give one of the two another"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param("Lead.json", "lead.json", id="case"),
+        pytest.param(unicodedata.normalize("NFD", "caf\u00e9.json"), "caf\u00e9.json", id="accents"),
+    ],
+)
+def test_files_whose_names_are_one_elsewhere_are_both_named(tmp_path: Path, first: str, second: str) -> None:
+    for number, name in enumerate((first, second)):
+        (tmp_path / name).write_text(json.dumps({**FLOW, "id": f"lead{number}"}), encoding="utf-8")
+    if len(list(tmp_path.iterdir())) < 2:
+        pytest.skip("this file system takes the two names for one")
+
+    found = messages(tmp_path)
+
+    assert len(found[first]) == 1
+    assert found[second][1] == (
+        f"flow: {second!r} and {first!r} are one file on systems that tell no case or accents apart; rename one of them"
+    )
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_without_flows_is_a_fault(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path if there else tmp_path / "nothing"
+    with pytest.raises(FlowFileError, match="no flow file" if there else "no such folder"):
+        list(check_folder(folder))

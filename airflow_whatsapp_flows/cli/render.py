@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.errors import ConnectionConfigError, RenderError
 from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult
-from airflow_whatsapp_flows.flow.performing import Done, FetchFile, ToDo
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.response import ContactResponse
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.flow.variables import Variables
@@ -64,7 +64,7 @@ def rendered_request(flow: Flow, step: str, response: ContactResponse) -> HttpRe
     try:
         todo = next(walking)
         while True:
-            if todo.step.name == step and not isinstance(todo, FetchFile):
+            if isinstance(todo, SendAction) and todo.step.name == step:
                 return _absolute(todo.request)
             todo = walking.send(_answer(todo, step, response, gateway))
     except StopIteration:
@@ -72,6 +72,8 @@ def rendered_request(flow: Flow, step: str, response: ContactResponse) -> HttpRe
 
 
 def _answer(todo: ToDo, step: str, response: ContactResponse, gateway: Gateway) -> Done:
+    if isinstance(todo, Wait):
+        return Waited()
     if isinstance(todo, FetchFile) and todo.step.name == step:
         content = gateway.fetch(todo.source, todo.step.timeout)
         if isinstance(content, TransportFailure):

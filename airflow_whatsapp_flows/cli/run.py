@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.cli.responses import read_response_file
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
-from airflow_whatsapp_flows.flow.performing import Done, FetchFile, ToDo
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, drive, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
@@ -63,7 +63,7 @@ def _find_connections(flow: Flow, gateway: Gateway) -> None:
 
 
 def _interruption(under_way: ToDo | None) -> str:
-    if under_way is None or isinstance(under_way, FetchFile):
+    if not isinstance(under_way, SendAction):
         return "interrupted; nothing was under way"
     return f"interrupted; the request of {under_way.step.name!r} may have been sent"
 
@@ -90,14 +90,23 @@ class _Shown:
     def begin(self, todo: ToDo) -> None:
         if self._quiet or not sys.stdout.isatty():
             return
-        what = f"fetching {todo.source.where}" if isinstance(todo, FetchFile) else _request(todo.request)
-        self.say(f"  … {todo.step.name}: {what}")
+        self.say(f"  … {todo.step.name}: {_doing(todo)}")
 
     def catch_up(self) -> None:
         for visit in self._record.visits[self._printed :]:
             self._printed += 1
             if not self._quiet:
                 self.say(_visit(visit))
+
+
+def _doing(todo: ToDo) -> str:
+    if isinstance(todo, FetchFile):
+        return f"fetching {todo.source.where}"
+    if isinstance(todo, Wait):
+        if not todo.waited_in_replay:
+            return "passed over"
+        return f"waiting until {todo.ends(dt.datetime.now(dt.timezone.utc)):%Y-%m-%d %H:%M:%S} UTC"
+    return _request(todo.request)
 
 
 def _request(request: HttpRequest) -> str:
@@ -109,6 +118,8 @@ def _visit(visit: Visit) -> str:
     lines = [f"{visit.step}: {visit.exit or 'ends here'}{target if visit.exit else ''}"]
     if visit.text:
         lines.append(f"    says: {visit.text}")
+    if visit.details:
+        lines.append(f"    notes: {json.dumps(visit.details, ensure_ascii=False, default=str)}")
     if visit.result is not None:
         lines.append(f"    {_result(visit.result)}")
     return "\n".join(lines)
@@ -144,6 +155,7 @@ def as_json(record: Walk) -> dict[str, object]:
                 "exit": visit.exit,
                 "next": visit.target,
                 "text": visit.text,
+                "details": visit.details,
                 "result": visit.result.as_value() if visit.result else None,
             }
             for visit in record.visits

@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
-from airflow_whatsapp_flows.flow_files import load_flow_file
+from airflow_whatsapp_flows.flow.excerpts import excerpt, harmless
+from airflow_whatsapp_flows.flow.json_source import MAX_BYTES, JsonSource
+from airflow_whatsapp_flows.flow.loading import read_flow
+from airflow_whatsapp_flows.flow_files import check_folder, decode_flow_text, load_flow_file, read_flow_text
+
+_STDIN = "<stdin>"
 
 
 def validate(options: argparse.Namespace) -> int:
-    """Check the files; returns 0 when none has a fault, else 1."""
-    found: list[tuple[str, Fault]] = []
-    for path in options.files:
-        try:
-            load_flow_file(path)
-        except FlowFileError as error:
-            found.extend((error.source, fault) for fault in error.faults)
+    """Check files, folders and, for ``-``, what comes in; returns 0 when none has a fault, else 1."""
+    texts: dict[str, str] = {}
+    checked = [one for path in options.files for one in _check(path, texts)]
+    found = [(source, fault) for source, faults in checked for fault in faults]
     if options.format == "json":
         print(json.dumps([_as_json(source, fault) for source, fault in found], ensure_ascii=False, indent=2))
     elif options.format == "github":
@@ -25,15 +29,48 @@ def validate(options: argparse.Namespace) -> int:
             print(_as_annotation(source, fault))
     else:
         for source, fault in found:
-            print(f"{source}:{fault.where()}: {fault.message}")
-        _print_summary(len(options.files), found)
+            print(harmless(f"{source}:{fault.where()}: {fault.message}"))
+            if shown := excerpt(_text(source, texts), fault):
+                print(shown)
+        _print_summary(len(checked), len(found))
     return 1 if found else 0
 
 
-def _print_summary(files: int, found: list[tuple[str, Fault]]) -> None:
+def _check(path: Path, texts: dict[str, str]) -> Iterator[tuple[str, tuple[Fault, ...]]]:
+    """Names of the files and their faults."""
+    try:
+        if str(path) == "-":
+            texts[_STDIN] = decode_flow_text(sys.stdin.buffer.read(MAX_BYTES + 1), _STDIN)
+            yield _STDIN, tuple(read_flow(JsonSource(texts[_STDIN]))[1])
+        elif _is_folder(path):
+            yield from ((str(file), faults) for file, faults in check_folder(path))
+        else:
+            load_flow_file(path)
+            yield str(path), ()
+    except FlowFileError as error:
+        yield error.source, error.faults
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # reading it says what is wrong with the path
+        return False
+
+
+def _text(source: str, texts: dict[str, str]) -> str:
+    """The text of a file, read once more for showing its faults."""
+    if source not in texts:
+        try:
+            texts[source] = read_flow_text(Path(source))
+        except FlowFileError:
+            texts[source] = ""
+    return texts[source]
+
+
+def _print_summary(files: int, faults: int) -> None:
     checked = f"{files} file{'s' if files != 1 else ''}"
-    faults = f"{len(found)} fault{'s' if len(found) != 1 else ''}" if found else "no faults"
-    print(f"{checked}: {faults}", file=sys.stderr)
+    print(f"{checked}: {faults or 'no'} fault{'s' if faults != 1 else ''}", file=sys.stderr)
 
 
 def _as_json(source: str, fault: Fault) -> dict[str, object]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from airflow_whatsapp_flows.flow.format import AnswerType
 from airflow_whatsapp_flows.flow.moments import parse_day, parse_iso
+from airflow_whatsapp_flows.flow.phones import e164, is_country
+from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.template.references import Reference
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,300}")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,300}\.[0-9]{0,300}|\.[0-9]{1,300})")
@@ -23,34 +28,101 @@ class AnswerMisfit(ValueError):
     """An answer that does not fit its question; the text says what would."""
 
 
-def type_answer(answer: Value, answer_type: AnswerType, options: tuple[str, ...] = ()) -> Value:
-    """An answer with the type its question asks for.
+@dataclass(frozen=True, slots=True)
+class ListedOptions:
+    """Options that are a list of objects in a variable.
 
-    A number becomes a number and a yes or no a bool; everything else stays as it was typed, so a phone
-    number keeps its ``+`` and zeros. ``null`` is an answer of every type.
-
-    Args:
-        answer: as recorded.
-        answer_type: what the question asks for; ``ANY`` and ``FREE_TEXT`` take everything.
-        options: allowed answers of a ``SINGLE_OPTION`` question; empty allows all.
-
-    Raises:
-        AnswerMisfit: it does not fit.
+    Attributes:
+        source: the variable.
+        value: key of what the answer becomes.
+        title: key of what the contact sees.
     """
-    if answer is None:
-        return None
-    if answer_type == "SINGLE_OPTION":
-        return _option(answer, options)
-    return _READERS[answer_type](answer)
+
+    source: Reference
+    value: str
+    title: str
+
+    def choose(self, answer: Value, values: Mapping[str, object]) -> Value:
+        """What an answer becomes: the value of the option that it names by its value or its title.
+
+        Raises:
+            AnswerMisfit: it names none, or there is no such list.
+        """
+        found = self.source.resolve(values)
+        options = [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+        if not options:
+            raise AnswerMisfit(f"its options are a list of objects, and {self.source.text} holds none")
+        wanted = text_of(answer).strip()
+        for key in (self.value, self.title):
+            for option in options:
+                if key in option and text_of(option[key]).strip() == wanted:
+                    return option.get(self.value)
+        titles = [text_of(option[self.title]) for option in options if self.title in option]
+        raise AnswerMisfit(f"the answer is none of the {len(options)} options: {', '.join(titles[:10])}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRule:
+    """Which answers fit a question, and what they are read as.
+
+    Attributes:
+        answer_type: the platform's type; ``ANY`` and ``FREE_TEXT`` take everything.
+        options: the answers that fit; empty for all.
+        listed: the answers that fit, from a variable.
+        minimum: what a number, a date or a time is at least.
+        maximum: what it is at most.
+        decimals: whether a number may have decimals.
+        country: of a phone number without one (ISO 3166-1 alpha-2); ``None`` leaves phone numbers as they are.
+    """
+
+    answer_type: AnswerType = "ANY"
+    options: tuple[str, ...] = ()
+    listed: ListedOptions | None = None
+    minimum: int | float | str | None = None
+    maximum: int | float | str | None = None
+    decimals: bool = True
+    country: str | None = None
+
+    def read(self, answer: Value, values: Mapping[str, object]) -> Value:
+        """An answer with the type its question asks for.
+
+        A number becomes a number, a yes or no a bool, and an option of a list its value; everything else stays as it
+        was typed, so a phone number keeps its ``+`` and zeros. ``null`` is an answer of every type.
+
+        Args:
+            answer: as recorded.
+            values: the contact's values, by scope.
+
+        Raises:
+            AnswerMisfit: it does not fit; the text says what would.
+        """
+        if answer is None:
+            return None
+        if self.listed is not None:
+            return self.listed.choose(answer, values)
+        if self.answer_type == "SINGLE_OPTION" and self.options and answer not in self.options:
+            options = ", ".join(self.options[:10])
+            raise AnswerMisfit(f"the answer is none of the {len(self.options)} options: {options}")
+        if self.answer_type == "PHONE" and self.country is not None:
+            return _in_country(answer, self.country)
+        value = _READERS[self.answer_type](answer)
+        if self.answer_type == "NUMBER" and not self.decimals and isinstance(value, float) and not value.is_integer():
+            raise AnswerMisfit("a whole number is expected, such as 41")
+        self._check_range(value)
+        return value
+
+    def _check_range(self, value: Value) -> None:
+        place = _PLACES.get(self.answer_type)
+        if place is None or (self.minimum is None and self.maximum is None):
+            return
+        here = place(value)
+        if self.minimum is not None and here < place(self.minimum):
+            raise AnswerMisfit(f"at least {self.minimum} is expected")
+        if self.maximum is not None and here > place(self.maximum):
+            raise AnswerMisfit(f"at most {self.maximum} is expected")
 
 
 def _as_is(answer: Value) -> Value:
-    return answer
-
-
-def _option(answer: Value, options: tuple[str, ...]) -> Value:
-    if options and answer not in options:
-        raise AnswerMisfit(f"the answer is none of the {len(options)} options: {', '.join(options[:10])}")
     return answer
 
 
@@ -115,6 +187,13 @@ def _file(answer: Value) -> Value:
     raise AnswerMisfit("a file is expected: {url, filename, content_type}, or its web address")
 
 
+def _in_country(answer: Value, country: str) -> Value:
+    number = e164(answer, country) if isinstance(answer, str) else None
+    if number is None:
+        raise AnswerMisfit(f"a phone number is expected, with its country's or of {country}")
+    return number
+
+
 def _location(answer: Value) -> Value:
     if isinstance(answer, (str, Mapping)):
         return answer
@@ -124,6 +203,7 @@ def _location(answer: Value) -> Value:
 _READERS: dict[AnswerType, Callable[[Value], Value]] = {
     "ANY": _as_is,
     "FREE_TEXT": _as_is,
+    "SINGLE_OPTION": _as_is,
     "NUMBER": _number,
     "BOOL": _bool,
     "EMAIL": _matching(_EMAIL, "an e-mail address"),
@@ -138,3 +218,42 @@ _READERS: dict[AnswerType, Callable[[Value], Value]] = {
     "IMAGE": _file,
     "LOCATION": _location,
 }
+
+
+def _time_place(value: Value) -> float:
+    hours, minutes, seconds = (*map(int, text_of(value).strip().split(":")), 0)[:3]
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _moment_place(value: Value) -> float:
+    moment = parse_iso(text_of(value).strip())
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)).timestamp()
+
+
+_PLACES: Mapping[str, Callable[[Value], float]] = {
+    "NUMBER": lambda value: value if isinstance(value, (int, float)) else float(text_of(value)),
+    "DATE": _moment_place,
+    "DATETIME": _moment_place,
+    "TIME": _time_place,
+}
+RANGED_TYPES = tuple(_PLACES)
+"""Answer types that lie in a range."""
+
+
+def check_bound(answer_type: AnswerType, bound: int | float | str) -> None:
+    """Check that one end of a range is an answer of its type.
+
+    Raises:
+        AnswerMisfit: it is none; the text says what would be.
+    """
+    _READERS[answer_type](bound)
+
+
+def check_country(country: str) -> None:
+    """Check that phone numbers of a country are known.
+
+    Raises:
+        AnswerMisfit: they are not.
+    """
+    if not is_country(country):
+        raise AnswerMisfit(f"{country!r} is not a country; give its two letters, such as MX (ISO 3166-1)")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS
 from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
-from airflow_whatsapp_flows.flow.model import Step
+from airflow_whatsapp_flows.flow.loops import components
+from airflow_whatsapp_flows.flow.model import Answered, Step, TemplateMessage
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.flow.template.references import Reference
+from airflow_whatsapp_flows.flow.variables import Scope
 
 _TARGET_KEYS = ("next", "on_no_answer", "on_answer_failed", "on_success", "on_error", "otherwise", "on_max_visits")
+_WITHOUT_VALUE = ("on_no_answer", "on_answer_failed", "on_max_visits")
+"""Exits by which a step is left although this visit of it has kept nothing."""
 _ANYWHERE = ""
+_MANY_NAMES = 8
 
 
 def check_graph(
@@ -36,11 +43,14 @@ def check_graph(
     graph.check_names(raw)
     graph.check_targets(value, raw)
     start = value.get("start") or (names[0] if names else "")
-    if not graph.faults and start in names and len(valid) == len(written):
+    if graph.is_whole and start in names and len(valid) == len(written):
         graph.check_reachable(start, raw)
+        if len(steps) == len(written):
+            graph.check_loops({step.name: (index, step) for index, step in steps.items()})
     if len(set(names)) == len(names):
         named = [(index, step) for index, step in raw if isinstance(step.get("name"), str) and step["name"]]
         graph.check_references(named, steps)
+        graph.check_variables(value.get("variables"), named, steps)
     return graph.faults
 
 
@@ -83,14 +93,23 @@ def targets_of(step: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
 
 
 class _Graph:
+    """Finds the faults.
+
+    Attributes:
+        faults: every one found so far.
+        is_whole: whether every name stands once and every target is there, so that ways can be followed.
+    """
+
     def __init__(self, source: JsonSource, names: set[str], valid: Collection[int]) -> None:
         self.faults: list[Fault] = []
+        self.is_whole = True
         self._valid = valid
         self._source = source
         self._names = names
 
     def check_names(self, raw: list[tuple[int, dict[str, Any]]]) -> None:
         seen: dict[str, int] = {}
+        alike: dict[str, tuple[int, str]] = {}
         for index, step in raw:
             name = step.get("name")
             if not isinstance(name, str):
@@ -98,19 +117,33 @@ class _Graph:
             if name in seen:
                 line, _ = self._source.place(("steps", seen[name], "name"))
                 self._add(f"a step called {name!r} stands in line {line} already", ("steps", index, "name"), name)
+                self.is_whole = False
             elif name != name.strip() or any(ord(character) < 32 for character in name):
                 self._add("a name has no blanks around it and no control characters", ("steps", index, "name"), name)
+            elif (folded := _folded(name)) in alike:
+                first, other = alike[folded]
+                line, _ = self._source.place(("steps", first, "name"))
+                message = f"{name!r} is too similar to {other!r} in line {line}: people would take one for the other"
+                self._add(f"{message}; rename one of them", ("steps", index, "name"), name)
+            else:
+                alike[folded] = index, name
             seen.setdefault(name, index)
 
     def check_targets(self, value: dict[str, Any], raw: list[tuple[int, dict[str, Any]]]) -> None:
         start = value.get("start")
         if isinstance(start, str) and start not in self._names:
             self._add(f"there is no step called {start!r}{did_you_mean(start, self._names)}", ("start",), None)
+            self.is_whole = False
         for index, step in raw:
             for path, target in targets_of(step):
-                if isinstance(target, str) and target not in self._names:
-                    message = f"there is no step called {target!r}{did_you_mean(target, self._names)}"
-                    self._add(message, ("steps", index, *path), step.get("name"))
+                if not isinstance(target, str) or target in self._names:
+                    continue
+                message = f"there is no step called {target!r}{did_you_mean(target, self._names)}"
+                if not target:
+                    message = "an empty name leads to no step; name one, or write null to end the walk here"
+                name = step.get("name")
+                self._add(message, ("steps", index, *path), name if isinstance(name, str) else None)
+                self.is_whole = False
 
     def check_reachable(self, start: str, raw: list[tuple[int, dict[str, Any]]]) -> None:
         targets = {step["name"]: {target for _, target in targets_of(step)} for _, step in raw}
@@ -122,20 +155,55 @@ class _Graph:
 
     def check_references(self, raw: list[tuple[int, dict[str, Any]]], steps: Mapping[int, Step]) -> None:
         types = {step["name"]: str(step.get("type")) for _, step in raw}
+        kept: dict[str, set[str]] = {}  # steps that one comes to when a step has left its value
         # Where a target or a key is misspelt nobody knows what was meant: it may lead to every step.
         leads_here: dict[str, set[str]] = {_ANYWHERE: set(), **{name: {_ANYWHERE} for name in types}}
         for index, step in raw:
-            targets = {target for _, target in targets_of(step) if isinstance(target, str)}
-            for target in targets if index in self._valid and targets <= self._names else {_ANYWHERE}:
+            ways = [(path[0], target) for path, target in targets_of(step) if isinstance(target, str)]
+            if index not in self._valid or not self._names.issuperset(target for _, target in ways):
+                ways = [("", _ANYWHERE)]
+            kept[step["name"]] = {target for key, target in ways if key not in _WITHOUT_VALUE}
+            for _, target in ways:
                 leads_here[target].add(step["name"])
         for index, written in raw:
             built = steps.get(index)
             read = {} if built is None else {reference.text: reference.step for reference in references_of(built)}
             before = _closure(written["name"], leads_here) if any(read.values()) else set()
             for text, name in read.items():
-                if name is not None and (problem := _problem(written["name"], name, types[name], before)):
+                if name is None:
+                    continue
+                problem = _problem(written["name"], name, types[name], before)
+                if problem is None and kept[name].isdisjoint({*before, written["name"]}):
+                    problem = f"on every way to {written['name']!r}, {name!r} is left without an answer to be kept"
+                if problem:
                     path, offset = _find_text(written, text)
                     self._add(f"{text}: {problem}", ("steps", index, *path), written["name"], offset)
+
+    def check_variables(
+        self, declared: object, raw: list[tuple[int, dict[str, Any]]], steps: Mapping[int, Step]
+    ) -> None:
+        if not isinstance(declared, dict) or not declared:
+            return
+        for index, written in raw:
+            for reference in dict.fromkeys(references_of(steps[index]) if index in steps else ()):
+                if reference.scope != Scope.FLOW_EXECUTION_VARIABLES.value or not reference.path:
+                    continue
+                name = reference.path[0]
+                if name not in declared:
+                    path, offset = _find_text(written, reference.text)
+                    message = f"{reference.text}: {name!r} is not among the flow's 'variables'"
+                    close = did_you_mean(name, declared)
+                    self._add(message + close, ("steps", index, *path), written["name"], offset)
+
+    def check_loops(self, steps: Mapping[str, tuple[int, Step]]) -> None:
+        for loop in components({name: next_steps(step) for name, (_, step) in steps.items()}):
+            inside = set(loop)
+            if any(_leads_out(steps[name][1], inside) for name in loop):
+                continue
+            names = ", ".join(map(repr, loop[:_MANY_NAMES])) + (", …" if len(loop) > _MANY_NAMES else "")
+            who = f"{names} leads only to itself" if len(loop) == 1 else f"{names} lead only to each other"
+            message = f"{who}, so no contact gets out; give an exit that leads elsewhere or ends (null)"
+            self._add(f"{message}, or 'on_max_visits'", ("steps", steps[loop[0]][0], "name"), loop[0])
 
     def _add(self, message: str, path: Path, step: str | None, offset: int = 0) -> None:
         line, column = self._source.place(path, offset)
@@ -151,6 +219,26 @@ def _closure(start: str, ways: Mapping[str, set[str]]) -> set[str]:
         found |= more
         waiting.extend(more)
     return found
+
+
+def _folded(name: str) -> str:
+    """What names that people cannot tell apart have in common."""
+    folded = unicodedata.normalize("NFKC", name.casefold())
+    return re.sub(r"[\s_]+", " ", folded).strip()
+
+
+def _leads_out(step: Step, inside: Collection[str]) -> bool:
+    """Whether a contact may leave a loop by a step of it, other than by failing."""
+    if (
+        isinstance(step, Answered)
+        and step.on_no_answer is None
+        and (not isinstance(step, TemplateMessage) or step.waits)
+    ):
+        return True  # the walk ends when nobody answers
+    targets: Iterable[str | None] = [way.target for way in step.exits]
+    if step.on_max_visits is not None:
+        targets = [*targets, step.on_max_visits]
+    return any(target not in inside for target in targets)
 
 
 def _find_text(value: object, text: str) -> tuple[Path, int]:
@@ -184,27 +272,3 @@ def _problem(step: str, read: str, read_type: str, before: set[str]) -> str | No
     if read in before:
         return None
     return "a step cannot read its own result" if read == step else f"{read!r} cannot have run before {step!r}"
-
-
-def find_loop(steps: Mapping[str, Step], start: str) -> list[str] | None:
-    """Names of the steps of one loop, the first one again at the end; ``None`` when the flow has none.
-
-    Args:
-        steps: by name.
-        start: name of the first step.
-    """
-    trail: list[str] = []
-    done: set[str] = set()
-    waiting = [(start, False)]
-    while waiting:
-        name, leaving = waiting.pop()
-        if leaving:
-            trail.pop()
-            done.add(name)
-        elif name in trail:
-            return [*trail[trail.index(name) :], name]
-        elif name not in done:
-            trail.append(name)
-            waiting.append((name, True))
-            waiting.extend((target, False) for target in next_steps(steps[name]))
-    return None

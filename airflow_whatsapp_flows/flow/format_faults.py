@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from airflow_whatsapp_flows.errors import Fault
-from airflow_whatsapp_flows.flow.format import (
-    STEP_FORMATS,
-    ActionFormat,
-    ConditionFormat,
-    FlowFormat,
-    PathFormat,
-    QuietHoursFormat,
-    ReplayFormat,
-    RetryFormat,
-    VariableFormat,
-)
+from airflow_whatsapp_flows.flow.checks import targets_of
+from airflow_whatsapp_flows.flow.format import STEP_FORMATS, FlowFormat
 from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 
+_TIME_RULE = "a time of day such as 21:30"
 _ID_RULE = "an id is 1 to 100 characters: a-z, 0-9, '_' and '-', the first a letter or digit"
 
 
@@ -35,11 +29,13 @@ def format_faults(error: ValidationError, value: dict[str, Any], source: JsonSou
         source: the file's text.
     """
     faults: dict[tuple[Path, str | int | None], Fault] = {}
+    targets = set(_target_paths(value))
     for details in error.errors(include_url=False):
         path, is_key = _path(details, value)
         # A union reports once per alternative; the first says enough.
         found = path, details["loc"][-1] if details["type"] == "missing" else None
-        if found in faults:
+        # An empty target is told with what a target may be.
+        if found in faults or (details["type"] == "string_too_short" and path in targets):
             continue
         line, column = source.place(path, key=is_key)
         step = _step_name(value, path)
@@ -58,6 +54,13 @@ def _path(details: ErrorDetails, value: Any) -> tuple[Path, bool]:
             value = value[part]
             path.append(part)
     return tuple(path), details["type"] == "extra_forbidden"
+
+
+def _target_paths(value: dict[str, Any]) -> Iterator[Path]:
+    steps = value.get("steps")
+    for index, step in enumerate(steps if isinstance(steps, list) else []):
+        if isinstance(step, dict):
+            yield from (("steps", index, *path) for path, _ in targets_of(step))
 
 
 def _step_name(value: dict[str, Any], path: Path) -> str | None:
@@ -85,7 +88,8 @@ def _message(details: ErrorDetails, path: Path, value: dict[str, Any]) -> str:
     if path == ("id",):
         return f"{_shown(details['input'])} is not an id: {_ID_RULE}"
     if kind == "string_pattern_mismatch":
-        return f"{_shown(details['input'])} is not a time of day such as 21:30"
+        wanted = "the two capital letters of a country, such as MX" if "country" in str(key) else _TIME_RULE
+        return f"{_shown(details['input'])} is not {wanted}"
     return _plain(details)
 
 
@@ -120,24 +124,29 @@ def _shown(value: object) -> str:
 
 
 def _keys_at(path: Path, value: dict[str, Any]) -> list[str]:
-    model = _model_at(path, value)
-    return [field.alias or name for name, field in model.model_fields.items()]
+    """The keys that the object at a path may have."""
+    models: Iterable[type[BaseModel]] = [FlowFormat]
+    there: Any = value
+    for part in path:
+        there = there[part]
+        if isinstance(part, str):
+            fields = [field for model in models for key, field in _fields(model) if key == part]
+            # A name that is no key of theirs is one of a mapping's own: the objects in it are those already found.
+            models = [found for field in fields for found in _models_in(field.annotation)] or models
+        if isinstance(there, dict) and len(list(models)) > 1:
+            # Of the steps, the one that its type names; of others, each says what it allows.
+            models = [STEP_FORMATS[str(there["type"])]] if there.get("type") in STEP_FORMATS else models
+    return list(dict.fromkeys(key for model in models for key, _ in _fields(model)))
 
 
-def _model_at(path: Path, value: dict[str, Any]) -> type[BaseModel]:
-    if path[:1] == ("variables",):
-        return VariableFormat
-    if path[:1] == ("replay",):
-        return QuietHoursFormat if "quiet_hours" in path else ReplayFormat
-    if path[:1] != ("steps",) or len(path) < 2:
-        return FlowFormat
-    step = value["steps"][path[1]]
-    inner = path[2:]
-    if inner[:1] == ("retry",):
-        return RetryFormat
-    if inner[:1] == ("paths",):
-        return ConditionFormat if "conditions" in inner else PathFormat
-    return STEP_FORMATS.get(str(step.get("type")), ActionFormat)
+def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    return ((field.alias or name, field) for name, field in model.model_fields.items())
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
 
 
 def _close(word: str, choices: list[str]) -> str:

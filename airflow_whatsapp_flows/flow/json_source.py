@@ -54,9 +54,9 @@ class JsonSource:
             return None, self._find_faults() or [self._fault_at(f"not JSON: {_plain(error.msg)}", error.pos)]
         except (RecursionError, ValueError):
             return None, self._find_faults() or [Fault("not JSON that can be read", line=1, column=1)]
-        if _deeper_than(value, MAX_DEPTH):
+        if is_deeper_than(value, MAX_DEPTH):
             return None, self._find_faults()
-        if _has_surrogate(self.text, value):
+        if holds_half_pair(self.text, value):
             return None, self._find_surrogates()
         return value, self._find_faults() if reading.faulty else []
 
@@ -136,7 +136,8 @@ class _Reading:
         return value
 
 
-def _deeper_than(value: Any, depth: int) -> bool:
+def is_deeper_than(value: Any, depth: int) -> bool:
+    """Whether objects and lists stand within each other in more levels than these."""
     level = [value]
     for _ in range(depth + 1):
         level = [item for item in level if isinstance(item, (dict, list))]
@@ -146,9 +147,18 @@ def _deeper_than(value: Any, depth: int) -> bool:
     return any(isinstance(item, (dict, list)) for item in level)
 
 
-def _has_surrogate(text: str, value: Any) -> bool:
+def holds_half_pair(text: str, value: Any) -> bool:
+    """Whether half of a surrogate pair, which no encoding has, stands in a JSON text, escaped or not.
+
+    Args:
+        text: JSON.
+        value: what it says.
+    """
+    escaped = "\\u" in text
+    if text.isascii() and not escaped:
+        return False
     try:
-        (json.dumps(value, ensure_ascii=False) if "\\u" in text else text).encode("utf-8")
+        (json.dumps(value, ensure_ascii=False) if escaped else text).encode("utf-8")
     except UnicodeEncodeError:
         return True
     return False

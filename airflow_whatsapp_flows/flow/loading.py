@@ -9,11 +9,13 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
+from airflow_whatsapp_flows.flow.block_checks import check_airflow, check_effects, check_tests, read_sensitive
 from airflow_whatsapp_flows.flow.building import build_steps, valid_steps
-from airflow_whatsapp_flows.flow.checks import check_graph, check_replay
+from airflow_whatsapp_flows.flow.checks import check_graph, check_replay, next_steps
 from airflow_whatsapp_flows.flow.format import FlowFormat
 from airflow_whatsapp_flows.flow.format_faults import format_faults
 from airflow_whatsapp_flows.flow.json_source import JsonSource
+from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.model import Flow
 
 
@@ -54,6 +56,7 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
         return None, faults
     if not isinstance(value, dict):
         return None, faults or [Fault("a flow is a JSON object: { … }", line=1, column=1)]
+    uncertain: set[object] = set()  # positions of steps of which nobody knows where they lead
     try:
         written = FlowFormat.model_validate_json(source.text)
         formats = dict(enumerate(written.steps))
@@ -61,22 +64,33 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
         written = None
         faults = [*faults, *format_faults(error, value, source)]
         formats = valid_steps(value)
+        uncertain = {fault.path[1] for fault in faults if fault.path[:1] == ("steps",) and len(fault.path) > 1}
     steps, more = build_steps(value, formats, source)
     faults += more
     faults += _check_timezone(value.get("timezone", "UTC"), source)
+    sensitive, more = read_sensitive(value, source)
+    faults += more
     faults += check_replay(value.get("replay"), source)
-    faults += check_graph(value, formats.keys(), steps, source)
+    faults += check_effects(value, source)
+    faults += check_airflow(value.get("airflow"), source)
+    faults += check_tests(value, source)
+    faults += check_graph(value, formats.keys() - uncertain, steps, source)
     if faults or written is None:
         return None, _in_order(faults)
+    by_name = {step.name: step for step in steps.values()}
     flow = Flow(
         id=written.id,
         name=written.name or written.id,
-        steps={step.name: step for step in steps.values()},
+        steps=by_name,
         start=written.start or written.steps[0].name,
         timezone=written.timezone,
         missing=written.missing,
         variables=written.variables,
+        loops=tuple(tuple(loop) for loop in components({name: next_steps(step) for name, step in by_name.items()})),
+        sensitive=sensitive,
         replay=written.replay,
+        airflow=written.airflow,
+        tests=tuple(written.tests),
         source=value,
     )
     return flow, []

@@ -43,3 +43,20 @@ def parse_day(text: str) -> dt.date:
     if _DAY.fullmatch(text) is None:
         raise ValueError("not a date such as 2026-11-22")
     return dt.date.fromisoformat(text)
+
+
+def parse_moment(text: str, zone: dt.tzinfo) -> dt.datetime:
+    """A date, or a date and time, as an aware time.
+
+    Args:
+        text: as :func:`parse_iso` reads it, blanks around it allowed.
+        zone: of a time without an offset.
+
+    Raises:
+        ValueError: it looks otherwise, or there is no such day or time.
+    """
+    try:
+        moment = parse_iso(text.strip())
+    except ValueError:
+        raise ValueError("a date, or a date and time, is expected, such as 2026-11-22T16:04") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)

@@ -1,14 +1,15 @@
-"""Performing one action, without doing anything: which files to fetch, which request to send, what came of it."""
+"""What a walk asks to be done, and performing one action: files to fetch, a request to send, what came of it."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, Sent, TransportFailure
-from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.model import Action, Delay
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
 from airflow_whatsapp_flows.flow.request import build_request
 
@@ -54,9 +55,40 @@ class FetchFile:
     source: FileSource
 
 
-ToDo = SendAction | FetchFile
-Done = ActionResult | FileContent | TransportFailure
-Performing = Generator[ToDo, Done, ActionResult]
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """To do: wait; answer with :class:`Waited`, whether or not that was done.
+
+    Attributes:
+        step: the delay.
+        visit: which visit of this step it is, from 1.
+        until: the moment to wait for, where the delay names one.
+        polling: whether it stands in a loop with an action.
+    """
+
+    step: Delay
+    visit: int
+    until: dt.datetime | None
+    polling: bool
+
+    def ends(self, reached: dt.datetime) -> dt.datetime:
+        """When the contact goes on, having come here at an aware time."""
+        return self.step.rule.ends(reached, self.until)
+
+    @property
+    def waited_in_replay(self) -> bool:
+        """Whether a contact whose answers were recorded waits here too: it does where an action is polled."""
+        return self.step.when_replayed == "wait" or (self.step.when_replayed == "auto" and self.polling)
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """A wait is over, or was passed over."""
+
+
+ToDo = SendAction | FetchFile | Wait
+Done = ActionResult | FileContent | TransportFailure | Waited
+Performing = Generator["SendAction | FetchFile", Done, ActionResult]
 
 
 def perform(step: Action, values: Mapping[str, object], *, visit: int, key: str) -> Performing:
@@ -82,10 +114,12 @@ def perform(step: Action, values: Mapping[str, object], *, visit: int, key: str)
         done = yield FetchFile(step, visit, source)
         if isinstance(done, ActionResult):
             return done
-        if not isinstance(done, FileContent):
+        if isinstance(done, TransportFailure):
             failure = TransportFailure(ErrorKind.FILE, f"{source.where}: {done.message}", Sent.NO)
             unsent = HttpRequest(step.plan.method, step.plan.url.build(values), connection=step.plan.connection)
             return classify(failure, Attempted(unsent, 0, key))
+        if not isinstance(done, FileContent):
+            raise TypeError(f"a file to fetch is answered with its content, not {type(done).__name__}")
         files[source.url_or_path] = done
     request = build_request(step, values, files)
     done = yield SendAction(step, visit, request, key).with_key(key)

@@ -39,7 +39,7 @@ class ContactResponse:
         flow_execution_variables: values given when the flow was started.
         created_on: when it was recorded, as written.
         history: every answer of a question or menu that was answered more than once, by step, in order; a visit takes
-            the one of its number, and where there is none the one of ``step``.
+            the next one that fits, and when all are used up the one of ``step``.
         actions: results of actions that ran already, by step, one per visit. A walk uses successes and sends the
             others again.
         exits: by which exit a step was left, where that is known and no more. A walk takes an action that was left by
@@ -67,17 +67,15 @@ class ContactResponse:
         text = json.dumps(parts, sort_keys=True, default=str)
         return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
 
-    def answers(self, step: str, visit: int) -> tuple[Value, ...]:
-        """The answer to one visit of a question or menu, as the only item; nothing when it was not answered.
+    def answers(self, step: str, used: int = 0) -> tuple[Value, ...]:
+        """The answers to a question or menu, in order; nothing when it was not answered.
 
         Args:
-            step: name of the question or menu.
-            visit: its number, from 1.
+            step: its name.
+            used: answers of its history that are over; when all of them are, the one of ``step`` is left.
         """
-        told = self.history.get(step, ())
-        if visit <= len(told):
-            return (told[visit - 1],)
-        return (self.step[step],) if step in self.step else ()
+        left = self.history.get(step, ())[used:]
+        return left or ((self.step[step],) if step in self.step else ())
 
     def check_actions(self) -> None:
         """Check that recorded results can be read.

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from airflow_whatsapp_flows.errors import ResponseError
-from airflow_whatsapp_flows.flow.json_source import MAX_DEPTH
+from airflow_whatsapp_flows.flow.json_source import MAX_DEPTH, holds_half_pair, is_deeper_than
 
 
 class ResponseTextError(ResponseError):
@@ -55,9 +55,9 @@ def parse_response(text: str) -> Any:
     except ValueError:  # Python reads no integer of more digits than sys.get_int_max_str_digits()
         raise ResponseTextError("bad_number", "a number in it has too many digits") from None
     # Counting brackets is quick, and only a text with many of them can be deep.
-    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+    if text.count("{") + text.count("[") > MAX_DEPTH and is_deeper_than(value, MAX_DEPTH):
         raise _too_deep()
-    if _has_surrogate(text, value):
+    if holds_half_pair(text, value):
         raise ResponseTextError("surrogate", "half of a surrogate pair is not a character and cannot be sent")
     return value
 
@@ -84,27 +84,6 @@ def _finite(text: str) -> float:
 
 def _too_deep() -> ResponseTextError:
     return ResponseTextError("too_deep", f"nested deeper than {MAX_DEPTH} levels")
-
-
-def _deeper_than(value: Any, depth: int) -> bool:
-    level = [value]
-    for _ in range(depth + 1):
-        level = [item for item in level if isinstance(item, (dict, list))]
-        if not level:
-            return False
-        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
-    return any(isinstance(item, (dict, list)) for item in level)
-
-
-def _has_surrogate(text: str, value: Any) -> bool:
-    escaped = "\\u" in text
-    if text.isascii() and not escaped:
-        return False
-    try:
-        (json.dumps(value, ensure_ascii=False) if escaped else text).encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 # One decoder for all texts: making it takes longer than reading a small response.

@@ -22,6 +22,7 @@ from airflow_whatsapp_flows.flow.template.language import (
     parse_tree,
 )
 from airflow_whatsapp_flows.flow.template.placeholders import Placeholder, find_placeholders
+from airflow_whatsapp_flows.flow.template.spelling import opens_at
 
 MAX_URL = 8_000
 """Characters of a built URL; RFC 9110 §4.1 asks servers for at least this."""
@@ -97,7 +98,7 @@ def parse_url(text: str, language: TemplateLanguage, *, has_connection: bool) ->
         TemplateFault: a placeholder stands where none may, or it is not a URL.
     """
     tokens: dict[str, Placeholder] = {}
-    literal = text if language is LITERAL else _with_tokens(text, tokens)
+    literal = text if language is LITERAL else _with_tokens(text, tokens, language)
     if re.search(r"[\x00-\x20\x7f\\]", literal):
         raise TemplateFault("a URL holds no blanks, control characters or '\\'; write %20 for a blank")
     try:
@@ -108,7 +109,7 @@ def parse_url(text: str, language: TemplateLanguage, *, has_connection: bool) ->
         raise TemplateFault("'#' and what follows it are never sent to a server (RFC 9110 §4.2.5); remove them")
     origin = _origin(parts.scheme, parts.netloc, tokens) if parts.scheme or parts.netloc else ""
     if not origin:
-        _check_relative(text, literal, has_connection)
+        _check_relative(text, literal, has_connection, begins_open=opens_at(text, 0, language))
     path = parts.path[1:] if parts.path.startswith("/") else parts.path
     pieces = _Pieces(tokens, language)
     segments = tuple(pieces.of(segment, _PATH_SAFE) for segment in path.split("/"))
@@ -122,12 +123,12 @@ def parse_url(text: str, language: TemplateLanguage, *, has_connection: bool) ->
     return UrlPlan(origin, segments, query, ())
 
 
-def _with_tokens(text: str, tokens: dict[str, Placeholder]) -> str:
+def _with_tokens(text: str, tokens: dict[str, Placeholder], language: TemplateLanguage) -> str:
     mark = "xwfx"
     while mark in text:
         mark += "x"
     literal, position = [], 0
-    for placeholder in find_placeholders(text):
+    for placeholder in find_placeholders(text, language):
         token = f"{mark}{len(tokens)}z"
         tokens[token] = placeholder
         literal += [text[position : placeholder.start], token]
@@ -156,8 +157,8 @@ def _origin(scheme: str, authority: str, tokens: dict[str, Placeholder]) -> str:
     return f"{scheme.lower()}://{host.lower()}{port}"
 
 
-def _check_relative(text: str, literal: str, has_connection: bool) -> None:
-    if text.startswith("{{"):
+def _check_relative(text: str, literal: str, has_connection: bool, *, begins_open: bool) -> None:
+    if begins_open:
         raise TemplateFault("a URL cannot begin with a placeholder; write the host, or name a connection")
     if not has_connection:
         raise TemplateFault(f"{text[:80]!r} has no host; begin with https://, or name a connection")

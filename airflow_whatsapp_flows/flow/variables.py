@@ -26,6 +26,8 @@ class Scope(str, Enum):
 
 
 SCOPES = frozenset(scope.value for scope in Scope)
+BUILT_IN_FIELDS = ("first_name", "last_name", "phone", "email", "external_url")
+"""The platform's own fields of a contact."""
 _NOTHING: Mapping[str, Value] = MappingProxyType({})
 
 
@@ -78,6 +80,23 @@ class Variables(Mapping[str, Mapping[str, Value]]):
         """The same values, and ``step.<name>`` besides."""
         other = object.__new__(Variables)
         other._scopes = {**self._scopes, "step": MappingProxyType({**self._scopes["step"], name: value})}
+        return other
+
+    def with_contact(self, changes: Mapping[str, Value], meta: Mapping[str, Value]) -> Variables:
+        """The same values, with some of the contact's changed.
+
+        Args:
+            changes: built-in fields.
+            meta: custom fields; one that is called like a built-in field is read as ``contact.meta.<name>`` only.
+        """
+        contact = dict(self._scopes["contact"])
+        if meta:
+            known = contact.get("meta")
+            contact["meta"] = {**(known if isinstance(known, dict) else {}), **meta}
+            contact.update((name, value) for name, value in meta.items() if name not in BUILT_IN_FIELDS)
+        contact.update(changes)
+        other = object.__new__(Variables)
+        other._scopes = {**self._scopes, "contact": MappingProxyType(contact)}
         return other
 
 

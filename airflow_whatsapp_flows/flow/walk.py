@@ -9,33 +9,39 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
-from airflow_whatsapp_flows.flow.answers import AnswerMisfit, type_answer
-from airflow_whatsapp_flows.flow.content import storable_text
+from airflow_whatsapp_flows.flow.answering import fit_one
+from airflow_whatsapp_flows.flow.answers import AnswerMisfit
 from airflow_whatsapp_flows.flow.delivery import Delivery, idempotency_key
 from airflow_whatsapp_flows.flow.doubt import Doubts
 from airflow_whatsapp_flows.flow.model import (
     Action,
+    Answered,
+    Assignation,
     Conditional,
+    ContactUpdate,
+    Delay,
     End,
     Flow,
-    Menu,
+    GoTo,
     Message,
-    Question,
     Step,
-    Text,
+    StepBase,
+    Tag,
+    TemplateMessage,
+    TriggerFlow,
 )
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
-from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo, perform
-from airflow_whatsapp_flows.flow.response import ContactResponse, with_defaults
-from airflow_whatsapp_flows.flow.template.filters import text_of
+from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo, Wait, perform
+from airflow_whatsapp_flows.flow.response import ContactResponse
+from airflow_whatsapp_flows.flow.starting import check_exits, starting_variables
+from airflow_whatsapp_flows.flow.telling import Hidden, changed, moment_of, noted, rendered, told
 from airflow_whatsapp_flows.flow.template.language import Value
-from airflow_whatsapp_flows.flow.variables import Variables, global_variables
+from airflow_whatsapp_flows.flow.variables import Variables
 
 
 class State(str, Enum):
@@ -56,8 +62,10 @@ class Visit:
         number: which visit of this step it is, from 1.
         exit: label of the way it was left by; ``None`` when the walk ended in it.
         target: name of the next step; ``None`` when the walk ended.
-        text: what a message, question or menu said, rendered.
+        text: what it said, rendered.
         result: what came of an action.
+        details: what else it would have done on the platform, by the keys of the flow file: a file shown, a message
+            template and its variables, tags, changed fields of the contact, …; ``None`` when there is nothing
     """
 
     step: str
@@ -66,6 +74,7 @@ class Visit:
     target: str | None
     text: str | None = None
     result: ActionResult | None = None
+    details: Mapping[str, Value] | None = None
 
 
 @dataclass(slots=True)
@@ -127,7 +136,7 @@ def walk(
     try:
         variables = starting_variables(flow, response, now)
         response.check_actions()
-        _check_exits(flow, response)
+        check_exits(flow, response)
     except ResponseError as error:
         rejected = record or Walk(Variables())
         rejected.state, rejected.reason = State.REJECTED, str(error)
@@ -139,28 +148,6 @@ def walk(
     return record
 
 
-def starting_variables(flow: Flow, response: ContactResponse, now: dt.datetime) -> Variables:
-    """The values that a walk starts with; answers join them as their questions are visited.
-
-    Raises:
-        ResponseError: a required execution variable is absent, or one has the wrong type.
-    """
-    return Variables(
-        contact=response.contact,
-        global_variables={
-            **global_variables(now.astimezone(ZoneInfo(flow.timezone))),
-            **response.global_variables,
-        },
-        flow_execution_variables=with_defaults(response.flow_execution_variables, flow.variables),
-    )
-
-
-def _check_exits(flow: Flow, response: ContactResponse) -> None:
-    for name, taken in response.exits.items():
-        if isinstance(flow.steps.get(name), Action) and taken not in [outcome.value for outcome in Outcome]:
-            raise ResponseError(f"exits.{name}: an action is left by 'success' or 'error', not {taken[:40]!r}")
-
-
 class _Walker:
     def __init__(self, flow: Flow, response: ContactResponse, record: Walk, epoch: str | None) -> None:
         self._flow = flow
@@ -169,6 +156,7 @@ class _Walker:
         self._epoch = epoch
         self._doubts = Doubts()
         self._counts: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()  # recorded answers that earlier visits have used up
         self._exhausted_steps: set[str] = set()
 
     def run(self) -> Generator[ToDo, Done, None]:
@@ -194,13 +182,34 @@ class _Walker:
     def _visit(self, step: Step) -> Generator[ToDo, Done, str | None]:
         if isinstance(step, Action):
             return (yield from self._action(step))
-        if isinstance(step, (Question, Menu)):
+        if isinstance(step, Answered):
             return self._answer(step)
         if isinstance(step, Conditional):
             return self._conditional(step)
+        if isinstance(step, Delay):
+            until = moment_of(step, self._record.variables)
+            polling = self._flow.is_polling(step.name)
+            yield Wait(step, self._counts[step.name], until, polling)
+            return self._add(step, "next", step.next)
+        if isinstance(step, End):
+            self._stop(State(step.state), rendered(step.reason, self._record.variables) or "")
+            return self._add(step, None, None)
+        if isinstance(step, TriggerFlow):
+            self._stop(State.COMPLETED, f"goes on in the flow {step.next_flow!r}")
+            return self._add(step, None, None, details={"next_flow": step.next_flow})
+        return self._pass(step)
+
+    def _pass(self, step: Message | ContactUpdate | Tag | Assignation | GoTo) -> str | None:
+        """A step with one way out that leaves its trace in the record alone."""
+        values = self._record.variables
         if isinstance(step, Message):
-            return self._add(step, "next", step.next, text=self._render(step.body))
-        return self._end(step)
+            text, details = told(step.said, values)
+            return self._add(step, "next", step.next, text=text, details=details)
+        if isinstance(step, ContactUpdate):
+            changes, meta = changed(step.changes, values), changed(step.meta, values)
+            self._record.variables = values.with_contact(changes, meta)
+            return self._add(step, "next", step.next, details={**changes, **({"meta": meta} if meta else {})})
+        return self._add(step, "next", step.next, details=noted(step, values))
 
     def _exhausted(self, step: Step) -> str | None:
         # Two steps may send a walk to each other when both have no visits left.
@@ -209,34 +218,33 @@ class _Walker:
         self._exhausted_steps.add(step.name)
         return step.on_max_visits
 
-    def _answer(self, step: Question | Menu) -> str | None:
-        text = self._render(step.body)
-        answers = self._response.answers(step.name, self._counts[step.name])
+    def _answer(self, step: Answered) -> str | None:
+        text, details = told(step.said, self._record.variables)
+        answers = self._answers(step)
         if not answers:
+            if isinstance(step, TemplateMessage) and not step.waits:
+                return self._add(step, "next", step.next, text=text, details=details)
             if step.on_no_answer is None:
                 self._record.unanswered = True
                 self._stop(State.COMPLETED, f"{step.name} was not answered")
-                return self._add(step, None, None, text=text)
-            return self._add(step, "no answer", step.on_no_answer, text=text)
+                return self._add(step, None, None, text=text, details=details)
+            return self._add(step, "no answer", step.on_no_answer, text=text, details=details)
         try:
-            label, target, value = self._fit(step, answers[0])
+            fit = fit_one(step, answers, self._record.variables)
         except AnswerMisfit as error:
+            self._told[step.name] += len(answers)
             if step.on_answer_failed is None:
                 self._stop(State.FAILED, f"{step.name}: {error}")
-                return self._add(step, None, None, text=text)
-            return self._add(step, "answer failed", step.on_answer_failed, text=text)
-        self._record.variables = self._record.variables.with_step(step.name, value)
-        return self._add(step, label, target, text=text)
+                return self._add(step, None, None, text=text, details=details)
+            return self._add(step, "answer failed", step.on_answer_failed, text=text, details=details)
+        self._told[step.name] += fit.tried
+        self._record.variables = self._record.variables.with_step(step.name, fit.value)
+        return self._add(step, fit.label, fit.target, text=text, details=details)
 
-    def _fit(self, step: Question | Menu, answer: Value) -> tuple[str, str | None, Value]:
-        if isinstance(step, Question):
-            return "next", step.next, type_answer(answer, step.answer_type, step.answer_options)
-        wanted = text_of(answer).strip()
-        folded = {label.strip().casefold(): label for label in step.options}
-        label = wanted if wanted in step.options else folded.get(wanted.casefold())
-        if label is None:
-            raise AnswerMisfit(f"the answer is none of the options: {', '.join(list(step.options)[:10])}")
-        return label, step.options[label], answer
+    def _answers(self, step: Answered) -> tuple[Value, ...]:
+        """The recorded answers that one visit may try."""
+        told = self._response.answers(step.name, self._told[step.name])
+        return told[: step.max_answer_attempts]
 
     def _conditional(self, step: Conditional) -> str | None:
         for path in step.paths:
@@ -298,25 +306,19 @@ class _Walker:
             result = ActionResult.from_value({"outcome": Outcome.SUCCESS.value, "method": step.plan.method})
         return result if result is not None and result.outcome is Outcome.SUCCESS else None
 
-    def _end(self, step: End) -> str | None:
-        self._stop(State(step.state), self._render(step.reason) or "")
-        return self._add(step, None, None)
-
-    def _render(self, text: Text) -> str | None:
-        if text is None or isinstance(text, str):
-            return text
-        # Nothing of it is sent; it is kept, and no database keeps NUL or half of a surrogate pair.
-        return storable_text(text.render(self._record.variables))
-
     def _add(
-        self, step: Step, label: str | None, target: str | None, *, text: str | None = None,
-        result: ActionResult | None = None,
+        self, step: StepBase, label: str | None, target: str | None, *, text: str | None = None,
+        result: ActionResult | None = None, details: Mapping[str, Value] | None = None,
     ) -> str | None:  # fmt: skip
-        self._record.visits.append(Visit(step.name, self._counts[step.name], label, target, text, result))
+        if self._flow.sensitive:
+            hidden = Hidden.of(self._flow.sensitive, self._record.variables)
+            text, details = hidden.conceal(text), hidden.conceal(details)
+        self._record.visits.append(Visit(step.name, self._counts[step.name], label, target, text, result, details))
         return target
 
     def _stop(self, state: State, reason: str) -> None:
-        self._record.state, self._record.reason = state, reason
+        hidden = Hidden.of(self._flow.sensitive, self._record.variables)
+        self._record.state, self._record.reason = state, hidden.conceal(reason)
 
 
 def drive(walking: Walking, do: Callable[[ToDo], Done]) -> Walk:

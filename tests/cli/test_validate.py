@@ -45,7 +45,8 @@ def test_every_fault_of_every_file_is_reported_with_its_place(cli: Cli, write: W
     assert any(line.startswith(f"{first}:6:") and "did you mean 'body'?" in line for line in lines)
     assert any(line.startswith(f"{second}:1:") for line in lines)
     assert not any(line.startswith(str(good)) for line in lines)
-    assert done.err == f"3 files: {len(lines)} faults\n"
+    told = [line for line in lines if line.startswith((f"{first}:", f"{second}:"))]
+    assert done.err == f"3 files: {len(told)} faults\n"
 
 
 def test_json_tells_each_fault_for_programs(cli: Cli, write: Write) -> None:
@@ -112,18 +113,136 @@ def test_a_file_that_is_not_there_is_a_fault(cli: Cli, tmp_path: Path) -> None:
     assert "No such file" in done.out
 
 
-def test_a_folder_is_a_fault(cli: Cli, tmp_path: Path) -> None:
+def test_a_fault_is_shown_in_its_line_with_its_step(cli: Cli, write: Write) -> None:
+    file = write("flow.json", FAULTY)
+
+    done = cli("validate", file)
+
+    lines = done.out.splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith(f"{file}:6:"))
+    assert lines[first : first + 3] == [
+        f"{file}:6:46: unknown key 'boddy'; did you mean 'body'?",
+        '   6 |     {"name": "Say thank", "type": "message", "boddy": "Thanks"}',
+        "     |                                              ^^^^^^^ in the step 'Say thank'",
+    ]
+
+
+TREE = {"n": {"t": ["ok", "Hi {{ contact.x | uper }}"]}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message", "at"),
+    [
+        pytest.param(
+            {"body": TREE}, "there is no filter called 'uper'; did you mean 'upper'?", "{{ contact.x |", id="in a tree"
+        ),
+        pytest.param(
+            {"body_type": "form", "body": "a=1&b={{ contact.x | uper }}"},
+            "line 1, column 7 of the body: there is no filter called 'uper'; did you mean 'upper'?",
+            "{{ contact.x |",
+            id="in a form",
+        ),
+        pytest.param(
+            {"body": '{"a": 1,\n "b": tru}'},
+            'line 2, column 7 of the body: text must stand in double quotes: "tru"',
+            "tru}",
+            id="JSON",
+        ),
+        pytest.param(
+            {"body": "<a>\n<b></a>"},
+            "line 2, column 8 of the body: not well-formed XML: Opening and ending tag mismatch: b line 2 and a",
+            '"}',
+            id="XML",
+        ),
+        pytest.param(
+            {"body_type": "yaml", "body": "a: 1\nb: [1, 2\nc: 3"},
+            "line 3, column 2 of the body: not YAML: expected ',' or ']', but got ':'",
+            ": 3",
+            id="YAML",
+        ),
+        pytest.param(
+            {"syntax": "activecampaign", "body": '{"a": "é",\n "b": %step.Zip%}'},
+            "line 2, column 7 of the body: there is no step called 'Zip'; allowed: Call",
+            "%step.Zip%",
+            id="between percent signs",
+        ),
+    ],
+)
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_the_place_of_a_fault_in_a_template_is_exact(
+    cli: Cli, write: Write, keys: dict[str, Any], message: str, at: str, ascii_only: bool
+) -> None:
+    more = {"syntax": keys["syntax"]} if "syntax" in keys else {}
+    step = action("Call", **{key: value for key, value in keys.items() if key != "syntax"})
+    text = json.dumps(flow(step, **more), ensure_ascii=ascii_only)
+    file = write("flow.json", text)
+
+    done = cli("validate", file)
+
+    first, _, carets = done.out.splitlines()
+    column = text.index(at) + 1
+    assert first == f"{file}:1:{column}: {message}"
+    assert carets.endswith(" in the step 'Call'")
+
+
+def test_one_line_of_each_fault_is_for_grep(cli: Cli, write: Write) -> None:
+    file = write("flow.json", FAULTY)
+
+    done = cli("validate", file)
+
+    assert sum(line.startswith(f"{file}:") for line in done.out.splitlines()) == 2
+    assert done.err == "1 file: 2 faults\n"
+
+
+def test_nothing_in_a_file_or_its_name_reaches_the_terminal_as_a_command(cli: Cli, write: Write) -> None:
+    bell = action("Call \x1b[31m\u202e", on_success="Nowhere", body="\x07\x9b2J")
+    file = write("a\x1b[2J\nb.json", json.dumps(flow(bell), ensure_ascii=False))
+
+    done = cli("validate", file)
+
+    assert done.status == 1
+    assert "a\\x1b[2J\\nb.json:1:" in done.out
+    assert "allowed: Call \\x1b[31m\\u202e" in done.out
+    assert all(line.isprintable() for line in done.out.splitlines())
+
+
+def test_a_folder_is_its_flow_files_each_called_after_its_flow(cli: Cli, write: Write, tmp_path: Path) -> None:
+    write("a_flow.json", flow(action("Call")))
+    write("copy.json", flow(action("Call")))
+    write("notes.txt", "no flow")
+
     done = cli("validate", tmp_path)
 
     assert done.status == 1
-    assert "cannot be read: Is a directory" in done.out
+    assert f"{tmp_path / 'copy.json'}:1:26: the flow 'a_flow' must be in a file called a_flow.json" in done.out
+    assert "'a_flow.json' has the id 'a_flow' too" in done.out
+    assert done.err == "2 files: 2 faults\n"
+
+
+def test_a_folder_without_flow_files_is_a_fault(cli: Cli, tmp_path: Path) -> None:
+    done = cli("validate", tmp_path)
+
+    assert (done.status, done.out) == (1, f"{tmp_path}:flow: there is no flow file (*.json) in this folder\n")
+
+
+def test_a_dash_is_what_comes_in(process: Cli) -> None:
+    done = process("validate", "-", stdin=FAULTY.encode())
+    assert done.status == 1
+    assert "<stdin>:6:46: unknown key 'boddy'" in done.out
+    assert "\n     |                                              ^^^^^^^ in" in done.out
+
+    done = process("validate", "-", stdin=json.dumps(flow(action("Call"))).encode("utf-8-sig"))
+    assert (done.status, done.out, done.err) == (0, "", "1 file: no faults\n")
+
+    assert "<stdin>:1:2: not UTF-8" in process("validate", "-", stdin=b'"\xff').out
+    assert "has more than 1,048,576 bytes" in process("validate", "-", stdin=b" " * 1_100_000).out
 
 
 def test_a_path_that_no_system_has_is_a_fault(cli: Cli) -> None:
     done = cli("validate", "a\0b.json", "x" * 5000)
 
     assert done.status == 1
-    assert len(done.out.splitlines()) == 2
+    assert [line.rpartition(": ")[2] for line in done.out.splitlines()] == ["not a path", "File name too long"]
 
 
 @pytest.mark.parametrize("words", [["validate"], ["validate", "x.json", "--format", "yaml"], ["validat", "x"], []])

@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.flow.exchange import HttpResponse, Reply
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.outcome import Attempted, classify
-from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.response import read_response
 from airflow_whatsapp_flows.flow.template.cage import MissingPolicy
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
@@ -74,7 +74,28 @@ FLOW: dict[str, Any] = {
             "on_success": "Say thanks",
             "on_error": "Give up",
         },
-        {"name": "Say thanks", "type": "message", "body": "Thanks {{ contact.first_name }}"},
+        {"name": "Say thanks", "type": "message", "body": "Thanks {{ contact.first_name }}", "next": "Remind"},
+        {
+            "name": "Remind",
+            "type": "template",
+            "whatsapp_template": "t-1",
+            "whatsapp_template_variables": {"name": "{{ contact.first_name }}"},
+            "options": {"Stop": "Note it"},
+            "on_no_answer": "A day later",
+        },
+        {
+            "name": "A day later",
+            "type": "delay",
+            "amount": 1,
+            "unit": "DAY",
+            "time_windows": [{"weekday": 0, "start_at": "09:00", "end_at": "17:00"}],
+            "next": "Note it",
+        },
+        {"name": "Note it", "type": "contact_update", "meta": {"told": "{{ step.Ask name }}"}, "next": "Mark"},
+        {"name": "Mark", "type": "tag", "contact_tags": ["{{ step.Choose }}"], "next": "Hand over"},
+        {"name": "Hand over", "type": "assignation", "assign_to_teams": [3], "next": "Onwards"},
+        {"name": "Onwards", "type": "go_to", "next": "Survey"},
+        {"name": "Survey", "type": "trigger_flow", "next_flow": "survey"},
         {"name": "Give up", "type": "end", "state": "failed", "reason": "{{ step.Create contact.error.kind }}"},
     ],
 }
@@ -135,6 +156,8 @@ def walked(
         if todos is not None:
             todos.append(todo)
         assert not isinstance(todo, FetchFile)
+        if isinstance(todo, Wait):
+            return Waited()
         assert isinstance(todo, SendAction)
         came = reply(todo) if callable(reply) else reply or json_reply()
         return classify(came, Attempted(todo.request, 1, todo.idempotency_key), todo.step.success_when)

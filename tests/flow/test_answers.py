@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.answers import AnswerMisfit, type_answer
+from airflow_whatsapp_flows.flow.answers import AnswerMisfit, AnswerRule
 from airflow_whatsapp_flows.flow.format import AnswerType
 
 FILE = {"url": "https://media.example/a.png", "filename": "a.png", "content_type": "image/png"}
@@ -60,7 +60,7 @@ FILE = {"url": "https://media.example/a.png", "filename": "a.png", "content_type
     ],
 )
 def test_an_answer_that_fits(answer_type: AnswerType, answer: Any, typed: Any) -> None:
-    result = type_answer(answer, answer_type)
+    result = AnswerRule(answer_type=answer_type).read(answer, {})
 
     assert (result, type(result)) == (typed, type(typed))
 
@@ -124,26 +124,26 @@ def test_an_answer_that_fits(answer_type: AnswerType, answer: Any, typed: Any) -
 )
 def test_an_answer_that_does_not_fit(answer_type: AnswerType, answer: Any) -> None:
     with pytest.raises(AnswerMisfit, match=r"expected"):
-        type_answer(answer, answer_type)
+        AnswerRule(answer_type=answer_type).read(answer, {})
 
 
 @pytest.mark.parametrize("answer_type", get_args(AnswerType))
 def test_null_is_an_answer_of_every_type(answer_type: AnswerType) -> None:
-    assert type_answer(None, answer_type, ("a",)) is None
+    assert AnswerRule(answer_type=answer_type, options=("a",)).read(None, {}) is None
 
 
 def test_one_of_the_options() -> None:
-    assert type_answer("b", "SINGLE_OPTION", ("a", "b")) == "b"
+    assert AnswerRule(answer_type="SINGLE_OPTION", options=("a", "b")).read("b", {}) == "b"
     with pytest.raises(AnswerMisfit, match="none of the 2 options: a, b"):
-        type_answer("c", "SINGLE_OPTION", ("a", "b"))
+        AnswerRule(answer_type="SINGLE_OPTION", options=("a", "b")).read("c", {})
     with pytest.raises(AnswerMisfit, match="none of the 1 options"):
-        type_answer(["a"], "SINGLE_OPTION", ("a",))
+        AnswerRule(answer_type="SINGLE_OPTION", options=("a",)).read(["a"], {})
 
 
 @pytest.mark.parametrize("answer_type", ["FREE_TEXT", "ANY", "PHONE"])
 @pytest.mark.parametrize("text", ["+5215512345678", "0075512"])
 def test_text_stays_as_it_was_typed(answer_type: AnswerType, text: str) -> None:
-    assert type_answer(text, answer_type) == text
+    assert AnswerRule(answer_type=answer_type).read(text, {}) == text
 
 
 @given(
@@ -158,14 +158,63 @@ def test_text_stays_as_it_was_typed(answer_type: AnswerType, text: str) -> None:
 )
 def test_any_answer_fits_or_does_not(answer_type: AnswerType, answer: Any) -> None:
     with contextlib.suppress(AnswerMisfit):
-        type_answer(answer, answer_type, ("a",))
+        AnswerRule(answer_type=answer_type, options=("a",)).read(answer, {})
 
 
 def test_naughty_strings_fit_or_do_not(naughty_strings: list[str]) -> None:
     for text in naughty_strings:
-        assert type_answer(text, "FREE_TEXT") == text
+        assert AnswerRule(answer_type="FREE_TEXT").read(text, {}) == text
         for answer_type in get_args(AnswerType):
             try:
-                type_answer(text, answer_type)
+                AnswerRule(answer_type=answer_type).read(text, {})
             except AnswerMisfit:
                 continue
+
+
+def rule(**keys: Any) -> AnswerRule:
+    return AnswerRule(**keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "answer", "expected"),
+    [
+        ({"answer_type": "NUMBER", "minimum": 18}, "17", "at least 18 is expected"),
+        ({"answer_type": "NUMBER", "minimum": 18}, "18", 18),
+        ({"answer_type": "NUMBER", "maximum": "99.5"}, "99.6", "at most 99.5 is expected"),
+        ({"answer_type": "NUMBER", "maximum": "99.5"}, "99.5", 99.5),
+        ({"answer_type": "NUMBER", "decimals": False}, "3.5", "a whole number is expected, such as 41"),
+        ({"answer_type": "NUMBER", "decimals": False}, "3.0", 3.0),
+        ({"answer_type": "NUMBER", "decimals": False}, "3", 3),
+        ({"answer_type": "DATE", "minimum": "2026-01-01"}, "2025-12-31", "at least 2026-01-01 is expected"),
+        ({"answer_type": "DATE", "minimum": "2026-01-01"}, "2026-01-01", "2026-01-01"),
+        ({"answer_type": "TIME", "maximum": "17:30"}, "17:30:01", "at most 17:30 is expected"),
+        ({"answer_type": "TIME", "minimum": "09:00", "maximum": "17:30"}, "9:05", "9:05"),
+        (
+            {"answer_type": "DATETIME", "maximum": "2026-01-01T00:00"},
+            "2026-01-01T00:00-06:00",
+            "at most 2026-01-01T00:00 is expected",
+        ),
+        ({"answer_type": "PHONE", "country": "MX"}, "55 1234 5678", "+525512345678"),
+        ({"answer_type": "PHONE", "country": "MX"}, "+52 1 55 1234 5678", "+5215512345678"),
+        ({"answer_type": "PHONE", "country": "MX"}, "123", "a phone number is expected, with its country's or of MX"),
+        ({"answer_type": "PHONE"}, "0055 1234", "0055 1234"),
+    ],
+)
+def test_what_a_question_takes_besides_its_type(keys: dict[str, Any], answer: str, expected: object) -> None:
+    try:
+        found: object = rule(**keys).read(answer, {})
+    except AnswerMisfit as error:
+        found = str(error)
+
+    assert found == expected
+
+
+@given(st.integers(-1000, 1000), st.integers(-1000, 1000), st.integers(-1000, 1000))
+def test_a_range_takes_what_lies_between_its_ends(low: int, high: int, answer: int) -> None:
+    limits = rule(answer_type="NUMBER", minimum=low, maximum=high)
+
+    if low <= answer <= high:
+        assert limits.read(str(answer), {}) == answer
+    else:
+        with pytest.raises(AnswerMisfit):
+            limits.read(str(answer), {})

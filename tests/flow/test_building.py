@@ -45,8 +45,8 @@ def test_a_bad_template_is_a_fault_in_its_place(step: dict[str, Any], place: str
     ("field", "message"),
     [
         ("conn.x", "'conn' is not a variable of a flow"),
-        ("contact", "a field is one variable, such as contact.name, without filters and operators"),
-        ("contact.a | lower", "a field is one variable"),
+        ("contact", "this is one variable, such as contact.name, without filters and operators"),
+        ("contact.a | lower", "this is one variable"),
         ("contact.__class__", "belong to Python"),
         ("step.Nope", "there is no step called 'Nope'"),
         ("7", "'7' is not a variable"),
@@ -110,7 +110,7 @@ def test_text_without_a_placeholder_stays_text() -> None:
     step = flow_of({"name": "m", "type": "message", "body": "100% { } %"}).steps["m"]
 
     assert isinstance(step, Message)
-    assert step.body == "100% { } %"
+    assert step.said.body == "100% { } %"
 
 
 @pytest.mark.parametrize(
@@ -163,4 +163,17 @@ def test_every_bad_placeholder_of_a_text_has_its_column() -> None:
     assert [fault.split(": ")[0] for fault in faults_of(text)] == [
         f"<flow>:2:{line.index('{{ conn') + 1 - 1}",
         f"<flow>:2:{line.index('{{ nope') + 1}",
+    ]
+
+
+def test_an_unknown_key_hides_no_other_fault_of_its_step() -> None:
+    step = action(heders={}, body={"a": "{{ conn.x }}"}, retry={"attemps": 1, "attempts": 2}, on_error="")
+
+    found = faults_of(_flow(step))
+
+    assert [fault.split(": ")[0].removeprefix("<flow>:steps[0].") for fault in found] == [
+        "heders",
+        "body.a",
+        "retry.attemps",
+        "on_error",
     ]

@@ -122,8 +122,8 @@ def test_keys_of_the_replay() -> None:
 
     assert faults(action(), replay=replay) == [
         "replay.chunksize: unknown key 'chunksize'; did you mean 'chunk_size'?",
-        "replay.effects: unknown key 'effects'; allowed: schedule, source, query, send, rate, concurrency, chunk_size, "
-        "approve_above, max_failures, fail_when, max_age, only_once, opt_out, quiet_hours",
+        "replay.effects: 'effects' cannot be turned on: this version sends nothing to WhatsApp or Hilos; "
+        "remove it, or write false",
         "replay.quiet_hours.strat: unknown key 'strat'; did you mean 'start'?",
         "replay.quiet_hours.start: '25:00' is not a time of day such as 21:30",
         "replay.quiet_hours.end: '8:00' is not a time of day such as 21:30",

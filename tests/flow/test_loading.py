@@ -73,7 +73,10 @@ def test_every_fault_of_a_file_is_told_at_once_in_its_order() -> None:
         "flows/bad.json:10:52: 'conn' is not a variable of a flow; a flow never sees Airflow's connections, variables, "
         "macros or context; allowed: contact, flow_execution_variables, global, step",
         "flows/bad.json:10:84: there is no step called 'Sned'; did you mean 'Send'?",
+        "flows/bad.json:11:47: scheme, host and port of a URL must be literal: a placeholder could send data anywhere",
         "flows/bad.json:11:89: must be a number; here it is '30'",
+        "flows/bad.json:12:26: the header 'Host' is set by the transport and cannot be set by a flow",
+        "flows/bad.json:12:46: there is no step called 'Aks'; did you mean 'Ask'?",
         "flows/bad.json:13:70: there is no filter called 'uper'; did you mean 'upper'?",
         "flows/bad.json:14:26: the header 'Host' is set by the transport and cannot be set by a flow",
         "flows/bad.json:14:38: a header cannot hold a line break or control character (U+000A); use | urlencode, or "
@@ -292,6 +295,7 @@ def test_a_flow_says_how_it_is_replayed() -> None:
         "only_once": True,
         "opt_out": ["+525512345678"],
         "quiet_hours": {"start": "21:00", "end": "08:00"},
+        "effects": False,
     }
     loaded = flow_of(action(), replay=replay).replay
     assert loaded is not None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.answers import AnswerMisfit, type_answer
+from airflow_whatsapp_flows.flow.answers import AnswerMisfit, AnswerRule
 from airflow_whatsapp_flows.flow.conditions import compare
 from airflow_whatsapp_flows.flow.moments import parse_day, parse_iso
 from tests.flow.samples import render
@@ -55,9 +55,9 @@ def test_everything_else_is_refused_in_every_place(text: str) -> None:
     assert type(caught.value) is ValueError
     if text == text.strip():
         with pytest.raises(AnswerMisfit):
-            type_answer(text, "DATETIME")
+            AnswerRule(answer_type="DATETIME").read(text, {})
         with pytest.raises(AnswerMisfit):
-            type_answer(text, "DATE")
+            AnswerRule(answer_type="DATE").read(text, {})
         assert not compare("9999-01-01", "gt", text)
         assert render("{{ '" + text + "' is string }}") == "true"
 
@@ -77,4 +77,4 @@ def test_what_python_writes_is_read(moment: dt.datetime) -> None:
 def test_comparing_never_raises(text: str) -> None:
     compare(text, "gt", "2026-11-22T16:04")
     with contextlib.suppress(AnswerMisfit):
-        type_answer(text, "DATETIME")
+        AnswerRule(answer_type="DATETIME").read(text, {})

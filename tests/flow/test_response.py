@@ -158,8 +158,8 @@ def test_history_and_exits_are_kept_by_step() -> None:
     )
     assert response.history == {"q": (1, "2"), "m": (None,)}
     assert response.exits == {"Call": "success", "Menu": "Sales"}
-    assert [response.answers("q", visit) for visit in (1, 2, 3, 4)] == [(1,), ("2",), ("last",), ("last",)]
-    assert [response.answers("m", visit) for visit in (1, 2)] == [(None,), ()]
+    assert [response.answers("q", used) for used in (0, 1, 2, 3)] == [(1, "2"), ("2",), ("last",), ("last",)]
+    assert [response.answers("m", used) for used in (0, 1)] == [(None,), ()]
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,18 @@ from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.outcome import Attempted, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
 from airflow_whatsapp_flows.flow.response import read_response
+from airflow_whatsapp_flows.flow.starting import starting_variables
 from airflow_whatsapp_flows.flow.variables import Variables
-from airflow_whatsapp_flows.flow.walk import State, Walk, drive, starting_variables, walk
+from airflow_whatsapp_flows.flow.walk import State, Walk, drive, walk
 from tests.flow.samples import FLOW, NOW, action, flow_of, json_reply, walked
 
 ANA = {
     "id": "r-1",
     "contact": {"phone": "+52155", "first_name": "Ana", "meta": {"age": "41"}},
-    "step": {"Ask name": "Ana", "Choose": "Sales"},
+    "step": {"Ask name": "Ana", "Choose": "Sales", "Remind": "Stop"},
 }
 LOST = TransportFailure(ErrorKind.TIMEOUT, "no answer", Sent.UNKNOWN)
+END: dict[str, Any] = {"name": "z", "type": "end"}
 NOT_SENT = TransportFailure(ErrorKind.CONNECT, "refused", Sent.NO)
 
 
@@ -34,16 +36,22 @@ def test_the_sample_goes_from_the_first_question_to_the_last_message() -> None:
     todos: list[ToDo] = []
     record = walked(flow_of(*FLOW["steps"]), ANA, json_reply(201, {"id": 7}), todos)
 
-    assert (record.state, record.reason, record.handled_errors) == (State.COMPLETED, "", 0)
+    assert (record.state, record.handled_errors) == (State.COMPLETED, 0)
+    assert record.reason == "goes on in the flow 'survey'"
     assert exits(record) == [
         ("Ask name", "next"),
         ("Choose", "Sales"),
         ("Decide", "adults"),
         ("Create contact", "success"),
         ("Say thanks", "next"),
+        ("Remind", "Stop"),
+        ("Note it", "next"),
+        ("Mark", "next"),
+        ("Hand over", "next"),
+        ("Onwards", "next"),
+        ("Survey", None),
     ]
-    assert record.path[-1] == "Say thanks"
-    assert record.visits[-1].text == "Thanks Ana"
+    assert record.visits[4].text == "Thanks Ana"
     (todo,) = todos
     assert isinstance(todo, SendAction)
     assert todo.request == HttpRequest(
@@ -322,7 +330,7 @@ def test_half_a_surrogate_pair_fails_one_contact_and_raises_nothing() -> None:
 
 def test_a_loop_ends_when_its_step_has_no_visits_left() -> None:
     todos: list[ToDo] = []
-    flow = flow_of(action("a", on_success="b", max_visits=3), action("b", on_success="a"))
+    flow = flow_of(action("a", on_success="b", max_visits=3), action("b", on_success="a", on_error="z"), END)
     record = walked(flow, {"id": "r"}, todos=todos)
 
     assert record.path == ["a", "b"] * 3
@@ -332,7 +340,7 @@ def test_a_loop_ends_when_its_step_has_no_visits_left() -> None:
 
 
 def test_a_loop_without_a_limit_of_its_own_is_bounded_all_the_same() -> None:
-    record = walked(flow_of(action("a", on_success="b"), action("b", on_success="a")))
+    record = walked(flow_of(action("a", on_success="b"), action("b", on_success="a", on_error="z"), END))
 
     assert len(record.visits) == 200
     assert record.state is State.FAILED
@@ -348,7 +356,8 @@ def test_exhausted_visits_may_lead_on() -> None:
 def test_two_exhausted_steps_that_lead_to_each_other_end() -> None:
     flow = flow_of(
         {"name": "a", "type": "message", "next": "b", "max_visits": 1, "on_max_visits": "b"},
-        {"name": "b", "type": "message", "next": "a", "max_visits": 1, "on_max_visits": "a"},
+        action("b", on_success="a", on_error="z", max_visits=1, on_max_visits="a"),
+        END,
     )
 
     assert walked(flow).path == ["a", "b"]

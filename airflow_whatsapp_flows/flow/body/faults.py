@@ -42,11 +42,11 @@ def with_other_faults(text: str, fault: TemplateFault, language: TemplateLanguag
     found = [fault, *fault.more]
     told = {one.offset for one in found}
     with contextlib.suppress(TemplateFault):  # one that is never closed is told by the parser
-        for placeholder in find_placeholders(text):
+        for placeholder in find_placeholders(text, language):
             if len(found) >= MAX_FAULTS:
                 break
             # An escape of the body's own syntax is not the author's expression yet.
-            if placeholder.start in told or _ESCAPE.search(placeholder.source):
+            if placeholder.start in told or _ESCAPE.search(placeholder.expression):
                 continue
             try:
                 language.parse(placeholder.source)

@@ -9,7 +9,7 @@ from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.faults import Path, where_of
 from airflow_whatsapp_flows.flow.body.leaves import checked_name, literals, plain_value
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, scalar_text, utf8
-from airflow_whatsapp_flows.flow.template.language import Tree, TreeFault, fill
+from airflow_whatsapp_flows.flow.template.language import TemplateLanguage, Tree, TreeFault, fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +54,19 @@ def _item_text(index: int, value: object) -> str:
         raise error.at(f"[{index}]") from None
 
 
-def parse_field(name: object, value: Tree, path: Path) -> Field:
+def parse_field(name: object, value: Tree, path: Path, language: TemplateLanguage | None = None) -> Field:
     """Check one field of a flow.
 
     Args:
         name: must be text without a placeholder.
         value: a leaf, or a list of leaves.
         path: the place in the body.
+        language: the language of the body; with none, placeholders stand in braces.
 
     Raises:
         TreeFault: the name or the value cannot be sent.
     """
-    name = checked_name(name, path)
+    name = checked_name(name, path, language)
     value = plain_value(value)
     items = value if isinstance(value, (list, tuple)) else [value]
     if any(isinstance(plain_value(item), (Mapping, list, tuple)) for item in items):

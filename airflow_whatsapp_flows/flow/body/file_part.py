@@ -13,6 +13,7 @@ from airflow_whatsapp_flows.flow.body.leaves import written_templates
 from airflow_whatsapp_flows.flow.body.media_type import is_media_type
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, scalar_text
 from airflow_whatsapp_flows.flow.template.language import Data, Template, Tree, fill
+from airflow_whatsapp_flows.flow.template.spelling import literal_start
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 """Some servers take a file part without a Content-Type for a text field (RFC 7578 §4.4 makes it text)."""
@@ -116,7 +117,7 @@ def _is_chosen_by_author(file: Tree, url: str) -> bool:
         return True
     if file is None or isinstance(file, (bool, int, float, list, dict)):
         return False
-    folder = file.text.partition("{{")[0].strip()
+    folder = literal_start(file.text).strip()
     return bool(folder) and ".." not in url.replace("\\", "/").split("/")
 
 

@@ -83,7 +83,7 @@ def _parse_pair(index: int, pair: object, language: TemplateLanguage) -> Field:
         pair = pair.value
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
         raise TreeFault(f"a pair must be a list of a name and a value, and this is {kind_of(pair)}", path=(index,))
-    return parse_field(pair[0], tree_at((index, 1), pair[1], language), (index,))
+    return parse_field(pair[0], tree_at((index, 1), pair[1], language), (index,), language)
 
 
 def _parse_text(text: str, language: TemplateLanguage) -> tuple[Field, ...]:
@@ -110,7 +110,7 @@ def _parse_text_pair(pair: str, start: int, tokens: TokenText, language: Templat
     except UnicodeDecodeError:
         raise tokens.fault("%XX in this field is not UTF-8; write the characters themselves", offset) from None
     try:
-        checked_name(tokens.restore(name), ())
-        return parse_field(name, tokens.parse(value, language, offset), (name,))
+        checked_name(tokens.restore(name), (), language)
+        return parse_field(name, tokens.parse(value, language, offset), (name,), language)
     except TreeFault as fault:
         raise tokens.fault(fault.message, offset) from None

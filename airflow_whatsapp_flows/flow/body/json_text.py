@@ -14,6 +14,7 @@ from airflow_whatsapp_flows.flow.body.faults import MAX_DEPTH, check_length, tex
 from airflow_whatsapp_flows.flow.body.leaves import AsText
 from airflow_whatsapp_flows.flow.template.language import LITERAL, Template, TemplateFault, TemplateLanguage, Tree
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
+from airflow_whatsapp_flows.flow.template.spelling import holds_placeholder, opens_at, opens_statement
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _WORD = re.compile(r"[^\s,\[\]{}\":]+")
@@ -66,13 +67,13 @@ class _Parser:
         return text_fault(self._text, self._at if offset is None else offset, message)
 
     def _at_placeholder(self) -> bool:
-        return self._language is not LITERAL and self._text.startswith("{{", self._at)
+        return self._language is not LITERAL and opens_at(self._text, self._at, self._language)
 
     def _value(self, depth: int) -> Tree:
         sign = self._next()
         if self._at_placeholder():
             return self._placeholder()
-        if self._text.startswith("{%", self._at):
+        if opens_statement(self._text, self._at, self._language):
             raise self._fault("a block {% … %} may stand inside quotes only")
         if sign in ("{", "["):
             if depth >= MAX_DEPTH:
@@ -136,7 +137,7 @@ class _Parser:
         if sign != '"':
             raise self._fault('a key must stand here, in double quotes: "name"' if sign else "'}' is missing")
         key = self._string()
-        if self._language is not LITERAL and ("{{" in key or "{%" in key):
+        if self._language is not LITERAL and holds_placeholder(key, self._language):
             raise self._fault("a placeholder cannot be in a key; an answer may be a value, never a name", start)
         return key
 
@@ -148,9 +149,9 @@ class _Parser:
 
     def _source_at(self, start: int) -> str:
         try:
-            return next(find_placeholders(self._text[start:])).source
+            return next(find_placeholders(self._text, self._language, start)).source
         except TemplateFault as fault:
-            raise self._fault(fault.message, start + fault.offset) from None
+            raise self._fault(fault.message, fault.offset) from None
 
     def _parse(self, text: str, start: int) -> Template | str:
         try:

@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.flow.template.language import (
     leaves,
     parse_tree,
 )
+from airflow_whatsapp_flows.flow.template.spelling import holds_placeholder
 
 _Encoded = TypeVar("_Encoded")
 
@@ -123,14 +124,19 @@ def written_templates(tree: Tree) -> tuple[Template, ...]:
     return tuple(leaf.template if isinstance(leaf, AsText) else leaf for leaf in leaves(tree))
 
 
-def checked_name(name: object, path: Path) -> str:
+def checked_name(name: object, path: Path, language: TemplateLanguage | None = None) -> str:
     """The name of a field: text without a placeholder.
+
+    Args:
+        name: from the flow.
+        path: its place in the body.
+        language: the language of the body; with none, placeholders stand in braces.
 
     Raises:
         TreeFault: it is something else.
     """
     if not isinstance(name, str):
         raise TreeFault(f"the name {name!r} is not text; every name must be text", path=path)
-    if "{{" in name or "{%" in name:
+    if holds_placeholder(name, language):
         raise TreeFault(f"the name {name!r} holds a placeholder; an answer may be a value, never a name", path=path)
     return name

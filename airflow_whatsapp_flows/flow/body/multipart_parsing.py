@@ -52,8 +52,8 @@ def _parse_part(index: int, part: object, language: TemplateLanguage) -> TextPar
     content_type = _leaf(index, "content_type", part, language)
     if "value" in part:
         value = tree_at((index, "value"), part["value"], language)
-        return TextPart(parse_field(part["name"], value, path), content_type)
-    name = checked_name(part["name"], path)
+        return TextPart(parse_field(part["name"], value, path, language), content_type)
+    name = checked_name(part["name"], path, language)
     file, filename = _leaf(index, "file", part, language), _leaf(index, "filename", part, language)
     try:
         utf8(name)

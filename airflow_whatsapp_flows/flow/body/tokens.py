@@ -22,9 +22,9 @@ class Span:
     """One placeholder of a text.
 
     Attributes:
-        start: offset of its first brace.
-        end: offset behind its last brace.
-        source: what it is as a template, unescaped, braces included.
+        start: offset of its first brace or percent sign.
+        end: offset behind its last one.
+        source: what it is as a template, unescaped, braces or percent signs included.
     """
 
     start: int
@@ -41,7 +41,7 @@ def find_spans(text: str, language: TemplateLanguage) -> list[Span]:
     if language is LITERAL:
         return []
     try:
-        return [Span(found.start, found.end, found.source) for found in find_placeholders(text)]
+        return [Span(found.start, found.end, found.source) for found in find_placeholders(text, language)]
     except TemplateFault as fault:
         raise text_fault(text, fault.offset, fault.message) from None
 

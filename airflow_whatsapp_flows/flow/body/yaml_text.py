@@ -14,6 +14,7 @@ from airflow_whatsapp_flows.flow.body.scalars import utf8
 from airflow_whatsapp_flows.flow.body.tokens import Span, TokenText
 from airflow_whatsapp_flows.flow.template.language import LITERAL, TemplateFault, TemplateLanguage, Tree, Value, fill
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
+from airflow_whatsapp_flows.flow.template.spelling import find_opening, find_statement
 
 if TYPE_CHECKING:
     from yaml import Event, ScalarEvent
@@ -86,28 +87,29 @@ def _find_yaml_spans(text: str, language: TemplateLanguage) -> Iterator[Span]:
     r"""Every placeholder; in double quotes its own quotes may be escaped: ``"{{ x | default(\"a\") }}"``."""
     if language is LITERAL:
         return
-    start = text.find("{{")
-    while start >= 0:
-        span = _escaped_span(text, start) or _written_span(text, start)
+    end = 0
+    while opening := find_opening(text, language, end):
+        span = _escaped_span(text, opening) or _written_span(text, opening.start(), language)
         yield span
-        start = text.find("{{", span.end)
+        end = span.end
 
 
-def _written_span(text: str, start: int) -> Span:
+def _written_span(text: str, start: int, language: TemplateLanguage) -> Span:
     try:
-        source = next(find_placeholders(text[start:])).source
+        found = next(find_placeholders(text, language, start))
     except TemplateFault as fault:
-        raise text_fault(text, start + fault.offset, fault.message) from None
-    return Span(start, start + len(source), source)
+        raise text_fault(text, fault.offset, fault.message) from None
+    return Span(found.start, found.end, found.source)
 
 
-def _escaped_span(text: str, start: int) -> Span | None:
-    end = text.find("}}", start) + 2
+def _escaped_span(text: str, opening: re.Match[str]) -> Span | None:
+    start, braces = opening.start(), opening.group() == "{{"
+    end = text.find("}}", start) + 2 if braces else opening.end()
     source = text[start:end]
-    if end < 2 or '\\"' not in source or _is_closed(source):
+    if end < 2 or '\\"' not in source or (braces and _is_closed(source)):
         return None
     unescaped = re.sub(r"\\(.)", r"\1", source)
-    return Span(start, end, unescaped) if _is_closed(unescaped) else None
+    return Span(start, end, unescaped) if not braces or _is_closed(unescaped) else None
 
 
 def _is_closed(source: str) -> bool:
@@ -195,7 +197,9 @@ class _Reader:
             raise self._fault("a key must be text; put it in double quotes", event)
         self._node(event, 0)
         key = str(event.value)
-        if self._tokens.indexes(key) or ("{%" in key and self._language is not LITERAL):
+        if self._tokens.indexes(key) or (
+            find_statement(key, self._language) is not None and self._language is not LITERAL
+        ):
             raise self._fault("a placeholder cannot be in a key; an answer may be a value, never a name", event)
         return key
 

@@ -9,7 +9,8 @@ repetition the work is linear in the text and its values.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
 from typing import Any, Literal, cast
 
 import jinja2
@@ -153,10 +154,10 @@ def _parse(source: str, names: Collection[str], cage: _Cage) -> nodes.Expr:
         if len(body) != 1 or not isinstance(body[0], nodes.Output) or len(body[0].nodes) != 1:
             raise TemplateFault("'{{' and '}}' must hold one expression")
         expression = body[0].nodes[0]
-        _check(expression, names, 0)
-        if sum(1 for _ in body[0].find_all(nodes.Name)) > MAX_NAMES:
+        checked = list(_checked(expression, names, 0))
+        if sum(isinstance(node, nodes.Name) for node in checked) > MAX_NAMES:
             raise TemplateFault(f"a placeholder holds at most {MAX_NAMES} variables")
-        for concat in body[0].find_all(nodes.Concat):
+        for concat in (node for node in checked if isinstance(node, nodes.Concat)):
             # Jinja would write None, True and {'a': 1}, and never stop at a length.
             concat.nodes = [nodes.Filter(nodes.List(concat.nodes), _JOINED, [], [], None, None)]
     except TemplateFault:
@@ -170,7 +171,8 @@ def _parse(source: str, names: Collection[str], cage: _Cage) -> nodes.Expr:
     return expression
 
 
-def _check(node: nodes.Node, names: Collection[str], depth: int) -> None:
+def _checked(node: nodes.Node, names: Collection[str], depth: int) -> Iterator[nodes.Node]:
+    """The node and all below it, each once it is known to be allowed."""
     if depth > MAX_DEPTH:
         raise TemplateFault(f"the expression is nested deeper than {MAX_DEPTH} levels")
     if not isinstance(node, _NODES):
@@ -178,8 +180,9 @@ def _check(node: nodes.Node, names: Collection[str], depth: int) -> None:
     _check_names(node, names)
     if isinstance(node, nodes.Mul) and any(_is_text_or_list(side) for side in (node.left, node.right)):
         raise TemplateFault("'*' needs numbers on both sides; a text or a list cannot be repeated")
+    yield node
     for child in node.iter_child_nodes():
-        _check(child, names, depth + 1)
+        yield from _checked(child, names, depth + 1)
 
 
 def _check_names(node: nodes.Node, names: Collection[str]) -> None:
@@ -198,12 +201,17 @@ def _check_names(node: nodes.Node, names: Collection[str]) -> None:
 def _check_arguments(node: nodes.Filter) -> None:
     if node.dyn_args is not None or node.dyn_kwargs is not None:
         raise TemplateFault("'*' and '**' arguments are not allowed")
-    signature = inspect.signature(FILTERS[node.name])
+    signature = _signature(node.name)
     try:
         signature.bind(None, *node.args, **{str(keyword.key): None for keyword in node.kwargs})
     except TypeError:
         allowed = ", ".join(list(signature.parameters)[1:])
         raise TemplateFault(f"the filter {node.name!r} takes {f'({allowed})' if allowed else 'no argument'}") from None
+
+
+@cache
+def _signature(name: str) -> inspect.Signature:
+    return inspect.signature(FILTERS[name])
 
 
 def _is_none(value: object) -> bool:

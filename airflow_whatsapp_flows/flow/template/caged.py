@@ -1,7 +1,8 @@
-"""The language of flow files: text with ``{{ … }}``, in a cage."""
+"""The language of flow files: text with ``{{ … }}`` or ``%…%``, in a cage."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -9,13 +10,15 @@ from airflow_whatsapp_flows.errors import MissingValueError
 from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy
 from airflow_whatsapp_flows.flow.template.filters import joined
 from airflow_whatsapp_flows.flow.template.language import MAX_FAULTS, TemplateFault, Value
-from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
+from airflow_whatsapp_flows.flow.template.placeholders import Placeholder, find_placeholders
 from airflow_whatsapp_flows.flow.template.references import (
     Missing,
     Reference,
     parse_bare_reference,
     rewrite_references,
+    unknown_name,
 )
+from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening, find_statement
 from airflow_whatsapp_flows.flow.variables import SCOPES
 
 MAX_TEMPLATE_BYTES = 64_000
@@ -70,10 +73,12 @@ class CagedLanguage:
     Attributes:
         steps: names of the flow's steps; ``None`` when no flow is known (then names need quotes).
         missing: what a reference without a value is.
+        syntax: whether ``%contact.first_name%`` is a placeholder too.
     """
 
     steps: Collection[str] | None = None
     missing: MissingPolicy = "error"
+    syntax: Syntax = "hilos"
 
     def parse(self, text: str) -> CagedTemplate | str:
         """Parse one text.
@@ -88,13 +93,13 @@ class CagedLanguage:
         if len(text) > MAX_TEMPLATE_BYTES // 4 and (size := len(text.encode("utf-8", "replace"))) > MAX_TEMPLATE_BYTES:
             raise TemplateFault(f"the text has {size:,} bytes; at most {MAX_TEMPLATE_BYTES:,} are allowed")
         faults: list[TemplateFault] = []
-        if "{%" in text:
+        if (statement := find_statement(text, self)) is not None:
             message = (
                 "statements ({% … %}) are not part of flow templates; "
                 "choose inside a placeholder: {{ 'a' if contact.first_name else 'b' }}"
             )
-            faults.append(TemplateFault(message, text.index("{%")))
-        template = self._parse_placeholders(text, faults) if "{{" in text else text
+            faults.append(TemplateFault(message, statement))
+        template = self._parse_placeholders(text, faults) if find_opening(text, self) else text
         if faults:
             first, *more = sorted(faults, key=lambda fault: fault.offset)
             raise TemplateFault(first.message, first.offset, more)
@@ -105,11 +110,11 @@ class CagedLanguage:
         references: list[Reference] = []
         position = 0
         try:
-            for placeholder in find_placeholders(text):
+            for placeholder in find_placeholders(text, self):
                 if placeholder.start > position:
                     parts.append(text[position : placeholder.start])
                 try:
-                    part, read = self._parse_expression(placeholder.expression)
+                    part, read = self._parse_placeholder(placeholder)
                     parts.append(part)
                     references.extend(read)
                 except TemplateFault as fault:
@@ -123,11 +128,35 @@ class CagedLanguage:
             parts.append(text[position:])
         return CagedTemplate(text, tuple(parts), tuple(references))
 
-    def _parse_expression(self, expression: str) -> tuple[_Lookup | Expression, tuple[Reference, ...]]:
+    def parse_variable(self, text: str) -> Reference:
+        """One variable where nothing else may stand, such as the field of a condition: bare, or as a placeholder.
+
+        Raises:
+            TemplateFault: it is something else, or reads a step that the flow does not have.
+        """
+        name = text.strip()
+        placeholder = next(find_placeholders(name, self), None)
+        if placeholder is not None and placeholder.source == name:
+            name = placeholder.expression
+        reference = parse_bare_reference(name, self.steps)
+        if reference is not None:
+            return reference
+        first = re.split(r"\W", name, maxsplit=1)[0]
+        if first in SCOPES:
+            raise TemplateFault(f"this is one variable, such as {first}.name, without filters and operators")
+        raise TemplateFault(unknown_name(first or name))
+
+    def _parse_placeholder(self, placeholder: Placeholder) -> tuple[_Lookup | Expression, tuple[Reference, ...]]:
+        expression = placeholder.expression
         if not expression:
             raise TemplateFault("'{{ }}' is empty; write a variable such as {{ contact.phone }}")
         reference = parse_bare_reference(expression, self.steps)
         if reference is not None:
             return _Lookup(reference, self.missing), (reference,)
+        if placeholder.is_percent:
+            raise TemplateFault(
+                f"{placeholder.source} is not one variable; filters and operators stand in braces, "
+                "such as {{ contact.first_name | upper }}"
+            )
         source, references = rewrite_references(expression, self.steps)
         return Expression(source, SCOPES, self.missing), references

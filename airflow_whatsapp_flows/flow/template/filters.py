@@ -18,6 +18,7 @@ from jinja2 import Undefined
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.moments import parse_iso
 from airflow_whatsapp_flows.flow.numbers import parse_number
+from airflow_whatsapp_flows.flow.phones import e164
 from airflow_whatsapp_flows.flow.template.language import Value
 
 MAX_TEXT = 1_048_576
@@ -26,7 +27,6 @@ MAX_TEXT = 1_048_576
 # glibc's strftime pads to any width ("%999999999d"); only plain directives are let through, and "%s" is not:
 # it tells seconds since 1970 by the clock of the machine.
 _DATE_FORMAT = re.compile(r"(?:%-?[A-Za-rt-z%]|[^%]){1,200}")
-_FULL_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")  # ITU-T E.164 §6: at most 15 digits
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
@@ -190,21 +190,11 @@ def _digits(value: object) -> str:
 
 
 def _e164(value: object, country: str | None = None) -> str:
-    import phonenumbers  # needed by few flows; its tables take time to import
-
-    text = text_of(value).strip()
-    digits = re.sub(r"[\s().-]", "", text)
-    # WhatsApp knows numbers that numbering plans no longer do, such as Mexico's +52 1 …: a full number stays.
-    if _FULL_NUMBER.fullmatch(digits):
-        return digits
-    try:
-        number = phonenumbers.parse(text, country)
-    except phonenumbers.NumberParseException:
-        number = None
-    if number is None or not phonenumbers.is_possible_number(number):
+    number = e164(text_of(value), country)
+    if number is None:
         hint = "" if country else "; give the country of numbers without '+': e164('MX')"
         raise RenderError(f"{_shown(value)} is not a phone number{hint}")
-    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+    return number
 
 
 def _shown(value: object) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, Union
 
 from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.template.spelling import holds_placeholder
 
 Value = Union[None, bool, int, float, str, "list[Value]", "dict[str, Value]"]
 """Plain data, as JSON has it."""
@@ -154,7 +155,7 @@ def parse_tree(value: object, language: TemplateLanguage) -> Tree:
         TreeFault: a leaf or a key cannot be used; holds its path.
     """
     if isinstance(value, Mapping):
-        return {_key(key): _parse_at(key, item, language) for key, item in value.items()}
+        return {_key(key, language): _parse_at(key, item, language) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_parse_at(index, item, language) for index, item in enumerate(value)]
     if isinstance(value, str):
@@ -164,10 +165,10 @@ def parse_tree(value: object, language: TemplateLanguage) -> Tree:
     raise TreeFault(f"a value of type {type(value).__name__} cannot be sent; use text, numbers, true, false, null")
 
 
-def _key(key: object) -> str:
+def _key(key: object, language: TemplateLanguage) -> str:
     if not isinstance(key, str):
         raise TreeFault(f"the key {key!r} is not text; every key must be text")
-    if "{{" in key or "{%" in key:
+    if holds_placeholder(key, language):
         raise TreeFault(f"the key {key!r} holds a placeholder; an answer may be a value, never a name", path=(key,))
     return key
 
@@ -191,7 +192,7 @@ def tree_faults(value: object, language: TemplateLanguage) -> Iterator[TreeFault
     if isinstance(value, Mapping):
         for key in value:
             try:
-                _key(key)
+                _key(key, language)
             except TreeFault as fault:
                 yield fault
         children = list(value.items())

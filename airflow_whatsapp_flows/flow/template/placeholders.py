@@ -1,4 +1,4 @@
-"""Finding ``{{ … }}`` in text, without knowing what stands inside."""
+"""Finding ``{{ … }}`` and ``%…%`` in text, without knowing what stands inside."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
+from airflow_whatsapp_flows.flow.template.spelling import find_opening
 
 # An apostrophe behind a letter stands in a name: no text of an expression begins there. The length is limited
 # because a quote without its pair would be searched for in all of the text, again for every placeholder.
@@ -16,10 +17,10 @@ _EXPRESSION_SIGNS = re.compile(r"[|~()=<>+\"\[]|(?<!\w)'")
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """One ``{{ … }}``.
+    """One ``{{ … }}`` or ``%…%``.
 
     Attributes:
-        source: the whole of it, braces included.
+        source: the whole of it, braces or percent signs included.
         start: characters before it in the text.
     """
 
@@ -27,9 +28,14 @@ class Placeholder:
     start: int
 
     @property
+    def is_percent(self) -> bool:
+        """Whether it is spelt ``%…%``: one variable, without filters and operators."""
+        return self.source[0] == "%"
+
+    @property
     def expression(self) -> str:
-        """What stands between the braces, without the blanks and Jinja's ``-`` at its ends."""
-        return self.source[2:-2].strip("-").strip()
+        """What stands inside, without the blanks and Jinja's ``-`` at its ends."""
+        return self.source[1:-1].strip() if self.is_percent else self.source[2:-2].strip("-").strip()
 
     @property
     def end(self) -> int:
@@ -37,19 +43,25 @@ class Placeholder:
         return self.start + len(self.source)
 
 
-def find_placeholders(text: str) -> Iterator[Placeholder]:
-    """Every ``{{ … }}`` of a text, in order.
+def find_placeholders(text: str, language: object = None, start: int = 0) -> Iterator[Placeholder]:
+    """Every placeholder of a text, in order.
+
+    Args:
+        text: any text.
+        language: the language that the text is written in; with none, placeholders stand in braces.
+        start: offset from which to look.
 
     Raises:
         TemplateFault: one is opened and not closed.
     """
-    start = text.find("{{")
-    while start >= 0:
-        end = _end(text, start + 2)
-        if end is None:
-            raise TemplateFault("'{{' is never closed; write '}}' behind the name", start)
-        yield Placeholder(text[start:end], start)
-        start = text.find("{{", end)
+    while opening := find_opening(text, language, start):
+        begin, start = opening.span()
+        if opening.group() == "{{":
+            end = _end(text, start)
+            if end is None:
+                raise TemplateFault("'{{' is never closed; write '}}' behind the name", begin)
+            start = end
+        yield Placeholder(text[begin:start], begin)
 
 
 def _end(text: str, start: int) -> int | None:

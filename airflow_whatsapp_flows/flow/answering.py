@@ -1,0 +1,71 @@
+"""Which way an answer takes a contact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from airflow_whatsapp_flows.flow.answers import AnswerMisfit
+from airflow_whatsapp_flows.flow.model import Answered, Menu, Question, TemplateMessage
+from airflow_whatsapp_flows.flow.template.filters import text_of
+from airflow_whatsapp_flows.flow.template.language import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """An answer that fits.
+
+    Attributes:
+        label: of the exit that it takes.
+        target: name of the next step; ``None`` ends the walk.
+        value: what the answer is read as.
+        tried: how many answers were tried, this one included.
+    """
+
+    label: str
+    target: str | None
+    value: Value
+    tried: int
+
+
+def fit_one(step: Answered, answers: Iterable[Value], values: Mapping[str, object]) -> Fit:
+    """The first answer that fits.
+
+    Args:
+        step: what is answered.
+        answers: in order, as recorded; at least one.
+        values: the contact's values, by scope.
+
+    Raises:
+        AnswerMisfit: none does; says what is wrong with the last one.
+    """
+    misfit = AnswerMisfit("there is no answer")
+    for tried, answer in enumerate(answers, start=1):
+        try:
+            label, target, value = _fit(step, answer, values)
+        except AnswerMisfit as error:
+            misfit = error
+        else:
+            return Fit(label, target, value, tried)
+    raise misfit
+
+
+def _fit(step: Answered, answer: Value, values: Mapping[str, object]) -> tuple[str, str | None, Value]:
+    value = step.rule.read(answer, values)
+    if isinstance(step, Question):
+        return "next", step.next, value
+    options = step.options if isinstance(step, (Menu, TemplateMessage)) else {}
+    label = _option(options, answer)
+    if label is not None:
+        return label, options[label], value
+    if isinstance(step, TemplateMessage) and (step.has_next or not options):
+        return "next", step.next, value
+    raise AnswerMisfit(f"the answer is none of the options: {', '.join(list(options)[:10])}")
+
+
+def _option(options: Mapping[str, str | None], answer: Value) -> str | None:
+    wanted = text_of(answer).strip()
+    if wanted in options:
+        return wanted
+    folded = {label.strip().casefold(): label for label in options}
+    return folded.get(wanted.casefold())

@@ -1,0 +1,87 @@
+"""Flow format 1, as a file is written: one class for every object in it."""
+
+from airflow_whatsapp_flows.flow.format.acting import (
+    AssignationFormat,
+    Comparison,
+    ConditionalFormat,
+    ConditionFormat,
+    ContactUpdateFormat,
+    DelayFormat,
+    EndFormat,
+    GoToFormat,
+    MessageFormat,
+    PathFormat,
+    TagFormat,
+    TimeWindowFormat,
+    TriggerFlowFormat,
+)
+from airflow_whatsapp_flows.flow.format.asking import (
+    AnsweredStep,
+    AnswerRangeFormat,
+    AnswerType,
+    MenuFormat,
+    OptionsFromVariableFormat,
+    QuestionFormat,
+    TemplateFormat,
+)
+from airflow_whatsapp_flows.flow.format.common import DurationFormat, Scalar, StepBase, StepWithText
+from airflow_whatsapp_flows.flow.format.flow import (
+    MAX_STEPS,
+    STEP_FORMATS,
+    AirflowFormat,
+    EffectsFormat,
+    FlowFormat,
+    StepFormat,
+    VariableFormat,
+)
+from airflow_whatsapp_flows.flow.format.replay import QuietHoursFormat, ReplayFormat
+from airflow_whatsapp_flows.flow.format.sending import ActionFormat, Method, RetryFormat
+from airflow_whatsapp_flows.flow.format.testing import (
+    ExpectationFormat,
+    ExpectedRequestFormat,
+    FlowTestFormat,
+    ReplyFormat,
+)
+
+__all__ = [
+    "MAX_STEPS",
+    "STEP_FORMATS",
+    "ActionFormat",
+    "AirflowFormat",
+    "AnswerRangeFormat",
+    "AnswerType",
+    "AnsweredStep",
+    "AssignationFormat",
+    "Comparison",
+    "ConditionFormat",
+    "ConditionalFormat",
+    "ContactUpdateFormat",
+    "DelayFormat",
+    "DurationFormat",
+    "EffectsFormat",
+    "EndFormat",
+    "ExpectationFormat",
+    "ExpectedRequestFormat",
+    "FlowFormat",
+    "FlowTestFormat",
+    "GoToFormat",
+    "MenuFormat",
+    "MessageFormat",
+    "Method",
+    "OptionsFromVariableFormat",
+    "PathFormat",
+    "QuestionFormat",
+    "QuietHoursFormat",
+    "ReplayFormat",
+    "ReplyFormat",
+    "RetryFormat",
+    "Scalar",
+    "StepBase",
+    "StepFormat",
+    "StepWithText",
+    "TagFormat",
+    "TemplateFormat",
+    "TimeWindowFormat",
+    "TriggerFlowFormat",
+    "VariableFormat",
+]

@@ -1,0 +1,45 @@
+"""What a flow means: steps, their exits and their parsed templates.
+
+Made by :mod:`~airflow_whatsapp_flows.flow.loading` from a flow file that has no fault, so nothing here needs to be
+checked again.
+"""
+
+from airflow_whatsapp_flows.flow.model.action import Action
+from airflow_whatsapp_flows.flow.model.flow import Flow, Step
+from airflow_whatsapp_flows.flow.model.leading import (
+    Assignation,
+    Conditional,
+    ConditionPath,
+    ContactUpdate,
+    Delay,
+    End,
+    GoTo,
+    Tag,
+    TriggerFlow,
+)
+from airflow_whatsapp_flows.flow.model.saying import Answered, Menu, Message, Question, Said, TemplateMessage
+from airflow_whatsapp_flows.flow.model.step import Exit, StepBase, Text
+
+__all__ = [
+    "Action",
+    "Answered",
+    "Assignation",
+    "ConditionPath",
+    "Conditional",
+    "ContactUpdate",
+    "Delay",
+    "End",
+    "Exit",
+    "Flow",
+    "GoTo",
+    "Menu",
+    "Message",
+    "Question",
+    "Said",
+    "Step",
+    "StepBase",
+    "Tag",
+    "TemplateMessage",
+    "Text",
+    "TriggerFlow",
+]

@@ -1,0 +1,82 @@
+"""The whole of a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from airflow_whatsapp_flows.flow.format import AirflowFormat, FlowTestFormat, ReplayFormat, VariableFormat
+from airflow_whatsapp_flows.flow.model.action import Action
+from airflow_whatsapp_flows.flow.model.leading import (
+    Assignation,
+    Conditional,
+    ContactUpdate,
+    Delay,
+    End,
+    GoTo,
+    Tag,
+    TriggerFlow,
+)
+from airflow_whatsapp_flows.flow.model.saying import Menu, Message, Question, TemplateMessage
+from airflow_whatsapp_flows.flow.template.cage import MissingPolicy
+from airflow_whatsapp_flows.flow.template.references import Reference
+
+Step = (
+    Question
+    | Menu
+    | Message
+    | TemplateMessage
+    | Conditional
+    | Action
+    | Delay
+    | ContactUpdate
+    | Tag
+    | Assignation
+    | GoTo
+    | TriggerFlow
+    | End
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """A flow without faults.
+
+    Attributes:
+        id: slug; also the DAG's id.
+        name: for people; the id when the file gives none.
+        steps: by name, in the file's order.
+        start: name of the first step.
+        timezone: IANA name.
+        missing: what a reference without a value is.
+        variables: declared ``flow_execution_variables``.
+        loops: names of the steps of every loop, in the file's order.
+        sensitive: variables whose values nobody reads.
+        replay: how recorded responses are sent in batches; ``None`` when the flow does not say.
+        airflow: what its DAGs are like.
+        tests: its own tests.
+        source: the file as plain data.
+    """
+
+    id: str
+    name: str
+    steps: Mapping[str, Step] = field(repr=False)  # texts of the flow: Airflow stores the repr of mapped arguments
+    start: str
+    timezone: str = "UTC"
+    missing: MissingPolicy = "error"
+    variables: Mapping[str, VariableFormat] = field(default_factory=dict)
+    loops: tuple[tuple[str, ...], ...] = ()
+    sensitive: tuple[Reference, ...] = ()
+    replay: ReplayFormat | None = field(default=None, repr=False)
+    airflow: AirflowFormat = field(default_factory=AirflowFormat, repr=False)
+    tests: tuple[FlowTestFormat, ...] = field(default=(), repr=False)
+    source: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+    def loop_of(self, step: str) -> tuple[str, ...] | None:
+        """Names of the steps of the loop that a step stands in; ``None`` when it stands in none."""
+        return next((loop for loop in self.loops if step in loop), None)
+
+    def is_polling(self, step: str) -> bool:
+        """Whether a step stands in a loop with an action: then its waits are what the action needs."""
+        loop = self.loop_of(step)
+        return loop is not None and any(isinstance(self.steps[name], Action) for name in loop)

@@ -1,0 +1,149 @@
+"""Faults of the blocks of a flow file beside its steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.flow.samples import action, faults_of, flow_of
+
+OFF = "this version sends nothing to WhatsApp or Hilos; remove it, or write false"
+MOMENT = "a date, or a date and time, is expected, such as 2026-11-22T16:04"
+
+
+def faults(**keys: Any) -> list[str]:
+    steps = [{"name": "Ask", "type": "question", "next": "Send"}, action()]
+    found = faults_of({"flow_format": 1, "id": "f", "steps": steps, **keys})
+    return [fault.removeprefix("<flow>:") for fault in found]
+
+
+@pytest.mark.parametrize("effect", ["messages", "contact_updates", "tags", "flows"])
+def test_no_effect_can_be_turned_on(effect: str) -> None:
+    assert faults(effects={effect: True}) == [f"effects.{effect}: '{effect}' cannot be turned on: {OFF}"]
+
+
+def test_effects_that_are_off_are_no_fault() -> None:
+    flow_of(action(), effects={"messages": False, "connection": "hilos"}, replay={"effects": False})
+
+
+def test_effects_of_a_replay_cannot_be_turned_on() -> None:
+    assert faults(replay={"effects": True}) == [f"replay.effects: 'effects' cannot be turned on: {OFF}"]
+
+
+def test_sensitive_values_are_variables() -> None:
+    flow = flow_of(
+        {"name": "Ask", "type": "question", "next": "Send"},
+        action(),
+        sensitive=["contact.email", "{{ step.Ask }}", "contact.meta.id"],
+    )
+
+    assert [(found.scope, found.path) for found in flow.sensitive] == [
+        ("contact", ("email",)),
+        ("step", ("Ask",)),
+        ("contact", ("meta", "id")),
+    ]
+    assert faults(sensitive=["contact.email", "step.Aks", "email"]) == [
+        "sensitive[1]: there is no step called 'Aks'; did you mean 'Ask'?",
+        "sensitive[2]: 'email' is not a variable of a flow; allowed: contact, flow_execution_variables, global, step",
+    ]
+
+
+def test_what_airflow_is_told_fits_together() -> None:
+    flow_of(action(), airflow={"start_date": "2026-11-22", "catchup": True, "tags": ["crm"], "retry_delay": 5})
+
+    assert faults(airflow={"catchup": True}) == ["airflow.catchup: 'catchup' needs a 'start_date' to catch up from"]
+    assert faults(airflow={"start_date": "in November"}) == [f"airflow.start_date: {MOMENT}"]
+    assert faults(airflow={"schedule": "@daily"})[0].startswith("airflow.schedule: unknown key 'schedule'; allowed: ")
+
+
+def test_tests_name_steps_that_are_there() -> None:
+    test = {
+        "name": "t",
+        "now": "today",
+        "replies": [{"step": "Snd"}, {"step": "Ask"}],
+        "expect": {
+            "path": ["Ask", "Sned"],
+            "requests": [{"step": "Send"}, {"step": "Aks"}],
+            "variables": {"step.Ask": 1, "stp.Ask": 2},
+        },
+    }
+
+    assert faults(tests=[test, {"name": "t", "expect": {}}]) == [
+        f"tests[0].now: {MOMENT}",
+        "tests[0].replies[0].step: 'Snd' is no step; did you mean 'Send'?",
+        "tests[0].replies[1].step: 'Ask' is no action; allowed: Send",
+        "tests[0].expect.path[1]: there is no step called 'Sned'; did you mean 'Send'?",
+        "tests[0].expect.requests[1].step: 'Aks' is no step; allowed: Send",
+        "tests[0].expect.variables.stp.Ask: 'stp' is not a variable of a flow; "
+        "allowed: contact, flow_execution_variables, global, step",
+        "tests[1].name: a test called 't' stands above already",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("delay", "fault"),
+    [
+        pytest.param({}, "how long the delay is: give 'amount' and 'unit', or 'until'", id="nothing"),
+        pytest.param(
+            {"amount": 1}, ".amount: an amount needs a 'unit'; allowed: SECOND, MINUTE, HOUR, DAY", id="no unit"
+        ),
+        pytest.param({"unit": "DAY", "until": "2026-11-22"}, ".unit: a unit needs an 'amount'", id="no amount"),
+        pytest.param(
+            {"amount": 1, "unit": "DAY", "until": "2026-11-22"},
+            ".until: a delay has an amount or ends at a moment, not both; remove one",
+            id="both",
+        ),
+        pytest.param({"until": "tomorrow"}, f".until: {MOMENT}", id="no moment"),
+        pytest.param(
+            {"amount": 1, "unit": "DAY", "time_windows": [{"weekday": 0, "start_at": "17:00", "end_at": "09:00"}]},
+            ".time_windows[0].end_at: a window ends after it starts; one over midnight is two windows, of two weekdays",
+            id="window",
+        ),
+        pytest.param(
+            {"amount": 1, "unit": "WEEK"},
+            ".unit: 'WEEK' is not allowed; allowed: 'SECOND', 'MINUTE', 'HOUR' or 'DAY'",
+            id="unit",
+        ),
+    ],
+)
+def test_a_delay_says_how_long_it_is(delay: dict[str, Any], fault: str) -> None:
+    found = faults_of({"flow_format": 1, "id": "f", "steps": [{"name": "D", "type": "delay", **delay}]})
+
+    assert fault in [line.removeprefix("<flow>:steps[0]").removeprefix(": ") for line in found]
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        (
+            {"answer_range": {"min": 1}},
+            ".answer_range.min: an answer of type ANY has no range; allowed for: NUMBER, DATE, DATETIME, TIME",
+        ),
+        (
+            {"answer_type": "NUMBER", "answer_range": {"max": "many"}},
+            ".answer_range.max: a number is expected, such as 41 or 3.5",
+        ),
+        (
+            {"answer_type": "PHONE", "answer_phone_default_country": "XX"},
+            ".answer_phone_default_country: 'XX' is not a country; give its two letters, such as MX (ISO 3166-1)",
+        ),
+        (
+            {"answer_phone_default_country": "mx"},
+            ".answer_phone_default_country: 'mx' is not the two capital letters of a country, such as MX",
+        ),
+        (
+            {"options_from_variable": {"list": "reply.items", "value": "id"}},
+            ".options_from_variable.list: 'reply' is not a variable of a flow; "
+            "allowed: contact, flow_execution_variables, global, step",
+        ),
+        (
+            {"options_from_variable": {"list": "step.Ask", "value": "id"}},
+            ".options_from_variable.list: step.Ask: a step cannot read its own result",
+        ),
+    ],
+)
+def test_what_a_question_takes_fits_together(keys: dict[str, Any], fault: str) -> None:
+    found = faults_of({"flow_format": 1, "id": "f", "steps": [{"name": "Ask", "type": "question", **keys}]})
+
+    assert [line.removeprefix("<flow>:steps[0]") for line in found] == [fault]
