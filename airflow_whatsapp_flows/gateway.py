@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import mimetypes
 import time
 from collections.abc import Callable
@@ -11,13 +12,12 @@ from urllib.parse import urlsplit
 
 from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
 from airflow_whatsapp_flows.errors import ConnectionConfigError
-from airflow_whatsapp_flows.flow import course
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.course import Attempt, SendNext, Settled, next_move
-from airflow_whatsapp_flows.flow.delivery import RetryRule, fate_of
+from airflow_whatsapp_flows.flow.delivery import fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
-from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.settings import Settings, settings_from_environment
 from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, SendPolicy, send_blocking
 
@@ -76,6 +76,11 @@ class Gateway:
         """Do what a walk asks for, to the end: all tries included."""
         if isinstance(todo, FetchFile):
             return self.fetch(todo.source, todo.step.timeout)
+        if isinstance(todo, Wait):
+            if todo.waited_in_replay:
+                now = dt.datetime.now(dt.timezone.utc)
+                time.sleep((todo.ends(now) - now).total_seconds())
+            return Waited()
         return self.deliver(todo)
 
     def deliver(self, todo: SendAction) -> ActionResult:
@@ -165,17 +170,6 @@ def downloaded(reply: Reply) -> FileContent | TransportFailure:
         return _no_file(f"the server of the file answered {reply.status_code} {reply.reason}".strip())
     content_type = reply.header("content-type")
     return FileContent(reply.content, None, content_type.partition(";")[0].strip() if content_type else None)
-
-
-def pause(rule: RetryRule, retry: int, reply: Reply) -> float:
-    """Seconds to wait before a retry; see :func:`airflow_whatsapp_flows.flow.course.pause`.
-
-    Args:
-        rule: of the action.
-        retry: its number, from 1.
-        reply: what the try before came to.
-    """
-    return course.pause(rule, retry, classify(reply, Attempted(HttpRequest("", ""))), time.time())
 
 
 def read_local_file(path: str, folder: str | None) -> FileContent | TransportFailure:

@@ -10,11 +10,10 @@ import pytest
 from airflow_whatsapp_flows.connections import ActionConnection
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.body import FileContent
-from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, HttpResponse, TransportFailure
+from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.performing import SendAction
-from airflow_whatsapp_flows.gateway import Gateway, pause, read_local_file
+from airflow_whatsapp_flows.gateway import Gateway, read_local_file
 from airflow_whatsapp_flows.settings import Settings
 from tests.servers.recording import Answer, RecordingServer
 
@@ -60,12 +59,6 @@ def test_a_key_that_is_too_old_is_not_sent_again(server: RecordingServer) -> Non
     assert (waits, len(server.received)) == ([], 1)
     assert (result.status_code, result.error.sent.value) == (503, "unknown")
     assert "key_lifetime" in result.error.message
-
-
-def test_a_wait_is_never_above_its_limit() -> None:
-    rule = RetryRule.of(Delivery.IDEMPOTENT, wait=1, max_wait=3)
-    assert pause(rule, 1, HttpResponse(429, headers=(("Retry-After", "99999999"),))) == 3
-    assert all(0 <= pause(rule, 50, HttpResponse(503)) <= 3 for _ in range(200))
 
 
 def test_a_path_without_a_connection_is_refused() -> None:

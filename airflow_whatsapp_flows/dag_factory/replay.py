@@ -109,8 +109,17 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
     plan >> approve >> replay >> report
 
 
+def is_schedule(text: str) -> bool:
+    """Whether Airflow takes a text as a schedule.
+
+    Args:
+        text: such as ``0 3 * * *`` or ``@daily``.
+    """
+    return text in _PRESETS or bool(croniter.is_valid(text))
+
+
 def _check_schedule(flow: Flow, schedule: str | None) -> None:
-    if schedule is None or schedule in _PRESETS or croniter.is_valid(schedule):
+    if schedule is None or is_schedule(schedule):
         return
     # Airflow would find out when it stores the DAG, and say so of the whole file.
     what = f"{schedule!r} is no cron expression, such as '0 3 * * *', and none of Airflow's presets, such as '@daily'"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent
-from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, Sent
+from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.template.cage import Expression
 
 
@@ -115,17 +115,15 @@ class RetryRule:
         except RenderError:
             return False
 
-    def may_send_again(self, result: ActionResult | Reply) -> bool:
+    def may_send_again(self, result: ActionResult) -> bool:
         """Whether the same request may be sent once more after this attempt.
 
         What did not reach the server for want of a connection may always be; what was answered, only for the
         statuses listed and where ``slow_down_when`` holds; what has no known fate, never under ``at_most_once``.
 
         Args:
-            result: of the attempt, as it is without the attempts before; or the reply that it is made of.
+            result: of the attempt, as it is without the attempts before.
         """
-        if not isinstance(result, ActionResult):
-            result = classify(result, Attempted(HttpRequest("", "")))
         error = result.error
         if self.asks_to_slow_down(result):
             return True
@@ -174,34 +172,17 @@ def is_complete_2xx(result: ActionResult) -> bool:
     return error is None or (error.sent is Sent.YES and 200 <= (result.status_code or 0) <= 299)
 
 
-def after(earlier: Fate | None, result: ActionResult) -> ActionResult:
-    """The result of an attempt, given what is known of the one before.
-
-    A complete 2xx settles an action. Otherwise one attempt of unknown fate leaves it unknown, whatever a later one
-    was answered. With a method that changes nothing there is nothing to be unknown.
-
-    Args:
-        earlier: of the attempt before; ``None`` when there was none.
-        result: of the latest attempt.
-    """
-    error = result.error
-    if error is None or is_complete_2xx(result) or earlier is not Fate.UNKNOWN or result.method in SAFE_METHODS:
-        return result
-    return replace(result, error=replace(error, sent=Sent.UNKNOWN))
-
-
-def retry_after(reply: HttpResponse | ActionResult, now: dt.datetime) -> float | None:
+def retry_after(result: ActionResult, now: dt.datetime) -> float | None:
     """Seconds that a reply asks to wait (RFC 9110 §10.2.3: seconds, or an HTTP date).
 
     Args:
-        reply: any reply, or the result that was made of it.
+        result: that was made of the reply.
         now: an aware time.
 
     Returns:
         At least 0; ``None`` when the field is absent or is neither of the two.
     """
-    found = reply.header("retry-after") if isinstance(reply, HttpResponse) else reply.headers.get("retry-after")
-    text = (found or "").strip()
+    text = (result.headers.get("retry-after") or "").strip()
     if text.isascii() and text.isdecimal():
         return float(min(int(text), 10**9)) if len(text) <= 100 else 1e9
     try:

@@ -98,6 +98,32 @@ def release(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
         connection.execute(select(func.pg_advisory_unlock(lock_number("chunk", claimed.replay_no, claimed.chunk))))
 
 
+def is_owned(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) -> bool:
+    """Whether a living process owns a chunk now; nothing is changed.
+
+    Args:
+        ledger: where it is.
+        connection: of the one who asks, and does not own it.
+        replay_no: number of the replay.
+        chunk: number of the chunk.
+
+    Raises:
+        LedgerError: the lock cannot be asked for.
+    """
+    if ledger.is_sqlite:
+        file = _lock_file(ledger, f"{replay_no}.{chunk}", fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if file is None:
+            return True
+        file.close()
+        return False
+    with ledger.write(connection):
+        number = lock_number("chunk", replay_no, chunk)
+        is_free: bool = connection.execute(select(func.pg_try_advisory_lock(number))).scalar_one()
+        if is_free:
+            connection.execute(select(func.pg_advisory_unlock(number)))
+    return not is_free
+
+
 def check_fences(connection: Connection, claimed: Iterable[Claim], *, sqlite: bool) -> None:
     """Check, within a transaction, that chunks are still owned; it stays true until the transaction's end.
 
@@ -145,6 +171,7 @@ def _lock_file(ledger: Ledger, name: str, operation: int) -> IO[bytes] | None:
     database = ledger.file
     if database is None:
         raise TypeError("only an SQLite ledger has lock files")
+    ledger.check_writable()
     folder = database.with_name(f"{database.name}-locks")
     try:
         folder.mkdir(exist_ok=True)

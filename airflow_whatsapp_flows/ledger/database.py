@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, metadata, versions
@@ -22,6 +25,10 @@ _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
 class Ledger:
     """What was intended, sent and answered, in SQLite or PostgreSQL.
+
+    Attributes:
+        is_sqlite: whether it is a file.
+        is_read_only: whether it is a file that this process may read and not write.
 
     Args:
         url: SQLAlchemy URL, such as ``sqlite:////srv/airflow/whatsapp_flows.db`` or
@@ -34,7 +41,8 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self._url = _read_url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        self._engine = _engine(self._url)
+        self.is_read_only = self.file is not None and _may_only_be_read(self.file)
+        self._engine = _reading_engine(self._url) if self.is_read_only else _engine(self._url)
         try:
             self._prepare()
         except BaseException:
@@ -50,6 +58,18 @@ class Ledger:
     def file(self) -> Path | None:
         """The file of an SQLite ledger; ``None`` for a server."""
         return Path(self._url.database or "") if self.is_sqlite else None
+
+    def check_writable(self) -> None:
+        """Find out whether it may be written, as far as that can be told beforehand.
+
+        Raises:
+            LedgerError: it is a file that may only be read.
+        """
+        if self.is_read_only:
+            raise LedgerError(
+                f"the ledger {self.shown} may only be read here: let this user write the file and its folder, or name "
+                "another ledger"
+            )
 
     def close(self) -> None:
         """Give back its connections."""
@@ -91,6 +111,7 @@ class Ledger:
         Raises:
             LedgerError: the database cannot be written; nothing of the transaction is in it.
         """
+        self.check_writable()
         with self._explained("written"):
             if connection is None:
                 with self._engine.connect() as own, self._transaction(own):
@@ -177,6 +198,32 @@ def _engine(url: URL) -> Engine:
         raise LedgerError(
             "a ledger in PostgreSQL needs psycopg: pip install 'airflow-whatsapp-flows[postgres]'"
         ) from None
+
+
+def _may_only_be_read(file: Path) -> bool:
+    def writable(path: Path) -> bool:
+        return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+    # A writer makes two more files beside it, unless they are there.
+    return file.exists() and not (writable(file) and (writable(file.parent) or _log_of(file).exists()))
+
+
+def _log_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}-wal")
+
+
+def _reading_engine(url: URL) -> Engine:
+    """An engine for a file that may not be written, nor any file be made beside it."""
+    file = Path(url.database or "")
+
+    def connect() -> sqlite3.Connection:
+        # Without a log nobody writes now. With one, what is in it is read by way of the files that its writer made.
+        how = "mode=ro" if _log_of(file).exists() else "immutable=1"
+        return sqlite3.connect(
+            f"file:{quote(str(file))}?{how}", uri=True, timeout=_BUSY_SECONDS, check_same_thread=False
+        )
+
+    return create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

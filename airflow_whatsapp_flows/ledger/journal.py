@@ -105,11 +105,6 @@ class Journal:
         connection = self._open_connection()
         await self._in_thread(lambda: release(self._ledger, connection, claimed))
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
-        """Run a function with the connection, between two commits."""
-        connection = self._open_connection()
-        return await self._in_thread(lambda: work(connection))
-
     def _put(self, entry: Entry | None, done: asyncio.Future[None]) -> asyncio.Future[None]:
         self._check()
         self._waiting.append((entry, done))

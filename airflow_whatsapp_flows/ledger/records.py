@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import SendAction
-from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
+from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
 
 
@@ -172,12 +172,6 @@ def records_of(
         current = (row.replay_no, row.round) == rounds[row.response_id]
         record.tried.append(Tried(row.step, row.visit, row.key, attempt_of(row, current=current)))
     return dict(found)
-
-
-def record_of(connection: Connection, subject: Subject, replay_no: int | None, round_: int) -> Record:
-    """What was tried for one subject."""
-    rounds = {subject.response_id: (replay_no, round_)}
-    return records_of(connection, subject.flow_id, rounds).get(subject.response_id) or Record()
 
 
 def attempt_of(row: Row[Any], *, current: bool) -> Attempt:

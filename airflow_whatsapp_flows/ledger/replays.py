@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Row, and_, delete, func, insert, null, or_, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, replays
+
+_WARNINGS = "warnings"  # a key of the options
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,9 @@ class Replay:
         options: settings that a later ``retry`` goes on with.
         note: why, in the user's words.
         created_at: epoch seconds.
-        started_at: of the first run; ``None`` before.
-        ended_at: of the last progress; ``None`` before.
+        started_at: when the first run would have begun, had every run followed the one before without a pause; ``None``
+            before it.
+        ended_at: of the last run; ``None`` while one runs, or was killed, and before the first.
         sealed: whether every row of the source is in the ledger; nothing is sent before.
     """
 
@@ -48,6 +51,21 @@ class Replay:
     started_at: float | None
     ended_at: float | None
     sealed: bool
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was odd about its source, one sentence each."""
+        return list(self.options.get(_WARNINGS, ()))
+
+    def running_time(self, now: float) -> float:
+        """Seconds for which it ran, the time between two runs left out.
+
+        Args:
+            now: epoch seconds.
+        """
+        if self.started_at is None:
+            return 0.0
+        return max(0.0, (now if self.ended_at is None else self.ended_at) - self.started_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +174,46 @@ def replays_of_source(ledger: Ledger, flow_id: str, source: str, mark: str | Non
         return [(_replay(row), bool(row.ended)) for row in connection.execute(query)]
 
 
-def mark_started(ledger: Ledger, replay_no: int) -> None:
-    """Note that a run has begun."""
+def mark_started(ledger: Ledger, replay_no: int, now: float) -> None:
+    """Note that a run has begun.
+
+    Args:
+        ledger: where.
+        replay_no: number of the replay.
+        now: epoch seconds.
+    """
+    own = replays.c.no == replay_no
     with ledger.write() as connection:
-        started = func.coalesce(replays.c.started_at, time.time())
-        connection.execute(update(replays).where(replays.c.no == replay_no).values(started_at=started))
+        begun, until = connection.execute(select(replays.c.started_at, replays.c.ended_at).where(own)).one()
+        if begun is not None and until is None:
+            # A run that was killed ran until its last contact ended, as far as anybody knows.
+            last = select(func.max(contacts.c.ended_at)).where(contacts.c.replay_no == replay_no)
+            until = connection.execute(last).scalar_one_or_none()
+        before = 0.0 if begun is None or until is None else max(0.0, until - begun)
+        connection.execute(update(replays).where(own).values(started_at=now - before, ended_at=null()))
 
 
-def mark_ended(ledger: Ledger, replay_no: int) -> None:
-    """Note that a run has ended, whether or not contacts are pending."""
+def mark_ended(ledger: Ledger, replay_no: int, now: float) -> None:
+    """Note that a run has ended, whether or not contacts are pending.
+
+    Args:
+        ledger: where.
+        replay_no: number of the replay.
+        now: epoch seconds.
+    """
     with ledger.write() as connection:
-        connection.execute(update(replays).where(replays.c.no == replay_no).values(ended_at=time.time()))
+        connection.execute(update(replays).where(replays.c.no == replay_no).values(ended_at=now))
+
+
+def note_warnings(ledger: Ledger, replay_no: int, warnings: Sequence[str]) -> None:
+    """Keep what was odd about the source of a replay."""
+    if not warnings:
+        return
+    own = replays.c.no == replay_no
+    with ledger.write() as connection:
+        options = json.loads(connection.execute(select(replays.c.options).where(own)).scalar_one())
+        kept = json.dumps({**options, _WARNINGS: list(warnings)})
+        connection.execute(update(replays).where(own).values(options=kept))
 
 
 def change_flow(ledger: Ledger, replay_no: int, flow: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.template.language import Value
-from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, release
+from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, is_owned, release
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.retrying import AGAIN
@@ -26,6 +25,7 @@ from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts
 _LONGEST_EXCHANGE = 3600.0
 """Seconds that a request has at most; an attempt of another road without an outcome may still be under way before."""
 _PAGE = 500
+_REASONS = 5  # that are told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +71,21 @@ class Resolved:
         purged: contacts whose response has been erased; they cannot be walked any more, and stay as they are.
     """
 
-    contacts: int
-    attempts: int
-    elsewhere: int
-    reasons: tuple[str, ...]
-    purged: int
+    contacts: int = 0
+    attempts: int = 0
+    elsewhere: int = 0
+    reasons: tuple[str, ...] = ()
+    purged: int = 0
+
+    def and_then(self, more: Resolved) -> Resolved:
+        """What was resolved here, and what was resolved after that."""
+        return Resolved(
+            self.contacts + more.contacts,
+            self.attempts + more.attempts,
+            self.elsewhere + more.elsewhere,
+            tuple(dict.fromkeys((*self.reasons, *more.reasons)))[:_REASONS],
+            self.purged + more.purged,
+        )
 
 
 def resolve(ledger: Ledger, replay: Replay, which: Doubtful, finding: Finding) -> Resolved:
@@ -94,42 +104,51 @@ def resolve(ledger: Ledger, replay: Replay, which: Doubtful, finding: Finding) -
         ReplayError: the replay is running.
         LedgerError: the ledger cannot be read or written.
     """
-    with ExitStack() as stack:
-        connection = stack.enter_context(ledger.connect())
+    done = Resolved()
+    with ledger.connect() as connection:
         with ledger.read() as reading:
             numbers = list(reading.execute(_chunks_in_doubt(replay, which)).scalars())
         for number in numbers:
-            stack.callback(release, ledger, connection, _claimed(ledger, connection, replay, number))
-        return _resolve_chunks(ledger, connection, replay, (which, finding), numbers)
+            if is_owned(ledger, connection, replay.no, number):
+                raise _is_running(ledger, replay, number, done)
+        # One after the other: in SQLite each owned chunk is an open file.
+        for number in numbers:
+            claimed = claim(ledger, connection, replay.no, number)
+            if claimed is None:
+                raise _is_running(ledger, replay, number, done)
+            try:
+                done = done.and_then(_resolve_chunk(ledger, connection, replay, (which, finding), claimed))
+            finally:
+                release(ledger, connection, claimed)
+    return done
 
 
-def _resolve_chunks(
-    ledger: Ledger, connection: Connection, replay: Replay, what: tuple[Doubtful, Finding], numbers: Sequence[int]
+def _resolve_chunk(
+    ledger: Ledger, connection: Connection, replay: Replay, what: tuple[Doubtful, Finding], claimed: Claim
 ) -> Resolved:
     which, finding = what
-    found, elsewhere, purged, changed = 0, 0, 0, 0
+    elsewhere, purged, changed = 0, 0, 0
     reasons: dict[str, None] = {}
-    for number in numbers:
-        with ledger.write(connection):
-            own = and_(*_in_doubt(replay, which), contacts.c.chunk == number)
-            columns = (contacts.c.id, contacts.c.response_id, contacts.c.reason, contacts.c.response, contacts.c.path)
-            rows = connection.execute(select(*columns).where(own).order_by(contacts.c.id)).all()
-            doubtful = _attempts(connection, replay, which, [row.response_id for row in rows])
-            again = []
-            for row in rows:
-                if row.response is None:
-                    purged += 1
-                elif row.path is None or row.response_id not in doubtful:  # not walked here, so not in doubt here
-                    elsewhere += 1
-                    reasons.setdefault(row.reason or "", None)
-                else:
-                    again.append(row.id)
-                    changed += _settle(connection, doubtful[row.response_id], finding)
-            for start in range(0, len(again), _PAGE):
-                these = contacts.c.id.in_(again[start : start + _PAGE])
-                connection.execute(update(contacts).where(these).values(AGAIN))
-            found += len(again)
-    return Resolved(found, changed, elsewhere, tuple(filter(None, reasons))[:5], purged)
+    with ledger.write(connection):
+        check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
+        own = and_(*_in_doubt(replay, which), contacts.c.chunk == claimed.chunk)
+        columns = (contacts.c.id, contacts.c.response_id, contacts.c.reason, contacts.c.response, contacts.c.path)
+        rows = connection.execute(select(*columns).where(own).order_by(contacts.c.id)).all()
+        doubtful = _attempts(connection, replay, which, [row.response_id for row in rows])
+        again = []
+        for row in rows:
+            if row.response is None:
+                purged += 1
+            elif row.path is None or row.response_id not in doubtful:  # not walked here, so not in doubt here
+                elsewhere += 1
+                reasons.setdefault(row.reason or "", None)
+            else:
+                again.append(row.id)
+                changed += _settle(connection, doubtful[row.response_id], finding)
+        for start in range(0, len(again), _PAGE):
+            these = contacts.c.id.in_(again[start : start + _PAGE])
+            connection.execute(update(contacts).where(these).values(AGAIN))
+    return Resolved(len(again), changed, elsewhere, tuple(filter(None, reasons)), purged)
 
 
 def _in_doubt(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
@@ -152,19 +171,18 @@ def _chunks_in_doubt(replay: Replay, which: Doubtful) -> Any:
     return select(contacts.c.chunk).where(*_in_doubt(replay, which)).distinct().order_by(contacts.c.chunk)
 
 
-def _claimed(ledger: Ledger, connection: Connection, replay: Replay, number: int) -> Claim:
-    claimed = claim(ledger, connection, replay.no, number)
-    if claimed is None:
-        with ledger.read() as reading:
-            of_chunk = and_(chunks.c.replay_no == replay.no, chunks.c.chunk == number)
-            owner = reading.execute(select(chunks.c.owner).where(of_chunk)).scalar_one_or_none()
-        raise ReplayError(
-            f"the replay {replay.id!r} is running (process {owner}): nothing was changed; let it end, or stop it, "
-            "and resolve then"
-        )
-    with ledger.write(connection):
-        check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
-    return claimed
+def _is_running(ledger: Ledger, replay: Replay, number: int, done: Resolved) -> ReplayError:
+    with ledger.read() as reading:
+        of_chunk = and_(chunks.c.replay_no == replay.no, chunks.c.chunk == number)
+        owner = reading.execute(select(chunks.c.owner).where(of_chunk)).scalar_one_or_none()
+    changed, rest = "nothing was changed", ""
+    if done.contacts:
+        contacts_were = "1 contact was" if done.contacts == 1 else f"{done.contacts:,} contacts were"
+        changed, rest = f"{contacts_were} resolved before it was started", " the others"
+    return ReplayError(
+        f"the replay {replay.id!r} is running (process {owner}): {changed}; let it end, or stop it, and resolve{rest} "
+        "then"
+    )
 
 
 def _unknown(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
@@ -27,6 +29,7 @@ from airflow_whatsapp_flows.replay.engine import Engine, Progress
 from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
 
 _REPORT_SECONDS = 10.0
+_SHORTEST_WAIT = dt.timedelta(seconds=30)  # Airflow may fail a task whose trigger fires as soon as it is deferred
 FAIL_WHEN = ("any", "budget", "never")
 
 
@@ -127,7 +130,10 @@ class ReplayTask(BaseOperator):
             FlowsError: it cannot be.
         """
         replay_id = self.replay_id or f"{flow.id}__{run_id_of(context)}"
-        return self.given_terms().begin(ledger, flow, replay_id, self.note or None, self._note_rows)
+        replay = self.given_terms().begin(ledger, flow, replay_id, self.note or None, self._note_rows)
+        for warning in replay.warnings:
+            self.log.warning("%s", warning)
+        return replay
 
     def _note_rows(self, rows: int) -> None:
         if self._killed:
@@ -144,8 +150,9 @@ class WhatsAppReplayOperator(ReplayTask):
     ``replay_id``, ``flow_id``, ``total``, ``pending``, ``completed``, ``failed``, ``rejected``, ``in_doubt``,
     ``skipped``, ``handled_errors``, ``unanswered``, ``requests`` and ``elapsed_s``.
 
-    It fails, and is tried again, when contacts are pending at its end. It fails for good when the replay's failure
-    budget is spent, and by ``fail_when``.
+    Where contacts wait for their quiet hours to end, the task is deferred until the first of them may be sent to: it
+    holds no worker meanwhile, and uses up no try. It fails, and is tried again, when contacts are pending at its end
+    for another reason. It fails for good when the replay's failure budget is spent, and by ``fail_when``.
 
     Args:
         chunk: number of the only chunk to run, from 0.
@@ -183,21 +190,34 @@ class WhatsAppReplayOperator(ReplayTask):
         """Run it, and return the status of its contacts.
 
         Raises:
+            TaskDeferred: contacts wait for their quiet hours to end.
             AirflowException: contacts are pending; another try goes on with them.
             AirflowFailException: nothing can be run, or too many contacts failed.
         """
+        return self._replay(context)
+
+    def go_on(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Go on after quiet hours, as :meth:`execute` does.
+
+        Args:
+            context: of the task.
+            event: of the trigger; it says nothing that is needed.
+        """
+        return self._replay(context)
+
+    def _replay(self, context: Context) -> dict[str, Any]:
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
             flow = self.the_flow()
             gateway = gateway_of(flow)
             replay = self.begun(ledger, flow, context)
             begun = time.monotonic()
             self.log.info("replay %s in the ledger %s", replay.id, ledger.shown)
-            settings = self._settings(ledger, replay, flow)
+            settings = replace(self.given_terms().run_settings(flow), chunks=self.chunks)
             progress = asyncio.run(self._run(ledger, replay, flow, gateway, settings))
             status = replay_status(ledger, replay, self.chunks, time.monotonic() - begun)
         self.log.info("%s", status_line(status))
         context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
-        self._judge(status, progress, flow, settings)
+        self._judge(status, progress, flow)
         return status
 
     def on_kill(self) -> None:
@@ -206,17 +226,6 @@ class WhatsAppReplayOperator(ReplayTask):
         if self._running is not None:
             loop, engine = self._running
             loop.call_soon_threadsafe(engine.stop, "the task was stopped")
-
-    def _settings(self, ledger: Ledger, replay: Replay, flow: Flow) -> RunSettings:
-        settings = replace(self.given_terms().run_settings(flow), chunks=self.chunks)
-        if settings.max_failures is None:
-            return settings
-        # The budget is the replay's: what failed in other chunks, and in earlier tries, counts.
-        before = replay_status(ledger, replay)
-        left = settings.max_failures - before["failed"] - before["in_doubt"]
-        if left < 0:
-            raise ReplayError(f"the failure budget is spent: {what_is_wrong(before, 'budget', settings.max_failures)}")
-        return replace(settings, max_failures=left)
 
     async def _run(
         self, ledger: Ledger, replay: Replay, flow: Flow, gateway: Gateway, settings: RunSettings
@@ -246,13 +255,16 @@ class WhatsAppReplayOperator(ReplayTask):
             states = ", ".join(f"{count:,} {state.value}" for state, count in engine.progress.ended.items())
             self.log.info("%s of %s contacts, %.0f/s: %s", f"{done:,}", f"{total:,}", rate, states or "none yet")
 
-    def _judge(self, status: Mapping[str, Any], progress: Progress, flow: Flow, settings: RunSettings) -> None:
+    def _judge(self, status: Mapping[str, Any], progress: Progress, flow: Flow) -> None:
         fail_when = self.fail_when or (flow.replay.fail_when if flow.replay else "any")
-        failed = sum(progress.ended[state] for state in progress.ended if state.value in ("failed", "in_doubt"))
-        if settings.max_failures is not None and failed > settings.max_failures:
-            raise AirflowFailException(f"{self.task_id}: {progress.stopped or 'the failure budget is spent'}")
+        if progress.spent:
+            raise AirflowFailException(f"{self.task_id}: the failure budget is spent: {progress.stopped}")
+        if status["pending"] and progress.first_until is not None and progress.stopped is None:
+            until = max(progress.first_until, dt.datetime.now(dt.timezone.utc) + _SHORTEST_WAIT)
+            self.log.info("%s contacts are pending; going on at %s", f"{status['pending']:,}", until)
+            self.defer(trigger=DateTimeTrigger(until), method_name="go_on")
         if status["pending"]:
-            reasons = [*progress.postponed, *([progress.stopped] if progress.stopped else [])]
+            reasons = [*progress.postponed, *filter(None, (progress.stopped, progress.cut_off_told))]
             why = f" ({'; '.join(reasons)})" if reasons else ""
             raise AirflowException(
                 f"{self.task_id}: {status['pending']:,} of {status['total']:,} contacts are pending{why}; "

@@ -24,7 +24,7 @@ def replay_status(
         ledger: where the replay is.
         replay: which one.
         chunks: of these chunks alone; of all by default.
-        elapsed: seconds; by default from the first run's begin to now.
+        elapsed: seconds; by default those for which the replay ran.
     """
     chosen = contacts.c.replay_no == replay.no
     if chunks is not None:
@@ -48,7 +48,7 @@ def replay_status(
         requests = connection.execute(reached).scalar_one()
     counted = {state: count for state, count, _, _ in rows}
     if elapsed is None:
-        elapsed = time.time() - (replay.started_at or time.time())
+        elapsed = replay.running_time(time.time())
     return {
         "replay_id": replay.id,
         "flow_id": replay.flow_id,

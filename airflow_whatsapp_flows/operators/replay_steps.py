@@ -181,6 +181,7 @@ def _told(planned: Plan, source: str, replay_id: str | None) -> dict[str, Any]:
         "rows": planned.rows,
         "rejected": planned.rejected,
         "rejections": [f"{place}: {reason}" for place, reason in planned.rejections],
+        "warnings": planned.warnings,
         "skipped": sum(planned.skipped.values()),
         "in_doubt": planned.in_doubt,
         "done": planned.done,
@@ -205,6 +206,7 @@ def plan_text(told: Mapping[str, Any]) -> str:
     lines += [f"duration   about {_duration(told['seconds'])}"]
     lines += [f"{way['step']} → {way['exit']}: {way['visits']:,}" for way in told["exits"]]
     lines += [f"rejected   {reason}" for reason in told["rejections"]]
+    lines += [f"warning    {warning}" for warning in told.get("warnings", ())]
     return "\n".join(lines)
 
 

@@ -218,6 +218,7 @@ class _Taken:
 
     name: str
     mark: str | None
+    ignored: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Row]:
         return iter(())

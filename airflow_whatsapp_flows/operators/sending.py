@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 import requests
@@ -16,21 +16,34 @@ from requests.structures import CaseInsensitiveDict
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.content import MAX_DEPTH, clean
-from airflow_whatsapp_flows.flow.course import Attempt, SendNext, Settled, next_move
+from airflow_whatsapp_flows.flow.course import Attempt, Move, Rekey, SendNext, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery import Delivery, Fate, fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
-from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.template.filters import json_text
 from airflow_whatsapp_flows.gateway import Gateway, Outgoing
-from airflow_whatsapp_flows.hooks.ledger import task_ledger
+from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
+from airflow_whatsapp_flows.hooks.ledger import Transaction, task_ledger
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent
 from airflow_whatsapp_flows.operators.author_text import plain_data
 from airflow_whatsapp_flows.operators.retrying import ActionRetryError
 from airflow_whatsapp_flows.operators.task_record import Sendee, TaskTry
 
-if TYPE_CHECKING:
-    from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
+
+class SendingTask(Protocol):
+    """An operator that sends."""
+
+    log_response: bool
+    response_check: Any
+    response_filter: Any
+
+    @property
+    def log(self) -> Any:
+        """Its log."""
+
+    def action_hook(self, conn_id: str) -> WhatsAppActionHook:
+        """The hook of a connection."""
 
 
 class Sender:
@@ -41,31 +54,55 @@ class Sender:
         context: Airflow's, of the running task.
         gateway: the way out.
         sendee: whom it is for.
+        waits_itself: whether the task waits and asks again where a request may be sent again, instead of leaving that
+            to Airflow's next try.
 
     Raises:
         ConnectionConfigError: the ledger is a file, and tasks may run on other machines.
         LedgerError: the ledger cannot be opened.
     """
 
-    def __init__(self, task: WhatsAppActionOperator, context: Context, gateway: Gateway, sendee: Sendee) -> None:
+    def __init__(
+        self, task: SendingTask, context: Context, gateway: Gateway, sendee: Sendee, *, waits_itself: bool = False
+    ) -> None:
         self._task = task
         self._context = context
         self._gateway = gateway
         self._sendee = sendee
         self._try = TaskTry.of(context, task)
+        self._leaves_tries = waits_itself or not self._try.is_last
         self._ledger = task_ledger(gateway.settings)
 
     def do(self, todo: ToDo) -> Done:
         """Fetch a file, or send a request unless what the ledger holds forbids it.
 
         Raises:
-            ActionRetryError: the same request may be sent again, and Airflow has a try left.
+            ActionRetryError: the same request may be sent again, and there is a try left.
             IntentConflictError: another worker is sending the same request.
             LedgerError: the ledger cannot be written; nothing was sent.
         """
         if isinstance(todo, SendAction):
             return self._send(todo)
+        if isinstance(todo, Wait):
+            return Waited()
         return self._settled(todo) or self._gateway.fetch(todo.source, todo.step.timeout)
+
+    def will_send(self, todo: SendAction | FetchFile) -> bool:
+        """Whether something goes out for this, or what the ledger holds settles it.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+        if isinstance(todo, FetchFile):
+            return self._settled(todo) is None
+        base = todo.idempotency_key
+        while True:
+            request = self._outgoing(todo).request
+            with self._ledger.transaction() as transaction:
+                move, _ = self._next(transaction, todo, request, base)
+            if not isinstance(move, Rekey):
+                return isinstance(move, SendNext)
+            todo = todo.with_key(move.key)
 
     def _settled(self, todo: FetchFile) -> ActionResult | None:
         """What earlier attempts came to, when nothing will be sent any more: then no file is needed either."""
@@ -87,15 +124,13 @@ class Sender:
         return classify(failure, Attempted(unsent, doubted.number))
 
     def _send(self, todo: SendAction) -> ActionResult:
-        rule, base = todo.step.retry, todo.idempotency_key
+        base = todo.idempotency_key
         while True:
             # What the connection gives comes before the intent: when it cannot be used, nothing was sent.
             outgoing = self._outgoing(todo)
             request = outgoing.request
             with self._ledger.transaction() as transaction:
-                rows = transaction.attempts(self._sendee.subject)
-                attempts = self._try.record(rows, request.digest()).attempts(todo, request, base)
-                move = next_move(rule, attempts, request, todo.idempotency_key, time.time())
+                move, attempts = self._next(transaction, todo, request, base)
                 if isinstance(move, SendNext):
                     intent = self._try.intent(todo, request, move.number, self._sendee)
                     transaction.intend(intent)
@@ -105,6 +140,13 @@ class Sender:
             if isinstance(move, SendNext):
                 return self._exchange(todo, outgoing, intent, attempts)
             todo = todo.with_key(move.key)
+
+    def _next(
+        self, transaction: Transaction, todo: SendAction, request: HttpRequest, base: str
+    ) -> tuple[Move, list[Attempt]]:
+        rows = transaction.attempts(self._sendee.subject)
+        attempts = self._try.record(rows, request.digest()).attempts(todo, request, base)
+        return next_move(todo.step.retry, attempts, request, todo.idempotency_key, time.time()), attempts
 
     def _exchange(self, todo: SendAction, outgoing: Outgoing, intent: Intent, attempts: list[Attempt]) -> ActionResult:
         rule, request = todo.step.retry, outgoing.request
@@ -121,7 +163,7 @@ class Sender:
         self._end(intent, fate, result)
         attempts.append(Attempt(intent.number, intent.digest, intent.begun_at, fate, result))
         move = next_move(rule, attempts, request, intent.key, time.time())
-        if isinstance(move, SendNext) and not self._try.is_last:
+        if isinstance(move, SendNext) and self._leaves_tries:
             raise ActionRetryError(_line(result), move.wait)
         if isinstance(move, SendNext):  # it could be sent again, but Airflow has no try left
             move = next_move(replace(rule, attempts=1), attempts, request, intent.key, time.time())

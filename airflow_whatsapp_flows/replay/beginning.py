@@ -19,8 +19,10 @@ from airflow_whatsapp_flows.ledger.replays import (
     create_replay,
     discard_replay,
     find_replay,
+    note_warnings,
     replays_of_source,
 )
+from airflow_whatsapp_flows.replay.noticing import Noticing
 from airflow_whatsapp_flows.replay.snapshot import Snapshot
 from airflow_whatsapp_flows.replay.sources import Source
 
@@ -84,8 +86,12 @@ def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int]
                 options={**request.options, "force": request.force, "reading": _reading(request)},
                 note=request.note,
             )
-            snapshot = Snapshot(ledger, replay, request.chunk_size, request.force, request.limit, on_rows)
-            snapshot.take(request.source)
+            noticing = Noticing(request.flow)
+            snapshot = Snapshot(
+                ledger, replay, request.chunk_size, request.force, request.limit, on_rows, noticing.look
+            )
+            taken = snapshot.take(request.source)
+            note_warnings(ledger, replay.no, noticing.warnings(taken, request.source.ignored))
         else:
             _check_same(replay, request, flow)
             if replay.flow != flow:

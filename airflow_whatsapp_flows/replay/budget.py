@@ -25,4 +25,7 @@ class FailureBudget:
         if self._max_failures is None or self._failed <= self._max_failures:
             return None
         contacts = "1 contact" if self._failed == 1 else f"{self._failed} contacts"
-        return f"{contacts} failed, and max_failures allows {self._max_failures}"
+        return (
+            f"{contacts} failed, and max_failures allows {self._max_failures}: `replay retry` sends these again, and a "
+            "higher max_failures lets more fail"
+        )

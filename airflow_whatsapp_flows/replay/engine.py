@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.ledger.claims import Claim
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
@@ -31,19 +33,51 @@ class Progress:
     Attributes:
         ended: contacts by the state they ended in.
         postponed: contacts that stay pending, by the reason.
+        until: those of them that wait for a known moment, by that moment.
         fingerprints: errors by fingerprint.
         stopped: why the run was stopped before its end.
+        spent: whether it was stopped since too many contacts failed.
+        cut_off: requests that were on their way when it was stopped, by what may happen to them.
     """
 
     ended: Counter[ContactState] = field(default_factory=Counter)
     postponed: Counter[str] = field(default_factory=Counter)
+    until: Counter[dt.datetime] = field(default_factory=Counter)
     fingerprints: Counter[str] = field(default_factory=Counter)
     stopped: str | None = None
+    spent: bool = False
+    cut_off: Counter[Delivery] = field(default_factory=Counter)
 
     @property
     def done(self) -> int:
         """Contacts that ended."""
         return sum(self.ended.values())
+
+    @property
+    def first_until(self) -> dt.datetime | None:
+        """When the first contact that was postponed may be walked, as far as that is known."""
+        return min(self.until, default=None)
+
+    @property
+    def last_until(self) -> dt.datetime | None:
+        """When the last one may be."""
+        return max(self.until, default=None)
+
+    @property
+    def cut_off_told(self) -> str | None:
+        """What becomes of the requests that were cut off, one sentence for people; ``None`` when there are none."""
+        number, in_doubt = self.cut_off.total(), self.cut_off[Delivery.AT_MOST_ONCE]
+        if not number:
+            return None
+        parts = [f"{in_doubt:,} will be in doubt, for they may have arrived"] if in_doubt else []
+        parts += [f"{number - in_doubt:,} will be sent again, as their delivery allows"] if number > in_doubt else []
+        return f"{'1 request was' if number == 1 else f'{number:,} requests were'} under way: {', '.join(parts)}"
+
+    def postpone(self, held: Postponed) -> None:
+        """Count one more contact that stays pending."""
+        self.postponed[held.reason] += 1
+        if held.until is not None:
+            self.until[held.until] += 1
 
 
 @dataclass(slots=True)
@@ -117,6 +151,7 @@ class Engine:
         Raises:
             FlowsError: the ledger cannot be written any more, a connection cannot be used; what is left stays pending.
         """
+        self._check_budget()  # an earlier run may have spent it
         feeder = asyncio.create_task(self._feed(None if chunks is None else list(chunks)))
         workers = [asyncio.create_task(self._work()) for _ in range(self._walkers)]
         watcher = asyncio.create_task(self._watch())
@@ -147,6 +182,7 @@ class Engine:
         # What one contact met does not cut off the others' requests, unless their outcomes cannot be written either.
         while self.in_flight and loop.time() < deadline and self._journal.failure is None:
             await asyncio.wait(tasks, timeout=0.02)
+        self.progress.cut_off = self._walker.on_their_way
         for error in _errors_of(task for task in tasks if task.done()):
             raise error
 
@@ -163,7 +199,7 @@ class Engine:
             try:
                 end = await self._held(contact, chunk) or await self._walker.walk(contact)
                 if isinstance(end, Postponed):
-                    self.progress.postponed[end.reason] += 1
+                    self.progress.postpone(end)
                 else:
                     await self._journal.add(end)
                     self._count(end)
@@ -192,8 +228,12 @@ class Engine:
             self.progress.fingerprints[end.fingerprint] += 1
         if end.state in (ContactState.FAILED, ContactState.IN_DOUBT):
             self._budget.note_failed()
-            if self._budget.stop_reason is not None:
-                self.stop(self._budget.stop_reason)
+            self._check_budget()
+
+    def _check_budget(self) -> None:
+        if self._budget.stop_reason is not None:
+            self.progress.spent = True
+            self.stop(self._budget.stop_reason)
 
     async def _finish(self, contact: PendingContact, chunk: _Chunk) -> None:
         self._waiting -= 1

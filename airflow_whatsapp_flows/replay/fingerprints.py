@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.flow.exchange import ErrorKind
 
 _READ = 1000  # characters of a message that tell one error from another
@@ -30,7 +31,15 @@ _PLACEHOLDERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 
 _LATER = "the server fails: try again later with `replay retry`"
-_UNANSWERED = "it is not known whether the request arrived: look it up in the CRM, then say so with `replay resolve`"
+_UNANSWERED = "it is not known whether the request arrived: "
+_LOOK_UP = "look it up in the CRM, then say so with `replay resolve`"
+_IN_DOUBT: dict[Delivery, str] = {
+    Delivery.AT_MOST_ONCE: _LOOK_UP,
+    Delivery.KEYED: "`replay retry --state in_doubt` sends the same bytes again under the same key; where the key is "
+    f"too old for that, {_LOOK_UP}",
+    Delivery.IDEMPOTENT: "`replay retry --state in_doubt` sends it again; where the data has changed since, "
+    f"{_LOOK_UP}",
+}
 _BY_STATUS: dict[int, str] = {
     400: "the server does not accept the data: see one sample, then `replay retry` (`--flow FILE` if you mend it)",
     401: "the server does not accept the credentials: check the password or token of the connection",
@@ -113,16 +122,17 @@ def normalised(message: str) -> str:
     return text
 
 
-def suggestion(kind: ErrorKind, status: int | None, *, in_doubt: bool = False) -> str:
+def suggestion(kind: ErrorKind, status: int | None, *, in_doubt: bool = False, delivery: Delivery | None = None) -> str:
     """One thing to do next about an error.
 
     Args:
         kind: what failed.
         status: status code of the reply, if there was one.
         in_doubt: whether the request may have been applied.
+        delivery: of the action, which says what may be done about a doubt; ``None`` when it is not known.
     """
     if in_doubt:
-        return _UNANSWERED
+        return _UNANSWERED + _IN_DOUBT[delivery or Delivery.AT_MOST_ONCE]
     if kind is ErrorKind.STATUS and status is not None:
         if status in _BY_STATUS:
             return _BY_STATUS[status]

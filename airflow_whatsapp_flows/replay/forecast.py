@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from airflow_whatsapp_flows.connections import ActionConnection
@@ -14,7 +13,7 @@ from airflow_whatsapp_flows.flow.course import Rekey, Settled, next_move
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.model import Action, Conditional, Flow, Step
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
-from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.response import ContactResponse
 from airflow_whatsapp_flows.flow.variables import Scope, Variables
 from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, walk
@@ -77,7 +76,7 @@ class Forecast:
         self._flow, self._epoch, self._resend = flow, epoch, resend
         actions = [step for step in flow.steps.values() if isinstance(step, Action)]
         self._connections = {step.name: _connection(step, gateway) for step in actions}
-        self.hosts: Mapping[str, str] = {step.name: _host(step, self._connections[step.name]) for step in actions}
+        self.hosts = hosts_of(flow, gateway)
         names = frozenset(self.hosts)
         self._reads = {step.name: _replies_read(step, names) for step in flow.steps.values()}
 
@@ -107,6 +106,8 @@ class Forecast:
             if settled is None:
                 self.counts.files[todo.step.name] += 1
             return settled or _FILE
+        if isinstance(todo, Wait):
+            return Waited()
         name = todo.step.name
         known = self._known(contact, todo) if contact.record.tried else None
         if known is not None:
@@ -191,6 +192,16 @@ class _Contact:
     assumed: set[str] = field(default_factory=set)
     counted: int = 0
     depends: str | None = None
+
+
+def hosts_of(flow: Flow, gateway: Gateway) -> dict[str, str]:
+    """Host and port that each action sends to, by step.
+
+    Raises:
+        ConnectionConfigError: a connection is missing or cannot be used.
+    """
+    actions = [step for step in flow.steps.values() if isinstance(step, Action)]
+    return {step.name: _host(step, _connection(step, gateway)) for step in actions}
 
 
 def _connection(step: Action, gateway: Gateway) -> ActionConnection | None:

@@ -26,6 +26,7 @@ from airflow_whatsapp_flows.ledger.snapshots import Known, known_responses
 from airflow_whatsapp_flows.replay.forecast import Counts, Forecast
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
 from airflow_whatsapp_flows.replay.lanes import ANY_HOST
+from airflow_whatsapp_flows.replay.noticing import Noticing
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.running import RunSettings, guard_rules
 from airflow_whatsapp_flows.replay.screening import Held, Postponed, Screening
@@ -55,7 +56,7 @@ class PlanRequest:
 
     Attributes:
         flow: for every contact.
-        rows: of the source; not read when ``replay`` holds them already.
+        rows: of the source, or the source itself; not read when ``replay`` holds them already.
         gateway: connections and settings.
         run: how contacts would be sent.
         replay: the one that goes on; ``None`` for a new one.
@@ -105,6 +106,7 @@ class Plan:
         postponed: contacts that would wait, by the reason.
         counts: what the others would do.
         loads: what each host would get, the longest first.
+        warnings: what is odd about the source.
     """
 
     rows: int = 0
@@ -116,6 +118,7 @@ class Plan:
     postponed: Counter[str] = field(default_factory=Counter)
     counts: Counts = field(default_factory=Counts)
     loads: list[Load] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def valid(self) -> int:
@@ -182,15 +185,21 @@ class _Planner:
         rows = iter(self._request.rows)
         if self._request.limit is not None:
             rows = islice(rows, self._request.limit)
+        noticing = Noticing(self._request.flow)
         with closing(_Seen()) as seen:
             while batch := [read_row(row) for row in islice(rows, _BATCH)]:
                 self._add_batch(batch, seen)
+                for one in batch:
+                    if one.response is not None:
+                        noticing.look(one.response)
                 self.plan.rows += len(batch)
                 on_rows(self.plan.rows)
+        self.plan.warnings = noticing.warnings(self.plan.rows, getattr(self._request.rows, "ignored", ()))
 
     def go_on(self, ledger: Ledger, replay: Replay) -> None:
         """Walk what is pending of a replay."""
         states = tally(ledger, replay.no).states
+        self.plan.warnings = replay.warnings
         self.plan.rows = sum(states.values())
         self.plan.rejected = states[ContactState.REJECTED]
         self.plan.in_doubt = states[ContactState.IN_DOUBT]

@@ -26,15 +26,20 @@ def rate_for(host: str, rates: Mapping[str, float], default: float | None) -> fl
     Returns:
         ``None`` for no limit.
     """
-    place = host.lower()
-    name = _without_port(place)
     given = {key.lower(): rate for key, rate in rates.items()}
+    place, name = spellings(host)
     for key in (place, name):
         if key in given:
             return given[key]
     preset = next((rate for domain, rate in PRESETS.items() if f".{name}".endswith(f".{domain}")), None)
     limits = [rate for rate in (default, preset) if rate is not None]
     return min(limits, default=None)
+
+
+def spellings(host: str) -> tuple[str, str]:
+    """The ways in which a rate may name a host, in lower case: with its port, and without."""
+    place = host.lower()
+    return place, _without_port(place)
 
 
 def _without_port(place: str) -> str:

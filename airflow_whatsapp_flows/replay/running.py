@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from airflow_whatsapp_flows.flow.variables import Scope
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
-from airflow_whatsapp_flows.ledger.replays import Replay, mark_ended, mark_started
+from airflow_whatsapp_flows.ledger.replays import Replay, mark_ended, mark_started, tally
+from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
 from airflow_whatsapp_flows.replay.budget import FailureBudget
 from airflow_whatsapp_flows.replay.engine import Engine, Progress
@@ -34,7 +36,7 @@ class RunSettings:
     Attributes:
         concurrency: requests to one host that may be under way at once.
         rates: requests a second by host, and for every other host under ``""``.
-        max_failures: stop when more contacts than this failed; ``None`` for never.
+        max_failures: stop when more contacts of the replay than this failed, in earlier runs too; ``None`` for never.
         resend: whether actions that the platform ran with success are sent all the same.
         force: whether every request is sent again on purpose, under new keys.
         chunks: of these chunks alone; of every chunk by default.
@@ -73,7 +75,10 @@ async def run_replay(
         LedgerError: the ledger cannot be read or written; what is left stays pending.
         ConnectionConfigError: a connection is not there or cannot be used; what is left stays pending.
     """
-    await asyncio.to_thread(mark_started, ledger, replay.no)
+    states = (await asyncio.to_thread(tally, ledger, replay.no)).states
+    failed = states[ContactState.FAILED] + states[ContactState.IN_DOUBT]
+    budget = FailureBudget(settings.max_failures, failed=failed)  # the replay's: what failed in earlier runs counts
+    await asyncio.to_thread(mark_started, ledger, replay.no, time.time())
     try:
         async with AsyncExitStack() as stack:
             journal = await stack.enter_async_context(Journal(ledger))
@@ -89,16 +94,14 @@ async def run_replay(
                 resend=settings.resend,
             )
             screening = Screening(flow, replay, bool(flow.replay and flow.replay.only_once), settings.force)
-            engine = Engine(
-                ledger, journal, walker, screening, settings.concurrency, FailureBudget(settings.max_failures)
-            )
+            engine = Engine(ledger, journal, walker, screening, settings.concurrency, budget)
             engine.grace = settings.grace
             on_engine(engine)
             async with _stopped_by_signals(engine):
                 with _seldom_collecting():
                     return await engine.run(settings.chunks)
     finally:
-        await asyncio.to_thread(mark_ended, ledger, replay.no)
+        await asyncio.to_thread(mark_ended, ledger, replay.no, time.time())
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ class Postponed:
 
     Attributes:
         reason: why, for people; equal for contacts that wait for the same.
+        until: when it may be walked, if that is known; an aware time.
     """
 
     reason: str
+    until: dt.datetime | None = None
 
 
 Held = ContactEnd | Postponed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -13,10 +14,10 @@ import msgspec
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.course import Attempt, Rekey, Settled, next_move
-from airflow_whatsapp_flows.flow.delivery import Fate, fate_of
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, Fate, fate_of
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
-from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo
+from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.gateway import Gateway, is_web_address
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.records import Record
@@ -42,7 +43,9 @@ class Sending:
         moment: when its walk first began, epoch seconds.
         record: every attempt made for it so far; attempts made now are added.
         under_way: whether a request may be on its way: then it must not be dropped without need.
+        sent_as: what may happen to the request on its way when it is cut off; ``None`` while none is on its way.
         last_error: the last result that was an error, and the host that it was of.
+        wait_until: when the next request may be sent, epoch seconds: a delay of the flow stands before it.
     """
 
     subject: Subject
@@ -51,7 +54,9 @@ class Sending:
     moment: float
     record: Record
     under_way: bool = False
+    sent_as: Delivery | None = None
     last_error: tuple[str, str, ActionResult] | None = None
+    wait_until: float = 0.0
 
 
 @dataclass(slots=True)
@@ -87,6 +92,11 @@ class Sender:
         """
         if isinstance(todo, SendAction):
             return await self._deliver(sending, todo)
+        if isinstance(todo, Wait):
+            if todo.waited_in_replay:
+                reached = dt.datetime.fromtimestamp(self.clock(), dt.timezone.utc)
+                sending.wait_until = todo.ends(reached).timestamp()
+            return Waited()
         # Where nothing will be sent any more, no file is needed.
         settled = sending.record.settled(todo.step.name, todo.visit)
         if settled is not None:
@@ -109,8 +119,10 @@ class Sender:
                 request = route.complete(todo.request)
                 attempts = record.attempts(todo, request, base)
                 continue
-            if move.wait:
-                await asyncio.sleep(move.wait)
+            # A delay is waited for only here: on resume, those before what was sent already are over.
+            wait = max(move.wait, sending.wait_until - self.clock())
+            if wait > 0:
+                await asyncio.sleep(wait)
             attempt = await self._attempt(sending, todo, request, route, move.number)
             attempts.append(attempt)
             record.add(todo, attempt)
@@ -135,6 +147,8 @@ class Sender:
                             await lane.settle(entered)
                         if self.stopped:
                             raise StoppedError
+                        safe = request.method in SAFE_METHODS
+                        sending.sent_as = Delivery.IDEMPOTENT if safe else todo.step.retry.delivery
                         sending.under_way = True
                         reply = await route.send(request)
                 except BaseException:
@@ -153,7 +167,7 @@ class Sender:
         kind = result.error.kind.value if result.error else None
         kept = self._kept(todo.step.name, result, fate)
         self.journal.note(AttemptEnd(intent, fate, result.status_code, kind, kept, self.clock()))
-        sending.under_way = False
+        sending.under_way, sending.sent_as = False, None
         return Attempt(number, intent.digest, intent.begun_at, fate, result)
 
     async def _intend(

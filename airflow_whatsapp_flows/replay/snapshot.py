@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,10 +25,13 @@ from airflow_whatsapp_flows.ledger.snapshots import (
     known_responses,
     seal,
 )
+from airflow_whatsapp_flows.replay.guards import person
 from airflow_whatsapp_flows.replay.sources import Row
 
 _BATCH = 500
 _MAX_ID = 500  # characters
+_MAX_PHONE = 64  # characters
+_LETTER = re.compile(r"[^\W\d_]")  # with one in it, it is no phone number, and its digits alone tell nobody apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Snapshot:
         force: whether what other replays say of a response does not matter.
         limit: rows to take at most; ``None`` for all.
         on_rows: told the number of rows taken so far.
+        on_response: told each response that can be used.
     """
 
     ledger: Ledger
@@ -68,6 +73,7 @@ class Snapshot:
     force: bool = False
     limit: int | None = None
     on_rows: Callable[[int], None] = field(default=lambda _: None)
+    on_response: Callable[[ContactResponse], None] = field(default=lambda _: None)
 
     def take(self, rows: Iterable[Row]) -> int:
         """Take the snapshot; nothing is sent before it is sealed.
@@ -113,6 +119,7 @@ class Snapshot:
                 reason = reason and storable_text(reason)
                 yield NewContact(chunk, one.row.place, shown, None, None, None, state.value, reason)
                 continue
+            self.on_response(one.response)
             earlier = known.setdefault(one.response.id, [])
             state, reason = judged(one, earlier, self.replay.no, force=self.force)
             if state is not ContactState.REJECTED:
@@ -181,8 +188,10 @@ def read_row(row: Row) -> ReadRow:
 
 
 def phone_of(response: ContactResponse | None) -> str | None:
-    """The phone number of a response, as the ledger keeps it."""
+    """The phone number of a response, as the ledger keeps it: in one spelling, so that one person is one text."""
     phone = None if response is None else response.contact.get("phone")
     if isinstance(phone, bool) or not isinstance(phone, (str, int)):
         return None
-    return storable_text(str(phone))[:64] or None
+    text = str(phone)
+    digits = "" if _LETTER.search(text) else person(text)
+    return f"+{digits}"[:_MAX_PHONE] if digits else storable_text(text.strip())[:_MAX_PHONE] or None

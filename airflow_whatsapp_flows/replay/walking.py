@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from airflow_whatsapp_flows.errors import IntentConflictError, ResponseError
+from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
 from airflow_whatsapp_flows.flow.walk import Walk, walk
@@ -60,7 +62,7 @@ class ContactWalker:
         if isinstance(verdict, Skip):
             return ContactEnd(contact.id, ContactState.SKIPPED, verdict.reason.value, now)
         if isinstance(verdict, Later):
-            return Postponed(f"{verdict.reason}: until {verdict.until:%Y-%m-%d %H:%M} UTC")
+            return Postponed(f"{verdict.reason}: until {verdict.until:%Y-%m-%d %H:%M} UTC", verdict.until)
         sending = Sending(
             subject=Subject(self.flow.id, contact.response_id),
             replay_no=self.replay_no,
@@ -81,6 +83,11 @@ class ContactWalker:
     def in_flight(self) -> int:
         """Requests that are on their way."""
         return sum(sending.under_way for sending in self.under_way.values())
+
+    @property
+    def on_their_way(self) -> Counter[Delivery]:
+        """Requests that are on their way, by what may happen to them when they are cut off."""
+        return Counter(sending.sent_as for sending in self.under_way.values() if sending.sent_as is not None)
 
     async def _follow(self, response: ContactResponse, sending: Sending) -> Walk:
         moment = dt.datetime.fromtimestamp(sending.moment, dt.timezone.utc)

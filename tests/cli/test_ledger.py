@@ -37,7 +37,7 @@ def test_find_shows_each_request_with_its_road_and_its_fate(cli: Cli, ledger: li
     done = cli("ledger", "find", "--phone", PHONE, *ledger)
 
     assert done.status == 0
-    assert "the ledger spells it +52 1 55 1234 5678; 1 request" in done.out
+    assert "the ledger spells it +525512345678; 1 request" in done.out
     assert f"POST {sent.host}" in done.out
     assert "succeeded 200" in done.out
     assert "a_flow, replay b, response r-1" in done.out

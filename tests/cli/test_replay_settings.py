@@ -48,9 +48,9 @@ def test_the_command_line_comes_before_the_ledger_and_that_before_the_flow() -> 
 
 
 def test_a_rate_may_be_of_one_host() -> None:
-    words = ["--connection", f"crm={URL}", "--rate", "20", "--rate", "crm.example:443=5", "--rate", "[::1]:80=1.5"]
+    words = ["--connection", f"crm={URL}", "--rate", "20", "--rate", "127.0.0.1=5", "--rate", "127.0.0.1:9=1.5"]
 
-    assert dict(prepared(*words).run.rates) == {"": 20.0, "crm.example:443": 5.0, "[::1]:80": 1.5}
+    assert dict(prepared(*words).run.rates) == {"": 20.0, "127.0.0.1": 5.0, "127.0.0.1:9": 1.5}
 
 
 def test_hosts_are_added_to_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,9 +88,15 @@ def test_a_connection_of_the_command_line_comes_before_the_environment(monkeypat
 
 @pytest.mark.parametrize("url", ["http://me:secret@h", "http://h?token=secret", '{"host": "h", "password": "secret"}'])
 def test_what_holds_a_secret_is_not_kept(url: str) -> None:
-    assert prepared("--connection", f"crm={url}", "--connection", f"b={URL}").options["connections"] == {"b": URL}
+    assert prepared("--connection", f"crm={url}").options["connections"] == {}
+    assert prepared("--connection", f"crm={URL}").options["connections"] == {"crm": URL}
 
 
 def test_a_connection_that_is_missing_is_told_at_once() -> None:
     with pytest.raises(ConnectionConfigError, match="connection 'crm' is not known"):
         prepared()
+
+
+@pytest.mark.parametrize("host", ["CRM.example", "crm.Example:443"])
+def test_a_host_may_be_written_in_any_case(host: str) -> None:
+    assert dict(prepared("--connection", "crm=https://crm.example", "--rate", f"{host}=5").run.rates) == {host: 5.0}

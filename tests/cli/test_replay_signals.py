@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import COMMAND, Cli
-from tests.cli.replaying import Leads, json_lines, lead
+from tests.cli.replaying import LEADS, Leads, json_lines, lead
 from tests.servers.crm_log import CrmProcess, running_crm
 
 CONTACTS = 150
@@ -106,3 +106,29 @@ def test_a_replay_stopped_while_it_reads_has_sent_nothing(slow_leads: Leads, crm
 
     assert (running.returncode, crm.requests()) == (4, [])
     assert err == "stopped while reading; nothing was sent, and the same command reads again from the start\n"
+
+
+@pytest.mark.parametrize(
+    ("delivery", "told"),
+    [
+        ("at_most_once", "2 requests were under way: 2 will be in doubt, for they may have arrived"),
+        ("keyed", "2 requests were under way: 2 will be sent again, as their delivery allows"),
+    ],
+)
+def test_requests_that_were_cut_off_are_told_with_what_becomes_of_them(
+    cli: Cli, tmp_path: Path, delivery: str, told: str
+) -> None:
+    with running_crm(tmp_path / "crm.log", shares={"slow": 1}, slow_seconds=30, dedupe=True) as crm:
+        leads = Leads(cli, tmp_path, crm.url, crm.host)
+        steps = [{**step, "delivery": delivery} if step["type"] == "action" else step for step in LEADS["steps"]]
+        leads.write(6, flow={**LEADS, "steps": steps})
+        with begin(leads, "--replay-id", "first") as running:
+            wait_for_requests(crm, 2)
+            running.send_signal(signal.SIGTERM)
+            out, _ = running.communicate(timeout=10)
+        crm.configure()
+        resumed = leads.run("--replay-id", "first")
+
+    assert (running.returncode, told in out) == (4, True), out
+    in_doubt = leads.status("first")["in_doubt"]
+    assert (resumed.status, in_doubt) == ((3, 2) if delivery == "at_most_once" else (0, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import sqlite3
 from collections import Counter
@@ -15,7 +16,9 @@ import pytest
 from airflow_whatsapp_flows import FlowFileError, build_replay_dag, load_dags
 from airflow_whatsapp_flows.dag_factory import raise_faults
 from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.operators import replay as operator_module
 from airflow_whatsapp_flows.operators.replay_steps import ReplayApprovalOperator, _groups
+from airflow_whatsapp_flows.replay.guards import Guards, Later
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.servers.recording import Answer, RecordingServer
 
@@ -133,6 +136,25 @@ def test_a_spent_budget_stops_the_replay_without_another_try(server: RecordingSe
     assert {"failed"} <= {run.states[f"replay[{index}]"] for index in range(3)} <= {"failed", "success"}
     assert run.result("report")["pending"] > 0
     assert len(server.received) < 12
+
+
+def test_chunks_wait_for_the_end_of_quiet_hours_and_use_up_no_try(
+    server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    monkeypatch.setattr(operator_module, "_SHORTEST_WAIT", dt.timedelta(0))
+    judge, over = Guards.judge, dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=5)
+    monkeypatch.setattr(Guards, "judge", lambda *asked: Later(over) if asked[2] < over else judge(*asked))
+    run = replay(flow_source(responses))
+    with create_session() as session:
+        of_replay = (TaskInstance.run_id == run.run_id, TaskInstance.task_id == "replay")
+        tries = set(session.scalars(select(TaskInstance.try_number).where(*of_replay)))
+    assert (run.state, run.result("report")["completed"]) == ("success", 12)
+    assert len(phones(server)) == len(server.received) == 12
+    assert tries <= {0, 1}
 
 
 def test_more_chunks_than_airflow_maps_share_tasks() -> None:

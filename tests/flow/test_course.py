@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.course import Attempt, Move, Rekey, SendNext, Settled, next_move, rekeyed
+from airflow_whatsapp_flows.flow.course import Attempt, Move, Rekey, SendNext, Settled, next_move, pause, rekeyed
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, Fate, RetryRule, fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES, ActionResult, Attempted, Outcome, classify
@@ -439,3 +439,11 @@ def test_whatever_happens_the_modes_keep_their_promise(
         assert move.number == len(made) + 1
         (attempt,) = tried(reply, rule=rule, request=bytes_, begun_at=now)
         made.append(dataclasses.replace(attempt, number=move.number))
+
+
+def test_a_wait_is_never_above_its_limit() -> None:
+    rule = RetryRule.of(IDEMPOTENT, wait=1, max_wait=3)
+    asked = result_of(json_reply(429, **{"Retry-After": "99999999"}))
+
+    assert pause(rule, 1, asked, NOW) == 3
+    assert all(0 <= pause(rule, 50, result_of(json_reply(503)), NOW) <= 3 for _ in range(200))

@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.delivery import (
     retry_after,
 )
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
-from airflow_whatsapp_flows.flow.outcome import Attempted, classify
+from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
 
 ONCE, KEYED, IDEMPOTENT = Delivery.AT_MOST_ONCE, Delivery.KEYED, Delivery.IDEMPOTENT
 NOW = dt.datetime(2026, 11, 22, 10, tzinfo=dt.timezone.utc)
@@ -26,6 +26,10 @@ NOW = dt.datetime(2026, 11, 22, 10, tzinfo=dt.timezone.utc)
 
 def failed(kind: ErrorKind, sent: Sent) -> TransportFailure:
     return TransportFailure(kind, "", sent)
+
+
+def came_to(reply: Reply) -> ActionResult:
+    return classify(reply, Attempted(HttpRequest("", "")))
 
 
 @pytest.mark.parametrize(
@@ -52,20 +56,22 @@ def failed(kind: ErrorKind, sent: Sent) -> TransportFailure:
     ],
 )
 def test_the_event_table(reply: Reply, again: tuple[bool, bool, bool]) -> None:
-    assert tuple(RetryRule.of(delivery).may_send_again(reply) for delivery in (ONCE, KEYED, IDEMPOTENT)) == again
+    assert (
+        tuple(RetryRule.of(delivery).may_send_again(came_to(reply)) for delivery in (ONCE, KEYED, IDEMPOTENT)) == again
+    )
 
 
 def test_listing_a_status_under_at_most_once_says_that_it_was_not_processed() -> None:
     rule = RetryRule.of(ONCE, statuses=[503])
 
-    assert rule.may_send_again(HttpResponse(503))
-    assert not rule.may_send_again(HttpResponse(429))
-    assert not rule.may_send_again(failed(ErrorKind.TIMEOUT, Sent.UNKNOWN))
+    assert rule.may_send_again(came_to(HttpResponse(503)))
+    assert not rule.may_send_again(came_to(HttpResponse(429)))
+    assert not rule.may_send_again(came_to(failed(ErrorKind.TIMEOUT, Sent.UNKNOWN)))
 
 
 @given(st.sampled_from(ErrorKind), st.sampled_from([Sent.UNKNOWN, Sent.YES]))
 def test_at_most_once_never_sends_again_what_may_have_been_applied(kind: ErrorKind, sent: Sent) -> None:
-    assert not RetryRule.of(ONCE).may_send_again(failed(kind, sent))
+    assert not RetryRule.of(ONCE).may_send_again(came_to(failed(kind, sent)))
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
@@ -108,16 +114,16 @@ def test_every_other_method_is_sent_at_most_once(method: str) -> None:
     ids=lambda value: str(value)[:40],
 )
 def test_retry_after_is_seconds_or_a_date_and_everything_else_is_ignored(text: str, seconds: float | None) -> None:
-    assert retry_after(HttpResponse(503, headers=(("retry-after", text),)), NOW) == seconds
+    assert retry_after(came_to(HttpResponse(503, headers=(("retry-after", text),))), NOW) == seconds
 
 
 def test_without_retry_after_there_is_no_wish() -> None:
-    assert retry_after(HttpResponse(503), NOW) is None
+    assert retry_after(came_to(HttpResponse(503)), NOW) is None
 
 
 @given(st.text(max_size=60) | st.from_regex(r"\w{3}, \d{1,9} \w{3} \d{1,9} [\d:]{1,12} [+-]\d{1,30}", fullmatch=True))
 def test_no_retry_after_raises(text: str) -> None:
-    seconds = retry_after(HttpResponse(503, headers=(("Retry-After", text),)), NOW)
+    seconds = retry_after(came_to(HttpResponse(503, headers=(("Retry-After", text),))), NOW)
 
     assert seconds is None or seconds >= 0
 

@@ -13,8 +13,8 @@ from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictE
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.hooks.ledger import TaskLedger, airflow_ledger, ledger_url, task_ledger
 from airflow_whatsapp_flows.ledger import AttemptEnd, Intent, Ledger, Subject
-from airflow_whatsapp_flows.ledger.records import record_of
 from airflow_whatsapp_flows.settings import Settings
+from tests.ledger.filling import record_of
 
 pytestmark = pytest.mark.usefixtures("airflow")
 
@@ -105,7 +105,7 @@ def test_without_a_setting_it_is_a_file_in_airflows_home() -> None:
 )
 def test_a_file_is_enough_where_all_tasks_run_on_one_machine(monkeypatch: pytest.MonkeyPatch, executors: str) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executors)
-    assert ledger_url(Settings(ledger="sqlite:////tmp/l.db")) == "sqlite:////tmp/l.db"
+    assert ledger_url(Settings(ledger="sqlite:///ledger.db")) == "sqlite:///ledger.db"
 
 
 @pytest.mark.parametrize(
@@ -124,5 +124,5 @@ def test_a_file_is_refused_where_a_task_may_run_elsewhere_and_the_setting_is_nam
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executors)
     for entry in (ledger_url, task_ledger, airflow_ledger):
         with pytest.raises(ConnectionConfigError, match="AIRFLOW__WHATSAPP_FLOWS__LEDGER"):
-            entry(Settings(ledger="sqlite:////tmp/l.db"))
+            entry(Settings(ledger="sqlite:///ledger.db"))
     assert ledger_url(Settings(ledger="postgresql://db/flows")) == "postgresql://db/flows"

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger import ContactEnd, ContactState, Intent, Ledger, Subject
 from airflow_whatsapp_flows.ledger.recording import write_entries
+from airflow_whatsapp_flows.ledger.records import Record, records_of
 from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
 from airflow_whatsapp_flows.replay.snapshot import Snapshot
@@ -82,6 +83,12 @@ def attempts_of(ledger: Ledger, response_id: str) -> list[Any]:
     with ledger.read() as connection:
         query = select(attempts).where(attempts.c.response_id == response_id).order_by(attempts.c.id)
         return list(connection.execute(query).all())
+
+
+def record_of(connection: Connection, subject: Subject, replay_no: int | None, round_: int) -> Record:
+    """What was tried for one subject."""
+    rounds = {subject.response_id: (replay_no, round_)}
+    return records_of(connection, subject.flow_id, rounds).get(subject.response_id) or Record()
 
 
 def change(ledger: Ledger, contact: int, **values: Any) -> None:

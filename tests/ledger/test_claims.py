@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 
 from airflow_whatsapp_flows.errors import LedgerError, OwnershipLostError
 from airflow_whatsapp_flows.ledger import Ledger
-from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, exclusive, release
+from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, exclusive, is_owned, release
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.schema import chunks
 from tests.ledger.filling import a_replay, response
@@ -38,6 +38,21 @@ with Ledger(sys.argv[1]) as ledger, ledger.connect() as connection:
         except OwnershipLostError:
             print("lost", flush=True)
 """
+
+
+def test_whether_a_chunk_is_owned_can_be_asked_without_owning_it(ledger: Ledger, replay: Replay) -> None:
+    with ledger.connect() as connection, ledger.connect() as asking:
+        assert not is_owned(ledger, asking, replay.no, 0)
+        claimed = claim(ledger, connection, replay.no, 0)
+        assert claimed is not None
+        assert is_owned(ledger, asking, replay.no, 0)
+        assert not is_owned(ledger, asking, replay.no, 1)
+        release(ledger, connection, claimed)
+        assert not is_owned(ledger, asking, replay.no, 0)
+        again = claim(ledger, connection, replay.no, 0)
+        assert again is not None
+        assert again.fence == claimed.fence + 1
+        release(ledger, connection, again)
 
 
 @pytest.fixture

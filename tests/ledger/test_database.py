@@ -6,16 +6,19 @@ import os
 import pwd
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, inspect, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError
-from airflow_whatsapp_flows.ledger import Ledger
-from airflow_whatsapp_flows.ledger.replays import create_replay
+from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger.claims import claim, exclusive
+from airflow_whatsapp_flows.ledger.replays import create_replay, list_replays, tally
+from airflow_whatsapp_flows.ledger.results import contact_results
 from airflow_whatsapp_flows.ledger.schema import PREFIX, metadata, replays, versions
+from tests.ledger.filling import a_replay, end, response
 
 
 def test_tables_are_made_once_and_keep_what_is_in_them(ledger: Ledger, ledger_url: str) -> None:
@@ -99,11 +102,12 @@ def test_a_mistyped_path_does_not_become_an_empty_ledger(tmp_path: Path) -> None
 
 @pytest.fixture
 def nobody() -> Iterator[Path]:
-    """A folder, and this process without the rights of root."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+    """A folder with a ledger that may only be read, and this process without the rights of root."""
+    with tempfile.TemporaryDirectory() as name:  # pytest's own are closed to others
         folder = Path(name)
         folder.chmod(0o755)
-        Ledger(f"sqlite:///{folder / 'l.db'}").close()
+        with Ledger(f"sqlite:///{folder / 'l.db'}") as ledger:
+            end(ledger, a_replay(ledger, [response(1), response(2)]), [ContactState.COMPLETED])
         folder.chmod(0o555)
         (folder / "l.db").chmod(0o444)
         was = os.geteuid()
@@ -116,12 +120,45 @@ def nobody() -> Iterator[Path]:
             folder.chmod(0o755)
 
 
-def test_a_file_that_may_not_be_written_is_said(nobody: Path) -> None:
-    with (
-        pytest.raises(LedgerError, match=r"the ledger sqlite:\S+ cannot be \w+: .*(readonly|unable to open)"),
-        Ledger(f"sqlite:///{nobody / 'l.db'}") as ledger,
-    ):
-        create_replay(ledger, "r", "f", "{}", ("x", None))
+def test_a_file_that_may_not_be_written_is_read_and_a_write_says_what_to_do(nobody: Path) -> None:
+    with Ledger(f"sqlite:///{nobody / 'l.db'}") as ledger, ledger.connect() as connection:
+        [replay] = list_replays(ledger)
+        states = tally(ledger, replay.no).states
+        assert (states[ContactState.COMPLETED], states[ContactState.PENDING]) == (1, 1)
+        assert [one.id for one in contact_results(ledger, replay)] == ["r-1", "r-2"]
+        writes: tuple[Callable[[], object], ...] = (
+            lambda: create_replay(ledger, "r", "f", "{}", ("x", None)),
+            lambda: exclusive(ledger, "begin", "f").__enter__(),
+            lambda: claim(ledger, connection, replay.no, 0),
+        )
+        for write in writes:
+            with pytest.raises(LedgerError, match=r"sqlite:\S+l\.db may only be read here: .* the file and its folder"):
+                write()
+    assert [file.name for file in nobody.iterdir()] == ["l.db"]
+
+
+def test_what_a_living_writer_has_committed_is_read_by_who_may_only_read(nobody: Path) -> None:
+    url, reader = f"sqlite:///{nobody / 'l.db'}", os.geteuid()
+    os.seteuid(os.getuid())
+    nobody.chmod(0o755)
+    with Ledger(url) as writer:
+        create_replay(writer, "later", "f", "{}", ("x", None))
+        nobody.chmod(0o555)
+        for file in nobody.iterdir():
+            file.chmod(0o444)
+        os.seteuid(reader)
+        with Ledger(url) as ledger:
+            assert [replay.id for replay in list_replays(ledger)] == ["later", "first"]
+        os.seteuid(os.getuid())
+
+
+def test_an_empty_file_that_may_not_be_written_is_no_ledger(nobody: Path) -> None:
+    was = os.geteuid()
+    os.seteuid(os.getuid())
+    (nobody / "empty.db").touch(0o444)
+    os.seteuid(was)
+    with pytest.raises(LedgerError, match="may only be read here"):
+        Ledger(f"sqlite:///{nobody / 'empty.db'}")
 
 
 def test_a_transaction_is_whole_or_not_at_all(ledger: Ledger) -> None:

@@ -221,7 +221,7 @@ async def _one_by_one(work: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 async def test_a_journal_that_is_not_open_is_said(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="not open"):
-        await Journal(ledger).run(lambda connection: None)
+        await Journal(ledger).claim(1, 0)
 
 
 def _break(ledger: Ledger) -> None:

@@ -7,8 +7,8 @@ import json
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactState, Ledger, Subject
 from airflow_whatsapp_flows.ledger.recording import write_entries
-from airflow_whatsapp_flows.ledger.records import Page, pending_contacts, record_of, responses_done_for_phones
-from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, intent, response, result, rows_of
+from airflow_whatsapp_flows.ledger.records import Page, pending_contacts, responses_done_for_phones
+from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, intent, record_of, response, result, rows_of
 
 
 def test_pages_hold_the_pending_contacts_of_a_chunk_in_the_order_of_the_source(ledger: Ledger) -> None:

@@ -36,21 +36,49 @@ def test_the_newest_is_listed_first(ledger: Ledger) -> None:
     assert [replay.id for replay in list_replays(ledger)] == ["c", "b", "a"]
 
 
-def test_it_began_once_and_ended_last(ledger: Ledger) -> None:
-    replay = create_replay(ledger, "r", "lead", "{}", ("x", None))
-    mark_started(ledger, replay.no)
-    first = find_replay(ledger, "r")
-    mark_ended(ledger, replay.no)
-    mark_started(ledger, replay.no)
-    mark_ended(ledger, replay.no)
-    last = find_replay(ledger, "r")
+def _running_time(ledger: Ledger, now: float) -> float:
+    found = find_replay(ledger, "r")
+    assert found is not None
+    return found.running_time(now)
 
-    assert first is not None
-    assert last is not None
-    assert first.started_at is not None
-    assert last.started_at == first.started_at
-    assert last.ended_at is not None
-    assert last.ended_at >= first.started_at
+
+def test_the_running_time_is_that_of_all_runs_without_the_time_between_them(ledger: Ledger) -> None:
+    replay = create_replay(ledger, "r", "lead", "{}", ("x", None))
+    assert _running_time(ledger, 50.0) == 0
+    mark_started(ledger, replay.no, 100.0)
+    assert _running_time(ledger, 104.0) == 4
+    mark_ended(ledger, replay.no, 110.0)
+    assert _running_time(ledger, 500.0) == 10
+    mark_started(ledger, replay.no, 1000.0)
+    assert _running_time(ledger, 1005.0) == 15
+    mark_ended(ledger, replay.no, 1030.0)
+    assert _running_time(ledger, 5000.0) == 40
+
+
+def test_a_run_that_was_killed_ran_until_its_last_contact_ended(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2), response(3)], "r")
+    mark_started(ledger, replay.no, 100.0)
+    end(ledger, replay, [ContactState.COMPLETED], at=107.0)  # and there it dies
+    mark_started(ledger, replay.no, 1000.0)
+    assert _running_time(ledger, 1002.0) == 9
+    mark_ended(ledger, replay.no, 1003.0)
+    assert _running_time(ledger, 9000.0) == 10
+
+
+def test_a_run_that_was_killed_at_once_took_no_time(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1)], "r")
+    mark_started(ledger, replay.no, 100.0)
+    mark_started(ledger, replay.no, 1000.0)
+    assert _running_time(ledger, 1002.0) == 2
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_time(ledger: Ledger) -> None:
+    replay = create_replay(ledger, "r", "lead", "{}", ("x", None))
+    mark_started(ledger, replay.no, 1000.0)
+    mark_ended(ledger, replay.no, 900.0)
+    assert _running_time(ledger, 900.0) == 0
+    mark_started(ledger, replay.no, 950.0)
+    assert _running_time(ledger, 951.0) == 1
 
 
 def test_states_add_up_to_the_rows(ledger: Ledger) -> None:

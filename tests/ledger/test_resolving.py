@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import resource
 import time
 
 import pytest
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery import Fate
-from airflow_whatsapp_flows.ledger import ContactState, Ledger, Subject
+from airflow_whatsapp_flows.ledger import ContactState, Ledger, Subject, resolving
 from airflow_whatsapp_flows.ledger.claims import claim, release
-from airflow_whatsapp_flows.ledger.records import record_of
 from airflow_whatsapp_flows.ledger.resolving import Doubtful, Finding, resolve
 from tests.ledger.filling import (
     FLOW_ID,
@@ -20,6 +22,7 @@ from tests.ledger.filling import (
     attempts_of,
     change,
     end,
+    record_of,
     response,
     result,
     rows_of,
@@ -214,3 +217,56 @@ def test_what_was_sent_again_on_purpose_is_resolved_by_itself(ledger: Ledger) ->
 
     assert resolve(ledger, forced, Doubtful(response_id="r-1"), NOT_SENT).contacts == 1
     assert [row.fate for row in attempts_of(ledger, "r-1")] == ["succeeded", "not_sent"]
+
+
+def test_any_number_of_chunks_is_resolved_with_few_open_files(sqlite_ledger: Ledger) -> None:
+    replay = a_replay(sqlite_ledger, [response(number) for number in range(60)], chunk_size=1)
+    end(sqlite_ledger, replay, [D] * 60)
+    for number in range(60):
+        attempt(sqlite_ledger, f"r-{number}", None, replay)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = {int(name) for name in os.listdir("/proc/self/fd")}
+    free = itertools.islice((number for number in itertools.count() if number not in taken), 20, None)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(free), before[1]))
+    try:
+        resolved = resolve(sqlite_ledger, replay, Doubtful(step="Create"), NOT_SENT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert resolved.contacts == 60
+    assert set(states_of(sqlite_ledger, replay)) == {"pending"}
+
+
+def test_a_replay_of_which_a_later_chunk_runs_is_not_changed(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2)], chunk_size=1)
+    end(ledger, replay, [D, D])
+    attempt(ledger, "r-1", None, replay)
+    attempt(ledger, "r-2", None, replay)
+
+    with ledger.connect() as connection:
+        owned = claim(ledger, connection, replay.no, 1)
+        assert owned is not None
+        with pytest.raises(ReplayError, match=r"is running .*nothing was changed"):
+            resolve(ledger, replay, Doubtful(step="Create"), SENT)
+        release(ledger, connection, owned)
+
+    assert states_of(ledger, replay) == ["in_doubt", "in_doubt"]
+
+
+def test_what_was_resolved_before_the_replay_was_started_is_told(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay = a_replay(ledger, [response(1), response(2)], chunk_size=1)
+    end(ledger, replay, [D, D])
+    attempt(ledger, "r-1", None, replay)
+    attempt(ledger, "r-2", None, replay)
+    monkeypatch.setattr(resolving, "is_owned", lambda *_: False)  # it is started right after that
+
+    with ledger.connect() as connection:
+        owned = claim(ledger, connection, replay.no, 1)
+        assert owned is not None
+        with pytest.raises(ReplayError, match=r"is running .*1 contact was resolved.*the others"):
+            resolve(ledger, replay, Doubtful(step="Create"), SENT)
+        release(ledger, connection, owned)
+
+    assert states_of(ledger, replay) == ["pending", "in_doubt"]

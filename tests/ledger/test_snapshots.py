@@ -44,7 +44,7 @@ def test_a_response_is_kept_with_all_that_it_says_and_in_its_order(ledger: Ledge
     }
     (row,) = rows_of(ledger, a_replay(ledger, [value]))
 
-    assert (row.response_id, row.phone) == ("7", "525512345678")
+    assert (row.response_id, row.phone) == ("7", "+525512345678")
     assert read_response(json.loads(row.response)) == read_response(value)
     assert list(json.loads(row.response)["contact"]["meta"]) == ["z", "a"]
 

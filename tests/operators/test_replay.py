@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import os
 import signal
@@ -13,10 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_whatsapp_flows import WhatsAppReplayOperator, build_dag
 from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.response import ContactResponse
+from airflow_whatsapp_flows.operators import replay as replay_module
+from airflow_whatsapp_flows.replay.guards import Guards, Later, Verdict
+from airflow_whatsapp_flows.replay.screening import Postponed, Screening
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.one_action import Failures, new_dag_id
 from tests.servers.recording import Answer, Received, RecordingServer
@@ -143,13 +150,53 @@ def test_a_stopped_task_ends_within_ten_seconds_and_its_next_try_goes_on(
     assert run.result("replay")["completed"] == 20
 
 
-def test_pending_contacts_fail_the_task_which_says_how_to_go_on(server: RecordingServer, responses: Path) -> None:
-    night = {"start": "00:00", "end": "23:59"}
-    replay = Replay(responses, flow=flow_source(replay={"quiet_hours": night}))
-    if replay.state != "success":  # for one minute of the day nobody sleeps
-        assert "20 of 20 contacts are pending" in replay.message
-        assert "goes on with them" in replay.message
-        assert server.received == []
+def test_pending_contacts_fail_the_task_which_says_how_to_go_on(
+    server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Screening, "hold", lambda _, __, page: {one.id: Postponed("elsewhere") for one in page})
+    replay = Replay(responses)
+    assert "20 of 20 contacts are pending (elsewhere)" in replay.message
+    assert "goes on with them" in replay.message
+    assert server.received == []
+
+
+def test_in_quiet_hours_the_task_waits_for_their_end_and_uses_up_no_try(
+    server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_module, "_SHORTEST_WAIT", dt.timedelta(0))
+    judge, over = Guards.judge, dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=4)
+
+    def quiet_for_most(self: Guards, response: ContactResponse, now: dt.datetime) -> Verdict:
+        asleep = now < over and response.id != "r-7"
+        return Later(over) if asleep else judge(self, response, now)
+
+    monkeypatch.setattr(Guards, "judge", quiet_for_most)
+    replay = Replay(responses, retries=0)
+    assert (replay.state, replay.failures.errors) == ("success", [])
+    assert replay.run.result("replay")["completed"] == 20
+    assert len({request.content for request in server.received}) == len(server.received) == 20
+    assert json.loads(server.received[0].content)["phone"] == "+525550000007"
+    assert dt.datetime.now(dt.timezone.utc) > over
+
+
+def test_the_wait_is_until_the_first_contact_can_be_sent_to_and_never_very_short(
+    server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = dt.datetime.now(dt.timezone.utc)
+    ends = iter([now + dt.timedelta(hours=9), now + dt.timedelta(hours=3), *[now + dt.timedelta(hours=5)] * 18])
+    monkeypatch.setattr(Guards, "judge", lambda *_: Later(next(ends)))
+    waits: list[dt.datetime] = []
+
+    def defer(_: object, *, trigger: DateTimeTrigger, method_name: str) -> None:
+        waits.append(trigger.moment)
+        raise AirflowFailException("deferred")
+
+    monkeypatch.setattr(WhatsAppReplayOperator, "defer", defer)
+    Replay(responses)
+    monkeypatch.setattr(Guards, "judge", lambda *_: Later(now))
+    Replay(responses, replay_id="another", force=True)
+    assert waits[0] == now + dt.timedelta(hours=3)
+    assert waits[1] - now >= dt.timedelta(seconds=10)
 
 
 def test_failed_contacts_fail_the_task_and_its_status_is_there_all_the_same(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.flow.exchange import ErrorKind
 from airflow_whatsapp_flows.replay.fingerprints import fingerprint, normalised, suggestion
 
@@ -129,3 +130,19 @@ def test_every_status_has_a_next_step() -> None:
 def test_the_next_step_fits(kind: ErrorKind, status: int | None, words: str) -> None:
     assert words in suggestion(kind, status)
     assert "`replay resolve`" in suggestion(kind, status, in_doubt=True)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "first"),
+    [
+        (None, "look it up in the CRM"),
+        (Delivery.AT_MOST_ONCE, "look it up in the CRM"),
+        (Delivery.KEYED, "`replay retry --state in_doubt` sends the same bytes again under the same key"),
+        (Delivery.IDEMPOTENT, "`replay retry --state in_doubt` sends it again"),
+    ],
+)
+def test_what_to_do_about_a_doubt_depends_on_the_delivery(delivery: Delivery | None, first: str) -> None:
+    for kind in (ErrorKind.TIMEOUT, ErrorKind.STATUS):
+        told = suggestion(kind, 500, in_doubt=True, delivery=delivery)
+        assert told.startswith(f"it is not known whether the request arrived: {first}")
+    assert suggestion(ErrorKind.STATUS, 422, delivery=delivery) == suggestion(ErrorKind.STATUS, 422)

@@ -219,6 +219,12 @@ def test_only_once_counts_each_phone_once(ledger: Ledger) -> None:
     assert planned([again, response(2), twice], ledger).walked == 3
 
 
+def test_only_once_knows_a_phone_however_it_is_spelt() -> None:
+    spelt = [response(n, contact={"phone": phone}) for n, phone in enumerate(["+52 1 55 1234 5678", "+525512345678"])]
+    found = planned(spelt, flow=a_flow(replay={"only_once": True}))
+    assert (found.walked, sum(found.skipped.values())) == (1, 1)
+
+
 def test_samples_are_masked_and_hold_no_secret() -> None:
     found = planned([response(number, step={"Ask name": "Xochitl"}) for number in range(5)])
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.flow.response import read_response
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.snapshots import Known
-from airflow_whatsapp_flows.replay.snapshot import Snapshot, judged, read_row
+from airflow_whatsapp_flows.replay.snapshot import Snapshot, judged, phone_of, read_row
 from airflow_whatsapp_flows.replay.sources import Row
 from tests.replay.ledger_history import read_contacts, read_reasons, read_states
 from tests.replay.runs import response, sqlite_url
@@ -82,6 +83,37 @@ def test_all_responses_of_one_phone_are_in_one_chunk(ledger: Ledger) -> None:
     chunks = _chunks_by_phone(ledger)
     assert len(chunks) == 7
     assert all(len(found) == 1 for found in chunks.values())
+
+
+SPELLINGS = ["+52 1 55 1234 5678", "+525512345678", "0052-55-1234-5678", 525512345678, "(52) 55 1234.5678"]
+
+
+def test_however_a_phone_is_spelt_its_responses_are_in_one_chunk(ledger: Ledger) -> None:
+    values = [{"id": f"r-{number}", "contact": {"phone": spelt}} for number, spelt in enumerate(SPELLINGS)]
+
+    Snapshot(ledger, _replay(ledger), chunk_size=2).take(_rows(values))
+
+    assert _chunks_by_phone(ledger) == {"+525512345678": {0}}
+
+
+@pytest.mark.parametrize(
+    ("phone", "kept"),
+    [
+        ("+34 600 00 00 00", "+34600000000"),
+        ("ana 1", "ana 1"),
+        ("eva 1", "eva 1"),
+        ("  n/a ", "n/a"),
+        ("---", "---"),
+        ("", None),
+        (None, None),
+        (True, None),
+        (["+52"], None),
+        ("+52\x0055", "+5255"),
+        ("9" * 100, "+" + "9" * 63),
+    ],
+)
+def test_the_phone_that_the_ledger_keeps(phone: object, kept: str | None) -> None:
+    assert phone_of(read_response({"id": "r", "contact": {"phone": phone}})) == kept
 
 
 def _chunks_by_phone(ledger: Ledger) -> dict[str, set[int]]:

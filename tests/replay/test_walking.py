@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import Any
 
@@ -151,14 +152,18 @@ async def test_quiet_hours_leave_a_contact_pending() -> None:
     later = await _walker(sender, guards=guards).walk(_contact())
 
     assert isinstance(later, Postponed)
-    assert later.reason.startswith("quiet_hours: until 2027-01-1")
+    assert later.reason == "quiet_hours: until 2027-01-16 05:59 UTC"
+    assert later.until == dt.datetime(2027, 1, 16, 5, 59, tzinfo=dt.timezone.utc)  # 23:59 in Mexico
     assert sender.asked == []
 
 
 async def test_a_request_that_another_process_sends_leaves_the_contact_pending() -> None:
     walker = _walker(FakeSender(IntentConflictError("it is there")))
 
-    assert isinstance(await walker.walk(_contact()), Postponed)
+    held = await walker.walk(_contact())
+
+    assert isinstance(held, Postponed)
+    assert held.until is None
     assert walker.in_flight == 0
     assert walker.under_way == {}
 

@@ -16,18 +16,18 @@ from sqlalchemy.exc import ArgumentError
 
 from airflow_whatsapp_flows.cli.opening import open_ledger
 from airflow_whatsapp_flows.cli.replay.progress import reading
-from airflow_whatsapp_flows.cli.replay.settings import prepare, source_spec
+from airflow_whatsapp_flows.cli.replay.settings import prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.tables import counted, duration, plain, table
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.replay.beginning import ReplayRequest, existing_replay
+from airflow_whatsapp_flows.replay.beginning import existing_replay
 from airflow_whatsapp_flows.replay.forecast import DEPENDS
 from airflow_whatsapp_flows.replay.planning import Load, Plan, PlanRequest
 from airflow_whatsapp_flows.replay.planning import plan as make_plan
 from airflow_whatsapp_flows.replay.samples import Sample
-from airflow_whatsapp_flows.replay.sources import Source, open_source
+from airflow_whatsapp_flows.replay.sources import open_source
 from airflow_whatsapp_flows.settings import settings_from_environment
 
 _REASONS = 10
@@ -42,7 +42,7 @@ def plan(options: argparse.Namespace) -> int:
         ledger = _ledger(options)
         if ledger is not None:
             stack.enter_context(ledger)
-        replay = _replay(ledger, flow, source, options)
+        replay = existing_replay(ledger, replay_request(options, flow, source, prepared)) if ledger else None
         request = PlanRequest(
             flow=flow, rows=source, gateway=prepared.gateway, run=prepared.run, replay=replay, limit=options.limit
         )
@@ -68,22 +68,6 @@ def _ledger(options: argparse.Namespace) -> Ledger | None:
     return open_ledger(options)
 
 
-def _replay(ledger: Ledger | None, flow: Flow, source: Source, options: argparse.Namespace) -> Replay | None:
-    if ledger is None:
-        return None
-    spec = asdict(source_spec(options))
-    request = ReplayRequest(
-        flow=flow,
-        source=source,
-        replay_id=options.replay_id,
-        reading={key: value for key, value in spec.items() if key != "location" and value},
-        limit=options.limit,
-        force=options.force,
-        accept_changed_flow=options.accept_changed_flow,
-    )
-    return existing_replay(ledger, request)
-
-
 def as_json(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> dict[str, Any]:
     """A plan as JSON; samples are masked."""
     counts = plan.counts
@@ -95,6 +79,7 @@ def as_json(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> dict[
         "valid": plan.valid,
         "rejected": plan.rejected,
         "rejections": [{"place": place, "reason": reason} for place, reason in plan.rejections],
+        "warnings": plan.warnings,
         "done": plan.done,
         "skipped": dict(plan.skipped),
         "in_doubt": plan.in_doubt,
@@ -121,7 +106,9 @@ def _sample_json(sample: Sample) -> dict[str, Any]:
 def as_text(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> str:
     """A plan for people; samples are masked."""
     goes_on = f", going on with the replay {replay.id}" if replay else ""
-    lines = [f"plan of {flow.id}, {counted(plan.rows, 'row')} from {source}{goes_on}; nothing was sent", ""]
+    lines = [f"plan of {flow.id}, {counted(plan.rows, 'row')} from {source}{goes_on}; nothing was sent"]
+    lines += [plain(f"warning: {warning}") for warning in plan.warnings]
+    lines.append("")
     lines.append(table(("contacts", "number"), list(_contact_rows(plan))))
     if plan.rejections:
         lines += ["", f"rejected rows (the first {len(plan.rejections)}):"]

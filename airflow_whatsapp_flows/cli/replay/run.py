@@ -37,10 +37,15 @@ def run(options: argparse.Namespace) -> int:
     prepared = prepare(options, flow)
     source = open_source(source_spec(options), flow)
     with open_ledger(options) as ledger, ended_by_signals():
+        ledger.check_writable()
         try:
             _say(f"ledger {ledger.shown}")
             with reading() as on_rows:
                 replay = begin_replay(ledger, replay_request(options, flow, source, prepared), on_rows)
+        except LedgerError as error:
+            _say(str(error))
+            _say("nothing was sent; when the ledger can be used again, run the same command again")
+            return STOPPED
         except KeyboardInterrupt:
             _say("stopped while reading; nothing was sent, and the same command reads again from the start")
             return STOPPED
@@ -118,14 +123,23 @@ def _as_text(summary: Summary, progress: Progress) -> str:
     if progress.stopped:
         pending = counted(summary.tally.states[ContactState.PENDING], "contact")
         parts.append(f"stopped: {progress.stopped}; {pending} pending; the same command goes on")
+        if progress.cut_off_told:
+            parts[-1] += f"\n{progress.cut_off_told}"
+    elif progress.first_until is not None and progress.last_until is not None:
+        last = progress.last_until
+        later = f", the last of them until {last:%H:%M} UTC" if last != progress.first_until else ""
+        number = counted(progress.until.total(), "contact")
+        parts.append(f"{number} postponed until {progress.first_until:%H:%M} UTC{later}; run the same command then")
     return "\n\n".join(parts)
 
 
 def _as_json(summary: Summary, progress: Progress) -> dict[str, Any]:
     return {
         **status_json(summary),
+        "warnings": summary.replay.warnings,
         "stopped": progress.stopped,
         "postponed": dict(progress.postponed),
+        "postponed_until": f"{progress.first_until:%Y-%m-%dT%H:%M:%SZ}" if progress.first_until else None,
         "errors": errors_json(summary),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,11 +12,15 @@ from urllib.parse import urlsplit
 import msgspec
 
 from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
+from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.replay.beginning import ReplayRequest
+from airflow_whatsapp_flows.replay.forecast import hosts_of
 from airflow_whatsapp_flows.replay.lanes import ANY_HOST
+from airflow_whatsapp_flows.replay.rates import spellings
 from airflow_whatsapp_flows.replay.running import RunSettings
 from airflow_whatsapp_flows.replay.sources import Source, SourceSpec
 from airflow_whatsapp_flows.settings import settings_from_environment
@@ -58,7 +62,8 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
     allowed = list(dict.fromkeys([*kept.get("allow_hosts", ()), *options.allow_host]))
     given = settings_from_environment()
     gateway = Gateway(replace(given, allowed_hosts=(*given.allowed_hosts, *allowed)), _Connections(connections).find)
-    check_connections(flow, gateway)
+    # Every connection is looked for: found out half-way, a missing one would leave contacts half done.
+    _check_names(options, flow, hosts_of(flow, gateway).values())
     written = block.rate if isinstance(block.rate, dict) else {ANY_HOST: block.rate} if block.rate else {}
     rates = {**written, **kept.get("rates", {}), **dict(options.rate)}
     send = getattr(options, "send", None) or kept.get("send") or block.send
@@ -83,15 +88,18 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
     )
 
 
-def check_connections(flow: Flow, gateway: Gateway) -> None:
-    """Look for every connection of a flow: found out half-way, a missing one would leave contacts half done.
-
-    Raises:
-        ConnectionConfigError: one is missing, or cannot be used.
-    """
-    for step in flow.steps.values():
-        if isinstance(step, Action) and step.plan.connection:
-            gateway.find_connection(step.plan.connection)
+def _check_names(options: argparse.Namespace, flow: Flow, hosts: Collection[str]) -> None:
+    """Refuse names that mean nothing: a misspelt host would have no limit, a misspelt connection send elsewhere."""
+    used = {step.plan.connection for step in flow.steps.values() if isinstance(step, Action) and step.plan.connection}
+    for id_, _ in options.connection:
+        if id_ not in used:
+            hint = did_you_mean(id_, used) or "; it uses none"
+            raise ConnectionConfigError(f"--connection: the flow uses no connection {id_!r}{hint}")
+    known = {spelt for host in hosts for spelt in spellings(host)}
+    for host, _ in options.rate:
+        if host and host.lower() not in known:
+            told = f"its hosts are {', '.join(sorted(set(hosts)))}" if hosts else "it sends nothing"
+            raise ConnectionConfigError(f"--rate: the flow sends nothing to {host!r}; {told}")
 
 
 def source_spec(options: argparse.Namespace) -> SourceSpec:

@@ -14,7 +14,11 @@ import msgspec
 
 from airflow_whatsapp_flows.cli import STOPPED, UNFINISHED
 from airflow_whatsapp_flows.cli.tables import counted, duration, moment, plain, table
+from airflow_whatsapp_flows.errors import FlowFileError
+from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.flow.exchange import ErrorKind
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.results import (
@@ -49,6 +53,7 @@ class Summary:
         errors: its errors, by fingerprint.
         reasons: why rows were rejected or skipped.
         in_doubt: response id and end of the contact that has been in doubt for longest.
+        delivery: of each action of its flow.
         ledger_words: words that name its ledger in a command.
     """
 
@@ -57,6 +62,7 @@ class Summary:
     errors: list[ErrorGroup]
     reasons: list[ReasonGroup]
     in_doubt: tuple[str, float] | None
+    delivery: Mapping[str, Delivery]
     ledger_words: str
 
     @property
@@ -70,10 +76,8 @@ class Summary:
 
     @property
     def elapsed(self) -> float:
-        """Seconds from the first run's begin to the last one's end, or to now."""
-        if self.replay.started_at is None:
-            return 0.0
-        return max(0.0, (self.replay.ended_at or time.time()) - self.replay.started_at)
+        """Seconds for which it ran."""
+        return self.replay.running_time(time.time())
 
 
 def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> Summary:
@@ -88,8 +92,17 @@ def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> S
         errors=error_groups(ledger, replay.no),
         reasons=reason_groups(ledger, replay.no),
         in_doubt=oldest_in_doubt(ledger, replay.no),
+        delivery=_deliveries(replay),
         ledger_words=_ledger_words(ledger, options),
     )
+
+
+def _deliveries(replay: Replay) -> dict[str, Delivery]:
+    try:
+        flow = load_flow(replay.flow, f"the flow of the replay {replay.id}")
+    except FlowFileError:
+        return {}  # of another release; its status can be told all the same
+    return {name: step.retry.delivery for name, step in flow.steps.items() if isinstance(step, Action)}
 
 
 def status_json(summary: Summary) -> dict[str, Any]:
@@ -123,7 +136,7 @@ def errors_json(summary: Summary) -> list[dict[str, Any]]:
             "first_seen": _iso(group.first_seen),
             "last_seen": _iso(group.last_seen),
             "sample": {"id": group.sample.id, "place": group.sample.place, "response": _masked_response(group)},
-            "suggestion": _suggestion(group),
+            "suggestion": _suggestion(summary, group),
         }
         for group in summary.errors
     ]
@@ -136,12 +149,13 @@ def summary_text(summary: Summary) -> str:
     lines = [f"replay {replay.id} of {replay.flow_id}, {counted(told.total, 'contact')} from {replay.source}"]
     if replay.note:
         lines.append(f"  note: {replay.note}")
+    lines += [f"warning: {warning}" for warning in replay.warnings]
     if not replay.sealed:
         lines.append("  the source has not been read to its end; nothing was sent")
     lines += ["", table(("state", "contacts"), states)] if states else []
     lines += ["", _counts(summary)]
     lines += [line for group in summary.reasons for line in _reason_lines(group)]
-    lines += [line for group in summary.errors for line in _error_lines(group)]
+    lines += [line for group in summary.errors for line in _error_lines(summary, group)]
     following = list(_next_steps(summary))
     if following:
         lines += ["", "what to do next", *(f"  {line}" for line in following)]
@@ -168,7 +182,7 @@ def _reason_lines(group: ReasonGroup) -> Iterator[str]:
         yield f"  first: {group.sample.reason}"
 
 
-def _error_lines(group: ErrorGroup) -> Iterator[str]:
+def _error_lines(summary: Summary, group: ErrorGroup) -> Iterator[str]:
     in_doubt = f", {group.in_doubt:,} in doubt" if group.in_doubt else ""
     yield ""
     yield f"error {group.fingerprint}: {counted(group.count, 'contact')}{in_doubt}"
@@ -177,7 +191,7 @@ def _error_lines(group: ErrorGroup) -> Iterator[str]:
     response = _masked_response(group)
     shown = json.dumps(response, ensure_ascii=False) if response is not None else "(purged)"
     yield f"  sample {group.sample.id}: {shown[:_SAMPLE]}{'…' if len(shown) > _SAMPLE else ''}"
-    yield f"  → {_suggestion(group)}"
+    yield f"  → {_suggestion(summary, group)}"
 
 
 def _label(group: ErrorGroup) -> Fingerprint:
@@ -187,11 +201,19 @@ def _label(group: ErrorGroup) -> Fingerprint:
     return fingerprint(error["kind"], error["status_code"], error["host"], error["step"], error["message"] or "")
 
 
-def _suggestion(group: ErrorGroup) -> str:
+def _suggestion(summary: Summary, group: ErrorGroup) -> str:
     error = group.sample.error
     if error is None:
         return "look at one sample, mend the flow, then `replay retry --flow FILE`"
-    return suggestion(ErrorKind(error["kind"]), error["status_code"], in_doubt=group.in_doubt > 0)
+    delivery = summary.delivery.get(error["step"])
+    return suggestion(ErrorKind(error["kind"]), error["status_code"], in_doubt=group.in_doubt > 0, delivery=delivery)
+
+
+def _may_be_repeated(summary: Summary) -> set[bool]:
+    """Of the requests in doubt, whether they may be sent again: both when there are such and such."""
+    steps = [group.sample.error and group.sample.error["step"] for group in summary.errors if group.in_doubt]
+    modes = [summary.delivery.get(step or "", Delivery.AT_MOST_ONCE) for step in steps]
+    return {mode is not Delivery.AT_MOST_ONCE for mode in modes} or {False}
 
 
 def _masked_response(group: ErrorGroup) -> Any:
@@ -216,7 +238,11 @@ def _next_steps(summary: Summary) -> Iterator[str]:
     if states[ContactState.IN_DOUBT]:
         oldest = f"  (oldest: {summary.in_doubt[0]}, {moment(summary.in_doubt[1])} UTC)" if summary.in_doubt else ""
         yield f"look at what is in doubt: {command(f'results {id_} --state in_doubt')}{oldest}"
-        yield f"say what came of it:      {command(f'resolve {id_} RESPONSE --as sent')}, or --as not_sent"
+        repeated = _may_be_repeated(summary)
+        if True in repeated:
+            yield f"send it again:            {command(f'retry {id_} --state in_doubt')}"
+        if False in repeated:
+            yield f"say what came of it:      {command(f'resolve {id_} RESPONSE --as sent')}, or --as not_sent"
     if states[ContactState.REJECTED]:
         yield f"look at rejected rows:    {command(f'results {id_} --state rejected')}"
         yield "mend them where they come from, and run them as a replay of their own"

@@ -14,6 +14,8 @@ from airflow_whatsapp_flows.replay.sources.lines import check_encoding, skip_lin
 from airflow_whatsapp_flows.replay.sources.source import MAX_ROW_BYTES, Row, no_id, rejected, row_of
 
 _SHOWN_BYTES = 4096
+_PEEKED_BYTES = 1024
+_FLOW_KEYS = {"flow_format", "steps"}
 _FIRST_KEY = r'\s*\{\s*"%s"\s*:\s*("(?:[^"\\]|\\.)*"|\d+(?=\s*[,}]))'
 
 
@@ -36,7 +38,7 @@ class JsonLines:
         """The rows of one file.
 
         Raises:
-            SourceError: it is one JSON array, or one object over several lines, or not UTF-8 at all.
+            SourceError: it is one JSON array, one object over several lines, a flow, or not UTF-8 at all.
         """
         number = 0
         first = True
@@ -117,16 +119,25 @@ class JsonLines:
 
 
 def _check_shape(row: Row, line: bytes, stream: BinaryIO, name: str) -> None:
-    """Tell a file that is one JSON object by its first row."""
+    """Tell a file that is one JSON object, or a flow, by its first row."""
+    if row.value is not None and row.value.keys() >= _FLOW_KEYS:
+        raise _is_a_flow(name)
     if row.problem is None or not row.problem.startswith("not_json") or not line.lstrip().startswith(b"{"):
         return
     # One object over several lines ends its first line after a brace, a bracket or a comma.
-    if line.rstrip().endswith((b"{", b"[", b",")) and _goes_on(stream):
+    following = _following(stream)
+    if line.rstrip().endswith((b"{", b"[", b",")) and following.lstrip()[:1] not in (b"", b"{"):
+        if b'"flow_format"' in line + following:
+            raise _is_a_flow(name)
         raise SourceError(
             f"{name}: is one JSON object over several lines; a source has one JSON object per line (jq -c . makes them)"
         )
 
 
-def _goes_on(stream: BinaryIO) -> bool:
-    following = stream.peek(1024)[:1024].lstrip() if hasattr(stream, "peek") else b""
-    return following[:1] not in (b"", b"{")
+def _following(stream: BinaryIO) -> bytes:
+    found: bytes = stream.peek(_PEEKED_BYTES)[:_PEEKED_BYTES] if hasattr(stream, "peek") else b""
+    return found
+
+
+def _is_a_flow(name: str) -> SourceError:
+    return SourceError(f"{name}: is a flow file, not responses; a source has one contact response per line")

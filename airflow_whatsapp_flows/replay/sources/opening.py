@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import BinaryIO, Protocol, cast, get_args
 
 from airflow_whatsapp_flows.errors import SourceError
@@ -61,7 +61,7 @@ def open_source(spec: SourceSpec, flow: Flow) -> Source:
     if len(formats) > 1:
         raise SourceError(f"{shown(spec.location)}: files of several formats, {', '.join(sorted(formats))}; read one")
     name = files[0].name if len(files) == 1 else shown(spec.location)
-    return _FileSource(name, files, _reader(formats.pop(), keys))
+    return _FileSource(name, files, _reader(formats.pop(), keys), keys.ignored)
 
 
 def _format(file: SourceFile, spec: SourceSpec) -> Format:
@@ -92,8 +92,9 @@ def _reader(form: Format, keys: Keys) -> _Reader:
 class _FileSource:
     """Rows of files, one file after the other."""
 
-    def __init__(self, name: str, files: list[SourceFile], reader: _Reader) -> None:
+    def __init__(self, name: str, files: list[SourceFile], reader: _Reader, ignored: Collection[str]) -> None:
         self.name = name
+        self.ignored = ignored
         self.mark = mark_of(files)
         self._files = files
         self._reader = reader

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -70,6 +70,10 @@ class Source(Protocol):
     @property
     def mark(self) -> str | None:
         """Changes when the content does; ``None`` when that cannot be known, as of standard input and of SQL."""
+
+    @property
+    def ignored(self) -> Collection[str]:
+        """Names of the columns that hold nothing of a contact response, as far as it has been read."""
 
     def __iter__(self) -> Iterator[Row]:
         """The rows, in the order of the source."""

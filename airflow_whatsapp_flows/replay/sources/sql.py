@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -41,6 +41,7 @@ class QuerySource:
             raise SourceError(f"{self.name}: there is no such file")
         self._query = query
         self._keys = keys
+        self.ignored: Collection[str] = keys.ignored
         try:
             self._engine = sa.create_engine(url, poolclass=sa.NullPool)
         except ImportError as error:

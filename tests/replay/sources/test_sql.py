@@ -99,7 +99,7 @@ def test_a_query_that_cannot_be_used_is_refused(database: str, query: str, keys:
         ("responses.db", "is no SQLAlchemy URL of a database, such as sqlite:///responses.db"),
         ("nosuch://me:secret@db/x", r"nosuch://me:\*\*\*@db/x: .*nosuch"),
         ("oracle://me:secret@db/x", "the driver of the database is not installed"),
-        ("sqlite:////tmp/absent/absent.db", "there is no such file"),
+        ("sqlite:///absent/absent.db", "there is no such file"),
         ("postgresql://me:secret@127.0.0.1:1/x?password=secret", r"me:\*\*\*@.*password=.*the query cannot be run"),
     ],
 )

@@ -1,0 +1,127 @@
+"""What keeps contacts from being sent to, and what is said to do then."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+
+import pytest
+
+from tests.cli.replaying import LEADS, Leads, json_lines, lead
+from tests.servers.recording import Answer, RecordingServer
+
+
+def test_a_ledger_that_cannot_be_written_stops_the_run_and_loses_nothing(leads: Leads, server: RecordingServer) -> None:
+    leads.write(0)
+    leads.run("--replay-id", "empty")
+    leads.write(4)
+    # A function that is not there fails when the statement is prepared, as a full disk would at its commit.
+    leads.sql("CREATE TRIGGER full BEFORE INSERT ON whatsapp_flows_attempts BEGIN SELECT no_such_function(); END")
+
+    broken = leads.run("--replay-id", "first")
+    leads.sql("DROP TRIGGER full")
+    mended = leads.run("--replay-id", "first")
+
+    assert (broken.status, mended.status, len(server.received)) == (4, 0, 4)
+    assert "cannot be written" in broken.out
+    assert "4 contacts pending; the same command goes on" in broken.out
+
+
+def test_contacts_that_are_postponed_are_pending(leads: Leads, server: RecordingServer) -> None:
+    now, two_hours = dt.datetime.now(dt.timezone.utc), dt.timedelta(hours=2)
+    hours = {"start": f"{now - two_hours:%H:%M}", "end": f"{now + two_hours:%H:%M}"}
+    leads.write(0, json_lines([lead(1, contact={"timezone": "UTC"})]), flow={**LEADS, "replay": {"quiet_hours": hours}})
+
+    done = leads.run()
+
+    assert (done.status, len(server.received)) == (4, 0)
+    end = f"{now + two_hours:%H:%M}"
+    assert re.search(rf"postponed: 1 contact: quiet_hours: until \S+ {end} UTC\n", done.out)
+    assert f"1 contact postponed until {end} UTC; run the same command then" in done.out
+    assert "the same command goes on" not in done.out
+
+
+def test_contacts_of_several_zones_tell_when_the_first_and_when_the_last_can_be_sent_to(leads: Leads) -> None:
+    now, two_hours = dt.datetime.now(dt.timezone.utc), dt.timedelta(hours=2)
+    hours = {"start": f"{now - two_hours:%H:%M}", "end": f"{now + two_hours:%H:%M}"}
+    contacts = [lead(n, contact={"timezone": zone}) for n, zone in enumerate(["UTC", "Etc/GMT-1"])]
+    leads.write(0, json_lines(contacts), flow={**LEADS, "replay": {"quiet_hours": hours}})
+
+    text, told = leads.run().out, json.loads(leads.run("--format", "json").out)
+
+    first, last = now + two_hours - dt.timedelta(hours=1), now + two_hours
+    assert f"2 contacts postponed until {first:%H:%M} UTC, the last of them until {last:%H:%M} UTC" in text
+    assert told["postponed_until"] == f"{first:%Y-%m-%dT%H:%M}:00Z"
+
+
+@pytest.mark.parametrize(
+    ("delivery", "words", "others"),
+    [("at_most_once", "resolve", "retry first --state in_doubt"), ("keyed", "retry first --state in_doubt", "resolve")],
+)
+def test_what_to_do_about_a_doubt_is_what_its_delivery_allows(
+    leads: Leads, server: RecordingServer, delivery: str, words: str, others: str
+) -> None:
+    steps = [{**step, "delivery": delivery, "retry": {"attempts": 1}} if step["type"] == "action" else step
+             for step in LEADS["steps"]]  # fmt: skip
+    leads.write(1, flow={**LEADS, "steps": steps})
+    server.queued.append(Answer(drop=True))
+
+    done = leads.run("--replay-id", "first")
+
+    assert "in_doubt         1" in done.out
+    assert f"whatsapp-flows replay {words}" in done.out
+    assert f"whatsapp-flows replay {others}" not in done.out
+    assert ("sends the same bytes again under the same key" in done.out) is (delivery == "keyed")
+
+
+def test_max_failures_counts_what_failed_in_earlier_runs_until_it_is_retried(
+    leads: Leads, server: RecordingServer
+) -> None:
+    leads.write(8, flow={**LEADS, "replay": {"max_failures": 1, "concurrency": 1}})
+    server._script = lambda _: Answer(422)
+    assert leads.run("--replay-id", "first").status == 4
+    sent, failed = len(server.received), leads.status("first")["failed"]
+    server._script = lambda _: Answer()
+
+    again = leads.run("--replay-id", "first")
+
+    assert (again.status, len(server.received), failed >= 2) == (4, sent, True)
+    assert f"stopped: {failed} contacts failed, and max_failures allows 1: " in again.out
+    assert "`replay retry`" in again.out
+    assert leads.replay("retry", "first", *leads.sending[:4]).status == 0
+    assert leads.status("first")["completed"] == 8
+
+
+def test_a_ledger_that_cannot_be_written_while_the_source_is_read_is_gone_on_with_by_the_same_command(
+    leads: Leads, server: RecordingServer
+) -> None:
+    leads.write(0)
+    leads.run("--replay-id", "empty")
+    leads.write(4)
+    leads.sql("CREATE TRIGGER full BEFORE INSERT ON whatsapp_flows_contacts BEGIN SELECT no_such_function(); END")
+
+    broken = leads.run("--replay-id", "first")
+    leads.sql("DROP TRIGGER full")
+    mended = leads.run("--replay-id", "first")
+
+    assert (broken.status, mended.status, len(server.received)) == (4, 0, 4)
+    assert "cannot be written" in broken.err
+    assert "nothing was sent; when the ledger can be used again, run the same command again" in broken.err
+
+
+def test_a_ledger_that_may_only_be_read_can_be_looked_at_and_refuses_a_run(
+    leads: Leads, server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leads.write(2)
+    leads.run("--replay-id", "first")
+    monkeypatch.setattr("airflow_whatsapp_flows.ledger.database._may_only_be_read", lambda _: True)
+
+    refused = [leads.run("--replay-id", "second"), leads.replay("retry", "first", *leads.sending[:4])]
+
+    for done in refused:
+        assert (done.status, "may only be read here" in done.err) == (1, True)
+    assert leads.status("first")["completed"] == len(leads.results("first")) == 2
+    assert leads.cli("ledger", "find", "--phone", lead(0)["contact"]["phone"], *leads.ledger).status == 0
+    assert leads.replay("list").status == 0
+    assert len(server.received) == 2

@@ -1,0 +1,125 @@
+"""What is odd about a source or a command is told, or refused, before it does harm."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.cli.replaying import LEADS, Leads, json_lines, lead
+from tests.servers.recording import Answer, RecordingServer
+
+
+def test_what_is_odd_about_the_source_is_told_by_plan_run_and_status(leads: Leads) -> None:
+    leads.write(1)
+    path = leads.folder / "leads.csv"
+    path.write_text("id,contact.phone,step.Ask name,Notas\nf-1,+525512345678,Ana,x\n", encoding="utf-8")
+    plan = ["replay", "plan", leads.flow, "--responses", path, *leads.sending]
+    run = ["replay", "run", leads.flow, "--responses", path, *leads.sending, "--replay-id", "first"]
+    warning = "warning: not read, for they are no keys of a contact response: the columns 'Notas'"
+
+    planned, told = leads.cli(*plan), json.loads(leads.cli(*plan, "--format", "json").out)
+    done, again = leads.cli(*run), leads.cli(*run)
+
+    assert (planned.status, done.status) == (0, 0)
+    for text in (planned.out, done.out, again.out, leads.replay("status", "first").out):
+        assert warning in text
+    assert told["warnings"] == [warning.removeprefix("warning: ")]
+    assert warning in leads.cli(*plan, "--replay-id", "first").out
+
+
+def test_names_that_are_no_step_are_counted_and_the_rows_are_sent(leads: Leads, server: RecordingServer) -> None:
+    result = {"outcome": "success", "status_code": 200}
+    odd = lead(7, actions={"Send quote": [result]}, step={"Ask name": "Ana", "Ask nmae": "Ana"})
+    leads.write(1, json_lines([odd]))
+
+    done = leads.run()
+
+    assert (done.status, len(server.received)) == (0, 2)
+    assert "warning: 1 response names a step that the flow 'leads' does not have" in done.out
+    assert "'Ask nmae' (1; did you mean 'Ask name'?)" in done.out
+
+
+@pytest.mark.parametrize(("name", "text"), [("r.jsonl", ""), ("r.jsonl", "\n \n"), ("r.csv", "id,contact.phone\n")])
+def test_a_source_without_responses_is_told_and_is_no_error(leads: Leads, name: str, text: str) -> None:
+    leads.write(0)
+    path = leads.folder / name
+    path.write_text(text, encoding="utf-8")
+
+    for command in ("plan", "run"):
+        done = leads.cli("replay", command, leads.flow, "--responses", path, *leads.sending)
+
+        assert done.status == 0
+        assert "warning: 0 responses" in done.out
+
+
+def test_a_flow_file_is_no_source_of_responses(leads: Leads, server: RecordingServer) -> None:
+    leads.write(1)
+    for text in (json.dumps(LEADS), json.dumps(LEADS, indent=2)):
+        leads.responses.write_text(text, encoding="utf-8")
+
+        done = leads.run()
+
+        assert (done.status, server.received) == (1, [])
+        assert done.err.endswith(
+            f"{leads.responses}: is a flow file, not responses; a source has one contact response per line\n"
+        )
+
+
+def test_a_rate_for_a_host_that_the_flow_does_not_send_to_is_refused(leads: Leads, server: RecordingServer) -> None:
+    leads.write(1)
+
+    done = leads.run("--rate", "crm.exmaple=5")
+
+    assert (done.status, server.received) == (1, [])
+    assert f"--rate: the flow sends nothing to 'crm.exmaple'; its hosts are {server.host}" in done.err
+    assert leads.run("--rate", f"{server.host.upper()}=50", "--rate", "127.0.0.1=50", "--rate", "99").status == 0
+
+
+def test_a_connection_that_the_flow_does_not_use_is_refused(leads: Leads, server: RecordingServer) -> None:
+    leads.write(1)
+
+    done = leads.run("--connection", "crn=https://me:s3cret@crm.example")
+
+    assert (done.status, server.received) == (1, [])
+    assert "--connection: the flow uses no connection 'crn'; did you mean 'crm'?" in done.err
+    assert "s3cret" not in done.err
+
+
+def test_only_once_and_the_order_know_a_phone_however_it_is_spelt(leads: Leads, server: RecordingServer) -> None:
+    spellings = ["+52 1 55 1234 5678", "+525512345678", "005255-1234-5678"]
+    contacts = [lead(n, contact={"phone": spelt}) for n, spelt in enumerate(spellings)]
+    once = {**LEADS, "replay": {"only_once": True}}
+    leads.write(0, json_lines(contacts), flow=once)
+
+    first = leads.run("--replay-id", "first")
+    leads.write(0, json_lines([lead(9, contact={"phone": "+52 55 1234 5678"})]), flow=once)
+    second = leads.run("--replay-id", "second")
+
+    assert (first.status, second.status, len(server.received)) == (0, 0, 1)
+    assert json.loads(server.received[0].content)["phone"] == spellings[0]
+    assert (leads.status("first")["skipped"], leads.status("second")["skipped"]) == (2, 1)
+
+
+def test_responses_of_one_person_are_sent_one_after_the_other_however_the_phone_is_spelt(
+    leads: Leads, server: RecordingServer
+) -> None:
+    under_way: list[int] = []
+    most: list[int] = []
+
+    def slow(_: object) -> Answer:
+        under_way.append(1)
+        most.append(len(under_way))
+        time.sleep(0.01)
+        under_way.pop()
+        return Answer()
+
+    spellings = ["+52 1 55 1234 5678", "+525512345678", "005255-1234-5678"] * 8
+    leads.write(0, json_lines([lead(n, contact={"phone": spelt}, step={"Ask name": f"{n}"})
+                               for n, spelt in enumerate(spellings)]))  # fmt: skip
+    server._script = slow
+    assert leads.run().status == 0
+
+    assert [json.loads(request.content)["name"] for request in server.received] == [f"{n}" for n in range(24)]
+    assert max(most) == 1

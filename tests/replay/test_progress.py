@@ -1,0 +1,23 @@
+"""What a run tells of itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from airflow_whatsapp_flows.replay.engine import Progress
+from airflow_whatsapp_flows.replay.screening import Postponed
+
+
+def at(hour: int) -> dt.datetime:
+    return dt.datetime(2027, 1, 15, hour, tzinfo=dt.timezone.utc)
+
+
+def test_the_first_and_the_last_known_moment_of_contacts_that_wait() -> None:
+    progress = Progress()
+    assert (progress.first_until, progress.last_until) == (None, None)
+
+    for held in (Postponed("a", at(9)), Postponed("b", at(7)), Postponed("elsewhere"), Postponed("a", at(15))):
+        progress.postpone(held)
+
+    assert (progress.first_until, progress.last_until) == (at(7), at(15))
+    assert progress.postponed == {"a": 2, "b": 1, "elsewhere": 1}
