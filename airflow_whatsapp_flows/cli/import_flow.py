@@ -1,0 +1,123 @@
+"""``whatsapp-flows import``: a flow file from the step records of a platform."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.hilos import ImportedFlow, Note, read_step_records
+from airflow_whatsapp_flows.hilos.notes import NoteKind
+from airflow_whatsapp_flows.hilos.secrets import slug
+
+_STDIN = Path("-")
+_KINDS: tuple[NoteKind, ...] = get_args(NoteKind)
+_COUNTED = {
+    "secret": ("secret left out", "secrets left out"),
+    "fault": ("fault to be mended", "faults to be mended"),
+    "dangling": ("way that leads nowhere", "ways that lead nowhere"),
+    "lost": ("thing lost", "things lost"),
+    "renamed": ("thing renamed", "things renamed"),
+    "inferred": ("guess", "guesses"),
+}
+
+
+def import_flow(options: argparse.Namespace) -> int:
+    """Print or write the flow, and tell the report; returns 0, or 1 when the flow has faults.
+
+    Raises:
+        SourceError: the records cannot be read or hold no step, or the file to be written is there already.
+    """
+    if options.records is None:
+        raise SourceError(
+            "give the step records with --records FILE; reading them from the platform's API is not available yet"
+        )
+    output: Path | None = options.output
+    if output is not None and output.exists() and not options.force:
+        raise SourceError(f"{output} is there already; choose another file, or write over it with --force")
+    records = _read(options.records)
+    flow_id = options.id or _id_of(options.name, output, options.records)
+    imported = read_step_records(records, flow_id=flow_id, name=options.name, syntax=options.platform)
+    text = json.dumps(imported.flow, ensure_ascii=False, indent=2) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        _write(output, text, options.force)
+    for line in report_lines(imported):
+        print(line, file=sys.stderr)
+    return 0 if imported.loads else 1
+
+
+def report_lines(imported: ImportedFlow) -> Iterator[str]:
+    """The report as lines for people: a summary, then the notes by step, the gravest first."""
+    steps = imported.flow["steps"]
+    count = len(steps) if isinstance(steps, list) else 0
+    kinds = Counter(note.kind for note in imported.report)
+    told = [f"{kinds[kind]} {_COUNTED[kind][kinds[kind] != 1]}" for kind in _KINDS if kinds[kind]]
+    yield f"{imported.flow['id']}: {count} step{'s' if count != 1 else ''}; {', '.join(told) or 'nothing to tell'}"
+    by_step: dict[str | None, list[Note]] = {None: []}
+    for note in imported.report:
+        by_step.setdefault(note.step, []).append(note)
+    for step, notes in by_step.items():
+        if notes:
+            yield f"  {_one_line(step) if step is not None else '(the flow)'}"
+        for note in sorted(notes, key=lambda one: _KINDS.index(one.kind)):
+            yield _one_line(f"    {note.kind}: {note.field}: {note.message}")
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
+
+
+def _read(path: Path) -> object:
+    try:
+        content = sys.stdin.buffer.read() if path == _STDIN else path.read_bytes()
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SourceError(f"{path}: not UTF-8; save the records as UTF-8") from None
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise SourceError(f"{path}: nested too deeply to be records") from None
+    except json.JSONDecodeError as error:
+        lines = _json_lines(text)
+        if lines is None:
+            raise SourceError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
+        return lines
+    except ValueError:
+        raise SourceError(f"{path}: a number in it has too many digits") from None
+
+
+def _json_lines(text: str) -> list[object] | None:
+    """The values of JSON Lines; ``None`` when the text is something else."""
+    try:
+        values = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        return None
+    return values or None
+
+
+def _id_of(name: str | None, output: Path | None, records: Path) -> str:
+    found = (output.stem if output is not None else "") or slug(name or "")
+    if not found and records != _STDIN:
+        found = slug(records.stem)
+    if not found:
+        raise SourceError("give the flow's id with --id; it is also the name of its file")
+    return found
+
+
+def _write(path: Path, text: str, force: bool) -> None:
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise SourceError(f"{path} is there already; choose another file, or write over it with --force") from None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be written: {error.strerror}") from None

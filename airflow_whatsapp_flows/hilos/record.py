@@ -1,0 +1,196 @@
+"""One step as the platforms record it, read leniently: what is not as it should be is told, and left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from airflow_whatsapp_flows.flow.numbers import parse_number
+from airflow_whatsapp_flows.hilos.masking import Syntax
+from airflow_whatsapp_flows.hilos.names import Names
+from airflow_whatsapp_flows.hilos.notes import NoteKind, Report
+from airflow_whatsapp_flows.hilos.sightings import Plain
+
+# Which field must be filled for another one to mean anything: the platform fills these with its defaults.
+_MEANS_NOTHING_WITHOUT: Mapping[str, tuple[str, ...]] = {
+    "max_wait_time_amount": ("has_max_wait_time",),
+    "max_wait_time_unit": ("has_max_wait_time",),
+    "max_answer_attempts": ("has_max_answer_attempts",),
+    "answer_range_min": ("answer_has_range",),
+    "answer_range_max": ("answer_has_range",),
+    "time_window_type": ("set_time_window",),
+    "time_windows": ("set_time_window",),
+    "options_from_variable": ("has_options_from_variable",),
+    "option_from_variable_value": ("has_options_from_variable",),
+    "option_from_variable_title": ("has_options_from_variable",),
+    "option_from_variable_description": ("has_options_from_variable",),
+    "missing_options_message": ("has_options_from_variable",),
+    "answer_options_render": ("answer_options", "has_options_from_variable"),
+    "answer_options_render_list_button_title": ("answer_options", "has_options_from_variable"),
+    "answer_options_render_list_section_title": ("answer_options", "has_options_from_variable"),
+    "body_type": ("body", "body_file", "body_file_url"),
+    "body_file_type": ("body_file", "body_file_url"),
+    "next_action": ("whatsapp_template",),
+    "append_tags": ("contact_tags", "conversation_tags"),
+}
+_OF_NO_MEANING = frozenset(
+    ["id", "name", "flow_version", "step_type", "ordering_idx", "action_test_response_data", "answer_type",
+     "answer_phone_default_country", "answer_allow_decimals", "created_on", "last_updated_on"]
+)  # fmt: skip
+_WHY_LOST: Mapping[str, str] = {
+    "answer_validation_message": "what the platform says when an answer does not fit is not part of the flow",
+    "answer_instructions": "hints to the contact are not part of the flow",
+    "answer_options_render": "how options are shown is the platform's",
+    "answer_options_render_list_button_title": "how options are shown is the platform's",
+    "answer_options_render_list_section_title": "how options are shown is the platform's",
+    "answer_option_descriptions": "how options are shown is the platform's",
+    "option_from_variable_description": "how options are shown is the platform's",
+    "missing_options_message": "what the platform says when the list of options is empty is not part of the flow",
+    "save_contact_answer": "the platform saves this answer with the contact; add a contact_update step to have it here",
+    "validate_answer_with_buttons": "the platform accepts only its buttons; here other answers go the way of 'next'",
+    "set_time_window": "only a delay has time windows",
+    "time_windows": "only a delay has time windows",
+    "time_window_type": "only a delay has time windows",
+    "custom_properties": "its texts do not say which property gets which value; write them under 'meta'",
+}
+
+
+class Record:
+    """The fields of one step.
+
+    Attributes:
+        name: of the step in the flow.
+        raw: its fields, as plain data.
+        syntax: how its texts write variables.
+    """
+
+    def __init__(self, raw: Plain, name: str, names: Names, report: Report, syntax: Syntax) -> None:
+        self.raw = raw
+        self.name = name
+        self.syntax: Syntax = syntax
+        self._names = names
+        self._report = report
+        self._read: set[str] = set()
+
+    def note(self, kind: NoteKind, field: str, message: str) -> None:
+        """Add a note about this step."""
+        self._report.add(kind, self.name, field, message)
+
+    def filled(self, *fields: str) -> bool:
+        """Whether one of the fields holds something."""
+        return any(is_filled(self.raw.get(field)) for field in fields)
+
+    def take(self, field: str) -> object:
+        """What a field holds; it counts as read."""
+        self._read.add(field)
+        return self.raw.get(field)
+
+    def text(self, field: str) -> str | None:
+        """A text whose placeholders refer to the steps' names; ``None`` when it is blank."""
+        value = self.take(field)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            value = str(value)
+        if isinstance(value, str):
+            return self.renamed(value, field) if value.strip() else None
+        self._expect(field, value, "text")
+        return None
+
+    def texts(self, field: str) -> list[str | None]:
+        """A list of texts; ``None`` for each item that is none, so positions hold."""
+        value = self.take(field)
+        if not isinstance(value, list):
+            self._expect(field, value, "a list")
+            return []
+        for index, item in enumerate(value):
+            if not isinstance(item, str):
+                self._expect(f"{field}[{index}]", item, "text")
+        return [self.renamed(item, field) if isinstance(item, str) else None for item in value]
+
+    def reference(self, field: str) -> str | None:
+        """A reference without braces or percent signs; ``None`` when it is blank."""
+        value = self.take(field)
+        if not isinstance(value, str):
+            self._expect(field, value, "text")
+            return None
+        return self.bare(value, field) or None
+
+    def bare(self, text: str, field: str) -> str:
+        """A reference as the flow writes it outside of texts: ``step.Ask name``."""
+        text = text.strip()
+        for start, end in (("{{", "}}"), ("%", "%")):
+            if text.startswith(start) and text.endswith(end) and len(text) > len(start + end):
+                text = text[len(start) : -len(end)].strip()
+        return self._told(field, text, self._names.reference(text))
+
+    def renamed(self, text: str, field: str) -> str:
+        """Another text of this step, with the names that the steps have now."""
+        return self._told(field, text, self._names.text(text))
+
+    def _told(self, field: str, written: str, text: str) -> str:
+        if text != written:
+            self.note("renamed", field, "a step that it reads has another name, or was spelt otherwise; it was adapted")
+        return text
+
+    def flag(self, field: str) -> bool:
+        """Whether a field is true."""
+        value = self.take(field)
+        if isinstance(value, str) and value.strip().lower() in ("true", "false", ""):
+            return value.strip().lower() == "true"
+        if value is not None and not isinstance(value, bool):
+            self._expect(field, value, "true or false")
+        return value is True
+
+    def number(self, field: str) -> int | float | None:
+        """A number, also one that is written as text."""
+        value = self.take(field)
+        number = parse_number(value) if isinstance(value, str) else value
+        if isinstance(number, (int, float)) and not isinstance(number, bool):
+            return number
+        self._expect(field, value, "a number")
+        return None
+
+    def objects(self, field: str) -> list[Plain]:
+        """A list of objects; what is none is left out."""
+        value = self.take(field)
+        if not isinstance(value, list):
+            self._expect(field, value, "a list")
+            return []
+        for index, item in enumerate(value):
+            if not isinstance(item, dict):
+                self._expect(f"{field}[{index}]", item, "an object")
+        return [item for item in value if isinstance(item, dict)]
+
+    def mapping(self, field: str) -> Plain:
+        """An object."""
+        value = self.take(field)
+        if isinstance(value, dict):
+            return value
+        self._expect(field, value, "an object")
+        return {}
+
+    def tell_left_over(self) -> None:
+        """Note every field that holds something and was not read."""
+        for field, value in self.raw.items():
+            if field in self._read or field in _OF_NO_MEANING or not is_filled(value):
+                continue
+            needed = _MEANS_NOTHING_WITHOUT.get(field)
+            if needed is not None and not self.filled(*needed):
+                continue
+            if field == "answer_options_render" and value == "BUTTONS":
+                continue
+            known = field.removesuffix("_idx")
+            if known != field and (known in self._read or not is_filled([item for item in _items(value) if item])):
+                continue
+            self.note("lost", field, _WHY_LOST.get(field, "a step of this type does not have it"))
+
+    def _expect(self, field: str, value: object, expected: str) -> None:
+        if is_filled(value):
+            self.note("lost", field, f"it should be {expected}, and is not")
+
+
+def _items(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def is_filled(value: object) -> bool:
+    """Whether a field of a record holds something: not null, blank, false, 0 or empty."""
+    return bool(value.strip()) if isinstance(value, str) else bool(value)

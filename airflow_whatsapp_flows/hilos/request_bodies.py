@@ -1,0 +1,124 @@
+"""The body of a recorded request: one text, whose type the records do not say."""
+
+from __future__ import annotations
+
+import json
+
+from airflow_whatsapp_flows.flow.body import BodyType, infer_body_type
+from airflow_whatsapp_flows.hilos.masking import MASK, masked
+from airflow_whatsapp_flows.hilos.record import Record
+from airflow_whatsapp_flows.hilos.secret_spans import body_spans
+from airflow_whatsapp_flows.hilos.secrets import SecretStore
+from airflow_whatsapp_flows.hilos.sightings import Plain
+
+_BODY = "action_request_body"
+
+
+def request_body(record: Record, headers: Plain | dict[str, str], secrets: SecretStore) -> Plain:
+    """The key ``body`` of an action, if it has one; ``body_type`` is left to be inferred as it was here.
+
+    Args:
+        record: the step.
+        headers: those that the flow has.
+        secrets: takes the secrets that stand in it.
+    """
+    text = _text(record)
+    if text is None:
+        return {}
+    content_type = _content_type(record, headers)
+    body_type = infer_body_type(text, content_type)
+    text = secrets.hidden(record, _BODY, text, body_spans(masked(text, record.syntax), body_type))
+    told = f"by the header Content-Type, {content_type}" if content_type else "by its shape"
+    if body_type is BodyType.PLAIN and content_type is None:
+        told = "no header Content-Type says what it is, and it does not look like JSON or XML"
+    record.note("inferred", _BODY, f"its type is {body_type.value}: {told}")
+    return {"body": _nicer(record, text, body_type)}
+
+
+def _text(record: Record) -> str | None:
+    value = record.raw.get(_BODY)
+    if isinstance(value, (dict, list)):
+        record.take(_BODY)
+        record.note("inferred", _BODY, "it is data, not text; it is taken as JSON")
+        return record.renamed(json.dumps(value, ensure_ascii=False), _BODY) if value else None
+    if isinstance(value, str) and value and not value.strip():
+        record.take(_BODY)
+        record.note("inferred", _BODY, "it is blank, so there is none")
+        return None
+    return record.text(_BODY)
+
+
+def _content_type(record: Record, headers: Plain | dict[str, str]) -> str | None:
+    written = next((str(value) for name, value in headers.items() if name.lower() == "content-type"), None)
+    if written is not None and MASK in masked(written, record.syntax):
+        return None  # as the flow has it: what is not literal tells nothing
+    return written
+
+
+def _nicer(record: Record, text: str, body_type: BodyType) -> object:
+    """The body as data where that is sent as the same bytes, else the text itself."""
+    if body_type in (BodyType.FORM, BodyType.MULTIPART):
+        return _fields(record, text)
+    if body_type is not BodyType.JSON or text.strip()[:1] not in ("{", "["):
+        return text
+    value = _parsed(text)
+    return text if value is None or not _means_the_same(value, record) else value
+
+
+def _fields(record: Record, text: str) -> object:
+    """The editor keeps the fields of a form as an object."""
+    value = _parsed(text) if text.strip()[:1] == "{" else None
+    if not isinstance(value, dict) or any(isinstance(item, (dict, list)) for item in value.values()):
+        return text
+    record.note("inferred", _BODY, "it is a JSON object, and its members are taken as the form's fields")
+    return value
+
+
+def _means_the_same(value: object, record: Record) -> bool:
+    """Whether data is sent as its JSON text would be.
+
+    In JSON text a placeholder inside quotes is always text; in data one that stands alone keeps its value's type.
+    """
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if any(MASK in masked(key, record.syntax) or "{%" in key for key in item):
+                return False
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+        elif isinstance(item, str):
+            hidden = masked(item, record.syntax)
+            if hidden and not hidden.strip(MASK):
+                return False
+            # Quotes and escapes inside a placeholder are read in two ways.
+            if MASK in hidden and ("\\" in item or '"' in item):
+                return False
+    return True
+
+
+def _parsed(text: str) -> object:
+    """The value of a JSON text; ``None`` when it is none that can be written otherwise."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice")
+    return value
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(word)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(text)
+    return number

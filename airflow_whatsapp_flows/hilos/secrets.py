@@ -1,0 +1,210 @@
+"""Where the secrets of recorded requests go: into connections and variables, whose values are not in the flow."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from airflow_whatsapp_flows.hilos.masking import MASK, Syntax, masked
+from airflow_whatsapp_flows.hilos.notes import Report
+from airflow_whatsapp_flows.hilos.record import Record
+from airflow_whatsapp_flows.hilos.secret_spans import SecretSpan
+from airflow_whatsapp_flows.hilos.sightings import Plain
+
+_KEYS_OF_NAMES = frozenset(
+    ["name", "type", "platform_id", "connection", "method", "options", "next", "otherwise", "on_success", "on_error",
+     "on_no_answer", "on_answer_failed"]
+)  # fmt: skip
+_LIKE_A_WORD = re.compile(r".{0,7}|[^\W\d_]{0,15}", re.DOTALL)
+"""A secret like this is not searched for elsewhere: it may be a word of a message too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a connection must hold, as the records showed it; only its names are ever told.
+
+    Attributes:
+        origin: scheme, host and port; empty when the records do not say.
+        headers: names and values.
+        userinfo: user name and password of a URL; empty without.
+    """
+
+    origin: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    userinfo: str = field(default="", repr=False)
+
+
+class SecretStore:
+    """Gives connections and variables for secrets: the same one for the same secret.
+
+    Attributes:
+        variables: names of the variables that stand for secrets, with the type of their values.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.variables: dict[str, str] = {}
+        self._report = report
+        self._connections: dict[Credentials, str] = {}
+        self._by_secret: dict[tuple[str, str], str] = {}
+        self._taken: set[str] = set()
+        self._values: dict[str, str] = {}
+
+    def reserve(self, names: Collection[str]) -> None:
+        """Keep names of variables that the flow has already."""
+        self._taken |= set(names)
+
+    def connection(self, credentials: Credentials, host: str) -> str:
+        """The id of the connection for credentials; a new one is noted for the report.
+
+        Args:
+            credentials: what it must hold.
+            host: that its id is made of.
+        """
+        known = self._connections.get(credentials)
+        if known is None:
+            known = _free(slug(host) or "api", self._connections.values())
+            self._connections[credentials] = known
+            self._tell(known, credentials)
+            for _, value in credentials.headers:
+                self._remember(value)
+                self._remember(value.rpartition(" ")[2])
+            self._remember(credentials.userinfo)
+            self._remember(credentials.userinfo.partition(":")[2])
+        return known
+
+    def hidden(self, record: Record, field: str, text: str, spans: Sequence[SecretSpan]) -> str:
+        """A text of a request with a variable for each of its secrets.
+
+        Args:
+            record: the step, for the report.
+            field: where the text stands in the record.
+            text: of the request.
+            spans: the secrets in it.
+        """
+        for span in sorted(spans, key=lambda one: one.start, reverse=True):
+            name = self._variable(span, text[span.start : span.end])
+            text = text[: span.start] + placeholder(name) + text[span.end :]
+            message = f"a literal secret was left out; every run must give it as 'flow_execution_variables.{name}'"
+            record.note("secret", field, message)
+        return text
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Every secret, the longest first, to make sure that none is shown."""
+        return tuple(sorted(self._values, key=len, reverse=True))
+
+    def stand_in(self, secret: str) -> str:
+        """What stands for a secret that was found elsewhere too."""
+        name = self._values[secret]
+        if not name:
+            name = self._variable(SecretSpan("secret", 0, 0), secret)
+        return placeholder(name)
+
+    def _variable(self, span: SecretSpan, secret: str) -> str:
+        base = slug(span.name) or "secret"
+        base = f"secret_{base}" if base[0].isdigit() else base
+        name = self._by_secret.get((base, secret))
+        if name is None:
+            name = _free(base, {*self.variables, *self._taken})
+            self._by_secret[base, secret] = name
+            self.variables[name] = "number" if span.is_number else "text"
+            self._remember(secret, name)
+        return name
+
+    def _remember(self, secret: str, name: str = "") -> None:
+        if not _LIKE_A_WORD.fullmatch(secret) and MASK not in secret:
+            for form in {secret, json.dumps(secret)[1:-1]}:
+                self._values[form] = self._values.get(form) or name
+
+    def _tell(self, conn_id: str, credentials: Credentials) -> None:
+        names = ", ".join(name for name, _ in credentials.headers) or "user name and password"
+        fields = json.dumps(connection_fields(credentials))
+        message = (
+            f"make the connection {conn_id!r} for {credentials.origin or 'the host of the request'}, with the secret "
+            f"of {names} in place of '...': AIRFLOW_CONN_{conn_id.upper()}='{fields}'"
+        )
+        self._report.add("secret", None, "connection", message)
+
+
+def scrub(step: Plain, secrets: SecretStore, syntax: Syntax) -> Plain:
+    """A step without any secret that another place has given away: the same key is often used twice.
+
+    Args:
+        step: keys of format 1.
+        secrets: those that were found in any step.
+        syntax: how its texts write variables.
+    """
+
+    def clean(value: object) -> object:
+        if isinstance(value, str):
+            for secret in secrets.values:
+                value = _replaced(value, secret, secrets, syntax)
+            return value
+        if isinstance(value, list):
+            return [clean(item) for item in value]
+        if isinstance(value, dict):
+            return {_concealed(key, secrets): clean(item) for key, item in value.items()}
+        return value
+
+    return {key: value if key in _KEYS_OF_NAMES else clean(value) for key, value in step.items()}
+
+
+def _replaced(text: str, secret: str, secrets: SecretStore, syntax: Syntax) -> str:
+    at = masked(text, syntax).find(secret)
+    while at >= 0:
+        variable = secrets.stand_in(secret)
+        text = text[:at] + variable + text[at + len(secret) :]
+        at = masked(text, syntax).find(secret, at + len(variable))
+    return text
+
+
+def _concealed(key: str, secrets: SecretStore) -> str:
+    for secret in secrets.values:
+        key = key.replace(secret, "***")
+    return key
+
+
+def connection_fields(credentials: Credentials) -> dict[str, object]:
+    """A connection as ``AIRFLOW_CONN_…`` has it, with ``...`` where its secrets go."""
+    fields: dict[str, object] = {"conn_type": "whatsapp_action", "host": credentials.origin or "https://..."}
+    rest = dict(credentials.headers)
+    extra: dict[str, object] = {"auth": "none"}
+    name = next((name for name in rest if name.lower() == "authorization"), next(iter(rest), None))
+    if credentials.userinfo:
+        fields |= {"login": "...", "password": "..."}
+        extra = {"auth": "basic"}
+    elif name is not None:
+        value = rest.pop(name)
+        scheme = value.partition(" ")[0].lower()
+        if name.lower() == "authorization" and scheme == "basic":
+            fields |= {"login": "...", "password": "..."}
+            extra = {"auth": "basic"}
+        elif name.lower() == "authorization" and value.startswith("Bearer "):
+            fields["password"] = "..."  # noqa: S105  # a place for one
+            extra = {"auth": "bearer"}
+        else:
+            shown = value.partition(" ")[0] if scheme in ("token", "bearer", "apikey") and " " in value else ""
+            fields["password"] = f"{shown} ...".strip()
+            extra = {"auth": "header", "auth_header": name}
+    if rest:
+        extra["headers"] = dict.fromkeys(rest, "...")
+    return {**fields, "extra": extra}
+
+
+def placeholder(name: str) -> str:
+    """The variable, as texts refer to it."""
+    return "{{ flow_execution_variables." + name + " }}"
+
+
+def slug(text: str) -> str:
+    """A text as an id: lower case, digits and ``_``."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:60].strip("_")
+
+
+def _free(base: str, taken: Collection[str]) -> str:
+    name, number = base, 2
+    while name in taken:
+        name, number = f"{base}_{number}", number + 1
+    return name

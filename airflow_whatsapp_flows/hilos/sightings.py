@@ -1,0 +1,211 @@
+"""From what the platforms answer to the steps of one version of a flow, each step once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.flow.moments import parse_iso
+from airflow_whatsapp_flows.hilos.notes import Report
+
+Plain = dict[str, object]
+_MAX_DEPTH = 32
+_STEP_SIGNS = frozenset(
+    ["step_type", "ordering_idx", "next_step_default", "next_steps_for_options", "action_request_url", "conditions"]
+)
+_LISTS = ("results", "execution_steps", "steps")
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A step, as one record shows it.
+
+    Attributes:
+        step: its fields.
+        version: id of the flow's version; empty when the record does not say.
+        at: when that version was made or seen; the beginning of time when nobody says.
+    """
+
+    step: Plain
+    version: str
+    at: float
+
+
+@dataclass(slots=True)
+class FlowRecords:
+    """What the records tell of one version of a flow.
+
+    Attributes:
+        steps: the fields of each step, in order.
+        version: id of the version; ``None`` when no record says.
+        name: the flow's name; ``None`` when no record says.
+        variables: names of its execution variables.
+    """
+
+    steps: list[Plain] = field(default_factory=list)
+    version: str | None = None
+    name: str | None = None
+    variables: list[str] = field(default_factory=list)
+
+
+def read_flow_records(records: object, report: Report) -> FlowRecords:
+    """Gather the steps of the newest version.
+
+    Args:
+        records: steps, execution steps, execution records, pages of them, or lists of any of these.
+        report: told what is not used.
+
+    Raises:
+        SourceError: there is no step in them.
+    """
+    reader = _Reader(report)
+    reader.read(plain(records), "", -math.inf, 0)
+    if not reader.sightings:
+        raise SourceError(
+            "the records hold no step; expected are steps (with 'name', 'step_type', …), execution steps "
+            "({'step': …}), or execution records as the call for one contact answers them ({'execution_steps': […]}); "
+            "the list of execution records has no steps"
+        )
+    version = _newest(reader.sightings, reader.current)
+    others = {one.version for one in reader.sightings} - {version, ""}
+    if others:
+        message = f"the records show {len(others) + 1} versions of the flow; the newest is imported, and not "
+        report.add("lost", None, "flow_version", message + ", ".join(sorted(others)))
+    used = [one.step for one in reader.sightings if one.version in (version, "")]
+    found = FlowRecords(_merged(used, report), version or None, reader.name, reader.variables)
+    found.steps.sort(key=_order)
+    return found
+
+
+def plain(value: object, depth: int = 0) -> object:
+    """A value as JSON can hold it: what is nested too deeply, or is no JSON, becomes ``None``."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth < _MAX_DEPTH and isinstance(value, Mapping):
+        return {str(plain(str(key))): plain(item, depth + 1) for key, item in value.items()}
+    if depth < _MAX_DEPTH and isinstance(value, (list, tuple)):
+        return [plain(item, depth + 1) for item in value]
+    return None
+
+
+class _Reader:
+    def __init__(self, report: Report) -> None:
+        self.sightings: list[Sighting] = []
+        self.current: str | None = None
+        self.name: str | None = None
+        self.variables: list[str] = []
+        self._report = report
+
+    def read(self, value: object, version: str, at: float, depth: int) -> None:
+        if isinstance(value, list) and depth < 6:
+            for item in value:
+                self.read(item, version, at, depth + 1)
+            return
+        if not isinstance(value, dict) or depth >= 6:
+            self._report.add("lost", None, "records", f"a record is {_kind(value)} and holds no step")
+            return
+        if "step" in value or any(isinstance(value.get(key), list) for key in _LISTS):
+            version, at = self._about(value, version, at)
+            inner = [value[key] for key in ("step", *_LISTS) if value.get(key) is not None]
+            for item in inner:
+                self.read(item, version, at, depth + 1)
+        elif _STEP_SIGNS & value.keys() or isinstance(value.get("name"), str):
+            own = _id_of(value.get("flow_version")) or version
+            self.sightings.append(Sighting(value, own, at))
+        else:
+            self._about(value, version, at)
+            self._report.add("lost", None, "records", "a record holds no step; the call for one contact gives them")
+
+    def _about(self, record: Plain, version: str, at: float) -> tuple[str, float]:
+        """What an execution record says of the flow, its version and its time."""
+        execution = record.get("flow_execution")
+        for owner in (record, execution if isinstance(execution, dict) else {}):
+            flow, told = owner.get("flow"), owner.get("flow_version")
+            if isinstance(flow, dict):
+                if isinstance(flow.get("name"), str):
+                    self.name = self.name or str(flow["name"]).strip() or None
+                declared = flow.get("flow_execution_variables")
+                names = declared if isinstance(declared, list) else []
+                self.variables += [name for name in names if isinstance(name, str) and name not in self.variables]
+            if told is not None:
+                version = _id_of(told) or version
+                if isinstance(told, dict) and told.get("is_current_version") is True:
+                    self.current = version
+        return version, max(at, _moment(record.get("created_on")))
+
+
+def _newest(sightings: list[Sighting], current: str | None) -> str:
+    versions = list(dict.fromkeys(one.version for one in sightings if one.version))
+    if not versions:
+        return ""
+    if current in versions:
+        return current or ""
+    latest = {version: max(one.at for one in sightings if one.version == version) for version in versions}
+    count = {version: sum(one.version == version for one in sightings) for version in versions}
+    return max(versions, key=lambda version: (latest[version], count[version]))
+
+
+def _merged(steps: list[Plain], report: Report) -> list[Plain]:
+    """Every step once: the first record of it, with what it lacks from later ones."""
+    merged: dict[object, Plain] = {}
+    for position, step in enumerate(steps):
+        known = merged.setdefault(_identity(step, position), step)
+        if known is step:
+            continue
+        for key, value in step.items():
+            if known.get(key) is None:
+                known[key] = value
+            elif value is not None and value != known[key]:
+                name = step.get("name")
+                shown = name if isinstance(name, str) else None
+                report.add("inferred", shown, key, "the records of this step differ here; the first one is taken")
+    return list(merged.values())
+
+
+def _identity(step: Plain, position: int) -> object:
+    if isinstance(step.get("id"), (str, int)) and step["id"] != "":
+        return ("id", step_id(step["id"]))
+    if isinstance(step.get("name"), str):
+        index = step.get("ordering_idx")
+        return ("name", step["name"], index if isinstance(index, int) else None)
+    return position
+
+
+def step_id(value: object) -> str:
+    """An id as it is compared."""
+    return str(value).strip().lower()
+
+
+def _id_of(value: object) -> str:
+    if isinstance(value, dict):
+        value = value.get("id")
+    return step_id(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+
+
+def _moment(value: object) -> float:
+    if not isinstance(value, str):
+        return -math.inf
+    try:
+        moment = parse_iso(value.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)).timestamp()
+    except (ValueError, OverflowError):
+        return -math.inf
+
+
+def _order(step: Plain) -> float:
+    index = step.get("ordering_idx")
+    return index if isinstance(index, (int, float)) and not isinstance(index, bool) else math.inf
+
+
+def _kind(value: object) -> str:
+    kinds: Iterator[tuple[type, str]] = iter(
+        ((dict, "an object"), (list, "a list"), (str, "text"), (bool, "true or false"))
+    )
+    return next((name for kind, name in kinds if isinstance(value, kind)), "null" if value is None else "a number")

@@ -1,0 +1,189 @@
+"""From the step records of Hilos and ActiveCampaign to a flow of format 1.
+
+Neither platform has a call that answers a flow. What they record of each contact's way through one holds its steps
+as they were, so the steps that anybody has reached can be put together again. What the records do not say is guessed
+by fixed rules, and every guess and every gap is told.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from airflow_whatsapp_flows.errors import FlowFileError, SourceError
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.hilos.links import Links
+from airflow_whatsapp_flows.hilos.masking import Syntax
+from airflow_whatsapp_flows.hilos.names import Names
+from airflow_whatsapp_flows.hilos.notes import Note, Report
+from airflow_whatsapp_flows.hilos.record import Record
+from airflow_whatsapp_flows.hilos.secrets import SecretStore, scrub, slug
+from airflow_whatsapp_flows.hilos.sightings import FlowRecords, Plain, read_flow_records
+from airflow_whatsapp_flows.hilos.step_actions import action_keys
+from airflow_whatsapp_flows.hilos.step_answers import answered_keys
+from airflow_whatsapp_flows.hilos.step_bodies import BODIES
+from airflow_whatsapp_flows.hilos.step_kinds import STEP_TYPES, kind_of
+
+_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
+_READ_VARIABLE = re.compile(r"\bflow_execution_variables\s*\.\s*([^\W\d]\w*)")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedFlow:
+    """A flow that was put together from records.
+
+    Attributes:
+        flow: format 1 as plain data, in the order in which a person would write its keys.
+        report: what was guessed, lost, renamed or left out, and every fault that keeps the flow from being loaded.
+    """
+
+    flow: Plain
+    report: tuple[Note, ...]
+
+    @property
+    def loads(self) -> bool:
+        """Whether the flow can be used as it is."""
+        return not any(note.kind == "fault" for note in self.report)
+
+
+def read_step_records(
+    records: object,
+    *,
+    flow_id: str,
+    name: str | None = None,
+    syntax: Syntax = "hilos",
+    step_types: Mapping[str, str] = STEP_TYPES,
+) -> ImportedFlow:
+    """Put a flow together from step records.
+
+    Args:
+        records: plain data: steps, execution steps, execution records of contacts, pages or lists of these.
+        flow_id: id that the flow gets.
+        name: its name for people; by default the one that the records tell.
+        syntax: the platform that made the records.
+        step_types: what each ``step_type`` hints at; where the filled fields say something else, they count.
+
+    Raises:
+        SourceError: the id cannot be one, or there is no step in the records.
+    """
+    if not _ID.fullmatch(flow_id):
+        hint = slug(flow_id)
+        raise SourceError(
+            f"{flow_id[:100]!r} cannot be a flow's id: lower-case letters, digits, '_' and '-', at most 100"
+            + (f"; for example {hint!r}" if hint else "")
+        )
+    report = Report()
+    found = read_flow_records(records, report)
+    secrets = SecretStore(report)
+    secrets.reserve(_variables_read(found.steps))
+    steps, start = _Steps(found, report, secrets, syntax).read(step_types)
+    scrubbed = [scrub(step, secrets, syntax) for step in steps]
+    flow: Plain = {"flow_format": 1, "id": flow_id}
+    if (name or found.name or "").strip():
+        flow["name"] = (name or found.name or "").strip()[:200]
+    flow |= {"syntax": syntax} if syntax != "hilos" else {}
+    flow |= {"start": start} if start != steps[0]["name"] else {}
+    if secrets.variables:
+        flow["sensitive"] = [f"flow_execution_variables.{variable}" for variable in secrets.variables]
+    flow["imported"] = {"from": syntax, "flow_version": found.version}
+    if variables := _variables(scrubbed, found, secrets, report):
+        flow["variables"] = variables
+    flow["steps"] = scrubbed
+    _tell_general(scrubbed, report)
+    _tell_faults(flow, report)
+    return ImportedFlow(flow, report.notes(secrets.values))
+
+
+class _Steps:
+    """The steps of the flow, in the order of the records."""
+
+    def __init__(self, found: FlowRecords, report: Report, secrets: SecretStore, syntax: Syntax) -> None:
+        written = [name if isinstance(name := step.get("name"), str) else "" for step in found.steps]
+        names = Names(written, syntax)
+        self._records = [
+            Record(step, final, names, report, syntax) for step, final in zip(found.steps, names.final, strict=True)
+        ]
+        self._links = Links([(record.raw, record.name) for record in self._records])
+        self._secrets = secrets
+        self._report = report
+        for record, name in zip(self._records, written, strict=True):
+            if record.name != name:
+                message = f"{name[:110]!r} is {record.name!r} here; what refers to it does so still"
+                record.note("renamed", "name", message if name.strip() else "it has no name")
+
+    def read(self, step_types: Mapping[str, str]) -> tuple[list[Plain], str]:
+        """The steps, and the name of the first one."""
+        steps = [self._step(record, step_types) for record in self._records]
+        names = [record.name for record in self._records]
+        first = [name for name in names if name not in self._links.led_to]
+        if len(first) != 1:
+            message = (
+                "several steps have no way that leads to them" if first else "every step has a way that leads to it"
+            )
+            message += "; the one with the lowest position is taken for the first"
+            self._report.add("inferred", None, "start", message)
+        return steps, (first or names)[0]
+
+    def _step(self, record: Record, step_types: Mapping[str, str]) -> Plain:
+        kind = kind_of(record, step_types)
+        if kind == "action":
+            keys = action_keys(record, self._links, self._secrets)
+        elif kind in ("question", "menu", "template"):
+            keys = answered_keys(record, self._links, kind)
+        elif kind in BODIES:
+            keys = BODIES[kind](record, self._links)
+        else:
+            target = self._links.target(record, "next_step_default") if kind == "go_to" else None
+            kind, keys = ("go_to", {"next": target}) if target is not None else ("end", {})
+        record.tell_left_over()
+        step: Plain = {"name": record.name, "type": kind, **keys}
+        platform_id = record.raw.get("id")
+        if isinstance(platform_id, (str, int)) and 0 < len(str(platform_id)) <= 100:
+            step["platform_id"] = str(platform_id)
+        return step
+
+
+def _variables_read(value: object) -> list[str]:
+    """Names of the execution variables that texts read."""
+    return list(dict.fromkeys(_READ_VARIABLE.findall(json.dumps(value, ensure_ascii=False))))
+
+
+def _variables(steps: list[Plain], found: FlowRecords, secrets: SecretStore, report: Report) -> Plain:
+    if not secrets.variables and not found.variables:
+        return {}
+    read = _variables_read(steps)
+    declared: Plain = {}
+    for name in dict.fromkeys([*found.variables, *read]):  # where some are declared, no others can be read
+        if name not in secrets.variables:
+            declared[name] = {"type": "text", "required": name in read}
+            message = (
+                "what its values are is not recorded: text is taken, and that every run gives it if a step reads it"
+            )
+            report.add("inferred", None, f"variables.{name}", message)
+    for name, kind in secrets.variables.items():
+        description = "a secret that the records showed in a request; it was left out"
+        declared[name] = {"type": kind, "required": True, "description": description}
+    return declared
+
+
+def _tell_general(steps: list[Plain], report: Report) -> None:
+    """What holds for every flow of a platform and is in no record."""
+    text = json.dumps(steps, ensure_ascii=False)
+    if any(step.get("on_error") for step in steps):
+        message = "taken as the error exit of actions, and next_step_default as the one of success"
+        report.add("inferred", None, "next_step_alternate", message)
+    if '"time_windows"' in text or '"until"' in text or "global." in text:
+        report.add("lost", None, "timezone", "it is a setting of the account and not recorded; UTC is taken")
+    if "{{" in text or "%" in text:
+        message = "what a variable without a value is, is not recorded; here it is an error, see 'missing'"
+        report.add("inferred", None, "missing", message)
+
+
+def _tell_faults(flow: Plain, report: Report) -> None:
+    try:
+        load_flow(flow, str(flow["id"]))
+    except FlowFileError as error:
+        for fault in error.faults:
+            report.add("fault", fault.step, fault.where(), fault.message)
