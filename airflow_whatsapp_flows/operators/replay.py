@@ -25,7 +25,8 @@ from airflow_whatsapp_flows.operators.failing import task_errors
 from airflow_whatsapp_flows.operators.replay_status import replay_status, status_line, what_is_wrong
 from airflow_whatsapp_flows.operators.replay_terms import FlowSource, ReplayTerms, flow_of, gateway_of
 from airflow_whatsapp_flows.operators.run_input import run_id_of
-from airflow_whatsapp_flows.replay.engine import Engine, Progress
+from airflow_whatsapp_flows.replay.engine import Engine
+from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
 
 _REPORT_SECONDS = 10.0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.ledger.claims import Claim
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
@@ -17,6 +16,7 @@ from airflow_whatsapp_flows.ledger.replays import pending_chunks
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.budget import FailureBudget
+from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.screening import Held, Postponed, Screening
 from airflow_whatsapp_flows.replay.sending import StoppedError
 from airflow_whatsapp_flows.replay.walking import ContactWalker
@@ -24,60 +24,7 @@ from airflow_whatsapp_flows.replay.walking import ContactWalker
 PAGE = 256
 _ENOUGH = PAGE
 _LOOK_AGAIN_SECONDS = 0.5
-
-
-@dataclass(slots=True)
-class Progress:
-    """What one run has done so far.
-
-    Attributes:
-        ended: contacts by the state they ended in.
-        postponed: contacts that stay pending, by the reason.
-        until: those of them that wait for a known moment, by that moment.
-        fingerprints: errors by fingerprint.
-        stopped: why the run was stopped before its end.
-        spent: whether it was stopped since too many contacts failed.
-        cut_off: requests that were on their way when it was stopped, by what may happen to them.
-    """
-
-    ended: Counter[ContactState] = field(default_factory=Counter)
-    postponed: Counter[str] = field(default_factory=Counter)
-    until: Counter[dt.datetime] = field(default_factory=Counter)
-    fingerprints: Counter[str] = field(default_factory=Counter)
-    stopped: str | None = None
-    spent: bool = False
-    cut_off: Counter[Delivery] = field(default_factory=Counter)
-
-    @property
-    def done(self) -> int:
-        """Contacts that ended."""
-        return sum(self.ended.values())
-
-    @property
-    def first_until(self) -> dt.datetime | None:
-        """When the first contact that was postponed may be walked, as far as that is known."""
-        return min(self.until, default=None)
-
-    @property
-    def last_until(self) -> dt.datetime | None:
-        """When the last one may be."""
-        return max(self.until, default=None)
-
-    @property
-    def cut_off_told(self) -> str | None:
-        """What becomes of the requests that were cut off, one sentence for people; ``None`` when there are none."""
-        number, in_doubt = self.cut_off.total(), self.cut_off[Delivery.AT_MOST_ONCE]
-        if not number:
-            return None
-        parts = [f"{in_doubt:,} will be in doubt, for they may have arrived"] if in_doubt else []
-        parts += [f"{number - in_doubt:,} will be sent again, as their delivery allows"] if number > in_doubt else []
-        return f"{'1 request was' if number == 1 else f'{number:,} requests were'} under way: {', '.join(parts)}"
-
-    def postpone(self, held: Postponed) -> None:
-        """Count one more contact that stays pending."""
-        self.postponed[held.reason] += 1
-        if held.until is not None:
-            self.until[held.until] += 1
+_MOST_RESTING = 10_000
 
 
 @dataclass(slots=True)
@@ -125,10 +72,17 @@ class Engine:
         self._ready: deque[tuple[PendingContact, _Chunk]] = deque()
         self._behind: dict[str, deque[tuple[PendingContact, _Chunk]]] = {}
         self._waiting = 0
+        self._awake = 0  # workers whose contact does not rest
+        self._idle = 0
+        self._resting = 0
         self._fed = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
         self._more = asyncio.Event()
         self._hungry = asyncio.Event()
         self._stopping = asyncio.Event()
+        walker.sender.rest = self._rest
 
     @property
     def in_flight(self) -> int:
@@ -141,6 +95,7 @@ class Engine:
             self.progress.stopped = reason
         self._walker.sender.stopped = True
         self._stopping.set()
+        self._changed.set()
 
     async def run(self, chunks: Iterable[int] | None = None) -> Progress:
         """Run to the end, or until stopped.
@@ -152,63 +107,96 @@ class Engine:
             FlowsError: the ledger cannot be written any more, a connection cannot be used; what is left stays pending.
         """
         self._check_budget()  # an earlier run may have spent it
-        feeder = asyncio.create_task(self._feed(None if chunks is None else list(chunks)))
-        workers = [asyncio.create_task(self._work()) for _ in range(self._walkers)]
-        watcher = asyncio.create_task(self._watch())
-        tasks = {feeder, *workers}
+        feeder = self._start(self._feed(None if chunks is None else list(chunks)))
+        for _ in range(self._walkers):
+            self._start(self._work())
         try:
-            pending = tasks
-            while pending and not self._stopping.is_set():
-                done, rest = await asyncio.wait({*pending, watcher}, return_when=asyncio.FIRST_COMPLETED)
-                pending = rest - {watcher}
-                error = next(_errors_of(done), None)
+            seen = 0
+            while self._tasks and not self._stopping.is_set():
+                await self._changed.wait()
+                self._changed.clear()
+                error = next(_errors_of(self._ended[seen:]), None)
+                seen = len(self._ended)
                 if error is not None:
                     self.stop(str(error))
             if self._stopping.is_set():
-                await self._wind_down(feeder, tasks)
+                await self._wind_down(feeder)
         finally:
-            for task in (*tasks, watcher):
+            left = list(self._tasks)
+            for task in left:
                 task.cancel()
-            await asyncio.gather(*tasks, watcher, return_exceptions=True)
+            await asyncio.gather(*left, return_exceptions=True)
         return self.progress
 
-    async def _watch(self) -> None:
-        await self._stopping.wait()
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._note_end)
+        return task
 
-    async def _wind_down(self, feeder: asyncio.Task[None], tasks: set[asyncio.Task[None]]) -> None:
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._ended.append(task)
+        next(_errors_of([task]), None)  # asked for, or asyncio would print it
+        self._changed.set()
+
+    async def _rest(self, seconds: float) -> None:
+        """Let a contact wait, and walk another one meanwhile."""
+        self._awake -= 1
+        self._resting += 1
+        self._hungry.set()
+        if not self._idle and self._resting <= _MOST_RESTING:
+            self._start(self._work())
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._awake += 1
+            self._resting -= 1
+
+    async def _wind_down(self, feeder: asyncio.Task[None]) -> None:
         feeder.cancel()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.grace
         # What one contact met does not cut off the others' requests, unless their outcomes cannot be written either.
         while self.in_flight and loop.time() < deadline and self._journal.failure is None:
-            await asyncio.wait(tasks, timeout=0.02)
+            await asyncio.wait(self._tasks, timeout=0.02)
         self.progress.cut_off = self._walker.on_their_way
-        for error in _errors_of(task for task in tasks if task.done()):
+        for error in _errors_of(self._ended):
             raise error
 
     async def _work(self) -> None:
-        while not self._stopping.is_set():
-            if not self._ready:
+        self._awake += 1
+        try:
+            # A contact that has rested goes on beside the one that took its place; then there is one worker too many.
+            while not self._stopping.is_set() and self._awake <= self._walkers:
+                if self._ready:
+                    contact, chunk = self._ready.popleft()
+                    await self._end(contact, chunk)
+                    continue
                 if self._fed and not self._waiting:
                     self._more.set()
                     return
                 self._more.clear()
-                await self._more.wait()
-                continue
-            contact, chunk = self._ready.popleft()
-            try:
-                end = await self._held(contact, chunk) or await self._walker.walk(contact)
-                if isinstance(end, Postponed):
-                    self.progress.postpone(end)
-                else:
-                    await self._journal.add(end)
-                    self._count(end)
-            except StoppedError:
-                return  # it stays pending
-            except BatchStoppedError as error:
-                self.stop(error.reason)
-                return
-            await self._finish(contact, chunk)
+                self._idle += 1
+                try:
+                    await self._more.wait()
+                finally:
+                    self._idle -= 1
+        except StoppedError:
+            return  # it stays pending
+        except BatchStoppedError as error:
+            self.stop(error.reason)
+        finally:
+            self._awake -= 1
+
+    async def _end(self, contact: PendingContact, chunk: _Chunk) -> None:
+        end = await self._held(contact, chunk) or await self._walker.walk(contact)
+        if isinstance(end, Postponed):
+            self.progress.postpone(end)
+        else:
+            await self._journal.add(end)
+            self._count(end)
+        await self._finish(contact, chunk)
 
     async def _held(self, contact: PendingContact, chunk: _Chunk) -> Held | None:
         held = chunk.held.pop(contact.id, None)
@@ -242,7 +230,7 @@ class Engine:
             self._ready.append(line.popleft())
         elif contact.phone:
             self._behind.pop(contact.phone, None)
-        if self._waiting < _ENOUGH:
+        if self._waiting - self._resting < _ENOUGH:
             self._hungry.set()
         chunk.outstanding -= 1
         if chunk.read and not chunk.outstanding:
@@ -272,7 +260,7 @@ class Engine:
     async def _feed_chunk(self, claimed: Claim) -> None:
         chunk, after = _Chunk(claimed), 0
         while True:
-            while self._waiting >= _ENOUGH:
+            while self._waiting - self._resting >= _ENOUGH:
                 self._hungry.clear()
                 await self._hungry.wait()
             forced = self._walker.epoch is not None

@@ -20,9 +20,10 @@ from airflow_whatsapp_flows.ledger.replays import Replay, mark_ended, mark_start
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
 from airflow_whatsapp_flows.replay.budget import FailureBudget
-from airflow_whatsapp_flows.replay.engine import Engine, Progress
+from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
 from airflow_whatsapp_flows.replay.lanes import Lanes
+from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.routes import Routes
 from airflow_whatsapp_flows.replay.screening import Screening
 from airflow_whatsapp_flows.replay.sending import Sender

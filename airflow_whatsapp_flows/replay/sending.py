@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +71,7 @@ class Sender:
         referenced: actions whose reply a later step refers to; of the others, the content of a success is not kept.
         clock: epoch seconds.
         stopped: whether no more requests are to be begun.
+        rest: waits where the flow has a delay.
     """
 
     gateway: Gateway
@@ -80,6 +81,7 @@ class Sender:
     referenced: frozenset[str]
     clock: Callable[[], float] = time.time
     stopped: bool = False
+    rest: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def do(self, sending: Sending, todo: ToDo) -> Done:
         """Do what a walk asks for, to the end: all tries included.
@@ -94,7 +96,7 @@ class Sender:
             return await self._deliver(sending, todo)
         if isinstance(todo, Wait):
             if todo.waited_in_replay:
-                reached = dt.datetime.fromtimestamp(self.clock(), dt.timezone.utc)
+                reached = dt.datetime.fromtimestamp(max(self.clock(), sending.wait_until), dt.timezone.utc)
                 sending.wait_until = todo.ends(reached).timestamp()
             return Waited()
         # Where nothing will be sent any more, no file is needed.
@@ -113,6 +115,7 @@ class Sender:
         while True:
             move = next_move(todo.step.retry, attempts, request, todo.idempotency_key, self.clock())
             if isinstance(move, Settled):
+                sending.wait_until = 0.0
                 return self._remembered(sending, todo, route, move.result)
             if isinstance(move, Rekey):
                 todo = todo.with_key(move.key)
@@ -120,9 +123,12 @@ class Sender:
                 attempts = record.attempts(todo, request, base)
                 continue
             # A delay is waited for only here: on resume, those before what was sent already are over.
-            wait = max(move.wait, sending.wait_until - self.clock())
-            if wait > 0:
-                await asyncio.sleep(wait)
+            delay = sending.wait_until - self.clock()
+            if delay > 0:
+                await self.rest(delay)
+                continue
+            if move.wait:
+                await asyncio.sleep(move.wait)
             attempt = await self._attempt(sending, todo, request, route, move.number)
             attempts.append(attempt)
             record.add(todo, attempt)

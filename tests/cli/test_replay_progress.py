@@ -13,7 +13,8 @@ import pytest
 
 from airflow_whatsapp_flows.cli.replay.progress import Lines, Reading, Watched
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.replay.engine import Engine, Progress
+from airflow_whatsapp_flows.replay.engine import Engine
+from airflow_whatsapp_flows.replay.progress import Progress
 from tests.cli.conftest import COMMAND, Cli
 from tests.cli.replaying import Leads
 from tests.servers.crm_log import running_crm

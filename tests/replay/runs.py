@@ -76,6 +76,16 @@ SHAPES: Mapping[str, Shape] = {
         {"Find": "idempotent", "Create": "at_most_once"},
         frozenset({"Find"}),
     ),
+    "polling": Shape(
+        [
+            _action("Find", "/find", method="GET", on_success="Pause", max_visits=2, on_max_visits="Create"),
+            {"name": "Pause", "type": "delay", "amount": 1, "unit": "SECOND", "next": "Find"},
+            _action("Create", "/create"),
+        ],
+        {"/find": "Find", "/create": "Create"},
+        {"Find": "idempotent", "Create": "at_most_once"},
+        frozenset({"Find"}),
+    ),
 }
 
 

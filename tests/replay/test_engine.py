@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,3 +174,16 @@ def test_a_missing_connection_ends_it_with_nothing_in_doubt(run: Run, crm: CrmPr
     assert "ConnectionConfigError: the connection 'nowhere'" in ended.errors
     assert run.states() == {"pending": 30}
     assert {attempt["fate"] for attempt in run.attempts()} <= {"succeeded", "not_sent"}
+
+
+def test_while_a_contact_waits_in_a_polling_loop_others_are_walked(tmp_path: Path, crm: CrmProcess) -> None:
+    run = Run(tmp_path, crm, sqlite_url(tmp_path), "polling", total=40, concurrency=1)
+
+    assert run.finish().status == 0
+
+    assert run.states() == {"completed": 40}
+    paths = [entry.path.partition("?")[0] for entry in crm.requests()]
+    assert Counter(paths) == {"/find": 80, "/create": 40}
+    # Two contacts are walked at a time: did they keep their places while they wait, two would be created early.
+    assert set(paths[:40]) == {"/find"}
+    assert run.broken_promises(kills=0) == []

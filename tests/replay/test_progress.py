@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from airflow_whatsapp_flows.replay.engine import Progress
+from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.screening import Postponed
 
 

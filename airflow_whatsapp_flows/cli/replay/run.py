@@ -26,7 +26,8 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.beginning import begin_replay
-from airflow_whatsapp_flows.replay.engine import Engine, Progress
+from airflow_whatsapp_flows.replay.engine import Engine
+from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.running import run_replay
 from airflow_whatsapp_flows.replay.sources import open_source
 
