@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from airflow_whatsapp_flows import __version__
+from airflow_whatsapp_flows.cli.authoring_arguments import add_init, add_schema, add_test
+from airflow_whatsapp_flows.cli.diff import add_diff
+from airflow_whatsapp_flows.cli.graph import add_graph
+from airflow_whatsapp_flows.cli.import_arguments import add_import
 from airflow_whatsapp_flows.cli.replay_arguments import add_ledger, add_replay
 from airflow_whatsapp_flows.errors import FlowsError
 
@@ -30,8 +34,8 @@ def parser() -> argparse.ArgumentParser:
         prog="whatsapp-flows",
         description="Check, render, run and replay WhatsApp flows, without Airflow.",
         epilog=(
-            "Exit status: 0 done, 1 refused (a flow with faults, an unusable response), 2 usage, 3 ended with errors, "
-            "4 stopped and to be gone on with, 130 interrupted."
+            "Exit status: 0 done, 1 refused (a flow with faults, an unusable response), 2 usage, 3 ended with errors "
+            "or differences, 4 stopped and to be gone on with, 130 interrupted."
         ),
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -42,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         help="report every fault of flow files",
         description="Report every fault of flow files, each with line and column. Exit status: 0 none, 1 some.",
     )
-    command.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a flow file")
+    command.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a flow file, a folder of them, or -")
     command.add_argument("--format", choices=("text", "json", "github"), default="text", help="default: text")
 
     command = commands.add_parser(
@@ -71,6 +75,12 @@ def parser() -> argparse.ArgumentParser:
 
     add_replay(commands)
     add_ledger(commands)
+    add_test(commands)
+    add_graph(commands)
+    add_diff(commands)
+    add_import(commands)
+    add_init(commands)
+    add_schema(commands)
     return top
 
 

@@ -11,7 +11,7 @@ import pytest
 from airflow_whatsapp_flows import __version__
 from tests.cli.conftest import Cli
 
-COMMANDS = ("validate", "render", "run")
+COMMANDS = ("validate", "render", "run", "test", "graph", "diff", "import", "init", "schema")
 GROUPS = {
     "replay": ("plan", "run", "list", "status", "results", "retry", "resolve"),
     "ledger": ("find", "purge"),
@@ -41,7 +41,7 @@ def test_every_command_tells_its_arguments(cli: Cli, command: str) -> None:
 
     assert done.status == 0
     assert done.out.startswith(f"usage: whatsapp-flows {command}")
-    assert "--format" in done.out
+    assert "--format" in done.out or command in ("import", "init", "schema")
 
 
 @pytest.mark.parametrize(("group", "command"), [(group, command) for group in GROUPS for command in GROUPS[group]])

@@ -1,0 +1,122 @@
+"""``whatsapp-flows diff``: what two flows mean differently."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_whatsapp_flows.flow.difference import Change
+
+SAME = 0
+DIFFERENT = 3
+"""Not 1, as ``diff`` has it: here that is a flow with faults, in every command."""
+
+_WIDTH = 100
+
+
+def add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``diff``."""
+    command = commands.add_parser(
+        "diff",
+        help="tell what two flows mean differently",
+        description=(
+            "Tell what two flows mean differently: steps that came, went or have another name, exits that lead "
+            "elsewhere, requests and texts, one line for each. How the files are written does not count. Secrets are "
+            "shown as ***. Exit status: 0 they mean the same, 3 they do not, 1 a flow has faults, 2 usage."
+        ),
+    )
+    command.add_argument("old", metavar="OLD", type=Path, help="a flow file")
+    command.add_argument("new", metavar="NEW", type=Path, help="a flow file")
+    command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+
+
+def diff(options: argparse.Namespace) -> int:
+    """Print the differences; returns 0 when there are none, else 3."""
+    from airflow_whatsapp_flows.errors import FlowFileError
+    from airflow_whatsapp_flows.flow.difference import differences
+    from airflow_whatsapp_flows.flow_files import load_flow_file
+
+    flows = []
+    faults: list[FlowFileError] = []
+    for path in (options.old, options.new):
+        try:
+            flows.append(load_flow_file(path))
+        except FlowFileError as error:
+            faults.append(error)
+    if faults:
+        print("\n".join(map(str, faults)), file=sys.stderr)
+        return 1
+    changes = differences(*flows)
+    if options.format == "json":
+        print(json.dumps([_as_json(change) for change in changes], ensure_ascii=False, indent=2))
+    else:
+        for change in changes:
+            print(_line(change))
+        count = len(changes)
+        print(f"{count or 'no'} difference{'' if count == 1 else 's'}", file=sys.stderr)
+    return DIFFERENT if changes else SAME
+
+
+def _as_json(change: Change) -> dict[str, Any]:
+    from airflow_whatsapp_flows.flow.difference import ABSENT
+
+    value: dict[str, Any] = {
+        "what": change.what,
+        "part": change.part,
+        "step": change.step,
+        "path": change.path,
+        "hidden": change.hidden,
+    }
+    for key, side in (("old", change.old), ("new", change.new)):
+        if side is not ABSENT:
+            value[key] = side
+    return value
+
+
+def _line(change: Change) -> str:
+    from airflow_whatsapp_flows.cli.tables import plain
+
+    if change.part == "step":
+        told = f"renamed from {change.old}" if change.what == "renamed" else f"{change.what} ({_type_of(change)})"
+        return plain(f"{change.step}: {told}")
+    where = [change.step or "flow", change.path] if change.part != "start" else [change.path]
+    return plain(f"{': '.join(where)}: {_pair(change)}")
+
+
+def _type_of(change: Change) -> str:
+    return str(change.old if change.what == "removed" else change.new)
+
+
+def _pair(change: Change) -> str:
+    from airflow_whatsapp_flows.flow.difference import ABSENT
+
+    sides = []
+    for side in (change.old, change.new):
+        if side is ABSENT or (side is None and change.part == "exit"):
+            sides.append("(none)")
+        elif isinstance(side, str) and change.part in ("exit", "start", "type"):
+            sides.append(side)
+        else:
+            sides.append(json.dumps(side, ensure_ascii=False))
+    old, new = _shortened(*sides)
+    return f"{old} → {new}{' (a secret changed)' if change.hidden and old == new else ''}"
+
+
+def _shortened(old: str, new: str) -> tuple[str, str]:
+    """Both sides, from a little before they begin to differ, where they are long."""
+    if max(len(old), len(new)) <= _WIDTH:
+        return old, new
+    first = next(
+        (number for number, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
+    )
+    begin = max(0, first - _WIDTH // 3)
+    return _part(old, begin), _part(new, begin)
+
+
+def _part(text: str, begin: int) -> str:
+    cut = text[begin : begin + _WIDTH]
+    return f"{'…' if begin else ''}{cut}{'…' if begin + _WIDTH < len(text) else ''}"

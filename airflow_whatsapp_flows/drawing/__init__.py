@@ -1,0 +1,5 @@
+"""Drawings of flows."""
+
+from airflow_whatsapp_flows.drawing.svg import draw
+
+__all__ = ["draw"]

@@ -1,0 +1,119 @@
+"""Where the steps of a graph stand and their exits run: a layered drawing, by graphlay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import graphlay
+
+_LARGE = 150
+"""Nodes from which on the engine is to look less long for a better drawing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height, in pixels."""
+
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place in the drawing; ``y`` grows downwards."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An edge to be laid.
+
+    Attributes:
+        source: index of the node where it begins.
+        target: index of the node where it ends.
+        label: room for its text.
+        is_back: whether it leads upwards.
+    """
+
+    source: int
+    target: int
+    label: Size
+    is_back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an edge runs.
+
+    Attributes:
+        parts: corners of the line up to its label, and from there on; of a line that comes back at once, one part.
+        label: the middle of its text.
+    """
+
+    parts: tuple[tuple[Point, ...], ...]
+    label: Point
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A graph with a place for everything.
+
+    Attributes:
+        centres: the middles of the nodes, in their order.
+        routes: of the edges, in their order.
+    """
+
+    centres: tuple[Point, ...]
+    routes: tuple[Route, ...]
+
+
+def place(nodes: Sequence[Size], links: Sequence[Link]) -> Placement:
+    """Place a graph from top to bottom; the same graph is always placed the same way."""
+    graph = graphlay.Graph()
+    for size in nodes:
+        graph.node(width=size.width, height=size.height)
+    for link in links:
+        _add(graph, link)
+    options: dict[str, object] = {
+        "direction": "topbottom",
+        "spacing": {"layer_gap": 22.0, "node_gap": 30.0, "dummy_gap": 24.0, "port_gap": 14.0},
+    }
+    if len(nodes) > _LARGE:
+        options["effort"] = "fast"
+    layout = graphlay.layout(graph, preset="layered", options=options)
+    laid = [(tuple(map(_point, edge["points"])), edge["label_anchor"]) for edge in layout.edges]
+    spots = [_point(node["center"]) for node in layout.nodes]
+    labels = iter(spots[len(nodes) :])
+    lines = iter(laid)
+    return Placement(tuple(spots[: len(nodes)]), tuple(_route(link, lines, labels) for link in links))
+
+
+def _add(graph: graphlay.Graph, link: Link) -> None:
+    """Add an edge as two, with its label as a node between them: so it stands on its own line, clear of all others."""
+    if link.source == link.target:
+        graph.edge(link.source, link.target, label_size={"width": link.label.width, "height": link.label.height})
+        return
+    label = graph.node(width=link.label.width, height=link.label.height)
+    # What leads back is laid the other way round, or the engine would choose itself which step of a loop is above.
+    first, last = (link.target, link.source) if link.is_back else (link.source, link.target)
+    graph.edge(first, label)
+    graph.edge(label, last)
+
+
+def _route(link: Link, lines: Iterator[tuple[tuple[Point, ...], object]], labels: Iterator[Point]) -> Route:
+    points, anchor = next(lines)
+    if link.source == link.target:
+        return Route((points,), _point(anchor))
+    parts = (points, next(lines)[0])
+    if link.is_back:
+        parts = (parts[1][::-1], parts[0][::-1])
+    return Route(parts, next(labels))
+
+
+def _point(place: object) -> Point:
+    if not isinstance(place, dict):
+        raise TypeError(f"not a point: {place!r}")
+    return Point(round(place["x"], 1) + 0.0, round(place["y"], 1) + 0.0)

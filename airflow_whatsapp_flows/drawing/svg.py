@@ -1,0 +1,195 @@
+"""The graph of a flow as an SVG drawing: one text that needs nothing else, light or dark as its reader has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from airflow_whatsapp_flows.drawing.lettering import width_of, wrapped
+from airflow_whatsapp_flows.drawing.outlines import outline, path_through
+from airflow_whatsapp_flows.drawing.placing import Link, Placement, Point, Size, place
+from airflow_whatsapp_flows.drawing.style import STYLE
+from airflow_whatsapp_flows.flow.graph import Edge, Graph, Node, one_line
+
+_NAME, _ABOUT, _LABEL = 14.0, 11.0, 12.0
+_LINE = 1.25
+_BOLD = 1.08
+_MAX_NAME, _MAX_LABEL = 190.0, 150.0
+_PAD_X, _PAD_Y, _MIN_WIDTH = 10.0, 9.0, 96.0
+_END = 22.0
+_MARGIN = 24.0
+_SLANT = 12.0
+"""What a slanted or pointed side takes from the room for text."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    node: Node
+    names: list[str]
+    about: str
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    lines: list[str]
+    size: Size
+
+
+def draw(graph: Graph) -> str:
+    """The graph as SVG: the same text each time, which refers to nothing outside of itself."""
+    start = Node("start", does="starts")
+    cards = [_card(node) for node in (start, *graph.nodes)]
+    edges = [Edge("start", graph.start, ""), *graph.edges]
+    labels = [_label(edge.label if edge.source == "start" else edge.label or "(empty)") for edge in edges]
+    index = {card.node.id: number for number, card in enumerate(cards)}
+    links = [
+        Link(index[edge.source], index[edge.target], label.size, edge.kind == "back")
+        for edge, label in zip(edges, labels, strict=True)
+    ]
+    placement = place([card.size for card in cards], links)
+    least, most = _bounds(cards, labels, placement)
+    svg = _head(graph, least, most)
+    # Labels come last: a line that crosses another exit must not strike its label through.
+    for edge, label, route in zip(edges, labels, placement.routes, strict=True):
+        parts = route.parts if label.lines else (sum(route.parts, ()),)
+        data = "".join(map(path_through, parts))
+        shape = ElementTree.SubElement(svg, "path", {"class": f"edge {edge.kind}", "d": data})
+        shape.set("marker-end", f"url(#{_id(graph, edge.kind)})")
+    for card, centre in zip(cards, placement.centres, strict=True):
+        _draw_card(svg, card, centre)
+    for edge, label, route in zip(edges, labels, placement.routes, strict=True):
+        _draw_label(svg, edge, label, route.label)
+    ElementTree.indent(svg)
+    return ElementTree.tostring(svg, encoding="unicode") + "\n"
+
+
+def _card(node: Node) -> _Card:
+    if not node.name:
+        return _Card(node, [], "", Size(_END, _END))
+    names = wrapped(_clean(node.name), _NAME * _BOLD, _MAX_NAME, 4)
+    parts = [node.type.replace("_", " "), node.detail, f"loop {node.loop}" if node.loop else ""]
+    [about] = wrapped(_clean(" · ".join(part for part in parts if part)), _ABOUT, _MAX_NAME + 30, 1)
+    text = max(*(width_of(line, _NAME * _BOLD) for line in names), width_of(about, _ABOUT))
+    width = max(_MIN_WIDTH, text + 2 * (_PAD_X + _SLANT))
+    height = len(names) * _NAME * _LINE + _ABOUT * _LINE + 2 * _PAD_Y
+    return _Card(node, names, about, Size(round(width), round(height)))
+
+
+def _label(text: str) -> _Label:
+    if not text:
+        return _Label([], Size(1, 1))
+    lines = wrapped(_clean(text), _LABEL, _MAX_LABEL, 3)
+    width = max(width_of(line, _LABEL) for line in lines) + 8
+    return _Label(lines, Size(round(width), round(len(lines) * _LABEL * _LINE + 4)))
+
+
+def _clean(text: str) -> str:
+    # XML 1.0 has no place for these, not even as entities; what is not to be seen is gone by then.
+    return re.sub("[\ufffe\uffff\ud800-\udfff]", "\ufffd", one_line(text))
+
+
+def _bounds(cards: Sequence[_Card], labels: Sequence[_Label], placement: Placement) -> tuple[Point, Point]:
+    boxes = [(card.size, centre) for card, centre in zip(cards, placement.centres, strict=True)]
+    boxes += [(label.size, route.label) for label, route in zip(labels, placement.routes, strict=True)]
+    boxes += [(Size(0, 0), point) for route in placement.routes for part in route.parts for point in part]
+    lefts = [centre.x - size.width / 2 for size, centre in boxes]
+    tops = [centre.y - size.height / 2 for size, centre in boxes]
+    rights = [centre.x + size.width / 2 for size, centre in boxes]
+    bottoms = [centre.y + size.height / 2 for size, centre in boxes]
+    return Point(min(lefts) - _MARGIN, min(tops) - _MARGIN), Point(max(rights) + _MARGIN, max(bottoms) + _MARGIN)
+
+
+def _id(graph: Graph, part: str) -> str:
+    # A flow's id is a slug. Two drawings may stand in one page.
+    return f"flow-{graph.id}-{part}"
+
+
+def _head(graph: Graph, least: Point, most: Point) -> ElementTree.Element:
+    width, height = most.x - least.x, most.y - least.y
+    svg = ElementTree.Element(
+        "svg",
+        {
+            "xmlns": "http://www.w3.org/2000/svg",
+            "class": "whatsapp-flow",
+            "role": "img",
+            "aria-labelledby": f"{_id(graph, 'title')} {_id(graph, 'desc')}",
+            "width": f"{width:g}",
+            "height": f"{height:g}",
+            "viewBox": f"{least.x:g} {least.y:g} {width:g} {height:g}",
+        },
+    )
+    ElementTree.SubElement(svg, "title", {"id": _id(graph, "title")}).text = _clean(graph.title)
+    steps = sum(1 for node in graph.nodes if node.name)
+    loops = max((node.loop for node in graph.nodes), default=0)
+    about = f"Flow of {_counted(steps, 'step')}, {_counted(len(graph.edges), 'exit')} and {_counted(loops, 'loop')}."
+    ElementTree.SubElement(svg, "desc", {"id": _id(graph, "desc")}).text = about
+    ElementTree.SubElement(svg, "style").text = STYLE
+    defs = ElementTree.SubElement(svg, "defs")
+    for kind in ("next", "back", "error"):
+        marker = ElementTree.SubElement(
+            defs,
+            "marker",
+            {
+                "id": _id(graph, kind),
+                "class": f"arrow {kind}",
+                "viewBox": "0 0 10 10",
+                "refX": "9",
+                "refY": "5",
+                "markerUnits": "userSpaceOnUse",
+                "markerWidth": "10",
+                "markerHeight": "10",
+                "orient": "auto-start-reverse",
+            },
+        )
+        ElementTree.SubElement(marker, "path", {"d": "M0 0L10 5L0 10z"})
+    page = {"x": f"{least.x:g}", "y": f"{least.y:g}", "width": f"{width:g}", "height": f"{height:g}"}
+    ElementTree.SubElement(svg, "rect", {"class": "page", **page})
+    return svg
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _draw_card(svg: ElementTree.Element, card: _Card, centre: Point) -> None:
+    node = card.node
+    group = ElementTree.SubElement(svg, "g", {"class": f"node {node.does}{' loop' if node.loop else ''}"})
+    if not node.name:
+        ElementTree.SubElement(group, "title").text = "start" if node.does == "starts" else "end"
+        _circle(group, centre, _END / 2)
+        if node.does == "ends":
+            _circle(group, centre, _END / 2 - 5, "inner")
+        return
+    # What was cut short is told in whole where the pointer rests.
+    ElementTree.SubElement(group, "title").text = f"{_clean(node.name)} ({node.type})"
+    for name, data in outline(node.type, centre, card.size):
+        ElementTree.SubElement(group, "path", {"class": name, "d": data})
+    top = centre.y - card.size.height / 2 + _PAD_Y
+    for number, line in enumerate(card.names):
+        _text(group, "name", line, Point(centre.x, top + (number + 0.78) * _NAME * _LINE))
+    _text(group, "about", card.about, Point(centre.x, top + len(card.names) * _NAME * _LINE + _ABOUT))
+
+
+def _circle(group: ElementTree.Element, centre: Point, radius: float, name: str = "box") -> None:
+    place = {"cx": f"{centre.x:g}", "cy": f"{centre.y:g}", "r": f"{radius:g}"}
+    ElementTree.SubElement(group, "circle", {"class": name, **place})
+
+
+def _draw_label(svg: ElementTree.Element, edge: Edge, label: _Label, centre: Point) -> None:
+    if not label.lines:
+        return
+    group = ElementTree.SubElement(svg, "g", {"class": f"label {edge.kind}"})
+    ElementTree.SubElement(group, "title").text = _clean(edge.label) or "(empty)"
+    left, top = centre.x - label.size.width / 2, centre.y - label.size.height / 2
+    size = {"width": f"{label.size.width:g}", "height": f"{label.size.height:g}"}
+    ElementTree.SubElement(group, "rect", {"x": f"{left:g}", "y": f"{top:g}", "rx": "3", **size})
+    for number, line in enumerate(label.lines):
+        _text(group, "exit", line, Point(centre.x, top + 2 + (number + 0.78) * _LABEL * _LINE))
+
+
+def _text(group: ElementTree.Element, name: str, line: str, base: Point) -> None:
+    place = {"x": f"{base.x:g}", "y": f"{round(base.y, 1):g}"}
+    ElementTree.SubElement(group, "text", {"class": name, **place}).text = line
