@@ -119,12 +119,11 @@ def test_options_of_the_provider_are_documented() -> None:
         assert f"`{option}`" in text
 
 
-def test_filters_and_step_types_are_documented() -> None:
-    from airflow_whatsapp_flows.flow.format import STEP_FORMATS
+def test_filters_are_documented() -> None:
     from airflow_whatsapp_flows.flow.template.filters import FILTERS
 
-    text = (REPOSITORY / "docs" / "flows.md").read_text(encoding="utf-8")
-    for name in [*STEP_FORMATS, *FILTERS]:
+    text = (REPOSITORY / "docs" / "flow-format.md").read_text(encoding="utf-8")
+    for name in FILTERS:
         assert re.search(rf"`{name}\b", text), name
 
 
@@ -143,14 +142,6 @@ def test_commands_and_options_of_replays_are_documented() -> None:
 def choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     (action,) = [found for found in parser._actions if isinstance(found, argparse._SubParsersAction)]
     return dict(action.choices)
-
-
-def test_keys_of_the_replay_block_are_documented() -> None:
-    from airflow_whatsapp_flows.flow.format import ReplayFormat
-
-    text = (REPOSITORY / "docs" / "flows.md").read_text(encoding="utf-8")
-    for key in ReplayFormat.model_fields:
-        assert f"| `{key}` |" in text
 
 
 def test_states_modes_and_fates_are_documented() -> None:

@@ -26,7 +26,9 @@ def test_it_holds_every_module_and_the_type_marker(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     package = REPOSITORY / "airflow_whatsapp_flows"
     wanted = {path.relative_to(REPOSITORY).as_posix() for path in package.rglob("*.py")}
-    assert wanted | {"airflow_whatsapp_flows/py.typed"} <= names
+    wanted |= {path.relative_to(REPOSITORY).as_posix() for path in (package / "starting").rglob("*") if path.is_file()}
+    wanted |= {"airflow_whatsapp_flows/py.typed", "airflow_whatsapp_flows/flow-format-1.schema.json"}
+    assert {name for name in wanted if "__pycache__" not in name} <= names
 
 
 def test_it_holds_nothing_else(wheel: Path) -> None:

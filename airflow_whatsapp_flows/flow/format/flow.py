@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
+from pydantic_core import PydanticCustomError
 
 from airflow_whatsapp_flows.flow.format.acting import (
     AssignationFormat,
@@ -27,6 +28,14 @@ from airflow_whatsapp_flows.flow.format.common import StepName, Written
 from airflow_whatsapp_flows.flow.format.replay import ReplayFormat
 from airflow_whatsapp_flows.flow.format.sending import ActionFormat
 from airflow_whatsapp_flows.flow.format.testing import FlowTestFormat
+
+
+def _one(written: object) -> object:
+    # What equals 1 is a Literal[1] to pydantic: true and 1.0 too.
+    if type(written) is not int:
+        raise PydanticCustomError("literal_error", "must be 1", {"expected": "1"})
+    return written
+
 
 MAX_STEPS = 500
 ShortText = Annotated[str, Field(min_length=1, max_length=255)]
@@ -99,7 +108,7 @@ class FlowFormat(Written):
     """A flow file."""
 
     schema_: str | None = Field(None, alias="$schema", description="where editors find the schema; not read")
-    flow_format: Literal[1] = Field(description="version of the format")
+    flow_format: Annotated[Literal[1], BeforeValidator(_one)] = Field(description="version of the format")
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$", description="also the DAG's id and the file's name")
     name: str | None = Field(None, max_length=200, description="for people; the id when absent")
     version: str | int | None = Field(None, description="of the flow; kept, not used")

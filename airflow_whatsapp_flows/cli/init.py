@@ -1,0 +1,47 @@
+"""``whatsapp-flows init``: a working folder to begin with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from airflow_whatsapp_flows.cli import REFUSED
+from airflow_whatsapp_flows.cli.schema import SCHEMA_FILE, shipped_schema
+
+_STARTING = Path(__file__).parents[1] / "starting"
+_AS_TEXT = ".txt"  # files of Python are kept as texts: they are no modules of this package
+
+
+def init(options: argparse.Namespace) -> int:
+    """Make the folder; returns 0, or 1 when a file would be overwritten or cannot be written."""
+    folder: Path = options.folder
+    content = {folder / path: content for path, content in starting_files()}
+    taken = [path for path in content if os.path.lexists(path)]
+    if taken:
+        print(f"{folder}: nothing was written, for these files are there already:", file=sys.stderr)
+        for path in taken:
+            print(f"  {path}", file=sys.stderr)
+        print("choose another folder, or move them away", file=sys.stderr)
+        return REFUSED
+    for path, data in content.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                file.write(data)
+        except OSError as error:
+            print(f"{path}: it cannot be written: {error.strerror}", file=sys.stderr)
+            return REFUSED
+        print(path)
+    print(f"go on with {folder / 'README.md'}", file=sys.stderr)
+    return 0
+
+
+def starting_files() -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The files of a working folder: the path of each within it, and its content."""
+    for file in sorted(path for path in _STARTING.rglob("*") if path.is_file()):
+        inner = PurePosixPath(file.relative_to(_STARTING).as_posix())
+        yield inner.with_name(inner.name.removesuffix(_AS_TEXT)), file.read_bytes()
+    yield PurePosixPath("dags", SCHEMA_FILE), shipped_schema()

@@ -1,0 +1,32 @@
+"""``whatsapp-flows schema``: the JSON Schema of the flow file, as it is shipped."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from airflow_whatsapp_flows.cli import REFUSED
+
+SCHEMA_FILE = "flow-format-1.schema.json"
+
+
+def schema(options: argparse.Namespace) -> int:
+    """Print or write the schema; returns 0, or 1 when it cannot be written there."""
+    content = shipped_schema()
+    if options.output is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        return 0
+    try:
+        options.output.write_bytes(content)
+    except OSError as error:
+        print(f"{options.output}: the schema cannot be written: {error.strerror}", file=sys.stderr)
+        return REFUSED
+    print(f"written: {options.output}", file=sys.stderr)
+    return 0
+
+
+def shipped_schema() -> bytes:
+    """The schema in UTF-8, byte for byte as it is in the package."""
+    return (Path(__file__).parents[1] / SCHEMA_FILE).read_bytes()

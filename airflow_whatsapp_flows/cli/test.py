@@ -1,0 +1,155 @@
+"""``whatsapp-flows test``: the tests that flow files hold, without a network."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
+from airflow_whatsapp_flows.cli.tables import plain
+from airflow_whatsapp_flows.errors import Fault, FlowFileError
+from airflow_whatsapp_flows.flow.excerpts import harmless
+from airflow_whatsapp_flows.flow.testing import FlowTestRun, UntakenExit, run_flow_test, untaken_exits
+from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """One flow file.
+
+    Attributes:
+        file: its path.
+        flow: its id.
+        runs: of its tests, in order; those that were asked for.
+        untaken: exits that no test takes; ``None`` where not all tests were run.
+        defined: how many tests it holds.
+    """
+
+    file: Path
+    flow: str
+    runs: list[FlowTestRun]
+    untaken: list[UntakenExit] | None
+    defined: int
+
+
+def test(options: argparse.Namespace) -> int:
+    """Run the tests; returns 0 when all have passed, 3 when some have failed, 1 when a file is refused."""
+    tested: list[_Tested] = []
+    refused: list[FlowFileError] = []
+    for path in options.files:
+        for item in _run_all(path, options.name):
+            if isinstance(item, FlowFileError):
+                refused.append(item)
+                for fault in item.faults:
+                    print(harmless(f"{item.source}:{fault.where()}: {fault.message}"), file=sys.stderr)
+                continue
+            tested.append(item)
+            if options.format == "text":
+                for line in _lines(item):
+                    print(line)
+    runs = [run for item in tested for run in item.runs]
+    failed = sum(not run.passed for run in runs)
+    if options.format == "json":
+        print(json.dumps(_as_json(tested, refused), ensure_ascii=False, indent=2))
+    print(_summary(tested, len(runs), failed, len(refused)), file=sys.stderr)
+    if options.name is not None and not runs and any(item.defined for item in tested):
+        print(f"no test has {options.name!r} in its name", file=sys.stderr)
+        return REFUSED
+    if refused:
+        return REFUSED
+    return UNFINISHED if failed else 0
+
+
+def _run_all(path: Path, name: str | None) -> Iterator[_Tested | FlowFileError]:
+    found = list(find_flow_files(path)) if os.path.isdir(path) else [path]
+    if not found:
+        yield FlowFileError(str(path), [Fault("there is no flow file (*.json) in this folder")])
+    for file in found:
+        try:
+            flow = load_flow_file(file)
+        except FlowFileError as error:
+            yield error
+            continue
+        chosen = [one for one in flow.tests if name is None or name.casefold() in one.name.casefold()]
+        runs = [run_flow_test(flow, one) for one in chosen]
+        untaken = untaken_exits(flow, runs) if runs and len(runs) == len(flow.tests) else None
+        yield _Tested(file, flow.id, runs, untaken, len(flow.tests))
+
+
+def _lines(item: _Tested) -> Iterable[str]:
+    if not item.defined:
+        yield f'{item.file}: no tests; write some in its key "tests"'
+        return
+    if not item.runs:
+        return
+    passed = sum(run.passed for run in item.runs)
+    yield f"{item.file}: {passed} of {len(item.runs)} passed"
+    for run in item.runs:
+        yield f"  {'ok  ' if run.passed else 'FAIL'}  {plain(run.name)}"
+        if not run.passed:
+            for mismatch in run.mismatches:
+                yield f"        {plain(mismatch.where)}: {plain(mismatch.message)}"
+            yield f"        the way it went: {plain(' → '.join(run.walk.path) or '(no step)')}"
+        for index in run.unused:
+            yield f"        replies[{index}] was not used"
+    if item.untaken:
+        yield f"  exits never taken: {', '.join(plain(_exit(way)) for way in item.untaken)}"
+
+
+def _exit(way: UntakenExit) -> str:
+    return f"{way.step} ({'never reached' if way.exit is None else way.exit})"
+
+
+def _summary(tested: list[_Tested], runs: int, failed: int, refused: int) -> str:
+    counts = [f"{runs} test{'s' if runs != 1 else ''}: {runs - failed} passed"]
+    if failed:
+        counts.append(f"{failed} failed")
+    without = sum(not item.defined for item in tested)
+    if without:
+        counts.append(f"{without} flow{'s' if without != 1 else ''} without tests")
+    if refused:
+        counts.append(f"{refused} file{'s' if refused != 1 else ''} refused")
+    return ", ".join(counts)
+
+
+def _as_json(tested: list[_Tested], refused: list[FlowFileError]) -> dict[str, object]:
+    return {
+        "flows": [
+            {
+                "file": str(item.file),
+                "id": item.flow,
+                "tests": [_run_as_json(run) for run in item.runs],
+                "exits_never_taken": None
+                if item.untaken is None
+                else [{"step": way.step, "exit": way.exit} for way in item.untaken],
+            }
+            for item in tested
+        ],
+        "refused": [
+            {"file": error.source, "faults": [f"{fault.where()}: {fault.message}" for fault in error.faults]}
+            for error in refused
+        ],
+    }
+
+
+def _run_as_json(run: FlowTestRun) -> dict[str, object]:
+    return {
+        "name": run.name,
+        "passed": run.passed,
+        "mismatches": [
+            {"where": one.where, "message": one.message, "expected": one.expected, "got": one.got}
+            for one in run.mismatches
+        ],
+        "path": run.walk.path,
+        "state": run.walk.state.value if run.walk.state else None,
+        "reason": run.walk.reason,
+        "requests": [
+            {"step": todo.step.name, "method": todo.request.method, "url": todo.request.url} for todo in run.requests
+        ],
+        "unused_replies": list(run.unused),
+    }
