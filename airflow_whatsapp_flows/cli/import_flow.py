@@ -41,6 +41,8 @@ def import_flow(options: argparse.Namespace) -> int:
     if output is not None and output.exists() and not options.force:
         raise SourceError(f"{output} is there already; choose another file, or write over it with --force")
     records = _read(options.records)
+    if isinstance(records, dict) and "flow_format" in records:
+        raise SourceError(f"{options.records}: a flow file already, and no step records; see 'whatsapp-flows validate'")
     flow_id = options.id or _id_of(options.name, output, options.records)
     imported = read_step_records(records, flow_id=flow_id, name=options.name, syntax=options.platform)
     text = json.dumps(imported.flow, ensure_ascii=False, indent=2) + "\n"

@@ -118,3 +118,8 @@ def test_control_characters_of_a_record_do_not_reach_the_terminal(run: Import, w
     records = [step(1, "A\x1b[31m", "MESS\x1b[31mAGE", body="x", next_step_default="\x1b[2J")]
 
     assert "\x1b" not in run("hilos", "--records", write("r.json", records)).err
+
+
+def test_a_flow_file_is_no_step_records(run: Import, write: Write) -> None:
+    with pytest.raises(SourceError, match="a flow file already, and no step records"):
+        run("hilos", "--records", write("f.json", {"flow_format": 1, "id": "f", "steps": []}))
