@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.flow.format import STEP_FORMATS
 from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.model import Answered, Step, TemplateMessage
-from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.flow.suggestions import MOST_FAULTS, did_you_mean
 from airflow_whatsapp_flows.flow.template.references import Reference
 from airflow_whatsapp_flows.flow.variables import Scope
 
@@ -136,7 +136,7 @@ class _Graph:
             self.is_whole = False
         for index, step in raw:
             for path, target in targets_of(step):
-                if not isinstance(target, str) or target in self._names:
+                if not isinstance(target, str) or target in self._names or len(self.faults) > MOST_FAULTS:
                     continue
                 message = f"there is no step called {target!r}{did_you_mean(target, self._names)}"
                 if not target:
@@ -170,7 +170,7 @@ class _Graph:
             read = {} if built is None else {reference.text: reference.step for reference in references_of(built)}
             before = _closure(written["name"], leads_here) if any(read.values()) else set()
             for text, name in read.items():
-                if name is None:
+                if name is None or len(self.faults) > MOST_FAULTS:
                     continue
                 problem = _problem(written["name"], name, types[name], before)
                 if problem is None and kept[name].isdisjoint({*before, written["name"]}):
@@ -189,7 +189,7 @@ class _Graph:
                 if reference.scope != Scope.FLOW_EXECUTION_VARIABLES.value or not reference.path:
                     continue
                 name = reference.path[0]
-                if name not in declared:
+                if name not in declared and len(self.faults) <= MOST_FAULTS:
                     path, offset = _find_text(written, reference.text)
                     message = f"{reference.text}: {name!r} is not among the flow's 'variables'"
                     close = did_you_mean(name, declared)

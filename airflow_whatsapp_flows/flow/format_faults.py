@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.checks import targets_of
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS, FlowFormat
 from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
-from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.flow.suggestions import MOST_FAULTS, did_you_mean
 
 _TIME_RULE = "a time of day such as 21:30"
 _ID_RULE = "an id is 1 to 100 characters: a-z, 0-9, '_' and '-', the first a letter or digit"
@@ -31,6 +31,8 @@ def format_faults(error: ValidationError, value: dict[str, Any], source: JsonSou
     faults: dict[tuple[Path, str | int | None], Fault] = {}
     targets = set(_target_paths(value))
     for details in error.errors(include_url=False):
+        if len(faults) > MOST_FAULTS:
+            break
         path, is_key = _path(details, value)
         # A union reports once per alternative; the first says enough.
         found = path, details["loc"][-1] if details["type"] == "missing" else None

@@ -17,6 +17,7 @@ from airflow_whatsapp_flows.flow.format_faults import format_faults
 from airflow_whatsapp_flows.flow.json_source import JsonSource
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.suggestions import MOST_FAULTS
 
 
 def load_flow(source: str | Mapping[str, object], name: str = "<flow>") -> Flow:
@@ -76,7 +77,7 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
     faults += check_tests(value, source)
     faults += check_graph(value, formats.keys() - uncertain, steps, source)
     if faults or written is None:
-        return None, _in_order(faults)
+        return None, _first(_in_order(faults))
     by_name = {step.name: step for step in steps.values()}
     flow = Flow(
         id=written.id,
@@ -111,6 +112,14 @@ def _check_timezone(timezone: object, source: JsonSource) -> list[Fault]:
 def _in_order(faults: list[Fault]) -> list[Fault]:
     unique = dict.fromkeys(faults)
     return sorted(unique, key=_position)
+
+
+def _first(faults: list[Fault]) -> list[Fault]:
+    if len(faults) <= MOST_FAULTS:
+        return faults
+    last = faults[MOST_FAULTS - 1]
+    more = Fault(f"there are more faults; these are {MOST_FAULTS} of them", last.path, last.line, last.column)
+    return [*faults[:MOST_FAULTS], more]
 
 
 def _position(fault: Fault) -> tuple[int, int]:

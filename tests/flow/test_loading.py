@@ -310,3 +310,36 @@ def test_a_replay_has_defaults() -> None:
     assert (loaded.send, loaded.fail_when, loaded.only_once, loaded.opt_out) == ("failed", "any", False, [])
     rest = (loaded.schedule, loaded.source, loaded.approve_above, loaded.max_failures, loaded.max_age)
     assert (*rest, loaded.quiet_hours) == (None,) * 6
+
+
+MORE = "there are more faults; these are 200 of them"
+LONG_NAMES = [
+    f"A name as long as those that people make of whole sentences, number {number:03}" for number in range(490)
+]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(
+            [
+                {"name": f"Menu {n}", "type": "menu", "options": {f"{k}": f"Menuu {n} {k}" for k in range(90)}}
+                for n in range(490)
+            ],
+            id="targets",
+        ),
+        pytest.param(
+            [
+                {"name": name, "type": "message", "body": f"{{{{ step.{name[:40]}x{name[40:]} }}}}", "next": following}
+                for name, following in zip(LONG_NAMES, [*LONG_NAMES[1:], None], strict=True)
+            ],
+            id="references",
+        ),
+        pytest.param([{"name": name, "type": "message", "bodi": "x"} for name in LONG_NAMES], id="keys"),
+    ],
+)
+def test_of_more_faults_than_anybody_reads_the_first_are_told(steps: list[dict[str, Any]]) -> None:
+    found = faults_of(json.dumps({"flow_format": 1, "id": "f", "steps": steps}, indent=1))
+
+    assert len(found) == 201
+    assert found[-1].endswith(MORE)

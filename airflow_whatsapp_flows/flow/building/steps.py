@@ -27,6 +27,7 @@ from airflow_whatsapp_flows.flow.building.leading import (
 from airflow_whatsapp_flows.flow.format import StepFormat
 from airflow_whatsapp_flows.flow.json_source import JsonSource
 from airflow_whatsapp_flows.flow.model import Step
+from airflow_whatsapp_flows.flow.suggestions import MOST_FAULTS
 
 _STEP: TypeAdapter[StepFormat] = TypeAdapter(StepFormat)
 _BUILD: Mapping[str, Callable[[StepBuilder, Any], Step | None]] = {
@@ -100,6 +101,8 @@ def build_steps(
     steps: dict[int, Step] = {}
     faults: list[Fault] = []
     for index, step in formats.items():
+        if len(faults) > MOST_FAULTS:
+            break
         builder = StepBuilder(step, ("steps", index), flow, source)
         built = _BUILD[step.type](builder, step)
         faults.extend(builder.faults)
