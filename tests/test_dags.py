@@ -92,7 +92,8 @@ def test_a_broken_flow_is_an_import_error_of_the_health_file_only(airflow: None,
 
     found = load(tmp_path)
 
-    assert set(found.dags) == {"visit_note"}
+    assert set(found.dags) == {"visit_note", "broken"}
+    assert type(found.dags["broken"].get_task("hi")).__name__ == "FlowFaultOperator"
     assert [Path(file).name for file in found.import_errors] == ["whatsapp_flows_health.py"]
     assert "broken.json:2:" in next(iter(found.import_errors.values()))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, Asset, Param
+from airflow.sdk import DAG, Param
 from croniter import croniter  # type: ignore[import-untyped]  # it has no types
 
+from airflow_whatsapp_flows.dag_factory.airflow_block import assets, default_args, replay_asset, start_date, tags
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Flow
@@ -25,15 +26,6 @@ _RETRIES = 5
 _FIRST_RETRY = dt.timedelta(seconds=30)
 _ASKED_AGAIN = dt.timedelta(seconds=5)
 _LONGEST_RETRY = dt.timedelta(minutes=15)
-
-
-def replay_asset(flow_id: str) -> Asset:
-    """The asset that a finished replay of a flow updates; its events carry the replay's status.
-
-    Args:
-        flow_id: id of the flow.
-    """
-    return Asset(name=f"whatsapp_flows/{flow_id}/replay", uri=f"whatsapp-flows://{flow_id}/replay")
 
 
 def build_replay_dag(flow: Flow) -> DAG:
@@ -54,11 +46,12 @@ def build_replay_dag(flow: Flow) -> DAG:
         dag_id=f"{flow.id}{REPLAY_SUFFIX}",
         dag_display_name=f"{flow.name}: replay",
         schedule=block.schedule,
-        start_date=dt.datetime(2020, 1, 1, tzinfo=ZoneInfo(flow.timezone)),
-        catchup=False,
+        start_date=start_date(flow) or dt.datetime(2020, 1, 1, tzinfo=ZoneInfo(flow.timezone)),
+        catchup=flow.airflow.catchup,
         max_active_runs=1,
         params=_params(block),
-        tags=["whatsapp", "replay"],
+        tags=tags(flow, "replay"),
+        default_args=default_args(flow),
         doc_md=f"Sends recorded responses through the WhatsApp flow `{flow.id}`.",
         render_template_as_native_obj=False,
         auto_register=False,
@@ -69,6 +62,7 @@ def build_replay_dag(flow: Flow) -> DAG:
 
 def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
     replay_id = f"{flow.id}__{{{{ run_id }}}}"
+    inlets, outlets = assets(flow)
     plan = ReplayPlanOperator(
         task_id="plan",
         flow=LoadedFlow(flow.id, flow),
@@ -96,6 +90,8 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         retry_delay=_FIRST_RETRY,
         retry_exponential_backoff=True,
         max_retry_delay=_LONGEST_RETRY,
+        inlets=inlets,
+        **({"pool": flow.airflow.pool} if flow.airflow.pool else {}),
     ).expand(chunks=plan.output)
     report = ReplayReportOperator(
         task_id="report",
@@ -103,7 +99,7 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         plan_task="plan",
         fail_when=block.fail_when,
         max_failures=block.max_failures,
-        outlets=[replay_asset(flow.id)],
+        outlets=[replay_asset(flow.id), *(asset for asset in outlets if asset != replay_asset(flow.id))],
         trigger_rule="all_done",
     )
     plan >> approve >> replay >> report

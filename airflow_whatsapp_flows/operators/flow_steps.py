@@ -8,119 +8,27 @@ Airflow's.
 
 from __future__ import annotations
 
-import datetime as dt
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from airflow.sdk import BaseBranchOperator, Context
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_whatsapp_flows.flow.model import Action, Flow
-from airflow_whatsapp_flows.flow.outcome import ActionResult, is_secret_name, shown_url
-from airflow_whatsapp_flows.flow.performing import Done, ToDo
+from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.outcome import is_secret_name, shown_url
+from airflow_whatsapp_flows.flow.performing import Done, ToDo, Waited
 from airflow_whatsapp_flows.flow.template.language import Value
-from airflow_whatsapp_flows.flow.variables import Variables
-from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, Walking, walk
+from airflow_whatsapp_flows.flow.walk import Visit
 from airflow_whatsapp_flows.hooks.action import airflow_gateway, provider_settings
-from airflow_whatsapp_flows.hooks.ledger import task_ledger
-from airflow_whatsapp_flows.ledger.rows import Subject
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
 from airflow_whatsapp_flows.operators.failing import task_errors
-from airflow_whatsapp_flows.operators.large_replies import whole
-from airflow_whatsapp_flows.operators.run_input import response_of, run_time
+from airflow_whatsapp_flows.operators.rewalk import FlowStep, Rewalk
 from airflow_whatsapp_flows.operators.sending import Sender
-from airflow_whatsapp_flows.operators.task_record import Sendee
-from airflow_whatsapp_flows.settings import Settings
+from airflow_whatsapp_flows.operators.waiting import utc_now
 
 _HIDDEN = "***"
 _LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what stands beside the text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowStep:
-    """Where a task stands in its flow.
-
-    Attributes:
-        flow: the whole flow.
-        name: of the step.
-        task_ids: step name to task id.
-    """
-
-    flow: Flow = field(repr=False)
-    name: str
-    task_ids: Mapping[str, str] = field(repr=False)
-
-
-class Rewalk:
-    """A walk from the start with recorded results, up to the first action that has none, or a given step.
-
-    Args:
-        step: where to stop, when it is an action.
-        context: Airflow's, of the running task.
-        settings: of the provider: where the ledger is.
-
-    Attributes:
-        record: the walk so far.
-        sendee: whom it is for.
-        todo: what is to be done next; ``None`` when the walk has ended.
-
-    Raises:
-        ResponseError: the run's input is not a contact response.
-        LedgerError: the ledger cannot be read.
-    """
-
-    def __init__(self, step: FlowStep, context: Context, settings: Settings) -> None:
-        self.record = Walk(Variables())
-        response = response_of(context, strict=True)
-        subject = Subject(step.flow.id, response.identity)
-        phone = response.contact.get("phone")
-        moment = self._moment(step.flow, subject, settings) or run_time(context)
-        self.sendee = Sendee(subject, moment, phone if isinstance(phone, str) else None)
-        self._walking: Walking = walk(step.flow, response, now=moment, record=self.record)
-        self.todo: ToDo | None = None
-        self._step = step
-        self._advance(None)
-        while self.todo is not None and self.todo.step.name != step.name:
-            recorded = context["ti"].xcom_pull(task_ids=step.task_ids[self.todo.step.name])
-            if recorded is None:
-                break
-            found = whole(recorded, lambda: task_ledger(settings), lambda place: place == subject)
-            self._advance(ActionResult.from_value(found))
-
-    def _moment(self, flow: Flow, subject: Subject, settings: Settings) -> dt.datetime | None:
-        """When the contact was first walked, on any road: from then on its ``global`` values stay as they are."""
-        if not any(isinstance(step, Action) for step in flow.steps.values()):
-            return None
-        with task_ledger(settings).transaction() as transaction:
-            rows = transaction.attempts(subject)
-        return dt.datetime.fromtimestamp(rows[0].moment, dt.timezone.utc) if rows else None
-
-    def _advance(self, done: Done | None) -> None:
-        try:
-            self.todo = next(self._walking) if done is None else self._walking.send(done)
-        except StopIteration:
-            self.todo = None
-
-    def perform_own(self, do: Callable[[ToDo], Done]) -> None:
-        """Do what the step itself asks for, if the walk has come to it."""
-        while self.todo is not None and self.todo.step.name == self._step.name:
-            self._advance(do(self.todo))
-
-    @property
-    def own_visit(self) -> Visit | None:
-        """The step's visit, when the walk has passed it."""
-        return next((visit for visit in self.record.visits if visit.step == self._step.name), None)
-
-    def fail_if_ended_here(self) -> None:
-        """Fail the task when the walk ended in this step, red.
-
-        Raises:
-            AirflowFailException: it did; the message says why.
-        """
-        ended_here = not self.record.visits or self.record.visits[-1].step == self._step.name
-        if ended_here and self.record.state in (State.FAILED, State.IN_DOUBT, State.REJECTED):
-            raise AirflowFailException(self.record.reason or f"{self._step.name}: the flow ends here as failed")
 
 
 class FlowActionOperator(WhatsAppActionOperator):
@@ -163,11 +71,12 @@ class FlowActionOperator(WhatsAppActionOperator):
             gateway = airflow_gateway()
             walked = Rewalk(self.step, context, gateway.settings)
             walked.perform_own(Sender(self, context, gateway, walked.sendee).do)
-        visit = walked.own_visit
-        if visit is not None and visit.result is not None:
-            return self.conclude(visit.result, context, gateway, walked.sendee)
+        for visit in walked.own_visits:
+            if visit.result is not None:
+                walked.note_leaving(utc_now())
+                return self.conclude(visit.result, context, gateway, walked.sendee)
         walked.fail_if_ended_here()
-        raise AirflowSkipException(f"the contact's way does not lead through {self.step.name!r}")
+        raise AirflowSkipException(not_on_the_way(self.step))
 
 
 class FlowStepOperator(BaseBranchOperator):
@@ -186,23 +95,54 @@ class FlowStepOperator(BaseBranchOperator):
         self.step = step
 
     def execute(self, context: Context) -> dict[str, Value]:
-        """Choose the next task, and return the step's exit, its next step and the text it said."""
+        """Choose the next task, and return the step's exit, its next step, the text it said and its other details."""
+        return self.walk_through(context, self.do)
+
+    def do(self, walked: Rewalk, todo: ToDo) -> Done:
+        """Do what the step asks for; most ask for nothing."""
+        return Waited()
+
+    def walk_through(self, context: Context, do: Callable[[Rewalk, ToDo], Done]) -> dict[str, Value]:
+        """Walk to the step and out of it.
+
+        Args:
+            context: Airflow's, of the running task.
+            do: does what the step asks for.
+
+        Raises:
+            AirflowFailException: the walk ends here, red.
+            AirflowSkipException: the walk does not pass the step.
+        """
         with task_errors(self.task_id):
             settings = provider_settings()
             walked = Rewalk(self.step, context, settings)
+            walked.perform_own(lambda todo: do(walked, todo))
         walked.fail_if_ended_here()
-        visit = walked.own_visit
-        if visit is None:
-            raise AirflowSkipException(f"the contact's way does not lead through {self.step.name!r}")
+        if not walked.own_visits:
+            raise AirflowSkipException(not_on_the_way(self.step))
+        visit = walked.own_visits[0]
         if visit.target is None:
             self.log.info("the walk ends here: %s", walked.record.reason or "no next step")
-        # A text may hold a whole reply, and nobody reads it but people.
-        text = visit.text if visit.text is None else visit.text[: settings.xcom_max_bytes // _LONGEST_ESCAPE]
-        value: dict[str, Value] = {"step": visit.step, "exit": visit.exit, "next": visit.target, "text": text}
+        value = _value(visit, settings.xcom_max_bytes)
+        walked.note_leaving(utc_now())
         # Skipping ends a task by an exception, past its return.
         context["ti"].xcom_push(key="return_value", value=value)
         self.do_branch(context, [] if visit.target is None else [self.step.task_ids[visit.target]])
         return value
+
+
+def not_on_the_way(step: FlowStep) -> str:
+    """Why a task skips itself."""
+    return f"the contact's way does not lead through {step.name!r}"
+
+
+def _value(visit: Visit, max_bytes: int) -> dict[str, Value]:
+    # A text may hold a whole reply, and nobody reads it but people; so may the variables of a message template.
+    text = visit.text if visit.text is None else visit.text[: max_bytes // _LONGEST_ESCAPE]
+    details = None if visit.details is None else dict(visit.details)
+    if details is not None and len(json.dumps(details)) > max_bytes // 2:
+        details = {"left_out": "too large for XCom"}
+    return {"step": visit.step, "exit": visit.exit, "next": visit.target, "text": text, "details": details}
 
 
 def _action(step: FlowStep) -> Action:

@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,9 @@ def write_dags(folder: Path, delivery: str, contacts: int) -> None:
 
 
 @contextmanager
-def running_airflow(folder: Path, url: str, ledger: str, dag_id: str = DAG_ID) -> Iterator[Callable[..., Any]]:
+def running_airflow(
+    folder: Path, url: str, ledger: str, dag_id: str = DAG_ID, settings: Mapping[str, str] | None = None
+) -> Iterator[Callable[..., Any]]:
     """Airflow with a connection ``crm``; yields a function that calls its API, once the DAG is there."""
     port = free_port(0)
     inherited = dict(os.environ)
@@ -145,6 +147,7 @@ def running_airflow(folder: Path, url: str, ledger: str, dag_id: str = DAG_ID) -
         "AIRFLOW__WHATSAPP_FLOWS__LEDGER": ledger,
         "AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS": url.partition("://")[2].rstrip("/"),
         "AIRFLOW_CONN_CRM": url,
+        **(settings or {}),
     }
     with open(folder / "airflow.log", "ab") as log:
         airflow = subprocess.Popen(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import datetime as dt
 import json
 import os
@@ -12,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,10 +22,8 @@ from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.course import Attempt, SendNext, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery import fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
-from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.outcome import Attempted, classify
-from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.response import read_response
 from airflow_whatsapp_flows.flow.walk import drive, walk
 from airflow_whatsapp_flows.gateway import environment_gateway
@@ -39,110 +35,26 @@ from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay
 from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
 from airflow_whatsapp_flows.replay.walking import ContactWalker
+from tests.cases.case import (
+    CONNECTION_HEADERS,
+    ORIGIN,
+    Case,
+    Request,
+    Seen,
+    SeenVisit,
+    content_of,
+    headers_of,
+    reply_of,
+)
 from tests.servers.recording import Answer, Received, RecordingServer
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-ORIGIN = "http://crm.test"
-"""Stands for the server in the data of a case."""
-
-ROADS = ("walk", "cli", "replay", "dag")
 # What the transport adds, whatever a flow says.
 _TRANSPORT = {"host", "content-length", "user-agent", "accept-encoding"}
-_SENT = {"connect": Sent.NO, "interrupted": Sent.UNKNOWN}
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request as the case tells it: without what the transport adds."""
-
-    method: str
-    url: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-
-@dataclass
-class Seen:
-    """What became of a case on one road."""
-
-    requests: list[Request] = field(default_factory=list)
-    path: list[str] = field(default_factory=list)
-    state: str = ""
-    exits: dict[str, str | None] = field(default_factory=dict)
-    messages: dict[str, str] = field(default_factory=dict)
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    handled_errors: int = 0
-    unanswered: bool = False
-
-    def visit(self, step: str, label: str | None, text: str | None, result: dict[str, Any] | None) -> None:
-        self.path.append(step)
-        self.exits[step] = label
-        if text:
-            self.messages[step] = text
-        if result is not None:
-            error = result["error"] or {}
-            kept = ("outcome", "ok", "status_code", "response", "method", "attempts", "idempotency_key")
-            self.results[step] = {name: result[name] for name in kept} | {
-                "kind": error.get("kind"),
-                "sent": error.get("sent"),
-            }
-
-
-@dataclass(frozen=True)
-class Case:
-    """One file of this folder."""
-
-    name: str
-    data: dict[str, Any]
-
-    @property
-    def flow(self) -> Flow:
-        return load_flow(self.source, self.name)
-
-    @property
-    def source(self) -> str:
-        if "flow_file" in self.data:
-            return (REPOSITORY / self.data["flow_file"]).read_text(encoding="utf-8")
-        return json.dumps({"flow_format": 1, "id": self.name, **self.data["flow"]})
-
-    def response(self, origin: str = ORIGIN) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads(json.dumps(self.data["response"]).replace(ORIGIN, origin))
-        return value
-
-    @property
-    def now(self) -> dt.datetime:
-        return dt.datetime.fromisoformat(self.data.get("now", "2026-11-22T16:04:00Z").replace("Z", "+00:00"))
-
-    @property
-    def roads(self) -> list[str]:
-        return list(self.data.get("roads", ROADS))
-
-    @property
-    def requests(self) -> list[Request]:
-        return [
-            Request(
-                request["method"],
-                request["url"],
-                tuple(request.get("headers", {}).items()),
-                base64.b64decode(request["body_base64"]) if "body_base64" in request else request["body"].encode(),
-            )
-            for request in self.data["expect"]["requests"]
-        ]
 
 
 def all_cases() -> list[Case]:
     files = sorted(Path(__file__).parent.glob("*.json"))
     return [Case(file.stem, json.loads(file.read_text(encoding="utf-8"))) for file in files]
-
-
-def content_of(reply: dict[str, Any]) -> bytes:
-    if "response" in reply:
-        return json.dumps(reply["response"], ensure_ascii=False).encode()
-    return str(reply.get("content", "")).encode()
-
-
-def headers_of(reply: dict[str, Any]) -> dict[str, str]:
-    return reply.get("headers", {"Content-Type": "application/json"} if "response" in reply else {})
 
 
 def by_walk(case: Case) -> Seen:
@@ -154,12 +66,9 @@ def by_walk(case: Case) -> Seen:
         assert reply["step"] == step, f"{step} asks where {reply['step']} should"
         kind = reply.get("error", {}).get("kind")
         if kind != "connect":
-            seen.requests.append(
-                Request(request.method, request.url.removeprefix(ORIGIN), request.headers, request.content)
-            )
-        if kind:
-            return TransportFailure(ErrorKind(kind), kind, _SENT[kind])
-        return HttpResponse(reply["status_code"], "", tuple(headers_of(reply).items()), content_of(reply))
+            headers = (*request.headers, *CONNECTION_HEADERS.get(request.connection or "", {}).items())
+            seen.requests.append(Request(request.method, request.url.removeprefix(ORIGIN), headers, request.content))
+        return reply_of(reply)
 
     def do(todo: ToDo) -> Done:
         if isinstance(todo, FetchFile):
@@ -167,18 +76,24 @@ def by_walk(case: Case) -> Seen:
             if isinstance(found, HttpResponse) and found.status_code == 200:
                 return FileContent(found.content, None, found.header("content-type"))
             return TransportFailure(ErrorKind.FILE, "no file", Sent.NO)
-        return _perform(todo, exchange)
+        if isinstance(todo, Wait):
+            return Waited()
+        return performed(todo, exchange)
 
     record = drive(walk(case.flow, read_response(case.response()), now=case.now), do)
     assert next(replies, None) is None, "a reply is left over"
     for visit in record.visits:
-        seen.visit(visit.step, visit.exit, visit.text, visit.result.as_value() if visit.result else None)
+        details = None if visit.details is None else dict(visit.details)
+        seen.visit(
+            SeenVisit(visit.step, visit.exit, visit.text, details), visit.result.as_value() if visit.result else None
+        )
     seen.state, seen.handled_errors = record.state.value if record.state else "", record.handled_errors
     seen.unanswered = record.unanswered
     return seen
 
 
-def _perform(todo: SendAction, exchange: Callable[[str, HttpRequest], Reply]) -> Done:
+def performed(todo: SendAction, exchange: Callable[[str, HttpRequest], Reply]) -> Done:
+    """What comes of an action, all tries included, where a function stands for the network."""
     rule, request, key = todo.step.retry, todo.request, todo.idempotency_key
     attempts: list[Attempt] = []
     while isinstance(move := next_move(rule, attempts, request, key, 0.0), SendNext):
@@ -191,7 +106,7 @@ def _perform(todo: SendAction, exchange: Callable[[str, HttpRequest], Reply]) ->
 
 @contextmanager
 def scripted(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingServer]:
-    """A real server that answers as the case says; ``crm`` leads to it, and ``down`` to a port nobody listens on."""
+    """A real server that answers as the case says; ``crm`` and ``shop`` lead to it, ``down`` to nobody."""
     server = RecordingServer(lambda _: Answer(599, b"the case has no reply for this request"))
     for reply in case.data.get("replies", []):
         kind = reply.get("error", {}).get("kind")
@@ -202,6 +117,8 @@ def scripted(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingS
         closed.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         down = f"127.0.0.1:{closed.getsockname()[1]}"
         monkeypatch.setenv("AIRFLOW_CONN_CRM", server.url)
+        shop = {"conn_type": "http", "host": server.url, "extra": {"headers": CONNECTION_HEADERS["shop"]}}
+        monkeypatch.setenv("AIRFLOW_CONN_SHOP", json.dumps(shop))
         monkeypatch.setenv("AIRFLOW_CONN_DOWN", f"http://{down}")
         monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", f"{server.host},{down}")
         yield server
@@ -239,7 +156,7 @@ def by_cli(
     assert status == (0 if seen.state == "completed" else 3)
     seen.unanswered = shown["unanswered"]
     for visit in shown["visits"]:
-        seen.visit(visit["step"], visit["exit"], visit["text"], visit["result"])
+        seen.visit(SeenVisit(visit["step"], visit["exit"], visit["text"], visit["details"]), visit["result"])
     assert seen.path == shown["path"]
     return seen
 
@@ -285,33 +202,58 @@ def by_replay(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Seen
 
 
 def by_dag(case: Case, monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """The flow's DAG, run in a real Airflow, against a real server."""
+    """The flow's DAG, run in a real Airflow, against a real server; its waits are over at once."""
     from airflow_whatsapp_flows.dag_factory import build_dag, task_ids_of
-    from airflow_whatsapp_flows.operators import flow_steps
+    from airflow_whatsapp_flows.operators import rewalk, waiting
     from tests.airflow_runs import run_dag
 
     flow = case.flow
-    monkeypatch.setattr(flow_steps, "run_time", lambda _: case.now)
+    monkeypatch.setattr(rewalk, "run_time", lambda _: case.now)
+    monkeypatch.setattr(waiting, "seconds_until", lambda _: 0.0)
     with scripted(case, monkeypatch) as server:
         finished = run_dag(build_dag(flow), case.response(server.url))
         seen = Seen(requests=received(server))
     steps = {step["name"]: step for step in json.loads(case.source)["steps"]}
+    task_ids, walked = task_ids_of(flow), []
     name: str | None = flow.start
     while name is not None:
-        task_id = task_ids_of(flow)[name]
+        task_id = task_ids[name]
+        walked.append(task_id)
         value = finished.xcoms.get((task_id, -1))
         red = finished.states[task_id] == "failed"
         assert red or value, f"{name} ended {finished.states[task_id]} and left nothing in XCom"
-        if value is None or "outcome" not in value:
-            seen.visit(name, None if red else value["exit"], None if red else value["text"], None)
+        if value is not None and "loop" in value:
+            name = _visits_of_a_loop(value, seen, red)
+        elif value is None or "outcome" not in value:
+            told = {} if red else value
+            seen.visit(SeenVisit(name, told.get("exit"), told.get("text"), told.get("details")), None)
             name = None if red else value["next"]
-            continue
-        seen.visit(name, None if red else value["outcome"], None, value)
-        seen.handled_errors += value["outcome"] == "error" and not red
-        name = None if red else steps[name].get(f"on_{value['outcome']}")
-    states = {step: finished.states[task_id] for step, task_id in task_ids_of(flow).items()}
-    assert [step for step in seen.path[:-1] if states[step] != "success"] == []
-    assert {state for step, state in states.items() if step not in seen.path} <= {"skipped", "upstream_failed"}
-    assert states[seen.path[-1]] == ("success" if finished.state == "success" else "failed")
+        else:
+            seen.visit(SeenVisit(name, None if red else value["outcome"]), value)
+            seen.handled_errors += value["outcome"] == "error" and not red
+            name = None if red else steps[name].get(f"on_{value['outcome']}")
+    states = finished.states
+    assert [task_id for task_id in walked[:-1] if states[task_id] != "success"] == []
+    others = {states[task_id] for task_id in task_ids.values() if task_id not in walked}
+    assert others <= {"skipped", "upstream_failed"}
+    assert states[walked[-1]] == ("success" if finished.state == "success" else "failed")
     seen.state = finished.state
     return seen
+
+
+def _visits_of_a_loop(value: dict[str, Any], seen: Seen, red: bool) -> str | None:
+    """What a loop's task says of its visits; returns the step behind it."""
+    last = len(value["visits"]) - 1
+    under_key: dict[str, int] = {}
+    for number, visit in enumerate(value["visits"]):
+        results = value["actions"].get(visit["step"], [])
+        result = results[visit["visit"] - 1] if visit["visit"] <= len(results) else None
+        if result is not None:
+            # Attempts are counted by key, and a visit may go on with the key of the one before.
+            key, attempts = result["idempotency_key"], result["attempts"]
+            result = {**result, "attempts": attempts - under_key.get(key, 0)}
+            under_key[key] = attempts
+        ended = red and number == last and visit["next"] is None
+        seen.visit(SeenVisit(visit["step"], visit["exit"], visit.get("text"), visit.get("details")), result)
+        seen.handled_errors += result is not None and result["outcome"] == "error" and not ended
+    return None if red else value["next"]

@@ -1,0 +1,131 @@
+"""What the ``airflow`` block of a flow says of its DAGs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import Asset
+from airflow.sdk.configuration import conf
+
+from airflow_whatsapp_flows.errors import Fault, FlowFileError
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.moments import parse_moment
+
+TAG = "whatsapp"
+_REPLAY_ASSET = re.compile(r"whatsapp-flows://([a-z0-9][a-z0-9_-]{0,99})/replay")
+
+
+def replay_asset(flow_id: str) -> Asset:
+    """The asset that a finished replay of a flow updates; its events carry the replay's status.
+
+    Args:
+        flow_id: id of the flow.
+    """
+    return Asset(name=f"whatsapp_flows/{flow_id}/replay", uri=f"whatsapp-flows://{flow_id}/replay")
+
+
+def start_date(flow: Flow) -> dt.datetime | None:
+    """When its DAGs begin; ``None`` when the flow does not say.
+
+    Args:
+        flow: any flow.
+    """
+    told = flow.airflow.start_date
+    return None if told is None else parse_moment(told, ZoneInfo(flow.timezone))
+
+
+def tags(flow: Flow, *others: str) -> list[str]:
+    """The tags of a DAG of the flow.
+
+    Args:
+        flow: any flow.
+        *others: that this DAG has besides.
+    """
+    return list(dict.fromkeys([TAG, *others, *flow.airflow.tags]))
+
+
+def default_args(flow: Flow) -> dict[str, Any]:
+    """What every task of the flow's DAGs is given.
+
+    Args:
+        flow: any flow.
+    """
+    return {} if flow.airflow.owner is None else {"owner": flow.airflow.owner}
+
+
+def sending_args(flow: Flow) -> dict[str, Any]:
+    """What the tasks are given besides that send requests: a pool, and the assets that they read and write.
+
+    Args:
+        flow: any flow.
+
+    Raises:
+        FlowFileError: an asset has no URI that Airflow takes.
+    """
+    inlets, outlets = assets(flow)
+    given = {"pool": flow.airflow.pool, "inlets": inlets, "outlets": outlets}
+    return {name: value for name, value in given.items() if value}
+
+
+def assets(flow: Flow) -> tuple[list[Asset], list[Asset]]:
+    """The assets that the flow reads, and those that it writes.
+
+    Args:
+        flow: any flow.
+
+    Raises:
+        FlowFileError: one has no URI that Airflow takes.
+    """
+    found: dict[str, list[Asset]] = {"inlets": [], "outlets": []}
+    faults: list[Fault] = []
+    for key, uris in (("inlets", flow.airflow.inlets), ("outlets", flow.airflow.outlets)):
+        for index, uri in enumerate(uris):
+            try:
+                found[key].append(_asset(uri))
+            except Exception as error:  # each provider checks the URIs of its own scheme, in its own way
+                message = f"{uri!r} is no URI of an asset, such as s3://bucket/key or x-crm://contacts: {error}"
+                faults.append(Fault(message, ("airflow", key, index)))
+    if faults:
+        raise FlowFileError(flow.id, faults)
+    return found["inlets"], found["outlets"]
+
+
+def _asset(uri: str) -> Asset:
+    # Airflow takes two assets with one URI and different names for a mistake, and fails their tasks.
+    replayed = _REPLAY_ASSET.fullmatch(uri)
+    return replay_asset(replayed[1]) if replayed else Asset(uri=uri)
+
+
+def doc_md(flow: Flow, generated: str) -> str:
+    """The documentation of a DAG.
+
+    Args:
+        flow: any flow.
+        generated: used when the flow has none.
+    """
+    # A text that ends with ".md" Airflow would take for the name of a file, and open it.
+    return f"{flow.airflow.doc_md or generated}\n"
+
+
+def max_active_runs(flow: Flow) -> int:
+    """How many runs go on at a time.
+
+    Args:
+        flow: any flow.
+    """
+    if _on_sqlite():
+        return 1  # eight runs at once on Airflow's SQLite kill the scheduler with "database is locked"
+    return flow.airflow.max_active_runs or conf.getint("core", "max_active_runs_per_dag", fallback=16)
+
+
+def _on_sqlite() -> bool:
+    url = conf.get("database", "sql_alchemy_conn", fallback="") or ""
+    if url and not url.startswith("airflow-db-not-allowed"):
+        return url.startswith("sqlite")
+    # Airflow hides its database from the process that parses DAG files; its SQLite file is in its home.
+    return (Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser() / "airflow.db").is_file()

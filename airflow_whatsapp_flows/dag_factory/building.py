@@ -1,0 +1,177 @@
+"""The DAG that walks one contact through a flow."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from airflow.sdk import DAG, Label
+from airflow.sdk.definitions.param import ParamsDict
+
+from airflow_whatsapp_flows.dag_factory.airflow_block import (
+    default_args,
+    doc_md,
+    max_active_runs,
+    sending_args,
+    start_date,
+    tags,
+)
+from airflow_whatsapp_flows.dag_factory.params import build_params
+from airflow_whatsapp_flows.dag_factory.replay import REPLAY_SUFFIX
+from airflow_whatsapp_flows.dag_factory.task_ids import task_ids_of
+from airflow_whatsapp_flows.errors import Fault, FlowFileError
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.model import Action, Delay, Exit, Flow, Step
+from airflow_whatsapp_flows.operators.branch import WhatsAppBranchOperator
+from airflow_whatsapp_flows.operators.delay import FlowDelayOperator
+from airflow_whatsapp_flows.operators.flow_steps import FlowActionOperator, FlowStepOperator
+from airflow_whatsapp_flows.operators.loop import MAX_VISITS, FlowLoopOperator
+from airflow_whatsapp_flows.operators.rewalk import FlowStep
+
+JOIN = "none_failed_min_one_success"
+_LONGEST_NAME = 200
+
+
+def build_dag(flow: Flow | str | Mapping[str, object]) -> DAG:
+    """Build the DAG of one flow.
+
+    It has one task per step, a branch beside each action that has an error exit, and one task for each loop.
+
+    Args:
+        flow: from :func:`~airflow_whatsapp_flows.flow.loading.load_flow`, or its JSON text or plain data.
+
+    Raises:
+        FlowFileError: the flow has faults, or says something that Airflow does not take.
+    """
+    if not isinstance(flow, Flow):
+        flow = load_flow(flow)
+    if flow.id.endswith(REPLAY_SUFFIX):
+        other = flow.id.removesuffix(REPLAY_SUFFIX)
+        what = f"an id cannot end in {REPLAY_SUFFIX}: that is the DAG which replays the flow of {other}.json"
+        raise FlowFileError(flow.id, [Fault(what, ("id",))])
+    sending = sending_args(flow)
+    with DAG(
+        dag_id=flow.id,
+        dag_display_name=flow.name,
+        schedule=None,
+        start_date=start_date(flow),
+        catchup=False,
+        tags=tags(flow),
+        default_args=default_args(flow),
+        doc_md=doc_md(flow, _documentation(flow)),
+        max_active_runs=max_active_runs(flow),
+        render_template_as_native_obj=False,
+        # Airflow would give the DAG to whichever file is being parsed, raise_faults' among them.
+        auto_register=False,
+    ) as dag:
+        _Building(flow, sending).add_tasks()
+    # Given before, every task would copy them for each class that it is of: half of the time that parsing takes.
+    dag.params = ParamsDict(build_params(flow))
+    return dag
+
+
+class _Building:
+    def __init__(self, flow: Flow, sending: Mapping[str, Any]) -> None:
+        self._flow = flow
+        self._sending = sending
+        self._task_ids = task_ids_of(flow)
+        self._heads: dict[str, str] = {}  # task id to the step, or the first one of the loop, that it is for
+        for name, task_id in self._task_ids.items():
+            self._heads.setdefault(task_id, name)
+
+    def add_tasks(self) -> None:
+        """One task for each step or loop, and the edges between them."""
+        joined = self._joined()
+        tasks = {task_id: self._task(name, task_id in joined) for task_id, name in self._heads.items()}
+        for task_id, name in self._heads.items():
+            self._connect(tasks, task_id, name)
+
+    def _task(self, name: str, is_joined: bool) -> Any:
+        step, loop = self._flow.steps[name], self._flow.loop_of(name)
+        common: dict[str, Any] = {
+            "task_id": self._task_ids[name],
+            "task_display_name": _loop_name(loop) if loop else name,
+            "step": FlowStep(flow=self._flow, name=name, task_ids=self._task_ids),
+        }
+        if is_joined:
+            common["trigger_rule"] = JOIN
+        sends = any(isinstance(self._flow.steps[own], Action) for own in loop or (name,))
+        if sends:
+            common |= self._sending
+        elif self._flow.airflow.retry_delay is not None:
+            common["retry_delay"] = dt.timedelta(seconds=self._flow.airflow.retry_delay)
+        if loop:
+            return FlowLoopOperator(**common)
+        if isinstance(step, Action):
+            return FlowActionOperator(**common)
+        task = FlowDelayOperator(**common) if isinstance(step, Delay) else FlowStepOperator(**common)
+        task.custom_operator_name = type(step).__name__
+        return task
+
+    def _ways(self, task_id: str) -> Iterator[tuple[str, str, str]]:
+        """The ways out of a task: step, label of the exit, task id behind it."""
+        name = self._heads[task_id]
+        for own in self._flow.loop_of(name) or (name,):
+            step = self._flow.steps[own]
+            for way in _ways_out(step):
+                if way.target is not None and self._task_ids[way.target] != task_id:
+                    yield own, way.label, self._task_ids[way.target]
+
+    def _joined(self) -> set[str]:
+        """The tasks that more than one task leads to."""
+        sources: dict[str, set[str]] = {}
+        for task_id in self._heads:
+            for _, _, target in self._ways(task_id):
+                sources.setdefault(target, set()).add(task_id)
+        return {target for target, found in sources.items() if len(found) > 1}
+
+    def _connect(self, tasks: Mapping[str, Any], task_id: str, name: str) -> None:
+        source, step = tasks[task_id], self._flow.steps[name]
+        is_loop = isinstance(source, FlowLoopOperator)
+        if isinstance(step, Action) and step.has_error_exit and not is_loop:
+            source = self._branch(source, step)
+        labels: dict[str, list[str]] = {}
+        for own, label, target in self._ways(task_id):
+            labels.setdefault(target, []).append(f"{own}: {label}" if is_loop else label)
+        for target, names in labels.items():
+            if names == ["next"]:
+                source >> tasks[target]
+            else:
+                source >> Label(", ".join(names)) >> tasks[target]
+
+    def _branch(self, source: Any, step: Action) -> Any:
+        branch = WhatsAppBranchOperator(
+            task_id=f"{source.task_id}__exit",
+            task_display_name=f"{step.name}: success or error",
+            action=source.task_id,
+            on_success=self._task_ids[step.on_success] if step.on_success else None,
+            on_error=self._task_ids[step.on_error] if step.on_error else None,
+        )
+        source >> branch
+        return branch
+
+
+def _ways_out(step: Step) -> tuple[Exit, ...]:
+    return (*step.exits, Exit(MAX_VISITS, step.on_max_visits)) if step.on_max_visits is not None else step.exits
+
+
+def _loop_name(loop: tuple[str, ...]) -> str:
+    name = f"Loop: {' → '.join(loop)}"
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+
+
+def _documentation(flow: Flow) -> str:
+    lines = [f"Walks one contact through the WhatsApp flow *{_escaped(flow.name)}* (`{flow.id}`).", ""]
+    for step in flow.steps.values():
+        ways = "; ".join(
+            f"{_escaped(way.label)} → {'end' if way.target is None else _escaped(way.target)}"
+            for way in _ways_out(step)
+        )
+        lines.append(f"1. **{_escaped(step.name)}** ({type(step).__name__}){': ' if ways else ''}{ways}")
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]()#+.!|<>-])", r"\\\1", re.sub(r"\s+", " ", text))

@@ -1,0 +1,153 @@
+"""A folder of flow files as DAGs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, get_parsing_context
+
+from airflow_whatsapp_flows.dag_factory.building import build_dag
+from airflow_whatsapp_flows.dag_factory.placeholder import build_placeholders
+from airflow_whatsapp_flows.dag_factory.replay import REPLAY_SUFFIX, build_replay_dag
+from airflow_whatsapp_flows.errors import Fault, FlowFileError
+from airflow_whatsapp_flows.flow.json_source import JsonSource
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file, read_flow_text
+
+log = logging.getLogger(__name__)
+
+
+def load_dags(folder: str | Path = "flows") -> dict[str, DAG]:
+    """Build a DAG from every flow file of a folder, and a second one, ``<id>__replay``, where a flow has a ``replay``.
+
+    A file with faults hides no other. Its faults are logged, and :func:`raise_faults` in a DAG file of its own shows
+    them as an import error. Where the file can be read as JSON and says whose it is, its DAGs stay, with their history,
+    and every task of them fails with the faults.
+
+    Args:
+        folder: of ``<flow id>.json`` files; a relative one is relative to the file that calls this.
+
+    Returns:
+        DAG id to DAG, for ``globals().update(…)``.
+    """
+    found = _folder(folder, sys._getframe(1).f_globals)
+    wanted = (get_parsing_context().dag_id or "").removesuffix(REPLAY_SUFFIX)
+    if wanted:
+        # A worker needs one DAG, and a file is called after its DAG: the others are not even opened.
+        file = found / f"{wanted}.json"
+        dags, faulty = _build_all([file]) if file.is_file() else ({}, [])
+    else:
+        dags, faulty = _load(found)
+    for error in faulty:
+        log.error("flow file with faults:\n%s", error)
+    return dags
+
+
+def raise_faults(folder: str | Path = "flows") -> None:
+    """Raise one error that lists every fault of every flow file of a folder.
+
+    Called from a DAG file of its own, it makes Airflow show the faults as an import error of that file, while
+    the DAGs of the other flows stay as they are.
+
+    Args:
+        folder: as for :func:`load_dags`.
+
+    Raises:
+        FlowFileError: at least one file has faults.
+    """
+    if get_parsing_context().dag_id:
+        return
+    _, faulty = _load(_folder(folder, sys._getframe(1).f_globals))
+    if len(faulty) == 1:
+        raise faulty[0]
+    if faulty:
+        every = FlowFileError(f"{len(faulty)} flow files", [fault for error in faulty for fault in error.faults])
+        every.args = ("\n".join(str(error) for error in faulty),)  # each fault with the name of its own file
+        raise every
+
+
+def _folder(folder: str | Path, caller: Mapping[str, Any]) -> Path:
+    path = Path(folder).expanduser()
+    return path if path.is_absolute() else Path(str(caller.get("__file__", "."))).resolve().parent / path
+
+
+def _load(folder: Path) -> tuple[dict[str, DAG], list[FlowFileError]]:
+    try:
+        return _build_all(list(find_flow_files(folder)))
+    except FlowFileError as error:
+        return {}, [error]
+    except OSError as error:
+        return {}, [FlowFileError(str(folder), [Fault(f"the folder cannot be read: {error.strerror}")])]
+
+
+def _build_all(paths: list[Path]) -> tuple[dict[str, DAG], list[FlowFileError]]:
+    dags: dict[str, DAG] = {}
+    faulty: list[FlowFileError] = []
+    for path in paths:
+        built, error = _build(path)
+        dags.update(built)
+        if error is not None:
+            faulty.append(error)
+    return dags, faulty
+
+
+def _build(path: Path) -> tuple[dict[str, DAG], FlowFileError | None]:
+    """The DAGs of one file, and what is wrong with it."""
+    try:
+        flow = load_flow_file(path, in_flows_folder=True)
+    except FlowFileError as error:
+        faulty = error
+        return _quietly(path, lambda: build_placeholders(_value(path, faulty), path.stem, str(faulty))), faulty
+    faults: list[Fault] = []
+    dags = _sound(path, flow, build_dag, faults)
+    if flow.replay is not None:
+        dags |= _sound(path, flow, build_replay_dag, faults)
+    if not faults:
+        return dags, None
+    unsound = FlowFileError(str(path), _placed(path, faults))
+    stand_ins = _quietly(path, lambda: build_placeholders(flow.source, path.stem, str(unsound)))
+    return {**stand_ins, **dags}, unsound
+
+
+def _sound(path: Path, flow: Flow, build: Callable[[Flow], DAG], faults: list[Fault]) -> dict[str, DAG]:
+    """One DAG of a flow; none when it cannot be built, for a fault that is added to the others."""
+    try:
+        dag = build(flow)
+    except FlowFileError as error:
+        faults += [fault for fault in error.faults if fault not in faults]
+        return {}
+    except Exception as error:
+        # Whatever is wrong with one flow, the others keep their DAGs; and it is reported like a fault.
+        log.exception("building the DAG of %s failed", path)
+        faults.append(Fault(f"no DAG can be made of it: {error!r}"))
+        return {}
+    return {dag.dag_id: dag}
+
+
+def _quietly(path: Path, build: Callable[[], dict[str, DAG]]) -> dict[str, DAG]:
+    """Stand-ins, or none where even they cannot be made of what the file says."""
+    try:
+        return build()
+    except Exception:
+        log.exception("building the stand-in for the DAG of %s failed", path)
+        return {}
+
+
+def _value(path: Path, error: FlowFileError) -> object:
+    """The file as plain data; ``None`` where it was not, or not to be, read: such a fault has no place in it."""
+    if any(fault.line is None for fault in error.faults):
+        return None
+    return JsonSource(read_flow_text(path)).load()[0]
+
+
+def _placed(path: Path, faults: list[Fault]) -> list[Fault]:
+    """Faults with the place that they have in the file."""
+    source = JsonSource(read_flow_text(path))
+    places = [source.place(fault.path) for fault in faults]
+    found = [replace(fault, line=line, column=column) for fault, (line, column) in zip(faults, places, strict=True)]
+    return sorted(found, key=lambda fault: (fault.line or 0, fault.column or 0))

@@ -1,0 +1,91 @@
+"""DAGs that stand in for those of a faulty flow: its id, tasks and history stay, and runs fail with the faults."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.sdk import DAG
+
+from airflow_whatsapp_flows.dag_factory.airflow_block import TAG
+from airflow_whatsapp_flows.dag_factory.replay import REPLAY_SUFFIX, is_schedule
+from airflow_whatsapp_flows.dag_factory.task_ids import number_task_ids
+from airflow_whatsapp_flows.flow.checks import targets_of
+from airflow_whatsapp_flows.flow.loops import components
+from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
+
+_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
+_REPLAY_WAYS = {"plan": ["approve"], "approve": ["replay"], "replay": ["report"], "report": []}
+_FIRST = dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc)
+
+
+def build_placeholders(value: object, file_id: str, faults: str) -> dict[str, DAG]:
+    """Build the DAGs that stand in for those of a faulty flow.
+
+    Args:
+        value: its file as plain data; anything may be wrong in it.
+        file_id: the id that the file's name gives it.
+        faults: every fault, with file, line and column.
+
+    Returns:
+        DAG id to DAG; none when the file does not say whose it is.
+    """
+    if not isinstance(value, Mapping) or value.get("id") != file_id:
+        return {}
+    if not _ID.fullmatch(file_id) or file_id.endswith(REPLAY_SUFFIX):
+        return {}
+    dags = [_placeholder(file_id, value, faults, _ways(value))]
+    block = value.get("replay")
+    if isinstance(block, Mapping):
+        schedule = block.get("schedule")
+        valid = schedule if isinstance(schedule, str) and is_schedule(schedule) else None
+        dags.append(_placeholder(f"{file_id}{REPLAY_SUFFIX}", value, faults, _REPLAY_WAYS, valid))
+    return {dag.dag_id: dag for dag in dags}
+
+
+def _placeholder(
+    dag_id: str, value: Mapping[str, Any], faults: str, ways: Mapping[str, Sequence[str]], schedule: str | None = None
+) -> DAG:
+    loops = components(ways)
+    task_ids = number_task_ids(ways, loops) or {"": "faults"}
+    with DAG(
+        dag_id=dag_id,
+        schedule=schedule,
+        start_date=_FIRST,
+        catchup=False,
+        tags=[TAG, *(["replay"] if dag_id.endswith(REPLAY_SUFFIX) else []), *_tags(value)],
+        doc_md=f"The flow has faults:\n\n```\n{faults}\n```\n",
+        max_active_runs=1,
+        auto_register=False,
+    ) as dag:
+        tasks: dict[str, FlowFaultOperator] = {}
+        for name, task_id in task_ids.items():
+            if task_id not in tasks:
+                tasks[task_id] = FlowFaultOperator(
+                    task_id=task_id, task_display_name=name[:100] or task_id, faults=faults
+                )
+        edges = {(task_ids[name], task_ids[after]) for name, found in ways.items() for after in found}
+        for source, target in sorted(edges):
+            if source != target:
+                tasks[source] >> tasks[target]
+    return dag
+
+
+def _ways(value: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Step name to the names of the steps behind it, as far as they can be told."""
+    written = value.get("steps")
+    steps = [step for step in (written if isinstance(written, list) else []) if isinstance(step, Mapping)]
+    named = {step["name"]: step for step in steps if isinstance(step.get("name"), str)}
+    return {
+        name: [target for _, target in targets_of(step) if isinstance(target, str) and target in named]
+        for name, step in named.items()
+    }
+
+
+def _tags(value: Mapping[str, Any]) -> list[str]:
+    block = value.get("airflow")
+    told = block.get("tags") if isinstance(block, Mapping) else None
+    found = told if isinstance(told, list) else []
+    return [tag for tag in dict.fromkeys(map(str, found)) if 0 < len(tag) <= 100 and tag not in (TAG, "replay")]

@@ -1,0 +1,183 @@
+"""A loop of a flow as one task: a DAG has no loops, and a walk does."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Any
+
+from airflow.sdk import BaseBranchOperator, Context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook, airflow_gateway
+from airflow_whatsapp_flows.hooks.ledger import task_ledger
+from airflow_whatsapp_flows.operators.failing import task_errors
+from airflow_whatsapp_flows.operators.flow_steps import not_on_the_way
+from airflow_whatsapp_flows.operators.loop_value import loop_value
+from airflow_whatsapp_flows.operators.retrying import ActionRetryError, retry_arguments
+from airflow_whatsapp_flows.operators.rewalk import FlowStep, Rewalk
+from airflow_whatsapp_flows.operators.sending import Sender
+from airflow_whatsapp_flows.operators.waiting import pause_until, utc_now
+
+
+class FlowLoopOperator(BaseBranchOperator):
+    """Walks the steps of a loop until the contact leaves it, and goes on by the exit taken.
+
+    Its XCom is ``loop`` (names of the steps), ``visits`` (``step``, ``visit``, ``exit``, ``next``, …, in order),
+    ``actions`` (the results of each action, one per visit), ``exit`` (``"<step>: <exit>"``) and ``next``.
+
+    Every request goes through the ledger as that of an action does: a try that goes on where another one was killed
+    takes what was answered from there, and sends on. Between two attempts of an action, and at a delay before a
+    request, the task waits itself: below 5 seconds asleep, else deferred. So ``retry.attempts`` counts for each visit
+    on its own, and Airflow's ``retries``, one less than the most that an action of the loop has, are left for workers
+    that die and for a ledger that cannot be written.
+
+    Args:
+        step: where it stands; the first step of the loop.
+        **kwargs: for ``BaseOperator``.
+    """
+
+    ui_color = "#cfe8ff"
+    ui_fgcolor = "#000000"
+    custom_operator_name = "Loop"
+
+    # What an action has in a DAG written by hand, and in a flow file has not.
+    log_response = False
+    response_check = None
+    response_filter = None
+
+    def __init__(self, *, step: FlowStep, **kwargs: Any) -> None:
+        super().__init__(**_retried(step, kwargs))
+        self.step = step
+
+    def action_hook(self, conn_id: str) -> WhatsAppActionHook:
+        """The hook of a connection."""
+        return WhatsAppActionHook(conn_id)
+
+    def execute(self, context: Context) -> dict[str, Value]:
+        """Walk the loop, and choose the next task.
+
+        Raises:
+            TaskDeferred: a wait is long; Airflow starts the task again when it is over.
+            AirflowFailException: the walk ends in the loop, red; or a step has no visits left, and no way to go then.
+        """
+        return self._walk(context, rested=False)
+
+    def go_on(self, context: Context, event: Any = None) -> dict[str, Value]:
+        """Go on when a wait is over.
+
+        Args:
+            context: Airflow's, of the running task.
+            event: of the trigger; it says nothing that is needed.
+        """
+        return self._walk(context, rested=True)
+
+    def _walk(self, context: Context, *, rested: bool) -> dict[str, Value]:
+        with task_errors(self.task_id):
+            gateway = airflow_gateway()
+            walked = Rewalk(self.step, context, gateway.settings)
+            going = _Going(self, Sender(self, context, gateway, walked.sendee, waits_itself=True), rested)
+            walked.perform_own(going.do)
+            if not walked.own_visits:
+                walked.fail_if_ended_here()
+                raise AirflowSkipException(not_on_the_way(self.step))
+            if walked.next_step is not None:
+                going.wait()
+            value = self._value(walked, gateway)
+        # Failing and skipping end a task by an exception, past its return.
+        context["ti"].xcom_push(key="return_value", value=value)
+        walked.fail_if_ended_here()
+        walked.note_leaving(utc_now())
+        target = walked.next_step
+        if target is None:
+            self.log.info("the walk ends here: %s", walked.record.reason or "no next step")
+        self.do_branch(context, [] if target is None else [self.step.task_ids[target]])
+        return value
+
+    def _value(self, walked: Rewalk, gateway: Gateway) -> dict[str, Value]:
+        visits = walked.own_visits
+        attempts = walked.attempts
+        if any(visit.result is not None for visit in visits):
+            with task_ledger(gateway.settings).transaction() as transaction:
+                attempts = transaction.attempts(walked.sendee.subject)
+        value = loop_value(self.step.own, visits, attempts, gateway.settings.xcom_max_bytes)
+        return {**value, "exit": self._exit(walked), "next": walked.next_step}
+
+    def _exit(self, walked: Rewalk) -> str | None:
+        last, target = walked.own_visits[-1], walked.next_step
+        name, label, leads_to = last.step, last.exit, last.target
+        # A step without visits left is passed by, and leaves no visit.
+        while leads_to is not None and leads_to != target and leads_to in self.step.own:
+            name, label, leads_to = leads_to, MAX_VISITS, self.step.flow.steps[leads_to].on_max_visits
+        return None if label is None else f"{name}: {label}"
+
+
+MAX_VISITS = "max visits"
+"""What the exit of a step is called that has no visits left."""
+
+
+class _Going:
+    """Does what the steps of a loop ask for.
+
+    Args:
+        task: of the loop.
+        sender: sends its requests.
+        rested: whether the task was deferred, and starts again now. What is recorded of its requests takes the walk to
+            where that was: so the first wait that it comes to is over.
+    """
+
+    def __init__(self, task: FlowLoopOperator, sender: Sender, rested: bool) -> None:
+        self._task = task
+        self._sender = sender
+        self._rested = rested
+        self._pending: list[Wait] = []
+
+    def do(self, todo: ToDo) -> Done:
+        """Do one thing.
+
+        Raises:
+            TaskDeferred: a wait is long.
+        """
+        if isinstance(todo, Wait):
+            self._pending.append(todo)
+            return Waited()
+        if (self._pending or self._rested) and self._sender.will_send(todo):
+            self.wait()
+        self._pending.clear()  # what was sent before was waited for then
+        while True:
+            try:
+                return self._sender.do(todo)
+            except ActionRetryError as error:
+                self._task.log.info("%s", error)
+                pause_until(self._task, utc_now() + dt.timedelta(seconds=error.wait))
+
+    def wait(self) -> None:
+        """Wait for the delays passed since the last request.
+
+        Raises:
+            TaskDeferred: they are long.
+        """
+        moment = utc_now()
+        for delay in self._pending:
+            moment = delay.ends(moment)
+        if self._pending and not self._rested:
+            pause_until(self._task, moment)
+        self._pending.clear()
+        self._rested = False
+
+
+def _actions(step: FlowStep) -> list[Action]:
+    steps: Iterable[Any] = (step.flow.steps[name] for name in step.own)
+    return [found for found in steps if isinstance(found, Action)]
+
+
+def _retried(step: FlowStep, kwargs: dict[str, Any]) -> dict[str, Any]:
+    rule = max((action.retry for action in _actions(step)), key=lambda retry: retry.attempts, default=None)
+    if rule is None:
+        return kwargs
+    names = ("attempts", "wait", "max_wait", "backoff")
+    return retry_arguments({name: getattr(rule, name) for name in names}, kwargs)

@@ -1,0 +1,110 @@
+"""What a loop's task leaves in XCom: its visits for people, and its actions' results for later tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.walk import Visit
+from airflow_whatsapp_flows.hooks.ledger import AttemptRow
+
+_PLACE = "in_ledger"
+_LONGEST_TEXT = 300
+_SHOWN = 20  # visits at either end of a long loop
+
+
+def loop_value(
+    loop: Sequence[str], visits: Sequence[Visit], attempts: Sequence[AttemptRow], max_bytes: int
+) -> dict[str, Value]:
+    """The value, no larger than XCom may hold.
+
+    Args:
+        loop: names of the loop's steps.
+        visits: of these steps.
+        attempts: of the contact, as the ledger holds them now: results that it has too may stand there alone.
+        max_bytes: of the value's JSON. Some 400 requests that were sent in one loop are named in 64 KiB; what came of
+            every one of them is needed by the tasks behind, so that more of them make a larger value.
+    """
+    actions: dict[str, list[Value]] = {}
+    for visit in visits:
+        if visit.result is not None:
+            actions.setdefault(visit.step, []).append(visit.result.as_value())
+    value: dict[str, Value] = {
+        "loop": list(loop),
+        "visits": [_shown(visit) for visit in visits],
+        "actions": {**actions},
+    }
+    if _size(value) <= max_bytes:
+        return value
+    kept = {(row.key, row.number) for row in attempts if row.result is not None}
+    value["actions"] = {step: [_reference(result, kept) for result in results] for step, results in actions.items()}
+    if _size(value) <= max_bytes:
+        return value
+    brief: list[Value] = [_brief(visit) for visit in visits]
+    left_out = len(brief) - 2 * _SHOWN
+    if left_out > 0:
+        brief = [*brief[:_SHOWN], {"left_out": left_out}, *brief[-_SHOWN:]]
+    return {**value, "visits": brief}
+
+
+def result_of_visit(value: Any, step: str, visit: int, attempts: Sequence[AttemptRow]) -> Any:
+    """The result of one visit of an action, out of a loop's value; ``None`` when there is none.
+
+    Args:
+        value: what came out of XCom.
+        step: name of the action.
+        visit: from 1.
+        attempts: of the contact, as the ledger holds them.
+
+    Raises:
+        RenderError: the result is no longer in the ledger.
+    """
+    actions = value.get("actions") if isinstance(value, Mapping) else None
+    results = actions.get(step) if isinstance(actions, Mapping) else None
+    if not isinstance(results, list) or len(results) < visit:
+        return None
+    result = results[visit - 1]
+    place = result.get(_PLACE) if isinstance(result, Mapping) and "method" not in result else None
+    if not isinstance(place, Mapping):
+        return result
+    wanted = (place.get("key"), place.get("number"))
+    kept = next((row.result for row in attempts if (row.key, row.number) == wanted), None)
+    if kept is None:
+        raise RenderError(f"the reply of visit {visit} of {step!r} is no longer in the ledger")
+    return {**json.loads(kept), "outcome": result["outcome"], "error": result["error"]}
+
+
+def _reference(result: Any, kept: set[tuple[str, int]]) -> Value:
+    key, number = result["idempotency_key"], result["attempts"]
+    if (key, number) not in kept:
+        return result  # type: ignore[no-any-return]
+    # The attempts before it may have made its error another than the ledger tells of this attempt alone.
+    return {"outcome": result["outcome"], "error": result["error"], _PLACE: {"key": key, "number": number}}
+
+
+def _shown(visit: Visit) -> Value:
+    shown = _brief(visit)
+    if visit.text is not None:
+        shown["text"] = visit.text[:_LONGEST_TEXT]
+    if visit.details is not None and _size(dict(visit.details)) <= _LONGEST_TEXT:
+        shown["details"] = dict(visit.details)
+    return {**shown}
+
+
+def _brief(visit: Visit) -> dict[str, Value]:
+    brief: dict[str, Value] = {
+        "step": visit.step,
+        "visit": visit.number,
+        "exit": visit.exit,
+        "next": visit.target,
+    }
+    if visit.result is not None:
+        brief["status_code"] = visit.result.status_code
+    return brief
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value))

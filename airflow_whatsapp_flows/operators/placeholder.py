@@ -1,0 +1,32 @@
+"""The tasks of a flow that cannot be run."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from airflow.sdk import BaseOperator, Context
+from airflow.sdk.exceptions import AirflowFailException
+
+
+class FlowFaultOperator(BaseOperator):
+    """Stands where a step of a flow would, and fails at once with what is wrong in its file.
+
+    Args:
+        faults: every fault, with file, line and column.
+        **kwargs: for ``BaseOperator``.
+    """
+
+    ui_color = "#f4c7c3"
+    ui_fgcolor = "#000000"
+
+    def __init__(self, *, faults: str, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "retries": 0})
+        self.faults = faults
+
+    def execute(self, context: Context) -> NoReturn:
+        """Fail.
+
+        Raises:
+            AirflowFailException: always; the message lists the faults.
+        """
+        raise AirflowFailException(f"the flow has faults; mend its file, and the DAG is back:\n{self.faults}")

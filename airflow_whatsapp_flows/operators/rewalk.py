@@ -1,0 +1,172 @@
+"""Walking a flow again from its start, as every task of its DAG does, up to the step that the task is for."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_whatsapp_flows.flow.model import Action, Delay, Flow
+from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.variables import Variables
+from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, Walking, walk
+from airflow_whatsapp_flows.hooks.ledger import AttemptRow, task_ledger
+from airflow_whatsapp_flows.ledger.rows import Subject
+from airflow_whatsapp_flows.operators.large_replies import whole
+from airflow_whatsapp_flows.operators.loop_value import result_of_visit
+from airflow_whatsapp_flows.operators.run_input import response_of, run_time
+from airflow_whatsapp_flows.operators.task_record import Sendee
+from airflow_whatsapp_flows.settings import Settings
+
+LEFT_AT = "left_at"
+"""Key of the XCom that says when a step was left, where a delay comes next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowStep:
+    """Where a task stands in its flow.
+
+    Attributes:
+        flow: the whole flow.
+        name: of the step, or of the first one of the loop, that the task is for.
+        task_ids: step name to task id; the steps of a loop have one task.
+    """
+
+    flow: Flow = field(repr=False)
+    name: str
+    task_ids: Mapping[str, str] = field(repr=False)
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Names of the steps that the task walks."""
+        return self.flow.loop_of(self.name) or (self.name,)
+
+
+class Rewalk:
+    """A walk from the start with recorded results, up to the first action that has none, or a given step.
+
+    Args:
+        step: where to stop, when it asks for something to be done.
+        context: Airflow's, of the running task.
+        settings: of the provider: where the ledger is.
+
+    Attributes:
+        record: the walk so far.
+        sendee: whom it is for.
+        todo: what is to be done next; ``None`` when the walk has ended.
+
+    Raises:
+        ResponseError: the run's input is not a contact response.
+        LedgerError: the ledger cannot be read.
+    """
+
+    def __init__(self, step: FlowStep, context: Context, settings: Settings) -> None:
+        self.record = Walk(Variables())
+        self._step = step
+        self._context = context
+        self._settings = settings
+        response = response_of(context, strict=True)
+        self._subject = Subject(step.flow.id, response.identity)
+        phone = response.contact.get("phone")
+        moment = self._moment or run_time(context)
+        self.sendee = Sendee(self._subject, moment, phone if isinstance(phone, str) else None)
+        self._walking: Walking = walk(step.flow, response, now=moment, record=self.record)
+        self._pulled: dict[str, Any] = {}
+        self.todo: ToDo | None = None
+        self._advance(None)
+        while self.todo is not None and self.todo.step.name not in step.own:
+            done = self._done_before(self.todo)
+            if done is None:
+                break
+            self._advance(done)
+
+    @cached_property
+    def attempts(self) -> list[AttemptRow]:
+        """What the ledger held of this contact when the walk began."""
+        if not any(isinstance(step, Action) for step in self._step.flow.steps.values()):
+            return []
+        with task_ledger(self._settings).transaction() as transaction:
+            return transaction.attempts(self._subject)
+
+    @property
+    def _moment(self) -> dt.datetime | None:
+        """When the contact was first walked, on any road: from then on its ``global`` values stay as they are."""
+        rows = self.attempts
+        return dt.datetime.fromtimestamp(rows[0].moment, dt.timezone.utc) if rows else None
+
+    def _done_before(self, todo: ToDo) -> Done | None:
+        """What came of something that another task did; ``None`` when it did nothing."""
+        if isinstance(todo, Wait):
+            return Waited()  # a task starts when those before it are done
+        task_id = self._step.task_ids[todo.step.name]
+        if task_id not in self._pulled:
+            self._pulled[task_id] = self._context["ti"].xcom_pull(task_ids=task_id)
+        recorded = self._pulled[task_id]
+        if self._step.flow.loop_of(todo.step.name):
+            recorded = result_of_visit(recorded, todo.step.name, todo.visit, self.attempts)
+        if recorded is None:
+            return None
+        found = whole(recorded, lambda: task_ledger(self._settings), lambda place: place == self._subject)
+        return ActionResult.from_value(found)
+
+    def _advance(self, done: Done | None) -> None:
+        try:
+            self.todo = next(self._walking) if done is None else self._walking.send(done)
+        except StopIteration:
+            self.todo = None
+
+    def perform_own(self, do: Callable[[ToDo], Done]) -> None:
+        """Do what the task's own steps ask for, if the walk has come to them."""
+        while self.todo is not None and self.todo.step.name in self._step.own:
+            self._advance(do(self.todo))
+
+    @property
+    def own_visits(self) -> list[Visit]:
+        """The visits of the task's own steps, when the walk has passed them."""
+        return [visit for visit in self.record.visits if visit.step in self._step.own]
+
+    @property
+    def next_step(self) -> str | None:
+        """Name of the step that the walk came to after the task's own; ``None`` when it ended before."""
+        visits = self.record.visits
+        last = max((at for at, visit in enumerate(visits) if visit.step in self._step.own), default=len(visits))
+        if last + 1 < len(visits):
+            return visits[last + 1].step
+        return None if self.todo is None else self.todo.step.name
+
+    def fail_if_ended_here(self) -> None:
+        """Fail the task when the walk ended in its own steps, red.
+
+        Raises:
+            AirflowFailException: it did; the message says why.
+        """
+        ended_here = not self.record.visits or self.record.visits[-1].step in self._step.own
+        if ended_here and self.record.state in (State.FAILED, State.IN_DOUBT, State.REJECTED):
+            raise AirflowFailException(self.record.reason or f"{self._step.name}: the flow ends here as failed")
+
+    def note_leaving(self, moment: dt.datetime) -> None:
+        """Note when the task's own steps were left, if a delay comes next: it waits from then on, whatever happens.
+
+        Args:
+            moment: now.
+        """
+        if isinstance(self._step.flow.steps.get(self.next_step or ""), Delay):
+            self._context["ti"].xcom_push(key=LEFT_AT, value=moment.isoformat())
+
+    def reached_at(self, moment: dt.datetime) -> dt.datetime:
+        """When the step that asks for something was reached: the same at every try, and after the task was cleared.
+
+        Args:
+            moment: now; used when the step before did not say.
+        """
+        if not self.record.visits:
+            return run_time(self._context)
+        task_id = self._step.task_ids[self.record.visits[-1].step]
+        told = self._context["ti"].xcom_pull(task_ids=task_id, key=LEFT_AT)
+        return dt.datetime.fromisoformat(told) if isinstance(told, str) else moment

@@ -1,0 +1,141 @@
+"""Fifty flows in a real Airflow, one of them broken; it needs a minute.
+
+Airflow's own DAG processor reads a folder of 50 flow files over and over, as it does for its users. One file has a
+fault: 49 flows are live, one import error tells line and column, and the broken flow's DAG stands in its place and
+fails with the fault. Then the file is mended, and all is well::
+
+    python -m tests.airflow.broken_flow
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.airflow.replay_with_killed_worker import running_airflow, wait_until
+from tests.servers.recording import RecordingServer
+
+FLOWS = 50
+BROKEN = "flow_07"
+DAG_FILE = """from airflow_whatsapp_flows import load_dags  # airflow dag
+globals().update(load_dags("flows"))
+"""
+HEALTH_FILE = """from airflow_whatsapp_flows.dag_factory import raise_faults  # airflow dag
+raise_faults("flows")
+"""
+
+
+def main() -> int:
+    """Run it; returns 0 when every promise was kept."""
+    with tempfile.TemporaryDirectory(prefix="whatsapp-flows-airflow-") as folder:
+        broken = run(Path(folder))
+    for promise in broken:
+        print(f"BROKEN: {promise}")
+    print("every promise was kept" if not broken else f"{len(broken)} promises broken")
+    return int(bool(broken))
+
+
+def run(folder: Path) -> list[str]:
+    """Run it in a folder; returns what was not as promised."""
+    file = write_dags(folder)
+    server = RecordingServer()
+    wrong: list[str] = []
+    environment = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "2"}
+    try:
+        ledger = f"sqlite:///{folder / 'ledger.db'}"
+        with running_airflow(folder, server.url, ledger, "flow_00", environment) as api:
+            wait_until("the faults are shown", lambda: import_errors(api))
+            wait_until("every flow has its DAG", lambda: len(dags(api)) == FLOWS)
+            errors = import_errors(api)
+            print(errors[0]["stack_trace"], flush=True)
+            line, column = place_of("Nope", file)
+            expected = f"{BROKEN}.json:{line}:{column}: there is no step called 'Nope'"
+            if len(errors) != 1 or expected not in errors[0]["stack_trace"]:
+                wrong.append(f"the import errors are not one with {expected!r}: {errors}")
+            live = {dag_id for dag_id in dags(api) if not stands_in(api, dag_id)}
+            if live != {name(number) for number in range(FLOWS)} - {BROKEN}:
+                wrong.append(
+                    f"{len(live)} flows are live, and {BROKEN} is {'' if BROKEN in live else 'not '}among them"
+                )
+            if (state := run_one(api, BROKEN, "while_broken")) != "failed":
+                wrong.append(f"a run of the broken flow ended as {state}")
+            file.write_text(file.read_text(encoding="utf-8").replace("Nope", "Bye"), encoding="utf-8")
+            wait_until("the import error is gone", lambda: not import_errors(api))
+            wait_until("the flow is live again", lambda: not stands_in(api, BROKEN))
+            if (state := run_one(api, BROKEN, "when_mended")) != "success":
+                wrong.append(f"a run of the mended flow ended as {state}")
+            runs = [one["dag_run_id"] for one in api("GET", f"/dags/{BROKEN}/dagRuns")["dag_runs"]]
+            if set(runs) != {"while_broken", "when_mended"}:
+                wrong.append(f"its history is {runs}")
+    finally:
+        server.close()
+    return wrong
+
+
+def name(number: int) -> str:
+    """The id of one flow."""
+    return f"flow_{number:02}"
+
+
+def write_dags(folder: Path) -> Path:
+    """The DAG files and the flows; returns the file that is broken."""
+    flows = folder / "dags" / "flows"
+    flows.mkdir(parents=True)
+    (folder / "dags" / "whatsapp_flows.py").write_text(DAG_FILE, encoding="utf-8")
+    (folder / "dags" / "whatsapp_flows_health.py").write_text(HEALTH_FILE, encoding="utf-8")
+    for number in range(FLOWS):
+        target = "Nope" if name(number) == BROKEN else "Bye"
+        flow = {
+            "flow_format": 1,
+            "id": name(number),
+            "steps": [
+                {"name": "Hi", "type": "message", "body": "Hi", "next": target},
+                {"name": "Bye", "type": "message", "body": "Bye"},
+            ],
+        }
+        (flows / f"{name(number)}.json").write_text(json.dumps(flow, indent=1), encoding="utf-8")
+    return flows / f"{BROKEN}.json"
+
+
+def place_of(word: str, file: Path) -> tuple[int, int]:
+    """Line and column of a text value in a file."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    number = next(at for at, line in enumerate(lines) if f'"{word}"' in line)
+    return number + 1, lines[number].index(f'"{word}"') + 1
+
+
+def import_errors(api: Callable[..., Any]) -> list[dict[str, Any]]:
+    """What Airflow shows of files that it could not import."""
+    found: list[dict[str, Any]] = api("GET", "/importErrors")["import_errors"]
+    return found
+
+
+def dags(api: Callable[..., Any]) -> list[str]:
+    """Ids of the DAGs that Airflow shows."""
+    return [dag["dag_id"] for dag in api("GET", "/dags?limit=100")["dags"]]
+
+
+def stands_in(api: Callable[..., Any], dag_id: str) -> bool:
+    """Whether the DAG is a faulty flow's."""
+    tasks = api("GET", f"/dags/{dag_id}/tasks")["tasks"]
+    return any(task["class_ref"]["class_name"] == "FlowFaultOperator" for task in tasks)
+
+
+def run_one(api: Callable[..., Any], dag_id: str, run_id: str) -> str:
+    """Run a DAG once, and say how it ended."""
+    api("POST", f"/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None})
+
+    def ended() -> str | None:
+        state = api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
+        return state if state in ("success", "failed") else None
+
+    state: str = wait_until(f"the run {run_id} has ended", ended)
+    return state
+
+
+if __name__ == "__main__":
+    sys.exit(main())

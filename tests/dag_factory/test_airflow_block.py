@@ -1,0 +1,98 @@
+"""What a flow says of its DAGs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import Asset
+
+from airflow_whatsapp_flows import FlowFileError, build_dag, build_replay_dag, load_dags, load_flow
+from airflow_whatsapp_flows.dag_factory import airflow_block, raise_faults
+from airflow_whatsapp_flows.dag_factory.airflow_block import replay_asset
+from tests.operators.flows import action, flow, message, polling
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+BLOCK = {
+    "start_date": "2026-02-01", "catchup": True, "tags": ["sales", "whatsapp"], "owner": "data team", "pool": "crm",
+    "doc_md": "README.md", "retry_delay": 7, "inlets": ["s3://b/in"], "outlets": ["x-crm://contacts"],
+}  # fmt: skip
+
+
+def made(**block: Any) -> dict[str, Any]:
+    return flow(
+        message("Hi", next="Save"), action("Save", on_success="Bye"), message("Bye"),
+        timezone="America/Mexico_City", replay={"source": "x.jsonl", "schedule": "@daily"}, airflow=block,
+    )  # fmt: skip
+
+
+def test_a_dag_is_as_its_flow_says() -> None:
+    dag = build_dag(made(**BLOCK))
+    assert dag.start_date == dt.datetime(2026, 2, 1, 6, tzinfo=dt.timezone.utc)
+    assert dag.tags == {"whatsapp", "sales"}
+    assert {task.owner for task in dag.tasks} == {"data team"}
+    save, bye = dag.task_dict["save"], dag.task_dict["bye"]
+    assert (save.pool, bye.pool) == ("crm", "default_pool")
+    assert (save.inlets, save.outlets) == ([Asset(uri="s3://b/in")], [Asset(uri="x-crm://contacts")])
+    assert (bye.inlets, bye.outlets) == ([], [])
+    assert bye.retry_delay == dt.timedelta(seconds=7)
+    assert save.retry_delay == dt.timedelta(seconds=1), "that of the action's own retry"
+
+
+def test_so_is_the_dag_of_its_replay() -> None:
+    dag = build_replay_dag(load_flow(made(**BLOCK)))
+    assert dag.start_date == dt.datetime(2026, 2, 1, 6, tzinfo=dt.timezone.utc)
+    assert dag.catchup is True
+    assert dag.tags == {"whatsapp", "replay", "sales"}
+    assert {task.owner for task in dag.tasks} == {"data team"}
+    assert dag.task_dict["replay"].partial_kwargs["pool"] == "crm"
+    assert dag.task_dict["replay"].partial_kwargs["inlets"] == [Asset(uri="s3://b/in")]
+    assert dag.task_dict["report"].outlets == [replay_asset(dag.dag_id[: -len("__replay")]), Asset("x-crm://contacts")]
+
+
+def test_a_loop_that_sends_takes_the_pool() -> None:
+    dag = build_dag({**polling(), "airflow": {"pool": "crm"}})
+    assert dag.task_dict["get_reply"].pool == "crm"
+
+
+def test_a_text_that_looks_like_a_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "README.md").write_text("secret", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert build_dag(made(**BLOCK)).doc_md == "README.md\n"
+
+
+def test_without_a_text_it_is_told_what_the_steps_are_and_where_they_lead() -> None:
+    doc = build_dag(polling()).doc_md
+    assert "1. **Is it ready?** (Conditional): done → Say; otherwise → Wait" in doc
+    assert "1. **Start** (Action): success → Get reply" in doc
+
+
+@pytest.mark.parametrize(("on_sqlite", "told", "runs"), [(True, 5, 1), (False, 5, 5), (False, None, 16)])
+def test_runs_at_a_time(monkeypatch: pytest.MonkeyPatch, on_sqlite: bool, told: int | None, runs: int) -> None:
+    monkeypatch.setattr(airflow_block, "_on_sqlite", lambda: on_sqlite)
+    assert build_dag(made(**({"max_active_runs": told} if told else {}))).max_active_runs == runs
+
+
+@pytest.mark.parametrize("uri", [" ", "airflow://x"])
+def test_an_asset_that_airflow_does_not_take_is_a_fault_with_its_place(tmp_path: Path, uri: str) -> None:
+    broken = made(outlets=["s3://b/fine", uri])
+    (tmp_path / f"{broken['id']}.json").write_text(json.dumps(broken, indent=1), encoding="utf-8")
+    good = flow(message("M"))
+    (tmp_path / f"{good['id']}.json").write_text(json.dumps(good), encoding="utf-8")
+    assert set(load_dags(tmp_path)) == {good["id"], broken["id"], f"{broken['id']}__replay"}
+    with pytest.raises(FlowFileError) as raised:
+        raise_faults(tmp_path)
+    [fault] = raised.value.faults
+    assert fault.path == ("airflow", "outlets", 1)
+    lines = json.dumps(broken, indent=1).splitlines()
+    assert json.dumps(uri) in lines[(fault.line or 0) - 1]
+    assert lines[(fault.line or 0) - 1][(fault.column or 0) - 1 :].startswith('"')
+
+
+def test_the_asset_of_another_flows_replay_is_that_asset() -> None:
+    [asset] = build_dag(made(inlets=["whatsapp-flows://leads/replay"])).task_dict["save"].inlets
+    assert asset == replay_asset("leads")

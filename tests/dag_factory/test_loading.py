@@ -1,0 +1,166 @@
+"""A folder of flow files: every good one has its DAG, every bad one a stand-in, and none hides another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows import FlowFileError
+from airflow_whatsapp_flows.dag_factory import load_dags, raise_faults
+from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
+from tests.airflow_runs import run_dag
+from tests.operators.flows import action, flow, message, polling
+from tests.operators.one_action import Failures, new_dag_id
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+
+def write(folder: Path, made: dict[str, Any], name: str | None = None) -> str:
+    text = json.dumps(made, indent=1)
+    (folder / (name or f"{made['id']}.json")).write_text(text, encoding="utf-8")
+    return str(made["id"])
+
+
+def is_stand_in(dag: Any) -> bool:
+    return all(isinstance(task, FlowFaultOperator) for task in dag.tasks)
+
+
+def faulty(**keys: Any) -> dict[str, Any]:
+    return flow(action("Ask CRM", on_success="Nope", on_error="Bye"), message("Bye"), **keys)
+
+
+def test_a_faulty_flow_keeps_its_id_its_tasks_its_schedule_and_its_tags(tmp_path: Path) -> None:
+    dag_id = write(tmp_path, faulty(airflow={"tags": ["sales"]}, replay={"schedule": "@daily", "source": "x.jsonl"}))
+    dags = load_dags(tmp_path)
+    assert set(dags) == {dag_id, f"{dag_id}__replay"}
+    walking, replaying = dags[dag_id], dags[f"{dag_id}__replay"]
+    assert is_stand_in(walking)
+    assert set(walking.task_dict) == {"ask_crm", "bye"}
+    assert walking.task_dict["ask_crm"].downstream_task_ids == {"bye"}
+    assert walking.tags == {"whatsapp", "sales"}
+    assert list(replaying.task_dict) == ["plan", "approve", "replay", "report"]
+    assert (walking.schedule, replaying.schedule) == (None, "@daily")
+
+
+def test_its_tasks_fail_at_once_with_the_faults(tmp_path: Path) -> None:
+    dag_id = write(tmp_path, faulty())
+    dag, failures = load_dags(tmp_path)[dag_id], Failures()
+    dag.task_dict["ask_crm"].on_failure_callback = [failures.note]
+    done = run_dag(dag)
+    assert done.states == {"ask_crm": "failed", "bye": "upstream_failed"}
+    assert f"{dag_id}.json:" in str(failures.errors[0])
+    assert "there is no step called 'Nope'" in str(failures.errors[0])
+
+
+def test_a_mended_file_heals(tmp_path: Path) -> None:
+    made = faulty()
+    dag_id = write(tmp_path, made)
+    broken = load_dags(tmp_path)[dag_id]
+    made["steps"][0]["on_success"] = "Bye"
+    write(tmp_path, made)
+    mended = load_dags(tmp_path)[dag_id]
+    raise_faults(tmp_path)
+    assert not is_stand_in(mended)
+    assert set(broken.task_dict) <= set(mended.task_dict)
+
+
+def test_the_stand_in_of_a_flow_with_a_loop_has_the_loops_task(tmp_path: Path) -> None:
+    made = polling()
+    good = write(tmp_path, made)
+    before = set(load_dags(tmp_path)[good].task_dict)
+    write(tmp_path, {**made, "unknown": 1})
+    dag = load_dags(tmp_path)[good]
+    assert is_stand_in(dag)
+    assert set(dag.task_dict) == before
+
+
+BROKEN: list[Any] = [
+    {"steps": None}, {"steps": []}, {"steps": [1, {"name": 2}, {"name": ""}, {"name": "x" * 300, "type": "nope"}]},
+    {"steps": [{"name": "ﷺ㎯" * 50}]}, {"replay": {"schedule": 5}}, {"replay": {"schedule": "often"}}, {"replay": []},
+    {"timezone": "Mars/Base"}, {"airflow": {"tags": "x"}}, {"airflow": {"tags": [None, "y" * 300, "ok"]}}, {"name": 5},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", BROKEN, ids=str)
+def test_whatever_is_wrong_the_stand_in_serializes(tmp_path: Path, change: dict[str, Any]) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    dag_id = write(tmp_path, {**flow(message("M")), "unknown": 1, **change})
+    dags = load_dags(tmp_path)
+    assert is_stand_in(dags[dag_id])
+    for dag in dags.values():
+        json.dumps(DagSerialization.to_dict(dag))
+    with pytest.raises(FlowFileError, match=rf"{dag_id}\.json:\d+:\d+: "):
+        raise_faults(tmp_path)
+
+
+@pytest.mark.parametrize("file_id", ["UPPER", "a b", "ñ", ".hidden", "x" * 101, "sub__replay"])
+def test_an_id_that_cannot_be_a_dags_has_no_stand_in(tmp_path: Path, file_id: str) -> None:
+    write(tmp_path, flow(message("M"), id=file_id))
+    assert load_dags(tmp_path) == {}
+    with pytest.raises(FlowFileError):
+        raise_faults(tmp_path)
+
+
+def test_a_file_with_another_flows_id_takes_nothing_from_it(tmp_path: Path) -> None:
+    dag_id = write(tmp_path, flow(message("M")))
+    write(tmp_path, flow(message("Other"), id=dag_id), "a_copy.json")
+    write(tmp_path, flow(message("Other"), id=dag_id), f"{dag_id.upper()}.json")
+    dags = load_dags(tmp_path)
+    assert {name: set(dag.task_dict) for name, dag in dags.items()} == {dag_id: {"m"}}
+    with pytest.raises(FlowFileError) as raised:
+        raise_faults(tmp_path)
+    for other in ("a_copy", dag_id.upper()):
+        assert f"must be in a file called {dag_id}.json; this one is {other}.json" in str(raised.value)
+
+
+def test_a_flow_cannot_take_the_dag_of_anothers_replay(tmp_path: Path) -> None:
+    dag_id = write(tmp_path, flow(message("M"), replay={"source": "x.jsonl"}))
+    write(tmp_path, flow(message("Taker"), id=f"{dag_id}__replay"))
+    dags = load_dags(tmp_path)
+    assert set(dags) == {dag_id, f"{dag_id}__replay"}
+    assert "plan" in dags[f"{dag_id}__replay"].task_dict
+    with pytest.raises(FlowFileError, match=rf"{dag_id}__replay\.json:\d+:\d+: .*{dag_id}\.json"):
+        raise_faults(tmp_path)
+
+
+def test_a_replay_that_cannot_be_scheduled_leaves_the_flows_own_dag_alone(tmp_path: Path) -> None:
+    dag_id = write(tmp_path, flow(message("M"), replay={"source": "x.jsonl", "schedule": "every day"}))
+    dags = load_dags(tmp_path)
+    assert (is_stand_in(dags[dag_id]), is_stand_in(dags[f"{dag_id}__replay"])) == (False, True)
+    with pytest.raises(FlowFileError, match=r"json:\d+:\d+: 'every day' is no cron expression"):
+        raise_faults(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["", "__replay"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_worker_opens_the_file_of_its_dag_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, broken: bool
+) -> None:
+    replay = {"source": "x.jsonl"}
+    made = faulty(replay=replay) if broken else flow(message("M"), replay=replay)
+    dag_id = write(tmp_path, made)
+    for _ in range(3):
+        write(tmp_path, flow(message("M"), replay=replay))
+    opened: set[str] = set()
+    real = Path.read_bytes
+
+    def read(self: Path) -> bytes:
+        opened.add(self.stem)
+        return real(self)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", f"{dag_id}{suffix}")
+    assert f"{dag_id}{suffix}" in load_dags(tmp_path)
+    assert opened == {dag_id}
+
+
+def test_a_worker_of_another_dag_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, flow(message("M")))
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("opened"))
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", new_dag_id())
+    assert load_dags(tmp_path) == {}
+    raise_faults(tmp_path)

@@ -1,0 +1,116 @@
+"""The delay of a flow as a task, in a real Airflow."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows import build_dag
+from airflow_whatsapp_flows.operators import delay, waiting
+from airflow_whatsapp_flows.operators.delay import FlowDelayOperator
+from tests.airflow_runs import run_dag
+from tests.operators.clearing import run_again
+from tests.operators.flows import action, flow, message, question, seconds, step
+from tests.operators.one_action import Failures
+from tests.servers.recording import RecordingServer
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+
+@pytest.fixture
+def paused(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What was asked of each deferral."""
+    found: list[dict[str, Any]] = []
+    real = FlowDelayOperator.defer
+
+    def defer(self: Any, **keys: Any) -> Any:
+        found.append(keys)
+        return real(self, **keys)
+
+    monkeypatch.setattr(FlowDelayOperator, "defer", defer)
+    return found
+
+
+@pytest.fixture
+def moments(monkeypatch: pytest.MonkeyPatch) -> list[dt.datetime]:
+    """The moments that delays wait for; none of them is waited for."""
+    found: list[dt.datetime] = []
+
+    def until(moment: dt.datetime) -> float:
+        found.append(moment)
+        return 0.0
+
+    monkeypatch.setattr(waiting, "seconds_until", until)
+    return found
+
+
+def test_a_short_delay_is_slept_through(paused: list[dict[str, Any]]) -> None:
+    begun = time.monotonic()
+    done = run_dag(build_dag(flow(message("A", next="D"), seconds("D", 3, next="B"), message("B"))))
+    assert done.states == {"a": "success", "d": "success", "b": "success"}
+    assert time.monotonic() - begun >= 2
+    assert paused == []
+
+
+def test_a_longer_one_is_deferred_and_goes_on(paused: list[dict[str, Any]], server: RecordingServer) -> None:
+    made = flow(
+        question("Ask", next="D"), seconds("D", 6, next="Save"), action("Save", body="{{ step.Ask }}", on_success=None)
+    )
+    done = run_dag(build_dag(made), {"step": {"Ask": "a secret"}})
+    assert done.states == {"ask": "success", "d": "success", "save": "success"}
+    [asked] = paused
+    path, arguments = asked.pop("trigger").serialize()
+    assert path == "airflow.providers.standard.triggers.temporal.DateTimeTrigger"
+    assert set(arguments) == {"moment", "end_from_trigger"}
+    assert asked == {"method_name": "go_on"}
+    assert (done.result("d")["exit"], done.result("d")["next"]) == ("next", "Save")
+
+
+def test_it_always_waits_in_a_dag_run_and_from_when_the_step_before_was_left(moments: list[dt.datetime]) -> None:
+    made = flow(message("A", next="D"), seconds("D", 3600, next="B", when_replayed="skip"), message("B"))
+    before = dt.datetime.now(dt.timezone.utc)
+    dag = build_dag(made)
+    done = run_dag(dag)
+    [moment] = moments
+    assert before + dt.timedelta(hours=1) <= moment <= dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=1)
+    run_again(dag, done.run_id, "d")
+    assert moments == [moment, moment], "a cleared task waits no longer"
+
+
+def test_a_delay_at_the_start_waits_from_the_runs_start(moments: list[dt.datetime]) -> None:
+    dag = build_dag(flow(seconds("D", 3600, next="B"), message("B")))
+    done = run_dag(dag)
+    run_again(dag, done.run_id, "d")
+    assert len(moments) == 2
+    assert moments[0] == moments[1]
+
+
+def test_it_ends_in_the_hours_of_the_flows_zone(moments: list[dt.datetime], monkeypatch: pytest.MonkeyPatch) -> None:
+    sunday = dt.datetime(2026, 11, 22, 12, tzinfo=dt.timezone.utc)
+    monkeypatch.setattr(delay.Rewalk, "reached_at", lambda *_: sunday)
+    windows = [{"weekday": 0, "start_at": "09:00", "end_at": "18:00"}]
+    made = flow(seconds("D", 60, time_windows=windows, next="B"), message("B"), timezone="America/Mexico_City")
+    run_dag(build_dag(made))
+    assert moments == [dt.datetime(2026, 11, 23, 15, tzinfo=dt.timezone.utc)]
+
+
+def test_two_delays_follow_each_other(moments: list[dt.datetime]) -> None:
+    run_dag(build_dag(flow(seconds("D", 60, next="E"), seconds("E", 60, next="B"), message("B"))))
+    assert len(moments) == 2
+
+
+def test_a_moment_that_is_none_is_red() -> None:
+    dag, failures = build_dag(flow(step("delay", "D", until="{{ contact.when }}", next="B"), message("B"))), Failures()
+    dag.task_dict["d"].on_failure_callback = [failures.note]
+    done = run_dag(dag, {"contact": {"when": "soon"}})
+    assert done.states == {"d": "failed", "b": "upstream_failed"}
+    assert "2026-11-22T16:04" in str(failures.errors[0])
+
+
+def test_a_delay_off_the_way_is_skipped(moments: list[dt.datetime]) -> None:
+    menu = {"name": "M", "type": "menu", "options": {"go": "D", "no": "B"}}
+    done = run_dag(build_dag(flow(menu, seconds("D", 3600, next="B"), message("B"))), {"step": {"M": "no"}})
+    assert (done.states["d"], done.states["b"], moments) == ("skipped", "success", [])
