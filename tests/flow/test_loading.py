@@ -323,7 +323,7 @@ LONG_NAMES = [
     [
         pytest.param(
             [
-                {"name": f"Menu {n}", "type": "menu", "options": {f"{k}": f"Menuu {n} {k}" for k in range(90)}}
+                {"name": f"Menu {n}", "type": "menu", "options": {f"{k}": f"Menuu {n} {k}" for k in range(20)}}
                 for n in range(490)
             ],
             id="targets",
