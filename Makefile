@@ -59,14 +59,16 @@ pytest: setup ## the tests alone
 
 test: lint types imports servers pytest ## lint, types, import contracts, tests
 
-long: setup servers ## the tests that take minutes: many kills, and a real Airflow whose worker is killed
+long: setup servers ## the tests that take minutes: many kills, and real Airflows
 	$(RUN) -m pytest -m long
 	$(RUN) -m tests.airflow.replay_with_killed_worker
+	$(RUN) -m tests.airflow.broken_flow
 
 benchmark: setup ## ratios within one run; prints a table
 	$(RUN) benchmarks/operator.py
 	$(RUN) benchmarks/replay.py
 	$(RUN) benchmarks/mapped.py
+	$(RUN) benchmarks/parsing.py
 
 clean: ## remove everything that make made
 	rm -rf "$(VENV)" .demo .ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
