@@ -94,7 +94,7 @@ def _folded(name: str) -> str:
 
 def _leads_out(path: Path) -> bool:
     try:
-        return not path.resolve().is_relative_to(path.parent.resolve())
+        return path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve())
     except (OSError, RuntimeError):  # a link in a circle: reading it says so
         return False
 

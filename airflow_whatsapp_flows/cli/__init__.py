@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from airflow_whatsapp_flows import __version__
-from airflow_whatsapp_flows.cli.authoring_arguments import add_init, add_schema, add_test
-from airflow_whatsapp_flows.cli.diff import add_diff
-from airflow_whatsapp_flows.cli.graph import add_graph
+from airflow_whatsapp_flows.cli.authoring_arguments import add_diff, add_graph, add_init, add_schema, add_test
 from airflow_whatsapp_flows.cli.import_arguments import add_import
 from airflow_whatsapp_flows.cli.replay_arguments import add_ledger, add_replay
 from airflow_whatsapp_flows.errors import FlowsError
@@ -44,7 +42,10 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "validate",
         help="report every fault of flow files",
-        description="Report every fault of flow files, each with line and column. Exit status: 0 none, 1 some.",
+        description=(
+            "Report every fault of flow files, each with line and column, and the line itself, its secrets as ***. "
+            "Exit status: 0 none, 1 some."
+        ),
     )
     command.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a flow file, a folder of them, or -")
     command.add_argument("--format", choices=("text", "json", "github"), default="text", help="default: text")
@@ -105,8 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"airflow_whatsapp_flows.cli.{options.command}")
         status = int(getattr(module, options.command)(options))
     except FlowsError as error:
-        print(error, file=sys.stderr)
-        return REFUSED
+        return refuse(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -119,12 +119,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def refuse(*errors: FlowsError) -> int:
+    """Tell why something is refused, without what a terminal would obey; returns the exit status."""
+    from airflow_whatsapp_flows.flow.excerpts import harmless
+
+    for error in errors:
+        for line in str(error).split("\n"):
+            print(harmless(line), file=sys.stderr)
+    return REFUSED
+
+
 def _unreadable(error: OSError, status: int) -> int:
     """End without the complaint that Python would make when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if not isinstance(error, BrokenPipeError):  # the reader, such as head, has what it wanted
-        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
-    return status
+    if isinstance(error, BrokenPipeError):  # the reader, such as head, has what it wanted
+        return status
+    print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
+    return status or REFUSED
 
 
 def _print_anything() -> None:

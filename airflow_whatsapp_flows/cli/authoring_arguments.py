@@ -1,4 +1,4 @@
-"""The arguments of the commands for those who write flow files: ``schema``, ``test`` and ``init``."""
+"""The arguments of the commands for those who write flow files: ``schema``, ``test``, ``init``, ``graph``, ``diff``."""
 
 from __future__ import annotations
 
@@ -48,3 +48,34 @@ def add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         ),
     )
     command.add_argument("folder", metavar="DIR", type=Path, help="it is made when it is not there")
+
+
+def add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``graph``."""
+    command = commands.add_parser(
+        "graph",
+        help="draw a flow",
+        description=(
+            "Draw a flow: its steps, and every exit with its label. Mermaid is text for Markdown pages; SVG is a "
+            "drawing that needs nothing else. Exit status: 0 drawn, 1 the flow has faults."
+        ),
+    )
+    command.add_argument("file", metavar="FILE", type=Path, help="a flow file")
+    command.add_argument("--format", choices=("mermaid", "svg"), default="mermaid", help="default: mermaid")
+    command.add_argument("-o", "--output", metavar="FILE", type=Path, help="written instead of printed")
+
+
+def add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``diff``."""
+    command = commands.add_parser(
+        "diff",
+        help="tell what two flows mean differently",
+        description=(
+            "Tell what two flows mean differently: steps that came, went or have another name, exits that lead "
+            "elsewhere, requests and texts, one line for each. How the files are written does not count. Secrets are "
+            "shown as ***. Exit status: 0 they mean the same, 3 they do not, 1 a flow has faults, 2 usage."
+        ),
+    )
+    command.add_argument("old", metavar="OLD", type=Path, help="a flow file")
+    command.add_argument("new", metavar="NEW", type=Path, help="a flow file")
+    command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from airflow_whatsapp_flows.flow.difference import Change
+from airflow_whatsapp_flows.cli import refuse
+from airflow_whatsapp_flows.cli.tables import plain
+from airflow_whatsapp_flows.errors import FlowFileError
+from airflow_whatsapp_flows.flow.difference import ABSENT, Change, differences
+from airflow_whatsapp_flows.flow_files import load_flow_file
 
 SAME = 0
 DIFFERENT = 3
@@ -18,28 +20,8 @@ DIFFERENT = 3
 _WIDTH = 100
 
 
-def add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``diff``."""
-    command = commands.add_parser(
-        "diff",
-        help="tell what two flows mean differently",
-        description=(
-            "Tell what two flows mean differently: steps that came, went or have another name, exits that lead "
-            "elsewhere, requests and texts, one line for each. How the files are written does not count. Secrets are "
-            "shown as ***. Exit status: 0 they mean the same, 3 they do not, 1 a flow has faults, 2 usage."
-        ),
-    )
-    command.add_argument("old", metavar="OLD", type=Path, help="a flow file")
-    command.add_argument("new", metavar="NEW", type=Path, help="a flow file")
-    command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
-
-
 def diff(options: argparse.Namespace) -> int:
     """Print the differences; returns 0 when there are none, else 3."""
-    from airflow_whatsapp_flows.errors import FlowFileError
-    from airflow_whatsapp_flows.flow.difference import differences
-    from airflow_whatsapp_flows.flow_files import load_flow_file
-
     flows = []
     faults: list[FlowFileError] = []
     for path in (options.old, options.new):
@@ -48,8 +30,7 @@ def diff(options: argparse.Namespace) -> int:
         except FlowFileError as error:
             faults.append(error)
     if faults:
-        print("\n".join(map(str, faults)), file=sys.stderr)
-        return 1
+        return refuse(*faults)
     changes = differences(*flows)
     if options.format == "json":
         print(json.dumps([_as_json(change) for change in changes], ensure_ascii=False, indent=2))
@@ -62,8 +43,6 @@ def diff(options: argparse.Namespace) -> int:
 
 
 def _as_json(change: Change) -> dict[str, Any]:
-    from airflow_whatsapp_flows.flow.difference import ABSENT
-
     value: dict[str, Any] = {
         "what": change.what,
         "part": change.part,
@@ -78,8 +57,6 @@ def _as_json(change: Change) -> dict[str, Any]:
 
 
 def _line(change: Change) -> str:
-    from airflow_whatsapp_flows.cli.tables import plain
-
     if change.part == "step":
         told = f"renamed from {change.old}" if change.what == "renamed" else f"{change.what} ({_type_of(change)})"
         return plain(f"{change.step}: {told}")
@@ -92,8 +69,6 @@ def _type_of(change: Change) -> str:
 
 
 def _pair(change: Change) -> str:
-    from airflow_whatsapp_flows.flow.difference import ABSENT
-
     sides = []
     for side in (change.old, change.new):
         if side is ABSENT or (side is None and change.part == "exit"):

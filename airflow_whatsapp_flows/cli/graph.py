@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-
-def add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``graph``."""
-    command = commands.add_parser(
-        "graph",
-        help="draw a flow",
-        description=(
-            "Draw a flow: its steps, and every exit with its label. Mermaid is text for Markdown pages; SVG is a "
-            "drawing that needs nothing else. Exit status: 0 drawn, 1 the flow has faults."
-        ),
-    )
-    command.add_argument("file", metavar="FILE", type=Path, help="a flow file")
-    command.add_argument("--format", choices=("mermaid", "svg"), default="mermaid", help="default: mermaid")
-    command.add_argument("-o", "--output", metavar="FILE", type=Path, help="written instead of printed")
+from airflow_whatsapp_flows.flow.graph import graph_of, mermaid, too_large_for_mermaid
+from airflow_whatsapp_flows.flow_files import load_flow_file
 
 
 def graph(options: argparse.Namespace) -> int:
     """Draw the flow; returns 0."""
-    from airflow_whatsapp_flows.flow.graph import graph_of, mermaid, too_large_for_mermaid
-    from airflow_whatsapp_flows.flow_files import load_flow_file
-
     drawn = graph_of(load_flow_file(options.file))
     if options.format == "svg":
         from airflow_whatsapp_flows.drawing import draw

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.flow.excerpts import harmless
 from airflow_whatsapp_flows.hilos import ImportedFlow, Note, read_step_records
 from airflow_whatsapp_flows.hilos.notes import NoteKind
 from airflow_whatsapp_flows.hilos.secrets import slug
@@ -67,13 +68,9 @@ def report_lines(imported: ImportedFlow) -> Iterator[str]:
         by_step.setdefault(note.step, []).append(note)
     for step, notes in by_step.items():
         if notes:
-            yield f"  {_one_line(step) if step is not None else '(the flow)'}"
+            yield f"  {harmless(step) if step is not None else '(the flow)'}"
         for note in sorted(notes, key=lambda one: _KINDS.index(one.kind)):
-            yield _one_line(f"    {note.kind}: {note.field}: {note.message}")
-
-
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
+            yield harmless(f"    {note.kind}: {note.field}: {note.message}")
 
 
 def _read(path: Path) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,7 +31,7 @@ def replay_asset(flow_id: str) -> Asset:
 
 
 def start_date(flow: Flow) -> dt.datetime | None:
-    """When its DAGs begin; ``None`` when the flow does not say.
+    """When the schedule of its replay begins; ``None`` when the flow does not say.
 
     Args:
         flow: any flow.
@@ -88,7 +89,8 @@ def assets(flow: Flow) -> tuple[list[Asset], list[Asset]]:
             try:
                 found[key].append(_asset(uri))
             except Exception as error:  # each provider checks the URIs of its own scheme, in its own way
-                message = f"{uri!r} is no URI of an asset, such as s3://bucket/key or x-crm://contacts: {error}"
+                shown = "it" if "@" in uri else repr(uri)  # a password may stand before the sign
+                message = f"{shown} is no URI of an asset, such as s3://bucket/key or x-crm://contacts: {error}"
                 faults.append(Fault(message, ("airflow", key, index)))
     if faults:
         raise FlowFileError(flow.id, faults)
@@ -96,9 +98,19 @@ def assets(flow: Flow) -> tuple[list[Asset], list[Asset]]:
 
 
 def _asset(uri: str) -> Asset:
+    # Airflow refuses these when it stores the DAG, and with it every other DAG of the same parse.
+    if not (uri.isascii() and uri.isprintable()):
+        raise ValueError("only printable ASCII characters; write others as %C3%A9")
     # Airflow takes two assets with one URI and different names for a mistake, and fails their tasks.
     replayed = _REPLAY_ASSET.fullmatch(uri)
-    return replay_asset(replayed[1]) if replayed else Asset(uri=uri)
+    if replayed:
+        return replay_asset(replayed[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a password, which the next lines refuse
+        asset = Asset(uri=uri)
+    if asset.uri != uri:
+        raise ValueError(f"write it as Airflow keeps it, {asset.uri!r}")
+    return asset
 
 
 def doc_md(flow: Flow, generated: str) -> str:

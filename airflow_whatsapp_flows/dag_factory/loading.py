@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,12 +90,25 @@ def _load(folder: Path) -> tuple[dict[str, DAG], list[FlowFileError]]:
 def _build_all(paths: list[Path]) -> tuple[dict[str, DAG], list[FlowFileError]]:
     dags: dict[str, DAG] = {}
     faulty: list[FlowFileError] = []
-    for path in paths:
-        built, error = _build(path)
-        dags.update(built)
-        if error is not None:
-            faulty.append(error)
+    with _uncollected():
+        for path in paths:
+            built, error = _build(path)
+            dags.update(built)
+            if error is not None:
+                faulty.append(error)
     return dags, faulty
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector, which would walk over every DAG built so far, again and again, and find no garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _build(path: Path) -> tuple[dict[str, DAG], FlowFileError | None]:
@@ -103,15 +118,32 @@ def _build(path: Path) -> tuple[dict[str, DAG], FlowFileError | None]:
     except FlowFileError as error:
         faulty = error
         return _quietly(path, lambda: build_placeholders(_value(path, faulty), path.stem, str(faulty))), faulty
-    faults: list[Fault] = []
-    dags = _sound(path, flow, build_dag, faults)
-    if flow.replay is not None:
-        dags |= _sound(path, flow, build_replay_dag, faults)
+    # PostgreSQL stores no DAG with it, nor any other DAG of the same parse.
+    faults = [Fault("the character U+0000 cannot be stored by Airflow", place) for place in _nul_places(flow.source)]
+    dags: dict[str, DAG] = {}
+    if not faults:
+        dags = _sound(path, flow, build_dag, faults)
+        if flow.replay is not None:
+            dags |= _sound(path, flow, build_replay_dag, faults)
     if not faults:
         return dags, None
     unsound = FlowFileError(str(path), _placed(path, faults))
     stand_ins = _quietly(path, lambda: build_placeholders(flow.source, path.stem, str(unsound)))
     return {**stand_ins, **dags}, unsound
+
+
+def _nul_places(value: object, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The places of texts with U+0000 in them; of an object's keys, that of the object's value."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield place
+        return
+    if not isinstance(value, (Mapping, list)):
+        return
+    for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+        if isinstance(key, str) and "\0" in key:
+            yield (*place, key)
+        yield from _nul_places(item, (*place, key))
 
 
 def _sound(path: Path, flow: Flow, build: Callable[[Flow], DAG], faults: list[Fault]) -> dict[str, DAG]:
@@ -139,10 +171,13 @@ def _quietly(path: Path, build: Callable[[], dict[str, DAG]]) -> dict[str, DAG]:
 
 
 def _value(path: Path, error: FlowFileError) -> object:
-    """The file as plain data; ``None`` where it was not, or not to be, read: such a fault has no place in it."""
+    """The file as plain data; ``None`` where it was not, or not to be, read."""
     if any(fault.line is None for fault in error.faults):
         return None
-    return JsonSource(read_flow_text(path)).load()[0]
+    try:
+        return JsonSource(read_flow_text(path)).load()[0]
+    except FlowFileError:
+        return None
 
 
 def _placed(path: Path, faults: list[Fault]) -> list[Fault]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG
 
@@ -13,12 +15,13 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import TAG
 from airflow_whatsapp_flows.dag_factory.replay import REPLAY_SUFFIX, is_schedule
 from airflow_whatsapp_flows.dag_factory.task_ids import number_task_ids
 from airflow_whatsapp_flows.flow.checks import targets_of
+from airflow_whatsapp_flows.flow.format import MAX_STEPS
 from airflow_whatsapp_flows.flow.loops import components
+from airflow_whatsapp_flows.flow.moments import parse_moment
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 _REPLAY_WAYS = {"plan": ["approve"], "approve": ["replay"], "replay": ["report"], "report": []}
-_FIRST = dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc)
 
 
 def build_placeholders(value: object, file_id: str, faults: str) -> dict[str, DAG]:
@@ -53,7 +56,7 @@ def _placeholder(
     with DAG(
         dag_id=dag_id,
         schedule=schedule,
-        start_date=_FIRST,
+        start_date=_start_date(value) if dag_id.endswith(REPLAY_SUFFIX) else None,
         catchup=False,
         tags=[TAG, *(["replay"] if dag_id.endswith(REPLAY_SUFFIX) else []), *_tags(value)],
         doc_md=f"The flow has faults:\n\n```\n{faults}\n```\n",
@@ -64,7 +67,7 @@ def _placeholder(
         for name, task_id in task_ids.items():
             if task_id not in tasks:
                 tasks[task_id] = FlowFaultOperator(
-                    task_id=task_id, task_display_name=name[:100] or task_id, faults=faults
+                    task_id=task_id, task_display_name=_printable(name)[:100] or task_id, faults=faults
                 )
         edges = {(task_ids[name], task_ids[after]) for name, found in ways.items() for after in found}
         for source, target in sorted(edges):
@@ -76,7 +79,9 @@ def _placeholder(
 def _ways(value: Mapping[str, Any]) -> dict[str, list[str]]:
     """Step name to the names of the steps behind it, as far as they can be told."""
     written = value.get("steps")
-    steps = [step for step in (written if isinstance(written, list) else []) if isinstance(step, Mapping)]
+    # The tasks of 20,000 take longer than Airflow gives to a whole folder.
+    found = written[:MAX_STEPS] if isinstance(written, list) else []
+    steps = [step for step in found if isinstance(step, Mapping)]
     named = {step["name"]: step for step in steps if isinstance(step.get("name"), str)}
     return {
         name: [target for _, target in targets_of(step) if isinstance(target, str) and target in named]
@@ -84,8 +89,26 @@ def _ways(value: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
+def _start_date(value: Mapping[str, Any]) -> dt.datetime:
+    """That of the replay: its zone is the schedule's, and nothing is due before it."""
+    block = value.get("airflow")
+    zone: dt.tzinfo = dt.timezone.utc
+    told = block.get("start_date") if isinstance(block, Mapping) else None
+    with contextlib.suppress(LookupError, ValueError, OSError, TypeError):
+        zone = ZoneInfo(value.get("timezone", "UTC"))
+    with contextlib.suppress(ValueError, OverflowError):
+        if isinstance(told, str):
+            return parse_moment(told, zone)
+    return dt.datetime(2020, 1, 1, tzinfo=zone)
+
+
 def _tags(value: Mapping[str, Any]) -> list[str]:
     block = value.get("airflow")
     told = block.get("tags") if isinstance(block, Mapping) else None
     found = told if isinstance(told, list) else []
-    return [tag for tag in dict.fromkeys(map(str, found)) if 0 < len(tag) <= 100 and tag not in (TAG, "replay")]
+    told_tags = dict.fromkeys(_printable(str(tag)) for tag in found)
+    return [tag for tag in told_tags if 0 < len(tag) <= 100 and tag not in (TAG, "replay")]
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())

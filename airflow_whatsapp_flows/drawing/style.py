@@ -48,7 +48,9 @@ def _scoped(rule: str) -> str:
 
 
 STYLE = (
-    f'{_ROOT}{{max-width:100%;height:auto;font-family:system-ui,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}}'
+    # Programs that know no page, which pass over what is for a medium, take a height of 'auto' for none.
+    f"@media all{{{_ROOT}{{max-width:100%;height:auto}}}}"
+    f'{_ROOT}{{font-family:system-ui,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}}'
     f"{_ROOT} text{{text-anchor:middle}}"
     f"{_ROOT} .name{{font-size:14px;font-weight:600}}{_ROOT} .about{{font-size:11px}}{_ROOT} .exit{{font-size:12px}}"
     f"{_ROOT} .box{{stroke-width:1.5}}{_ROOT} .loop .box{{stroke-width:2.5}}{_ROOT} .rule{{stroke-width:1}}"

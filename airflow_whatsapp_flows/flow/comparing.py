@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from airflow_whatsapp_flows.flow.body import BodyType
@@ -25,6 +25,9 @@ _SHOWN = 60
 """Characters of a text that are shown on either side of the place where it differs, and of one that is short."""
 
 
+Hide = Callable[[Value], Value]
+
+
 @dataclass(frozen=True, slots=True)
 class Mismatch:
     """One thing that is not as it was expected.
@@ -42,8 +45,16 @@ class Mismatch:
     got: Value = None
 
 
-def mismatch(where: str, expected: Value | Missing, got: Value | Missing) -> Mismatch:
-    """Two values that are not the same, told at the first place where they differ."""
+def mismatch(where: str, expected: Value | Missing, got: Value | Missing, hide: Hide = lambda value: value) -> Mismatch:
+    """Two values that are not the same, told at the first place where they differ.
+
+    Args:
+        where: the place.
+        expected: plain data.
+        got: plain data.
+        hide: puts something else in place of the secrets of plain data.
+    """
+    expected, got = (value if isinstance(value, Missing) else hide(value) for value in (expected, got))
     message = f"expected {_shown(expected)}, got {_shown(got)}"
     if isinstance(expected, str) and isinstance(got, str) and max(len(expected), len(got)) > _SHOWN:
         at = next((i for i, (one, other) in enumerate(zip(expected, got, strict=False)) if one != other), None)
@@ -52,24 +63,27 @@ def mismatch(where: str, expected: Value | Missing, got: Value | Missing) -> Mis
     return Mismatch(where, message, *(None if isinstance(value, Missing) else value for value in (expected, got)))
 
 
-def differences(expected: Value | Missing, got: Value | Missing, where: str) -> Iterator[Mismatch]:
+def differences(
+    expected: Value | Missing, got: Value | Missing, where: str, hide: Hide = lambda value: value
+) -> Iterator[Mismatch]:
     """Every leaf in which two values differ. Numbers are compared as numbers, 1 and 1.0 alike; ``true`` is no number.
 
     Args:
         expected: plain data.
         got: plain data.
         where: what the whole of it is called.
+        hide: puts something else in place of the secrets of plain data.
     """
     if isinstance(expected, dict) and isinstance(got, dict):
         for key in dict.fromkeys([*expected, *got]):
-            yield from differences(expected.get(key, MISSING), got.get(key, MISSING), f"{where}.{key}")
+            yield from differences(expected.get(key, MISSING), got.get(key, MISSING), f"{where}.{key}", hide)
     elif isinstance(expected, list) and isinstance(got, list):
         for index in range(max(len(expected), len(got))):
             one = expected[index] if index < len(expected) else MISSING
             other = got[index] if index < len(got) else MISSING
-            yield from differences(one, other, f"{where}[{index}]")
+            yield from differences(one, other, f"{where}[{index}]", hide)
     elif isinstance(expected, bool) is not isinstance(got, bool) or expected != got:
-        yield mismatch(where, expected, got)
+        yield mismatch(where, expected, got, hide)
 
 
 def content_value(request: HttpRequest, body_type: BodyType) -> Value:

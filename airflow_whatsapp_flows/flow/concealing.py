@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
 
 from airflow_whatsapp_flows.flow.outcome import is_secret_name
 
 HIDDEN = "***"
 
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_MASK = "\0"
+"""Stands for each character of a placeholder: placeholders name variables, and those are no secrets."""
+_PLACEHOLDER = re.compile(r"\{\{(?:(?!\{\{|\}\}).)*\}\}", re.DOTALL)
 # RFC 3986 §3.2.1: everything before the @ of an authority.
-_USERINFO = re.compile(r"(?<=://)[^\s/?#@]+(?:@[^\s/?#@]+)*(?=@)")
-_SCHEME = re.compile(r"\b(bearer|basic|token|digest|apikey)(\s+)(?!\*)\S+", re.IGNORECASE)
-# name=value, name: value, "name": "value", <name>value</name>
-_NAME = re.compile(r"""([\w.-]+)(?:["']?\s*[=:]\s*|>)""")
-_VALUE = re.compile(r""""[^"]*"|'[^']*'|[^\s&;,<>}"']+""")
+_USERINFO = re.compile(r"(?<=://)[^\s/?#@\"]+(?:@[^\s/?#@\"]+)*(?=@)")
+_SCHEME = re.compile(r"\b(?:bearer|basic|token|digest|apikey)\s+", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(?=[\w\0])[^\s\"'\\<>,;&]+")
+# name=value, name: value, "name": "value", ["name", "value"], {"name": "name", "value": "value"}; the quotes of JSON
+# that stands in JSON are escaped.
+_NAME = re.compile(
+    r"""(?<![\w.-])([\w.-]+)
+        (?: \\?["']?\s*(?:=+|:)\s*
+          | \\?["']\s*,\s*(?:\\?["']value\\?["']\s*:\s*)?(?=\\?["']) )""",
+    re.VERBOSE,
+)
+_VALUE = re.compile(
+    r""" "(?:\\.|[^"\\])*
+       | '(?:\\.|[^'\\])*
+       | \\"(?:[^"\\]|\\[^"])*
+       | [^\s&;,<>{}\[\]"'\\]+ """,
+    re.VERBOSE | re.DOTALL,
+)
+_ELEMENT = re.compile(r"<([\w.:-]+)(?:\s[^<>]*)?>([^<]*)")
 # Long, and of letters and digits without a blank: keys, tokens, parts of an address that are one.
 _OPAQUE = re.compile(r"(?<![\w-])(?=[\w-]*[0-9])(?=[\w-]*[A-Za-z])[\w-]{20,}(?![\w-])")
+_WORD = 16
+"""Letters from which on they are no word."""
+_LEAST = 4
+"""Characters from which on a text is looked for elsewhere."""
+_MORE_NAMES = re.compile(
+    r"passw|passphrase|pwd|credential|bearer|(?:^|[_\-.])(?:pass|pin|pat|jwt|sig)(?:$|[_\-.])", re.IGNORECASE
+)
+_OWN_KEYS = frozenset({"key_lifetime", "idempotency_header"})
+"""Keys of the format that only sound like it."""
+
+
+def names_secret(name: str) -> bool:
+    """Whether the name of a header, parameter or key says that its value is a secret."""
+    return name not in _OWN_KEYS and (is_secret_name(name) or _MORE_NAMES.search(name) is not None)
 
 
 def concealed(text: str) -> str:
@@ -25,27 +59,93 @@ def concealed(text: str) -> str:
     That is: user and password of a URL, what stands under a name that says so, what follows the name of an
     authentication scheme, and long runs of letters and digits.
     """
-    found = _PLACEHOLDER.findall(text)
-    # Placeholders name variables, and those are no secrets, whatever they are called.
-    literal = _PLACEHOLDER.sub("\0", text)
-    literal = _USERINFO.sub(HIDDEN, literal)
-    literal = _without_named(literal)
-    literal = _SCHEME.sub(rf"\1\2{HIDDEN}", literal)
-    literal = _OPAQUE.sub(HIDDEN, literal)
-    kept = iter(found)
-    if literal.count("\0") != len(found):
-        return HIDDEN
-    return re.sub("\0", lambda _: next(kept), literal)
+    shown, at = "", 0
+    for start, end in secret_spans(text):
+        shown += text[at:start] + HIDDEN
+        at = end
+    return shown + text[at:]
 
 
-def _without_named(text: str) -> str:
-    done, at = "", 0
-    for name in _NAME.finditer(text):
-        value = _VALUE.match(text, name.end())
-        # A value may hold what looks like a name of its own.
-        if value is None or name.start() < at or not is_secret_name(name[1]) or not value[0].strip("\0\"' "):
-            continue
-        quote = value[0][0] if value[0][0] in "\"'" else ""
-        done += f"{text[at : value.start()]}{quote}{HIDDEN}{quote}"
-        at = value.end()
-    return done + text[at:]
+class LiteralSecrets:
+    """The secrets that are written in the requests of a flow, to be hidden in what was made of them.
+
+    Args:
+        source: the flow as plain data.
+    """
+
+    def __init__(self, source: Mapping[str, Any]) -> None:
+        found = {text for step in source["steps"] if step["type"] == "action" for text in _literals(step)}
+        spellings = {spelt for text in found for spelt in (text, quote(text, safe=""), quote_plus(text))}
+        # The longest match wins.
+        written = sorted(spellings, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, written))) if written else None
+
+    def hidden(self, value: Any) -> Any:
+        """Plain data with ``***`` for every secret in its texts."""
+        if self._pattern is None:
+            return value
+        if isinstance(value, dict):
+            return {key: self.hidden(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.hidden(item) for item in value]
+        return self._pattern.sub(HIDDEN, value) if isinstance(value, str) else value
+
+
+def _literals(step: Mapping[str, Any]) -> Iterator[str]:
+    """The literal secrets of an action; no short words of its content, which may stand anywhere."""
+    for keys, least_word in ((("url", "headers"), _LEAST), (("query_params", "body"), _WORD)):
+        text = json.dumps({key: step[key] for key in keys if key in step}, ensure_ascii=False)
+        for start, end in secret_spans(text):
+            found = text[start:end].strip()
+            if len(found) >= (least_word if found.isalpha() else _LEAST):
+                yield _unescaped(found)
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return str(json.loads(f'"{text}"'))
+    except ValueError:  # cut within an escape
+        return text
+
+
+def secret_spans(text: str) -> list[tuple[int, int]]:
+    """Where whatever has the form of a secret begins and ends in a text: in order, apart from each other."""
+    literal = _PLACEHOLDER.sub(lambda match: _MASK * len(match.group()), text.replace(_MASK, "\ufffd"))
+    spans: list[tuple[int, int]] = []
+    for start, end in sorted(_found(literal)):
+        if spans and start <= spans[-1][1]:
+            start, end = spans[-1][0], max(end, spans.pop()[1])
+        spans.append((start, end))
+    return [part for start, end in spans for part in _unmasked(literal, start, end)]
+
+
+def _unmasked(literal: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The parts of a span that are literal and hold more than blanks."""
+    for match in re.finditer(f"[^{_MASK}]+", literal[start:end]):
+        if match.group().strip():
+            yield start + match.start(), start + match.end()
+
+
+def _found(literal: str) -> Iterator[tuple[int, int]]:
+    for pattern in (_USERINFO, _OPAQUE):
+        for match in pattern.finditer(literal):
+            yield match.span()
+    for match in _SCHEME.finditer(literal):
+        credentials = _CREDENTIALS.match(literal, match.end())
+        # "Basic plan" and "the token expired" are no more than words.
+        if credentials and not (credentials.group().isalpha() and len(credentials.group()) < _WORD):
+            yield credentials.span()
+    for match in _ELEMENT.finditer(literal):
+        if names_secret(match[1]):
+            yield match.span(2)
+    for match in _NAME.finditer(literal):
+        if names_secret(match[1]) and (value := _VALUE.match(literal, match.end())):
+            start = value.end() - len(value.group().lstrip("\\\"'"))
+            yield _after_scheme(literal, start, value.end())
+
+
+def _after_scheme(literal: str, start: int, end: int) -> tuple[int, int]:
+    """A value without the name of its authentication scheme, which does no harm."""
+    scheme = _SCHEME.match(literal, start)
+    credentials = _CREDENTIALS.match(literal, scheme.end()) if scheme else None
+    return (start, end) if credentials is None else (credentials.start(), max(credentials.end(), end))

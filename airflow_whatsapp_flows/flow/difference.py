@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
-from airflow_whatsapp_flows.flow.concealing import HIDDEN, concealed
+from airflow_whatsapp_flows.flow.concealing import HIDDEN, concealed, names_secret
 from airflow_whatsapp_flows.flow.format import ActionFormat, FlowFormat, StepFormat, TemplateFormat
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.flow.outcome import is_secret_name
 from airflow_whatsapp_flows.flow.step_matching import Renaming, match_steps
 
 What = Literal["added", "removed", "renamed", "changed"]
@@ -147,8 +146,11 @@ _Leaf = tuple[tuple[_Key, ...], Any, Any]
 
 
 def _leaves(old: Any, new: Any, path: tuple[_Key, ...]) -> Iterator[_Leaf]:
-    """Where two values differ, as deep down as both go."""
-    if isinstance(old, dict) and isinstance(new, dict):
+    """Where two values differ, as deep down as both go; a field with a secret is one whole."""
+    if _names_a_secret(old) or _names_a_secret(new):
+        if not _same(old, new):
+            yield path, old, new
+    elif isinstance(old, dict) and isinstance(new, dict):
         for key in {**old, **new}:
             yield from _leaves(old.get(key, ABSENT), new.get(key, ABSENT), (*path, key))
         if path[:1] == ("body",):
@@ -197,6 +199,13 @@ def _named(items: Sequence[Any]) -> bool:
     return all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
 
 
+def _names_a_secret(value: Any) -> bool:
+    """Whether it is a field of a body, as a pair or as a part, whose name says that its value is a secret."""
+    pair = value if isinstance(value, list) and len(value) == 2 else [None]
+    name = value.get("name") if isinstance(value, dict) and "value" in value else pair[0]
+    return isinstance(name, str) and names_secret(name)
+
+
 def _same(old: Any, new: Any) -> bool:
     # To Python True is 1 and 1 is 1.0; in a body they are not.
     if isinstance(old, (dict, list)) and isinstance(new, (dict, list)):
@@ -208,16 +217,18 @@ def _change(part: Part, step: str | None, path: tuple[_Key, ...], old: Any, new:
     what: What = "added" if old is ABSENT else "removed" if new is ABSENT else "changed"
     if part in _NAMES_STEPS:
         return Change(what, part, step, _written(path), old, new)
-    # The format's own keys name no secret; 'key_lifetime' would.
-    secret = any(isinstance(key, str) and is_secret_name(key) for key in path[1:])
+    # The format's own keys name no secret.
+    secret = any(isinstance(key, str) and names_secret(key) for key in path[1:])
     shown_old, shown_new = _shown(old, secret), _shown(new, secret)
     hidden = not (_same(shown_old, old) and _same(shown_new, new))
     return Change(what, part, step, _written(path), shown_old, shown_new, hidden)
 
 
 def _shown(value: Any, secret: bool) -> Any:
+    if _names_a_secret(value):
+        return dict(value, value=HIDDEN) if isinstance(value, dict) else [value[0], HIDDEN]
     if isinstance(value, dict):
-        return {key: _shown(item, secret or is_secret_name(key)) for key, item in value.items()}
+        return {key: _shown(item, secret or names_secret(key)) for key, item in value.items()}
     if isinstance(value, list):
         return [_shown(item, secret) for item in value]
     if value is None or value is ABSENT:

@@ -1,16 +1,19 @@
-"""The line of a text that a fault is in, shown with carets under what the fault is about."""
+"""The line of a text that a fault is in, its secrets hidden, with carets under what the fault is about."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from airflow_whatsapp_flows.errors import Fault
+from airflow_whatsapp_flows.flow.concealing import HIDDEN, secret_spans
 
 _WIDTH = 100
 """Columns of a terminal that a line may take; a longer one is cut around the fault."""
 _BEFORE = 40
+_NEAR = 10_000
+"""Characters around a fault in which a secret, and the name that tells of it, are looked for."""
 _TAB = "    "
 # What begins at a fault: a text or a key, a placeholder inside of one, else a word or a number.
 _TOKEN = re.compile(
@@ -33,17 +36,19 @@ def excerpt(text: str, fault: Fault) -> str:
         fault: one of its faults.
 
     Returns:
-        Two lines without control characters; empty when the place is not known or is not in the text.
+        Two lines without control characters, with ``***`` for whatever in them has the form of a secret; empty when the
+        place is not known or is not in the text.
     """
     if fault.line is None or fault.column is None:
         return ""
-    line = _line(text, fault.line)
-    if line is None or fault.column > len(line) + 1:
+    begin = _line_start(text, fault.line)
+    line = None if begin is None else _line(text, begin)
+    if begin is None or line is None or fault.column > len(line) + 1:
         return ""
     start = fault.column - 1
     token = _TOKEN.match(line, start)
     end = token.end() if token else start + 1
-    before, marked, after = _window(line, start, end)
+    before, marked, after = _window(line, start, end, _secret_columns(text, begin, start))
     gutter = f"   {fault.line}"
     carets = "^" * max(1, _columns(marked))
     step = f" in the step {fault.step!r}" if fault.step else ""
@@ -57,27 +62,44 @@ def harmless(text: str) -> str:
     return "".join(map(_printed, text))
 
 
-def _line(text: str, number: int) -> str | None:
+def _line_start(text: str, number: int) -> int | None:
     start = 0
     for _ in range(number - 1):
         start = text.find("\n", start) + 1
         if not start:
             return None
+    return start
+
+
+def _line(text: str, start: int) -> str:
     end = text.find("\n", start)
     return text[start : end if end >= 0 else None].removesuffix("\r")
 
 
-def _window(line: str, start: int, end: int) -> tuple[list[_Cell], list[_Cell], list[_Cell]]:
+def _secret_columns(text: str, begin: int, start: int) -> dict[int, str]:
+    """Columns of secrets in the line that begins there, to what is shown for them: ``***`` once, then nothing."""
+    # The name that tells of a secret may stand on a line before.
+    first = max(0, begin + start - _NEAR)
+    hidden: dict[int, str] = {}
+    for from_, to in secret_spans(text[first : begin + start + _NEAR]):
+        columns = range(max(first + from_ - begin, 0), first + to - begin)
+        hidden.update({column: "" if number else HIDDEN for number, column in enumerate(columns)})
+    return hidden
+
+
+def _window(line: str, start: int, end: int, hidden: Mapping[int, str]) -> tuple[list[_Cell], list[_Cell], list[_Cell]]:
     # Characters take no less than no column: of a line of a mebibyte only what can be seen is looked at.
-    before = _cells(line[max(0, start - _WIDTH) : start])
+    before = _cells(line, max(0, start - _WIDTH), start, hidden)
+    if start > _WIDTH and hidden.get(start - _WIDTH) == "":  # a secret that has begun before
+        before.insert(0, (HIDDEN, len(HIDDEN)))
     if start > _WIDTH or _columns(before) > _WIDTH - _BEFORE:
         while before and _columns(before) > _BEFORE:
             del before[0]
         before.insert(0, ("…", 1))
     room = _WIDTH - _columns(before)
-    marked = _cut(_cells(line[start : min(end, start + _WIDTH)]), room, whole=end <= start + _WIDTH)
+    marked = _cut(_cells(line, start, min(end, start + _WIDTH), hidden), room, whole=end <= start + _WIDTH)
     room -= _columns(marked)
-    after = _cut(_cells(line[end : end + _WIDTH]), room, whole=end + _WIDTH >= len(line)) if room > 0 else []
+    after = _cut(_cells(line, end, end + _WIDTH, hidden), room, whole=end + _WIDTH >= len(line)) if room > 0 else []
     return before, marked, after
 
 
@@ -93,8 +115,11 @@ def _columns(cells: Iterable[_Cell]) -> int:
     return sum(columns for _, columns in cells)
 
 
-def _cells(text: str) -> list[_Cell]:
-    return [_cell(character) for character in text]
+def _cells(line: str, start: int, end: int, hidden: Mapping[int, str]) -> list[_Cell]:
+    return [
+        (hidden[column], len(hidden[column])) if column in hidden else _cell(character)
+        for column, character in enumerate(line[start:end], start)
+    ]
 
 
 def _cell(character: str) -> _Cell:

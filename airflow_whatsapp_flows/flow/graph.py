@@ -192,7 +192,9 @@ def _detail(step: Step) -> str:
         url = step.plan.url
         return f"{step.plan.method} {step.plan.connection or urlsplit(url.origin).netloc.rpartition('@')[2]}"
     if isinstance(step, Delay):
-        return "until a moment" if step.until is not None else _length(step.rule.seconds)
+        seconds, windows = step.rule.seconds, "at set hours" if step.rule.windows else ""
+        length = "until a moment" if step.until is not None else _length(seconds) if seconds or not windows else ""
+        return ", ".join(part for part in (length, windows) if part)
     if isinstance(step, TriggerFlow):
         return step.next_flow
     return step.state if isinstance(step, End) else ""

@@ -10,6 +10,7 @@ _DATE = r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
 _TIME = r"(?P<time>[0-9]{2}:[0-9]{2})(?::(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]{1,20}))?)?"
 _OFFSET = r"(?P<offset>[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 _DAY = re.compile(_DATE)
+_YEARS = range(1900, 2200)  # beyond them clocks and databases end, each in another year
 _MOMENT = re.compile(rf"{_DATE}(?:[Tt ]{_TIME}{_OFFSET}?)?")
 
 
@@ -53,10 +54,13 @@ def parse_moment(text: str, zone: dt.tzinfo) -> dt.datetime:
         zone: of a time without an offset.
 
     Raises:
-        ValueError: it looks otherwise, or there is no such day or time.
+        ValueError: it looks otherwise, there is no such day or time, or it is of another age: a "never" such as
+            9999-12-31 is no moment that anything could wait for.
     """
     try:
         moment = parse_iso(text.strip())
     except ValueError:
         raise ValueError("a date, or a date and time, is expected, such as 2026-11-22T16:04") from None
+    if moment.year not in _YEARS:
+        raise ValueError(f"a year from {_YEARS[0]} to {_YEARS[-1]} is expected")
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)

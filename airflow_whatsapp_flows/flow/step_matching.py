@@ -16,6 +16,8 @@ _TARGETS = frozenset(
 )
 # What is in these is the author's own: a key of a body that is called "next" leads to no step.
 _OWN = frozenset({"body", "headers", "query_params", "meta", "whatsapp_template_variables", "response", "variables"})
+_BY_STEP = frozenset({"step", "actions", "exits"})
+"""What a contact response has of each step."""
 _UNKNOWN = "\0"
 
 
@@ -110,18 +112,34 @@ class Renaming:
         """
         if not self._pairs:
             return value
+        if isinstance(value, dict) and "expect" in value and "response" in value:
+            told = {inner: self.value(item, inner) for inner, item in value.items() if inner != "response"}
+            return {**told, "response": self._answers(value["response"])}
         if isinstance(value, dict):
             # Of options the labels are keys, and the targets values.
             below = "" if key in _OWN else "next" if key == "options" else None
-            own = key in _OWN
-            return {
-                inner: self._own(item) if own else self.value(item, below or inner) for inner, item in value.items()
-            }
+            if key in _OWN:
+                # What a test expects of variables stands under references to them.
+                return {self._text(inner) if key == "variables" else inner: self._own(v) for inner, v in value.items()}
+            return {inner: self.value(item, below or inner) for inner, item in value.items()}
         if isinstance(value, list):
             return [self.value(item, key) for item in value]
         if not isinstance(value, str):
             return value
         return self._pairs.get(value, value) if key in _TARGETS else self._text(value)
+
+    def _answers(self, response: Any) -> Any:
+        """The contact response of a test: names of steps are keys in it, alone or behind ``step.``."""
+        if not isinstance(response, dict):
+            return response
+        told: dict[str, Any] = {}
+        for key, item in response.items():
+            if key in _BY_STEP and isinstance(item, dict):
+                item = {self._pairs.get(name, name): found for name, found in item.items()}
+            elif key == "history" and isinstance(item, list):
+                item = [self.value(answer) for answer in item]
+            told[self._text(key)] = item
+        return told
 
     def _own(self, value: Any) -> Any:
         if isinstance(value, dict):

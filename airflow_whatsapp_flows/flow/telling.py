@@ -5,12 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.content import storable_text
+from airflow_whatsapp_flows.flow.content import clean, storable_text
 from airflow_whatsapp_flows.flow.model import Assignation, Delay, GoTo, Said, Tag, Text
 from airflow_whatsapp_flows.flow.moments import parse_moment
 from airflow_whatsapp_flows.flow.template.filters import text_of
@@ -18,35 +17,30 @@ from airflow_whatsapp_flows.flow.template.language import Value, fill
 from airflow_whatsapp_flows.flow.template.references import Missing, Reference
 
 _Shown = TypeVar("_Shown")
+_DEEPEST = 1000  # both the flow's own trees and the values in them are limited already
 
 
-@dataclass(frozen=True, slots=True)
 class Hidden:
-    """The values of one contact that nobody is to read.
+    """What nobody is to read of one contact: the values that some variables have, and have had.
 
-    Attributes:
-        texts: each as it stands in a text; the longest first.
+    Args:
+        references: the variables.
     """
 
-    texts: tuple[str, ...]
+    def __init__(self, references: Iterable[Reference]) -> None:
+        self._references = tuple(references)
+        self._texts: set[str] = set()
 
-    @classmethod
-    def of(cls, references: Iterable[Reference], values: Mapping[str, object]) -> Hidden:
-        """Those of some variables at this moment.
-
-        Args:
-            references: the variables.
-            values: the contact's values, by scope.
-        """
-        found = (reference.resolve(values) for reference in references)
-        texts = {text for value in found if not isinstance(value, Missing) for text in _texts_of(value)}
-        return cls(tuple(sorted(texts, key=lambda text: (-len(text), text))))
+    def note(self, values: Mapping[str, object]) -> None:
+        """Note the values at this moment: what they are copied to may be shown when they are others."""
+        for reference in self._references:
+            found = reference.resolve(values)
+            if not isinstance(found, Missing):
+                self._texts.update(_texts_of(found))
 
     def conceal(self, value: _Shown) -> _Shown:
-        """The same, with ``***`` where one of the values stands."""
-        if not self.texts or value is None:
-            return value
-        return cast(_Shown, self._concealed(value))
+        """The same, with ``***`` where one of the values stands, in any case."""
+        return cast(_Shown, self._concealed(value)) if self._texts else value
 
     def _concealed(self, value: object) -> object:
         if isinstance(value, Mapping):
@@ -56,8 +50,12 @@ class Hidden:
         if value is None or isinstance(value, bool):
             return value
         text = value if isinstance(value, str) else text_of(value)
-        shown = re.sub("|".join(map(re.escape, self.texts)), "***", text)
-        return value if shown == text else shown
+        folded = text.casefold()
+        standing = [hidden for hidden in self._texts if hidden.casefold() in folded]
+        if not standing:
+            return value
+        standing.sort(key=lambda hidden: (-len(hidden), hidden))
+        return re.sub("|".join(map(re.escape, standing)), "***", text, flags=re.IGNORECASE)
 
 
 def _texts_of(value: Value) -> Iterable[str]:
@@ -66,7 +64,7 @@ def _texts_of(value: Value) -> Iterable[str]:
     if isinstance(value, list):
         return [text for item in value for text in _texts_of(item)]
     text = "" if value is None or isinstance(value, bool) else text_of(value).strip()
-    return [text] if text else []
+    return {text, text_of([text])[2:-2]} if text else ()  # the latter as it stands within an object
 
 
 def rendered(text: Text, values: Mapping[str, object]) -> str | None:
@@ -79,6 +77,11 @@ def rendered(text: Text, values: Mapping[str, object]) -> str | None:
         return text
     # Nothing of it is sent; it is kept, and no database keeps NUL or half of a surrogate pair.
     return storable_text(text.render(values))
+
+
+def kept(details: Mapping[str, Value] | None) -> Mapping[str, Value] | None:
+    """What stands beside a step's text, as every database keeps it; what is sent stays as it was."""
+    return None if details is None else cast(dict[str, Value], clean(dict(details), _DEEPEST))
 
 
 def told(said: Said, values: Mapping[str, object]) -> tuple[str | None, Mapping[str, Value] | None]:

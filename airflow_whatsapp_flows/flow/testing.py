@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.building.builder import FlowTexts
-from airflow_whatsapp_flows.flow.comparing import Mismatch, content_value, differences, mismatch
+from airflow_whatsapp_flows.flow.comparing import Hide, Mismatch, content_value, differences, mismatch
+from airflow_whatsapp_flows.flow.concealing import LiteralSecrets, concealed
 from airflow_whatsapp_flows.flow.content import UnparsableContent
 from airflow_whatsapp_flows.flow.course import Attempt, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery import fate_of
@@ -106,7 +107,8 @@ def run_flow_test(flow: Flow, test: FlowTestFormat) -> FlowTestRun:
     except _NoReplyError as error:
         # What would have come of it is not known: there is nothing to compare.
         return FlowTestRun(test.name, record, tuple(server.sent), (Mismatch(error.where, error.reason),))
-    found = (*_compare(flow, test, record), *_compare_requests(test, server.sent))
+    hide = LiteralSecrets(flow.source).hidden
+    found = (*_compare(flow, test, record, hide), *_compare_requests(test, server.sent, hide))
     return FlowTestRun(test.name, record, tuple(server.sent), found, tuple(server.unused()))
 
 
@@ -208,7 +210,7 @@ def _result(todo: SendAction, reply: Reply) -> ActionResult:
     return move.result if isinstance(move, Settled) else result
 
 
-def _compare(flow: Flow, test: FlowTestFormat, record: Walk) -> Iterator[Mismatch]:
+def _compare(flow: Flow, test: FlowTestFormat, record: Walk, hide: Hide) -> Iterator[Mismatch]:
     expect = test.expect
     if expect.path is not None and expect.path != record.path:
         yield Mismatch("path", _where_paths_part(expect.path, record), list(expect.path), list(record.path))
@@ -219,7 +221,7 @@ def _compare(flow: Flow, test: FlowTestFormat, record: Walk) -> Iterator[Mismatc
     texts = FlowTexts(flow.source, frozenset(flow.steps))
     for written, value in expect.variables.items():
         got = texts.reference(written).resolve(record.variables)
-        yield from differences(value, got, f"variables.{written}")
+        yield from differences(value, got, f"variables.{written}", hide)
 
 
 def _where_paths_part(expected: list[str], record: Walk) -> str:
@@ -235,19 +237,19 @@ def _where_paths_part(expected: list[str], record: Walk) -> str:
     return f"ends after step {len(path)}, expected {expected[len(path)]!r} next{reason}"
 
 
-def _compare_requests(test: FlowTestFormat, sent: list[SendAction]) -> Iterator[Mismatch]:
+def _compare_requests(test: FlowTestFormat, sent: list[SendAction], hide: Hide) -> Iterator[Mismatch]:
     expected = test.expect.requests
     if expected is None:
         return
     if len(expected) != len(sent):
-        told = ", ".join(f"{todo.step.name!r}: {todo.request.method} {todo.request.url}" for todo in sent)
+        told = ", ".join(f"{todo.step.name!r}: {todo.request.method} {concealed(todo.request.url)}" for todo in sent)
         counted = f"expected {len(expected)}, got {len(sent)}{f' ({told})' if told else ''}"
         yield Mismatch("requests", counted, len(expected), len(sent))
     for index, (wanted, todo) in enumerate(zip(expected, sent, strict=False)):
-        yield from _compare_request(wanted, todo, f"requests[{index}]")
+        yield from _compare_request(wanted, todo, f"requests[{index}]", hide)
 
 
-def _compare_request(wanted: ExpectedRequestFormat, todo: SendAction, where: str) -> Iterator[Mismatch]:
+def _compare_request(wanted: ExpectedRequestFormat, todo: SendAction, where: str, hide: Hide) -> Iterator[Mismatch]:
     request = todo.request
     for key, expected, got in (
         ("step", wanted.step, todo.step.name),
@@ -255,20 +257,20 @@ def _compare_request(wanted: ExpectedRequestFormat, todo: SendAction, where: str
         ("url", wanted.url, request.url),
     ):
         if expected is not None and expected != got:
-            yield mismatch(f"{where}.{key}", expected, got)
+            yield mismatch(f"{where}.{key}", expected, got, hide)
     for name, expected in wanted.headers.items():
         values = [value for key, value in request.headers if key.lower() == name.lower()]
-        yield from differences(expected, ", ".join(values) if values else MISSING, f"{where}.headers.{name}")
+        yield from differences(expected, ", ".join(values) if values else MISSING, f"{where}.headers.{name}", hide)
     if "body" not in wanted.model_fields_set:
         return
     if isinstance(wanted.body, str):
         text = request.content.decode("utf-8", "replace")
         if wanted.body != text:
-            yield mismatch(f"{where}.body", wanted.body, text)
+            yield mismatch(f"{where}.body", wanted.body, text, hide)
         return
     try:
         got_body = content_value(request, todo.step.plan.body_type)
     except UnparsableContent as error:
-        yield Mismatch(f"{where}.body", f"the content cannot be read: {error}", wanted.body)
+        yield Mismatch(f"{where}.body", f"the content cannot be read: {error}", hide(wanted.body))
         return
-    yield from differences(wanted.body, got_body, f"{where}.body")
+    yield from differences(wanted.body, got_body, f"{where}.body", hide)

@@ -93,7 +93,7 @@ class Variables(Mapping[str, Mapping[str, Value]]):
         if meta:
             known = contact.get("meta")
             contact["meta"] = {**(known if isinstance(known, dict) else {}), **meta}
-            contact.update((name, value) for name, value in meta.items() if name not in BUILT_IN_FIELDS)
+            contact.update((name, value) for name, value in meta.items() if name not in (*BUILT_IN_FIELDS, "meta"))
         contact.update(changes)
         other = object.__new__(Variables)
         other._scopes = {**self._scopes, "contact": MappingProxyType(contact)}

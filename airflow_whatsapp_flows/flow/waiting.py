@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86_400}
 """The platform's units of time."""
+LONGEST = 365 * SECONDS["DAY"]
+"""Seconds that any wait of a flow lasts at most."""
 
 
 @dataclass(frozen=True, slots=True)

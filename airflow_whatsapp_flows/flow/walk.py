@@ -16,6 +16,7 @@ from enum import Enum
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
 from airflow_whatsapp_flows.flow.answering import fit_one
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit
+from airflow_whatsapp_flows.flow.content import storable_text
 from airflow_whatsapp_flows.flow.delivery import Delivery, idempotency_key
 from airflow_whatsapp_flows.flow.doubt import Doubts
 from airflow_whatsapp_flows.flow.model import (
@@ -39,7 +40,7 @@ from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo, Wait, perform
 from airflow_whatsapp_flows.flow.response import ContactResponse
 from airflow_whatsapp_flows.flow.starting import check_exits, starting_variables
-from airflow_whatsapp_flows.flow.telling import Hidden, changed, moment_of, noted, rendered, told
+from airflow_whatsapp_flows.flow.telling import Hidden, changed, kept, moment_of, noted, rendered, told
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.variables import Variables
 
@@ -158,6 +159,8 @@ class _Walker:
         self._counts: Counter[str] = Counter()
         self._told: Counter[str] = Counter()  # recorded answers that earlier visits have used up
         self._exhausted_steps: set[str] = set()
+        self._hidden = Hidden(flow.sensitive)
+        self._hidden.note(record.variables)
 
     def run(self) -> Generator[ToDo, Done, None]:
         name: str | None = self._flow.start
@@ -310,15 +313,14 @@ class _Walker:
         self, step: StepBase, label: str | None, target: str | None, *, text: str | None = None,
         result: ActionResult | None = None, details: Mapping[str, Value] | None = None,
     ) -> str | None:  # fmt: skip
-        if self._flow.sensitive:
-            hidden = Hidden.of(self._flow.sensitive, self._record.variables)
-            text, details = hidden.conceal(text), hidden.conceal(details)
+        self._hidden.note(self._record.variables)
+        text, details = self._hidden.conceal(text), self._hidden.conceal(kept(details))
         self._record.visits.append(Visit(step.name, self._counts[step.name], label, target, text, result, details))
         return target
 
     def _stop(self, state: State, reason: str) -> None:
-        hidden = Hidden.of(self._flow.sensitive, self._record.variables)
-        self._record.state, self._record.reason = state, hidden.conceal(reason)
+        self._hidden.note(self._record.variables)
+        self._record.state, self._record.reason = state, self._hidden.conceal(storable_text(reason))
 
 
 def drive(walking: Walking, do: Callable[[ToDo], Done]) -> Walk:

@@ -10,13 +10,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from airflow_whatsapp_flows.flow import concealing
 from airflow_whatsapp_flows.flow.body import BodyType
-from airflow_whatsapp_flows.flow.outcome import is_secret_name
 from airflow_whatsapp_flows.hilos.masking import MASK
 
-_MORE_NAMES = re.compile(
-    r"passw|passphrase|pwd|credential|bearer|(?:^|[_\-.])(?:pass|pin|pat|jwt|sig)(?:$|[_\-.])", re.I
-)
 _HARMLESS = re.compile(
     r"author(?!iz)|authent?ic(?:ity|ated)|keyw|keyboard|keynote|monkey|turkey|max_?tokens|tokens$|idempotency|"
     r"primary_?key|foreign_?key|sort_?key|^keys?$|external_?key",
@@ -58,8 +55,8 @@ class SecretSpan:
 
 
 def names_secret(name: str) -> bool:
-    """Whether the name of a header, parameter or field says that its value is a secret."""
-    return (is_secret_name(name) or _MORE_NAMES.search(name) is not None) and not _HARMLESS.search(name)
+    """Whether a name says that its value is a secret; but for words that only hold one that says so."""
+    return concealing.names_secret(name) and not _HARMLESS.search(name)
 
 
 def has_secret(masked: str) -> bool:

@@ -50,10 +50,12 @@ _COLUMNS = (
     "origin", "moment", "begun_at",
 )  # fmt: skip
 # The same text is run by SQLite's driver and by PostgreSQL's; every name in it is our own.
-_READ = (
+_OF_SUBJECT = (
     f"SELECT {', '.join(AttemptRow._fields)} FROM {attempts.name} "  # noqa: S608
-    "WHERE response_id = :response_id AND flow_id = :flow_id ORDER BY id"
+    "WHERE response_id = :response_id AND flow_id = :flow_id "
 )
+_READ = f"{_OF_SUBJECT} ORDER BY id"
+_READ_OF_VISIT = f"{_OF_SUBJECT} AND step = :step AND (visit = :visit OR key = :key) ORDER BY id"
 _INTEND = (
     f"INSERT INTO {attempts.name} ({', '.join(_COLUMNS)}) "  # noqa: S608
     f"VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
@@ -77,8 +79,20 @@ class Transaction:
 
     def attempts(self, subject: Subject) -> list[AttemptRow]:
         """Every attempt made for a subject, on any road, in their order."""
-        which = {"response_id": subject.response_id, "flow_id": subject.flow_id}
-        return [AttemptRow(*row) for row in self._execute(_READ, which)]
+        return [AttemptRow(*row) for row in self._execute(_READ, _subject(subject))]
+
+    def attempts_of_visit(self, subject: Subject, step: str, visit: int, key: str = "") -> list[AttemptRow]:
+        """Those that decide about one visit of an action: a loop reads no reply of all its visits at every one.
+
+        Args:
+            subject: whose they are.
+            step: name of the action.
+            visit: from 1.
+            key: under which it would be sent now; attempts of other visits under it are among them.
+        """
+        which = {**_subject(subject), "step": step, "visit": visit, "key": key}
+        rows = self._execute(_READ_OF_VISIT, which)
+        return [AttemptRow(*row) for row in rows]
 
     def intend(self, intent: Intent) -> None:
         """Note that a request is about to be sent."""

@@ -18,7 +18,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import is_secret_name, shown_url
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Waited
+from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening
 from airflow_whatsapp_flows.flow.walk import Visit
 from airflow_whatsapp_flows.hooks.action import airflow_gateway, provider_settings
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
@@ -48,7 +50,7 @@ class FlowActionOperator(WhatsAppActionOperator):
             url=shown_url(written["url"]),
             method=action.plan.method,
             headers=_shown_headers(written.get("headers")),
-            query_params=_shown_parameters(written.get("query_params")),
+            query_params=_shown_parameters(written.get("query_params"), CagedLanguage(syntax=_syntax(step))),
             **({"body": written["body"]} if "body" in written else {}),
             body_type=action.plan.body_type.value,
             http_conn_id=action.plan.connection,
@@ -158,9 +160,16 @@ def _shown_headers(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {name: _HIDDEN if is_secret_name(name) else value for name, value in headers.items()}
 
 
-def _shown_parameters(parameters: Any) -> Any:
+def _shown_parameters(parameters: Any, language: CagedLanguage) -> Any:
+    def shown(value: Any) -> Any:
+        return value if isinstance(value, str) and find_opening(value, language) else _HIDDEN
+
     pairs = parameters.items() if isinstance(parameters, Mapping) else parameters or ()
-    return {name: value if isinstance(value, str) and "{{" in value else _HIDDEN for name, value in pairs}
+    return {name: shown(value) for name, value in pairs}
+
+
+def _syntax(step: FlowStep) -> Syntax:
+    return "activecampaign" if step.flow.source.get("syntax") == "activecampaign" else "hilos"
 
 
 def _written(step: FlowStep) -> Mapping[str, Any]:

@@ -174,7 +174,7 @@ def _groups(chunks: Sequence[int], most: int) -> list[list[int]]:
 
 
 def _told(planned: Plan, source: str, replay_id: str | None) -> dict[str, Any]:
-    exits = [{"step": step, "exit": label, "visits": count} for (step, label), count in planned.counts.exits.items()]
+    exits = [{"step": step, "exit": label, "contacts": count} for (step, label), count in planned.counts.exits.items()]
     return {
         "replay_id": replay_id,
         "source": source,
@@ -204,7 +204,7 @@ def plan_text(told: Mapping[str, Any]) -> str:
     lines = [f"source     {told['source']}", f"responses  {told['rows']:,}{others}", f"to send    {told['walked']:,}"]
     lines += [f"           {host}: {calls:,} requests" for host, calls in told["calls"].items()]
     lines += [f"duration   about {_duration(told['seconds'])}"]
-    lines += [f"{way['step']} → {way['exit']}: {way['visits']:,}" for way in told["exits"]]
+    lines += [f"{way['step']} → {way['exit']}: {way['contacts']:,}" for way in told["exits"]]
     lines += [f"rejected   {reason}" for reason in told["rejections"]]
     lines += [f"warning    {warning}" for warning in told.get("warnings", ())]
     return "\n".join(lines)

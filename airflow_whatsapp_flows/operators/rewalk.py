@@ -22,6 +22,7 @@ from airflow_whatsapp_flows.operators.large_replies import whole
 from airflow_whatsapp_flows.operators.loop_value import result_of_visit
 from airflow_whatsapp_flows.operators.run_input import response_of, run_time
 from airflow_whatsapp_flows.operators.task_record import Sendee
+from airflow_whatsapp_flows.replay.snapshot import phone_of
 from airflow_whatsapp_flows.settings import Settings
 
 LEFT_AT = "left_at"
@@ -73,9 +74,8 @@ class Rewalk:
         self._settings = settings
         response = response_of(context, strict=True)
         self._subject = Subject(step.flow.id, response.identity)
-        phone = response.contact.get("phone")
         moment = self._moment or run_time(context)
-        self.sendee = Sendee(self._subject, moment, phone if isinstance(phone, str) else None)
+        self.sendee = Sendee(self._subject, moment, phone_of(response))
         self._walking: Walking = walk(step.flow, response, now=moment, record=self.record)
         self._pulled: dict[str, Any] = {}
         self.todo: ToDo | None = None

@@ -107,7 +107,7 @@ class Sender:
     def _settled(self, todo: FetchFile) -> ActionResult | None:
         """What earlier attempts came to, when nothing will be sent any more: then no file is needed either."""
         with self._ledger.transaction() as transaction:
-            rows = transaction.attempts(self._sendee.subject)
+            rows = transaction.attempts_of_visit(self._sendee.subject, todo.step.name, todo.visit)
         record = self._try.record(rows)
         done = record.settled(todo.step.name, todo.visit)
         if done is not None or todo.step.retry.delivery is not Delivery.AT_MOST_ONCE:
@@ -144,7 +144,8 @@ class Sender:
     def _next(
         self, transaction: Transaction, todo: SendAction, request: HttpRequest, base: str
     ) -> tuple[Move, list[Attempt]]:
-        rows = transaction.attempts(self._sendee.subject)
+        step, key = todo.step.name, todo.idempotency_key
+        rows = transaction.attempts_of_visit(self._sendee.subject, step, todo.visit, key)
         attempts = self._try.record(rows, request.digest()).attempts(todo, request, base)
         return next_move(todo.step.retry, attempts, request, todo.idempotency_key, time.time()), attempts
 

@@ -12,10 +12,13 @@ from typing import Any, cast
 
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.performing import SendAction
+from airflow_whatsapp_flows.flow.response import ContactResponse
+from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow
 from airflow_whatsapp_flows.ledger.records import Record, Tried, attempt_of
 from airflow_whatsapp_flows.ledger.rows import Intent, Subject
 from airflow_whatsapp_flows.operators.run_input import run_id_of
+from airflow_whatsapp_flows.replay.snapshot import phone_of
 from airflow_whatsapp_flows.transport.origin import origin_of
 
 _SAME_TASK = ("dag_id", "run_id", "task_id", "map_index")
@@ -28,7 +31,7 @@ class Sendee:
     Attributes:
         subject: whose the action is, in the ledger.
         moment: when the walk began; what ``global.Date`` and its kin are made of.
-        phone: of the contact, so that what was sent for it can be found.
+        phone: of the contact, in the one spelling that the ledger has of it, so that what was sent for it can be found.
     """
 
     subject: Subject
@@ -43,12 +46,12 @@ class Sendee:
             context: Airflow's, of the running task.
             dag_id: of the DAG.
             moment: of the run.
-            phone: of the contact; anything but a text is none.
+            phone: of the contact, however it is spelled.
         """
         # Outside of a run nothing can be the same try again.
         run_id, index = run_id_of(context) or f"no run: {uuid.uuid4()}", _map_index(context)
         subject = Subject(dag_id, run_id if index < 0 else f"{run_id}[{index}]")
-        return cls(subject, moment, phone if isinstance(phone, str) else None)
+        return cls(subject, moment, phone_of(ContactResponse(contact={"phone": cast("Value", phone)})))
 
 
 @dataclass(frozen=True, slots=True)

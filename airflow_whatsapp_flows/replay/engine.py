@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,12 +72,12 @@ class Engine:
         self._ready: deque[tuple[PendingContact, _Chunk]] = deque()
         self._behind: dict[str, deque[tuple[PendingContact, _Chunk]]] = {}
         self._waiting = 0
+        self._places = asyncio.Semaphore(self._walkers)  # of contacts that are walked and do not rest
         self._awake = 0  # workers whose contact does not rest
-        self._idle = 0
         self._resting = 0
         self._fed = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ended: list[asyncio.Task[None]] = []
+        self._errors: list[BaseException] = []
         self._changed = asyncio.Event()
         self._more = asyncio.Event()
         self._hungry = asyncio.Event()
@@ -88,6 +88,11 @@ class Engine:
     def in_flight(self) -> int:
         """Requests that are on their way."""
         return self._walker.in_flight
+
+    @property
+    def resting(self) -> int:
+        """Contacts that wait where the flow has a delay."""
+        return self._resting
 
     def stop(self, reason: str) -> None:
         """Begin no more requests; those under way may end. What is left stays pending."""
@@ -109,16 +114,11 @@ class Engine:
         self._check_budget()  # an earlier run may have spent it
         feeder = self._start(self._feed(None if chunks is None else list(chunks)))
         for _ in range(self._walkers):
-            self._start(self._work())
+            self._add_worker()
         try:
-            seen = 0
             while self._tasks and not self._stopping.is_set():
                 await self._changed.wait()
                 self._changed.clear()
-                error = next(_errors_of(self._ended[seen:]), None)
-                seen = len(self._ended)
-                if error is not None:
-                    self.stop(str(error))
             if self._stopping.is_set():
                 await self._wind_down(feeder)
         finally:
@@ -134,10 +134,16 @@ class Engine:
         task.add_done_callback(self._note_end)
         return task
 
+    def _add_worker(self) -> None:
+        self._awake += 1
+        self._start(self._work())
+
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._ended.append(task)
-        next(_errors_of([task]), None)  # asked for, or asyncio would print it
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._errors.append(error)
+            self.stop(str(error))
         self._changed.set()
 
     async def _rest(self, seconds: float) -> None:
@@ -145,10 +151,13 @@ class Engine:
         self._awake -= 1
         self._resting += 1
         self._hungry.set()
-        if not self._idle and self._resting <= _MOST_RESTING:
-            self._start(self._work())
+        if self._awake < self._walkers and self._resting <= _MOST_RESTING:
+            self._add_worker()
+        self._places.release()
         try:
             await asyncio.sleep(seconds)
+            # Many may wake at once; no more of them go on than may be in doubt.
+            await self._places.acquire()
         finally:
             self._awake += 1
             self._resting -= 1
@@ -161,27 +170,23 @@ class Engine:
         while self.in_flight and loop.time() < deadline and self._journal.failure is None:
             await asyncio.wait(self._tasks, timeout=0.02)
         self.progress.cut_off = self._walker.on_their_way
-        for error in _errors_of(self._ended):
-            raise error
+        if self._errors:
+            raise self._errors[0]
 
     async def _work(self) -> None:
-        self._awake += 1
         try:
             # A contact that has rested goes on beside the one that took its place; then there is one worker too many.
             while not self._stopping.is_set() and self._awake <= self._walkers:
                 if self._ready:
                     contact, chunk = self._ready.popleft()
-                    await self._end(contact, chunk)
+                    async with self._places:
+                        await self._end(contact, chunk)
                     continue
                 if self._fed and not self._waiting:
                     self._more.set()
                     return
                 self._more.clear()
-                self._idle += 1
-                try:
-                    await self._more.wait()
-                finally:
-                    self._idle -= 1
+                await self._more.wait()
         except StoppedError:
             return  # it stays pending
         except BatchStoppedError as error:
@@ -228,6 +233,7 @@ class Engine:
         line = self._behind.get(contact.phone) if contact.phone else None
         if line:
             self._ready.append(line.popleft())
+            self._more.set()  # this worker may be one too many by now
         elif contact.phone:
             self._behind.pop(contact.phone, None)
         if self._waiting - self._resting < _ENOUGH:
@@ -292,10 +298,3 @@ class Engine:
         if contact.phone:
             self._behind[contact.phone] = deque()
         self._ready.append((contact, chunk))
-
-
-def _errors_of(tasks: Iterable[asyncio.Task[None]]) -> Iterator[BaseException]:
-    for task in tasks:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            yield error

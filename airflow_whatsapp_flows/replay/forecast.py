@@ -40,11 +40,12 @@ class Counts:
     Attributes:
         ends: contacts by the state they would end in; :data:`DEPENDS` where that is not known.
         reasons: why contacts would not be completed, texts of one kind together.
-        exits: visits by step and the exit they were left by.
+        exits: contacts by step and an exit that they leave it by, however often.
         calls: requests by step.
         recorded: visits by step whose outcome is known, and that send nothing.
         files: files to be fetched, by step.
         depends: contacts by the step from which on nothing is known.
+        longest_wait: seconds that delays take of the contact that they take most of.
         samples: the first requests of each step, masked.
     """
 
@@ -55,6 +56,7 @@ class Counts:
     recorded: Counter[str] = field(default_factory=Counter)
     files: Counter[str] = field(default_factory=Counter)
     depends: Counter[str] = field(default_factory=Counter)
+    longest_wait: float = 0.0
     samples: dict[str, list[Sample]] = field(default_factory=dict)
 
 
@@ -107,14 +109,19 @@ class Forecast:
                 self.counts.files[todo.step.name] += 1
             return settled or _FILE
         if isinstance(todo, Wait):
+            if todo.waited_in_replay:
+                reached = dt.datetime.fromtimestamp(contact.moment + contact.waited, dt.timezone.utc)
+                contact.waited = todo.ends(reached).timestamp() - contact.moment
             return Waited()
         name = todo.step.name
         known = self._known(contact, todo) if contact.record.tried else None
         if known is not None:
             self.counts.recorded[name] += 1
+            contact.waited = 0.0  # what it waited before that is over
             contact.assumed.discard(name)
             return known
         self.counts.calls[name] += 1
+        self.counts.longest_wait = max(self.counts.longest_wait, contact.waited)
         self._keep_sample(todo)
         recorded = contact.response.actions.get(name, ())
         if todo.visit <= len(recorded) and recorded[todo.visit - 1].get("outcome") == Outcome.SUCCESS.value:
@@ -159,7 +166,8 @@ class Forecast:
             if contact.assumed & self._reads[visit.step] and self._turns_on_reply(visit):
                 contact.depends = visit.step
                 return True
-            if visit.exit is not None:
+            if visit.exit is not None and (visit.step, visit.exit) not in contact.left:
+                contact.left.add((visit.step, visit.exit))
                 self.counts.exits[visit.step, visit.exit] += 1
         return False
 
@@ -190,7 +198,9 @@ class _Contact:
     moment: float
     walk: Walk
     assumed: set[str] = field(default_factory=set)
+    left: set[tuple[str, str]] = field(default_factory=set)
     counted: int = 0
+    waited: float = 0.0
     depends: str | None = None
 
 

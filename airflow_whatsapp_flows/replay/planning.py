@@ -137,8 +137,8 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """How long it takes: hosts are sent to side by side."""
-        return max((load.seconds for load in self.loads), default=0.0)
+        """How long it takes: hosts are sent to side by side, and contacts wait side by side."""
+        return max((load.seconds for load in self.loads), default=0.0) + self.counts.longest_wait
 
 
 def plan(request: PlanRequest, ledger: Ledger | None, on_rows: Callable[[int], None] = lambda _: None) -> Plan:

@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 
 from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.course import Attempt, Rekey, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, Fate, fate_of
-from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
-from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.gateway import Gateway, is_web_address
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.records import Record
@@ -45,7 +46,8 @@ class Sending:
         under_way: whether a request may be on its way: then it must not be dropped without need.
         sent_as: what may happen to the request on its way when it is cut off; ``None`` while none is on its way.
         last_error: the last result that was an error, and the host that it was of.
-        wait_until: when the next request may be sent, epoch seconds: a delay of the flow stands before it.
+        reached: when the contact came to the step that it is at, epoch seconds.
+        wait_until: when it may be gone on with, epoch seconds; ``None`` where no delay stands before its next request.
     """
 
     subject: Subject
@@ -53,10 +55,19 @@ class Sending:
     round: int
     moment: float
     record: Record
+    reached: float
     under_way: bool = False
     sent_as: Delivery | None = None
     last_error: tuple[str, str, ActionResult] | None = None
-    wait_until: float = 0.0
+    wait_until: float | None = None
+
+    def arrive(self, moment: float) -> None:
+        """Note when the contact came to another step: every delay before it is over."""
+        self.reached, self.wait_until = moment, None
+
+    def delay(self, now: float) -> float:
+        """Seconds for which the flow has it wait before its next request."""
+        return 0.0 if self.wait_until is None else self.wait_until - now
 
 
 @dataclass(slots=True)
@@ -96,13 +107,19 @@ class Sender:
             return await self._deliver(sending, todo)
         if isinstance(todo, Wait):
             if todo.waited_in_replay:
-                reached = dt.datetime.fromtimestamp(max(self.clock(), sending.wait_until), dt.timezone.utc)
-                sending.wait_until = todo.ends(reached).timestamp()
+                sending.wait_until = self._over(todo, sending.wait_until or sending.reached)
             return Waited()
         # Where nothing will be sent any more, no file is needed.
         settled = sending.record.settled(todo.step.name, todo.visit)
         if settled is not None:
             return settled
+        while (delay := sending.delay(self.clock())) > 0:
+            await self.rest(delay)
+        file = await self._fetch(todo)
+        sending.arrive(self.clock())
+        return file
+
+    async def _fetch(self, todo: FetchFile) -> FileContent | TransportFailure:
         if is_web_address(todo.source):
             return await self.routes.download(todo.source, todo.step.timeout)
         return await asyncio.to_thread(self.gateway.fetch, todo.source, todo.step.timeout)
@@ -111,11 +128,12 @@ class Sender:
         route = await self.routes.of(todo.step, todo.request)
         base, record = todo.idempotency_key, sending.record
         request = route.complete(todo.request)
-        attempts = record.attempts(todo, request, base)
+        attempts, sent = record.attempts(todo, request, base), False
         while True:
             move = next_move(todo.step.retry, attempts, request, todo.idempotency_key, self.clock())
             if isinstance(move, Settled):
-                sending.wait_until = 0.0
+                if not sent:
+                    sending.arrive(min(_ended_at(attempts[-1]), self.clock()))
                 return self._remembered(sending, todo, route, move.result)
             if isinstance(move, Rekey):
                 todo = todo.with_key(move.key)
@@ -123,7 +141,7 @@ class Sender:
                 attempts = record.attempts(todo, request, base)
                 continue
             # A delay is waited for only here: on resume, those before what was sent already are over.
-            delay = sending.wait_until - self.clock()
+            delay = sending.delay(self.clock())
             if delay > 0:
                 await self.rest(delay)
                 continue
@@ -132,6 +150,14 @@ class Sender:
             attempt = await self._attempt(sending, todo, request, route, move.number)
             attempts.append(attempt)
             record.add(todo, attempt)
+            sent = True
+            sending.arrive(self.clock())
+
+    def _over(self, todo: Wait, reached: float) -> float:
+        over = todo.ends(_moment(reached))
+        if todo.step.rule.windows:  # one that was open may be closed by now
+            over = todo.step.rule.ends(_moment(self.clock()), over)
+        return over.timestamp()
 
     async def _attempt(
         self, sending: Sending, todo: SendAction, request: HttpRequest, route: Route, number: int
@@ -221,3 +247,11 @@ class Sender:
         if fate is Fate.SUCCEEDED and step not in self.referenced:
             value["response"], value["headers"] = None, {}
         return msgspec.json.encode(value).decode()
+
+
+def _ended_at(attempt: Attempt) -> float:
+    return attempt.begun_at + (attempt.result.elapsed_ms / 1000 if attempt.result else 0.0)
+
+
+def _moment(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.timezone.utc)

@@ -14,7 +14,9 @@ import msgspec
 from airflow_whatsapp_flows.errors import IntentConflictError, ResponseError
 from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.performing import Wait
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import Walk, walk
 from airflow_whatsapp_flows.ledger.records import PendingContact
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState, Subject
@@ -69,6 +71,7 @@ class ContactWalker:
             round=contact.round,
             moment=contact.record.moment or now,
             record=contact.record,
+            reached=now,
         )
         self.under_way[contact.id] = sending
         try:
@@ -91,11 +94,15 @@ class ContactWalker:
 
     async def _follow(self, response: ContactResponse, sending: Sending) -> Walk:
         moment = dt.datetime.fromtimestamp(sending.moment, dt.timezone.utc)
-        walking = walk(self.flow, response, now=moment, epoch=self.epoch, resend=self.resend)
+        record = Walk(Variables())
+        walking = walk(self.flow, response, now=moment, record=record, epoch=self.epoch, resend=self.resend)
         try:
             todo = next(walking)
             while True:
+                asked, before = todo, len(record.visits)
                 todo = walking.send(await self.sender.do(sending, todo))
+                if isinstance(asked, Wait) and any(visit.result for visit in record.visits[before:]):
+                    sending.arrive(self.clock())  # the platform has sent what stands behind the delay
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # typeshed knows StopIteration's value as Any
 

@@ -48,6 +48,17 @@ def test_a_flow_with_faults_is_not_drawn(cli: Cli, write: Write, tmp_path: Path)
     assert not (tmp_path / "flow.svg").exists()
 
 
+@pytest.mark.parametrize("command", ["graph", "diff"])
+def test_faults_are_told_without_what_a_terminal_would_obey(cli: Cli, write: Write, command: str) -> None:
+    file = write("flow.json", flow(action("\x1b[31mCall\u202e", on_success="\x1b[2JCal")))
+
+    done = cli(command, *[file] * (2 if command == "diff" else 1))
+
+    assert (done.status, done.out) == (1, "")
+    assert "allowed: \\x1b[31mCall\\u202e" in done.err
+    assert done.err.replace("\n", "").isprintable()
+
+
 def test_a_file_that_cannot_be_written_is_refused(cli: Cli, tmp_path: Path) -> None:
     done = cli("graph", EXAMPLE, "--output", tmp_path / "nowhere" / "flow.svg")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,19 @@ def test_an_interruption_is_status_130_and_no_traceback(cli: Cli, monkeypatch: p
     done = cli("validate", "flow.json")
 
     assert (done.status, done.out, done.err) == (130, "", "interrupted\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_is_lost_is_no_success(unbuffered: str) -> None:
+    flow = Path(__file__).resolve().parents[2] / "dags" / "flows" / "menu_router.json"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow_whatsapp_flows.cli", "test", flow],
+            stdout=full, stderr=subprocess.PIPE, check=False, encoding="utf-8",
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+
+    assert done.returncode == 1
+    assert "the output cannot be written: No space left on device\n" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -13,6 +13,7 @@ from airflow.sdk import Asset
 from airflow_whatsapp_flows import FlowFileError, build_dag, build_replay_dag, load_dags, load_flow
 from airflow_whatsapp_flows.dag_factory import airflow_block, raise_faults
 from airflow_whatsapp_flows.dag_factory.airflow_block import replay_asset
+from tests.airflow_runs import run_dag
 from tests.operators.flows import action, flow, message, polling
 
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -32,7 +33,6 @@ def made(**block: Any) -> dict[str, Any]:
 
 def test_a_dag_is_as_its_flow_says() -> None:
     dag = build_dag(made(**BLOCK))
-    assert dag.start_date == dt.datetime(2026, 2, 1, 6, tzinfo=dt.timezone.utc)
     assert dag.tags == {"whatsapp", "sales"}
     assert {task.owner for task in dag.tasks} == {"data team"}
     save, bye = dag.task_dict["save"], dag.task_dict["bye"]
@@ -52,6 +52,12 @@ def test_so_is_the_dag_of_its_replay() -> None:
     assert dag.task_dict["replay"].partial_kwargs["pool"] == "crm"
     assert dag.task_dict["replay"].partial_kwargs["inlets"] == [Asset(uri="s3://b/in")]
     assert dag.task_dict["report"].outlets == [replay_asset(dag.dag_id[: -len("__replay")]), Asset("x-crm://contacts")]
+
+
+def test_a_run_before_the_start_of_the_replays_schedule_walks_its_contact() -> None:
+    """Airflow would make it green without a task."""
+    done = run_dag(build_dag(flow(message("M"), airflow={"start_date": "2099-01-01"})))
+    assert (done.state, done.states) == ("success", {"m": "success"})
 
 
 def test_a_loop_that_sends_takes_the_pool() -> None:
@@ -77,7 +83,7 @@ def test_runs_at_a_time(monkeypatch: pytest.MonkeyPatch, on_sqlite: bool, told: 
     assert build_dag(made(**({"max_active_runs": told} if told else {}))).max_active_runs == runs
 
 
-@pytest.mark.parametrize("uri", [" ", "airflow://x"])
+@pytest.mark.parametrize("uri", [" ", "airflow://x", "x-crm://caf\u00e9", "x-crm://a\tb", "s3://b/k/", "S3://b/k"])
 def test_an_asset_that_airflow_does_not_take_is_a_fault_with_its_place(tmp_path: Path, uri: str) -> None:
     broken = made(outlets=["s3://b/fine", uri])
     (tmp_path / f"{broken['id']}.json").write_text(json.dumps(broken, indent=1), encoding="utf-8")
@@ -96,3 +102,9 @@ def test_an_asset_that_airflow_does_not_take_is_a_fault_with_its_place(tmp_path:
 def test_the_asset_of_another_flows_replay_is_that_asset() -> None:
     [asset] = build_dag(made(inlets=["whatsapp-flows://leads/replay"])).task_dict["save"].inlets
     assert asset == replay_asset("leads")
+
+
+def test_a_password_in_an_asset_is_refused_and_told_nobody() -> None:
+    with pytest.raises(FlowFileError, match="http://host/x") as raised:
+        build_dag(made(outlets=["http://user:hunter2@host/x"]))
+    assert "hunter2" not in str(raised.value)

@@ -45,6 +45,19 @@ def test_a_faulty_flow_keeps_its_id_its_tasks_its_schedule_and_its_tags(tmp_path
     assert (walking.schedule, replaying.schedule) == (None, "@daily")
 
 
+@pytest.mark.parametrize(
+    "keys", [{}, {"timezone": "America/Bogota"}, {"airflow": {"start_date": "2030-01-01"}}], ids=str
+)
+def test_the_stand_in_of_a_replay_is_due_when_the_replay_is(tmp_path: Path, keys: dict[str, Any]) -> None:
+    made = flow(message("M"), replay={"schedule": "0 3 * * *", "source": "x.jsonl"}, **keys)
+    dag_id = write(tmp_path, made)
+    good = load_dags(tmp_path)[f"{dag_id}__replay"]
+    write(tmp_path, {**made, "unknown": 1})
+    broken = load_dags(tmp_path)[f"{dag_id}__replay"]
+    assert is_stand_in(broken)
+    assert (broken.start_date, str(broken.timezone)) == (good.start_date, str(good.timezone))
+
+
 def test_its_tasks_fail_at_once_with_the_faults(tmp_path: Path) -> None:
     dag_id = write(tmp_path, faulty())
     dag, failures = load_dags(tmp_path)[dag_id], Failures()
@@ -81,6 +94,8 @@ BROKEN: list[Any] = [
     {"steps": None}, {"steps": []}, {"steps": [1, {"name": 2}, {"name": ""}, {"name": "x" * 300, "type": "nope"}]},
     {"steps": [{"name": "ﷺ㎯" * 50}]}, {"replay": {"schedule": 5}}, {"replay": {"schedule": "often"}}, {"replay": []},
     {"timezone": "Mars/Base"}, {"airflow": {"tags": "x"}}, {"airflow": {"tags": [None, "y" * 300, "ok"]}}, {"name": 5},
+    {"timezone": 5}, {"timezone": "../x"}, {"airflow": {"start_date": "tomorrow"}}, {"airflow": {"start_date": 5}},
+    {"steps": [{"name": "A\0b"}]}, {"airflow": {"tags": ["a\0"], "owner": "b\0"}}, {"name": "c\0", "id\0": 1},
 ]  # fmt: skip
 
 
@@ -92,9 +107,35 @@ def test_whatever_is_wrong_the_stand_in_serializes(tmp_path: Path, change: dict[
     dags = load_dags(tmp_path)
     assert is_stand_in(dags[dag_id])
     for dag in dags.values():
-        json.dumps(DagSerialization.to_dict(dag))
+        assert "\\u0000" not in json.dumps(DagSerialization.to_dict(dag)), "PostgreSQL would store no DAG at all"
     with pytest.raises(FlowFileError, match=rf"{dag_id}\.json:\d+:\d+: "):
         raise_faults(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "a\0"}, {"airflow": {"tags": ["a\0"]}}, {"replay": {"source": "a\0"}}], ids=str
+)
+def test_a_character_that_no_database_keeps_is_a_fault_with_its_place(tmp_path: Path, change: dict[str, Any]) -> None:
+    dag_id = write(tmp_path, {**flow(message("M")), **change})
+    assert is_stand_in(load_dags(tmp_path)[dag_id])
+    with pytest.raises(FlowFileError, match=rf"{dag_id}\.json:\d+:\d+: .*U\+0000") as raised:
+        raise_faults(tmp_path)
+    assert (raised.value.faults[0].line or 0) > 1
+
+
+def test_a_file_that_is_no_text_is_told_as_a_fault_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.json").write_bytes(b"\xff\xfe\0")
+    assert load_dags(tmp_path) == {}
+    assert [record.exc_info for record in caplog.records] == [None]
+
+
+def test_the_stand_in_has_no_more_tasks_than_a_flow_may_have(tmp_path: Path) -> None:
+    dag_id = write(tmp_path, flow(*(message(f"S{number}") for number in range(600))))
+    dag = load_dags(tmp_path)[dag_id]
+    assert is_stand_in(dag)
+    assert len(dag.tasks) == 500
 
 
 @pytest.mark.parametrize("file_id", ["UPPER", "a b", "ñ", ".hidden", "x" * 101, "sub__replay"])

@@ -15,6 +15,7 @@ from lxml import etree
 from airflow_whatsapp_flows.drawing import draw
 from airflow_whatsapp_flows.drawing.lettering import width_of, wrapped
 from airflow_whatsapp_flows.drawing.placing import Link, Size, place
+from airflow_whatsapp_flows.drawing.style import STYLE
 from airflow_whatsapp_flows.flow.graph import graph_of
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
@@ -224,3 +225,12 @@ def test_a_text_that_is_cut_says_so_and_is_told_in_whole() -> None:
 def test_no_emoji_of_several_is_broken() -> None:
     assert all(not line.startswith(("\u200d", "\ufe0f")) for line in wrapped("👩‍👩‍👧" * 12, 14, 60, 99))
     assert all(not line.endswith("\u200d") for line in wrapped("👩‍👩‍👧" * 12, 14, 60, 99))
+
+
+def test_what_is_meant_for_pages_is_passed_over_by_programs_that_know_none() -> None:
+    # Converters to PNG and PDF that read no @media rules took a height of 'auto' for none, and drew nothing.
+    rules = re.sub(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*\}", "", STYLE)
+
+    assert "max-width:100%;height:auto" in STYLE
+    assert "auto" not in rules
+    assert ".name{font-size" in rules

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.flow.delivery import Delivery
-from airflow_whatsapp_flows.flow.model import Action, Conditional, Message
+from airflow_whatsapp_flows.flow.model import Action, Conditional, Delay, Message, Question
 from tests.flow.samples import action, faults_of, flow_of
 
 BAD = "{{ conn.crm }}"
@@ -177,3 +177,36 @@ def test_an_unknown_key_hides_no_other_fault_of_its_step() -> None:
         "retry.attemps",
         "on_error",
     ]
+
+
+YEAR = "are longer than a year; at most 365 days are allowed"
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        pytest.param(
+            {"type": "delay", "amount": 31_536_000, "unit": "DAY"}, f"amount: 31,536,000 DAY {YEAR}", id="a delay"
+        ),
+        pytest.param({"type": "delay", "amount": 8761, "unit": "HOUR"}, f"amount: 8,761 HOUR {YEAR}", id="by an hour"),
+        pytest.param(
+            {"type": "question", "wait": {"amount": 366, "unit": "DAY"}}, f"wait.amount: 366 DAY {YEAR}", id="an answer"
+        ),
+        pytest.param(
+            {"type": "delay", "until": "9999-12-31"}, "until: a year from 1900 to 2199 is expected", id="a moment"
+        ),
+    ],
+)
+def test_no_wait_is_longer_than_anybody_waits(step: dict[str, Any], fault: str) -> None:
+    assert faults_of(_flow({"name": "Wait", **step})) == [f"<flow>:steps[0].{fault}"]
+
+
+@pytest.mark.parametrize(("amount", "unit"), [(365, "DAY"), (8760, "HOUR"), (31_536_000, "SECOND")])
+def test_a_wait_may_last_a_year(amount: int, unit: str) -> None:
+    wait = {"amount": amount, "unit": unit}
+    flow = flow_of({"name": "D", "type": "delay", **wait, "next": "Q"}, {"name": "Q", "type": "question", "wait": wait})
+
+    delay, question = flow.steps.values()
+    assert isinstance(delay, Delay)
+    assert isinstance(question, Question)
+    assert delay.rule.seconds == question.wait == 31_536_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,25 @@ def test_a_key_of_a_body_that_is_called_next_leads_to_no_step() -> None:
     assert _changes(old, new) == [("renamed", "step", "B", "", "A", "B")]
 
 
+def test_a_step_that_is_renamed_is_renamed_in_the_tests_too() -> None:
+    def flow(ask: str, send: str) -> Plain:
+        test: Plain = {
+            "name": "a test",
+            "response": {
+                "step": {ask: "Ana"}, f"step.{ask}": "Ana", "history": [{"step": ask, "value": "Ana"}],
+                "actions": {send: [{"outcome": "error"}]}, "exits": {send: "success"},
+            },
+            "replies": [{"step": send, "response": {"step": {"Ask": 1}}}],
+            "expect": {"path": [ask, send], "variables": {f"step.{send}.response.id": 1, f"{{{{ step.{ask} }}}}": 2}},
+        }  # fmt: skip
+        return _flow({"name": ask, "type": "question", "next": send}, action(send), tests=[test])
+
+    assert _changes(flow("Ask", "Send"), flow("Ask name", "Create")) == [
+        ("renamed", "step", "Ask name", "", "Ask", "Ask name"),
+        ("renamed", "step", "Create", "", "Send", "Create"),
+    ]
+
+
 def test_secrets_are_never_shown() -> None:
     def flow(secret: str) -> Plain:
         return _flow(
@@ -289,11 +309,61 @@ def test_what_came_with_a_secret_in_it_hides_it_too() -> None:
         ("/x?token={{ global.token }}", "/x?token={{ global.token }}"),
         ("{{ step.A_long_name_of_1_step.response.key }}", "{{ step.A_long_name_of_1_step.response.key }}"),
         ("Hi {{ contact.name }}, see https://a.example/b", "Hi {{ contact.name }}, see https://a.example/b"),
-        ("a\0b {{ x }}", "***"),
+        ("a\0b {{ x }}", "a\0b {{ x }}"),
+        ("Authorization: Bearer abc", "Authorization: Bearer ***"),
+        ('"Authorization": "Basic abc def"', '"Authorization": "Basic ***"'),
+        ("Take the Basic plan", "Take the Basic plan"),
+        ("response.token == 'abc'", "response.token == '***'"),
+        ('{"Authorization": "Bearer abc {{ global.x }}"}', '{"Authorization": "Bearer ***{{ global.x }}"}'),
+        (r'{"password": "a \" b", "name": "ana"}', '{"password": "***", "name": "ana"}'),
+        (r'"{\"password\": \"abc\", \"name\": \"ana\"}"', r'"{\"password\": \"***\", \"name\": \"ana\"}"'),
+        ('[["api_key", "abc"], ["name", "ana"]]', '[["api_key", "***"], ["name", "ana"]]'),
+        ('{"name": "api_key", "value": "abc"}', '{"name": "api_key", "value": "***"}'),
+        ('<user token="abc"><password type="x">a b</password></user>',
+         '<user token="***"><password type="x">***</password></user>'),
+        ('"pwd": "abc", "key_lifetime": 60', '"pwd": "***", "key_lifetime": 60'),
+        ('"password": "abc', '"password": "***'),
     ],
 )  # fmt: skip
 def test_texts_keep_all_but_their_secrets(text: str, shown: str) -> None:
     assert concealed(text) == shown
+
+
+def test_secrets_in_pairs_and_parts_of_a_body_are_not_shown() -> None:
+    def flow(secret: str) -> Plain:
+        parts = [{"name": "pin", "value": secret}, {"name": "pin", "value": "1234"}]
+        return _flow(
+            action("Form", body_type="form", body=[["password", secret], ["name", "ana"]], on_success="Upload"),
+            action("Upload", body_type="multipart", body=parts),
+        )
+
+    found = differences(load_flow(flow("s3cr3t-one")), load_flow(flow("s3cr3t-two")))
+
+    assert "s3cr3t" not in repr(found)
+    assert [(change.path, change.new, change.hidden) for change in found] == [
+        ("body[0]", ["password", "***"], True),
+        ("body[0]", {"name": "pin", "value": "***"}, True),
+    ]
+    came = differences(
+        load_flow(_flow(action("Form", on_success="Upload"), action("Upload"))), load_flow(flow("s3cr3t-one"))
+    )
+    assert "s3cr3t" not in repr(came)
+
+
+def test_a_field_that_gets_the_name_of_a_secret_is_not_shown() -> None:
+    old, new = _flow(action("S", body=[["name", "ana"]])), _flow(action("S", body=[["password", "s3cr3t"]]))
+
+    for one, other in ((old, new), (new, old)):
+        [change] = differences(load_flow(one), load_flow(other))
+
+        assert (change.path, {change.old[1], change.new[1]}) == ("body[0]", {"ana", "***"})
+
+
+@pytest.mark.parametrize("text", ["a", "a.", "a-", "{{", "://", "://x@", "bearer ", "token=", 'token="', "<a ", '\\"'])
+def test_a_long_text_takes_no_longer_than_its_length(text: str) -> None:
+    begun = time.process_time()
+    concealed(text * (60_000 // len(text)))
+    assert time.process_time() - begun < 2
 
 
 def _mutations(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -135,3 +136,44 @@ def test_any_text_gives_two_harmless_lines_or_none(text: str, column: int, line:
         assert set(second.partition("|")[2]) <= {" ", "^"}
         assert columns(first) <= 100 + len("   1 | ")
         assert columns(second) <= 100 + len("   1 | ") + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ('{"Authorization":"Bearer hunter2x"},"bogus":1}', '"bogus"'),
+        ('{"X-Api-Key": "hunter2\\n", "next": "B"}', '"hunter2'),
+        ('{"token": "hunter2 {{ contact.phone | nofilter }}"}', "{{"),
+        ('{"X-Api-Key": "hunter2 {{ contact.phone"', ""),
+        ('{"url": "https://bob:hunter2@h.example.com/x y"}', '"https'),
+        ('{"body": "{\\"password\\": \\"hunter2\\" }", "x": 1}', "}"),
+        ('[\n  "api_key",\n  "hunter2 {{ bogus.x }}"\n]', "{{"),
+        ('{\n  "name": "pin",\n  "value": "hunter2 {{ bogus.x }}"\n}', "{{"),
+        ('{"password": "' + "hunter2" * 100 + '", "bogus": 1}', '"bogus"'),
+    ],
+)
+def test_secrets_are_hidden_and_carets_stay_in_place(text: str, at: str) -> None:
+    place = text.index(at) if at else text.index("{{")
+    number = text.count("\n", 0, place) + 1
+
+    line, carets = shown(text, place - text.rfind("\n", 0, place), line=number)
+
+    assert "hunter2" not in line
+    assert "***" in line
+    start = carets.index("^")
+    assert line[start:].startswith(at.replace("hunter2", "***"))
+
+
+def test_a_secret_is_hidden_once_with_what_stands_around_it() -> None:
+    line, carets = shown('{"Authorization":"Bearer hunter2x"},"bogus":1}', 37)
+
+    assert line == '   1 | {"Authorization":"Bearer ***"},"bogus":1}'
+    assert carets == "     |                                ^^^^^^^"
+
+
+def test_secrets_around_many_faults_of_one_long_line_are_looked_for_in_no_time() -> None:
+    text = '{"body": "' + "a" * 1_000_000 + '"}'
+    begun = time.process_time()
+    for column in range(500_000, 500_200):
+        assert "aaaa" in shown(text, column)[0]
+    assert time.process_time() - begun < 10

@@ -39,6 +39,7 @@ TYPES: list[dict[str, Any]] = [
     {"name": "Stop", "type": "end", "state": "failed"},
 ]
 """A step of every type."""
+WINDOW = {"weekday": 0, "start_at": "09:00", "end_at": "18:00"}
 
 # A label between quotes holds no quote, no line break, and nothing that ends an entity or a tag early.
 _TEXT = r"""(?:[A-Za-z0-9 ,?!'()\u0080-\U0010ffff]|\#\d+;)+"""
@@ -101,6 +102,21 @@ def test_a_drawing_has_every_step_once_and_every_exit(file: Any) -> None:
     assert sorted(names[node] for node in nodes if node.startswith("s") and node != "start") == sorted(flow.steps)
     drawn = Counter((names[edge["source"]], _shown(edge["label"]), names[edge["target"]]) for edge in edges)
     assert drawn == _expected_edges(flow)
+
+
+@pytest.mark.parametrize(
+    ("given", "detail"),
+    [
+        ({"amount": 2, "unit": "HOUR"}, "2 h"),
+        ({"amount": 2, "unit": "HOUR", "time_windows": [WINDOW]}, "2 h, at set hours"),
+        ({"amount": 0, "unit": "SECOND", "time_windows": [WINDOW]}, "at set hours"),
+        ({"until": "{{ contact.due }}"}, "until a moment"),
+    ],
+)
+def test_a_delay_tells_what_is_waited_for(given: dict[str, object], detail: str) -> None:
+    [node, _] = graph_of(flow_of({"name": "Wait", "type": "delay", **given})).nodes
+
+    assert node.detail == detail
 
 
 def test_every_type_of_step_is_told_and_has_a_shape() -> None:

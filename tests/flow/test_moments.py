@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit, AnswerRule
 from airflow_whatsapp_flows.flow.conditions import compare
-from airflow_whatsapp_flows.flow.moments import parse_day, parse_iso
+from airflow_whatsapp_flows.flow.moments import parse_day, parse_iso, parse_moment
 from tests.flow.samples import render
 
 UTC = dt.timezone.utc
@@ -66,6 +66,13 @@ def test_a_day_is_a_date_without_a_time() -> None:
     assert parse_day("2026-11-22") == dt.date(2026, 11, 22)
     with pytest.raises(ValueError, match="not a date"):
         parse_day("2026-11-22T10:00")
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59-12:00", "2200-01-01", "1899-12-31T23:59", "0001-01-01T00:00+14:00"])
+def test_a_moment_of_another_age_is_refused_where_a_clock_meets_it(text: str) -> None:
+    with pytest.raises(ValueError, match="a year from 1900 to 2199 is expected"):
+        parse_moment(text, UTC)
+    assert parse_moment("2199-12-31T23:59", UTC).astimezone(UTC).year == 2199
 
 
 @given(st.datetimes(timezones=st.just(UTC)))

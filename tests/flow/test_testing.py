@@ -335,3 +335,31 @@ def test_exits_and_steps_that_no_test_takes_are_told() -> None:
         ("Sorry", None),
     ]
     assert [(way.step, way.exit) for way in untaken_exits(flow, [one, two])] == [("Save", "error")]
+
+
+def test_secrets_that_are_written_in_the_flow_are_not_told() -> None:
+    send = {
+        "name": "Save", "type": "action", "url": "https://crm.example/x?api_key=s3cr%20t-1", "body_type": "json",
+        "query_params": {"token": "s3cr t/3"},
+        "headers": {"Authorization": "Bearer hunter", "X-Key": "{{ step.Ask name }}"},
+        "body": {"password": "s3cr t-2", "key": "Kind", "note": "s3cr t-2 and {{ step.Ask name }}"},
+    }  # fmt: skip
+    request = {
+        "url": "https://crm.example/y?api_key=s3cr%20t-1",
+        "headers": {"Authorization": "Bearer hunter2", "X-Key": "Eva"},
+        "body": {"password": "other", "note": "Eva"},
+    }
+
+    run = ran({**ASK, "on_no_answer": None}, send, expect={"requests": [request]})
+    counted = ran({**ASK, "on_no_answer": None}, send, expect={"requests": []})
+
+    assert not any(secret in repr(run.mismatches + counted.mismatches) for secret in ("s3cr", "hunter"))
+    assert told(run) == {
+        "requests[0].url": 'expected "https://crm.example/y?api_key=***", got "https://crm.example/x?api_key=***&token=***"',
+        "requests[0].headers.Authorization": 'expected "Bearer ***2", got "Bearer ***"',
+        "requests[0].headers.X-Key": 'expected "Eva", got "Ana"',
+        "requests[0].body.password": 'expected "other", got "***"',
+        "requests[0].body.key": 'expected nothing, got "Kind"',
+        "requests[0].body.note": 'expected "Eva", got "*** and Ana"',
+    }
+    assert "api_key=***" in told(counted)["requests"]

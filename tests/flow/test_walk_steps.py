@@ -399,3 +399,69 @@ def test_a_sensitive_variable_without_a_value_hides_nothing() -> None:
     flow = flow_of(message("Hi", body="none and true"), sensitive=["contact.email", "contact.on", "contact.x"])
 
     assert walked(flow, {"contact": {"email": "", "on": True}}).visits[0].text == "none and true"
+
+
+def test_a_sensitive_value_stays_hidden_when_the_variable_has_another() -> None:
+    before = {"before": "{{ contact.first_name }}"}
+    flow = flow_of(
+        {"name": "Rename", "type": "contact_update", "first_name": "Eva", "meta": before, "next": "Ask"},
+        {"name": "Ask", "type": "question", "body": "Not {{ step.Ask | default('x') }}?", "next": "Hi"},
+        message("Hi", body="{{ contact.before }} {{ contact.first_name }}", next="Ask"),
+        sensitive=["contact.first_name", "step.Ask"],
+    )
+    history = [{"step": "Ask", "value": "first"}, {"step": "Ask", "value": "second"}]
+    record = walked(flow, {"contact": {"first_name": "Ana"}, "history": history})
+
+    assert details(record, "Rename") == {"first_name": "***", "meta": {"before": "***"}}
+    assert [visit.text for visit in record.visits[1:5]] == ["Not x?", "*** ***", "Not ***?", "*** ***"]
+
+
+def test_a_sensitive_value_is_hidden_in_other_capitals_and_within_an_object() -> None:
+    flow = flow_of(
+        message("Hi", body="{{ contact.email | lower }} {{ contact.ids }}"), sensitive=["contact.email", "contact.ids"]
+    )
+    record = walked(flow, {"contact": {"email": "Ana@X.example", "ids": [{"n": 'A"1\n2'}]}})
+
+    assert record.visits[0].text == '*** [{"n":"***"}]'
+
+
+def test_what_is_noted_can_be_kept_and_what_is_sent_stays_as_it_was() -> None:
+    flow = flow_of(
+        {"name": "Ask", "type": "question", "next": "Note"},
+        {"name": "Note", "type": "contact_update", "first_name": "{{ step.Ask }}", "next": "Offer"},
+        {"name": "Offer", "type": "template", "whatsapp_template_variables": {"a": ["{{ step.Ask }}"]}, "next": "Send"},
+        action(body_type="plain", body="{{ contact.first_name }}"),
+    )
+    todos: list[ToDo] = []
+    record = walked(flow, {"step": {"Ask": "a\0b"}}, None, todos)
+
+    assert details(record, "Note") == {"first_name": "a\ufffdb"}
+    assert details(record, "Offer") == {"whatsapp_template_variables": {"a": ["a\ufffdb"]}}
+    assert isinstance(todos[0], SendAction)
+    assert todos[0].request.content == b"a\0b"
+
+
+def test_why_a_walk_ends_can_be_kept() -> None:
+    listed = {"list": "contact.ids", "value": "id"}
+    flow = flow_of({"name": "Ask", "type": "question", "options_from_variable": listed})
+    record = walked(flow, {"contact": {"ids": [{"id": "a\0b"}]}, "step": {"Ask": "c"}})
+
+    assert record.reason == "Ask: the answer is none of the 1 options: a\ufffdb"
+
+
+def test_a_custom_field_called_meta_leaves_the_others_where_they_are() -> None:
+    update = {"name": "Note", "type": "contact_update", "meta": {"meta": "x", "phone": "y"}, "next": "Hi"}
+    flow = flow_of(
+        update, message("Hi", body="{{ contact.meta.plan }} {{ contact.meta.meta }} {{ contact.meta.phone }}")
+    )
+
+    assert walked(flow, {"contact": CONTACT}).visits[1].text == "pro x y"
+
+
+@pytest.mark.parametrize("until", ["9999-12-31", "2200-01-01T00:00", "0001-01-01T00:00+14:00"])
+def test_a_delay_until_another_age_fails_the_contact(until: str) -> None:
+    delay = {"name": "Wait", "type": "delay", "until": "{{ contact.on }}", "time_windows": [{"weekday": 0}]}
+    record = walked(flow_of(delay), {"contact": {"on": until}})
+
+    assert record.state is State.FAILED
+    assert record.reason == "Wait: until: a year from 1900 to 2199 is expected"

@@ -46,6 +46,18 @@ def test_what_a_task_writes_is_what_a_replay_reads(ledger: TaskLedger, url: str)
     assert record.settled("A", 1) is not None
 
 
+def test_what_decides_about_a_visit_is_its_own_and_what_was_sent_under_its_key(ledger: TaskLedger) -> None:
+    def intent(subject: Subject, step: str, visit: int, key: str) -> Intent:
+        return INTENT._replace(subject=subject, step=step, visit=visit, key=key)
+
+    with ledger.transaction() as transaction:
+        for step, visit, key in (("A", 1, "k2"), ("A", 1, "k1"), ("A", 2, "k2"), ("A", 2, "k3"), ("B", 2, "k2")):
+            transaction.intend(intent(SUBJECT, step, visit, key))
+        transaction.intend(intent(Subject("f", "s"), "A", 2, "k2"))
+        found = transaction.attempts_of_visit(SUBJECT, "A", 2, "k2")
+        assert [(row.visit, row.key) for row in found] == [(1, "k2"), (2, "k2"), (2, "k3")]
+
+
 def test_an_intent_that_another_worker_has_is_a_conflict(ledger: TaskLedger) -> None:
     with ledger.transaction() as transaction:
         transaction.intend(INTENT)

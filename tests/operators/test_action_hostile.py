@@ -132,6 +132,25 @@ def test_what_may_be_a_secret_in_a_flow_is_not_in_the_rendered_fields(server: Re
     assert shown["headers"]["X-Source"] == "whatsapp"
 
 
+@pytest.mark.parametrize(("syntax", "shown"), [("activecampaign", "%contact.phone%"), ("hilos", "***")])
+def test_a_parameter_is_shown_where_the_flows_syntax_makes_it_a_placeholder(syntax: str, shown: str) -> None:
+    flow = {
+        "flow_format": 1,
+        "id": "shown_fields",
+        "syntax": syntax,
+        "steps": [
+            {
+                "name": "Act",
+                "type": "action",
+                "connection": "crm",
+                "url": "/x",
+                "query_params": {"a": "%contact.phone%"},
+            },
+        ],
+    }
+    assert build_dag(flow).get_task("act").query_params == {"a": shown}
+
+
 @pytest.mark.parametrize(
     ("conf", "expected"),
     [

@@ -16,6 +16,7 @@ from airflow_whatsapp_flows import WhatsAppActionOperator, build_dag
 from airflow_whatsapp_flows.hooks.ledger import Transaction
 from tests.airflow_runs import run_dag
 from tests.operators.clearing import run_again
+from tests.operators.flows import action, flow
 from tests.operators.one_action import new_dag_id, run_action
 from tests.servers.recording import Answer, RecordingServer
 
@@ -46,6 +47,15 @@ def test_an_attempt_tells_whose_it_was_and_where_it_came_from(server: RecordingS
     }
 
 
+@pytest.mark.parametrize("phone", ["+5215551234567", "52 555 123 4567", 525551234567])
+def test_a_phone_is_noted_in_the_one_spelling_of_the_ledger(
+    server: RecordingServer, ledger_file: Path, phone: object
+) -> None:
+    run_action({"contact": {"phone": phone}}, body={"a": 1})
+    run_dag(build_dag(flow(action("A"))), {"id": "r", "contact": {"phone": phone}})
+    assert [row["phone"] for row in rows(ledger_file)] == ["+525551234567"] * 2
+
+
 def test_tries_and_clears_are_told_apart(server: RecordingServer, ledger_file: Path) -> None:
     server.queued = [Answer(503)] * 3
     with DAG(new_dag_id()) as dag:
@@ -74,7 +84,7 @@ def test_what_another_worker_is_sending_is_not_sent(
         WhatsAppActionOperator(task_id="act", url="/x", method="PUT", http_conn_id="crm", on_error="fail")
     run = run_dag(dag)
     # On a database server the other worker's intent may come between the look and the note.
-    monkeypatch.setattr(Transaction, "attempts", lambda *_: [])
+    monkeypatch.setattr(Transaction, "attempts_of_visit", lambda *_: [])
     assert run_again(dag, run.run_id) == {}, "it failed, and so left no result"
     assert len(server.received) == len(rows(ledger_file)) == 1
 
@@ -118,18 +128,12 @@ def test_a_test_run_of_a_dag_may_use_a_file_whatever_the_executor(
 
 
 def test_the_moment_of_a_contact_stays_that_of_its_first_walk(server: RecordingServer, ledger_file: Path) -> None:
-    flow = {
-        "flow_format": 1,
-        "id": "moments",
-        "steps": [
-            {"name": "A", "type": "action", "connection": "crm", "url": "/a", "body": "{{ global.Datetime }}"},
-        ],
-    }
+    made = flow(action("A", body="{{ global.Datetime }}"))
     server.queued = [Answer(422)]
-    run_dag(build_dag(flow), {"id": "r"})
+    run_dag(build_dag(made), {"id": "r"})
     with contextlib.closing(sqlite3.connect(ledger_file)) as ledger:
         first = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.timezone.utc).timestamp()
         ledger.execute("UPDATE whatsapp_flows_attempts SET moment = ?", (first,))
         ledger.commit()
-    run_dag(build_dag(flow), {"id": "r"})
+    run_dag(build_dag(made), {"id": "r"})
     assert b"2026-01-02" in server.received[1].content

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows import build_dag
+from airflow_whatsapp_flows.hooks.ledger import Transaction
 from airflow_whatsapp_flows.operators import sending, waiting
 from airflow_whatsapp_flows.operators.loop import FlowLoopOperator
 from tests.airflow_runs import FinishedRun, run_dag
@@ -113,6 +114,24 @@ def test_each_visit_has_its_own_attempts(server: RecordingServer) -> None:
     done = run(polling(retry={"attempts": 3, "wait": 0.01}))
     assert done.states["say"] == "success"
     assert [result["attempts"] for result in done.result("get_reply")["actions"]["Get reply"]] == [3, 3]
+
+
+def test_a_visit_reads_no_reply_of_the_others(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred large replies, read at every one of a hundred visits, take minutes and block all other workers."""
+    read: list[tuple[int, list[int]]] = []
+    real = Transaction.attempts_of_visit
+
+    def attempts(self: Any, subject: Any, name: str, visit: int, key: str = "") -> Any:
+        rows = real(self, subject, name, visit, key)
+        read.append((visit, [row.visit for row in rows]))
+        return rows
+
+    monkeypatch.setattr(Transaction, "attempts_of_visit", attempts)
+    monkeypatch.setattr(Transaction, "attempts", lambda *_: [])
+    server.queued = [Answer.json({"id": 7}), PENDING, PENDING, DONE]
+    run(polling())
+    assert {visit for visit, _ in read} == {1, 2, 3}
+    assert all(set(found) <= {visit} for visit, found in read)
 
 
 def dying_at(monkeypatch: pytest.MonkeyPatch, call: int) -> list[int]:

@@ -11,82 +11,18 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.replay.checker import Attempt, Contact, History, violations
 from tests.replay.ledger_history import read_attempts, read_contacts, read_states
+from tests.replay.shapes import SHAPES
 from tests.servers.crm_log import REPOSITORY, CrmProcess
 
 PATIENCE = 60.0
 """Seconds that any process may take; a test that needs less says so."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A flow to replay, and what the checker must know of it.
-
-    Attributes:
-        steps: of the flow file; ``{url}`` stands for the CRM.
-        paths: path at the CRM to the step's name.
-        delivery: mode of each action.
-        safe: steps that change nothing.
-    """
-
-    steps: Sequence[Mapping[str, Any]]
-    paths: Mapping[str, str]
-    delivery: Mapping[str, str]
-    safe: frozenset[str] = frozenset()
-
-
-def _action(name: str, path: str, **keys: Any) -> dict[str, Any]:
-    body = {"body_type": "json", "body": {"phone": "{{ contact.phone }}", "step": name}}
-    if keys.get("method") == "GET":
-        body = {"query_params": {"phone": "{{ contact.phone }}"}}
-    retry = {"attempts": 3, "wait": 0.05, "max_wait": 1}
-    return {"name": name, "type": "action", "url": "{url}" + path, "timeout": 5, "retry": retry, **body, **keys}
-
-
-SHAPES: Mapping[str, Shape] = {
-    "post": Shape([_action("Create", "/create")], {"/create": "Create"}, {"Create": "at_most_once"}),
-    "two_steps": Shape(
-        [
-            _action("Create", "/create", on_success="Note", on_error="Tell"),
-            _action("Note", "/note"),
-            _action("Tell", "/tell", method="PUT"),
-        ],
-        {"/create": "Create", "/note": "Note", "/tell": "Tell"},
-        {"Create": "at_most_once", "Note": "at_most_once", "Tell": "idempotent"},
-    ),
-    "loop": Shape(
-        [
-            _action("Create", "/create", max_visits=3, on_max_visits="Give up", on_error="Create"),
-            {"name": "Give up", "type": "end", "state": "failed", "reason": "three times in vain"},
-        ],
-        {"/create": "Create"},
-        {"Create": "at_most_once"},
-    ),
-    "keyed": Shape([_action("Create", "/create", delivery="keyed")], {"/create": "Create"}, {"Create": "keyed"}),
-    "idempotent": Shape([_action("Put", "/put", method="PUT")], {"/put": "Put"}, {"Put": "idempotent"}),
-    "get_then_post": Shape(
-        [_action("Find", "/find", method="GET", on_success="Create"), _action("Create", "/create")],
-        {"/find": "Find", "/create": "Create"},
-        {"Find": "idempotent", "Create": "at_most_once"},
-        frozenset({"Find"}),
-    ),
-    "polling": Shape(
-        [
-            _action("Find", "/find", method="GET", on_success="Pause", max_visits=2, on_max_visits="Create"),
-            {"name": "Pause", "type": "delay", "amount": 1, "unit": "SECOND", "next": "Find"},
-            _action("Create", "/create"),
-        ],
-        {"/find": "Find", "/create": "Create"},
-        {"Find": "idempotent", "Create": "at_most_once"},
-        frozenset({"Find"}),
-    ),
-}
 
 
 @dataclass

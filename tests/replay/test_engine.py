@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import json
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,3 +189,64 @@ def test_while_a_contact_waits_in_a_polling_loop_others_are_walked(tmp_path: Pat
     # Two contacts are walked at a time: did they keep their places while they wait, two would be created early.
     assert set(paths[:40]) == {"/find"}
     assert run.broken_promises(kills=0) == []
+
+
+def test_what_stands_behind_a_contact_that_waited_is_walked_though_every_worker_was_idle(
+    tmp_path: Path, crm: CrmProcess
+) -> None:
+    run = Run(tmp_path, crm, sqlite_url(tmp_path), "some_wait", concurrency=1)
+    phones = ["+52551", "+52552", "+52559", "+52559", "+52553", "+52554", "+52555"]  # at 9 both workers are at work
+    run.write_responses(response(number, contact={"phone": phone}) for number, phone in enumerate(phones))
+
+    assert run.finish(timeout=20).status == 0
+
+    assert run.states() == {"completed": 7}
+
+
+def test_others_take_the_place_of_contacts_that_wait_from_their_first_step_on(tmp_path: Path, crm: CrmProcess) -> None:
+    crm.configure(latency_ms=100)
+    run = Run(tmp_path, crm, sqlite_url(tmp_path), "some_wait", concurrency=2)
+    numbers = [91, 92, 93, 94, 1, 2, 3, 4]  # four are walked at a time, and those with a 9 wait
+    run.write_responses(response(number) for number in numbers)
+
+    assert run.finish().status == 0
+
+    first, second = crm.requests()[:2]
+    assert second.t - first.t < 0.09 * SECOND  # two at a time
+
+
+def test_a_wait_goes_on_where_it_was_stopped_and_is_not_begun_again(tmp_path: Path, crm: CrmProcess) -> None:
+    run = Run(tmp_path, crm, sqlite_url(tmp_path), "polling", total=10)
+    run.change_flow('"max_visits": 2', '"max_visits": 1')
+    run.change_flow('"SECOND"', '"HOUR"')
+    with run.start() as running:
+        await_requests(crm, 10)
+        running.signal(signal.SIGTERM)
+        stopped = running.wait(10)
+
+    ended = run.finish(clock=3_597, timeout=20)
+
+    assert (stopped.status, ended.status) == (PENDING, 0)
+    begun = {(attempt["response_id"], attempt["step"]): attempt["begun_at"] for attempt in run.attempts()}
+    waits = [begun[id_, "Create"] - moment for (id_, step), moment in begun.items() if step == "Find"]
+    assert len(waits) == 10
+    assert min(waits) >= 3_600
+    assert run.broken_promises(kills=0) == []
+
+
+def test_contacts_that_wake_at_once_do_not_send_at_once(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=100) as crm:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), "some_wait", concurrency=4)
+        until = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=4)
+        run.change_flow('"amount": 1, "unit": "SECOND"', f'"until": "{until.isoformat()}"')
+        phones = [*(f"+9{number:04}" for number in range(100)), *(f"+1{number:o}" for number in range(400))]
+        run.write_responses(response(number, contact={"phone": phone}) for number, phone in enumerate(phones))
+        with run.start() as running:
+            running.await_running()
+            while not any(str(entry.contact).startswith("+9") for entry in crm.requests()):
+                assert running.process.poll() is None
+                time.sleep(0.02)
+            running.kill()
+
+        assert sum(attempt["fate"] is None for attempt in run.attempts()) <= 2 * 4
+        assert len(crm.requests()) < 400  # others were sent meanwhile

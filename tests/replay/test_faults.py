@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.replay.crashing import PENDING
-from tests.replay.runs import SHAPES, Run, await_requests, sqlite_url
+from tests.replay.runs import Run, await_requests, sqlite_url
+from tests.replay.shapes import SHAPES
 from tests.servers.crm_faults import SHARES
 from tests.servers.crm_log import Logged, running_crm
 from tests.servers.postgres import PostgresServer, running_postgres

@@ -284,6 +284,17 @@ def test_the_duration_is_that_of_the_slowest_host(ledger: Ledger) -> None:
     assert found.seconds == 20.0
 
 
+def test_of_a_loop_each_contact_counts_once_and_its_delays_are_foretold() -> None:
+    poll = {**CREATE, "name": "Poll", "max_visits": 3, "on_success": "Pause", "on_max_visits": "Create"}
+    pause = {"name": "Pause", "type": "delay", "amount": 1, "unit": "MINUTE", "next": "Poll"}
+    flow = {"flow_format": 1, "id": FLOW_ID, "steps": [{**ASK, "next": "Poll"}, poll, pause, CREATE]}
+
+    found = planned(map(response, range(2)), flow=load_flow(flow))
+
+    assert (found.counts.exits["Poll", "success"], found.counts.calls["Poll"]) == (2, 6)
+    assert 180 <= found.seconds < 185
+
+
 def test_nothing_is_written_to_the_ledger(ledger: Ledger) -> None:
     end(ledger, a_replay(ledger, [response(1), response(2)]), [ContactState.COMPLETED])
     assert ledger.file is not None

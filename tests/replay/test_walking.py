@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.errors import IntentConflictError
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.outcome import Attempted, classify
-from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo
+from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.ledger.records import PendingContact, Record
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
@@ -128,6 +128,43 @@ async def test_what_the_platform_sent_is_sent_again_only_when_asked_for() -> Non
 
     await _walker(sender, resend=True).walk(_contact(**sent))
     assert len(sender.asked) == 1
+
+
+class WaitingSender(FakeSender):
+    """Lets a contact reach the next step an hour later at every delay."""
+
+    def __init__(self) -> None:
+        super().__init__(CREATED)
+        self.reached: list[float] = []
+
+    async def do(self, sending: Sending, todo: ToDo) -> Done:
+        if isinstance(todo, Wait):
+            sending.reached += 3_600
+            return Waited()
+        self.reached.append(sending.reached)
+        return await super().do(sending, todo)
+
+
+POLLING: list[dict[str, Any]] = [
+    {"name": "Find", "type": "action", "url": "http://crm.example/", "max_visits": 2, "on_success": "Pause",
+     "on_max_visits": "Create"},
+    {"name": "Pause", "type": "delay", "amount": 1, "unit": "HOUR", "next": "Find"},
+    {"name": "Create", "type": "action", "url": "http://crm.example/"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sent_before", "waited"),
+    [({"Find": 2}, [3_600]), ({"Find": 1}, [3_600, 7_200]), ({"Find": 2, "Create": 1}, [])],
+)
+async def test_a_delay_is_not_waited_for_where_the_platform_has_sent_what_stands_behind_it(
+    sent_before: dict[str, int], waited: list[float]
+) -> None:
+    sender, result = WaitingSender(), {"outcome": "success", "status_code": 200, "method": "POST"}
+
+    await _end(_walker(sender, POLLING), _contact(actions={step: [result] * n for step, n in sent_before.items()}))
+
+    assert [reached - NOON for reached in sender.reached] == waited
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,9 @@ def _call_lines(plan: Plan) -> list[str]:
     lines += ["", table(("step", "requests"), [(step, number) for step, number in plan.counts.calls.items()])]
     rows = [(load.host, load.calls, _rate(load), _latency(load), duration(load.seconds)) for load in plan.loads]
     lines += ["", table(("host", "requests", "at most", "a reply takes", "duration"), rows)]
-    return [*lines, "", f"estimated duration: {duration(plan.seconds)}"]
+    wait = plan.counts.longest_wait
+    waiting = f", {duration(wait)} of it the delays of one contact" if wait else ""
+    return [*lines, "", f"estimated duration: {duration(plan.seconds)}{waiting}"]
 
 
 def _rate(load: Load) -> str:

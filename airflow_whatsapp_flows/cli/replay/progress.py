@@ -60,7 +60,9 @@ class Watched:
         rate = (done - first) / (now - since) if now > since else 0.0
         left = self.total - done - sum(progress.postponed.values())
         parts = [f"{rate:,.0f}/s", f"{self.engine.in_flight} in flight", f"{errors:,} errors"]
-        if left > 0 and not rate and not self.engine.in_flight:
+        if self.engine.resting:
+            parts.append(f"{self.engine.resting:,} waiting as long as the flow says")
+        elif left > 0 and not rate and not self.engine.in_flight:
             parts.append("waiting for a rate limit, a retry, or a host that is down")
         if rate and left > 0:
             parts.append(f"{duration(left / rate)} left")

@@ -22,7 +22,6 @@ from airflow_whatsapp_flows.flow.format import (
     TemplateFormat,
 )
 from airflow_whatsapp_flows.flow.model import Menu, Message, Question, Said, TemplateMessage
-from airflow_whatsapp_flows.flow.waiting import SECONDS
 
 
 class _Answering(TypedDict):
@@ -67,7 +66,7 @@ def _answering(builder: StepBuilder, step: AnsweredStep) -> _Answering:
     return _Answering(
         said=builder.said(step),
         rule=_rule(builder, step),
-        wait=None if step.wait is None else step.wait.amount * SECONDS[step.wait.unit],
+        wait=None if step.wait is None else builder.seconds(step.wait.amount, step.wait.unit, "wait", "amount"),
         max_answer_attempts=attempts,
         on_no_answer=step.on_no_answer,
         on_answer_failed=step.on_answer_failed,

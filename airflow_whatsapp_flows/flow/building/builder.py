@@ -14,6 +14,7 @@ from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, Tree, faults_under, parse_tree, tree_faults
 from airflow_whatsapp_flows.flow.template.references import Reference
+from airflow_whatsapp_flows.flow.waiting import LONGEST, SECONDS
 
 
 class Common(TypedDict):
@@ -94,6 +95,22 @@ class StepBuilder:
         except TemplateFault as fault:
             self.add(TemplateFault(fault.message, fault.offset), *path)
             return None
+
+    def seconds(self, amount: float, unit: str, *path: str | int) -> float:
+        """A length of time; what is longer than any wait may be is a fault.
+
+        Args:
+            amount: how long, in the unit.
+            unit: of :data:`~airflow_whatsapp_flows.flow.waiting.SECONDS`.
+            path: of the amount, from the step.
+        """
+        seconds = amount * SECONDS[unit]
+        if seconds > LONGEST:
+            days = LONGEST // SECONDS["DAY"]
+            self.add(
+                TemplateFault(f"{amount:,.10g} {unit} are longer than a year; at most {days} days are allowed"), *path
+            )
+        return seconds
 
     def checked(self, check: Callable[[], object], *path: str | int) -> None:
         """Note what a check raises as a fault of the value at a path.

@@ -87,7 +87,7 @@ def build_delay(builder: StepBuilder, step: DelayFormat) -> Delay:
         for index, written in enumerate(step.time_windows)
         if (window := _window(builder, written, index)) is not None
     )
-    seconds = (step.amount or 0) * SECONDS[step.unit or "SECOND"]
+    seconds = builder.seconds(step.amount or 0, step.unit or "SECOND", "amount")
     return Delay(
         **builder.common,
         rule=WaitRule(seconds, windows, zone),

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.replay.crashing import KILLED
-from tests.replay.runs import SHAPES, Run, sqlite_url
+from tests.replay.runs import Run, sqlite_url
+from tests.replay.shapes import SHAPES
 from tests.replay.test_crashes import EXPECTED
 from tests.servers.crm_log import running_crm
 
 pytestmark = pytest.mark.long
 
-KILLS = 9  # for each of 6 shapes and 2 databases: 108 in all
+KILLS = 9  # for each shape and database: more than a hundred in all
 FAULTS = {"error_applied": 0.02, "error_not_applied": 0.02, "drop": 0.02, "cut_body": 0.02}
 
 
