@@ -6,7 +6,7 @@ import datetime as dt
 from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, Param
-from croniter import croniter  # type: ignore[import-untyped]  # it has no types
+from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # it has no types
 
 from airflow_whatsapp_flows.dag_factory.airflow_block import assets, default_args, replay_asset, start_date, tags
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
@@ -106,12 +106,18 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
 
 
 def is_schedule(text: str) -> bool:
-    """Whether Airflow takes a text as a schedule.
+    """Whether Airflow takes a text as a schedule that ever comes.
 
     Args:
         text: such as ``0 3 * * *`` or ``@daily``.
     """
-    return text in _PRESETS or bool(croniter.is_valid(text))
+    if text in _PRESETS:
+        return True
+    try:
+        croniter(text, dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)).get_next()
+    except (CroniterError, ValueError):  # the 30th of February is written well, and never comes
+        return False
+    return True
 
 
 def _check_schedule(flow: Flow, schedule: str | None) -> None:

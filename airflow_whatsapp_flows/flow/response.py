@@ -39,7 +39,7 @@ class ContactResponse:
         flow_execution_variables: values given when the flow was started.
         created_on: when it was recorded, as written.
         history: every answer of a question or menu that was answered more than once, by step, in order; a visit takes
-            the next one that fits, and when all are used up the one of ``step``.
+            the next one that fits. Without a history there is one answer, that of ``step``; each is used once.
         actions: results of actions that ran already, by step, one per visit. A walk uses successes and sends the
             others again.
         exits: by which exit a step was left, where that is known and no more. A walk takes an action that was left by
@@ -68,14 +68,17 @@ class ContactResponse:
         return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
 
     def answers(self, step: str, used: int = 0) -> tuple[Value, ...]:
-        """The answers to a question or menu, in order; nothing when it was not answered.
+        """The answers to a question or menu that are left, in order; nothing when it was not answered any more.
 
         Args:
             step: its name.
-            used: answers of its history that are over; when all of them are, the one of ``step`` is left.
+            used: answers that are over: each was given once, and a later visit does not get it again.
         """
-        left = self.history.get(step, ())[used:]
-        return left or ((self.step[step],) if step in self.step else ())
+        told = self.history.get(step, ())
+        # The last answer of a history stands in 'step' too.
+        if step in self.step and (not told or told[-1] != self.step[step]):
+            told = (*told, self.step[step])
+        return told[used:]
 
     def check_actions(self) -> None:
         """Check that recorded results can be read.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -168,11 +170,12 @@ def test_a_flow_cannot_take_the_dag_of_anothers_replay(tmp_path: Path) -> None:
         raise_faults(tmp_path)
 
 
-def test_a_replay_that_cannot_be_scheduled_leaves_the_flows_own_dag_alone(tmp_path: Path) -> None:
-    dag_id = write(tmp_path, flow(message("M"), replay={"source": "x.jsonl", "schedule": "every day"}))
+@pytest.mark.parametrize("schedule", ["every day", "0 3 30 2 *"])
+def test_a_replay_that_cannot_be_scheduled_leaves_the_flows_own_dag_alone(tmp_path: Path, schedule: str) -> None:
+    dag_id = write(tmp_path, flow(message("M"), replay={"source": "x.jsonl", "schedule": schedule}))
     dags = load_dags(tmp_path)
     assert (is_stand_in(dags[dag_id]), is_stand_in(dags[f"{dag_id}__replay"])) == (False, True)
-    with pytest.raises(FlowFileError, match=r"json:\d+:\d+: 'every day' is no cron expression"):
+    with pytest.raises(FlowFileError, match=rf"json:\d+:\d+: '{re.escape(schedule)}' is no cron expression"):
         raise_faults(tmp_path)
 
 
@@ -205,3 +208,12 @@ def test_a_worker_of_another_dag_opens_nothing(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", new_dag_id())
     assert load_dags(tmp_path) == {}
     raise_faults(tmp_path)
+
+
+def test_the_collector_is_as_it_was_after_loading(tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("{", encoding="utf-8")
+    assert gc.isenabled()
+
+    load_dags(tmp_path)
+
+    assert gc.isenabled()

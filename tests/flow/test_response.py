@@ -158,7 +158,7 @@ def test_history_and_exits_are_kept_by_step() -> None:
     )
     assert response.history == {"q": (1, "2"), "m": (None,)}
     assert response.exits == {"Call": "success", "Menu": "Sales"}
-    assert [response.answers("q", used) for used in (0, 1, 2, 3)] == [(1, "2"), ("2",), ("last",), ("last",)]
+    assert [response.answers("q", used) for used in (0, 1, 2, 3)] == [(1, "2", "last"), ("2", "last"), ("last",), ()]
     assert [response.answers("m", used) for used in (0, 1)] == [(None,), ()]
 
 

@@ -154,6 +154,18 @@ def test_a_question_that_is_asked_again_goes_on_with_the_answers_that_are_left()
     assert record.visits[-1].text == "41"
 
 
+def test_an_answer_is_used_once() -> None:
+    menu = {"name": "Menu", "type": "menu", "options": {"Sales": "Send", "Bye": None}}
+    flow = flow_of(menu, action(on_success="Menu"))
+    todos: list[ToDo] = []
+
+    record = walked(flow, {"step": {"Menu": "Sales"}}, None, todos)
+
+    assert record.path == ["Menu", "Send", "Menu"]
+    assert len(todos) == 1
+    assert (record.state, record.unanswered) == (State.COMPLETED, True)
+
+
 # Options from a variable
 
 

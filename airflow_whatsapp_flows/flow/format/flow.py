@@ -87,7 +87,10 @@ class AirflowFormat(Written):
     """What the flow's DAGs are like in Airflow. What runs on a schedule is the replay."""
 
     start_date: str | None = Field(
-        None, min_length=10, max_length=40, description="a date, or a date and time, in the flow's time zone"
+        None,
+        min_length=10,
+        max_length=40,
+        description="when the replay's schedule begins: a date, or a date and time, in the flow's time zone",
     )
     catchup: bool = Field(False, description="whether the replay's schedule is run for the time since start_date too")
     tags: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(
