@@ -147,7 +147,13 @@ def test_an_interrupted_request_is_named_and_what_came_before_is_shown(write: Wr
     host = server.url("").removeprefix("http://")
     env = {**os.environ, "AIRFLOW_CONN_CRM": f"http://{host}", "AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS": host}
     command = [*COMMAND, "run", str(LEAD), "--response", str(write("r.json", ANSWERS)), "--format", form]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True) as running:
+    # A shell that puts the tests into the background has them, and what they start, ignore the signal.
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True)
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+    with started as running:
         assert server.accepted.wait(30)
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=30)
