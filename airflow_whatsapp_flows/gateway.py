@@ -62,7 +62,7 @@ class Gateway:
     Attributes:
         settings: limits and allowed hosts.
         find_connection: id to connection; raises ``ConnectionConfigError`` when there is none.
-        wait: sleeps for a number of seconds between two tries.
+        wait: sleeps for a number of seconds, between two tries and where the flow has a delay.
     """
 
     settings: Settings
@@ -79,7 +79,7 @@ class Gateway:
         if isinstance(todo, Wait):
             if todo.waited_in_replay:
                 now = dt.datetime.now(dt.timezone.utc)
-                time.sleep((todo.ends(now) - now).total_seconds())
+                self.wait((todo.ends(now) - now).total_seconds())
             return Waited()
         return self.deliver(todo)
 

@@ -57,8 +57,7 @@ def main() -> int:
 def report(seconds: dict[str, float], flows: int) -> int:
     """Print the table; returns 1 when something is beyond its limit."""
     ours, each = seconds["ours"], seconds["validate"] / flows * 1000
-    print(f"CPU for {flows} flows of ten steps, median:")
-    print(f"  load_dags                 {ours:7.2f} s")
+    print(f"CPU for {flows} flows of ten steps, median:\n  load_dags                 {ours:7.2f} s")
     rows = [
         (f"a plain loop             {seconds['plain']:7.2f} s", "ratio", ours / seconds["plain"], LOOP_LIMIT),
         (f"one DAG of {flows:<5}         {seconds['one']:7.3f} s", "seconds", seconds["one"], ONE_LIMIT),

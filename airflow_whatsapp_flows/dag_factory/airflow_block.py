@@ -14,11 +14,12 @@ from airflow.sdk import Asset
 from airflow.sdk.configuration import conf
 
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
+from airflow_whatsapp_flows.flow.format import FLOW_ID
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.moments import parse_moment
 
 TAG = "whatsapp"
-_REPLAY_ASSET = re.compile(r"whatsapp-flows://([a-z0-9][a-z0-9_-]{0,99})/replay")
+_REPLAY_ASSET = re.compile(rf"whatsapp-flows://({FLOW_ID})/replay")
 
 
 def replay_asset(flow_id: str) -> Asset:

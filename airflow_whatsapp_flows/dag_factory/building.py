@@ -22,11 +22,11 @@ from airflow_whatsapp_flows.dag_factory.replay import REPLAY_SUFFIX
 from airflow_whatsapp_flows.dag_factory.task_ids import task_ids_of
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.model import Action, Delay, Exit, Flow, Step
+from airflow_whatsapp_flows.flow.model import Action, Delay, Flow, ways_out
 from airflow_whatsapp_flows.operators.branch import WhatsAppBranchOperator
 from airflow_whatsapp_flows.operators.delay import FlowDelayOperator
 from airflow_whatsapp_flows.operators.flow_steps import FlowActionOperator, FlowStepOperator
-from airflow_whatsapp_flows.operators.loop import MAX_VISITS, FlowLoopOperator
+from airflow_whatsapp_flows.operators.loop import FlowLoopOperator
 from airflow_whatsapp_flows.operators.rewalk import FlowStep
 
 JOIN = "none_failed_min_one_success"
@@ -115,7 +115,7 @@ class _Building:
         name = self._heads[task_id]
         for own in self._flow.loop_of(name) or (name,):
             step = self._flow.steps[own]
-            for way in _ways_out(step):
+            for way in ways_out(step):
                 if way.target is not None and self._task_ids[way.target] != task_id:
                     yield own, way.label, self._task_ids[way.target]
 
@@ -153,10 +153,6 @@ class _Building:
         return branch
 
 
-def _ways_out(step: Step) -> tuple[Exit, ...]:
-    return (*step.exits, Exit(MAX_VISITS, step.on_max_visits)) if step.on_max_visits is not None else step.exits
-
-
 def _loop_name(loop: tuple[str, ...]) -> str:
     name = f"Loop: {' → '.join(loop)}"
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
@@ -166,8 +162,7 @@ def _documentation(flow: Flow) -> str:
     lines = [f"Walks one contact through the WhatsApp flow *{_escaped(flow.name)}* (`{flow.id}`).", ""]
     for step in flow.steps.values():
         ways = "; ".join(
-            f"{_escaped(way.label)} → {'end' if way.target is None else _escaped(way.target)}"
-            for way in _ways_out(step)
+            f"{_escaped(way.label)} → {'end' if way.target is None else _escaped(way.target)}" for way in ways_out(step)
         )
         lines.append(f"1. **{_escaped(step.name)}** ({type(step).__name__}){': ' if ways else ''}{ways}")
     return "\n".join(lines)

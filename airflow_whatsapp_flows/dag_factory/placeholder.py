@@ -15,12 +15,12 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import TAG
 from airflow_whatsapp_flows.dag_factory.replay import REPLAY_SUFFIX, is_schedule
 from airflow_whatsapp_flows.dag_factory.task_ids import number_task_ids
 from airflow_whatsapp_flows.flow.checks import targets_of
-from airflow_whatsapp_flows.flow.format import MAX_STEPS
+from airflow_whatsapp_flows.flow.format import FLOW_ID, MAX_STEPS
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.moments import parse_moment
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 
-_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
+_ID = re.compile(FLOW_ID)
 _REPLAY_WAYS = {"plan": ["approve"], "approve": ["replay"], "replay": ["report"], "report": []}
 
 

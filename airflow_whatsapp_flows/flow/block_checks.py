@@ -56,6 +56,29 @@ def check_effects(value: dict[str, Any], source: JsonSource) -> list[Fault]:
     return [_fault(message.format(key), path, source) for key, path in found]
 
 
+def check_replay(replay: object, source: JsonSource) -> list[Fault]:
+    """Faults of the keys of ``replay`` taken together.
+
+    Args:
+        replay: the block as plain data; ``None`` when there is none.
+        source: the file's text.
+    """
+    if not isinstance(replay, dict):
+        return []
+    found: list[tuple[str, Path]] = []
+    hours = replay.get("quiet_hours")
+    if isinstance(hours, dict) and isinstance(hours.get("start"), str) and hours["start"] == hours.get("end"):
+        message = "quiet hours that end when they start are none, or all day; give another end, or remove them"
+        found.append((message, ("replay", "quiet_hours", "end")))
+    if replay.get("query") is not None and replay.get("source") is None:
+        message = "a query needs a 'source': the database that it is asked of"
+        found.append((message, ("replay", "query")))
+    if replay.get("fail_when") == "budget" and replay.get("max_failures") is None:
+        message = "'budget' needs 'max_failures': the contacts that may fail"
+        found.append((message, ("replay", "fail_when")))
+    return [_fault(message, path, source) for message, path in found]
+
+
 def check_airflow(airflow: object, source: JsonSource) -> list[Fault]:
     """Faults of ``airflow``.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS
 from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
 from airflow_whatsapp_flows.flow.loops import components
-from airflow_whatsapp_flows.flow.model import Answered, Step, TemplateMessage
+from airflow_whatsapp_flows.flow.model import Answered, Step, TemplateMessage, ways_out
 from airflow_whatsapp_flows.flow.suggestions import MOST_FAULTS, did_you_mean
 from airflow_whatsapp_flows.flow.template.references import Reference
 from airflow_whatsapp_flows.flow.variables import Scope
@@ -52,29 +52,6 @@ def check_graph(
         graph.check_references(named, steps)
         graph.check_variables(value.get("variables"), named, steps)
     return graph.faults
-
-
-def check_replay(replay: object, source: JsonSource) -> list[Fault]:
-    """Faults of the keys of ``replay`` taken together.
-
-    Args:
-        replay: the block as plain data; ``None`` when there is none.
-        source: the file's text.
-    """
-    if not isinstance(replay, dict):
-        return []
-    found: list[tuple[str, Path]] = []
-    hours = replay.get("quiet_hours")
-    if isinstance(hours, dict) and isinstance(hours.get("start"), str) and hours["start"] == hours.get("end"):
-        message = "quiet hours that end when they start are none, or all day; give another end, or remove them"
-        found.append((message, ("replay", "quiet_hours", "end")))
-    if replay.get("query") is not None and replay.get("source") is None:
-        message = "a query needs a 'source': the database that it is asked of"
-        found.append((message, ("replay", "query")))
-    if replay.get("fail_when") == "budget" and replay.get("max_failures") is None:
-        message = "'budget' needs 'max_failures': the contacts that may fail"
-        found.append((message, ("replay", "fail_when")))
-    return [Fault(message, path, *source.place(path)) for message, path in found]
 
 
 def targets_of(step: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
@@ -235,10 +212,7 @@ def _leads_out(step: Step, inside: Collection[str]) -> bool:
         and (not isinstance(step, TemplateMessage) or step.waits)
     ):
         return True  # the walk ends when nobody answers
-    targets: Iterable[str | None] = [way.target for way in step.exits]
-    if step.on_max_visits is not None:
-        targets = [*targets, step.on_max_visits]
-    return any(target not in inside for target in targets)
+    return any(way.target not in inside for way in ways_out(step))
 
 
 def _find_text(value: object, text: str) -> tuple[Path, int]:
@@ -257,8 +231,7 @@ def _find_text(value: object, text: str) -> tuple[Path, int]:
 
 def next_steps(step: Step) -> list[str]:
     """Names of the steps that may follow a step."""
-    targets = [way.target for way in step.exits] + [step.on_max_visits]
-    return [target for target in targets if target is not None]
+    return [way.target for way in ways_out(step) if way.target is not None]
 
 
 def references_of(step: Step) -> list[Reference]:

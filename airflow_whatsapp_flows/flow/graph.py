@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from airflow_whatsapp_flows.flow.model import Action, Delay, End, Flow, Step, TriggerFlow
+from airflow_whatsapp_flows.flow.model import TOO_MANY_VISITS, Action, Delay, End, Flow, Step, TriggerFlow, ways_out
 
 MERMAID_EDGES = 500
 MERMAID_CHARACTERS = 50_000
 """What Mermaid draws at most, where its page does not raise ``maxEdges`` and ``maxTextSize``."""
 
-_TOO_MANY_VISITS = "too many visits"
 # What Mermaid's text may hold as it is. Everything else of ASCII has a meaning somewhere: in its grammar, in the
 # Markdown or HTML that labels are read as, or in a link that is made of an address.
 _PLAIN = re.compile(r"[A-Za-z0-9 ,?!'()\u0080-\U0010ffff]")
@@ -133,11 +132,11 @@ def graph_of(flow: Flow) -> Graph:
         does = "fails" if isinstance(step, End) and step.state == "failed" else _CLASSES[types[name]]
         nodes.append(Node(ids[name], name, types[name], _detail(step), does, loops.get(name, 0)))
         end = "e" + ids[name][1:]
-        if any(target is None for _, target in _ways(step)):
+        if any(way.target is None for way in ways_out(step)):
             nodes.append(Node(end))
-        for label, target in _ways(step):
-            kind = "back" if (name, target) in backwards else _kind(step, label)
-            edges.append(Edge(ids[name], end if target is None else ids[target], label, kind))
+        for way in ways_out(step):
+            kind = "back" if (name, way.target) in backwards else _kind(step, way.label)
+            edges.append(Edge(ids[name], end if way.target is None else ids[way.target], way.label, kind))
     return Graph(flow.id, flow.name, ids[flow.start], tuple(nodes), tuple(edges))
 
 
@@ -146,17 +145,10 @@ def _types(flow: Flow) -> dict[str, str]:
     return {step["name"]: step["type"] for step in steps} if isinstance(steps, list) else {}
 
 
-def _ways(step: Step) -> Iterator[tuple[str, str | None]]:
-    for way in step.exits:
-        yield way.label, way.target
-    if step.on_max_visits is not None:
-        yield _TOO_MANY_VISITS, step.on_max_visits
-
-
 def _kind(step: Step, label: str) -> str:
     failures = ("error",) if isinstance(step, Action) else ("no answer", "answer failed")
     # An option of a menu may be called "no answer" too; in a drawing it does no harm to see it as one.
-    return "error" if label in (*failures, _TOO_MANY_VISITS) else "next"
+    return "error" if label in (*failures, TOO_MANY_VISITS) else "next"
 
 
 def _backwards(flow: Flow) -> set[tuple[str, str | None]]:
@@ -167,7 +159,7 @@ def _backwards(flow: Flow) -> set[tuple[str, str | None]]:
         if root in seen:
             continue
         seen.add(root)
-        trail = [(root, _ways(flow.steps[root]))]
+        trail = [(root, iter(ways_out(flow.steps[root])))]
         on_trail = {root}
         while trail:
             name, ways = trail[-1]
@@ -176,13 +168,13 @@ def _backwards(flow: Flow) -> set[tuple[str, str | None]]:
                 trail.pop()
                 on_trail.discard(name)
                 continue
-            target = way[1]
+            target = way.target
             if target in on_trail:
                 found.add((name, target))
             elif target is not None and target not in seen:
                 seen.add(target)
                 on_trail.add(target)
-                trail.append((target, _ways(flow.steps[target])))
+                trail.append((target, iter(ways_out(flow.steps[target]))))
     return found
 
 

@@ -9,9 +9,15 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
-from airflow_whatsapp_flows.flow.block_checks import check_airflow, check_effects, check_tests, read_sensitive
+from airflow_whatsapp_flows.flow.block_checks import (
+    check_airflow,
+    check_effects,
+    check_replay,
+    check_tests,
+    read_sensitive,
+)
 from airflow_whatsapp_flows.flow.building import build_steps, valid_steps
-from airflow_whatsapp_flows.flow.checks import check_graph, check_replay, next_steps
+from airflow_whatsapp_flows.flow.checks import check_graph, next_steps
 from airflow_whatsapp_flows.flow.format import FlowFormat
 from airflow_whatsapp_flows.flow.format_faults import format_faults
 from airflow_whatsapp_flows.flow.json_source import JsonSource

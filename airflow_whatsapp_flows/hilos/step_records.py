@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_whatsapp_flows.errors import FlowFileError, SourceError
+from airflow_whatsapp_flows.flow.format import FLOW_ID
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.hilos.links import Links
 from airflow_whatsapp_flows.hilos.masking import Syntax
@@ -26,7 +27,7 @@ from airflow_whatsapp_flows.hilos.step_answers import answered_keys
 from airflow_whatsapp_flows.hilos.step_bodies import BODIES
 from airflow_whatsapp_flows.hilos.step_kinds import STEP_TYPES, kind_of
 
-_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
+_ID = re.compile(FLOW_ID)
 _READ_VARIABLE = re.compile(r"\bflow_execution_variables\s*\.\s*([^\W\d]\w*)")
 
 

@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.hooks.ledger import TaskLedger
 from airflow_whatsapp_flows.ledger.rows import Subject
 
-_PLACE = "in_ledger"
+IN_LEDGER = "in_ledger"
 """Beside ``response``, not in it: what a server answers must not be taken for a reference."""
 _LARGE = ("response", "headers")
 
@@ -35,7 +35,7 @@ def fit_for_xcom(value: dict[str, Value], subject: Subject, max_bytes: int) -> d
         "key": value["idempotency_key"],
         "number": value["attempts"],
     }
-    small = {**value, "response": None, _PLACE: place}
+    small = {**value, "response": None, IN_LEDGER: place}
     return small if len(json.dumps(small)) <= max_bytes else {**small, "headers": {}}
 
 
@@ -51,14 +51,14 @@ def whole(value: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subj
         RenderError: the reply is no longer in the ledger.
         LedgerError: the ledger cannot be read.
     """
-    place = value.get(_PLACE) if isinstance(value, Mapping) else None
+    place = value.get(IN_LEDGER) if isinstance(value, Mapping) else None
     if not isinstance(place, Mapping) or "outcome" not in value:
         return value
     subject = Subject(str(place.get("flow_id")), str(place.get("response_id")))
     kept = _kept(ledger(), subject, place) if may_read(subject) else None
     if kept is None:
         raise RenderError("the reply of an action was too large for XCom, and is no longer in the ledger")
-    rest = {key: item for key, item in value.items() if key != _PLACE}
+    rest = {key: item for key, item in value.items() if key != IN_LEDGER}
     return {**rest, **{key: kept[key] for key in _LARGE}}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import BaseBranchOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.model import TOO_MANY_VISITS, Action
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.gateway import Gateway
@@ -112,12 +112,8 @@ class FlowLoopOperator(BaseBranchOperator):
         name, label, leads_to = last.step, last.exit, last.target
         # A step without visits left is passed by, and leaves no visit.
         while leads_to is not None and leads_to != target and leads_to in self.step.own:
-            name, label, leads_to = leads_to, MAX_VISITS, self.step.flow.steps[leads_to].on_max_visits
+            name, label, leads_to = leads_to, TOO_MANY_VISITS, self.step.flow.steps[leads_to].on_max_visits
         return None if label is None else f"{name}: {label}"
-
-
-MAX_VISITS = "max visits"
-"""What the exit of a step is called that has no visits left."""
 
 
 class _Going:

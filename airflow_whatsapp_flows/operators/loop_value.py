@@ -10,8 +10,8 @@ from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.walk import Visit
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow
+from airflow_whatsapp_flows.operators.large_replies import IN_LEDGER
 
-_PLACE = "in_ledger"
 _LONGEST_TEXT = 300
 _SHOWN = 20  # visits at either end of a long loop
 
@@ -67,7 +67,7 @@ def result_of_visit(value: Any, step: str, visit: int, attempts: Sequence[Attemp
     if not isinstance(results, list) or len(results) < visit:
         return None
     result = results[visit - 1]
-    place = result.get(_PLACE) if isinstance(result, Mapping) and "method" not in result else None
+    place = result.get(IN_LEDGER) if isinstance(result, Mapping) and "method" not in result else None
     if not isinstance(place, Mapping):
         return result
     wanted = (place.get("key"), place.get("number"))
@@ -82,7 +82,7 @@ def _reference(result: Any, kept: set[tuple[str, int]]) -> Value:
     if (key, number) not in kept:
         return result  # type: ignore[no-any-return]
     # The attempts before it may have made its error another than the ledger tells of this attempt alone.
-    return {"outcome": result["outcome"], "error": result["error"], _PLACE: {"key": key, "number": number}}
+    return {"outcome": result["outcome"], "error": result["error"], IN_LEDGER: {"key": key, "number": number}}
 
 
 def _shown(visit: Visit) -> Value:

@@ -91,10 +91,10 @@ def test_at_most_once_does_not_go_round_with_what_is_in_doubt(server: RecordingS
 def test_a_loop_without_visits_left_goes_on_by_its_exit_for_that(server: RecordingServer) -> None:
     server.queued = [Answer(422)] * 3
     made = retrying(on_max_visits="Give up")
-    assert build_dag(made).get_edge_info("save", "give_up") == {"label": "Save: max visits"}
+    assert build_dag(made).get_edge_info("save", "give_up") == {"label": "Save: too many visits"}
     done = run(made)
     assert (done.states["thanks"], done.states["give_up"]) == ("skipped", "success")
-    assert (done.result("save")["exit"], done.result("save")["next"]) == ("Save: max visits", "Give up")
+    assert (done.result("save")["exit"], done.result("save")["next"]) == ("Save: too many visits", "Give up")
 
 
 def test_a_loop_without_visits_left_and_no_exit_for_that_is_red_and_tells_the_count(server: RecordingServer) -> None:

@@ -26,6 +26,7 @@ from airflow_whatsapp_flows.flow.format.asking import (
 )
 from airflow_whatsapp_flows.flow.format.common import DurationFormat, Scalar, StepBase, StepWithText
 from airflow_whatsapp_flows.flow.format.flow import (
+    FLOW_ID,
     MAX_STEPS,
     STEP_FORMATS,
     AirflowFormat,
@@ -44,6 +45,7 @@ from airflow_whatsapp_flows.flow.format.testing import (
 )
 
 __all__ = [
+    "FLOW_ID",
     "MAX_STEPS",
     "STEP_FORMATS",
     "ActionFormat",

@@ -38,6 +38,8 @@ def _one(written: object) -> object:
 
 
 MAX_STEPS = 500
+FLOW_ID = r"[a-z0-9][a-z0-9_-]{0,99}"
+"""Pattern of a flow's id; also a name of a file, and of a DAG."""
 ShortText = Annotated[str, Field(min_length=1, max_length=255)]
 
 AnyStepFormat = (
@@ -112,7 +114,7 @@ class FlowFormat(Written):
 
     schema_: str | None = Field(None, alias="$schema", description="where editors find the schema; not read")
     flow_format: Annotated[Literal[1], BeforeValidator(_one)] = Field(description="version of the format")
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$", description="also the DAG's id and the file's name")
+    id: str = Field(pattern=rf"^{FLOW_ID}$", description="also the DAG's id and the file's name")
     name: str | None = Field(None, max_length=200, description="for people; the id when absent")
     version: str | int | None = Field(None, description="of the flow; kept, not used")
     syntax: Literal["hilos", "activecampaign"] = Field(

@@ -5,7 +5,7 @@ checked again.
 """
 
 from airflow_whatsapp_flows.flow.model.action import Action
-from airflow_whatsapp_flows.flow.model.flow import Flow, Step
+from airflow_whatsapp_flows.flow.model.flow import TOO_MANY_VISITS, Flow, Step, ways_out
 from airflow_whatsapp_flows.flow.model.leading import (
     Assignation,
     Conditional,
@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.flow.model.saying import Answered, Menu, Message, Qu
 from airflow_whatsapp_flows.flow.model.step import Exit, StepBase, Text
 
 __all__ = [
+    "TOO_MANY_VISITS",
     "Action",
     "Answered",
     "Assignation",
@@ -42,4 +43,5 @@ __all__ = [
     "TemplateMessage",
     "Text",
     "TriggerFlow",
+    "ways_out",
 ]

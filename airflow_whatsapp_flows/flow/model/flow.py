@@ -18,6 +18,7 @@ from airflow_whatsapp_flows.flow.model.leading import (
     TriggerFlow,
 )
 from airflow_whatsapp_flows.flow.model.saying import Menu, Message, Question, TemplateMessage
+from airflow_whatsapp_flows.flow.model.step import Exit
 from airflow_whatsapp_flows.flow.template.cage import MissingPolicy
 from airflow_whatsapp_flows.flow.template.references import Reference
 
@@ -36,6 +37,19 @@ Step = (
     | TriggerFlow
     | End
 )
+
+
+TOO_MANY_VISITS = "too many visits"
+"""Label of the way that a visit beyond ``max_visits`` takes."""
+
+
+def ways_out(step: Step) -> tuple[Exit, ...]:
+    """Every way out of a step: its exits, and that of a visit too many where it has one.
+
+    Args:
+        step: any step.
+    """
+    return step.exits if step.on_max_visits is None else (*step.exits, Exit(TOO_MANY_VISITS, step.on_max_visits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
