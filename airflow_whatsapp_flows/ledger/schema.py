@@ -19,13 +19,19 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PREFIX = "whatsapp_flows_"
 
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only what is declared INTEGER
 
-versions = Table(f"{PREFIX}ledger", metadata, Column("version", Integer, primary_key=True))
+versions = Table(
+    f"{PREFIX}ledger",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("ledger_id", Text),  # random, given when the tables are made: another ledger has another
+    Column("commits", BigInteger, nullable=False, default=0, server_default="0"),  # counts up: an older copy has fewer
+)
 
 replays = Table(
     f"{PREFIX}replays",
@@ -64,6 +70,7 @@ contacts = Table(
     Column("handled_errors", Integer, nullable=False, default=0),
     Column("unanswered", Boolean, nullable=False, default=False),
     Column("ended_at", Float),
+    Column("epoch", Integer, nullable=False, default=1, server_default="1"),  # counts up with every changed content
 )
 Index(f"{PREFIX}contacts_chunk", contacts.c.replay_no, contacts.c.chunk, contacts.c.id)
 Index(f"{PREFIX}contacts_response", contacts.c.response_id)
@@ -93,6 +100,9 @@ attempts = Table(
     Column("error_kind", Text),
     Column("result", Text),  # JSON
     Column("ended_at", Float),
+    Column("step_id", Text),  # identity of the step, which survives a rename; null: the name is the identity
+    Column("epoch", Integer, nullable=False, default=1, server_default="1"),  # of the response's content
+    Column("content", Text),  # digest of the response's content, where no replay holds it
     # The response's id comes first: rows of one batch stand together, and a contact's record is one range.
     UniqueConstraint("response_id", "flow_id", "step", "visit", "key", "number", name=f"{PREFIX}attempts_key"),
 )
@@ -101,6 +111,39 @@ Index(
     attempts.c.phone,
     sqlite_where=attempts.c.phone.is_not(None),
     postgresql_where=attempts.c.phone.is_not(None),
+)
+
+identifiers = Table(
+    f"{PREFIX}identifiers",
+    metadata,
+    # What a contact is known by beside its phone: `id`, `user_id`, `email`, and those that a flow lists.
+    Column("value", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("flow_id", Text, primary_key=True),
+    Column("response_id", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+once = Table(
+    f"{PREFIX}once",
+    metadata,
+    # Who has been sent a step under `only_once`. Committed with the intent, deleted when nothing was applied.
+    Column("flow_id", Text, primary_key=True),
+    Column("step_id", Text, primary_key=True),
+    Column("identifier", Text, primary_key=True),  # kind and value
+    Column("response_id", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+renames = Table(
+    f"{PREFIX}renames",
+    metadata,
+    # Steps that were sent under another identity, as somebody has confirmed.
+    Column("flow_id", Text, primary_key=True),
+    Column("old", Text, primary_key=True),
+    Column("new", Text),  # null: removed, not renamed
+    Column("at", Float, nullable=False),
+    Column("by", Text),
 )
 
 chunks = Table(

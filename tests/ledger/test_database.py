@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.claims import claim, exclusive
 from airflow_whatsapp_flows.ledger.replays import create_replay, list_replays, tally
 from airflow_whatsapp_flows.ledger.results import contact_results
-from airflow_whatsapp_flows.ledger.schema import PREFIX, metadata, replays, versions
+from airflow_whatsapp_flows.ledger.schema import PREFIX, SCHEMA_VERSION, metadata, replays, versions
 from tests.ledger.filling import a_replay, end, response
 
 
@@ -27,7 +27,7 @@ def test_tables_are_made_once_and_keep_what_is_in_them(ledger: Ledger, ledger_ur
     with Ledger(ledger_url) as again, again.read() as connection:
         assert set(inspect(connection).get_table_names()) == set(metadata.tables)
         assert connection.execute(select(func.count()).select_from(replays)).scalar_one() == 1
-        assert connection.execute(select(versions.c.version)).all() == [(1,)]
+        assert connection.execute(select(versions.c.version)).all() == [(SCHEMA_VERSION,)]
     assert all(name.startswith(PREFIX) for name in metadata.tables)
 
 
@@ -50,12 +50,12 @@ def test_several_that_open_a_new_ledger_at_once_all_can(ledger_url: str) -> None
     assert problems == []
 
 
-@pytest.mark.parametrize("version", [0, 2])
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1])
 def test_another_version_is_refused_and_left_alone(ledger: Ledger, ledger_url: str, version: int) -> None:
     with ledger.write() as connection:
         connection.execute(update(versions).values(version=version))
 
-    with pytest.raises(LedgerError, match=f"has version {version}, and this release reads version 1: use the release"):
+    with pytest.raises(LedgerError, match=f"has version {version}, and this release reads version {SCHEMA_VERSION}: use the release"):
         Ledger(ledger_url)
 
 
