@@ -55,7 +55,9 @@ def test_another_version_is_refused_and_left_alone(ledger: Ledger, ledger_url: s
     with ledger.write() as connection:
         connection.execute(update(versions).values(version=version))
 
-    with pytest.raises(LedgerError, match=f"has version {version}, and this release reads version {SCHEMA_VERSION}: use the release"):
+    with pytest.raises(
+        LedgerError, match=f"has version {version}, and this release reads version {SCHEMA_VERSION}: use the release"
+    ):
         Ledger(ledger_url)
 
 
