@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from airflow_whatsapp_flows.flow.exchange import HttpResponse
 from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.xml_reply import XmlReplyError, add_item, read_xml
 
 MAX_DEPTH = 64
 MAX_YAML_BYTES = 262_144
@@ -133,51 +134,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _read_json = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_object).decode
 
 
-def _add(value: dict[str, Any], name: str, item: Any) -> None:
-    """Put an item under a name; a name that repeats holds a list."""
-    if name not in value:
-        value[name] = item
-    elif isinstance(value[name], list):
-        value[name].append(item)
-    else:
-        value[name] = [value[name], item]
-
-
 def _form(content: bytes) -> Any:
     value: dict[str, Any] = {}
     for name, item in parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True):
-        _add(value, name, item)
+        add_item(value, name, item)
     return value
 
 
 def _xml(content: bytes) -> Any:
-    from lxml import etree  # few replies are XML
-
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_pis=True)
     try:
-        root = etree.fromstring(content, parser)
-    except etree.XMLSyntaxError as error:
-        raise UnparsableContent(f"it is declared XML, but does not parse: {error.msg}") from None
-    if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]  # a property that the stubs do not know
-        raise UnparsableContent("it holds a DOCTYPE; entities are refused")
-    return {_name(root): _element(root)}
-
-
-def _name(element: Any) -> str:
-    local = element.tag.rpartition("}")[2]
-    return f"{element.prefix}:{local}" if element.prefix else local
-
-
-def _element(element: Any) -> Any:
-    value: dict[str, Any] = {f"@{key.rpartition('}')[2]}": item for key, item in element.attrib.items()}
-    for child in element:
-        if not isinstance(child.tag, str):
-            continue
-        _add(value, _name(child), _element(child))
-    text = "".join([element.text or "", *(child.tail or "" for child in element)]).strip()
-    if not value:
-        return text or None
-    return {**value, "#text": text} if text else value
+        return read_xml(content, MAX_DEPTH)
+    except XmlReplyError as error:
+        raise UnparsableContent(f"it is declared XML, but {error}") from None
 
 
 def _yaml(content: bytes) -> Any:

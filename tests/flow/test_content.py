@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -171,7 +174,11 @@ def test_xml_is_plain_data(text: str, value: Any) -> None:
         ("not xml", "does not parse"),
         ("<a>\x00</a>", "does not parse"),
         ("<1a/>", "does not parse"),
-        ('<?xml version="1.0" encoding="no-such"?><a/>', "does not parse"),
+        ('<?xml version="1.0" encoding="no-such"?><a/>', "not in the encoding it declares"),
+        ('<?xml version="1.0" encoding="shift_jis"?><a>\x81</a>', "not in the encoding it declares"),
+        ("<x:a/>", "does not parse"),
+        ("<a " + " ".join(f"a{number}=''" for number in range(1001)) + "/>", "more than 1,000 attributes"),
+        ("<a>" + "<b/>" * 50_000 + "</a>", "more than 50,000 elements and attributes"),
         ("<!-- c -->", "does not parse"),
         ("<a>" * 65 + "</a>" * 65, "deeper than 64"),
     ],
@@ -345,3 +352,45 @@ def test_clean_copies_what_databases_can_store() -> None:
     assert clean(value, 2) == {"a\ufffd": ["\ufffd", 1, None]}
     with pytest.raises(UnparsableContent):
         clean(value, 1)
+
+
+_HOSTILE = """
+import sys
+from airflow_whatsapp_flows.flow.content import UnparsableContent, parse_content
+from airflow_whatsapp_flows.flow.exchange import HttpResponse
+
+attributes = b" ".join(b'a%d="1"' % number for number in range(60_000))
+contents = {
+    "text/xml": [
+        b"<a " + attributes + b"/>",
+        b"<a>" + b"<b/>" * 250_000 + b"</a>",
+        b"<a>" * 340_000,
+        b"<a>" + b"".join(b"<b%d/>" % number for number in range(100_000)) + b"</a>",
+        b"<a>" + b"x&amp;" * 170_000 + b"</a>",
+    ],
+    "text/yaml": [
+        b"[" * 240_000, b"{" * 240_000, b"? " * 120_000, b"- " * 120_000, b"[{a: " * 40_000,
+        b"[" + b"[]," * 80_000 + b"]", b"- a\\n" * 60_000, b"".join(b"k%d: v\\n" % number for number in range(20_000)),
+    ],
+    "application/json": [b"[" * 1_000_000, b"[" + b'{"a":1},' * 110_000 + b"1]", b"1" * 1_000_000],
+    "application/x-www-form-urlencoded": [b"a=1&" * 250_000],
+}
+for content_type, hostile in contents.items():
+    for content in hostile:
+        try:
+            parse_content(HttpResponse(200, headers=(("Content-Type", content_type),), content=content))
+        except UnparsableContent as refused:
+            print(content_type, refused)
+"""
+
+
+def test_hostile_replies_cost_seconds_of_cpu_in_all_and_not_minutes() -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (20, 20))  # twenty replies of a megabyte; one took 141 s
+
+    done = subprocess.run(
+        [sys.executable, "-c", _HOSTILE], preexec_fn=limit, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "more than 1,000 attributes" in done.stdout

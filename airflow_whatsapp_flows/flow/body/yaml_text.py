@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.faults import MAX_DEPTH, check_length, text_fault
@@ -24,6 +24,10 @@ _BOOL = re.compile(r"true|True|TRUE|(false|False|FALSE)")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+
+
+MAX_VALUES = 20_000
+"""Keys, scalars, lists and objects of one document."""
 
 
 class YamlTextError(ValueError):
@@ -56,7 +60,8 @@ def load_yaml(text: str) -> Value:
         text: one YAML document, of any length.
 
     Raises:
-        YamlTextError: it is not YAML, or has anchors, aliases, tags, several documents or a key twice.
+        YamlTextError: it is not YAML, has anchors, aliases, tags, several documents or a key twice, or more values
+            than :data:`MAX_VALUES`.
     """
     try:
         return fill(_read(text, LITERAL), {})
@@ -73,7 +78,7 @@ def _read(text: str, language: TemplateLanguage) -> Tree:
         raise TemplateFault(str(error)) from None
     tokens = TokenText(text, _find_yaml_spans(text, language))
     try:
-        return _Reader(tokens, language, yaml.parse(tokens.text, Loader=yaml.SafeLoader)).document()
+        return _Reader(tokens, language, yaml.parse(tokens.text, Loader=_loader(language))).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         offset = tokens.offset_of(mark.index) if mark else 0
@@ -81,6 +86,14 @@ def _read(text: str, language: TemplateLanguage) -> Tree:
     except yaml.reader.ReaderError as error:
         offset = tokens.offset_of(error.position)
         raise tokens.fault(f"not YAML: {error.reason}; write it escaped, in double quotes", offset) from None
+
+
+def _loader(language: TemplateLanguage) -> Any:
+    import yaml
+
+    # PyYAML's own scanner looks at up to a thousand open brackets for every next one: 9 s for 240 kB of "[".
+    # A template is short, and the messages of its faults are the better ones.
+    return yaml.CSafeLoader if language is LITERAL and yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 def _find_yaml_spans(text: str, language: TemplateLanguage) -> Iterator[Span]:
@@ -126,6 +139,7 @@ class _Reader:
         self._tokens = tokens
         self._language = language
         self._events = events
+        self._values = 0
 
     def document(self) -> Tree:
         from yaml import DocumentEndEvent, DocumentStartEvent, StreamEndEvent, StreamStartEvent
@@ -152,6 +166,9 @@ class _Reader:
     def _node(self, event: Event, depth: int) -> Tree:
         from yaml import AliasEvent, MappingStartEvent, ScalarEvent, SequenceStartEvent
 
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise self._fault(f"more than {MAX_VALUES:,} values", event)
         if isinstance(event, AliasEvent):
             raise self._fault(f"the alias *{event.anchor} is refused; write the value again", event)
         if not isinstance(event, (MappingStartEvent, ScalarEvent, SequenceStartEvent)):
@@ -193,7 +210,7 @@ class _Reader:
         """A key is text, as it is written: ``1:`` and ``"1":`` are the same."""
         from yaml import ScalarEvent
 
-        if not isinstance(event, ScalarEvent) or (not event.value and event.style is None):
+        if not isinstance(event, ScalarEvent) or (not event.value and not event.style):
             raise self._fault("a key must be text; put it in double quotes", event)
         self._node(event, 0)
         key = str(event.value)
@@ -207,7 +224,7 @@ class _Reader:
         text = str(event.value)
         mark = event.start_mark
         offset = self._tokens.offset_of(mark.index if mark else 0)
-        plain = event.style is None
+        plain = not event.style  # libyaml says "" of plain text
         if plain and not self._tokens.indexes(text):
             known, value = self._resolve(text, event)
             if known:
