@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import partial
 from ipaddress import ip_address
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -18,6 +19,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from airflow_whatsapp_flows.transport.network import NetworkPolicy
+from airflow_whatsapp_flows.transport.reply_head import ReplyHandler
 
 Lookup = Callable[[str, int], Sequence[str]]
 """Host and port to addresses; blocks, and raises ``OSError`` when there are none."""
@@ -91,6 +93,7 @@ class CleanConnector(aiohttp.TCPConnector):
     def __init__(self, resolver: JudgingResolver) -> None:
         # Whoever sends many at once bounds their number; a limit here would count waiting as connecting.
         super().__init__(limit=0, resolver=resolver, keepalive_timeout=_IDLE_SECONDS)
+        self._factory = partial(ReplyHandler, loop=self._loop)  # aiohttp has no public way to name a protocol
         self._used: WeakKeyDictionary[ResponseHandler, _Peephole] = WeakKeyDictionary()
         self._transports: WeakSet[asyncio.Transport] = WeakSet()
 
@@ -112,6 +115,8 @@ class CleanConnector(aiohttp.TCPConnector):
             if not (protocol.should_close or peephole.is_readable()):
                 break
             connection.close()
+        if isinstance(connection.protocol, ReplyHandler):
+            connection.protocol.await_reply(req.method)
         before_writing.get()()
         return connection
 

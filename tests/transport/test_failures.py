@@ -115,19 +115,54 @@ async def test_an_empty_reply_is_empty_whatever_its_type(serve: Serve, send_to: 
     assert got.content == b""
 
 
-async def test_junk_behind_a_204_never_becomes_a_success_of_the_next_request(serve: Serve) -> None:
+_JUNK = b'{"id": 7}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'
+_ENDS_WITH_ITS_HEAD = [
+    pytest.param("POST", [b"HTTP/1.1 204 No Content\r\n\r\n" + _JUNK], 204, id="204"),
+    pytest.param("POST", [b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n" + _JUNK], 304, id="304"),
+    pytest.param("HEAD", [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + _JUNK], 200, id="HEAD"),
+    pytest.param("POST", [b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 204 No\r\n\r\n" + _JUNK], 204, id="behind a 103"),
+    pytest.param("POST", [b"HTTP/1.1 2", b"04 No\r\nA: b\r", b"\n\r", b"\n" + _JUNK], 204, id="in pieces"),
+]
+
+
+@pytest.mark.parametrize(("method", "pieces", "status"), _ENDS_WITH_ITS_HEAD)
+async def test_a_reply_without_content_ends_with_its_head_whatever_stands_behind_it(
+    serve: Serve, method: str, pieces: list[bytes], status: int
+) -> None:
     def script(peer: Peer) -> None:
         while peer.receive() is not None:
-            peer.send(b'HTTP/1.1 204 No Content\r\n\r\n{"id": 7}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+            peer.trickle(pieces, seconds=0.02)
 
     server = serve(script)
     async with open_session(LOOPBACK) as session:
-        for _ in range(2):
+        for _ in range(3):
+            got = await send(HttpRequest(method, server.url(), content=b"x"), SHORT, session=session)
+
+            assert isinstance(got, HttpResponse)
+            assert (got.status_code, got.content) == (status, b"")
+
+
+async def test_junk_long_behind_a_204_never_becomes_a_success_of_the_next_request(serve: Serve) -> None:
+    def script(peer: Peer) -> None:
+        while peer.receive() is not None:
+            peer.trickle([b"HTTP/1.1 204 No Content\r\n\r\n", _JUNK], seconds=0.02)
+
+    server = serve(script)
+    async with open_session(LOOPBACK) as session:
+        for _ in range(3):
             got = await send(HttpRequest("POST", server.url(), content=b"x"), SHORT, session=session)
-            # aiohttp reads on behind the 204 and gives up; what must not come is a 200.
+
+            # The junk may meet the next request, whose fate is then not known; what must not come is a 200.
             assert isinstance(got, TransportFailure) or got.status_code == 204
-            if isinstance(got, TransportFailure):
-                assert (got.kind, got.sent) == (ErrorKind.PROTOCOL, Sent.UNKNOWN)
+
+
+async def test_content_that_looks_like_a_204_is_content(serve: Serve, send_to: SendTo) -> None:
+    content = b"HTTP/1.1 204 No Content\r\n\r\nand more"
+
+    got = await send_to(serve(after_request(reply(content))))
+
+    assert isinstance(got, HttpResponse)
+    assert (got.status_code, got.content) == (200, content)
 
 
 def _never_replies(peer: Peer) -> None:

@@ -1,0 +1,69 @@
+"""Replies that end with their head, whatever a server sends behind it."""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp.client_proto import ResponseHandler
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
+_STATUS_LINE_BYTES = 13
+_END_OF_HEAD = b"\r\n\r\n"
+_MAX_HEAD_BYTES = 1 << 20  # aiohttp's own limits on lines and fields are below it
+_NO_CONTENT = frozenset({204, 304})
+_SWITCHING = 101
+
+
+class ReplyHandler(ResponseHandler):
+    """An aiohttp protocol that reads a reply without content up to the end of its head, and no further.
+
+    A reply to HEAD, 204 (No Content) and 304 (Not Modified) end with the head (RFC 9112 §6.3). Some servers send
+    content behind it. aiohttp takes that for a second reply, which is not HTTP, and then loses the first one: a request
+    that was answered would be in doubt.
+    """
+
+    _awaiting = False
+    _is_head = False
+    _head = b""
+
+    def await_reply(self, method: str) -> None:
+        """Expect the head of a reply next.
+
+        Args:
+            method: of the request that is about to be written.
+        """
+        self._awaiting, self._is_head, self._head = True, method == "HEAD", b""
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come from the server."""
+        if self._awaiting:
+            surplus = self._surplus(data)
+            if surplus:
+                self.force_close()  # what is left must not meet the next request
+                data = data[:-surplus]
+        super().data_received(data)
+
+    def _surplus(self, data: bytes) -> int:
+        """Bytes at the end of the data that stand behind a reply which ended with its head."""
+        head = self._head + data
+        while True:
+            line = _STATUS_LINE.match(head)
+            if line is None:
+                self._wait_for_more(head, maybe=len(head) < _STATUS_LINE_BYTES)
+                return 0
+            status = int(line.group(1))
+            interim = 100 <= status < 200 and status != _SWITCHING
+            if not (interim or self._is_head or status in _NO_CONTENT):
+                self._wait_for_more(b"", maybe=False)
+                return 0
+            end = head.find(_END_OF_HEAD)
+            if end < 0:
+                self._wait_for_more(head, maybe=len(head) < _MAX_HEAD_BYTES)
+                return 0
+            head = head[end + len(_END_OF_HEAD) :]
+            if not interim:
+                self._wait_for_more(b"", maybe=False)
+                return len(head)
+
+    def _wait_for_more(self, head: bytes, *, maybe: bool) -> None:
+        self._awaiting, self._head = maybe, head if maybe else b""
