@@ -128,6 +128,7 @@ class Gateway:
             deadline=min(timeout, self.settings.request_timeout),
             max_content=max_content or self.settings.response_max_bytes,
             verify=connection.verify if connection else True,
+            certificate=connection.certificate if connection else None,
         )
         network = NetworkPolicy(
             allowed=self.settings.allowed_hosts,

@@ -53,7 +53,11 @@ def _action_connection() -> dict[str, Any]:
                 "schema": {"type": text, "enum": ["none", "basic", "bearer", "header", None]},
                 "description": "basic: user name and password; bearer: a token; header: a header of its own",
             },
-            "auth_header": {"label": "Header of the secret", "schema": {"type": text, "default": "Authorization"}},
+            "header_name": {
+                "label": "Header name",
+                "schema": {"type": text},
+                "description": "for 'header': the header that carries the secret, such as X-Api-Key",
+            },
             "headers": {
                 "label": "Other headers",
                 "schema": {"type": ["object", "string", "null"]},
@@ -61,6 +65,11 @@ def _action_connection() -> dict[str, Any]:
             },
             "timeout": {"label": "Timeout, seconds", "schema": {"type": ["number", "null"], "minimum": 1}},
             "verify": {"label": "Check TLS certificates", "schema": {"type": ["boolean", "null"], "default": True}},
+            "cert": {
+                "label": "Client certificate",
+                "schema": {"type": text},
+                "description": "path of a PEM file that holds the client's certificate and its key",
+            },
             "proxy": {"label": "Proxy URL", "schema": {"type": text}},
         },
     }

@@ -267,3 +267,76 @@ def test_extras_of_a_uri_are_text_and_mean_what_they_say(extra: str, timeout: fl
 def test_json_may_hold_a_uri() -> None:
     fields = connection_from_environment("crm", {"AIRFLOW_CONN_CRM": '{"uri": "https://crm.example"}'})
     assert action_connection(fields).base_url == "https://crm.example"
+
+
+@pytest.mark.parametrize(
+    ("given", "understood"),
+    [
+        (None, None),
+        ("", None),
+        ("/etc/client.pem", ("/etc/client.pem", None)),
+        (["/etc/client.pem", "/etc/client.key"], ("/etc/client.pem", "/etc/client.key")),
+        ('["/etc/client.pem", "/etc/client.key"]', ("/etc/client.pem", "/etc/client.key")),
+    ],
+)
+@pytest.mark.parametrize("kind", ["http", "whatsapp_action"])
+def test_a_client_certificate_is_read_as_requests_reads_it(given: Any, understood: Any, kind: str) -> None:
+    fields = ConnectionFields("crm", type=kind, host="https://crm.example", extra={"cert": given})
+
+    assert action_connection(fields).certificate == understood
+
+
+@pytest.mark.parametrize("given", [5, True, ["a"], ["a", "b", "c"], ["a", 1], "[1"])
+def test_a_client_certificate_that_is_no_path_is_named(given: Any) -> None:
+    fields = ConnectionFields("crm", host="https://crm.example", extra={"cert": given})
+
+    with pytest.raises(ConnectionConfigError, match="'crm': cert must be the path"):
+        action_connection(fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"password": "***"}, id="password"),
+        pytest.param({"login": " *** ", "password": "x"}, id="login"),
+        pytest.param({"host": "***"}, id="host"),
+        pytest.param({"extra": {"header_name": "***"}}, id="header_name"),
+        pytest.param({"extra": {"headers": {"X-Api-Key": "***"}}}, id="headers.X-Api-Key"),
+        pytest.param({"extra": {"proxy": "***"}}, id="proxy"),
+    ],
+)
+def test_what_airflow_shows_in_place_of_a_secret_is_refused_in_every_field(
+    fields: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    name = request.node.callspec.id
+
+    with pytest.raises(ConnectionConfigError, match=rf"'crm': {name} holds '\*\*\*'.*enter the value itself"):
+        action_connection(ConnectionFields("crm", **{"host": "https://crm.example", **fields}))
+
+
+def test_the_form_has_no_field_whose_value_airflow_hides_but_the_password_and_the_proxy() -> None:
+    from airflow.sdk._shared.secrets_masker import should_hide_value_for_key
+
+    from airflow_whatsapp_flows.provider_info import get_provider_info
+
+    (kind,) = get_provider_info()["connection-types"]
+
+    hidden = [name for name in kind["conn-fields"] if should_hide_value_for_key(name)]
+    defaults = [name for name in hidden if kind["conn-fields"][name]["schema"].get("default") is not None]
+
+    assert (hidden, defaults) == (["proxy"], [])  # a proxy's URL may hold a password
+
+
+def test_a_header_name_under_its_old_key_is_still_read() -> None:
+    extra = {"auth": "header", "auth_header": "X-Api-Key"}
+    fields = ConnectionFields("crm", type="whatsapp_action", host="crm.example", password="s3cret", extra=extra)
+
+    assert action_connection(fields).headers == (("X-Api-Key", "s3cret"),)
+
+
+def test_a_token_in_the_path_of_the_base_url_is_a_secret() -> None:
+    token = "8123456789aabbccddeeff00112233"
+    connection = action_connection(ConnectionFields("bot", host=f"https://api.example/bot/{token}/v1"))
+
+    assert token in connection.secrets
+    assert "v1" not in connection.secrets

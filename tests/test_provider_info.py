@@ -52,7 +52,7 @@ def test_every_class_and_module_named_can_be_imported() -> None:
 
 def test_the_connection_form_names_what_connections_read() -> None:
     [kind] = [kind for kind in get_provider_info()["connection-types"] if kind["connection-type"] == "whatsapp_action"]
-    assert set(kind["conn-fields"]) == {"auth", "auth_header", "headers", "timeout", "verify", "proxy"}
+    assert set(kind["conn-fields"]) == {"auth", "header_name", "headers", "timeout", "verify", "cert", "proxy"}
     for name, field in kind["conn-fields"].items():
         assert "null" in field["schema"]["type"], f"{name} would be compulsory in Airflow's form"
     assert set(kind["ui-field-behaviour"]["hidden-fields"]) == {"schema", "port"}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from airflow_whatsapp_flows.connections.fields import CONNECTION_TYPE, ConnectionFields, unusable
 from airflow_whatsapp_flows.connections.headers import basic_credentials, connection_headers
 from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.flow.concealing import secret_spans
 from airflow_whatsapp_flows.flow.exchange import Headers, HttpRequest
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, all_spellings, names_secret
 
 _SCHEMES = ("http", "https")
 
@@ -28,6 +29,8 @@ class ActionConnection:
         timeout: seconds; ``None`` for the request's own.
         verify: whether TLS certificates are checked, or the path of a bundle of authorities.
         proxy: URL of a proxy; ``None`` for none.
+        certificate: paths of the client's certificate and of its key, which may be ``None`` where one file holds both;
+            ``None`` for no certificate.
         secrets: every text that must not be shown, in every form it could be written in.
     """
 
@@ -37,6 +40,7 @@ class ActionConnection:
     timeout: float | None = None
     verify: bool | str = True
     proxy: str | None = field(default=None, repr=False)
+    certificate: tuple[str, str | None] | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def absolute(self, request: HttpRequest) -> HttpRequest:
@@ -57,13 +61,14 @@ def action_connection(fields: ConnectionFields) -> ActionConnection:
     """Understand a connection.
 
     A ``whatsapp_action`` connection has a base URL as host, and in its extra ``auth`` (``none``, ``basic``,
-    ``bearer``, ``header``), ``auth_header``, ``headers``, ``timeout``, ``verify``, ``proxy``. A plain ``http``
-    connection is read as Airflow's HTTP hook reads it: Basic authentication from login and password, and extra
+    ``bearer``, ``header``), ``header_name``, ``headers``, ``timeout``, ``verify``, ``cert``, ``proxy``. A plain
+    ``http`` connection is read as Airflow's HTTP hook reads it: Basic authentication from login and password, and extra
     keys that are no options are headers.
 
     Raises:
         ConnectionConfigError: it has no host, or a field cannot be used; names the connection and the field.
     """
+    _check_not_hidden(fields)
     extra = fields.extra
     timeout = _from_text(extra.get("timeout"))
     number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
@@ -73,15 +78,16 @@ def action_connection(fields: ConnectionFields) -> ActionConnection:
     if not isinstance(verify, (bool, str)):
         raise unusable(fields, "verify", "true, false, or the path of a bundle of certificate authorities")
     proxy = _proxy(fields)
-    headers = connection_headers(fields)
+    headers, base_url = connection_headers(fields), _base_url(fields)
     return ActionConnection(
         id=fields.id,
-        base_url=_base_url(fields),
+        base_url=base_url,
         headers=headers,
         timeout=timeout,
         verify=verify,
         proxy=proxy,
-        secrets=_secrets(fields, headers, proxy),
+        certificate=_certificate(fields),
+        secrets=all_spellings(_secrets(fields, headers, proxy, base_url)),
     )
 
 
@@ -119,7 +125,47 @@ def _proxy(fields: ConnectionFields) -> str | None:
     return proxy or None
 
 
-def _secrets(fields: ConnectionFields, headers: Headers, proxy: str | None) -> tuple[str, ...]:
+def _certificate(fields: ConnectionFields) -> tuple[str, str | None] | None:
+    """``cert`` as requests reads it: the path of one file with certificate and key, or of one for each."""
+    given = fields.extra.get("cert")
+    if isinstance(given, str) and given.lstrip().startswith("["):  # a pair in a connection's URI
+        try:
+            given = json.loads(given)
+        except ValueError:
+            given = 0
+    if given in (None, ""):
+        return None
+    if isinstance(given, str):
+        return given, None
+    if isinstance(given, (list, tuple)) and len(given) == 2 and all(path and isinstance(path, str) for path in given):
+        return given[0], given[1]
+    raise unusable(fields, "cert", "the path of a PEM file with certificate and key, or [certificate, key]")
+
+
+def _check_not_hidden(fields: ConnectionFields) -> None:
+    """Refuse ``***``: Airflow shows it in place of a secret, and a form or an export may have stored it.
+
+    Raises:
+        ConnectionConfigError: a field holds it; names the field.
+    """
+
+    def check(name: str, value: object) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                check(f"{name}.{key}", item)
+        elif isinstance(value, str) and value.strip() == HIDDEN:
+            raise ConnectionConfigError(
+                f"connection {fields.id!r}: {name} holds {HIDDEN!r}, which Airflow shows in place of a hidden value: "
+                "enter the value itself again"
+            )
+
+    for name in ("host", "schema", "login", "password"):
+        check(name, getattr(fields, name))
+    for name, value in fields.extra.items():
+        check(name, value)
+
+
+def _secrets(fields: ConnectionFields, headers: Headers, proxy: str | None, base_url: str) -> list[str]:
     found: list[str] = []
     if proxy and "@" in proxy:
         credentials = proxy.partition("://")[2].rpartition("@")[0]
@@ -127,15 +173,12 @@ def _secrets(fields: ConnectionFields, headers: Headers, proxy: str | None) -> t
     if fields.password:
         found += [fields.password, basic_credentials(fields)]
     for name, value in headers:
-        if any(word in name.lower() for word in ("auth", "token", "key", "secret", "cookie")):
+        if names_secret(name):
             found += [value, value.partition(" ")[2]]
-    forms = [form for text in found if text for form in _forms(text)]
-    return tuple(dict.fromkeys(form for form in forms if len(form) >= 4))
-
-
-def _forms(text: str) -> list[str]:
-    encoded = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
-    return [text, quote(text, safe=""), quote(text), quote_plus(text), encoded, json.dumps(text)[1:-1]]
+    # Some APIs take a token as a part of the path, such as /bot<token>/.
+    path = urlsplit(base_url).path
+    found += [path[start:end] for start, end in secret_spans(path)]
+    return found
 
 
 def _from_text(value: Any) -> Any:

@@ -84,7 +84,8 @@ def _auth_headers(fields: ConnectionFields) -> Headers:
         raise unusable(fields, "auth", f"one of {', '.join(_AUTH_KINDS)}")
     if not fields.password:
         raise unusable(fields, "password", f"the secret that auth {kind!r} needs")
-    name = str(fields.extra.get("auth_header") or "Authorization")
+    # Once called auth_header: a name that Airflow takes for a secret's, so that its form hides what it holds.
+    name = str(fields.extra.get("header_name") or fields.extra.get("auth_header") or "Authorization")
     return ((name, f"Bearer {fields.password}" if kind == "bearer" else fields.password),)
 
 

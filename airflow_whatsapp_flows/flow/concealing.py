@@ -8,9 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from airflow_whatsapp_flows.flow.outcome import is_secret_name
-
-HIDDEN = "***"
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
 
 _MASK = "\0"
 """Stands for each character of a placeholder: placeholders name variables, and those are no secrets."""
@@ -41,16 +39,6 @@ _WORD = 16
 """Letters from which on they are no word."""
 _LEAST = 4
 """Characters from which on a text is looked for elsewhere."""
-_MORE_NAMES = re.compile(
-    r"passw|passphrase|pwd|credential|bearer|(?:^|[_\-.])(?:pass|pin|pat|jwt|sig)(?:$|[_\-.])", re.IGNORECASE
-)
-_OWN_KEYS = frozenset({"key_lifetime", "idempotency_header"})
-"""Keys of the format that only sound like it."""
-
-
-def names_secret(name: str) -> bool:
-    """Whether the name of a header, parameter or key says that its value is a secret."""
-    return name not in _OWN_KEYS and (is_secret_name(name) or _MORE_NAMES.search(name) is not None)
 
 
 def concealed(text: str) -> str:

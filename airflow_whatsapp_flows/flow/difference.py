@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
-from airflow_whatsapp_flows.flow.concealing import HIDDEN, concealed, names_secret
+from airflow_whatsapp_flows.flow.concealing import concealed
 from airflow_whatsapp_flows.flow.format import ActionFormat, FlowFormat, StepFormat, TemplateFormat
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
 from airflow_whatsapp_flows.flow.step_matching import Renaming, match_steps
 
 What = Literal["added", "removed", "renamed", "changed"]

@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 from airflow_whatsapp_flows.errors import Fault
-from airflow_whatsapp_flows.flow.concealing import HIDDEN, secret_spans
+from airflow_whatsapp_flows.flow.concealing import secret_spans
+from airflow_whatsapp_flows.flow.secrets import HIDDEN
 
 _WIDTH = 100
 """Columns of a terminal that a line may take; a longer one is cut around the fault."""

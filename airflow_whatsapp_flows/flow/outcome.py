@@ -146,6 +146,7 @@ class ActionResult:
             return self
         return replace(
             self,
+            url=_conceal(self.url, found),
             reason=_conceal(self.reason, found),
             response=_conceal(self.response, found),
             headers=_conceal(dict(self.headers), found),
@@ -265,11 +266,6 @@ def _shown_headers(headers: Headers) -> dict[str, str]:
                 value = shown_url(value)
             shown[folded] = f"{shown[folded]}, {value}" if folded in shown else value
     return shown
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether the name of a header or field says that its value is a secret."""
-    return any(word in name.lower() for word in ("auth", "token", "key", "secret", "signature", "cookie", "password"))
 
 
 def shown_url(url: str) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from airflow_whatsapp_flows.flow import concealing
+from airflow_whatsapp_flows.flow import secrets
 from airflow_whatsapp_flows.flow.body import BodyType
 from airflow_whatsapp_flows.hilos.masking import MASK
 
@@ -56,7 +56,7 @@ class SecretSpan:
 
 def names_secret(name: str) -> bool:
     """Whether a name says that its value is a secret; but for words that only hold one that says so."""
-    return concealing.names_secret(name) and not _HARMLESS.search(name)
+    return secrets.names_secret(name) and not _HARMLESS.search(name)
 
 
 def has_secret(masked: str) -> bool:

@@ -187,7 +187,7 @@ def connection_fields(credentials: Credentials) -> dict[str, object]:
         else:
             shown = value.partition(" ")[0] if scheme in ("token", "bearer", "apikey") and " " in value else ""
             fields["password"] = f"{shown} ...".strip()
-            extra = {"auth": "header", "auth_header": name}
+            extra = {"auth": "header", "header_name": name}
     if rest:
         extra["headers"] = dict.fromkeys(rest, "...")
     return {**fields, "extra": extra}

@@ -16,8 +16,9 @@ from airflow.sdk import BaseBranchOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.outcome import is_secret_name, shown_url
+from airflow_whatsapp_flows.flow.outcome import shown_url
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Waited
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening
@@ -29,7 +30,6 @@ from airflow_whatsapp_flows.operators.rewalk import FlowStep, Rewalk
 from airflow_whatsapp_flows.operators.sending import Sender
 from airflow_whatsapp_flows.operators.waiting import utc_now
 
-_HIDDEN = "***"
 _LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what stands beside the text
 
 
@@ -157,12 +157,12 @@ def _action(step: FlowStep) -> Action:
 def _shown_headers(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if headers is None:
         return None
-    return {name: _HIDDEN if is_secret_name(name) else value for name, value in headers.items()}
+    return {name: HIDDEN if names_secret(name) else value for name, value in headers.items()}
 
 
 def _shown_parameters(parameters: Any, language: CagedLanguage) -> Any:
     def shown(value: Any) -> Any:
-        return value if isinstance(value, str) and find_opening(value, language) else _HIDDEN
+        return value if isinstance(value, str) and find_opening(value, language) else HIDDEN
 
     pairs = parameters.items() if isinstance(parameters, Mapping) else parameters or ()
     return {name: shown(value) for name, value in pairs}

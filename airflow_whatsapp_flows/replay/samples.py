@@ -10,7 +10,8 @@ import msgspec
 
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.outcome import is_secret_name, shown_url
+from airflow_whatsapp_flows.flow.outcome import shown_url
+from airflow_whatsapp_flows.flow.secrets import names_secret
 from airflow_whatsapp_flows.replay.masking import masked
 
 _SHOWN = 4000  # characters of a body
@@ -59,7 +60,7 @@ def _url(step: Action, url: str) -> str:
 
 
 def _header(step: Action, name: str, value: str) -> str:
-    if is_secret_name(name):
+    if names_secret(name):
         return "***"
     if name.lower() == "content-type" or step.plan.headers.literal(name.lower()) == value:
         return value

@@ -18,8 +18,8 @@ class RequestRefusedError(Exception):
     """The request cannot be sent as it is; the message says why."""
 
 
-class AuthoritiesError(Exception):
-    """The file of certificate authorities cannot be used; the message names it."""
+class TlsFilesError(Exception):
+    """A file of certificates cannot be used; the message names it."""
 
 
 class ReplyRefusedError(Exception):
@@ -45,7 +45,7 @@ def judge_failure(error: Exception, place: str, policy: SendPolicy, *, written: 
         return ErrorKind.POLICY, Sent.NO, str(error)
     if isinstance(error, RequestRefusedError):
         return ErrorKind.PROTOCOL, Sent.NO, f"nothing was sent to {place}: {error}"
-    if isinstance(error, AuthoritiesError):
+    if isinstance(error, TlsFilesError):
         return ErrorKind.TLS, Sent.NO, f"nothing was sent to {place}: {error}"
     if isinstance(error, ContentTooLargeError):
         return ErrorKind.TOO_LARGE, Sent.YES, f"the reply of {place} is larger than {policy.max_content} bytes"

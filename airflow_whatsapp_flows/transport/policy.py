@@ -16,6 +16,8 @@ class SendPolicy:
         max_content: bytes of the reply's content, decompressed. Default 1 MiB.
         verify: whether TLS certificates are checked, against the system's authorities; or the path of a file with the
             accepted authorities in PEM form. Default true.
+        certificate: paths of the client's certificate and of its key, or ``None`` where the certificate's file holds
+            the key too. Default none.
 
     Raises:
         ValueError: a limit is not above zero.
@@ -25,6 +27,7 @@ class SendPolicy:
     connect_timeout: float = 10.0
     max_content: int = 1 << 20
     verify: bool | str = True
+    certificate: tuple[str, str | None] | None = None
 
     def __post_init__(self) -> None:
         if not (self.deadline > 0 and self.connect_timeout > 0 and self.max_content > 0):

@@ -17,9 +17,9 @@ from airflow_whatsapp_flows.flow.exchange import Headers, HttpRequest, HttpRespo
 from airflow_whatsapp_flows.transport.connecting import AddressRefusedError, before_writing
 from airflow_whatsapp_flows.transport.credentials import Credentials
 from airflow_whatsapp_flows.transport.failures import (
-    AuthoritiesError,
     ReplyRefusedError,
     RequestRefusedError,
+    TlsFilesError,
     judge_failure,
 )
 from airflow_whatsapp_flows.transport.network import PUBLIC_ONLY, NetworkPolicy
@@ -137,7 +137,7 @@ async def _exchange(
         data=_content(request.content),
         allow_redirects=False,
         timeout=_client_timeout(policy.deadline, policy.connect_timeout),
-        ssl=_tls(policy.verify) if target.scheme == "https" else True,
+        ssl=_tls(policy) if target.scheme == "https" else True,
     )
     try:
         head = progress.head = head_of(response, progress.elapsed_ms())
@@ -197,17 +197,25 @@ def _client_timeout(deadline: float, connect_timeout: float) -> aiohttp.ClientTi
     return aiohttp.ClientTimeout(total=deadline, connect=connect_timeout, ceil_threshold=float("inf"))
 
 
-def _tls(verify: bool | str) -> ssl.SSLContext | bool:
-    if isinstance(verify, bool):
-        return verify
-    try:
-        return _tls_context(verify)
-    except OSError as error:
-        raise AuthoritiesError(f"the file of certificate authorities {verify} cannot be used") from error
+def _tls(policy: SendPolicy) -> ssl.SSLContext | bool:
+    if isinstance(policy.verify, bool) and policy.certificate is None:
+        return policy.verify
+    return _tls_context(policy.verify, policy.certificate)
 
 
 @lru_cache(maxsize=64)
-def _tls_context(authorities: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=authorities)
+def _tls_context(verify: bool | str, certificate: tuple[str, str | None] | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
+    except OSError as error:
+        raise TlsFilesError(f"the file of certificate authorities {verify} cannot be used") from error
+    if verify is False:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if certificate is not None:
+        try:
+            # Without a password of its own OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(*certificate, password="")
+        except (OSError, ValueError) as error:
+            raise TlsFilesError(f"the client certificate {certificate[0]} or its key cannot be used") from error
     context.set_alpn_protocols(("http/1.1",))
     return context

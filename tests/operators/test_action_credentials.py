@@ -46,7 +46,7 @@ def _connect(monkeypatch: pytest.MonkeyPatch, server: RecordingServer, **fields:
             {
                 "conn_type": "whatsapp_action",
                 "password": "k-123",
-                "extra": {"auth": "header", "auth_header": "X-Api-Key"},
+                "extra": {"auth": "header", "header_name": "X-Api-Key"},
             },
             "X-Api-Key",
             "k-123",
@@ -133,7 +133,7 @@ def test_a_secret_is_in_no_xcom_rendered_field_error_or_log(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, task_log: TaskLog, auth: str, answer: Answer
 ) -> None:
     secret = "Zk9/ä+&%" if auth == "basic" else "Zk9/+&%q"
-    extra = {"auth": auth, **({"auth_header": "X-Api-Key"} if auth == "header" else {})}
+    extra = {"auth": auth, **({"header_name": "X-Api-Key"} if auth == "header" else {})}
     _connect(monkeypatch, server, conn_type="whatsapp_action", login="ana", password=secret, extra=extra)
     server.queued = [answer]
     done = run_action(

@@ -63,6 +63,17 @@ def send_to() -> SendTo:
 class Certificate:
     authorities: str
     context: ssl.SSLContext
+    chain: str  # of a file with certificate and key
+    certificate: str
+    key: str
+
+    def asking_for(self, client: Certificate) -> ssl.SSLContext:
+        """A server that lets in only who shows the certificate of a client."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.chain)
+        context.load_verify_locations(client.authorities)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
 
 def _certificate(folder: Path, name: x509.GeneralName) -> Certificate:
@@ -89,9 +100,11 @@ def _certificate(folder: Path, name: x509.GeneralName) -> Certificate:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     chain.write_bytes(private + pem)
+    alone = folder / "key.pem"
+    alone.write_bytes(private)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)
-    return Certificate(str(authorities), context)
+    return Certificate(str(authorities), context, str(chain), str(authorities), str(alone))
 
 
 @pytest.fixture(scope="session")

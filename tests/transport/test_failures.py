@@ -369,3 +369,33 @@ async def test_what_the_policy_refuses_was_provably_not_sent(serve: Serve, send_
 
     assert isinstance(got, TransportFailure)
     assert (got.kind, got.sent, server.connections) == (ErrorKind.POLICY, Sent.NO, 0)
+
+    @pytest.mark.parametrize("in_one_file", [True, False], ids=["one file", "two files"])
+    async def test_the_certificate_of_a_client_is_shown_to_who_asks_for_it(
+        self, serve: Serve, send_to: SendTo, certificate: Certificate, certificate_of_another_host: Certificate,
+        in_one_file: bool,
+    ) -> None:  # fmt: skip
+        client = certificate_of_another_host
+        server = serve(after_request(reply(b"known")), certificate.asking_for(client))
+        files = (client.chain, None) if in_one_file else (client.certificate, client.key)
+
+        known = await send_to(server, policy=SendPolicy(verify=certificate.authorities, certificate=files))
+        unknown = await send_to(server, policy=SendPolicy(verify=certificate.authorities))
+
+        assert isinstance(known, HttpResponse)
+        assert known.content == b"known"
+        assert isinstance(unknown, TransportFailure)
+        assert len(server.requests) == 1
+
+    @pytest.mark.parametrize("files", [("/no/such.pem", None), (__file__, None)], ids=["absent", "no certificate"])
+    async def test_a_client_certificate_that_cannot_be_used_is_named_and_nothing_is_sent(
+        self, serve: Serve, send_to: SendTo, certificate: Certificate, files: tuple[str, None]
+    ) -> None:
+        server = serve(after_request(reply()), certificate.context)
+
+        got = await send_to(server, policy=SendPolicy(certificate=files))
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent) == (ErrorKind.TLS, Sent.NO)
+        assert files[0] in got.message
+        assert server.connections == 0

@@ -1,0 +1,62 @@
+"""What is a secret, and what is hidden of it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, all_spellings, hide, names_secret, spellings
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Authorization", "X-Api-Key", "X-Signature", "Cookie", "access_token", "client_secret", "PASSWORD", "pwd", "x.sig",
+     "pin", "session_id", "Proxy-Authorization", "dsn", "credentials"],
+)  # fmt: skip
+def test_names_of_secrets(name: str) -> None:
+    assert names_secret(name)
+
+
+@pytest.mark.parametrize("name", ["name", "phone", "spine", "design", "Content-Type", "key_lifetime", "compass", ""])
+def test_names_of_other_things(name: str) -> None:
+    assert not names_secret(name)
+
+
+_FORMS = {
+    "as it is": str,
+    "percent-encoded": lambda text: quote(text, safe=""),
+    "percent-encoded in lower case": lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text, safe="")),
+    "percent-encoded twice": lambda text: quote(quote(text, safe=""), safe=""),
+    "as a form": quote_plus,
+    "Base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "Base64 for URLs": lambda text: base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
+    "hexadecimal": lambda text: text.encode().hex(),
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON with UTF-8": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "JSON of PHP": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    "HTML": html.escape,
+}
+
+
+@pytest.mark.parametrize("form", _FORMS.values(), ids=_FORMS.keys())
+@pytest.mark.parametrize("secret", ["s3cr/et+&<key>=", "sécrèt 'key'", 'qu"ote\\key'])
+def test_every_form_of_a_secret_is_hidden(secret: str, form: object) -> None:
+    written = form(secret)  # type: ignore[operator]
+
+    assert hide(f"before {written} behind", spellings(secret)) == f"before {HIDDEN} behind"
+
+
+@given(st.text(min_size=4, max_size=40), st.text(max_size=20), st.text(max_size=20))
+def test_no_text_can_make_it_fail_and_the_secret_is_gone(secret: str, before: str, behind: str) -> None:
+    assert secret not in hide(before + secret + behind, spellings(secret)) or secret in HIDDEN or HIDDEN in secret
+
+
+def test_short_secrets_are_not_looked_for_since_they_may_stand_in_any_word() -> None:
+    assert hide("an answer", all_spellings(["an", "", "ans"])) == "an answer"
