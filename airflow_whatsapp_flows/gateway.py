@@ -6,7 +6,7 @@ import datetime as dt
 import mimetypes
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -70,7 +70,8 @@ class Gateway:
     wait: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
-        NetworkPolicy(allowed=self.settings.allowed_hosts)  # a wrong entry shows before anything is sent
+        for hosts in (self.settings.allowed_hosts, self.settings.media_hosts):
+            NetworkPolicy(allowed=hosts)  # a wrong entry shows before anything is sent
 
     def do(self, todo: ToDo) -> Done:
         """Do what a walk asks for, to the end: all tries included."""
@@ -145,8 +146,11 @@ class Gateway:
 
     def download(self, source: FileSource, timeout: float) -> Outgoing:
         """The request for a file at a web address."""
-        # The address came from a stranger: it gets no credentials, and only what the network policy allows.
-        return self.outgoing(None, HttpRequest("GET", source.url_or_path), timeout, MAX_FILE_BYTES)
+        outgoing = self.outgoing(None, HttpRequest("GET", source.url_or_path), timeout, MAX_FILE_BYTES)
+        if source.from_answer:
+            # The address came from a stranger: what is allowed for the flow's own requests is not for this one.
+            outgoing = replace(outgoing, network=NetworkPolicy(allowed=self.settings.media_hosts))
+        return outgoing
 
 
 def environment_gateway() -> Gateway:

@@ -95,6 +95,13 @@ def _config() -> dict[str, Any]:
                 "",
                 "crm.internal,10.20.0.0/16,127.0.0.1:8000",
             ),
+            "media_hosts": option(
+                "The same, for files that a contact's answer names: they are fetched from public addresses, and from "
+                "these. allowed_hosts and connections do not count for them.",
+                "string",
+                "",
+                "media.internal",
+            ),
             "response_max_bytes": option("Bytes of a reply, decompressed.", "integer", "1048576", None),
             "request_timeout": option("Seconds that one exchange has at most.", "float", "3600", None),
             "files_folder": option(

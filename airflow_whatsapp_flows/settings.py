@@ -23,6 +23,7 @@ class Settings:
     Attributes:
         allowed_hosts: hosts, ``host:port`` and CIDR ranges that may be reached although they are private; loopback,
             link-local and metadata addresses only when named exactly.
+        media_hosts: the same, for files that a contact's answer names; ``allowed_hosts`` does not count for them.
         response_max_bytes: bytes of a reply, decompressed.
         request_timeout: seconds that an exchange has at most, whatever a flow says.
         files_folder: folder under which local files may be sent; ``None`` refuses local files.
@@ -31,6 +32,7 @@ class Settings:
     """
 
     allowed_hosts: tuple[str, ...] = ()
+    media_hosts: tuple[str, ...] = ()
     response_max_bytes: int = 1_048_576
     request_timeout: float = 3600.0
     files_folder: str | None = None
@@ -54,13 +56,18 @@ def settings_from(read: Callable[[str], str | None]) -> Settings:
     """
     default = Settings()
     return Settings(
-        allowed_hosts=tuple(host.strip() for host in (read("allowed_hosts") or "").split(",") if host.strip()),
+        allowed_hosts=_listed(read("allowed_hosts")),
+        media_hosts=_listed(read("media_hosts")),
         response_max_bytes=_whole(read, "response_max_bytes", default.response_max_bytes),
         request_timeout=_number(read, "request_timeout", default.request_timeout),
         files_folder=read("files_folder") or None,
         ledger=read("ledger") or "",
         xcom_max_bytes=_whole(read, "xcom_max_bytes", default.xcom_max_bytes),
     )
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    return tuple(item.strip() for item in (text or "").split(",") if item.strip())
 
 
 def _number(read: Callable[[str], str | None], option: str, default: float) -> float:

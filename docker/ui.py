@@ -83,6 +83,7 @@ def environment(crm: str, port: int) -> dict[str, str]:
         "AIRFLOW_CONN_CRM": crm,
         # document_upload fetches its file from the CRM's media, as it would from WhatsApp's: without a connection.
         "AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS": crm.partition("://")[2],
+        "AIRFLOW__WHATSAPP_FLOWS__MEDIA_HOSTS": crm.partition("://")[2],
     }
 
 

@@ -90,6 +90,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingServer]:
     recording = RecordingServer()
     monkeypatch.setenv("AIRFLOW_CONN_CRM", recording.url)
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", recording.host)
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__MEDIA_HOSTS", recording.host)
     yield recording
     recording.close()
 

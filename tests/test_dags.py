@@ -42,7 +42,8 @@ def crm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def crm(crm_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     """The demo CRM, which the connection ``crm`` leads to; no switch is on, and its log is empty."""
     monkeypatch.setenv("AIRFLOW_CONN_CRM", crm_url)
-    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", httpx.URL(crm_url).netloc.decode())
+    for name in ("ALLOWED", "MEDIA"):
+        monkeypatch.setenv(f"AIRFLOW__WHATSAPP_FLOWS__{name}_HOSTS", httpx.URL(crm_url).netloc.decode())
     with httpx.Client(base_url=crm_url, trust_env=False, timeout=20) as client:
         client.delete("/_switches")
         client.delete("/_requests")

@@ -10,7 +10,7 @@ import pytest
 from airflow_whatsapp_flows.connections import ActionConnection
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.body import FileContent
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, TransportFailure
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.performing import SendAction
 from airflow_whatsapp_flows.gateway import Gateway, read_local_file
@@ -72,6 +72,40 @@ def test_a_path_without_a_connection_is_refused() -> None:
 def test_a_wrong_entry_of_allowed_hosts_shows_before_anything_is_sent() -> None:
     with pytest.raises(ConnectionConfigError, match=r"10\.0\.0\.0/33"):
         Gateway(Settings(allowed_hosts=("10.0.0.0/33",)), lambda _: None)  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize(
+    ("file", "allowed", "is_fetched"),
+    [
+        pytest.param("{{ step.Photo }}", "allowed_hosts", False, id="an answer, allowed for the flow"),
+        pytest.param("{{ step.Photo.url }}", "allowed_hosts", False, id="a part of an answer"),
+        pytest.param("http://{{ step.Host }}/a.jpg", "allowed_hosts", False, id="a host from an answer"),
+        pytest.param("{{ step.Photo }}", "media_hosts", True, id="an answer, allowed for media"),
+        pytest.param("http://HOST/a.jpg", "allowed_hosts", True, id="written in the flow"),
+        pytest.param("http://HOST/{{ step.Name }}", "allowed_hosts", True, id="a path from an answer"),
+        pytest.param("http://HOST/a.jpg", "media_hosts", False, id="written in the flow, allowed for media"),
+    ],
+)
+def test_a_file_that_an_answer_names_is_fetched_only_from_where_media_may_be(
+    server: RecordingServer, file: str, allowed: str, is_fetched: bool
+) -> None:
+    steps = [
+        {"name": "Photo", "type": "question", "next": "Host"},
+        {"name": "Host", "type": "question", "next": "Name"},
+        {"name": "Name", "type": "question", "next": "A"},
+        {"name": "A", "type": "action", "url": "https://crm.example/c", "body_type": "multipart",
+         "body": [{"name": "f", "file": file.replace("HOST", server.host)}]},
+    ]  # fmt: skip
+    action: Any = load_flow({"flow_format": 1, "id": "f", "steps": steps}).steps["A"]
+    photo = {"url": f"http://{server.host}/a.jpg", "filename": "a.jpg", "content_type": "image/jpeg"}
+    (source,) = action.plan.file_sources({"step": {"Photo": photo, "Host": server.host, "Name": "a.jpg"}})
+    gateway = Gateway(Settings(**{allowed: (server.host,)}), lambda _: pytest.fail("no connection is used"))
+
+    got = gateway.fetch(source, 5)
+
+    assert (isinstance(got, FileContent), len(server.received)) == (is_fetched, int(is_fetched))
+    if isinstance(got, TransportFailure):
+        assert got.kind is ErrorKind.POLICY
 
 
 def test_local_files_are_read_only_from_below_the_allowed_folder(tmp_path: Path) -> None:

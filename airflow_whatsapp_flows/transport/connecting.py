@@ -93,7 +93,8 @@ class CleanConnector(aiohttp.TCPConnector):
     def __init__(self, resolver: JudgingResolver) -> None:
         # Whoever sends many at once bounds their number; a limit here would count waiting as connecting.
         super().__init__(limit=0, resolver=resolver, keepalive_timeout=_IDLE_SECONDS)
-        self._factory = partial(ReplyHandler, loop=self._loop)  # aiohttp has no public way to name a protocol
+        # aiohttp has no public way to name a protocol.
+        self._factory = partial(ReplyHandler, loop=self._loop)  # type: ignore[assignment]
         self._used: WeakKeyDictionary[ResponseHandler, _Peephole] = WeakKeyDictionary()
         self._transports: WeakSet[asyncio.Transport] = WeakSet()
 

@@ -120,7 +120,8 @@ def scripted(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingS
         shop = {"conn_type": "http", "host": server.url, "extra": {"headers": CONNECTION_HEADERS["shop"]}}
         monkeypatch.setenv("AIRFLOW_CONN_SHOP", json.dumps(shop))
         monkeypatch.setenv("AIRFLOW_CONN_DOWN", f"http://{down}")
-        monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", f"{server.host},{down}")
+        for name in ("ALLOWED", "MEDIA"):
+            monkeypatch.setenv(f"AIRFLOW__WHATSAPP_FLOWS__{name}_HOSTS", f"{server.host},{down}")
         yield server
     server.close()
 

@@ -55,12 +55,14 @@ class FileSource:
         url_or_path: as the flow or the answer says it; the key under which ``encode`` looks for the content.
         filename: from the flow, else from the answer; ``None`` when neither says.
         content_type: from the flow, else from the answer; ``None`` when neither says.
+        from_answer: whether a contact's answer, and not the flow, says which server the file is on.
     """
 
     where: str
     url_or_path: str
     filename: str | None = None
     content_type: str | None = None
+    from_answer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from airflow_whatsapp_flows.flow.body.scalars import kind_of, scalar_text
 from airflow_whatsapp_flows.flow.template.language import Data, Template, Tree, fill
 from airflow_whatsapp_flows.flow.template.spelling import literal_start
 
+_ORIGIN = re.compile(r"https?://[^/?#\\]+[/?#]|https?://[^/?#\\{%]+$|(?!https?:)[^{%]", re.IGNORECASE)
+
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 """Some servers take a file part without a Content-Type for a text field (RFC 7578 §4.4 makes it text)."""
 
@@ -86,6 +88,7 @@ class FilePart:
             url_or_path=url,
             filename=_first(filename, told.get("filename"), f"{self.where}.filename"),
             content_type=_first(content_type, told.get("content_type"), f"{self.where}.content_type"),
+            from_answer=not _is_origin_written(self.file),
         )
 
     def resolve(self, values: Mapping[str, object], files: Mapping[str, FileContent]) -> NamedFile:
@@ -109,6 +112,12 @@ class FilePart:
         names = (source.filename, fetched.filename, _url_path(source.url_or_path), "file")
         filename = next(name for name in map(_last_segment, names) if name)
         return NamedFile(fetched.content, filename, content_type)
+
+
+def _is_origin_written(file: Tree) -> bool:
+    """Whether the flow itself says which server a file is on, to the end of its host."""
+    text = file if isinstance(file, str) else literal_start(getattr(file, "text", ""))
+    return _ORIGIN.match(text.strip()) is not None
 
 
 def _is_chosen_by_author(file: Tree, url: str) -> bool:

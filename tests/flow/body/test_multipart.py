@@ -82,8 +82,10 @@ def test_data_is_never_a_template() -> None:
 def test_file_sources_say_what_is_to_be_fetched() -> None:
     body = parse_body(BodyType.MULTIPART, [{"name": "a", "value": "{{ x }}"}, PHOTO], LANGUAGE)
     answer = {"url": URL, "filename": "me.jpg", "content_type": "image/jpeg", "size": 3}
-    assert body.file_sources({"photo": answer}) == (FileSource("[1].file", URL, "me.jpg", "image/jpeg"),)
-    assert body.file_sources({"photo": URL}) == (FileSource("[1].file", URL),)
+    assert body.file_sources({"photo": answer}) == (
+        FileSource("[1].file", URL, "me.jpg", "image/jpeg", from_answer=True),
+    )
+    assert body.file_sources({"photo": URL}) == (FileSource("[1].file", URL, from_answer=True),)
     assert [template.text for template in body.templates] == ["{{ x }}", "{{ photo }}"]
 
 
