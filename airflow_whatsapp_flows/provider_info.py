@@ -76,13 +76,16 @@ def _action_connection() -> dict[str, Any]:
 
 
 def _config() -> dict[str, Any]:
-    def option(description: str, kind: str, default: str, example: str | None) -> dict[str, Any]:
+    def option(
+        description: str, kind: str, default: str, example: str | None, *, sensitive: bool = False
+    ) -> dict[str, Any]:
         return {
             "description": description,
             "version_added": "0.1.0",
             "type": kind,
             "example": example,
             "default": default,
+            "sensitive": sensitive,
         }
 
     return {
@@ -116,6 +119,7 @@ def _config() -> dict[str, Any]:
                 "string",
                 "",
                 "postgresql://airflow@database/whatsapp_flows",
+                sensitive=True,
             ),
             "xcom_max_bytes": option(
                 "Bytes of a result in XCom; a larger reply stays in the ledger, and later steps find it there.",

@@ -14,6 +14,8 @@ from pathlib import Path
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 
 SECTION = "whatsapp_flows"
+SENSITIVE = frozenset({"ledger"})
+"""Options that Airflow hides, and reads from a command (``_cmd``) or a secrets backend (``_secret``) too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def settings_from(read: Callable[[str], str | None]) -> Settings:
         response_max_bytes=_whole(read, "response_max_bytes", default.response_max_bytes),
         request_timeout=_number(read, "request_timeout", default.request_timeout),
         files_folder=read("files_folder") or None,
-        ledger=read("ledger") or "",
+        ledger=(read("ledger") or "").strip(),
         xcom_max_bytes=_whole(read, "xcom_max_bytes", default.xcom_max_bytes),
     )
 
@@ -103,16 +105,51 @@ def settings_from_environment(environ: Mapping[str, str] | None = None) -> Setti
         environ: environment variables; the process's own by default.
 
     Raises:
-        ConnectionConfigError: a number is not one, or ``airflow.cfg`` cannot be read.
+        ConnectionConfigError: a number is not one, ``airflow.cfg`` cannot be read, or the ledger's URL is in a secrets
+            backend or cannot be had from its command.
     """
     environ = os.environ if environ is None else environ
     file = _config_file(environ)
 
+    def written(option: str) -> list[tuple[str, str | None]]:
+        variable = f"AIRFLOW__{SECTION.upper()}__{option.upper()}"
+        return [
+            (variable, environ.get(variable)),
+            (f"[{SECTION}] {option}", file.get(SECTION, option, fallback=None)),
+        ]
+
     def read(option: str) -> str | None:
-        text = environ.get(f"AIRFLOW__{SECTION.upper()}__{option.upper()}")
-        return file.get(SECTION, option, fallback=None) if text is None else text
+        for (_, text), command, secret in zip(
+            written(option), written(f"{option}_cmd"), written(f"{option}_secret"), strict=True
+        ):
+            if text is not None:
+                return text
+            if option not in SENSITIVE:
+                continue
+            if command[1]:
+                return _output_of(*command)
+            if secret[1]:
+                raise ConnectionConfigError(
+                    f"{secret[0]} names a secret of Airflow's secrets backend, which is not read without Airflow: set "
+                    f"AIRFLOW__{SECTION.upper()}__{option.upper()}, or the same with _CMD"
+                )
+        return None
 
     return settings_from(read)
+
+
+def _output_of(name: str, command: str | None) -> str:
+    """What a command prints, as Airflow runs the ``_cmd`` of a sensitive option. No message shows any of it."""
+    import shlex  # neither is needed where the option is written itself
+    import subprocess
+
+    try:
+        done = subprocess.run(shlex.split(command or ""), capture_output=True, text=True, check=True)  # noqa: S603  # the operator's own
+    except (OSError, ValueError, IndexError) as error:
+        raise ConnectionConfigError(f"{name}: the command cannot be run: {type(error).__name__}") from None
+    except subprocess.CalledProcessError as error:
+        raise ConnectionConfigError(f"{name}: the command ended with exit status {error.returncode}") from None
+    return done.stdout
 
 
 def _config_file(environ: Mapping[str, str]) -> configparser.RawConfigParser:

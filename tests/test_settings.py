@@ -19,7 +19,9 @@ def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
         "[whatsapp_flows]\nallowed_hosts = a, b:1 ,\nresponse_max_bytes = 10\nfiles_folder = 50%\n", encoding="utf-8"
     )
     environ = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__WHATSAPP_FLOWS__RESPONSE_MAX_BYTES": "20"}
-    assert settings_from_environment(environ) == Settings(("a", "b:1"), 20, 3600.0, "50%")
+    assert settings_from_environment(environ) == Settings(
+        allowed_hosts=("a", "b:1"), response_max_bytes=20, request_timeout=3600.0, files_folder="50%"
+    )
 
 
 @pytest.mark.parametrize("text", ["x", "0", "-1", "nan", "inf"])
@@ -41,3 +43,37 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "airflow.cfg").write_text("no section", encoding="utf-8")
     with pytest.raises(ConnectionConfigError, match=r"airflow\.cfg"):
         settings_from_environment({"AIRFLOW_HOME": str(tmp_path)})
+
+
+_URL = "postgresql://ana:s3cret@db/ledger"
+
+
+@pytest.mark.parametrize("newline", ["", "\n"])
+def test_the_ledger_may_come_from_a_command_as_in_airflow(tmp_path: Path, newline: str) -> None:
+    (tmp_path / "url").write_text(_URL + newline)
+    environ = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__WHATSAPP_FLOWS__LEDGER_CMD": f"cat '{tmp_path / 'url'}'"}
+    assert settings_from_environment(environ).ledger == _URL
+
+    (tmp_path / "airflow.cfg").write_text(f"[whatsapp_flows]\nledger_cmd = cat '{tmp_path / 'url'}'\n")
+    assert settings_from_environment({"AIRFLOW_HOME": str(tmp_path)}).ledger == _URL
+    written = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__WHATSAPP_FLOWS__LEDGER": "sqlite:////srv/l.db"}
+    assert settings_from_environment(written).ledger == "sqlite:////srv/l.db"
+
+
+@pytest.mark.parametrize("command", ["false", "no-such-program-here", "'", "sh -c 'echo s3cret >&2; exit 3'"])
+def test_a_command_that_gives_no_ledger_is_named_and_what_it_printed_is_not_shown(tmp_path: Path, command: str) -> None:
+    environ = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__WHATSAPP_FLOWS__LEDGER_CMD": command}
+    with pytest.raises(ConnectionConfigError, match="LEDGER_CMD") as raised:
+        settings_from_environment(environ)
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_ledger_in_a_secrets_backend_is_refused_without_airflow_with_what_to_set(tmp_path: Path) -> None:
+    environ = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__WHATSAPP_FLOWS__LEDGER_SECRET": "ledger"}
+    with pytest.raises(ConnectionConfigError, match=r"LEDGER_SECRET .*AIRFLOW__WHATSAPP_FLOWS__LEDGER, or"):
+        settings_from_environment(environ)
+
+
+def test_only_a_sensitive_option_is_read_from_a_command(tmp_path: Path) -> None:
+    environ = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__WHATSAPP_FLOWS__FILES_FOLDER_CMD": "echo /"}
+    assert settings_from_environment(environ).files_folder is None
