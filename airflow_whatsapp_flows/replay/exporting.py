@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import ContactResult
-from airflow_whatsapp_flows.replay.sources.sql import database_url, without_secrets
+from airflow_whatsapp_flows.ledger.urls import shown_url
+from airflow_whatsapp_flows.replay.sources.sql import database_url
 
 _BATCH = 1000
 
@@ -37,11 +38,11 @@ def export_results(url: str, table: str, replay: Replay, results: Iterable[Conta
     """
     try:
         address = database_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         raise ReplayError(
             "--to is an SQLAlchemy URL: sqlite:///results.db, or postgresql://user@host/database"
         ) from None
-    name = f"the table {table!r} of {without_secrets(address)}"
+    name = f"the table {table!r} of {shown_url(address)}"
     schema, _, short = table.rpartition(".")
     target = _table(short, schema or None)
     try:

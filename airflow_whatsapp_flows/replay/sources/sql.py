@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.ledger.urls import shown_url
 from airflow_whatsapp_flows.replay.sources.cells import typed_row
 from airflow_whatsapp_flows.replay.sources.files import shown
 from airflow_whatsapp_flows.replay.sources.keys import NESTED, PHONE, Keys
 from airflow_whatsapp_flows.replay.sources.source import Row
 
 _ROWS_AT_ONCE = 1000
-_SECRET_WORDS = ("password", "passwd", "secret", "token")
 
 
 class QuerySource:
@@ -34,7 +34,7 @@ class QuerySource:
 
     def __init__(self, location: str, query: str, keys: Keys) -> None:
         url = _parsed(location)
-        self.name = without_secrets(url)
+        self.name = shown_url(url)
         self.mark: str | None = None
         if url.get_backend_name() == "sqlite" and _is_absent(url.database):
             # SQLite would make it.
@@ -99,16 +99,10 @@ def database_url(text: str) -> URL:
 def _parsed(location: str) -> URL:
     try:
         return database_url(location)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # a port that is no number is a ValueError
         example = "sqlite:///responses.db or postgresql://user@host/database"
         raise SourceError(f"{shown(location)}: is no SQLAlchemy URL of a database, such as {example}") from None
 
 
 def _is_absent(database: str | None) -> bool:
     return bool(database) and not str(database).startswith((":memory:", "file:")) and not os.path.exists(str(database))
-
-
-def without_secrets(url: URL) -> str:
-    """A URL as it may be shown."""
-    hidden = {key: "***" for key in url.query if any(word in key.lower() for word in _SECRET_WORDS)}
-    return url.update_query_dict(hidden).render_as_string(hide_password=True)

@@ -199,3 +199,9 @@ class TestPostgres:
         postgres.terminate_sessions()
         with pytest.raises(SourceError, match="the query cannot be run"):
             list(found)
+
+
+def test_a_port_that_is_no_number_is_a_fault_of_the_source_and_shows_no_password() -> None:
+    with pytest.raises(SourceError, match="is no SQLAlchemy URL") as raised:
+        rows("postgresql://ana:s3cret@db:bad/x", query="select 1 as id")
+    assert "s3cret" not in str(raised.value)

@@ -1,0 +1,20 @@
+"""Database URLs as they may be shown."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from sqlalchemy.engine import URL
+
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
+
+
+def shown_url(url: URL) -> str:
+    """A database's URL without its password, wherever that is written: before the host or as a parameter.
+
+    Args:
+        url: of any database.
+    """
+    hidden = {name: HIDDEN for name in url.query if names_secret(name)}
+    text = url.update_query_dict(hidden).render_as_string(hide_password=True)
+    return text.replace(quote(HIDDEN), HIDDEN)
