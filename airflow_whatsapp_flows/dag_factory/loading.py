@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
+from airflow import settings
 from airflow.sdk import DAG, get_parsing_context
 
 from airflow_whatsapp_flows.dag_factory.building import build_dag
@@ -23,6 +25,12 @@ from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file, r
 
 log = logging.getLogger(__name__)
 
+_LOADING = 0.6
+"""Share of the time that Airflow gives a DAG file after which no further flow is loaded."""
+_STANDING_IN = 0.8
+"""Share of it after which not even stand-ins are built."""
+_SLOWEST = 3
+
 
 def load_dags(folder: str | Path = "flows") -> dict[str, DAG]:
     """Build a DAG from every flow file of a folder, and a second one, ``<id>__replay``, where a flow has a ``replay``.
@@ -31,20 +39,24 @@ def load_dags(folder: str | Path = "flows") -> dict[str, DAG]:
     them as an import error. Where the file can be read as JSON and says whose it is, its DAGs stay, with their history,
     and every task of them fails with the faults.
 
+    Slow files hide no other either: small files are loaded first, and what is not loaded after 60 % of
+    ``[core] dagbag_import_timeout``, at whose end Airflow would drop all DAGs of the folder, counts as faulty.
+
     Args:
         folder: of ``<flow id>.json`` files; a relative one is relative to the file that calls this.
 
     Returns:
         DAG id to DAG, for ``globals().update(…)``.
     """
-    found = _folder(folder, sys._getframe(1).f_globals)
+    caller = sys._getframe(1).f_globals
+    found = _folder(folder, caller)
     wanted = (get_parsing_context().dag_id or "").removesuffix(REPLAY_SUFFIX)
     if wanted:
         # A worker needs one DAG, and a file is called after its DAG: the others are not even opened.
         file = found / f"{wanted}.json"
-        dags, faulty = _build_all([file]) if file.is_file() else ({}, [])
+        dags, faulty = _build_all([file], _Time(None)) if file.is_file() else ({}, [])
     else:
-        dags, faulty = _load(found)
+        dags, faulty = _load(found, caller)
     for error in faulty:
         log.error("flow file with faults:\n%s", error)
     return dags
@@ -64,7 +76,8 @@ def raise_faults(folder: str | Path = "flows") -> None:
     """
     if get_parsing_context().dag_id:
         return
-    _, faulty = _load(_folder(folder, sys._getframe(1).f_globals))
+    caller = sys._getframe(1).f_globals
+    _, faulty = _load(_folder(folder, caller), caller)
     if len(faulty) == 1:
         raise faulty[0]
     if faulty:
@@ -78,25 +91,74 @@ def _folder(folder: str | Path, caller: Mapping[str, Any]) -> Path:
     return path if path.is_absolute() else Path(str(caller.get("__file__", "."))).resolve().parent / path
 
 
-def _load(folder: Path) -> tuple[dict[str, DAG], list[FlowFileError]]:
+def _load(folder: Path, caller: Mapping[str, Any]) -> tuple[dict[str, DAG], list[FlowFileError]]:
+    time = _Time(settings.get_dagbag_import_timeout(str(caller.get("__file__", ""))))
     try:
-        return _build_all(list(find_flow_files(folder)))
+        return _build_all(sorted(find_flow_files(folder), key=_size), time)
     except FlowFileError as error:
         return {}, [error]
     except OSError as error:
         return {}, [FlowFileError(str(folder), [Fault(f"the folder cannot be read: {error.strerror}")])]
 
 
-def _build_all(paths: list[Path]) -> tuple[dict[str, DAG], list[FlowFileError]]:
+def _size(path: Path) -> int:
+    """What a file takes is about proportional to its size."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+class _Time:
+    """The time that Airflow gives a DAG file, and what the files of flows take of it.
+
+    Args:
+        seconds: ``None`` or 0 for no limit.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._limit = seconds or 0.0
+        self._began = self._at = monotonic()
+        self._taken: list[tuple[float, str]] = []
+
+    def took(self, path: Path) -> None:
+        """Note that a file was loaded."""
+        before, self._at = self._at, monotonic()
+        self._taken.append((self._at - before, path.name))
+
+    def is_over(self, share: float) -> bool:
+        """Whether more than a share of it has passed."""
+        return self._limit > 0 and self._at - self._began > share * self._limit
+
+    def fault(self) -> Fault:
+        """What is wrong with a file for which no time is left."""
+        slowest = ", ".join(f"{name} {seconds:.1f} s" for seconds, name in sorted(self._taken)[: -_SLOWEST - 1 : -1])
+        return Fault(
+            f"not loaded: the other flows of the folder took {self._at - self._began:.1f} of the {self._limit:g} "
+            f"seconds that Airflow gives a DAG file (slowest: {slowest}); move some to a folder and DAG file of their "
+            "own, or raise [core] dagbag_import_timeout"
+        )
+
+
+def _build_all(paths: list[Path], time: _Time) -> tuple[dict[str, DAG], list[FlowFileError]]:
     dags: dict[str, DAG] = {}
     faulty: list[FlowFileError] = []
     with _uncollected():
         for path in paths:
-            built, error = _build(path)
+            built, error = _unbuilt(path, time) if time.is_over(_LOADING) else _build(path)
+            time.took(path)
             dags.update(built)
             if error is not None:
                 faulty.append(error)
-    return dags, faulty
+    return dags, sorted(faulty, key=lambda error: error.source)
+
+
+def _unbuilt(path: Path, time: _Time) -> tuple[dict[str, DAG], FlowFileError]:
+    """The stand-ins of a file for which no time is left."""
+    error = FlowFileError(str(path), [time.fault()])
+    if time.is_over(_STANDING_IN):
+        return {}, error
+    return _quietly(path, lambda: build_placeholders(_plain_data(path), path.stem, str(error))), error
 
 
 @contextmanager
@@ -172,8 +234,11 @@ def _quietly(path: Path, build: Callable[[], dict[str, DAG]]) -> dict[str, DAG]:
 
 def _value(path: Path, error: FlowFileError) -> object:
     """The file as plain data; ``None`` where it was not, or not to be, read."""
-    if any(fault.line is None for fault in error.faults):
-        return None
+    return None if any(fault.line is None for fault in error.faults) else _plain_data(path)
+
+
+def _plain_data(path: Path) -> object:
+    """The file as plain data; ``None`` where it cannot be read."""
     try:
         return JsonSource(read_flow_text(path)).load()[0]
     except FlowFileError:

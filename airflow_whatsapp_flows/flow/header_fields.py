@@ -89,13 +89,15 @@ def parse_headers(headers: Mapping[str, object] | None, language: TemplateLangua
     if headers is not None and not isinstance(headers, Mapping):
         raise TreeFault("headers are an object of names and values")
     fields: list[tuple[str, Tree]] = []
+    seen: set[str] = set()
     for name, value in (headers or {}).items():
         try:
             check_name(name)
         except RenderError as error:
             raise TreeFault(error.reason, path=(str(name),)) from None
-        if name.lower() in (key.lower() for key, _ in fields):
+        if name.lower() in seen:
             raise TreeFault(f"the header {name!r} stands twice; case does not count in names", path=(name,))
+        seen.add(name.lower())
         tree = parse_tree({name: value}, language)
         leaf = tree[name] if isinstance(tree, dict) else tree
         if isinstance(leaf, (dict, list)):

@@ -81,6 +81,8 @@ class JsonSource:
         return self._line_column(start)
 
     def _inside(self, start: int, offset: int) -> int:
+        if self.text.find("\\", start, start + offset) < 0:
+            return start + offset
         position = start
         for _ in range(offset):
             escape = _ESCAPE.match(self.text, position)

@@ -23,6 +23,7 @@ from airflow_whatsapp_flows.flow.format_faults import format_faults
 from airflow_whatsapp_flows.flow.json_source import JsonSource
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.placeholder_limits import check_placeholders
 from airflow_whatsapp_flows.flow.suggestions import MOST_FAULTS
 
 
@@ -72,6 +73,9 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
         faults = [*faults, *format_faults(error, value, source)]
         formats = valid_steps(value)
         uncertain = {fault.path[1] for fault in faults if fault.path[:1] == ("steps",) and len(fault.path) > 1}
+    too_many = check_placeholders(value, source)
+    if too_many:
+        return None, _first(_in_order([*faults, *too_many]))
     steps, more = build_steps(value, formats, source)
     faults += more
     faults += _check_timezone(value.get("timezone", "UTC"), source)

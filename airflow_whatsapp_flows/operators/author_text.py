@@ -49,7 +49,7 @@ class AuthorTemplate:
         """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
         names = {**self.context, **{scope: values[scope] for scope in values}}
         try:
-            placeholders = list(find_placeholders(self.text))
+            placeholders = list(find_placeholders(self.text, longest=len(self.text)))
             if len(placeholders) == 1 and placeholders[0].source == self.text.strip():
                 program = self.environment.compile_expression(placeholders[0].expression, undefined_to_none=False)
                 value = program(**names)

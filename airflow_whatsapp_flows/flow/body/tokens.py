@@ -61,6 +61,7 @@ class TokenText:
         self._mark = "x" + sha256(original.encode("utf-8", "surrogatepass")).hexdigest()[:32]
         self._token = re.compile(self._mark + "n([0-9]+)x")
         self._starts: list[int] = []
+        self._lines: list[int] | None = None
         pieces = []
         copied = length = 0
         for index, span in enumerate(self.spans):
@@ -114,9 +115,9 @@ class TokenText:
 
     def offset_at(self, line: int, column: int) -> int:
         """The offset in the original of a line and a column, both from 0, of the text with tokens."""
-        start = 0
-        for _ in range(line):
-            start = self.text.find("\n", start) + 1 or len(self.text)
+        if self._lines is None:
+            self._lines = [0, *(match.end() for match in re.finditer("\n", self.text))]
+        start = self._lines[line] if line < len(self._lines) else len(self.text)
         return self.offset_of(min(start + column, len(self.text)))
 
     def fault(self, message: str, offset: int) -> TemplateFault:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.faults import MAX_DEPTH, check_length, text_fault
@@ -25,6 +25,9 @@ _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
+
+_SHORT = 10_000
+"""Characters of a text that is read twice."""
 
 MAX_VALUES = 20_000
 """Keys, scalars, lists and objects of one document."""
@@ -78,7 +81,7 @@ def _read(text: str, language: TemplateLanguage) -> Tree:
         raise TemplateFault(str(error)) from None
     tokens = TokenText(text, _find_yaml_spans(text, language))
     try:
-        return _Reader(tokens, language, yaml.parse(tokens.text, Loader=_loader(language))).document()
+        return _parse_events(tokens, language)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         offset = tokens.offset_of(mark.index) if mark else 0
@@ -88,12 +91,19 @@ def _read(text: str, language: TemplateLanguage) -> Tree:
         raise tokens.fault(f"not YAML: {error.reason}; write it escaped, in double quotes", offset) from None
 
 
-def _loader(language: TemplateLanguage) -> Any:
+def _parse_events(tokens: TokenText, language: TemplateLanguage) -> Tree:
     import yaml
 
-    # PyYAML's own scanner looks at up to a thousand open brackets for every next one: 9 s for 240 kB of "[".
-    # A template is short, and the messages of its faults are the better ones.
-    return yaml.CSafeLoader if language is LITERAL and yaml.__with_libyaml__ else yaml.SafeLoader
+    if not yaml.__with_libyaml__:
+        return _Reader(tokens, language, yaml.parse(tokens.text, Loader=yaml.SafeLoader)).document()
+    try:
+        # PyYAML's own scanner takes ten times as long, and looks at up to a thousand open brackets for every next one.
+        return _Reader(tokens, language, yaml.parse(tokens.text, Loader=yaml.CSafeLoader)).document()
+    except yaml.YAMLError:
+        if language is LITERAL or len(tokens.text) > _SHORT:
+            raise
+    # What it says of the faults of a template is better, though.
+    return _Reader(tokens, language, yaml.parse(tokens.text, Loader=yaml.SafeLoader)).document()
 
 
 def _find_yaml_spans(text: str, language: TemplateLanguage) -> Iterator[Span]:

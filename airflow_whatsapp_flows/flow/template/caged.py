@@ -24,6 +24,14 @@ from airflow_whatsapp_flows.flow.variables import SCOPES
 MAX_TEMPLATE_BYTES = 64_000
 """Size that one text of a flow may have, in bytes of UTF-8."""
 
+MAX_IN_TEXT = 1_000
+"""Placeholders of one text; each takes time to parse, and every one with a filter as much as twenty without."""
+
+
+def too_many_in_text(offset: int) -> TemplateFault:
+    """The fault of the first placeholder that is one too many."""
+    return TemplateFault(f"the text has more than {MAX_IN_TEXT:,} placeholders; split it, or send fewer values", offset)
+
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
@@ -110,7 +118,9 @@ class CagedLanguage:
         references: list[Reference] = []
         position = 0
         try:
-            for placeholder in find_placeholders(text, self):
+            for number, placeholder in enumerate(find_placeholders(text, self)):
+                if number == MAX_IN_TEXT:
+                    raise too_many_in_text(placeholder.start)
                 if placeholder.start > position:
                     parts.append(text[position : placeholder.start])
                 try:
@@ -122,7 +132,7 @@ class CagedLanguage:
                     if len(faults) == MAX_FAULTS:
                         break
                 position = placeholder.end
-        except TemplateFault as fault:  # one that is never closed is the last
+        except TemplateFault as fault:  # behind one that is never closed there is no other
             faults.append(fault)
         if position < len(text):
             parts.append(text[position:])

@@ -14,6 +14,9 @@ from airflow_whatsapp_flows.flow.template.spelling import find_opening
 _QUOTED_OR_END = re.compile(r"""(?<!\w)'(?:\\.|[^'\\]){0,2000}'|"(?:\\.|[^"\\]){0,2000}"|(?<!\w)'|"|\}\}""", re.DOTALL)
 _EXPRESSION_SIGNS = re.compile(r"[|~()=<>+\"\[]|(?<!\w)'")
 
+MAX_PLACEHOLDER = 4_000
+"""Characters of one placeholder of a flow, braces included; the longest found in real flows has about 100."""
+
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
@@ -43,36 +46,43 @@ class Placeholder:
         return self.start + len(self.source)
 
 
-def find_placeholders(text: str, language: object = None, start: int = 0) -> Iterator[Placeholder]:
+def find_placeholders(
+    text: str, language: object = None, start: int = 0, *, longest: int = MAX_PLACEHOLDER
+) -> Iterator[Placeholder]:
     """Every placeholder of a text, in order.
 
     Args:
         text: any text.
         language: the language that the text is written in; with none, placeholders stand in braces.
         start: offset from which to look.
+        longest: characters that one may have. Looking for its end takes time, again for every placeholder.
 
     Raises:
-        TemplateFault: one is opened and not closed.
+        TemplateFault: one is opened and not closed, or is too long.
     """
     while opening := find_opening(text, language, start):
         begin, start = opening.span()
         if opening.group() == "{{":
-            end = _end(text, start)
+            end = _end(text, start, begin + longest)
             if end is None:
                 raise TemplateFault("'{{' is never closed; write '}}' behind the name", begin)
             start = end
+        if start - begin > longest:
+            raise TemplateFault(f"a placeholder has at most {longest:,} characters; split it", begin)
         yield Placeholder(text[begin:start], begin)
 
 
-def _end(text: str, start: int) -> int | None:
-    """Offset behind the braces that close a placeholder; braces in quotes do not."""
+def _end(text: str, start: int, last: int) -> int | None:
+    """Offset behind the braces that close a placeholder; braces in quotes do not. Nothing behind ``last`` counts."""
     nearest = text.find("}}", start)
     if nearest < 0:
         return None
     # A step may be called "What's your name": in a bare name an apostrophe opens nothing.
     if not _EXPRESSION_SIGNS.search(text, start, nearest):
         return nearest + 2
-    for match in _QUOTED_OR_END.finditer(text, start):
+    if nearest >= last:
+        return nearest + 2
+    for match in _QUOTED_OR_END.finditer(text, start, last + 1):
         if match.group() == "}}":
             return match.end()
         if len(match.group()) == 1:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -173,11 +174,16 @@ def _step_name(text: str, position: int, steps: Collection[str]) -> tuple[str, i
         return name, end
     after_dot = rest[1:].lstrip()
     start = len(text) - len(after_dot)
-    for name in sorted(steps, key=len, reverse=True):
+    for name in _longest_first(frozenset(steps)):
         if after_dot.startswith(name) and not re.match(r"\w", after_dot[len(name) :]):
             return name, start + len(name)
     written = re.split(r"\.response\b|[|~()\[\]=<>,}]|\.", after_dot, maxsplit=1)[0].strip()
     raise TemplateFault(_unknown_step(written, steps), start)
+
+
+@lru_cache(maxsize=16)
+def _longest_first(steps: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(steps, key=len, reverse=True))
 
 
 def list_position(name: str) -> int | None:

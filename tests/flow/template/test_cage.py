@@ -348,7 +348,7 @@ assert grown < 50, f"{{grown}} MB"
 def test_an_output_that_is_too_long_is_refused_before_memory_is_used_up(request: pytest.FixtureRequest) -> None:
     """Acceptance 13: more than a million characters is an error, and memory grows by less than 50 MB."""
     texts = [
-        "{{ contact.a }}" * 4000,
+        "{{ contact.a }}" * 1000,
         "{{ " + " ~ ".join(["contact.a"] * 100) + " }}",
         "{{ contact.a | replace('x', 'yyyyyyyyyy') }}",
         "{{ contact.l | join(contact.a) ~ contact.a }}",
