@@ -14,6 +14,7 @@ from airflow_whatsapp_flows import __version__
 from airflow_whatsapp_flows.cli.authoring_arguments import add_diff, add_graph, add_init, add_schema, add_test
 from airflow_whatsapp_flows.cli.import_arguments import add_import
 from airflow_whatsapp_flows.cli.replay_arguments import add_ledger, add_replay
+from airflow_whatsapp_flows.cli.terminal import harmless_output
 from airflow_whatsapp_flows.errors import FlowsError
 
 REFUSED = 1
@@ -101,6 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     _print_anything()
+    with harmless_output():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         # Only the command that is asked for is imported: validate needs no HTTP client.
         module = importlib.import_module(f"airflow_whatsapp_flows.cli.{options.command}")
@@ -120,12 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def refuse(*errors: FlowsError) -> int:
-    """Tell why something is refused, without what a terminal would obey; returns the exit status."""
-    from airflow_whatsapp_flows.flow.excerpts import harmless
-
+    """Print why something is refused; returns the exit status."""
     for error in errors:
-        for line in str(error).split("\n"):
-            print(harmless(line), file=sys.stderr)
+        print(error, file=sys.stderr)
     return REFUSED
 
 

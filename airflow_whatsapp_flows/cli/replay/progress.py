@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from airflow_whatsapp_flows.cli.tables import duration
+from airflow_whatsapp_flows.cli.terminal import raw_stderr
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.engine import Engine
 
@@ -161,7 +162,7 @@ def _bar(template: str, *, bar: bool) -> Iterator[_Show]:
         TextColumn(template),
         *([BarColumn(), TextColumn("{task.fields[text]}")] if bar else []),
     ]
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4, transient=True) as progress:
+    with Progress(*columns, console=Console(file=raw_stderr()), refresh_per_second=4, transient=True) as progress:
         task = progress.add_task("", total=None if not bar else 0, text="")
 
         def show(done: int, total: int | None, text: str) -> None:
