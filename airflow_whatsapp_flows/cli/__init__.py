@@ -126,9 +126,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def refuse(*errors: FlowsError) -> int:
-    """Print why something is refused; returns the exit status."""
+    """Print why something is refused, without what a terminal would obey; returns the exit status."""
+    from airflow_whatsapp_flows.flow.excerpts import harmless
+
     for error in errors:
-        print(error, file=sys.stderr)
+        for line in str(error).split("\n"):
+            print(harmless(line), file=sys.stderr)
     return REFUSED
 
 

@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 
 from airflow_whatsapp_flows.cli.responses import read_response_file
+from airflow_whatsapp_flows.cli.terminal import escape_acting
 from airflow_whatsapp_flows.connections import action_connection, connection_from_environment
 from airflow_whatsapp_flows.errors import ConnectionConfigError, RenderError
 from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
@@ -142,9 +143,9 @@ def as_curl(request: HttpRequest) -> str:
 
 
 def _as_word(content: bytes) -> str | None:
-    """The content as a word of a command; ``None`` where it cannot be one: NUL, no text, or too long for Linux."""
+    """The content as a word of a command; ``None`` where it cannot be one: no text, too long for Linux, or a terminal would obey it."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    return None if "\x00" in text or text.startswith("@") or len(content) > _MAX_WORD else text
+    return None if escape_acting(text) != text or text.startswith("@") or len(content) > _MAX_WORD else text
