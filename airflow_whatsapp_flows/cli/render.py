@@ -143,7 +143,7 @@ def as_curl(request: HttpRequest) -> str:
 
 
 def _as_word(content: bytes) -> str | None:
-    """The content as a word of a command; ``None`` where it cannot be one: no text, too long for Linux, or a terminal would obey it."""
+    """The content as a word of a command; ``None`` where it is no text, too long for Linux, or acts on a terminal."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
