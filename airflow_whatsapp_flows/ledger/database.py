@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from airflow_whatsapp_flows.errors import LedgerError
-from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, metadata, versions
+from airflow_whatsapp_flows.ledger.migrations import revision_of
+from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, alembic_versions, metadata, versions
 
 _BUSY_SECONDS = 60.0
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
@@ -161,7 +163,8 @@ class Ledger:
         metadata.create_all(connection)
         found = self._version(connection)
         if found is None:
-            connection.execute(insert(versions).values(version=SCHEMA_VERSION))
+            connection.execute(insert(versions).values(version=SCHEMA_VERSION, ledger_id=uuid.uuid4().hex))
+            connection.execute(insert(alembic_versions).values(version_num=revision_of(SCHEMA_VERSION)))
         return found or SCHEMA_VERSION
 
 

@@ -1,4 +1,4 @@
-"""The tables of the ledger.
+"""The tables of the ledger. A change here goes into a revision under ``ledger/migrations`` too.
 
 Names begin with ``whatsapp_flows_``, so the ledger may live in a database with other tables. Times are seconds since
 the epoch. Texts that hold JSON end up as text, which both databases keep to the byte.
@@ -14,6 +14,8 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
+    String,
     Table,
     Text,
     UniqueConstraint,
@@ -21,6 +23,7 @@ from sqlalchemy import (
 
 SCHEMA_VERSION = 2
 PREFIX = "whatsapp_flows_"
+MIGRATIONS_TABLE = f"{PREFIX}alembic"
 
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only what is declared INTEGER
@@ -31,6 +34,14 @@ versions = Table(
     Column("version", Integer, primary_key=True),
     Column("ledger_id", Text),  # random, given when the tables are made: another ledger has another
     Column("commits", BigInteger, nullable=False, default=0, server_default="0"),  # counts up: an older copy has fewer
+)
+
+alembic_versions = Table(
+    MIGRATIONS_TABLE,
+    metadata,
+    # As alembic itself makes it. It follows `versions`, which is what every process checks.
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{MIGRATIONS_TABLE}_pkc"),
 )
 
 replays = Table(
