@@ -187,7 +187,8 @@ def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "retry",
         help="walk chosen contacts again from where they failed",
         description=(
-            "Walk chosen contacts again from where they failed; what succeeded is not sent again. "
+            "Walk chosen contacts again from where they failed; what succeeded, or may have been applied, is not sent "
+            "again. "
             f"Conditions are ANDed. {_STATUS}"
         ),
     )
@@ -199,6 +200,11 @@ def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     command.add_argument("--since", metavar="T", type=moment, help="contacts that ended at or after; UTC by default")
     command.add_argument("--until", metavar="T", type=moment, help="contacts that ended before; UTC by default")
     command.add_argument("--flow", metavar="FILE", type=Path, help="go on with a mended flow")
+    command.add_argument(
+        "--accept-duplicates",
+        action="store_true",
+        help="send again also what the server may have applied; it may be applied twice",
+    )
     _add_sending(command)
     _add_format(command)
     _add_ledger_url(command)

@@ -43,6 +43,7 @@ class AttemptRow(NamedTuple):
     replay_no: int | None
     round: int
     origin: str | None
+    status_code: int | None = None
 
 
 _COLUMNS = (

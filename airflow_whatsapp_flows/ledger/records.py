@@ -183,6 +183,7 @@ def attempt_of(row: Row[Any], *, current: bool) -> Attempt:
         fate=None if row.fate is None else Fate(row.fate),
         result=None if row.result is None else ActionResult.from_value(msgspec.json.decode(row.result)),
         current=current,
+        status_code=row.status_code,
     )
 
 

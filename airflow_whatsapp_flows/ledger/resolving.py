@@ -18,12 +18,11 @@ from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, is_owned, release
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, resolution
 from airflow_whatsapp_flows.ledger.retrying import AGAIN
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts
 
-_LONGEST_EXCHANGE = 3600.0
-"""Seconds that a request has at most; an attempt of another road without an outcome may still be under way before."""
 _PAGE = 500
 _REASONS = 5  # that are told
 
@@ -189,7 +188,7 @@ def _unknown(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
     own_or_over = or_(
         attempts.c.replay_no == replay.no,
         attempts.c.fate == Fate.UNKNOWN.value,
-        attempts.c.begun_at < time.time() - _LONGEST_EXCHANGE,
+        attempts.c.begun_at < time.time() - LONGEST_EXCHANGE,
     )
     conditions = [
         *_own(replay, attempts),
@@ -243,7 +242,7 @@ def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Finding) 
             "status_code": 200 if finding.sent else None,
             "error_kind": None,
             "result": _result(row, finding.reply) if finding.sent else None,
-            "origin": _origin(row, finding),
+            "origin": resolution(row, "sent" if finding.sent else "not_sent", finding.by),
             "ended_at": row.ended_at or time.time(),
         }
         connection.execute(update(attempts).where(attempts.c.id == row.id).values(values))
@@ -262,12 +261,3 @@ def _result(row: Row[Any], reply: Value) -> str:
         idempotency_key=row.key,
     )
     return msgspec.json.encode(result.as_value()).decode()
-
-
-def _origin(row: Row[Any], finding: Finding) -> str:
-    origin = json.loads(row.origin) if row.origin else {}
-    origin["resolved"] = "sent" if finding.sent else "not_sent"
-    origin["at"] = time.time()
-    origin["by"] = finding.by
-    origin["was"] = {"fate": row.fate, "status_code": row.status_code, "error_kind": row.error_kind}
-    return json.dumps(origin, ensure_ascii=False)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, null, select, true, update
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
+from airflow_whatsapp_flows.ledger.unconfirmed import accept_duplicates, may_be_unconfirmed, stuck_contacts
 
+_PAGE = 500
 _ENDED = (ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT)
 
 AGAIN: dict[str, Any] = {
@@ -41,6 +47,10 @@ class Choice:
         fingerprint: of the contact's last error.
         since: epoch seconds; ended at that moment or after.
         until: epoch seconds; ended before that moment.
+        handled_errors: with an error that an error exit took care of; all that ended, not only those that ``failed``.
+        chunk: of this chunk of the replay.
+        duplicates_accepted_by: who accepts that requests which may have been applied are sent again, and may be
+            applied twice; by default contacts with nothing else to send are left out.
     """
 
     states: Collection[ContactState] = ()
@@ -48,6 +58,9 @@ class Choice:
     fingerprint: str | None = None
     since: float | None = None
     until: float | None = None
+    handled_errors: bool = False
+    chunk: int | None = None
+    duplicates_accepted_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +71,30 @@ class Chosen:
         contacts: that are pending now, and were not.
         purged: contacts that it holds for, but whose response has been erased; they stay as they are.
         others: contacts that it holds for but for their state, by state.
+        left_out: contacts that it holds for, but whose request may have been applied and is not sent again; they stay
+            as they are.
+        unconfirmed: the requests of these, by step and what came of them.
     """
 
     contacts: int
     purged: int
     others: dict[ContactState, int]
+    left_out: int = 0
+    unconfirmed: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
-def walk_again(ledger: Ledger, replay: Replay, choice: Choice, flow: str | None = None) -> Chosen:
+def walk_again(ledger: Ledger, replay: Replay, choice: Choice, flow: Flow | None = None) -> Chosen:
     """Set contacts to ``pending``, in one transaction; the next run walks them.
+
+    Contacts of which nothing may be sent any more are left out: every request of theirs that came to nothing may have
+    been applied, and its delivery does not send it again. With another flow they are walked all the same, for it may
+    lead elsewhere; what may have been applied is not sent again by that flow either.
 
     Args:
         ledger: where they are.
         replay: whose contacts they are.
         choice: which of them.
-        flow: another version of the flow to go on with, JSON; the replay's own by default.
+        flow: another version of the flow to go on with; the replay's own by default.
 
     Raises:
         ReplayError: rejected rows were asked for.
@@ -83,17 +105,33 @@ def walk_again(ledger: Ledger, replay: Replay, choice: Choice, flow: str | None 
             "a rejected row cannot be walked again, for it is no valid response: mend it in the source, and run a "
             "replay of that; what was completed before is skipped"
         )
-    states = tuple(choice.states) or (_ENDED if choice.step is not None else (ContactState.FAILED,))
+    of_all = choice.step is not None or choice.handled_errors
+    states = tuple(choice.states) or (_ENDED if of_all else (ContactState.FAILED,))
     wanted = [state.value for state in states if state is not ContactState.PENDING]
     holds = and_(contacts.c.replay_no == replay.no, *_conditions(replay, choice))
     chosen = and_(holds, contacts.c.state.in_(wanted))
+    walkable = and_(chosen, contacts.c.response.is_not(None))
     with ledger.write() as connection:
         if flow is not None:
-            connection.execute(update(replays).where(replays.c.no == replay.no).values(flow=flow))
+            source = json.dumps(flow.source, ensure_ascii=False)
+            connection.execute(update(replays).where(replays.c.no == replay.no).values(flow=source))
         others = _states(connection, and_(holds, contacts.c.state.not_in([*wanted, ContactState.PENDING.value])))
-        count = connection.execute(update(contacts).where(chosen, contacts.c.response.is_not(None)).values(AGAIN))
-        purged = connection.execute(select(func.count()).where(chosen)).scalar_one()
-    return Chosen(count.rowcount, purged, others)
+        suspects, stuck = stuck_contacts(
+            connection, replay, walkable, lambda: flow or load_flow(replay.flow, f"the flow of the replay {replay.id}")
+        )
+        if choice.duplicates_accepted_by is not None:
+            under_way = accept_duplicates(connection, replay, stuck, choice.duplicates_accepted_by)
+            stuck = [contact for contact in stuck if contact.id in under_way]
+        elif flow is not None:
+            stuck = []
+        again = connection.execute(update(contacts).where(walkable, ~may_be_unconfirmed(replay)).values(AGAIN)).rowcount
+        left = {contact.id for contact in stuck}
+        suspects = [number for number in suspects if number not in left]
+        for start in range(0, len(suspects), _PAGE):
+            these = contacts.c.id.in_(suspects[start : start + _PAGE])
+            again += connection.execute(update(contacts).where(walkable, these).values(AGAIN)).rowcount
+        purged = connection.execute(select(func.count()).where(chosen, contacts.c.response.is_(None))).scalar_one()
+    return Chosen(again, purged, others, len(stuck), Counter(what for contact in stuck for what in contact.requests))
 
 
 def _conditions(replay: Replay, choice: Choice) -> list[ColumnElement[bool]]:
@@ -104,6 +142,10 @@ def _conditions(replay: Replay, choice: Choice) -> list[ColumnElement[bool]]:
         conditions.append(contacts.c.ended_at >= choice.since)
     if choice.until is not None:
         conditions.append(contacts.c.ended_at < choice.until)
+    if choice.chunk is not None:
+        conditions.append(contacts.c.chunk == choice.chunk)
+    if choice.handled_errors:
+        conditions.append(contacts.c.handled_errors > 0)
     if choice.step is not None:
         last = (
             select(func.coalesce(attempts.c.fate, Fate.UNKNOWN.value))

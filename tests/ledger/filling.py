@@ -18,6 +18,15 @@ from airflow_whatsapp_flows.replay.snapshot import Snapshot
 from airflow_whatsapp_flows.replay.sources import Row
 
 FLOW_ID = "lead"
+FLOW: dict[str, Any] = {
+    "flow_format": 1,
+    "id": FLOW_ID,
+    "steps": [
+        {"name": "Create", "type": "action", "url": "https://crm.example/v1/x", "on_error": "Tell"},
+        {"name": "Tell", "type": "action", "url": "https://crm.example/v1/tell", "on_success": "Failed"},
+        {"name": "Failed", "type": "end", "state": "failed"},
+    ],
+}
 
 
 def response(number: int, **more: Any) -> dict[str, Any]:
@@ -31,13 +40,14 @@ def a_replay(
     chunk_size: int = 1000,
     *,
     force: bool = False,
+    flow: Mapping[str, Any] = FLOW,
 ) -> Replay:
     """A sealed replay of these responses; ``None`` is a row that is rejected."""
     rows = [
         Row(number, f"x:{number}", value, None if value is not None else "not_json: no")
         for number, value in enumerate(values, start=1)
     ]
-    replay = create_replay(ledger, replay_id, FLOW_ID, "{}", ("x", None), options={"force": force})
+    replay = create_replay(ledger, replay_id, FLOW_ID, json.dumps(flow), ("x", None), options={"force": force})
     Snapshot(ledger, replay, chunk_size, force).take(rows)
     found = find_replay(ledger, replay_id)
     assert found is not None

@@ -201,6 +201,15 @@ def test_clearing_what_the_server_refused_sends_again(server: RecordingServer) -
     assert len(server.received) == 2
 
 
+def test_clearing_a_server_error_that_an_exit_handled_sends_nothing_again(server: RecordingServer) -> None:
+    server.queued = [Answer(504)]
+    dag = _dag(body={"a": 1})
+    run = run_dag(dag)
+    assert run.result("act")["error"]["sent"] == "yes"
+    assert run_again(dag, run.run_id)["status_code"] == 504
+    assert len(server.received) == 1
+
+
 def test_clearing_after_a_connection_was_mended_sends(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     dag = _dag(body={"a": 1})
     monkeypatch.setenv("AIRFLOW_CONN_CRM", "ftp://crm.example")

@@ -54,13 +54,23 @@ def _as_text(sent: Sent) -> str:
     visit = f", visit {sent.visit}" if sent.visit > 1 else ""
     came = "fate not known" if sent.fate is None else sent.fate
     status = f" {sent.status_code}" if sent.status_code is not None else ""
-    resolved = f" (resolved by {sent.origin.get('by')})" if "resolved" in sent.origin else ""
+    resolved = _resolution(sent.origin)
     lines = (
         f"\n{moment(sent.begun_at)}Z  {sent.method} {sent.host}: {came}{status}{resolved}",
         f"    {sent.flow_id}, {road}, response {sent.response_id}",
         f"    {sent.step}{visit}, attempt {sent.number}, key {sent.key}",
     )
     return "\n".join("\n" * line.startswith("\n") + plain(line.lstrip("\n")) for line in lines)
+
+
+def _resolution(origin: Mapping[str, Any]) -> str:
+    if "resolved" not in origin:
+        return ""
+    if origin["resolved"] == "duplicate_accepted":
+        was = origin.get("was") or {}
+        known = f"answered {was['status_code']}" if was.get("status_code") else "fate not known"
+        return f" ({known}; sending it again was accepted by {origin.get('by')})"
+    return f" (resolved by {origin.get('by')})"
 
 
 def _run(origin: Mapping[str, Any]) -> str:
