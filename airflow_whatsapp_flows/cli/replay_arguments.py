@@ -196,6 +196,11 @@ def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     _add_states(command, "contacts in this state; may be repeated; default: failed")
     command.add_argument("--step", metavar="NAME", help="contacts whose last attempt of this action was an error")
     command.add_argument("--outcome", choices=("error",), help="with --step")
+    command.add_argument(
+        "--handled",
+        action="store_true",
+        help="contacts with an error that an error exit handled",
+    )
     command.add_argument("--fingerprint", metavar="F", help="contacts with this error, as `replay status` shows it")
     command.add_argument("--since", metavar="T", type=moment, help="contacts that ended at or after; UTC by default")
     command.add_argument("--until", metavar="T", type=moment, help="contacts that ended before; UTC by default")

@@ -16,7 +16,9 @@ from airflow_whatsapp_flows.flow.exchange import Sent
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES, ActionResult, Outcome
 from airflow_whatsapp_flows.flow.performing import perform
+from airflow_whatsapp_flows.flow.reply_excerpt import error_line
 from airflow_whatsapp_flows.flow.request import RequestPlan, RequestText, parse_request
+from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import LITERAL, Data, TemplateFault, Value, fill, parse_tree
 from airflow_whatsapp_flows.flow.variables import Variables, global_variables
@@ -188,18 +190,32 @@ class WhatsAppActionOperator(HttpOperator):
             result, sendee = self._perform(context, gateway)
         return self.conclude(result, context, gateway, sendee)
 
-    def conclude(self, result: ActionResult, context: Context, gateway: Gateway, sendee: Sendee) -> dict[str, Value]:
-        """Return a result, or fail the task when nothing takes its error."""
+    def conclude(
+        self, result: ActionResult, context: Context, gateway: Gateway, sendee: Sendee, hidden: Hidden | None = None
+    ) -> dict[str, Value]:
+        """Return a result, or fail the task when nothing takes its error.
+
+        Args:
+            result: of the action.
+            context: of the task.
+            gateway: the way out.
+            sendee: whom it was for.
+            hidden: values that are not to be shown.
+        """
         value = fit_for_xcom(result.as_value(), sendee.subject, gateway.settings.xcom_max_bytes)
-        if result.outcome is Outcome.SUCCESS or (self.on_error == "branch" and has_branch(self)):
-            self.log.info("%s: %s", result.outcome.value, _line(result))
+        line = error_line(result, hidden)
+        if result.outcome is Outcome.SUCCESS:
+            self.log.info("success: %s", line)
+            return value
+        if self.on_error == "branch" and has_branch(self):
+            self.log.warning("leaves by the error exit: %s", line)
             return value
         if context.get("ti") is not None:
             context["ti"].xcom_push(key="return_value", value=value)
         hint = "" if self.on_error == "fail" else "; no WhatsAppBranchOperator of this DAG takes its error"
         if result.error is not None and result.error.sent is Sent.UNKNOWN and result.method not in SAFE_METHODS:
             hint += "; look there whether it arrived before you run it again"
-        raise AirflowFailException(f"{self.task_id}: {_line(result)}{hint}")
+        raise AirflowFailException(f"{self.task_id}: {line}{hint}")
 
     def action_hook(self, conn_id: str) -> WhatsAppActionHook:
         """The hook of a connection, with this task's ``auth_type``."""
@@ -333,10 +349,3 @@ def _one_of(name: str, value: Any, other_name: str, other: Any, absent: Any) -> 
 def _identity(task: WhatsAppActionOperator, context: Context) -> tuple[str | int | None, ...]:
     ti = context.get("ti")
     return (getattr(ti, "dag_id", None), task.task_id, run_id_of(context), getattr(ti, "map_index", -1))
-
-
-def _line(result: ActionResult) -> str:
-    if result.error is None:
-        return f"{result.method} {result.url}: {result.status_code} {result.reason}".strip()
-    error = result.error
-    return f"{result.method} {result.url}: {error.message} ({error.kind.value}; sent: {error.sent.value})"

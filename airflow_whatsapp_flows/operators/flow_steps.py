@@ -72,11 +72,11 @@ class FlowActionOperator(WhatsAppActionOperator):
         with task_errors(self.task_id):
             gateway = airflow_gateway()
             walked = Rewalk(self.step, context, gateway.settings)
-            walked.perform_own(Sender(self, context, gateway, walked.sendee).do)
+            walked.perform_own(Sender(self, context, gateway, walked.sendee, hidden=walked.hidden).do)
         for visit in walked.own_visits:
             if visit.result is not None:
                 walked.note_leaving(utc_now())
-                return self.conclude(visit.result, context, gateway, walked.sendee)
+                return self.conclude(visit.result, context, gateway, walked.sendee, walked.hidden)
         walked.fail_if_ended_here()
         raise AirflowSkipException(not_on_the_way(self.step))
 

@@ -10,7 +10,9 @@ from airflow.sdk import BaseBranchOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_whatsapp_flows.flow.model import TOO_MANY_VISITS, Action
+from airflow_whatsapp_flows.flow.outcome import Outcome
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.reply_excerpt import error_line
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook, airflow_gateway
@@ -80,7 +82,8 @@ class FlowLoopOperator(BaseBranchOperator):
         with task_errors(self.task_id):
             gateway = airflow_gateway()
             walked = Rewalk(self.step, context, gateway.settings)
-            going = _Going(self, Sender(self, context, gateway, walked.sendee, waits_itself=True), rested)
+            sender = Sender(self, context, gateway, walked.sendee, waits_itself=True, hidden=walked.hidden)
+            going = _Going(self, sender, rested)
             walked.perform_own(going.do)
             if not walked.own_visits:
                 walked.fail_if_ended_here()
@@ -88,6 +91,11 @@ class FlowLoopOperator(BaseBranchOperator):
             if walked.next_step is not None:
                 going.wait()
             value = self._value(walked, gateway)
+        for visit in walked.own_visits:
+            if visit.result is not None and visit.result.outcome is Outcome.ERROR:
+                line = error_line(visit.result, walked.hidden)
+                which = "leaves by the error exit" if visit.exit else "ends in error"
+                self.log.warning("%s, visit %s, %s: %s", visit.step, visit.number, which, line)
         # Failing and skipping end a task by an exception, past its return.
         context["ti"].xcom_push(key="return_value", value=value)
         walked.fail_if_ended_here()

@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_whatsapp_flows.flow.model import Action, Delay, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, Walking, walk
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow, task_ledger
@@ -130,6 +131,13 @@ class Rewalk:
     def own_visits(self) -> list[Visit]:
         """The visits of the task's own steps, when the walk has passed them."""
         return [visit for visit in self.record.visits if visit.step in self._step.own]
+
+    @property
+    def hidden(self) -> Hidden:
+        """The contact's values that the flow calls sensitive."""
+        hidden = Hidden(self._step.flow.sensitive)
+        hidden.note(self.record.variables)
+        return hidden
 
     @property
     def next_step(self) -> str | None:

@@ -21,6 +21,8 @@ from airflow_whatsapp_flows.flow.delivery import Delivery, Fate, fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.reply_excerpt import error_line
+from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.template.filters import json_text
 from airflow_whatsapp_flows.gateway import Gateway, Outgoing
 from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
@@ -56,6 +58,7 @@ class Sender:
         sendee: whom it is for.
         waits_itself: whether the task waits and asks again where a request may be sent again, instead of leaving that
             to Airflow's next try.
+        hidden: values that are not to be shown in a log.
 
     Raises:
         ConnectionConfigError: the ledger is a file, and tasks may run on other machines.
@@ -63,12 +66,20 @@ class Sender:
     """
 
     def __init__(
-        self, task: SendingTask, context: Context, gateway: Gateway, sendee: Sendee, *, waits_itself: bool = False
+        self,
+        task: SendingTask,
+        context: Context,
+        gateway: Gateway,
+        sendee: Sendee,
+        *,
+        waits_itself: bool = False,
+        hidden: Hidden | None = None,
     ) -> None:
         self._task = task
         self._context = context
         self._gateway = gateway
         self._sendee = sendee
+        self._hidden = hidden
         self._try = TaskTry.of(context, task)
         self._leaves_tries = waits_itself or not self._try.is_last
         self._ledger = task_ledger(gateway.settings)
@@ -165,7 +176,9 @@ class Sender:
         attempts.append(Attempt(intent.number, intent.digest, intent.begun_at, fate, result))
         move = next_move(rule, attempts, request, intent.key, time.time())
         if isinstance(move, SendNext) and self._leaves_tries:
-            raise ActionRetryError(_line(result), move.wait)
+            if self._hidden is not None:
+                self._hidden.note({"step": {todo.step.name: result.as_value()}})
+            raise ActionRetryError(error_line(result, self._hidden), move.wait)
         if isinstance(move, SendNext):  # it could be sent again, but Airflow has no try left
             move = next_move(replace(rule, attempts=1), attempts, request, intent.key, time.time())
         if not isinstance(move, Settled):
@@ -215,11 +228,6 @@ class Sender:
             # The request is sent: another try for the sake of a function that fails would send it again.
             return result.failed(ErrorKind.RESPONSE_CHECK, f"{part} raised {type(error).__name__}: {error}", Sent.YES)
         return result
-
-
-def _line(result: ActionResult) -> str:
-    message = result.error.message if result.error else f"{result.status_code}"
-    return f"{result.method} {result.url}: {message}"
 
 
 def _call(function: Any, response: requests.Response, context: Mapping[str, Any]) -> Any:

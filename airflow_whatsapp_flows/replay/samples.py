@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.masking import masked
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import is_secret_name, shown_url
-from airflow_whatsapp_flows.replay.masking import masked
 
 _SHOWN = 4000  # characters of a body
 _XML_TEXT = re.compile(r">([^<>]+)<|=\"([^\"]*)\"|='([^']*)'")

@@ -221,3 +221,22 @@ def test_another_replay_of_the_same_responses_does_not_send_it_again_either(
     done = cli(*words, "--replay-id", "other", *ledger)
 
     assert (done.status, len(server.received)) == (3, 1)
+
+
+def test_handled_errors_are_sent_again_without_the_name_of_a_step(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    tell = action("Tell", url="/v1/tell", body={"id": "{{ contact.phone }}"})
+    server.queued.extend([Answer(401), Answer.json({})])
+    begun(cli, write, ledger, 1, {**FIRST, "on_success": None, "on_error": "Tell"}, tell)
+    server.queued.extend([Answer(503), Answer.json({})])
+    done = cli("replay", "retry", "b", "--handled", *ledger)
+
+    assert "1 contact chosen" in done.err
+    assert [one.target for one in server.received] == ["/v1/x", "/v1/tell", "/v1/x"]
+
+    done = cli("replay", "retry", "b", "--handled", *ledger)
+
+    assert "0 contacts chosen" in done.err
+    assert "may have been applied" in done.err  # it was answered 503
+    assert len(server.received) == 3

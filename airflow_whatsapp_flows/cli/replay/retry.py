@@ -58,6 +58,7 @@ def _choice(flow: Flow, options: argparse.Namespace) -> Choice:
     return Choice(
         states=[ContactState(state) for state in options.state],
         step=options.step,
+        handled_errors=options.handled,
         fingerprint=options.fingerprint,
         since=options.since,
         until=options.until,
@@ -71,7 +72,8 @@ def _told(chosen: Chosen, choice: Choice, replay: Replay) -> str:
         lines.append(f"{counted(chosen.purged, 'contact')} cannot be walked again: the response has been purged")
     if chosen.left_out:
         lines += _left_out(chosen, choice, replay)
-    narrowed = (choice.step, choice.fingerprint, choice.since, choice.until) != (None, None, None, None)
+    given = (choice.step, choice.fingerprint, choice.since, choice.until)
+    narrowed = choice.handled_errors or given != (None, None, None, None)
     others = {state: count for state, count in chosen.others.items() if state is not ContactState.REJECTED}
     if not chosen.contacts and narrowed and others:
         told = ", ".join(f"{count:,} {state.value}" for state, count in others.items())

@@ -18,6 +18,7 @@ from airflow_whatsapp_flows.errors import FlowFileError
 from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.flow.exchange import ErrorKind
 from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.masking import masked
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
@@ -30,7 +31,6 @@ from airflow_whatsapp_flows.ledger.results import (
 )
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.fingerprints import Fingerprint, fingerprint, suggestion
-from airflow_whatsapp_flows.replay.masking import masked
 
 _SAMPLE = 200  # characters
 _ORDER = (
