@@ -23,8 +23,13 @@ from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.operators.arguments import check_choice
 from airflow_whatsapp_flows.operators.failing import task_errors
 from airflow_whatsapp_flows.operators.replay_status import replay_status, status_line, what_is_wrong
-from airflow_whatsapp_flows.operators.replay_terms import FlowSource, ReplayTerms, flow_of, gateway_of
-from airflow_whatsapp_flows.operators.run_input import run_id_of
+from airflow_whatsapp_flows.operators.replay_terms import (
+    FlowSource,
+    ReplayTerms,
+    default_replay_id,
+    flow_of,
+    gateway_of,
+)
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
@@ -41,8 +46,10 @@ class ReplayTask(BaseOperator):
         flow: the flow, its plain data, or the path of its file; a relative one is relative to the DAG's file.
         source: of the contact responses: a path, a glob, a URL of object storage; with ``query`` a database's URL or
             the id of an Airflow connection (templated). Default: the flow's ``replay.source``.
-        replay_id: name of the replay (templated). Default ``<flow id>__<run id>``, so that a task that is tried again,
-            or cleared, goes on with its replay.
+        replay_id: name of the replay (templated). Default: flow, DAG, task, map index and run, as in
+            ``leads:nightly:replay+3:manual__2026-11-22``, so that a task that is tried again, or cleared, resumes its
+            own replay. A replay of this name that was started with another source, query, mapping of columns, limit
+            or flow is refused.
         note: why, kept with the replay (templated).
         query: one SQL statement that returns responses.
         columns: names of columns by the key of a response that they hold, ``{"contact.phone": "Teléfono"}``.
@@ -130,7 +137,7 @@ class ReplayTask(BaseOperator):
         Raises:
             FlowsError: it cannot be.
         """
-        replay_id = self.replay_id or f"{flow.id}__{run_id_of(context)}"
+        replay_id = self.replay_id or default_replay_id(flow.id, context)
         replay = self.given_terms().begin(ledger, flow, replay_id, self.note or None, self._note_rows)
         for warning in replay.warnings:
             self.log.warning("%s", warning)

@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow
 from airflow_whatsapp_flows.ledger.records import Record, Tried, attempt_of
 from airflow_whatsapp_flows.ledger.rows import Intent, Subject
-from airflow_whatsapp_flows.operators.run_input import run_id_of
+from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
 from airflow_whatsapp_flows.replay.snapshot import phone_of
 from airflow_whatsapp_flows.transport.origin import origin_of
 
@@ -49,7 +49,7 @@ class Sendee:
             phone: of the contact, however it is spelled.
         """
         # Outside of a run nothing can be the same try again.
-        run_id, index = run_id_of(context) or f"no run: {uuid.uuid4()}", _map_index(context)
+        run_id, index = run_id_of(context) or f"no run: {uuid.uuid4()}", map_index_of(context)
         subject = Subject(dag_id, run_id if index < 0 else f"{run_id}[{index}]")
         return cls(subject, moment, phone_of(ContactResponse(contact={"phone": cast("Value", phone)})))
 
@@ -83,7 +83,7 @@ class TaskTry:
             "dag_id": getattr(ti, "dag_id", None) or task.dag_id,
             "run_id": run_id_of(context),
             "task_id": task.task_id,
-            "map_index": _map_index(context),
+            "map_index": map_index_of(context),
             "try_number": try_number,
         }
         # A cleared task counts its tries on, and gets as many new ones as it has retries.
@@ -142,8 +142,3 @@ def _host(url: str) -> str:
         return origin_of(url).place
     except ValueError:
         return ""  # what the transport refuses goes nowhere
-
-
-def _map_index(context: Mapping[str, Any]) -> int:
-    index = getattr(context.get("ti"), "map_index", None)
-    return -1 if index is None else int(index)

@@ -96,7 +96,7 @@ def test_a_trial_with_a_limit_is_a_replay_of_its_own(leads: Leads, server: Recor
     assert len(server.received) == 5
     refused = leads.run("--replay-id", "trial")
     assert refused.status == 1
-    assert "'trial' took its responses with another --limit" in refused.err
+    assert "'trial' was started with another limit: 2 then, none now" in refused.err
 
 
 def test_an_invalid_row_is_rejected_and_the_others_are_sent(leads: Leads, server: RecordingServer) -> None:

@@ -49,7 +49,8 @@ class Replay:
 
     def __init__(self, source: Path | str | None, flow: Any = None, **arguments: Any) -> None:
         self.failures = Failures()
-        with DAG(new_dag_id()) as dag:
+        self.dag_id = new_dag_id()
+        with DAG(self.dag_id) as dag:
             WhatsAppReplayOperator(
                 task_id="replay",
                 flow=flow_source() if flow is None else flow,
@@ -77,7 +78,7 @@ def test_it_sends_every_response_and_returns_the_states(server: RecordingServer,
     elapsed = status.pop("elapsed_s")
     assert elapsed >= 0
     assert status == {
-        "replay_id": f"replayed__{replay.run.run_id}",
+        "replay_id": f"replayed:{replay.dag_id}:replay:{replay.run.run_id}",
         "flow_id": "replayed",
         "total": 20,
         "pending": 0,
@@ -205,7 +206,7 @@ def test_failed_contacts_fail_the_task_and_its_status_is_there_all_the_same(
     server._script = lambda request: Answer(422 if b"0003" in request.content else 200)
     replay = Replay(responses, retries=2)
     assert replay.state == "failed"
-    assert "1 failed; see them with `whatsapp-flows replay results replayed__" in replay.message
+    assert "1 failed; see them with `whatsapp-flows replay results replayed:" in replay.message
     assert replay.run.result("replay")["failed"] == 1
     assert len(server.received) == 20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.gateway import Gateway
-from airflow_whatsapp_flows.replay.beginning import ReplayRequest
+from airflow_whatsapp_flows.replay.beginning import ReplayRequest, reading_of
 from airflow_whatsapp_flows.replay.forecast import hosts_of
 from airflow_whatsapp_flows.replay.lanes import ANY_HOST
 from airflow_whatsapp_flows.replay.rates import spellings
@@ -115,12 +115,11 @@ def source_spec(options: argparse.Namespace) -> SourceSpec:
 
 def replay_request(options: argparse.Namespace, flow: Flow, source: Source, prepared: Prepared) -> ReplayRequest:
     """What ``run`` asks for, and ``plan`` asks about."""
-    spec = asdict(source_spec(options))
     return ReplayRequest(
         flow=flow,
         source=source,
         replay_id=options.replay_id,
-        reading={key: value for key, value in spec.items() if key != "location" and value},
+        reading=reading_of(source_spec(options)),
         options=prepared.options,
         note=options.note,
         chunk_size=prepared.chunk_size,

@@ -112,3 +112,12 @@ def without_secrets(url: URL) -> str:
     """A URL as it may be shown."""
     hidden = {key: "***" for key in url.query if any(word in key.lower() for word in _SECRET_WORDS)}
     return url.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def shown_url(location: str) -> str:
+    """The URL of a database as it may be shown.
+
+    Raises:
+        SourceError: it is none.
+    """
+    return without_secrets(_parsed(location))
