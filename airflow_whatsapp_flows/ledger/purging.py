@@ -116,7 +116,8 @@ def _holding(connection: Connection, data: Data) -> Holding:
         query = (
             select(replays.c.id)
             .join(other, other.c.replay_no == replays.c.no)
-            .where(other.c.state == ContactState.PENDING.value, other.c.response_id.in_(ids))
+            .where(other.c.state == ContactState.PENDING.value)
+            .where(other.c.response_id.in_(ids), other.c.digest.is_not(None))
             .distinct()
             .limit(5)
         )
@@ -168,5 +169,6 @@ def _attempts(data: Data) -> ColumnElement[bool]:
 def _needed(response_id: Any) -> ColumnElement[bool]:
     """Whether a response is still to be walked in some replay: its own data, and every reply to it, are needed."""
     other = contacts.alias()
-    query = select(other.c.id).where(other.c.response_id == response_id, other.c.state == ContactState.PENDING.value)
+    own = (other.c.response_id == response_id, other.c.digest.is_not(None))
+    query = select(other.c.id).where(*own, other.c.state == ContactState.PENDING.value)
     return query.correlate(response_id.table).exists()

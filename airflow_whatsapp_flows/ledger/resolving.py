@@ -153,7 +153,7 @@ def _resolve_chunk(
 def _in_doubt(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
     conditions = [contacts.c.replay_no == replay.no, contacts.c.state == ContactState.IN_DOUBT.value]
     if which.response_id is not None:
-        conditions.append(contacts.c.response_id == which.response_id)
+        conditions += [contacts.c.response_id == which.response_id, contacts.c.digest.is_not(None)]
     if which.fingerprint is not None:
         conditions.append(contacts.c.fingerprint == which.fingerprint)
     if which.step is not None or which.visit is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, case, func, select
 
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.known_rows import full_reason, names_of_replays, response_of
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
@@ -92,11 +94,13 @@ def contact_results(ledger: Ledger, replay: Replay, states: Sequence[str] = ()) 
         LedgerError: the ledger cannot be read.
     """
     with ledger.read() as connection:
+        names = names_of_replays(connection)
         for rows in _pages(connection, replay.no, _CONTACT, states):
             sent = [row.response_id for row in rows if row.response_id and row.state not in _NOTHING_SENT]
             actions = _actions(connection, replay.flow_id, sent)
             for row in rows:
-                yield _result(row, [] if row.state in _NOTHING_SENT else actions.get(row.response_id, []))
+                sent_for = [] if row.state in _NOTHING_SENT else actions.get(row.response_id, [])
+                yield _result(row, sent_for, names)
 
 
 def recorded_responses(ledger: Ledger, replay: Replay, states: Sequence[str] = ()) -> Iterator[str | None]:
@@ -109,7 +113,7 @@ def recorded_responses(ledger: Ledger, replay: Replay, states: Sequence[str] = (
         LedgerError: the ledger cannot be read.
     """
     with ledger.read() as connection:
-        for rows in _pages(connection, replay.no, (contacts.c.id, contacts.c.response), states):
+        for rows in _pages(connection, replay.no, (contacts.c.id, response_of().label("response")), states):
             yield from (row.response for row in rows)
 
 
@@ -160,8 +164,8 @@ def _outcome(row: Row[Any]) -> str:
     return "success" if row.fate == Fate.SUCCEEDED.value else "error"
 
 
-def _result(row: Any, actions: list[ActionRecord]) -> ContactResult:
-    reason = row.reason or None
+def _result(row: Any, actions: list[ActionRecord], names: Mapping[int, str] = MappingProxyType({})) -> ContactResult:
+    reason = full_reason(row.reason, names) or None
     if row.state == ContactState.REJECTED.value:
         reason = f"{reason} ({row.place})" if reason else row.place
     return ContactResult(
@@ -261,7 +265,8 @@ def reason_groups(ledger: Ledger, replay_no: int) -> list[ReasonGroup]:
     with ledger.read() as connection:
         groups = connection.execute(query).all()
         chosen = select(*_CONTACT).where(contacts.c.id.in_([group[3] for group in groups]))
-        samples = {row.id: _result(row, []) for row in connection.execute(chosen)}
+        names = names_of_replays(connection)
+        samples = {row.id: _result(row, [], names) for row in connection.execute(chosen)}
     return [ReasonGroup(ContactState(state), code_ or "", count_, samples[id_]) for state, code_, count_, id_ in groups]
 
 

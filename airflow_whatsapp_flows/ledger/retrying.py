@@ -15,6 +15,7 @@ from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.known_rows import restore_content
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
@@ -116,6 +117,7 @@ def walk_again(ledger: Ledger, replay: Replay, choice: Choice, flow: Flow | None
             source = json.dumps(flow.source, ensure_ascii=False)
             connection.execute(update(replays).where(replays.c.no == replay.no).values(flow=source))
         others = _states(connection, and_(holds, contacts.c.state.not_in([*wanted, ContactState.PENDING.value])))
+        restore_content(connection, chosen)
         suspects, stuck = stuck_contacts(
             connection, replay, walkable, lambda: flow or load_flow(replay.flow, f"the flow of the replay {replay.id}")
         )

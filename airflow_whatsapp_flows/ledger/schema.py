@@ -84,8 +84,20 @@ contacts = Table(
     Column("epoch", Integer, nullable=False, default=1, server_default="1"),  # counts up with every changed content
 )
 Index(f"{PREFIX}contacts_chunk", contacts.c.replay_no, contacts.c.chunk, contacts.c.id)
-Index(f"{PREFIX}contacts_response", contacts.c.response_id)
-Index(f"{PREFIX}contacts_phone", contacts.c.phone)
+# Rows that the ledger already held have no digest and no phone, and are in neither: a query by response id says
+# `digest IS NOT NULL` to be answered by the first.
+Index(
+    f"{PREFIX}contacts_response",
+    contacts.c.response_id,
+    sqlite_where=contacts.c.digest.is_not(None),
+    postgresql_where=contacts.c.digest.is_not(None),
+)
+Index(
+    f"{PREFIX}contacts_phone",
+    contacts.c.phone,
+    sqlite_where=contacts.c.phone.is_not(None),
+    postgresql_where=contacts.c.phone.is_not(None),
+)
 
 attempts = Table(
     f"{PREFIX}attempts",

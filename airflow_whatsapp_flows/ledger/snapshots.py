@@ -58,12 +58,14 @@ class Known:
 def known_responses(connection: Connection, flow_id: str, response_ids: Sequence[str]) -> dict[str, list[Known]]:
     """What the ledger holds of responses of a flow, in any replay, the oldest first.
 
-    Rejected rows are left out, and contacts in doubt that were not walked: these only point to another replay.
+    Rejected rows are left out, and contacts that only point to others: rows that were known already when they came,
+    and contacts in doubt that were not walked.
     """
     query = (
         select(contacts.c.response_id, contacts.c.replay_no, replays.c.id, contacts.c.digest, contacts.c.state)
         .join(replays, replays.c.no == contacts.c.replay_no)
-        .where(contacts.c.response_id.in_(response_ids), replays.c.flow_id == flow_id)
+        .where(contacts.c.response_id.in_(response_ids), contacts.c.digest.is_not(None))
+        .where(replays.c.flow_id == flow_id)
         .where(contacts.c.state != ContactState.REJECTED.value)
         .where(or_(contacts.c.state != ContactState.IN_DOUBT.value, contacts.c.path.is_not(None)))
         .order_by(contacts.c.id)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS
 from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.ledger.known_rows import done_by
 from airflow_whatsapp_flows.ledger.records import PendingContact, responses_done_for_phones
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
@@ -85,8 +86,7 @@ class Screening:
 
     def _held_by(self, contact: PendingContact, other: Known) -> Held | None:
         if other.state is ContactState.COMPLETED:
-            reason = f"done: the replay {other.replay_id} completed it"
-            return ContactEnd(contact.id, ContactState.SKIPPED, reason, time.time())
+            return ContactEnd(contact.id, ContactState.SKIPPED, done_by(other.replay_id), time.time())
         if other.state is ContactState.IN_DOUBT:
             reason = f"in doubt in the replay {other.replay_id}; resolve it there, with `replay resolve`"
             return ContactEnd(contact.id, ContactState.IN_DOUBT, reason, time.time())

@@ -14,6 +14,7 @@ from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.content import storable_text
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.known_rows import DUPLICATE, done_by, short_reason
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.snapshots import (
@@ -124,6 +125,10 @@ class Snapshot:
             state, reason = judged(one, earlier, self.replay.no, force=self.force)
             if state is not ContactState.REJECTED:
                 earlier.append(Known(self.replay.no, self.replay.id, one.digest, state))
+            if state is ContactState.SKIPPED:
+                reason = short_reason(reason, ((known.replay_no, known.replay_id) for known in earlier))
+                yield NewContact(chunk, one.row.place, one.response.id, None, None, None, state.value, reason)
+                continue
             yield NewContact(chunk, one.row.place, one.response.id, phone, one.digest, one.json, state.value, reason)
 
 
@@ -148,9 +153,9 @@ def judged(
             where = "an earlier row of this source" if here else f"the replay {known.replay_id}"
             return ContactState.REJECTED, f"id_reused: {where} has the same id with other content; give it another id"
         if here:
-            return ContactState.SKIPPED, "duplicate: an earlier row of this source is the same response"
+            return ContactState.SKIPPED, DUPLICATE
         if known.state is ContactState.COMPLETED:
-            return ContactState.SKIPPED, f"done: the replay {known.replay_id} completed it"
+            return ContactState.SKIPPED, done_by(known.replay_id)
         if known.state is ContactState.IN_DOUBT:
             reason = f"in doubt in the replay {known.replay_id}; resolve it there, with `replay resolve`"
             return ContactState.IN_DOUBT, reason

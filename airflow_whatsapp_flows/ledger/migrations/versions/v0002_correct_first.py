@@ -17,6 +17,7 @@ def upgrade() -> None:
     """Add what version 2 has; no row is changed or lost."""
     _columns()
     _tables()
+    _indexes()
     ledger = sa.table("whatsapp_flows_ledger", sa.column("version"), sa.column("ledger_id"))
     op.execute(ledger.update().values(version=2, ledger_id=uuid.uuid4().hex))
 
@@ -32,6 +33,17 @@ def _columns() -> None:
 
 def _counting(name: str, kind: sa.types.TypeEngine[int], first: int) -> sa.Column[int]:
     return sa.Column(name, kind, nullable=False, server_default=str(first))
+
+
+def _indexes() -> None:
+    for name, column, known in (("response", "response_id", "digest"), ("phone", "phone", "phone")):
+        index, table, where = (
+            f"whatsapp_flows_contacts_{name}",
+            "whatsapp_flows_contacts",
+            sa.text(f"{known} IS NOT NULL"),
+        )
+        op.drop_index(index, table)
+        op.create_index(index, table, [column], sqlite_where=where, postgresql_where=where)
 
 
 def _tables() -> None:
