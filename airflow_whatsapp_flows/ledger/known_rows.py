@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.ledger.schema import contacts, replays
 
 DUPLICATE = "duplicate: an earlier row of this source is the same response"
 _DONE = "done:"
+_PAGE = 500
 
 
 def done_by(replay_id: str) -> str:
@@ -83,14 +84,15 @@ def restore_content(connection: Connection, chosen: ColumnElement[bool]) -> None
     """
     known = and_(chosen, is_known())
     numbers = connection.execute(select(contacts.c.id).where(known)).scalars().all()
-    for start in range(0, len(numbers), 500):
-        own = contacts.c.id.in_(numbers[start : start + 500])
+    pages = [contacts.c.id.in_(numbers[start : start + _PAGE]) for start in range(0, len(numbers), _PAGE)]
+    for own in pages:
         held = {name: _held(name) for name in ("response", "phone", "digest")}
-        chunk = _chunk_of(_held("phone"))
-        connection.execute(update(contacts).where(own).values(chunk=func.coalesce(chunk, contacts.c.chunk), **held))
-    for start in range(0, len(numbers), 500):
-        own = and_(contacts.c.id.in_(numbers[start : start + 500]), contacts.c.phone.is_not(None))
-        connection.execute(update(contacts).where(own).values(chunk=_chunk_of(contacts.c.phone)))
+        chunk = func.coalesce(_chunk_of(_held("phone")), contacts.c.chunk)
+        connection.execute(update(contacts).where(own).values(chunk=chunk, **held))
+    for own in pages:
+        connection.execute(
+            update(contacts).where(own, contacts.c.phone.is_not(None)).values(chunk=_chunk_of(contacts.c.phone))
+        )
 
 
 def _held(column: str) -> ScalarSelect[Any]:
