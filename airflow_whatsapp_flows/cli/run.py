@@ -150,11 +150,8 @@ def _end(record: Walk) -> str:
 def as_json(record: Walk) -> dict[str, object]:
     """A walk as JSON: ``state``, ``reason``, ``path``, ``handled_errors``, ``unanswered``, ``visits``."""
     return {
-        "state": record.state.value if record.state else None,
-        "reason": record.reason,
+        **record.ending(),
         "path": record.path,
-        "handled_errors": record.handled_errors,
-        "unanswered": record.unanswered,
         "visits": [
             {
                 "step": visit.step,

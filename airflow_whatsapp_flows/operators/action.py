@@ -11,8 +11,8 @@ from airflow.sdk.exceptions import AirflowFailException, XComNotFound
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body import ABSENT, BodyType
-from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, RetryRule, default_delivery, idempotency_key
-from airflow_whatsapp_flows.flow.exchange import Sent
+from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule, default_delivery, idempotency_key
+from airflow_whatsapp_flows.flow.doubt import leaves_doubt
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES, ActionResult, Outcome
 from airflow_whatsapp_flows.flow.performing import perform
@@ -187,21 +187,20 @@ class WhatsAppActionOperator(HttpOperator):
         """
         with task_errors(self.task_id):
             gateway = airflow_gateway()
-            result, sendee = self._perform(context, gateway)
-        return self.conclude(result, context, gateway, sendee)
+            result, sendee, step = self._perform(context, gateway)
+        return self.conclude(result, context, gateway, sendee, in_doubt=leaves_doubt(step, result))
 
     def conclude(
-        self, result: ActionResult, context: Context, gateway: Gateway, sendee: Sendee, hidden: Hidden | None = None
+        self,
+        result: ActionResult,
+        context: Context,
+        gateway: Gateway,
+        sendee: Sendee,
+        *,
+        in_doubt: bool,
+        hidden: Hidden | None = None,
     ) -> dict[str, Value]:
-        """Return a result, or fail the task when nothing takes its error.
-
-        Args:
-            result: of the action.
-            context: of the task.
-            gateway: the way out.
-            sendee: whom it was for.
-            hidden: values that are not to be shown.
-        """
+        """Return a result, or fail the task when nothing takes its error; ``in_doubt`` adds what to do then."""
         value = fit_for_xcom(result.as_value(), sendee.subject, gateway.settings.xcom_max_bytes)
         line = error_line(result, hidden)
         if result.outcome is Outcome.SUCCESS:
@@ -213,15 +212,15 @@ class WhatsAppActionOperator(HttpOperator):
         if context.get("ti") is not None:
             context["ti"].xcom_push(key="return_value", value=value)
         hint = "" if self.on_error == "fail" else "; no WhatsAppBranchOperator of this DAG takes its error"
-        if result.error is not None and result.error.sent is Sent.UNKNOWN and result.method not in SAFE_METHODS:
-            hint += "; look there whether it arrived before you run it again"
+        if in_doubt:
+            hint += "; outcome unknown: check at the server whether it arrived before you run it again"
         raise AirflowFailException(f"{self.task_id}: {line}{hint}")
 
     def action_hook(self, conn_id: str) -> WhatsAppActionHook:
         """The hook of a connection, with this task's ``auth_type``."""
         return WhatsAppActionHook(conn_id, self.auth_type)
 
-    def _perform(self, context: Context, gateway: Gateway) -> tuple[ActionResult, Sendee]:
+    def _perform(self, context: Context, gateway: Gateway) -> tuple[ActionResult, Sendee, Action]:
         language = AuthorLanguage(self._environment(), context)
         values = self._values(context, language, gateway)
         step = self._action(context, values, language)
@@ -234,7 +233,7 @@ class WhatsAppActionOperator(HttpOperator):
             while True:
                 todo = performing.send(sender.do(todo))
         except StopIteration as stop:
-            return stop.value, sendee
+            return stop.value, sendee, step
 
     def _action(self, context: Context, values: Mapping[str, object], language: AuthorLanguage) -> Action:
         field = {name: self._field(name, context) for name in self.template_fields}

@@ -28,6 +28,10 @@ from airflow_whatsapp_flows.settings import Settings
 
 LEFT_AT = "left_at"
 """Key of the XCom that says when a step was left, where a delay comes next."""
+END = "end"
+"""Key of the XCom that says how the contact ended: ``state``, ``reason``, ``handled_errors``, ``unanswered``. The task
+of the step in which the walk ends has it."""
+_LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what stands beside the text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,15 +152,44 @@ class Rewalk:
             return visits[last + 1].step
         return None if self.todo is None else self.todo.step.name
 
+    @property
+    def unknown_outcomes(self) -> str | None:
+        """What is not known of the task's own requests; ``None`` when all is. Once its steps are left that stays so."""
+        reasons = [doubt.reason for doubt in self.record.doubts if doubt.step in self._step.own]
+        return f"outcome unknown: {'; '.join(reasons)}" if reasons else None
+
+    def note_end(self, log: Any) -> None:
+        """When the walk ended in the task's own steps, say how in XCom and in the log.
+
+        Args:
+            log: of the task.
+        """
+        if not self._ended_here:
+            return
+        end = self.record.ending()
+        end["reason"] = self.record.reason[: self._settings.xcom_max_bytes // _LONGEST_ESCAPE]
+        self._context["ti"].xcom_push(key=END, value=end)
+        told = f"{end['state']}: {end['reason']}" if end["reason"] else end["state"]
+        (log.info if self.record.state is State.COMPLETED else log.warning)("the walk ends here: %s", told)
+
     def fail_if_ended_here(self) -> None:
-        """Fail the task when the walk ended in its own steps, red.
+        """Fail the task when the walk failed in its own steps.
 
         Raises:
             AirflowFailException: it did; the message says why.
         """
-        ended_here = not self.record.visits or self.record.visits[-1].step in self._step.own
-        if ended_here and self.record.state in (State.FAILED, State.IN_DOUBT, State.REJECTED):
-            raise AirflowFailException(self.record.reason or f"{self._step.name}: the flow ends here as failed")
+        if not self._ended_here or self.record.failure is None:
+            return
+        doubts, failure = self.unknown_outcomes, self.record.failure
+        if doubts is not None:
+            failure = doubts if failure in doubts else f"{doubts}; {failure}".removesuffix("; ")
+        raise AirflowFailException(failure or f"{self._step.name}: the flow ends here as failed")
+
+    @property
+    def _ended_here(self) -> bool:
+        if self.record.state is None:
+            return False
+        return not self.record.visits or self.record.visits[-1].step in self._step.own
 
     def note_leaving(self, moment: dt.datetime) -> None:
         """Note when the task's own steps were left, if a delay comes next: it waits from then on, whatever happens.

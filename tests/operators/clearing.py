@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
-from tests.airflow_runs import _quiet, _synced
+from tests.airflow_runs import FinishedRun, _finished, _quiet, _synced
 
 
 class _KilledError(BaseException):
@@ -70,3 +71,31 @@ def run_again(dag: DAG, run_id: str, task_id: str = "act") -> dict[str, Any]:
             wanted = (XComModel.dag_id == dag.dag_id, XComModel.run_id == run_id, XComModel.task_id == task_id)
             row = session.scalar(select(XComModel).where(*wanted))
             return {} if row is None else dict(XComModel.deserialize_value(row))
+
+
+def run_cleared(dag: DAG, run_id: str, task_ids: Iterable[str]) -> FinishedRun:
+    """Clear tasks of a finished run as a user does, and run whatever Airflow then schedules, to the run's new end."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.models.taskinstance import TaskInstance, clear_task_instances
+    from airflow.sdk.definitions.dag import _run_task
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    of_run = (TaskInstance.dag_id == dag.dag_id, TaskInstance.run_id == run_id)
+    with _quiet():
+        with create_session() as session:
+            cleared = session.scalars(select(TaskInstance).where(*of_run, TaskInstance.task_id.in_(list(task_ids))))
+            clear_task_instances(list(cleared), session)
+        while True:
+            with create_session() as session:
+                run = session.scalar(select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.run_id == run_id))
+                run.dag = SerializedDagModel.get_dag(dag.dag_id)
+                ready, _ = run.update_state(session=session, execute_callbacks=False)
+                for ti in ready:
+                    ti.state = "scheduled"
+                session.commit()
+            if not ready:
+                return _finished(dag.dag_id, run)
+            for ti in ready:
+                _run_task(ti=ti, task=dag.task_dict[ti.task_id], run_triggerer=True)
