@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, and_, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, or_, select
 
+from airflow_whatsapp_flows.flow.phones import phone_key
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
@@ -68,26 +69,26 @@ def find_sent(ledger: Ledger, phones: Sequence[str]) -> Iterator[Sent]:
             yield _sent(row)
 
 
-def spellings(connection: Connection, phone: str, normalised: Callable[[str], str]) -> list[str]:
+def spellings(connection: Connection, phone: str) -> list[str]:
     """The ways in which the ledger spells a phone number.
+
+    A ledger that an earlier release has written spells some numbers in other ways than this one.
 
     Args:
         connection: of the ledger.
         phone: as somebody writes it.
-        normalised: of a phone number; equal for two spellings of one person's.
 
     Returns:
-        Texts as they stand in the ledger; none when the person is not in it, or the text holds no digit.
+        Texts as they stand in the ledger; none when the person is not in it.
     """
-    person = normalised(phone)
-    if not person:
-        return []
-    # The telling digits in their order, whatever stands between them; the index is read, and no row.
-    pattern = f"%{'%'.join(person[-_TELLING:])}%"
-    found: set[str] = set()
-    for table in (contacts, attempts):
-        found.update(connection.execute(_phones(table, pattern)).scalars())
-    return sorted(spelt for spelt in found if normalised(spelt) == person)
+    text, key = phone.strip(), phone_key(phone)
+    if key is None:
+        # It can be compared with nothing but the very same text.
+        return sorted(_phones_of(connection, lambda column: column == text))
+    # The telling digits in their order, whatever stands between them; or what is no plain number. Of the index, no row.
+    pattern = f"%{'%'.join(key[1:][-_TELLING:])}%"
+    found = _phones_of(connection, lambda column: or_(column.like(pattern), ~column.like("+%")))
+    return sorted(spelt for spelt in found if phone_key(spelt) == key)
 
 
 def recent_latencies(connection: Connection, hosts: Collection[str]) -> dict[str, float]:
@@ -105,9 +106,12 @@ def recent_latencies(connection: Connection, hosts: Collection[str]) -> dict[str
     return {host: median(seconds) for host, seconds in found.items()}
 
 
-def _phones(table: Table, pattern: str) -> Select[Any]:
-    phone = table.c.phone
-    return select(phone).where(phone.is_not(None), phone.like(pattern)).distinct()
+def _phones_of(connection: Connection, chosen: Callable[[Column[Any]], ColumnElement[bool]]) -> set[str]:
+    found: set[str] = set()
+    for column in (contacts.c.phone, attempts.c.phone):
+        query = select(column).where(column.is_not(None), chosen(column)).distinct()
+        found.update(connection.execute(query).scalars())
+    return found
 
 
 def _query(phones: Sequence[str]) -> Select[Any]:

@@ -224,8 +224,8 @@ class WhatsAppActionOperator(HttpOperator):
         language = AuthorLanguage(self._environment(), context)
         values = self._values(context, language, gateway)
         step = self._action(context, values, language)
-        phone = values["contact"].get("phone")  # type: ignore[attr-defined]  # a scope is a mapping
-        sendee = Sendee.of_task(context, self.dag_id, run_time(context), phone)
+        contact: Any = values["contact"]
+        sendee = Sendee.of_task(context, self.dag_id, run_time(context), contact)
         sender = Sender(self, context, gateway, sendee)
         performing = perform(step, values, visit=1, key=idempotency_key(*_identity(self, context)))
         try:

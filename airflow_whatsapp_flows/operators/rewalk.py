@@ -23,7 +23,6 @@ from airflow_whatsapp_flows.operators.large_replies import whole
 from airflow_whatsapp_flows.operators.loop_value import result_of_visit
 from airflow_whatsapp_flows.operators.run_input import response_of, run_time
 from airflow_whatsapp_flows.operators.task_record import Sendee
-from airflow_whatsapp_flows.replay.snapshot import phone_of
 from airflow_whatsapp_flows.settings import Settings
 
 LEFT_AT = "left_at"
@@ -80,7 +79,7 @@ class Rewalk:
         response = response_of(context, strict=True)
         self._subject = Subject(step.flow.id, response.identity)
         moment = self._moment or run_time(context)
-        self.sendee = Sendee(self._subject, moment, phone_of(response))
+        self.sendee = Sendee(self._subject, moment, step.flow.identity.of(response.contact).stored_phone)
         self._walking: Walking = walk(step.flow, response, now=moment, record=self.record)
         self._pulled: dict[str, Any] = {}
         self.todo: ToDo | None = None

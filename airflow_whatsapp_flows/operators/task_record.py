@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.identity import IdentityRule
 from airflow_whatsapp_flows.flow.performing import SendAction
-from airflow_whatsapp_flows.flow.response import ContactResponse
-from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow
 from airflow_whatsapp_flows.ledger.records import Record, Tried, attempt_of
 from airflow_whatsapp_flows.ledger.rows import Intent, Subject
 from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
-from airflow_whatsapp_flows.replay.snapshot import phone_of
 from airflow_whatsapp_flows.transport.origin import origin_of
 
 _SAME_TASK = ("dag_id", "run_id", "task_id", "map_index")
@@ -39,19 +37,21 @@ class Sendee:
     phone: str | None = None
 
     @classmethod
-    def of_task(cls, context: Mapping[str, Any], dag_id: str, moment: dt.datetime, phone: object) -> Sendee:
+    def of_task(
+        cls, context: Mapping[str, Any], dag_id: str, moment: dt.datetime, contact: Mapping[str, Any]
+    ) -> Sendee:
         """The contact of a task that stands in no flow: known by its DAG run, and its place in the mapping.
 
         Args:
             context: Airflow's, of the running task.
             dag_id: of the DAG.
             moment: of the run.
-            phone: of the contact, however it is spelled.
+            contact: its fields.
         """
         # Outside of a run nothing can be the same try again.
         run_id, index = run_id_of(context) or f"no run: {uuid.uuid4()}", map_index_of(context)
         subject = Subject(dag_id, run_id if index < 0 else f"{run_id}[{index}]")
-        return cls(subject, moment, phone_of(ContactResponse(contact={"phone": cast("Value", phone)})))
+        return cls(subject, moment, IdentityRule().of(contact).stored_phone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,9 @@ def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int]
             )
             noticing = Noticing(request.flow)
             snapshot = Snapshot(
-                ledger, replay, request.chunk_size, request.force, request.limit, on_rows, noticing.look
-            )
+                ledger, replay, request.chunk_size, request.force, request.limit, on_rows, noticing.look,
+                request.flow.identity,
+            )  # fmt: skip
             taken = snapshot.take(request.source)
             note_warnings(ledger, replay.no, noticing.warnings(taken, request.source.ignored))
         else:

@@ -30,7 +30,7 @@ from airflow_whatsapp_flows.replay.noticing import Noticing
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.running import RunSettings, guard_rules
 from airflow_whatsapp_flows.replay.screening import Held, Postponed, Screening
-from airflow_whatsapp_flows.replay.snapshot import ReadRow, judged, phone_of, read_row
+from airflow_whatsapp_flows.replay.snapshot import ReadRow, judged, read_row
 from airflow_whatsapp_flows.replay.sources import Row
 
 ASSUMED_LATENCY = 0.2
@@ -172,7 +172,7 @@ class _Planner:
         self._request, self._ledger = request, ledger
         self._now = time.time()
         self._moment = dt.datetime.fromtimestamp(self._now, dt.timezone.utc)
-        self._guards = Guards(guard_rules(request.flow))
+        self._guards = Guards(guard_rules(request.flow, force=request.run.force))
         replay = request.replay or _NEW
         epoch = replay.id if request.run.force else None
         only_once = bool(request.flow.replay and request.flow.replay.only_once)
@@ -278,7 +278,7 @@ class _Planner:
     def _walk(self, response: ContactResponse, record: Record) -> None:
         verdict = self._guards.judge(response, self._moment)
         if isinstance(verdict, Skip):
-            self.plan.skipped[verdict.reason.value] += 1
+            self.plan.skipped[str(verdict)] += 1
         elif isinstance(verdict, Later):
             self.plan.postponed[verdict.reason] += 1
         else:
@@ -319,7 +319,15 @@ def _waiting(connection: Connection | None, flow: Flow, responses: Sequence[Cont
     rounds = {response.identity: (None, 0) for response in responses}
     records = {} if connection is None else records_of(connection, flow.id, rounds)
     return [
-        PendingContact(number, "", one.identity, phone_of(one), "", 1, records.get(one.identity) or Record())
+        PendingContact(
+            number,
+            "",
+            one.identity,
+            flow.identity.of(one.contact).stored_phone,
+            "",
+            1,
+            records.get(one.identity) or Record(),
+        )
         for number, one in enumerate(responses)
     ]
 

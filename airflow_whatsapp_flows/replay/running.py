@@ -90,7 +90,7 @@ async def run_replay(
                 flow=flow,
                 replay_no=replay.no,
                 sender=sender,
-                guards=Guards(guard_rules(flow)),
+                guards=Guards(guard_rules(flow, force=settings.force)),
                 epoch=replay.id if settings.force else None,
                 resend=settings.resend,
             )
@@ -152,15 +152,22 @@ def _referenced_actions(flow: Flow) -> frozenset[str]:
     return frozenset(name for name, step in flow.steps.items() if isinstance(step, Action) and name in read)
 
 
-def guard_rules(flow: Flow) -> GuardRules:
-    """The guards that a flow asks for."""
+def guard_rules(flow: Flow, *, force: bool = False) -> GuardRules:
+    """The guards that a flow asks for.
+
+    Args:
+        flow: any flow.
+        force: whether everything is sent again on purpose; then ``only_once`` holds nobody back.
+    """
     block = flow.replay
     if block is None:
-        return GuardRules(timezone=flow.timezone)
+        return GuardRules(timezone=flow.timezone, identity=flow.identity)
     quiet = block.quiet_hours
     return GuardRules(
         max_age=block.max_age,
         opt_out=tuple(block.opt_out),
         quiet_hours=(quiet.start, quiet.end) if quiet else None,
         timezone=flow.timezone,
+        identity=flow.identity,
+        only_once=block.only_once and not force,
     )

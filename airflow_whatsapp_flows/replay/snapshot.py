@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,6 +11,7 @@ import msgspec
 
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.content import storable_text
+from airflow_whatsapp_flows.flow.identity import IdentityRule
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.known_rows import DUPLICATE, done_by, short_reason
@@ -26,13 +26,10 @@ from airflow_whatsapp_flows.ledger.snapshots import (
     known_responses,
     seal,
 )
-from airflow_whatsapp_flows.replay.guards import person
 from airflow_whatsapp_flows.replay.sources import Row
 
 _BATCH = 500
 _MAX_ID = 500  # characters
-_MAX_PHONE = 64  # characters
-_LETTER = re.compile(r"[^\W\d_]")  # with one in it, it is no phone number, and its digits alone tell nobody apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +63,7 @@ class Snapshot:
         limit: rows to take at most; ``None`` for all.
         on_rows: told the number of rows taken so far.
         on_response: told each response that can be used.
+        identity: how contacts are identified.
     """
 
     ledger: Ledger
@@ -75,6 +73,7 @@ class Snapshot:
     limit: int | None = None
     on_rows: Callable[[int], None] = field(default=lambda _: None)
     on_response: Callable[[ContactResponse], None] = field(default=lambda _: None)
+    identity: IdentityRule = field(default_factory=IdentityRule)
 
     def take(self, rows: Iterable[Row]) -> int:
         """Take the snapshot; nothing is sent before it is sealed.
@@ -97,7 +96,7 @@ class Snapshot:
             with self.ledger.write() as connection:
                 ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
                 known = known_responses(connection, self.replay.flow_id, ids)
-                phones = [phone for one in reads if (phone := phone_of(one.response))]
+                phones = [phone for one in reads if (phone := self._phone_of(one))]
                 chunks = dict(chunks_of_phones(connection, self.replay.no, phones))
                 new = list(self._contacts(reads, known, chunks, taken))
                 add_contacts(connection, self.replay.no, new)
@@ -106,12 +105,15 @@ class Snapshot:
         seal(self.ledger, self.replay.no)
         return taken
 
+    def _phone_of(self, one: ReadRow) -> str | None:
+        return None if one.response is None else self.identity.of(one.response.contact).stored_phone
+
     def _contacts(
         self, reads: Iterable[ReadRow], known: dict[str, list[Known]], chunks: dict[str, int], taken: int
     ) -> Iterator[NewContact]:
         for position, one in enumerate(reads, start=taken):
             chunk = position // self.chunk_size
-            phone = phone_of(one.response)
+            phone = self._phone_of(one)
             if phone is not None:
                 chunk = chunks.setdefault(phone, chunk)
             if one.response is None or one.response.id is None:
@@ -190,13 +192,3 @@ def read_row(row: Row) -> ReadRow:
     # The response keeps the order of its keys, which an answer that is an object is sent in; the digest has none.
     digest = hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:32]
     return ReadRow(row, response, msgspec.json.encode(said).decode(), digest)
-
-
-def phone_of(response: ContactResponse | None) -> str | None:
-    """The phone number of a response, as the ledger keeps it: in one spelling, so that one person is one text."""
-    phone = None if response is None else response.contact.get("phone")
-    if isinstance(phone, bool) or not isinstance(phone, (str, int)):
-        return None
-    text = str(phone)
-    digits = "" if _LETTER.search(text) else person(text)
-    return f"+{digits}"[:_MAX_PHONE] if digits else storable_text(text.strip())[:_MAX_PHONE] or None

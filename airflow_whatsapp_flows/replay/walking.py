@@ -62,7 +62,7 @@ class ContactWalker:
             return ContactEnd(contact.id, ContactState.REJECTED, f"invalid: {error}", now)
         verdict = self.guards.judge(response, dt.datetime.fromtimestamp(now, dt.timezone.utc))
         if isinstance(verdict, Skip):
-            return ContactEnd(contact.id, ContactState.SKIPPED, verdict.reason.value, now)
+            return ContactEnd(contact.id, ContactState.SKIPPED, str(verdict), now)
         if isinstance(verdict, Later):
             return Postponed(f"{verdict.reason}: until {verdict.until:%Y-%m-%d %H:%M} UTC", verdict.until)
         sending = Sending(

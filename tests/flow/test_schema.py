@@ -36,6 +36,8 @@ EVERYTHING: dict[str, Any] = {
     "syntax": "activecampaign",
     "start": "Ask",
     "timezone": "America/Mexico_City",
+    "default_country": "MX",
+    "identifiers": ["contact.meta.crm_id"],
     "missing": "null",
     "max_visits": 7,
     "sensitive": ["contact.email"],
@@ -45,8 +47,8 @@ EVERYTHING: dict[str, Any] = {
     "replay": {
         "schedule": "@daily", "source": "a.jsonl", "query": None, "send": "all", "rate": {"crm.example": 1.5},
         "concurrency": 3, "chunk_size": 4, "approve_above": 5, "max_failures": 6, "fail_when": "budget",
-        "max_age": 3600, "only_once": True, "opt_out": ["+52"], "quiet_hours": {"start": "21:00", "end": "08:00"},
-        "effects": False,
+        "max_age": 3600, "only_once": True, "opt_out": ["+525512345678"],
+        "quiet_hours": {"start": "21:00", "end": "08:00"}, "effects": False,
     },
     "airflow": {
         "start_date": "2026-01-01", "catchup": False, "tags": ["a"], "owner": "b", "pool": "c", "doc_md": "d",

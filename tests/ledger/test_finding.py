@@ -7,7 +7,6 @@ import pytest
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.finding import find_sent, recent_latencies, spellings
-from airflow_whatsapp_flows.replay.guards import person
 from tests.ledger.filling import a_replay, attempt, end, response
 
 PHONE = "+5255" + "12345678"
@@ -15,7 +14,7 @@ PHONE = "+5255" + "12345678"
 
 def of(ledger: Ledger, phone: str) -> list[str]:
     with ledger.read() as connection:
-        return spellings(connection, phone, person)
+        return spellings(connection, phone)
 
 
 def with_phone(number: int, phone: object) -> dict[str, object]:

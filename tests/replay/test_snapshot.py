@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.errors import SourceError
-from airflow_whatsapp_flows.flow.response import read_response
+from airflow_whatsapp_flows.flow.identity import IdentityRule
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.snapshots import Known
-from airflow_whatsapp_flows.replay.snapshot import Snapshot, judged, phone_of, read_row
+from airflow_whatsapp_flows.replay.snapshot import Snapshot, judged, read_row
 from airflow_whatsapp_flows.replay.sources import Row
 from tests.replay.ledger_history import read_contacts, read_reasons, read_states
 from tests.replay.runs import response, sqlite_url
@@ -102,18 +102,19 @@ def test_however_a_phone_is_spelt_its_responses_are_in_one_chunk(ledger: Ledger)
         ("+34 600 00 00 00", "+34600000000"),
         ("ana 1", "ana 1"),
         ("eva 1", "eva 1"),
-        ("  n/a ", "n/a"),
-        ("---", "---"),
+        ("whatsapp:+34 600 00 00 00", "+34600000000"),
+        ("  n/a ", None),
+        ("---", None),
         ("", None),
         (None, None),
         (True, None),
         (["+52"], None),
-        ("+52\x0055", "+5255"),
-        ("9" * 100, "+" + "9" * 63),
+        ("+52\x0055", "+52\ufffd55"),
+        ("9" * 100, "9" * 64),
     ],
 )
 def test_the_phone_that_the_ledger_keeps(phone: object, kept: str | None) -> None:
-    assert phone_of(read_response({"id": "r", "contact": {"phone": phone}})) == kept
+    assert IdentityRule().of({"phone": phone}).stored_phone == kept
 
 
 def _chunks_by_phone(ledger: Ledger) -> dict[str, set[int]]:

@@ -11,9 +11,9 @@ from typing import Any
 from airflow_whatsapp_flows.cli.opening import open_ledger
 from airflow_whatsapp_flows.cli.tables import counted, moment, plain
 from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.phones import has_several_phones, looks_like_phone
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.finding import Sent, find_sent, spellings
-from airflow_whatsapp_flows.replay.guards import person
 
 
 def find(options: argparse.Namespace) -> int:
@@ -38,10 +38,10 @@ def phones_of(ledger: Ledger, phone: str) -> list[str]:
         ReplayError: it is no phone number.
         LedgerError: the ledger cannot be read.
     """
-    if not person(phone):
+    if has_several_phones(phone) or not looks_like_phone(phone):
         raise ReplayError(f"{phone!r} is not a phone number: write it with its country code, such as +525512345678")
     with ledger.read() as connection:
-        return spellings(connection, phone, person)
+        return spellings(connection, phone)
 
 
 def _as_json(sent: Sent) -> dict[str, Any]:

@@ -122,6 +122,14 @@ class FlowFormat(Written):
     )
     start: StepName | None = Field(None, description="name of the first step; the first one listed when absent")
     timezone: str = Field("UTC", description="IANA name; what global.Date and its kin are told in")
+    default_country: str | None = Field(
+        None, min_length=2, max_length=2, description="country of phone numbers without a country code (ISO 3166)"
+    )
+    identifiers: list[ShortText] = Field(
+        default_factory=list,
+        max_length=20,
+        description="variables that identify a contact, besides contact.id, phone, user_id and email",
+    )
     missing: Literal["error", "null", "empty"] = Field("error", description="what a reference without a value is")
     max_visits: int = Field(100, ge=1, le=10_000, description="visits of one step by one contact")
     sensitive: list[ShortText] = Field(

@@ -38,9 +38,9 @@ class ReplayFormat(Written):
     max_failures: int | None = Field(None, ge=1, description="contacts that may fail before the replay is stopped")
     fail_when: Literal["any", "budget", "never"] = Field("any", description="what makes the replay's DAG run fail")
     max_age: float | None = Field(None, gt=0, description="seconds since created_on; older responses are skipped")
-    only_once: bool = Field(False, description="whether a phone gets each step once, whatever the response's id")
-    opt_out: list[Annotated[str, Field(min_length=1, max_length=50)]] = Field(
-        default_factory=list, description="phones that nothing is sent for"
+    only_once: bool = Field(False, description="whether a person gets each step once, whatever the response's id")
+    opt_out: list[Annotated[str, Field(min_length=1, max_length=330)]] = Field(
+        default_factory=list, description="phones, e-mail addresses and ids that nothing is sent for"
     )
     quiet_hours: QuietHoursFormat | None = Field(None, description="hours at which nobody is sent anything")
     effects: bool = Field(False, description="whether a replay, too, does what 'effects' turns on")
