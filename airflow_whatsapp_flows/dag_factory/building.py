@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import (
     default_args,
     doc_md,
     max_active_runs,
+    retry_args,
     sending_args,
     tags,
 )
@@ -101,10 +101,7 @@ class _Building:
         if is_joined:
             common["trigger_rule"] = JOIN
         sends = any(isinstance(self._flow.steps[own], Action) for own in loop or (name,))
-        if sends:
-            common |= self._sending
-        elif self._flow.airflow.retry_delay is not None:
-            common["retry_delay"] = dt.timedelta(seconds=self._flow.airflow.retry_delay)
+        common |= self._sending if sends else retry_args(self._flow)
         if loop:
             return FlowLoopOperator(**common)
         if isinstance(step, Action):
@@ -169,6 +166,7 @@ class _Building:
             on_success=self._task_ids[step.on_success] if step.on_success else None,
             on_error=self._task_ids[step.on_error] if step.on_error else None,
             in_doubt=None if in_doubt is None else in_doubt.task_id,
+            **retry_args(self._flow),
         )
         source >> branch
         return branch

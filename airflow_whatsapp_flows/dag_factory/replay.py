@@ -8,7 +8,14 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG, Param
 from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # it has no types
 
-from airflow_whatsapp_flows.dag_factory.airflow_block import assets, default_args, replay_asset, start_date, tags
+from airflow_whatsapp_flows.dag_factory.airflow_block import (
+    assets,
+    default_args,
+    replay_asset,
+    retry_args,
+    start_date,
+    tags,
+)
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Flow
@@ -70,6 +77,7 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         replay_id=replay_id,
         note="{{ params.note or '' }}",
         only_plan="{{ params.dry_run }}",
+        **retry_args(flow),
     )
     approve = ReplayApprovalOperator(
         task_id="approve",
@@ -101,6 +109,7 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         max_failures=block.max_failures,
         outlets=[replay_asset(flow.id), *(asset for asset in outlets if asset != replay_asset(flow.id))],
         trigger_rule="all_done",
+        **retry_args(flow),
     )
     plan >> approve >> replay >> report
 

@@ -171,6 +171,39 @@ def is_server_failure(status: int) -> bool:
     return status >= 500 or status == 408
 
 
+def why_not_again(rule: RetryRule, result: ActionResult) -> str | None:
+    """Why the rule does not let a request be sent again, and what would change that; for people.
+
+    Args:
+        rule: of the action.
+        result: what the action came to.
+
+    Returns:
+        ``None`` when no other attempt is expected: there is no error, the rule has one attempt, or all were made.
+    """
+    error, status = result.error, result.status_code
+    if error is None or rule.attempts <= 1 or rule.may_send_again(result):
+        return None
+    if error.kind is ErrorKind.STATUS:
+        if rule.delivery is Delivery.AT_MOST_ONCE and is_server_failure(status or 0):
+            return (
+                f"delivery is at_most_once, and the server may have applied the request before it answered {status}; "
+                f"set delivery to keyed or idempotent if the server accepts repeats, or list {status} in "
+                "retry.statuses if the server uses it for requests that it did not process"
+            )
+        return f"{status} is not in retry.statuses ({', '.join(map(str, rule.statuses)) or 'none'})"
+    if error.sent is Sent.UNKNOWN:
+        if rule.delivery is not Delivery.AT_MOST_ONCE:
+            return None
+        return (
+            "delivery is at_most_once, and the server may have applied the request; "
+            "set delivery to keyed or idempotent if the server accepts repeats"
+        )
+    if error.sent is Sent.YES:
+        return f"the server has answered {status}"
+    return "another attempt would meet the same error"
+
+
 def is_complete_2xx(result: ActionResult) -> bool:
     """Whether all of a 2xx reply came: nothing else tells what became of the attempts before it."""
     error = result.error

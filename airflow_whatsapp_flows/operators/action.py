@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from airflow.providers.http.operators.http import HttpOperator
-from airflow.sdk import Context
+from airflow.sdk import Context, XComArg
 from airflow.sdk.exceptions import AirflowFailException, XComNotFound
 
 from airflow_whatsapp_flows.errors import RenderError
@@ -16,7 +16,6 @@ from airflow_whatsapp_flows.flow.doubt import leaves_doubt
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES, ActionResult, Outcome
 from airflow_whatsapp_flows.flow.performing import perform
-from airflow_whatsapp_flows.flow.reply_excerpt import error_line
 from airflow_whatsapp_flows.flow.request import RequestPlan, RequestText, parse_request
 from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.template.cage import Expression
@@ -26,6 +25,7 @@ from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.hooks.action import AuthType, WhatsAppActionHook, airflow_gateway
 from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.ledger.rows import Subject
+from airflow_whatsapp_flows.operators.action_output import ActionOutput, result_line
 from airflow_whatsapp_flows.operators.arguments import (
     METHODS,
     check_choices,
@@ -34,17 +34,18 @@ from airflow_whatsapp_flows.operators.arguments import (
     check_retry,
     check_timeout,
 )
-from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, fields_first, plain_data, resolve
+from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, fields_first, resolve
 from airflow_whatsapp_flows.operators.branch import has_branch
 from airflow_whatsapp_flows.operators.failing import task_errors
 from airflow_whatsapp_flows.operators.large_replies import fit_for_xcom, whole_scopes
+from airflow_whatsapp_flows.operators.mapped_fields import checked_map_index, take_mapped_fields
 from airflow_whatsapp_flows.operators.retrying import retry_arguments
 from airflow_whatsapp_flows.operators.run_input import response_of, run_id_of, run_time
 from airflow_whatsapp_flows.operators.sending import Sender
 from airflow_whatsapp_flows.operators.task_record import Sendee
 
+_WAYS = {"branch": "leaves by the error exit", "continue": "continues with the error"}
 _REFUSED = ("pagination_function", "retry_args", "request_kwargs", "extra_options")
-_MAPPED = "(from the mapping)"
 
 
 class WhatsAppActionOperator(HttpOperator):
@@ -57,7 +58,11 @@ class WhatsAppActionOperator(HttpOperator):
     Texts that the DAG's author writes are templates: Airflow's context and the four scopes ``contact``, ``step``,
     ``global`` and ``flow_execution_variables`` (names with blanks as ``step["Ask name"]``). Each is rendered once. A
     text that is one lone placeholder keeps its value's type. What comes out of XCom, ``expand()`` or an answer is
-    data and is never rendered.
+    data and is never rendered. A mapped task's own fields can be read in ``map_index_template`` and in callbacks, as
+    ``task.body["phone"]``.
+
+    ``op.output["response"]`` is one value of the result. For a mapped task, and for ``xcom_pull(key="response")``, give
+    ``multiple_outputs=True``, which pushes each key as an XCom of its own.
 
     Args:
         url: absolute, or a path behind the connection's base URL (templated). Scheme and host must be literal.
@@ -73,7 +78,8 @@ class WhatsAppActionOperator(HttpOperator):
             the run's params and conf.
         timeout: seconds for the whole exchange. Default 30.
         on_error: ``"branch"`` (default) hands an error on to a :class:`WhatsAppBranchOperator` and fails when the DAG
-            has none for this task; ``"fail"`` fails the task, without another try.
+            has none for this task; ``"continue"`` returns the result, error or not, for a ``@task.branch`` or any
+            other task to read; ``"fail"`` fails the task, without another try.
         delivery: ``at_most_once``, ``keyed`` or ``idempotent``. Default: ``idempotent`` for GET, HEAD, OPTIONS, PUT
             and DELETE, else ``at_most_once``.
         retry: ``attempts``, ``wait`` and ``max_wait`` (seconds), ``backoff``, ``statuses``. Default: the task's own
@@ -110,7 +116,7 @@ class WhatsAppActionOperator(HttpOperator):
         http_conn_id: str | None = None,
         variables: Any = None,
         timeout: float = 30.0,
-        on_error: Literal["branch", "fail"] = "branch",
+        on_error: Literal["branch", "fail", "continue"] = "branch",
         delivery: str | None = None,
         retry: Mapping[str, Any] | None = None,
         success_when: str | None = None,
@@ -159,6 +165,7 @@ class WhatsAppActionOperator(HttpOperator):
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """Render nothing: :meth:`execute` does, and knows what is data."""
+        self._mapped = take_mapped_fields(self, context)  # a mapped task group gives values to plain tasks
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: set[int]
@@ -167,16 +174,7 @@ class WhatsAppActionOperator(HttpOperator):
 
         Airflow calls this for mapped tasks, past ``render_template_fields``.
         """
-        dag = self.get_dag()
-        task: Any = dag.task_dict.get(self.task_id) if dag else None
-        if task is None or not getattr(task, "is_mapped", False):
-            return
-        for name in self.template_fields:
-            value = getattr(self, name)
-            if _is_mapped(task, name) and value is not None and value != {}:
-                self._mapped[name] = Data(plain_data(value))
-                # Airflow stores template fields for its pages; a mapped value is a contact's.
-                setattr(self, name, _MAPPED)
+        self._mapped = take_mapped_fields(self, context)
 
     def execute(self, context: Context) -> dict[str, Value]:
         """Send the request, and return its result.
@@ -185,10 +183,16 @@ class WhatsAppActionOperator(HttpOperator):
             AirflowFailException: the request cannot be built, or it ended in error and nothing takes the error.
             AirflowException: it may be tried again; Airflow does.
         """
-        with task_errors(self.task_id):
-            gateway = airflow_gateway()
-            result, sendee, step = self._perform(context, gateway)
-        return self.conclude(result, context, gateway, sendee, in_doubt=leaves_doubt(step, result))
+        with checked_map_index(self, context):
+            with task_errors(self.task_id):
+                gateway = airflow_gateway()
+                result, sendee, step = self._perform(context, gateway)
+            return self.conclude(result, context, gateway, sendee, in_doubt=leaves_doubt(step, result))
+
+    @property
+    def output(self) -> XComArg:
+        """The result; ``output["response"]`` is one value of it."""
+        return ActionOutput(operator=self)
 
     def conclude(
         self,
@@ -202,18 +206,18 @@ class WhatsAppActionOperator(HttpOperator):
     ) -> dict[str, Value]:
         """Return a result, or fail the task when nothing takes its error; ``in_doubt`` adds what to do then."""
         value = fit_for_xcom(result.as_value(), sendee.subject, gateway.settings.xcom_max_bytes)
-        line = error_line(result, hidden)
+        line = result_line(result, self.rule(result.method), hidden)
         if result.outcome is Outcome.SUCCESS:
             self.log.info("success: %s", line)
             return value
-        if self.on_error == "branch" and has_branch(self):
-            self.log.warning("leaves by the error exit: %s", line)
+        if in_doubt:
+            line += "; outcome unknown: check at the server whether it arrived before you run it again"
+        if self.on_error == "continue" or (self.on_error == "branch" and has_branch(self)):
+            self.log.warning("%s: %s", _WAYS[self.on_error], line)
             return value
         if context.get("ti") is not None:
             context["ti"].xcom_push(key="return_value", value=value)
         hint = "" if self.on_error == "fail" else "; no WhatsAppBranchOperator of this DAG takes its error"
-        if in_doubt:
-            hint += "; outcome unknown: check at the server whether it arrived before you run it again"
         raise AirflowFailException(f"{self.task_id}: {line}{hint}")
 
     def action_hook(self, conn_id: str) -> WhatsAppActionHook:
@@ -236,7 +240,7 @@ class WhatsAppActionOperator(HttpOperator):
             return stop.value, sendee, step
 
     def _action(self, context: Context, values: Mapping[str, object], language: AuthorLanguage) -> Action:
-        field = {name: self._field(name, context) for name in self.template_fields}
+        field = {name: self._field(name, context) for name in type(self).template_fields}
         method = str(_rendered("method", field, language, values)).upper()
         if method not in METHODS:
             raise RenderError(f"{method[:20]!r} is none of {', '.join(METHODS)}", "method")
@@ -258,13 +262,14 @@ class WhatsAppActionOperator(HttpOperator):
             name=self.task_id,
             max_visits=1,
             plan=plan,
-            retry=self._rule(method),
+            retry=self.rule(method),
             timeout=self.timeout,
             idempotency_header=self.idempotency_header,
             success_when=Expression(self.success_when, RESULT_NAMES) if self.success_when else None,
         )
 
-    def _rule(self, method: str) -> RetryRule:
+    def rule(self, method: str) -> RetryRule:
+        """When the request is sent again."""
         delivery = Delivery(self.delivery) if self.delivery else default_delivery(method)
         return RetryRule.of(delivery, **{"attempts": int(self.retries or 0) + 1, **(self.retry or {})})
 
@@ -299,15 +304,6 @@ class WhatsAppActionOperator(HttpOperator):
             global_variables={**global_variables(run_time(context)), **response.global_variables},
             flow_execution_variables=response.flow_execution_variables,
         )
-
-
-def _is_mapped(task: Any, name: str) -> bool:
-    names = {"url": ("url", "endpoint"), "body": ("body", "data")}.get(name, (name,))
-    mapping = getattr(task.expand_input, "value", None)
-    if isinstance(mapping, Mapping):
-        return any(alias in mapping for alias in names)
-    # expand_kwargs() names its arguments only when it runs: whatever partial() does not give may be one.
-    return not any(alias in task.partial_kwargs for alias in names)
 
 
 def _plan(text: RequestText, url_language: Any, language: AuthorLanguage) -> RequestPlan:

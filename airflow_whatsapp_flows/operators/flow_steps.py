@@ -15,6 +15,7 @@ from typing import Any
 from airflow.sdk import BaseBranchOperator, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_whatsapp_flows.flow.delivery import RetryRule
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import is_secret_name, shown_url
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Waited
@@ -83,6 +84,10 @@ class FlowActionOperator(WhatsAppActionOperator):
                 return self.conclude(visit.result, context, gateway, sendee, in_doubt=in_doubt, hidden=hidden)
         walked.fail_if_ended_here()
         raise AirflowSkipException(not_on_the_way(self.step))
+
+    def rule(self, method: str) -> RetryRule:
+        """As the flow says."""
+        return _action(self.step).retry
 
 
 class FlowStepOperator(BaseBranchOperator):

@@ -12,11 +12,11 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import Outcome
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
-from airflow_whatsapp_flows.flow.reply_excerpt import error_line
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook, airflow_gateway
 from airflow_whatsapp_flows.hooks.ledger import task_ledger
+from airflow_whatsapp_flows.operators.action_output import result_line
 from airflow_whatsapp_flows.operators.failing import task_errors
 from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT_SUFFIX
 from airflow_whatsapp_flows.operators.flow_steps import not_on_the_way, note_doubt
@@ -93,9 +93,10 @@ class FlowLoopOperator(BaseBranchOperator):
             if walked.next_step is not None:
                 going.wait()
             value = self._value(walked, gateway)
+        rules = {action.name: action.retry for action in _actions(self.step)}
         for visit in walked.own_visits:
             if visit.result is not None and visit.result.outcome is Outcome.ERROR:
-                line = error_line(visit.result, walked.hidden)
+                line = result_line(visit.result, rules[visit.step], walked.hidden)
                 which = "leaves by the error exit" if visit.exit else "ends in error"
                 self.log.warning("%s, visit %s, %s: %s", visit.step, visit.number, which, line)
         # Failing and skipping end a task by an exception, past its return.

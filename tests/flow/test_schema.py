@@ -52,7 +52,7 @@ EVERYTHING: dict[str, Any] = {
     },
     "airflow": {
         "start_date": "2026-01-01", "catchup": False, "tags": ["a"], "owner": "b", "pool": "c", "doc_md": "d",
-        "max_active_runs": 2, "retry_delay": 1.5, "inlets": ["x://e"], "outlets": ["x://f"],
+        "max_active_runs": 2, "retries": 1, "retry_delay": 1.5, "inlets": ["x://e"], "outlets": ["x://f"],
     },
     "tests": [
         {
