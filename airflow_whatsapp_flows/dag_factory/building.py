@@ -156,6 +156,7 @@ class _Building:
             task_display_name=f"{_shortened(', '.join(step.name for step in handing_on))}: outcome unknown",
             action=source.task_id,
             resends=all(step.retry.delivery is not Delivery.AT_MOST_ONCE for step in handing_on),
+            **retry_args(self._flow),
         )
 
     def _branch(self, source: Any, step: Action, in_doubt: Any) -> Any:

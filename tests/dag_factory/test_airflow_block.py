@@ -56,7 +56,8 @@ def test_what_sends_nothing_is_tried_again_and_what_sends_only_as_its_retry_says
     dag = build_dag(steps)
     retries = {task.task_id: (task.retries, task.retry_delay.total_seconds()) for task in dag.tasks}
     assert retries == {
-        "hi": (3, 5), "wait": (3, 5), "save": (1, 1), "save__exit": (3, 5), "bye": (3, 5), "sorry": (3, 5),
+        "hi": (3, 5), "wait": (3, 5), "save": (1, 1), "save__exit": (3, 5), "save__in_doubt": (3, 5),
+        "bye": (3, 5), "sorry": (3, 5),
     }  # fmt: skip
     tasks = build_replay_dag(load_flow(steps)).task_dict
     assert (tasks["plan"].retries, tasks["report"].retries) == (3, 3)
