@@ -11,7 +11,8 @@ from pathlib import Path
 MAX_CONCURRENCY = 1024
 _STATES = ("pending", "completed", "failed", "rejected", "in_doubt", "skipped")
 _STATUS = (
-    "Exit status: 0 every contact completed or skipped; 3 finished with some failed, rejected or in doubt; "
+    "Exit status: 0 every contact completed or skipped; 3 finished with some failed, rejected or in doubt, or with too "
+    "many, or all, that took an error exit; "
     "4 stopped early, and the same command goes on; 1 refused (flow, source, ledger); 2 usage."
 )
 
@@ -149,6 +150,20 @@ def _add_sending(command: argparse.ArgumentParser) -> None:
         help="a connection, in place of AIRFLOW_CONN_<ID>: https://user:secret@crm.example",
     )
 
+    sending.add_argument(
+        "--max-handled-errors",
+        metavar="N|N%",
+        type=_handled_errors,
+        help="contacts that may take an error exit before the replay stops: a number, or a share; default: any number "
+        "while it runs, and not all of them at its end",
+    )
+    sending.add_argument(
+        "--stop-when-refused",
+        action=argparse.BooleanOptionalAction,
+        help="stop when a server refuses the credentials 20 times in a row, or the first 50 requests of a step; "
+        "default: yes",
+    )
+
 
 def _add_list_and_status(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = inner.add_parser("list", help="every replay", description="Every replay of the ledger, newest first.")
@@ -274,6 +289,15 @@ def _rate(text: str) -> tuple[str, float]:
     if not 0 < rate <= 100_000 or ("=" in text and not host):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number of requests a second nor HOST=NUMBER")
     return host, rate
+
+
+def _handled_errors(text: str) -> int | str:
+    from airflow_whatsapp_flows.replay.budget import read_handled_errors
+
+    try:
+        return read_handled_errors(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -107,6 +107,7 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         plan_task="plan",
         fail_when=block.fail_when,
         max_failures=block.max_failures,
+        max_handled_errors=block.max_handled_errors,
         outlets=[replay_asset(flow.id), *(asset for asset in outlets if asset != replay_asset(flow.id))],
         trigger_rule="all_done",
         **retry_args(flow),

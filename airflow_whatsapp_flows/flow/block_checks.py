@@ -113,8 +113,9 @@ def check_replay(replay: object, source: JsonSource) -> list[Fault]:
     if replay.get("query") is not None and replay.get("source") is None:
         message = "a query needs a 'source': the database that it is asked of"
         found.append((message, ("replay", "query")))
-    if replay.get("fail_when") == "budget" and replay.get("max_failures") is None:
-        message = "'budget' needs 'max_failures': the contacts that may fail"
+    limits = ("max_failures", "max_handled_errors")
+    if replay.get("fail_when") == "budget" and all(replay.get(limit) is None for limit in limits):
+        message = "'budget' needs 'max_failures' or 'max_handled_errors': contacts that may fail, or take an error exit"
         found.append((message, ("replay", "fail_when")))
     return [_fault(message, path, source) for message, path in found]
 

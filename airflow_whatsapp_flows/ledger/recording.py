@@ -6,10 +6,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, null, update
 
-from airflow_whatsapp_flows.ledger.rows import AttemptEnd, ContactEnd, Entry, Intent
+from airflow_whatsapp_flows.ledger.rows import Again, AttemptEnd, ContactEnd, ContactState, Entry, Intent
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
+
+AGAIN: dict[str, Any] = {
+    "state": ContactState.PENDING.value,
+    "round": contacts.c.round + 1,
+    "reason": null(),
+    "path": null(),
+    "error": null(),
+    "fingerprint": null(),
+    "handled_errors": 0,
+    "unanswered": False,
+    "ended_at": null(),
+}
+"""What a contact is set to that is to be walked again; what was tried for it stays among the attempts."""
+_NOT_IN_DOUBT = (ContactState.PENDING.value, ContactState.COMPLETED.value, ContactState.FAILED.value)
 
 Columns = dict[str, str]
 """Names of columns and their types in PostgreSQL, in the order of a row's values."""
@@ -105,6 +119,7 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> None:
     intents: list[tuple[Any, ...]] = []
     attempt_ends: list[tuple[Any, ...]] = []
     contact_ends: list[tuple[Any, ...]] = []
+    again: list[int] = []
     for entry in entries:
         if isinstance(entry, Intent):
             intents.append((*entry.subject, *entry[1:]))
@@ -112,6 +127,11 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> None:
             attempt_ends.append((*entry[1:], *entry.intent.subject, *entry.intent[1:5]))
         elif isinstance(entry, ContactEnd):
             contact_ends.append((*entry[1:], entry.contact_id))
+        elif isinstance(entry, Again):
+            again.append(entry.contact_id)
     _END_ATTEMPTS.run(connection, attempt_ends)
     _INTEND.run(connection, intents)
     _END_CONTACTS.run(connection, contact_ends)
+    if again:
+        these = contacts.c.id.in_(again) & contacts.c.state.in_(_NOT_IN_DOUBT)
+        connection.execute(update(contacts).where(these).values(AGAIN))

@@ -6,9 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, null, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, func, select, true, update
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery import Fate
@@ -16,6 +15,7 @@ from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.known_rows import restore_content
+from airflow_whatsapp_flows.ledger.recording import AGAIN
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
@@ -23,19 +23,6 @@ from airflow_whatsapp_flows.ledger.unconfirmed import accept_duplicates, may_be_
 
 _PAGE = 500
 _ENDED = (ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT)
-
-AGAIN: dict[str, Any] = {
-    "state": ContactState.PENDING.value,
-    "round": contacts.c.round + 1,
-    "reason": null(),
-    "path": null(),
-    "error": null(),
-    "fingerprint": null(),
-    "handled_errors": 0,
-    "unanswered": False,
-    "ended_at": null(),
-}
-"""What a contact is set to that is to be walked again; what was tried for it stays among the attempts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

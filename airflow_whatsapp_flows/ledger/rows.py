@@ -121,4 +121,14 @@ class ContactEnd(NamedTuple):
     unanswered: bool = False
 
 
-Entry = Intent | AttemptEnd | ContactEnd
+class Again(NamedTuple):
+    """A contact that is to be walked once more, in a new round: nothing was done for it in this one.
+
+    Attributes:
+        contact_id: number of its row.
+    """
+
+    contact_id: int
+
+
+Entry = Intent | AttemptEnd | ContactEnd | Again

@@ -19,10 +19,11 @@ from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
+from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.arguments import check_choice
 from airflow_whatsapp_flows.operators.failing import task_errors
-from airflow_whatsapp_flows.operators.replay_status import replay_status, status_line, what_is_wrong
+from airflow_whatsapp_flows.operators.replay_status import replay_status, status_line, what_is_wrong, where_to_look
 from airflow_whatsapp_flows.operators.replay_terms import (
     FlowSource,
     ReplayTerms,
@@ -30,6 +31,7 @@ from airflow_whatsapp_flows.operators.replay_terms import (
     flow_of,
     gateway_of,
 )
+from airflow_whatsapp_flows.replay.budget import read_handled_errors
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
@@ -61,6 +63,10 @@ class ReplayTask(BaseOperator):
         concurrency: requests under way at once.
         chunk_size: contacts of one chunk.
         max_failures: contacts that may fail before the replay is stopped.
+        max_handled_errors: contacts that may take an error exit before the replay is stopped: a number, or a share such
+            as ``"20%"``. Default: any number while it runs; but when all of them did, it fails at its end.
+        stop_when_refused: whether the replay stops when a server refuses the credentials, or every request of a step.
+            Default true.
         force: send responses again on purpose that were completed before. Default false.
         accept_changed_flow: go on with another version of the flow. Default false.
         **kwargs: for ``BaseOperator``.
@@ -87,6 +93,8 @@ class ReplayTask(BaseOperator):
         concurrency: int | None = None,
         chunk_size: int | None = None,
         max_failures: int | None = None,
+        max_handled_errors: int | str | None = None,
+        stop_when_refused: bool | None = None,
         force: bool = False,
         accept_changed_flow: bool = False,
         **kwargs: Any,
@@ -109,6 +117,8 @@ class ReplayTask(BaseOperator):
             concurrency=concurrency,
             chunk_size=chunk_size,
             max_failures=max_failures,
+            max_handled_errors=None if max_handled_errors is None else read_handled_errors(max_handled_errors),
+            stop_when_refused=stop_when_refused,
             force=force,
             accept_changed_flow=accept_changed_flow,
         )
@@ -156,7 +166,8 @@ class WhatsAppReplayOperator(ReplayTask):
     What was sent, and what came of it, is in the ledger: a task that is tried again goes on where it stopped. While
     another living worker runs a chunk, this one waits for it. The task's XCom is the status of its contacts:
     ``replay_id``, ``flow_id``, ``total``, ``pending``, ``completed``, ``failed``, ``rejected``, ``in_doubt``,
-    ``skipped``, ``handled_errors``, ``unanswered``, ``requests`` and ``elapsed_s``.
+    ``skipped``, ``handled_errors``, ``unanswered``, ``requests``, ``elapsed_s`` and ``handled``: contacts that
+    completed by an error exit.
 
     Where contacts wait for their quiet hours to end, the task is deferred until the first of them may be sent to: it
     holds no worker meanwhile, and uses up no try. It fails, and is tried again, when contacts are pending at its end
@@ -165,11 +176,13 @@ class WhatsAppReplayOperator(ReplayTask):
     Args:
         chunk: number of the only chunk to run, from 0.
         chunks: numbers of the chunks to run (templated). Default: all of them.
-        fail_when: ``any`` contact failed, in doubt or rejected; more than the ``budget`` of ``max_failures``;
-            ``never``. Default: the flow's ``replay.fail_when``, else ``any``.
+        fail_when: ``any`` contact failed, in doubt or rejected; more than the ``budget`` of ``max_failures``; in both
+            also when all contacts, or more than ``max_handled_errors``, took an error exit; ``never``. Default: the
+            flow's ``replay.fail_when``, else ``any``.
         **kwargs: as for :class:`ReplayTask`: ``flow``, ``source``, ``replay_id``, ``note``, ``query``, ``columns``,
             ``id_column``, ``source_format``, ``limit``, ``send``, ``rate``, ``concurrency``, ``chunk_size``,
-            ``max_failures``, ``force``, ``accept_changed_flow``; and for ``BaseOperator``.
+            ``max_failures``, ``max_handled_errors``, ``stop_when_refused``, ``force``, ``accept_changed_flow``; and for
+            ``BaseOperator``.
 
     Raises:
         ValueError: an argument is none of those allowed.
@@ -222,10 +235,11 @@ class WhatsAppReplayOperator(ReplayTask):
             self.log.info("replay %s in the ledger %s", replay.id, ledger.shown)
             settings = replace(self.given_terms().run_settings(flow), chunks=self.chunks)
             progress = asyncio.run(self._run(ledger, replay, flow, gateway, settings))
-            status = replay_status(ledger, replay, self.chunks, time.monotonic() - begun)
+            counted = tally(ledger, replay.no, self.chunks)
+        status = replay_status(replay, counted, time.monotonic() - begun)
         self.log.info("%s", status_line(status))
         context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
-        self._judge(status, progress, flow)
+        self._judge(status, counted, progress, settings, flow)
         return status
 
     def on_kill(self) -> None:
@@ -239,7 +253,7 @@ class WhatsAppReplayOperator(ReplayTask):
         self, ledger: Ledger, replay: Replay, flow: Flow, gateway: Gateway, settings: RunSettings
     ) -> Progress:
         reporting: list[asyncio.Task[None]] = []
-        total = replay_status(ledger, replay, self.chunks)["pending"]
+        total = tally(ledger, replay.no, self.chunks).states[ContactState.PENDING]
 
         def on_engine(engine: Engine) -> None:
             self._running = (asyncio.get_running_loop(), engine)
@@ -263,10 +277,17 @@ class WhatsAppReplayOperator(ReplayTask):
             states = ", ".join(f"{count:,} {state.value}" for state, count in engine.progress.ended.items())
             self.log.info("%s of %s contacts, %.0f/s: %s", f"{done:,}", f"{total:,}", rate, states or "none yet")
 
-    def _judge(self, status: Mapping[str, Any], progress: Progress, flow: Flow) -> None:
+    def _judge(
+        self, status: Mapping[str, Any], counted: Tally, progress: Progress, settings: RunSettings, flow: Flow
+    ) -> None:
         fail_when = self.fail_when or (flow.replay.fail_when if flow.replay else "any")
         if progress.spent:
             raise AirflowFailException(f"{self.task_id}: the failure budget is spent: {progress.stopped}")
+        if status["pending"] and progress.needs_help:
+            raise AirflowFailException(
+                f"{self.task_id}: {progress.stopped}; {status['pending']:,} of {status['total']:,} contacts are "
+                "pending: fix the cause, then clear this task"
+            )
         if status["pending"] and progress.first_until is not None and progress.stopped is None:
             until = max(progress.first_until, dt.datetime.now(dt.timezone.utc) + _SHORTEST_WAIT)
             self.log.info("%s contacts are pending; going on at %s", f"{status['pending']:,}", until)
@@ -278,9 +299,10 @@ class WhatsAppReplayOperator(ReplayTask):
                 f"{self.task_id}: {status['pending']:,} of {status['total']:,} contacts are pending{why}; "
                 "another try of this task, or clearing it, goes on with them"
             )
-        budget = self.terms.max_failures
-        if budget is None and flow.replay is not None:
-            budget = flow.replay.max_failures
-        wrong = what_is_wrong(status, fail_when, budget)
+        limits = (settings.max_failures, settings.max_handled_errors)
+        wrong = what_is_wrong(counted, fail_when, *limits)
         if wrong:
-            raise AirflowFailException(f"{self.task_id}: {wrong}")
+            raise AirflowFailException(f"{self.task_id}: {wrong}; {where_to_look(status)}")
+        silent = what_is_wrong(counted, "any", *limits) if fail_when == "never" else None
+        if silent:
+            self.log.warning("%s; %s", silent, where_to_look(status))

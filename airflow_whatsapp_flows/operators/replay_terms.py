@@ -26,6 +26,7 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
 from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
 from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay, keeps_source, reading_of
+from airflow_whatsapp_flows.replay.budget import HandledErrors
 from airflow_whatsapp_flows.replay.lanes import ANY_HOST
 from airflow_whatsapp_flows.replay.running import RunSettings
 from airflow_whatsapp_flows.replay.sources import Row, Source, SourceSpec, open_source
@@ -64,6 +65,8 @@ class ReplayTerms:
         concurrency: requests under way at once.
         chunk_size: contacts of one chunk.
         max_failures: contacts that may fail before the replay is stopped.
+        max_handled_errors: contacts that may take an error exit: a number, or a share.
+        stop_when_refused: whether the replay stops when a server refuses everything.
         force: whether responses that were completed before are sent again on purpose.
         accept_changed_flow: whether a replay may go on with another version of its flow.
     """
@@ -79,6 +82,8 @@ class ReplayTerms:
     concurrency: int | None = None
     chunk_size: int | None = None
     max_failures: int | None = None
+    max_handled_errors: HandledErrors | None = None
+    stop_when_refused: bool | None = None
     force: bool = False
     accept_changed_flow: bool = False
 
@@ -103,7 +108,13 @@ class ReplayTerms:
             source=source,
             replay_id=replay_id,
             reading=reading_of(spec),
-            options={"concurrency": run.concurrency, "rates": run.rates, "send": "all" if run.resend else "failed"},
+            options={
+                "concurrency": run.concurrency,
+                "rates": run.rates,
+                "send": "all" if run.resend else "failed",
+                "max_handled_errors": run.max_handled_errors,
+                "stop_when_refused": self.stop_when_refused,
+            },
             note=note,
             chunk_size=self.chunk_size or _block(flow).chunk_size,
             limit=self.limit,
@@ -155,6 +166,10 @@ class ReplayTerms:
             concurrency=self.concurrency or block.concurrency,
             rates=dict(rate) if isinstance(rate, Mapping) else {ANY_HOST: rate} if rate else {},
             max_failures=block.max_failures if self.max_failures is None else self.max_failures,
+            max_handled_errors=(
+                block.max_handled_errors if self.max_handled_errors is None else self.max_handled_errors
+            ),
+            stop_when_refused=block.stop_when_refused if self.stop_when_refused is None else self.stop_when_refused,
             resend=(self.send or block.send) == "all",
             force=self.force,
             grace=3.0,  # Airflow kills a task 5 s after it has asked it to end

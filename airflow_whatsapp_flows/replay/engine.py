@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.records import Page, PendingContact, pending_contacts
 from airflow_whatsapp_flows.ledger.replays import pending_chunks
-from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
+from airflow_whatsapp_flows.ledger.rows import Again, ContactEnd, ContactState
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.budget import FailureBudget
 from airflow_whatsapp_flows.replay.progress import Progress
@@ -83,6 +83,7 @@ class Engine:
         self._hungry = asyncio.Event()
         self._stopping = asyncio.Event()
         walker.sender.rest = self._rest
+        walker.sender.give_up = self._give_up
 
     @property
     def in_flight(self) -> int:
@@ -101,6 +102,11 @@ class Engine:
         self._walker.sender.stopped = True
         self._stopping.set()
         self._changed.set()
+
+    def _give_up(self, error: BatchStoppedError) -> None:
+        if self.progress.stopped is None:
+            self.progress.needs_help = error.needs_help
+        self.stop(error.reason)
 
     async def run(self, chunks: Iterable[int] | None = None) -> Progress:
         """Run to the end, or until stopped.
@@ -126,7 +132,15 @@ class Engine:
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
+            await self._put_back()
         return self.progress
+
+    async def _put_back(self) -> None:
+        """Set contacts to pending that nothing was done for, since the server refused the credentials."""
+        refusals = self._walker.sender.refusals
+        turned_away = dict.fromkeys(refusals.turned_away if refusals else ())
+        if turned_away and self._journal.failure is None:
+            await asyncio.gather(*(self._journal.add(Again(contact_id)) for contact_id in turned_away))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -190,7 +204,7 @@ class Engine:
         except StoppedError:
             return  # it stays pending
         except BatchStoppedError as error:
-            self.stop(error.reason)
+            self._give_up(error)
         finally:
             self._awake -= 1
 
@@ -220,13 +234,17 @@ class Engine:
         if end.fingerprint is not None:
             self.progress.fingerprints[end.fingerprint] += 1
         if end.state in (ContactState.FAILED, ContactState.IN_DOUBT):
-            self._budget.note_failed()
+            self._budget.failed += 1
+            self._check_budget()
+        elif end.handled_errors and end.state is ContactState.COMPLETED:
+            self._budget.handled += 1
             self._check_budget()
 
     def _check_budget(self) -> None:
-        if self._budget.stop_reason is not None:
+        reason = self._budget.stop_reason
+        if reason is not None and self.progress.stopped is None:
             self.progress.spent = True
-            self.stop(self._budget.stop_reason)
+            self.stop(reason)
 
     async def _finish(self, contact: PendingContact, chunk: _Chunk) -> None:
         self._waiting -= 1

@@ -16,14 +16,15 @@ from airflow_whatsapp_flows.flow.variables import Scope
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
-from airflow_whatsapp_flows.ledger.replays import Replay, mark_ended, mark_started, tally
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, mark_ended, mark_started, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
-from airflow_whatsapp_flows.replay.budget import FailureBudget
+from airflow_whatsapp_flows.replay.budget import FailureBudget, HandledErrors, walked_of
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
 from airflow_whatsapp_flows.replay.lanes import Lanes
 from airflow_whatsapp_flows.replay.progress import Progress
+from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.routes import Routes
 from airflow_whatsapp_flows.replay.screening import Screening
 from airflow_whatsapp_flows.replay.sending import Sender
@@ -38,6 +39,8 @@ class RunSettings:
         concurrency: requests to one host that may be under way at once.
         rates: requests a second by host, and for every other host under ``""``.
         max_failures: stop when more contacts of the replay than this failed, in earlier runs too; ``None`` for never.
+        max_handled_errors: stop when more contacts than this took an error exit; ``None`` for never.
+        stop_when_refused: stop when a server refuses the credentials, or every request of a step.
         resend: whether actions that the platform ran with success are sent all the same.
         force: whether every request is sent again on purpose, under new keys.
         chunks: of these chunks alone; of every chunk by default.
@@ -48,6 +51,8 @@ class RunSettings:
     concurrency: int = 64
     rates: Mapping[str, float] = field(default_factory=dict)
     max_failures: int | None = None
+    max_handled_errors: HandledErrors | None = None
+    stop_when_refused: bool = True
     resend: bool = False
     force: bool = False
     chunks: Sequence[int] | None = None
@@ -76,16 +81,18 @@ async def run_replay(
         LedgerError: the ledger cannot be read or written; what is left stays pending.
         ConnectionConfigError: a connection is not there or cannot be used; what is left stays pending.
     """
-    states = (await asyncio.to_thread(tally, ledger, replay.no)).states
-    failed = states[ContactState.FAILED] + states[ContactState.IN_DOUBT]
-    budget = FailureBudget(settings.max_failures, failed=failed)  # the replay's: what failed in earlier runs counts
+    # The budget is the replay's: what failed in earlier runs counts.
+    budget = _budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
     await asyncio.to_thread(mark_started, ledger, replay.no, time.time())
     try:
         async with AsyncExitStack() as stack:
             journal = await stack.enter_async_context(Journal(ledger))
             routes = await stack.enter_async_context(Routes(gateway))
-            lanes = await stack.enter_async_context(Lanes(SharedSlots(ledger), settings.rates, settings.concurrency))
+            slots, noticing = SharedSlots(ledger), settings.stop_when_refused
+            lanes = Lanes(slots, settings.rates, settings.concurrency, needs_credentials=noticing)
+            await stack.enter_async_context(lanes)
             sender = Sender(gateway, routes, lanes, journal, _referenced_actions(flow))
+            sender.refusals = Refusals(shows_reply=not flow.sensitive) if noticing else None
             walker = ContactWalker(
                 flow=flow,
                 replay_no=replay.no,
@@ -103,6 +110,16 @@ async def run_replay(
                     return await engine.run(settings.chunks)
     finally:
         await asyncio.to_thread(mark_ended, ledger, replay.no, time.time())
+
+
+def _budget(before: Tally, settings: RunSettings) -> FailureBudget:
+    return FailureBudget(
+        max_failures=settings.max_failures,
+        failed=before.states[ContactState.FAILED] + before.states[ContactState.IN_DOUBT],
+        max_handled_errors=settings.max_handled_errors,
+        handled=before.handled,
+        walked=walked_of(before),
+    )
 
 
 @asynccontextmanager

@@ -23,7 +23,9 @@ from airflow_whatsapp_flows.gateway import Gateway, is_web_address
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.records import Record
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
+from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.lanes import Lanes
+from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.routes import Route, Routes
 
 _OPEN = nullcontext()
@@ -47,6 +49,7 @@ class Sending:
         sent_as: what may happen to the request on its way when it is cut off; ``None`` while none is on its way.
         last_error: the last result that was an error, and the host that it was of.
         reached: when the contact came to the step that it is at, epoch seconds.
+        contact_id: number of its row.
         wait_until: when it may be gone on with, epoch seconds; ``None`` where no delay stands before its next request.
     """
 
@@ -56,6 +59,7 @@ class Sending:
     moment: float
     record: Record
     reached: float
+    contact_id: int = 0
     under_way: bool = False
     sent_as: Delivery | None = None
     last_error: tuple[str, str, ActionResult] | None = None
@@ -83,6 +87,8 @@ class Sender:
         clock: epoch seconds.
         stopped: whether no more requests are to be begun.
         rest: waits where the flow has a delay.
+        refusals: notices that a server refuses everything; ``None`` to go on all the same.
+        give_up: told why the batch is to stop.
     """
 
     gateway: Gateway
@@ -93,6 +99,8 @@ class Sender:
     clock: Callable[[], float] = time.time
     stopped: bool = False
     rest: Callable[[float], Awaitable[None]] = asyncio.sleep
+    refusals: Refusals | None = None
+    give_up: Callable[[BatchStoppedError], None] = lambda _: None
 
     async def do(self, sending: Sending, todo: ToDo) -> Done:
         """Do what a walk asks for, to the end: all tries included.
@@ -200,6 +208,10 @@ class Sender:
         kept = self._kept(todo.step.name, result, fate)
         self.journal.note(AttemptEnd(intent, fate, result.status_code, kind, kept, self.clock()))
         sending.under_way, sending.sent_as = False, None
+        if self.refusals is not None:
+            stop = self.refusals.note(sending.contact_id, route.host, todo.step, result, intent.begun_at)
+            if stop is not None:
+                self.give_up(stop)
         return Attempt(number, intent.digest, intent.begun_at, fate, result)
 
     async def _intend(

@@ -72,6 +72,7 @@ class ContactWalker:
             moment=contact.record.moment or now,
             record=contact.record,
             reached=now,
+            contact_id=contact.id,
         )
         self.under_way[contact.id] = sending
         try:

@@ -110,9 +110,9 @@ def test_an_error_that_was_handled_is_chosen_by_its_step(
 ) -> None:
     tell = action("Tell", url="/v1/tell", body={"id": "{{ contact.phone }}"})
     server.queued.append(Answer(404))
-    assert begun(cli, write, ledger, 1, {**FIRST, "on_success": None, "on_error": "Tell"}, tell) == 0
+    assert begun(cli, write, ledger, 1, {**FIRST, "on_success": None, "on_error": "Tell"}, tell) == 3
 
-    assert cli("replay", "retry", "b", *ledger).status == 0
+    assert cli("replay", "retry", "b", *ledger).status == 3
     assert len(server.received) == 2
     done = cli("replay", "retry", "b", "--step", "First", "--outcome", "error", *ledger)
 

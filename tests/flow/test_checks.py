@@ -242,7 +242,8 @@ def test_hundreds_of_targets_that_are_not_there_are_told_in_seconds() -> None:
         ),
         pytest.param(
             {"fail_when": "budget"},
-            "replay.fail_when: 'budget' needs 'max_failures': the contacts that may fail",
+            "replay.fail_when: 'budget' needs 'max_failures' or 'max_handled_errors': contacts that may fail, or "
+            "take an error exit",
             id="budget",
         ),
     ],

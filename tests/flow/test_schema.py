@@ -46,9 +46,11 @@ EVERYTHING: dict[str, Any] = {
     "effects": {"connection": None, "messages": False, "contact_updates": False, "tags": False, "flows": False},
     "replay": {
         "schedule": "@daily", "source": "a.jsonl", "query": None, "send": "all", "rate": {"crm.example": 1.5},
-        "concurrency": 3, "chunk_size": 4, "approve_above": 5, "max_failures": 6, "fail_when": "budget",
+        "concurrency": 3, "chunk_size": 4, "approve_above": 5, "max_failures": 6,
+        "max_handled_errors": "12.5%", "stop_when_refused": False, "fail_when": "budget",
         "max_age": 3600, "only_once": True, "opt_out": ["+525512345678"],
-        "quiet_hours": {"start": "21:00", "end": "08:00"}, "effects": False,
+        "quiet_hours": {"start": "21:00", "end": "08:00"},
+        "effects": False,
     },
     "airflow": {
         "start_date": "2026-01-01", "catchup": False, "tags": ["a"], "owner": "b", "pool": "c", "doc_md": "d",

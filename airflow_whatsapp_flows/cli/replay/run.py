@@ -139,6 +139,7 @@ def _as_json(summary: Summary, progress: Progress) -> dict[str, Any]:
         **status_json(summary),
         "warnings": summary.replay.warnings,
         "stopped": progress.stopped,
+        "too_many_handled": summary.too_many_handled,
         "postponed": dict(progress.postponed),
         "postponed_until": f"{progress.first_until:%Y-%m-%dT%H:%M:%SZ}" if progress.first_until else None,
         "errors": errors_json(summary),

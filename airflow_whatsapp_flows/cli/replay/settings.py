@@ -67,10 +67,16 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
     written = block.rate if isinstance(block.rate, dict) else {ANY_HOST: block.rate} if block.rate else {}
     rates = {**written, **kept.get("rates", {}), **dict(options.rate)}
     send = getattr(options, "send", None) or kept.get("send") or block.send
+    handled = options.max_handled_errors
+    handled = kept.get("max_handled_errors") if handled is None else handled
+    refused = options.stop_when_refused
+    refused = kept.get("stop_when_refused") if refused is None else refused
     run = RunSettings(
         concurrency=options.concurrency or kept.get("concurrency") or block.concurrency,
         rates=rates,
         max_failures=block.max_failures,
+        max_handled_errors=handled if handled is not None else block.max_handled_errors,
+        stop_when_refused=refused if refused is not None else block.stop_when_refused,
         resend=send == "all",
         force=bool(getattr(options, "force", False) or kept.get("force")),
     )
@@ -82,6 +88,8 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
             "concurrency": run.concurrency,
             "rates": rates,
             "send": send,
+            "max_handled_errors": run.max_handled_errors,
+            "stop_when_refused": refused,
             "allow_hosts": allowed,
             "connections": {id_: url for id_, url in connections.items() if not _holds_secrets(url)},
         },

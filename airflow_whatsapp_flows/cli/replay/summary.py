@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.flow.exchange import ErrorKind
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.masking import masked
-from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.results import (
@@ -30,6 +30,7 @@ from airflow_whatsapp_flows.ledger.results import (
     reason_groups,
 )
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.replay.budget import too_many_handled
 from airflow_whatsapp_flows.replay.fingerprints import Fingerprint, fingerprint, suggestion
 
 _SAMPLE = 200  # characters
@@ -53,6 +54,7 @@ class Summary:
         errors: its errors, by fingerprint.
         reasons: why rows were rejected or skipped.
         in_doubt: response id and end of the contact that has been in doubt for longest.
+        too_many_handled: why it is no success although its contacts completed.
         delivery: of each action of its flow.
         ledger_words: words that name its ledger in a command.
     """
@@ -62,17 +64,18 @@ class Summary:
     errors: list[ErrorGroup]
     reasons: list[ReasonGroup]
     in_doubt: tuple[str, float] | None
+    too_many_handled: str | None
     delivery: Mapping[str, Delivery]
     ledger_words: str
 
     @property
     def exit_status(self) -> int:
-        """0 every contact completed or skipped, 3 some failed, rejected or in doubt, 4 some pending."""
+        """0 every contact completed or skipped, 3 some failed, or too many took an error exit, 4 some pending."""
         states = self.tally.states
         if states[ContactState.PENDING] or not self.replay.sealed:
             return STOPPED
         unfinished = (ContactState.FAILED, ContactState.REJECTED, ContactState.IN_DOUBT)
-        return UNFINISHED if any(states[state] for state in unfinished) else 0
+        return UNFINISHED if self.too_many_handled or any(states[state] for state in unfinished) else 0
 
     @property
     def elapsed(self) -> float:
@@ -86,22 +89,33 @@ def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> S
     Raises:
         LedgerError: the ledger cannot be read.
     """
+    flow, counted = _flow_of(replay), tally(ledger, replay.no)
+    limit = options.max_handled_errors if hasattr(options, "max_handled_errors") else None
+    limit = replay.options.get("max_handled_errors") if limit is None else limit
+    if limit is None and flow is not None and flow.replay is not None:
+        limit = flow.replay.max_handled_errors
     return Summary(
         replay=replay,
-        tally=tally(ledger, replay.no),
+        tally=counted,
         errors=error_groups(ledger, replay.no),
         reasons=reason_groups(ledger, replay.no),
         in_doubt=oldest_in_doubt(ledger, replay.no),
-        delivery=_deliveries(replay),
+        too_many_handled=too_many_handled(limit, counted),
+        delivery=_deliveries(flow),
         ledger_words=_ledger_words(ledger, options),
     )
 
 
-def _deliveries(replay: Replay) -> dict[str, Delivery]:
+def _flow_of(replay: Replay) -> Flow | None:
     try:
-        flow = load_flow(replay.flow, f"the flow of the replay {replay.id}")
+        return load_flow(replay.flow, f"the flow of the replay {replay.id}")
     except FlowFileError:
-        return {}  # of another release; its status can be told all the same
+        return None  # of another release; its status can be told all the same
+
+
+def _deliveries(flow: Flow | None) -> dict[str, Delivery]:
+    if flow is None:
+        return {}
     return {name: step.retry.delivery for name, step in flow.steps.items() if isinstance(step, Action)}
 
 
@@ -122,6 +136,7 @@ def status_json(summary: Summary) -> dict[str, Any]:
         "unanswered": summary.tally.unanswered,
         "requests": summary.tally.requests,
         "elapsed_s": round(summary.elapsed, 3),
+        "handled": summary.tally.handled,
     }
 
 
@@ -154,6 +169,8 @@ def summary_text(summary: Summary) -> str:
         lines.append("  the source has not been read to its end; nothing was sent")
     lines += ["", table(("state", "contacts"), states)] if states else []
     lines += ["", _counts(summary)]
+    if summary.too_many_handled and not summary.tally.states[ContactState.PENDING]:
+        lines += ["", f"not a success: {summary.too_many_handled}"]
     lines += [line for group in summary.reasons for line in _reason_lines(group)]
     lines += [line for group in summary.errors for line in _error_lines(summary, group)]
     following = list(_next_steps(summary))
@@ -166,7 +183,9 @@ def _counts(summary: Summary) -> str:
     told = summary.tally
     counts = [counted(told.requests, "request")]
     if told.handled_errors:
-        counts.append(f"{counted(told.handled_errors, 'error')} handled by error exits")
+        counts.append(
+            f"{counted(told.handled_errors, 'error')} handled by error exits ({counted(told.handled, 'contact')})"
+        )
     if told.unanswered:
         counts.append(f"{told.unanswered:,} unanswered")
     if summary.elapsed:
@@ -235,6 +254,8 @@ def _next_steps(summary: Summary) -> Iterator[str]:
     if states[ContactState.FAILED]:
         yield f"look at what failed:      {command(f'results {id_} --state failed')}"
         yield f"send it again:            {command(f'retry {id_}')}"
+    if summary.tally.handled:
+        yield f"send handled errors again: {command(f'retry {id_} --handled')}"
     if states[ContactState.IN_DOUBT]:
         oldest = f"  (oldest: {summary.in_doubt[0]}, {moment(summary.in_doubt[1])} UTC)" if summary.in_doubt else ""
         yield f"look at what is in doubt: {command(f'results {id_} --state in_doubt')}{oldest}"
