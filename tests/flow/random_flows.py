@@ -234,6 +234,8 @@ def _mend(flow: Any, path: Sequence[Any]) -> bool:
     holder = flow
     for key in path[:-1]:
         holder = holder[key]
+    if path[-1:] == ("on_max_visits",):
+        return holder.pop("on_max_visits") is not None
     if not path or path[-1] in ("name", "type", "next") or not isinstance(holder[path[-1]], str):
         return False
     kept = "contact.phone" if path[-1] in ("field", "list") else "{{ contact.phone }}"
