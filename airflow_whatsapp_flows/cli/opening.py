@@ -19,7 +19,16 @@ def open_ledger(options: argparse.Namespace) -> Ledger:
         LedgerError: it cannot be opened.
         ConnectionConfigError: the settings cannot be read.
     """
-    return Ledger(options.ledger or settings_from_environment().ledger_url)
+    return Ledger(ledger_url(options))
+
+
+def ledger_url(options: argparse.Namespace) -> str:
+    """The URL of ``--ledger``, else the one of the settings.
+
+    Raises:
+        ConnectionConfigError: the settings cannot be read.
+    """
+    return options.ledger or settings_from_environment().ledger_url
 
 
 def replay_of(ledger: Ledger, replay_id: str) -> Replay:

@@ -8,6 +8,8 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+from airflow_whatsapp_flows.cli.ledger_arguments import add_upkeep
+
 MAX_CONCURRENCY = 1024
 _STATES = ("pending", "completed", "failed", "rejected", "in_doubt", "skipped")
 _STATUS = (
@@ -39,8 +41,8 @@ def add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add ``ledger`` and its commands; ``ledger_command`` is also the name of the module and function that does it."""
     ledger = commands.add_parser(
         "ledger",
-        help="find and erase what the ledger holds of a person",
-        description="Find, and erase, what the ledger holds of a person.",
+        help="what the ledger holds of a person, and upkeep of the ledger itself",
+        description="Find, and erase, what the ledger holds of a person; upgrade the ledger.",
     )
     inner = ledger.add_subparsers(dest="ledger_command", metavar="COMMAND", required=True)
 
@@ -67,6 +69,8 @@ def add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     which.add_argument("--replay", metavar="ID", help="of one replay")
     command.add_argument("--yes", action="store_true", help="do not ask")
     _add_ledger_url(command)
+
+    add_upkeep(inner)
 
 
 def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.opening import ledger_path
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, versions
 from airflow_whatsapp_flows.settings import SECTION, Settings
@@ -132,7 +133,7 @@ class _FileLedger:
         self._path = path
         connection = _connected(path)
         if connection is None:
-            Ledger(f"{_FILE}{path}").close()  # makes the tables, or says what is wrong
+            Ledger(f"{_FILE}{path}").close()  # makes the tables, upgrades them, or says what is wrong
             connection = _connected(path)
         if connection is None:
             raise LedgerError(f"the ledger {_FILE}{path} cannot be opened")
@@ -201,7 +202,7 @@ def task_ledger(settings: Settings) -> TaskLedger:
     place = (os.getpid(), url)
     if place not in _open:
         is_file = url.startswith(_FILE) and "?" not in url
-        _open[place] = _FileLedger(os.path.expanduser(url.removeprefix(_FILE))) if is_file else _EngineLedger(url)
+        _open[place] = _FileLedger(str(ledger_path(url.removeprefix(_FILE)))) if is_file else _EngineLedger(url)
     return _open[place]
 
 

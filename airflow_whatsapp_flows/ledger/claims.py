@@ -7,7 +7,6 @@ owner that is no longer the latest is refused.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,8 @@ from typing import IO
 from sqlalchemy import Connection, and_, func, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError, OwnershipLostError
-from airflow_whatsapp_flows.ledger.database import Ledger, lock_number
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.locking import lock_file, lock_number
 from airflow_whatsapp_flows.ledger.schema import chunks
 
 
@@ -55,7 +55,7 @@ def claim(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) ->
     """
     file: IO[bytes] | None = None
     if ledger.is_sqlite:
-        file = _lock_file(ledger, f"{replay_no}.{chunk}", fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file = _lock_file(ledger, f"{replay_no}.{chunk}")
         if file is None:
             return None
     else:
@@ -111,7 +111,7 @@ def is_owned(ledger: Ledger, connection: Connection, replay_no: int, chunk: int)
         LedgerError: the lock cannot be asked for.
     """
     if ledger.is_sqlite:
-        file = _lock_file(ledger, f"{replay_no}.{chunk}", fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file = _lock_file(ledger, f"{replay_no}.{chunk}")
         if file is None:
             return True
         file.close()
@@ -153,7 +153,7 @@ def exclusive(ledger: Ledger, *name: str) -> Iterator[None]:
     """
     number = lock_number(*name)
     if ledger.is_sqlite:
-        file = _lock_file(ledger, f"{number:x}", fcntl.LOCK_EX)
+        file = _lock_file(ledger, f"{number:x}", wait=True)
         try:
             yield
         finally:
@@ -167,20 +167,8 @@ def exclusive(ledger: Ledger, *name: str) -> Iterator[None]:
         yield
 
 
-def _lock_file(ledger: Ledger, name: str, operation: int) -> IO[bytes] | None:
-    database = ledger.file
-    if database is None:
+def _lock_file(ledger: Ledger, name: str, *, wait: bool = False) -> IO[bytes] | None:
+    if ledger.file is None:
         raise TypeError("only an SQLite ledger has lock files")
     ledger.check_writable()
-    folder = database.with_name(f"{database.name}-locks")
-    try:
-        folder.mkdir(exist_ok=True)
-        file = open(folder / name, "ab")  # noqa: SIM115  # open is what holds the lock
-    except OSError as error:
-        raise LedgerError(f"the lock beside the ledger {ledger.shown} cannot be made: {error.strerror}") from None
-    try:
-        fcntl.flock(file, operation)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    return lock_file(ledger.file, name, wait=wait)
