@@ -81,15 +81,16 @@ def file_engine(file: Path) -> Engine:
     return engine
 
 
-def open_file(file: Path, how: str, timeout: float = _BUSY_SECONDS) -> sqlite3.Connection:
+def open_file(file: Path, how: str, timeout: float | None = None) -> sqlite3.Connection:
     """A connection to an SQLite file.
 
     Args:
         file: that is there.
         how: parameters of the file's URI.
-        timeout: seconds to wait for another writer.
+        timeout: seconds to wait for another writer; a minute by default.
     """
-    return sqlite3.connect(f"file:{quote(str(file))}?{how}", uri=True, timeout=timeout, check_same_thread=False)
+    seconds = _BUSY_SECONDS if timeout is None else timeout
+    return sqlite3.connect(f"file:{quote(str(file))}?{how}", uri=True, timeout=seconds, check_same_thread=False)
 
 
 def server_engine(url: URL) -> Engine:

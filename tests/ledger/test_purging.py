@@ -138,7 +138,7 @@ def test_the_bytes_are_gone_from_the_file_and_its_log(tmp_path: Path) -> None:
 def test_bytes_that_another_process_still_reads_are_told_of(
     sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_whatsapp_flows.ledger.database._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("airflow_whatsapp_flows.ledger.opening._BUSY_SECONDS", 0.1)
     a_ledger(sqlite_ledger)
     with Ledger(f"sqlite:///{sqlite_ledger.file}") as impatient:
         reader = sqlite3.connect(str(sqlite_ledger.file), isolation_level=None)
