@@ -51,7 +51,7 @@ def add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="everything that was sent to one person",
         description="Everything that was sent to one person, over all replays and DAG runs.",
     )
-    command.add_argument("--phone", metavar="P", required=True, help="phone number of the person")
+    _add_person(command.add_mutually_exclusive_group(required=True))
     _add_format(command)
     _add_ledger_url(command)
 
@@ -59,18 +59,25 @@ def add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "purge",
         help="erase personal data; keys, states and times stay",
         description=(
-            "Erase personal data: responses, phone numbers, replies and texts of errors. Keys, states and times stay, "
-            "so nothing is sent twice afterwards."
+            "Erase personal data: responses, phone numbers and other identifiers, replies and texts of errors. Keys, "
+            "states and times stay, so no response is sent twice afterwards."
         ),
     )
     which = command.add_mutually_exclusive_group(required=True)
-    which.add_argument("--phone", metavar="P", help="of one person")
+    _add_person(which)
     which.add_argument("--before", metavar="DATE", type=moment, help="of contacts that ended before, 2026-11-01")
     which.add_argument("--replay", metavar="ID", help="of one replay")
     command.add_argument("--yes", action="store_true", help="do not ask")
     _add_ledger_url(command)
 
     add_upkeep(inner)
+
+
+def _add_person(which: argparse._MutuallyExclusiveGroup) -> None:
+    which.add_argument("--phone", metavar="P", help="one person, by phone number")
+    which.add_argument("--email", metavar="E", help="one person, by e-mail address")
+    which.add_argument("--id", metavar="ID", help="one person, by contact.id or an identifier that the flow lists")
+    which.add_argument("--user-id", metavar="ID", help="one person, by WhatsApp's contact.user_id")
 
 
 def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

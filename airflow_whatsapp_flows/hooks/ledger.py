@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.identifiers import ADD_ONE
 from airflow_whatsapp_flows.ledger.opening import ledger_path
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, versions
@@ -100,6 +101,8 @@ class Transaction:
         """Note that a request is about to be sent."""
         values = {name: getattr(intent, name) for name in _COLUMNS[2:]}
         self._execute(_INTEND, {**values, **_subject(intent.subject)})
+        for kind, value in intent.identifiers:
+            self._execute(ADD_ONE, {"kind": kind, "value": value, **_subject(intent.subject)})
 
     def end(self, end: AttemptEnd) -> None:
         """Note what came of a request."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, false, or_, select
 
+from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
 from airflow_whatsapp_flows.flow.phones import phone_key
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, replays
 
 _LATEST = 2000  # attempts
 _TELLING = 8  # digits; what spellings of one number differ in stands before them
@@ -54,18 +55,74 @@ class Sent:
     key: str
 
 
-def find_sent(ledger: Ledger, phones: Sequence[str]) -> Iterator[Sent]:
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody, as the ledger knows them.
+
+    Attributes:
+        phones: spellings of a phone number.
+        identifiers: kind, value and flow of other identifiers.
+    """
+
+    phones: Sequence[str] = ()
+    identifiers: Sequence[tuple[str, str, str]] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.phones or self.identifiers)
+
+    def responses(self, response_id: Column[Any], flow_id: Callable[[str], ColumnElement[bool]]) -> ColumnElement[bool]:
+        """Whether a response has one of the identifiers other than the phone.
+
+        Args:
+            response_id: column of the response.
+            flow_id: the condition that a row is of a flow.
+        """
+        chosen = [
+            and_(
+                flow_id(flow),
+                response_id.in_(
+                    select(identifiers.c.response_id).where(
+                        identifiers.c.kind == kind, identifiers.c.value == value, identifiers.c.flow_id == flow
+                    )
+                ),
+            )
+            for kind, value, flow in self.identifiers
+        ]
+        return or_(false(), *chosen)
+
+
+def find_person(connection: Connection, kind: str, value: str) -> Person:
+    """Somebody by one identifier.
+
+    Args:
+        connection: of the ledger.
+        kind: ``phone``, ``email``, ``user_id``, or ``id`` for the contact's id and those that a flow lists.
+        value: as somebody writes it.
+    """
+    phones = spellings(connection, value) if kind == PHONE else ()
+    known = {PHONE: phone_key, EMAIL: email_key}.get(kind, str.strip)(value)
+    which = identifiers.c.kind.not_in((PHONE, EMAIL, "user_id")) if kind == "id" else identifiers.c.kind == kind
+    query = (
+        select(identifiers.c.kind, identifiers.c.value, identifiers.c.flow_id)
+        .where(identifiers.c.value == known, which)
+        .distinct()
+    )
+    rows = connection.execute(query).all() if known else []
+    return Person(phones, [(row.kind, row.value, row.flow_id) for row in rows])
+
+
+def find_sent(ledger: Ledger, person: Person) -> Iterator[Sent]:
     """Everything that was sent to one person, the oldest first.
 
     Args:
         ledger: where to look.
-        phones: every spelling of the person's number, see :func:`spellings`.
+        person: see :func:`find_person`.
 
     Raises:
         LedgerError: the ledger cannot be read.
     """
     with ledger.read() as connection:
-        for row in connection.execute(_query(phones)):
+        for row in connection.execute(_query(person)):
             yield _sent(row)
 
 
@@ -114,21 +171,22 @@ def _phones_of(connection: Connection, chosen: Callable[[Column[Any]], ColumnEle
     return found
 
 
-def _query(phones: Sequence[str]) -> Select[Any]:
+def _query(person: Person) -> Select[Any]:
     # A rejected row may have the id of somebody else's response.
     own = (
         select(contacts.c.replay_no, contacts.c.response_id)
-        .where(contacts.c.phone.in_(phones), contacts.c.state != ContactState.REJECTED.value)
+        .where(contacts.c.phone.in_(person.phones), contacts.c.state != ContactState.REJECTED.value)
         .distinct()
         .subquery()
     )
     in_replays = select(attempts.c.id).join(
         own, and_(attempts.c.response_id == own.c.response_id, attempts.c.replay_no == own.c.replay_no)
     )
+    by_others = person.responses(attempts.c.response_id, lambda flow: attempts.c.flow_id == flow)
     return (
         select(attempts, replays.c.id.label("replay_id"))
         .outerjoin(replays, replays.c.no == attempts.c.replay_no)
-        .where(or_(attempts.c.id.in_(in_replays), attempts.c.phone.in_(phones)))
+        .where(or_(attempts.c.id.in_(in_replays), attempts.c.phone.in_(person.phones), by_others))
         .order_by(attempts.c.begun_at, attempts.c.id)
     )
 

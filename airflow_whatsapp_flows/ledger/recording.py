@@ -74,13 +74,20 @@ class Statement:
             connection.exec_driver_sql(self._for_all, (msgspec.json.encode(rows).decode(),))
 
 
-def inserting(table: str, columns: Columns) -> Statement:
-    """A statement that adds rows."""
+def inserting(table: str, columns: Columns, *, or_nothing: bool = False) -> Statement:
+    """A statement that adds rows.
+
+    Args:
+        table: its name.
+        columns: of a row.
+        or_nothing: whether a row that is there already is left as it is.
+    """
     names = ", ".join(columns)
     marks = ", ".join("?" * len(columns))
+    end = " ON CONFLICT DO NOTHING" if or_nothing else ""
     return Statement(
-        f"INSERT INTO {table} ({names}) VALUES ({marks})",  # noqa: S608  # the table's own names
-        f"INSERT INTO {table} ({names}) SELECT {', '.join(_values(columns))} FROM {{rows}}",  # noqa: S608
+        f"INSERT INTO {table} ({names}) VALUES ({marks}){end}",  # noqa: S608  # the table's own names
+        f"INSERT INTO {table} ({names}) SELECT {', '.join(_values(columns))} FROM {{rows}}{end}",  # noqa: S608
     )
 
 
@@ -122,7 +129,7 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> None:
     again: list[int] = []
     for entry in entries:
         if isinstance(entry, Intent):
-            intents.append((*entry.subject, *entry[1:]))
+            intents.append((*entry.subject, *entry[1 : len(_INTENT) - 1]))
         elif isinstance(entry, AttemptEnd):
             attempt_ends.append((*entry[1:], *entry.intent.subject, *entry.intent[1:5]))
         elif isinstance(entry, ContactEnd):

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, literal, select
 
 from airflow_whatsapp_flows.flow.course import Attempt, rekeyed
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import SendAction
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 
 
 class Tried(NamedTuple):
@@ -95,6 +96,7 @@ class PendingContact:
         response: JSON.
         round: counts up with every retry.
         record: what was tried for it.
+        identity: who it is.
     """
 
     id: int
@@ -104,6 +106,7 @@ class PendingContact:
     response: str
     round: int
     record: Record
+    identity: Identity = field(default_factory=Identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class Page:
         after: those behind this row number.
         size: how many at most.
         alone: whether what was tried outside this replay does not matter, for it is sent again on purpose.
+        identity: how contacts are identified.
     """
 
     flow_id: str
@@ -125,6 +129,7 @@ class Page:
     after: int
     size: int
     alone: bool = False
+    identity: IdentityRule = field(default_factory=IdentityRule)
 
 
 def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]:
@@ -142,7 +147,10 @@ def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]
     rows = connection.execute(query).all()
     rounds = {row.response_id: (page.replay_no, row.round) for row in rows}
     records = records_of(connection, page.flow_id, rounds, page.replay_no if page.alone else None)
-    return [PendingContact(*row, records.get(row.response_id) or Record()) for row in rows]
+    return [
+        PendingContact(*row, records.get(row.response_id) or Record(), _identified(page.identity, row.response))
+        for row in rows
+    ]
 
 
 def records_of(
@@ -187,28 +195,68 @@ def attempt_of(row: Row[Any], *, current: bool) -> Attempt:
     )
 
 
-def responses_done_for_phones(
-    connection: Connection, flow_id: str, phones: Sequence[str], steps: Sequence[str]
+def responses_sent_to(
+    connection: Connection, flow_id: str, people: Sequence[Identity], steps: Sequence[str]
 ) -> Mapping[str, set[str]]:
-    """Responses of phone numbers for which a step may have been applied, by phone number: for ``only_once``."""
-    if not phones:
+    """Responses of some people for which a step may have been applied, by identifier: for ``only_once``.
+
+    Args:
+        connection: of the ledger.
+        flow_id: id of the flow.
+        people: who they are.
+        steps: names of the actions that count.
+
+    Returns:
+        Ids of responses by mark, see :attr:`~airflow_whatsapp_flows.flow.identity.Identity.marks`.
+    """
+    wanted = {mark for one in people for mark in one.marks}
+    if not wanted:
         return {}
-    query = (
-        select(contacts.c.phone, contacts.c.response_id)
+    phones = [mark.removeprefix(_PHONE) for mark in wanted if mark.startswith(_PHONE)]
+    values = {value for one in people for _, value in one.others} | set(phones)
+    applied = (
+        (attempts.c.flow_id == flow_id)
+        & attempts.c.step.in_(steps)
+        & (attempts.c.fate.is_(None) | attempts.c.fate.in_(_MAY_HAVE_BEEN_APPLIED))
+    )
+    phone = literal(PHONE).label("kind")
+    of_replays = (
+        select(phone, contacts.c.phone, contacts.c.response_id)
         .join(attempts, attempts.c.response_id == contacts.c.response_id)
-        .where(contacts.c.phone.in_(phones), attempts.c.flow_id == flow_id, attempts.c.step.in_(steps))
-        .where(attempts.c.fate.is_(None) | attempts.c.fate.in_(_MAY_HAVE_BEEN_APPLIED))
+        .where(contacts.c.phone.in_(phones), applied)
         .distinct()
     )
-    of_runs = (
-        select(attempts.c.phone, attempts.c.response_id)
-        .where(attempts.c.phone.in_(phones), attempts.c.flow_id == flow_id, attempts.c.step.in_(steps))
-        .where(attempts.c.fate.is_(None) | attempts.c.fate.in_(_MAY_HAVE_BEEN_APPLIED))
+    of_runs = select(phone, attempts.c.phone, attempts.c.response_id).where(attempts.c.phone.in_(phones), applied)
+    of_others = (
+        select(identifiers.c.kind, identifiers.c.value, identifiers.c.response_id)
+        .join(attempts, attempts.c.response_id == identifiers.c.response_id)
+        .where(identifiers.c.value.in_(values), identifiers.c.flow_id == flow_id, applied)
+        .distinct()
     )
     found: dict[str, set[str]] = defaultdict(set)
-    for phone, response_id in (*connection.execute(query), *connection.execute(of_runs)):
-        found[phone].add(response_id)
-    return found
+    for query in (of_replays, of_runs, of_others):
+        for kind, value, response_id in connection.execute(query):
+            found[f"{kind}:{value}"].add(response_id)
+    return {mark: ids for mark, ids in found.items() if mark in wanted}
 
 
 _MAY_HAVE_BEEN_APPLIED = tuple(fate.value for fate in (Fate.SUCCEEDED, Fate.APPLIED, Fate.UNKNOWN))
+_PHONE = f"{PHONE}:"
+
+
+class _Who(msgspec.Struct):
+    """The parts of a response that say whose it is; the others are not even read."""
+
+    contact: dict[str, Any] = {}
+    flow_execution_variables: dict[str, Any] = {}
+
+
+_WHO = msgspec.json.Decoder(_Who)
+
+
+def _identified(rule: IdentityRule, response: str) -> Identity:
+    try:
+        who = _WHO.decode(response)
+    except msgspec.DecodeError:
+        return Identity()
+    return rule.of(who.contact, who.flow_execution_variables)

@@ -79,7 +79,9 @@ class Rewalk:
         response = response_of(context, strict=True)
         self._subject = Subject(step.flow.id, response.identity)
         moment = self._moment or run_time(context)
-        self.sendee = Sendee(self._subject, moment, step.flow.identity.of(response.contact).stored_phone)
+        self.sendee = Sendee(
+            self._subject, moment, step.flow.identity.of(response.contact, response.flow_execution_variables)
+        )
         self._walking: Walking = walk(step.flow, response, now=moment, record=self.record)
         self._pulled: dict[str, Any] = {}
         self.todo: ToDo | None = None

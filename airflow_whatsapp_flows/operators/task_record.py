@@ -7,11 +7,11 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
-from airflow_whatsapp_flows.flow.identity import IdentityRule
+from airflow_whatsapp_flows.flow.identity import Identity, IdentityRule
 from airflow_whatsapp_flows.flow.performing import SendAction
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow
 from airflow_whatsapp_flows.ledger.records import Record, Tried, attempt_of
@@ -29,12 +29,12 @@ class Sendee:
     Attributes:
         subject: whose the action is, in the ledger.
         moment: when the walk began; what ``global.Date`` and its kin are made of.
-        phone: of the contact, in the one spelling that the ledger has of it, so that what was sent for it can be found.
+        identity: of the contact, so that what was sent for it can be found.
     """
 
     subject: Subject
     moment: dt.datetime
-    phone: str | None = None
+    identity: Identity = field(default_factory=Identity)
 
     @classmethod
     def of_task(
@@ -51,7 +51,7 @@ class Sendee:
         # Outside of a run nothing can be the same try again.
         run_id, index = run_id_of(context) or f"no run: {uuid.uuid4()}", map_index_of(context)
         subject = Subject(dag_id, run_id if index < 0 else f"{run_id}[{index}]")
-        return cls(subject, moment, IdentityRule().of(contact).stored_phone)
+        return cls(subject, moment, IdentityRule().of(contact))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,9 @@ class TaskTry:
             moment=sendee.moment.timestamp(),
             begun_at=time.time(),
             round=self.round,
-            phone=sendee.phone,
+            phone=sendee.identity.stored_phone,
             origin=json.dumps(self.origin),
+            identifiers=sendee.identity.others,
         )
 
 

@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.ledger.replays import pending_chunks
 from airflow_whatsapp_flows.ledger.rows import Again, ContactEnd, ContactState
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.budget import FailureBudget
+from airflow_whatsapp_flows.replay.order import PersonOrder, Turn
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.screening import Held, Postponed, Screening
 from airflow_whatsapp_flows.replay.sending import StoppedError
@@ -33,7 +34,8 @@ class _Chunk:
     outstanding: int = 0
     read: bool = False
     held: dict[int, Held] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)  # phone numbers; all responses of one are in the same chunk
+    order: PersonOrder = field(default_factory=PersonOrder)
+    seen: set[str] = field(default_factory=set)  # identifiers; all responses of one person are in the same chunk
 
 
 class Engine:
@@ -69,8 +71,7 @@ class Engine:
         self._screening = screening
         self._walkers = 2 * concurrency
         self._budget = budget
-        self._ready: deque[tuple[PendingContact, _Chunk]] = deque()
-        self._behind: dict[str, deque[tuple[PendingContact, _Chunk]]] = {}
+        self._ready: deque[tuple[Turn, _Chunk]] = deque()
         self._waiting = 0
         self._places = asyncio.Semaphore(self._walkers)  # of contacts that are walked and do not rest
         self._awake = 0  # workers whose contact does not rest
@@ -192,9 +193,9 @@ class Engine:
             # A contact that has rested goes on beside the one that took its place; then there is one worker too many.
             while not self._stopping.is_set() and self._awake <= self._walkers:
                 if self._ready:
-                    contact, chunk = self._ready.popleft()
+                    turn, chunk = self._ready.popleft()
                     async with self._places:
-                        await self._end(contact, chunk)
+                        await self._end(turn, chunk)
                     continue
                 if self._fed and not self._waiting:
                     self._more.set()
@@ -208,21 +209,22 @@ class Engine:
         finally:
             self._awake -= 1
 
-    async def _end(self, contact: PendingContact, chunk: _Chunk) -> None:
-        end = await self._held(contact, chunk) or await self._walker.walk(contact)
+    async def _end(self, turn: Turn, chunk: _Chunk) -> None:
+        end = await self._held(turn.contact, chunk) or await self._walker.walk(turn.contact)
         if isinstance(end, Postponed):
             self.progress.postpone(end)
         else:
             await self._journal.add(end)
             self._count(end)
-        await self._finish(contact, chunk)
+        await self._finish(turn, chunk)
 
     async def _held(self, contact: PendingContact, chunk: _Chunk) -> Held | None:
         held = chunk.held.pop(contact.id, None)
-        if held is None and self._screening.only_once and contact.phone:
-            if contact.phone in chunk.seen:  # what its earlier response came to was not known when the page was read
+        if held is None and self._screening.only_once:
+            marks = contact.identity.marks
+            if not chunk.seen.isdisjoint(marks):  # what came of an earlier one was not known when the page was read
                 return (await asyncio.to_thread(self._screen, [contact])).get(contact.id)
-            chunk.seen.add(contact.phone)
+            chunk.seen.update(marks)
         return held
 
     def _screen(self, contacts: list[PendingContact]) -> dict[int, Held]:
@@ -246,14 +248,11 @@ class Engine:
             self.progress.spent = True
             self.stop(reason)
 
-    async def _finish(self, contact: PendingContact, chunk: _Chunk) -> None:
+    async def _finish(self, turn: Turn, chunk: _Chunk) -> None:
         self._waiting -= 1
-        line = self._behind.get(contact.phone) if contact.phone else None
-        if line:
-            self._ready.append(line.popleft())
+        for other in chunk.order.finish(turn):
+            self._ready.append((other, chunk))
             self._more.set()  # this worker may be one too many by now
-        elif contact.phone:
-            self._behind.pop(contact.phone, None)
         if self._waiting - self._resting < _ENOUGH:
             self._hungry.set()
         chunk.outstanding -= 1
@@ -288,7 +287,8 @@ class Engine:
                 self._hungry.clear()
                 await self._hungry.wait()
             forced = self._walker.epoch is not None
-            page = Page(self._walker.flow.id, claimed.replay_no, claimed.chunk, after, PAGE, alone=forced)
+            flow = self._walker.flow
+            page = Page(flow.id, claimed.replay_no, claimed.chunk, after, PAGE, alone=forced, identity=flow.identity)
             contacts, held = await asyncio.to_thread(self._read, page)
             if not contacts:
                 break
@@ -309,10 +309,6 @@ class Engine:
     def _put(self, contact: PendingContact, chunk: _Chunk) -> None:
         self._waiting += 1
         chunk.outstanding += 1
-        line = self._behind.get(contact.phone) if contact.phone else None
-        if line is not None:
-            line.append((contact, chunk))
-            return
-        if contact.phone:
-            self._behind[contact.phone] = deque()
-        self._ready.append((contact, chunk))
+        turn = chunk.order.add(contact)
+        if not turn.before:
+            self._ready.append((turn, chunk))

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger import ContactEnd, ContactState, Intent, Ledger, Subject
+from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
 from airflow_whatsapp_flows.ledger.recording import write_entries
 from airflow_whatsapp_flows.ledger.records import Record, records_of
 from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
@@ -80,12 +81,14 @@ def end(
 
 def attempt(ledger: Ledger, response_id: str, fate: Fate | None, replay: Replay | None = None, **more: Any) -> int:
     """An attempt, as it stands in the ledger; returns its number."""
+    known = more.pop("identifiers", ())
     values = {
         "response_id": response_id, "flow_id": FLOW_ID, "step": "Create", "visit": 1, "key": f"key-{response_id}",
         "number": 1, "digest": "d", "method": "POST", "host": "crm:443", "moment": 900.0, "begun_at": 901.0,
         "replay_no": replay.no if replay else None, "round": 1, "fate": fate.value if fate else None, **more,
     }  # fmt: skip
     with ledger.write() as connection:
+        add_identifiers(connection, values["flow_id"], [(response_id, known)])
         return int(connection.execute(insert(attempts).values(values).returning(attempts.c.id)).scalar_one())
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
-from airflow_whatsapp_flows.cli.ledger.find import phones_of
+from airflow_whatsapp_flows.cli.ledger.find import asked_for, person_of
 from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
 from airflow_whatsapp_flows.cli.tables import counted, plain
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -33,11 +33,11 @@ def purge(options: argparse.Namespace) -> int:
 
 
 def _data(ledger: Ledger, options: argparse.Namespace) -> Data:
-    if options.phone is not None:
-        return Data(phones=phones_of(ledger, options.phone))
     if options.replay is not None:
         return Data(replay_no=replay_of(ledger, options.replay).no)
-    return Data(before=options.before)
+    if options.before is not None:
+        return Data(before=options.before)
+    return Data(person=person_of(ledger, *asked_for(options)))
 
 
 def _agreed() -> bool:
