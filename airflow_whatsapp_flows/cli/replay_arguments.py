@@ -104,6 +104,8 @@ def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]
         command.add_argument(
             "--accept-changed-flow", action="store_true", help="go on although the flow has changed since it began"
         )
+        if name == "run":
+            _add_renamed(command)
         command.add_argument("--note", metavar="TEXT", help="why; kept in the ledger")
         _add_format(command)
         _add_ledger_url(command)
@@ -236,6 +238,7 @@ def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         action="store_true",
         help="send again also what the server may have applied; it may be applied twice",
     )
+    _add_renamed(command)
     _add_sending(command)
     _add_format(command)
     _add_ledger_url(command)
@@ -262,6 +265,17 @@ def _add_resolve(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("--reply", metavar="FILE", type=Path, help="with --as sent: the reply, for later steps")
     _add_format(command)
     _add_ledger_url(command)
+
+
+def _add_renamed(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--renamed",
+        metavar="OLD=NEW",
+        type=_renamed,
+        action="append",
+        default=[],
+        help="the step NEW was called OLD when it was sent; OLD= says that it was removed; may be repeated",
+    )
 
 
 def _add_states(command: argparse.ArgumentParser, help_: str) -> None:
@@ -316,6 +330,13 @@ def _pair(text: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise argparse.ArgumentTypeError("it is written NAME=VALUE")  # what was given may hold a password
     return name.strip(), value.strip()
+
+
+def _renamed(text: str) -> tuple[str, str]:
+    old, equals, new = text.rpartition("=")
+    if not (old and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not written OLD=NEW")
+    return old, new
 
 
 def moment(text: str) -> float:

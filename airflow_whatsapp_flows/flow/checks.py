@@ -42,6 +42,7 @@ def check_graph(
     names = [step["name"] for _, step in raw if isinstance(step.get("name"), str)]
     graph = _Graph(source, set(names), valid)
     graph.check_names(raw)
+    graph.check_identities(raw)
     graph.check_targets(value, raw)
     start = value.get("start") or (names[0] if names else "")
     if graph.is_whole and start in names and len(valid) == len(written):
@@ -106,6 +107,30 @@ class _Graph:
             else:
                 alike[folded] = index, name
             seen.setdefault(name, index)
+
+    def check_identities(self, raw: list[tuple[int, dict[str, Any]]]) -> None:
+        """No two steps may be known by the same: what was sent for the one would count for the other."""
+        for key in ("platform_id", "id"):
+            first: dict[str, int] = {}
+            for index, step in raw:
+                known_by = step.get(key)
+                if not isinstance(known_by, str) or not known_by:
+                    continue
+                if known_by in first:
+                    line, _ = self._source.place(("steps", first[known_by], key))
+                    message = f"the step in line {line} has the {key} {known_by!r} already: every step has another"
+                    self._add(message, ("steps", index, key), str(step.get("name")))
+                first.setdefault(known_by, index)
+            if key == "platform_id":
+                continue
+            by_name = {step.get("name") for _, step in raw if not step.get("id") and not step.get("platform_id")}
+            for known_by, index in first.items():
+                if known_by in by_name and raw[index][1].get("name") != known_by:
+                    message = (
+                        f"the step called {known_by!r} has no id, so it is known by its name: give it an id of its "
+                        "own, or give this one another"
+                    )
+                    self._add(message, ("steps", index, "id"), str(raw[index][1].get("name")))
 
     def check_targets(self, value: dict[str, Any], raw: list[tuple[int, dict[str, Any]]]) -> None:
         start = value.get("start")

@@ -226,8 +226,9 @@ class _Walker:
         if self._doubts.forbid(step):
             self._stop_in_doubt(step)
             return None
-        key = idempotency_key(self._flow.id, step.name, self._response.identity, visit, self._epoch)
-        performing = perform(step, self._record.variables, visit=visit, key=key)
+        identity = self._record.identities.get(step.name, step.identity)
+        key = idempotency_key(self._flow.id, identity, self._response.identity, visit, self._epoch)
+        performing = perform(step, self._record.variables, visit=visit, key=key, identity=identity)
         sent: SendAction | None = None
         todo = next(performing)
         try:

@@ -57,6 +57,8 @@ class Walk:
         unanswered: whether it ended at a question without an answer.
         doubts: requests whose outcome is unknown. Only later visits of the same action can settle one.
         failure: why the step that the walk ended in failed, apart from doubts; ``None`` when it did not fail.
+        identities: what steps were known by when something was first sent for the contact, by their names: their keys
+            are made of it, for a request keeps its key when its step gets another identity.
         variables: the contact's values at this moment.
     """
 
@@ -68,6 +70,7 @@ class Walk:
     unanswered: bool = False
     doubts: tuple[Doubt, ...] = ()
     failure: str | None = None
+    identities: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> list[str]:

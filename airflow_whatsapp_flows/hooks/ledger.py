@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -22,7 +22,7 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.identifiers import ADD_ONE
 from airflow_whatsapp_flows.ledger.opening import ledger_path
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
-from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, versions
+from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, renames, versions
 from airflow_whatsapp_flows.settings import SECTION, Settings
 
 _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
@@ -46,11 +46,13 @@ class AttemptRow(NamedTuple):
     round: int
     origin: str | None
     status_code: int | None = None
+    step_id: str | None = None
+    method: str = ""
 
 
 _COLUMNS = (
     "response_id", "flow_id", "step", "visit", "key", "number", "digest", "method", "host", "phone", "round",
-    "origin", "moment", "begun_at",
+    "origin", "moment", "begun_at", "step_id",
 )  # fmt: skip
 # The same text is run by SQLite's driver and by PostgreSQL's; every name in it is our own.
 _OF_SUBJECT = (
@@ -58,7 +60,7 @@ _OF_SUBJECT = (
     "WHERE response_id = :response_id AND flow_id = :flow_id "
 )
 _READ = f"{_OF_SUBJECT} ORDER BY id"
-_READ_OF_VISIT = f"{_OF_SUBJECT} AND step = :step AND (visit = :visit OR key = :key) ORDER BY id"
+_RENAMES = f"SELECT old, new FROM {renames.name} WHERE flow_id = :flow_id"  # noqa: S608
 _INTEND = (
     f"INSERT INTO {attempts.name} ({', '.join(_COLUMNS)}) "  # noqa: S608
     f"VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
@@ -84,18 +86,27 @@ class Transaction:
         """Every attempt made for a subject, on any road, in their order."""
         return [AttemptRow(*row) for row in self._execute(_READ, _subject(subject))]
 
-    def attempts_of_visit(self, subject: Subject, step: str, visit: int, key: str = "") -> list[AttemptRow]:
+    def attempts_of_visit(self, subject: Subject, steps: Sequence[str], visit: int, key: str = "") -> list[AttemptRow]:
         """Those that decide about one visit of an action: a loop reads no reply of all its visits at every one.
 
         Args:
             subject: whose they are.
-            step: name of the action.
+            steps: everything that the action may be recorded under.
             visit: from 1.
             key: under which it would be sent now; attempts of other visits under it are among them.
         """
-        which = {**_subject(subject), "step": step, "visit": visit, "key": key}
-        rows = self._execute(_READ_OF_VISIT, which)
+        names = {f"step_{number}": step for number, step in enumerate(steps)}
+        these = ", ".join(f":{name}" for name in names)
+        query = (
+            f"{_OF_SUBJECT} AND (step IN ({these}) OR step_id IN ({these})) "
+            "AND (visit = :visit OR key = :key) ORDER BY id"
+        )
+        rows = self._execute(query, {**_subject(subject), **names, "visit": visit, "key": key})
         return [AttemptRow(*row) for row in rows]
+
+    def renames(self, flow_id: str) -> dict[str, str | None]:
+        """What steps of a flow were renamed to, as somebody has confirmed."""
+        return {row[0]: row[1] for row in self._execute(_RENAMES, {"flow_id": flow_id})}
 
     def intend(self, intent: Intent) -> None:
         """Note that a request is about to be sent."""

@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import SendAction
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 
@@ -24,7 +25,7 @@ class Tried(NamedTuple):
     """One attempt, and what it was of.
 
     Attributes:
-        step: name of the action.
+        step: name of the action, as the flow calls it now; what it was called then, where the flow has it no more.
         visit: which visit of this step, from 1.
         key: idempotency key that it was sent under.
         attempt: as the rules of delivery see it.
@@ -43,10 +44,27 @@ class Record:
     Attributes:
         moment: when its walk first began, epoch seconds; ``None`` when nothing was tried.
         tried: in their order.
+        identities: what actions were known by when something was first sent, by their names now: their keys go by it.
     """
 
     moment: float | None = None
     tried: list[Tried] = field(default_factory=list)
+    identities: dict[str, str] = field(default_factory=dict)
+
+    def note(self, row: Any, steps: StepIdentities | None, *, current: bool) -> None:
+        """Add an attempt of the ledger.
+
+        Args:
+            row: of the attempt.
+            steps: the actions of the flow; ``None`` where an action stands in none.
+            current: see :class:`~airflow_whatsapp_flows.flow.course.Attempt`.
+        """
+        if self.moment is None:
+            self.moment = row.moment
+        owner = None if steps is None else steps.owner(row.step, row.step_id)
+        if owner is not None:
+            self.identities.setdefault(owner, row.step_id or row.step)
+        self.tried.append(Tried(owner or row.step, row.visit, row.key, attempt_of(row, current=current)))
 
     def add(self, todo: SendAction, attempt: Attempt) -> None:
         """Add an attempt that was just made."""
@@ -121,6 +139,7 @@ class Page:
         size: how many at most.
         alone: whether what was tried outside this replay does not matter, for it is sent again on purpose.
         identity: how contacts are identified.
+        steps: the steps of the flow, by what they are known by.
     """
 
     flow_id: str
@@ -130,6 +149,7 @@ class Page:
     size: int
     alone: bool = False
     identity: IdentityRule = field(default_factory=IdentityRule)
+    steps: StepIdentities = field(default_factory=StepIdentities)
 
 
 def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]:
@@ -146,7 +166,7 @@ def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]
     )  # fmt: skip
     rows = connection.execute(query).all()
     rounds = {row.response_id: (page.replay_no, row.round) for row in rows}
-    records = records_of(connection, page.flow_id, rounds, page.replay_no if page.alone else None)
+    records = records_of(connection, page.flow_id, rounds, page.steps, page.replay_no if page.alone else None)
     return [
         PendingContact(*row, records.get(row.response_id) or Record(), _identified(page.identity, row.response))
         for row in rows
@@ -154,7 +174,11 @@ def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]
 
 
 def records_of(
-    connection: Connection, flow_id: str, rounds: Mapping[str, tuple[int | None, int]], alone: int | None = None
+    connection: Connection,
+    flow_id: str,
+    rounds: Mapping[str, tuple[int | None, int]],
+    steps: StepIdentities,
+    alone: int | None = None,
 ) -> dict[str, Record]:
     """What was tried for responses of a flow, on any road.
 
@@ -162,6 +186,7 @@ def records_of(
         connection: of the ledger.
         flow_id: id of the flow.
         rounds: response id to the number of the replay and of the round that are going on now.
+        steps: the steps of the flow, by what they are known by.
         alone: number of a replay, to leave out what was tried outside it.
     """
     if not rounds:
@@ -175,10 +200,8 @@ def records_of(
         query = query.where(attempts.c.replay_no == alone)
     found: dict[str, Record] = defaultdict(Record)
     for row in connection.execute(query):
-        record = found[row.response_id]
-        record.moment = row.moment if record.moment is None else record.moment
         current = (row.replay_no, row.round) == rounds[row.response_id]
-        record.tried.append(Tried(row.step, row.visit, row.key, attempt_of(row, current=current)))
+        found[row.response_id].note(row, steps, current=current)
     return dict(found)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, func, or_, select, update
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.ledger.recording import AGAIN
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, resolution
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts
+from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, renames
 
 _PAGE = 500
 _REASONS = 5  # that are told
@@ -198,7 +198,10 @@ def _unknown(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
         own_or_over,
     ]
     if which.step is not None:
-        conditions.append(attempts.c.step == which.step)
+        earlier = select(renames.c.old).where(renames.c.flow_id == replay.flow_id, renames.c.new == which.step)
+        conditions.append(
+            or_(attempts.c.step == which.step, attempts.c.step_id == which.step, attempts.c.step.in_(earlier))
+        )
     if which.visit is not None:
         conditions.append(attempts.c.visit == which.visit)
     return conditions
@@ -215,7 +218,8 @@ def _attempts(
     """Attempts of unknown fate by response, those left out whose visit, or whose key, is settled."""
     found: dict[str, list[Row[Any]]] = {}
     later = attempts.alias()
-    same_visit = and_(later.c.step == attempts.c.step, later.c.visit == attempts.c.visit)
+    same_step = func.coalesce(later.c.step_id, later.c.step) == func.coalesce(attempts.c.step_id, attempts.c.step)
+    same_visit = and_(same_step, later.c.visit == attempts.c.visit)
     settled = (
         select(later.c.id)
         .where(later.c.response_id == attempts.c.response_id, later.c.flow_id == attempts.c.flow_id)

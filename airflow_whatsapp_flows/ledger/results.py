@@ -26,7 +26,7 @@ _CONTACT: tuple[ColumnElement[Any], ...] = (
 )  # fmt: skip
 _ATTEMPT: tuple[ColumnElement[Any], ...] = (
     attempts.c.response_id, attempts.c.step, attempts.c.visit, attempts.c.key, attempts.c.method, attempts.c.fate,
-    attempts.c.status_code, attempts.c.error_kind, attempts.c.begun_at,
+    attempts.c.status_code, attempts.c.error_kind, attempts.c.begun_at, attempts.c.step_id,
 )  # fmt: skip
 
 
@@ -143,8 +143,9 @@ def _actions(connection: Connection, flow_id: str, response_ids: Sequence[str]) 
     found: dict[str, dict[tuple[str, int], ActionRecord]] = defaultdict(dict)
     for row in connection.execute(query) if response_ids else ():
         of_response = found[row.response_id]
-        earlier = of_response.get((row.step, row.visit))
-        of_response[row.step, row.visit] = ActionRecord(
+        visit = (row.step_id or row.step, row.visit)  # a renamed step is one step
+        earlier = of_response.get(visit)
+        of_response[visit] = ActionRecord(
             step=row.step,
             visit=row.visit,
             attempts=1 + (earlier.attempts if earlier else 0),

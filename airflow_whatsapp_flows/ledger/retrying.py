@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true, update
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery import Fate
@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.known_rows import restore_content
 from airflow_whatsapp_flows.ledger.recording import AGAIN
+from airflow_whatsapp_flows.ledger.renaming import step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
@@ -96,18 +97,19 @@ def walk_again(ledger: Ledger, replay: Replay, choice: Choice, flow: Flow | None
     of_all = choice.step is not None or choice.handled_errors
     states = tuple(choice.states) or (_ENDED if of_all else (ContactState.FAILED,))
     wanted = [state.value for state in states if state is not ContactState.PENDING]
-    holds = and_(contacts.c.replay_no == replay.no, *_conditions(replay, choice))
-    chosen = and_(holds, contacts.c.state.in_(wanted))
-    walkable = and_(chosen, contacts.c.response.is_not(None))
+    walked = flow or load_flow(replay.flow, f"the flow of the replay {replay.id}")
     with ledger.write() as connection:
+        steps = step_identities(connection, walked)
+        names = steps.recorded_under(choice.step) if choice.step is not None else ()
+        holds = and_(contacts.c.replay_no == replay.no, *_conditions(replay, choice, names))
+        chosen = and_(holds, contacts.c.state.in_(wanted))
+        walkable = and_(chosen, contacts.c.response.is_not(None))
         if flow is not None:
             source = json.dumps(flow.source, ensure_ascii=False)
             connection.execute(update(replays).where(replays.c.no == replay.no).values(flow=source))
         others = _states(connection, and_(holds, contacts.c.state.not_in([*wanted, ContactState.PENDING.value])))
         restore_content(connection, chosen)
-        suspects, stuck = stuck_contacts(
-            connection, replay, walkable, lambda: flow or load_flow(replay.flow, f"the flow of the replay {replay.id}")
-        )
+        suspects, stuck = stuck_contacts(connection, replay, walkable, walked, steps)
         if choice.duplicates_accepted_by is not None:
             under_way = accept_duplicates(connection, replay, stuck, choice.duplicates_accepted_by)
             stuck = [contact for contact in stuck if contact.id in under_way]
@@ -123,7 +125,7 @@ def walk_again(ledger: Ledger, replay: Replay, choice: Choice, flow: Flow | None
     return Chosen(again, purged, others, len(stuck), Counter(what for contact in stuck for what in contact.requests))
 
 
-def _conditions(replay: Replay, choice: Choice) -> list[ColumnElement[bool]]:
+def _conditions(replay: Replay, choice: Choice, names: Sequence[str]) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if choice.fingerprint is not None:
         conditions.append(contacts.c.fingerprint == choice.fingerprint)
@@ -135,11 +137,11 @@ def _conditions(replay: Replay, choice: Choice) -> list[ColumnElement[bool]]:
         conditions.append(contacts.c.chunk == choice.chunk)
     if choice.handled_errors:
         conditions.append(contacts.c.handled_errors > 0)
-    if choice.step is not None:
+    if names:
         last = (
             select(func.coalesce(attempts.c.fate, Fate.UNKNOWN.value))
             .where(attempts.c.response_id == contacts.c.response_id, attempts.c.flow_id == replay.flow_id)
-            .where(attempts.c.step == choice.step)
+            .where(or_(attempts.c.step.in_(names), attempts.c.step_id.in_(names)))
             .where(attempts.c.replay_no == replay.no if replay.options.get("force") else true())
             .order_by(attempts.c.id.desc())
             .limit(1)

@@ -58,6 +58,7 @@ class Intent(NamedTuple):
         round: of the contact; counts up with every retry.
         phone: of the contact, where no replay holds it.
         origin: JSON: dag, run, task, map index and try.
+        step_id: what the step is known by in the key; ``None`` where that is its name.
         identifiers: of the contact besides its phone, where no replay holds them.
         once: marks of the contact that this step is claimed for under ``only_once``.
     """
@@ -76,6 +77,7 @@ class Intent(NamedTuple):
     round: int = 1
     phone: str | None = None
     origin: str | None = None
+    step_id: str | None = None
     identifiers: tuple[Identifier, ...] = ()
     once: tuple[str, ...] = ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, between, or_, selec
 from airflow_whatsapp_flows.flow.course import forbids_another, may_have_been_applied
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.model import Action, End, Flow
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.records import attempt_of
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, resolution
@@ -44,7 +45,7 @@ def may_be_unconfirmed(replay: Replay) -> ColumnElement[bool]:
 
 
 def stuck_contacts(
-    connection: Connection, replay: Replay, where: ColumnElement[bool], flow: Callable[[], Flow]
+    connection: Connection, replay: Replay, where: ColumnElement[bool], flow: Flow, steps: StepIdentities
 ) -> tuple[list[int], list[StuckContact]]:
     """Contacts for which :func:`may_be_unconfirmed` holds: their numbers, and those of them that are stuck.
 
@@ -52,7 +53,8 @@ def stuck_contacts(
         connection: of the ledger.
         replay: whose contacts they are.
         where: which of them.
-        flow: by which they are walked; asked for only when there are any.
+        flow: by which they are walked.
+        steps: its steps, by what they are known by.
     """
     query = (
         select(contacts.c.id, contacts.c.response_id, contacts.c.path)
@@ -60,14 +62,12 @@ def stuck_contacts(
         .order_by(contacts.c.id)
     )
     rows = connection.execute(query).all()
-    if not rows:
-        return [], []
-    walked, now = flow(), time.time()
+    now = time.time()
     stuck = []
     for page in _pages(rows):
-        tried = _visits(connection, replay, [row.response_id for row in page])
+        tried = _visits(connection, replay, [row.response_id for row in page], steps)
         for row in page:
-            found = _stuck(row, tried[row.response_id], walked, now)
+            found = _stuck(row, tried[row.response_id], flow, now)
             if found is not None:
                 stuck.append(found)
     return [row.id for row in rows], stuck
@@ -128,14 +128,14 @@ def _of_replay(replay: Replay) -> list[ColumnElement[bool]]:
 
 
 def _visits(
-    connection: Connection, replay: Replay, response_ids: Sequence[str]
+    connection: Connection, replay: Replay, response_ids: Sequence[str], steps: StepIdentities
 ) -> Mapping[str, dict[_Visit, list[Row[Any]]]]:
     query = (
         select(attempts).where(attempts.c.response_id.in_(response_ids), *_of_replay(replay)).order_by(attempts.c.id)
     )
     found: dict[str, dict[_Visit, list[Row[Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in connection.execute(query):
-        found[row.response_id][row.step, row.visit].append(row)
+        found[row.response_id][steps.owner(row.step, row.step_id) or row.step, row.visit].append(row)
     return found
 
 
@@ -163,7 +163,7 @@ def _ended_elsewhere(contact: Any, visits: Mapping[_Visit, list[Row[Any]]], flow
     last = flow.steps.get(path[-1]) if path else None
     if last is None or isinstance(last, End):
         return False
-    return (last.name, path.count(last.name)) not in visits and any(name == last.name for name in path)
+    return (last.name, path.count(last.name)) not in visits
 
 
 def _told(row: Row[Any]) -> str:

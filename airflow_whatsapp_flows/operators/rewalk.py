@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate, is_server_failure
 from airflow_whatsapp_flows.flow.model import Action, Delay, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, Walking, walk
@@ -79,9 +81,10 @@ class Rewalk:
         response = response_of(context, strict=True)
         self._subject = Subject(step.flow.id, response.identity)
         moment = self._moment or run_time(context)
-        self.sendee = Sendee(
-            self._subject, moment, step.flow.identity.of(response.contact, response.flow_execution_variables)
-        )
+        steps = StepIdentities.of(step.flow, self._renames)
+        person = step.flow.identity.of(response.contact, response.flow_execution_variables)
+        self.sendee = Sendee(self._subject, moment, person, steps, _lost(self.attempts, steps))
+        self.record.identities = steps.first_known((row.step, row.step_id) for row in self.attempts)
         self._walking: Walking = walk(step.flow, response, now=moment, record=self.record)
         self._pulled: dict[str, Any] = {}
         self.todo: ToDo | None = None
@@ -99,6 +102,13 @@ class Rewalk:
             return []
         with task_ledger(self._settings).transaction() as transaction:
             return transaction.attempts(self._subject)
+
+    @property
+    def _renames(self) -> dict[str, str | None]:
+        if not self.attempts:
+            return {}
+        with task_ledger(self._settings).transaction() as transaction:
+            return transaction.renames(self._step.flow.id)
 
     @property
     def _moment(self) -> dt.datetime | None:
@@ -212,3 +222,17 @@ class Rewalk:
         task_id = self._step.task_ids[self.record.visits[-1].step]
         told = self._context["ti"].xcom_pull(task_ids=task_id, key=LEFT_AT)
         return dt.datetime.fromisoformat(told) if isinstance(told, str) else moment
+
+
+def _lost(rows: Sequence[AttemptRow], steps: StepIdentities) -> str | None:
+    """What something was sent under that may have been applied, and that the flow no longer has."""
+    return next(
+        (row.step_id or row.step for row in rows if _counts(row) and steps.is_lost(row.step, row.step_id)), None
+    )
+
+
+def _counts(row: AttemptRow) -> bool:
+    if row.method in SAFE_METHODS or row.fate == Fate.NOT_SENT.value:
+        return False
+    status = row.status_code or 0
+    return row.fate != Fate.ANSWERED.value or status < 300 or is_server_failure(status)

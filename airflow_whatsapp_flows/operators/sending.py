@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,10 +16,10 @@ from airflow.sdk.bases.decorator import determine_kwargs
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from requests.structures import CaseInsensitiveDict
 
-from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.errors import LedgerError, ReplayError
 from airflow_whatsapp_flows.flow.content import MAX_DEPTH, clean
 from airflow_whatsapp_flows.flow.course import Attempt, Move, Rekey, SendNext, Settled, next_move
-from airflow_whatsapp_flows.flow.delivery import Delivery, Fate, fate_of
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, Fate, fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
@@ -118,8 +120,8 @@ class Sender:
     def _settled(self, todo: FetchFile) -> ActionResult | None:
         """What earlier attempts came to, when nothing will be sent any more: then no file is needed either."""
         with self._ledger.transaction() as transaction:
-            rows = transaction.attempts_of_visit(self._sendee.subject, todo.step.name, todo.visit)
-        record = self._try.record(rows)
+            rows = transaction.attempts_of_visit(self._sendee.subject, self._names(todo), todo.visit)
+        record = self._try.record(rows, self._sendee.steps)
         done = record.settled(todo.step.name, todo.visit)
         if done is not None or todo.step.retry.delivery is not Delivery.AT_MOST_ONCE:
             return done
@@ -155,10 +157,17 @@ class Sender:
     def _next(
         self, transaction: Transaction, todo: SendAction, request: HttpRequest, base: str
     ) -> tuple[Move, list[Attempt]]:
-        step, key = todo.step.name, todo.idempotency_key
-        rows = transaction.attempts_of_visit(self._sendee.subject, step, todo.visit, key)
-        attempts = self._try.record(rows, request.digest()).attempts(todo, request, base)
+        key, steps = todo.idempotency_key, self._sendee.steps
+        rows = transaction.attempts_of_visit(self._sendee.subject, self._names(todo), todo.visit, key)
+        attempts = self._try.record(rows, steps, request.digest()).attempts(todo, request, base)
+        if not attempts and self._sendee.lost is not None and request.method not in SAFE_METHODS:
+            raise ReplayError(_renamed(todo.step.name, self._sendee.lost))
         return next_move(todo.step.retry, attempts, request, todo.idempotency_key, time.time()), attempts
+
+    def _names(self, todo: SendAction | FetchFile) -> tuple[str, ...]:
+        """What the action's attempts are recorded under."""
+        steps, name = self._sendee.steps, todo.step.name
+        return (name,) if steps is None else steps.recorded_under(name)
 
     def _exchange(self, todo: SendAction, outgoing: Outgoing, intent: Intent, attempts: list[Attempt]) -> ActionResult:
         rule, request = todo.step.retry, outgoing.request
@@ -228,6 +237,15 @@ class Sender:
             # The request is sent: another try for the sake of a function that fails would send it again.
             return result.failed(ErrorKind.RESPONSE_CHECK, f"{part} raised {type(error).__name__}: {error}", Sent.YES)
         return result
+
+
+def _renamed(step: str, lost: str) -> str:
+    name = json.dumps(lost, ensure_ascii=False)
+    return (
+        f"something was sent for this contact as {lost!r}, and the flow has no such step any more: {step!r} is not "
+        f'sent, since it may be that step under another name. If it is, give it "id": {name} in the flow; if it was '
+        f"removed, say so: whatsapp-flows replay retry ID --renamed {shlex.quote(lost + '=')}"
+    )
 
 
 def _call(function: Any, response: requests.Response, context: Mapping[str, Any]) -> Any:

@@ -8,13 +8,14 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.identity import Identity, IdentityRule
 from airflow_whatsapp_flows.flow.performing import SendAction
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow
-from airflow_whatsapp_flows.ledger.records import Record, Tried, attempt_of
+from airflow_whatsapp_flows.ledger.records import Record
 from airflow_whatsapp_flows.ledger.rows import Intent, Subject
 from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
 from airflow_whatsapp_flows.transport.origin import origin_of
@@ -30,11 +31,16 @@ class Sendee:
         subject: whose the action is, in the ledger.
         moment: when the walk began; what ``global.Date`` and its kin are made of.
         identity: of the contact, so that what was sent for it can be found.
+        steps: the steps of the flow, by what they are known by; ``None`` where the task stands in no flow.
+        lost: what was sent for the contact under the name of a step that the flow no longer has: nobody has said
+            what became of that step.
     """
 
     subject: Subject
     moment: dt.datetime
     identity: Identity = field(default_factory=Identity)
+    steps: StepIdentities | None = None
+    lost: str | None = None
 
     @classmethod
     def of_task(
@@ -97,18 +103,20 @@ class TaskTry:
         origin = json.loads(row.origin)
         return all(origin.get(name) == self.origin[name] for name in _SAME_TASK)
 
-    def record(self, rows: Iterable[AttemptRow], digest: str | None = None) -> Record:
+    def record(
+        self, rows: Iterable[AttemptRow], steps: StepIdentities | None = None, digest: str | None = None
+    ) -> Record:
         """Attempts as the rules of delivery see them.
 
         Args:
             rows: of the ledger.
+            steps: the steps of the flow, by what they are known by.
             digest: of the request as it is now. Between two tries of a task its connection may be mended, and what
                 its author wrote is rendered anew: an attempt with other bytes is then none of this round.
         """
         record = Record()
         for row in rows:
-            current = digest in (None, row.digest) and self.made(row)
-            record.tried.append(Tried(row.step, row.visit, row.key, attempt_of(cast("Any", row), current=current)))
+            record.note(row, steps, current=digest in (None, row.digest) and self.made(row))
         return record
 
     def intent(self, todo: SendAction, request: HttpRequest, number: int, sendee: Sendee) -> Intent:
@@ -135,6 +143,7 @@ class TaskTry:
             phone=sendee.identity.stored_phone,
             origin=json.dumps(self.origin),
             identifiers=sendee.identity.others,
+            step_id=todo.step_id,
         )
 
 

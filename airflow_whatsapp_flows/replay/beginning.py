@@ -23,6 +23,7 @@ from airflow_whatsapp_flows.ledger.replays import (
     replays_of_source,
 )
 from airflow_whatsapp_flows.replay.noticing import Noticing
+from airflow_whatsapp_flows.replay.renames import known_steps
 from airflow_whatsapp_flows.replay.snapshot import Snapshot
 from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, shown_location
 
@@ -107,6 +108,7 @@ def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int]
         else:
             _check_same(replay, request, flow)
             if replay.flow != flow:
+                known_steps(ledger, replay, request.flow, states=())  # refuses a rename that nobody has confirmed
                 change_flow(ledger, replay.no, flow)
     found = find_replay(ledger, replay.id)
     if found is None:

@@ -287,8 +287,8 @@ class Engine:
                 self._hungry.clear()
                 await self._hungry.wait()
             forced = self._walker.epoch is not None
-            flow = self._walker.flow
-            page = Page(flow.id, claimed.replay_no, claimed.chunk, after, PAGE, alone=forced, identity=flow.identity)
+            flow, steps = self._walker.flow, self._walker.steps
+            page = Page(flow.id, claimed.replay_no, claimed.chunk, after, PAGE, forced, flow.identity, steps)
             contacts, held = await asyncio.to_thread(self._read, page)
             if not contacts:
                 break

@@ -20,6 +20,7 @@ from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.finding import recent_latencies
 from airflow_whatsapp_flows.ledger.records import Page, PendingContact, Record, pending_contacts, records_of
+from airflow_whatsapp_flows.ledger.renaming import step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay, pending_chunks, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.snapshots import Known, known_responses
@@ -320,7 +321,7 @@ def _known(connection: Connection | None, flow: Flow, ids: Sequence[str]) -> dic
 
 def _waiting(connection: Connection | None, flow: Flow, responses: Sequence[ContactResponse]) -> list[PendingContact]:
     rounds = {response.identity: (None, 0) for response in responses}
-    records = {} if connection is None else records_of(connection, flow.id, rounds)
+    records = {} if connection is None else records_of(connection, flow.id, rounds, step_identities(connection, flow))
     people = [flow.identity.of(one.contact, one.flow_execution_variables) for one in responses]
     return [
         PendingContact(number, "", one.identity, None, "", 1, records.get(one.identity) or Record(), person)
@@ -333,7 +334,8 @@ def _pending(ledger: Ledger, flow: Flow, replay: Replay, *, forced: bool) -> Ite
         after = 0
         while True:
             with ledger.read() as connection:
-                page = Page(flow.id, replay.no, chunk, after, _BATCH, alone=forced, identity=flow.identity)
+                steps = step_identities(connection, flow)
+                page = Page(flow.id, replay.no, chunk, after, _BATCH, forced, flow.identity, steps)
                 found = pending_contacts(connection, page)
             if not found:
                 break

@@ -25,6 +25,7 @@ from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
 from airflow_whatsapp_flows.replay.lanes import Lanes
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.refusals import Refusals
+from airflow_whatsapp_flows.replay.renames import known_steps
 from airflow_whatsapp_flows.replay.routes import Routes
 from airflow_whatsapp_flows.replay.screening import Screening
 from airflow_whatsapp_flows.replay.sending import Sender
@@ -80,7 +81,10 @@ async def run_replay(
     Raises:
         LedgerError: the ledger cannot be read or written; what is left stays pending.
         ConnectionConfigError: a connection is not there or cannot be used; what is left stays pending.
+        ReplayError: something was sent under the name of a step that the flow no longer has, and nobody has said which
+            step that is now; nothing was sent.
     """
+    steps = await asyncio.to_thread(known_steps, ledger, replay, flow, chunks=settings.chunks)
     # The budget is the replay's: what failed in earlier runs counts.
     budget = _budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
     await asyncio.to_thread(mark_started, ledger, replay.no, time.time())
@@ -100,6 +104,7 @@ async def run_replay(
                 guards=Guards(guard_rules(flow, force=settings.force)),
                 epoch=replay.id if settings.force else None,
                 resend=settings.resend,
+                steps=steps,
             )
             screening = Screening(flow, replay, bool(flow.replay and flow.replay.only_once), settings.force)
             engine = Engine(ledger, journal, walker, screening, settings.concurrency, budget)

@@ -232,6 +232,7 @@ class Sender:
             begun_at=self.clock(),
             replay_no=sending.replay_no,
             round=sending.round,
+            step_id=todo.step_id,
         )
         sending.under_way = True
         try:

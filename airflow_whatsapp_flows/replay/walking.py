@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.performing import Wait
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import Walk, walk
 from airflow_whatsapp_flows.ledger.records import PendingContact
@@ -37,6 +38,7 @@ class ContactWalker:
         guards: who is not to be sent to, or not now.
         epoch: last part of every key; the replay's id when sent on purpose for a second time.
         resend: whether actions that the platform ran with success are sent all the same.
+        steps: the steps of the flow, by what they are known by.
         under_way: the contacts being walked, by row number.
     """
 
@@ -46,6 +48,7 @@ class ContactWalker:
     guards: Guards
     epoch: str | None = None
     resend: bool = False
+    steps: StepIdentities = field(default_factory=StepIdentities)
     clock: Callable[[], float] = time.time
     under_way: dict[int, Sending] = field(default_factory=dict)
 
@@ -95,7 +98,7 @@ class ContactWalker:
 
     async def _follow(self, response: ContactResponse, sending: Sending) -> Walk:
         moment = dt.datetime.fromtimestamp(sending.moment, dt.timezone.utc)
-        record = Walk(Variables())
+        record = Walk(Variables(), identities=sending.record.identities)
         walking = walk(self.flow, response, now=moment, record=record, epoch=self.epoch, resend=self.resend)
         try:
             todo = next(walking)

@@ -68,8 +68,8 @@ EVERYTHING: dict[str, Any] = {
     ],
     "steps": [
         {
-            "name": "Ask", "type": "question", "platform_id": "p", "max_visits": 2, "on_max_visits": "Stop",
-            "body": "%contact.first_name%?", "message_type": "IMAGE", "file_url": "https://a.example/b.png",
+            "name": "Ask", "type": "question", "id": "ask", "platform_id": "p", "max_visits": 2,
+            "on_max_visits": "Stop", "body": "%contact.first_name%?", "message_type": "IMAGE", "file_url": "https://a.example/b.png",
             "whatsapp_template": "t", "whatsapp_template_variables": {"1": {"a": [None]}},
             "wait": {"amount": 1.5, "unit": "HOUR"}, "on_no_answer": "Stop", "max_answer_attempts": 2,
             "on_answer_failed": "Stop", "answer_type": "NUMBER", "answer_options": ["a"],

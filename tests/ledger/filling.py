@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger import ContactEnd, ContactState, Intent, Ledger, Subject
 from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
 from airflow_whatsapp_flows.ledger.recording import write_entries
@@ -101,7 +102,7 @@ def attempts_of(ledger: Ledger, response_id: str) -> list[Any]:
 def record_of(connection: Connection, subject: Subject, replay_no: int | None, round_: int) -> Record:
     """What was tried for one subject."""
     rounds = {subject.response_id: (replay_no, round_)}
-    return records_of(connection, subject.flow_id, rounds).get(subject.response_id) or Record()
+    return records_of(connection, subject.flow_id, rounds, StepIdentities()).get(subject.response_id) or Record()
 
 
 def change(ledger: Ledger, contact: int, **values: Any) -> None:

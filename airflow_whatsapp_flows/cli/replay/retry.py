@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.retrying import Choice, Chosen, walk_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.replay.renames import known_steps, rename_steps
 
 
 def retry(options: argparse.Namespace) -> int:
@@ -32,6 +33,9 @@ def retry(options: argparse.Namespace) -> int:
         if not replay.sealed:
             raise ReplayError(f"the replay {replay.id!r} has not read its source to the end: `replay run` it again")
         flow = _flow(replay, options)
+        rename_steps(ledger, flow, options.renamed, user_name())
+        if options.flow:
+            known_steps(ledger, replay, flow, states=())
         prepared = prepare(options, flow, replay.options)
         choice = _choice(flow, options)
         chosen = walk_again(ledger, replay, choice, flow if options.flow else None)

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from airflow_whatsapp_flows.cli import STOPPED
-from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of, user_name
 from airflow_whatsapp_flows.cli.replay.progress import Display, Watched, display, follow, reading
 from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
@@ -28,6 +28,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.beginning import begin_replay
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
+from airflow_whatsapp_flows.replay.renames import rename_steps
 from airflow_whatsapp_flows.replay.running import run_replay
 from airflow_whatsapp_flows.replay.sources import open_source
 
@@ -41,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
         ledger.check_writable()
         try:
             _say(f"ledger {ledger.shown}")
+            rename_steps(ledger, flow, options.renamed, user_name())
             with reading() as on_rows:
                 replay = begin_replay(ledger, replay_request(options, flow, source, prepared), on_rows)
         except LedgerError as error:
