@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+from airflow_whatsapp_flows.cli.argument_types import (
+    concurrency,
+    handled_errors,
+    moment,
+    pair,
+    rate,
+    renamed,
+    whole,
+)
 from airflow_whatsapp_flows.cli.ledger_arguments import add_upkeep
 
-MAX_CONCURRENCY = 1024
 _STATES = ("pending", "completed", "failed", "rejected", "in_doubt", "skipped")
 _STATUS = (
     "Exit status: 0 every contact completed or skipped; 3 finished with some failed, rejected or in doubt, or with too "
@@ -92,7 +99,7 @@ def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]
         _add_source(command)
         command.add_argument("--replay-id", metavar="ID", help="name of the replay; default: found or made")
         _add_sending(command)
-        command.add_argument("--limit", metavar="N", type=_whole, help="take this many rows at most")
+        command.add_argument("--limit", metavar="N", type=whole, help="take this many rows at most")
         command.add_argument(
             "--send",
             choices=("failed", "all"),
@@ -124,7 +131,7 @@ def _add_source(command: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--column",
         metavar="KEY=COLUMN",
-        type=_pair,
+        type=pair,
         action="append",
         default=[],
         help="column of a key of the response, such as contact.phone=Teléfono",
@@ -137,12 +144,12 @@ def _add_source(command: argparse.ArgumentParser) -> None:
 def _add_sending(command: argparse.ArgumentParser) -> None:
     sending = command.add_argument_group("sending")
     sending.add_argument(
-        "--concurrency", metavar="N", type=_concurrency, help="requests under way at once, for each host; default: 64"
+        "--concurrency", metavar="N", type=concurrency, help="requests under way at once, for each host; default: 64"
     )
     sending.add_argument(
         "--rate",
         metavar="N | HOST=N",
-        type=_rate,
+        type=rate,
         action="append",
         default=[],
         help="requests a second at most, for each host or for one",
@@ -157,7 +164,7 @@ def _add_sending(command: argparse.ArgumentParser) -> None:
     sending.add_argument(
         "--connection",
         metavar="ID=URL",
-        type=_pair,
+        type=pair,
         action="append",
         default=[],
         help="a connection, in place of AIRFLOW_CONN_<ID>: https://user:secret@crm.example",
@@ -166,7 +173,7 @@ def _add_sending(command: argparse.ArgumentParser) -> None:
     sending.add_argument(
         "--max-handled-errors",
         metavar="N|N%",
-        type=_handled_errors,
+        type=handled_errors,
         help="contacts that may take an error exit before the replay stops: a number, or a share; default: any number "
         "while it runs, and not all of them at its end",
     )
@@ -253,7 +260,7 @@ def _add_resolve(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("id", metavar="ID", help="a replay")
     command.add_argument("response", metavar="RESPONSE", nargs="?", help="id of one response")
     command.add_argument("--step", metavar="NAME", help="attempts of this action")
-    command.add_argument("--visit", metavar="N", type=_whole, help="attempts of this visit of the step, from 1")
+    command.add_argument("--visit", metavar="N", type=whole, help="attempts of this visit of the step, from 1")
     command.add_argument("--fingerprint", metavar="F", help="contacts with this error")
     command.add_argument(
         "--as",
@@ -271,7 +278,7 @@ def _add_renamed(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--renamed",
         metavar="OLD=NEW",
-        type=_renamed,
+        type=renamed,
         action="append",
         default=[],
         help="the step NEW was called OLD when it was sent; OLD= says that it was removed; may be repeated",
@@ -290,68 +297,6 @@ def _add_ledger_url(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--ledger", metavar="URL", help="SQLAlchemy URL; default: [whatsapp_flows] ledger, else a file in AIRFLOW_HOME"
     )
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
-def _concurrency(text: str) -> int:
-    number = _whole(text)
-    if number > MAX_CONCURRENCY:
-        raise argparse.ArgumentTypeError(f"{number} is too many: at most {MAX_CONCURRENCY}")
-    return number
-
-
-def _rate(text: str) -> tuple[str, float]:
-    host, _, number = text.rpartition("=")
-    try:
-        rate = float(number)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate <= 100_000 or ("=" in text and not host):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of requests a second nor HOST=NUMBER")
-    return host, rate
-
-
-def _handled_errors(text: str) -> int | str:
-    from airflow_whatsapp_flows.replay.budget import read_handled_errors
-
-    try:
-        return read_handled_errors(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise argparse.ArgumentTypeError("it is written NAME=VALUE")  # what was given may hold a password
-    return name.strip(), value.strip()
-
-
-def _renamed(text: str) -> tuple[str, str]:
-    old, equals, new = text.rpartition("=")
-    if not (old and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not written OLD=NEW")
-    return old, new
-
-
-def moment(text: str) -> float:
-    """A date, or a date and time, as seconds since the epoch; UTC where it names no offset.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
-    from airflow_whatsapp_flows.flow.moments import parse_iso
-
-    try:
-        found = parse_iso(text.strip())
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date and time such as 2026-11-22T16:04") from None
-    return (found if found.tzinfo else found.replace(tzinfo=dt.timezone.utc)).timestamp()
 
 
 def command_of(group: str, name: str) -> Callable[[argparse.Namespace], int]:
