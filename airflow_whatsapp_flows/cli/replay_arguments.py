@@ -209,6 +209,9 @@ def _add_results(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("id", metavar="ID", help="a replay")
     _add_states(command, "these contacts alone; may be repeated")
     command.add_argument(
+        "--handled", action="store_true", help="contacts alone with an error that an error exit handled"
+    )
+    command.add_argument(
         "--as-responses", action="store_true", help="the responses as they were recorded, one JSON object per line"
     )
     command.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: jsonl")

@@ -13,6 +13,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, fal
 from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
 from airflow_whatsapp_flows.flow.phones import phone_key
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, replays
 
@@ -38,6 +39,7 @@ class Sent:
         status_code: of the reply, if one came.
         fate: what is known of it; ``None`` when nothing is.
         key: idempotency key.
+        reply: what the server said when it refused it, masked and cut.
     """
 
     begun_at: float
@@ -53,6 +55,7 @@ class Sent:
     status_code: int | None
     fate: str | None
     key: str
+    reply: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +124,13 @@ def find_sent(ledger: Ledger, person: Person) -> Iterator[Sent]:
     Raises:
         LedgerError: the ledger cannot be read.
     """
+    replies: dict[tuple[str, int | None], Replies] = {}
     with ledger.read() as connection:
-        for row in connection.execute(_query(person)):
-            yield _sent(row)
+        for row in connection.execute(_query(person)).all():
+            of = (row.flow_id, row.replay_no)
+            if of not in replies:
+                replies[of] = Replies(connection.execute(_flow(*of)).scalar())
+            yield _sent(row, replies[of])
 
 
 def spellings(connection: Connection, phone: str) -> list[str]:
@@ -183,15 +190,32 @@ def _query(person: Person) -> Select[Any]:
         own, and_(attempts.c.response_id == own.c.response_id, attempts.c.replay_no == own.c.replay_no)
     )
     by_others = person.responses(attempts.c.response_id, lambda flow: attempts.c.flow_id == flow)
+    response = (
+        select(contacts.c.response)
+        .where(contacts.c.response_id == attempts.c.response_id, contacts.c.replay_no == attempts.c.replay_no)
+        .order_by(contacts.c.response.is_(None))
+        .limit(1)
+    )
     return (
-        select(attempts, replays.c.id.label("replay_id"))
+        select(
+            attempts,
+            refused_result,
+            response.scalar_subquery().label("response"),
+            replays.c.id.label("replay_id"),
+        )
         .outerjoin(replays, replays.c.no == attempts.c.replay_no)
         .where(or_(attempts.c.id.in_(in_replays), attempts.c.phone.in_(person.phones), by_others))
         .order_by(attempts.c.begun_at, attempts.c.id)
     )
 
 
-def _sent(row: Row[Any]) -> Sent:
+def _flow(flow_id: str, replay_no: int | None) -> Select[Any]:
+    """The flow of a replay; for a DAG run, the flow that was replayed last under its id."""
+    query = select(replays.c.flow).order_by(replays.c.no.desc()).limit(1)
+    return query.where(replays.c.flow_id == flow_id if replay_no is None else replays.c.no == replay_no)
+
+
+def _sent(row: Row[Any], replies: Replies) -> Sent:
     return Sent(
         begun_at=row.begun_at,
         flow_id=row.flow_id,
@@ -206,4 +230,5 @@ def _sent(row: Row[Any]) -> Sent:
         status_code=row.status_code,
         fate=row.fate,
         key=row.key,
+        reply=replies.excerpt(row.step, row.refused_result, row.response),
     )

@@ -19,11 +19,19 @@ from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.groups import error_groups
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.arguments import check_choice
 from airflow_whatsapp_flows.operators.failing import task_errors
-from airflow_whatsapp_flows.operators.replay_status import replay_status, status_line, what_is_wrong, where_to_look
+from airflow_whatsapp_flows.operators.replay_status import (
+    SHOWN_ERRORS,
+    log_errors,
+    replay_status,
+    status_line,
+    what_is_wrong,
+    where_to_look,
+)
 from airflow_whatsapp_flows.operators.replay_terms import (
     FlowSource,
     ReplayTerms,
@@ -236,8 +244,11 @@ class WhatsAppReplayOperator(ReplayTask):
             settings = replace(self.given_terms().run_settings(flow), chunks=self.chunks)
             progress = asyncio.run(self._run(ledger, replay, flow, gateway, settings))
             counted = tally(ledger, replay.no, self.chunks)
+            # Of chunks, which are mapped, the report tells the errors of all.
+            errors = error_groups(ledger, replay, SHOWN_ERRORS) if self.chunks is None else []
         status = replay_status(replay, counted, time.monotonic() - begun)
         self.log.info("%s", status_line(status))
+        log_errors(self.log, errors)
         context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
         self._judge(status, counted, progress, settings, flow)
         return status

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_whatsapp_flows.ledger.groups import ErrorGroup
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.budget import HandledErrors, too_many_handled
+from airflow_whatsapp_flows.replay.error_report import error_lines
 
 
 def replay_status(replay: Replay, tally: Tally, elapsed: float | None = None) -> dict[str, Any]:
@@ -73,6 +75,17 @@ def what_is_wrong(
     if fail_when == "budget" and max_failures is not None and failed > max_failures:
         return f"{failed:,} contacts failed or are in doubt, and max_failures allows {max_failures:,}"
     return too_many_handled(max_handled_errors, tally)
+
+
+SHOWN_ERRORS = 10
+"""Groups of errors that a task's log and XCom have at most."""
+
+
+def log_errors(log: Any, groups: Sequence[ErrorGroup]) -> None:
+    """Write groups of errors to a task's log."""
+    for group in groups:
+        for line in error_lines(group):
+            log.warning("%s", line)
 
 
 def where_to_look(status: Mapping[str, Any]) -> str:

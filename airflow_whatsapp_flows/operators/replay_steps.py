@@ -13,11 +13,20 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
+from airflow_whatsapp_flows.ledger.groups import error_groups
 from airflow_whatsapp_flows.ledger.replays import pending_chunks, tally
 from airflow_whatsapp_flows.operators.failing import task_errors
 from airflow_whatsapp_flows.operators.replay import ReplayTask
-from airflow_whatsapp_flows.operators.replay_status import replay_status, status_line, what_is_wrong, where_to_look
+from airflow_whatsapp_flows.operators.replay_status import (
+    SHOWN_ERRORS,
+    log_errors,
+    replay_status,
+    status_line,
+    what_is_wrong,
+    where_to_look,
+)
 from airflow_whatsapp_flows.operators.replay_terms import found_replay, gateway_of
+from airflow_whatsapp_flows.replay.error_report import deliveries_of, errors_value, flow_of_replay
 from airflow_whatsapp_flows.replay.planning import Plan, PlanRequest, plan
 
 PLAN = "plan"
@@ -109,7 +118,8 @@ class ReplayApprovalOperator(ApprovalOperator):
 class ReplayReportOperator(BaseOperator):
     """Say what came of a replay, and fail unless all of its contacts have ended and add up to its responses.
 
-    The task's XCom is the replay's status. Outlets get it as the extra of their events.
+    The task's XCom is the replay's status, and under ``errors`` the most frequent errors with their counts and what the
+    server said to one contact. Outlets get the status as the extra of their events.
 
     Args:
         replay_id: name of the replay (templated).
@@ -155,10 +165,12 @@ class ReplayReportOperator(BaseOperator):
             raise AirflowSkipException("a dry run: nothing was sent")
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
             replay = found_replay(ledger, self.replay_id)
-            counted = tally(ledger, replay.no)
+            counted, errors = tally(ledger, replay.no), error_groups(ledger, replay, SHOWN_ERRORS)
         status = replay_status(replay, counted)
         self.log.info("%s", status_line(status))
-        context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
+        log_errors(self.log, errors)
+        told_errors = {"errors": errors_value(errors, deliveries_of(flow_of_replay(replay)))}
+        context["ti"].xcom_push(key="return_value", value={**status, **told_errors})  # also of a task that fails
         limits = (self.max_failures, self.max_handled_errors)
         problem = _problem(status, told) or what_is_wrong(counted, self.fail_when, *limits)
         if problem:
@@ -168,7 +180,7 @@ class ReplayReportOperator(BaseOperator):
             self.log.warning("%s; %s", silent, where_to_look(status))
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra.update(status)
-        return status
+        return {**status, **told_errors}
 
 
 def _problem(status: Mapping[str, Any], told: Mapping[str, Any]) -> str | None:

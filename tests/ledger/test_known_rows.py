@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import select
 
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger.groups import reason_groups
 from airflow_whatsapp_flows.ledger.purging import Data, purge
 from airflow_whatsapp_flows.ledger.replays import tally
-from airflow_whatsapp_flows.ledger.results import contact_results, reason_groups, recorded_responses
+from airflow_whatsapp_flows.ledger.results import contact_results, recorded_responses
 from airflow_whatsapp_flows.ledger.retrying import Choice, walk_again
 from airflow_whatsapp_flows.ledger.schema import contacts
 from tests.ledger.filling import a_replay, end, response, rows_of, states_of

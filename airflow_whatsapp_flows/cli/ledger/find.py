@@ -84,11 +84,13 @@ def _as_text(sent: Sent) -> str:
     came = "fate not known" if sent.fate is None else sent.fate
     status = f" {sent.status_code}" if sent.status_code is not None else ""
     resolved = _resolution(sent.origin)
-    lines = (
+    lines = [
         f"\n{moment(sent.begun_at)}Z  {sent.method} {sent.host}: {came}{status}{resolved}",
         f"    {sent.flow_id}, {road}, response {sent.response_id}",
         f"    {sent.step}{visit}, attempt {sent.number}, key {sent.key}",
-    )
+    ]
+    if sent.reply is not None:
+        lines.append(f"    reply: {sent.reply}")
     return "\n".join("\n" * line.startswith("\n") + plain(line.lstrip("\n")) for line in lines)
 
 

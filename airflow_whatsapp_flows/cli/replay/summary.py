@@ -10,28 +10,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from airflow_whatsapp_flows.cli import STOPPED, UNFINISHED
 from airflow_whatsapp_flows.cli.tables import counted, duration, moment, plain, table
-from airflow_whatsapp_flows.errors import FlowFileError
 from airflow_whatsapp_flows.flow.delivery import Delivery
-from airflow_whatsapp_flows.flow.exchange import ErrorKind
-from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.masking import masked
-from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
-from airflow_whatsapp_flows.ledger.results import (
+from airflow_whatsapp_flows.ledger.groups import (
     ErrorGroup,
     ReasonGroup,
     error_groups,
     oldest_in_doubt,
     reason_groups,
 )
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.budget import too_many_handled
-from airflow_whatsapp_flows.replay.fingerprints import Fingerprint, fingerprint, suggestion
+from airflow_whatsapp_flows.replay.error_report import (
+    counts_of,
+    deliveries_of,
+    flow_of_replay,
+    label_of,
+    masked_response,
+    suggestion_of,
+)
 
 _SAMPLE = 200  # characters
 _ORDER = (
@@ -89,7 +89,7 @@ def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> S
     Raises:
         LedgerError: the ledger cannot be read.
     """
-    flow, counted = _flow_of(replay), tally(ledger, replay.no)
+    flow, counted = flow_of_replay(replay), tally(ledger, replay.no)
     limit = options.max_handled_errors if hasattr(options, "max_handled_errors") else None
     limit = replay.options.get("max_handled_errors") if limit is None else limit
     if limit is None and flow is not None and flow.replay is not None:
@@ -97,26 +97,13 @@ def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> S
     return Summary(
         replay=replay,
         tally=counted,
-        errors=error_groups(ledger, replay.no),
+        errors=error_groups(ledger, replay),
         reasons=reason_groups(ledger, replay.no),
         in_doubt=oldest_in_doubt(ledger, replay.no),
         too_many_handled=too_many_handled(limit, counted),
-        delivery=_deliveries(flow),
+        delivery=deliveries_of(flow),
         ledger_words=_ledger_words(ledger, options),
     )
-
-
-def _flow_of(replay: Replay) -> Flow | None:
-    try:
-        return load_flow(replay.flow, f"the flow of the replay {replay.id}")
-    except FlowFileError:
-        return None  # of another release; its status can be told all the same
-
-
-def _deliveries(flow: Flow | None) -> dict[str, Delivery]:
-    if flow is None:
-        return {}
-    return {name: step.retry.delivery for name, step in flow.steps.items() if isinstance(step, Action)}
 
 
 def status_json(summary: Summary) -> dict[str, Any]:
@@ -145,13 +132,15 @@ def errors_json(summary: Summary) -> list[dict[str, Any]]:
     return [
         {
             "fingerprint": group.fingerprint,
-            "label": _label(group).label,
+            "label": label_of(group),
             "count": group.count,
+            "handled": group.handled,
             "in_doubt": group.in_doubt,
             "first_seen": _iso(group.first_seen),
             "last_seen": _iso(group.last_seen),
-            "sample": {"id": group.sample.id, "place": group.sample.place, "response": _masked_response(group)},
-            "suggestion": _suggestion(summary, group),
+            "sample": {"id": group.sample.id, "place": group.sample.place, "response": masked_response(group)},
+            "reply": group.reply,
+            "suggestion": suggestion_of(group, summary.delivery),
         }
         for group in summary.errors
     ]
@@ -202,30 +191,16 @@ def _reason_lines(group: ReasonGroup) -> Iterator[str]:
 
 
 def _error_lines(summary: Summary, group: ErrorGroup) -> Iterator[str]:
-    in_doubt = f", {group.in_doubt:,} in doubt" if group.in_doubt else ""
     yield ""
-    yield f"error {group.fingerprint}: {counted(group.count, 'contact')}{in_doubt}"
-    yield f"  {_label(group).label}"
+    yield f"error {group.fingerprint}: {counts_of(group)}"
+    yield f"  {label_of(group)}"
     yield f"  seen {moment(group.first_seen)} to {moment(group.last_seen)} UTC"
-    response = _masked_response(group)
+    response = masked_response(group)
     shown = json.dumps(response, ensure_ascii=False) if response is not None else "(purged)"
     yield f"  sample {group.sample.id}: {shown[:_SAMPLE]}{'…' if len(shown) > _SAMPLE else ''}"
-    yield f"  → {_suggestion(summary, group)}"
-
-
-def _label(group: ErrorGroup) -> Fingerprint:
-    error, sample = group.sample.error, group.sample
-    if error is None:
-        return fingerprint("flow", None, "", sample.path[-1] if sample.path else "", sample.reason or "")
-    return fingerprint(error["kind"], error["status_code"], error["host"], error["step"], error["message"] or "")
-
-
-def _suggestion(summary: Summary, group: ErrorGroup) -> str:
-    error = group.sample.error
-    if error is None:
-        return "look at one sample, mend the flow, then `replay retry --flow FILE`"
-    delivery = summary.delivery.get(error["step"])
-    return suggestion(ErrorKind(error["kind"]), error["status_code"], in_doubt=group.in_doubt > 0, delivery=delivery)
+    if group.reply is not None:
+        yield f"  reply: {group.reply}"
+    yield f"  → {suggestion_of(group, summary.delivery)}"
 
 
 def _may_be_repeated(summary: Summary) -> set[bool]:
@@ -233,13 +208,6 @@ def _may_be_repeated(summary: Summary) -> set[bool]:
     steps = [group.sample.error and group.sample.error["step"] for group in summary.errors if group.in_doubt]
     modes = [summary.delivery.get(step or "", Delivery.AT_MOST_ONCE) for step in steps]
     return {mode is not Delivery.AT_MOST_ONCE for mode in modes} or {False}
-
-
-def _masked_response(group: ErrorGroup) -> Any:
-    if group.response is None:
-        return None
-    response: Mapping[str, Any] = msgspec.json.decode(group.response)
-    return {key: masked(value) for key, value in response.items() if key in ("contact", "step")}
 
 
 def _next_steps(summary: Summary) -> Iterator[str]:
