@@ -8,7 +8,7 @@ _LEDGER = "SQLAlchemy URL; default: [whatsapp_flows] ledger, else a file in AIRF
 
 
 def add_upkeep(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``upgrade``."""
+    """Add ``upgrade`` and ``accept``."""
     command = inner.add_parser(
         "upgrade",
         help="upgrade a ledger that an earlier release made",
@@ -19,4 +19,19 @@ def add_upkeep(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         ),
     )
     command.add_argument("--check", action="store_true", help="print whether an upgrade is needed; change nothing")
+    command.add_argument("--ledger", metavar="URL", help=_LEDGER)
+
+    command = inner.add_parser(
+        "accept",
+        help="go on with an SQLite ledger that was deleted, replaced or restored from an older copy",
+        description=(
+            "Take the file of an SQLite ledger as it is now for the ledger, after it was deleted, replaced or restored "
+            "from an older copy. What it does not know of may be sent again: put the newest copy back first if there "
+            "is one. Exit status: 0 accepted, 1 refused, 2 usage."
+        ),
+    )
+    command.add_argument(
+        "--lost", metavar="FILE", help="add requests that the file had lost, which the run that stopped wrote there"
+    )
+    command.add_argument("--yes", action="store_true", help="do not ask")
     command.add_argument("--ledger", metavar="URL", help=_LEDGER)

@@ -11,22 +11,23 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from airflow.sdk.configuration import conf
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError
+from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.identifiers import ADD_ONE
-from airflow_whatsapp_flows.ledger.opening import ledger_path
+from airflow_whatsapp_flows.ledger.identity import FileIdentity, rescued
+from airflow_whatsapp_flows.ledger.opening import ledger_path, open_file
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, renames, versions
 from airflow_whatsapp_flows.settings import SECTION, Settings
 
 _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
-_BUSY_SECONDS = 60.0
 _FILE = "sqlite:///"
 
 
@@ -145,6 +146,8 @@ class _FileLedger:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._identity = FileIdentity(Path(path))
+        self._identity.check_opening()
         connection = _connected(path)
         if connection is None:
             Ledger(f"{_FILE}{path}").close()  # makes the tables, upgrades them, or says what is wrong
@@ -152,6 +155,11 @@ class _FileLedger:
         if connection is None:
             raise LedgerError(f"the ledger {_FILE}{path} cannot be opened")
         self._connection = connection
+        try:
+            self._identity.learn(self._row)
+        except BaseException:
+            connection.close()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -159,19 +167,29 @@ class _FileLedger:
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
+                commits = self._identity.begin(self._row)
                 yield Transaction(lambda sql, values: connection.execute(sql, values).fetchall())
                 connection.execute("COMMIT")
+                self._identity.committed(commits)
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        except LedgerReplacedError as error:
+            raise rescued(connection, Path(self._path), error) if error.can_be_copied else error from None
         except sqlite3.IntegrityError:
             raise _conflict() from None
         except sqlite3.Error as error:
+            self._identity.check()  # what the database says of a file that is gone helps nobody
             raise LedgerError(f"the ledger {_FILE}{self._path} cannot be written: {error}") from error
+
+    def _row(self, statement: str) -> Sequence[Any] | None:
+        row: Sequence[Any] | None = self._connection.execute(statement).fetchone()
+        return row
 
     def close(self) -> None:
         self._connection.close()
+        self._identity.close()
 
 
 class _EngineLedger:
@@ -273,7 +291,8 @@ def _connected(path: str) -> sqlite3.Connection | None:
     """A connection to the file, if it holds the tables of this release."""
     connection = None
     try:
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = open_file(Path(path), "mode=rw")
+        connection.isolation_level = None
         found = connection.execute(f"SELECT version FROM {versions.name}").fetchone()  # noqa: S608
         connection.execute("PRAGMA synchronous=FULL")
     except sqlite3.Error:

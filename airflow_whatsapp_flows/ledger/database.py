@@ -11,7 +11,8 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
+from airflow_whatsapp_flows.ledger.identity import FileIdentity, ServerIdentity, rescued
 from airflow_whatsapp_flows.ledger.locking import lock_number
 from airflow_whatsapp_flows.ledger.migrations import revision_of
 from airflow_whatsapp_flows.ledger.opening import (
@@ -25,7 +26,7 @@ from airflow_whatsapp_flows.ledger.opening import (
     shown_url,
     table_version,
 )
-from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, alembic_versions, metadata, versions
+from airflow_whatsapp_flows.ledger.schema import COMMITS, SCHEMA_VERSION, alembic_versions, metadata, versions
 from airflow_whatsapp_flows.ledger.upgrading import check_version, upgrade_file
 
 _log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Ledger:
         self._url = read_url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         self.is_read_only = self.file is not None and may_only_be_read(self.file)
+        self._identity: FileIdentity | ServerIdentity | None = None
         self._engine = self._make_engine()
         try:
             self._prepare()
@@ -80,9 +82,20 @@ class Ledger:
                 "another ledger"
             )
 
+    def check_identity(self) -> None:
+        """Find out whether the file of an SQLite ledger is still the one that was opened.
+
+        Raises:
+            LedgerReplacedError: it was deleted, replaced or overwritten.
+        """
+        if isinstance(self._identity, FileIdentity):
+            self._identity.check()
+
     def close(self) -> None:
         """Give back its connections."""
         self._engine.dispose()
+        if self._identity is not None:
+            self._identity.close()
 
     def __enter__(self) -> Ledger:
         """Use it as a context; it is closed at the end."""
@@ -119,6 +132,7 @@ class Ledger:
 
         Raises:
             LedgerError: the database cannot be written; nothing of the transaction is in it.
+            LedgerReplacedError: it is not the one that was opened.
         """
         self.check_writable()
         with self._explained("written"):
@@ -135,13 +149,30 @@ class Ledger:
             if self.is_sqlite:
                 # A transaction that reads first and writes later cannot wait for another writer: SQLite refuses it.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            commits = self._count_commit(connection)
             yield
+        if self._identity is not None:
+            self._identity.committed(commits)
+
+    def _count_commit(self, connection: Connection) -> int:
+        """Check that the ledger is still the one that was opened, and count up its commits."""
+        if self._identity is None:
+            return 0
+        try:
+            commits = self._identity.begin(lambda statement: connection.exec_driver_sql(statement).one_or_none())
+        except LedgerReplacedError as error:
+            if self.file is None or not error.can_be_copied:
+                raise
+            raise rescued(connection.connection.driver_connection, self.file, error) from None
+        connection.info[COMMITS] = commits
+        return commits
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
         try:
             yield
         except SQLAlchemyError as error:
+            self.check_identity()  # what the database says of a file that is gone helps nobody
             raise LedgerError(f"the ledger {self.shown} cannot be {what}: {reason_of(error)}") from error
 
     def _make_engine(self) -> Engine:
@@ -149,6 +180,7 @@ class Ledger:
             return server_engine(self._url)
         if self.is_read_only:
             return reading_engine(self.file)
+        FileIdentity(self.file).check_opening()
         make_file(self.file)
         return file_engine(self.file)
 
@@ -166,6 +198,11 @@ class Ledger:
                 text = "the ledger %s was upgraded from version %s to %s; as it was before it is in %s"
                 _log.warning(text, self.shown, done.found, done.version, done.backup)
         check_version(found, self.shown, is_read_only=self.is_read_only)
+        if not self.is_read_only:
+            identity = ServerIdentity(self.shown) if self.file is None else FileIdentity(self.file)
+            with self.read() as connection:
+                identity.learn(lambda statement: connection.exec_driver_sql(statement).one_or_none())
+            self._identity = identity
 
     def _make_tables(self, connection: Connection) -> int:
         if not self.is_sqlite:

@@ -93,6 +93,38 @@ def open_file(file: Path, how: str, timeout: float | None = None) -> sqlite3.Con
     return sqlite3.connect(f"file:{quote(str(file))}?{how}", uri=True, timeout=seconds, check_same_thread=False)
 
 
+def copy_database(connection: sqlite3.Connection, target: Path) -> None:
+    """Copy a database into a new file that only its owner may read; the file is whole, or not there.
+
+    Args:
+        connection: to the database.
+        target: the new file; one that is there is replaced.
+
+    Raises:
+        OSError: the file cannot be made.
+        sqlite3.Error: it cannot be written.
+    """
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        copy = sqlite3.connect(part)
+        try:
+            connection.backup(copy)
+        finally:
+            copy.close()
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def server_engine(url: URL) -> Engine:
     """An engine for PostgreSQL.
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     PrimaryKeyConstraint,
+    Sequence,
     String,
     Table,
     Text,
@@ -25,6 +26,8 @@ SCHEMA_VERSION = 2
 PREFIX = "whatsapp_flows_"
 MIGRATIONS_TABLE = f"{PREFIX}alembic"
 
+COMMITS = f"{PREFIX}commits"
+
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only what is declared INTEGER
 
@@ -33,8 +36,10 @@ versions = Table(
     metadata,
     Column("version", Integer, primary_key=True),
     Column("ledger_id", Text),  # random, given when the tables are made: another ledger has another
-    Column("commits", BigInteger, nullable=False, default=0, server_default="0"),  # counts up: an older copy has fewer
+    # Counts up, so an older copy has fewer. On a server the sequence does, for a row would make workers wait.
+    Column("commits", BigInteger, nullable=False, default=0, server_default="0"),
 )
+Sequence(COMMITS, metadata=metadata)
 
 alembic_versions = Table(
     MIGRATIONS_TABLE,

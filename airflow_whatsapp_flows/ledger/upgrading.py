@@ -6,7 +6,6 @@ server is upgraded on request alone.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.ledger.locking import advisory_locks, lock_file, lock_number
 from airflow_whatsapp_flows.ledger.migrations import upgrade_tables
 from airflow_whatsapp_flows.ledger.opening import (
+    copy_database,
     may_only_be_read,
     open_file,
     read_url,
@@ -192,38 +192,6 @@ def _back_up(connection: sqlite3.Connection, file: Path, found: int) -> Path:
         backup = file.with_name(f"{name}-{number}")
     copy_database(connection, backup)
     return backup
-
-
-def copy_database(connection: sqlite3.Connection, target: Path) -> None:
-    """Copy a database into a new file that only its owner may read; the file is whole, or not there.
-
-    Args:
-        connection: to the database.
-        target: the new file; one that is there is replaced.
-
-    Raises:
-        OSError: the file cannot be made.
-        sqlite3.Error: it cannot be written.
-    """
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    try:
-        copy = sqlite3.connect(part)
-        try:
-            connection.backup(copy)
-        finally:
-            copy.close()
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        part.rename(target)
-    finally:
-        part.unlink(missing_ok=True)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _migrate_file(connection: sqlite3.Connection, found: int) -> None:

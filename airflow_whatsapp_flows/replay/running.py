@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
+from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.flow.checks import references_of
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.variables import Scope
@@ -87,34 +88,61 @@ async def run_replay(
     steps = await asyncio.to_thread(known_steps, ledger, replay, flow, chunks=settings.chunks)
     # The budget is the replay's: what failed in earlier runs counts.
     budget = _budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
-    await asyncio.to_thread(mark_started, ledger, replay.no, time.time())
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_marked(ledger, replay.no))
+        journal = await stack.enter_async_context(Journal(ledger))
+        await stack.enter_async_context(_losses_told(ledger, journal))
+        routes = await stack.enter_async_context(Routes(gateway))
+        slots, noticing = SharedSlots(ledger), settings.stop_when_refused
+        lanes = Lanes(slots, settings.rates, settings.concurrency, needs_credentials=noticing)
+        await stack.enter_async_context(lanes)
+        sender = Sender(gateway, routes, lanes, journal, _referenced_actions(flow))
+        sender.refusals = Refusals(shows_reply=not flow.sensitive) if noticing else None
+        walker = ContactWalker(
+            flow=flow,
+            replay_no=replay.no,
+            sender=sender,
+            guards=Guards(guard_rules(flow, force=settings.force)),
+            epoch=replay.id if settings.force else None,
+            resend=settings.resend,
+            steps=steps,
+        )
+        screening = Screening(flow, replay, bool(flow.replay and flow.replay.only_once), settings.force)
+        engine = Engine(ledger, journal, walker, screening, settings.concurrency, budget)
+        engine.grace = settings.grace
+        on_engine(engine)
+        async with _stopped_by_signals(engine):
+            with _seldom_collecting():
+                return await engine.run(settings.chunks)
+
+
+@asynccontextmanager
+async def _marked(ledger: Ledger, replay_no: int) -> AsyncIterator[None]:
+    """Note in the ledger when the run begins and ends."""
+    await asyncio.to_thread(mark_started, ledger, replay_no, time.time())
     try:
-        async with AsyncExitStack() as stack:
-            journal = await stack.enter_async_context(Journal(ledger))
-            routes = await stack.enter_async_context(Routes(gateway))
-            slots, noticing = SharedSlots(ledger), settings.stop_when_refused
-            lanes = Lanes(slots, settings.rates, settings.concurrency, needs_credentials=noticing)
-            await stack.enter_async_context(lanes)
-            sender = Sender(gateway, routes, lanes, journal, _referenced_actions(flow))
-            sender.refusals = Refusals(shows_reply=not flow.sensitive) if noticing else None
-            walker = ContactWalker(
-                flow=flow,
-                replay_no=replay.no,
-                sender=sender,
-                guards=Guards(guard_rules(flow, force=settings.force)),
-                epoch=replay.id if settings.force else None,
-                resend=settings.resend,
-                steps=steps,
-            )
-            screening = Screening(flow, replay, bool(flow.replay and flow.replay.only_once), settings.force)
-            engine = Engine(ledger, journal, walker, screening, settings.concurrency, budget)
-            engine.grace = settings.grace
-            on_engine(engine)
-            async with _stopped_by_signals(engine):
-                with _seldom_collecting():
-                    return await engine.run(settings.chunks)
-    finally:
-        await asyncio.to_thread(mark_ended, ledger, replay.no, time.time())
+        yield
+    except LedgerReplacedError:
+        raise  # nothing can be noted, and the error says what to do
+    except BaseException:
+        await asyncio.to_thread(mark_ended, ledger, replay_no, time.time())
+        raise
+    await asyncio.to_thread(mark_ended, ledger, replay_no, time.time())
+
+
+@asynccontextmanager
+async def _losses_told(ledger: Ledger, journal: Journal) -> AsyncIterator[None]:
+    """Say what had been sent, and save what is lost of it, where the ledger was replaced."""
+    try:
+        yield
+        await asyncio.to_thread(ledger.check_identity)
+    except LedgerError as error:
+        try:
+            await asyncio.to_thread(ledger.check_identity)  # what else went wrong may come of it
+        except LedgerReplacedError as replaced:
+            found = error if isinstance(error, LedgerReplacedError) else replaced
+            raise await asyncio.to_thread(journal.with_losses, found) from error
+        raise
 
 
 def _budget(before: Tally, settings: RunSettings) -> FailureBudget:

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
+from airflow_whatsapp_flows.cli.ledger.asking import agreed
 from airflow_whatsapp_flows.cli.ledger.find import asked_for, person_of
 from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
 from airflow_whatsapp_flows.cli.tables import counted, plain
@@ -21,7 +22,7 @@ def purge(options: argparse.Namespace) -> int:
         held = find_data(ledger, data)
         print(f"{_counts(held)} of the ledger {ledger.shown} hold such data")
         if held.contacts or held.attempts:
-            if not (options.yes or _agreed()):
+            if not (options.yes or agreed("Erase it? It cannot be had back.", "nothing was erased")):
                 return REFUSED
             held, gone = erase(ledger, data)
             print(f"erased: {_counts(held)}; keys, states and times stay")
@@ -38,20 +39,6 @@ def _data(ledger: Ledger, options: argparse.Namespace) -> Data:
     if options.before is not None:
         return Data(before=options.before)
     return Data(person=person_of(ledger, *asked_for(options)))
-
-
-def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        print("nothing was erased: give --yes where nobody can be asked", file=sys.stderr)
-        return False
-    try:
-        answer = input("Erase it? It cannot be had back. [y/N] ")
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() in ("y", "yes"):
-        return True
-    print("nothing was erased", file=sys.stderr)
-    return False
 
 
 def _counts(held: Holding) -> str:

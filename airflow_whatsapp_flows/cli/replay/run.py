@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.cli.replay.progress import Display, Watched, display
 from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
 from airflow_whatsapp_flows.cli.tables import counted
-from airflow_whatsapp_flows.errors import FlowsError, LedgerError
+from airflow_whatsapp_flows.errors import FlowsError, LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -45,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
             rename_steps(ledger, flow, options.renamed, user_name())
             with reading() as on_rows:
                 replay = begin_replay(ledger, replay_request(options, flow, source, prepared), on_rows)
+        except LedgerReplacedError:
+            raise
         except LedgerError as error:
             _say(str(error))
             _say("nothing was sent; when the ledger can be used again, run the same command again")
@@ -76,6 +78,10 @@ def go_on(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, option
         _say(f"replay {replay.id}: {counted(pending, 'contact')} to send{f', {ended:,} ended before' if ended else ''}")
         try:
             progress = _send(ledger, replay, flow, prepared, (before.total, ended))
+        except LedgerReplacedError as error:
+            _say(str(error))
+            _say("then run the same command again: it sends what is pending")
+            return STOPPED
         except FlowsError as error:
             progress.stopped = str(error)
         except KeyboardInterrupt:

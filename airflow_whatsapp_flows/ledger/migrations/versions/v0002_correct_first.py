@@ -6,6 +6,7 @@ import uuid
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.schema import CreateSequence
 
 revision = "0002"
 down_revision = "0001"
@@ -16,6 +17,8 @@ depends_on = None
 def upgrade() -> None:
     """Add what version 2 has; no row is changed or lost."""
     _columns()
+    if op.get_bind().dialect.name != "sqlite":
+        op.execute(CreateSequence(sa.Sequence("whatsapp_flows_commits")))
     _tables()
     _indexes()
     ledger = sa.table("whatsapp_flows_ledger", sa.column("version"), sa.column("ledger_id"))
