@@ -93,7 +93,9 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         flow=LoadedFlow(flow.id, flow),
         source="{{ params.source or '' }}",
         replay_id=replay_id,
-        fail_when="never",  # whether failed contacts matter is said once, of all chunks, by the report
+        # A limit is one of all chunks, and for the report to judge. Where any failed contact matters, the task of its
+        # chunk is red too: Airflow's "clear failed tasks" then sends again what failed.
+        fail_when="any" if block.fail_when == "any" else "never",
         retries=_RETRIES,
         retry_delay=_FIRST_RETRY,
         retry_exponential_backoff=True,

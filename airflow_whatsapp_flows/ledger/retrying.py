@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.ledger.recording import AGAIN
 from airflow_whatsapp_flows.ledger.renaming import step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
+from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, replays
 from airflow_whatsapp_flows.ledger.unconfirmed import accept_duplicates, may_be_unconfirmed, stuck_contacts
 
 _PAGE = 500
@@ -37,7 +37,7 @@ class Choice:
         since: epoch seconds; ended at that moment or after.
         until: epoch seconds; ended before that moment.
         handled_errors: with an error that an error exit took care of; all that ended, not only those that ``failed``.
-        chunk: of this chunk of the replay.
+        chunks: of these chunks of the replay.
         duplicates_accepted_by: who accepts that requests which may have been applied are sent again, and may be
             applied twice; by default contacts with nothing else to send are left out.
     """
@@ -48,7 +48,7 @@ class Choice:
     since: float | None = None
     until: float | None = None
     handled_errors: bool = False
-    chunk: int | None = None
+    chunks: Collection[int] | None = None
     duplicates_accepted_by: str | None = None
 
 
@@ -125,6 +125,36 @@ def walk_again(ledger: Ledger, replay: Replay, choice: Choice, flow: Flow | None
     return Chosen(again, purged, others, len(stuck), Counter(what for contact in stuck for what in contact.requests))
 
 
+def walk_failed_again(ledger: Ledger, replay: Replay, of_chunks: Collection[int] | None, clear: str) -> Chosen | None:
+    """Set the failed contacts of a cleared task to ``pending``: once for each clear, however often the task is tried.
+
+    Args:
+        ledger: where they are.
+        replay: whose contacts they are.
+        of_chunks: the chunks of the task; all of the replay by default.
+        clear: names the task and the number of its clear.
+
+    Returns:
+        What :func:`walk_again` came to; ``None`` when an earlier try of the task did it.
+
+    Raises:
+        LedgerError: the ledger cannot be written.
+    """
+    own = chunks.c.replay_no == replay.no
+    if of_chunks is not None:
+        own &= chunks.c.chunk.in_(list(of_chunks))
+    due = and_(own, func.coalesce(chunks.c.cleared_by, "") != clear)
+    with ledger.read() as connection:
+        numbers = list(connection.execute(select(chunks.c.chunk).where(due)).scalars())
+    if not numbers:
+        return None
+    chosen = walk_again(ledger, replay, Choice(chunks=numbers))
+    # A worker that dies before this is noted has sent nothing yet: the next try finds the same contacts pending.
+    with ledger.write() as connection:
+        connection.execute(update(chunks).where(due).values(cleared_by=clear))
+    return chosen
+
+
 def _conditions(replay: Replay, choice: Choice, names: Sequence[str]) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if choice.fingerprint is not None:
@@ -133,8 +163,8 @@ def _conditions(replay: Replay, choice: Choice, names: Sequence[str]) -> list[Co
         conditions.append(contacts.c.ended_at >= choice.since)
     if choice.until is not None:
         conditions.append(contacts.c.ended_at < choice.until)
-    if choice.chunk is not None:
-        conditions.append(contacts.c.chunk == choice.chunk)
+    if choice.chunks is not None:
+        conditions.append(contacts.c.chunk.in_(list(choice.chunks)))
     if choice.handled_errors:
         conditions.append(contacts.c.handled_errors > 0)
     if names:

@@ -182,6 +182,7 @@ chunks = Table(
     Column("size", Integer, nullable=False, default=0),
     Column("fence", Integer, nullable=False, default=0),  # counts up with every owner
     Column("owner", Text),
+    Column("cleared_by", Text),  # the task, and the number of its clear, that last had its failed contacts sent again
 )
 
 slots = Table(

@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import error_groups
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
+from airflow_whatsapp_flows.ledger.retrying import walk_failed_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.arguments import check_choice
 from airflow_whatsapp_flows.operators.failing import task_errors
@@ -39,6 +40,7 @@ from airflow_whatsapp_flows.operators.replay_terms import (
     flow_of,
     gateway_of,
 )
+from airflow_whatsapp_flows.operators.task_record import TaskTry
 from airflow_whatsapp_flows.replay.budget import read_handled_errors
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
@@ -81,6 +83,7 @@ class ReplayTask(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("source", "replay_id", "note")
+    chunks: Sequence[int] | None = None
     ui_color = "#34b7f1"
     ui_fgcolor = "#000000"
 
@@ -159,7 +162,24 @@ class ReplayTask(BaseOperator):
         replay = self.given_terms().begin(ledger, flow, replay_id, self.note or None, self._note_rows)
         for warning in replay.warnings:
             self.log.warning("%s", warning)
+        self._send_failed_again(ledger, replay, context)
         return replay
+
+    def _send_failed_again(self, ledger: Ledger, replay: Replay, context: Context) -> None:
+        clear = TaskTry.of(context, self).clear
+        chosen = None if clear is None else walk_failed_again(ledger, replay, self.chunks, clear)
+        if chosen is None:
+            return
+        self.log.info("the task was cleared: %s failed contacts are walked again", f"{chosen.contacts:,}")
+        if chosen.left_out:
+            requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in chosen.unconfirmed.items())
+            self.log.warning(
+                "%s failed contacts are left out: the request may have been applied, and is not sent again (%s); check "
+                "at the server whether it arrived, and see `whatsapp-flows replay resolve` and `replay retry "
+                "--accept-duplicates`",
+                f"{chosen.left_out:,}",
+                requests,
+            )
 
     def _note_rows(self, rows: int) -> None:
         if self._killed:

@@ -96,6 +96,15 @@ class TaskTry:
         before = max(0, max_tries - int(task.retries or 0))
         return cls(origin, 1 + before, ti is None or try_number > max_tries)
 
+    @property
+    def clear(self) -> str | None:
+        """A name of the clear that this try is after; ``None`` when the task was not cleared."""
+        # Another number of retries, in a new version of the DAG, changes the round without a clear.
+        if self.round == 1 or self.origin["try_number"] < self.round:
+            return None
+        place = "/".join(str(self.origin[name]) for name in _SAME_TASK)
+        return f"{place}#{self.round}"
+
     def made(self, row: AttemptRow) -> bool:
         """Whether an attempt was made by this task since it was last cleared."""
         if row.replay_no is not None or row.round != self.round or not row.origin:

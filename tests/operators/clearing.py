@@ -64,6 +64,7 @@ def run_again(dag: DAG, run_id: str, task_id: str = "act") -> dict[str, Any]:
                     break
                 for ti in ready:
                     ti.state = "scheduled"
+                    ti.try_number += 1  # as the scheduler does
                 session.commit()
             for ti in ready:
                 _run_task(ti=ti, task=dag.task_dict[ti.task_id], run_triggerer=True)
@@ -73,8 +74,14 @@ def run_again(dag: DAG, run_id: str, task_id: str = "act") -> dict[str, Any]:
             return {} if row is None else dict(XComModel.deserialize_value(row))
 
 
-def run_cleared(dag: DAG, run_id: str, task_ids: Iterable[str]) -> FinishedRun:
-    """Clear tasks of a finished run as a user does, and run whatever Airflow then schedules, to the run's new end."""
+def run_cleared(dag: DAG, run_id: str, tasks: Iterable[str | tuple[str, int]]) -> FinishedRun:
+    """Clear tasks of a finished run as a user does, and run whatever Airflow then schedules, to the run's new end.
+
+    Args:
+        dag: of the run.
+        run_id: of the run.
+        tasks: task ids, or a task id and a map index.
+    """
     from airflow.models.dagrun import DagRun
     from airflow.models.serialized_dag import SerializedDagModel
     from airflow.models.taskinstance import TaskInstance, clear_task_instances
@@ -85,8 +92,13 @@ def run_cleared(dag: DAG, run_id: str, task_ids: Iterable[str]) -> FinishedRun:
     of_run = (TaskInstance.dag_id == dag.dag_id, TaskInstance.run_id == run_id)
     with _quiet():
         with create_session() as session:
-            cleared = session.scalars(select(TaskInstance).where(*of_run, TaskInstance.task_id.in_(list(task_ids))))
-            clear_task_instances(list(cleared), session)
+            wanted = [one if isinstance(one, tuple) else (one, None) for one in tasks]
+            cleared = [
+                ti
+                for ti in session.scalars(select(TaskInstance).where(*of_run))
+                if (ti.task_id, ti.map_index) in wanted or (ti.task_id, None) in wanted
+            ]
+            clear_task_instances(cleared, session)
         while True:
             with create_session() as session:
                 run = session.scalar(select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.run_id == run_id))
@@ -94,8 +106,12 @@ def run_cleared(dag: DAG, run_id: str, task_ids: Iterable[str]) -> FinishedRun:
                 ready, _ = run.update_state(session=session, execute_callbacks=False)
                 for ti in ready:
                     ti.state = "scheduled"
+                    ti.try_number += 1  # as the scheduler does
                 session.commit()
-            if not ready:
+                waiting = "up_for_retry" in session.scalars(select(TaskInstance.state).where(*of_run))
+            if not ready and not waiting:
                 return _finished(dag.dag_id, run)
+            if not ready:
+                time.sleep(0.01)  # its retry_delay is not over
             for ti in ready:
                 _run_task(ti=ti, task=dag.task_dict[ti.task_id], run_triggerer=True)

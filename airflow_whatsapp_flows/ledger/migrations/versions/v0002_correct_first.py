@@ -32,6 +32,7 @@ def _columns() -> None:
     op.add_column("whatsapp_flows_attempts", sa.Column("step_id", sa.Text))
     op.add_column("whatsapp_flows_attempts", _counting("epoch", sa.Integer(), 1))
     op.add_column("whatsapp_flows_attempts", sa.Column("content", sa.Text))
+    op.add_column("whatsapp_flows_chunks", sa.Column("cleared_by", sa.Text))
 
 
 def _counting(name: str, kind: sa.types.TypeEngine[int], first: int) -> sa.Column[int]:
