@@ -47,6 +47,7 @@ from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
 
 _REPORT_SECONDS = 10.0
+_ALL_HANDLED = "100%"  # of the contacts may take an error exit
 _SHORTEST_WAIT = dt.timedelta(seconds=30)  # Airflow may fail a task whose trigger fires as soon as it is deferred
 FAIL_WHEN = ("any", "budget", "never")
 
@@ -266,11 +267,13 @@ class WhatsAppReplayOperator(ReplayTask):
             counted = tally(ledger, replay.no, self.chunks)
             # Of chunks, which are mapped, the report tells the errors of all.
             errors = error_groups(ledger, replay, SHOWN_ERRORS) if self.chunks is None else []
+            whole = counted if self.chunks is None else tally(ledger, replay.no)
         status = replay_status(replay, counted, time.monotonic() - begun)
         self.log.info("%s", status_line(status))
         log_errors(self.log, errors)
         context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
-        self._judge(status, counted, progress, settings, flow)
+        self._check_end(status, progress)
+        self._judge(status, counted, whole, settings, flow)
         return status
 
     def on_kill(self) -> None:
@@ -308,10 +311,7 @@ class WhatsAppReplayOperator(ReplayTask):
             states = ", ".join(f"{count:,} {state.value}" for state, count in engine.progress.ended.items())
             self.log.info("%s of %s contacts, %.0f/s: %s", f"{done:,}", f"{total:,}", rate, states or "none yet")
 
-    def _judge(
-        self, status: Mapping[str, Any], counted: Tally, progress: Progress, settings: RunSettings, flow: Flow
-    ) -> None:
-        fail_when = self.fail_when or (flow.replay.fail_when if flow.replay else "any")
+    def _check_end(self, status: Mapping[str, Any], progress: Progress) -> None:
         if progress.spent:
             raise AirflowFailException(f"{self.task_id}: the failure budget is spent: {progress.stopped}")
         if status["pending"] and progress.needs_help:
@@ -330,10 +330,24 @@ class WhatsAppReplayOperator(ReplayTask):
                 f"{self.task_id}: {status['pending']:,} of {status['total']:,} contacts are pending{why}; "
                 "another try of this task, or clearing it, goes on with them"
             )
-        limits = (settings.max_failures, settings.max_handled_errors)
-        wrong = what_is_wrong(counted, fail_when, *limits)
-        if wrong:
-            raise AirflowFailException(f"{self.task_id}: {wrong}; {where_to_look(status)}")
-        silent = what_is_wrong(counted, "any", *limits) if fail_when == "never" else None
-        if silent:
-            self.log.warning("%s; %s", silent, where_to_look(status))
+
+    def _judge(
+        self, status: Mapping[str, Any], counted: Tally, whole: Tally, settings: RunSettings, flow: Flow
+    ) -> None:
+        fail_when = self.fail_when or (flow.replay.fail_when if flow.replay else "any")
+        told = "any" if fail_when == "never" else fail_when
+        if self.chunks is None:
+            wrong = what_is_wrong(counted, told, settings.max_failures, settings.max_handled_errors)
+        else:
+            wrong = what_is_wrong(counted, told, settings.max_failures, _ALL_HANDLED)
+            if wrong is None and not whole.states[ContactState.PENDING]:  # handled errors are counted over all chunks
+                wrong = what_is_wrong(whole, "budget", None, settings.max_handled_errors)
+        if wrong is None:
+            return
+        wrong = f"{wrong}; {where_to_look(status)}"
+        if fail_when == "never":
+            self.log.warning("%s", wrong)
+            return
+        if counted.states[ContactState.FAILED]:
+            wrong += "; clearing this task sends again what is known not to have been applied"
+        raise AirflowFailException(f"{self.task_id}: {wrong}")

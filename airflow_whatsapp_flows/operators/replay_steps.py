@@ -174,7 +174,9 @@ class ReplayReportOperator(BaseOperator):
         limits = (self.max_failures, self.max_handled_errors)
         problem = _problem(status, told) or what_is_wrong(counted, self.fail_when, *limits)
         if problem:
-            raise AirflowFailException(f"{self.task_id}: {problem}; {where_to_look(status)}")
+            again = "; clear the tasks that sent them, and what is known not to have been applied is sent again"
+            hint = again if status["failed"] else ""
+            raise AirflowFailException(f"{self.task_id}: {problem}; {where_to_look(status)}{hint}")
         silent = what_is_wrong(counted, "any", *limits) if self.fail_when == "never" else None
         if silent:
             self.log.warning("%s; %s", silent, where_to_look(status))
