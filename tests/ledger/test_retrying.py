@@ -210,7 +210,8 @@ def test_handled_errors_and_a_chunk_narrow_the_choice(ledger: Ledger) -> None:
     for number in (0, 2, 3):
         change(ledger, ids[number], handled_errors=1)
 
-    assert walk_again(ledger, replay, Choice(handled_errors=True, chunks=[rows_of(ledger, replay)[0].chunk])).contacts == 1
+    chunk = rows_of(ledger, replay)[0].chunk
+    assert walk_again(ledger, replay, Choice(handled_errors=True, chunks=[chunk])).contacts == 1
     assert states_of(ledger, replay) == ["pending", "completed", "completed", "failed"]
     assert walk_again(ledger, replay, Choice(handled_errors=True, states=[C])).contacts == 1
     assert states_of(ledger, replay) == ["pending", "completed", "pending", "failed"]
