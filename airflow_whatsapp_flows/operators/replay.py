@@ -27,6 +27,7 @@ from airflow_whatsapp_flows.operators.arguments import check_choice
 from airflow_whatsapp_flows.operators.failing import task_errors
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
+    log_chosen,
     log_errors,
     replay_status,
     status_line,
@@ -169,18 +170,8 @@ class ReplayTask(BaseOperator):
     def _send_failed_again(self, ledger: Ledger, replay: Replay, context: Context) -> None:
         clear = TaskTry.of(context, self).clear
         chosen = None if clear is None else walk_failed_again(ledger, replay, self.chunks, clear)
-        if chosen is None:
-            return
-        self.log.info("the task was cleared: %s failed contacts are walked again", f"{chosen.contacts:,}")
-        if chosen.left_out:
-            requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in chosen.unconfirmed.items())
-            self.log.warning(
-                "%s failed contacts are left out: the request may have been applied, and is not sent again (%s); check "
-                "at the server whether it arrived, and see `whatsapp-flows replay resolve` and `replay retry "
-                "--accept-duplicates`",
-                f"{chosen.left_out:,}",
-                requests,
-            )
+        if chosen is not None:
+            log_chosen(self.log, chosen)
 
     def _note_rows(self, rows: int) -> None:
         if self._killed:

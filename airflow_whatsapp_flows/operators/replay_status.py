@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_whatsapp_flows.ledger.groups import ErrorGroup
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally
+from airflow_whatsapp_flows.ledger.retrying import Chosen
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.budget import HandledErrors, too_many_handled
 from airflow_whatsapp_flows.replay.error_report import error_lines
@@ -86,6 +87,19 @@ def log_errors(log: Any, groups: Sequence[ErrorGroup]) -> None:
     for group in groups:
         for line in error_lines(group):
             log.warning("%s", line)
+
+
+def log_chosen(log: Any, chosen: Chosen) -> None:
+    """Write to the log of a cleared task which contacts are walked again, and which are not."""
+    log.info("the task was cleared: %s failed contacts are walked again", f"{chosen.contacts:,}")
+    if chosen.left_out:
+        requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in chosen.unconfirmed.items())
+        log.warning(
+            "%s failed contacts are left out: the request may have been applied, and is not sent again (%s); check at the "
+            "server whether it arrived, and see `whatsapp-flows replay resolve` and `replay retry --accept-duplicates`",
+            f"{chosen.left_out:,}",
+            requests,
+        )
 
 
 def where_to_look(status: Mapping[str, Any]) -> str:
