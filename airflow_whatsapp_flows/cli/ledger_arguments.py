@@ -8,7 +8,7 @@ _LEDGER = "SQLAlchemy URL; default: [whatsapp_flows] ledger, else a file in AIRF
 
 
 def add_upkeep(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``upgrade`` and ``accept``."""
+    """Add ``upgrade``, ``vacuum`` and ``accept``."""
     command = inner.add_parser(
         "upgrade",
         help="upgrade a ledger that an earlier release made",
@@ -34,4 +34,15 @@ def add_upkeep(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--lost", metavar="FILE", help="add requests that the file had lost, which the run that stopped wrote there"
     )
     command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--ledger", metavar="URL", help=_LEDGER)
+
+    command = inner.add_parser(
+        "vacuum",
+        help="give back the room of rows that are gone",
+        description=(
+            "Rewrite an SQLite ledger without its unused parts, which needs as much free space as the file has; in "
+            "PostgreSQL, VACUUM the ledger's tables. Refused while a replay runs. Exit status: 0 done, 1 refused, 2 "
+            "usage."
+        ),
+    )
     command.add_argument("--ledger", metavar="URL", help=_LEDGER)

@@ -87,22 +87,32 @@ def found_version(url: str) -> int:
     Raises:
         LedgerError: there is no ledger, or it cannot be read.
     """
+    found = find_version(url)
+    if found is None:
+        raise LedgerError(f"there is no ledger in {shown_url(read_url(url))}; the first replay or task makes it")
+    return found
+
+
+def find_version(url: str) -> int | None:
+    """The version of the ledger of a URL, or ``None`` where there is none; nothing is changed.
+
+    Raises:
+        LedgerError: it cannot be read.
+    """
     parsed = read_url(url)
     if parsed.get_backend_name() == "sqlite":
-        _require_file(Path(parsed.database or ""))
+        if not Path(parsed.database or "").exists():
+            return None
         engine = reading_engine(Path(parsed.database or ""))
     else:
         engine = server_engine(parsed)
     try:
         with engine.connect() as connection:
-            found = table_version(connection)
+            return table_version(connection)
     except SQLAlchemyError as error:
         raise LedgerError(f"the ledger {shown_url(parsed)} cannot be read: {reason_of(error)}") from error
     finally:
         engine.dispose()
-    if found is None:
-        raise LedgerError(f"there is no ledger in {shown_url(parsed)}; the first replay or task makes it")
-    return found
 
 
 def upgrade(url: str) -> Upgrade:
@@ -234,8 +244,3 @@ def _running_replays(connection: Connection) -> list[str]:
     held = advisory_locks(connection)
     rows = connection.execute(query).all()
     return sorted({row.id for row in rows if lock_number("chunk", row.replay_no, row.chunk) in held})
-
-
-def _require_file(file: Path) -> None:
-    if not file.exists():
-        raise LedgerError(f"there is no ledger in sqlite:///{file}; the first replay or task makes it")

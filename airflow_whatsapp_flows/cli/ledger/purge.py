@@ -48,7 +48,7 @@ def _counts(held: Holding) -> str:
 def _remains(ledger: Ledger, *, gone: bool) -> str:
     if not ledger.is_sqlite:
         return "the server keeps old rows until VACUUM: to have the bytes gone from its files, run VACUUM FULL"
-    copies = f"older copies of rows may be in unused parts of the file: to rewrite it, sqlite3 {ledger.file} VACUUM"
+    copies = "older copies of rows may be in unused parts of the file: `whatsapp-flows ledger vacuum` rewrites it"
     if gone:
         return copies
     return f"another process reads the ledger, so its write-ahead log still holds the data: close it; then {copies}"
