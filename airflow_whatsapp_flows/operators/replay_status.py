@@ -95,8 +95,9 @@ def log_chosen(log: Any, chosen: Chosen) -> None:
     if chosen.left_out:
         requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in chosen.unconfirmed.items())
         log.warning(
-            "%s failed contacts are left out: the request may have been applied, and is not sent again (%s); check at the "
-            "server whether it arrived, and see `whatsapp-flows replay resolve` and `replay retry --accept-duplicates`",
+            "%s failed contacts are left out: the request may have been applied, and is not sent again (%s); check at "
+            "the server whether it arrived, and see `whatsapp-flows replay resolve` and "
+            "`replay retry --accept-duplicates`",
             f"{chosen.left_out:,}",
             requests,
         )
