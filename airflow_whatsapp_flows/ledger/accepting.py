@@ -11,11 +11,13 @@ import uuid
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger.identity import Mark, mark_path, read_mark, stored_commits, write_mark
 from airflow_whatsapp_flows.ledger.opening import open_file
-from airflow_whatsapp_flows.ledger.schema import attempts, versions
+from airflow_whatsapp_flows.ledger.schema import attempts, identifiers, once, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,20 @@ def _add_lost(connection: sqlite3.Connection, lost: Path) -> int:
                 own = [name for name in names if name in row]
                 full = statement.format(names=", ".join(own), marks=", ".join(f":{name}" for name in own))
                 added += max(0, connection.execute(full, {"fate": None, **row}).rowcount)
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+                _add_marks(connection, row)
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         raise LedgerError(f"the lost requests in {lost} cannot be read: {error}") from error
     return added
+
+
+def _add_marks(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
+    """What the contact of a lost request is known by, and what it has claimed under ``only_once``."""
+    of_response = (row["flow_id"], row["response_id"])
+    known = [(value, kind, *of_response) for kind, value in row.get("identifiers") or ()]
+    names = "value, kind, flow_id, response_id"
+    connection.executemany(f"INSERT OR IGNORE INTO {identifiers.name} ({names}) VALUES (?, ?, ?, ?)", known)  # noqa: S608
+    if row.get("fate") != Fate.NOT_SENT.value:
+        step = row.get("step_id") or row["step"]
+        claimed = [(row["flow_id"], step, mark, row["response_id"]) for mark in row.get("once") or ()]
+        names = "flow_id, step_id, identifier, response_id"
+        connection.executemany(f"INSERT OR IGNORE INTO {once.name} ({names}) VALUES (?, ?, ?, ?)", claimed)  # noqa: S608

@@ -215,7 +215,8 @@ async def test_requests_that_an_overwritten_file_has_lost_are_written_down_and_c
     with Ledger(url_of(file)) as ledger:
         async with Journal(ledger) as journal:
             for number in range(3):
-                await journal.add(intent(f"r-{number}"))
+                marks: dict[str, Any] = {"identifiers": (("email", "a@x"),), "once": ("phone:+1",)}
+                await journal.add(intent(f"r-{number}", **(marks if number == 2 else {})))
             with ledger.read() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
             overwrite(file, copy)
@@ -236,6 +237,11 @@ async def test_requests_that_an_overwritten_file_has_lost_are_written_down_and_c
         assert [row.key for number in range(4) for row in attempts_of(ledger, f"r-{number}")] == [
             "key-r-0", "key-r-1", "key-r-2",
         ]  # fmt: skip
+    with closing(sqlite3.connect(file)) as connection:
+        found = connection.execute("SELECT kind, value, response_id FROM whatsapp_flows_identifiers").fetchall()
+        assert found == [("email", "a@x", "r-2")]
+        found = connection.execute("SELECT step_id, identifier, response_id FROM whatsapp_flows_once").fetchall()
+        assert found == [("Create", "phone:+1", "r-2")]
     assert accept(file, lost).added == 0, "what is there already is not added twice"
 
 
