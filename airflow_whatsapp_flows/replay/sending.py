@@ -7,7 +7,7 @@ import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -47,7 +47,7 @@ class Sending:
         record: every attempt made for it so far; attempts made now are added.
         under_way: whether a request may be on its way: then it must not be dropped without need.
         sent_as: what may happen to the request on its way when it is cut off; ``None`` while none is on its way.
-        last_error: the last result that was an error, and the host that it was of.
+        errors: the last result of each step that was an error, and the host that it was of; the latest stands last.
         reached: when the contact came to the step that it is at, epoch seconds.
         contact_id: number of its row.
         wait_until: when it may be gone on with, epoch seconds; ``None`` where no delay stands before its next request.
@@ -62,8 +62,13 @@ class Sending:
     contact_id: int = 0
     under_way: bool = False
     sent_as: Delivery | None = None
-    last_error: tuple[str, str, ActionResult] | None = None
+    errors: dict[str, tuple[str, ActionResult]] = field(default_factory=dict)
     wait_until: float | None = None
+
+    def note_error(self, step: str, host: str, result: ActionResult) -> None:
+        """Note what a step ended with; it is the latest error then."""
+        self.errors.pop(step, None)
+        self.errors[step] = host, result
 
     def arrive(self, moment: float) -> None:
         """Note when the contact came to another step: every delay before it is over."""
@@ -252,7 +257,7 @@ class Sender:
 
     def _remembered(self, sending: Sending, todo: SendAction, route: Route, result: ActionResult) -> ActionResult:
         if result.error is not None:
-            sending.last_error = (todo.step.name, route.host, result)
+            sending.note_error(todo.step.name, route.host, result)
         return result
 
     def _kept(self, step: str, result: ActionResult, fate: Fate) -> str:

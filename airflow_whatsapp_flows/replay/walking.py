@@ -114,8 +114,9 @@ class ContactWalker:
 def _ending(contact: PendingContact, record: Walk, sending: Sending, now: float) -> ContactEnd:
     state = ContactState(record.state.value) if record.state else ContactState.FAILED
     error, print_ = None, None
-    if sending.last_error is not None:
-        step, host, result = sending.last_error
+    step = _step_to_blame(record, sending)
+    if step is not None:
+        host, result = sending.errors[step]
         problem = result.error
         if problem is not None:
             found = fingerprint(problem.kind, result.status_code, host, step, problem.message)
@@ -143,6 +144,12 @@ def _ending(contact: PendingContact, record: Walk, sending: Sending, now: float)
         handled_errors=record.handled_errors,
         unanswered=record.unanswered,
     )
+
+
+def _step_to_blame(record: Walk, sending: Sending) -> str | None:
+    """The step whose error a contact is listed under: the one that is in doubt, else the one that erred last."""
+    in_doubt = (doubt.step for doubt in record.doubts if doubt.step in sending.errors)
+    return next(in_doubt, next(reversed(sending.errors), None))
 
 
 def _json(value: Any) -> str:
