@@ -93,6 +93,6 @@ OFTEN_ENOUGH = {
     "visits used up": 25,
     "a doubt that the walk went on with": 15,
     "an error and no way to handle it": 10,
-    "several tasks": 15,
+    "several tasks": 8,
 }
 """What happens to how many of the contacts, at least."""
