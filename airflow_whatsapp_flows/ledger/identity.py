@@ -25,7 +25,8 @@ from airflow_whatsapp_flows.ledger.schema import COMMITS, versions
 _READ = f"SELECT ledger_id, commits FROM {versions.name}"  # noqa: S608
 _COUNT_IN_FILE = f"UPDATE {versions.name} SET commits = commits + 1 RETURNING ledger_id, commits"  # noqa: S608
 _COUNT_ON_SERVER = f"SELECT ledger_id, nextval('{COMMITS}') FROM {versions.name}"  # noqa: S608
-_TRIES = 20  # to read a file that another process may be writing
+_MAGIC = b"SQLite format 3\0"  # the first bytes of every database
+_TRIES = 3  # to read a file that another process may be writing
 
 Execute = Callable[[str], Sequence[Any] | None]
 """Runs a statement and returns its only row."""
@@ -243,7 +244,11 @@ class FileIdentity:
                     self._overwritten()
                 self.stored = own[1]
                 return
-            time.sleep(0.05)
+            time.sleep(0.02)
+        # Half of the log may be in it, such as on a full disk: then it cannot be read without the other half.
+        with suppress(OSError), self._file.open("rb") as content:
+            if content.read(len(_MAGIC)) == _MAGIC:
+                return
         self._overwritten()
 
     def _replaced(self, what: str) -> NoReturn:
