@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, Row, literal, select
 
 from airflow_whatsapp_flows.flow.course import Attempt, rekeyed
-from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.outcome import ActionResult
@@ -218,16 +218,15 @@ def attempt_of(row: Row[Any], *, current: bool) -> Attempt:
     )
 
 
-def responses_sent_to(
-    connection: Connection, flow_id: str, people: Sequence[Identity], steps: Sequence[str]
-) -> Mapping[str, set[str]]:
-    """Responses of some people for which a step may have been applied, by identifier: for ``only_once``.
+def responses_sent_to(connection: Connection, flow_id: str, people: Sequence[Identity]) -> Mapping[str, set[str]]:
+    """Responses of some people for which something may have been applied, by identifier: for ``only_once``.
+
+    What a step is called does not matter: it counts under every name that it had.
 
     Args:
         connection: of the ledger.
         flow_id: id of the flow.
         people: who they are.
-        steps: names of the actions that count.
 
     Returns:
         Ids of responses by mark, see :attr:`~airflow_whatsapp_flows.flow.identity.Identity.marks`.
@@ -239,7 +238,7 @@ def responses_sent_to(
     values = {value for one in people for _, value in one.others} | set(phones)
     applied = (
         (attempts.c.flow_id == flow_id)
-        & attempts.c.step.in_(steps)
+        & attempts.c.method.not_in(SAFE_METHODS)
         & (attempts.c.fate.is_(None) | attempts.c.fate.in_(_MAY_HAVE_BEEN_APPLIED))
     )
     phone = literal(PHONE).label("kind")

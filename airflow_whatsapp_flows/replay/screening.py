@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS
-from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.known_rows import done_by
 from airflow_whatsapp_flows.ledger.records import PendingContact, responses_sent_to
 from airflow_whatsapp_flows.ledger.replays import Replay
@@ -65,7 +64,7 @@ class Screening:
             return held
         known = known_responses(connection, self.flow.id, [contact.response_id for contact in contacts])
         people = [contact.identity for contact in contacts] if self.only_once else []
-        sent = responses_sent_to(connection, self.flow.id, people, self._steps)
+        sent = responses_sent_to(connection, self.flow.id, people)
         for contact in contacts:
             others = [one for one in known.get(contact.response_id, []) if one.replay_no != self.replay.no]
             found = self._elsewhere(contact, others)
@@ -74,11 +73,6 @@ class Screening:
             if found is not None:
                 held[contact.id] = found
         return held
-
-    @property
-    def _steps(self) -> list[str]:
-        actions = (step for step in self.flow.steps.values() if isinstance(step, Action))
-        return [step.name for step in actions if step.plan.method not in SAFE_METHODS]
 
     def _elsewhere(self, contact: PendingContact, others: Sequence[Known]) -> Held | None:
         return next((held for other in others if (held := self._held_by(contact, other)) is not None), None)

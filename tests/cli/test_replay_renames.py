@@ -29,8 +29,8 @@ class Replays:
         values = [{"id": f"r-{n}", "contact": {"phone": f"+5255000000{n:02}"}} for n in range(COUNT)]
         self.responses = write("r.jsonl", "".join(json.dumps(value) + "\n" for value in values))
 
-    def run(self, steps: list[dict[str, Any]], *words: object, replay_id: str = "b") -> Done:
-        file = self.write("a_flow.json", flow(*steps))
+    def run(self, steps: list[dict[str, Any]], *words: object, replay_id: str = "b", **keys: Any) -> Done:
+        file = self.write("a_flow.json", flow(*steps, **keys))
         command = ["replay", "run", file, "--responses", self.responses, "--replay-id", replay_id]
         return self.cli(*command, *self.ledger, *words)
 
@@ -236,3 +236,13 @@ def test_a_platform_id_survives_a_rename_without_a_word(replays: Replays) -> Non
 
     assert replays.retry(steps("Primary", platform_id="77")).status == 0
     assert (replays.count("/v1/first"), replays.count("/v1/second")) == (COUNT, 2 * COUNT)
+
+
+def test_only_once_counts_what_was_sent_under_another_name(replays: Replays) -> None:
+    once = {"replay": {"only_once": True}}
+    assert replays.run(steps(), **once).status == 0
+    for row in ("other", "one more"):
+        values = [{"id": f"{row}-{n}", "contact": {"phone": f"+5255000000{n:02}"}} for n in range(COUNT)]
+        replays.responses = replays.write("more.jsonl", "".join(json.dumps(value) + "\n" for value in values))
+        assert replays.run(steps("Primary"), replay_id=row, **once).status == 0
+    assert (replays.count("/v1/first"), replays.count("/v1/second")) == (COUNT, COUNT)

@@ -72,9 +72,9 @@ def test_only_once_knows_what_a_dag_run_has_sent_to_a_phone(ledger: Ledger) -> N
         write_entries(connection, [run])
         write_entries(connection, [AttemptEnd(run, Fate.SUCCEEDED, 201, None, None, 1.0)])
         people = [Identity("+525599990000"), Identity("+525500000001")]
-        sent = responses_sent_to(connection, FLOW_ID, people, ["Create"])
+        sent = responses_sent_to(connection, FLOW_ID, people)
         assert sent == {"phone:+525599990000": {"manual__1"}}
-        assert responses_sent_to(connection, FLOW_ID, people, ["Note"]) == {}
+        assert responses_sent_to(connection, "other", people) == {}
 
 
 def test_only_once_knows_people_by_every_identifier(ledger: Ledger) -> None:
@@ -85,7 +85,7 @@ def test_only_once_knows_people_by_every_identifier(ledger: Ledger) -> None:
 
     def sent(**contact: object) -> set[str]:
         with ledger.read() as connection:
-            found = responses_sent_to(connection, FLOW_ID, [IdentityRule().of(contact)], ["Create"])
+            found = responses_sent_to(connection, FLOW_ID, [IdentityRule().of(contact)])
         return set().union(*found.values())
 
     assert sent(email="Ana@example.com") == sent(id="77") == sent(canonical_phone="+5215512345678") == {"r-1"}

@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.operators.retrying import ActionRetryError, ActionRe
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.clearing import run_again, run_killed
 from tests.operators.conftest import TaskLog
-from tests.operators.flows import action, flow, message, polling
+from tests.operators.flows import action, flow, message, polling, step
 from tests.operators.one_action import new_dag_id, run_action
 from tests.servers.recording import Answer, Received, RecordingServer
 
@@ -205,10 +205,11 @@ def test_clearing_what_the_server_refused_sends_again(server: RecordingServer) -
 
 def test_clearing_a_server_error_that_an_exit_handled_sends_nothing_again(server: RecordingServer) -> None:
     server.queued = [Answer(504)]
-    dag = _dag(body={"a": 1})
-    run = run_dag(dag)
-    assert run.result("act")["error"]["sent"] == "yes"
-    assert run_again(dag, run.run_id)["status_code"] == 504
+    failed = step("end", "Failed", state="failed")
+    dag = build_dag(flow(action("Create", on_error="Failed"), failed))
+    run = run_dag(dag, {"id": "r-1", "contact": {"phone": "+525512345678"}})
+    assert run.result("create")["error"]["sent"] == "yes"
+    assert run_again(dag, run.run_id, "create")["status_code"] == 504
     assert len(server.received) == 1
 
 
