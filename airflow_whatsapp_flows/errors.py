@@ -125,6 +125,22 @@ class LedgerError(FlowsError):
     """The ledger cannot be opened, read or written. Nothing is sent that it does not know of."""
 
 
+class LedgerReplacedError(LedgerError):
+    """The ledger is not the one that was used before: deleted, replaced, or restored from an older copy.
+
+    Attributes:
+        can_be_copied: whether all of it can still be read by way of connections that were open.
+
+    Args:
+        message: what happened, and what to do.
+        can_be_copied: as above.
+    """
+
+    def __init__(self, message: str, *, can_be_copied: bool = False) -> None:
+        super().__init__(message)
+        self.can_be_copied = can_be_copied
+
+
 class OwnershipLostError(LedgerError):
     """Another worker has taken over what this one was doing; nothing of this commit was kept."""
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ class FinishedRun:
     states: dict[str, str | None]
     xcoms: dict[tuple[str, int], Any]
     run_id: str
+    other_xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def xcom(self, task_id: str, key: str) -> Any:
+        """What an unmapped task left under a key of its own; ``None`` when it left nothing."""
+        return self.other_xcoms.get((task_id, key))
 
     def result(self, task_id: str, map_index: int = -1) -> Any:
         return self.xcoms[(task_id, map_index)]
@@ -42,20 +47,24 @@ def run_dag(dag: Any, conf: dict[str, Any] | None = None) -> FinishedRun:
 
 
 def _run(dag: Any, conf: dict[str, Any] | None) -> FinishedRun:
+    return _finished(dag.dag_id, dag.test(run_conf=conf or {}))
+
+
+def _finished(dag_id: str, run: Any) -> FinishedRun:
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    run = dag.test(run_conf=conf or {})
-    wanted = (XComModel.dag_id == dag.dag_id, XComModel.run_id == run.run_id, XComModel.key == "return_value")
+    wanted = (XComModel.dag_id == dag_id, XComModel.run_id == run.run_id)
     with create_session() as session:
-        rows = list(session.scalars(select(XComModel).where(*wanted)))
-        xcoms = {(row.task_id, row.map_index): XComModel.deserialize_value(row) for row in rows}
+        rows = [(row, XComModel.deserialize_value(row)) for row in session.scalars(select(XComModel).where(*wanted))]
+    xcoms = {(row.task_id, row.map_index): value for row, value in rows if row.key == "return_value"}
+    others = {(row.task_id, row.key): value for row, value in rows if row.key != "return_value"}
     states = {
         ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]": ti.state and str(ti.state)
         for ti in run.get_task_instances()
     }
-    return FinishedRun(str(run.state), states, xcoms, run.run_id)
+    return FinishedRun(str(run.state), states, xcoms, run.run_id, others)
 
 
 def _synced(dag: Any) -> Any:

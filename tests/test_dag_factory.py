@@ -48,10 +48,14 @@ def lead() -> dict[str, Any]:
 
 def test_a_flow_has_one_task_per_step_and_a_branch_beside_an_error_exit() -> None:
     dag = build_dag(lead())
-    assert set(dag.task_dict) == {"ask_name", "create_contact", "create_contact__exit", "thanks", "sales", "bye"}
+    beside = {"create_contact__exit", "create_contact__in_doubt"}
+    assert set(dag.task_dict) == {"ask_name", "create_contact", "thanks", "sales", "bye"} | beside
     assert dag.task_dict["create_contact"].downstream_task_ids == {"create_contact__exit"}
-    assert dag.task_dict["create_contact__exit"].downstream_task_ids == {"thanks", "sales"}
+    exits = {"thanks", "sales", "create_contact__in_doubt"}
+    assert dag.task_dict["create_contact__exit"].downstream_task_ids == exits
     assert dag.get_edge_info("create_contact__exit", "sales") == {"label": "error"}
+    assert dag.get_edge_info("create_contact__exit", "create_contact__in_doubt") == {"label": "outcome unknown"}
+    assert dag.task_dict["create_contact__in_doubt"].task_display_name == "Create contact: outcome unknown"
     assert dag.task_dict["bye"].trigger_rule == "none_failed_min_one_success"
     assert dag.task_dict["thanks"].trigger_rule == "all_success"
     assert dag.render_template_as_native_obj is False
@@ -129,6 +133,11 @@ def test_airflows_context_is_out_of_a_flows_reach(text: str) -> None:
         build_dag(flow(action("A", body={"a": text})))
 
 
+def test_what_changes_nothing_has_no_task_for_an_unknown_outcome() -> None:
+    dag = build_dag(flow(action("Look", method="GET", on_success="M", on_error="M"), message("M")))
+    assert set(dag.task_dict) == {"look", "look__exit", "m"}
+
+
 def test_task_ids_are_readable_and_never_collide() -> None:
     names = ["Pregunta Ñandú", "🎉", "A b", "a-B", "A", "A exit", "A-exit", "Create contact", "Create contact exit"]
     steps = [action(name, on_success=after, on_error=after) for name, after in itertools.pairwise(names)]
@@ -136,7 +145,7 @@ def test_task_ids_are_readable_and_never_collide() -> None:
     ids = task_ids_of(made)
     assert (ids["Pregunta Ñandú"], ids["🎉"], ids["A b"], ids["a-B"]) == ("pregunta_nandu", "step_2", "a_b", "a_b_2")
     dag = build_dag(made)
-    assert len(dag.task_dict) == 2 * len(names) - 1
+    assert len(dag.task_dict) == len(names) + 2 * (len(names) - 1)
     assert all(re.fullmatch(r"[a-z0-9_]+", task_id) for task_id in dag.task_dict)
 
 

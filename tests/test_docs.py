@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.response import read_response
 from tests.airflow_runs import run_dag
 from tests.conftest import REPOSITORY
-from tests.servers.recording import RecordingServer
+from tests.servers.recording import Answer, RecordingServer
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -74,6 +74,28 @@ def test_the_readme_s_flow_runs_as_it_says(server: RecordingServer) -> None:
     assert run.result("say_thanks")["text"] == "You are number 1."
     shown = next(json.loads(match.group(2)) for match in BLOCK.finditer(readme) if '"outcome"' in match.group(2))
     assert set(shown) <= set(run.result("create_contact"))
+
+
+@pytest.mark.usefixtures("airflow")
+@pytest.mark.parametrize(
+    ("answer", "taken", "said"),
+    [
+        pytest.param(Answer.json({"id": 7}, 201), "thank", "Order 7", id="success"),
+        pytest.param(Answer(409), "apologize", "Refused with 409", id="refused"),
+        pytest.param(Answer(drop=True), "look_into_it", "Check at the server", id="outcome-unknown"),
+    ],
+)
+def test_the_example_that_branches_on_the_result_runs_as_it_says(
+    server: RecordingServer, answer: Answer, taken: str, said: str
+) -> None:
+    text = (REPOSITORY / "docs" / "operators.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {"__name__": "dags"}
+    exec(next(match.group(2) for match in BLOCK.finditer(text) if "orders_that_branch" in match.group(2)), names)
+    server.queued = [answer]
+    run = run_dag(names["dag"], {"contact": {"phone": "+525512345678"}})
+    assert run.state == "success"
+    assert [name for name in ("thank", "look_into_it", "apologize") if run.states[name] == "success"] == [taken]
+    assert said in run.result(taken)
 
 
 _OURS = ("response.json", "lead.svg", "crm-flows")

@@ -1,8 +1,9 @@
-"""Opening the ledger that a command names, and finding a replay in it."""
+"""Opening the ledger that a command names, finding a replay in it, and who does so."""
 
 from __future__ import annotations
 
 import argparse
+import getpass
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
@@ -18,7 +19,16 @@ def open_ledger(options: argparse.Namespace) -> Ledger:
         LedgerError: it cannot be opened.
         ConnectionConfigError: the settings cannot be read.
     """
-    return Ledger(options.ledger or settings_from_environment().ledger_url)
+    return Ledger(ledger_url(options))
+
+
+def ledger_url(options: argparse.Namespace) -> str:
+    """The URL of ``--ledger``, else the one of the settings.
+
+    Raises:
+        ConnectionConfigError: the settings cannot be read.
+    """
+    return options.ledger or settings_from_environment().ledger_url
 
 
 def replay_of(ledger: Ledger, replay_id: str) -> Replay:
@@ -32,3 +42,11 @@ def replay_of(ledger: Ledger, replay_id: str) -> Replay:
         hint = did_you_mean(replay_id, [replay.id for replay in list_replays(ledger)])
         raise ReplayError(f"there is no replay {replay_id!r} in the ledger {ledger.shown}{hint}")
     return found
+
+
+def user_name() -> str:
+    """The name that a decision is recorded under."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-MAX_CONCURRENCY = 1024
+from airflow_whatsapp_flows.cli.argument_types import (
+    concurrency,
+    handled_errors,
+    moment,
+    pair,
+    rate,
+    renamed,
+    whole,
+)
+from airflow_whatsapp_flows.cli.ledger_arguments import add_upkeep
+
 _STATES = ("pending", "completed", "failed", "rejected", "in_doubt", "skipped")
 _STATUS = (
-    "Exit status: 0 every contact completed or skipped; 3 finished with some failed, rejected or in doubt; "
+    "Exit status: 0 every contact completed or skipped; 3 finished with some failed, rejected or in doubt, or with too "
+    "many, or all, that took an error exit; "
     "4 stopped early, and the same command goes on; 1 refused (flow, source, ledger); 2 usage."
 )
 
@@ -38,8 +48,8 @@ def add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add ``ledger`` and its commands; ``ledger_command`` is also the name of the module and function that does it."""
     ledger = commands.add_parser(
         "ledger",
-        help="find and erase what the ledger holds of a person",
-        description="Find, and erase, what the ledger holds of a person.",
+        help="what the ledger holds of a person, and upkeep of the ledger itself",
+        description="Find, and erase, what the ledger holds of a person; upgrade the ledger.",
     )
     inner = ledger.add_subparsers(dest="ledger_command", metavar="COMMAND", required=True)
 
@@ -48,7 +58,7 @@ def add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="everything that was sent to one person",
         description="Everything that was sent to one person, over all replays and DAG runs.",
     )
-    command.add_argument("--phone", metavar="P", required=True, help="phone number of the person")
+    _add_person(command.add_mutually_exclusive_group(required=True))
     _add_format(command)
     _add_ledger_url(command)
 
@@ -56,16 +66,25 @@ def add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "purge",
         help="erase personal data; keys, states and times stay",
         description=(
-            "Erase personal data: responses, phone numbers, replies and texts of errors. Keys, states and times stay, "
-            "so nothing is sent twice afterwards."
+            "Erase personal data: responses, phone numbers and other identifiers, replies and texts of errors. Keys, "
+            "states and times stay, so no response is sent twice afterwards."
         ),
     )
     which = command.add_mutually_exclusive_group(required=True)
-    which.add_argument("--phone", metavar="P", help="of one person")
+    _add_person(which)
     which.add_argument("--before", metavar="DATE", type=moment, help="of contacts that ended before, 2026-11-01")
     which.add_argument("--replay", metavar="ID", help="of one replay")
     command.add_argument("--yes", action="store_true", help="do not ask")
     _add_ledger_url(command)
+
+    add_upkeep(inner)
+
+
+def _add_person(which: argparse._MutuallyExclusiveGroup) -> None:
+    which.add_argument("--phone", metavar="P", help="one person, by phone number")
+    which.add_argument("--email", metavar="E", help="one person, by e-mail address")
+    which.add_argument("--id", metavar="ID", help="one person, by contact.id or an identifier that the flow lists")
+    which.add_argument("--user-id", metavar="ID", help="one person, by WhatsApp's contact.user_id")
 
 
 def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -80,7 +99,7 @@ def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]
         _add_source(command)
         command.add_argument("--replay-id", metavar="ID", help="name of the replay; default: found or made")
         _add_sending(command)
-        command.add_argument("--limit", metavar="N", type=_whole, help="take this many rows at most")
+        command.add_argument("--limit", metavar="N", type=whole, help="take this many rows at most")
         command.add_argument(
             "--send",
             choices=("failed", "all"),
@@ -92,6 +111,8 @@ def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]
         command.add_argument(
             "--accept-changed-flow", action="store_true", help="go on although the flow has changed since it began"
         )
+        if name == "run":
+            _add_renamed(command)
         command.add_argument("--note", metavar="TEXT", help="why; kept in the ledger")
         _add_format(command)
         _add_ledger_url(command)
@@ -110,7 +131,7 @@ def _add_source(command: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--column",
         metavar="KEY=COLUMN",
-        type=_pair,
+        type=pair,
         action="append",
         default=[],
         help="column of a key of the response, such as contact.phone=Teléfono",
@@ -123,12 +144,12 @@ def _add_source(command: argparse.ArgumentParser) -> None:
 def _add_sending(command: argparse.ArgumentParser) -> None:
     sending = command.add_argument_group("sending")
     sending.add_argument(
-        "--concurrency", metavar="N", type=_concurrency, help="requests under way at once, for each host; default: 64"
+        "--concurrency", metavar="N", type=concurrency, help="requests under way at once, for each host; default: 64"
     )
     sending.add_argument(
         "--rate",
         metavar="N | HOST=N",
-        type=_rate,
+        type=rate,
         action="append",
         default=[],
         help="requests a second at most, for each host or for one",
@@ -143,10 +164,24 @@ def _add_sending(command: argparse.ArgumentParser) -> None:
     sending.add_argument(
         "--connection",
         metavar="ID=URL",
-        type=_pair,
+        type=pair,
         action="append",
         default=[],
         help="a connection, in place of AIRFLOW_CONN_<ID>: https://user:secret@crm.example",
+    )
+
+    sending.add_argument(
+        "--max-handled-errors",
+        metavar="N|N%",
+        type=handled_errors,
+        help="contacts that may take an error exit before the replay stops: a number, or a share; default: any number "
+        "while it runs, and not all of them at its end",
+    )
+    sending.add_argument(
+        "--stop-when-refused",
+        action=argparse.BooleanOptionalAction,
+        help="stop when a server refuses the credentials 20 times in a row, or the first 50 requests of a step; "
+        "default: yes",
     )
 
 
@@ -174,6 +209,9 @@ def _add_results(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("id", metavar="ID", help="a replay")
     _add_states(command, "these contacts alone; may be repeated")
     command.add_argument(
+        "--handled", action="store_true", help="contacts alone with an error that an error exit handled"
+    )
+    command.add_argument(
         "--as-responses", action="store_true", help="the responses as they were recorded, one JSON object per line"
     )
     command.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: jsonl")
@@ -187,7 +225,8 @@ def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "retry",
         help="walk chosen contacts again from where they failed",
         description=(
-            "Walk chosen contacts again from where they failed; what succeeded is not sent again. "
+            "Walk chosen contacts again from where they failed; what succeeded, or may have been applied, is not sent "
+            "again. "
             f"Conditions are ANDed. {_STATUS}"
         ),
     )
@@ -195,10 +234,21 @@ def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     _add_states(command, "contacts in this state; may be repeated; default: failed")
     command.add_argument("--step", metavar="NAME", help="contacts whose last attempt of this action was an error")
     command.add_argument("--outcome", choices=("error",), help="with --step")
+    command.add_argument(
+        "--handled",
+        action="store_true",
+        help="contacts with an error that an error exit handled",
+    )
     command.add_argument("--fingerprint", metavar="F", help="contacts with this error, as `replay status` shows it")
     command.add_argument("--since", metavar="T", type=moment, help="contacts that ended at or after; UTC by default")
     command.add_argument("--until", metavar="T", type=moment, help="contacts that ended before; UTC by default")
     command.add_argument("--flow", metavar="FILE", type=Path, help="go on with a mended flow")
+    command.add_argument(
+        "--accept-duplicates",
+        action="store_true",
+        help="send again also what the server may have applied; it may be applied twice",
+    )
+    _add_renamed(command)
     _add_sending(command)
     _add_format(command)
     _add_ledger_url(command)
@@ -213,7 +263,7 @@ def _add_resolve(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("id", metavar="ID", help="a replay")
     command.add_argument("response", metavar="RESPONSE", nargs="?", help="id of one response")
     command.add_argument("--step", metavar="NAME", help="attempts of this action")
-    command.add_argument("--visit", metavar="N", type=_whole, help="attempts of this visit of the step, from 1")
+    command.add_argument("--visit", metavar="N", type=whole, help="attempts of this visit of the step, from 1")
     command.add_argument("--fingerprint", metavar="F", help="contacts with this error")
     command.add_argument(
         "--as",
@@ -225,6 +275,17 @@ def _add_resolve(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("--reply", metavar="FILE", type=Path, help="with --as sent: the reply, for later steps")
     _add_format(command)
     _add_ledger_url(command)
+
+
+def _add_renamed(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--renamed",
+        metavar="OLD=NEW",
+        type=renamed,
+        action="append",
+        default=[],
+        help="the step NEW was called OLD when it was sent; OLD= says that it was removed; may be repeated",
+    )
 
 
 def _add_states(command: argparse.ArgumentParser, help_: str) -> None:
@@ -239,52 +300,6 @@ def _add_ledger_url(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--ledger", metavar="URL", help="SQLAlchemy URL; default: [whatsapp_flows] ledger, else a file in AIRFLOW_HOME"
     )
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
-def _concurrency(text: str) -> int:
-    number = _whole(text)
-    if number > MAX_CONCURRENCY:
-        raise argparse.ArgumentTypeError(f"{number} is too many: at most {MAX_CONCURRENCY}")
-    return number
-
-
-def _rate(text: str) -> tuple[str, float]:
-    host, _, number = text.rpartition("=")
-    try:
-        rate = float(number)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate <= 100_000 or ("=" in text and not host):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of requests a second nor HOST=NUMBER")
-    return host, rate
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise argparse.ArgumentTypeError("it is written NAME=VALUE")  # what was given may hold a password
-    return name.strip(), value.strip()
-
-
-def moment(text: str) -> float:
-    """A date, or a date and time, as seconds since the epoch; UTC where it names no offset.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
-    from airflow_whatsapp_flows.flow.moments import parse_iso
-
-    try:
-        found = parse_iso(text.strip())
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date and time such as 2026-11-22T16:04") from None
-    return (found if found.tzinfo else found.replace(tzinfo=dt.timezone.utc)).timestamp()
 
 
 def command_of(group: str, name: str) -> Callable[[argparse.Namespace], int]:

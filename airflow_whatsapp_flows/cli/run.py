@@ -14,6 +14,8 @@ from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait
+from airflow_whatsapp_flows.flow.reply_excerpt import reply_excerpt
+from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, drive, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
@@ -27,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     gateway = environment_gateway()
     _find_connections(flow, gateway)
     record = Walk(Variables())
-    shown = _Shown(record, quiet=options.format == "json")
+    shown = _Shown(record, Hidden(flow.sensitive), quiet=options.format == "json")
     under_way: ToDo | None = None
 
     def do(todo: ToDo) -> Done:
@@ -71,8 +73,9 @@ def _interruption(under_way: ToDo | None) -> str:
 class _Shown:
     """Prints visits as they happen. When nobody reads any more, the contact is walked to the end all the same."""
 
-    def __init__(self, record: Walk, *, quiet: bool) -> None:
+    def __init__(self, record: Walk, hidden: Hidden, *, quiet: bool) -> None:
         self._record = record
+        self._hidden = hidden
         self._printed = 0
         self._quiet = quiet
         self._readable = True
@@ -96,7 +99,8 @@ class _Shown:
         for visit in self._record.visits[self._printed :]:
             self._printed += 1
             if not self._quiet:
-                self.say(_visit(visit))
+                self._hidden.note(self._record.variables)
+                self.say(_visit(visit, self._hidden))
 
 
 def _doing(todo: ToDo) -> str:
@@ -113,7 +117,7 @@ def _request(request: HttpRequest) -> str:
     return f"{request.method} {request.url.partition('?')[0]}"
 
 
-def _visit(visit: Visit) -> str:
+def _visit(visit: Visit, hidden: Hidden) -> str:
     target = f" → {visit.target}" if visit.target else " → (end)"
     lines = [f"{visit.step}: {visit.exit or 'ends here'}{target if visit.exit else ''}"]
     if visit.text:
@@ -122,6 +126,9 @@ def _visit(visit: Visit) -> str:
         lines.append(f"    notes: {json.dumps(visit.details, ensure_ascii=False, default=str)}")
     if visit.result is not None:
         lines.append(f"    {_result(visit.result)}")
+        reply = reply_excerpt(visit.result, hidden)
+        if reply is not None:
+            lines.append(f"    reply: {reply}")
     return "\n".join(lines)
 
 
@@ -143,11 +150,8 @@ def _end(record: Walk) -> str:
 def as_json(record: Walk) -> dict[str, object]:
     """A walk as JSON: ``state``, ``reason``, ``path``, ``handled_errors``, ``unanswered``, ``visits``."""
     return {
-        "state": record.state.value if record.state else None,
-        "reason": record.reason,
+        **record.ending(),
         "path": record.path,
-        "handled_errors": record.handled_errors,
-        "unanswered": record.unanswered,
         "visits": [
             {
                 "step": visit.step,

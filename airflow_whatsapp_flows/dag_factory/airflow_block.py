@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.moments import parse_moment
 
 TAG = "whatsapp"
+_LONGEST_RETRY = dt.timedelta(minutes=1)
 _REPLAY_ASSET = re.compile(rf"whatsapp-flows://({FLOW_ID})/replay")
 
 
@@ -72,6 +73,20 @@ def sending_args(flow: Flow) -> dict[str, Any]:
     inlets, outlets = assets(flow)
     given = {"pool": flow.airflow.pool, "inlets": inlets, "outlets": outlets}
     return {name: value for name, value in given.items() if value}
+
+
+def retry_args(flow: Flow) -> dict[str, Any]:
+    """What the tasks are given besides that send nothing: another try of them does no harm.
+
+    Args:
+        flow: any flow.
+    """
+    return {
+        "retries": flow.airflow.retries,
+        "retry_delay": dt.timedelta(seconds=flow.airflow.retry_delay),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": max(_LONGEST_RETRY, dt.timedelta(seconds=flow.airflow.retry_delay)),
+    }
 
 
 def assets(flow: Flow) -> tuple[list[Asset], list[Asset]]:

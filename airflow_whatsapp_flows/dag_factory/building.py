@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import (
     default_args,
     doc_md,
     max_active_runs,
+    retry_args,
     sending_args,
     tags,
 )
@@ -21,10 +21,12 @@ from airflow_whatsapp_flows.dag_factory.params import build_params
 from airflow_whatsapp_flows.dag_factory.replay import REPLAY_SUFFIX
 from airflow_whatsapp_flows.dag_factory.task_ids import task_ids_of
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
+from airflow_whatsapp_flows.flow.delivery import Delivery
+from airflow_whatsapp_flows.flow.doubt import may_leave_doubt
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Delay, Flow, ways_out
-from airflow_whatsapp_flows.operators.branch import WhatsAppBranchOperator
 from airflow_whatsapp_flows.operators.delay import FlowDelayOperator
+from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT_SUFFIX, FlowExitOperator, FlowInDoubtOperator
 from airflow_whatsapp_flows.operators.flow_steps import FlowActionOperator, FlowStepOperator
 from airflow_whatsapp_flows.operators.loop import FlowLoopOperator
 from airflow_whatsapp_flows.operators.rewalk import FlowStep
@@ -36,7 +38,8 @@ _LONGEST_NAME = 200
 def build_dag(flow: Flow | str | Mapping[str, object]) -> DAG:
     """Build the DAG of one flow.
 
-    It has one task per step, a branch beside each action that has an error exit, and one task for each loop.
+    It has one task per step, and one task for each loop. Beside an action that has an error exit are a branch and, when
+    its request changes something, a task that fails when the outcome of the request is unknown.
 
     Args:
         flow: from :func:`~airflow_whatsapp_flows.flow.loading.load_flow`, or its JSON text or plain data.
@@ -98,10 +101,7 @@ class _Building:
         if is_joined:
             common["trigger_rule"] = JOIN
         sends = any(isinstance(self._flow.steps[own], Action) for own in loop or (name,))
-        if sends:
-            common |= self._sending
-        elif self._flow.airflow.retry_delay is not None:
-            common["retry_delay"] = dt.timedelta(seconds=self._flow.airflow.retry_delay)
+        common |= self._sending if sends else retry_args(self._flow)
         if loop:
             return FlowLoopOperator(**common)
         if isinstance(step, Action):
@@ -130,8 +130,9 @@ class _Building:
     def _connect(self, tasks: Mapping[str, Any], task_id: str, name: str) -> None:
         source, step = tasks[task_id], self._flow.steps[name]
         is_loop = isinstance(source, FlowLoopOperator)
+        in_doubt = self._in_doubt(source, name)
         if isinstance(step, Action) and step.has_error_exit and not is_loop:
-            source = self._branch(source, step)
+            source = self._branch(source, step, in_doubt)
         labels: dict[str, list[str]] = {}
         for own, label, target in self._ways(task_id):
             labels.setdefault(target, []).append(f"{own}: {label}" if is_loop else label)
@@ -140,21 +141,43 @@ class _Building:
                 source >> tasks[target]
             else:
                 source >> Label(", ".join(names)) >> tasks[target]
+        if in_doubt is not None:
+            source >> Label("outcome unknown") >> in_doubt
 
-    def _branch(self, source: Any, step: Action) -> Any:
-        branch = WhatsAppBranchOperator(
+    def _in_doubt(self, source: Any, name: str) -> Any:
+        """The task that is red when the outcome of a request is unknown and the walk goes on; ``None`` without one."""
+        own = self._flow.loop_of(name) or (name,)
+        actions = [step for step in map(self._flow.steps.__getitem__, own) if isinstance(step, Action)]
+        handing_on = [step for step in actions if step.has_error_exit and may_leave_doubt(step)]
+        if not handing_on:
+            return None
+        return FlowInDoubtOperator(
+            task_id=f"{source.task_id}{IN_DOUBT_SUFFIX}",
+            task_display_name=f"{_shortened(', '.join(step.name for step in handing_on))}: outcome unknown",
+            action=source.task_id,
+            resends=all(step.retry.delivery is not Delivery.AT_MOST_ONCE for step in handing_on),
+            **retry_args(self._flow),
+        )
+
+    def _branch(self, source: Any, step: Action, in_doubt: Any) -> Any:
+        branch = FlowExitOperator(
             task_id=f"{source.task_id}__exit",
             task_display_name=f"{step.name}: success or error",
             action=source.task_id,
             on_success=self._task_ids[step.on_success] if step.on_success else None,
             on_error=self._task_ids[step.on_error] if step.on_error else None,
+            in_doubt=None if in_doubt is None else in_doubt.task_id,
+            **retry_args(self._flow),
         )
         source >> branch
         return branch
 
 
 def _loop_name(loop: tuple[str, ...]) -> str:
-    name = f"Loop: {' → '.join(loop)}"
+    return _shortened(f"Loop: {' → '.join(loop)}")
+
+
+def _shortened(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 

@@ -8,7 +8,14 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG, Param
 from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # it has no types
 
-from airflow_whatsapp_flows.dag_factory.airflow_block import assets, default_args, replay_asset, start_date, tags
+from airflow_whatsapp_flows.dag_factory.airflow_block import (
+    assets,
+    default_args,
+    replay_asset,
+    retry_args,
+    start_date,
+    tags,
+)
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Flow
@@ -70,6 +77,7 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         replay_id=replay_id,
         note="{{ params.note or '' }}",
         only_plan="{{ params.dry_run }}",
+        **retry_args(flow),
     )
     approve = ReplayApprovalOperator(
         task_id="approve",
@@ -85,7 +93,9 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         flow=LoadedFlow(flow.id, flow),
         source="{{ params.source or '' }}",
         replay_id=replay_id,
-        fail_when="never",  # whether failed contacts matter is said once, of all chunks, by the report
+        # A limit is one of all chunks, and for the report to judge. Where any failed contact matters, the task of its
+        # chunk is red too: Airflow's "clear failed tasks" then sends again what failed.
+        fail_when="any" if block.fail_when == "any" else "never",
         retries=_RETRIES,
         retry_delay=_FIRST_RETRY,
         retry_exponential_backoff=True,
@@ -99,8 +109,10 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         plan_task="plan",
         fail_when=block.fail_when,
         max_failures=block.max_failures,
+        max_handled_errors=block.max_handled_errors,
         outlets=[replay_asset(flow.id), *(asset for asset in outlets if asset != replay_asset(flow.id))],
         trigger_rule="all_done",
+        **retry_args(flow),
     )
     plan >> approve >> replay >> report
 

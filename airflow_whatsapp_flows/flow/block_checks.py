@@ -8,8 +8,10 @@ from typing import Any
 
 from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.building.builder import FlowTexts
+from airflow_whatsapp_flows.flow.identity import IDENTIFIER_SCOPES, IdentityRule, read_opt_out
 from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
 from airflow_whatsapp_flows.flow.moments import parse_moment
+from airflow_whatsapp_flows.flow.phones import is_country
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.template.references import Reference
@@ -36,6 +38,44 @@ def read_sensitive(value: dict[str, Any], source: JsonSource) -> tuple[tuple[Ref
         except TemplateFault as fault:
             faults.append(_fault(fault.message, ("sensitive", index), source))
     return tuple(references), faults
+
+
+def read_identity(value: dict[str, Any], source: JsonSource) -> tuple[IdentityRule, list[Fault]]:
+    """How contacts are identified, and the faults of ``default_country``, ``identifiers`` and ``replay.opt_out``.
+
+    Args:
+        value: the file as plain data.
+        source: its text.
+    """
+    faults: list[Fault] = []
+    country = value.get("default_country")
+    if not isinstance(country, str):
+        country = None
+    elif len(country) == 2 and not is_country(country):
+        message = f"{country!r} is not a country; give its two letters, such as MX (ISO 3166-1)"
+        faults.append(_fault(message, ("default_country",), source))
+        country = None
+    texts = FlowTexts(value, frozenset(_names(value)))
+    listed: list[Reference] = []
+    for text, path in _strings(value.get("identifiers"), ("identifiers",)):
+        try:
+            reference = texts.reference(text)
+        except TemplateFault as fault:
+            faults.append(_fault(fault.message, path, source))
+            continue
+        if reference.scope not in IDENTIFIER_SCOPES or not reference.path:
+            allowed = " or ".join(f"{scope}.…" for scope in IDENTIFIER_SCOPES)
+            faults.append(_fault(f"{text!r} does not identify a contact; allowed: {allowed}", path, source))
+        else:
+            listed.append(reference)
+    replay = value.get("replay")
+    opt_out = replay.get("opt_out") if isinstance(replay, dict) else None
+    for entry, path in _strings(opt_out, ("replay", "opt_out")):
+        try:
+            read_opt_out(entry, country)
+        except ValueError as error:
+            faults.append(_fault(str(error), path, source))
+    return IdentityRule(country, tuple(listed)), faults
 
 
 def check_effects(value: dict[str, Any], source: JsonSource) -> list[Fault]:
@@ -73,8 +113,9 @@ def check_replay(replay: object, source: JsonSource) -> list[Fault]:
     if replay.get("query") is not None and replay.get("source") is None:
         message = "a query needs a 'source': the database that it is asked of"
         found.append((message, ("replay", "query")))
-    if replay.get("fail_when") == "budget" and replay.get("max_failures") is None:
-        message = "'budget' needs 'max_failures': the contacts that may fail"
+    limits = ("max_failures", "max_handled_errors")
+    if replay.get("fail_when") == "budget" and all(replay.get(limit) is None for limit in limits):
+        message = "'budget' needs 'max_failures' or 'max_handled_errors': contacts that may fail, or take an error exit"
         found.append((message, ("replay", "fail_when")))
     return [_fault(message, path, source) for message, path in found]
 

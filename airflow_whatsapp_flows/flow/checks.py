@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from airflow_whatsapp_flows.errors import Fault
@@ -41,6 +42,7 @@ def check_graph(
     names = [step["name"] for _, step in raw if isinstance(step.get("name"), str)]
     graph = _Graph(source, set(names), valid)
     graph.check_names(raw)
+    graph.check_identities(raw)
     graph.check_targets(value, raw)
     start = value.get("start") or (names[0] if names else "")
     if graph.is_whole and start in names and len(valid) == len(written):
@@ -105,6 +107,30 @@ class _Graph:
             else:
                 alike[folded] = index, name
             seen.setdefault(name, index)
+
+    def check_identities(self, raw: list[tuple[int, dict[str, Any]]]) -> None:
+        """No two steps may be known by the same: what was sent for the one would count for the other."""
+        for key in ("platform_id", "id"):
+            first: dict[str, int] = {}
+            for index, step in raw:
+                known_by = step.get(key)
+                if not isinstance(known_by, str) or not known_by:
+                    continue
+                if known_by in first:
+                    line, _ = self._source.place(("steps", first[known_by], key))
+                    message = f"the step in line {line} has the {key} {known_by!r} already: every step has another"
+                    self._add(message, ("steps", index, key), str(step.get("name")))
+                first.setdefault(known_by, index)
+            if key == "platform_id":
+                continue
+            by_name = {step.get("name") for _, step in raw if not step.get("id") and not step.get("platform_id")}
+            for known_by, index in first.items():
+                if known_by in by_name and raw[index][1].get("name") != known_by:
+                    message = (
+                        f"the step called {known_by!r} has no id, so it is known by its name: give it an id of its "
+                        "own, or give this one another"
+                    )
+                    self._add(message, ("steps", index, "id"), str(raw[index][1].get("name")))
 
     def check_targets(self, value: dict[str, Any], raw: list[tuple[int, dict[str, Any]]]) -> None:
         start = value.get("start")
@@ -173,21 +199,41 @@ class _Graph:
                     self._add(message + close, ("steps", index, *path), written["name"], offset)
 
     def check_loops(self, steps: Mapping[str, tuple[int, Step]]) -> None:
-        for loop in components({name: next_steps(step) for name, (_, step) in steps.items()}):
+        ways = {name: next_steps(step) for name, (_, step) in steps.items()}
+        for loop in components(ways):
             inside = set(loop)
-            if any(_leads_out(steps[name][1], inside) for name in loop):
+            leading_out = {name for name in loop if _leads_out(steps[name][1], inside)}
+            if leading_out:
+                self._check_exhaustion({name: steps[name] for name in loop}, ways, leading_out)
                 continue
             names = ", ".join(map(repr, loop[:_MANY_NAMES])) + (", …" if len(loop) > _MANY_NAMES else "")
             who = f"{names} leads only to itself" if len(loop) == 1 else f"{names} lead only to each other"
             message = f"{who}, so no contact gets out; give an exit that leads elsewhere or ends (null)"
             self._add(f"{message}, or 'on_max_visits'", ("steps", steps[loop[0]][0], "name"), loop[0])
 
+    def _check_exhaustion(
+        self, loop: Mapping[str, tuple[int, Step]], ways: Mapping[str, list[str]], leading_out: Collection[str]
+    ) -> None:
+        """A step without visits left must not lead only to where the walk fails for want of visits."""
+        inside = {name: loop.keys() & ways[name] for name in loop}
+        for name, (index, step) in loop.items():
+            target = step.on_max_visits
+            if target not in loop or target is None:
+                continue
+            reached = _closure(name, {**inside, name: {target}}) - {name}
+            if reached.isdisjoint(leading_out):
+                where = (
+                    "to itself" if target == name else f"to {target!r}, and from there every way leads back to {name!r}"
+                )
+                message = f"when {name!r} has no visits left, 'on_max_visits' leads {where}, so the walk can only fail"
+                self._add(f"{message}; name a step that leads elsewhere", ("steps", index, "on_max_visits"), name)
+
     def _add(self, message: str, path: Path, step: str | None, offset: int = 0) -> None:
         line, column = self._source.place(path, offset)
         self.faults.append(Fault(message, path, line, column, step))
 
 
-def _closure(start: str, ways: Mapping[str, set[str]]) -> set[str]:
+def _closure(start: str, ways: Mapping[str, AbstractSet[str]]) -> set[str]:
     """Every name to which a way leads from the start; the start itself when it stands in a loop."""
     found: set[str] = set()
     waiting = [start]

@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.flow.delivery import (
     RetryRule,
     idempotency_key,
     is_complete_2xx,
+    is_server_failure,
     retry_after,
 )
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, Sent, TransportFailure
@@ -45,6 +46,7 @@ class Attempt:
         result: what came of it, without regard to the attempts before; ``None`` when that is not known.
         current: whether it belongs to this round. Those of earlier rounds (another replay, a cleared task) count for
             what may have been applied, and not for ``retry.attempts``.
+        status_code: of the reply, which is known even where the result is not.
     """
 
     number: int
@@ -53,6 +55,7 @@ class Attempt:
     fate: Fate | None
     result: ActionResult | None
     current: bool = True
+    status_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +135,72 @@ def _next_of(
         return Settled(settled)
     if any(attempt.digest != course.digest for attempt in attempts):
         return Settled(course.other_bytes()) if course.is_bound else Rekey(rekeyed(course.key, course.digest))
-    if course.may_be_applied:
-        if rule.delivery is Delivery.AT_MOST_ONCE:
-            return Settled(course.result())
-        if course.is_stale(now):
-            return Settled(course.stale())
+    if course.may_be_applied and rule.delivery is Delivery.AT_MOST_ONCE:
+        return Settled(course.result())
+    if course.may_be_applied and _is_stale(rule, attempts, now):
+        return Settled(course.stale())
     last, made = attempts[-1], sum(attempt.current and not _was_given_up(attempt) for attempt in attempts)
     if not last.current or _was_given_up(last):
         return SendNext(last.number + 1, 0.0)
     if made >= rule.attempts or not course.may_send_again():
         return Settled(course.result())
     wait = pause(rule, made, last.result, now, jitter=jitter)
-    if course.may_be_applied and course.is_stale(now + wait):
+    if course.may_be_applied and _is_stale(rule, attempts, now + wait):
         return Settled(course.stale())
     return SendNext(last.number + 1, wait)
+
+
+def may_have_been_applied(rule: RetryRule, attempt: Attempt) -> bool:
+    """Whether the server may have carried out an attempt.
+
+    An attempt that was answered takes an exit of the flow; that alone does not say that nothing was done. A 5xx or 408
+    says that the server failed, and a 2xx that ``success_when`` rejects says that something came of the request.
+
+    Args:
+        rule: of the action. A status that it lists under ``at_most_once``, and a reply of which ``slow_down_when``
+            holds, say that the request was not processed.
+        attempt: an attempt at the action.
+    """
+    if attempt.fate is not Fate.ANSWERED:
+        return attempt.fate is not Fate.NOT_SENT
+    if _is_slow(rule, attempt):
+        return False
+    status = (attempt.result.status_code if attempt.result else attempt.status_code) or 0
+    if 200 <= status <= 299:
+        return rule.delivery is not Delivery.IDEMPOTENT
+    listed = rule.delivery is Delivery.AT_MOST_ONCE and status in rule.statuses
+    return is_server_failure(status) and not listed
+
+
+def forbids_another(rule: RetryRule, attempts: Sequence[Attempt], now: float) -> bool:
+    """Whether the attempts at a visit rule out one more, even of the same bytes and in a new round.
+
+    Args:
+        rule: of the action.
+        attempts: that were made at the visit.
+        now: epoch seconds.
+    """
+    if any(attempt.fate in _SETTLED for attempt in attempts):
+        return True
+    if not any(may_have_been_applied(rule, attempt) for attempt in attempts):
+        return False
+    return rule.delivery is Delivery.AT_MOST_ONCE or _is_stale(rule, attempts, now)
+
+
+def _is_stale(rule: RetryRule, attempts: Sequence[Attempt], now: float) -> bool:
+    """Whether the server may have forgotten the key by now."""
+    begun = [attempt.begun_at for attempt in attempts]
+    expired = now - min(begun) >= rule.key_lifetime or max(begun) - now > MAX_CLOCK_STEP
+    return rule.delivery is Delivery.KEYED and expired
+
+
+def _is_slow(rule: RetryRule, attempt: Attempt) -> bool:
+    """Whether the reply to an attempt only said to slow down."""
+    result = attempt.result
+    if result is None or attempt.fate is not Fate.ANSWERED:
+        return False
+    # Of a 2xx the fate says enough: its content may no longer be there.
+    return result.error is None or rule.asks_to_slow_down(result)
 
 
 def _was_given_up(attempt: Attempt) -> bool:
@@ -167,7 +222,7 @@ class _Course:
     """The attempts at one visit, and what can be told from them."""
 
     def __init__(self, rule: RetryRule, attempts: Sequence[Attempt], request: HttpRequest, key: str) -> None:
-        self.may_be_applied = any(attempt.fate in _UNKNOWN for attempt in attempts)
+        self.may_be_applied = any(may_have_been_applied(rule, attempt) for attempt in attempts)
         self._rule = rule
         self._attempts = attempts
         self._request = request
@@ -192,33 +247,19 @@ class _Course:
         unsafe = self._request.method not in SAFE_METHODS
         return (unsafe and self.may_be_applied) or any(attempt.current for attempt in self._attempts)
 
-    def is_stale(self, now: float) -> bool:
-        """Whether the server may have forgotten the key by now."""
-        begun = [attempt.begun_at for attempt in self._attempts]
-        expired = now - min(begun) >= self._rule.key_lifetime or max(begun) - now > MAX_CLOCK_STEP
-        return self._rule.delivery is Delivery.KEYED and expired
-
     def may_send_again(self) -> bool:
         """Whether the last attempt leaves the way open for another."""
         last = self._attempts[-1]
         if last.result is not None:
-            return self.is_slow(last) or self._rule.may_send_again(last.result)
+            return _is_slow(self._rule, last) or self._rule.may_send_again(last.result)
         repeatable = last.fate in _UNKNOWN and self._rule.delivery is not Delivery.AT_MOST_ONCE
         return last.fate is Fate.NOT_SENT or repeatable
 
-    def is_slow(self, attempt: Attempt) -> bool:
-        """Whether the reply to an attempt only said to slow down."""
-        result = attempt.result
-        if result is None or attempt.fate is not Fate.ANSWERED:
-            return False
-        # Of a 2xx the fate says enough: its content may no longer be there.
-        return result.error is None or self._rule.asks_to_slow_down(result)
-
     def result(self) -> ActionResult:
         """The last result; unknown when an attempt is, unless a complete 2xx came after it."""
-        last = self._attempts[-1]
+        last = next((attempt for attempt in reversed(self._attempts) if not _was_given_up(attempt)), self._attempts[-1])
         result = last.result or self._without_result(last)
-        if result.error is None and self.is_slow(last):
+        if result.error is None and _is_slow(self._rule, last):
             message = "the server did not carry it out: slow_down_when holds of its reply"
             result = result.failed(ErrorKind.SUCCESS_WHEN, message, Sent.YES)
         if result.error is None or result.method in SAFE_METHODS or not self._is_doubted():
@@ -229,7 +270,7 @@ class _Course:
         doubted = False
         for attempt in self._attempts:
             told = attempt.result
-            if told is not None and is_complete_2xx(told) and not self.is_slow(attempt):
+            if told is not None and is_complete_2xx(told) and not _is_slow(self._rule, attempt):
                 doubted = False
             elif attempt.fate in _UNKNOWN and attempt is not self._attempts[-1]:
                 doubted = True
@@ -240,7 +281,7 @@ class _Course:
         result = self.result()
         why = "it was not sent again, since its key is older than key_lifetime, or the clock went back"
         error = result.error or ActionError(ErrorKind.INTERRUPTED, "its fate is not known", Sent.UNKNOWN)
-        return result.failed(error.kind, f"{error.message}; {why}", Sent.UNKNOWN)
+        return result.failed(error.kind, f"{error.message}; {why}", self._sent)
 
     def other_bytes(self) -> ActionResult:
         """The error of a request that is no longer the one that was sent."""
@@ -248,8 +289,13 @@ class _Course:
             "nothing was sent: the request is no longer the one that was sent before under this key; "
             "use no value that changes from one attempt to the next"
         )
-        sent = Sent.UNKNOWN if self.may_be_applied and self._request.method not in SAFE_METHODS else Sent.NO
-        return self._made(ErrorKind.PROTOCOL, message, sent)
+        unsafe = self.may_be_applied and self._request.method not in SAFE_METHODS
+        return self._made(ErrorKind.PROTOCOL, message, self._sent if unsafe else Sent.NO)
+
+    @property
+    def _sent(self) -> Sent:
+        """Whether the server got what may have been applied: what it answered, it did."""
+        return Sent.UNKNOWN if any(attempt.fate in _UNKNOWN for attempt in self._attempts) else Sent.YES
 
     def _without_result(self, attempt: Attempt) -> ActionResult:
         if attempt.fate is Fate.NOT_SENT:

@@ -31,7 +31,8 @@ class Delivery(str, Enum):
 class Fate(str, Enum):
     """What is known of one attempt.
 
-    ``not_sent``: the server did not get it. ``answered``: the server refused it, or did nothing. ``succeeded``: a
+    ``not_sent``: the server did not get it. ``answered``: its reply takes an exit of the flow; whether the server may
+    have carried it out, :func:`~airflow_whatsapp_flows.flow.course.may_have_been_applied` says. ``succeeded``: a
     complete 2xx, accepted. ``applied``: a complete 2xx that cannot be used. ``unknown``: it may have been applied.
     """
 
@@ -159,11 +160,48 @@ def fate_of(result: ActionResult, rule: RetryRule) -> Fate:
     if error.kind is ErrorKind.UNPARSABLE or 200 <= status <= 299:
         refused = error.kind is ErrorKind.SUCCESS_WHEN or rule.asks_to_slow_down(result)
         return Fate.ANSWERED if refused else Fate.APPLIED
-    if not (status >= 500 or status == 408) or rule.asks_to_slow_down(result):
+    if not is_server_failure(status) or rule.asks_to_slow_down(result):
         return Fate.ANSWERED
-    # A 5xx or 408 says that the server failed, not that it did nothing.
     taken_as_answer = rule.delivery is Delivery.AT_MOST_ONCE and (status in rule.statuses or rule.has_error_exit)
     return Fate.ANSWERED if taken_as_answer else Fate.UNKNOWN
+
+
+def is_server_failure(status: int) -> bool:
+    """Whether a status says that the server failed, and so not that it did nothing."""
+    return status >= 500 or status == 408
+
+
+def why_not_again(rule: RetryRule, result: ActionResult) -> str | None:
+    """Why the rule does not let a request be sent again, and what would change that; for people.
+
+    Args:
+        rule: of the action.
+        result: what the action came to.
+
+    Returns:
+        ``None`` when no other attempt is expected: there is no error, the rule has one attempt, or all were made.
+    """
+    error, status = result.error, result.status_code
+    if error is None or rule.attempts <= 1 or rule.may_send_again(result):
+        return None
+    if error.kind is ErrorKind.STATUS:
+        if rule.delivery is Delivery.AT_MOST_ONCE and is_server_failure(status or 0):
+            return (
+                f"delivery is at_most_once, and the server may have applied the request before it answered {status}; "
+                f"set delivery to keyed or idempotent if the server accepts repeats, or list {status} in "
+                "retry.statuses if the server uses it for requests that it did not process"
+            )
+        return f"{status} is not in retry.statuses ({', '.join(map(str, rule.statuses)) or 'none'})"
+    if error.sent is Sent.UNKNOWN:
+        if rule.delivery is not Delivery.AT_MOST_ONCE:
+            return None
+        return (
+            "delivery is at_most_once, and the server may have applied the request; "
+            "set delivery to keyed or idempotent if the server accepts repeats"
+        )
+    if error.sent is Sent.YES:
+        return f"the server has answered {status}"
+    return "another attempt would meet the same error"
 
 
 def is_complete_2xx(result: ActionResult) -> bool:

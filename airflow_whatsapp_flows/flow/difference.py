@@ -89,6 +89,31 @@ def differences(old: Flow, new: Flow) -> list[Change]:
     return changes
 
 
+def step_pairs(old: Flow, new: Flow) -> dict[str, str]:
+    """Name in the old flow to the name in the new one, of the steps that are in both; see :func:`match_steps`."""
+    return match_steps(_Plain(old).steps, _Plain(new).steps)
+
+
+def same_request(old: Flow, name: str, new: Flow, other: str) -> bool | None:
+    """Whether two actions send the same, whatever steps are called; ``None`` where one of them is not there.
+
+    Args:
+        old: a version of a flow.
+        name: of an action in it.
+        new: another version of it.
+        other: name of an action in that.
+    """
+    requests = []
+    for flow, step in ((old, name), (new, other)):
+        plain = _Plain(flow)
+        if step not in plain.steps:
+            return None
+        nameless = Renaming(plain.steps, dict.fromkeys(plain.steps, "\0"))
+        request = {key: value for key, value in plain.steps[step].items() if key in _REQUEST}
+        requests.append(json.dumps({"type": plain.steps[step]["type"], **nameless.value(request)}, sort_keys=True))
+    return requests[0] == requests[1]
+
+
 class _Plain:
     """A flow as plain data, every key with its value."""
 

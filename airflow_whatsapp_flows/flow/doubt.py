@@ -10,26 +10,43 @@ from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import SendAction
 
 
+def may_leave_doubt(step: Action) -> bool:
+    """Whether a request of an action can be in doubt at all: one that changes nothing never is."""
+    return step.plan.method not in SAFE_METHODS
+
+
+def leaves_doubt(step: Action, result: ActionResult) -> bool:
+    """Whether nobody knows what a request has done, by what came of it."""
+    return may_leave_doubt(step) and fate_of(result, step.retry) is Fate.UNKNOWN
+
+
 @dataclass(frozen=True, slots=True)
-class _Doubt:
+class Doubt:
+    """One request that may have reached the server.
+
+    Attributes:
+        step: name of its action.
+        reason: what happened; it names the step.
+        key: idempotency key that it was sent under.
+        digest: of the request without its key; ``None`` where the result came from a record.
+    """
+
+    step: str
     reason: str
     key: str | None
-    digest: str | None  # of the request without its key; None where the result came from a record
+    digest: str | None
 
 
 class Doubts:
-    """What is in doubt, so far in a walk.
-
-    With a method that changes nothing, nothing ever is.
-    """
+    """What is in doubt, so far in a walk."""
 
     def __init__(self) -> None:
-        self._open: dict[str, list[_Doubt]] = {}
+        self._open: dict[str, list[Doubt]] = {}
 
     @property
-    def reasons(self) -> list[str]:
-        """Why, one text for each request in doubt; each names its step."""
-        return [doubt.reason for doubts in self._open.values() for doubt in doubts]
+    def open(self) -> tuple[Doubt, ...]:
+        """Every request that is in doubt now."""
+        return tuple(doubt for doubts in self._open.values() for doubt in doubts)
 
     def forbid(self, step: Action) -> bool:
         """Whether an action may not be visited again, whatever its request would be."""
@@ -62,8 +79,7 @@ class Doubts:
             result: of the visit.
             sent: what the walk asked to send; ``None`` when the result was recorded and nothing was asked for.
         """
-        fate = fate_of(result, step.retry)
-        in_doubt = fate is Fate.UNKNOWN and step.plan.method not in SAFE_METHODS
+        in_doubt = leaves_doubt(step, result)
         if not in_doubt and step.name not in self._open:
             return
         digest = None if sent is None else _digest(sent)
@@ -71,8 +87,8 @@ class Doubts:
         if in_doubt:
             reason = f"{step.name}: {result.error.message if result.error else 'its fate is not known'}"
             self._settle(step, digest, key)  # the same request is in doubt once
-            self._open.setdefault(step.name, []).append(_Doubt(reason, key, digest))
-        elif fate in (Fate.SUCCEEDED, Fate.APPLIED):
+            self._open.setdefault(step.name, []).append(Doubt(step.name, reason, key, digest))
+        elif fate_of(result, step.retry) in (Fate.SUCCEEDED, Fate.APPLIED):
             self._settle(step, digest, key)
 
     def _settle(self, step: Action, digest: str | None, key: str | None) -> None:
@@ -81,7 +97,7 @@ class Doubts:
             self._open[step.name] = rest
 
 
-def _is_of(doubt: _Doubt, digest: str | None, key: str | None) -> bool:
+def _is_of(doubt: Doubt, digest: str | None, key: str | None) -> bool:
     # A key never stands for two requests.
     return (digest is not None and digest == doubt.digest) or (key is not None and key == doubt.key)
 

@@ -14,6 +14,7 @@ from airflow_whatsapp_flows.flow.block_checks import (
     check_effects,
     check_replay,
     check_tests,
+    read_identity,
     read_sensitive,
 )
 from airflow_whatsapp_flows.flow.building import build_steps, valid_steps
@@ -81,6 +82,8 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
     faults += _check_timezone(value.get("timezone", "UTC"), source)
     sensitive, more = read_sensitive(value, source)
     faults += more
+    identity, more = read_identity(value, source)
+    faults += more
     faults += check_replay(value.get("replay"), source)
     faults += check_effects(value, source)
     faults += check_airflow(value.get("airflow"), source)
@@ -99,6 +102,7 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
         variables=written.variables,
         loops=tuple(tuple(loop) for loop in components({name: next_steps(step) for name, step in by_name.items()})),
         sensitive=sensitive,
+        identity=identity,
         replay=written.replay,
         airflow=written.airflow,
         tests=tuple(written.tests),

@@ -23,12 +23,19 @@ class SendAction:
         visit: which visit of this step it is, from 1.
         request: complete, but for what the connection adds.
         idempotency_key: the same whenever this visit of this response is tried.
+        identity: what the step is known by in this key; its name by default.
     """
 
     step: Action
     visit: int
     request: HttpRequest
     idempotency_key: str
+    identity: str | None = None
+
+    @property
+    def step_id(self) -> str | None:
+        """What its attempts are recorded under; ``None`` where that is the name of the step."""
+        return None if self.identity == self.step.name else self.identity
 
     def with_key(self, key: str) -> SendAction:
         """The same under another key; under ``keyed`` the request carries it."""
@@ -91,7 +98,9 @@ Done = ActionResult | FileContent | TransportFailure | Waited
 Performing = Generator["SendAction | FetchFile", Done, ActionResult]
 
 
-def perform(step: Action, values: Mapping[str, object], *, visit: int, key: str) -> Performing:
+def perform(
+    step: Action, values: Mapping[str, object], *, visit: int, key: str, identity: str | None = None
+) -> Performing:
     """Perform an action for one contact.
 
     Args:
@@ -99,6 +108,7 @@ def perform(step: Action, values: Mapping[str, object], *, visit: int, key: str)
         values: the contact's values, by scope.
         visit: which visit of this step it is, from 1.
         key: idempotency key of this visit; sent as a header under ``keyed``.
+        identity: what the step is known by in the key.
 
     Yields:
         The files to fetch, one by one, and then the request to send.
@@ -122,7 +132,7 @@ def perform(step: Action, values: Mapping[str, object], *, visit: int, key: str)
             raise TypeError(f"a file to fetch is answered with its content, not {type(done).__name__}")
         files[source.url_or_path] = done
     request = build_request(step, values, files)
-    done = yield SendAction(step, visit, request, key).with_key(key)
+    done = yield SendAction(step, visit, request, key, identity).with_key(key)
     if not isinstance(done, ActionResult):
         raise TypeError(f"a request is answered with an ActionResult, not {type(done).__name__}")
     return done

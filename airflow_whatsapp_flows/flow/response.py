@@ -11,6 +11,7 @@ from typing import Any
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.format import VariableFormat
 from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.phones import has_several_phones
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.flow.template.language import Value
 
@@ -115,9 +116,13 @@ def read_response(value: object) -> ContactResponse:
     for key in _SCOPES:
         if not isinstance(nested.get(key, {}), Mapping):
             raise ResponseError(f"{key!r} of a contact response is an object, not {_kind(nested[key])}")
+    contact = nested.get("contact", {})
+    for key in ("phone", "canonical_phone"):
+        if has_several_phones(contact.get(key)):
+            raise ResponseError(f"contact.{key} is one phone number, not a list; make a response of its own for each")
     return ContactResponse(
         id=_text(nested, "id"),
-        contact=nested.get("contact", {}),
+        contact=contact,
         step=nested.get("step", {}),
         global_variables=nested.get("global", {}),
         flow_execution_variables=nested.get("flow_execution_variables", {}),

@@ -24,13 +24,15 @@ _UNKNOWN = "\0"
 def match_steps(old: Mapping[str, Written], new: Mapping[str, Written]) -> dict[str, str]:
     """Pair the steps of two flows.
 
-    Steps are the same that have the same id on the platform, else those of the same name, else those that do the
-    same under another name, when that is certain: no other step of either flow does the same.
+    Steps are the same that have the same id on the platform, else those that are known by the same id or name, else
+    those of the same name, else those that do the same under another name, when that is certain: no other step of
+    either flow does the same.
 
     Returns:
         Name in the old flow to the name in the new one, of the steps that are in both.
     """
-    pairs = _by_platform_id(old, new)
+    pairs = _by(_platform_id, old, new)
+    pairs |= {name: other for name, other in _by(_known_by, old, new).items() if name not in pairs}
     taken = set(pairs.values())
     pairs |= {name: name for name in old if name in new and name not in pairs and name not in taken}
     candidates = _candidates(old, new, pairs)
@@ -48,14 +50,18 @@ def match_steps(old: Mapping[str, Written], new: Mapping[str, Written]) -> dict[
     return pairs
 
 
-def _by_platform_id(old: Mapping[str, Written], new: Mapping[str, Written]) -> dict[str, str]:
-    before, after = _unique(old, _platform_id), _unique(new, _platform_id)
+def _by(key: Callable[[Written], str | None], old: Mapping[str, Written], new: Mapping[str, Written]) -> dict[str, str]:
+    before, after = _unique(old, key), _unique(new, key)
     return {name: after[key] for key, name in before.items() if key in after}
 
 
 def _platform_id(step: Written) -> str | None:
     found = step.get("platform_id")
     return found if isinstance(found, str) else None
+
+
+def _known_by(step: Written) -> str | None:
+    return None if _platform_id(step) is not None else step.get("id") or step["name"]
 
 
 def _candidates(old: Mapping[str, Written], new: Mapping[str, Written], pairs: Mapping[str, str]) -> dict[str, str]:
@@ -78,7 +84,7 @@ def _unique(steps: Mapping[str, Written], key: Callable[[Written], str | None]) 
 
 
 def _content(step: Written) -> dict[str, Any]:
-    return {key: value for key, value in step.items() if key not in ("name", "platform_id")}
+    return {key: value for key, value in step.items() if key not in ("name", "id", "platform_id")}
 
 
 def _text(value: object) -> str:
@@ -100,7 +106,7 @@ class Renaming:
         self._reference = re.compile(rf"""(?<!\w)step(?:\.(?P<bare>{known})(?!\w)|\[(["'])(?P<quoted>{known})\2\])""")
 
     def content(self, step: Written) -> Any:
-        """A step without its name and platform id, its references and targets renamed."""
+        """A step without its name and ids, its references and targets renamed."""
         return self.value(_content(step))
 
     def value(self, value: Any, key: str = "") -> Any:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
 from airflow_whatsapp_flows.flow.answering import fit_one
@@ -43,66 +42,9 @@ from airflow_whatsapp_flows.flow.starting import check_exits, starting_variables
 from airflow_whatsapp_flows.flow.telling import Hidden, changed, kept, moment_of, noted, rendered, told
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.variables import Variables
-
-
-class State(str, Enum):
-    """What became of a contact, as far as a walk can tell."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    IN_DOUBT = "in_doubt"
-    REJECTED = "rejected"
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """One step of a walk.
-
-    Attributes:
-        step: its name.
-        number: which visit of this step it is, from 1.
-        exit: label of the way it was left by; ``None`` when the walk ended in it.
-        target: name of the next step; ``None`` when the walk ended.
-        text: what it said, rendered.
-        result: what came of an action.
-        details: what else it would have done on the platform, by the keys of the flow file: a file shown, a message
-            template and its variables, tags, changed fields of the contact, …; ``None`` when there is nothing
-    """
-
-    step: str
-    number: int
-    exit: str | None
-    target: str | None
-    text: str | None = None
-    result: ActionResult | None = None
-    details: Mapping[str, Value] | None = None
-
-
-@dataclass(slots=True)
-class Walk:
-    """What became of one contact, so far or in the end.
-
-    Attributes:
-        state: ``None`` while it goes on.
-        reason: why it ended so, for people; empty when there is nothing to say.
-        visits: every step visited, in order.
-        handled_errors: errors that an error exit took care of.
-        unanswered: whether it ended at a question without an answer.
-        variables: the contact's values at this moment.
-    """
-
-    variables: Variables
-    state: State | None = None
-    reason: str = ""
-    visits: list[Visit] = field(default_factory=list)
-    handled_errors: int = 0
-    unanswered: bool = False
-
-    @property
-    def path(self) -> list[str]:
-        """Names of the steps visited, in order."""
-        return [visit.step for visit in self.visits]
-
+from airflow_whatsapp_flows.flow.walk_record import State as State
+from airflow_whatsapp_flows.flow.walk_record import Visit as Visit
+from airflow_whatsapp_flows.flow.walk_record import Walk as Walk
 
 Walking = Generator[ToDo, Done, Walk]
 
@@ -140,7 +82,7 @@ def walk(
         check_exits(flow, response)
     except ResponseError as error:
         rejected = record or Walk(Variables())
-        rejected.state, rejected.reason = State.REJECTED, str(error)
+        rejected.state, rejected.reason, rejected.failure = State.REJECTED, str(error), str(error)
         return rejected
     record = record or Walk(variables)
     record.variables = variables
@@ -176,11 +118,19 @@ class _Walker:
             except RenderError as error:
                 self._add(step, None, None)
                 self._stop(State.FAILED, f"{step.name}: {error}")
-        if self._record.state is None:
-            self._record.state = State.COMPLETED
-        if self._doubts.reasons:
-            reasons = dict.fromkeys([*self._doubts.reasons, self._record.reason])
+        record = self._record
+        if record.state is None:
+            record.state = State.COMPLETED
+        if record.state is not State.COMPLETED:
+            record.failure = record.reason
+        if self._doubts.open:
+            self._note_doubts()  # values that became known since are hidden too, so that equal texts are equal
+            reasons = dict.fromkeys([*(doubt.reason for doubt in record.doubts), record.reason])
             self._stop(State.IN_DOUBT, "; ".join(filter(None, reasons)))
+
+    def _note_doubts(self) -> None:
+        self._hidden.note(self._record.variables)
+        self._record.doubts = tuple(replace(doubt, reason=self._fit(doubt.reason)) for doubt in self._doubts.open)
 
     def _visit(self, step: Step) -> Generator[ToDo, Done, str | None]:
         if isinstance(step, Action):
@@ -276,8 +226,9 @@ class _Walker:
         if self._doubts.forbid(step):
             self._stop_in_doubt(step)
             return None
-        key = idempotency_key(self._flow.id, step.name, self._response.identity, visit, self._epoch)
-        performing = perform(step, self._record.variables, visit=visit, key=key)
+        identity = self._record.identities.get(step.name, step.identity)
+        key = idempotency_key(self._flow.id, identity, self._response.identity, visit, self._epoch)
+        performing = perform(step, self._record.variables, visit=visit, key=key, identity=identity)
         sent: SendAction | None = None
         todo = next(performing)
         try:
@@ -292,6 +243,7 @@ class _Walker:
         except StopIteration as stop:
             result: ActionResult = stop.value
         self._doubts.conclude(step, result, sent)
+        self._note_doubts()
         return result
 
     def _stop_in_doubt(self, step: Action) -> None:
@@ -320,7 +272,10 @@ class _Walker:
 
     def _stop(self, state: State, reason: str) -> None:
         self._hidden.note(self._record.variables)
-        self._record.state, self._record.reason = state, self._hidden.conceal(storable_text(reason))
+        self._record.state, self._record.reason = state, self._fit(reason)
+
+    def _fit(self, reason: str) -> str:
+        return self._hidden.conceal(storable_text(reason))
 
 
 def drive(walking: Walking, do: Callable[[ToDo], Done]) -> Walk:

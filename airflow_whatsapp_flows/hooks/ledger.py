@@ -9,22 +9,25 @@ from __future__ import annotations
 import atexit
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from airflow.sdk.configuration import conf
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError
+from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.identifiers import ADD_ONE
+from airflow_whatsapp_flows.ledger.identity import FileIdentity, rescued
+from airflow_whatsapp_flows.ledger.opening import ledger_path, open_file
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
-from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, versions
+from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, renames, versions
 from airflow_whatsapp_flows.settings import SECTION, Settings
 
 _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
-_BUSY_SECONDS = 60.0
 _FILE = "sqlite:///"
 
 
@@ -43,11 +46,14 @@ class AttemptRow(NamedTuple):
     replay_no: int | None
     round: int
     origin: str | None
+    status_code: int | None = None
+    step_id: str | None = None
+    method: str = ""
 
 
 _COLUMNS = (
     "response_id", "flow_id", "step", "visit", "key", "number", "digest", "method", "host", "phone", "round",
-    "origin", "moment", "begun_at",
+    "origin", "moment", "begun_at", "step_id",
 )  # fmt: skip
 # The same text is run by SQLite's driver and by PostgreSQL's; every name in it is our own.
 _OF_SUBJECT = (
@@ -55,7 +61,7 @@ _OF_SUBJECT = (
     "WHERE response_id = :response_id AND flow_id = :flow_id "
 )
 _READ = f"{_OF_SUBJECT} ORDER BY id"
-_READ_OF_VISIT = f"{_OF_SUBJECT} AND step = :step AND (visit = :visit OR key = :key) ORDER BY id"
+_RENAMES = f"SELECT old, new FROM {renames.name} WHERE flow_id = :flow_id"  # noqa: S608
 _INTEND = (
     f"INSERT INTO {attempts.name} ({', '.join(_COLUMNS)}) "  # noqa: S608
     f"VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
@@ -81,23 +87,34 @@ class Transaction:
         """Every attempt made for a subject, on any road, in their order."""
         return [AttemptRow(*row) for row in self._execute(_READ, _subject(subject))]
 
-    def attempts_of_visit(self, subject: Subject, step: str, visit: int, key: str = "") -> list[AttemptRow]:
+    def attempts_of_visit(self, subject: Subject, steps: Sequence[str], visit: int, key: str = "") -> list[AttemptRow]:
         """Those that decide about one visit of an action: a loop reads no reply of all its visits at every one.
 
         Args:
             subject: whose they are.
-            step: name of the action.
+            steps: everything that the action may be recorded under.
             visit: from 1.
             key: under which it would be sent now; attempts of other visits under it are among them.
         """
-        which = {**_subject(subject), "step": step, "visit": visit, "key": key}
-        rows = self._execute(_READ_OF_VISIT, which)
+        names = {f"step_{number}": step for number, step in enumerate(steps)}
+        these = ", ".join(f":{name}" for name in names)
+        query = (
+            f"{_OF_SUBJECT} AND (step IN ({these}) OR step_id IN ({these})) "
+            "AND (visit = :visit OR key = :key) ORDER BY id"
+        )
+        rows = self._execute(query, {**_subject(subject), **names, "visit": visit, "key": key})
         return [AttemptRow(*row) for row in rows]
+
+    def renames(self, flow_id: str) -> dict[str, str | None]:
+        """What steps of a flow were renamed to, as somebody has confirmed."""
+        return {row[0]: row[1] for row in self._execute(_RENAMES, {"flow_id": flow_id})}
 
     def intend(self, intent: Intent) -> None:
         """Note that a request is about to be sent."""
         values = {name: getattr(intent, name) for name in _COLUMNS[2:]}
         self._execute(_INTEND, {**values, **_subject(intent.subject)})
+        for kind, value in intent.identifiers:
+            self._execute(ADD_ONE, {"kind": kind, "value": value, **_subject(intent.subject)})
 
     def end(self, end: AttemptEnd) -> None:
         """Note what came of a request."""
@@ -129,13 +146,20 @@ class _FileLedger:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._identity = FileIdentity(Path(path))
+        self._identity.check_opening()
         connection = _connected(path)
         if connection is None:
-            Ledger(f"{_FILE}{path}").close()  # makes the tables, or says what is wrong
+            Ledger(f"{_FILE}{path}").close()  # makes the tables, upgrades them, or says what is wrong
             connection = _connected(path)
         if connection is None:
             raise LedgerError(f"the ledger {_FILE}{path} cannot be opened")
         self._connection = connection
+        try:
+            self._identity.learn(self._row)
+        except BaseException:
+            connection.close()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -143,19 +167,29 @@ class _FileLedger:
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
+                commits = self._identity.begin(self._row)
                 yield Transaction(lambda sql, values: connection.execute(sql, values).fetchall())
                 connection.execute("COMMIT")
+                self._identity.committed(commits)
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        except LedgerReplacedError as error:
+            raise rescued(connection, Path(self._path), error) if error.can_be_copied else error from None
         except sqlite3.IntegrityError:
             raise _conflict() from None
         except sqlite3.Error as error:
+            self._identity.check()  # what the database says of a file that is gone helps nobody
             raise LedgerError(f"the ledger {_FILE}{self._path} cannot be written: {error}") from error
+
+    def _row(self, statement: str) -> Sequence[Any] | None:
+        row: Sequence[Any] | None = self._connection.execute(statement).fetchone()
+        return row
 
     def close(self) -> None:
         self._connection.close()
+        self._identity.close()
 
 
 class _EngineLedger:
@@ -200,7 +234,7 @@ def task_ledger(settings: Settings) -> TaskLedger:
     place = (os.getpid(), url)
     if place not in _open:
         is_file = url.startswith(_FILE) and "?" not in url
-        _open[place] = _FileLedger(os.path.expanduser(url.removeprefix(_FILE))) if is_file else _EngineLedger(url)
+        _open[place] = _FileLedger(str(ledger_path(url.removeprefix(_FILE)))) if is_file else _EngineLedger(url)
     return _open[place]
 
 
@@ -257,7 +291,8 @@ def _connected(path: str) -> sqlite3.Connection | None:
     """A connection to the file, if it holds the tables of this release."""
     connection = None
     try:
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = open_file(Path(path), "mode=rw")
+        connection.isolation_level = None
         found = connection.execute(f"SELECT version FROM {versions.name}").fetchone()  # noqa: S608
         connection.execute("PRAGMA synchronous=FULL")
     except sqlite3.Error:

@@ -7,7 +7,6 @@ owner that is no longer the latest is refused.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterable, Iterator
@@ -18,8 +17,9 @@ from typing import IO
 from sqlalchemy import Connection, and_, func, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError, OwnershipLostError
-from airflow_whatsapp_flows.ledger.database import Ledger, lock_number
-from airflow_whatsapp_flows.ledger.schema import chunks
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.locking import advisory_locks, lock_file, lock_number
+from airflow_whatsapp_flows.ledger.schema import chunks, replays
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ def claim(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) ->
     """
     file: IO[bytes] | None = None
     if ledger.is_sqlite:
-        file = _lock_file(ledger, f"{replay_no}.{chunk}", fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file = _lock_file(ledger, f"{replay_no}.{chunk}")
         if file is None:
             return None
     else:
@@ -111,7 +111,7 @@ def is_owned(ledger: Ledger, connection: Connection, replay_no: int, chunk: int)
         LedgerError: the lock cannot be asked for.
     """
     if ledger.is_sqlite:
-        file = _lock_file(ledger, f"{replay_no}.{chunk}", fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file = _lock_file(ledger, f"{replay_no}.{chunk}")
         if file is None:
             return True
         file.close()
@@ -122,6 +122,32 @@ def is_owned(ledger: Ledger, connection: Connection, replay_no: int, chunk: int)
         if is_free:
             connection.execute(select(func.pg_advisory_unlock(number)))
     return not is_free
+
+
+def running_replays(ledger: Ledger) -> list[str]:
+    """Names of the replays that living processes are running now; nothing is changed.
+
+    Raises:
+        LedgerError: the locks cannot be asked for.
+    """
+    query = (
+        select(replays.c.id, chunks.c.replay_no, chunks.c.chunk)
+        .join(chunks, chunks.c.replay_no == replays.c.no)
+        .where(replays.c.started_at.is_not(None), replays.c.ended_at.is_(None))
+    )
+    with ledger.read() as connection:
+        rows = connection.execute(query).all()
+        held = set() if ledger.is_sqlite else advisory_locks(connection)
+
+    def is_held(replay_no: int, chunk: int) -> bool:
+        if not ledger.is_sqlite:
+            return lock_number("chunk", replay_no, chunk) in held
+        file = _lock_file(ledger, f"{replay_no}.{chunk}")
+        if file is not None:
+            file.close()
+        return file is None
+
+    return sorted({row.id for row in rows if is_held(row.replay_no, row.chunk)})
 
 
 def check_fences(connection: Connection, claimed: Iterable[Claim], *, sqlite: bool) -> None:
@@ -153,7 +179,7 @@ def exclusive(ledger: Ledger, *name: str) -> Iterator[None]:
     """
     number = lock_number(*name)
     if ledger.is_sqlite:
-        file = _lock_file(ledger, f"{number:x}", fcntl.LOCK_EX)
+        file = _lock_file(ledger, f"{number:x}", wait=True)
         try:
             yield
         finally:
@@ -167,20 +193,8 @@ def exclusive(ledger: Ledger, *name: str) -> Iterator[None]:
         yield
 
 
-def _lock_file(ledger: Ledger, name: str, operation: int) -> IO[bytes] | None:
-    database = ledger.file
-    if database is None:
+def _lock_file(ledger: Ledger, name: str, *, wait: bool = False) -> IO[bytes] | None:
+    if ledger.file is None:
         raise TypeError("only an SQLite ledger has lock files")
     ledger.check_writable()
-    folder = database.with_name(f"{database.name}-locks")
-    try:
-        folder.mkdir(exist_ok=True)
-        file = open(folder / name, "ab")  # noqa: SIM115  # open is what holds the lock
-    except OSError as error:
-        raise LedgerError(f"the lock beside the ledger {ledger.shown} cannot be made: {error.strerror}") from None
-    try:
-        fcntl.flock(file, operation)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    return lock_file(ledger.file, name, wait=wait)

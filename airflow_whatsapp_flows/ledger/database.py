@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sqlite3
+import logging
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_whatsapp_flows.errors import LedgerError
-from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, metadata, versions
+from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
+from airflow_whatsapp_flows.ledger.identity import FileIdentity, ServerIdentity, rescued
+from airflow_whatsapp_flows.ledger.locking import lock_number
+from airflow_whatsapp_flows.ledger.migrations import revision_of
+from airflow_whatsapp_flows.ledger.opening import (
+    file_engine,
+    make_file,
+    may_only_be_read,
+    read_url,
+    reading_engine,
+    reason_of,
+    server_engine,
+    shown_url,
+    table_version,
+)
+from airflow_whatsapp_flows.ledger.schema import COMMITS, SCHEMA_VERSION, alembic_versions, metadata, versions
+from airflow_whatsapp_flows.ledger.upgrading import check_version, upgrade_file
 
-_BUSY_SECONDS = 60.0
-_OLDEST_SQLITE = (3, 35, 0)  # RETURNING
+_log = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -32,17 +41,19 @@ class Ledger:
 
     Args:
         url: SQLAlchemy URL, such as ``sqlite:////srv/airflow/whatsapp_flows.db`` or
-            ``postgresql://user:password@host/database``. The tables are made when they are not there.
+            ``postgresql://user:password@host/database``. The tables are made when they are not there. A file of an
+            earlier version is upgraded, if no other process uses it.
 
     Raises:
         LedgerError: the database cannot be opened, or holds tables of another version.
     """
 
     def __init__(self, url: str) -> None:
-        self._url = _read_url(url)
+        self._url = read_url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        self.is_read_only = self.file is not None and _may_only_be_read(self.file)
-        self._engine = _reading_engine(self._url) if self.is_read_only else _engine(self._url)
+        self.is_read_only = self.file is not None and may_only_be_read(self.file)
+        self._identity: FileIdentity | ServerIdentity | None = None
+        self._engine = self._make_engine()
         try:
             self._prepare()
         except BaseException:
@@ -52,7 +63,7 @@ class Ledger:
     @property
     def shown(self) -> str:
         """The URL without its password, as it may be given again."""
-        return self._url.set(drivername=self._url.get_backend_name()).render_as_string(hide_password=True)
+        return shown_url(self._url)
 
     @property
     def file(self) -> Path | None:
@@ -71,9 +82,20 @@ class Ledger:
                 "another ledger"
             )
 
+    def check_identity(self) -> None:
+        """Find out whether the file of an SQLite ledger is still the one that was opened.
+
+        Raises:
+            LedgerReplacedError: it was deleted, replaced or overwritten.
+        """
+        if isinstance(self._identity, FileIdentity):
+            self._identity.check()
+
     def close(self) -> None:
         """Give back its connections."""
         self._engine.dispose()
+        if self._identity is not None:
+            self._identity.close()
 
     def __enter__(self) -> Ledger:
         """Use it as a context; it is closed at the end."""
@@ -110,6 +132,7 @@ class Ledger:
 
         Raises:
             LedgerError: the database cannot be written; nothing of the transaction is in it.
+            LedgerReplacedError: it is not the one that was opened.
         """
         self.check_writable()
         with self._explained("written"):
@@ -126,115 +149,68 @@ class Ledger:
             if self.is_sqlite:
                 # A transaction that reads first and writes later cannot wait for another writer: SQLite refuses it.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            commits = self._count_commit(connection)
             yield
+        if self._identity is not None:
+            self._identity.committed(commits)
+
+    def _count_commit(self, connection: Connection) -> int:
+        """Check that the ledger is still the one that was opened, and count up its commits."""
+        if self._identity is None:
+            return 0
+        try:
+            commits = self._identity.begin(lambda statement: connection.exec_driver_sql(statement).one_or_none())
+        except LedgerReplacedError as error:
+            if self.file is None or not error.can_be_copied:
+                raise
+            raise rescued(connection.connection.driver_connection, self.file, error) from None
+        connection.info[COMMITS] = commits
+        return commits
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
         try:
             yield
         except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            reason = " ".join(str(cause).split()) or type(cause).__name__
-            raise LedgerError(f"the ledger {self.shown} cannot be {what}: {reason}") from error
+            self.check_identity()  # what the database says of a file that is gone helps nobody
+            raise LedgerError(f"the ledger {self.shown} cannot be {what}: {reason_of(error)}") from error
+
+    def _make_engine(self) -> Engine:
+        if self.file is None:
+            return server_engine(self._url)
+        if self.is_read_only:
+            return reading_engine(self.file)
+        FileIdentity(self.file).check_opening()
+        make_file(self.file)
+        return file_engine(self.file)
 
     def _prepare(self) -> None:
         with self.read() as connection:
-            found = self._version(connection)
+            found = table_version(connection)
         if found is None:
             with self.write() as connection:
                 found = self._make_tables(connection)
-        if found != SCHEMA_VERSION:
-            raise LedgerError(
-                f"the ledger {self.shown} has version {found}, and this release reads version "
-                f"{SCHEMA_VERSION}: use the release that made it, or name another ledger"
-            )
-
-    def _version(self, connection: Connection) -> int | None:
-        if not inspect(connection).has_table(versions.name):
-            return None
-        return connection.execute(select(versions.c.version)).scalar_one_or_none()
+        elif self.file is not None and not self.is_read_only and 0 < found < SCHEMA_VERSION:
+            self._engine.dispose()  # a connection of ours would be another user of the file
+            done = upgrade_file(self.file)
+            found = done.version
+            if done.backup is not None:
+                text = "the ledger %s was upgraded from version %s to %s; as it was before it is in %s"
+                _log.warning(text, self.shown, done.found, done.version, done.backup)
+        check_version(found, self.shown, is_read_only=self.is_read_only)
+        if not self.is_read_only:
+            identity = ServerIdentity(self.shown) if self.file is None else FileIdentity(self.file)
+            with self.read() as connection:
+                identity.learn(lambda statement: connection.exec_driver_sql(statement).one_or_none())
+            self._identity = identity
 
     def _make_tables(self, connection: Connection) -> int:
         if not self.is_sqlite:
             # Two workers that make the tables at once would fail on PostgreSQL's own catalogue.
             connection.execute(select(func.pg_advisory_xact_lock(lock_number("tables"))))
-        metadata.create_all(connection)
-        found = self._version(connection)
+        found = table_version(connection)
         if found is None:
-            connection.execute(insert(versions).values(version=SCHEMA_VERSION))
+            metadata.create_all(connection)
+            connection.execute(insert(versions).values(version=SCHEMA_VERSION, ledger_id=uuid.uuid4().hex))
+            connection.execute(insert(alembic_versions).values(version_num=revision_of(SCHEMA_VERSION)))
         return found or SCHEMA_VERSION
-
-
-def _read_url(text: str) -> URL:
-    try:
-        url = make_url(text)
-        backend = url.get_backend_name()
-    except (ArgumentError, NoSuchModuleError, ValueError):
-        backend, url = "", URL.create("unknown")
-    if backend == "postgresql":
-        return url.set(drivername="postgresql+psycopg")
-    if backend == "sqlite" and url.database and url.database != ":memory:":
-        return url.set(drivername="sqlite+pysqlite", database=str(Path(url.database).expanduser().absolute()))
-    raise LedgerError(
-        "a ledger is an SQLAlchemy URL: sqlite:////path/to/whatsapp_flows.db, or postgresql://user@host/database"
-    )
-
-
-def _engine(url: URL) -> Engine:
-    if url.get_backend_name() == "sqlite":
-        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-            raise LedgerError(f"SQLite 3.35 or newer is needed for a ledger; this is {sqlite3.sqlite_version}")
-        folder = Path(url.database or "").parent
-        try:
-            folder.mkdir(exist_ok=True)  # one level: a mistyped path is not to become an empty ledger
-        except OSError as error:
-            raise LedgerError(f"the folder {folder} of the ledger cannot be made: {error.strerror}") from None
-        engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
-        event.listen(engine, "connect", _set_up_sqlite)
-        return engine
-    try:
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
-    except ImportError:
-        raise LedgerError(
-            "a ledger in PostgreSQL needs psycopg: pip install 'airflow-whatsapp-flows[postgres]'"
-        ) from None
-
-
-def _may_only_be_read(file: Path) -> bool:
-    def writable(path: Path) -> bool:
-        return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-
-    # A writer makes two more files beside it, unless they are there.
-    return file.exists() and not (writable(file) and (writable(file.parent) or _log_of(file).exists()))
-
-
-def _log_of(file: Path) -> Path:
-    return file.with_name(f"{file.name}-wal")
-
-
-def _reading_engine(url: URL) -> Engine:
-    """An engine for a file that may not be written, nor any file be made beside it."""
-    file = Path(url.database or "")
-
-    def connect() -> sqlite3.Connection:
-        # Without a log nobody writes now. With one, what is in it is read by way of the files that its writer made.
-        how = "mode=ro" if _log_of(file).exists() else "immutable=1"
-        return sqlite3.connect(
-            f"file:{quote(str(file))}?{how}", uri=True, timeout=_BUSY_SECONDS, check_same_thread=False
-        )
-
-    return create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
-
-
-def _set_up_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # transactions are begun by Ledger.write, and by nothing else
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # a commit that was reported survives the loss of power
-    cursor.close()
-
-
-def lock_number(*parts: str | int) -> int:
-    """The number of an advisory lock of PostgreSQL: other programs share them, so it is a hash."""
-    digest = hashlib.sha256(repr(("whatsapp_flows", *parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, and_, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, false, or_, select
 
+from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
+from airflow_whatsapp_flows.flow.phones import phone_key
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, replays
 
 _LATEST = 2000  # attempts
 _TELLING = 8  # digits; what spellings of one number differ in stands before them
@@ -36,6 +39,7 @@ class Sent:
         status_code: of the reply, if one came.
         fate: what is known of it; ``None`` when nothing is.
         key: idempotency key.
+        reply: what the server said when it refused it, masked and cut.
     """
 
     begun_at: float
@@ -51,43 +55,104 @@ class Sent:
     status_code: int | None
     fate: str | None
     key: str
+    reply: str | None
 
 
-def find_sent(ledger: Ledger, phones: Sequence[str]) -> Iterator[Sent]:
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody, as the ledger knows them.
+
+    Attributes:
+        phones: spellings of a phone number.
+        identifiers: kind, value and flow of other identifiers.
+    """
+
+    phones: Sequence[str] = ()
+    identifiers: Sequence[tuple[str, str, str]] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.phones or self.identifiers)
+
+    def responses(self, response_id: Column[Any], flow_id: Callable[[str], ColumnElement[bool]]) -> ColumnElement[bool]:
+        """Whether a response has one of the identifiers other than the phone.
+
+        Args:
+            response_id: column of the response.
+            flow_id: the condition that a row is of a flow.
+        """
+        chosen = [
+            and_(
+                flow_id(flow),
+                response_id.in_(
+                    select(identifiers.c.response_id).where(
+                        identifiers.c.kind == kind, identifiers.c.value == value, identifiers.c.flow_id == flow
+                    )
+                ),
+            )
+            for kind, value, flow in self.identifiers
+        ]
+        return or_(false(), *chosen)
+
+
+def find_person(connection: Connection, kind: str, value: str) -> Person:
+    """Somebody by one identifier.
+
+    Args:
+        connection: of the ledger.
+        kind: ``phone``, ``email``, ``user_id``, or ``id`` for the contact's id and those that a flow lists.
+        value: as somebody writes it.
+    """
+    phones = spellings(connection, value) if kind == PHONE else ()
+    known = {PHONE: phone_key, EMAIL: email_key}.get(kind, str.strip)(value)
+    which = identifiers.c.kind.not_in((PHONE, EMAIL, "user_id")) if kind == "id" else identifiers.c.kind == kind
+    query = (
+        select(identifiers.c.kind, identifiers.c.value, identifiers.c.flow_id)
+        .where(identifiers.c.value == known, which)
+        .distinct()
+    )
+    rows = connection.execute(query).all() if known else []
+    return Person(phones, [(row.kind, row.value, row.flow_id) for row in rows])
+
+
+def find_sent(ledger: Ledger, person: Person) -> Iterator[Sent]:
     """Everything that was sent to one person, the oldest first.
 
     Args:
         ledger: where to look.
-        phones: every spelling of the person's number, see :func:`spellings`.
+        person: see :func:`find_person`.
 
     Raises:
         LedgerError: the ledger cannot be read.
     """
+    replies: dict[tuple[str, int | None], Replies] = {}
     with ledger.read() as connection:
-        for row in connection.execute(_query(phones)):
-            yield _sent(row)
+        for row in connection.execute(_query(person)).all():
+            of = (row.flow_id, row.replay_no)
+            if of not in replies:
+                replies[of] = Replies(connection.execute(_flow(*of)).scalar())
+            yield _sent(row, replies[of])
 
 
-def spellings(connection: Connection, phone: str, normalised: Callable[[str], str]) -> list[str]:
+def spellings(connection: Connection, phone: str) -> list[str]:
     """The ways in which the ledger spells a phone number.
+
+    A ledger that an earlier release has written spells some numbers in other ways than this one.
 
     Args:
         connection: of the ledger.
         phone: as somebody writes it.
-        normalised: of a phone number; equal for two spellings of one person's.
 
     Returns:
-        Texts as they stand in the ledger; none when the person is not in it, or the text holds no digit.
+        Texts as they stand in the ledger; none when the person is not in it.
     """
-    person = normalised(phone)
-    if not person:
-        return []
-    # The telling digits in their order, whatever stands between them; the index is read, and no row.
-    pattern = f"%{'%'.join(person[-_TELLING:])}%"
-    found: set[str] = set()
-    for table in (contacts, attempts):
-        found.update(connection.execute(_phones(table, pattern)).scalars())
-    return sorted(spelt for spelt in found if normalised(spelt) == person)
+    text, key = phone.strip(), phone_key(phone)
+    if key is None:
+        # It can be compared with nothing but the very same text.
+        return sorted(_phones_of(connection, lambda column: column == text))
+    # The telling digits in their order, whatever stands between them; or what is no plain number. Of the index, no row.
+    pattern = f"%{'%'.join(key[1:][-_TELLING:])}%"
+    found = _phones_of(connection, lambda column: or_(column.like(pattern), ~column.like("+%")))
+    return sorted(spelt for spelt in found if phone_key(spelt) == key)
 
 
 def recent_latencies(connection: Connection, hosts: Collection[str]) -> dict[str, float]:
@@ -105,31 +170,52 @@ def recent_latencies(connection: Connection, hosts: Collection[str]) -> dict[str
     return {host: median(seconds) for host, seconds in found.items()}
 
 
-def _phones(table: Table, pattern: str) -> Select[Any]:
-    phone = table.c.phone
-    return select(phone).where(phone.is_not(None), phone.like(pattern)).distinct()
+def _phones_of(connection: Connection, chosen: Callable[[Column[Any]], ColumnElement[bool]]) -> set[str]:
+    found: set[str] = set()
+    for column in (contacts.c.phone, attempts.c.phone):
+        query = select(column).where(column.is_not(None), chosen(column)).distinct()
+        found.update(connection.execute(query).scalars())
+    return found
 
 
-def _query(phones: Sequence[str]) -> Select[Any]:
+def _query(person: Person) -> Select[Any]:
     # A rejected row may have the id of somebody else's response.
     own = (
         select(contacts.c.replay_no, contacts.c.response_id)
-        .where(contacts.c.phone.in_(phones), contacts.c.state != ContactState.REJECTED.value)
+        .where(contacts.c.phone.in_(person.phones), contacts.c.state != ContactState.REJECTED.value)
         .distinct()
         .subquery()
     )
     in_replays = select(attempts.c.id).join(
         own, and_(attempts.c.response_id == own.c.response_id, attempts.c.replay_no == own.c.replay_no)
     )
+    by_others = person.responses(attempts.c.response_id, lambda flow: attempts.c.flow_id == flow)
+    response = (
+        select(contacts.c.response)
+        .where(contacts.c.response_id == attempts.c.response_id, contacts.c.replay_no == attempts.c.replay_no)
+        .order_by(contacts.c.response.is_(None))
+        .limit(1)
+    )
     return (
-        select(attempts, replays.c.id.label("replay_id"))
+        select(
+            attempts,
+            refused_result,
+            response.scalar_subquery().label("response"),
+            replays.c.id.label("replay_id"),
+        )
         .outerjoin(replays, replays.c.no == attempts.c.replay_no)
-        .where(or_(attempts.c.id.in_(in_replays), attempts.c.phone.in_(phones)))
+        .where(or_(attempts.c.id.in_(in_replays), attempts.c.phone.in_(person.phones), by_others))
         .order_by(attempts.c.begun_at, attempts.c.id)
     )
 
 
-def _sent(row: Row[Any]) -> Sent:
+def _flow(flow_id: str, replay_no: int | None) -> Select[Any]:
+    """The flow of a replay; for a DAG run, the flow that was replayed last under its id."""
+    query = select(replays.c.flow).order_by(replays.c.no.desc()).limit(1)
+    return query.where(replays.c.flow_id == flow_id if replay_no is None else replays.c.no == replay_no)
+
+
+def _sent(row: Row[Any], replies: Replies) -> Sent:
     return Sent(
         begun_at=row.begun_at,
         flow_id=row.flow_id,
@@ -144,4 +230,5 @@ def _sent(row: Row[Any]) -> Sent:
         status_code=row.status_code,
         fate=row.fate,
         key=row.key,
+        reply=replies.excerpt(row.step, row.refused_result, row.response),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,11 +12,13 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError
+from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, release
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.lost_entries import RecentEntries
 from airflow_whatsapp_flows.ledger.recording import write_entries
 from airflow_whatsapp_flows.ledger.rows import Entry, Intent
+from airflow_whatsapp_flows.ledger.schema import COMMITS
 
 T = TypeVar("T")
 
@@ -43,6 +46,7 @@ class Journal:
         self._waiting: list[tuple[Entry | None, asyncio.Future[None] | None]] = []
         self._awake = asyncio.Event()
         self._failure: LedgerError | None = None
+        self._recent = RecentEntries(keeps=ledger.is_sqlite)
         self._closing = False
         self._flusher: asyncio.Task[None] | None = None
 
@@ -70,6 +74,21 @@ class Journal:
     def failure(self) -> LedgerError | None:
         """Why nothing can be written any more."""
         return self._failure
+
+    def with_losses(self, error: LedgerReplacedError) -> LedgerReplacedError:
+        """An error, with what this process had sent; what the ledger has lost of it is written beside it.
+
+        Args:
+            error: the ledger was deleted, replaced or overwritten.
+        """
+        sent = self._recent
+        if not sent.requests or sent.first_at is None:
+            return LedgerReplacedError(f"{error}. This run had sent nothing")
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(sent.first_at))
+        told = f"{error}. This run has sent {sent.requests:,} requests since {since} UTC"
+        if error.can_be_copied or self._ledger.file is None:
+            return LedgerReplacedError(told)
+        return LedgerReplacedError(f"{told}; {sent.lost_since(self._ledger.file)}")
 
     def note(self, entry: Entry) -> None:
         """Write an entry with the next commit, without waiting for it.
@@ -175,6 +194,7 @@ class Journal:
         with self._ledger.write(self._open_connection()) as connection:
             check_fences(connection, claims, sqlite=self._ledger.is_sqlite)
             write_entries(connection, entries)
+        self._recent.add(connection.info[COMMITS], entries)
 
     def _open_connection(self) -> Connection:
         if self._connection is None:

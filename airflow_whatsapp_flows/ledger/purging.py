@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, func, null, or_, select, update
 
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.finding import Person
+from airflow_whatsapp_flows.ledger.identifiers import forget_purged
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
 
@@ -21,12 +23,12 @@ class Data:
     """Whose data; exactly one is given.
 
     Attributes:
-        phones: of one person, in every spelling of the ledger.
+        person: one person, see :func:`~airflow_whatsapp_flows.ledger.finding.find_person`.
         before: epoch seconds; of contacts that ended before, and of requests of DAG runs begun before.
         replay_no: of one replay.
     """
 
-    phones: Sequence[str] | None = None
+    person: Person | None = None
     before: float | None = None
     replay_no: int | None = None
 
@@ -61,7 +63,8 @@ def find_data(ledger: Ledger, data: Data) -> Holding:
 def purge(ledger: Ledger, data: Data) -> tuple[Holding, bool]:
     """Erase personal data.
 
-    Responses, phone numbers, ids of rejected rows, replies and texts of errors go. What stays is pseudonymous: the
+    Responses, phone numbers and other identifiers, ids of rejected rows, replies and texts of errors go, and so do
+    claims of ``only_once``, which hold identifiers. What stays is pseudonymous: the
     response's id and digest, keys, states, times, names of steps, status codes.
 
     Args:
@@ -83,6 +86,7 @@ def purge(ledger: Ledger, data: Data) -> tuple[Holding, bool]:
             holding = _holding(connection, data)
             connection.execute(update(attempts).where(_attempts(data)).values(phone=null(), result=null()))
             connection.execute(update(contacts).where(_contacts(data)).values(_ERASED))
+            forget_purged(connection)
         if not ledger.is_sqlite:
             return holding, True
         busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
@@ -116,7 +120,8 @@ def _holding(connection: Connection, data: Data) -> Holding:
         query = (
             select(replays.c.id)
             .join(other, other.c.replay_no == replays.c.no)
-            .where(other.c.state == ContactState.PENDING.value, other.c.response_id.in_(ids))
+            .where(other.c.state == ContactState.PENDING.value)
+            .where(other.c.response_id.in_(ids), other.c.digest.is_not(None))
             .distinct()
             .limit(5)
         )
@@ -142,8 +147,14 @@ def _holds_data() -> ColumnElement[bool]:
 
 
 def _of(data: Data) -> ColumnElement[bool]:
-    if data.phones is not None:
-        return contacts.c.phone.in_(data.phones)
+    if data.person is not None:
+        rows = data.person.responses(
+            contacts.c.response_id,
+            lambda flow: contacts.c.replay_no.in_(select(replays.c.no).where(replays.c.flow_id == flow)),
+        )
+        return or_(
+            contacts.c.phone.in_(data.person.phones), and_(rows, contacts.c.state != ContactState.REJECTED.value)
+        )
     if data.replay_no is not None:
         return contacts.c.replay_no == data.replay_no
     taken = select(replays.c.created_at).where(replays.c.no == contacts.c.replay_no).correlate(contacts)
@@ -158,8 +169,9 @@ def _attempts(data: Data) -> ColumnElement[bool]:
     # A rejected row may have the id of somebody else's response.
     of_contacts = of_contacts.where(_of(data), contacts.c.state != ContactState.REJECTED.value)
     chosen: ColumnElement[bool] = attempts.c.id.in_(of_contacts)
-    if data.phones is not None:
-        chosen = or_(chosen, attempts.c.phone.in_(data.phones))
+    if data.person is not None:
+        runs = data.person.responses(attempts.c.response_id, lambda flow: attempts.c.flow_id == flow)
+        chosen = or_(chosen, attempts.c.phone.in_(data.person.phones), runs)
     elif data.before is not None:
         chosen = or_(chosen, and_(attempts.c.replay_no.is_(None), attempts.c.begun_at < data.before))
     return and_(holds, chosen, ~_needed(attempts.c.response_id))
@@ -168,5 +180,6 @@ def _attempts(data: Data) -> ColumnElement[bool]:
 def _needed(response_id: Any) -> ColumnElement[bool]:
     """Whether a response is still to be walked in some replay: its own data, and every reply to it, are needed."""
     other = contacts.alias()
-    query = select(other.c.id).where(other.c.response_id == response_id, other.c.state == ContactState.PENDING.value)
+    own = (other.c.response_id == response_id, other.c.digest.is_not(None))
+    query = select(other.c.id).where(*own, other.c.state == ContactState.PENDING.value)
     return query.correlate(response_id.table).exists()

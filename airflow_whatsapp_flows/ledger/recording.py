@@ -6,10 +6,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, null, update
 
-from airflow_whatsapp_flows.ledger.rows import AttemptEnd, ContactEnd, Entry, Intent
+from airflow_whatsapp_flows.ledger.rows import Again, AttemptEnd, ContactEnd, ContactState, Entry, Intent
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
+
+AGAIN: dict[str, Any] = {
+    "state": ContactState.PENDING.value,
+    "round": contacts.c.round + 1,
+    "reason": null(),
+    "path": null(),
+    "error": null(),
+    "fingerprint": null(),
+    "handled_errors": 0,
+    "unanswered": False,
+    "ended_at": null(),
+}
+"""What a contact is set to that is to be walked again; what was tried for it stays among the attempts."""
+_NOT_IN_DOUBT = (ContactState.PENDING.value, ContactState.COMPLETED.value, ContactState.FAILED.value)
 
 Columns = dict[str, str]
 """Names of columns and their types in PostgreSQL, in the order of a row's values."""
@@ -20,7 +34,7 @@ _WHICH_ATTEMPT: Columns = {
 }  # fmt: skip
 _INTENT: Columns = {
     **_WHICH_ATTEMPT, "digest": _TEXT, "method": _TEXT, "host": _TEXT, "moment": _NUMBER, "begun_at": _NUMBER,
-    "replay_no": _WHOLE, "round": _WHOLE, "phone": _TEXT, "origin": _TEXT,
+    "replay_no": _WHOLE, "round": _WHOLE, "phone": _TEXT, "origin": _TEXT, "step_id": _TEXT,
 }  # fmt: skip
 _ATTEMPT_END: Columns = {
     "fate": _TEXT, "status_code": _WHOLE, "error_kind": _TEXT, "result": _TEXT, "ended_at": _NUMBER,
@@ -60,13 +74,20 @@ class Statement:
             connection.exec_driver_sql(self._for_all, (msgspec.json.encode(rows).decode(),))
 
 
-def inserting(table: str, columns: Columns) -> Statement:
-    """A statement that adds rows."""
+def inserting(table: str, columns: Columns, *, or_nothing: bool = False) -> Statement:
+    """A statement that adds rows.
+
+    Args:
+        table: its name.
+        columns: of a row.
+        or_nothing: whether a row that is there already is left as it is.
+    """
     names = ", ".join(columns)
     marks = ", ".join("?" * len(columns))
+    end = " ON CONFLICT DO NOTHING" if or_nothing else ""
     return Statement(
-        f"INSERT INTO {table} ({names}) VALUES ({marks})",  # noqa: S608  # the table's own names
-        f"INSERT INTO {table} ({names}) SELECT {', '.join(_values(columns))} FROM {{rows}}",  # noqa: S608
+        f"INSERT INTO {table} ({names}) VALUES ({marks}){end}",  # noqa: S608  # the table's own names
+        f"INSERT INTO {table} ({names}) SELECT {', '.join(_values(columns))} FROM {{rows}}{end}",  # noqa: S608
     )
 
 
@@ -105,13 +126,19 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> None:
     intents: list[tuple[Any, ...]] = []
     attempt_ends: list[tuple[Any, ...]] = []
     contact_ends: list[tuple[Any, ...]] = []
+    again: list[int] = []
     for entry in entries:
         if isinstance(entry, Intent):
-            intents.append((*entry.subject, *entry[1:]))
+            intents.append((*entry.subject, *entry[1 : len(_INTENT) - 1]))
         elif isinstance(entry, AttemptEnd):
             attempt_ends.append((*entry[1:], *entry.intent.subject, *entry.intent[1:5]))
         elif isinstance(entry, ContactEnd):
             contact_ends.append((*entry[1:], entry.contact_id))
+        elif isinstance(entry, Again):
+            again.append(entry.contact_id)
     _END_ATTEMPTS.run(connection, attempt_ends)
     _INTEND.run(connection, intents)
     _END_CONTACTS.run(connection, contact_ends)
+    if again:
+        these = contacts.c.id.in_(again) & contacts.c.state.in_(_NOT_IN_DOUBT)
+        connection.execute(update(contacts).where(these).values(AGAIN))

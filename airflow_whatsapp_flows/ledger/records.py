@@ -8,22 +8,24 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, literal, select
 
 from airflow_whatsapp_flows.flow.course import Attempt, rekeyed
-from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import SendAction
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 
 
 class Tried(NamedTuple):
     """One attempt, and what it was of.
 
     Attributes:
-        step: name of the action.
+        step: name of the action, as the flow calls it now; what it was called then, where the flow has it no more.
         visit: which visit of this step, from 1.
         key: idempotency key that it was sent under.
         attempt: as the rules of delivery see it.
@@ -42,10 +44,27 @@ class Record:
     Attributes:
         moment: when its walk first began, epoch seconds; ``None`` when nothing was tried.
         tried: in their order.
+        identities: what actions were known by when something was first sent, by their names now: their keys go by it.
     """
 
     moment: float | None = None
     tried: list[Tried] = field(default_factory=list)
+    identities: dict[str, str] = field(default_factory=dict)
+
+    def note(self, row: Any, steps: StepIdentities | None, *, current: bool) -> None:
+        """Add an attempt of the ledger.
+
+        Args:
+            row: of the attempt.
+            steps: the actions of the flow; ``None`` where an action stands in none.
+            current: see :class:`~airflow_whatsapp_flows.flow.course.Attempt`.
+        """
+        if self.moment is None:
+            self.moment = row.moment
+        owner = None if steps is None else steps.owner(row.step, row.step_id)
+        if owner is not None:
+            self.identities.setdefault(owner, row.step_id or row.step)
+        self.tried.append(Tried(owner or row.step, row.visit, row.key, attempt_of(row, current=current)))
 
     def add(self, todo: SendAction, attempt: Attempt) -> None:
         """Add an attempt that was just made."""
@@ -95,6 +114,7 @@ class PendingContact:
         response: JSON.
         round: counts up with every retry.
         record: what was tried for it.
+        identity: who it is.
     """
 
     id: int
@@ -104,6 +124,7 @@ class PendingContact:
     response: str
     round: int
     record: Record
+    identity: Identity = field(default_factory=Identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +138,8 @@ class Page:
         after: those behind this row number.
         size: how many at most.
         alone: whether what was tried outside this replay does not matter, for it is sent again on purpose.
+        identity: how contacts are identified.
+        steps: the steps of the flow, by what they are known by.
     """
 
     flow_id: str
@@ -125,6 +148,8 @@ class Page:
     after: int
     size: int
     alone: bool = False
+    identity: IdentityRule = field(default_factory=IdentityRule)
+    steps: StepIdentities = field(default_factory=StepIdentities)
 
 
 def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]:
@@ -141,12 +166,19 @@ def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]
     )  # fmt: skip
     rows = connection.execute(query).all()
     rounds = {row.response_id: (page.replay_no, row.round) for row in rows}
-    records = records_of(connection, page.flow_id, rounds, page.replay_no if page.alone else None)
-    return [PendingContact(*row, records.get(row.response_id) or Record()) for row in rows]
+    records = records_of(connection, page.flow_id, rounds, page.steps, page.replay_no if page.alone else None)
+    return [
+        PendingContact(*row, records.get(row.response_id) or Record(), _identified(page.identity, row.response))
+        for row in rows
+    ]
 
 
 def records_of(
-    connection: Connection, flow_id: str, rounds: Mapping[str, tuple[int | None, int]], alone: int | None = None
+    connection: Connection,
+    flow_id: str,
+    rounds: Mapping[str, tuple[int | None, int]],
+    steps: StepIdentities,
+    alone: int | None = None,
 ) -> dict[str, Record]:
     """What was tried for responses of a flow, on any road.
 
@@ -154,6 +186,7 @@ def records_of(
         connection: of the ledger.
         flow_id: id of the flow.
         rounds: response id to the number of the replay and of the round that are going on now.
+        steps: the steps of the flow, by what they are known by.
         alone: number of a replay, to leave out what was tried outside it.
     """
     if not rounds:
@@ -167,10 +200,8 @@ def records_of(
         query = query.where(attempts.c.replay_no == alone)
     found: dict[str, Record] = defaultdict(Record)
     for row in connection.execute(query):
-        record = found[row.response_id]
-        record.moment = row.moment if record.moment is None else record.moment
         current = (row.replay_no, row.round) == rounds[row.response_id]
-        record.tried.append(Tried(row.step, row.visit, row.key, attempt_of(row, current=current)))
+        found[row.response_id].note(row, steps, current=current)
     return dict(found)
 
 
@@ -183,31 +214,71 @@ def attempt_of(row: Row[Any], *, current: bool) -> Attempt:
         fate=None if row.fate is None else Fate(row.fate),
         result=None if row.result is None else ActionResult.from_value(msgspec.json.decode(row.result)),
         current=current,
+        status_code=row.status_code,
     )
 
 
-def responses_done_for_phones(
-    connection: Connection, flow_id: str, phones: Sequence[str], steps: Sequence[str]
-) -> Mapping[str, set[str]]:
-    """Responses of phone numbers for which a step may have been applied, by phone number: for ``only_once``."""
-    if not phones:
+def responses_sent_to(connection: Connection, flow_id: str, people: Sequence[Identity]) -> Mapping[str, set[str]]:
+    """Responses of some people for which something may have been applied, by identifier: for ``only_once``.
+
+    What a step is called does not matter: it counts under every name that it had.
+
+    Args:
+        connection: of the ledger.
+        flow_id: id of the flow.
+        people: who they are.
+
+    Returns:
+        Ids of responses by mark, see :attr:`~airflow_whatsapp_flows.flow.identity.Identity.marks`.
+    """
+    wanted = {mark for one in people for mark in one.marks}
+    if not wanted:
         return {}
-    query = (
-        select(contacts.c.phone, contacts.c.response_id)
+    phones = [mark.removeprefix(_PHONE) for mark in wanted if mark.startswith(_PHONE)]
+    values = {value for one in people for _, value in one.others} | set(phones)
+    applied = (
+        (attempts.c.flow_id == flow_id)
+        & attempts.c.method.not_in(SAFE_METHODS)
+        & (attempts.c.fate.is_(None) | attempts.c.fate.in_(_MAY_HAVE_BEEN_APPLIED))
+    )
+    phone = literal(PHONE).label("kind")
+    of_replays = (
+        select(phone, contacts.c.phone, contacts.c.response_id)
         .join(attempts, attempts.c.response_id == contacts.c.response_id)
-        .where(contacts.c.phone.in_(phones), attempts.c.flow_id == flow_id, attempts.c.step.in_(steps))
-        .where(attempts.c.fate.is_(None) | attempts.c.fate.in_(_MAY_HAVE_BEEN_APPLIED))
+        .where(contacts.c.phone.in_(phones), applied)
         .distinct()
     )
-    of_runs = (
-        select(attempts.c.phone, attempts.c.response_id)
-        .where(attempts.c.phone.in_(phones), attempts.c.flow_id == flow_id, attempts.c.step.in_(steps))
-        .where(attempts.c.fate.is_(None) | attempts.c.fate.in_(_MAY_HAVE_BEEN_APPLIED))
+    of_runs = select(phone, attempts.c.phone, attempts.c.response_id).where(attempts.c.phone.in_(phones), applied)
+    of_others = (
+        select(identifiers.c.kind, identifiers.c.value, identifiers.c.response_id)
+        .join(attempts, attempts.c.response_id == identifiers.c.response_id)
+        .where(identifiers.c.value.in_(values), identifiers.c.flow_id == flow_id, applied)
+        .distinct()
     )
     found: dict[str, set[str]] = defaultdict(set)
-    for phone, response_id in (*connection.execute(query), *connection.execute(of_runs)):
-        found[phone].add(response_id)
-    return found
+    for query in (of_replays, of_runs, of_others):
+        for kind, value, response_id in connection.execute(query):
+            found[f"{kind}:{value}"].add(response_id)
+    return {mark: ids for mark, ids in found.items() if mark in wanted}
 
 
 _MAY_HAVE_BEEN_APPLIED = tuple(fate.value for fate in (Fate.SUCCEEDED, Fate.APPLIED, Fate.UNKNOWN))
+_PHONE = f"{PHONE}:"
+
+
+class _Who(msgspec.Struct):
+    """The parts of a response that say whose it is; the others are not even read."""
+
+    contact: dict[str, Any] = {}
+    flow_execution_variables: dict[str, Any] = {}
+
+
+_WHO = msgspec.json.Decoder(_Who)
+
+
+def _identified(rule: IdentityRule, response: str) -> Identity:
+    try:
+        who = _WHO.decode(response)
+    except msgspec.DecodeError:
+        return Identity()
+    return rule.of(who.contact, who.flow_execution_variables)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, func, insert, null, or_, select, update
+from sqlalchemy import Row, and_, case, delete, func, insert, null, or_, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.delivery import Fate
@@ -76,6 +76,7 @@ class Tally:
         total: rows of the source.
         states: contacts by state, every state named.
         handled_errors: errors that error exits took care of.
+        handled: contacts that completed, with at least one of these.
         unanswered: contacts whose walk ended at a question without an answer.
         requests: attempts that may have reached a server.
     """
@@ -83,6 +84,7 @@ class Tally:
     total: int
     states: Mapping[ContactState, int]
     handled_errors: int
+    handled: int
     unanswered: int
     requests: int
 
@@ -222,19 +224,24 @@ def change_flow(ledger: Ledger, replay_no: int, flow: str) -> None:
         connection.execute(update(replays).where(replays.c.no == replay_no).values(flow=flow))
 
 
-def tally(ledger: Ledger, replay_no: int, chunk: int | None = None) -> Tally:
-    """How far a replay has come.
+def tally(ledger: Ledger, replay_no: int, only: Sequence[int] | None = None) -> Tally:
+    """How far a replay, or a part of it, has come.
 
     Args:
         ledger: where.
         replay_no: number of the replay.
-        chunk: of this chunk alone; all by default. ``requests`` are those of the whole replay all the same.
+        only: of these chunks; of all by default.
     """
     of_replay = contacts.c.replay_no == replay_no
-    chosen = of_replay if chunk is None else and_(of_replay, contacts.c.chunk == chunk)
-    unanswered = func.sum(func.cast(contacts.c.unanswered, attempts.c.number.type))
+    chosen = of_replay if only is None else and_(of_replay, contacts.c.chunk.in_(list(only)))
     query = (
-        select(contacts.c.state, func.count(), func.sum(contacts.c.handled_errors), unanswered)
+        select(
+            contacts.c.state,
+            func.count(),
+            func.sum(contacts.c.handled_errors),
+            func.sum(case((contacts.c.handled_errors > 0, 1), else_=0)),
+            func.sum(func.cast(contacts.c.unanswered, attempts.c.number.type)),
+        )
         .where(chosen)
         .group_by(contacts.c.state)
     )
@@ -243,15 +250,23 @@ def tally(ledger: Ledger, replay_no: int, chunk: int | None = None) -> Tally:
         func.coalesce(attempts.c.fate, "") != Fate.NOT_SENT.value, attempts.c.origin.contains('"resolved"')
     )
     reached = select(func.count()).where(attempts.c.replay_no == replay_no, may_have_reached)
+    if only is not None:
+        reached = (
+            reached.select_from(contacts.join(attempts, attempts.c.response_id == contacts.c.response_id))
+            # A row that was rejected or skipped may have the id of one that was sent.
+            .where(chosen, contacts.c.state.not_in([ContactState.REJECTED.value, ContactState.SKIPPED.value]))
+        )
     with ledger.read() as connection:
         rows = connection.execute(query).all()
         requests = connection.execute(reached).scalar_one()
-    counted = {ContactState(state): count for state, count, _, _ in rows}
+    counted = {ContactState(row[0]): row for row in rows}
+    completed = counted.get(ContactState.COMPLETED)
     return Tally(
-        total=sum(counted.values()),
-        states={state: counted.get(state, 0) for state in ContactState},
+        total=sum(row[1] for row in rows),
+        states={state: counted[state][1] if state in counted else 0 for state in ContactState},
         handled_errors=sum(row[2] or 0 for row in rows),
-        unanswered=sum(row[3] or 0 for row in rows),
+        handled=completed[3] if completed else 0,
+        unanswered=sum(row[4] or 0 for row in rows),
         requests=requests,
     )
 

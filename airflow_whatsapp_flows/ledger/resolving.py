@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, func, or_, select, update
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
@@ -17,13 +17,12 @@ from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, is_owned, release
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.recording import AGAIN
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.retrying import AGAIN
+from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, resolution
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts
+from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, renames
 
-_LONGEST_EXCHANGE = 3600.0
-"""Seconds that a request has at most; an attempt of another road without an outcome may still be under way before."""
 _PAGE = 500
 _REASONS = 5  # that are told
 
@@ -154,7 +153,7 @@ def _resolve_chunk(
 def _in_doubt(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
     conditions = [contacts.c.replay_no == replay.no, contacts.c.state == ContactState.IN_DOUBT.value]
     if which.response_id is not None:
-        conditions.append(contacts.c.response_id == which.response_id)
+        conditions += [contacts.c.response_id == which.response_id, contacts.c.digest.is_not(None)]
     if which.fingerprint is not None:
         conditions.append(contacts.c.fingerprint == which.fingerprint)
     if which.step is not None or which.visit is not None:
@@ -189,7 +188,7 @@ def _unknown(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
     own_or_over = or_(
         attempts.c.replay_no == replay.no,
         attempts.c.fate == Fate.UNKNOWN.value,
-        attempts.c.begun_at < time.time() - _LONGEST_EXCHANGE,
+        attempts.c.begun_at < time.time() - LONGEST_EXCHANGE,
     )
     conditions = [
         *_own(replay, attempts),
@@ -199,7 +198,10 @@ def _unknown(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
         own_or_over,
     ]
     if which.step is not None:
-        conditions.append(attempts.c.step == which.step)
+        earlier = select(renames.c.old).where(renames.c.flow_id == replay.flow_id, renames.c.new == which.step)
+        conditions.append(
+            or_(attempts.c.step == which.step, attempts.c.step_id == which.step, attempts.c.step.in_(earlier))
+        )
     if which.visit is not None:
         conditions.append(attempts.c.visit == which.visit)
     return conditions
@@ -216,7 +218,8 @@ def _attempts(
     """Attempts of unknown fate by response, those left out whose visit, or whose key, is settled."""
     found: dict[str, list[Row[Any]]] = {}
     later = attempts.alias()
-    same_visit = and_(later.c.step == attempts.c.step, later.c.visit == attempts.c.visit)
+    same_step = func.coalesce(later.c.step_id, later.c.step) == func.coalesce(attempts.c.step_id, attempts.c.step)
+    same_visit = and_(same_step, later.c.visit == attempts.c.visit)
     settled = (
         select(later.c.id)
         .where(later.c.response_id == attempts.c.response_id, later.c.flow_id == attempts.c.flow_id)
@@ -243,7 +246,7 @@ def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Finding) 
             "status_code": 200 if finding.sent else None,
             "error_kind": None,
             "result": _result(row, finding.reply) if finding.sent else None,
-            "origin": _origin(row, finding),
+            "origin": resolution(row, "sent" if finding.sent else "not_sent", finding.by),
             "ended_at": row.ended_at or time.time(),
         }
         connection.execute(update(attempts).where(attempts.c.id == row.id).values(values))
@@ -262,12 +265,3 @@ def _result(row: Row[Any], reply: Value) -> str:
         idempotency_key=row.key,
     )
     return msgspec.json.encode(result.as_value()).decode()
-
-
-def _origin(row: Row[Any], finding: Finding) -> str:
-    origin = json.loads(row.origin) if row.origin else {}
-    origin["resolved"] = "sent" if finding.sent else "not_sent"
-    origin["at"] = time.time()
-    origin["by"] = finding.by
-    origin["was"] = {"fate": row.fate, "status_code": row.status_code, "error_kind": row.error_kind}
-    return json.dumps(origin, ensure_ascii=False)

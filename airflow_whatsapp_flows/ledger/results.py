@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, case, func, select
+from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.known_rows import full_reason, names_of_replays, response_of
 from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
 
 _PAGE = 1000
-_NOTHING_SENT = (ContactState.REJECTED.value, ContactState.SKIPPED.value)
-_CONTACT: tuple[ColumnElement[Any], ...] = (
+NOTHING_SENT = (ContactState.REJECTED.value, ContactState.SKIPPED.value)
+CONTACT: tuple[ColumnElement[Any], ...] = (
     contacts.c.id, contacts.c.place, contacts.c.response_id, contacts.c.state, contacts.c.reason,
     contacts.c.handled_errors, contacts.c.path, contacts.c.error,
 )  # fmt: skip
-_ATTEMPT: tuple[ColumnElement[Any], ...] = (
+ATTEMPT: tuple[ColumnElement[Any], ...] = (
     attempts.c.response_id, attempts.c.step, attempts.c.visit, attempts.c.key, attempts.c.method, attempts.c.fate,
-    attempts.c.status_code, attempts.c.error_kind, attempts.c.begun_at,
+    attempts.c.status_code, attempts.c.error_kind, attempts.c.begun_at, attempts.c.step_id,
+    refused_result,
 )  # fmt: skip
 
 
@@ -42,6 +46,7 @@ class ActionRecord:
         error_kind: why the last one was no success.
         idempotency_key: of the last one.
         sent_at: when the last one was begun, epoch seconds.
+        reply: what the server said when it refused the last one, masked and cut.
     """
 
     step: str
@@ -53,6 +58,7 @@ class ActionRecord:
     error_kind: str | None
     idempotency_key: str
     sent_at: float
+    reply: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class ContactResult:
         reason: for people.
         handled_errors: errors that an error exit took care of.
         path: the steps visited.
-        error: the last error of an action.
+        error: the last error of an action, with what the server said, if anything, as ``reply``.
         actions: what was sent for it, in order, earlier replays of the same response included.
     """
 
@@ -80,23 +86,31 @@ class ContactResult:
     actions: list[ActionRecord]
 
 
-def contact_results(ledger: Ledger, replay: Replay, states: Sequence[str] = ()) -> Iterator[ContactResult]:
+def contact_results(
+    ledger: Ledger, replay: Replay, states: Sequence[str] = (), *, handled: bool = False
+) -> Iterator[ContactResult]:
     """What became of each contact, in the order of the source; memory does not grow with their number.
 
     Args:
         ledger: where the replay is.
         replay: any.
         states: of contacts in these states alone; of all by default.
+        handled: whether of contacts alone that took an error exit.
 
     Raises:
         LedgerError: the ledger cannot be read.
     """
+    replies = Replies(replay.flow)
+    columns = (*CONTACT, contacts.c.ended_at, *((response_of().label("response"),) if replies.needs_response else ()))
+    where = [contacts.c.handled_errors > 0] if handled else []
     with ledger.read() as connection:
-        for rows in _pages(connection, replay.no, _CONTACT, states):
-            sent = [row.response_id for row in rows if row.response_id and row.state not in _NOTHING_SENT]
-            actions = _actions(connection, replay.flow_id, sent)
+        names = names_of_replays(connection)
+        for rows in _pages(connection, replay.no, columns, states, where):
+            sent_for = [row.response_id for row in rows if row.response_id and row.state not in NOTHING_SENT]
+            attempted = attempts_of(connection, replay.flow_id, sent_for)
             for row in rows:
-                yield _result(row, [] if row.state in _NOTHING_SENT else actions.get(row.response_id, []))
+                found = [] if row.state in NOTHING_SENT else attempted.get(row.response_id, [])
+                yield _told(row, found, names, replies)
 
 
 def recorded_responses(ledger: Ledger, replay: Replay, states: Sequence[str] = ()) -> Iterator[str | None]:
@@ -109,19 +123,23 @@ def recorded_responses(ledger: Ledger, replay: Replay, states: Sequence[str] = (
         LedgerError: the ledger cannot be read.
     """
     with ledger.read() as connection:
-        for rows in _pages(connection, replay.no, (contacts.c.id, contacts.c.response), states):
+        for rows in _pages(connection, replay.no, (contacts.c.id, response_of().label("response")), states):
             yield from (row.response for row in rows)
 
 
 def _pages(
-    connection: Connection, replay_no: int, columns: Sequence[ColumnElement[Any]], states: Sequence[str]
+    connection: Connection,
+    replay_no: int,
+    columns: Sequence[ColumnElement[Any]],
+    states: Sequence[str],
+    where: Sequence[ColumnElement[bool]] = (),
 ) -> Iterator[Sequence[Row[Any]]]:
     ids = select(func.min(contacts.c.id), func.max(contacts.c.id)).where(contacts.c.replay_no == replay_no)
     first, last = connection.execute(ids).one()
     # A replay's rows lie together but for those of replays taken at the same time. The sum keeps the databases from
     # the index of chunks, in whose order every page would be a search of all rows.
     of_replay = (contacts.c.replay_no + 0) == replay_no
-    query = select(*columns).where(of_replay).order_by(contacts.c.id)
+    query = select(*columns).where(of_replay, *where).order_by(contacts.c.id)
     if states:
         query = query.where(contacts.c.state.in_(states))
     for start in range(first, last + 1, _PAGE) if first is not None else ():
@@ -130,28 +148,66 @@ def _pages(
             yield rows
 
 
-def _actions(connection: Connection, flow_id: str, response_ids: Sequence[str]) -> dict[str, list[ActionRecord]]:
+def attempts_of(connection: Connection, flow_id: str, response_ids: Sequence[str]) -> dict[str, list[Row[Any]]]:
+    """Rows of the attempts made for responses, in order."""
     query = (
-        select(*_ATTEMPT)
+        select(*ATTEMPT)
         .where(attempts.c.response_id.in_(response_ids), attempts.c.flow_id == flow_id)
         .order_by(attempts.c.id)
     )
-    found: dict[str, dict[tuple[str, int], ActionRecord]] = defaultdict(dict)
+    found: dict[str, list[Row[Any]]] = defaultdict(list)
     for row in connection.execute(query) if response_ids else ():
-        of_response = found[row.response_id]
-        earlier = of_response.get((row.step, row.visit))
-        of_response[row.step, row.visit] = ActionRecord(
-            step=row.step,
-            visit=row.visit,
-            attempts=1 + (earlier.attempts if earlier else 0),
-            method=row.method,
-            status_code=row.status_code,
-            outcome=_outcome(row),
-            error_kind=row.error_kind,
-            idempotency_key=row.key,
-            sent_at=row.begun_at,
-        )
-    return {response_id: list(records.values()) for response_id, records in found.items()}
+        found[row.response_id].append(row)
+    return found
+
+
+def _told(contact: Any, attempted: Sequence[Row[Any]], names: Mapping[int, str], replies: Replies) -> ContactResult:
+    response = contact.response if replies.needs_response else None
+    visits: dict[tuple[str, int], list[Row[Any]]] = defaultdict(list)
+    for row in attempted:
+        visits[row.step_id or row.step, row.visit].append(row)  # a renamed step is one step
+    result = contact_result(contact, [_action(rows, response, replies) for rows in visits.values()], names)
+    if result.error is not None:
+        reply = error_reply(result.error, contact, attempted, replies, response)
+        result.error.update({} if reply is None else {"reply": reply})
+    return result
+
+
+def _action(rows: Sequence[Row[Any]], response: str | None, replies: Replies) -> ActionRecord:
+    last = rows[-1]
+    return ActionRecord(
+        step=last.step,
+        visit=last.visit,
+        attempts=len(rows),
+        method=last.method,
+        status_code=last.status_code,
+        outcome=_outcome(last),
+        error_kind=last.error_kind,
+        idempotency_key=last.key,
+        sent_at=last.begun_at,
+        reply=replies.excerpt(last.step, last.refused_result, response),
+    )
+
+
+def error_reply(
+    error: Mapping[str, Any], contact: Any, attempted: Sequence[Any], replies: Replies, response: str | None,
+    *, foreign: bool = False,
+) -> str | None:  # fmt: skip
+    """What the server said when the last error of a contact came about.
+
+    Args:
+        error: of the contact.
+        contact: its row, with ``ended_at``.
+        attempted: rows of the attempts made for its response, in order; later replays' are passed over.
+        replies: of its flow.
+        response: of the contact, JSON.
+        foreign: whether the values of the contact are hidden as well.
+    """
+    ended_at = contact.ended_at if contact.ended_at is not None else float("inf")
+    for row in reversed(attempted):
+        if row.step == error.get("step") and row.refused_result is not None and row.begun_at <= ended_at:
+            return replies.excerpt(row.step, row.refused_result, response, foreign=foreign)
+    return None
 
 
 def _outcome(row: Row[Any]) -> str:
@@ -160,8 +216,11 @@ def _outcome(row: Row[Any]) -> str:
     return "success" if row.fate == Fate.SUCCEEDED.value else "error"
 
 
-def _result(row: Any, actions: list[ActionRecord]) -> ContactResult:
-    reason = row.reason or None
+def contact_result(
+    row: Any, actions: list[ActionRecord], names: Mapping[int, str] = MappingProxyType({})
+) -> ContactResult:
+    """A row of :data:`CONTACT`, and what was sent for it."""
+    reason = full_reason(row.reason, names) or None
     if row.state == ContactState.REJECTED.value:
         reason = f"{reason} ({row.place})" if reason else row.place
     return ContactResult(
@@ -174,106 +233,3 @@ def _result(row: Any, actions: list[ActionRecord]) -> ContactResult:
         error=msgspec.json.decode(row.error) if row.error else None,
         actions=actions,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorGroup:
-    """Contacts with the same error.
-
-    Attributes:
-        fingerprint: of the error.
-        count: contacts.
-        in_doubt: those of them that are in doubt.
-        first_seen: epoch seconds.
-        last_seen: epoch seconds.
-        sample: the first of them.
-        response: its response, JSON; ``None`` when it was purged.
-    """
-
-    fingerprint: str
-    count: int
-    in_doubt: int
-    first_seen: float
-    last_seen: float
-    sample: ContactResult
-    response: str | None
-
-
-def error_groups(ledger: Ledger, replay_no: int, limit: int = 20) -> list[ErrorGroup]:
-    """Errors of actions and walks by fingerprint, the most frequent first.
-
-    Args:
-        ledger: where the replay is.
-        replay_no: number of the replay.
-        limit: groups at most.
-    """
-    in_doubt = func.sum(case((contacts.c.state == ContactState.IN_DOUBT.value, 1), else_=0))
-    count = func.count()
-    query = (
-        select(
-            contacts.c.fingerprint, count, in_doubt, func.min(contacts.c.ended_at), func.max(contacts.c.ended_at),
-            func.min(contacts.c.id),
-        )
-        .where(contacts.c.replay_no == replay_no, contacts.c.fingerprint.is_not(None))
-        .group_by(contacts.c.fingerprint)
-        .order_by(count.desc(), contacts.c.fingerprint)
-        .limit(limit)
-    )  # fmt: skip
-    with ledger.read() as connection:
-        groups = connection.execute(query).all()
-        chosen = select(*_CONTACT, contacts.c.response).where(contacts.c.id.in_([group[5] for group in groups]))
-        samples = {row.id: (_result(row, []), row.response) for row in connection.execute(chosen).all()}
-    return [
-        ErrorGroup(key, count_, doubt, first, last, *samples[id_]) for key, count_, doubt, first, last, id_ in groups
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class ReasonGroup:
-    """Contacts that were not sent, or not to their end, for the same reason.
-
-    Attributes:
-        state: of them.
-        code: the reason up to its colon, such as ``missing_id``.
-        count: contacts.
-        sample: the first of them.
-    """
-
-    state: ContactState
-    code: str
-    count: int
-    sample: ContactResult
-
-
-def reason_groups(ledger: Ledger, replay_no: int) -> list[ReasonGroup]:
-    """Rejected and skipped contacts by the kind of reason, the most frequent first."""
-    if ledger.is_sqlite:
-        code = func.substr(contacts.c.reason, 1, func.instr(contacts.c.reason.concat(":"), ":") - 1)
-    else:
-        code = func.split_part(contacts.c.reason, ":", 1)
-    count = func.count()
-    query = (
-        select(contacts.c.state, code.label("code"), count, func.min(contacts.c.id))
-        .where(contacts.c.replay_no == replay_no, contacts.c.state.in_(_NOTHING_SENT))
-        .group_by(contacts.c.state, code)
-        .order_by(count.desc())
-    )
-    with ledger.read() as connection:
-        groups = connection.execute(query).all()
-        chosen = select(*_CONTACT).where(contacts.c.id.in_([group[3] for group in groups]))
-        samples = {row.id: _result(row, []) for row in connection.execute(chosen)}
-    return [ReasonGroup(ContactState(state), code_ or "", count_, samples[id_]) for state, code_, count_, id_ in groups]
-
-
-def oldest_in_doubt(ledger: Ledger, replay_no: int) -> tuple[str, float] | None:
-    """Response id and end of the contact that has been in doubt for longest; ``None`` when there is none."""
-    query = (
-        select(contacts.c.response_id, contacts.c.ended_at)
-        .where(contacts.c.replay_no == replay_no, contacts.c.state == ContactState.IN_DOUBT.value)
-        .where(contacts.c.ended_at.is_not(None))
-        .order_by(contacts.c.ended_at)
-        .limit(1)
-    )
-    with ledger.read() as connection:
-        row = connection.execute(query).one_or_none()
-    return None if row is None else (row.response_id, row.ended_at)

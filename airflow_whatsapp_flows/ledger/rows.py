@@ -9,6 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.identity import Identifier
 
 
 class ContactState(str, Enum):
@@ -57,6 +58,9 @@ class Intent(NamedTuple):
         round: of the contact; counts up with every retry.
         phone: of the contact, where no replay holds it.
         origin: JSON: dag, run, task, map index and try.
+        step_id: what the step is known by in the key; ``None`` where that is its name.
+        identifiers: of the contact besides its phone, where no replay holds them.
+        once: marks of the contact that this step is claimed for under ``only_once``.
     """
 
     subject: Subject
@@ -73,6 +77,9 @@ class Intent(NamedTuple):
     round: int = 1
     phone: str | None = None
     origin: str | None = None
+    step_id: str | None = None
+    identifiers: tuple[Identifier, ...] = ()
+    once: tuple[str, ...] = ()
 
 
 class AttemptEnd(NamedTuple):
@@ -121,4 +128,14 @@ class ContactEnd(NamedTuple):
     unanswered: bool = False
 
 
-Entry = Intent | AttemptEnd | ContactEnd
+class Again(NamedTuple):
+    """A contact that is to be walked once more, in a new round: nothing was done for it in this one.
+
+    Attributes:
+        contact_id: number of its row.
+    """
+
+    contact_id: int
+
+
+Entry = Intent | AttemptEnd | ContactEnd | Again

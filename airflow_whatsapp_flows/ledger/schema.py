@@ -1,4 +1,4 @@
-"""The tables of the ledger.
+"""The tables of the ledger. A change here goes into a revision under ``ledger/migrations`` too.
 
 Names begin with ``whatsapp_flows_``, so the ledger may live in a database with other tables. Times are seconds since
 the epoch. Texts that hold JSON end up as text, which both databases keep to the byte.
@@ -14,6 +14,9 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
+    Sequence,
+    String,
     Table,
     Text,
     UniqueConstraint,
@@ -21,6 +24,9 @@ from sqlalchemy import (
 
 SCHEMA_VERSION = 2
 PREFIX = "whatsapp_flows_"
+MIGRATIONS_TABLE = f"{PREFIX}alembic"
+
+COMMITS = f"{PREFIX}commits"
 
 metadata = MetaData()
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only what is declared INTEGER
@@ -30,7 +36,17 @@ versions = Table(
     metadata,
     Column("version", Integer, primary_key=True),
     Column("ledger_id", Text),  # random, given when the tables are made: another ledger has another
-    Column("commits", BigInteger, nullable=False, default=0, server_default="0"),  # counts up: an older copy has fewer
+    # Counts up, so an older copy has fewer. On a server the sequence does, for a row would make workers wait.
+    Column("commits", BigInteger, nullable=False, default=0, server_default="0"),
+)
+Sequence(COMMITS, metadata=metadata)
+
+alembic_versions = Table(
+    MIGRATIONS_TABLE,
+    metadata,
+    # As alembic itself makes it. It follows `versions`, which is what every process checks.
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{MIGRATIONS_TABLE}_pkc"),
 )
 
 replays = Table(
@@ -73,8 +89,20 @@ contacts = Table(
     Column("epoch", Integer, nullable=False, default=1, server_default="1"),  # counts up with every changed content
 )
 Index(f"{PREFIX}contacts_chunk", contacts.c.replay_no, contacts.c.chunk, contacts.c.id)
-Index(f"{PREFIX}contacts_response", contacts.c.response_id)
-Index(f"{PREFIX}contacts_phone", contacts.c.phone)
+# Rows that the ledger already held have no digest and no phone, and are in neither: a query by response id says
+# `digest IS NOT NULL` to be answered by the first.
+Index(
+    f"{PREFIX}contacts_response",
+    contacts.c.response_id,
+    sqlite_where=contacts.c.digest.is_not(None),
+    postgresql_where=contacts.c.digest.is_not(None),
+)
+Index(
+    f"{PREFIX}contacts_phone",
+    contacts.c.phone,
+    sqlite_where=contacts.c.phone.is_not(None),
+    postgresql_where=contacts.c.phone.is_not(None),
+)
 
 attempts = Table(
     f"{PREFIX}attempts",
@@ -154,6 +182,7 @@ chunks = Table(
     Column("size", Integer, nullable=False, default=0),
     Column("fence", Integer, nullable=False, default=0),  # counts up with every owner
     Column("owner", Text),
+    Column("cleared_by", Text),  # the task, and the number of its clear, that last had its failed contacts sent again
 )
 
 slots = Table(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, literal, or_, select, update
 
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.persons import Move
 from airflow_whatsapp_flows.ledger.recording import inserting
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import chunks, contacts, replays
+
+_PAGE = 500
 
 
 class NewContact(NamedTuple):
@@ -58,12 +61,14 @@ class Known:
 def known_responses(connection: Connection, flow_id: str, response_ids: Sequence[str]) -> dict[str, list[Known]]:
     """What the ledger holds of responses of a flow, in any replay, the oldest first.
 
-    Rejected rows are left out, and contacts in doubt that were not walked: these only point to another replay.
+    Rejected rows are left out, and contacts that only point to others: rows that were known already when they came,
+    and contacts in doubt that were not walked.
     """
     query = (
         select(contacts.c.response_id, contacts.c.replay_no, replays.c.id, contacts.c.digest, contacts.c.state)
         .join(replays, replays.c.no == contacts.c.replay_no)
-        .where(contacts.c.response_id.in_(response_ids), replays.c.flow_id == flow_id)
+        .where(contacts.c.response_id.in_(response_ids), contacts.c.digest.is_not(None))
+        .where(replays.c.flow_id == flow_id)
         .where(contacts.c.state != ContactState.REJECTED.value)
         .where(or_(contacts.c.state != ContactState.IN_DOUBT.value, contacts.c.path.is_not(None)))
         .order_by(contacts.c.id)
@@ -74,14 +79,24 @@ def known_responses(connection: Connection, flow_id: str, response_ids: Sequence
     return found
 
 
-def chunks_of_phones(connection: Connection, replay_no: int, phones: Sequence[str]) -> Mapping[str, int]:
-    """The chunk that each phone number of a replay has been put in: one contact's responses stay together."""
+def chunks_of_phones(connection: Connection, replay_no: int, phones: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """The chunk that each phone number of a replay has been put in, and the number of its rows."""
     query = (
-        select(contacts.c.phone, func.min(contacts.c.chunk).label("chunk"))
+        select(contacts.c.phone, func.min(contacts.c.chunk), func.count())
         .where(contacts.c.phone.in_(phones), contacts.c.replay_no == replay_no)
         .group_by(contacts.c.phone)
     )
-    return {row.phone: row.chunk for row in connection.execute(query)}
+    return {phone: (chunk, count) for phone, chunk, count in connection.execute(query)}
+
+
+def move_contacts(connection: Connection, replay_no: int, moves: Iterable[Move]) -> None:
+    """Move rows of a snapshot that is not sealed into other chunks; nothing of it was sent."""
+    for move in moves:
+        for column, values in ((contacts.c.response_id, move.response_ids), (contacts.c.phone, move.phones)):
+            for start in range(0, len(values), _PAGE):
+                chosen = (column.in_(values[start : start + _PAGE]), contacts.c.replay_no == replay_no)
+                moved = update(contacts).where(*chosen, contacts.c.digest.is_not(None))
+                connection.execute(moved.values(chunk=move.chunk))
 
 
 def add_contacts(connection: Connection, replay_no: int, rows: Sequence[NewContact]) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
 
 
-def shown_url(url: URL) -> str:
+def hide_password(url: URL) -> str:
     """A database's URL without its password, wherever that is written: before the host or as a parameter.
 
     Args:

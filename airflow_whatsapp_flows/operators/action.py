@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from airflow.providers.http.operators.http import HttpOperator
-from airflow.sdk import Context
+from airflow.sdk import Context, XComArg
 from airflow.sdk.exceptions import AirflowFailException, XComNotFound
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body import ABSENT, BodyType
-from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, RetryRule, default_delivery, idempotency_key
-from airflow_whatsapp_flows.flow.exchange import Sent
+from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule, default_delivery, idempotency_key
+from airflow_whatsapp_flows.flow.doubt import leaves_doubt
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES, ActionResult, Outcome
 from airflow_whatsapp_flows.flow.performing import perform
 from airflow_whatsapp_flows.flow.request import RequestPlan, RequestText, parse_request
+from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import LITERAL, Data, TemplateFault, Value, fill, parse_tree
 from airflow_whatsapp_flows.flow.variables import Variables, global_variables
@@ -24,6 +25,7 @@ from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.hooks.action import AuthType, WhatsAppActionHook, airflow_gateway
 from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.ledger.rows import Subject
+from airflow_whatsapp_flows.operators.action_output import ActionOutput, result_line
 from airflow_whatsapp_flows.operators.arguments import (
     METHODS,
     check_choices,
@@ -32,17 +34,18 @@ from airflow_whatsapp_flows.operators.arguments import (
     check_retry,
     check_timeout,
 )
-from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, fields_first, plain_data, resolve
+from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, fields_first, resolve
 from airflow_whatsapp_flows.operators.branch import has_branch
 from airflow_whatsapp_flows.operators.failing import task_errors
 from airflow_whatsapp_flows.operators.large_replies import fit_for_xcom, whole_scopes
+from airflow_whatsapp_flows.operators.mapped_fields import checked_map_index, take_mapped_fields
 from airflow_whatsapp_flows.operators.retrying import retry_arguments
 from airflow_whatsapp_flows.operators.run_input import response_of, run_id_of, run_time
 from airflow_whatsapp_flows.operators.sending import Sender
 from airflow_whatsapp_flows.operators.task_record import Sendee
 
+_WAYS = {"branch": "leaves by the error exit", "continue": "continues with the error"}
 _REFUSED = ("pagination_function", "retry_args", "request_kwargs", "extra_options")
-_MAPPED = "(from the mapping)"
 
 
 class WhatsAppActionOperator(HttpOperator):
@@ -55,7 +58,11 @@ class WhatsAppActionOperator(HttpOperator):
     Texts that the DAG's author writes are templates: Airflow's context and the four scopes ``contact``, ``step``,
     ``global`` and ``flow_execution_variables`` (names with blanks as ``step["Ask name"]``). Each is rendered once. A
     text that is one lone placeholder keeps its value's type. What comes out of XCom, ``expand()`` or an answer is
-    data and is never rendered.
+    data and is never rendered. A mapped task's own fields can be read in ``map_index_template`` and in callbacks, as
+    ``task.body["phone"]``.
+
+    ``op.output["response"]`` is one value of the result. For a mapped task, and for ``xcom_pull(key="response")``, give
+    ``multiple_outputs=True``, which pushes each key as an XCom of its own.
 
     Args:
         url: absolute, or a path behind the connection's base URL (templated). Scheme and host must be literal.
@@ -71,7 +78,8 @@ class WhatsAppActionOperator(HttpOperator):
             the run's params and conf.
         timeout: seconds for the whole exchange. Default 30.
         on_error: ``"branch"`` (default) hands an error on to a :class:`WhatsAppBranchOperator` and fails when the DAG
-            has none for this task; ``"fail"`` fails the task, without another try.
+            has none for this task; ``"continue"`` returns the result, error or not, for a ``@task.branch`` or any
+            other task to read; ``"fail"`` fails the task, without another try.
         delivery: ``at_most_once``, ``keyed`` or ``idempotent``. Default: ``idempotent`` for GET, HEAD, OPTIONS, PUT
             and DELETE, else ``at_most_once``.
         retry: ``attempts``, ``wait`` and ``max_wait`` (seconds), ``backoff``, ``statuses``. Default: the task's own
@@ -108,7 +116,7 @@ class WhatsAppActionOperator(HttpOperator):
         http_conn_id: str | None = None,
         variables: Any = None,
         timeout: float = 30.0,
-        on_error: Literal["branch", "fail"] = "branch",
+        on_error: Literal["branch", "fail", "continue"] = "branch",
         delivery: str | None = None,
         retry: Mapping[str, Any] | None = None,
         success_when: str | None = None,
@@ -157,6 +165,7 @@ class WhatsAppActionOperator(HttpOperator):
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """Render nothing: :meth:`execute` does, and knows what is data."""
+        self._mapped = take_mapped_fields(self, context)  # a mapped task group gives values to plain tasks
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: set[int]
@@ -165,16 +174,7 @@ class WhatsAppActionOperator(HttpOperator):
 
         Airflow calls this for mapped tasks, past ``render_template_fields``.
         """
-        dag = self.get_dag()
-        task: Any = dag.task_dict.get(self.task_id) if dag else None
-        if task is None or not getattr(task, "is_mapped", False):
-            return
-        for name in self.template_fields:
-            value = getattr(self, name)
-            if _is_mapped(task, name) and value is not None and value != {}:
-                self._mapped[name] = Data(plain_data(value))
-                # Airflow stores template fields for its pages; a mapped value is a contact's.
-                setattr(self, name, _MAPPED)
+        self._mapped = take_mapped_fields(self, context)
 
     def execute(self, context: Context) -> dict[str, Value]:
         """Send the request, and return its result.
@@ -183,34 +183,53 @@ class WhatsAppActionOperator(HttpOperator):
             AirflowFailException: the request cannot be built, or it ended in error and nothing takes the error.
             AirflowException: it may be tried again; Airflow does.
         """
-        with task_errors(self.task_id):
-            gateway = airflow_gateway()
-            result, sendee = self._perform(context, gateway)
-        return self.conclude(result, context, gateway, sendee)
+        with checked_map_index(self, context):
+            with task_errors(self.task_id):
+                gateway = airflow_gateway()
+                result, sendee, step = self._perform(context, gateway)
+            return self.conclude(result, context, gateway, sendee, in_doubt=leaves_doubt(step, result))
 
-    def conclude(self, result: ActionResult, context: Context, gateway: Gateway, sendee: Sendee) -> dict[str, Value]:
-        """Return a result, or fail the task when nothing takes its error."""
+    @property
+    def output(self) -> XComArg:
+        """The result; ``output["response"]`` is one value of it."""
+        return ActionOutput(operator=self)
+
+    def conclude(
+        self,
+        result: ActionResult,
+        context: Context,
+        gateway: Gateway,
+        sendee: Sendee,
+        *,
+        in_doubt: bool,
+        hidden: Hidden | None = None,
+    ) -> dict[str, Value]:
+        """Return a result, or fail the task when nothing takes its error; ``in_doubt`` adds what to do then."""
         value = fit_for_xcom(result.as_value(), sendee.subject, gateway.settings.xcom_max_bytes)
-        if result.outcome is Outcome.SUCCESS or (self.on_error == "branch" and has_branch(self)):
-            self.log.info("%s: %s", result.outcome.value, _line(result))
+        line = result_line(result, self.rule(result.method), hidden)
+        if result.outcome is Outcome.SUCCESS:
+            self.log.info("success: %s", line)
+            return value
+        if in_doubt:
+            line += "; outcome unknown: check at the server whether it arrived before you run it again"
+        if self.on_error == "continue" or (self.on_error == "branch" and has_branch(self)):
+            self.log.warning("%s: %s", _WAYS[self.on_error], line)
             return value
         if context.get("ti") is not None:
             context["ti"].xcom_push(key="return_value", value=value)
         hint = "" if self.on_error == "fail" else "; no WhatsAppBranchOperator of this DAG takes its error"
-        if result.error is not None and result.error.sent is Sent.UNKNOWN and result.method not in SAFE_METHODS:
-            hint += "; look there whether it arrived before you run it again"
-        raise AirflowFailException(f"{self.task_id}: {_line(result)}{hint}")
+        raise AirflowFailException(f"{self.task_id}: {line}{hint}")
 
     def action_hook(self, conn_id: str) -> WhatsAppActionHook:
         """The hook of a connection, with this task's ``auth_type``."""
         return WhatsAppActionHook(conn_id, self.auth_type)
 
-    def _perform(self, context: Context, gateway: Gateway) -> tuple[ActionResult, Sendee]:
+    def _perform(self, context: Context, gateway: Gateway) -> tuple[ActionResult, Sendee, Action]:
         language = AuthorLanguage(self._environment(), context)
         values = self._values(context, language, gateway)
         step = self._action(context, values, language)
-        phone = values["contact"].get("phone")  # type: ignore[attr-defined]  # a scope is a mapping
-        sendee = Sendee.of_task(context, self.dag_id, run_time(context), phone)
+        contact: Any = values["contact"]
+        sendee = Sendee.of_task(context, self.dag_id, run_time(context), contact)
         sender = Sender(self, context, gateway, sendee)
         performing = perform(step, values, visit=1, key=idempotency_key(*_identity(self, context)))
         try:
@@ -218,10 +237,10 @@ class WhatsAppActionOperator(HttpOperator):
             while True:
                 todo = performing.send(sender.do(todo))
         except StopIteration as stop:
-            return stop.value, sendee
+            return stop.value, sendee, step
 
     def _action(self, context: Context, values: Mapping[str, object], language: AuthorLanguage) -> Action:
-        field = {name: self._field(name, context) for name in self.template_fields}
+        field = {name: self._field(name, context) for name in type(self).template_fields}
         method = str(_rendered("method", field, language, values)).upper()
         if method not in METHODS:
             raise RenderError(f"{method[:20]!r} is none of {', '.join(METHODS)}", "method")
@@ -243,13 +262,14 @@ class WhatsAppActionOperator(HttpOperator):
             name=self.task_id,
             max_visits=1,
             plan=plan,
-            retry=self._rule(method),
+            retry=self.rule(method),
             timeout=self.timeout,
             idempotency_header=self.idempotency_header,
             success_when=Expression(self.success_when, RESULT_NAMES) if self.success_when else None,
         )
 
-    def _rule(self, method: str) -> RetryRule:
+    def rule(self, method: str) -> RetryRule:
+        """When the request is sent again."""
         delivery = Delivery(self.delivery) if self.delivery else default_delivery(method)
         return RetryRule.of(delivery, **{"attempts": int(self.retries or 0) + 1, **(self.retry or {})})
 
@@ -284,15 +304,6 @@ class WhatsAppActionOperator(HttpOperator):
             global_variables={**global_variables(run_time(context)), **response.global_variables},
             flow_execution_variables=response.flow_execution_variables,
         )
-
-
-def _is_mapped(task: Any, name: str) -> bool:
-    names = {"url": ("url", "endpoint"), "body": ("body", "data")}.get(name, (name,))
-    mapping = getattr(task.expand_input, "value", None)
-    if isinstance(mapping, Mapping):
-        return any(alias in mapping for alias in names)
-    # expand_kwargs() names its arguments only when it runs: whatever partial() does not give may be one.
-    return not any(alias in task.partial_kwargs for alias in names)
 
 
 def _plan(text: RequestText, url_language: Any, language: AuthorLanguage) -> RequestPlan:
@@ -333,10 +344,3 @@ def _one_of(name: str, value: Any, other_name: str, other: Any, absent: Any) -> 
 def _identity(task: WhatsAppActionOperator, context: Context) -> tuple[str | int | None, ...]:
     ti = context.get("ti")
     return (getattr(ti, "dag_id", None), task.task_id, run_id_of(context), getattr(ti, "map_index", -1))
-
-
-def _line(result: ActionResult) -> str:
-    if result.error is None:
-        return f"{result.method} {result.url}: {result.status_code} {result.reason}".strip()
-    error = result.error
-    return f"{result.method} {result.url}: {error.message} ({error.kind.value}; sent: {error.sent.value})"

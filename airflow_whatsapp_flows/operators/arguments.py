@@ -28,7 +28,7 @@ def check_choices(body_type: Any, delivery: Any, on_error: Any) -> None:
         check_choice("body_type", body_type, [kind.value for kind in BodyType])
     if delivery is not None:
         check_choice("delivery", delivery, [mode.value for mode in Delivery])
-    check_choice("on_error", on_error, ("branch", "fail"))
+    check_choice("on_error", on_error, ("branch", "continue", "fail"))
 
 
 def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:

@@ -12,9 +12,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from airflow.sdk import BaseBranchOperator, Context
+from airflow.sdk import BaseBranchOperator, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_whatsapp_flows.flow.delivery import RetryRule
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import shown_url
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Waited
@@ -26,6 +27,7 @@ from airflow_whatsapp_flows.flow.walk import Visit
 from airflow_whatsapp_flows.hooks.action import airflow_gateway, provider_settings
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
 from airflow_whatsapp_flows.operators.failing import task_errors
+from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT
 from airflow_whatsapp_flows.operators.rewalk import FlowStep, Rewalk
 from airflow_whatsapp_flows.operators.sending import Sender
 from airflow_whatsapp_flows.operators.waiting import utc_now
@@ -72,13 +74,20 @@ class FlowActionOperator(WhatsAppActionOperator):
         with task_errors(self.task_id):
             gateway = airflow_gateway()
             walked = Rewalk(self.step, context, gateway.settings)
-            walked.perform_own(Sender(self, context, gateway, walked.sendee).do)
+            walked.perform_own(Sender(self, context, gateway, walked.sendee, hidden=walked.hidden).do)
+        walked.note_end(self.log)
         for visit in walked.own_visits:
             if visit.result is not None:
                 walked.note_leaving(utc_now())
-                return self.conclude(visit.result, context, gateway, walked.sendee)
+                in_doubt = note_doubt(self, context, walked)
+                sendee, hidden = walked.sendee, walked.hidden
+                return self.conclude(visit.result, context, gateway, sendee, in_doubt=in_doubt, hidden=hidden)
         walked.fail_if_ended_here()
         raise AirflowSkipException(not_on_the_way(self.step))
+
+    def rule(self, method: str) -> RetryRule:
+        """As the flow says."""
+        return _action(self.step).retry
 
 
 class FlowStepOperator(BaseBranchOperator):
@@ -119,18 +128,33 @@ class FlowStepOperator(BaseBranchOperator):
             settings = provider_settings()
             walked = Rewalk(self.step, context, settings)
             walked.perform_own(lambda todo: do(walked, todo))
-        walked.fail_if_ended_here()
+        walked.note_end(self.log)
         if not walked.own_visits:
+            walked.fail_if_ended_here()
             raise AirflowSkipException(not_on_the_way(self.step))
         visit = walked.own_visits[0]
-        if visit.target is None:
-            self.log.info("the walk ends here: %s", walked.record.reason or "no next step")
         value = _value(visit, settings.xcom_max_bytes)
-        walked.note_leaving(utc_now())
-        # Skipping ends a task by an exception, past its return.
+        # Failing and skipping end a task by an exception, past its return.
         context["ti"].xcom_push(key="return_value", value=value)
+        walked.fail_if_ended_here()
+        walked.note_leaving(utc_now())
         self.do_branch(context, [] if visit.target is None else [self.step.task_ids[visit.target]])
         return value
+
+
+def note_doubt(task: BaseOperator, context: Context, walked: Rewalk) -> bool:
+    """Say in the log and in XCom that the outcome of a task's own requests is unknown; whether it is.
+
+    Args:
+        task: that sent them.
+        context: Airflow's, of the running task.
+        walked: the walk out of the task's steps.
+    """
+    told = walked.unknown_outcomes
+    if told is not None:
+        task.log.error("%s", told)
+        context["ti"].xcom_push(key=IN_DOUBT, value=told)
+    return told is not None
 
 
 def not_on_the_way(step: FlowStep) -> str:

@@ -13,7 +13,8 @@ from airflow_whatsapp_flows.ledger.rows import Subject
 
 IN_LEDGER = "in_ledger"
 """Beside ``response``, not in it: what a server answers must not be taken for a reference."""
-_LARGE = ("response", "headers")
+LARGE = ("response", "headers")
+"""What of a result the ledger keeps in place of XCom."""
 
 
 def fit_for_xcom(value: dict[str, Value], subject: Subject, max_bytes: int) -> dict[str, Value]:
@@ -59,7 +60,7 @@ def whole(value: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subj
     if kept is None:
         raise RenderError("the reply of an action was too large for XCom, and is no longer in the ledger")
     rest = {key: item for key, item in value.items() if key != IN_LEDGER}
-    return {**rest, **{key: kept[key] for key in _LARGE}}
+    return {**rest, **{key: kept[key] for key in LARGE}}
 
 
 def whole_scopes(scopes: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subject], bool]) -> Any:

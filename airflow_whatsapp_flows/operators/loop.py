@@ -9,15 +9,18 @@ from typing import Any
 from airflow.sdk import BaseBranchOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_whatsapp_flows.flow.model import TOO_MANY_VISITS, Action
+from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.outcome import Outcome
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook, airflow_gateway
 from airflow_whatsapp_flows.hooks.ledger import task_ledger
+from airflow_whatsapp_flows.operators.action_output import result_line
 from airflow_whatsapp_flows.operators.failing import task_errors
-from airflow_whatsapp_flows.operators.flow_steps import not_on_the_way
-from airflow_whatsapp_flows.operators.loop_value import loop_value
+from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT_SUFFIX
+from airflow_whatsapp_flows.operators.flow_steps import not_on_the_way, note_doubt
+from airflow_whatsapp_flows.operators.loop_value import exit_of_loop, loop_value
 from airflow_whatsapp_flows.operators.retrying import ActionRetryError, retry_arguments
 from airflow_whatsapp_flows.operators.rewalk import FlowStep, Rewalk
 from airflow_whatsapp_flows.operators.sending import Sender
@@ -80,22 +83,30 @@ class FlowLoopOperator(BaseBranchOperator):
         with task_errors(self.task_id):
             gateway = airflow_gateway()
             walked = Rewalk(self.step, context, gateway.settings)
-            going = _Going(self, Sender(self, context, gateway, walked.sendee, waits_itself=True), rested)
+            sender = Sender(self, context, gateway, walked.sendee, waits_itself=True, hidden=walked.hidden)
+            going = _Going(self, sender, rested)
             walked.perform_own(going.do)
+            walked.note_end(self.log)
             if not walked.own_visits:
                 walked.fail_if_ended_here()
                 raise AirflowSkipException(not_on_the_way(self.step))
             if walked.next_step is not None:
                 going.wait()
             value = self._value(walked, gateway)
+        rules = {action.name: action.retry for action in _actions(self.step)}
+        for visit in walked.own_visits:
+            if visit.result is not None and visit.result.outcome is Outcome.ERROR:
+                line = result_line(visit.result, rules[visit.step], walked.hidden)
+                which = "leaves by the error exit" if visit.exit else "ends in error"
+                self.log.warning("%s, visit %s, %s: %s", visit.step, visit.number, which, line)
         # Failing and skipping end a task by an exception, past its return.
         context["ti"].xcom_push(key="return_value", value=value)
+        in_doubt = note_doubt(self, context, walked)
         walked.fail_if_ended_here()
         walked.note_leaving(utc_now())
         target = walked.next_step
-        if target is None:
-            self.log.info("the walk ends here: %s", walked.record.reason or "no next step")
-        self.do_branch(context, [] if target is None else [self.step.task_ids[target]])
+        chosen = [] if target is None else [self.step.task_ids[target]]
+        self.do_branch(context, [*chosen, f"{self.task_id}{IN_DOUBT_SUFFIX}"] if in_doubt else chosen)
         return value
 
     def _value(self, walked: Rewalk, gateway: Gateway) -> dict[str, Value]:
@@ -105,15 +116,8 @@ class FlowLoopOperator(BaseBranchOperator):
             with task_ledger(gateway.settings).transaction() as transaction:
                 attempts = transaction.attempts(walked.sendee.subject)
         value = loop_value(self.step.own, visits, attempts, gateway.settings.xcom_max_bytes)
-        return {**value, "exit": self._exit(walked), "next": walked.next_step}
-
-    def _exit(self, walked: Rewalk) -> str | None:
-        last, target = walked.own_visits[-1], walked.next_step
-        name, label, leads_to = last.step, last.exit, last.target
-        # A step without visits left is passed by, and leaves no visit.
-        while leads_to is not None and leads_to != target and leads_to in self.step.own:
-            name, label, leads_to = leads_to, TOO_MANY_VISITS, self.step.flow.steps[leads_to].on_max_visits
-        return None if label is None else f"{name}: {label}"
+        way = exit_of_loop(self.step.flow, visits[-1], walked.next_step)
+        return {**value, "exit": way, "next": walked.next_step}
 
 
 class _Going:

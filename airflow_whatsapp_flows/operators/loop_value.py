@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.model import TOO_MANY_VISITS, Flow
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.walk import Visit
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow
@@ -48,6 +49,23 @@ def loop_value(
     if left_out > 0:
         brief = [*brief[:_SHOWN], {"left_out": left_out}, *brief[-_SHOWN:]]
     return {**value, "visits": brief}
+
+
+def exit_of_loop(flow: Flow, last: Visit, next_step: str | None) -> str | None:
+    """By which way a walk left a loop, as ``"<step>: <exit>"``; ``None`` when it ended in the step visited last.
+
+    Args:
+        flow: the flow.
+        last: the last visit of a step of the loop.
+        next_step: name of the step that came next; ``None`` when the walk ended.
+    """
+    name, label, target = last.step, last.exit, last.target
+    passed: set[str] = set()
+    # A step without visits left is passed by, and leaves no visit. Such steps may lead to each other.
+    while target is not None and target != next_step and target not in passed:
+        passed.add(target)
+        name, label, target = target, TOO_MANY_VISITS, flow.steps[target].on_max_visits
+    return None if label is None else f"{name}: {label}"
 
 
 def result_of_visit(value: Any, step: str, visit: int, attempts: Sequence[AttemptRow]) -> Any:

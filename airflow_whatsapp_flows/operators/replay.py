@@ -19,17 +19,36 @@ from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.groups import error_groups
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
+from airflow_whatsapp_flows.ledger.retrying import walk_failed_again
+from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.arguments import check_choice
 from airflow_whatsapp_flows.operators.failing import task_errors
-from airflow_whatsapp_flows.operators.replay_status import replay_status, status_line, what_is_wrong
-from airflow_whatsapp_flows.operators.replay_terms import FlowSource, ReplayTerms, flow_of, gateway_of
-from airflow_whatsapp_flows.operators.run_input import run_id_of
+from airflow_whatsapp_flows.operators.replay_status import (
+    SHOWN_ERRORS,
+    log_chosen,
+    log_errors,
+    replay_status,
+    status_line,
+    what_is_wrong,
+    where_to_look,
+)
+from airflow_whatsapp_flows.operators.replay_terms import (
+    FlowSource,
+    ReplayTerms,
+    default_replay_id,
+    flow_of,
+    gateway_of,
+)
+from airflow_whatsapp_flows.operators.task_record import TaskTry
+from airflow_whatsapp_flows.replay.budget import read_handled_errors
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
 
 _REPORT_SECONDS = 10.0
+_ALL_HANDLED = "100%"  # of the contacts may take an error exit
 _SHORTEST_WAIT = dt.timedelta(seconds=30)  # Airflow may fail a task whose trigger fires as soon as it is deferred
 FAIL_WHEN = ("any", "budget", "never")
 
@@ -41,8 +60,10 @@ class ReplayTask(BaseOperator):
         flow: the flow, its plain data, or the path of its file; a relative one is relative to the DAG's file.
         source: of the contact responses: a path, a glob, a URL of object storage; with ``query`` a database's URL or
             the id of an Airflow connection (templated). Default: the flow's ``replay.source``.
-        replay_id: name of the replay (templated). Default ``<flow id>__<run id>``, so that a task that is tried again,
-            or cleared, goes on with its replay.
+        replay_id: name of the replay (templated). Default: flow, DAG, task, map index and run, as in
+            ``leads:nightly:replay+3:manual__2026-11-22``, so that a task that is tried again, or cleared, resumes its
+            own replay. A replay of this name that was started with another source, query, mapping of columns, limit
+            or flow is refused.
         note: why, kept with the replay (templated).
         query: one SQL statement that returns responses.
         columns: names of columns by the key of a response that they hold, ``{"contact.phone": "Teléfono"}``.
@@ -54,12 +75,17 @@ class ReplayTask(BaseOperator):
         concurrency: requests under way at once.
         chunk_size: contacts of one chunk.
         max_failures: contacts that may fail before the replay is stopped.
+        max_handled_errors: contacts that may take an error exit before the replay is stopped: a number, or a share such
+            as ``"20%"``. Default: any number while it runs; but when all of them did, it fails at its end.
+        stop_when_refused: whether the replay stops when a server refuses the credentials, or every request of a step.
+            Default true.
         force: send responses again on purpose that were completed before. Default false.
         accept_changed_flow: go on with another version of the flow. Default false.
         **kwargs: for ``BaseOperator``.
     """
 
     template_fields: Sequence[str] = ("source", "replay_id", "note")
+    chunks: Sequence[int] | None = None
     ui_color = "#34b7f1"
     ui_fgcolor = "#000000"
 
@@ -80,6 +106,8 @@ class ReplayTask(BaseOperator):
         concurrency: int | None = None,
         chunk_size: int | None = None,
         max_failures: int | None = None,
+        max_handled_errors: int | str | None = None,
+        stop_when_refused: bool | None = None,
         force: bool = False,
         accept_changed_flow: bool = False,
         **kwargs: Any,
@@ -102,6 +130,8 @@ class ReplayTask(BaseOperator):
             concurrency=concurrency,
             chunk_size=chunk_size,
             max_failures=max_failures,
+            max_handled_errors=None if max_handled_errors is None else read_handled_errors(max_handled_errors),
+            stop_when_refused=stop_when_refused,
             force=force,
             accept_changed_flow=accept_changed_flow,
         )
@@ -130,11 +160,18 @@ class ReplayTask(BaseOperator):
         Raises:
             FlowsError: it cannot be.
         """
-        replay_id = self.replay_id or f"{flow.id}__{run_id_of(context)}"
+        replay_id = self.replay_id or default_replay_id(flow.id, context)
         replay = self.given_terms().begin(ledger, flow, replay_id, self.note or None, self._note_rows)
         for warning in replay.warnings:
             self.log.warning("%s", warning)
+        self._send_failed_again(ledger, replay, context)
         return replay
+
+    def _send_failed_again(self, ledger: Ledger, replay: Replay, context: Context) -> None:
+        clear = TaskTry.of(context, self).clear
+        chosen = None if clear is None else walk_failed_again(ledger, replay, self.chunks, clear)
+        if chosen is not None:
+            log_chosen(self.log, chosen)
 
     def _note_rows(self, rows: int) -> None:
         if self._killed:
@@ -149,7 +186,8 @@ class WhatsAppReplayOperator(ReplayTask):
     What was sent, and what came of it, is in the ledger: a task that is tried again goes on where it stopped. While
     another living worker runs a chunk, this one waits for it. The task's XCom is the status of its contacts:
     ``replay_id``, ``flow_id``, ``total``, ``pending``, ``completed``, ``failed``, ``rejected``, ``in_doubt``,
-    ``skipped``, ``handled_errors``, ``unanswered``, ``requests`` and ``elapsed_s``.
+    ``skipped``, ``handled_errors``, ``unanswered``, ``requests``, ``elapsed_s`` and ``handled``: contacts that
+    completed by an error exit.
 
     Where contacts wait for their quiet hours to end, the task is deferred until the first of them may be sent to: it
     holds no worker meanwhile, and uses up no try. It fails, and is tried again, when contacts are pending at its end
@@ -158,11 +196,13 @@ class WhatsAppReplayOperator(ReplayTask):
     Args:
         chunk: number of the only chunk to run, from 0.
         chunks: numbers of the chunks to run (templated). Default: all of them.
-        fail_when: ``any`` contact failed, in doubt or rejected; more than the ``budget`` of ``max_failures``;
-            ``never``. Default: the flow's ``replay.fail_when``, else ``any``.
+        fail_when: ``any`` contact failed, in doubt or rejected; more than the ``budget`` of ``max_failures``; in both
+            also when all contacts, or more than ``max_handled_errors``, took an error exit; ``never``. Default: the
+            flow's ``replay.fail_when``, else ``any``.
         **kwargs: as for :class:`ReplayTask`: ``flow``, ``source``, ``replay_id``, ``note``, ``query``, ``columns``,
             ``id_column``, ``source_format``, ``limit``, ``send``, ``rate``, ``concurrency``, ``chunk_size``,
-            ``max_failures``, ``force``, ``accept_changed_flow``; and for ``BaseOperator``.
+            ``max_failures``, ``max_handled_errors``, ``stop_when_refused``, ``force``, ``accept_changed_flow``; and for
+            ``BaseOperator``.
 
     Raises:
         ValueError: an argument is none of those allowed.
@@ -215,10 +255,16 @@ class WhatsAppReplayOperator(ReplayTask):
             self.log.info("replay %s in the ledger %s", replay.id, ledger.shown)
             settings = replace(self.given_terms().run_settings(flow), chunks=self.chunks)
             progress = asyncio.run(self._run(ledger, replay, flow, gateway, settings))
-            status = replay_status(ledger, replay, self.chunks, time.monotonic() - begun)
+            counted = tally(ledger, replay.no, self.chunks)
+            # Of chunks, which are mapped, the report tells the errors of all.
+            errors = error_groups(ledger, replay, SHOWN_ERRORS) if self.chunks is None else []
+            whole = counted if self.chunks is None else tally(ledger, replay.no)
+        status = replay_status(replay, counted, time.monotonic() - begun)
         self.log.info("%s", status_line(status))
+        log_errors(self.log, errors)
         context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
-        self._judge(status, progress, flow)
+        self._check_end(status, progress)
+        self._judge(status, counted, whole, settings, flow)
         return status
 
     def on_kill(self) -> None:
@@ -232,7 +278,7 @@ class WhatsAppReplayOperator(ReplayTask):
         self, ledger: Ledger, replay: Replay, flow: Flow, gateway: Gateway, settings: RunSettings
     ) -> Progress:
         reporting: list[asyncio.Task[None]] = []
-        total = replay_status(ledger, replay, self.chunks)["pending"]
+        total = tally(ledger, replay.no, self.chunks).states[ContactState.PENDING]
 
         def on_engine(engine: Engine) -> None:
             self._running = (asyncio.get_running_loop(), engine)
@@ -256,10 +302,14 @@ class WhatsAppReplayOperator(ReplayTask):
             states = ", ".join(f"{count:,} {state.value}" for state, count in engine.progress.ended.items())
             self.log.info("%s of %s contacts, %.0f/s: %s", f"{done:,}", f"{total:,}", rate, states or "none yet")
 
-    def _judge(self, status: Mapping[str, Any], progress: Progress, flow: Flow) -> None:
-        fail_when = self.fail_when or (flow.replay.fail_when if flow.replay else "any")
+    def _check_end(self, status: Mapping[str, Any], progress: Progress) -> None:
         if progress.spent:
             raise AirflowFailException(f"{self.task_id}: the failure budget is spent: {progress.stopped}")
+        if status["pending"] and progress.needs_help:
+            raise AirflowFailException(
+                f"{self.task_id}: {progress.stopped}; {status['pending']:,} of {status['total']:,} contacts are "
+                "pending: fix the cause, then clear this task"
+            )
         if status["pending"] and progress.first_until is not None and progress.stopped is None:
             until = max(progress.first_until, dt.datetime.now(dt.timezone.utc) + _SHORTEST_WAIT)
             self.log.info("%s contacts are pending; going on at %s", f"{status['pending']:,}", until)
@@ -271,9 +321,24 @@ class WhatsAppReplayOperator(ReplayTask):
                 f"{self.task_id}: {status['pending']:,} of {status['total']:,} contacts are pending{why}; "
                 "another try of this task, or clearing it, goes on with them"
             )
-        budget = self.terms.max_failures
-        if budget is None and flow.replay is not None:
-            budget = flow.replay.max_failures
-        wrong = what_is_wrong(status, fail_when, budget)
-        if wrong:
-            raise AirflowFailException(f"{self.task_id}: {wrong}")
+
+    def _judge(
+        self, status: Mapping[str, Any], counted: Tally, whole: Tally, settings: RunSettings, flow: Flow
+    ) -> None:
+        fail_when = self.fail_when or (flow.replay.fail_when if flow.replay else "any")
+        told = "any" if fail_when == "never" else fail_when
+        if self.chunks is None:
+            wrong = what_is_wrong(counted, told, settings.max_failures, settings.max_handled_errors)
+        else:
+            wrong = what_is_wrong(counted, told, settings.max_failures, _ALL_HANDLED)
+            if wrong is None and not whole.states[ContactState.PENDING]:  # handled errors are counted over all chunks
+                wrong = what_is_wrong(whole, "budget", None, settings.max_handled_errors)
+        if wrong is None:
+            return
+        wrong = f"{wrong}; {where_to_look(status)}"
+        if fail_when == "never":
+            self.log.warning("%s", wrong)
+            return
+        if counted.states[ContactState.FAILED]:
+            wrong += "; clearing this task sends again what is known not to have been applied"
+        raise AirflowFailException(f"{self.task_id}: {wrong}")

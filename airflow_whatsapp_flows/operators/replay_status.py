@@ -6,83 +6,103 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select
-
-from airflow_whatsapp_flows.flow.delivery import Fate
-from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.groups import ErrorGroup
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally
+from airflow_whatsapp_flows.ledger.retrying import Chosen
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts
+from airflow_whatsapp_flows.replay.budget import HandledErrors, too_many_handled
+from airflow_whatsapp_flows.replay.error_report import error_lines
 
 
-def replay_status(
-    ledger: Ledger, replay: Replay, chunks: Sequence[int] | None = None, elapsed: float | None = None
-) -> dict[str, Any]:
+def replay_status(replay: Replay, tally: Tally, elapsed: float | None = None) -> dict[str, Any]:
     """The states of contacts, what else was counted, and the time it took.
 
     Args:
-        ledger: where the replay is.
         replay: which one.
-        chunks: of these chunks alone; of all by default.
+        tally: of it, or of some chunks.
         elapsed: seconds; by default those for which the replay ran.
     """
-    chosen = contacts.c.replay_no == replay.no
-    if chunks is not None:
-        chosen &= contacts.c.chunk.in_(list(chunks))
-    unanswered = func.sum(func.cast(contacts.c.unanswered, attempts.c.number.type))
-    query = (
-        select(contacts.c.state, func.count(), func.sum(contacts.c.handled_errors), unanswered)
-        .where(chosen)
-        .group_by(contacts.c.state)
-    )
-    reached = (
-        select(func.count())
-        .select_from(contacts.join(attempts, attempts.c.response_id == contacts.c.response_id))
-        .where(chosen, attempts.c.replay_no == replay.no, attempts.c.flow_id == replay.flow_id)
-        .where(func.coalesce(attempts.c.fate, "") != Fate.NOT_SENT.value)
-        # A row that was rejected or skipped may have the id of one that was sent.
-        .where(contacts.c.state.not_in([ContactState.REJECTED.value, ContactState.SKIPPED.value]))
-    )
-    with ledger.read() as connection:
-        rows = connection.execute(query).all()
-        requests = connection.execute(reached).scalar_one()
-    counted = {state: count for state, count, _, _ in rows}
     if elapsed is None:
         elapsed = replay.running_time(time.time())
     return {
         "replay_id": replay.id,
         "flow_id": replay.flow_id,
-        "total": sum(counted.values()),
-        **{state: counted.get(state, 0) for state in _STATES},
-        "handled_errors": sum(row[2] or 0 for row in rows),
-        "unanswered": sum(row[3] or 0 for row in rows),
-        "requests": requests,
+        "total": tally.total,
+        **{state.value: tally.states[state] for state in _STATES},
+        "handled_errors": tally.handled_errors,
+        "unanswered": tally.unanswered,
+        "requests": tally.requests,
         "elapsed_s": round(max(0.0, elapsed), 3),
+        "handled": tally.handled,
     }
 
 
-_STATES = ("pending", "completed", "failed", "rejected", "in_doubt", "skipped")
+_STATES = (
+    ContactState.PENDING,
+    ContactState.COMPLETED,
+    ContactState.FAILED,
+    ContactState.REJECTED,
+    ContactState.IN_DOUBT,
+    ContactState.SKIPPED,
+)
 
 
 def status_line(status: Mapping[str, Any]) -> str:
     """A status as one line for the log."""
-    states = ", ".join(f"{status[state]:,} {state.replace('_', ' ')}" for state in _STATES if status[state])
-    return f"{status['total']:,} contacts: {states or 'none'}; {status['requests']:,} requests"
+    names = [state.value for state in _STATES if status[state.value]]
+    states = ", ".join(f"{status[name]:,} {name.replace('_', ' ')}" for name in names)
+    handled = f" ({status['handled']:,} by an error exit)" if status["handled"] else ""
+    return f"{status['total']:,} contacts: {states or 'none'}{handled}; {status['requests']:,} requests"
 
 
-def what_is_wrong(status: Mapping[str, Any], fail_when: str, max_failures: int | None) -> str | None:
+def what_is_wrong(
+    tally: Tally, fail_when: str, max_failures: int | None, max_handled_errors: HandledErrors | None
+) -> str | None:
     """Why contacts that ended make a task fail; ``None`` when they do not.
 
     Args:
-        status: from :func:`replay_status`.
-        fail_when: ``any`` contact failed, in doubt or rejected; more than the ``budget``; ``never``.
-        max_failures: the budget.
+        tally: of the contacts.
+        fail_when: ``any`` contact failed, in doubt or rejected, or more than ``budget`` allows; ``never``.
+        max_failures: contacts that may fail.
+        max_handled_errors: contacts that may take an error exit; ``None``: not all of them.
     """
-    failed = status["failed"] + status["in_doubt"]
-    if fail_when == "any" and failed + status["rejected"]:
-        parts = [f"{status[state]:,} {state.replace('_', ' ')}" for state in ("failed", "in_doubt", "rejected")]
-        which = ", ".join(part for part in parts if not part.startswith("0 "))
-        return f"{which}; see them with `whatsapp-flows replay results {status['replay_id']}`"
+    if fail_when == "never":
+        return None
+    counts = tally.states
+    failed = counts[ContactState.FAILED] + counts[ContactState.IN_DOUBT]
+    if fail_when == "any" and failed + counts[ContactState.REJECTED]:
+        states = (ContactState.FAILED, ContactState.IN_DOUBT, ContactState.REJECTED)
+        return ", ".join(f"{counts[state]:,} {state.value.replace('_', ' ')}" for state in states if counts[state])
     if fail_when == "budget" and max_failures is not None and failed > max_failures:
         return f"{failed:,} contacts failed or are in doubt, and max_failures allows {max_failures:,}"
-    return None
+    return too_many_handled(max_handled_errors, tally)
+
+
+SHOWN_ERRORS = 10
+"""Groups of errors that a task's log and XCom have at most."""
+
+
+def log_errors(log: Any, groups: Sequence[ErrorGroup]) -> None:
+    """Write groups of errors to a task's log."""
+    for group in groups:
+        for line in error_lines(group):
+            log.warning("%s", line)
+
+
+def log_chosen(log: Any, chosen: Chosen) -> None:
+    """Write to the log of a cleared task which contacts are walked again, and which are not."""
+    log.info("the task was cleared: %s failed contacts are walked again", f"{chosen.contacts:,}")
+    if chosen.left_out:
+        requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in chosen.unconfirmed.items())
+        log.warning(
+            "%s failed contacts are left out: the request may have been applied, and is not sent again (%s); check at "
+            "the server whether it arrived, and see `whatsapp-flows replay resolve` and "
+            "`replay retry --accept-duplicates`",
+            f"{chosen.left_out:,}",
+            requests,
+        )
+
+
+def where_to_look(status: Mapping[str, Any]) -> str:
+    """The command that shows what became of each contact."""
+    return f"see them with `whatsapp-flows replay results {status['replay_id']}`"

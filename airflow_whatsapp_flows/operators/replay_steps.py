@@ -13,11 +13,20 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
-from airflow_whatsapp_flows.ledger.replays import pending_chunks
+from airflow_whatsapp_flows.ledger.groups import error_groups
+from airflow_whatsapp_flows.ledger.replays import pending_chunks, tally
 from airflow_whatsapp_flows.operators.failing import task_errors
 from airflow_whatsapp_flows.operators.replay import ReplayTask
-from airflow_whatsapp_flows.operators.replay_status import replay_status, status_line, what_is_wrong
+from airflow_whatsapp_flows.operators.replay_status import (
+    SHOWN_ERRORS,
+    log_errors,
+    replay_status,
+    status_line,
+    what_is_wrong,
+    where_to_look,
+)
 from airflow_whatsapp_flows.operators.replay_terms import found_replay, gateway_of
+from airflow_whatsapp_flows.replay.error_report import deliveries_of, errors_value, flow_of_replay
 from airflow_whatsapp_flows.replay.planning import Plan, PlanRequest, plan
 
 PLAN = "plan"
@@ -109,13 +118,15 @@ class ReplayApprovalOperator(ApprovalOperator):
 class ReplayReportOperator(BaseOperator):
     """Say what came of a replay, and fail unless all of its contacts have ended and add up to its responses.
 
-    The task's XCom is the replay's status. Outlets get it as the extra of their events.
+    The task's XCom is the replay's status, and under ``errors`` the most frequent errors with their counts and what the
+    server said to one contact. Outlets get the status as the extra of their events.
 
     Args:
         replay_id: name of the replay (templated).
         plan_task: task id of the :class:`ReplayPlanOperator`.
         fail_when: ``any`` contact failed, in doubt or rejected; more than the ``budget``; ``never``.
         max_failures: the budget.
+        max_handled_errors: contacts that may take an error exit; by default not all of them.
         **kwargs: for ``BaseOperator``.
     """
 
@@ -124,13 +135,21 @@ class ReplayReportOperator(BaseOperator):
     ui_fgcolor = "#000000"
 
     def __init__(
-        self, *, replay_id: str, plan_task: str, fail_when: str = "any", max_failures: int | None = None, **kwargs: Any
+        self,
+        *,
+        replay_id: str,
+        plan_task: str,
+        fail_when: str = "any",
+        max_failures: int | None = None,
+        max_handled_errors: int | str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.replay_id = replay_id
         self.plan_task = plan_task
         self.fail_when = fail_when
         self.max_failures = max_failures
+        self.max_handled_errors = max_handled_errors
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Report.
@@ -145,15 +164,25 @@ class ReplayReportOperator(BaseOperator):
         if told["replay_id"] is None:
             raise AirflowSkipException("a dry run: nothing was sent")
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
-            status = replay_status(ledger, found_replay(ledger, self.replay_id))
+            replay = found_replay(ledger, self.replay_id)
+            counted, errors = tally(ledger, replay.no), error_groups(ledger, replay, SHOWN_ERRORS)
+        status = replay_status(replay, counted)
         self.log.info("%s", status_line(status))
-        context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
-        problem = _problem(status, told) or what_is_wrong(status, self.fail_when, self.max_failures)
+        log_errors(self.log, errors)
+        told_errors = {"errors": errors_value(errors, deliveries_of(flow_of_replay(replay)))}
+        context["ti"].xcom_push(key="return_value", value={**status, **told_errors})  # also of a task that fails
+        limits = (self.max_failures, self.max_handled_errors)
+        problem = _problem(status, told) or what_is_wrong(counted, self.fail_when, *limits)
         if problem:
-            raise AirflowFailException(f"{self.task_id}: {problem}")
+            again = "; clear the tasks that sent them, and what is known not to have been applied is sent again"
+            hint = again if status["failed"] else ""
+            raise AirflowFailException(f"{self.task_id}: {problem}; {where_to_look(status)}{hint}")
+        silent = what_is_wrong(counted, "any", *limits) if self.fail_when == "never" else None
+        if silent:
+            self.log.warning("%s; %s", silent, where_to_look(status))
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra.update(status)
-        return status
+        return {**status, **told_errors}
 
 
 def _problem(status: Mapping[str, Any], told: Mapping[str, Any]) -> str | None:

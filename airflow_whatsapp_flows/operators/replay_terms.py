@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from glob import has_magic
 from pathlib import Path
+from typing import Any
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -20,7 +24,9 @@ from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.hooks.action import airflow_gateway
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
-from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay
+from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
+from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay, keeps_source, reading_of
+from airflow_whatsapp_flows.replay.budget import HandledErrors
 from airflow_whatsapp_flows.replay.lanes import ANY_HOST
 from airflow_whatsapp_flows.replay.running import RunSettings
 from airflow_whatsapp_flows.replay.sources import Row, Source, SourceSpec, open_source
@@ -59,6 +65,8 @@ class ReplayTerms:
         concurrency: requests under way at once.
         chunk_size: contacts of one chunk.
         max_failures: contacts that may fail before the replay is stopped.
+        max_handled_errors: contacts that may take an error exit: a number, or a share.
+        stop_when_refused: whether the replay stops when a server refuses everything.
         force: whether responses that were completed before are sent again on purpose.
         accept_changed_flow: whether a replay may go on with another version of its flow.
     """
@@ -74,6 +82,8 @@ class ReplayTerms:
     concurrency: int | None = None
     chunk_size: int | None = None
     max_failures: int | None = None
+    max_handled_errors: HandledErrors | None = None
+    stop_when_refused: bool | None = None
     force: bool = False
     accept_changed_flow: bool = False
 
@@ -89,17 +99,22 @@ class ReplayTerms:
         """
         spec, found = self.spec(flow), find_replay(ledger, replay_id)
         if found is not None and found.sealed:
-            source: Source = _Taken(found.source, found.source_mark)
+            source: Source = _Taken(self._name(found, flow), found.source_mark)
         else:
             source = self.open(flow)
-        reading = {key: value for key, value in asdict(spec).items() if key != "location" and value}
         run = self.run_settings(flow)
         request = ReplayRequest(
             flow=flow,
             source=source,
             replay_id=replay_id,
-            reading=reading,
-            options={"concurrency": run.concurrency, "rates": run.rates, "send": "all" if run.resend else "failed"},
+            reading=reading_of(spec),
+            options={
+                "concurrency": run.concurrency,
+                "rates": run.rates,
+                "send": "all" if run.resend else "failed",
+                "max_handled_errors": run.max_handled_errors,
+                "stop_when_refused": self.stop_when_refused,
+            },
             note=note,
             chunk_size=self.chunk_size or _block(flow).chunk_size,
             limit=self.limit,
@@ -107,6 +122,16 @@ class ReplayTerms:
             accept_changed_flow=self.accept_changed_flow,
         )
         return begin_replay(ledger, request, on_rows)
+
+    def _name(self, found: Replay, flow: Flow) -> str:
+        """Name of the source that is given, where the ledger does not keep where the replay's own was looked for."""
+        if keeps_source(found):
+            return found.source  # where it was looked for is compared instead
+        try:
+            return self.open(flow).name
+        except SourceError:  # it is gone
+            spec = self.spec(flow)
+            return found.source if spec.query is not None or has_magic(spec.location) else str(spec.location)
 
     def open(self, flow: Flow) -> Source:
         """The source.
@@ -141,10 +166,39 @@ class ReplayTerms:
             concurrency=self.concurrency or block.concurrency,
             rates=dict(rate) if isinstance(rate, Mapping) else {ANY_HOST: rate} if rate else {},
             max_failures=block.max_failures if self.max_failures is None else self.max_failures,
+            max_handled_errors=(
+                block.max_handled_errors if self.max_handled_errors is None else self.max_handled_errors
+            ),
+            stop_when_refused=block.stop_when_refused if self.stop_when_refused is None else self.stop_when_refused,
             resend=(self.send or block.send) == "all",
             force=self.force,
             grace=3.0,  # Airflow kills a task 5 s after it has asked it to end
         )
+
+
+MAX_REPLAY_ID = 500
+"""Characters of a replay's default name."""
+
+
+def default_replay_id(flow_id: str, context: Mapping[str, Any]) -> str:
+    """Name of the replay of a task that names none: no other task, mapped task, run, DAG or flow has the same.
+
+    Args:
+        flow_id: id of the flow.
+        context: Airflow's, of the running task.
+
+    Returns:
+        ``flow:dag:task:run``, with ``task+3`` for a mapped task. Ids of flows, DAGs and tasks hold neither ``:`` nor
+        ``+``, so no two places have one name. A longer one ends in a hash.
+    """
+    ti = context.get("ti")
+    index = map_index_of(context)
+    task = f"{getattr(ti, 'task_id', '')}+{index}" if index >= 0 else getattr(ti, "task_id", "")
+    run = run_id_of(context) or f"no run {uuid.uuid4().hex}"  # outside of a run nothing can be the same try again
+    name = f"{flow_id}:{getattr(ti, 'dag_id', '')}:{task}:{run}"
+    if len(name) <= MAX_REPLAY_ID:
+        return name
+    return f"{name[: MAX_REPLAY_ID - 33]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def flow_of(source: FlowSource, dag_file: str | None) -> Flow:

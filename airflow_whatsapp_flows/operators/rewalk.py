@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,9 +11,12 @@ from typing import Any
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate, is_server_failure
 from airflow_whatsapp_flows.flow.model import Action, Delay, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, Walking, walk
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow, task_ledger
@@ -22,11 +25,14 @@ from airflow_whatsapp_flows.operators.large_replies import whole
 from airflow_whatsapp_flows.operators.loop_value import result_of_visit
 from airflow_whatsapp_flows.operators.run_input import response_of, run_time
 from airflow_whatsapp_flows.operators.task_record import Sendee
-from airflow_whatsapp_flows.replay.snapshot import phone_of
 from airflow_whatsapp_flows.settings import Settings
 
 LEFT_AT = "left_at"
 """Key of the XCom that says when a step was left, where a delay comes next."""
+END = "end"
+"""Key of the XCom that says how the contact ended: ``state``, ``reason``, ``handled_errors``, ``unanswered``. The task
+of the step in which the walk ends has it."""
+_LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what stands beside the text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +81,10 @@ class Rewalk:
         response = response_of(context, strict=True)
         self._subject = Subject(step.flow.id, response.identity)
         moment = self._moment or run_time(context)
-        self.sendee = Sendee(self._subject, moment, phone_of(response))
+        steps = StepIdentities.of(step.flow, self._renames)
+        person = step.flow.identity.of(response.contact, response.flow_execution_variables)
+        self.sendee = Sendee(self._subject, moment, person, steps, _lost(self.attempts, steps))
+        self.record.identities = steps.first_known((row.step, row.step_id) for row in self.attempts)
         self._walking: Walking = walk(step.flow, response, now=moment, record=self.record)
         self._pulled: dict[str, Any] = {}
         self.todo: ToDo | None = None
@@ -93,6 +102,13 @@ class Rewalk:
             return []
         with task_ledger(self._settings).transaction() as transaction:
             return transaction.attempts(self._subject)
+
+    @property
+    def _renames(self) -> dict[str, str | None]:
+        if not self.attempts:
+            return {}
+        with task_ledger(self._settings).transaction() as transaction:
+            return transaction.renames(self._step.flow.id)
 
     @property
     def _moment(self) -> dt.datetime | None:
@@ -132,6 +148,13 @@ class Rewalk:
         return [visit for visit in self.record.visits if visit.step in self._step.own]
 
     @property
+    def hidden(self) -> Hidden:
+        """The contact's values that the flow calls sensitive."""
+        hidden = Hidden(self._step.flow.sensitive)
+        hidden.note(self.record.variables)
+        return hidden
+
+    @property
     def next_step(self) -> str | None:
         """Name of the step that the walk came to after the task's own; ``None`` when it ended before."""
         visits = self.record.visits
@@ -140,15 +163,44 @@ class Rewalk:
             return visits[last + 1].step
         return None if self.todo is None else self.todo.step.name
 
+    @property
+    def unknown_outcomes(self) -> str | None:
+        """What is not known of the task's own requests; ``None`` when all is. Once its steps are left that stays so."""
+        reasons = [doubt.reason for doubt in self.record.doubts if doubt.step in self._step.own]
+        return f"outcome unknown: {'; '.join(reasons)}" if reasons else None
+
+    def note_end(self, log: Any) -> None:
+        """When the walk ended in the task's own steps, say how in XCom and in the log.
+
+        Args:
+            log: of the task.
+        """
+        if not self._ended_here:
+            return
+        end = self.record.ending()
+        end["reason"] = self.record.reason[: self._settings.xcom_max_bytes // _LONGEST_ESCAPE]
+        self._context["ti"].xcom_push(key=END, value=end)
+        told = f"{end['state']}: {end['reason']}" if end["reason"] else end["state"]
+        (log.info if self.record.state is State.COMPLETED else log.warning)("the walk ends here: %s", told)
+
     def fail_if_ended_here(self) -> None:
-        """Fail the task when the walk ended in its own steps, red.
+        """Fail the task when the walk failed in its own steps.
 
         Raises:
             AirflowFailException: it did; the message says why.
         """
-        ended_here = not self.record.visits or self.record.visits[-1].step in self._step.own
-        if ended_here and self.record.state in (State.FAILED, State.IN_DOUBT, State.REJECTED):
-            raise AirflowFailException(self.record.reason or f"{self._step.name}: the flow ends here as failed")
+        if not self._ended_here or self.record.failure is None:
+            return
+        doubts, failure = self.unknown_outcomes, self.record.failure
+        if doubts is not None:
+            failure = doubts if failure in doubts else f"{doubts}; {failure}".removesuffix("; ")
+        raise AirflowFailException(failure or f"{self._step.name}: the flow ends here as failed")
+
+    @property
+    def _ended_here(self) -> bool:
+        if self.record.state is None:
+            return False
+        return not self.record.visits or self.record.visits[-1].step in self._step.own
 
     def note_leaving(self, moment: dt.datetime) -> None:
         """Note when the task's own steps were left, if a delay comes next: it waits from then on, whatever happens.
@@ -170,3 +222,17 @@ class Rewalk:
         task_id = self._step.task_ids[self.record.visits[-1].step]
         told = self._context["ti"].xcom_pull(task_ids=task_id, key=LEFT_AT)
         return dt.datetime.fromisoformat(told) if isinstance(told, str) else moment
+
+
+def _lost(rows: Sequence[AttemptRow], steps: StepIdentities) -> str | None:
+    """What something was sent under that may have been applied, and that the flow no longer has."""
+    return next(
+        (row.step_id or row.step for row in rows if _counts(row) and steps.is_lost(row.step, row.step_id)), None
+    )
+
+
+def _counts(row: AttemptRow) -> bool:
+    if row.method in SAFE_METHODS or row.fate == Fate.NOT_SENT.value:
+        return False
+    status = row.status_code or 0
+    return row.fate != Fate.ANSWERED.value or status < 300 or is_server_failure(status)

@@ -47,3 +47,9 @@ def run_id_of(context: Mapping[str, Any]) -> str | None:
     """Id of the DAG run; ``None`` outside of one."""
     run_id = getattr(context.get("dag_run"), "run_id", None) or context.get("run_id")
     return str(run_id) if run_id else None
+
+
+def map_index_of(context: Mapping[str, Any]) -> int:
+    """Place of the task in its mapping, from 0; -1 for a task that is not mapped."""
+    index = getattr(context.get("ti"), "map_index", None)
+    return -1 if index is None else int(index)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,13 +16,15 @@ from airflow.sdk.bases.decorator import determine_kwargs
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from requests.structures import CaseInsensitiveDict
 
-from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.errors import LedgerError, ReplayError
 from airflow_whatsapp_flows.flow.content import MAX_DEPTH, clean
 from airflow_whatsapp_flows.flow.course import Attempt, Move, Rekey, SendNext, Settled, next_move
-from airflow_whatsapp_flows.flow.delivery import Delivery, Fate, fate_of
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, Fate, fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.reply_excerpt import error_line
+from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.template.filters import json_text
 from airflow_whatsapp_flows.gateway import Gateway, Outgoing
 from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
@@ -56,6 +60,7 @@ class Sender:
         sendee: whom it is for.
         waits_itself: whether the task waits and asks again where a request may be sent again, instead of leaving that
             to Airflow's next try.
+        hidden: values that are not to be shown in a log.
 
     Raises:
         ConnectionConfigError: the ledger is a file, and tasks may run on other machines.
@@ -63,12 +68,20 @@ class Sender:
     """
 
     def __init__(
-        self, task: SendingTask, context: Context, gateway: Gateway, sendee: Sendee, *, waits_itself: bool = False
+        self,
+        task: SendingTask,
+        context: Context,
+        gateway: Gateway,
+        sendee: Sendee,
+        *,
+        waits_itself: bool = False,
+        hidden: Hidden | None = None,
     ) -> None:
         self._task = task
         self._context = context
         self._gateway = gateway
         self._sendee = sendee
+        self._hidden = hidden
         self._try = TaskTry.of(context, task)
         self._leaves_tries = waits_itself or not self._try.is_last
         self._ledger = task_ledger(gateway.settings)
@@ -107,8 +120,8 @@ class Sender:
     def _settled(self, todo: FetchFile) -> ActionResult | None:
         """What earlier attempts came to, when nothing will be sent any more: then no file is needed either."""
         with self._ledger.transaction() as transaction:
-            rows = transaction.attempts_of_visit(self._sendee.subject, todo.step.name, todo.visit)
-        record = self._try.record(rows)
+            rows = transaction.attempts_of_visit(self._sendee.subject, self._names(todo), todo.visit)
+        record = self._try.record(rows, self._sendee.steps)
         done = record.settled(todo.step.name, todo.visit)
         if done is not None or todo.step.retry.delivery is not Delivery.AT_MOST_ONCE:
             return done
@@ -144,10 +157,17 @@ class Sender:
     def _next(
         self, transaction: Transaction, todo: SendAction, request: HttpRequest, base: str
     ) -> tuple[Move, list[Attempt]]:
-        step, key = todo.step.name, todo.idempotency_key
-        rows = transaction.attempts_of_visit(self._sendee.subject, step, todo.visit, key)
-        attempts = self._try.record(rows, request.digest()).attempts(todo, request, base)
+        key, steps = todo.idempotency_key, self._sendee.steps
+        rows = transaction.attempts_of_visit(self._sendee.subject, self._names(todo), todo.visit, key)
+        attempts = self._try.record(rows, steps, request.digest()).attempts(todo, request, base)
+        if not attempts and self._sendee.lost is not None and request.method not in SAFE_METHODS:
+            raise ReplayError(_renamed(todo.step.name, self._sendee.lost))
         return next_move(todo.step.retry, attempts, request, todo.idempotency_key, time.time()), attempts
+
+    def _names(self, todo: SendAction | FetchFile) -> tuple[str, ...]:
+        """What the action's attempts are recorded under."""
+        steps, name = self._sendee.steps, todo.step.name
+        return (name,) if steps is None else steps.recorded_under(name)
 
     def _exchange(self, todo: SendAction, outgoing: Outgoing, intent: Intent, attempts: list[Attempt]) -> ActionResult:
         rule, request = todo.step.retry, outgoing.request
@@ -165,7 +185,9 @@ class Sender:
         attempts.append(Attempt(intent.number, intent.digest, intent.begun_at, fate, result))
         move = next_move(rule, attempts, request, intent.key, time.time())
         if isinstance(move, SendNext) and self._leaves_tries:
-            raise ActionRetryError(_line(result), move.wait)
+            if self._hidden is not None:
+                self._hidden.note({"step": {todo.step.name: result.as_value()}})
+            raise ActionRetryError(error_line(result, self._hidden), move.wait)
         if isinstance(move, SendNext):  # it could be sent again, but Airflow has no try left
             move = next_move(replace(rule, attempts=1), attempts, request, intent.key, time.time())
         if not isinstance(move, Settled):
@@ -217,9 +239,13 @@ class Sender:
         return result
 
 
-def _line(result: ActionResult) -> str:
-    message = result.error.message if result.error else f"{result.status_code}"
-    return f"{result.method} {result.url}: {message}"
+def _renamed(step: str, lost: str) -> str:
+    name = json.dumps(lost, ensure_ascii=False)
+    return (
+        f"something was sent for this contact as {lost!r}, and the flow has no such step any more: {step!r} is not "
+        f'sent, since it may be that step under another name. If it is, give it "id": {name} in the flow; if it was '
+        f"removed, say so: whatsapp-flows replay retry ID --renamed {shlex.quote(lost + '=')}"
+    )
 
 
 def _call(function: Any, response: requests.Response, context: Mapping[str, Any]) -> Any:

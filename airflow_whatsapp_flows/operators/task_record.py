@@ -7,18 +7,17 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any
 
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.identity import Identity, IdentityRule
 from airflow_whatsapp_flows.flow.performing import SendAction
-from airflow_whatsapp_flows.flow.response import ContactResponse
-from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow
-from airflow_whatsapp_flows.ledger.records import Record, Tried, attempt_of
+from airflow_whatsapp_flows.ledger.records import Record
 from airflow_whatsapp_flows.ledger.rows import Intent, Subject
-from airflow_whatsapp_flows.operators.run_input import run_id_of
-from airflow_whatsapp_flows.replay.snapshot import phone_of
+from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
 from airflow_whatsapp_flows.transport.origin import origin_of
 
 _SAME_TASK = ("dag_id", "run_id", "task_id", "map_index")
@@ -31,27 +30,34 @@ class Sendee:
     Attributes:
         subject: whose the action is, in the ledger.
         moment: when the walk began; what ``global.Date`` and its kin are made of.
-        phone: of the contact, in the one spelling that the ledger has of it, so that what was sent for it can be found.
+        identity: of the contact, so that what was sent for it can be found.
+        steps: the steps of the flow, by what they are known by; ``None`` where the task stands in no flow.
+        lost: what was sent for the contact under the name of a step that the flow no longer has: nobody has said
+            what became of that step.
     """
 
     subject: Subject
     moment: dt.datetime
-    phone: str | None = None
+    identity: Identity = field(default_factory=Identity)
+    steps: StepIdentities | None = None
+    lost: str | None = None
 
     @classmethod
-    def of_task(cls, context: Mapping[str, Any], dag_id: str, moment: dt.datetime, phone: object) -> Sendee:
+    def of_task(
+        cls, context: Mapping[str, Any], dag_id: str, moment: dt.datetime, contact: Mapping[str, Any]
+    ) -> Sendee:
         """The contact of a task that stands in no flow: known by its DAG run, and its place in the mapping.
 
         Args:
             context: Airflow's, of the running task.
             dag_id: of the DAG.
             moment: of the run.
-            phone: of the contact, however it is spelled.
+            contact: its fields.
         """
         # Outside of a run nothing can be the same try again.
-        run_id, index = run_id_of(context) or f"no run: {uuid.uuid4()}", _map_index(context)
+        run_id, index = run_id_of(context) or f"no run: {uuid.uuid4()}", map_index_of(context)
         subject = Subject(dag_id, run_id if index < 0 else f"{run_id}[{index}]")
-        return cls(subject, moment, phone_of(ContactResponse(contact={"phone": cast("Value", phone)})))
+        return cls(subject, moment, IdentityRule().of(contact))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +89,21 @@ class TaskTry:
             "dag_id": getattr(ti, "dag_id", None) or task.dag_id,
             "run_id": run_id_of(context),
             "task_id": task.task_id,
-            "map_index": _map_index(context),
+            "map_index": map_index_of(context),
             "try_number": try_number,
         }
         # A cleared task counts its tries on, and gets as many new ones as it has retries.
         before = max(0, max_tries - int(task.retries or 0))
         return cls(origin, 1 + before, ti is None or try_number > max_tries)
+
+    @property
+    def clear(self) -> str | None:
+        """A name of the clear that this try is after; ``None`` when the task was not cleared."""
+        # Another number of retries, in a new version of the DAG, changes the round without a clear.
+        if self.round == 1 or self.origin["try_number"] < self.round:
+            return None
+        place = "/".join(str(self.origin[name]) for name in _SAME_TASK)
+        return f"{place}#{self.round}"
 
     def made(self, row: AttemptRow) -> bool:
         """Whether an attempt was made by this task since it was last cleared."""
@@ -97,18 +112,20 @@ class TaskTry:
         origin = json.loads(row.origin)
         return all(origin.get(name) == self.origin[name] for name in _SAME_TASK)
 
-    def record(self, rows: Iterable[AttemptRow], digest: str | None = None) -> Record:
+    def record(
+        self, rows: Iterable[AttemptRow], steps: StepIdentities | None = None, digest: str | None = None
+    ) -> Record:
         """Attempts as the rules of delivery see them.
 
         Args:
             rows: of the ledger.
+            steps: the steps of the flow, by what they are known by.
             digest: of the request as it is now. Between two tries of a task its connection may be mended, and what
                 its author wrote is rendered anew: an attempt with other bytes is then none of this round.
         """
         record = Record()
         for row in rows:
-            current = digest in (None, row.digest) and self.made(row)
-            record.tried.append(Tried(row.step, row.visit, row.key, attempt_of(cast("Any", row), current=current)))
+            record.note(row, steps, current=digest in (None, row.digest) and self.made(row))
         return record
 
     def intent(self, todo: SendAction, request: HttpRequest, number: int, sendee: Sendee) -> Intent:
@@ -132,8 +149,10 @@ class TaskTry:
             moment=sendee.moment.timestamp(),
             begun_at=time.time(),
             round=self.round,
-            phone=sendee.phone,
+            phone=sendee.identity.stored_phone,
             origin=json.dumps(self.origin),
+            identifiers=sendee.identity.others,
+            step_id=todo.step_id,
         )
 
 
@@ -142,8 +161,3 @@ def _host(url: str) -> str:
         return origin_of(url).place
     except ValueError:
         return ""  # what the transport refuses goes nowhere
-
-
-def _map_index(context: Mapping[str, Any]) -> int:
-    index = getattr(context.get("ti"), "map_index", None)
-    return -1 if index is None else int(index)

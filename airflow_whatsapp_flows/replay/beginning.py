@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from airflow_whatsapp_flows.errors import ReplayError
@@ -23,8 +23,20 @@ from airflow_whatsapp_flows.ledger.replays import (
     replays_of_source,
 )
 from airflow_whatsapp_flows.replay.noticing import Noticing
+from airflow_whatsapp_flows.replay.renames import known_steps
 from airflow_whatsapp_flows.replay.snapshot import Snapshot
-from airflow_whatsapp_flows.replay.sources import Source
+from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, shown_location
+
+_ID = "replay id (replay_id, --replay-id)"
+_NAMED = {
+    "source": "source",
+    "query": "query",
+    "columns": "mapping of columns",
+    "id_column": "id column",
+    "format": "format",
+    "limit": "limit",
+}
+_LONGEST_TOLD = 200  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +49,7 @@ class ReplayRequest:
         replay_id: of a replay that goes on, or of a new one; ``None`` to go on with the replay of the same flow and
             the same content of the source, read in the same way, else to begin a new one. One that came to its end
             with another version of the flow is not gone on with, and neither is one that was forced.
-        reading: what else decides which rows there are, as plain data.
+        reading: what else decides which rows there are, see :func:`reading_of`.
         options: settings that a later ``retry`` goes on with, as plain data.
         note: why, in the user's words.
         chunk_size: contacts of one chunk.
@@ -67,7 +79,7 @@ def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int]
         on_rows: told the number of rows taken so far.
 
     Raises:
-        ReplayError: the replay goes on, but with another source, or with another version of the flow.
+        ReplayError: the replay goes on, but with another source, query, mapping, limit or flow; it names which.
         SourceError: the source cannot be read.
         LedgerError: the ledger cannot be written.
     """
@@ -88,13 +100,15 @@ def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int]
             )
             noticing = Noticing(request.flow)
             snapshot = Snapshot(
-                ledger, replay, request.chunk_size, request.force, request.limit, on_rows, noticing.look
-            )
+                ledger, replay, request.chunk_size, request.force, request.limit, on_rows, noticing.look,
+                request.flow.identity,
+            )  # fmt: skip
             taken = snapshot.take(request.source)
             note_warnings(ledger, replay.no, noticing.warnings(taken, request.source.ignored))
         else:
             _check_same(replay, request, flow)
             if replay.flow != flow:
+                known_steps(ledger, replay, request.flow, states=())  # refuses a rename that nobody has confirmed
                 change_flow(ledger, replay.no, flow)
     found = find_replay(ledger, replay.id)
     if found is None:
@@ -106,7 +120,7 @@ def existing_replay(ledger: Ledger, request: ReplayRequest) -> Replay | None:
     """The replay that goes on when this is asked for; ``None`` when a new one begins.
 
     Raises:
-        ReplayError: the replay goes on, but with another source, or with another version of the flow.
+        ReplayError: the replay goes on, but with another source, query, mapping, limit or flow; it names which.
         LedgerError: the ledger cannot be read.
     """
     flow = json.dumps(request.flow.source, ensure_ascii=False)
@@ -123,7 +137,7 @@ def _existing(ledger: Ledger, request: ReplayRequest, flow: str) -> Replay | Non
     same = [
         (replay, ended)
         for replay, ended in replays_of_source(ledger, request.flow.id, request.source.name, request.source.mark)
-        if _is_forced(replay) == request.force and replay.options.get("reading") == _reading(request)
+        if _is_forced(replay) == request.force and not _differences(replay, request)
     ]
     unfinished = next((replay for replay, ended in same if not ended), None)
     if unfinished is not None or request.force:
@@ -131,8 +145,32 @@ def _existing(ledger: Ledger, request: ReplayRequest, flow: str) -> Replay | Non
     return next((replay for replay, _ in same if replay.flow == flow), None)
 
 
+def reading_of(spec: SourceSpec) -> dict[str, Any]:
+    """What decides which rows a source has, as plain data without passwords, for :attr:`ReplayRequest.reading`.
+
+    Args:
+        spec: where the source is looked for, and how it is read.
+    """
+    kept = {key: value for key, value in asdict(spec).items() if key != "location" and value}
+    return {"source": shown_location(spec), **kept}
+
+
+def keeps_source(replay: Replay) -> bool:
+    """Whether the ledger keeps where the source of a replay was looked for; earlier versions kept only its name."""
+    return "source" in (replay.options.get("reading") or {})
+
+
 def _reading(request: ReplayRequest) -> dict[str, Any]:
     return {**request.reading, "limit": request.limit}
+
+
+def _differences(replay: Replay, request: ReplayRequest) -> dict[str, tuple[Any, Any]]:
+    """What a replay and a request read differently: what it was then, and what it is now."""
+    then, now = dict(replay.options.get("reading") or {}), _reading(request)
+    if not keeps_source(replay) or "source" not in now or replay.source != request.source.name:
+        then["source"], now["source"] = replay.source, request.source.name
+    differing = [key for key in _NAMED if (then.get(key) or None) != (now.get(key) or None)]
+    return {key: (then.get(key), now.get(key)) for key in differing}
 
 
 def _is_forced(replay: Replay) -> bool:
@@ -141,25 +179,27 @@ def _is_forced(replay: Replay) -> bool:
 
 def _check_same(replay: Replay, request: ReplayRequest, flow: str) -> None:
     if replay.flow_id != request.flow.id:
-        raise ReplayError(f"the replay {replay.id!r} is of the flow {replay.flow_id!r}: give another --replay-id")
-    if replay.source != request.source.name:
+        raise ReplayError(f"the replay {replay.id!r} is of the flow {replay.flow_id!r}: give another {_ID}")
+    for key, (then, now) in _differences(replay, request).items():
         raise ReplayError(
-            f"the replay {replay.id!r} took its responses from {replay.source}: go on with that, "
-            "or give another --replay-id"
-        )
-    if replay.options.get("reading") != _reading(request):
-        raise ReplayError(
-            f"the replay {replay.id!r} took its responses with another --limit, --id, --column, --query or format: "
-            "go on with those, or give another --replay-id"
+            f"the replay {replay.id!r} was started with another {_NAMED[key]}: {_told(then)} then, {_told(now)} now; "
+            f"give another {_ID}, or what it was started with"
         )
     if _is_forced(replay) != request.force:
         how = "with --force: go on with it" if _is_forced(replay) else "without --force: go on without it"
-        raise ReplayError(f"the replay {replay.id!r} was begun {how}, or give another --replay-id")
+        raise ReplayError(f"the replay {replay.id!r} was begun {how}, or give another {_ID}")
     if replay.flow != flow and not request.accept_changed_flow:
         raise ReplayError(
             f"the flow has changed since the replay {replay.id!r} began: go on with the flow as it was, "
-            "or give --accept-changed-flow to send what is left with the flow as it is now"
+            "or give --accept-changed-flow (accept_changed_flow) to send what is left with the flow as it is now"
         )
+
+
+def _told(value: object) -> str:
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}…"
 
 
 def _new_id(flow: Flow) -> str:

@@ -15,10 +15,12 @@ class BatchStoppedError(Exception):
 
     Attributes:
         reason: one sentence for people.
+        needs_help: whether a person has to change something first: sending again later would end the same way.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, needs_help: bool = False) -> None:
         self.reason = reason
+        self.needs_help = needs_help
         super().__init__(reason)
 
 
@@ -28,6 +30,9 @@ class Breaker:
     It opens after ``threshold`` failures in a row. While it is open one send at a time is let through to see, the
     first after ``interval``, the next ones after twice the time before, at most a minute. The first success closes
     it. When it was open for ``patience`` without one, the batch is to stop.
+
+    Until the first success nobody knows whether the host is there at all: then no more than ``threshold`` sends are
+    under way or have failed, so that a dead host gets ``threshold`` requests whatever the concurrency is.
 
     Args:
         host: for the reason, such as ``"crm.example:443"``.
@@ -50,6 +55,8 @@ class Breaker:
         self._first_interval = self._interval = interval
         self._failures = 0
         self._last_problem = ""
+        self._alive = False  # whether it was ever seen to answer
+        self._inside = 0  # sends that were let in before that, and have not ended
         self._opened_at: float | None = None
         self._probe_at = 0.0
         self._probing = False
@@ -77,23 +84,26 @@ class Breaker:
         return self._stop_reason
 
     async def enter(self) -> bool:
-        """Return when a send may begin.
+        """Return when a send may begin; exactly one :meth:`note` or :meth:`abandon` must follow.
 
         Returns:
-            Whether this send is the probe of an open breaker: exactly one :meth:`note` or :meth:`abandon` must follow
-            that says so.
+            Whether this send is the probe of an open breaker, to be said in what follows.
 
         Raises:
             BatchStoppedError: the host was down for too long.
         """
-        if self._opened_at is None and self._stop_reason is None:
+        if self._alive and self._opened_at is None and self._stop_reason is None:
             return False
         while True:
             reason = self.stop_reason
             if reason is not None:
                 raise BatchStoppedError(reason)
             if self._opened_at is None:
-                return False
+                if self._alive or self._inside + self._failures < self._threshold:
+                    self._inside += 1
+                    return False
+                await self._wait(None)
+                continue
             now = self._clock()
             if not self._probing and now >= self._probe_at:
                 self._probing = True
@@ -107,15 +117,16 @@ class Breaker:
         """Say what came of a send.
 
         Args:
-            failed: no connection, no reply in time, 408 or 5xx. Any other reply, 429 included, is a sign of life.
+            failed: no connection, no reply in time, 408, 5xx, or credentials that are refused (401, 403). Any other
+                reply, 429 included, is a sign of life.
             problem: why it failed, for people; holds nothing of the contact's.
             probe: what :meth:`enter` returned for it.
         """
-        if probe:
-            self._probing = False
+        self._leave(probe=probe)
         if not failed:
             self._failures = 0
-            if self._opened_at is not None:
+            if not self._alive or self._opened_at is not None:
+                self._alive = True
                 self._opened_at, self._probing, self._interval = None, False, self._first_interval
                 self._wake()
             return
@@ -124,19 +135,26 @@ class Breaker:
         if self._opened_at is None and self._failures >= self._threshold:
             self._opened_at = self._clock()
             self._probe_at = self._opened_at + self._interval
+            self._wake()
         elif probe:
             self._wake()
 
     def abandon(self, *, probe: bool) -> None:
         """Say that a send that was let in did not begin, or that nothing is known of its end."""
-        if probe:
-            self._probing = False
+        self._leave(probe=probe)
+        if probe or not self._alive:
             self._wake()
 
-    async def _wait(self, seconds: float) -> None:
+    def _leave(self, *, probe: bool) -> None:
+        if probe:
+            self._probing = False
+        else:
+            self._inside = max(0, self._inside - 1)
+
+    async def _wait(self, seconds: float | None) -> None:
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.wait([self._changed], timeout=max(0.0, seconds))
+        await asyncio.wait([self._changed], timeout=None if seconds is None else max(0.0, seconds))
 
     def _wake(self) -> None:
         if self._changed is not None and not self._changed.done():

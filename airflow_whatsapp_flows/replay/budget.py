@@ -1,31 +1,106 @@
-"""How many contacts may fail before a batch is not worth going on with."""
+"""How many contacts may fail, or take an error exit, before a batch is not worth going on with."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 
-class FailureBudget:
-    """Counts the contacts that failed, and says when there are too many.
+from airflow_whatsapp_flows.ledger.replays import Tally
+from airflow_whatsapp_flows.ledger.rows import ContactState
+
+HandledErrors = int | str
+"""Contacts that may complete by an error exit: a number, or a share of the contacts walked such as ``"20%"``."""
+
+_SHARE = re.compile(r"(100|[0-9]{1,2}(?:\.[0-9]{1,2})?)%")
+_WALKED = (ContactState.PENDING, ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT)
+
+
+def read_handled_errors(written: int | str) -> HandledErrors:
+    """A limit of handled errors as a flow, an operator and the command line have it.
+
+    Raises:
+        ValueError: it is neither a number from 0 nor a share from ``"0%"`` to ``"100%"``.
+    """
+    if isinstance(written, str):
+        if written.isascii() and written.isdecimal():
+            return int(written)
+        if _SHARE.fullmatch(written):
+            return written
+    elif not isinstance(written, bool) and isinstance(written, int) and written >= 0:
+        return written
+    raise ValueError(f"{written!r} is neither a number of contacts nor a share such as '20%'")
+
+
+def handled_allowed(limit: HandledErrors, walked: int) -> int:
+    """Contacts that may complete by an error exit.
 
     Args:
+        limit: as :func:`read_handled_errors` returns it.
+        walked: contacts of the batch that nothing kept from being walked.
+    """
+    return limit if isinstance(limit, int) else int(walked * float(limit.rstrip("%")) / 100 + 1e-9)
+
+
+def walked_of(tally: Tally) -> int:
+    """Contacts of a batch that are walked, or still to be: neither rejected nor skipped."""
+    return sum(tally.states[state] for state in _WALKED)
+
+
+def too_many_handled(limit: HandledErrors | None, tally: Tally) -> str | None:
+    """Why a batch at its end is no success although its contacts completed; ``None`` when it is one.
+
+    Args:
+        limit: of handled errors; ``None`` for the default: not every contact that completed may have taken an error
+            exit.
+        tally: of the batch.
+    """
+    handled, completed = tally.handled, tally.states[ContactState.COMPLETED]
+    if limit is None:
+        if not handled or handled < completed:
+            return None
+        who = "the contact" if handled == 1 else f"every one of {handled:,} contacts"
+        return f"{who} that completed took an error exit (max_handled_errors says how many may)"
+    allowed = handled_allowed(limit, walked_of(tally))
+    return None if handled <= allowed else _over(handled, limit, allowed)
+
+
+def _over(handled: int, limit: HandledErrors, allowed: int) -> str:
+    contacts = "1 contact" if handled == 1 else f"{handled:,} contacts"
+    of_walked = f", {allowed:,} contacts" if isinstance(limit, str) else ""
+    return f"{contacts} took an error exit, and max_handled_errors allows {limit}{of_walked}"
+
+
+@dataclass(slots=True)
+class FailureBudget:
+    """Counts the contacts that failed or took an error exit, and says when there are too many.
+
+    Attributes:
         max_failures: contacts that may fail; ``None`` for any number.
-        failed: contacts that failed already, when a batch goes on.
+        failed: contacts that failed, those of earlier runs included.
+        max_handled_errors: contacts that may take an error exit; ``None`` for any number.
+        handled: contacts that completed by an error exit, those of earlier runs included.
+        walked: contacts of the batch, of which a share is a share.
     """
 
-    def __init__(self, max_failures: int | None, *, failed: int = 0) -> None:
-        self._max_failures = max_failures
-        self._failed = failed
-
-    def note_failed(self) -> None:
-        """Count one more contact that ended as failed, or in doubt."""
-        self._failed += 1
+    max_failures: int | None = None
+    failed: int = 0
+    max_handled_errors: HandledErrors | None = None
+    handled: int = 0
+    walked: int = 0
 
     @property
     def stop_reason(self) -> str | None:
         """Why the batch is to stop, one sentence for people; ``None`` while it may go on."""
-        if self._max_failures is None or self._failed <= self._max_failures:
+        if self.max_failures is not None and self.failed > self.max_failures:
+            contacts = "1 contact" if self.failed == 1 else f"{self.failed} contacts"
+            return (
+                f"{contacts} failed, and max_failures allows {self.max_failures}: `replay retry` sends these again, "
+                "and a higher max_failures lets more fail"
+            )
+        if self.max_handled_errors is None:
             return None
-        contacts = "1 contact" if self._failed == 1 else f"{self._failed} contacts"
-        return (
-            f"{contacts} failed, and max_failures allows {self._max_failures}: `replay retry` sends these again, and a "
-            "higher max_failures lets more fail"
-        )
+        allowed = handled_allowed(self.max_handled_errors, self.walked)
+        if self.handled <= allowed:
+            return None
+        told = _over(self.handled, self.max_handled_errors, allowed)
+        return f"{told}: `replay retry --handled` sends these again, and a higher max_handled_errors lets more pass"

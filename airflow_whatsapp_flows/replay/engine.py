@@ -13,9 +13,10 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.records import Page, PendingContact, pending_contacts
 from airflow_whatsapp_flows.ledger.replays import pending_chunks
-from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
+from airflow_whatsapp_flows.ledger.rows import Again, ContactEnd, ContactState
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.budget import FailureBudget
+from airflow_whatsapp_flows.replay.order import PersonOrder, Turn
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.screening import Held, Postponed, Screening
 from airflow_whatsapp_flows.replay.sending import StoppedError
@@ -33,7 +34,8 @@ class _Chunk:
     outstanding: int = 0
     read: bool = False
     held: dict[int, Held] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)  # phone numbers; all responses of one are in the same chunk
+    order: PersonOrder = field(default_factory=PersonOrder)
+    seen: set[str] = field(default_factory=set)  # identifiers; all responses of one person are in the same chunk
 
 
 class Engine:
@@ -69,8 +71,7 @@ class Engine:
         self._screening = screening
         self._walkers = 2 * concurrency
         self._budget = budget
-        self._ready: deque[tuple[PendingContact, _Chunk]] = deque()
-        self._behind: dict[str, deque[tuple[PendingContact, _Chunk]]] = {}
+        self._ready: deque[tuple[Turn, _Chunk]] = deque()
         self._waiting = 0
         self._places = asyncio.Semaphore(self._walkers)  # of contacts that are walked and do not rest
         self._awake = 0  # workers whose contact does not rest
@@ -83,6 +84,7 @@ class Engine:
         self._hungry = asyncio.Event()
         self._stopping = asyncio.Event()
         walker.sender.rest = self._rest
+        walker.sender.give_up = self._give_up
 
     @property
     def in_flight(self) -> int:
@@ -101,6 +103,11 @@ class Engine:
         self._walker.sender.stopped = True
         self._stopping.set()
         self._changed.set()
+
+    def _give_up(self, error: BatchStoppedError) -> None:
+        if self.progress.stopped is None:
+            self.progress.needs_help = error.needs_help
+        self.stop(error.reason)
 
     async def run(self, chunks: Iterable[int] | None = None) -> Progress:
         """Run to the end, or until stopped.
@@ -126,7 +133,15 @@ class Engine:
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
+            await self._put_back()
         return self.progress
+
+    async def _put_back(self) -> None:
+        """Set contacts to pending that nothing was done for, since the server refused the credentials."""
+        refusals = self._walker.sender.refusals
+        turned_away = dict.fromkeys(refusals.turned_away if refusals else ())
+        if turned_away and self._journal.failure is None:
+            await asyncio.gather(*(self._journal.add(Again(contact_id)) for contact_id in turned_away))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -178,9 +193,9 @@ class Engine:
             # A contact that has rested goes on beside the one that took its place; then there is one worker too many.
             while not self._stopping.is_set() and self._awake <= self._walkers:
                 if self._ready:
-                    contact, chunk = self._ready.popleft()
+                    turn, chunk = self._ready.popleft()
                     async with self._places:
-                        await self._end(contact, chunk)
+                        await self._end(turn, chunk)
                     continue
                 if self._fed and not self._waiting:
                     self._more.set()
@@ -190,25 +205,26 @@ class Engine:
         except StoppedError:
             return  # it stays pending
         except BatchStoppedError as error:
-            self.stop(error.reason)
+            self._give_up(error)
         finally:
             self._awake -= 1
 
-    async def _end(self, contact: PendingContact, chunk: _Chunk) -> None:
-        end = await self._held(contact, chunk) or await self._walker.walk(contact)
+    async def _end(self, turn: Turn, chunk: _Chunk) -> None:
+        end = await self._held(turn.contact, chunk) or await self._walker.walk(turn.contact)
         if isinstance(end, Postponed):
             self.progress.postpone(end)
         else:
             await self._journal.add(end)
             self._count(end)
-        await self._finish(contact, chunk)
+        await self._finish(turn, chunk)
 
     async def _held(self, contact: PendingContact, chunk: _Chunk) -> Held | None:
         held = chunk.held.pop(contact.id, None)
-        if held is None and self._screening.only_once and contact.phone:
-            if contact.phone in chunk.seen:  # what its earlier response came to was not known when the page was read
+        if held is None and self._screening.only_once:
+            marks = contact.identity.marks
+            if not chunk.seen.isdisjoint(marks):  # what came of an earlier one was not known when the page was read
                 return (await asyncio.to_thread(self._screen, [contact])).get(contact.id)
-            chunk.seen.add(contact.phone)
+            chunk.seen.update(marks)
         return held
 
     def _screen(self, contacts: list[PendingContact]) -> dict[int, Held]:
@@ -220,22 +236,23 @@ class Engine:
         if end.fingerprint is not None:
             self.progress.fingerprints[end.fingerprint] += 1
         if end.state in (ContactState.FAILED, ContactState.IN_DOUBT):
-            self._budget.note_failed()
+            self._budget.failed += 1
+            self._check_budget()
+        elif end.handled_errors and end.state is ContactState.COMPLETED:
+            self._budget.handled += 1
             self._check_budget()
 
     def _check_budget(self) -> None:
-        if self._budget.stop_reason is not None:
+        reason = self._budget.stop_reason
+        if reason is not None and self.progress.stopped is None:
             self.progress.spent = True
-            self.stop(self._budget.stop_reason)
+            self.stop(reason)
 
-    async def _finish(self, contact: PendingContact, chunk: _Chunk) -> None:
+    async def _finish(self, turn: Turn, chunk: _Chunk) -> None:
         self._waiting -= 1
-        line = self._behind.get(contact.phone) if contact.phone else None
-        if line:
-            self._ready.append(line.popleft())
+        for other in chunk.order.finish(turn):
+            self._ready.append((other, chunk))
             self._more.set()  # this worker may be one too many by now
-        elif contact.phone:
-            self._behind.pop(contact.phone, None)
         if self._waiting - self._resting < _ENOUGH:
             self._hungry.set()
         chunk.outstanding -= 1
@@ -270,7 +287,8 @@ class Engine:
                 self._hungry.clear()
                 await self._hungry.wait()
             forced = self._walker.epoch is not None
-            page = Page(self._walker.flow.id, claimed.replay_no, claimed.chunk, after, PAGE, alone=forced)
+            flow, steps = self._walker.flow, self._walker.steps
+            page = Page(flow.id, claimed.replay_no, claimed.chunk, after, PAGE, forced, flow.identity, steps)
             contacts, held = await asyncio.to_thread(self._read, page)
             if not contacts:
                 break
@@ -291,10 +309,6 @@ class Engine:
     def _put(self, contact: PendingContact, chunk: _Chunk) -> None:
         self._waiting += 1
         chunk.outstanding += 1
-        line = self._behind.get(contact.phone) if contact.phone else None
-        if line is not None:
-            line.append((contact, chunk))
-            return
-        if contact.phone:
-            self._behind[contact.phone] = deque()
-        self._ready.append((contact, chunk))
+        turn = chunk.order.add(contact)
+        if not turn.before:
+            self._ready.append((turn, chunk))

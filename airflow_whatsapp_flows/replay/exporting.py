@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import ContactResult
-from airflow_whatsapp_flows.ledger.urls import shown_url
+from airflow_whatsapp_flows.ledger.urls import hide_password
 from airflow_whatsapp_flows.replay.sources.sql import database_url
 
 _BATCH = 1000
@@ -42,13 +42,14 @@ def export_results(url: str, table: str, replay: Replay, results: Iterable[Conta
         raise ReplayError(
             "--to is an SQLAlchemy URL: sqlite:///results.db, or postgresql://user@host/database"
         ) from None
-    name = f"the table {table!r} of {shown_url(address)}"
+    name = f"the table {table!r} of {hide_password(address)}"
     schema, _, short = table.rpartition(".")
     target = _table(short, schema or None)
     try:
         engine = sa.create_engine(address, poolclass=sa.NullPool)
         with engine.begin() as connection:
             target.create(connection, checkfirst=True)
+            _add_column(connection, target)
             _check_columns(connection, target, name)
             connection.execute(sa.delete(target).where(target.c.replay_id == replay.id))
             written, rows = 0, _rows(replay, results)
@@ -80,10 +81,21 @@ def _table(name: str, schema: str | None) -> sa.Table:
         sa.Column("outcome", sa.String(20)),
         sa.Column("error_kind", sa.String(50)),
         sa.Column("error_reason", sa.Text),
+        sa.Column("reply", sa.Text),
         sa.Column("idempotency_key", sa.String(200)),
         sa.Column("sent_at", sa.DateTime(timezone=True)),  # UTC
         schema=schema,
     )
+
+
+def _add_column(connection: sa.Connection, table: sa.Table) -> None:
+    """Add ``reply`` to a table of results that an earlier version has made."""
+    there = {column["name"] for column in sa.inspect(connection).get_columns(table.name, table.schema)}
+    if there == {*table.columns.keys()} - {"reply"}:
+        column = sa.schema.CreateColumn(table.columns["reply"]).compile(dialect=connection.dialect)
+        add = "ADD" if connection.dialect.name in ("mssql", "oracle") else "ADD COLUMN"
+        whole = connection.dialect.identifier_preparer.format_table(table)
+        connection.exec_driver_sql(f"ALTER TABLE {whole} {add} {column}")
 
 
 def _check_columns(connection: sa.Connection, table: sa.Table, name: str) -> None:
@@ -116,12 +128,13 @@ def _rows(replay: Replay, results: Iterable[ContactResult]) -> Iterator[dict[str
                 "outcome": action.outcome,
                 "error_kind": action.error_kind,
                 "error_reason": failed.get("message") if action.error_kind else None,
+                "reply": action.reply,
                 "idempotency_key": action.idempotency_key,
                 "sent_at": dt.datetime.fromtimestamp(action.sent_at, dt.timezone.utc),
             }
 
 
 _NO_ACTION = dict.fromkeys(
-    ("step", "visit", "method", "attempts", "status_code", "outcome", "error_kind", "error_reason", "idempotency_key",
-     "sent_at")
+    ("step", "visit", "method", "attempts", "status_code", "outcome", "error_kind", "error_reason", "reply",
+     "idempotency_key", "sent_at")
 )  # fmt: skip

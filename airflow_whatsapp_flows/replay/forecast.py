@@ -90,7 +90,7 @@ class Forecast:
             record: what was tried for it.
             moment: when its walk begins, epoch seconds.
         """
-        contact = _Contact(response, record, moment, Walk(Variables()))
+        contact = _Contact(response, record, moment, Walk(Variables(), identities=record.identities))
         now = dt.datetime.fromtimestamp(record.moment or moment, dt.timezone.utc)
         walking = walk(self._flow, response, now=now, record=contact.walk, epoch=self._epoch, resend=self._resend)
         try:

@@ -5,23 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from airflow_whatsapp_flows.flow.identity import UNREADABLE_PHONE, Identity, IdentityRule, OptOut
 from airflow_whatsapp_flows.flow.moments import parse_iso
+from airflow_whatsapp_flows.flow.phones import phone_key
 from airflow_whatsapp_flows.flow.response import ContactResponse
 
-_NOT_DIGITS = re.compile(r"[^0-9]")
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
-# One person, two spellings: WhatsApp writes Mexican mobiles with a 1 that the numbering plan gave up, Argentine ones
-# with a 9 that others leave out, and Brazilian ones without the ninth digit that the plan asks for.
-_SPELLINGS = (
-    (re.compile(r"521([0-9]{10})"), r"52\1"),
-    (re.compile(r"549([0-9]{10})"), r"54\1"),
-    (re.compile(r"55([0-9]{2})([6-9][0-9]{7})"), r"55\g<1>9\2"),
-)
 _FURTHEST = dt.timedelta(hours=48)  # an hour that is not quiet comes within a day, but for a change of the clocks
 
 
@@ -31,6 +25,7 @@ class SkipReason(str, Enum):
     OPTED_OUT = "opted_out"
     NO_CREATED_ON = "no_created_on"
     TOO_OLD = "too_old"
+    UNIDENTIFIED = "unidentified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +39,14 @@ class Skip:
 
     Attributes:
         reason: why.
+        detail: what is missing, for people; empty when the reason says it all.
     """
 
     reason: SkipReason
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason.value}: {self.detail}" if self.detail else self.reason.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +72,19 @@ class GuardRules:
 
     Attributes:
         max_age: seconds that a response may be old; ``None`` for any age.
-        opt_out: phones that get nothing, in E.164.
+        opt_out: phone numbers, e-mail addresses and ids that get nothing.
         quiet_hours: start and end in the contact's own time, ``("21:00", "08:00")``; ``None`` for none.
         timezone: of the flow, an IANA name: for contacts whose own is not known, and moments without an offset.
+        identity: how contacts are identified.
+        only_once: whether a person gets each step once: then a contact that cannot be identified gets nothing.
     """
 
     max_age: float | None = None
     opt_out: tuple[str, ...] = ()
     quiet_hours: tuple[str, str] | None = None
     timezone: str = "UTC"
+    identity: IdentityRule = field(default_factory=IdentityRule)
+    only_once: bool = False
 
 
 class Guards:
@@ -90,12 +94,14 @@ class Guards:
         rules: the guards of a flow.
 
     Raises:
-        ValueError: a time of the quiet hours is not one such as 21:00, both are the same, or the zone is not known.
+        ValueError: a time of the quiet hours is not one such as 21:00, both are the same, the zone is not known, or an
+            entry of ``opt_out`` can never match.
     """
 
     def __init__(self, rules: GuardRules) -> None:
         self._max_age = rules.max_age
-        self._opt_out = frozenset(person(phone) for phone in rules.opt_out)
+        self._identity, self._only_once = rules.identity, rules.only_once
+        self._opt_out = OptOut(rules.opt_out, rules.identity.country)
         zone = _zone(rules.timezone)
         if zone is None:
             raise ValueError(f"timezone {rules.timezone!r} is not an IANA name such as America/Mexico_City")
@@ -109,8 +115,10 @@ class Guards:
             response: of one contact.
             now: an aware time.
         """
-        if self._opt_out and person(response.contact.get("phone")) in self._opt_out:
-            return Skip(SkipReason.OPTED_OUT)
+        if self._opt_out or self._only_once:
+            skip = self._judge_person(self._identity.of(response.contact, response.flow_execution_variables))
+            if skip is not None:
+                return skip
         if self._max_age is not None:
             created_on = self._created_on(response)
             if created_on is None:
@@ -121,6 +129,18 @@ class Guards:
             return _GO
         until = self._quiet.over(now, self._zones(response), self._zone)
         return _GO if until is None else Later(until)
+
+    def _judge_person(self, identity: Identity) -> Skip | None:
+        if self._opt_out:
+            if self._opt_out.holds(identity):
+                return Skip(SkipReason.OPTED_OUT)
+            missing = self._opt_out.missing(identity)
+            if missing is not None:
+                return Skip(SkipReason.UNIDENTIFIED, missing)
+        if self._only_once and not identity.is_comparable:
+            why = UNREADABLE_PHONE if identity.phone_text else "the contact has no phone, id, user_id or email"
+            return Skip(SkipReason.UNIDENTIFIED, f"only_once compares people, and {why}")
+        return None
 
     def _created_on(self, response: ContactResponse) -> dt.datetime | None:
         try:
@@ -136,7 +156,8 @@ class Guards:
             zone = _zone(name) if isinstance(name, str) else None
             if zone is not None:
                 return (zone,)
-        return _zones_of_phone(person(contact.get("phone"))) or (self._zone,)
+        phone = phone_key(contact.get("phone"), self._identity.country)
+        return (_zones_of_phone(phone) if phone else ()) or (self._zone,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,24 +203,6 @@ class _QuietHours:
         return min(end for end in ends if end > moment)
 
 
-def person(phone: object) -> str:
-    """The digits of a phone number, so that two spellings of one person's number are equal.
-
-    Args:
-        phone: in E.164, with or without ``+`` or ``00``, with blanks and the like.
-
-    Returns:
-        Digits; empty when there are none.
-    """
-    digits = _NOT_DIGITS.sub("", str(phone)) if isinstance(phone, (str, int)) else ""
-    digits = digits.removeprefix("00")
-    for pattern, standard in _SPELLINGS:
-        match = pattern.fullmatch(digits)
-        if match:
-            return match.expand(standard)
-    return digits
-
-
 @lru_cache(maxsize=512)
 def _zone(name: str) -> ZoneInfo | None:
     try:
@@ -209,12 +212,12 @@ def _zone(name: str) -> ZoneInfo | None:
 
 
 @lru_cache(maxsize=4096)
-def _zones_of_phone(digits: str) -> tuple[ZoneInfo, ...]:
+def _zones_of_phone(phone: str) -> tuple[ZoneInfo, ...]:
     from phonenumbers import NumberParseException, parse  # needed by few flows; its tables take time to import
     from phonenumbers.timezone import time_zones_for_number
 
     try:
-        names = time_zones_for_number(parse(f"+{digits}"))
+        names = time_zones_for_number(parse(phone))
     except NumberParseException:
         return ()
     return tuple(zone for zone in map(_zone, names) if zone is not None)

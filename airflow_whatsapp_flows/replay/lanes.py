@@ -14,6 +14,7 @@ from airflow_whatsapp_flows.flow.rate_headers import nothing_remains, reset_afte
 from airflow_whatsapp_flows.replay.breaker import Breaker
 from airflow_whatsapp_flows.replay.pacing import Pace, SlotStore
 from airflow_whatsapp_flows.replay.rates import rate_for
+from airflow_whatsapp_flows.replay.refusals import CREDENTIALS
 
 ANY_HOST = ""
 """The key, among rates by host, of the rate of every other host."""
@@ -32,9 +33,11 @@ class Lane:
         host: host and port.
         pace: how many a second.
         concurrency: how many at once.
+        needs_credentials: whether a reply that refuses the credentials is a failure of the host.
     """
 
-    def __init__(self, host: str, pace: Pace, concurrency: int) -> None:
+    def __init__(self, host: str, pace: Pace, concurrency: int, *, needs_credentials: bool = True) -> None:
+        self._needs_credentials = needs_credentials
         self.gate = asyncio.Semaphore(concurrency)
         self.pace = pace
         self._breaker = Breaker(host)
@@ -85,6 +88,7 @@ class Lane:
             self.pace.note(None, too_many=False)
             return
         down = error is not None and (error.kind in _DOWN or status == 408 or status >= 500)
+        down = down or (self._needs_credentials and status in CREDENTIALS)
         self._breaker.note(failed=down, problem=error.message if error else "", probe=probe)
         too_many = status == 429 or rule.asks_to_slow_down(result)
         waits = None
@@ -106,9 +110,13 @@ class Lanes:
         store: the slots that processes share.
         rates: requests a second by host, and under :data:`ANY_HOST` for every other one.
         concurrency: requests to one host that may be under way at once.
+        needs_credentials: whether a reply that refuses the credentials is a failure of the host.
     """
 
-    def __init__(self, store: SlotStore, rates: Mapping[str, float], concurrency: int) -> None:
+    def __init__(
+        self, store: SlotStore, rates: Mapping[str, float], concurrency: int, *, needs_credentials: bool = True
+    ) -> None:
+        self._needs_credentials = needs_credentials
         self._store = store
         self._rates = rates
         self._concurrency = concurrency
@@ -126,5 +134,5 @@ class Lanes:
         if lane is None:
             rate = rate_for(host, self._rates, self._rates.get(ANY_HOST))
             pace = Pace(host, self._store, asyncio.to_thread, rate=rate, lag=_COMMIT_SECONDS)
-            lane = self._lanes[host] = Lane(host, pace, self._concurrency)
+            lane = self._lanes[host] = Lane(host, pace, self._concurrency, needs_credentials=self._needs_credentials)
         return lane

@@ -20,6 +20,7 @@ from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.finding import recent_latencies
 from airflow_whatsapp_flows.ledger.records import Page, PendingContact, Record, pending_contacts, records_of
+from airflow_whatsapp_flows.ledger.renaming import step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay, pending_chunks, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.snapshots import Known, known_responses
@@ -30,7 +31,7 @@ from airflow_whatsapp_flows.replay.noticing import Noticing
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.running import RunSettings, guard_rules
 from airflow_whatsapp_flows.replay.screening import Held, Postponed, Screening
-from airflow_whatsapp_flows.replay.snapshot import ReadRow, judged, phone_of, read_row
+from airflow_whatsapp_flows.replay.snapshot import ReadRow, judged, read_row
 from airflow_whatsapp_flows.replay.sources import Row
 
 ASSUMED_LATENCY = 0.2
@@ -39,7 +40,7 @@ ASSUMED_LATENCY = 0.2
 REJECTIONS = 10
 """Rejected rows that are shown."""
 
-ONLY_ONCE = "only_once: an earlier response of this phone number is in the source"
+ONLY_ONCE = "only_once: an earlier response of this person is in the source"
 
 _BATCH = 500
 _HERE = 0  # replays count from 1
@@ -172,7 +173,7 @@ class _Planner:
         self._request, self._ledger = request, ledger
         self._now = time.time()
         self._moment = dt.datetime.fromtimestamp(self._now, dt.timezone.utc)
-        self._guards = Guards(guard_rules(request.flow))
+        self._guards = Guards(guard_rules(request.flow, force=request.run.force))
         replay = request.replay or _NEW
         epoch = replay.id if request.run.force else None
         only_once = bool(request.flow.replay and request.flow.replay.only_once)
@@ -204,7 +205,7 @@ class _Planner:
         self.plan.rejected = states[ContactState.REJECTED]
         self.plan.in_doubt = states[ContactState.IN_DOUBT]
         self.plan.done = states[ContactState.COMPLETED] + states[ContactState.FAILED] + states[ContactState.SKIPPED]
-        for page in _pending(ledger, self._request.flow.id, replay, forced=self._request.run.force):
+        for page in _pending(ledger, self._request.flow, replay, forced=self._request.run.force):
             with ledger.read() as connection:
                 held = self._screening.hold(connection, page)
             for contact in page:
@@ -245,7 +246,7 @@ class _Planner:
         seen.add((one.response.id, one.digest) for one in batch if one.response is not None and one.digest is not None)
         for response, contact in zip(todo, waiting, strict=True):
             found = held.get(contact.id)
-            if found is None and self._screening.only_once and contact.phone and not seen.is_first(contact.phone):
+            if found is None and self._screening.only_once and not seen.is_first(contact.identity.marks):
                 self.plan.skipped[ONLY_ONCE] += 1
             elif found is None:
                 self._walk(response, contact.record)
@@ -278,7 +279,7 @@ class _Planner:
     def _walk(self, response: ContactResponse, record: Record) -> None:
         verdict = self._guards.judge(response, self._moment)
         if isinstance(verdict, Skip):
-            self.plan.skipped[verdict.reason.value] += 1
+            self.plan.skipped[str(verdict)] += 1
         elif isinstance(verdict, Later):
             self.plan.postponed[verdict.reason] += 1
         else:
@@ -286,14 +287,14 @@ class _Planner:
 
 
 class _Seen:
-    """Ids and phone numbers of the rows so far, on disk: memory does not grow with their number."""
+    """Ids of the rows so far, and of their people, on disk: memory does not grow with their number."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("")  # a file of its own, gone when it is closed
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute("PRAGMA cache_size=-16384")
         self._database.execute("CREATE TABLE seen (id TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID")
-        self._database.execute("CREATE TABLE phones (phone TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE marks (mark TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def digests(self, ids: Sequence[str]) -> list[tuple[str, str]]:
         marks = ", ".join("?" * len(ids))
@@ -303,9 +304,12 @@ class _Seen:
     def add(self, rows: Iterable[tuple[str | None, str]]) -> None:
         self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
 
-    def is_first(self, phone: str) -> bool:
-        """Whether a phone number is asked about for the first time."""
-        return self._database.execute("INSERT OR IGNORE INTO phones VALUES (?)", (phone,)).rowcount > 0
+    def is_first(self, marks: Sequence[str]) -> bool:
+        """Whether none of a person's identifiers was asked about before."""
+        rows = [(mark,) for mark in marks]
+        return not rows or self._database.executemany("INSERT OR IGNORE INTO marks VALUES (?)", rows).rowcount == len(
+            rows
+        )
 
     def close(self) -> None:
         self._database.close()
@@ -317,19 +321,22 @@ def _known(connection: Connection | None, flow: Flow, ids: Sequence[str]) -> dic
 
 def _waiting(connection: Connection | None, flow: Flow, responses: Sequence[ContactResponse]) -> list[PendingContact]:
     rounds = {response.identity: (None, 0) for response in responses}
-    records = {} if connection is None else records_of(connection, flow.id, rounds)
+    records = {} if connection is None else records_of(connection, flow.id, rounds, step_identities(connection, flow))
+    people = [flow.identity.of(one.contact, one.flow_execution_variables) for one in responses]
     return [
-        PendingContact(number, "", one.identity, phone_of(one), "", 1, records.get(one.identity) or Record())
-        for number, one in enumerate(responses)
+        PendingContact(number, "", one.identity, None, "", 1, records.get(one.identity) or Record(), person)
+        for number, (one, person) in enumerate(zip(responses, people, strict=True))
     ]
 
 
-def _pending(ledger: Ledger, flow_id: str, replay: Replay, *, forced: bool) -> Iterator[list[PendingContact]]:
+def _pending(ledger: Ledger, flow: Flow, replay: Replay, *, forced: bool) -> Iterator[list[PendingContact]]:
     for chunk in pending_chunks(ledger, replay.no):
         after = 0
         while True:
             with ledger.read() as connection:
-                found = pending_contacts(connection, Page(flow_id, replay.no, chunk, after, _BATCH, alone=forced))
+                steps = step_identities(connection, flow)
+                page = Page(flow.id, replay.no, chunk, after, _BATCH, forced, flow.identity, steps)
+                found = pending_contacts(connection, page)
             if not found:
                 break
             yield found

@@ -21,6 +21,7 @@ class Progress:
         until: those of them that wait for a known moment, by that moment.
         fingerprints: errors by fingerprint.
         stopped: why the run was stopped before its end.
+        needs_help: whether it was stopped for a reason that a person has to remove first.
         spent: whether it was stopped since too many contacts failed.
         cut_off: requests that were on their way when it was stopped, by what may happen to them.
     """
@@ -30,6 +31,7 @@ class Progress:
     until: Counter[dt.datetime] = field(default_factory=Counter)
     fingerprints: Counter[str] = field(default_factory=Counter)
     stopped: str | None = None
+    needs_help: bool = False
     spent: bool = False
     cut_off: Counter[Delivery] = field(default_factory=Counter)
 

@@ -10,20 +10,23 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
+from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.flow.checks import references_of
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.variables import Scope
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
-from airflow_whatsapp_flows.ledger.replays import Replay, mark_ended, mark_started, tally
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, mark_ended, mark_started, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
-from airflow_whatsapp_flows.replay.budget import FailureBudget
+from airflow_whatsapp_flows.replay.budget import FailureBudget, HandledErrors, walked_of
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
 from airflow_whatsapp_flows.replay.lanes import Lanes
 from airflow_whatsapp_flows.replay.progress import Progress
+from airflow_whatsapp_flows.replay.refusals import Refusals
+from airflow_whatsapp_flows.replay.renames import known_steps
 from airflow_whatsapp_flows.replay.routes import Routes
 from airflow_whatsapp_flows.replay.screening import Screening
 from airflow_whatsapp_flows.replay.sending import Sender
@@ -38,6 +41,8 @@ class RunSettings:
         concurrency: requests to one host that may be under way at once.
         rates: requests a second by host, and for every other host under ``""``.
         max_failures: stop when more contacts of the replay than this failed, in earlier runs too; ``None`` for never.
+        max_handled_errors: stop when more contacts than this took an error exit; ``None`` for never.
+        stop_when_refused: stop when a server refuses the credentials, or every request of a step.
         resend: whether actions that the platform ran with success are sent all the same.
         force: whether every request is sent again on purpose, under new keys.
         chunks: of these chunks alone; of every chunk by default.
@@ -48,6 +53,8 @@ class RunSettings:
     concurrency: int = 64
     rates: Mapping[str, float] = field(default_factory=dict)
     max_failures: int | None = None
+    max_handled_errors: HandledErrors | None = None
+    stop_when_refused: bool = True
     resend: bool = False
     force: bool = False
     chunks: Sequence[int] | None = None
@@ -75,34 +82,77 @@ async def run_replay(
     Raises:
         LedgerError: the ledger cannot be read or written; what is left stays pending.
         ConnectionConfigError: a connection is not there or cannot be used; what is left stays pending.
+        ReplayError: something was sent under the name of a step that the flow no longer has, and nobody has said which
+            step that is now; nothing was sent.
     """
-    states = (await asyncio.to_thread(tally, ledger, replay.no)).states
-    failed = states[ContactState.FAILED] + states[ContactState.IN_DOUBT]
-    budget = FailureBudget(settings.max_failures, failed=failed)  # the replay's: what failed in earlier runs counts
-    await asyncio.to_thread(mark_started, ledger, replay.no, time.time())
+    steps = await asyncio.to_thread(known_steps, ledger, replay, flow, chunks=settings.chunks)
+    # The budget is the replay's: what failed in earlier runs counts.
+    budget = _budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_marked(ledger, replay.no))
+        journal = await stack.enter_async_context(Journal(ledger))
+        await stack.enter_async_context(_losses_told(ledger, journal))
+        routes = await stack.enter_async_context(Routes(gateway))
+        slots, noticing = SharedSlots(ledger), settings.stop_when_refused
+        lanes = Lanes(slots, settings.rates, settings.concurrency, needs_credentials=noticing)
+        await stack.enter_async_context(lanes)
+        sender = Sender(gateway, routes, lanes, journal, _referenced_actions(flow))
+        sender.refusals = Refusals(shows_reply=not flow.sensitive) if noticing else None
+        walker = ContactWalker(
+            flow=flow,
+            replay_no=replay.no,
+            sender=sender,
+            guards=Guards(guard_rules(flow, force=settings.force)),
+            epoch=replay.id if settings.force else None,
+            resend=settings.resend,
+            steps=steps,
+        )
+        screening = Screening(flow, replay, bool(flow.replay and flow.replay.only_once), settings.force)
+        engine = Engine(ledger, journal, walker, screening, settings.concurrency, budget)
+        engine.grace = settings.grace
+        on_engine(engine)
+        async with _stopped_by_signals(engine):
+            with _seldom_collecting():
+                return await engine.run(settings.chunks)
+
+
+@asynccontextmanager
+async def _marked(ledger: Ledger, replay_no: int) -> AsyncIterator[None]:
+    """Note in the ledger when the run begins and ends."""
+    await asyncio.to_thread(mark_started, ledger, replay_no, time.time())
     try:
-        async with AsyncExitStack() as stack:
-            journal = await stack.enter_async_context(Journal(ledger))
-            routes = await stack.enter_async_context(Routes(gateway))
-            lanes = await stack.enter_async_context(Lanes(SharedSlots(ledger), settings.rates, settings.concurrency))
-            sender = Sender(gateway, routes, lanes, journal, _referenced_actions(flow))
-            walker = ContactWalker(
-                flow=flow,
-                replay_no=replay.no,
-                sender=sender,
-                guards=Guards(guard_rules(flow)),
-                epoch=replay.id if settings.force else None,
-                resend=settings.resend,
-            )
-            screening = Screening(flow, replay, bool(flow.replay and flow.replay.only_once), settings.force)
-            engine = Engine(ledger, journal, walker, screening, settings.concurrency, budget)
-            engine.grace = settings.grace
-            on_engine(engine)
-            async with _stopped_by_signals(engine):
-                with _seldom_collecting():
-                    return await engine.run(settings.chunks)
-    finally:
-        await asyncio.to_thread(mark_ended, ledger, replay.no, time.time())
+        yield
+    except LedgerReplacedError:
+        raise  # nothing can be noted, and the error says what to do
+    except BaseException:
+        await asyncio.to_thread(mark_ended, ledger, replay_no, time.time())
+        raise
+    await asyncio.to_thread(mark_ended, ledger, replay_no, time.time())
+
+
+@asynccontextmanager
+async def _losses_told(ledger: Ledger, journal: Journal) -> AsyncIterator[None]:
+    """Say what had been sent, and save what is lost of it, where the ledger was replaced."""
+    try:
+        yield
+        await asyncio.to_thread(ledger.check_identity)
+    except LedgerError as error:
+        try:
+            await asyncio.to_thread(ledger.check_identity)  # what else went wrong may come of it
+        except LedgerReplacedError as replaced:
+            found = error if isinstance(error, LedgerReplacedError) else replaced
+            raise await asyncio.to_thread(journal.with_losses, found) from error
+        raise
+
+
+def _budget(before: Tally, settings: RunSettings) -> FailureBudget:
+    return FailureBudget(
+        max_failures=settings.max_failures,
+        failed=before.states[ContactState.FAILED] + before.states[ContactState.IN_DOUBT],
+        max_handled_errors=settings.max_handled_errors,
+        handled=before.handled,
+        walked=walked_of(before),
+    )
 
 
 @asynccontextmanager
@@ -152,15 +202,22 @@ def _referenced_actions(flow: Flow) -> frozenset[str]:
     return frozenset(name for name, step in flow.steps.items() if isinstance(step, Action) and name in read)
 
 
-def guard_rules(flow: Flow) -> GuardRules:
-    """The guards that a flow asks for."""
+def guard_rules(flow: Flow, *, force: bool = False) -> GuardRules:
+    """The guards that a flow asks for.
+
+    Args:
+        flow: any flow.
+        force: whether everything is sent again on purpose; then ``only_once`` holds nobody back.
+    """
     block = flow.replay
     if block is None:
-        return GuardRules(timezone=flow.timezone)
+        return GuardRules(timezone=flow.timezone, identity=flow.identity)
     quiet = block.quiet_hours
     return GuardRules(
         max_age=block.max_age,
         opt_out=tuple(block.opt_out),
         quiet_hours=(quiet.start, quiet.end) if quiet else None,
         timezone=flow.timezone,
+        identity=flow.identity,
+        only_once=block.only_once and not force,
     )

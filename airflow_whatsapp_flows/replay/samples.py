@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.masking import masked
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import shown_url
 from airflow_whatsapp_flows.flow.secrets import names_secret
-from airflow_whatsapp_flows.replay.masking import masked
 
 _SHOWN = 4000  # characters of a body
 _XML_TEXT = re.compile(r">([^<>]+)<|=\"([^\"]*)\"|='([^']*)'")

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS
-from airflow_whatsapp_flows.flow.model import Action, Flow
-from airflow_whatsapp_flows.ledger.records import PendingContact, responses_done_for_phones
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.ledger.known_rows import done_by
+from airflow_whatsapp_flows.ledger.records import PendingContact, responses_sent_to
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
 from airflow_whatsapp_flows.ledger.snapshots import Known, known_responses
+
+ONLY_ONCE = "only_once: an earlier response of this person was sent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Screening:
     Attributes:
         flow: of the replay.
         replay: that runs.
-        only_once: whether a phone number gets each step once, whatever the response.
+        only_once: whether a person gets each step once, whatever the response.
         force: whether everything is sent again on purpose.
     """
 
@@ -61,32 +63,23 @@ class Screening:
         if self.force or not contacts:
             return held
         known = known_responses(connection, self.flow.id, [contact.response_id for contact in contacts])
-        done = responses_done_for_phones(connection, self.flow.id, self._phones(contacts), self._steps)
+        people = [contact.identity for contact in contacts] if self.only_once else []
+        sent = responses_sent_to(connection, self.flow.id, people)
         for contact in contacts:
             others = [one for one in known.get(contact.response_id, []) if one.replay_no != self.replay.no]
             found = self._elsewhere(contact, others)
-            if found is None and contact.phone and done.get(contact.phone, set()) - {contact.response_id}:
-                reason = "only_once: an earlier response of this phone number was sent"
-                found = ContactEnd(contact.id, ContactState.SKIPPED, reason, time.time())
+            if found is None and any(sent.get(mark, set()) - {contact.response_id} for mark in contact.identity.marks):
+                found = ContactEnd(contact.id, ContactState.SKIPPED, ONLY_ONCE, time.time())
             if found is not None:
                 held[contact.id] = found
         return held
-
-    def _phones(self, contacts: Sequence[PendingContact]) -> list[str]:
-        return [contact.phone for contact in contacts if contact.phone] if self.only_once else []
-
-    @property
-    def _steps(self) -> list[str]:
-        actions = (step for step in self.flow.steps.values() if isinstance(step, Action))
-        return [step.name for step in actions if step.plan.method not in SAFE_METHODS]
 
     def _elsewhere(self, contact: PendingContact, others: Sequence[Known]) -> Held | None:
         return next((held for other in others if (held := self._held_by(contact, other)) is not None), None)
 
     def _held_by(self, contact: PendingContact, other: Known) -> Held | None:
         if other.state is ContactState.COMPLETED:
-            reason = f"done: the replay {other.replay_id} completed it"
-            return ContactEnd(contact.id, ContactState.SKIPPED, reason, time.time())
+            return ContactEnd(contact.id, ContactState.SKIPPED, done_by(other.replay_id), time.time())
         if other.state is ContactState.IN_DOUBT:
             reason = f"in doubt in the replay {other.replay_id}; resolve it there, with `replay resolve`"
             return ContactEnd(contact.id, ContactState.IN_DOUBT, reason, time.time())

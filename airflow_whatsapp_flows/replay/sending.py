@@ -7,7 +7,7 @@ import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -23,7 +23,9 @@ from airflow_whatsapp_flows.gateway import Gateway, is_web_address
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.records import Record
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
+from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.lanes import Lanes
+from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.routes import Route, Routes
 
 _OPEN = nullcontext()
@@ -45,8 +47,9 @@ class Sending:
         record: every attempt made for it so far; attempts made now are added.
         under_way: whether a request may be on its way: then it must not be dropped without need.
         sent_as: what may happen to the request on its way when it is cut off; ``None`` while none is on its way.
-        last_error: the last result that was an error, and the host that it was of.
+        errors: the last result of each step that was an error, and the host that it was of; the latest stands last.
         reached: when the contact came to the step that it is at, epoch seconds.
+        contact_id: number of its row.
         wait_until: when it may be gone on with, epoch seconds; ``None`` where no delay stands before its next request.
     """
 
@@ -56,10 +59,16 @@ class Sending:
     moment: float
     record: Record
     reached: float
+    contact_id: int = 0
     under_way: bool = False
     sent_as: Delivery | None = None
-    last_error: tuple[str, str, ActionResult] | None = None
+    errors: dict[str, tuple[str, ActionResult]] = field(default_factory=dict)
     wait_until: float | None = None
+
+    def note_error(self, step: str, host: str, result: ActionResult) -> None:
+        """Note what a step ended with; it is the latest error then."""
+        self.errors.pop(step, None)
+        self.errors[step] = host, result
 
     def arrive(self, moment: float) -> None:
         """Note when the contact came to another step: every delay before it is over."""
@@ -83,6 +92,8 @@ class Sender:
         clock: epoch seconds.
         stopped: whether no more requests are to be begun.
         rest: waits where the flow has a delay.
+        refusals: notices that a server refuses everything; ``None`` to go on all the same.
+        give_up: told why the batch is to stop.
     """
 
     gateway: Gateway
@@ -93,6 +104,8 @@ class Sender:
     clock: Callable[[], float] = time.time
     stopped: bool = False
     rest: Callable[[float], Awaitable[None]] = asyncio.sleep
+    refusals: Refusals | None = None
+    give_up: Callable[[BatchStoppedError], None] = lambda _: None
 
     async def do(self, sending: Sending, todo: ToDo) -> Done:
         """Do what a walk asks for, to the end: all tries included.
@@ -200,6 +213,10 @@ class Sender:
         kept = self._kept(todo.step.name, result, fate)
         self.journal.note(AttemptEnd(intent, fate, result.status_code, kind, kept, self.clock()))
         sending.under_way, sending.sent_as = False, None
+        if self.refusals is not None:
+            stop = self.refusals.note(sending.contact_id, route.host, todo.step, result, intent.begun_at)
+            if stop is not None:
+                self.give_up(stop)
         return Attempt(number, intent.digest, intent.begun_at, fate, result)
 
     async def _intend(
@@ -220,6 +237,7 @@ class Sender:
             begun_at=self.clock(),
             replay_no=sending.replay_no,
             round=sending.round,
+            step_id=todo.step_id,
         )
         sending.under_way = True
         try:
@@ -239,7 +257,7 @@ class Sender:
 
     def _remembered(self, sending: Sending, todo: SendAction, route: Route, result: ActionResult) -> ActionResult:
         if result.error is not None:
-            sending.last_error = (todo.step.name, route.host, result)
+            sending.note_error(todo.step.name, route.host, result)
         return result
 
     def _kept(self, step: str, result: ActionResult, fate: Fate) -> str:

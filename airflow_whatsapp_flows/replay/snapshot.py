@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -12,8 +12,12 @@ import msgspec
 
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.content import storable_text
+from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
+from airflow_whatsapp_flows.ledger.known_rows import DUPLICATE, done_by, short_reason
+from airflow_whatsapp_flows.ledger.persons import Persons, SourceRow
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.snapshots import (
@@ -23,15 +27,15 @@ from airflow_whatsapp_flows.ledger.snapshots import (
     chunks_of_phones,
     clear_snapshot,
     known_responses,
+    move_contacts,
     seal,
 )
-from airflow_whatsapp_flows.replay.guards import person
 from airflow_whatsapp_flows.replay.sources import Row
 
 _BATCH = 500
 _MAX_ID = 500  # characters
-_MAX_PHONE = 64  # characters
-_LETTER = re.compile(r"[^\W\d_]")  # with one in it, it is no phone number, and its digits alone tell nobody apart
+_REJECTED = ContactState.REJECTED.value
+_NOBODY = Identity()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,12 @@ class Snapshot:
     Attributes:
         ledger: where to.
         replay: not yet sealed.
-        chunk_size: contacts of one chunk; all responses of one phone number are in the same.
+        chunk_size: contacts of one chunk; all responses of one person are in the same.
         force: whether what other replays say of a response does not matter.
         limit: rows to take at most; ``None`` for all.
         on_rows: told the number of rows taken so far.
         on_response: told each response that can be used.
+        identity: how contacts are identified.
     """
 
     ledger: Ledger
@@ -74,6 +79,7 @@ class Snapshot:
     limit: int | None = None
     on_rows: Callable[[int], None] = field(default=lambda _: None)
     on_response: Callable[[ContactResponse], None] = field(default=lambda _: None)
+    identity: IdentityRule = field(default_factory=IdentityRule)
 
     def take(self, rows: Iterable[Row]) -> int:
         """Take the snapshot; nothing is sent before it is sealed.
@@ -91,28 +97,58 @@ class Snapshot:
         clear_snapshot(self.ledger, self.replay.no)
         taken = 0
         stream = iter(rows) if self.limit is None else islice(rows, self.limit)
-        while batch := list(islice(stream, _BATCH)):
-            reads = [read_row(row) for row in batch]
-            with self.ledger.write() as connection:
-                ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
-                known = known_responses(connection, self.replay.flow_id, ids)
-                phones = [phone for one in reads if (phone := phone_of(one.response))]
-                chunks = dict(chunks_of_phones(connection, self.replay.no, phones))
-                new = list(self._contacts(reads, known, chunks, taken))
-                add_contacts(connection, self.replay.no, new)
-            taken += len(batch)
-            self.on_rows(taken)
+        with closing(Persons()) as persons:
+            while batch := list(islice(stream, _BATCH)):
+                self._take(batch, persons, taken)
+                taken += len(batch)
+                self.on_rows(taken)
         seal(self.ledger, self.replay.no)
         return taken
 
+    def _take(self, batch: Sequence[Row], persons: Persons, taken: int) -> None:
+        reads = [read_row(row) for row in batch]
+        people = [self._identified(one) for one in reads]
+        with self.ledger.write() as connection:
+            ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
+            known = known_responses(connection, self.replay.flow_id, ids)
+            phones = [phone for one in people if (phone := one.stored_phone)]
+            of_phones = chunks_of_phones(connection, self.replay.no, phones)
+            rows = [
+                SourceRow(person.marks, one.response.id or "", position // self.chunk_size)
+                for position, (one, person) in enumerate(zip(reads, people, strict=True), start=taken)
+                if one.response is not None and person.marks
+            ]
+            shared, moves = persons.place(rows, of_phones)
+            chunks = {f"{PHONE}:{phone}": chunk for phone, (chunk, _) in of_phones.items()} | shared
+            new = list(self._contacts(list(zip(reads, people, strict=True)), known, chunks, taken))
+            add_contacts(connection, self.replay.no, new)
+            add_identifiers(
+                connection,
+                self.replay.flow_id,
+                (
+                    (contact.response_id, person.others)
+                    for contact, person in zip(new, people, strict=True)
+                    if person.others and contact.response_id and contact.digest and contact.state != _REJECTED
+                ),
+            )
+            move_contacts(connection, self.replay.no, moves)
+
+    def _identified(self, one: ReadRow) -> Identity:
+        if one.response is None:
+            return _NOBODY
+        return self.identity.of(one.response.contact, one.response.flow_execution_variables)
+
     def _contacts(
-        self, reads: Iterable[ReadRow], known: dict[str, list[Known]], chunks: dict[str, int], taken: int
+        self,
+        reads: Iterable[tuple[ReadRow, Identity]],
+        known: dict[str, list[Known]],
+        chunks: dict[str, int],
+        taken: int,
     ) -> Iterator[NewContact]:
-        for position, one in enumerate(reads, start=taken):
+        for position, (one, person) in enumerate(reads, start=taken):
             chunk = position // self.chunk_size
-            phone = phone_of(one.response)
-            if phone is not None:
-                chunk = chunks.setdefault(phone, chunk)
+            if person.marks:
+                chunk = chunks.setdefault(person.marks[0], chunk)
             if one.response is None or one.response.id is None:
                 shown = storable_text(one.row.shown_id)[:_MAX_ID] if one.row.shown_id else None
                 state, reason = judged(one, (), self.replay.no)
@@ -124,7 +160,11 @@ class Snapshot:
             state, reason = judged(one, earlier, self.replay.no, force=self.force)
             if state is not ContactState.REJECTED:
                 earlier.append(Known(self.replay.no, self.replay.id, one.digest, state))
-            yield NewContact(chunk, one.row.place, one.response.id, phone, one.digest, one.json, state.value, reason)
+            content = (person.stored_phone, one.digest, one.json)
+            if state is ContactState.SKIPPED:
+                reason = short_reason(reason, ((known.replay_no, known.replay_id) for known in earlier))
+                content = (None, None, None)
+            yield NewContact(chunk, one.row.place, one.response.id, *content, state.value, reason)
 
 
 def judged(
@@ -148,9 +188,9 @@ def judged(
             where = "an earlier row of this source" if here else f"the replay {known.replay_id}"
             return ContactState.REJECTED, f"id_reused: {where} has the same id with other content; give it another id"
         if here:
-            return ContactState.SKIPPED, "duplicate: an earlier row of this source is the same response"
+            return ContactState.SKIPPED, DUPLICATE
         if known.state is ContactState.COMPLETED:
-            return ContactState.SKIPPED, f"done: the replay {known.replay_id} completed it"
+            return ContactState.SKIPPED, done_by(known.replay_id)
         if known.state is ContactState.IN_DOUBT:
             reason = f"in doubt in the replay {known.replay_id}; resolve it there, with `replay resolve`"
             return ContactState.IN_DOUBT, reason
@@ -185,13 +225,3 @@ def read_row(row: Row) -> ReadRow:
     # The response keeps the order of its keys, which an answer that is an object is sent in; the digest has none.
     digest = hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:32]
     return ReadRow(row, response, msgspec.json.encode(said).decode(), digest)
-
-
-def phone_of(response: ContactResponse | None) -> str | None:
-    """The phone number of a response, as the ledger keeps it: in one spelling, so that one person is one text."""
-    phone = None if response is None else response.contact.get("phone")
-    if isinstance(phone, bool) or not isinstance(phone, (str, int)):
-        return None
-    text = str(phone)
-    digits = "" if _LETTER.search(text) else person(text)
-    return f"+{digits}"[:_MAX_PHONE] if digits else storable_text(text.strip())[:_MAX_PHONE] or None

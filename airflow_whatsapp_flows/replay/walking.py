@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.performing import Wait
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import Walk, walk
 from airflow_whatsapp_flows.ledger.records import PendingContact
@@ -37,6 +38,7 @@ class ContactWalker:
         guards: who is not to be sent to, or not now.
         epoch: last part of every key; the replay's id when sent on purpose for a second time.
         resend: whether actions that the platform ran with success are sent all the same.
+        steps: the steps of the flow, by what they are known by.
         under_way: the contacts being walked, by row number.
     """
 
@@ -46,6 +48,7 @@ class ContactWalker:
     guards: Guards
     epoch: str | None = None
     resend: bool = False
+    steps: StepIdentities = field(default_factory=StepIdentities)
     clock: Callable[[], float] = time.time
     under_way: dict[int, Sending] = field(default_factory=dict)
 
@@ -62,7 +65,7 @@ class ContactWalker:
             return ContactEnd(contact.id, ContactState.REJECTED, f"invalid: {error}", now)
         verdict = self.guards.judge(response, dt.datetime.fromtimestamp(now, dt.timezone.utc))
         if isinstance(verdict, Skip):
-            return ContactEnd(contact.id, ContactState.SKIPPED, verdict.reason.value, now)
+            return ContactEnd(contact.id, ContactState.SKIPPED, str(verdict), now)
         if isinstance(verdict, Later):
             return Postponed(f"{verdict.reason}: until {verdict.until:%Y-%m-%d %H:%M} UTC", verdict.until)
         sending = Sending(
@@ -72,6 +75,7 @@ class ContactWalker:
             moment=contact.record.moment or now,
             record=contact.record,
             reached=now,
+            contact_id=contact.id,
         )
         self.under_way[contact.id] = sending
         try:
@@ -94,7 +98,7 @@ class ContactWalker:
 
     async def _follow(self, response: ContactResponse, sending: Sending) -> Walk:
         moment = dt.datetime.fromtimestamp(sending.moment, dt.timezone.utc)
-        record = Walk(Variables())
+        record = Walk(Variables(), identities=sending.record.identities)
         walking = walk(self.flow, response, now=moment, record=record, epoch=self.epoch, resend=self.resend)
         try:
             todo = next(walking)
@@ -110,8 +114,9 @@ class ContactWalker:
 def _ending(contact: PendingContact, record: Walk, sending: Sending, now: float) -> ContactEnd:
     state = ContactState(record.state.value) if record.state else ContactState.FAILED
     error, print_ = None, None
-    if sending.last_error is not None:
-        step, host, result = sending.last_error
+    step = _step_to_blame(record, sending)
+    if step is not None:
+        host, result = sending.errors[step]
         problem = result.error
         if problem is not None:
             found = fingerprint(problem.kind, result.status_code, host, step, problem.message)
@@ -139,6 +144,12 @@ def _ending(contact: PendingContact, record: Walk, sending: Sending, now: float)
         handled_errors=record.handled_errors,
         unanswered=record.unanswered,
     )
+
+
+def _step_to_blame(record: Walk, sending: Sending) -> str | None:
+    """The step whose error a contact is listed under: the one that is in doubt, else the one that erred last."""
+    in_doubt = (doubt.step for doubt in record.doubts if doubt.step in sending.errors)
+    return next(in_doubt, next(reversed(sending.errors), None))
 
 
 def _json(value: Any) -> str:

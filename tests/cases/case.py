@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,14 @@ ORIGIN = "http://crm.test"
 ROADS = ("walk", "cli", "replay", "dag")
 # What a connection adds to the requests of a flow.
 CONNECTION_HEADERS = {"shop": {"X-Shopify-Access-Token": "shop-token"}}
-_SENT = {"connect": Sent.NO, "interrupted": Sent.UNKNOWN}
+SERVER = "the-server"
+"""Stands for host and port in the texts of a case."""
+_FAILURES = {
+    "connect": TransportFailure(ErrorKind.CONNECT, f"no connection to {SERVER}: connection refused", Sent.NO),
+    "interrupted": TransportFailure(
+        ErrorKind.INTERRUPTED, f"{SERVER} closed the connection without a complete reply", Sent.UNKNOWN
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,13 @@ class Seen:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     handled_errors: int = 0
     unanswered: bool = False
+    reason: str = ""
+    red_tasks: set[str] = field(default_factory=set, compare=False)
+
+    def end(self, ending: Mapping[str, Any]) -> None:
+        """Take over how the contact ended, as a road tells it."""
+        self.state, self.reason = ending["state"], re.sub(r"127\.0\.0\.1:\d+", SERVER, ending["reason"])
+        self.handled_errors, self.unanswered = ending["handled_errors"], ending["unanswered"]
 
     def visit(self, visit: SeenVisit, result: dict[str, Any] | None) -> None:
         self.path.append(visit.step)
@@ -138,5 +155,6 @@ def reply_of(reply: dict[str, Any]) -> Reply:
     """What a reply of a case is to the core."""
     kind = reply.get("error", {}).get("kind")
     if kind:
-        return TransportFailure(ErrorKind(kind), kind, _SENT[kind])
-    return HttpResponse(reply["status_code"], "", tuple(headers_of(reply).items()), content_of(reply))
+        return _FAILURES[kind]
+    status = reply["status_code"]
+    return HttpResponse(status, HTTPStatus(status).phrase, tuple(headers_of(reply).items()), content_of(reply))

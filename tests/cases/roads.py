@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,10 +23,11 @@ from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.course import Attempt, SendNext, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery import fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.outcome import Attempted, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.response import read_response
-from airflow_whatsapp_flows.flow.walk import drive, walk
+from airflow_whatsapp_flows.flow.walk import Walk, drive, walk
 from airflow_whatsapp_flows.gateway import environment_gateway
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.replays import tally
@@ -87,9 +89,19 @@ def by_walk(case: Case) -> Seen:
         seen.visit(
             SeenVisit(visit.step, visit.exit, visit.text, details), visit.result.as_value() if visit.result else None
         )
-    seen.state, seen.handled_errors = record.state.value if record.state else "", record.handled_errors
-    seen.unanswered = record.unanswered
+    seen.end(record.ending())
+    seen.red_tasks = red_tasks(case.flow, record)
     return seen
+
+
+def red_tasks(flow: Flow, record: Walk) -> set[str]:
+    """The tasks that fail in a DAG run which ends as a walk did: the one that failed, and those named after doubts."""
+    from airflow_whatsapp_flows.dag_factory import task_ids_of
+
+    task_ids = task_ids_of(flow)
+    failed = set() if record.failure is None else {task_ids[record.path[-1] if record.path else flow.start]}
+    in_doubt = {task_ids[doubt.step] for doubt in record.doubts} - failed
+    return failed | {f"{task_id}__in_doubt" for task_id in in_doubt}
 
 
 def performed(todo: SendAction, exchange: Callable[[str, HttpRequest], Reply]) -> Done:
@@ -153,9 +165,9 @@ def by_cli(
         words = ["run", str(flow), "--response", str(response), "--format", "json"]
         status, output = _in_process(words) if process else _here(words, capsys)
         shown = json.loads(output)
-        seen = Seen(requests=received(server), state=shown["state"], handled_errors=shown["handled_errors"])
+        seen = Seen(requests=received(server))
+    seen.end(shown)
     assert status == (0 if seen.state == "completed" else 3)
-    seen.unanswered = shown["unanswered"]
     for visit in shown["visits"]:
         seen.visit(SeenVisit(visit["step"], visit["exit"], visit["text"], visit["details"]), visit["result"])
     assert seen.path == shown["path"]
@@ -188,8 +200,11 @@ def by_replay(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Seen
             asyncio.run(run_replay(ledger, replay, flow, environment_gateway(), RunSettings()))
             (contact,) = contact_results(ledger, replay)
             unanswered = tally(ledger, replay.no).unanswered == 1
-        seen = Seen(requests=received(server), path=contact.path, state=contact.state.value)
-    seen.handled_errors, seen.unanswered = contact.handled_errors, unanswered
+        seen = Seen(requests=received(server), path=contact.path)
+    # What is wrong with a row is said with its line.
+    reason = (contact.reason or "").removesuffix(f" ({source}:1)")
+    ending = {"state": contact.state.value, "reason": reason, "handled_errors": contact.handled_errors}
+    seen.end({**ending, "unanswered": unanswered})
     for action in contact.actions:
         seen.results[action.step] = {
             "outcome": action.outcome,
@@ -211,42 +226,47 @@ def by_dag(case: Case, monkeypatch: pytest.MonkeyPatch) -> Seen:
     flow = case.flow
     monkeypatch.setattr(rewalk, "run_time", lambda _: case.now)
     monkeypatch.setattr(waiting, "seconds_until", lambda _: 0.0)
+    # dag.test() pauses for a second whenever no task is ready.
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
     with scripted(case, monkeypatch) as server:
         finished = run_dag(build_dag(flow), case.response(server.url))
         seen = Seen(requests=received(server))
+    seen.red_tasks = {task_id for task_id, state in finished.states.items() if state == "failed"}
     steps = {step["name"]: step for step in json.loads(case.source)["steps"]}
     task_ids, walked = task_ids_of(flow), []
     name: str | None = flow.start
     while name is not None:
         task_id = task_ids[name]
         walked.append(task_id)
-        value = finished.xcoms.get((task_id, -1))
-        red = finished.states[task_id] == "failed"
-        assert red or value, f"{name} ended {finished.states[task_id]} and left nothing in XCom"
-        if value is not None and "loop" in value:
-            name = _visits_of_a_loop(value, seen, red)
-        elif value is None or "outcome" not in value:
-            told = {} if red else value
-            seen.visit(SeenVisit(name, told.get("exit"), told.get("text"), told.get("details")), None)
-            name = None if red else value["next"]
+        value, red = finished.xcoms.get((task_id, -1)), task_id in seen.red_tasks
+        if value is None:
+            assert red, f"{name} ended {finished.states[task_id]} and left nothing in XCom"
+            if finished.xcom(task_id, "end")["state"] != "rejected":
+                seen.visit(SeenVisit(name, None), None)
+            name = None
+        elif "loop" in value:
+            name = _visits_of_a_loop(value, seen)
+        elif "outcome" not in value:
+            seen.visit(SeenVisit(name, value["exit"], value["text"], value["details"]), None)
+            name = value["next"]
         else:
             seen.visit(SeenVisit(name, None if red else value["outcome"]), value)
-            seen.handled_errors += value["outcome"] == "error" and not red
             name = None if red else steps[name].get(f"on_{value['outcome']}")
+    seen.end(finished.xcom(walked[-1], "end"))
     states = finished.states
     assert [task_id for task_id in walked[:-1] if states[task_id] != "success"] == []
     others = {states[task_id] for task_id in task_ids.values() if task_id not in walked}
     assert others <= {"skipped", "upstream_failed"}
-    assert states[walked[-1]] == ("success" if finished.state == "success" else "failed")
-    seen.state = finished.state
+    assert [task_id for task_id in walked[:-1] if finished.xcom(task_id, "end") is not None] == []
+    assert finished.state == ("success" if seen.state == "completed" else "failed")
     return seen
 
 
-def _visits_of_a_loop(value: dict[str, Any], seen: Seen, red: bool) -> str | None:
+def _visits_of_a_loop(value: dict[str, Any], seen: Seen) -> str | None:
     """What a loop's task says of its visits; returns the step behind it."""
-    last = len(value["visits"]) - 1
     under_key: dict[str, int] = {}
-    for number, visit in enumerate(value["visits"]):
+    for visit in value["visits"]:
         results = value["actions"].get(visit["step"], [])
         result = results[visit["visit"] - 1] if visit["visit"] <= len(results) else None
         if result is not None:
@@ -254,7 +274,6 @@ def _visits_of_a_loop(value: dict[str, Any], seen: Seen, red: bool) -> str | Non
             key, attempts = result["idempotency_key"], result["attempts"]
             result = {**result, "attempts": attempts - under_key.get(key, 0)}
             under_key[key] = attempts
-        ended = red and number == last and visit["next"] is None
         seen.visit(SeenVisit(visit["step"], visit["exit"], visit.get("text"), visit.get("details")), result)
-        seen.handled_errors += result is not None and result["outcome"] == "error" and not ended
-    return None if red else value["next"]
+    next_step: str | None = value["next"]
+    return next_step

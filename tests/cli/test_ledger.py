@@ -7,11 +7,13 @@ import json
 import os
 import pty
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import COMMAND, Cli, Write, action, flow
+from tests.ledger.old_ledgers import make_ledger
 from tests.servers.recording import Answer, RecordingServer
 
 PHONE = "+525512345678"
@@ -102,7 +104,7 @@ def test_purge_of_one_person_leaves_the_others_and_keeps_what_was_done_known(
 
     assert done.status == 0
     assert "erased: 1 contact and 1 request; keys, states and times stay" in done.out
-    assert "VACUUM" in done.out
+    assert "`whatsapp-flows ledger vacuum` rewrites it" in done.out
     assert "1234 5678" not in "".join(
         file.read_bytes().decode("latin-1") for file in tmp_path.glob("l.db*") if file.is_file()
     )
@@ -141,3 +143,39 @@ def test_exactly_one_choice_is_made(cli: Cli, ledger: list[str]) -> None:
     assert cli("ledger", "purge", *ledger).status == 2
     assert cli("ledger", "purge", "--phone", PHONE, "--replay", "b", *ledger).status == 2
     assert cli("ledger", "find", *ledger).status == 2
+
+
+def test_upgrade_says_what_is_needed_and_what_it_did(cli: Cli, tmp_path: Path, ledger: list[str]) -> None:
+    make_ledger(ledger[1])
+
+    needed = cli("ledger", "upgrade", "--check", *ledger)
+    done = cli("ledger", "upgrade", *ledger)
+    again = cli("ledger", "upgrade", *ledger)
+    checked = cli("ledger", "upgrade", "--check", *ledger)
+
+    assert (needed.status, done.status, again.status, checked.status) == (3, 0, 0, 0)
+    assert "has version 1; version 2 is needed\nrun `whatsapp-flows ledger upgrade --ledger sqlite:" in needed.out
+    assert "was upgraded from version 1 to 2; nothing of it is lost" in done.out
+    assert f"as it was before it is in {tmp_path / 'l.db.v1-backup'}" in done.out
+    assert "as this release needs it; nothing to do" in again.out
+    assert "v1-backup" not in again.out
+
+
+def test_a_command_upgrades_an_old_file_by_itself_and_says_so(process: Cli, tmp_path: Path, ledger: list[str]) -> None:
+    make_ledger(ledger[1])
+
+    done = process("replay", "list", *ledger)
+
+    assert done.status == 0
+    assert "stopped" in done.out
+    assert f"as it was before it is in {tmp_path / 'l.db.v1-backup'}" in done.err
+    assert process("ledger", "upgrade", "--ledger", f"sqlite:///{tmp_path}/none.db").status == 1
+
+
+def test_nothing_of_alembic_is_imported_where_nothing_is_upgraded(process: Cli, tmp_path: Path) -> None:
+    code = (
+        "import sys; from airflow_whatsapp_flows.ledger import Ledger; "
+        "Ledger(sys.argv[1]).close(); Ledger(sys.argv[1]).close(); print('alembic' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/l.db"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"

@@ -110,9 +110,9 @@ def test_an_error_that_was_handled_is_chosen_by_its_step(
 ) -> None:
     tell = action("Tell", url="/v1/tell", body={"id": "{{ contact.phone }}"})
     server.queued.append(Answer(404))
-    assert begun(cli, write, ledger, 1, {**FIRST, "on_success": None, "on_error": "Tell"}, tell) == 0
+    assert begun(cli, write, ledger, 1, {**FIRST, "on_success": None, "on_error": "Tell"}, tell) == 3
 
-    assert cli("replay", "retry", "b", *ledger).status == 0
+    assert cli("replay", "retry", "b", *ledger).status == 3
     assert len(server.received) == 2
     done = cli("replay", "retry", "b", "--step", "First", "--outcome", "error", *ledger)
 
@@ -170,3 +170,73 @@ def test_what_cannot_be_meant_is_refused(
     assert done.status == status
     assert message in done.err
     assert len(server.received) == sent
+
+
+FAILED = {"name": "Failed", "type": "end", "state": "failed"}
+BY_ERROR_EXIT = {**FIRST, "on_success": None, "on_error": "Failed"}
+
+
+@pytest.mark.parametrize("answer", [Answer(504), Answer(500), Answer(408), Answer.json({"ok": False}, 200)])
+def test_a_plain_retry_never_sends_again_what_may_have_been_applied(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer, answer: Answer
+) -> None:
+    server.queued.extend([answer] * 3)
+    success = {"success_when": "response.ok is not defined or response.ok"}
+    assert begun(cli, write, ledger, 3, {**BY_ERROR_EXIT, **success}, FAILED) == 3
+    assert states(cli, ledger) == {"r-0": "failed", "r-1": "failed", "r-2": "failed"}
+
+    done = cli("replay", "retry", "b", *ledger)
+
+    assert (done.status, len(server.received)) == (3, 3)
+    assert "0 contacts chosen" in done.err
+    assert "3 contacts left out: the request may have been applied, and is not sent again (First: answered" in done.err
+    assert "replay retry b --accept-duplicates" in done.err
+    assert states(cli, ledger) == {"r-0": "failed", "r-1": "failed", "r-2": "failed"}
+
+    accepted = cli("replay", "retry", "b", "--accept-duplicates", *ledger)
+
+    assert (accepted.status, len(server.received)) == (0, 6)
+    shown = cli("ledger", "find", "--phone", "+525500000001", *ledger).out
+    assert "sending it again was accepted by" in shown
+
+
+def test_a_status_that_the_flow_lists_as_not_processed_is_sent_again(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    server.queued.append(Answer(503))
+    listed = {**BY_ERROR_EXIT, "retry": {"attempts": 1, "statuses": [503]}}
+    assert begun(cli, write, ledger, 1, listed, FAILED) == 3
+
+    assert cli("replay", "retry", "b", *ledger).status == 0
+    assert len(server.received) == 2
+
+
+def test_another_replay_of_the_same_responses_does_not_send_it_again_either(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    server.queued.append(Answer(504))
+    assert begun(cli, write, ledger, 1, BY_ERROR_EXIT, FAILED) == 3
+    words = ["replay", "run", write("a_flow.json", flow(BY_ERROR_EXIT, FAILED)), "--responses", responses(write, 1)]
+
+    done = cli(*words, "--replay-id", "other", *ledger)
+
+    assert (done.status, len(server.received)) == (3, 1)
+
+
+def test_handled_errors_are_sent_again_without_the_name_of_a_step(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    tell = action("Tell", url="/v1/tell", body={"id": "{{ contact.phone }}"})
+    server.queued.extend([Answer(401), Answer.json({})])
+    begun(cli, write, ledger, 1, {**FIRST, "on_success": None, "on_error": "Tell"}, tell)
+    server.queued.extend([Answer(503), Answer.json({})])
+    done = cli("replay", "retry", "b", "--handled", *ledger)
+
+    assert "1 contact chosen" in done.err
+    assert [one.target for one in server.received] == ["/v1/x", "/v1/tell", "/v1/x"]
+
+    done = cli("replay", "retry", "b", "--handled", *ledger)
+
+    assert "0 contacts chosen" in done.err
+    assert "may have been applied" in done.err  # it was answered 503
+    assert len(server.received) == 3

@@ -12,7 +12,7 @@ from tests.servers.recording import Answer, RecordingServer
 
 STATUS_KEYS = [
     "replay_id", "flow_id", "total", "pending", "completed", "failed", "rejected", "in_doubt", "skipped",
-    "handled_errors", "unanswered", "requests", "elapsed_s",
+    "handled_errors", "unanswered", "requests", "elapsed_s", "handled",
 ]  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_a_trial_with_a_limit_is_a_replay_of_its_own(leads: Leads, server: Recor
     assert len(server.received) == 5
     refused = leads.run("--replay-id", "trial")
     assert refused.status == 1
-    assert "'trial' took its responses with another --limit" in refused.err
+    assert "'trial' was started with another limit: 2 then, none now" in refused.err
 
 
 def test_an_invalid_row_is_rejected_and_the_others_are_sent(leads: Leads, server: RecordingServer) -> None:
@@ -106,7 +106,7 @@ def test_an_invalid_row_is_rejected_and_the_others_are_sent(leads: Leads, server
 
     assert (done.status, len(server.received)) == (3, 2)
     assert leads.status("first") | {"elapsed_s": 0} == dict(
-        zip(STATUS_KEYS, ["first", "leads", 4, 0, 2, 0, 2, 0, 0, 0, 0, 2, 0], strict=True)
+        zip(STATUS_KEYS, ["first", "leads", 4, 0, 2, 0, 2, 0, 0, 0, 0, 2, 0, 0], strict=True)
     )
     assert "rejected: 1 row missing_id" in done.out
     assert f"{leads.responses}:3" in done.out
@@ -120,7 +120,9 @@ def test_json_is_the_status_and_why_it_stopped_and_the_errors(leads: Leads, serv
 
     told = json.loads(done.out)
     assert done.status == 3
-    assert list(told) == [*STATUS_KEYS, "warnings", "stopped", "postponed", "postponed_until", "errors"]
+    assert list(told) == [
+        *STATUS_KEYS, "warnings", "stopped", "too_many_handled", "postponed", "postponed_until", "errors",
+    ]  # fmt: skip
     assert told["failed"] == 2
     assert told["stopped"] is None
 

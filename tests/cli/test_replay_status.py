@@ -41,8 +41,10 @@ def test_a_handled_error_and_an_unanswered_question_are_counted(leads: Leads, se
     done = leads.run("--replay-id", "first")
 
     told = leads.status("first")
-    assert (done.status, told["completed"], told["handled_errors"], told["unanswered"]) == (0, 1, 1, 1)
-    assert "1 error handled by error exits, 1 unanswered" in done.out
+    assert (done.status, told["completed"], told["handled_errors"], told["unanswered"]) == (3, 1, 1, 1)
+    assert told["handled"] == 1
+    assert "1 error handled by error exits (1 contact), 1 unanswered" in done.out
+    assert "not a success: the contact that completed took an error exit" in done.out
 
 
 def test_a_replay_that_is_not_there_is_refused_with_one_that_is(leads: Leads) -> None:

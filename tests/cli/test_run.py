@@ -166,3 +166,11 @@ def test_an_interrupted_request_is_named_and_what_came_before_is_shown(write: Wr
         assert (shown["state"], shown["path"]) == (None, ["Ask name", "Ask age"])
     else:
         assert out.splitlines()[0] == "Ask name: next → Ask age"
+
+
+def test_the_words_of_a_server_that_refuses_are_shown(cli: Cli, write: Write, server: RecordingServer) -> None:
+    server.queued.append(Answer.json({"error": "email is taken \x1b[31m", "phone": "+525512345678"}, 422))
+
+    done = cli("run", write("f.json", flow(action("Call"))), "--response", write("r.json", {}))
+
+    assert '    reply: {"error":"email is taken \\u001b[31m","phone":"+52…78"}' in done.out.splitlines()

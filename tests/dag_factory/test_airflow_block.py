@@ -14,7 +14,8 @@ from airflow_whatsapp_flows import FlowFileError, build_dag, build_replay_dag, l
 from airflow_whatsapp_flows.dag_factory import airflow_block, raise_faults
 from airflow_whatsapp_flows.dag_factory.airflow_block import replay_asset
 from tests.airflow_runs import run_dag
-from tests.operators.flows import action, flow, message, polling
+from tests.operators.flows import action, flow, message, polling, seconds
+from tests.servers.recording import RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
 
@@ -41,6 +42,50 @@ def test_a_dag_is_as_its_flow_says() -> None:
     assert (bye.inlets, bye.outlets) == ([], [])
     assert bye.retry_delay == dt.timedelta(seconds=7)
     assert save.retry_delay == dt.timedelta(seconds=1), "that of the action's own retry"
+
+
+def test_what_sends_nothing_is_tried_again_and_what_sends_only_as_its_retry_says() -> None:
+    steps = flow(
+        message("Hi", next="Wait"),
+        seconds("Wait", 1, next="Save"),
+        action("Save", on_success="Bye", on_error="Sorry", retry={"attempts": 2}),
+        message("Bye"),
+        message("Sorry"),
+        replay={"source": "x.jsonl"},
+    )
+    dag = build_dag(steps)
+    retries = {task.task_id: (task.retries, task.retry_delay.total_seconds()) for task in dag.tasks}
+    assert retries == {
+        "hi": (3, 5), "wait": (3, 5), "save": (1, 1), "save__exit": (3, 5), "save__in_doubt": (3, 5),
+        "bye": (3, 5), "sorry": (3, 5),
+    }  # fmt: skip
+    tasks = build_replay_dag(load_flow(steps)).task_dict
+    assert (tasks["plan"].retries, tasks["report"].retries) == (3, 3)
+
+
+def test_how_often_it_is_tried_again_is_for_the_flow_to_say() -> None:
+    dag = build_dag({**made(retries=0), "id": "own_retries"})
+    assert {task.task_id: task.retries for task in dag.tasks} == {"hi": 0, "save": 3, "bye": 0}
+
+
+def test_a_step_that_sends_nothing_survives_a_try_that_could_not_read_the_ledger(
+    server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = f"sqlite:///{tmp_path / 'ledger.db'}", f"sqlite:///{tmp_path}"
+    name = "AIRFLOW__WHATSAPP_FLOWS__LEDGER"
+    monkeypatch.setenv(name, good)
+    dag = build_dag(flow(action("Save", on_success="Bye"), message("Bye"), airflow={"retry_delay": 0}))
+    tries = []
+    dag.task_dict["save"].on_success_callback = [lambda _: monkeypatch.setenv(name, bad)]
+
+    def mend(context: Any) -> None:
+        tries.append(str(context["exception"]))
+        monkeypatch.setenv(name, good)
+
+    dag.task_dict["bye"].on_retry_callback = [mend]
+    assert run_dag(dag).states == {"save": "success", "bye": "success"}
+    assert len(tries) == 1
+    assert len(server.received) == 1
 
 
 def test_so_is_the_dag_of_its_replay() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from airflow_whatsapp_flows import load_flow
 from airflow_whatsapp_flows.dag_factory import task_id_for, task_ids_of
 from airflow_whatsapp_flows.dag_factory.task_ids import number_task_ids
+from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT_SUFFIX
 from tests.operators.flows import polling
 
 
@@ -34,10 +35,10 @@ def test_no_two_steps_have_one_id_and_airflow_takes_every_one(names: list[str]) 
     assert list(ids) == names
     assert len(set(ids.values())) == len(names)
     for task_id in ids.values():
-        validate_key(f"{task_id}__exit")
+        validate_key(f"{task_id}{IN_DOUBT_SUFFIX}")
 
 
 def test_a_name_that_grows_when_it_is_spelt_out_still_fits() -> None:
     ids = number_task_ids(["㎯" * 100, "㎯" * 99], [])
-    assert max(map(len, ids.values())) <= 250 - len("__exit")
+    assert max(map(len, ids.values())) <= 250 - len(IN_DOUBT_SUFFIX)
     assert len(set(ids.values())) == 2

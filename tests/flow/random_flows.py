@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, 
 from airflow_whatsapp_flows.flow.response import read_response
 from airflow_whatsapp_flows.flow.walk import drive, walk
 from tests.cases.case import ORIGIN, Case, reply_of
-from tests.cases.roads import performed
+from tests.cases.roads import by_walk, performed
 
 NAMES = ("Ask name", "Start GPT thread", "v1.2 rate", "What's up?", "Menú ☎", "go", "7", "{brace}", "Ask name again")
 VALUES = ("contact.phone", "contact.first_name", "contact.plan", "global.Weekday", "flow_execution_variables.campaign")
@@ -31,11 +32,12 @@ REPLIES: tuple[dict[str, Any], ...] = (
     {"status_code": 200, "content": "<html>", "headers": {"Content-Type": "application/json"}},
     {"status_code": 204},
     {"status_code": 302, "headers": {"Location": "/elsewhere"}},
-    {"status_code": 404, "response": {"error": "none"}},
+    *[{"status_code": 404, "response": {"error": "none"}}] * 2,
+    {"status_code": 422, "content": "no"},
     {"status_code": 429, "headers": {"Retry-After": "0"}},
     {"status_code": 500, "content": "broken"},
     {"status_code": 503},
-    {"error": {"kind": "interrupted"}},
+    *[{"error": {"kind": "interrupted"}}] * 3,
 )
 ANSWER_TYPES = (
     "ANY",
@@ -62,11 +64,13 @@ class _Flow:
     Args:
         draw: hypothesis' own.
         names: of its steps, in order.
+        loops: whether steps lead back to earlier ones; without loops its DAG has many tasks.
     """
 
-    def __init__(self, draw: Draw, names: Sequence[str]) -> None:
+    def __init__(self, draw: Draw, names: Sequence[str], *, loops: bool) -> None:
         self._draw = draw
         self._names = names
+        self._loops = loops
         self._here = 0
         self._kinds: dict[str, str] = {}
 
@@ -92,7 +96,10 @@ class _Flow:
         return self._one((*self._names[self._here + 1 :][:1] * 3, *self._names[self._here + 2 :][:1], None)[:4])  # type: ignore[no-any-return]
 
     def _anywhere(self) -> str | None:
-        return self._one((*self._names, None))  # type: ignore[no-any-return]
+        return self._one((*self._reachable(), None))  # type: ignore[no-any-return]
+
+    def _reachable(self) -> Sequence[str]:
+        return self._names if self._loops else self._names[self._here + 1 :]
 
     def _exits(self, *keys: str) -> dict[str, Any]:
         return {key: self._anywhere() for key in keys if self._sometimes(2)}
@@ -176,7 +183,7 @@ class _Flow:
             "body_type": "json" if kind == "json text" else kind,
             "on_success": self._onwards(),
             **({} if body is None else {"body": body}),
-            **({"on_error": self._anywhere()} if self._sometimes(2) or self._sometimes(2) else {}),
+            **({"on_error": self._error_exit()} if self._sometimes(2) or self._sometimes(2) else {}),
         }
         if self._sometimes(3):
             made["query_params"] = {"q": self._text()}
@@ -185,6 +192,11 @@ class _Flow:
         if self._sometimes(4):
             made["success_when"] = "response.id is defined"
         return made
+
+    def _error_exit(self) -> str | None:
+        """Often another action, or the same again: what a flow does about errors is to tell or to try once more."""
+        actions = [name for name in self._reachable() if self._kinds[name] == "action"]
+        return self._anywhere() if not actions or self._sometimes(3) else self._one(actions)  # type: ignore[no-any-return]
 
     def _reference_text(self) -> str:
         return f"{{{{ {self._reference()} }}}}"
@@ -203,7 +215,7 @@ class _Flow:
         return {"assign_to_teams": [1], "next": self._onwards()}
 
     def _go_to(self) -> dict[str, Any]:
-        return {"next": self._one(self._names)}
+        return {"next": self._one(self._reachable() or self._names)}
 
     def _trigger_flow(self) -> dict[str, Any]:
         return {"next_flow": "other"}
@@ -214,7 +226,7 @@ class _Flow:
 
 def _mended(flow: dict[str, Any]) -> dict[str, Any] | None:
     """The flow without the steps that are never reached and the variables that are read too early."""
-    for _ in range(20):
+    for _ in range(30):
         try:
             load_flow(flow)
         except FlowFileError as error:
@@ -234,6 +246,8 @@ def _mend(flow: Any, path: Sequence[Any]) -> bool:
     holder = flow
     for key in path[:-1]:
         holder = holder[key]
+    if path[-1:] == ("on_max_visits",):
+        return holder.pop("on_max_visits") is not None
     if not path or path[-1] in ("name", "type", "next") or not isinstance(holder[path[-1]], str):
         return False
     kept = "contact.phone" if path[-1] in ("field", "list") else "{{ contact.phone }}"
@@ -245,7 +259,7 @@ def _mend(flow: Any, path: Sequence[Any]) -> bool:
 @st.composite
 def contacts_of_flows(draw: st.DrawFn) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
     """A flow and a response, as a case has them, and what the server is going to answer."""
-    names = draw(st.permutations(NAMES))[: draw(st.integers(2, 7))]
+    names = draw(st.permutations(NAMES))[: draw(st.integers(3, 7))]
     flow = _mended(
         {
             "flow_format": 1,
@@ -253,7 +267,7 @@ def contacts_of_flows(draw: st.DrawFn) -> tuple[dict[str, Any], list[Mapping[str
             "missing": draw(st.sampled_from(["null", "empty", "null", "error"])),
             "max_visits": draw(st.integers(1, 4)),
             "variables": {"campaign": {"default": "spring", "required": draw(st.sampled_from([False] * 30 + [True]))}},
-            "steps": _Flow(draw, names).steps(),
+            "steps": _Flow(draw, names, loops=draw(st.sampled_from([True, True, False]))).steps(),
         }
     )
     assume(flow is not None)
@@ -265,7 +279,7 @@ def contacts_of_flows(draw: st.DrawFn) -> tuple[dict[str, Any], list[Mapping[str
     if answered:
         entry = st.fixed_dictionaries({"step": st.sampled_from(answered), "value": answers})
         response["history"] = draw(st.lists(entry, max_size=3))
-    return {"flow": flow, "response": response}, draw(st.lists(st.sampled_from(REPLIES), max_size=6))
+    return {"flow": flow, "response": response}, draw(st.lists(st.sampled_from(REPLIES), min_size=2, max_size=8))
 
 
 CONTACTS: tuple[Mapping[str, Any], ...] = (
@@ -290,3 +304,25 @@ def with_replies(data: dict[str, Any], replies: Sequence[Mapping[str, Any]]) -> 
 
     drive(walk(case.flow, read_response(case.response()), now=case.now), do)
     return Case(case.name, {**data, "replies": used})
+
+
+def features(case: Case) -> set[str]:
+    """What happens when a random contact is walked, of that which roads could see differently."""
+    seen = by_walk(case)
+    kinds = {name: type(step).__name__ for name, step in case.flow.steps.items()}
+    onwards = list(itertools.pairwise(seen.visits))
+    passed = [one for one, after in onwards if case.flow.steps[one.step].on_max_visits == after.step]
+    found = {
+        seen.state: True,
+        "a loop": len(seen.path) > len(set(seen.path)),
+        "a drop": any("error" in reply for reply in case.data["replies"]),
+        "a refusal": any(400 <= reply.get("status_code", 0) <= 499 for reply in case.data["replies"]),
+        "an error exit that is an action": any(
+            one.exit == "error" and kinds[after.step] == "Action" for one, after in onwards
+        ),
+        "visits used up": "as often as it may be" in seen.reason or bool(passed),
+        "a doubt that the walk went on with": any(task_id.endswith("__in_doubt") for task_id in seen.red_tasks),
+        "an error and no way to handle it": seen.state == "failed" and kinds[(seen.path or [""])[-1]] == "Action",
+        "several tasks": len(set(seen.path)) > 3 and not case.flow.loops,
+    }  # fmt: skip
+    return {name for name, holds in found.items() if holds}

@@ -147,3 +147,45 @@ def test_what_a_question_takes_fits_together(keys: dict[str, Any], fault: str) -
     found = faults_of({"flow_format": 1, "id": "f", "steps": [{"name": "Ask", "type": "question", **keys}]})
 
     assert [line.removeprefix("<flow>:steps[0]") for line in found] == [fault]
+
+
+def test_an_entry_of_opt_out_that_can_never_match_is_a_fault() -> None:
+    entries = [
+        "+525512345678",
+        "ana@example.com",
+        "BR.1502",
+        "4711",
+        "id:5512345678",
+        "55 1234 5678",
+        "+52",
+        "@ana",
+        "--",
+    ]
+    compared = "is not a phone number that can be compared: write it with + and its country code"
+    assert faults(replay={"opt_out": entries}) == [
+        f"replay.opt_out[5]: '55 1234 5678' {compared}, or set 'default_country'; "
+        "if it is an id, write 'id:55 1234 5678'",
+        f"replay.opt_out[6]: '+52' {compared}, or set 'default_country'; if it is an id, write 'id:+52'",
+        "replay.opt_out[7]: '@ana' is not an e-mail address; if it is an id, write 'id:@ana'",
+        "replay.opt_out[8]: '--' lists nobody: an entry is a phone number, an e-mail address, or an id",
+    ]
+    several = "+525512345678, +525512345679"
+    assert faults(default_country="MX", replay={"opt_out": ["55 1234 5678", several]}) == [
+        f"replay.opt_out[1]: '{several}' holds several phone numbers; write each as an entry of its own"
+    ]
+
+
+def test_what_identifies_a_contact_is_a_value_of_the_contact_or_of_the_flows_start() -> None:
+    flow = flow_of(action(), default_country="MX", identifiers=["contact.meta.crm_id", "flow_execution_variables.lead"])
+    assert flow.identity.country == "MX"
+    assert [reference.path for reference in flow.identity.listed] == [("meta", "crm_id"), ("lead",)]
+    allowed = "allowed: contact.… or flow_execution_variables.…"
+    assert faults(default_country="Me") == [
+        "default_country: 'Me' is not a country; give its two letters, such as MX (ISO 3166-1)"
+    ]
+    assert faults(identifiers=["step.Ask", "global.Date", "crm_id"]) == [
+        f"identifiers[0]: 'step.Ask' does not identify a contact; {allowed}",
+        f"identifiers[1]: 'global.Date' does not identify a contact; {allowed}",
+        "identifiers[2]: 'crm_id' is not a variable of a flow; "
+        "allowed: contact, flow_execution_variables, global, step",
+    ]

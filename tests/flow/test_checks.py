@@ -242,7 +242,8 @@ def test_hundreds_of_targets_that_are_not_there_are_told_in_seconds() -> None:
         ),
         pytest.param(
             {"fail_when": "budget"},
-            "replay.fail_when: 'budget' needs 'max_failures': the contacts that may fail",
+            "replay.fail_when: 'budget' needs 'max_failures' or 'max_handled_errors': contacts that may fail, or "
+            "take an error exit",
             id="budget",
         ),
     ],
@@ -340,6 +341,31 @@ def test_a_loop_that_cannot_end_is_a_fault(steps: list[dict[str, Any]], expected
     assert faults(*steps) == [expected]
 
 
+NO_VISITS_LEFT = "so the walk can only fail; name a step that leads elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("steps", "where"),
+    [
+        pytest.param(
+            [action("a", on_success="b", max_visits=2, on_max_visits="a"), choose("b", "a", None)],
+            "itself",
+            id="itself",
+        ),
+        pytest.param([say("a", next="z", on_max_visits="a"), say("z")], "itself", id="itself, in no other loop"),
+        pytest.param(
+            [action("a", on_success="b", on_max_visits="c"), choose("b", "a", None), say("c", next="a")],
+            "'c', and from there every way leads back to 'a'",
+            id="a step that leads back",
+        ),
+    ],
+)
+def test_visits_that_run_out_without_a_way_on_are_a_fault(steps: list[dict[str, Any]], where: str) -> None:
+    [fault] = faults(*steps)
+    assert fault.startswith("steps[0].on_max_visits: when 'a' has no visits left, 'on_max_visits' leads to ")
+    assert fault.endswith(f" leads to {where}, {NO_VISITS_LEFT}")
+
+
 def test_a_long_loop_is_told_by_its_first_steps() -> None:
     [fault] = faults(*(say(f"s{n}", next=f"s{(n + 1) % 500}") for n in range(500)))
     assert fault.startswith("steps[0].name: 's0', 's1', 's2', 's3', 's4', 's5', 's6', 's7', … lead only to each other")
@@ -352,6 +378,10 @@ def test_a_long_loop_is_told_by_its_first_steps() -> None:
         pytest.param([choose("a", "c", "b"), say("b", next="a"), say("c")], id="an exit elsewhere"),
         pytest.param([action("a", on_success="a", on_error="b"), say("b")], id="an error exit"),
         pytest.param([say("a", next="a", on_max_visits="b"), say("b")], id="visits"),
+        pytest.param(
+            [action("a", on_success="a", on_error="z", on_max_visits="b"), choose("b", None, "a"), say("z")],
+            id="a step of the loop that takes over, and can leave it",
+        ),
         pytest.param([ask("a", next="b"), say("b", next="a")], id="nobody answers any more"),
         pytest.param([{"name": "a", "type": "template", "options": {"x": "a"}}], id="nobody presses a button"),
         pytest.param(

@@ -310,6 +310,29 @@ def test_a_new_round_sends_what_is_known_not_to_have_been_applied(delivery: Deli
     assert moved(rule, tried(reply, reply, reply, rule=rule, current=False)) == SendNext(4, 0.0)
 
 
+@pytest.mark.parametrize(
+    "reply", [HttpResponse(504), HttpResponse(500), HttpResponse(408), json_reply(200, b'{"ok": false}')]
+)
+def test_a_new_round_sends_nothing_that_may_have_been_applied(reply: HttpResponse) -> None:
+    rule = rule_of(ONCE, error_exit=True)
+    attempts = tried(reply, rule=rule, current=False)
+    assert attempts[0].fate is Fate.ANSWERED
+
+    result = settled(moved(rule, attempts))
+
+    assert (result.status_code, result.error and result.error.sent) == (reply.status_code, Sent.YES)
+    other = settled(moved(rule, attempts, POST.with_header("X-Mended", "1")))
+    assert other.error is not None
+    assert (other.error.kind, other.error.sent) == (ErrorKind.PROTOCOL, Sent.YES)
+    erased = [dataclasses.replace(attempts[0], result=None, status_code=reply.status_code)]
+    assert isinstance(moved(rule, erased), Settled)
+
+
+def test_a_new_round_sends_a_server_error_that_the_flow_lists_as_not_processed() -> None:
+    rule = rule_of(ONCE, error_exit=True, statuses=[503])
+    assert moved(rule, tried(HttpResponse(503), rule=rule, current=False)) == SendNext(2, 0.0)
+
+
 def test_a_new_round_has_all_its_attempts() -> None:
     rule = rule_of(ONCE)
     earlier = tried(json_reply(429), json_reply(429), rule=rule, current=False)

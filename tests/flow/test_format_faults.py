@@ -97,7 +97,7 @@ def faults(step: Any, **keys: Any) -> list[str]:
             {"name": "e", "type": "end", "next": "e"},
             [
                 "steps[0].next: unknown key 'next'; "
-                "allowed: max_visits, name, on_max_visits, platform_id, reason, state, type"
+                "allowed: id, max_visits, name, on_max_visits, platform_id, reason, state, type"
             ],
             id="an end goes nowhere",
         ),

@@ -183,3 +183,10 @@ def test_history_and_exits_of_another_shape_are_refused(part: dict[str, Any], me
 def test_two_contacts_who_answered_otherwise_on_the_way_are_not_the_same() -> None:
     first, second = ({"step.q": 1, "history": [{"step": "q", "value": value}]} for value in ("a", "b"))
     assert read_response(first).identity != read_response(second).identity
+
+
+@pytest.mark.parametrize("key", ["phone", "canonical_phone"])
+@pytest.mark.parametrize("phones", [["+525512345678"], "+525512345678, +525512345679"])
+def test_a_list_of_phones_is_no_contact(key: str, phones: object) -> None:
+    with pytest.raises(ResponseError, match=rf"contact.{key} is one phone number, not a list"):
+        read_response({"id": "r", "contact": {key: phones}})

@@ -36,6 +36,8 @@ EVERYTHING: dict[str, Any] = {
     "syntax": "activecampaign",
     "start": "Ask",
     "timezone": "America/Mexico_City",
+    "default_country": "MX",
+    "identifiers": ["contact.meta.crm_id"],
     "missing": "null",
     "max_visits": 7,
     "sensitive": ["contact.email"],
@@ -44,13 +46,15 @@ EVERYTHING: dict[str, Any] = {
     "effects": {"connection": None, "messages": False, "contact_updates": False, "tags": False, "flows": False},
     "replay": {
         "schedule": "@daily", "source": "a.jsonl", "query": None, "send": "all", "rate": {"crm.example": 1.5},
-        "concurrency": 3, "chunk_size": 4, "approve_above": 5, "max_failures": 6, "fail_when": "budget",
-        "max_age": 3600, "only_once": True, "opt_out": ["+52"], "quiet_hours": {"start": "21:00", "end": "08:00"},
+        "concurrency": 3, "chunk_size": 4, "approve_above": 5, "max_failures": 6,
+        "max_handled_errors": "12.5%", "stop_when_refused": False, "fail_when": "budget",
+        "max_age": 3600, "only_once": True, "opt_out": ["+525512345678"],
+        "quiet_hours": {"start": "21:00", "end": "08:00"},
         "effects": False,
     },
     "airflow": {
         "start_date": "2026-01-01", "catchup": False, "tags": ["a"], "owner": "b", "pool": "c", "doc_md": "d",
-        "max_active_runs": 2, "retry_delay": 1.5, "inlets": ["x://e"], "outlets": ["x://f"],
+        "max_active_runs": 2, "retries": 1, "retry_delay": 1.5, "inlets": ["x://e"], "outlets": ["x://f"],
     },
     "tests": [
         {
@@ -64,8 +68,8 @@ EVERYTHING: dict[str, Any] = {
     ],
     "steps": [
         {
-            "name": "Ask", "type": "question", "platform_id": "p", "max_visits": 2, "on_max_visits": "Stop",
-            "body": "%contact.first_name%?", "message_type": "IMAGE", "file_url": "https://a.example/b.png",
+            "name": "Ask", "type": "question", "id": "ask", "platform_id": "p", "max_visits": 2,
+            "on_max_visits": "Stop", "body": "%contact.first_name%?", "message_type": "IMAGE", "file_url": "https://a.example/b.png",
             "whatsapp_template": "t", "whatsapp_template_variables": {"1": {"a": [None]}},
             "wait": {"amount": 1.5, "unit": "HOUR"}, "on_no_answer": "Stop", "max_answer_attempts": 2,
             "on_answer_failed": "Stop", "answer_type": "NUMBER", "answer_options": ["a"],

@@ -355,7 +355,7 @@ def test_exhausted_visits_may_lead_on() -> None:
 
 def test_two_exhausted_steps_that_lead_to_each_other_end() -> None:
     flow = flow_of(
-        {"name": "a", "type": "message", "next": "b", "max_visits": 1, "on_max_visits": "b"},
+        action("a", on_success="b", on_error="z", max_visits=1, on_max_visits="b"),
         action("b", on_success="a", on_error="z", max_visits=1, on_max_visits="a"),
         END,
     )

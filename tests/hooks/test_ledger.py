@@ -54,7 +54,7 @@ def test_what_decides_about_a_visit_is_its_own_and_what_was_sent_under_its_key(l
         for step, visit, key in (("A", 1, "k2"), ("A", 1, "k1"), ("A", 2, "k2"), ("A", 2, "k3"), ("B", 2, "k2")):
             transaction.intend(intent(SUBJECT, step, visit, key))
         transaction.intend(intent(Subject("f", "s"), "A", 2, "k2"))
-        found = transaction.attempts_of_visit(SUBJECT, "A", 2, "k2")
+        found = transaction.attempts_of_visit(SUBJECT, ["A"], 2, "k2")
         assert [(row.visit, row.key) for row in found] == [(1, "k2"), (2, "k2"), (2, "k3")]
 
 

@@ -9,7 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger import ContactEnd, ContactState, Intent, Ledger, Subject
+from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
 from airflow_whatsapp_flows.ledger.recording import write_entries
 from airflow_whatsapp_flows.ledger.records import Record, records_of
 from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
@@ -18,6 +20,15 @@ from airflow_whatsapp_flows.replay.snapshot import Snapshot
 from airflow_whatsapp_flows.replay.sources import Row
 
 FLOW_ID = "lead"
+FLOW: dict[str, Any] = {
+    "flow_format": 1,
+    "id": FLOW_ID,
+    "steps": [
+        {"name": "Create", "type": "action", "url": "https://crm.example/v1/x", "on_error": "Tell"},
+        {"name": "Tell", "type": "action", "url": "https://crm.example/v1/tell", "on_success": "Failed"},
+        {"name": "Failed", "type": "end", "state": "failed"},
+    ],
+}
 
 
 def response(number: int, **more: Any) -> dict[str, Any]:
@@ -31,13 +42,14 @@ def a_replay(
     chunk_size: int = 1000,
     *,
     force: bool = False,
+    flow: Mapping[str, Any] = FLOW,
 ) -> Replay:
     """A sealed replay of these responses; ``None`` is a row that is rejected."""
     rows = [
         Row(number, f"x:{number}", value, None if value is not None else "not_json: no")
         for number, value in enumerate(values, start=1)
     ]
-    replay = create_replay(ledger, replay_id, FLOW_ID, "{}", ("x", None), options={"force": force})
+    replay = create_replay(ledger, replay_id, FLOW_ID, json.dumps(flow), ("x", None), options={"force": force})
     Snapshot(ledger, replay, chunk_size, force).take(rows)
     found = find_replay(ledger, replay_id)
     assert found is not None
@@ -70,12 +82,14 @@ def end(
 
 def attempt(ledger: Ledger, response_id: str, fate: Fate | None, replay: Replay | None = None, **more: Any) -> int:
     """An attempt, as it stands in the ledger; returns its number."""
+    known = more.pop("identifiers", ())
     values = {
         "response_id": response_id, "flow_id": FLOW_ID, "step": "Create", "visit": 1, "key": f"key-{response_id}",
         "number": 1, "digest": "d", "method": "POST", "host": "crm:443", "moment": 900.0, "begun_at": 901.0,
         "replay_no": replay.no if replay else None, "round": 1, "fate": fate.value if fate else None, **more,
     }  # fmt: skip
     with ledger.write() as connection:
+        add_identifiers(connection, values["flow_id"], [(response_id, known)])
         return int(connection.execute(insert(attempts).values(values).returning(attempts.c.id)).scalar_one())
 
 
@@ -88,7 +102,7 @@ def attempts_of(ledger: Ledger, response_id: str) -> list[Any]:
 def record_of(connection: Connection, subject: Subject, replay_no: int | None, round_: int) -> Record:
     """What was tried for one subject."""
     rounds = {subject.response_id: (replay_no, round_)}
-    return records_of(connection, subject.flow_id, rounds).get(subject.response_id) or Record()
+    return records_of(connection, subject.flow_id, rounds, StepIdentities()).get(subject.response_id) or Record()
 
 
 def change(ledger: Ledger, contact: int, **values: Any) -> None:

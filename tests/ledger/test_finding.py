@@ -6,8 +6,7 @@ import pytest
 
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
-from airflow_whatsapp_flows.ledger.finding import find_sent, recent_latencies, spellings
-from airflow_whatsapp_flows.replay.guards import person
+from airflow_whatsapp_flows.ledger.finding import Person, find_person, find_sent, recent_latencies, spellings
 from tests.ledger.filling import a_replay, attempt, end, response
 
 PHONE = "+5255" + "12345678"
@@ -15,7 +14,7 @@ PHONE = "+5255" + "12345678"
 
 def of(ledger: Ledger, phone: str) -> list[str]:
     with ledger.read() as connection:
-        return spellings(connection, phone, person)
+        return spellings(connection, phone)
 
 
 def with_phone(number: int, phone: object) -> dict[str, object]:
@@ -68,7 +67,7 @@ def test_everything_of_all_replays_and_dag_runs_is_found_the_oldest_first(ledger
     attempt(ledger, "run-1", None, begun_at=940.0, phone=PHONE, origin='{"dag": "d", "run": "run-1"}', flow_id="d")
     attempt(ledger, "run-2", None, phone="+525500000000")
 
-    found = list(find_sent(ledger, [PHONE]))
+    found = list(find_sent(ledger, Person([PHONE])))
 
     assert [(sent.response_id, sent.replay_id) for sent in found] == [
         ("r-1", "first"),
@@ -84,7 +83,40 @@ def test_a_rejected_row_with_somebody_elses_id_does_not_show_what_that_one_got(l
     replay = a_replay(ledger, [response(1), with_phone(1, PHONE)])
     attempt(ledger, "r-1", Fate.SUCCEEDED, replay)
 
-    assert list(find_sent(ledger, [PHONE])) == []
+    assert list(find_sent(ledger, Person([PHONE]))) == []
+
+
+BY = [("id", " 77 "), ("user_id", "BR.15"), ("email", "ANA@example.com"), ("phone", "+52 55 8765 4321")]
+
+
+@pytest.mark.parametrize(("kind", "value"), BY)
+def test_a_person_is_found_by_every_identifier(ledger: Ledger, kind: str, value: str) -> None:
+    ana = {
+        "id": 77, "user_id": "BR.15", "email": "Ana@Example.com", "phone": "+525512345678",
+        "canonical_phone": "+525587654321",
+    }  # fmt: skip
+    replay = a_replay(ledger, [response(1, contact=ana), response(2, contact={"id": "BR.15", "user_id": "77"})])
+    attempt(ledger, "r-1", Fate.SUCCEEDED, replay)
+    attempt(ledger, "r-2", Fate.SUCCEEDED, replay)
+    others = (("id", "77"), ("email", "ana@example.com"), ("phone", "+525587654321"), ("user_id", "BR.15"))
+    attempt(ledger, "run-1", Fate.SUCCEEDED, identifiers=others)
+    attempt(ledger, "run-2", Fate.SUCCEEDED, identifiers=(("id", "78"),))
+
+    with ledger.read() as connection:
+        person = find_person(connection, kind, value)
+
+    assert sorted(sent.response_id for sent in find_sent(ledger, person)) == ["r-1", "run-1"]
+
+
+def test_an_identifier_that_a_flow_lists_is_found_as_an_id(ledger: Ledger) -> None:
+    attempt(ledger, "run-1", Fate.SUCCEEDED, identifiers=(("contact.meta.crm_id", "C-1"),), flow_id="lead")
+
+    with ledger.read() as connection:
+        person = find_person(connection, "id", "C-1")
+        assert not find_person(connection, "user_id", "C-1")
+        assert not find_person(connection, "id", "c-1")
+
+    assert [sent.response_id for sent in find_sent(ledger, person)] == ["run-1"]
 
 
 def test_the_latency_of_a_host_is_the_middle_one_of_its_latest_replies(ledger: Ledger) -> None:

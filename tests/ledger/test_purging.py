@@ -10,8 +10,9 @@ from sqlalchemy import select, text
 
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger.finding import Person, find_person
 from airflow_whatsapp_flows.ledger.purging import Data, Holding, find_data, purge
-from airflow_whatsapp_flows.ledger.schema import replays
+from airflow_whatsapp_flows.ledger.schema import identifiers, replays
 from tests.ledger.filling import a_replay, attempt, attempts_of, change, end, response, result, rows_of, states_of
 
 C, F, P = ContactState.COMPLETED, ContactState.FAILED, ContactState.PENDING
@@ -29,12 +30,12 @@ def a_ledger(ledger: Ledger) -> None:
 
 def test_one_persons_data_goes_and_keys_states_and_times_stay(ledger: Ledger) -> None:
     a_ledger(ledger)
-    data = Data(phones=PHONES)
-    assert find_data(ledger, data) == Holding(contacts=2, attempts=2, pending=0, replays=())
+    data = Data(person=Person(PHONES))
+    assert find_data(ledger, data) == Holding(contacts=1, attempts=2, pending=0, replays=())
 
     held, gone = purge(ledger, data)
 
-    assert (held, gone) == (Holding(2, 2, 0, ()), True)
+    assert (held, gone) == (Holding(1, 2, 0, ()), True)
     replay = type("Replay", (), {"no": 1})()
     first, second, third = rows_of(ledger, replay)
     assert (first.response, first.phone, first.error, first.reason) == (None, None, None, "purged")
@@ -69,7 +70,7 @@ def test_a_whole_replay_goes_and_others_stay(ledger: Ledger) -> None:
     other = a_replay(ledger, [response(7)], "other")
     end(ledger, other, [C])
 
-    assert purge(ledger, Data(replay_no=1))[0] == Holding(3, 2, 0, ())
+    assert purge(ledger, Data(replay_no=1))[0] == Holding(2, 2, 0, ())
     assert rows_of(ledger, other)[0].response is not None
     assert attempts_of(ledger, "run-1")[0].phone is not None
 
@@ -86,7 +87,7 @@ def test_what_ended_before_a_date_goes(ledger: Ledger) -> None:
     # What was never walked is as old as its replay.
     assert held == Holding(contacts=2, attempts=3, pending=0, replays=())
     assert rows_of(ledger, other)[0].response is not None
-    assert purge(ledger, Data(before=taken + 1e6))[0].contacts == 3
+    assert purge(ledger, Data(before=taken + 1e6))[0].contacts == 2
 
 
 def test_an_id_of_a_rejected_row_may_be_personal(ledger: Ledger) -> None:
@@ -113,7 +114,7 @@ def test_what_is_pending_keeps_its_data_and_the_replies_it_needs(ledger: Ledger)
     assert held == Holding(contacts=1, attempts=0, pending=1, replays=("second",))
     assert rows_of(ledger, first)[0].response is not None
     assert attempts_of(ledger, "r-1")[0].result is not None
-    assert find_data(ledger, Data(phones=PHONES)) == Holding(0, 0, 2, ("second",))
+    assert find_data(ledger, Data(person=Person(PHONES))) == Holding(0, 0, 2, ("second",))
 
 
 def test_the_bytes_are_gone_from_the_file_and_its_log(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_the_bytes_are_gone_from_the_file_and_its_log(tmp_path: Path) -> None:
         needles = [b"777788889999", "Cuauhtémoc".encode()]
         assert all(any(needle in content for content in _files(tmp_path)) for needle in needles)
 
-        held, gone = purge(ledger, Data(phones=["+5255777788889999"]))
+        held, gone = purge(ledger, Data(person=Person(["+5255777788889999"])))
 
         assert (held.contacts, held.attempts, gone) == (1, 1, True)
         assert not [needle for content in _files(tmp_path) for needle in needles if needle in content]
@@ -138,14 +139,14 @@ def test_the_bytes_are_gone_from_the_file_and_its_log(tmp_path: Path) -> None:
 def test_bytes_that_another_process_still_reads_are_told_of(
     sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_whatsapp_flows.ledger.database._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("airflow_whatsapp_flows.ledger.opening._BUSY_SECONDS", 0.1)
     a_ledger(sqlite_ledger)
     with Ledger(f"sqlite:///{sqlite_ledger.file}") as impatient:
         reader = sqlite3.connect(str(sqlite_ledger.file), isolation_level=None)
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM whatsapp_flows_contacts").fetchone()
 
-        assert purge(impatient, Data(phones=PHONES))[1] is False
+        assert purge(impatient, Data(person=Person(PHONES)))[1] is False
         reader.close()
     with sqlite_ledger.read() as connection:
         assert connection.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
@@ -153,3 +154,27 @@ def test_bytes_that_another_process_still_reads_are_told_of(
 
 def _files(folder: Path) -> list[bytes]:
     return [file.read_bytes() for file in folder.iterdir() if file.is_file()]
+
+
+@pytest.mark.parametrize(("kind", "value"), [("email", "ana@example.com"), ("phone", PHONES[0]), ("id", "77")])
+def test_a_person_is_purged_by_every_identifier_and_the_identifiers_go_too(
+    ledger: Ledger, kind: str, value: str
+) -> None:
+    ana = {"id": "77", "email": "ana@example.com", "phone": PHONES[0]}
+    replay = a_replay(ledger, [response(1, contact=ana), response(2, contact={"email": "eva@example.com", "id": "78"})])
+    end(ledger, replay, [C, C])
+    attempt(ledger, "r-1", Fate.SUCCEEDED, replay, result=result())
+    known = (("email", "ana@example.com"), ("id", "77"))
+    attempt(ledger, "run-1", Fate.SUCCEEDED, phone=PHONES[0], result=result(), identifiers=known)
+    attempt(ledger, "run-2", Fate.SUCCEEDED, result=result(), identifiers=(("id", "79"),))
+    with ledger.read() as connection:
+        person = find_person(connection, kind, value)
+
+    assert purge(ledger, Data(person=person))[0] == Holding(1, 2, 0, ())
+
+    with ledger.read() as connection:
+        assert not find_person(connection, kind, value)
+        left = connection.execute(select(identifiers.c.value).order_by(identifiers.c.value)).scalars().all()
+    assert left == ["78", "79", "eva@example.com"]
+    assert [row.response is None for row in rows_of(ledger, replay)] == [True, False]
+    assert attempts_of(ledger, "run-2")[0].result is not None

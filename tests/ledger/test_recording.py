@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Ledger
 from airflow_whatsapp_flows.ledger.recording import write_entries
+from airflow_whatsapp_flows.ledger.rows import Again
 from tests.ledger.filling import a_replay, attempts_of, intent, response, rows_of
 
 TEXT = "Ñandú 🦩 'quoted' \"double\" \\ {}[]:; %s ? \n\t\x7f"
@@ -99,3 +100,21 @@ def test_escapes_within_json_arrive_to_the_byte(ledger: Ledger) -> None:
     write(ledger, AttemptEnd(intent("r-1"), Fate.SUCCEEDED, 200, None, json, 1.0))
 
     assert attempts_of(ledger, "r-1")[0].result == json
+
+
+def test_a_contact_that_nothing_was_done_for_is_pending_in_a_new_round(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 6)])
+    handled, failed, doubted, pending, other = (row.id for row in rows_of(ledger, replay))
+    write(
+        ledger,
+        ContactEnd(handled, ContactState.COMPLETED, "", 1.0, '["A"]', "{}", "f", 1, True),
+        ContactEnd(failed, ContactState.FAILED, "no", 1.0),
+        ContactEnd(doubted, ContactState.IN_DOUBT, "who knows", 1.0),
+        ContactEnd(other, ContactState.COMPLETED, "", 1.0),
+        *(Again(number) for number in (handled, failed, doubted, pending)),
+    )
+
+    rows = rows_of(ledger, replay)
+    assert [row.state for row in rows] == ["pending", "pending", "in_doubt", "pending", "completed"]
+    assert [row.round for row in rows] == [2, 2, 1, 2, 1]
+    assert (rows[0].handled_errors, rows[0].fingerprint, rows[0].error, rows[0].ended_at) == (0, None, None, None)

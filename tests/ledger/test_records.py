@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.identity import Identity, IdentityRule
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactState, Ledger, Subject
 from airflow_whatsapp_flows.ledger.recording import write_entries
-from airflow_whatsapp_flows.ledger.records import Page, pending_contacts, responses_done_for_phones
+from airflow_whatsapp_flows.ledger.records import Page, pending_contacts, responses_sent_to
 from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, intent, record_of, response, result, rows_of
 
 
@@ -70,6 +71,24 @@ def test_only_once_knows_what_a_dag_run_has_sent_to_a_phone(ledger: Ledger) -> N
     with ledger.write() as connection:
         write_entries(connection, [run])
         write_entries(connection, [AttemptEnd(run, Fate.SUCCEEDED, 201, None, None, 1.0)])
-        phones = ["+525599990000", "+525500000001"]
-        assert responses_done_for_phones(connection, FLOW_ID, phones, ["Create"]) == {"+525599990000": {"manual__1"}}
-        assert responses_done_for_phones(connection, FLOW_ID, phones, ["Note"]) == {}
+        people = [Identity("+525599990000"), Identity("+525500000001")]
+        sent = responses_sent_to(connection, FLOW_ID, people)
+        assert sent == {"phone:+525599990000": {"manual__1"}}
+        assert responses_sent_to(connection, "other", people) == {}
+
+
+def test_only_once_knows_people_by_every_identifier(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1, contact={"phone": "+525512345678", "email": "ana@example.com", "id": 77})])
+    attempt(ledger, "r-1", Fate.SUCCEEDED, replay)
+    attempt(ledger, "run-1", Fate.UNKNOWN, identifiers=(("user_id", "BR.15"), ("phone", "+525587654321")))
+    attempt(ledger, "run-2", Fate.ANSWERED, identifiers=(("user_id", "BR.16"),))
+
+    def sent(**contact: object) -> set[str]:
+        with ledger.read() as connection:
+            found = responses_sent_to(connection, FLOW_ID, [IdentityRule().of(contact)])
+        return set().union(*found.values())
+
+    assert sent(email="Ana@example.com") == sent(id="77") == sent(canonical_phone="+5215512345678") == {"r-1"}
+    assert sent(user_id="BR.15") == sent(phone="+52 55 8765 4321") == {"run-1"}
+    assert sent(email="ana@example.com", user_id="BR.15") == {"r-1", "run-1"}
+    assert sent(user_id="77") == sent(id="BR.15") == sent(user_id="BR.16") == sent() == set()

@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.ledger.replays import (
     pending_chunks,
     tally,
 )
-from tests.ledger.filling import a_replay, attempt, end, response
+from tests.ledger.filling import a_replay, attempt, change, end, response
 
 
 def test_a_replay_keeps_what_it_was_begun_with(ledger: Ledger) -> None:
@@ -85,7 +85,8 @@ def test_states_add_up_to_the_rows(ledger: Ledger) -> None:
     replay = a_replay(ledger, [*(response(number) for number in range(6)), None, response(1)], chunk_size=4)
     a_replay(ledger, [response(70)], "other")
     states = [ContactState.COMPLETED, ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT]
-    end(ledger, replay, states, handled_errors=2, unanswered=True)
+    ids = end(ledger, replay, states, handled_errors=2, unanswered=True)
+    change(ledger, ids[1], handled_errors=0)
     for number, fate in enumerate([Fate.SUCCEEDED, Fate.NOT_SENT, Fate.UNKNOWN, None]):
         attempt(ledger, f"r-{number}", fate, replay)
     attempt(ledger, "r-70", Fate.SUCCEEDED)
@@ -101,8 +102,8 @@ def test_states_add_up_to_the_rows(ledger: Ledger) -> None:
         ContactState.REJECTED: 1,
         ContactState.SKIPPED: 1,
     }
-    assert (found.handled_errors, found.unanswered, found.requests) == (8, 4, 3)
-    assert tally(ledger, replay.no, chunk=0).total == 5  # a duplicate is beside its first
+    assert (found.handled_errors, found.handled, found.unanswered, found.requests) == (6, 1, 4, 3)
+    assert tally(ledger, replay.no, [0]).total == 5  # a duplicate is beside its first
     assert pending_chunks(ledger, replay.no) == [1]
 
 

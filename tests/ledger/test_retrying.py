@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
+from typing import Any
+
 import pytest
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay
 from airflow_whatsapp_flows.ledger.retrying import Choice, walk_again
-from tests.ledger.filling import a_replay, attempt, change, end, response, rows_of, states_of
+from tests.ledger.filling import FLOW, a_replay, attempt, attempts_of, change, end, response, rows_of, states_of
 
 C, F, D, P = ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT, ContactState.PENDING
 
@@ -61,7 +66,7 @@ def test_a_step_chooses_by_its_last_attempt_and_takes_completed_contacts_too(led
     attempt(ledger, "r-2", Fate.ANSWERED, replay)
     attempt(ledger, "r-2", Fate.SUCCEEDED, replay, number=2)
     attempt(ledger, "r-3", Fate.SUCCEEDED, replay)
-    attempt(ledger, "r-4", None, replay)
+    attempt(ledger, "r-4", Fate.NOT_SENT, replay)
     attempt(ledger, "r-5", Fate.ANSWERED, replay, step="Other")
 
     chosen = walk_again(ledger, replay, Choice(step="Create"))
@@ -100,13 +105,15 @@ def test_other_replays_are_left_alone_and_a_mended_flow_is_kept(ledger: Ledger) 
     end(ledger, replay, [F])
     end(ledger, other, [F])
 
-    walk_again(ledger, replay, Choice(), '{"mended": true}')
+    mended = {**FLOW, "name": "Mended"}
+
+    walk_again(ledger, replay, Choice(), load_flow(json.dumps(mended)))
 
     assert states_of(ledger, other) == ["failed"]
     found, left = find_replay(ledger, "first"), find_replay(ledger, "second")
     assert found is not None
     assert left is not None
-    assert (found.flow, left.flow) == ('{"mended": true}', "{}")
+    assert (json.loads(found.flow), json.loads(left.flow)) == (mended, FLOW)
 
 
 def test_a_forced_replay_chooses_by_its_own_attempts(ledger: Ledger) -> None:
@@ -116,3 +123,95 @@ def test_a_forced_replay_chooses_by_its_own_attempts(ledger: Ledger) -> None:
     attempt(ledger, "r-1", Fate.SUCCEEDED, key="other")
 
     assert walk_again(ledger, forced, Choice(step="Create")).contacts == 1
+
+
+_UNDER = {
+    delivery: {**FLOW, "steps": [{**FLOW["steps"][0], "delivery": delivery}, *FLOW["steps"][1:]]}
+    for delivery in ("keyed", "idempotent")
+}
+
+
+@pytest.mark.parametrize(
+    ("fate", "status", "flow", "walked"),
+    [
+        pytest.param(Fate.ANSWERED, 422, FLOW, True, id="a refusal"),
+        pytest.param(Fate.ANSWERED, 429, FLOW, True, id="too many requests"),
+        pytest.param(Fate.NOT_SENT, None, FLOW, True, id="no connection"),
+        pytest.param(Fate.ANSWERED, 504, FLOW, False, id="a 504 with an error exit"),
+        pytest.param(Fate.ANSWERED, 408, FLOW, False, id="a 408 with an error exit"),
+        pytest.param(Fate.ANSWERED, 200, FLOW, False, id="a 2xx that success_when rejects"),
+        pytest.param(Fate.UNKNOWN, None, FLOW, False, id="no answer"),
+        pytest.param(None, None, FLOW, False, id="a killed process"),
+        pytest.param(Fate.UNKNOWN, 504, _UNDER["idempotent"], True, id="idempotent"),
+        pytest.param(Fate.UNKNOWN, 504, _UNDER["keyed"], False, id="a key that is too old"),
+    ],
+)
+def test_a_retry_leaves_out_what_may_have_been_applied(
+    ledger: Ledger, fate: Fate | None, status: int | None, flow: dict[str, Any], walked: bool
+) -> None:
+    replay = a_replay(ledger, [response(1)], flow=flow)
+    end(ledger, replay, [F], path='["Create", "Failed"]')
+    result = json.dumps({"outcome": "error", "status_code": status, "error": {"kind": "status", "sent": "yes"}})
+    attempt(ledger, "r-1", fate, replay, status_code=status, result=result)
+
+    chosen = walk_again(ledger, replay, Choice())
+
+    assert (chosen.contacts, chosen.left_out) == ((1, 0) if walked else (0, 1))
+    assert states_of(ledger, replay) == ["pending" if walked else "failed"]
+    if not walked:
+        came = "no answer" if status is None else f"answered {status}"
+        assert chosen.unconfirmed == {("Create", came): 1}
+
+
+def test_a_contact_with_something_else_to_send_is_walked_again(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2), response(3)])
+    end(ledger, replay, [F, F, F], path='["Create", "Tell", "Failed"]')
+    for name in ("r-1", "r-2", "r-3"):
+        attempt(ledger, name, Fate.ANSWERED, replay, status_code=504)
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, step="Tell", key="tell", status_code=422)
+    attempt(ledger, "r-2", Fate.SUCCEEDED, replay, step="Tell", key="tell", status_code=200)
+    change(ledger, rows_of(ledger, replay)[2].id, path='["Create", "Tell"]')  # a text of it could not be made
+
+    chosen = walk_again(ledger, replay, Choice())
+
+    assert (chosen.contacts, chosen.left_out) == (2, 1)
+    assert states_of(ledger, replay) == ["pending", "failed", "pending"]
+
+
+def test_another_flow_walks_them_since_it_may_lead_elsewhere(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1)])
+    end(ledger, replay, [F])
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, status_code=504)
+
+    assert walk_again(ledger, replay, Choice(), load_flow(json.dumps(FLOW))).contacts == 1
+    assert attempts_of(ledger, "r-1")[0].fate == "answered"
+
+
+def test_who_accepts_duplicates_is_recorded_with_what_was_known_before(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2)])
+    end(ledger, replay, [F, F])
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, status_code=504, error_kind="status")
+    attempt(ledger, "r-2", None, None, begun_at=time.time())  # a DAG run may be sending it
+
+    chosen = walk_again(ledger, replay, Choice(duplicates_accepted_by="ana"))
+
+    assert (chosen.contacts, chosen.left_out) == (1, 1)
+    assert states_of(ledger, replay) == ["pending", "failed"]
+    accepted, under_way = attempts_of(ledger, "r-1")[0], attempts_of(ledger, "r-2")[0]
+    assert (accepted.fate, under_way.fate) == ("not_sent", None)
+    origin = json.loads(accepted.origin)
+    assert (origin["resolved"], origin["by"]) == ("duplicate_accepted", "ana")
+    assert origin["was"] == {"fate": "answered", "status_code": 504, "error_kind": "status"}
+
+
+def test_handled_errors_and_a_chunk_narrow_the_choice(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 5)], chunk_size=2)
+    ids = end(ledger, replay, [C, C, C, F])
+    for number in (0, 2, 3):
+        change(ledger, ids[number], handled_errors=1)
+
+    chunk = rows_of(ledger, replay)[0].chunk
+    assert walk_again(ledger, replay, Choice(handled_errors=True, chunks=[chunk])).contacts == 1
+    assert states_of(ledger, replay) == ["pending", "completed", "completed", "failed"]
+    assert walk_again(ledger, replay, Choice(handled_errors=True, states=[C])).contacts == 1
+    assert states_of(ledger, replay) == ["pending", "completed", "pending", "failed"]

@@ -10,6 +10,7 @@ from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.response import read_response
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import create_replay, find_replay, pending_chunks
+from airflow_whatsapp_flows.ledger.results import contact_results
 from airflow_whatsapp_flows.ledger.snapshots import known_responses
 from airflow_whatsapp_flows.replay.snapshot import Snapshot
 from airflow_whatsapp_flows.replay.sources import Row
@@ -79,7 +80,7 @@ def test_what_other_replays_have_done_or_hold_in_doubt_is_not_sent_and_force_sen
     later = a_replay(ledger, [*values, response(1, created_on="x")], "later")
 
     assert states_of(ledger, later) == ["skipped", "in_doubt", "pending", "pending", "rejected"]
-    assert rows_of(ledger, later)[0].reason == "done: the replay first completed it"
+    assert next(contact_results(ledger, later)).reason == "done: the replay first completed it"
     forced = create_replay(ledger, "forced", FLOW_ID, "{}", ("x", None))
     Snapshot(ledger, forced, force=True).take(Row(1, "x:1", value) for value in [*values, values[0]])
     assert states_of(ledger, forced) == ["pending"] * 4 + ["skipped"]

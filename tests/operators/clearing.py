@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
-from tests.airflow_runs import _quiet, _synced
+from tests.airflow_runs import FinishedRun, _finished, _quiet, _synced
 
 
 class _KilledError(BaseException):
@@ -63,6 +64,7 @@ def run_again(dag: DAG, run_id: str, task_id: str = "act") -> dict[str, Any]:
                     break
                 for ti in ready:
                     ti.state = "scheduled"
+                    ti.try_number += 1  # as the scheduler does
                 session.commit()
             for ti in ready:
                 _run_task(ti=ti, task=dag.task_dict[ti.task_id], run_triggerer=True)
@@ -70,3 +72,46 @@ def run_again(dag: DAG, run_id: str, task_id: str = "act") -> dict[str, Any]:
             wanted = (XComModel.dag_id == dag.dag_id, XComModel.run_id == run_id, XComModel.task_id == task_id)
             row = session.scalar(select(XComModel).where(*wanted))
             return {} if row is None else dict(XComModel.deserialize_value(row))
+
+
+def run_cleared(dag: DAG, run_id: str, tasks: Iterable[str | tuple[str, int]]) -> FinishedRun:
+    """Clear tasks of a finished run as a user does, and run whatever Airflow then schedules, to the run's new end.
+
+    Args:
+        dag: of the run.
+        run_id: of the run.
+        tasks: task ids, or a task id and a map index.
+    """
+    from airflow.models.dagrun import DagRun
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.models.taskinstance import TaskInstance, clear_task_instances
+    from airflow.sdk.definitions.dag import _run_task
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    of_run = (TaskInstance.dag_id == dag.dag_id, TaskInstance.run_id == run_id)
+    with _quiet():
+        with create_session() as session:
+            wanted = [one if isinstance(one, tuple) else (one, None) for one in tasks]
+            cleared = [
+                ti
+                for ti in session.scalars(select(TaskInstance).where(*of_run))
+                if (ti.task_id, ti.map_index) in wanted or (ti.task_id, None) in wanted
+            ]
+            clear_task_instances(cleared, session)
+        while True:
+            with create_session() as session:
+                run = session.scalar(select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.run_id == run_id))
+                run.dag = SerializedDagModel.get_dag(dag.dag_id)
+                ready, _ = run.update_state(session=session, execute_callbacks=False)
+                for ti in ready:
+                    ti.state = "scheduled"
+                    ti.try_number += 1  # as the scheduler does
+                session.commit()
+                waiting = "up_for_retry" in session.scalars(select(TaskInstance.state).where(*of_run))
+            if not ready and not waiting:
+                return _finished(dag.dag_id, run)
+            if not ready:
+                time.sleep(0.01)  # its retry_delay is not over
+            for ti in ready:
+                _run_task(ti=ti, task=dag.task_dict[ti.task_id], run_triggerer=True)

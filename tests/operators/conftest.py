@@ -14,15 +14,18 @@ class TaskLog:
 
     def __init__(self) -> None:
         self.entries: list[str] = []
+        self.warnings: list[str] = []  # those of them that are warnings
 
     @property
     def text(self) -> str:
         return "\n".join(self.entries)
 
-    def __call__(self, _logger: object, _method: str, event: object) -> object:
+    def __call__(self, _logger: object, method: str, event: object) -> object:
         import structlog
 
         self.entries.append(repr(event))
+        if method == "warning":
+            self.warnings.append(repr(event))
         raise structlog.DropEvent
 
 
@@ -33,6 +36,8 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._log.entries.append(f"{record.getMessage()} {record.exc_info}")
+        if record.levelno == logging.WARNING:
+            self._log.warnings.append(record.getMessage())
 
 
 @pytest.fixture

@@ -13,8 +13,12 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_whatsapp_flows import WhatsAppActionOperator, build_dag
-from airflow_whatsapp_flows.hooks.ledger import Transaction
+from airflow_whatsapp_flows.hooks.action import provider_settings
+from airflow_whatsapp_flows.hooks.ledger import Transaction, _open, task_ledger
+from airflow_whatsapp_flows.ledger import Ledger
+from airflow_whatsapp_flows.ledger.claims import exclusive
 from tests.airflow_runs import run_dag
+from tests.ledger.old_ledgers import make_ledger
 from tests.operators.clearing import run_again
 from tests.operators.flows import action, flow
 from tests.operators.one_action import new_dag_id, run_action
@@ -137,3 +141,49 @@ def test_the_moment_of_a_contact_stays_that_of_its_first_walk(server: RecordingS
         ledger.commit()
     run_dag(build_dag(made), {"id": "r"})
     assert b"2026-01-02" in server.received[1].content
+
+
+def test_a_task_upgrades_a_ledger_of_an_earlier_release(server: RecordingServer, ledger_file: Path) -> None:
+    make_ledger(f"sqlite:///{ledger_file}")
+    run_action(body={"a": 1})
+    assert len(rows(ledger_file)) == 28
+    assert ledger_file.with_name("ledger.db.v1-backup").exists()
+
+
+def test_links_to_a_ledger_lead_to_one_file_with_one_set_of_locks(
+    server: RecordingServer, ledger_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = ledger_file.with_name("link.db")
+    link.symlink_to(ledger_file)
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{link}")
+    run_action(body={"a": 1})
+    with Ledger(f"sqlite:///{link}") as ledger:
+        assert ledger.file == ledger_file.resolve()
+        with exclusive(ledger, "test"):
+            assert not link.with_name("link.db-locks").exists()
+            assert link.with_name("ledger.db-locks").exists()
+    assert len(rows(ledger_file)) == 1
+
+
+def test_a_task_whose_ledger_is_deleted_meanwhile_says_so_and_no_later_task_makes_an_empty_one(
+    server: RecordingServer, ledger_file: Path
+) -> None:
+    run_action(body={"a": 1})
+    server.queued = [Answer(200)]
+    ledger_file.unlink()
+
+    done = run_action(body={"a": 2})
+
+    assert (done.state, len(server.received)) == ("failed", 1)
+    assert "was deleted or moved while it was in use; nothing more is sent. All of it was saved." in done.message
+    [saved] = ledger_file.parent.glob("ledger.db-rescued-*")
+    assert f"`mv {saved} {ledger_file}` puts back what was saved" in done.message
+    task_ledger(provider_settings()).close()
+    _open.clear()  # as in another process
+    again = run_action(body={"a": 3})
+    assert (again.state, len(server.received), ledger_file.exists()) == ("failed", 1, False)
+    assert "is gone: it was deleted or moved, with 2 commits that say what was sent" in again.message
+
+    saved.rename(ledger_file)
+    assert run_action(body={"a": 4}).state == "success"
+    assert len(rows(ledger_file)) == 2

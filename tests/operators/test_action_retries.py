@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_whatsapp_flows import WhatsAppActionOperator, WhatsAppBranchOperator
+from airflow_whatsapp_flows import WhatsAppActionOperator, WhatsAppBranchOperator, build_dag
 from airflow_whatsapp_flows.operators.retrying import ActionRetryError, ActionRetryPolicy
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.clearing import run_again, run_killed
+from tests.operators.conftest import TaskLog
+from tests.operators.flows import action, flow, message, polling, step
 from tests.operators.one_action import new_dag_id, run_action
 from tests.servers.recording import Answer, Received, RecordingServer
 
@@ -201,6 +203,16 @@ def test_clearing_what_the_server_refused_sends_again(server: RecordingServer) -
     assert len(server.received) == 2
 
 
+def test_clearing_a_server_error_that_an_exit_handled_sends_nothing_again(server: RecordingServer) -> None:
+    server.queued = [Answer(504)]
+    failed = step("end", "Failed", state="failed")
+    dag = build_dag(flow(action("Create", on_error="Failed"), failed))
+    run = run_dag(dag, {"id": "r-1", "contact": {"phone": "+525512345678"}})
+    assert run.result("create")["error"]["sent"] == "yes"
+    assert run_again(dag, run.run_id, "create")["status_code"] == 504
+    assert len(server.received) == 1
+
+
 def test_clearing_after_a_connection_was_mended_sends(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     dag = _dag(body={"a": 1})
     monkeypatch.setenv("AIRFLOW_CONN_CRM", "ftp://crm.example")
@@ -231,3 +243,67 @@ def test_the_intent_is_committed_before_the_first_byte(server: RecordingServer, 
     server._script = script
     run_action(body={"a": 1})
     assert seen == [[("act", None)]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "arguments", "why"),
+    [
+        pytest.param(
+            Answer(503),
+            {"method": "POST"},
+            "not repeated: delivery is at_most_once, and the server may have applied the request before it answered "
+            "503; set delivery to keyed or idempotent if the server accepts repeats, or list 503 in retry.statuses",
+            id="post-503",
+        ),
+        pytest.param(
+            Answer(drop=True),
+            {"method": "POST"},
+            "not repeated: delivery is at_most_once, and the server may have applied the request; set delivery",
+            id="post-no-answer",
+        ),
+        pytest.param(
+            Answer(422), {"method": "PUT"}, "not repeated: 422 is not in retry.statuses (408, 425, 429", id="put-422"
+        ),
+        pytest.param(
+            Answer(200, b"{", {"Content-Type": "application/json"}),
+            {"method": "PUT"},
+            "not repeated: the server has answered 200",
+            id="put-unreadable",
+        ),
+    ],
+)
+def test_a_try_that_is_not_repeated_says_why(
+    server: RecordingServer, task_log: TaskLog, answer: Answer, arguments: dict[str, Any], why: str
+) -> None:
+    server.queued = [answer]
+    done = run_action(retries=3, retry_delay=dt.timedelta(0), **arguments)
+    assert done.state == "failed"
+    assert len(server.received) == 1
+    assert why in done.message
+    server.queued = [answer]
+    run_action(retries=3, retry_delay=dt.timedelta(0), on_error="continue", **arguments)
+    assert why in "".join(task_log.warnings)
+
+
+def test_nothing_is_said_of_repeating_where_no_retry_is_set_or_all_were_made(server: RecordingServer) -> None:
+    server.queued = [Answer(503)]
+    assert "not repeated" not in run_action(method="POST").message
+    server.queued = [Answer(503)] * 2
+    done = run_action(method="PUT", retries=1, retry_delay=dt.timedelta(0), retry={"attempts": 2, "wait": 0.01})
+    assert len(server.received) == 3
+    assert "not repeated" not in str(done.errors[-1])
+
+
+def test_an_action_of_a_flow_that_is_not_repeated_says_why(server: RecordingServer, task_log: TaskLog) -> None:
+    server.queued = [Answer(503)]
+    dag = build_dag(flow(action("Create", retry={"attempts": 3}, on_error="Sorry"), message("Sorry")))
+    assert run_dag(dag).state == "success"
+    assert "leaves by the error exit: POST" in "".join(task_log.warnings)
+    assert "not repeated: delivery is at_most_once" in "".join(task_log.warnings)
+
+
+def test_an_action_in_a_loop_that_is_not_repeated_says_why(server: RecordingServer, task_log: TaskLog) -> None:
+    server.queued = [Answer.json({"id": 1}), Answer(404)]
+    run_dag(build_dag(polling(retry={"attempts": 3, "wait": 0})))
+    assert "Get reply, visit 1" in "".join(task_log.warnings)
+    assert "not repeated: 404 is not in retry.statuses" in "".join(task_log.warnings)

@@ -25,6 +25,7 @@ from airflow_whatsapp_flows.operators import replay as replay_module
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Verdict
 from airflow_whatsapp_flows.replay.screening import Postponed, Screening
 from tests.airflow_runs import FinishedRun, run_dag
+from tests.operators.conftest import TaskLog
 from tests.operators.one_action import Failures, new_dag_id
 from tests.servers.recording import Answer, Received, RecordingServer
 
@@ -49,7 +50,8 @@ class Replay:
 
     def __init__(self, source: Path | str | None, flow: Any = None, **arguments: Any) -> None:
         self.failures = Failures()
-        with DAG(new_dag_id()) as dag:
+        self.dag_id = new_dag_id()
+        with DAG(self.dag_id) as dag:
             WhatsAppReplayOperator(
                 task_id="replay",
                 flow=flow_source() if flow is None else flow,
@@ -77,7 +79,7 @@ def test_it_sends_every_response_and_returns_the_states(server: RecordingServer,
     elapsed = status.pop("elapsed_s")
     assert elapsed >= 0
     assert status == {
-        "replay_id": f"replayed__{replay.run.run_id}",
+        "replay_id": f"replayed:{replay.dag_id}:replay:{replay.run.run_id}",
         "flow_id": "replayed",
         "total": 20,
         "pending": 0,
@@ -89,6 +91,7 @@ def test_it_sends_every_response_and_returns_the_states(server: RecordingServer,
         "handled_errors": 0,
         "unanswered": 0,
         "requests": 20,
+        "handled": 0,
     }
 
 
@@ -205,7 +208,7 @@ def test_failed_contacts_fail_the_task_and_its_status_is_there_all_the_same(
     server._script = lambda request: Answer(422 if b"0003" in request.content else 200)
     replay = Replay(responses, retries=2)
     assert replay.state == "failed"
-    assert "1 failed; see them with `whatsapp-flows replay results replayed__" in replay.message
+    assert "1 failed; see them with `whatsapp-flows replay results replayed:" in replay.message
     assert replay.run.result("replay")["failed"] == 1
     assert len(server.received) == 20
 
@@ -269,3 +272,63 @@ def test_what_a_dag_run_has_sent_a_replay_does_not_send_again(server: RecordingS
     assert replay.state == "success"
     assert replay.run.result("replay")["total"] == 20
     assert len({request.content for request in server.received}) == len(server.received) == 20
+
+
+def handling() -> dict[str, Any]:
+    flow = flow_source()
+    step = {**flow["steps"][0], "on_error": "Sorry"}
+    return {**flow, "steps": [step, {"name": "Sorry", "type": "message", "body": "Sorry"}]}
+
+
+def test_refused_credentials_fail_the_task_without_another_try_and_leave_everything_pending(
+    server: RecordingServer, responses: Path
+) -> None:
+    server._script = lambda _: Answer.json({"error": "token expired"}, 401)
+
+    replay = Replay(responses, flow=handling(), retries=3, replay_id="outage")
+
+    assert replay.state == "failed"
+    assert len(server.received) == 20
+    assert "refused the credentials of the connection 'crm' 20 times in a row" in replay.message
+    assert 'reply: {"error":"token expired"}' in replay.message
+    assert "20 of 20 contacts are pending: fix the cause, then clear this task" in replay.message
+    status = replay.run.result("replay")
+    assert (status["pending"], status["completed"], status["handled"]) == (20, 0, 0)
+
+    server._script = lambda _: Answer.json({"id": 1})
+    assert Replay(responses, flow=handling(), replay_id="outage").run.result("replay")["completed"] == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "state", "words"),
+    [
+        pytest.param({}, "failed", "every one of 20 contacts that completed took an error exit", id="default"),
+        pytest.param({"fail_when": "budget", "max_failures": 5}, "failed", "every one of 20 contacts", id="budget"),
+        pytest.param({"max_handled_errors": "100%"}, "success", "", id="allowed"),
+        pytest.param({"max_handled_errors": 4}, "failed", "max_handled_errors allows 4", id="fewer-allowed"),
+    ],
+)
+def test_an_outage_behind_error_exits_is_red(
+    server: RecordingServer, responses: Path, arguments: dict[str, Any], state: str, words: str
+) -> None:
+    server._script = lambda _: Answer(422)
+
+    replay = Replay(responses, flow=handling(), **arguments)
+
+    assert replay.state == state
+    if words:
+        assert words in replay.message
+
+
+def test_a_replay_that_never_fails_warns_of_an_outage(
+    server: RecordingServer, responses: Path, task_log: TaskLog
+) -> None:
+    server._script = lambda _: Answer(422)
+
+    assert Replay(responses, flow=handling(), fail_when="never").state == "success"
+    assert any("every one of 20 contacts that completed took an error exit" in line for line in task_log.warnings)
+
+
+def test_a_limit_of_handled_errors_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="neither a number of contacts nor a share"):
+        WhatsAppReplayOperator(task_id="replay", flow=flow_source(), max_handled_errors="some")

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, create_engine, select
 
+from airflow_whatsapp_flows.ledger.known_rows import full_reason
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
 from tests.replay.checker import Action, Attempt, Contact
 
@@ -59,12 +60,13 @@ def read_states(url: str, replay_id: str) -> Counter[str]:
 def read_reasons(url: str, replay_id: str) -> dict[int, str]:
     """The reason of each contact, by the number of its row in the source."""
     query = select(contacts).join(replays, replays.c.no == contacts.c.replay_no).where(replays.c.id == replay_id)
-    return {int(row.place.rpartition(":")[2]): row.reason or "" for row in _rows(url, query)}
+    names = {row.no: row.id for row in _rows(url, select(replays))}
+    return {int(row.place.rpartition(":")[2]): full_reason(row.reason, names) or "" for row in _rows(url, query)}
 
 
 def _identity(row: Row[Any]) -> str:
     """A row that only repeats another is no second contact."""
-    repeats = row.state == "skipped" and row.reason.startswith("duplicate: ")
+    repeats = row.state == "skipped" and row.reason == "duplicate"
     return str(row.place if repeats or row.response_id is None else row.response_id)
 
 

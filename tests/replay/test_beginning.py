@@ -88,9 +88,9 @@ def test_another_flow_source_or_reading_under_its_name_is_refused(begin: Begin, 
     other = tmp_path / "other.jsonl"
     other.write_text('{"id": "r-1"}\n')
 
-    with pytest.raises(ReplayError, match="took its responses from"):
+    with pytest.raises(ReplayError, match="was started with another source"):
         begin(other, replay_id="one")
-    with pytest.raises(ReplayError, match="another --limit"):
+    with pytest.raises(ReplayError, match="was started with another limit: none then, 1 now"):
         begin(replay_id="one", limit=1)
     with pytest.raises(ReplayError, match="is of the flow 'crm_flow'"):
         begin(flow=_flow(id="other_flow"), replay_id="one")

@@ -172,3 +172,52 @@ def test_a_server_that_recovers_now_and_then_is_not_given_up() -> None:
         assert sent == 400
 
     run_virtual(main)
+
+
+def test_a_host_that_was_never_seen_alive_gets_twenty_requests_whatever_the_concurrency() -> None:
+    async def main(loop: VirtualTimeLoop) -> int:
+        breaker, begun = Breaker(HOST, clock=loop.time), 0
+
+        async def sender() -> None:
+            nonlocal begun
+            while True:
+                probe = await breaker.enter()
+                begun += not probe
+                await asyncio.sleep(0.5)
+                breaker.note(failed=True, problem=REFUSED, probe=probe)
+
+        with pytest.raises(BatchStoppedError):
+            await asyncio.gather(*(sender() for _ in range(64)))
+        return begun
+
+    assert run_virtual(main) == 20
+
+
+def test_the_first_answer_lets_all_of_the_concurrency_in() -> None:
+    async def main(loop: VirtualTimeLoop) -> list[float]:
+        breaker, began = Breaker(HOST, clock=loop.time), loop.time()
+        begun: list[float] = []
+
+        async def sender() -> None:
+            assert await breaker.enter() is False
+            begun.append(loop.time() - began)
+            await asyncio.sleep(1)
+            breaker.note(failed=False)
+
+        await asyncio.gather(*(sender() for _ in range(64)))
+        return begun
+
+    assert run_virtual(main) == [0.0] * 20 + [1.0] * 44
+
+
+def test_a_send_that_did_not_begin_leaves_its_place_to_another() -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        breaker = Breaker(HOST, threshold=1, clock=loop.time)
+        assert await breaker.enter() is False
+        waiting = asyncio.create_task(breaker.enter())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        breaker.abandon(probe=False)
+        assert await waiting is False
+
+    run_virtual(main)

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_whatsapp_flows.flow.identity import IdentityRule
 from airflow_whatsapp_flows.flow.response import ContactResponse
-from airflow_whatsapp_flows.replay.guards import Go, GuardRules, Guards, Later, Skip, SkipReason, person
+from airflow_whatsapp_flows.flow.template.references import Reference
+from airflow_whatsapp_flows.replay.guards import Go, GuardRules, Guards, Later, Skip, SkipReason
 
 MEXICO = "+525512345678"  # UTC-6 all year
 NIGHT = ("21:00", "08:00")
@@ -42,25 +44,86 @@ def test_who_opted_out_gets_nothing_however_the_number_is_written(listed: str, p
     assert guards.judge(response(phone=phone), NOW) == Skip(SkipReason.OPTED_OUT)
 
 
-@pytest.mark.parametrize("phone", ["+525512345679", "5512345678", "", None, True, ["+525512345678"]])
+@pytest.mark.parametrize(
+    "phone",
+    [
+        "+５２５５１２３４５６７８",
+        "+٥٢٥٥١٢٣٤٥٦٧٨",
+        "+52 (0)55 1234 5678",
+        "+52 55 1234 5678 ext 0",
+        "011 52 55 1234 5678",
+        "whatsapp:+5215512345678",
+        "tel:+52-55-1234-5678",
+        "55 1234 5678",
+    ],
+)
+def test_no_spelling_gets_past_opt_out(phone: str) -> None:
+    guards = Guards(GuardRules(opt_out=(MEXICO,), identity=IdentityRule("MX")))
+    assert guards.judge(response(phone=phone), NOW) == Skip(SkipReason.OPTED_OUT)
+
+
+@pytest.mark.parametrize("phone", ["+525512345679", "525512345679"])
 def test_who_did_not_opt_out_gets_it(phone: object) -> None:
     assert Guards(GuardRules(opt_out=(MEXICO,))).judge(response(phone=phone), NOW) == Go()
 
 
+@pytest.mark.parametrize("phone", ["", None, True, ["+525512345678"]])
+def test_a_contact_without_a_phone_is_unidentified_where_phones_opted_out(phone: object) -> None:
+    verdict = Guards(GuardRules(opt_out=(MEXICO,))).judge(response(phone=phone, id="77"), NOW)
+    assert str(verdict) == "unidentified: opt_out lists phones, and the contact has none"
+
+
+@pytest.mark.parametrize("contact", [{"phone": "5512345678"}, {"phone": "Ana", "id": "77"}])
+def test_a_phone_that_cannot_be_compared_is_unidentified(contact: dict[str, Any]) -> None:
+    words = (
+        "contact.phone is not a number that can be compared: write it with + and its country code, "
+        "or set default_country"
+    )
+    verdict = Guards(GuardRules(opt_out=(MEXICO, "id:78"))).judge(response(**contact), NOW)
+    assert str(verdict) == f"unidentified: opt_out lists phones, and {words}"
+    verdict = Guards(GuardRules(only_once=True)).judge(response(**contact), NOW)
+    assert str(verdict) == f"unidentified: only_once compares people, and {words}"
+
+
+OPTED_OUT = ("BR.1502345678901234", "Ana@Example.com", "id:525512345678")
+
+
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("contact", "verdict"),
     [
-        ("+5491123456789", "+541123456789"),
-        ("+5511987654321", "+551187654321"),
-        ("+5215512345678", "+525512345678"),
+        ({"user_id": "BR.1502345678901234"}, Skip(SkipReason.OPTED_OUT)),
+        ({"id": "BR.1502345678901234"}, Skip(SkipReason.OPTED_OUT)),
+        ({"user_id": "1502345678901234"}, Go()),
+        ({"user_id": "br.1502345678901234"}, Go()),
+        ({"email": " ANA@example.COM ", "phone": MEXICO}, Skip(SkipReason.OPTED_OUT)),
+        ({"email": "eva@example.com", "phone": "+525512345670"}, Go()),
+        ({"id": 525512345678}, Skip(SkipReason.OPTED_OUT)),
+        ({"phone": MEXICO, "id": "1"}, Go()),
+        ({"meta": {"crm_id": "BR.1502345678901234"}}, Skip(SkipReason.OPTED_OUT)),
+        (
+            {"phone": MEXICO},
+            Skip(SkipReason.UNIDENTIFIED, "opt_out lists ids and e-mail addresses, and the contact has none"),
+        ),
     ],
 )
-def test_the_two_spellings_of_whatsapp_numbers_are_one_person(one: str, other: str) -> None:
-    assert person(one) == person(other)
+def test_people_opt_out_by_any_identifier(contact: dict[str, Any], verdict: object) -> None:
+    listed = Reference("contact", ("meta", "crm_id"), "contact.meta.crm_id")
+    guards = Guards(GuardRules(opt_out=OPTED_OUT, identity=IdentityRule(listed=(listed,))))
+    assert guards.judge(response(**contact), NOW) == verdict
 
 
-def test_a_landline_is_not_a_mobile_without_its_ninth_digit() -> None:
-    assert person("+551123456789") != person("+5511923456789")
+def test_whatsapps_id_of_a_person_may_be_the_number_that_opted_out() -> None:
+    guards = Guards(GuardRules(opt_out=("5215512345678",)))
+    assert guards.judge(response(phone="+525512345670", id="5215512345678"), NOW) == Skip(SkipReason.OPTED_OUT)
+
+
+def test_only_once_needs_an_identifier() -> None:
+    guards = Guards(GuardRules(only_once=True))
+    for contact in ({"phone": MEXICO}, {"user_id": "BR.15"}, {"email": "a@b.example"}, {"id": 7}):
+        assert guards.judge(response(**contact), NOW) == Go()
+    verdict = guards.judge(response(first_name="Ana", email="none"), NOW)
+    expected = "unidentified: only_once compares people, and the contact has no phone, id, user_id or email"
+    assert str(verdict) == expected
 
 
 # -- maximum age --
@@ -206,6 +269,7 @@ def test_who_opted_out_is_skipped_and_not_kept_for_later() -> None:
         (GuardRules(quiet_hours=("9pm", "08:00")), "'9pm' is not a time such as 21:00"),
         (GuardRules(quiet_hours=("24:00", "08:00")), "'24:00' is not a time"),
         (GuardRules(quiet_hours=("08:00", "08:00")), "start and end are both 08:00"),
+        (GuardRules(opt_out=("5512345678",)), "is not a phone number that can be compared"),
         (GuardRules(timezone="Mexico City"), "is not an IANA name such as America/Mexico_City"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.errors import SourceError
-from airflow_whatsapp_flows.flow.response import read_response
+from airflow_whatsapp_flows.flow.identity import IdentityRule
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.snapshots import Known
-from airflow_whatsapp_flows.replay.snapshot import Snapshot, judged, phone_of, read_row
+from airflow_whatsapp_flows.replay.snapshot import Snapshot, judged, read_row
 from airflow_whatsapp_flows.replay.sources import Row
 from tests.replay.ledger_history import read_contacts, read_reasons, read_states
 from tests.replay.runs import response, sqlite_url
@@ -102,18 +103,66 @@ def test_however_a_phone_is_spelt_its_responses_are_in_one_chunk(ledger: Ledger)
         ("+34 600 00 00 00", "+34600000000"),
         ("ana 1", "ana 1"),
         ("eva 1", "eva 1"),
-        ("  n/a ", "n/a"),
-        ("---", "---"),
+        ("whatsapp:+34 600 00 00 00", "+34600000000"),
+        ("  n/a ", None),
+        ("---", None),
         ("", None),
         (None, None),
         (True, None),
         (["+52"], None),
-        ("+52\x0055", "+5255"),
-        ("9" * 100, "+" + "9" * 63),
+        ("+52\x0055", "+52\ufffd55"),
+        ("9" * 100, "9" * 64),
     ],
 )
 def test_the_phone_that_the_ledger_keeps(phone: object, kept: str | None) -> None:
-    assert phone_of(read_response({"id": "r", "contact": {"phone": phone}})) == kept
+    assert IdentityRule().of({"phone": phone}).stored_phone == kept
+
+
+def _person_of_each(values: list[dict[str, Any]]) -> list[int]:
+    """The number of the person that each row is of, by following shared identifiers until nothing changes."""
+    people = list(range(len(values)))
+    holders: dict[tuple[str, object], int] = {}
+    changed = True
+    while changed:
+        changed = False
+        for row, value in enumerate(values):
+            for pair in value["contact"].items():
+                least = min(people[row], people[holders.setdefault(pair, row)])
+                changed = changed or people[row] != least or people[holders[pair]] != least
+                people[row] = people[holders[pair]] = least
+    return people
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_all_responses_of_one_person_are_in_one_chunk_whatever_identifies_them(
+    ledger: Ledger, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(seed)
+    monkeypatch.setattr("airflow_whatsapp_flows.replay.snapshot._BATCH", chance.choice([1, 3, 7, 50]))
+    values = []
+    for number in range(150):
+        contact: dict[str, Any] = {}
+        if chance.random() < 0.7:
+            contact["phone"] = f"+5255{chance.randrange(60):08}"
+        for key, form in (("id", "{}"), ("user_id", "BR.{}"), ("email", "{}@example.com")):
+            if chance.random() < 0.25:
+                contact[key] = form.format(chance.randrange(90))
+        values.append({"id": f"r-{number}", "contact": contact})
+
+    Snapshot(ledger, _replay(ledger), chunk_size=4).take(_rows(values))
+
+    with ledger.read() as connection:
+        query = "SELECT response_id, chunk FROM whatsapp_flows_contacts ORDER BY id"
+        chunks = [(name, chunk) for name, chunk in connection.exec_driver_sql(query)]
+    assert [name for name, _ in chunks] == [value["id"] for value in values]
+    of_person: dict[int, set[int]] = {}
+    for person, (_, chunk) in zip(_person_of_each(values), chunks, strict=True):
+        of_person.setdefault(person, set()).add(chunk)
+    assert all(len(found) == 1 for found in of_person.values())
+    assert len({chunk for _, chunk in chunks}) > 5  # and not simply all of them
+    found = find_replay(ledger, "one")
+    assert found is not None
+    assert found.sealed
 
 
 def _chunks_by_phone(ledger: Ledger) -> dict[str, set[int]]:

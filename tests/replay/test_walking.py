@@ -27,20 +27,22 @@ STEPS = [
 
 
 class FakeSender:
-    """Answers every request with the same reply."""
+    """Answers every request with the same reply, but for those of some steps."""
 
-    def __init__(self, reply: Reply | Exception) -> None:
+    def __init__(self, reply: Reply | Exception, **replies: Reply) -> None:
         self.reply = reply
+        self.replies = replies
         self.asked: list[SendAction] = []
 
     async def do(self, sending: Sending, todo: ToDo) -> Done:
         assert isinstance(todo, SendAction)
         self.asked.append(todo)
-        if isinstance(self.reply, Exception):
-            raise self.reply
-        result = classify(self.reply, Attempted(todo.request, 1, todo.idempotency_key), todo.step.success_when)
+        reply = self.replies.get(todo.step.name, self.reply)
+        if isinstance(reply, Exception):
+            raise reply
+        result = classify(reply, Attempted(todo.request, 1, todo.idempotency_key), todo.step.success_when)
         if result.error is not None:
-            sending.last_error = (todo.step.name, "crm.example:80", result)
+            sending.note_error(todo.step.name, "crm.example:80", result)
         return result
 
 
@@ -85,6 +87,21 @@ async def test_an_error_without_an_exit_names_step_host_and_fingerprint(reply: R
     error = json.loads(end.error or "{}")
     assert (end.state, error["step"], error["host"]) == (state, "Create", "crm.example:80")
     assert end.fingerprint
+
+
+async def test_a_contact_in_doubt_is_listed_under_the_error_that_caused_it() -> None:
+    refused, cut = (
+        HttpResponse(404, "Not Found", (), b"", 1),
+        TransportFailure(ErrorKind.INTERRUPTED, "cut", Sent.UNKNOWN),
+    )
+    tell = {"name": "Tell", "type": "action", "url": "http://crm.example/", "on_error": "Bye"}
+    steps = [{**STEPS[0], "on_error": "Tell"}, tell, {"name": "Bye", "type": "message"}]
+    end = await _end(_walker(FakeSender(refused, Create=cut), steps), _contact())
+
+    error = json.loads(end.error or "{}")
+    assert (end.state, end.handled_errors) == (ContactState.IN_DOUBT, 2)
+    assert (error["step"], error["kind"], error["sent"]) == ("Create", "interrupted", "unknown")
+    assert end.fingerprint != (await _end(_walker(FakeSender(refused), steps), _contact())).fingerprint
 
 
 async def test_text_that_cannot_be_rendered_fails_one_contact_and_sends_nothing() -> None:

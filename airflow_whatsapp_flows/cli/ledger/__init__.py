@@ -1,4 +1,4 @@
-"""``whatsapp-flows ledger``: what the ledger holds of a person."""
+"""``whatsapp-flows ledger``: what the ledger holds of a person, and upkeep of the ledger itself."""
 
 from __future__ import annotations
 

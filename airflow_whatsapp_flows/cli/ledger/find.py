@@ -11,37 +11,66 @@ from typing import Any
 from airflow_whatsapp_flows.cli.opening import open_ledger
 from airflow_whatsapp_flows.cli.tables import counted, moment, plain
 from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
+from airflow_whatsapp_flows.flow.phones import has_several_phones, looks_like_phone
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.finding import Sent, find_sent, spellings
-from airflow_whatsapp_flows.replay.guards import person
+from airflow_whatsapp_flows.ledger.finding import Person, Sent, find_person, find_sent
+
+KINDS = (PHONE, EMAIL, "id", "user_id")
+"""Identifiers that somebody can be asked for by, as options of the command line spell them."""
 
 
 def find(options: argparse.Namespace) -> int:
     """Print it, the oldest first; returns 0, also when there is nothing."""
+    kind, value = asked_for(options)
     with open_ledger(options) as ledger:
-        phones = phones_of(ledger, options.phone)
-        found = list(find_sent(ledger, phones)) if phones else []
+        person = person_of(ledger, kind, value)
+        found = list(find_sent(ledger, person)) if person else []
     if options.format == "json":
         print(json.dumps([_as_json(sent) for sent in found], ensure_ascii=False, indent=2))
         return 0
-    known = f"the ledger spells it {', '.join(map(plain, phones))}" if phones else "the ledger does not know it"
-    print(f"{plain(options.phone)}: {known}; {counted(len(found), 'request')}")
+    print(f"{plain(value)}: {_known(kind, person)}; {counted(len(found), 'request')}")
     for sent in found:
         print(_as_text(sent))
     return 0
 
 
-def phones_of(ledger: Ledger, phone: str) -> list[str]:
-    """The ways in which the ledger spells a phone number.
+def asked_for(options: argparse.Namespace) -> tuple[str, str]:
+    """Kind and value of the identifier that the command line gives.
 
     Raises:
-        ReplayError: it is no phone number.
+        ReplayError: it gives none.
+    """
+    for kind in KINDS:
+        value = getattr(options, kind, None)
+        if value is not None:
+            return kind, value
+    raise ReplayError("name a person: --phone, --email, --id or --user-id")
+
+
+def person_of(ledger: Ledger, kind: str, value: str) -> Person:
+    """Somebody, as the ledger knows them.
+
+    Raises:
+        ReplayError: it is no phone number, or no e-mail address.
         LedgerError: the ledger cannot be read.
     """
-    if not person(phone):
-        raise ReplayError(f"{phone!r} is not a phone number: write it with its country code, such as +525512345678")
+    if kind == PHONE and (has_several_phones(value) or not looks_like_phone(value)):
+        raise ReplayError(f"{value!r} is not a phone number: write it with its country code, such as +525512345678")
+    if kind == EMAIL and email_key(value) is None:
+        raise ReplayError(f"{value!r} is not an e-mail address")
     with ledger.read() as connection:
-        return spellings(connection, phone, person)
+        return find_person(connection, kind, value)
+
+
+def _known(kind: str, person: Person) -> str:
+    if not person:
+        return "the ledger does not know it"
+    if kind == PHONE:
+        spelt = sorted({*person.phones, *(value for _, value, _ in person.identifiers)})
+        return f"the ledger spells it {', '.join(map(plain, spelt))}"
+    kinds = sorted({kind for kind, _, _ in person.identifiers})
+    return f"the ledger knows it as {', '.join(map(plain, kinds))}"
 
 
 def _as_json(sent: Sent) -> dict[str, Any]:
@@ -54,13 +83,25 @@ def _as_text(sent: Sent) -> str:
     visit = f", visit {sent.visit}" if sent.visit > 1 else ""
     came = "fate not known" if sent.fate is None else sent.fate
     status = f" {sent.status_code}" if sent.status_code is not None else ""
-    resolved = f" (resolved by {sent.origin.get('by')})" if "resolved" in sent.origin else ""
-    lines = (
+    resolved = _resolution(sent.origin)
+    lines = [
         f"\n{moment(sent.begun_at)}Z  {sent.method} {sent.host}: {came}{status}{resolved}",
         f"    {sent.flow_id}, {road}, response {sent.response_id}",
         f"    {sent.step}{visit}, attempt {sent.number}, key {sent.key}",
-    )
+    ]
+    if sent.reply is not None:
+        lines.append(f"    reply: {sent.reply}")
     return "\n".join("\n" * line.startswith("\n") + plain(line.lstrip("\n")) for line in lines)
+
+
+def _resolution(origin: Mapping[str, Any]) -> str:
+    if "resolved" not in origin:
+        return ""
+    if origin["resolved"] == "duplicate_accepted":
+        was = origin.get("was") or {}
+        known = f"answered {was['status_code']}" if was.get("status_code") else "fate not known"
+        return f" ({known}; sending it again was accepted by {origin.get('by')})"
+    return f" (resolved by {origin.get('by')})"
 
 
 def _run(origin: Mapping[str, Any]) -> str:

@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
-from airflow_whatsapp_flows.cli.ledger.find import phones_of
+from airflow_whatsapp_flows.cli.ledger.asking import agreed
+from airflow_whatsapp_flows.cli.ledger.find import asked_for, person_of
 from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
 from airflow_whatsapp_flows.cli.tables import counted, plain
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -21,7 +22,7 @@ def purge(options: argparse.Namespace) -> int:
         held = find_data(ledger, data)
         print(f"{_counts(held)} of the ledger {ledger.shown} hold such data")
         if held.contacts or held.attempts:
-            if not (options.yes or _agreed()):
+            if not (options.yes or agreed("Erase it? It cannot be had back.", "nothing was erased")):
                 return REFUSED
             held, gone = erase(ledger, data)
             print(f"erased: {_counts(held)}; keys, states and times stay")
@@ -33,25 +34,11 @@ def purge(options: argparse.Namespace) -> int:
 
 
 def _data(ledger: Ledger, options: argparse.Namespace) -> Data:
-    if options.phone is not None:
-        return Data(phones=phones_of(ledger, options.phone))
     if options.replay is not None:
         return Data(replay_no=replay_of(ledger, options.replay).no)
-    return Data(before=options.before)
-
-
-def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        print("nothing was erased: give --yes where nobody can be asked", file=sys.stderr)
-        return False
-    try:
-        answer = input("Erase it? It cannot be had back. [y/N] ")
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() in ("y", "yes"):
-        return True
-    print("nothing was erased", file=sys.stderr)
-    return False
+    if options.before is not None:
+        return Data(before=options.before)
+    return Data(person=person_of(ledger, *asked_for(options)))
 
 
 def _counts(held: Holding) -> str:
@@ -61,7 +48,7 @@ def _counts(held: Holding) -> str:
 def _remains(ledger: Ledger, *, gone: bool) -> str:
     if not ledger.is_sqlite:
         return "the server keeps old rows until VACUUM: to have the bytes gone from its files, run VACUUM FULL"
-    copies = f"older copies of rows may be in unused parts of the file: to rewrite it, sqlite3 {ledger.file} VACUUM"
+    copies = "older copies of rows may be in unused parts of the file: `whatsapp-flows ledger vacuum` rewrites it"
     if gone:
         return copies
     return f"another process reads the ledger, so its write-ahead log still holds the data: close it; then {copies}"

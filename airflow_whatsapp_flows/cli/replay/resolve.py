@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import shlex
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_whatsapp_flows.cli import REFUSED, USAGE
-from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of, user_name
 from airflow_whatsapp_flows.cli.tables import counted
 from airflow_whatsapp_flows.errors import ReplayError, ResponseError
 from airflow_whatsapp_flows.flow.content import storable_text
@@ -28,7 +27,7 @@ def resolve(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
         return USAGE
     reply = _reply(options.reply) if options.reply else None
-    finding = Finding(sent=options.as_ == "sent", by=_user(), reply=reply)
+    finding = Finding(sent=options.as_ == "sent", by=user_name(), reply=reply)
     which = Doubtful(
         response_id=options.response, step=options.step, visit=options.visit, fingerprint=options.fingerprint
     )
@@ -65,13 +64,6 @@ def _reply(path: Path) -> Any:
         if text.lstrip().startswith(("{", "[")):
             raise ReplayError(f"{path}: {error}") from None
         return storable_text(text)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def _as_json(replay: Replay, resolved: Resolved) -> dict[str, Any]:

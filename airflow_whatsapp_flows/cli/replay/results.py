@@ -34,7 +34,7 @@ def results(options: argparse.Namespace) -> int:
         if options.as_responses:
             _print_responses(ledger, replay, options.state)
             return 0
-        found = contact_results(ledger, replay, options.state)
+        found = contact_results(ledger, replay, options.state, handled=options.handled)
         if options.to:
             _export(options, replay, found)
         elif options.format == "csv":
@@ -50,6 +50,8 @@ def _misused(options: argparse.Namespace) -> str | None:
         return "--to URL and --table NAME belong together"
     if options.to and options.as_responses:
         return "--to writes results, and --as-responses prints responses: give one of them"
+    if options.handled and options.as_responses:
+        return "--handled chooses results, and --as-responses prints responses: give one of them"
     if options.as_responses and options.format == "csv":
         return "responses are printed as JSON Lines alone: leave --format csv out"
     return None
@@ -76,6 +78,7 @@ def _action(action: ActionRecord) -> dict[str, Any]:
         "status_code": action.status_code,
         "outcome": action.outcome,
         "idempotency_key": action.idempotency_key,
+        **({} if action.reply is None else {"reply": action.reply}),
     }
 
 
@@ -113,7 +116,8 @@ def _error(error: dict[str, Any] | None) -> str | None:
     if error is None:
         return None
     status = f" {error['status_code']}" if error.get("status_code") else ""
-    return f"{error.get('step')}: {error.get('kind')}{status}: {error.get('message')}"
+    reply = f"; reply: {error['reply']}" if error.get("reply") else ""
+    return f"{error.get('step')}: {error.get('kind')}{status}: {error.get('message')}{reply}"
 
 
 def _cell(value: object) -> object:

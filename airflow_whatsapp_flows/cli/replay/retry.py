@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
+import shlex
 import sys
 
 from airflow_whatsapp_flows.cli import USAGE
-from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of, user_name
 from airflow_whatsapp_flows.cli.replay.run import ended_by_signals, go_on
 from airflow_whatsapp_flows.cli.replay.settings import prepare
 from airflow_whatsapp_flows.cli.tables import counted
@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.retrying import Choice, Chosen, walk_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.replay.renames import known_steps, rename_steps
 
 
 def retry(options: argparse.Namespace) -> int:
@@ -32,10 +33,13 @@ def retry(options: argparse.Namespace) -> int:
         if not replay.sealed:
             raise ReplayError(f"the replay {replay.id!r} has not read its source to the end: `replay run` it again")
         flow = _flow(replay, options)
+        rename_steps(ledger, flow, options.renamed, user_name())
+        if options.flow:
+            known_steps(ledger, replay, flow, states=())
         prepared = prepare(options, flow, replay.options)
         choice = _choice(flow, options)
-        mended = json.dumps(flow.source, ensure_ascii=False) if options.flow else None
-        print(_told(walk_again(ledger, replay, choice, mended), choice), file=sys.stderr, flush=True)
+        chosen = walk_again(ledger, replay, choice, flow if options.flow else None)
+        print(_told(chosen, choice, replay), file=sys.stderr, flush=True)
         return go_on(ledger, replay_of(ledger, replay.id), flow, prepared, options)
 
 
@@ -58,19 +62,41 @@ def _choice(flow: Flow, options: argparse.Namespace) -> Choice:
     return Choice(
         states=[ContactState(state) for state in options.state],
         step=options.step,
+        handled_errors=options.handled,
         fingerprint=options.fingerprint,
         since=options.since,
         until=options.until,
+        duplicates_accepted_by=user_name() if options.accept_duplicates else None,
     )
 
 
-def _told(chosen: Chosen, choice: Choice) -> str:
+def _told(chosen: Chosen, choice: Choice, replay: Replay) -> str:
     lines = [f"{counted(chosen.contacts, 'contact')} chosen"]
     if chosen.purged:
         lines.append(f"{counted(chosen.purged, 'contact')} cannot be walked again: the response has been purged")
-    narrowed = (choice.step, choice.fingerprint, choice.since, choice.until) != (None, None, None, None)
+    if chosen.left_out:
+        lines += _left_out(chosen, choice, replay)
+    given = (choice.step, choice.fingerprint, choice.since, choice.until)
+    narrowed = choice.handled_errors or given != (None, None, None, None)
     others = {state: count for state, count in chosen.others.items() if state is not ContactState.REJECTED}
     if not chosen.contacts and narrowed and others:
         told = ", ".join(f"{count:,} {state.value}" for state, count in others.items())
         lines.append(f"the same conditions hold for {told}: choose them with --state")
     return "\n".join(lines)
+
+
+def _left_out(chosen: Chosen, choice: Choice, replay: Replay) -> list[str]:
+    requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in sorted(chosen.unconfirmed.items()))
+    lines = [
+        f"{counted(chosen.left_out, 'contact')} left out: the request may have been applied, and is not sent again "
+        f"({requests})"
+    ]
+    if choice.duplicates_accepted_by is not None:
+        lines.append("another replay or a DAG run may still be sending it: try again in an hour")
+        return lines
+    name = shlex.quote(replay.id)
+    lines.append(
+        "check at the server whether it arrived; `whatsapp-flows replay resolve` records what you find, and "
+        f"`whatsapp-flows replay retry {name} --accept-duplicates` sends it again, at the risk that it is applied twice"
+    )
+    return lines

@@ -14,12 +14,12 @@ from types import FrameType
 from typing import Any
 
 from airflow_whatsapp_flows.cli import STOPPED
-from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of, user_name
 from airflow_whatsapp_flows.cli.replay.progress import Display, Watched, display, follow, reading
 from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
 from airflow_whatsapp_flows.cli.tables import counted
-from airflow_whatsapp_flows.errors import FlowsError, LedgerError
+from airflow_whatsapp_flows.errors import FlowsError, LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -28,6 +28,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.beginning import begin_replay
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
+from airflow_whatsapp_flows.replay.renames import rename_steps
 from airflow_whatsapp_flows.replay.running import run_replay
 from airflow_whatsapp_flows.replay.sources import open_source
 
@@ -41,8 +42,11 @@ def run(options: argparse.Namespace) -> int:
         ledger.check_writable()
         try:
             _say(f"ledger {ledger.shown}")
+            rename_steps(ledger, flow, options.renamed, user_name())
             with reading() as on_rows:
                 replay = begin_replay(ledger, replay_request(options, flow, source, prepared), on_rows)
+        except LedgerReplacedError:
+            raise
         except LedgerError as error:
             _say(str(error))
             _say("nothing was sent; when the ledger can be used again, run the same command again")
@@ -74,6 +78,10 @@ def go_on(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, option
         _say(f"replay {replay.id}: {counted(pending, 'contact')} to send{f', {ended:,} ended before' if ended else ''}")
         try:
             progress = _send(ledger, replay, flow, prepared, (before.total, ended))
+        except LedgerReplacedError as error:
+            _say(str(error))
+            _say("then run the same command again: it sends what is pending")
+            return STOPPED
         except FlowsError as error:
             progress.stopped = str(error)
         except KeyboardInterrupt:
@@ -139,6 +147,7 @@ def _as_json(summary: Summary, progress: Progress) -> dict[str, Any]:
         **status_json(summary),
         "warnings": summary.replay.warnings,
         "stopped": progress.stopped,
+        "too_many_handled": summary.too_many_handled,
         "postponed": dict(progress.postponed),
         "postponed_until": f"{progress.first_until:%Y-%m-%dT%H:%M:%SZ}" if progress.first_until else None,
         "errors": errors_json(summary),

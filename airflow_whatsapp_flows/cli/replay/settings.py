@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.gateway import Gateway
-from airflow_whatsapp_flows.replay.beginning import ReplayRequest
+from airflow_whatsapp_flows.replay.beginning import ReplayRequest, reading_of
 from airflow_whatsapp_flows.replay.forecast import hosts_of
 from airflow_whatsapp_flows.replay.lanes import ANY_HOST
 from airflow_whatsapp_flows.replay.rates import spellings
@@ -67,10 +67,16 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
     written = block.rate if isinstance(block.rate, dict) else {ANY_HOST: block.rate} if block.rate else {}
     rates = {**written, **kept.get("rates", {}), **dict(options.rate)}
     send = getattr(options, "send", None) or kept.get("send") or block.send
+    handled = options.max_handled_errors
+    handled = kept.get("max_handled_errors") if handled is None else handled
+    refused = options.stop_when_refused
+    refused = kept.get("stop_when_refused") if refused is None else refused
     run = RunSettings(
         concurrency=options.concurrency or kept.get("concurrency") or block.concurrency,
         rates=rates,
         max_failures=block.max_failures,
+        max_handled_errors=handled if handled is not None else block.max_handled_errors,
+        stop_when_refused=refused if refused is not None else block.stop_when_refused,
         resend=send == "all",
         force=bool(getattr(options, "force", False) or kept.get("force")),
     )
@@ -82,6 +88,8 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
             "concurrency": run.concurrency,
             "rates": rates,
             "send": send,
+            "max_handled_errors": run.max_handled_errors,
+            "stop_when_refused": refused,
             "allow_hosts": allowed,
             "connections": {id_: url for id_, url in connections.items() if not _holds_secrets(url)},
         },
@@ -115,12 +123,11 @@ def source_spec(options: argparse.Namespace) -> SourceSpec:
 
 def replay_request(options: argparse.Namespace, flow: Flow, source: Source, prepared: Prepared) -> ReplayRequest:
     """What ``run`` asks for, and ``plan`` asks about."""
-    spec = asdict(source_spec(options))
     return ReplayRequest(
         flow=flow,
         source=source,
         replay_id=options.replay_id,
-        reading={key: value for key, value in spec.items() if key != "location" and value},
+        reading=reading_of(source_spec(options)),
         options=prepared.options,
         note=options.note,
         chunk_size=prepared.chunk_size,

@@ -10,27 +10,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from airflow_whatsapp_flows.cli import STOPPED, UNFINISHED
 from airflow_whatsapp_flows.cli.tables import counted, duration, moment, plain, table
-from airflow_whatsapp_flows.errors import FlowFileError
 from airflow_whatsapp_flows.flow.delivery import Delivery
-from airflow_whatsapp_flows.flow.exchange import ErrorKind
-from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
-from airflow_whatsapp_flows.ledger.results import (
+from airflow_whatsapp_flows.ledger.groups import (
     ErrorGroup,
     ReasonGroup,
     error_groups,
     oldest_in_doubt,
     reason_groups,
 )
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.replay.fingerprints import Fingerprint, fingerprint, suggestion
-from airflow_whatsapp_flows.replay.masking import masked
+from airflow_whatsapp_flows.replay.budget import too_many_handled
+from airflow_whatsapp_flows.replay.error_report import (
+    counts_of,
+    deliveries_of,
+    flow_of_replay,
+    label_of,
+    masked_response,
+    suggestion_of,
+)
 
 _SAMPLE = 200  # characters
 _ORDER = (
@@ -53,6 +54,7 @@ class Summary:
         errors: its errors, by fingerprint.
         reasons: why rows were rejected or skipped.
         in_doubt: response id and end of the contact that has been in doubt for longest.
+        too_many_handled: why it is no success although its contacts completed.
         delivery: of each action of its flow.
         ledger_words: words that name its ledger in a command.
     """
@@ -62,17 +64,18 @@ class Summary:
     errors: list[ErrorGroup]
     reasons: list[ReasonGroup]
     in_doubt: tuple[str, float] | None
+    too_many_handled: str | None
     delivery: Mapping[str, Delivery]
     ledger_words: str
 
     @property
     def exit_status(self) -> int:
-        """0 every contact completed or skipped, 3 some failed, rejected or in doubt, 4 some pending."""
+        """0 every contact completed or skipped, 3 some failed, or too many took an error exit, 4 some pending."""
         states = self.tally.states
         if states[ContactState.PENDING] or not self.replay.sealed:
             return STOPPED
         unfinished = (ContactState.FAILED, ContactState.REJECTED, ContactState.IN_DOUBT)
-        return UNFINISHED if any(states[state] for state in unfinished) else 0
+        return UNFINISHED if self.too_many_handled or any(states[state] for state in unfinished) else 0
 
     @property
     def elapsed(self) -> float:
@@ -86,23 +89,21 @@ def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> S
     Raises:
         LedgerError: the ledger cannot be read.
     """
+    flow, counted = flow_of_replay(replay), tally(ledger, replay.no)
+    limit = options.max_handled_errors if hasattr(options, "max_handled_errors") else None
+    limit = replay.options.get("max_handled_errors") if limit is None else limit
+    if limit is None and flow is not None and flow.replay is not None:
+        limit = flow.replay.max_handled_errors
     return Summary(
         replay=replay,
-        tally=tally(ledger, replay.no),
-        errors=error_groups(ledger, replay.no),
+        tally=counted,
+        errors=error_groups(ledger, replay),
         reasons=reason_groups(ledger, replay.no),
         in_doubt=oldest_in_doubt(ledger, replay.no),
-        delivery=_deliveries(replay),
+        too_many_handled=too_many_handled(limit, counted),
+        delivery=deliveries_of(flow),
         ledger_words=_ledger_words(ledger, options),
     )
-
-
-def _deliveries(replay: Replay) -> dict[str, Delivery]:
-    try:
-        flow = load_flow(replay.flow, f"the flow of the replay {replay.id}")
-    except FlowFileError:
-        return {}  # of another release; its status can be told all the same
-    return {name: step.retry.delivery for name, step in flow.steps.items() if isinstance(step, Action)}
 
 
 def status_json(summary: Summary) -> dict[str, Any]:
@@ -122,6 +123,7 @@ def status_json(summary: Summary) -> dict[str, Any]:
         "unanswered": summary.tally.unanswered,
         "requests": summary.tally.requests,
         "elapsed_s": round(summary.elapsed, 3),
+        "handled": summary.tally.handled,
     }
 
 
@@ -130,13 +132,15 @@ def errors_json(summary: Summary) -> list[dict[str, Any]]:
     return [
         {
             "fingerprint": group.fingerprint,
-            "label": _label(group).label,
+            "label": label_of(group),
             "count": group.count,
+            "handled": group.handled,
             "in_doubt": group.in_doubt,
             "first_seen": _iso(group.first_seen),
             "last_seen": _iso(group.last_seen),
-            "sample": {"id": group.sample.id, "place": group.sample.place, "response": _masked_response(group)},
-            "suggestion": _suggestion(summary, group),
+            "sample": {"id": group.sample.id, "place": group.sample.place, "response": masked_response(group)},
+            "reply": group.reply,
+            "suggestion": suggestion_of(group, summary.delivery),
         }
         for group in summary.errors
     ]
@@ -154,6 +158,8 @@ def summary_text(summary: Summary) -> str:
         lines.append("  the source has not been read to its end; nothing was sent")
     lines += ["", table(("state", "contacts"), states)] if states else []
     lines += ["", _counts(summary)]
+    if summary.too_many_handled and not summary.tally.states[ContactState.PENDING]:
+        lines += ["", f"not a success: {summary.too_many_handled}"]
     lines += [line for group in summary.reasons for line in _reason_lines(group)]
     lines += [line for group in summary.errors for line in _error_lines(summary, group)]
     following = list(_next_steps(summary))
@@ -166,7 +172,9 @@ def _counts(summary: Summary) -> str:
     told = summary.tally
     counts = [counted(told.requests, "request")]
     if told.handled_errors:
-        counts.append(f"{counted(told.handled_errors, 'error')} handled by error exits")
+        counts.append(
+            f"{counted(told.handled_errors, 'error')} handled by error exits ({counted(told.handled, 'contact')})"
+        )
     if told.unanswered:
         counts.append(f"{told.unanswered:,} unanswered")
     if summary.elapsed:
@@ -183,30 +191,16 @@ def _reason_lines(group: ReasonGroup) -> Iterator[str]:
 
 
 def _error_lines(summary: Summary, group: ErrorGroup) -> Iterator[str]:
-    in_doubt = f", {group.in_doubt:,} in doubt" if group.in_doubt else ""
     yield ""
-    yield f"error {group.fingerprint}: {counted(group.count, 'contact')}{in_doubt}"
-    yield f"  {_label(group).label}"
+    yield f"error {group.fingerprint}: {counts_of(group)}"
+    yield f"  {label_of(group)}"
     yield f"  seen {moment(group.first_seen)} to {moment(group.last_seen)} UTC"
-    response = _masked_response(group)
+    response = masked_response(group)
     shown = json.dumps(response, ensure_ascii=False) if response is not None else "(purged)"
     yield f"  sample {group.sample.id}: {shown[:_SAMPLE]}{'…' if len(shown) > _SAMPLE else ''}"
-    yield f"  → {_suggestion(summary, group)}"
-
-
-def _label(group: ErrorGroup) -> Fingerprint:
-    error, sample = group.sample.error, group.sample
-    if error is None:
-        return fingerprint("flow", None, "", sample.path[-1] if sample.path else "", sample.reason or "")
-    return fingerprint(error["kind"], error["status_code"], error["host"], error["step"], error["message"] or "")
-
-
-def _suggestion(summary: Summary, group: ErrorGroup) -> str:
-    error = group.sample.error
-    if error is None:
-        return "look at one sample, mend the flow, then `replay retry --flow FILE`"
-    delivery = summary.delivery.get(error["step"])
-    return suggestion(ErrorKind(error["kind"]), error["status_code"], in_doubt=group.in_doubt > 0, delivery=delivery)
+    if group.reply is not None:
+        yield f"  reply: {group.reply}"
+    yield f"  → {suggestion_of(group, summary.delivery)}"
 
 
 def _may_be_repeated(summary: Summary) -> set[bool]:
@@ -214,13 +208,6 @@ def _may_be_repeated(summary: Summary) -> set[bool]:
     steps = [group.sample.error and group.sample.error["step"] for group in summary.errors if group.in_doubt]
     modes = [summary.delivery.get(step or "", Delivery.AT_MOST_ONCE) for step in steps]
     return {mode is not Delivery.AT_MOST_ONCE for mode in modes} or {False}
-
-
-def _masked_response(group: ErrorGroup) -> Any:
-    if group.response is None:
-        return None
-    response: Mapping[str, Any] = msgspec.json.decode(group.response)
-    return {key: masked(value) for key, value in response.items() if key in ("contact", "step")}
 
 
 def _next_steps(summary: Summary) -> Iterator[str]:
@@ -235,6 +222,8 @@ def _next_steps(summary: Summary) -> Iterator[str]:
     if states[ContactState.FAILED]:
         yield f"look at what failed:      {command(f'results {id_} --state failed')}"
         yield f"send it again:            {command(f'retry {id_}')}"
+    if summary.tally.handled:
+        yield f"send handled errors again: {command(f'retry {id_} --handled')}"
     if states[ContactState.IN_DOUBT]:
         oldest = f"  (oldest: {summary.in_doubt[0]}, {moment(summary.in_doubt[1])} UTC)" if summary.in_doubt else ""
         yield f"look at what is in doubt: {command(f'results {id_} --state in_doubt')}{oldest}"

@@ -23,6 +23,8 @@ class Common(TypedDict):
     name: str
     max_visits: int
     on_max_visits: str | None
+    id: str | None
+    platform_id: str | None
 
 
 class StepBuilder:
@@ -42,7 +44,11 @@ class StepBuilder:
         self.faults: list[Fault] = []
         self.flow = flow
         self.common = Common(
-            name=step.name, max_visits=step.max_visits or flow.max_visits, on_max_visits=step.on_max_visits
+            name=step.name,
+            max_visits=step.max_visits or flow.max_visits,
+            on_max_visits=step.on_max_visits,
+            id=step.id,
+            platform_id=step.platform_id,
         )
         self._path = path
         self._source = source

@@ -26,7 +26,15 @@ class StepBase(Written):
     """Whether ``step.<name>`` holds something once it ran."""
 
     name: StepName = Field(description="what other steps call it by; every step of a flow has another")
-    platform_id: str | None = Field(None, max_length=100, description="id of the step on the platform; kept, not used")
+    id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="what the step is known by in the ledger, whatever it is called; default: its name",
+    )
+    platform_id: str | None = Field(
+        None, max_length=100, description="id of the step on the platform; it is known by that rather than by `id`"
+    )
     max_visits: int | None = Field(None, ge=1, le=10_000, description="visits of this step by one contact")
     on_max_visits: Target = Field(None, description="where to go when there are no visits left; else the walk fails")
 

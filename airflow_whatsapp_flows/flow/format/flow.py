@@ -102,8 +102,9 @@ class AirflowFormat(Written):
     pool: ShortText | None = Field(None, description="that its requests take a slot of")
     doc_md: str | None = Field(None, max_length=65_536, description="shown with the DAG; Markdown")
     max_active_runs: int | None = Field(None, ge=1, le=10_000, description="runs at a time")
-    retry_delay: float | None = Field(
-        None, ge=0, le=86_400, description="seconds between two tries of a task that is no action"
+    retries: int = Field(3, ge=0, le=100, description="how often a task that sends nothing is tried again")
+    retry_delay: float = Field(
+        5.0, ge=0, le=86_400, description="seconds before a task that sends nothing is tried again; doubled each time"
     )
     inlets: list[ShortText] = Field(default_factory=list, max_length=50, description="URIs of assets that it reads")
     outlets: list[ShortText] = Field(default_factory=list, max_length=50, description="URIs of assets that it writes")
@@ -122,6 +123,14 @@ class FlowFormat(Written):
     )
     start: StepName | None = Field(None, description="name of the first step; the first one listed when absent")
     timezone: str = Field("UTC", description="IANA name; what global.Date and its kin are told in")
+    default_country: str | None = Field(
+        None, min_length=2, max_length=2, description="country of phone numbers without a country code (ISO 3166)"
+    )
+    identifiers: list[ShortText] = Field(
+        default_factory=list,
+        max_length=20,
+        description="variables that identify a contact, besides contact.id, phone, user_id and email",
+    )
     missing: Literal["error", "null", "empty"] = Field("error", description="what a reference without a value is")
     max_visits: int = Field(100, ge=1, le=10_000, description="visits of one step by one contact")
     sensitive: list[ShortText] = Field(

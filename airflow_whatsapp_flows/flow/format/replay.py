@@ -17,6 +17,13 @@ RateOrRates = Annotated[
 ]
 
 
+HandledErrors = Annotated[
+    Annotated[int, Field(ge=0), Tag("number")]
+    | Annotated[str, Field(pattern=r"^(100|[0-9]{1,2}(\.[0-9]{1,2})?)%$"), Tag("text")],
+    Discriminator(lambda value: "text" if isinstance(value, str) else "number"),
+]
+
+
 class QuietHoursFormat(Written):
     """Hours of the day at which nobody is sent anything, in the contact's zone; over midnight where end is earlier."""
 
@@ -36,11 +43,17 @@ class ReplayFormat(Written):
     chunk_size: int = Field(1000, ge=1, le=100_000, description="responses for each task of Airflow")
     approve_above: int | None = Field(None, ge=0, description="responses above which a person must approve")
     max_failures: int | None = Field(None, ge=1, description="contacts that may fail before the replay is stopped")
+    max_handled_errors: HandledErrors | None = Field(
+        None, description='contacts that may take an error exit: a number, or a share such as "20%"'
+    )
+    stop_when_refused: bool = Field(
+        True, description="whether the replay stops when a server refuses the credentials, or every request of a step"
+    )
     fail_when: Literal["any", "budget", "never"] = Field("any", description="what makes the replay's DAG run fail")
     max_age: float | None = Field(None, gt=0, description="seconds since created_on; older responses are skipped")
-    only_once: bool = Field(False, description="whether a phone gets each step once, whatever the response's id")
-    opt_out: list[Annotated[str, Field(min_length=1, max_length=50)]] = Field(
-        default_factory=list, description="phones that nothing is sent for"
+    only_once: bool = Field(False, description="whether a person gets each step once, whatever the response's id")
+    opt_out: list[Annotated[str, Field(min_length=1, max_length=330)]] = Field(
+        default_factory=list, description="phones, e-mail addresses and ids that nothing is sent for"
     )
     quiet_hours: QuietHoursFormat | None = Field(None, description="hours at which nobody is sent anything")
     effects: bool = Field(False, description="whether a replay, too, does what 'effects' turns on")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from airflow_whatsapp_flows.flow.format import AirflowFormat, FlowTestFormat, ReplayFormat, VariableFormat
+from airflow_whatsapp_flows.flow.identity import IdentityRule
 from airflow_whatsapp_flows.flow.model.action import Action
 from airflow_whatsapp_flows.flow.model.leading import (
     Assignation,
@@ -66,6 +67,7 @@ class Flow:
         variables: declared ``flow_execution_variables``.
         loops: names of the steps of every loop, in the file's order.
         sensitive: variables whose values nobody reads.
+        identity: how contacts are identified.
         replay: how recorded responses are sent in batches; ``None`` when the flow does not say.
         airflow: what its DAGs are like.
         tests: its own tests.
@@ -81,6 +83,7 @@ class Flow:
     variables: Mapping[str, VariableFormat] = field(default_factory=dict)
     loops: tuple[tuple[str, ...], ...] = ()
     sensitive: tuple[Reference, ...] = ()
+    identity: IdentityRule = field(default_factory=IdentityRule, repr=False)
     replay: ReplayFormat | None = field(default=None, repr=False)
     airflow: AirflowFormat = field(default_factory=AirflowFormat, repr=False)
     tests: tuple[FlowTestFormat, ...] = field(default=(), repr=False)

@@ -64,6 +64,15 @@ def open_source(spec: SourceSpec, flow: Flow) -> Source:
     return _FileSource(name, files, _reader(formats.pop(), keys), keys.ignored)
 
 
+def shown_location(spec: SourceSpec) -> str:
+    """Where a source is looked for, as it was written, without passwords; nothing is opened."""
+    if spec.query is None or "://" not in spec.location:
+        return shown(spec.location)
+    from airflow_whatsapp_flows.replay.sources.sql import shown_url
+
+    return shown_url(spec.location)
+
+
 def _format(file: SourceFile, spec: SourceSpec) -> Format:
     if spec.format is not None:
         return cast("Format", spec.format)

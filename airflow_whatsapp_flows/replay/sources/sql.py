@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from airflow_whatsapp_flows.errors import SourceError
-from airflow_whatsapp_flows.ledger.urls import shown_url
+from airflow_whatsapp_flows.ledger.urls import hide_password
 from airflow_whatsapp_flows.replay.sources.cells import typed_row
 from airflow_whatsapp_flows.replay.sources.files import shown
 from airflow_whatsapp_flows.replay.sources.keys import NESTED, PHONE, Keys
@@ -34,7 +34,7 @@ class QuerySource:
 
     def __init__(self, location: str, query: str, keys: Keys) -> None:
         url = _parsed(location)
-        self.name = shown_url(url)
+        self.name = hide_password(url)
         self.mark: str | None = None
         if url.get_backend_name() == "sqlite" and _is_absent(url.database):
             # SQLite would make it.
@@ -106,3 +106,12 @@ def _parsed(location: str) -> URL:
 
 def _is_absent(database: str | None) -> bool:
     return bool(database) and not str(database).startswith((":memory:", "file:")) and not os.path.exists(str(database))
+
+
+def shown_url(location: str) -> str:
+    """The URL of a database as it may be shown.
+
+    Raises:
+        SourceError: it is none.
+    """
+    return hide_password(_parsed(location))

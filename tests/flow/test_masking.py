@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.replay.masking import masked
+from airflow_whatsapp_flows.flow.masking import mask_text, masked
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,16 @@ def test_what_is_nested_too_deep_is_not_shown() -> None:
     for _ in range(1000):
         value = {"x": value}
     assert "Ana" not in str(masked(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the phone +52 55 1234 5678 is taken", "the phone +52…78 is taken"),
+        ("ana.lopez@example.com and 5512345678.", "a…@example.com and …78."),
+        ("since 2026-11-22, 41 of 1000", "since 2026-11-22, 41 of 1000"),
+        ("no number at all", "no number at all"),
+    ],
+)
+def test_a_sentence_keeps_its_words(text: str, expected: str) -> None:
+    assert mask_text(text) == expected

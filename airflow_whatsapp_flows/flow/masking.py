@@ -15,6 +15,13 @@ _COUNTRY = re.compile(rf"\+(?:1|7|{_TWO_DIGIT_CODES}|[0-9]{{3}})")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?")
 _PHONE = re.compile(r"\+?[(]?[0-9][0-9 ().-]{4,30}")
 _EMAIL = re.compile(r"[^@\s]+@([^@\s]+)")
+# The same within a sentence or a JSON text. A date has as many digits as a phone number, and says nothing of a person.
+_PERSONAL = re.compile(
+    r"""(?P<date>(?<![\w.-])[0-9]{4}-[0-9]{2}-[0-9]{2}(?![\w-]))
+      | (?P<email>[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8})
+      | (?P<phone>(?<![\w.-])\+?\(?[0-9](?:[ ().-]{0,2}[0-9]){6,17}(?!\w))""",
+    re.VERBOSE,
+)
 
 
 def masked(value: Any) -> Any:
@@ -24,6 +31,11 @@ def masked(value: Any) -> Any:
     first letter and ``"…"``. Numbers of at most four digits, true, false and null stay. Lists end after 20 items.
     """
     return _masked(value, 0)
+
+
+def mask_text(text: str) -> str:
+    """A text with the phone numbers, e-mail addresses and other long numbers in it masked; its words stay."""
+    return _PERSONAL.sub(lambda match: match.group() if match["date"] else _text(match.group()), text)
 
 
 def _masked(value: Any, depth: int) -> Any:

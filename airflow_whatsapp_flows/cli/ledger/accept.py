@@ -1,0 +1,36 @@
+"""``whatsapp-flows ledger accept``: goes on with a file that is not what the ledger was."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from airflow_whatsapp_flows.cli import REFUSED
+from airflow_whatsapp_flows.cli.ledger.asking import agreed
+from airflow_whatsapp_flows.cli.opening import ledger_url
+from airflow_whatsapp_flows.cli.tables import counted
+from airflow_whatsapp_flows.ledger.accepting import accept as accept_file
+from airflow_whatsapp_flows.ledger.identity import read_mark
+from airflow_whatsapp_flows.ledger.opening import read_url, shown_url
+
+
+def accept(options: argparse.Namespace) -> int:
+    """Accept it; returns 0, or 1 when nobody agreed."""
+    url = read_url(ledger_url(options))
+    shown = shown_url(url)
+    if url.get_backend_name() != "sqlite":
+        print(f"the ledger {shown} is on a server: there is nothing to accept")
+        return 0
+    file = Path(url.database or "")
+    mark = read_mark(file)
+    made = f"{counted(mark.commits, 'commit')} were made to it" if mark else "nothing is known of it here"
+    print(f"the ledger {shown}: {made}; what the file does not know of may be sent again")
+    if not (options.yes or agreed("Go on with the file as it is?", "nothing was accepted")):
+        return REFUSED
+    done = accept_file(file, Path(options.lost) if options.lost else None)
+    if not done.commits:
+        print("accepted: there is no file; the next replay or task makes an empty ledger")
+        return 0
+    added = f"; {counted(done.added, 'lost request')} added" if options.lost else ""
+    print(f"accepted: the file has {counted(done.commits, 'commit')}{added}")
+    return 0

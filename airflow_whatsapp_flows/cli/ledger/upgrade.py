@@ -1,0 +1,35 @@
+"""``whatsapp-flows ledger upgrade``: brings a ledger of an earlier release to the version of this one."""
+
+from __future__ import annotations
+
+import argparse
+
+from airflow_whatsapp_flows.cli import UNFINISHED
+from airflow_whatsapp_flows.cli.opening import ledger_url
+from airflow_whatsapp_flows.ledger.opening import read_url, shown_url
+from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION
+from airflow_whatsapp_flows.ledger.upgrading import check_version, found_version, upgrade_command
+from airflow_whatsapp_flows.ledger.upgrading import upgrade as upgrade_ledger
+
+
+def upgrade(options: argparse.Namespace) -> int:
+    """Upgrade it; returns 0, or 3 when it was only asked whether that is needed, and it is."""
+    url = ledger_url(options)
+    shown = shown_url(read_url(url))
+    if options.check:
+        found = found_version(url)
+        if 0 < found < SCHEMA_VERSION:
+            print(f"the ledger {shown} has version {found}; version {SCHEMA_VERSION} is needed")
+            print(f"run `{upgrade_command(shown)}`")
+            return UNFINISHED
+        check_version(found, shown)
+        print(f"the ledger {shown} has version {found}, as this release needs it")
+        return 0
+    done = upgrade_ledger(url)
+    if done.found == done.version:
+        print(f"the ledger {shown} has version {done.version}, as this release needs it; nothing to do")
+        return 0
+    print(f"the ledger {shown} was upgraded from version {done.found} to {done.version}; nothing of it is lost")
+    if done.backup is not None:
+        print(f"as it was before it is in {done.backup}")
+    return 0

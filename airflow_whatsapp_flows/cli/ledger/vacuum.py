@@ -1,0 +1,15 @@
+"""``whatsapp-flows ledger vacuum``: gives back the room of rows that are gone."""
+
+from __future__ import annotations
+
+import argparse
+
+from airflow_whatsapp_flows.cli.opening import open_ledger
+from airflow_whatsapp_flows.ledger.vacuuming import vacuum as vacuum_ledger
+
+
+def vacuum(options: argparse.Namespace) -> int:
+    """Do it, and print how many bytes came free; returns 0."""
+    with open_ledger(options) as ledger:
+        print(f"the ledger {ledger.shown}: {vacuum_ledger(ledger):,} bytes came free")
+    return 0

@@ -1,0 +1,146 @@
+"""The contacts of a replay in groups: by error, and by why nothing was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, case, func, select
+
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.known_rows import names_of_replays
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.replies import Replies
+from airflow_whatsapp_flows.ledger.results import (
+    CONTACT,
+    NOTHING_SENT,
+    ContactResult,
+    attempts_of,
+    contact_result,
+    error_reply,
+)
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.schema import contacts
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Contacts with the same error.
+
+    Attributes:
+        fingerprint: of the error.
+        count: contacts.
+        in_doubt: those of them that are in doubt.
+        handled: those of them that completed: an error exit took the error.
+        first_seen: epoch seconds.
+        last_seen: epoch seconds.
+        sample: the first of them.
+        response: its response, JSON; ``None`` when it was purged.
+        reply: what the server said to it, masked and cut, without the values of the contact.
+    """
+
+    fingerprint: str
+    count: int
+    in_doubt: int
+    handled: int
+    first_seen: float
+    last_seen: float
+    sample: ContactResult
+    response: str | None
+    reply: str | None
+
+
+def error_groups(ledger: Ledger, replay: Replay, limit: int = 20) -> list[ErrorGroup]:
+    """Errors of actions and walks by fingerprint, the most frequent first; those that an error exit took, too.
+
+    Args:
+        ledger: where the replay is.
+        replay: any.
+        limit: groups at most.
+    """
+    count = func.count()
+    query = (
+        select(
+            contacts.c.fingerprint, count, _in_state(ContactState.IN_DOUBT), _in_state(ContactState.COMPLETED),
+            func.min(contacts.c.ended_at), func.max(contacts.c.ended_at), func.min(contacts.c.id),
+        )
+        .where(contacts.c.replay_no == replay.no, contacts.c.fingerprint.is_not(None))
+        .group_by(contacts.c.fingerprint)
+        .order_by(count.desc(), contacts.c.fingerprint)
+        .limit(limit)
+    )  # fmt: skip
+    replies = Replies(replay.flow)
+    with ledger.read() as connection:
+        groups = connection.execute(query).all()
+        chosen = select(*CONTACT, contacts.c.ended_at, contacts.c.response).where(
+            contacts.c.id.in_([group[-1] for group in groups])
+        )
+        samples = {row.id: row for row in connection.execute(chosen)}
+        attempted = attempts_of(connection, replay.flow_id, [row.response_id for row in samples.values()])
+    return [_group(group, samples[group[-1]], attempted, replies) for group in groups]
+
+
+def _group(group: Sequence[Any], row: Any, attempted: Mapping[str, Sequence[Row[Any]]], replies: Replies) -> ErrorGroup:
+    key, count, in_doubt, handled, first_seen, last_seen, _ = group
+    sample, reply = contact_result(row, []), None
+    if sample.error is not None:
+        of_response = attempted.get(row.response_id, ())
+        reply = error_reply(sample.error, row, of_response, replies, row.response, foreign=True)
+    return ErrorGroup(key, count, in_doubt, handled, first_seen, last_seen, sample, row.response, reply)
+
+
+def _in_state(state: ContactState) -> ColumnElement[int]:
+    return func.sum(case((contacts.c.state == state.value, 1), else_=0))
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonGroup:
+    """Contacts that were not sent, or not to their end, for the same reason.
+
+    Attributes:
+        state: of them.
+        code: the reason up to its colon, such as ``missing_id``.
+        count: contacts.
+        sample: the first of them.
+    """
+
+    state: ContactState
+    code: str
+    count: int
+    sample: ContactResult
+
+
+def reason_groups(ledger: Ledger, replay_no: int) -> list[ReasonGroup]:
+    """Rejected and skipped contacts by the kind of reason, the most frequent first."""
+    if ledger.is_sqlite:
+        code = func.substr(contacts.c.reason, 1, func.instr(contacts.c.reason.concat(":"), ":") - 1)
+    else:
+        code = func.split_part(contacts.c.reason, ":", 1)
+    count = func.count()
+    query = (
+        select(contacts.c.state, code.label("code"), count, func.min(contacts.c.id))
+        .where(contacts.c.replay_no == replay_no, contacts.c.state.in_(NOTHING_SENT))
+        .group_by(contacts.c.state, code)
+        .order_by(count.desc())
+    )
+    with ledger.read() as connection:
+        groups = connection.execute(query).all()
+        chosen = select(*CONTACT).where(contacts.c.id.in_([group[3] for group in groups]))
+        names = names_of_replays(connection)
+        samples = {row.id: contact_result(row, [], names) for row in connection.execute(chosen)}
+    return [ReasonGroup(ContactState(state), code_ or "", count_, samples[id_]) for state, code_, count_, id_ in groups]
+
+
+def oldest_in_doubt(ledger: Ledger, replay_no: int) -> tuple[str, float] | None:
+    """Response id and end of the contact that has been in doubt for longest; ``None`` when there is none."""
+    query = (
+        select(contacts.c.response_id, contacts.c.ended_at)
+        .where(contacts.c.replay_no == replay_no, contacts.c.state == ContactState.IN_DOUBT.value)
+        .where(contacts.c.ended_at.is_not(None))
+        .order_by(contacts.c.ended_at)
+        .limit(1)
+    )
+    with ledger.read() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else (row.response_id, row.ended_at)

@@ -1,0 +1,322 @@
+"""Whether the ledger is still the one that was opened, with all that was committed to it.
+
+A file can be deleted, replaced, or overwritten by an older copy while it is used or between two uses. What was sent
+since would be sent again. So every commit counts up a number in the ledger, and looks at the file's device, inode and
+time of change. The last number is also noted outside the file, in the folder of its locks, and checked when it is
+opened. On a server the number is that of a sequence, for a row would make commits of different workers wait.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from airflow_whatsapp_flows.errors import LedgerReplacedError
+from airflow_whatsapp_flows.ledger.locking import locks_folder
+from airflow_whatsapp_flows.ledger.opening import copy_database, open_file
+from airflow_whatsapp_flows.ledger.schema import COMMITS, versions
+
+_READ = f"SELECT ledger_id, commits FROM {versions.name}"  # noqa: S608
+_COUNT_IN_FILE = f"UPDATE {versions.name} SET commits = commits + 1 RETURNING ledger_id, commits"  # noqa: S608
+_COUNT_ON_SERVER = f"SELECT ledger_id, nextval('{COMMITS}') FROM {versions.name}"  # noqa: S608
+_MAGIC = b"SQLite format 3\0"  # the first bytes of every database
+_TRIES = 3  # to read a file that another process may be writing
+
+Execute = Callable[[str], Sequence[Any] | None]
+"""Runs a statement and returns its only row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is noted of a file outside it.
+
+    Attributes:
+        ledger_id: of the ledger that was used.
+        commits: that it had.
+        stored: commits that were in the file itself and not only in its log.
+        is_overwritten: whether the file was seen to be overwritten while it was used, and may be damaged.
+    """
+
+    ledger_id: str
+    commits: int
+    stored: int
+    is_overwritten: bool = False
+
+    def text(self) -> bytes:
+        """The mark as its file holds it; always as many bytes, so that one write replaces it."""
+        state = "overwritten" if self.is_overwritten else "usable     "
+        return f"{self.ledger_id:32} {self.commits:020d} {self.stored:020d} {state}\n".encode()
+
+
+def mark_path(file: Path) -> Path:
+    """Where the mark of a ledger is."""
+    return locks_folder(file) / "last-commit"
+
+
+def read_mark(file: Path) -> Mark | None:
+    """The mark of a ledger; ``None`` where there is none, or a write of it was cut off by the loss of power."""
+    try:
+        ledger_id, commits, stored, state = mark_path(file).read_text(encoding="ascii").split()
+        return Mark(ledger_id, int(commits), int(stored), state == "overwritten")
+    except (OSError, ValueError):
+        return None
+
+
+def write_mark(file: Path, mark: Mark) -> None:
+    """Note what a ledger has. It is not synced: when the power is lost it may be older, and never newer."""
+    with suppress(OSError):
+        mark_path(file).parent.mkdir(exist_ok=True)
+        mark_path(file).write_bytes(mark.text())
+
+
+def stored_commits(file: Path) -> tuple[str, int] | None:
+    """Id and commits in the file itself, its log left out; ``None`` where they cannot be read."""
+    with suppress(sqlite3.Error), closing(open_file(file, "immutable=1", timeout=0)) as connection:
+        row = connection.execute(_READ).fetchone()
+        return None if row is None or row[0] is None else (str(row[0]), int(row[1]))
+    return None
+
+
+class ServerIdentity:
+    """The identity of a ledger on a server, as one process knows it."""
+
+    def __init__(self, shown: str) -> None:
+        self.commits = 0
+        self._ledger_id = ""
+        self._shown = shown
+
+    def learn(self, execute: Execute) -> None:
+        """Note what was opened."""
+        row = execute(_READ)
+        self._ledger_id = str(row[0]) if row else ""
+
+    def begin(self, execute: Execute) -> int:
+        """Check, within a transaction, that it is still the same; returns the number of the commit.
+
+        Raises:
+            LedgerReplacedError: it is another, or an older copy.
+        """
+        seen = self.commits
+        row = execute(_COUNT_ON_SERVER)
+        if row is None or row[0] != self._ledger_id or row[1] <= seen:
+            raise LedgerReplacedError(
+                f"the ledger {self._shown} was replaced or restored from an older copy while it was in use; nothing "
+                "more is sent. Restore the newest copy before anything is run again: what was sent since that copy "
+                "was made would be sent again"
+            )
+        return int(row[1])
+
+    def committed(self, commits: int) -> None:
+        """Note that a transaction was committed."""
+        self.commits = max(self.commits, commits)
+
+    def close(self) -> None:
+        """Note that it is used no more."""
+
+
+class FileIdentity:
+    """The identity of an SQLite ledger, as one process knows it.
+
+    Args:
+        file: of the ledger.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.commits = 0
+        self.stored = 0
+        self._file = file
+        self._ledger_id = ""
+        self._inode = self._changed = (0, 0)
+        self._mark: int | None = None
+        self._problem: LedgerReplacedError | None = None
+
+    def check_opening(self) -> None:
+        """Find out, before a file is made or read, whether there was a ledger already.
+
+        Raises:
+            LedgerReplacedError: one was there before and is not now, or was overwritten.
+        """
+        mark = read_mark(self._file)
+        if mark is not None and not (self._file.exists() and self._file.stat().st_size):
+            raise LedgerReplacedError(_gone(self._file, mark))
+        if mark is not None and mark.is_overwritten:
+            was = f"the ledger sqlite:///{self._file} was overwritten while it was in use"
+            raise LedgerReplacedError(f"{was}. {_restoring(self._file)}")
+        own = stored_commits(self._file)
+        if mark is not None and own is not None:
+            # Before SQLite reads it: a log of the newer file that was left beside it would be mixed into it.
+            self._compare(mark, own[0], own[1], mark.stored)
+
+    def learn(self, execute: Execute) -> None:
+        """Note what was opened, and compare it with what was committed before.
+
+        Raises:
+            LedgerReplacedError: it is another ledger, or an older copy.
+        """
+        row = execute(_READ)
+        self._ledger_id, self.commits = (str(row[0]), int(row[1])) if row else ("", 0)
+        found = os.stat(self._file)
+        self._inode, self._changed = (found.st_dev, found.st_ino), (found.st_mtime_ns, found.st_size)
+        own = stored_commits(self._file)
+        mark = read_mark(self._file)
+        self.stored = own[1] if own else 0  # nothing is in it yet, or it cannot be told
+        if mark is not None:
+            self._compare(mark, self._ledger_id, self.commits, mark.commits)
+        if mark is None or mark.commits < self.commits:
+            write_mark(self._file, self._own_mark())
+
+    def begin(self, execute: Execute) -> int:
+        """Check, within a transaction, that it is still the same; returns the number of the commit.
+
+        Raises:
+            LedgerReplacedError: the file is gone, another one, or was overwritten.
+        """
+        self.check()
+        seen = self.commits
+        row = execute(_COUNT_IN_FILE)
+        if row is None or row[0] != self._ledger_id or row[1] <= seen:
+            self._overwritten()
+        return int(row[1])
+
+    def check(self) -> None:
+        """Look whether the file is still the one that was opened.
+
+        Raises:
+            LedgerReplacedError: it is not.
+        """
+        if self._problem is not None:
+            raise self._problem  # what it was overwritten with, and what SQLite did to it since, may look right
+        try:
+            found = os.stat(self._file)
+        except OSError:
+            self._replaced("was deleted or moved")
+        if (found.st_dev, found.st_ino) != self._inode:
+            self._replaced("was replaced by another file")
+        changed = (found.st_mtime_ns, found.st_size)
+        if changed != self._changed:
+            self._check_content()
+            self._changed = changed
+
+    def committed(self, commits: int) -> None:
+        """Note that a transaction was committed, here and in the mark."""
+        self.commits = max(self.commits, commits)
+        with suppress(LedgerReplacedError):  # the next transaction says so
+            self.check()  # the commit may have brought the log into the file
+        if self._problem is not None:
+            return
+        if self._mark is None:
+            write_mark(self._file, self._own_mark())
+            with suppress(OSError):
+                self._mark = os.open(mark_path(self._file), os.O_WRONLY)
+        elif self._mark >= 0:
+            with suppress(OSError):
+                os.pwrite(self._mark, self._own_mark().text(), 0)
+
+    def close(self) -> None:
+        """Note that it is used no more: its log may be in the file now."""
+        if self._mark is None:
+            return
+        os.close(self._mark)
+        self._mark = None
+        with suppress(LedgerReplacedError):
+            self.check()
+            own = stored_commits(self._file)
+            if own is not None and own[0] == self._ledger_id:
+                self.stored = max(self.stored, own[1])
+                write_mark(self._file, self._own_mark())
+
+    def _own_mark(self) -> Mark:
+        return Mark(self._ledger_id, self.commits, self.stored)
+
+    def _check_content(self) -> None:
+        """The file has changed: by somebody who brought the log into it, or because it was overwritten."""
+        for _ in range(_TRIES):
+            mark = read_mark(self._file)  # others may have seen more of it; before the file, which they change first
+            own = stored_commits(self._file)
+            if own is not None:
+                if own[0] != self._ledger_id or own[1] < max(self.stored, mark.stored if mark else 0):
+                    self._overwritten()
+                self.stored = own[1]
+                return
+            time.sleep(0.02)
+        # Half of the log may be in it, such as on a full disk: then it cannot be read without the other half.
+        with suppress(OSError), self._file.open("rb") as content:
+            if content.read(len(_MAGIC)) == _MAGIC:
+                return
+        self._overwritten()
+
+    def _replaced(self, what: str) -> NoReturn:
+        # All of it is in the file itself that is put back. A log that was left here may belong to another one.
+        write_mark(self._file, replace(self._own_mark(), stored=self.commits))
+        text = f"the ledger sqlite:///{self._file} {what} while it was in use; nothing more is sent"
+        self._problem = LedgerReplacedError(text, can_be_copied=True)
+        raise self._problem
+
+    def _overwritten(self) -> NoReturn:
+        write_mark(self._file, replace(self._own_mark(), is_overwritten=True))
+        self._problem = LedgerReplacedError(
+            f"the ledger sqlite:///{self._file} was overwritten with something else while it was in use; nothing more "
+            f"is sent. {_restoring(self._file)}"
+        )
+        raise self._problem
+
+    def _compare(self, mark: Mark, ledger_id: str, has: int, wanted: int) -> None:
+        if mark.ledger_id != ledger_id:
+            what = "is another ledger than the one that was used here before, and does not know what was sent"
+        elif has < wanted:
+            what = f"is an older copy: {wanted - has:,} of {mark.commits:,} commits are not in it"
+        else:
+            return
+        raise LedgerReplacedError(f"the ledger sqlite:///{self._file} {what}. {_put_back(self._file)}")
+
+
+def rescued(connection: Any, file: Path, error: LedgerReplacedError) -> LedgerReplacedError:
+    """Save a ledger whose file was deleted or replaced, by way of a connection that has it open still.
+
+    Args:
+        connection: the driver's.
+        file: where the ledger was.
+        error: what happened.
+
+    Returns:
+        The error, with what was saved and what to do.
+    """
+    if connection.in_transaction:
+        connection.rollback()  # SQLite waits for ever for a writer that is the reader itself
+    row = connection.execute(_READ).fetchone()
+    copy = file.with_name(f"{file.name}-rescued-{row[1] if row else 0}")
+    try:
+        if not copy.exists():
+            copy_database(connection, copy)
+    except (OSError, sqlite3.Error) as problem:
+        return LedgerReplacedError(f"{error}. A copy of it could not be saved ({problem}). {_put_back(file)}")
+    return LedgerReplacedError(f"{error}. All of it was saved. {_put_back(file)}")
+
+
+def _gone(file: Path, mark: Mark) -> str:
+    return (
+        f"the ledger sqlite:///{file} is gone: it was deleted or moved, with {mark.commits:,} commits that say what "
+        f"was sent. {_put_back(file)}"
+    )
+
+
+def _put_back(file: Path) -> str:
+    copies = sorted(file.parent.glob(f"{file.name}-rescued-*"), key=lambda copy: copy.stat().st_mtime)
+    how = f"`mv {copies[-1]} {file}` puts back what was saved" if copies else "Put the newest one back"
+    return (
+        f"{how}. To go on without it, run `whatsapp-flows ledger accept --ledger sqlite:///{file}`: what it does not "
+        "know of may then be sent again"
+    )
+
+
+def _restoring(file: Path) -> str:
+    return (
+        f"It may be damaged now: when no process uses it, delete {file.name}-wal and {file.name}-shm, restore the file "
+        f"again, and run `whatsapp-flows ledger accept --ledger sqlite:///{file}`"
+    )

@@ -1,0 +1,57 @@
+"""Locks that end with their process: on a file beside an SQLite ledger, or in PostgreSQL."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy import Connection, text
+
+from airflow_whatsapp_flows.errors import LedgerError
+
+
+def lock_number(*parts: str | int) -> int:
+    """The number of an advisory lock of PostgreSQL: other programs share them, so it is a hash."""
+    digest = hashlib.sha256(repr(("whatsapp_flows", *parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def locks_folder(file: Path) -> Path:
+    """The folder beside an SQLite ledger that holds its lock files, and the mark of what was committed."""
+    return file.with_name(f"{file.name}-locks")
+
+
+def lock_file(file: Path, name: str, *, wait: bool) -> IO[bytes] | None:
+    """Take a lock beside an SQLite ledger; closing the file gives it back.
+
+    Args:
+        file: the ledger.
+        name: of the lock.
+        wait: whether to wait for another process that has it; else ``None`` is returned.
+
+    Raises:
+        LedgerError: the lock cannot be made.
+    """
+    folder = locks_folder(file)
+    try:
+        folder.mkdir(exist_ok=True)
+        opened = open(folder / name, "ab")  # noqa: SIM115  # open is what holds the lock
+    except OSError as error:
+        raise LedgerError(f"the lock beside the ledger {file} cannot be made: {error.strerror}") from None
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        opened.close()
+        return None
+    return opened
+
+
+def advisory_locks(connection: Connection) -> set[int]:
+    """The advisory locks of a PostgreSQL database that any session holds now."""
+    query = text(
+        "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 "
+        "AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return set(connection.execute(query).scalars())

@@ -1,0 +1,184 @@
+"""What a ledger's URL leads to: a file or a server, and the engine for it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.ledger.schema import versions
+from airflow_whatsapp_flows.ledger.urls import hide_password
+
+_BUSY_SECONDS = 60.0
+_OLDEST_SQLITE = (3, 35, 0)  # RETURNING
+
+
+def read_url(text: str) -> URL:
+    """The URL of a ledger, with the driver that is used; the path of a file without its symbolic links.
+
+    Raises:
+        LedgerError: it is no ledger's.
+    """
+    try:
+        url = make_url(text)
+        backend = url.get_backend_name()
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        backend, url = "", URL.create("unknown")
+    if backend == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if backend == "sqlite" and url.database and url.database != ":memory:":
+        return url.set(drivername="sqlite+pysqlite", database=str(ledger_path(url.database)))
+    raise LedgerError(
+        "a ledger is an SQLAlchemy URL: sqlite:////path/to/whatsapp_flows.db, or postgresql://user@host/database"
+    )
+
+
+def ledger_path(text: str) -> Path:
+    """The file that a path leads to. Its log and its locks are beside it, whatever links lead there."""
+    return Path(os.path.realpath(Path(text).expanduser()))
+
+
+def shown_url(url: URL) -> str:
+    """The URL without its password, as it may be given again."""
+    return hide_password(url.set(drivername=url.get_backend_name()))
+
+
+def make_file(file: Path) -> None:
+    """Make an empty file for a ledger, and its folder, unless they are there.
+
+    Raises:
+        LedgerError: they cannot be made.
+    """
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise LedgerError(f"SQLite 3.35 or newer is needed for a ledger; this is {sqlite3.sqlite_version}")
+    try:
+        file.parent.mkdir(exist_ok=True)  # one level: a mistyped path is not to become an empty ledger
+    except OSError as error:
+        raise LedgerError(f"the folder {file.parent} of the ledger cannot be made: {error.strerror}") from None
+    if not file.exists():
+        try:
+            file.open("ab").close()
+        except OSError as error:
+            raise LedgerError(f"the ledger sqlite:///{file} cannot be opened: {error.strerror}") from None
+
+
+def file_engine(file: Path) -> Engine:
+    """An engine for a file that is there: one that was deleted is never made again, empty."""
+
+    def connect() -> sqlite3.Connection:
+        return open_file(file, "mode=rw")
+
+    engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool)
+    event.listen(engine, "connect", _set_up_sqlite)
+    return engine
+
+
+def open_file(file: Path, how: str, timeout: float | None = None) -> sqlite3.Connection:
+    """A connection to an SQLite file.
+
+    Args:
+        file: that is there.
+        how: parameters of the file's URI.
+        timeout: seconds to wait for another writer; a minute by default.
+    """
+    seconds = _BUSY_SECONDS if timeout is None else timeout
+    return sqlite3.connect(f"file:{quote(str(file))}?{how}", uri=True, timeout=seconds, check_same_thread=False)
+
+
+def copy_database(connection: sqlite3.Connection, target: Path) -> None:
+    """Copy a database into a new file that only its owner may read; the file is whole, or not there.
+
+    Args:
+        connection: to the database.
+        target: the new file; one that is there is replaced.
+
+    Raises:
+        OSError: the file cannot be made.
+        sqlite3.Error: it cannot be written.
+    """
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        copy = sqlite3.connect(part)
+        try:
+            connection.backup(copy)
+        finally:
+            copy.close()
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def server_engine(url: URL) -> Engine:
+    """An engine for PostgreSQL.
+
+    Raises:
+        LedgerError: its driver is not installed.
+    """
+    try:
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+    except ImportError:
+        raise LedgerError(
+            "a ledger in PostgreSQL needs psycopg: pip install 'airflow-whatsapp-flows[postgres]'"
+        ) from None
+
+
+def may_only_be_read(file: Path) -> bool:
+    """Whether a file is there that this process may read and not write."""
+
+    def writable(path: Path) -> bool:
+        return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+    # A writer makes two more files beside it, unless they are there.
+    return file.exists() and not (writable(file) and (writable(file.parent) or _log_of(file).exists()))
+
+
+def reading_engine(file: Path) -> Engine:
+    """An engine for a file that may not be written, nor any file be made beside it."""
+
+    def connect() -> sqlite3.Connection:
+        # Without a log nobody writes now. With one, what is in it is read by way of the files that its writer made.
+        return open_file(file, "mode=ro" if _log_of(file).exists() else "immutable=1")
+
+    return create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
+
+
+def table_version(connection: Connection) -> int | None:
+    """The version of the tables; ``None`` where there are none."""
+    if not inspect(connection).has_table(versions.name):
+        return None
+    return connection.execute(select(versions.c.version)).scalar_one_or_none()
+
+
+def reason_of(error: BaseException) -> str:
+    """What the driver says, in one line."""
+    cause = getattr(error, "orig", None) or error
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def _log_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}-wal")
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions are begun by Ledger.write, and by nothing else
+    set_up: Callable[[str], object] = connection.execute
+    set_up("PRAGMA journal_mode=WAL")
+    set_up("PRAGMA synchronous=FULL")  # a commit that was reported survives the loss of power

@@ -1,0 +1,177 @@
+"""Which rows of a source are of one person: rows that share an identifier, directly or by way of other rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from airflow_whatsapp_flows.flow.identity import PHONE
+
+_PHONE_MARK = f"{PHONE}:"
+
+
+class SourceRow(NamedTuple):
+    """One row of a source, as far as its person matters.
+
+    Attributes:
+        marks: its identifiers, see :attr:`~airflow_whatsapp_flows.flow.identity.Identity.marks`.
+        response_id: identity of its response.
+        chunk: that it gets when its person is new.
+    """
+
+    marks: tuple[str, ...]
+    response_id: str
+    chunk: int
+
+
+class Move(NamedTuple):
+    """Rows of earlier batches that belong into another chunk.
+
+    Attributes:
+        chunk: where they belong.
+        response_ids: of some of them.
+        phones: of others, as the ledger spells them.
+    """
+
+    chunk: int
+    response_ids: Sequence[str]
+    phones: Sequence[str]
+
+
+@dataclass(slots=True)
+class _Group:
+    chunk: int
+    size: int = 0
+
+
+@dataclass(slots=True)
+class _Batch:
+    group_of: dict[str, int]
+    groups: dict[int, _Group]
+    merged: dict[int, int] = field(default_factory=dict)
+    rows: list[tuple[int, str]] = field(default_factory=list)
+    moves: list[tuple[int, list[str], list[str]]] = field(default_factory=list)
+
+    def find(self, group: int) -> int:
+        while group in self.merged:
+            group = self.merged[group]
+        return group
+
+
+class Persons:
+    """Puts every row of a person into one chunk, on disk: memory does not grow with the source.
+
+    Rows that have no identifier but a phone cost nothing here as long as no row has another one: the ledger knows the
+    chunk of a phone.
+    """
+
+    def __init__(self) -> None:
+        self._database: sqlite3.Connection | None = None
+        self._next = 1
+
+    def close(self) -> None:
+        """Remove what was kept."""
+        if self._database is not None:
+            self._database.close()
+
+    def place(
+        self, rows: Sequence[SourceRow], phones: Mapping[str, tuple[int, int]]
+    ) -> tuple[dict[str, int], list[Move]]:
+        """Place the rows of one batch.
+
+        Args:
+            rows: of the batch that have an identifier.
+            phones: chunk and number of earlier rows by phone, as the ledger has them.
+
+        Returns:
+            The chunk of every identifier that a person of several has, and what to move of earlier batches.
+        """
+        if self._database is None and all(len(row.marks) == 1 and row.marks[0].startswith(_PHONE_MARK) for row in rows):
+            return {}, []
+        database = self._opened()
+        marks = list({mark for row in rows for mark in row.marks})
+        batch = self._known(database, marks)
+        for row in rows:
+            if len(row.marks) > 1 or not row.marks[0].startswith(_PHONE_MARK) or row.marks[0] in batch.group_of:
+                self._add(database, batch, row, phones)
+        self._save(database, batch)
+        chunks = {mark: batch.groups[batch.find(group)].chunk for mark, group in batch.group_of.items()}
+        moves = [Move(batch.groups[batch.find(group)].chunk, ids, spelt) for group, ids, spelt in batch.moves]
+        return chunks, moves
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._database is None:
+            self._database = sqlite3.connect("")  # a file of its own, gone when it is closed
+            self._database.executescript(
+                "PRAGMA journal_mode=OFF; PRAGMA cache_size=-16384;"
+                "CREATE TABLE marks (mark TEXT PRIMARY KEY, person INTEGER) WITHOUT ROWID;"
+                "CREATE INDEX marks_person ON marks (person);"
+                "CREATE TABLE persons (person INTEGER PRIMARY KEY, chunk INTEGER, size INTEGER);"
+                "CREATE TABLE rows (person INTEGER, response_id TEXT);"
+                "CREATE INDEX rows_person ON rows (person);"
+            )
+        return self._database
+
+    def _known(self, database: sqlite3.Connection, marks: Sequence[str]) -> _Batch:
+        group_of = dict(_chosen(database, "SELECT mark, person FROM marks WHERE mark IN ({})", marks))
+        numbers = list(set(group_of.values()))
+        query = "SELECT person, chunk, size FROM persons WHERE person IN ({})"
+        groups = {person: _Group(chunk, size) for person, chunk, size in _chosen(database, query, numbers)}
+        return _Batch(group_of, groups)
+
+    def _add(
+        self, database: sqlite3.Connection, batch: _Batch, row: SourceRow, phones: Mapping[str, tuple[int, int]]
+    ) -> None:
+        for mark in row.marks:
+            known = phones.get(mark.removeprefix(_PHONE_MARK)) if mark.startswith(_PHONE_MARK) else None
+            if known is not None and mark not in batch.group_of:
+                batch.group_of[mark] = self._new(batch, _Group(*known))
+        found = {batch.find(batch.group_of[mark]) for mark in row.marks if mark in batch.group_of}
+        if not found:
+            found = {self._new(batch, _Group(row.chunk))}
+        person = max(found, key=lambda number: (batch.groups[number].size, -number))
+        for other in sorted(found - {person}):
+            self._merge(database, batch, other, person)
+        batch.groups[person].size += 1
+        batch.group_of.update((mark, person) for mark in row.marks)
+        batch.rows.append((person, row.response_id))
+
+    def _new(self, batch: _Batch, group: _Group) -> int:
+        number, self._next = self._next, self._next + 1
+        batch.groups[number] = group
+        return number
+
+    def _merge(self, database: sqlite3.Connection, batch: _Batch, smaller: int, larger: int) -> None:
+        if batch.groups[smaller].chunk != batch.groups[larger].chunk:
+            ids = [id_ for (id_,) in database.execute("SELECT response_id FROM rows WHERE person = ?", (smaller,))]
+            marks = {mark for (mark,) in database.execute("SELECT mark FROM marks WHERE person = ?", (smaller,))}
+            marks.update(mark for mark, number in batch.group_of.items() if batch.find(number) == smaller)
+            spelt = [mark.removeprefix(_PHONE_MARK) for mark in sorted(marks) if mark.startswith(_PHONE_MARK)]
+            batch.moves.append((larger, ids, spelt))
+        database.execute("UPDATE marks SET person = ? WHERE person = ?", (larger, smaller))
+        database.execute("UPDATE rows SET person = ? WHERE person = ?", (larger, smaller))
+        batch.groups[larger].size += batch.groups[smaller].size
+        batch.merged[smaller] = larger
+
+    def _save(self, database: sqlite3.Connection, batch: _Batch) -> None:
+        database.executemany(
+            "INSERT OR REPLACE INTO marks VALUES (?, ?)",
+            [(mark, batch.find(number)) for mark, number in batch.group_of.items()],
+        )
+        database.executemany(
+            "INSERT OR REPLACE INTO persons VALUES (?, ?, ?)",
+            [(number, one.chunk, one.size) for number, one in batch.groups.items() if number not in batch.merged],
+        )
+        database.executemany(
+            "INSERT INTO rows VALUES (?, ?)", [(batch.find(number), id_) for number, id_ in batch.rows]
+        )
+
+
+def _chosen(database: sqlite3.Connection, query: str, values: Sequence[object]) -> list[Any]:
+    found: list[Any] = []
+    for start in range(0, len(values), 500):
+        some = values[start : start + 500]
+        found += database.execute(query.format(", ".join("?" * len(some))), some)
+    return found

@@ -1,0 +1,89 @@
+"""The server's words about a refusal, out of what the ledger holds of an attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, case, null
+
+from airflow_whatsapp_flows.errors import FlowFileError, ResponseError
+from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.reply_excerpt import reply_excerpt
+from airflow_whatsapp_flows.flow.response import read_response
+from airflow_whatsapp_flows.flow.telling import Hidden
+from airflow_whatsapp_flows.flow.variables import Variables
+from airflow_whatsapp_flows.ledger.schema import attempts
+
+refused_result: ColumnElement[Any] = case(
+    (attempts.c.fate == Fate.SUCCEEDED.value, null()), else_=attempts.c.result
+).label("refused_result")
+"""The result of an attempt that was no success; nobody reads the content of the others here."""
+
+
+class Replies:
+    """Makes excerpts of the replies to the requests of one flow.
+
+    Args:
+        flow: the flow file, JSON; ``None`` where it is not known.
+    """
+
+    def __init__(self, flow: str | None) -> None:
+        # A flow without the word hides nothing, and need not be read.
+        self._flow = _read(flow) if flow is not None and '"sensitive"' in flow else None
+
+    @property
+    def needs_response(self) -> bool:
+        """Whether an excerpt can only be made together with the contact's response."""
+        return self._flow is not None and bool(self._flow.sensitive)
+
+    def excerpt(self, step: str, result: str | None, response: str | None, *, foreign: bool = False) -> str | None:
+        """What the server said.
+
+        Args:
+            step: name of the action.
+            result: of an attempt, JSON.
+            response: of the contact, JSON.
+            foreign: whether the values of the contact are hidden as well.
+
+        Returns:
+            One line; ``None`` when there is nothing to show, or when it cannot be told what is to be hidden.
+        """
+        if result is None or (self.needs_response and response is None):
+            return None
+        try:
+            told = ActionResult.from_value(msgspec.json.decode(result))
+            hidden = self._hidden(step, told, response) if self.needs_response else None
+        except (ResponseError, msgspec.DecodeError):
+            return None
+        own: Mapping[str, Any] = msgspec.json.decode(response) if foreign and response is not None else {}
+        return reply_excerpt(told, hidden, [own.get(key) for key in ("contact", "step")])
+
+    def _hidden(self, step: str, result: ActionResult, response: str | None) -> Hidden | None:
+        if self._flow is None or response is None:
+            return None
+        told = read_response(msgspec.json.decode(response))
+        hidden = Hidden(self._flow.sensitive)
+        hidden.note(
+            Variables(
+                contact=told.contact,
+                step={**told.step, step: result.as_value()},
+                global_variables=told.global_variables,
+                flow_execution_variables=told.flow_execution_variables,
+            )
+        )
+        for name, values in told.history.items():
+            for value in values:
+                hidden.note({"step": {name: value}})
+        return hidden
+
+
+def _read(flow: str) -> Flow | None:
+    try:
+        return load_flow(flow, "the flow of a replay")
+    except FlowFileError:
+        return None

@@ -1,0 +1,28 @@
+"""What a person decided of an attempt, as its ``origin`` keeps it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from sqlalchemy import Row
+
+LONGEST_EXCHANGE = 3600.0
+"""Seconds that a request has at most; an attempt of another road without an outcome may still be under way before."""
+
+
+def resolution(row: Row[Any], decision: str, by: str) -> str:
+    """The origin of an attempt with a decision, and with what was known of the attempt before it.
+
+    Args:
+        row: of the attempt, as it is now.
+        decision: ``sent``, ``not_sent`` or ``duplicate_accepted``.
+        by: who decided.
+    """
+    origin = json.loads(row.origin) if row.origin else {}
+    origin["resolved"] = decision
+    origin["at"] = time.time()
+    origin["by"] = by
+    origin["was"] = {"fate": row.fate, "status_code": row.status_code, "error_kind": row.error_kind}
+    return json.dumps(origin, ensure_ascii=False)

@@ -1,0 +1,67 @@
+"""The result of an action as people and other tasks read it: a line of the log, and XComs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from airflow.sdk.definitions.xcom_arg import PlainXComArg, XComArg
+from airflow.sdk.exceptions import XComNotFound
+
+from airflow_whatsapp_flows.flow.delivery import RetryRule, why_not_again
+from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.reply_excerpt import error_line
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.flow.telling import Hidden
+from airflow_whatsapp_flows.hooks.action import provider_settings
+from airflow_whatsapp_flows.hooks.ledger import task_ledger
+from airflow_whatsapp_flows.operators.large_replies import LARGE, whole
+
+OUTPUT_KEYS = ("ok", *(field.name for field in fields(ActionResult)))
+"""Keys of a result: what ``op.output[key]`` may ask for."""
+
+
+class ActionOutput(PlainXComArg):
+    """The output of an action; ``output["response"]`` is one value of the result."""
+
+    def __getitem__(self, item: str) -> XComArg:
+        if item not in OUTPUT_KEYS:
+            raise ValueError(f"the result of an action has no {item!r}{did_you_mean(str(item), OUTPUT_KEYS)}")
+        return ActionValue(operator=self.operator, key=item)
+
+
+class ActionValue(PlainXComArg):
+    """One value of the result of an action, taken out of its XCom: it needs no XCom of its own.
+
+    A reply that is too large for XCom is read from the ledger.
+    """
+
+    def resolve(self, context: Mapping[str, Any]) -> Any:
+        """Pull the result and take the value; see ``XComArg``."""
+        result = PlainXComArg(self.operator).resolve(context)
+        if result is None:
+            raise XComNotFound(context["ti"].dag_id, self.operator.task_id, self.key)
+        # A task behind a mapped task group reads the results of all its tasks.
+        return [self._value(one) for one in result] if isinstance(result, list) else self._value(result)
+
+    def _value(self, result: Mapping[str, Any]) -> Any:
+        if self.key in LARGE:
+            result = whole(result, lambda: task_ledger(provider_settings()), lambda _: True)
+        return result[self.key]
+
+    def __str__(self) -> str:
+        source = f"task_ids={self.operator.task_id!r}, dag_id={self.operator.dag_id!r}"
+        return f"{{{{ task_instance.xcom_pull({source})[{self.key!r}] }}}}"
+
+
+def result_line(result: ActionResult, rule: RetryRule, hidden: Hidden | None = None) -> str:
+    """A result in one line, for logs and for the error of a task that fails.
+
+    Args:
+        result: what an action came to.
+        rule: of the action; the line says why it was not sent again.
+        hidden: values that are not to be shown.
+    """
+    line, why = error_line(result, hidden), why_not_again(rule, result)
+    return line if why is None else f"{line}; not repeated: {why}"

@@ -1,0 +1,71 @@
+"""Where a flow's DAG goes on after a request: by an exit, and to a red task when its outcome is unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseOperator, Context
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from airflow_whatsapp_flows.operators.branch import Targets, WhatsAppBranchOperator
+
+IN_DOUBT = "in_doubt"
+"""Key of the XCom in which a task says which of its requests have an unknown outcome."""
+IN_DOUBT_SUFFIX = "__in_doubt"
+
+
+class FlowExitOperator(WhatsAppBranchOperator):
+    """The two exits of an action step. After an error with an unknown outcome it also runs the action's red task.
+
+    Args:
+        in_doubt: id of that task; ``None`` when the action changes nothing.
+        **kwargs: for :class:`~airflow_whatsapp_flows.operators.branch.WhatsAppBranchOperator`.
+    """
+
+    def __init__(self, *, in_doubt: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.in_doubt = in_doubt
+
+    def choose_branch(self, context: Context) -> Targets:
+        """Task ids of the exit taken, and of the task that makes the run red."""
+        chosen = super().choose_branch(context)
+        if self.in_doubt is None or context["ti"].xcom_pull(task_ids=self.action, key=IN_DOUBT) is None:
+            return chosen
+        return [*([chosen] if isinstance(chosen, str) else chosen or ()), self.in_doubt]
+
+
+class FlowInDoubtOperator(BaseOperator):
+    """Fails, and so makes the run red, when the outcome of a request is unknown although the walk went on.
+
+    A run of Airflow is as red as its last tasks. An action with an unknown outcome hands on to its error exit, so it
+    cannot be red itself: Airflow would clear it alone ("only failed tasks") and leave the steps after it as they were.
+
+    Args:
+        action: id of the task that sent the request.
+        resends: whether that task sends the request again when it is cleared.
+        **kwargs: for ``BaseOperator``.
+    """
+
+    ui_color = "#f8d7da"
+    ui_fgcolor = "#000000"
+    custom_operator_name = "Outcome unknown"
+
+    def __init__(self, *, action: str, resends: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.action = action
+        self.resends = resends
+
+    def execute(self, context: Context) -> None:
+        """Fail.
+
+        Raises:
+            AirflowFailException: the outcome is unknown; says of which request, and what to do.
+            AirflowSkipException: it is known by now.
+        """
+        told = context["ti"].xcom_pull(task_ids=self.action, key=IN_DOUBT)
+        if told is None:
+            raise AirflowSkipException(f"every outcome of {self.action!r} is known")
+        again = f"or clear {self.action!r} with its downstream tasks: it sends the same request again"
+        never = f"clearing {self.action!r} does not send the request again"
+        advice = "check at the server whether the request arrived, then mark this task as success"
+        raise AirflowFailException(f"{told}; {advice}; {again if self.resends else never}")

@@ -1,0 +1,68 @@
+"""The order among the contacts of a chunk: the responses of one person are walked one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from airflow_whatsapp_flows.ledger.records import PendingContact
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """A contact in its place.
+
+    Attributes:
+        contact: that is to be walked.
+        before: how many unfinished contacts it waits for.
+        behind: contacts that wait for it.
+        person: of whom it is; ``None`` when it has no identifier.
+    """
+
+    contact: PendingContact
+    before: int = 0
+    behind: list[Turn] = field(default_factory=list)
+    person: str | None = None
+
+
+class PersonOrder:
+    """Keeps the contacts of one chunk in order; all responses of a person are in the same chunk.
+
+    A contact that shares identifiers with two people shows that they are one: it waits for both, and from then on they
+    are in one line.
+    """
+
+    def __init__(self) -> None:
+        self._same: dict[str, str] = {}  # an identifier to another one of the same person; a forest
+        self._last: dict[str, Turn] = {}  # newest unfinished contact by person
+
+    def add(self, contact: PendingContact) -> Turn:
+        """Give a contact its place behind earlier ones of the same person; it may be walked when ``before`` is 0."""
+        turn = Turn(contact)
+        marks = contact.identity.marks
+        if not marks:
+            return turn
+        people = list(dict.fromkeys(map(self._person, marks)))
+        for person in people:
+            first = self._last.pop(person, None)
+            if first is not None:
+                first.behind.append(turn)
+                turn.before += 1
+        turn.person = people[0]
+        for mark in (*people[1:], *marks):
+            if mark != turn.person:
+                self._same[mark] = turn.person
+        self._last[turn.person] = turn
+        return turn
+
+    def finish(self, turn: Turn) -> list[Turn]:
+        """End a contact; returns those that may be walked now."""
+        if turn.person is not None and self._last.get(turn.person) is turn:
+            del self._last[turn.person]
+        for other in turn.behind:
+            other.before -= 1
+        return [other for other in turn.behind if not other.before]
+
+    def _person(self, mark: str) -> str:
+        while mark in self._same:
+            mark = self._same[mark]
+        return mark

@@ -1,0 +1,146 @@
+"""Noticing that a server refuses everything, whatever the flow does about a refusal: the credentials, or a step."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS
+from airflow_whatsapp_flows.flow.exchange import ErrorKind
+from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.reply_excerpt import reply_excerpt
+from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
+
+CREDENTIALS = (401, 403)
+"""Statuses that say that the sender may not do this, as a rule whoever the contact is."""
+CREDENTIALS_IN_A_ROW = 20
+STEP_IN_A_ROW = 50
+
+# An answer about one contact: it is not there, or there already, or it is not the moment.
+_ABOUT_ONE = frozenset({408, 409, 423, 425, 429})
+_NOT_THERE = frozenset({404, 410})  # what a look-up is for
+
+
+@dataclass(slots=True)
+class _Row:
+    """Refusals of one connection's credentials, with no other answer between them.
+
+    Attributes:
+        since: when the first of them came, epoch seconds.
+        contacts: whom they were for.
+        before: those of rows that were ended by requests which had been under way when ``since`` came: these may have
+            been answered before the credentials were refused.
+    """
+
+    since: float
+    contacts: list[int] = field(default_factory=list)
+    before: list[int] = field(default_factory=list)
+
+
+class Refusals:
+    """Counts refusals, and says when the batch is not worth going on with.
+
+    Two things are noticed: the credentials of a connection are refused 20 times in a row (401 or 403), at any time; and
+    a step is refused 50 times (any other 3xx or 4xx) before its first success. Nothing that was refused is applied, so
+    what is left is better sent once somebody has fixed the cause.
+
+    Attributes:
+        turned_away: numbers of the contacts that had their credentials refused, once the batch is to stop for that.
+
+    Args:
+        shows_reply: whether the server's words may be shown.
+        clock: epoch seconds.
+    """
+
+    def __init__(self, *, shows_reply: bool = True, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self.turned_away: list[int] = []
+        self._shows_reply = shows_reply
+        self._stopped_for: tuple[str, str | None] | None = None
+        self._rows: dict[tuple[str, str | None], _Row] = {}
+        self._accepted: set[str] = set()
+        self._refused: Counter[str] = Counter()
+
+    def note(
+        self, contact_id: int, host: str, step: Action, result: ActionResult, begun_at: float
+    ) -> BatchStoppedError | None:
+        """Count what came of a request.
+
+        Args:
+            contact_id: whom it was for.
+            host: that it was sent to.
+            step: that sent it.
+            result: of the attempt.
+            begun_at: when it was begun, epoch seconds.
+
+        Returns:
+            Why the batch is to stop, the first time that it is.
+        """
+        place = (host, step.plan.connection)
+        if result.status_code in CREDENTIALS:
+            return self._note_credentials(place, contact_id, result)
+        if self._rows and result.status_code is not None and place in self._rows:
+            self._end_row(place, begun_at)
+        if result.error is None:
+            if step.name not in self._accepted:
+                self._accepted.add(step.name)
+            return None
+        return self._note_step(host, step, result) if _is_refusal(step, result) else None
+
+    def _note_credentials(
+        self, place: tuple[str, str | None], contact_id: int, result: ActionResult
+    ) -> BatchStoppedError | None:
+        if self._stopped_for is not None:
+            if self._stopped_for == place:  # it was under way
+                self.turned_away.append(contact_id)
+            return None
+        row = self._rows.get(place) or self._rows.setdefault(place, _Row(self._clock()))
+        row.contacts.append(contact_id)
+        times = len(row.contacts)
+        if times < CREDENTIALS_IN_A_ROW:
+            return None
+        self._stopped_for, self.turned_away = place, row.before + row.contacts
+        host, connection = place
+        whose = f"the credentials of the connection {connection!r}" if connection else "requests without a connection"
+        return BatchStoppedError(
+            f"{host} refused {whose} {times} times in a row ({self._words(result)}); nothing of these was applied, "
+            "and they stay pending",
+            needs_help=True,
+        )
+
+    def _end_row(self, place: tuple[str, str | None], begun_at: float) -> None:
+        row = self._rows[place]
+        if begun_at > row.since:  # the credentials were accepted after they had been refused
+            del self._rows[place]
+        else:
+            row.before += row.contacts
+            row.contacts = []
+
+    def _note_step(self, host: str, step: Action, result: ActionResult) -> BatchStoppedError | None:
+        if step.name in self._accepted:
+            return None
+        self._refused[step.name] += 1
+        if self._refused[step.name] != STEP_IN_A_ROW:
+            return None
+        return BatchStoppedError(
+            f"{host} refused each of the first {STEP_IN_A_ROW} requests of {step.name!r} ({self._words(result)}): "
+            "check the step and the data; `replay retry` sends these again",
+            needs_help=True,
+        )
+
+    def _words(self, result: ActionResult) -> str:
+        status = f"{result.status_code} {result.reason}".strip()
+        reply = reply_excerpt(result) if self._shows_reply else None
+        return f"{status}; reply: {reply}" if reply else status
+
+
+def _is_refusal(step: Action, result: ActionResult) -> bool:
+    status, error = result.status_code or 0, result.error
+    if error is None or error.kind is not ErrorKind.STATUS or not 300 <= status <= 499 or status in _ABOUT_ONE:
+        return False
+    if status in _NOT_THERE and step.plan.method in SAFE_METHODS:
+        return False
+    return not step.retry.asks_to_slow_down(result)

@@ -1,0 +1,175 @@
+"""Renamed steps, before anything is sent: what was sent under a name that the flow no longer has."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from airflow_whatsapp_flows.errors import FlowFileError, ReplayError
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS
+from airflow_whatsapp_flows.flow.difference import same_request, step_pairs
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.renaming import (
+    SentStep,
+    confirm_renames,
+    earlier_flows,
+    renames_of,
+    sent_steps,
+    step_identities,
+)
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.rows import ContactState
+
+_PENDING = (ContactState.PENDING,)
+
+
+def known_steps(
+    ledger: Ledger,
+    replay: Replay,
+    flow: Flow,
+    *,
+    states: Collection[ContactState] = _PENDING,
+    chunks: Sequence[int] | None = None,
+) -> StepIdentities:
+    """The steps of a flow, by what their requests are recorded under.
+
+    Args:
+        ledger: where the replay is.
+        replay: that is to be sent; its flow is the version that it was sent with so far.
+        flow: that it is to be sent with.
+        states: of contacts in these states; of all by an empty one.
+        chunks: of these chunks alone; of all by default.
+
+    Raises:
+        ReplayError: something may have been applied under a name that the flow no longer has, or under one that may
+            mean another step now, and nobody has said which step that is.
+        LedgerError: the ledger cannot be read.
+    """
+    with ledger.read() as connection:
+        steps = step_identities(connection, flow)
+        sent = sent_steps(connection, replay, states, chunks)
+        lost = [one for one in sent if steps.is_lost(one.step, one.step_id)]
+        versions = earlier_flows(connection, flow.id) if sent else []
+    for name, now in steps.taken_again:
+        raise ReplayError(
+            f"the step that is called {now!r} now was called {name!r} when it was sent, and the flow has another step "
+            f'called {name!r}: give that one an "id" of its own, for what was sent under the name is not its own'
+        )
+    before = _versions(versions, flow)
+    for old in before[:1]:
+        _check_exchanged(old, flow, sent)
+    candidates = _candidates(flow, steps, sent, before)
+    if lost and candidates:
+        raise ReplayError(_lost(lost, candidates, flow, before))
+    return steps
+
+
+def rename_steps(ledger: Ledger, flow: Flow, pairs: Sequence[tuple[str, str]], by: str) -> None:
+    """Confirm which step of a flow was called what; it holds on every road from now on.
+
+    Args:
+        ledger: where that is kept.
+        flow: as it is now.
+        pairs: old names, each with the name now; an empty one for a step that was removed.
+        by: who says so.
+
+    Raises:
+        ReplayError: a name is not there, or what is said is ambiguous.
+        LedgerError: the ledger cannot be written.
+    """
+    if not pairs:
+        return
+    with ledger.write() as connection:
+        known = renames_of(connection, flow.id)
+        confirmed: dict[str, str | None] = {}
+        for old, new in pairs:
+            confirmed[old] = _identity(flow, old, new)
+        _check_merged({**known, **confirmed}, confirmed)
+        confirm_renames(connection, flow.id, confirmed, by)
+
+
+def _identity(flow: Flow, old: str, new: str) -> str | None:
+    actions = {name: step for name, step in flow.steps.items() if isinstance(step, Action)}
+    if any(old in step.identities for step in flow.steps.values()):
+        raise ReplayError(
+            f"--renamed {old}={new}: the flow still has a step known as {old!r}. Where steps have exchanged their "
+            'names, give each an "id": the name under which it was sent'
+        )
+    if not new:
+        return None
+    if new not in actions:
+        raise ReplayError(f"--renamed {old}={new}: there is no action called {new!r}{did_you_mean(new, actions)}")
+    return actions[new].identity
+
+
+def _check_merged(known: Mapping[str, str | None], confirmed: Mapping[str, str | None]) -> None:
+    for old, new in confirmed.items():
+        other = next((name for name, now in known.items() if now == new and name != old), None)
+        if new is not None and other is not None:
+            raise ReplayError(
+                f"--renamed {old}={new}: {other!r} was renamed to {new!r} too, and a step was called only one of them "
+                f"before; say --renamed {shlex.quote(other + '=')} if that one was removed"
+            )
+
+
+def _versions(texts: Sequence[str], flow: Flow) -> list[Flow]:
+    current = json.dumps(flow.source, ensure_ascii=False)
+    found = []
+    for text in texts:
+        try:
+            if text != current:
+                found.append(load_flow(text))
+        except FlowFileError:  # of a release whose format was another
+            continue
+    return found
+
+
+def _candidates(flow: Flow, steps: StepIdentities, sent: Sequence[SentStep], before: Sequence[Flow]) -> list[str]:
+    """Actions that may be a step that was sent under another name."""
+    owned = {steps.owner(one.step, one.step_id) for one in sent}
+    known = {name for old in before for name in old.steps}
+    return [
+        name
+        for name, step in flow.steps.items()
+        if isinstance(step, Action) and step.plan.method not in SAFE_METHODS and name not in owned and name not in known
+    ]
+
+
+def _lost(lost: Sequence[SentStep], candidates: Sequence[str], flow: Flow, before: Sequence[Flow]) -> str:
+    lines = []
+    for one in lost:
+        old = next((version for version in before if one.step in version.steps), None)
+        new = None if old is None else step_pairs(old, flow).get(one.step)
+        number = "1 response" if one.responses == 1 else f"{one.responses:,} responses"
+        believed = f", and {new!r} does the same" if new else ""
+        pair = shlex.quote(f"{one.step}={new or 'NEW NAME'}")
+        lines.append(
+            f"the step {one.step!r} was sent for {number}, and the flow has no such step any more{believed}. If it was "
+            f'renamed, give the step "id": {json.dumps(one.identity, ensure_ascii=False)} in the flow, or say '
+            f"--renamed {pair}; if it was removed, say --renamed {shlex.quote(one.step + '=')}"
+        )
+    names = ", ".join(repr(name) for name in candidates[:5])
+    return "\n".join([*lines, f"Nothing was sent, since what was sent before might be sent again by {names}"])
+
+
+def _check_exchanged(old: Flow, flow: Flow, sent: Sequence[SentStep]) -> None:
+    for name in dict.fromkeys(one.step for one in sent if one.step_id is None):
+        step = flow.steps.get(name)
+        if not isinstance(step, Action) or step.identity != name or same_request(old, name, flow, name) is not False:
+            continue
+        others: list[Any] = [other for other in flow.steps.values() if isinstance(other, Action) and other.name != name]
+        for other in others:
+            unchanged = same_request(old, other.name, flow, other.name)
+            if other.identity != name and not unchanged and same_request(old, name, flow, other.name):
+                raise ReplayError(
+                    f"{name!r} was sent before, and {other.name!r} does now what {name!r} did then: nothing was sent, "
+                    f'since nobody knows which of them it is. Give {other.name!r} "id": '
+                    f"{json.dumps(name, ensure_ascii=False)} if it was renamed, and {name!r} the name that it had as "
+                    "its id; or, if nothing was renamed, give both ids of their own"
+                )

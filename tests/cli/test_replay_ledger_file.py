@@ -1,0 +1,165 @@
+"""A replay whose ledger file is deleted, replaced or overwritten meanwhile: it stops, and nothing is sent twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.cli.replaying import Leads
+from tests.servers.recording import Answer, Received, RecordingServer
+
+COUNT, CONCURRENCY, WHEN = 150, 2, 30
+
+
+class Meanwhile:
+    """Does something to a ledger when the server gets its thirtieth request."""
+
+    def __init__(self, folder: Path, cli: Cli) -> None:
+        self.happens: Callable[[Path, Path], None] = lambda *_: None
+        self.server = RecordingServer(self._answer)
+        self.leads = Leads(cli, folder, self.server.url, self.server.host)
+        self.copy = folder / "copy.db"
+
+    def _answer(self, request: Received) -> Answer:
+        if len(self.server.received) == WHEN - 10:
+            with closing(sqlite3.connect(self.leads.database)) as connection:  # as SQLite does after a thousand pages
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        if len(self.server.received) == WHEN:
+            self.happens(self.leads.database, self.copy)
+        return Answer.json({"id": json.loads(request.content)["phone"]})
+
+    @property
+    def most(self) -> int:
+        """How often the most frequent contact was sent."""
+        return max(Counter(received.content for received in self.server.received).values())
+
+
+@pytest.fixture
+def meanwhile(tmp_path: Path, cli: Cli) -> Iterator[Meanwhile]:
+    made = Meanwhile(tmp_path, cli)
+    made.leads.write(5)
+    assert made.leads.run("--replay-id", "before").status == 0
+    shutil.copy(made.leads.database, made.copy)
+    made.leads.write(COUNT)
+    yield made
+    made.server.close()
+
+
+def delete(file: Path, _: Path) -> None:
+    file.unlink()
+
+
+def put_an_empty_file_there(file: Path, _: Path) -> None:
+    file.unlink()
+    file.touch()
+
+
+def move_an_older_copy_there(file: Path, copy: Path) -> None:
+    shutil.copy(copy, copy.with_name("moved.db"))
+    copy.with_name("moved.db").rename(file)
+
+
+def copy_an_older_one_over_it(file: Path, copy: Path) -> None:
+    file.write_bytes(copy.read_bytes())
+
+
+def empty(file: Path, _: Path) -> None:
+    file.write_bytes(b"")
+
+
+RUN = ("--replay-id", "leads", "--concurrency", CONCURRENCY)
+
+
+@pytest.mark.parametrize("happens", [delete, put_an_empty_file_there, move_an_older_copy_there])
+def test_a_ledger_that_was_deleted_or_replaced_is_put_back_and_no_contact_is_sent_twice(
+    meanwhile: Meanwhile, happens: Callable[[Path, Path], None]
+) -> None:
+    meanwhile.happens = happens
+    leads, received = meanwhile.leads, meanwhile.server.received
+
+    stopped = leads.run(*RUN)
+
+    assert stopped.status == 4
+    assert len(received) <= WHEN + 2 * CONCURRENCY
+    assert re.search(
+        r"while it was in use; nothing more is sent\. All of it was saved\. `mv (\S+) \S+` puts", stopped.err
+    )
+    assert re.search(r"This run has sent 2\d requests since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", stopped.err)
+    sent = len(received)
+    for _ in range(2):
+        again = leads.run(*RUN)
+        assert again.status == 1
+        assert "puts back what was saved" in again.err
+    assert len(received) == sent
+
+    [saved] = leads.folder.glob("ledger.db-rescued-*")
+    saved.rename(leads.database)
+    assert leads.run(*RUN).status in (0, 3)
+
+    states = leads.status("leads")
+    assert (states["total"], states["pending"]) == (COUNT, 0)
+    assert states["completed"] + states["in_doubt"] + states["skipped"] == COUNT
+    assert states["in_doubt"] <= 2 * CONCURRENCY
+    assert meanwhile.most == 1
+
+
+@pytest.mark.parametrize("happens", [copy_an_older_one_over_it, empty])
+def test_what_an_overwritten_ledger_has_lost_is_added_to_the_restored_copy_and_no_contact_is_sent_twice(
+    meanwhile: Meanwhile, happens: Callable[[Path, Path], None]
+) -> None:
+    meanwhile.happens = happens
+    leads, received = meanwhile.leads, meanwhile.server.received
+
+    stopped = leads.run(*RUN)
+
+    assert stopped.status == 4
+    assert len(received) <= WHEN + 2 * CONCURRENCY
+    found = re.search(
+        r"(\d+) of them are in (\S+\.jsonl): `whatsapp-flows ledger accept --ledger \S+ --lost", stopped.err
+    )
+    assert found, stopped.err
+    sent = len(received)
+    again = leads.run(*RUN)
+    assert again.status == 1
+    assert "run `whatsapp-flows ledger accept" in again.err
+    assert len(received) == sent
+
+    for end in ("-wal", "-shm"):
+        leads.database.with_name(f"ledger.db{end}").unlink(missing_ok=True)
+    leads.database.write_bytes(meanwhile.copy.read_bytes())
+    assert leads.run(*RUN).status == 1, "a person has to say that the copy is meant"
+    accepted = leads.cli("ledger", "accept", "--lost", found[2], "--yes", *leads.ledger)
+    assert (accepted.status, f"{found[1]} lost requests added" in accepted.out) == (0, True)
+    assert leads.run(*RUN).status in (0, 3)
+
+    states = leads.status("leads")
+    assert (states["total"], states["pending"]) == (COUNT, 0)
+    assert states["in_doubt"] <= 2 * CONCURRENCY
+    assert meanwhile.most == 1
+
+
+def test_resolve_retry_and_purge_refuse_a_ledger_that_was_replaced(meanwhile: Meanwhile) -> None:
+    leads = meanwhile.leads
+    leads.write(2)
+    assert leads.run(*RUN).status == 0
+    leads.database.unlink()
+    shutil.copy(meanwhile.copy, leads.database)
+    for words in (
+        ["replay", "retry", "before", *leads.sending],
+        ["replay", "resolve", "before", "r-1", "--as", "sent", *leads.ledger],
+        ["ledger", "purge", "--replay", "before", "--yes", *leads.ledger],
+    ):
+        done = leads.cli(*words)
+        assert (done.status, "is an older copy" in done.err) == (1, True)
+    assert leads.cli("ledger", "accept", *leads.ledger).status == 1, "nobody agreed"
+    assert leads.cli("ledger", "accept", "--yes", *leads.ledger).status == 0
+    assert leads.cli("ledger", "purge", "--replay", "before", "--yes", *leads.ledger).status == 0

@@ -1,0 +1,157 @@
+"""An outage cannot look like a success, whatever the flow does about an error."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import action, flow
+from tests.cli.replaying import Leads
+from tests.servers.recording import Answer, Received, RecordingServer
+
+
+def handling(**keys: Any) -> dict[str, Any]:
+    create = action("Create", url="/v1/contacts", body={"phone": "{{ contact.phone }}"}, on_error="Sorry")
+    return flow(create, {"name": "Sorry", "type": "message", "body": "Sorry"}, id="leads", **keys)
+
+
+def answering(server: RecordingServer, answer: Answer) -> None:
+    server._script = lambda _: answer
+
+
+def test_refused_credentials_stop_the_batch_and_leave_its_contacts_pending(
+    leads: Leads, server: RecordingServer
+) -> None:
+    leads.write(500, flow=handling(replay={"max_failures": 10}))
+    answering(server, Answer.json({"error": "token expired"}, 401))
+
+    done = leads.run("--replay-id", "first", "--format", "json")
+
+    told = json.loads(done.out)
+    assert done.status == 4
+    assert (told["pending"], told["completed"], told["failed"], told["handled"]) == (500, 0, 0, 0)
+    assert len(server.received) == 20
+    assert told["stopped"].startswith(
+        f"{server.host} refused the credentials of the connection 'crm' 20 times in a row "
+        '(401 Unauthorized; reply: {"error":"token expired"})'
+    )
+
+    answering(server, Answer.json({"id": 1}))
+    assert leads.run("--replay-id", "first").status == 0
+    assert leads.status("first")["completed"] == 500
+    assert len(server.received) == 520
+    assert leads.status("first")["handled"] == 0
+
+
+def test_credentials_that_expire_midway_leave_pending_what_they_were_refused_for(
+    leads: Leads, server: RecordingServer
+) -> None:
+    leads.write(300, flow=handling())
+    expired = Answer.json({}, 403)
+    server._script = lambda _: Answer.json({"id": 1}) if len(server.received) <= 100 else expired
+
+    done = leads.run("--replay-id", "first", "--format", "json")
+
+    told = json.loads(done.out)
+    assert (done.status, told["completed"], told["pending"], told["handled"]) == (4, 100, 200, 0)
+    assert len(server.received) <= 100 + 20 + 64
+
+    answering(server, Answer.json({"id": 1}))
+    assert leads.run("--replay-id", "first").status == 0
+    phones = {json.loads(one.content)["phone"] for one in server.received}
+    assert len(phones) == 300
+
+
+def test_refused_credentials_fail_nobody_without_an_error_exit_either(leads: Leads, server: RecordingServer) -> None:
+    leads.write(40)
+    answering(server, Answer(401))
+
+    done = leads.run("--replay-id", "first", "--format", "json")
+
+    assert (done.status, json.loads(done.out)["pending"]) == (4, 40)
+
+
+def test_a_batch_of_which_every_contact_took_an_error_exit_is_no_success(leads: Leads, server: RecordingServer) -> None:
+    leads.write(10, flow=handling())
+    answering(server, Answer.json({"error": "no such list"}, 422))
+
+    done = leads.run("--replay-id", "first")
+
+    assert done.status == 3
+    assert "not a success: every one of 10 contacts that completed took an error exit" in done.out
+    assert "10 errors handled by error exits (10 contacts)" in done.out
+    assert "replay retry first --handled" in done.out
+    assert leads.status("first")["handled"] == 10
+    assert leads.run("--replay-id", "first").status == 3  # and it stays so
+
+    answering(server, Answer.json({"id": 1}))
+    assert leads.replay("retry", "first", "--handled", *leads.sending[:4]).status == 0
+    assert leads.status("first")["handled"] == 0
+    assert len(server.received) == 20
+
+
+def test_one_success_among_handled_errors_is_a_success_by_default(leads: Leads, server: RecordingServer) -> None:
+    leads.write(10, flow=handling())
+    answering(server, Answer(422))
+    server.queued.append(Answer.json({"id": 1}))
+
+    assert leads.run("--replay-id", "first").status == 0
+
+
+@pytest.mark.parametrize("given", ["flow", "option"])
+def test_more_handled_errors_than_allowed_stop_the_batch(leads: Leads, server: RecordingServer, given: str) -> None:
+    replay = {"max_handled_errors": "10%"} if given == "flow" else {}
+    words = ["--max-handled-errors", "10%"] if given == "option" else []
+    leads.write(200, flow=handling(replay=replay))
+
+    def script(received: Received) -> Answer:
+        return Answer(404) if int(json.loads(received.content)["phone"][-4:]) % 2 else Answer.json({"id": 1})
+
+    server._script = script
+
+    done = leads.run("--replay-id", "first", "--concurrency", "1", "--format", "json", *words)
+
+    told = json.loads(done.out)
+    assert done.status == 4
+    assert told["handled"] == 21
+    assert "21 contacts took an error exit, and max_handled_errors allows 10%, 20 contacts" in told["stopped"]
+    assert told["pending"] > 150
+
+
+@pytest.mark.parametrize(("limit", "status"), [("100%", 0), ("10", 0), ("9", 3), ("20%", 3)])
+def test_the_limit_decides_at_the_end(leads: Leads, server: RecordingServer, limit: str, status: int) -> None:
+    leads.write(10, flow=handling())
+    answering(server, Answer(404))
+    leads.run("--replay-id", "first", "--no-stop-when-refused", "--max-handled-errors", "100%")
+
+    assert leads.run("--replay-id", "first", "--max-handled-errors", limit).status == status
+
+
+def test_a_look_up_that_finds_nobody_is_sent_for_every_contact(leads: Leads, server: RecordingServer) -> None:
+    look_up = action("Find", method="GET", url="/v1/contacts", query_params={"q": "{{ contact.phone }}"}, on_error="Go")
+    made = flow(look_up, {"name": "Go", "type": "message", "body": "x"}, replay={"max_handled_errors": "100%"})
+    leads.write(120, flow={**made, "id": "leads"})
+    answering(server, Answer(404))
+
+    assert leads.run("--replay-id", "first").status == 0
+    assert len(server.received) == 120
+
+
+def test_a_step_that_is_always_refused_stops_the_batch_unless_that_is_turned_off(
+    leads: Leads, server: RecordingServer
+) -> None:
+    leads.write(200)
+    answering(server, Answer.json({"error": "no such field"}, 400))
+
+    done = leads.run("--replay-id", "first", "--concurrency", "1", "--format", "json")
+
+    told = json.loads(done.out)
+    assert (done.status, told["failed"], told["pending"], len(server.received)) == (4, 50, 150, 50)
+    assert "refused each of the first 50 requests of 'Create contact'" in told["stopped"]
+    assert 'reply: {"error":"no such field"}' in told["stopped"]
+
+    assert leads.run("--replay-id", "first", "--no-stop-when-refused").status == 3
+    assert leads.status("first")["failed"] == 200
+    assert len(server.received) == 200

@@ -1,0 +1,135 @@
+"""What a server said about a refusal is shown wherever the refusal is, masked and bounded."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import action, flow
+from tests.cli.replaying import LEADS, Leads
+from tests.servers.recording import Answer, Received, RecordingServer
+
+SAID = {"error": "Ana María is known", "phone": "+525512345678", "token": "s3cr3t-value", "bidi": "\u202e"}
+SHOWN = r'{"error":"Ana María is known","phone":"+52…78","token":"***","bidi":"\u202e"}'
+WITHOUT_THE_CONTACT = r'{"error":"*** is known","phone":"+52…78","token":"***","bidi":"\u202e"}'
+
+
+@pytest.fixture
+def refused(leads: Leads, server: RecordingServer) -> Leads:
+    leads.write(2)
+    server.queued.append(Answer.json(SAID, 422))
+    done = leads.run("--replay-id", "first", "--concurrency", "1")
+    assert done.status == 3
+    assert f"  reply: {WITHOUT_THE_CONTACT}\n" in done.out
+    return leads
+
+
+def test_status_shows_one_reply_of_each_group_without_the_contact(refused: Leads) -> None:
+    assert f"  reply: {WITHOUT_THE_CONTACT}\n" in refused.replay("status", "first").out
+
+
+def test_a_run_as_json_has_it_beside_the_sample(leads: Leads, server: RecordingServer) -> None:
+    leads.write(1)
+    server.queued.append(Answer.json(SAID, 422))
+
+    (error,) = json.loads(leads.run("--format", "json").out)["errors"]
+
+    assert (error["reply"], error["count"], error["handled"]) == (WITHOUT_THE_CONTACT, 1, 0)
+
+
+def test_results_have_it_in_the_error_and_in_its_action(refused: Leads) -> None:
+    found, sent = refused.results("first")
+
+    assert found["error"]["reply"] == found["actions"][0]["reply"] == SHOWN
+    assert sent["error"] is None
+    assert "reply" not in sent["actions"][0]
+
+
+def test_results_as_csv_have_it_in_the_error(refused: Leads) -> None:
+    rows = list(csv.reader(io.StringIO(refused.replay("results", "first", "--format", "csv").out)))
+    assert rows[1][5].endswith(f"422 Unprocessable Entity; reply: {SHOWN}")
+
+
+def test_an_error_keeps_its_own_reply_when_a_later_replay_is_refused_for_another_reason(
+    refused: Leads, server: RecordingServer
+) -> None:
+    server.queued.append(Answer.json({"error": "another"}, 422))
+    refused.run("--replay-id", "second")
+
+    assert refused.results("first")[0]["error"]["reply"] == SHOWN
+    assert refused.results("second", "--state", "failed")[0]["error"]["reply"] == '{"error":"another"}'
+
+
+def table(refused: Leads) -> list[tuple[Any, ...]]:
+    target = refused.folder / "mine.db"
+    done = refused.replay("results", "first", "--to", f"sqlite:///{target}", "--table", "crm_log")
+    assert done.status == 0, done.err
+    with sqlite3.connect(target) as connection:
+        return connection.execute("SELECT status_code, reply FROM crm_log ORDER BY 1").fetchall()
+
+
+def test_a_table_of_ones_own_has_it_in_a_column(refused: Leads) -> None:
+    assert table(refused) == [(200, None), (422, SHOWN)]
+
+
+def test_a_table_of_an_earlier_version_gets_the_column(refused: Leads) -> None:
+    table(refused)
+    with sqlite3.connect(refused.folder / "mine.db") as connection:
+        connection.execute("ALTER TABLE crm_log DROP COLUMN reply")
+        connection.execute("INSERT INTO crm_log (replay_id, flow_id, state) VALUES ('older', 'leads', 'completed')")
+
+    assert table(refused) == [(None, None), (200, None), (422, SHOWN)]
+
+
+def test_find_shows_it(refused: Leads) -> None:
+    words = ("ledger", "find", "--phone", "+525512340000", *refused.ledger)
+    assert f"    reply: {SHOWN}\n" in refused.cli(*words).out
+    assert [one["reply"] for one in json.loads(refused.cli(*words, "--format", "json").out)] == [SHOWN]
+
+
+def test_it_is_gone_with_what_was_purged(refused: Leads) -> None:
+    refused.cli("ledger", "purge", "--replay", "first", "--yes", *refused.ledger)
+
+    assert "known" not in refused.replay("results", "first").out
+    assert "reply:" not in refused.replay("status", "first").out
+
+
+def test_what_the_flow_calls_sensitive_is_shown_nowhere(leads: Leads, server: RecordingServer) -> None:
+    leads.write(1, flow={**LEADS, "sensitive": ["step.Ask name"]})
+    server.queued.append(Answer.json({"error": "ANA MARÍA is known"}, 422))
+    done = leads.run("--replay-id", "first", "--format", "json")
+
+    shown = [
+        done.out,
+        leads.replay("status", "first").out,
+        leads.replay("results", "first").out,
+        leads.cli("ledger", "find", "--phone", "+525512340000", *leads.ledger).out,
+    ]
+    for text in shown:
+        assert "*** is known" in text
+        assert "mar" not in text.lower()
+
+
+def test_groups_count_what_was_handled(leads: Leads, server: RecordingServer) -> None:
+    create = action("Create", body={"phone": "{{ contact.phone }}"}, on_error="Sorry")
+    leads.write(5, flow=flow(create, {"name": "Sorry", "type": "message", "body": "Sorry"}, id="leads"))
+
+    def script(received: Received) -> Answer:
+        known = int(json.loads(received.content)["phone"][-1]) < 3
+        return Answer.json({"error": "is known"}, 409) if known else Answer.json({"id": 1})
+
+    server._script = script
+
+    done = leads.run("--replay-id", "first")
+
+    assert done.status == 0
+    assert ": 3 contacts, 3 handled by an error exit\n" in done.out
+    assert '  reply: {"error":"is known"}\n' in done.out
+    assert "`replay retry --handled`" in done.out
+    assert sorted(one["id"] for one in leads.results("first", "--handled")) == ["r-0", "r-1", "r-2"]
+    assert leads.replay("results", "first", "--handled", "--as-responses").status == 2

@@ -1,0 +1,265 @@
+"""Whether the ledger is still the one that was opened: deleted, replaced, overwritten, and put back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
+from airflow_whatsapp_flows.ledger import Journal, Ledger
+from airflow_whatsapp_flows.ledger.accepting import accept
+from airflow_whatsapp_flows.ledger.identity import mark_path, read_mark
+from airflow_whatsapp_flows.ledger.replays import create_replay, find_replay, list_replays
+from tests.ledger.filling import attempt, attempts_of, intent
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "l.db"
+
+
+def url_of(file: Path) -> str:
+    return f"sqlite:///{file}"
+
+
+def a_ledger(file: Path, replay_id: str = "first") -> None:
+    with Ledger(url_of(file)) as ledger:
+        create_replay(ledger, replay_id, "f", "{}", ("x", None))
+
+
+def copy_of(file: Path) -> Path:
+    """A copy of a ledger that nobody uses now, as `cp` makes it."""
+    copy = file.with_name("copy.db")
+    shutil.copy(file, copy)
+    return copy
+
+
+def delete(file: Path, _: Path) -> None:
+    file.unlink()
+
+
+def put_an_empty_file_there(file: Path, _: Path) -> None:
+    file.unlink()
+    file.touch()
+
+
+def move_another_copy_there(file: Path, copy: Path) -> None:
+    copy.rename(file)
+
+
+def overwrite(file: Path, copy: Path) -> None:
+    file.write_bytes(copy.read_bytes())
+
+
+def empty(file: Path, _: Path) -> None:
+    file.write_bytes(b"")
+
+
+REPLACED = [delete, put_an_empty_file_there, move_another_copy_there]
+OVERWRITTEN = [overwrite, empty]
+
+
+@pytest.mark.parametrize("happens", [*REPLACED, *OVERWRITTEN])
+def test_nothing_is_written_once_the_file_is_not_what_was_opened(
+    file: Path, happens: Callable[[Path, Path], None]
+) -> None:
+    a_ledger(file)
+    copy = copy_of(file)
+    with Ledger(url_of(file)) as ledger:
+        create_replay(ledger, "second", "f", "{}", ("x", None))
+        with ledger.read() as connection:  # as SQLite does by itself after a thousand pages
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        create_replay(ledger, "third", "f", "{}", ("x", None))
+
+        happens(file, copy)
+
+        for name in ("fourth", "fifth"):
+            with pytest.raises(LedgerReplacedError, match="while it was in use; nothing more is sent"):
+                create_replay(ledger, name, "f", "{}", ("x", None))
+    with pytest.raises(LedgerReplacedError, match=f"run `whatsapp-flows ledger accept --ledger {url_of(file)}`"):
+        Ledger(url_of(file))
+
+
+@pytest.mark.parametrize("happens", REPLACED)
+def test_a_ledger_that_is_deleted_or_replaced_while_it_is_used_is_saved_and_can_be_put_back(
+    file: Path, happens: Callable[[Path, Path], None]
+) -> None:
+    a_ledger(file)
+    copy = copy_of(file)
+    with Ledger(url_of(file)) as ledger:
+        create_replay(ledger, "second", "f", "{}", ("x", None))
+        happens(file, copy)
+        with pytest.raises(LedgerReplacedError) as raised:
+            create_replay(ledger, "third", "f", "{}", ("x", None))
+
+    [saved] = file.parent.glob("l.db-rescued-*")
+    assert f"All of it was saved. `mv {saved} {file}` puts back what was saved" in str(raised.value)
+    assert saved.stat().st_mode & 0o777 == 0o600
+    file.unlink(missing_ok=True)
+    with pytest.raises(LedgerReplacedError, match=f"`mv {saved} {file}` puts back"):
+        Ledger(url_of(file))
+
+    saved.rename(file)
+    for end in ("-wal", "-shm"):
+        file.with_name(f"l.db{end}").unlink(missing_ok=True)
+    with Ledger(url_of(file)) as ledger:
+        assert [replay.id for replay in list_replays(ledger)] == ["second", "first"]
+
+
+def test_a_file_that_was_deleted_between_two_uses_is_not_made_again_unless_that_is_accepted(file: Path) -> None:
+    a_ledger(file)
+    file.unlink()
+
+    with pytest.raises(LedgerReplacedError, match=r"is gone: it was deleted or moved, with 1 commits? that say"):
+        Ledger(url_of(file))
+    assert not file.exists()
+
+    accept(file)
+    with Ledger(url_of(file)) as ledger:
+        assert list_replays(ledger) == []
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["alone", "with the log of the newer one"])
+def test_an_older_copy_that_was_put_back_between_two_uses_is_refused_until_it_is_accepted(
+    file: Path, left: bool
+) -> None:
+    a_ledger(file)
+    copy = copy_of(file)
+    log = b""
+    with Ledger(url_of(file)) as ledger:
+        create_replay(ledger, "second", "f", "{}", ("x", None))
+        with ledger.read() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        create_replay(ledger, "third", "f", "{}", ("x", None))
+        log = file.with_name("l.db-wal").read_bytes()
+    copy.rename(file)
+    if left:
+        file.with_name("l.db-wal").write_bytes(log)
+
+    with pytest.raises(LedgerReplacedError, match=r"is an older copy: . of 3 commits are not in it"):
+        Ledger(url_of(file))
+    if not left:
+        accept(file)
+        a_ledger(file, "later")
+        a_ledger(file, "last")
+
+
+def test_another_ledger_in_its_place_is_refused(file: Path) -> None:
+    a_ledger(file)
+    other = file.with_name("other.db")
+    for name in "abc":
+        a_ledger(other, name)
+    other.rename(file)
+
+    with pytest.raises(LedgerReplacedError, match="is another ledger than the one that was used here before"):
+        Ledger(url_of(file))
+
+
+def test_whoever_has_a_ledger_open_that_is_accepted_anew_stops(file: Path) -> None:
+    with Ledger(url_of(file)) as ledger:
+        accept(file)
+        with pytest.raises(LedgerReplacedError):
+            create_replay(ledger, "r", "f", "{}", ("x", None))
+
+
+def test_many_that_use_a_ledger_at_once_do_not_alarm_each_other(file: Path) -> None:
+    with Ledger(url_of(file)) as one, Ledger(url_of(file)) as other:
+        for number in range(30):
+            create_replay(one, f"one {number}", "f", "{}", ("x", None))
+            create_replay(other, f"other {number}", "f", "{}", ("x", None))
+            if number % 10 == 0:
+                with other.read() as connection:
+                    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+    with Ledger(url_of(file)) as ledger:
+        assert len(list_replays(ledger)) == 60
+    mark = read_mark(file)
+    assert mark is not None
+    assert (mark.commits, mark.stored) == (60, 60)
+
+
+def test_a_mark_that_the_loss_of_power_has_cut_off_or_made_older_alarms_nobody(file: Path) -> None:
+    a_ledger(file)
+    older = mark_path(file).read_bytes()
+    a_ledger(file, "second")
+    for content in (older, b"", older[:20], b"\0" * len(older)):
+        mark_path(file).write_bytes(content)
+        Ledger(url_of(file)).close()
+
+
+def test_a_damaged_file_and_unreadable_lost_requests_are_not_accepted(file: Path) -> None:
+    a_ledger(file)
+    lost = file.with_name("lost.jsonl")
+    lost.write_text("no json\n")
+    with pytest.raises(LedgerError, match=r"the lost requests in .* cannot be read"):
+        accept(file, lost)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bytearray(file.read_bytes())
+    content[8192:] = b"\7" * (len(content) - 8192)
+    file.write_bytes(content)
+    with pytest.raises(LedgerError, match=r"is damaged|cannot be written"):
+        accept(file)
+
+
+async def test_requests_that_an_overwritten_file_has_lost_are_written_down_and_can_be_added(file: Path) -> None:
+    a_ledger(file)
+    copy = copy_of(file)
+    with Ledger(url_of(file)) as ledger:
+        async with Journal(ledger) as journal:
+            for number in range(3):
+                marks: dict[str, Any] = {"identifiers": (("email", "a@x"),), "once": ("phone:+1",)}
+                await journal.add(intent(f"r-{number}", **(marks if number == 2 else {})))
+            with ledger.read() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+            overwrite(file, copy)
+            with pytest.raises(LedgerReplacedError) as raised:
+                await journal.add(intent("r-3"))
+            told = str(journal.with_losses(raised.value))
+
+    [lost] = file.parent.glob("l.db-lost-*.jsonl")
+    assert "This run has sent 3 requests since 1970-01-01 00:15:01 UTC; 3 of them are in" in told
+    assert [json.loads(line)["response_id"] for line in lost.read_text().splitlines()] == ["r-0", "r-1", "r-2"]
+    for end in ("-wal", "-shm"):
+        file.with_name(f"l.db{end}").unlink(missing_ok=True)
+    overwrite(file, copy)
+
+    assert accept(file, lost).added == 3
+    with Ledger(url_of(file)) as ledger:
+        assert find_replay(ledger, "first") is not None
+        assert [row.key for number in range(4) for row in attempts_of(ledger, f"r-{number}")] == [
+            "key-r-0", "key-r-1", "key-r-2",
+        ]  # fmt: skip
+    with closing(sqlite3.connect(file)) as connection:
+        found = connection.execute("SELECT kind, value, response_id FROM whatsapp_flows_identifiers").fetchall()
+        assert found == [("email", "a@x", "r-2")]
+        found = connection.execute("SELECT step_id, identifier, response_id FROM whatsapp_flows_once").fetchall()
+        assert found == [("Create", "phone:+1", "r-2")]
+    assert accept(file, lost).added == 0, "what is there already is not added twice"
+
+
+def test_a_server_that_was_restored_from_an_older_copy_is_not_written(postgres: Any) -> None:
+    url = postgres.create_database()
+    engine = create_engine(url)
+    with Ledger(url) as ledger:
+        attempt(ledger, "r-1", None)
+        with engine.begin() as connection:  # as a dump of before does it
+            connection.execute(text("ALTER SEQUENCE whatsapp_flows_commits RESTART"))
+        with pytest.raises(
+            LedgerReplacedError, match="was replaced or restored from an older copy while it was in use"
+        ):
+            attempt(ledger, "r-2", None)
+    with Ledger(url) as ledger:
+        attempt(ledger, "r-2", None)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE whatsapp_flows_ledger SET ledger_id = 'another'"))
+        with pytest.raises(LedgerReplacedError):
+            attempt(ledger, "r-3", None)
+    engine.dispose()

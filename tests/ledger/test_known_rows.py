@@ -1,0 +1,122 @@
+"""Reruns: what the ledger already holds is not stored again, and is found where it is needed."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger.groups import reason_groups
+from airflow_whatsapp_flows.ledger.purging import Data, purge
+from airflow_whatsapp_flows.ledger.replays import tally
+from airflow_whatsapp_flows.ledger.results import contact_results, recorded_responses
+from airflow_whatsapp_flows.ledger.retrying import Choice, walk_again
+from airflow_whatsapp_flows.ledger.schema import contacts
+from tests.ledger.filling import a_replay, end, response, rows_of, states_of
+
+_SKIPPED = Choice(states=[ContactState.SKIPPED])
+
+
+def size_of(ledger: Ledger) -> int:
+    """Bytes of an SQLite ledger's file, once its log is in it."""
+    with sqlite3.connect(ledger.file or "") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return (ledger.file or Path()).stat().st_size
+
+
+def test_a_rerun_of_known_rows_costs_bytes_for_each_and_not_kilobytes(sqlite_ledger: Ledger) -> None:
+    values = [response(number, step={"Ask name": "Ana María " * 20}) for number in range(2000)]
+    end(sqlite_ledger, a_replay(sqlite_ledger, values), [ContactState.COMPLETED] * 2000)
+    before = size_of(sqlite_ledger)
+
+    for number in range(3):
+        name = f"lead_to_crm__replay.send.scheduled__2026-11-29T00:00:00+00:00.{number}"
+        again = a_replay(sqlite_ledger, values, name)
+        assert tally(sqlite_ledger, again.no).states[ContactState.SKIPPED] == 2000
+
+    assert (size_of(sqlite_ledger) - before) / 6000 <= 120
+
+
+def test_known_rows_say_why_and_give_back_their_responses(ledger: Ledger) -> None:
+    values = [response(1), response(2), response(1), None]
+    end(ledger, a_replay(ledger, values), [ContactState.COMPLETED] * 2)
+
+    later = a_replay(ledger, values, "later")
+
+    results = list(contact_results(ledger, later))
+    assert [one.reason for one in results[:3]] == ["done: the replay first completed it"] * 3
+    twice = a_replay(ledger, values[:1] * 2, "twice", force=True)
+    [first] = contact_results(ledger, twice, ["skipped"])
+    assert first.reason == "duplicate: an earlier row of this source is the same response"
+    groups = {group.code: (group.count, group.sample.reason) for group in reason_groups(ledger, later.no)}
+    assert groups["done"] == (3, "done: the replay first completed it")
+    original = list(recorded_responses(ledger, a_replay(ledger, [response(1), response(2)], "forced", force=True)))
+    assert list(recorded_responses(ledger, later)) == [*original, original[0], None]
+
+
+def test_the_response_of_another_flow_or_of_a_rejected_row_is_not_taken_for_it(ledger: Ledger) -> None:
+    end(ledger, a_replay(ledger, [response(1)]), [ContactState.COMPLETED])
+    original = list(recorded_responses(ledger, a_replay(ledger, [response(1)], "again", force=True)))
+    changed = a_replay(ledger, [response(1, created_on="2026"), response(1)], "changed")
+
+    assert states_of(ledger, changed) == ["rejected", "skipped"]
+    assert list(recorded_responses(ledger, changed, ["skipped"])) == original
+
+
+def test_known_rows_are_walked_again_with_their_content_in_the_chunk_of_their_contact(ledger: Ledger) -> None:
+    phone = {"phone": "+525500000000"}
+    others = [response(number) for number in range(1, 650)]
+    values = [response(0, contact=phone), *others, response(650, contact=phone)]
+    end(ledger, a_replay(ledger, values), [ContactState.COMPLETED] * 650)
+    later = a_replay(ledger, values, "later", chunk_size=2)
+    assert states_of(ledger, later) == ["skipped"] * 650 + ["pending"]
+    before = rows_of(ledger, later)
+
+    chosen = walk_again(ledger, later, _SKIPPED)
+
+    assert (chosen.contacts, chosen.purged) == (650, 0)
+    rows = rows_of(ledger, later)
+    with ledger.read() as connection:
+        first = connection.execute(select(contacts).where(contacts.c.replay_no == 1).order_by(contacts.c.id)).all()
+    content = [[(row.response, row.phone, row.digest) for row in some] for some in (rows, first)]
+    assert content[0] == content[1]
+    assert (rows[0].chunk, rows[650].chunk) == (325, 325), "one contact is walked in one chunk"
+    assert [row.chunk for row in rows[1:]] == [row.chunk for row in before[1:]]
+
+
+def test_known_rows_of_one_contact_come_into_one_chunk_also_when_none_was_pending(ledger: Ledger) -> None:
+    values = [response(number, contact={"phone": "+525500000000"}) for number in range(1200)]
+    end(ledger, a_replay(ledger, values), [ContactState.COMPLETED] * 1200)
+    later = a_replay(ledger, values, "later", chunk_size=100)
+
+    assert walk_again(ledger, later, _SKIPPED).contacts == 1200
+    assert len({row.chunk for row in rows_of(ledger, later)}) == 1
+
+
+def test_a_known_row_whose_content_was_purged_counts_as_purged(ledger: Ledger) -> None:
+    first = a_replay(ledger, [response(1)])
+    end(ledger, first, [ContactState.COMPLETED])
+    later = a_replay(ledger, [response(1)], "later")
+    purge(ledger, Data(replay_no=first.no))
+
+    assert list(recorded_responses(ledger, later)) == [None]
+    chosen = walk_again(ledger, later, _SKIPPED)
+    assert (chosen.contacts, chosen.purged) == (0, 1)
+
+
+@pytest.mark.parametrize("count", [1, 700])
+def test_what_is_known_is_found_by_its_id_without_a_look_at_every_row(ledger: Ledger, count: int) -> None:
+    values = [{**response(number), "id": uuid.uuid4().hex} for number in range(count)]
+    end(ledger, a_replay(ledger, values), [ContactState.COMPLETED] * count)
+    later = a_replay(ledger, values, "later")
+
+    assert states_of(ledger, later) == ["skipped"] * count
+    if ledger.is_sqlite:
+        with ledger.read() as connection:
+            query = "SELECT 1 FROM whatsapp_flows_contacts WHERE response_id = 'x' AND digest IS NOT NULL"
+            plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all())
+            assert "whatsapp_flows_contacts_response" in plan

@@ -1,0 +1,104 @@
+"""A mapped action's own fields: readable by labels and callbacks, never rendered, never stored by Airflow."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, task
+
+from airflow_whatsapp_flows import WhatsAppActionOperator
+from tests.airflow_runs import run_dag
+from tests.operators.conftest import TaskLog
+from tests.operators.one_action import new_dag_id, rendered_fields
+from tests.servers.recording import Answer, RecordingServer
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+COMMON: dict[str, Any] = {"task_id": "act", "url": "/x", "http_conn_id": "crm", "on_error": "fail"}
+BODIES = [{"phone": "+525510000001", "name": "{{ 7*7 }}"}, {"phone": "+525510000002", "name": "Bo"}]
+
+
+def _labels(dag: DAG, run_id: str) -> list[str | None]:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    where = (TaskInstance.dag_id == dag.dag_id, TaskInstance.run_id == run_id, TaskInstance.task_id == "act")
+    with create_session() as session:
+        return list(
+            session.scalars(select(TaskInstance.rendered_map_index).where(*where).order_by(TaskInstance.map_index))
+        )
+
+
+def test_a_map_index_template_reads_the_mapped_body(server: RecordingServer) -> None:
+    with DAG(new_dag_id()) as dag:
+        template = "{{ task.body['phone'] }} {{ task.body['name'] }}"
+        WhatsAppActionOperator.partial(**COMMON, map_index_template=template).expand(body=BODIES)
+    run = run_dag(dag)
+    assert [run.states[f"act[{index}]"] for index in (0, 1)] == ["success", "success"]
+    assert _labels(dag, run.run_id) == ["+525510000001 {{ 7*7 }}", "+525510000002 Bo"]
+
+
+def test_callbacks_read_the_mapped_fields_of_their_task(server: RecordingServer) -> None:
+    seen: list[Any] = []
+    server.queued = [Answer(200), Answer(422)]
+
+    def note(context: Any) -> None:
+        seen.append((context["task"].body, context["task"].variables))
+
+    with DAG(new_dag_id()) as dag:
+
+        @task
+        def rows() -> list[Any]:
+            return [{"body": body, "variables": {"contact": {"name": "Ana"}}} for body in BODIES]
+
+        WhatsAppActionOperator.partial(**COMMON, on_success_callback=note, on_failure_callback=note).expand_kwargs(
+            rows()
+        )
+    run_dag(dag)
+    assert sorted(seen, key=str) == [(body, {"contact": {"name": "Ana"}}) for body in BODIES]
+
+
+def test_airflow_stores_nothing_of_a_mapped_field(server: RecordingServer) -> None:
+    with DAG(new_dag_id()) as dag:
+        WhatsAppActionOperator.partial(**COMMON, headers={"X-Day": "{{ ds }}"}).expand(body=BODIES)
+    run = run_dag(dag)
+    stored = rendered_fields(dag.dag_id, run.run_id, map_index=0)
+    assert "52551000" not in json.dumps(stored)
+    assert stored["headers"] == {"X-Day": "{{ ds }}"}
+    assert json.loads(server.received[0].content) == BODIES[0]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param("{{ task.body['nothing'].deep }}", id="undefined"),
+        pytest.param("{{ task.body['phone'] + 1 }}", id="type-error"),
+        pytest.param("{{ task.body[", id="syntax"),
+    ],
+)
+def test_a_map_index_template_that_fails_does_not_fail_what_was_sent(
+    server: RecordingServer, task_log: TaskLog, template: str
+) -> None:
+    with DAG(new_dag_id()) as dag:
+        WhatsAppActionOperator.partial(**COMMON, map_index_template=template).expand(body=BODIES)
+    run = run_dag(dag)
+    assert [run.states[f"act[{index}]"] for index in (0, 1)] == ["success", "success"]
+    assert run.result("act", 0)["outcome"] == "success"
+    assert len(server.received) == 2
+    assert "map_index_template cannot be rendered" in task_log.text
+
+
+def test_a_map_index_template_that_fails_does_not_hide_why_a_task_failed(server: RecordingServer) -> None:
+    server.queued = [Answer(422)]
+    errors: list[str] = []
+    with DAG(new_dag_id()) as dag:
+        WhatsAppActionOperator.partial(
+            **COMMON,
+            map_index_template="{{ task.body['phone'] + 1 }}",
+            on_failure_callback=lambda context: errors.append(str(context["exception"])),
+        ).expand(body=BODIES[:1])
+    run_dag(dag)
+    assert "422" in errors[0]

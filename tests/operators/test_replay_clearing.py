@@ -1,0 +1,258 @@
+"""Clearing replay tasks in Airflow: what is known not to have been applied is sent again, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_whatsapp_flows import WhatsAppReplayOperator, build_replay_dag
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.operators import replay as replay_module
+from tests.airflow_runs import run_dag
+from tests.operators.clearing import run_cleared
+from tests.operators.conftest import TaskLog
+from tests.operators.one_action import Failures, new_dag_id
+from tests.servers.recording import Answer, Received, RecordingServer
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+SORRY = {"name": "Sorry", "type": "message", "body": "sorry"}
+
+
+def flow_source(*others: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    action = {"name": "Create", "type": "action", "connection": "crm", "url": "/contacts", "body": "{{ contact }}"}
+    replay = keys.pop("replay", None)
+    flow = {"flow_format": 1, "id": new_dag_id(), "steps": [{**action, **keys}, *others]}
+    return flow if replay is None else {**flow, "replay": replay}
+
+
+@pytest.fixture
+def responses(tmp_path: Path) -> Path:
+    file = tmp_path / "responses.jsonl"
+    rows = [{"id": f"r-{number}", "contact": {"phone": f"+52555000{number:04}"}} for number in range(12)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return file
+
+
+def sent(server: RecordingServer) -> Counter[int]:
+    return Counter(int(json.loads(request.content)["phone"][-4:]) for request in server.received)
+
+
+def answering(server: RecordingServer, answers: Callable[[int], Answer]) -> None:
+    def script(request: Received) -> Answer:
+        return answers(int(json.loads(request.content)["phone"][-4:]))
+
+    server._script = script
+
+
+def refusing(*refused: int, status: int = 422) -> Callable[[int], Answer]:
+    return lambda number: Answer(status if number in refused else 200)
+
+
+def by_hand(responses: Path, flow: dict[str, Any] | None = None, **arguments: Any) -> DAG:
+    with DAG(new_dag_id()) as dag:
+        WhatsAppReplayOperator(
+            task_id="replay", flow=flow or flow_source(), source=str(responses), concurrency=2, **arguments
+        )
+    return dag
+
+
+def test_clearing_a_failed_replay_task_sends_its_failed_contacts_again(
+    server: RecordingServer, responses: Path, task_log: TaskLog
+) -> None:
+    answering(server, refusing(3, 7))
+    dag = by_hand(responses)
+    run = run_dag(dag)
+    assert run.states == {"replay": "failed"}
+    answering(server, refusing())
+    run = run_cleared(dag, run.run_id, ["replay"])
+    assert run.states == {"replay": "success"}
+    assert run.result("replay")["completed"] == 12
+    assert sent(server) == {**dict.fromkeys(range(12), 1), 3: 2, 7: 2}
+    assert "2 failed contacts are walked again" in task_log.text
+
+
+def test_each_clear_sends_them_again_and_a_completed_replay_sends_nothing(
+    server: RecordingServer, responses: Path
+) -> None:
+    answering(server, refusing(3))
+    dag = by_hand(responses)
+    run = run_dag(dag)
+    for times in (2, 3):
+        run = run_cleared(dag, run.run_id, ["replay"])
+        assert (run.states["replay"], sent(server)[3]) == ("failed", times)
+    answering(server, refusing())
+    assert run_cleared(dag, run.run_id, ["replay"]).states == {"replay": "success"}
+    assert run_cleared(dag, run.run_id, ["replay"]).states == {"replay": "success"}
+    assert sent(server) == {**dict.fromkeys(range(12), 1), 3: 4}
+
+
+def test_what_may_have_been_applied_is_not_sent_again_by_a_clear(
+    server: RecordingServer, responses: Path, task_log: TaskLog
+) -> None:
+    """A dropped connection is in doubt; a 504 that an error exit leads to a failed end may have been applied."""
+    flow = flow_source({"name": "Give up", "type": "end", "state": "failed"}, on_error="Give up")
+    answers = {1: Answer(422), 2: Answer(504), 3: Answer(drop=True)}
+    answering(server, lambda number: answers.get(number, Answer()))
+    dag = by_hand(responses, flow)
+    run = run_dag(dag)
+    first = run.result("replay")
+    assert (first["failed"], first["in_doubt"]) == (2, 1)
+    answering(server, refusing())
+    run = run_cleared(dag, run.run_id, ["replay"])
+    assert sent(server) == {**dict.fromkeys(range(12), 1), 1: 2}
+    assert (run.result("replay")["failed"], run.result("replay")["in_doubt"]) == (1, 1)
+    assert "1 failed contacts are left out: the request may have been applied" in task_log.text
+    assert "Create: answered 504" in task_log.text
+
+
+def test_contacts_whose_error_an_exit_handled_are_completed_and_a_clear_sends_nothing(
+    server: RecordingServer, responses: Path
+) -> None:
+    answering(server, refusing(3))
+    dag = by_hand(responses, flow_source(SORRY, on_error="Sorry"))
+    run = run_dag(dag)
+    assert (run.result("replay")["completed"], run.result("replay")["handled_errors"]) == (12, 1)
+    run_cleared(dag, run.run_id, ["replay"])
+    assert sent(server) == dict.fromkeys(range(12), 1)
+
+
+def test_an_airflow_retry_resumes_and_sends_no_failed_contact_again(
+    server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the first tries, and of those after a clear."""
+    failures = Failures()
+    dag = by_hand(responses, retries=2, retry_delay=0, **failures.callbacks)
+    answering(server, refusing(3))
+    stop = _stopping_each_first_run(monkeypatch)
+    run = run_dag(dag)
+    assert "contacts are pending" in str(failures.errors[0])
+    assert (run.states["replay"], sent(server)) == ("failed", dict.fromkeys(range(12), 1))
+    stop.clear()
+    run = run_cleared(dag, run.run_id, ["replay"])
+    assert len(stop) > 1, "the cleared task was tried more than once"
+    assert (run.states["replay"], sent(server)) == ("failed", {**dict.fromkeys(range(12), 1), 3: 2})
+
+
+def _stopping_each_first_run(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first run after each clear of the returned list is cut off before its contacts are walked."""
+    from airflow_whatsapp_flows.replay.engine import Engine
+
+    runs: list[int] = []
+    run = Engine.run
+
+    async def once(self: Engine, *arguments: Any) -> Any:
+        runs.append(1)
+        if len(runs) == 1:
+            self.stop("somebody tripped over the cable")
+        return await run(self, *arguments)
+
+    monkeypatch.setattr(Engine, "run", once)
+    return runs
+
+
+def test_only_the_chunks_of_the_cleared_task_are_sent_again(server: RecordingServer, responses: Path) -> None:
+    answering(server, refusing(1, 7))
+    with DAG(new_dag_id()) as dag:
+        for chunk in (0, 1):
+            WhatsAppReplayOperator(
+                task_id=f"half_{chunk}", flow=flow_source() | {"id": "halves"}, source=str(responses), chunk=chunk,
+                chunk_size=6, replay_id=dag.dag_id,
+            )  # fmt: skip
+    run = run_dag(dag)
+    assert run.states == {"half_0": "failed", "half_1": "failed"}
+    answering(server, refusing())
+    run = run_cleared(dag, run.run_id, ["half_1"])
+    assert run.states == {"half_0": "failed", "half_1": "success"}
+    assert sent(server) == {**dict.fromkeys(range(12), 1), 7: 2}
+
+
+def test_a_clear_that_the_ledger_refused_is_made_up_for_by_the_next_try(
+    server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_whatsapp_flows.errors import LedgerError
+
+    answering(server, refusing(3))
+    dag = by_hand(responses, retries=1, retry_delay=0)
+    run = run_dag(dag)
+    answering(server, refusing())
+    again, refusals = replay_module.walk_failed_again, iter([LedgerError("database is locked")])
+
+    def once_locked(*arguments: Any) -> Any:
+        for error in refusals:
+            raise error
+        return again(*arguments)
+
+    monkeypatch.setattr(replay_module, "walk_failed_again", once_locked)
+    assert run_cleared(dag, run.run_id, ["replay"]).states == {"replay": "success"}
+    assert sent(server)[3] == 2
+
+
+# The DAG of a replay.
+
+
+@pytest.fixture
+def replayed(server: RecordingServer, responses: Path) -> tuple[DAG, str]:
+    """A finished run of ``<id>__replay`` in three chunks, of whose contacts the 7th was refused."""
+    answering(server, refusing(6))
+    dag = build_replay_dag(load_flow(flow_source(replay={"source": str(responses), "chunk_size": 5})))
+    run = run_dag(dag)
+    assert run.states["replay[1]"] == run.states["report"] == "failed", "the chunk of the refused contact is red"
+    assert run.states["replay[0]"] == run.states["replay[2]"] == "success"
+    answering(server, refusing())
+    return dag, run.run_id
+
+
+def _failed(dag: DAG, run_id: str) -> list[Any]:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        where = (TaskInstance.dag_id == dag.dag_id, TaskInstance.run_id == run_id, TaskInstance.state == "failed")
+        return [(ti.task_id, ti.map_index) for ti in session.scalars(select(TaskInstance).where(*where))]
+
+
+def test_clearing_the_failed_tasks_of_a_replays_dag_sends_what_failed_and_makes_it_green(
+    server: RecordingServer, replayed: tuple[DAG, str]
+) -> None:
+    dag, run_id = replayed
+    assert sorted(_failed(dag, run_id)) == [("replay", 1), ("report", -1)]
+    run = run_cleared(dag, run_id, _failed(dag, run_id))
+    assert run.state == "success"
+    assert run.result("report")["completed"] == 12
+    assert sent(server) == {**dict.fromkeys(range(12), 1), 6: 2}
+
+
+def test_clearing_all_replay_tasks_sends_only_what_failed(server: RecordingServer, replayed: tuple[DAG, str]) -> None:
+    dag, run_id = replayed
+    assert run_cleared(dag, run_id, ["replay", "report"]).state == "success"
+    assert sent(server) == {**dict.fromkeys(range(12), 1), 6: 2}
+
+
+def test_clearing_the_whole_run_plans_what_failed_and_sends_it(
+    server: RecordingServer, replayed: tuple[DAG, str]
+) -> None:
+    dag, run_id = replayed
+    run = run_cleared(dag, run_id, dag.task_ids)
+    assert run.state == "success"
+    assert run.result("plan") == [[1]], "the one chunk that has something to send"
+    assert (run.result("report")["total"], run.result("report")["completed"]) == (12, 12)
+    assert sent(server) == {**dict.fromkeys(range(12), 1), 6: 2}
+
+
+def test_clearing_the_report_alone_sends_nothing_and_it_says_what_to_clear(
+    server: RecordingServer, replayed: tuple[DAG, str]
+) -> None:
+    dag, run_id = replayed
+    failures = Failures()
+    dag.task_dict["report"].on_failure_callback = [failures.note]
+    assert run_cleared(dag, run_id, ["report"]).states["report"] == "failed"
+    assert sent(server) == dict.fromkeys(range(12), 1)
+    assert "clear the tasks that sent them" in str(failures.errors[0])

@@ -1,0 +1,71 @@
+"""The report of a replay's DAG says what went wrong, with the words of the server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows import build_replay_dag
+from airflow_whatsapp_flows.flow.loading import load_flow
+from tests.airflow_runs import FinishedRun, run_dag
+from tests.operators.conftest import TaskLog
+from tests.operators.flows import action, flow
+from tests.servers.recording import Answer, RecordingServer
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+
+def flow_source(source: Path, **keys: Any) -> dict[str, Any]:
+    create = action("Create", body="{{ contact }}")
+    return flow(create, replay={"chunk_size": 5, "source": str(source), **keys})
+
+
+@pytest.fixture
+def responses(tmp_path: Path) -> Path:
+    """Twelve responses, of twelve people."""
+    file = tmp_path / "responses.jsonl"
+    rows = [{"id": f"r-{number}", "contact": {"phone": f"+52555000{number:04}"}} for number in range(12)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return file
+
+
+def replay(source: dict[str, Any]) -> FinishedRun:
+    return run_dag(build_replay_dag(load_flow(source)), {})
+
+
+def test_the_report_has_the_errors_with_what_the_server_said(
+    server: RecordingServer, responses: Path, task_log: TaskLog
+) -> None:
+    said = Answer.json({"error": "no such list", "by": "ana@example.com"}, 422)
+    server._script = lambda request: said if b'"+525550000007"' in request.content else Answer.json({"id": 1})
+    run = replay(flow_source(responses))
+
+    assert run.states["report"] == "failed"
+    (error,) = run.result("report")["errors"]
+    assert (error["count"], error["handled"], error["in_doubt"], error["sample"]) == (1, 0, 0, "r-7")
+    assert error["reply"] == '{"error":"no such list","by":"a…@example.com"}'
+    assert "422" in error["label"]
+    assert any(f"  reply: {error['reply']}" in line for line in task_log.warnings)
+
+
+def test_a_report_is_small_whatever_the_server_says(server: RecordingServer, responses: Path) -> None:
+    server._script = lambda request: Answer(400 + int(json.loads(request.content)["phone"][-2:]), b"no " * 100_000)
+    run = replay(flow_source(responses))
+
+    value = run.result("report")
+    assert len(value["errors"]) == 10
+    assert len(json.dumps(value)) < 16_000
+
+
+def test_a_report_of_an_outage_behind_error_exits_is_red(server: RecordingServer, responses: Path) -> None:
+    server._script = lambda _: Answer(422)
+    flow = flow_source(responses)
+    flow["steps"] = [{**flow["steps"][0], "on_error": "Sorry"}, {"name": "Sorry", "type": "message", "body": "Sorry"}]
+    run = replay(flow)
+
+    assert (run.states["replay[0]"], run.states["report"], run.state) == ("success", "failed", "failed")
+    assert run.result("report")["handled"] == 12
+    assert run.result("report")["errors"][0]["handled"] == 12

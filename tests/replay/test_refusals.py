@@ -1,0 +1,125 @@
+"""A server that refuses everything is noticed, whatever the flow does about a refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.replay.refusals import Refusals
+
+HOST = "crm.example:443"
+OK = HttpResponse(201, "Created")
+
+
+def a_step(name: str = "Create", **keys: Any) -> Action:
+    written = {"name": name, "type": "action", "connection": "crm", "url": "/v1", **keys}
+    step = load_flow({"flow_format": 1, "id": "f", "steps": [written]}).steps[name]
+    assert isinstance(step, Action)
+    return step
+
+
+STEP = a_step()
+
+
+def result(reply: Reply | int) -> ActionResult:
+    reply = HttpResponse(reply, "No", (), b"go away") if isinstance(reply, int) else reply
+    return classify(reply, Attempted(HttpRequest("POST", "https://crm.example/v1")))
+
+
+def stopped_at(refusals: Refusals, replies: list[Reply | int], step: Action = STEP) -> int | None:
+    for number, reply in enumerate(replies, start=1):
+        if refusals.note(number, HOST, step, result(reply), number) is not None:
+            return number
+    return None
+
+
+@pytest.mark.parametrize("statuses", [[401], [403], [401, 403]])
+def test_credentials_that_are_refused_twenty_times_in_a_row_stop_the_batch(statuses: list[int]) -> None:
+    refusals = Refusals(clock=lambda: 0.0)
+    assert stopped_at(refusals, [OK, *(statuses * 30)]) == 21
+    assert refusals.turned_away == list(range(2, 22))
+
+
+def test_the_reason_names_the_connection_and_has_the_words_of_the_server() -> None:
+    refusals = Refusals(clock=lambda: 0.0)
+    stops = [refusals.note(number, HOST, STEP, result(401), number) for number in range(25)]
+    (stop,) = [one for one in stops if one is not None]
+    assert stop.reason.startswith(
+        "crm.example:443 refused the credentials of the connection 'crm' 20 times in a row (401 No; reply: go away)"
+    )
+    assert stop.needs_help
+    assert refusals.turned_away == list(range(25))  # those that were under way too
+
+
+@pytest.mark.parametrize("between", [OK, HttpResponse(404, ""), HttpResponse(503, "")])
+def test_any_other_answer_ends_the_row(between: Reply) -> None:
+    assert stopped_at(Refusals(clock=lambda: 0.0), [*([401] * 19), between] * 5) is None
+
+
+def test_what_got_no_answer_does_not_end_the_row() -> None:
+    lost = TransportFailure(ErrorKind.TIMEOUT, "late", Sent.UNKNOWN)
+    assert stopped_at(Refusals(clock=lambda: 0.0), [*([401] * 10), lost, *([401] * 10)]) == 21
+
+
+def test_each_connection_has_a_row_of_its_own() -> None:
+    refusals, other = Refusals(), a_step("Other", connection="other")
+    for number in range(19):
+        assert refusals.note(number, HOST, STEP, result(401), number) is None
+        assert refusals.note(number, HOST, other, result(OK), number) is None
+    assert refusals.note(19, HOST, STEP, result(401), 19) is not None
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 405, 410, 415, 422])
+def test_a_step_of_which_the_first_fifty_requests_are_refused_stops_the_batch(status: int) -> None:
+    refusals = Refusals(clock=lambda: 0.0)
+    assert stopped_at(refusals, [status] * 60) == 50
+    assert refusals.turned_away == []
+
+
+def test_a_step_that_was_accepted_once_may_be_refused_for_ever() -> None:
+    assert stopped_at(Refusals(clock=lambda: 0.0), [*([422] * 49), OK, *([422] * 500)]) is None
+
+
+def test_another_step_that_is_accepted_does_not_hide_it() -> None:
+    refusals, other = Refusals(), a_step("Look up", method="GET")
+    for number in range(49):
+        assert refusals.note(number, HOST, STEP, result(422), number) is None
+        assert refusals.note(number, HOST, other, result(OK), number) is None
+    assert refusals.note(49, HOST, STEP, result(422), 49) is not None
+
+
+@pytest.mark.parametrize("status", [409, 423, 425, 429, 408, 500, 503])
+def test_an_answer_about_one_contact_or_one_moment_is_none(status: int) -> None:
+    assert stopped_at(Refusals(clock=lambda: 0.0), [status] * 200) is None
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_look_up_that_finds_nobody_is_none(status: int) -> None:
+    assert stopped_at(Refusals(clock=lambda: 0.0), [status] * 200, a_step(method="GET")) is None
+
+
+def test_a_server_that_says_slow_down_in_its_own_words_is_none() -> None:
+    step = a_step(retry={"slow_down_when": "response == 'go away'"})
+    assert stopped_at(Refusals(clock=lambda: 0.0), [400] * 200, step) is None
+
+
+def test_the_words_are_left_out_where_the_flow_has_secrets_of_the_contact() -> None:
+    refusals = Refusals(shows_reply=False)
+    stops = [refusals.note(number, HOST, STEP, result(422), number) for number in range(50)]
+    assert stops[-1] is not None
+    assert "go away" not in stops[-1].reason
+
+
+def test_requests_under_way_when_the_credentials_were_refused_do_not_prove_them_good() -> None:
+    refusals = Refusals(clock=lambda: 100.0)
+    assert all(refusals.note(number, HOST, STEP, result(401), 90.0) is None for number in range(5))
+    assert refusals.note(5, HOST, STEP, result(OK), 99.0) is None
+    stops = [refusals.note(number, HOST, STEP, result(401), 90.0) for number in range(6, 26)]
+
+    assert [stop is not None for stop in stops] == [False] * 19 + [True]
+    assert refusals.turned_away == [*range(5), *range(6, 26)]
