@@ -11,6 +11,7 @@
     ├── ConnectionConfigError  a connection or a setting is missing, or says something that cannot be used
     ├── ReplayError            a replay cannot be begun or gone on with
     └── LedgerError            the ledger cannot be opened, read or written
+        ├── LedgerReplacedError the ledger was deleted, replaced or restored from an older copy
         ├── OwnershipLostError another worker has taken over what this one was doing
         └── IntentConflictError another worker is sending the same request
 

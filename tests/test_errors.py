@@ -22,6 +22,7 @@ EXAMPLES: list[Exception] = [
     errors.ConnectionConfigError("connection 'crm' has no host"),
     errors.ReplayError("there is no replay 'spring'"),
     errors.LedgerError("the ledger sqlite:////srv/l.db cannot be written: disk full"),
+    errors.LedgerReplacedError("the ledger sqlite:////srv/l.db was deleted", can_be_copied=True),
     errors.OwnershipLostError("another worker has taken over"),
     errors.IntentConflictError("another worker is sending the same request"),
     ActionRetryError("the CRM answered 503", 2.5),
