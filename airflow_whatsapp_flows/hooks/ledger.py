@@ -18,10 +18,25 @@ from airflow.sdk.configuration import conf
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError, LedgerReplacedError
+from airflow_whatsapp_flows.errors import (
+    ConnectionConfigError,
+    IntentConflictError,
+    LedgerError,
+    LedgerReplacedError,
+    OnceClaimedError,
+)
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.identifiers import ADD_ONE
 from airflow_whatsapp_flows.ledger.identity import FileIdentity, rescued
+from airflow_whatsapp_flows.ledger.once import (
+    CLAIM,
+    HOLDER,
+    LOCK,
+    MAY_BE_RELEASED,
+    ONCE_CLAIMED,
+    RELEASE,
+    lock_of,
+)
 from airflow_whatsapp_flows.ledger.opening import ledger_path, open_file
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, renames, versions
@@ -78,10 +93,12 @@ class Transaction:
 
     Args:
         execute: runs a statement with named parameters, and returns its rows.
+        is_sqlite: whether a transaction that writes is alone.
     """
 
-    def __init__(self, execute: Callable[[str, Mapping[str, Any]], list[Any]]) -> None:
+    def __init__(self, execute: Callable[[str, Mapping[str, Any]], list[Any]], *, is_sqlite: bool) -> None:
         self._execute = execute
+        self._is_sqlite = is_sqlite
 
     def attempts(self, subject: Subject) -> list[AttemptRow]:
         """Every attempt made for a subject, on any road, in their order."""
@@ -110,8 +127,13 @@ class Transaction:
         return {row[0]: row[1] for row in self._execute(_RENAMES, {"flow_id": flow_id})}
 
     def intend(self, intent: Intent) -> None:
-        """Note that a request is about to be sent."""
+        """Note that a request is about to be sent.
+
+        Raises:
+            OnceClaimedError: under ``only_once`` another response of the same person has claimed the step.
+        """
         values = {name: getattr(intent, name) for name in _COLUMNS[2:]}
+        self._claim(intent)
         self._execute(_INTEND, {**values, **_subject(intent.subject)})
         for kind, value in intent.identifiers:
             self._execute(ADD_ONE, {"kind": kind, "value": value, **_subject(intent.subject)})
@@ -121,6 +143,27 @@ class Transaction:
         which = {name: getattr(end.intent, name) for name in ("step", "visit", "key", "number")}
         told = {name: getattr(end, name) for name in ("status_code", "error_kind", "result", "ended_at")}
         self._execute(_END, {**which, **told, **_subject(end.intent.subject), "fate": end.fate.value})
+        if end.intent.once is not None and end.fate in MAY_BE_RELEASED:
+            subject = end.intent.subject
+            self._lock_claims(subject.flow_id)
+            names = {**_subject(subject), "step": end.intent.step, "step_id": end.intent.once.step_id}
+            self._execute(RELEASE, names)
+
+    def _claim(self, intent: Intent) -> None:
+        if intent.once is None:
+            return
+        self._lock_claims(intent.subject.flow_id)
+        for mark in intent.once.marks:
+            names = {**_subject(intent.subject), "step_id": intent.once.step_id, "identifier": mark}
+            holder = self._execute(HOLDER, names)
+            if holder and holder[0][0] != intent.subject.response_id:
+                raise OnceClaimedError(ONCE_CLAIMED)
+            if not holder:
+                self._execute(CLAIM, names)
+
+    def _lock_claims(self, flow_id: str) -> None:
+        if not self._is_sqlite:
+            self._execute(LOCK, {"number": lock_of(flow_id)})
 
 
 def _subject(subject: Subject) -> dict[str, str]:
@@ -168,7 +211,7 @@ class _FileLedger:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 commits = self._identity.begin(self._row)
-                yield Transaction(lambda sql, values: connection.execute(sql, values).fetchall())
+                yield Transaction(lambda sql, values: connection.execute(sql, values).fetchall(), is_sqlite=True)
                 connection.execute("COMMIT")
                 self._identity.committed(commits)
             except BaseException:
@@ -207,7 +250,7 @@ class _EngineLedger:
                     done = connection.execute(text(sql), values)
                     return list(done) if done.returns_rows else []
 
-                yield Transaction(execute)
+                yield Transaction(execute, is_sqlite=self._ledger.is_sqlite)
         except LedgerError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise _conflict() from None

@@ -17,6 +17,7 @@ from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import SendAction
 from airflow_whatsapp_flows.flow.step_identity import StepIdentities
+from airflow_whatsapp_flows.ledger.once import may_have_been_applied
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 
@@ -236,11 +237,7 @@ def responses_sent_to(connection: Connection, flow_id: str, people: Sequence[Ide
         return {}
     phones = [mark.removeprefix(_PHONE) for mark in wanted if mark.startswith(_PHONE)]
     values = {value for one in people for _, value in one.others} | set(phones)
-    applied = (
-        (attempts.c.flow_id == flow_id)
-        & attempts.c.method.not_in(SAFE_METHODS)
-        & (attempts.c.fate.is_(None) | attempts.c.fate.in_(_MAY_HAVE_BEEN_APPLIED))
-    )
+    applied = (attempts.c.flow_id == flow_id) & attempts.c.method.not_in(SAFE_METHODS) & may_have_been_applied()
     phone = literal(PHONE).label("kind")
     of_replays = (
         select(phone, contacts.c.phone, contacts.c.response_id)
@@ -262,7 +259,6 @@ def responses_sent_to(connection: Connection, flow_id: str, people: Sequence[Ide
     return {mark: ids for mark, ids in found.items() if mark in wanted}
 
 
-_MAY_HAVE_BEEN_APPLIED = tuple(fate.value for fate in (Fate.SUCCEEDED, Fate.APPLIED, Fate.UNKNOWN))
 _PHONE = f"{PHONE}:"
 
 

@@ -17,10 +17,11 @@ from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, is_owned, release
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.once import free_person
 from airflow_whatsapp_flows.ledger.recording import AGAIN
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, resolution
-from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, renames
 
 _PAGE = 500
@@ -250,6 +251,10 @@ def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Finding) 
             "ended_at": row.ended_at or time.time(),
         }
         connection.execute(update(attempts).where(attempts.c.id == row.id).values(values))
+        if not finding.sent:
+            free_person(
+                connection, Subject(row.flow_id, row.response_id), row.step, {row.step, row.step_id or row.step}
+            )
     return len(rows)
 
 

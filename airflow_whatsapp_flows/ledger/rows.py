@@ -40,6 +40,18 @@ class Subject(NamedTuple):
     response_id: str
 
 
+class Once(NamedTuple):
+    """A step that a person gets once.
+
+    Attributes:
+        step_id: identity of the step, whatever the contact's own attempts were recorded under.
+        marks: of the person, see :attr:`~airflow_whatsapp_flows.flow.identity.Identity.marks`.
+    """
+
+    step_id: str
+    marks: tuple[str, ...]
+
+
 class Intent(NamedTuple):
     """An attempt about to be made. Committed before the first byte is sent.
 
@@ -60,7 +72,8 @@ class Intent(NamedTuple):
         origin: JSON: dag, run, task, map index and try.
         step_id: what the step is known by in the key; ``None`` where that is its name.
         identifiers: of the contact besides its phone, where no replay holds them.
-        once: marks of the contact that this step is claimed for under ``only_once``.
+        once: what is claimed with it under ``only_once``. These two stay the last: they are no columns of the table of
+            attempts.
     """
 
     subject: Subject
@@ -79,7 +92,7 @@ class Intent(NamedTuple):
     origin: str | None = None
     step_id: str | None = None
     identifiers: tuple[Identifier, ...] = ()
-    once: tuple[str, ...] = ()
+    once: Once | None = None
 
 
 class AttemptEnd(NamedTuple):

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, delete, func, insert, literal, or_, select, u
 
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.persons import Move
-from airflow_whatsapp_flows.ledger.recording import inserting
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import chunks, contacts, replays
+from airflow_whatsapp_flows.ledger.statements import inserting
 
 _PAGE = 500
 

@@ -83,7 +83,9 @@ class Rewalk:
         moment = self._moment or run_time(context)
         steps = StepIdentities.of(step.flow, self._renames)
         person = step.flow.identity.of(response.contact, response.flow_execution_variables)
-        self.sendee = Sendee(self._subject, moment, person, steps, _lost(self.attempts, steps))
+        only_once = step.flow.replay is not None and step.flow.replay.only_once
+        lost = _lost(self.attempts, steps)
+        self.sendee = Sendee(self._subject, moment, person, steps, lost, only_once=only_once)
         self.record.identities = steps.first_known((row.step, row.step_id) for row in self.attempts)
         self._walking: Walking = walk(step.flow, response, now=moment, record=self.record)
         self._pulled: dict[str, Any] = {}

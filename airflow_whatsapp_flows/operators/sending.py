@@ -16,7 +16,7 @@ from airflow.sdk.bases.decorator import determine_kwargs
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from requests.structures import CaseInsensitiveDict
 
-from airflow_whatsapp_flows.errors import LedgerError, ReplayError
+from airflow_whatsapp_flows.errors import LedgerError, OnceClaimedError, ReplayError
 from airflow_whatsapp_flows.flow.content import MAX_DEPTH, clean
 from airflow_whatsapp_flows.flow.course import Attempt, Move, Rekey, SendNext, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, Fate, fate_of
@@ -91,6 +91,7 @@ class Sender:
 
         Raises:
             ActionRetryError: the same request may be sent again, and there is a try left.
+            AirflowSkipException: under ``only_once`` another response of the same person was sent this step.
             IntentConflictError: another worker is sending the same request.
             LedgerError: the ledger cannot be written; nothing was sent.
         """
@@ -142,11 +143,14 @@ class Sender:
             # What the connection gives comes before the intent: when it cannot be used, nothing was sent.
             outgoing = self._outgoing(todo)
             request = outgoing.request
-            with self._ledger.transaction() as transaction:
-                move, attempts = self._next(transaction, todo, request, base)
-                if isinstance(move, SendNext):
-                    intent = self._try.intent(todo, request, move.number, self._sendee)
-                    transaction.intend(intent)
+            try:
+                with self._ledger.transaction() as transaction:
+                    move, attempts = self._next(transaction, todo, request, base)
+                    if isinstance(move, SendNext):
+                        intent = self._try.intent(todo, request, move.number, self._sendee)
+                        transaction.intend(intent)
+            except OnceClaimedError as error:
+                raise AirflowSkipException(f"{todo.step.name}: {error}") from None
             if isinstance(move, Settled):
                 self._task.log.info("nothing is sent: an earlier attempt has settled it")
                 return move.result
