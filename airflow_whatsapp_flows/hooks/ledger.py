@@ -23,20 +23,11 @@ from airflow_whatsapp_flows.errors import (
     IntentConflictError,
     LedgerError,
     LedgerReplacedError,
-    OnceClaimedError,
 )
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.identifiers import ADD_ONE
 from airflow_whatsapp_flows.ledger.identity import FileIdentity, rescued
-from airflow_whatsapp_flows.ledger.once import (
-    CLAIM,
-    HOLDER,
-    LOCK,
-    MAY_BE_RELEASED,
-    ONCE_CLAIMED,
-    RELEASE,
-    lock_of,
-)
+from airflow_whatsapp_flows.ledger.once import TaskClaims
 from airflow_whatsapp_flows.ledger.opening import ledger_path, open_file
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, renames, versions
@@ -98,7 +89,7 @@ class Transaction:
 
     def __init__(self, execute: Callable[[str, Mapping[str, Any]], list[Any]], *, is_sqlite: bool) -> None:
         self._execute = execute
-        self._is_sqlite = is_sqlite
+        self._claims = TaskClaims(execute, is_sqlite=is_sqlite)
 
     def attempts(self, subject: Subject) -> list[AttemptRow]:
         """Every attempt made for a subject, on any road, in their order."""
@@ -133,7 +124,7 @@ class Transaction:
             OnceClaimedError: under ``only_once`` another response of the same person has claimed the step.
         """
         values = {name: getattr(intent, name) for name in _COLUMNS[2:]}
-        self._claim(intent)
+        self._claims.claim(intent)
         self._execute(_INTEND, {**values, **_subject(intent.subject)})
         for kind, value in intent.identifiers:
             self._execute(ADD_ONE, {"kind": kind, "value": value, **_subject(intent.subject)})
@@ -143,27 +134,7 @@ class Transaction:
         which = {name: getattr(end.intent, name) for name in ("step", "visit", "key", "number")}
         told = {name: getattr(end, name) for name in ("status_code", "error_kind", "result", "ended_at")}
         self._execute(_END, {**which, **told, **_subject(end.intent.subject), "fate": end.fate.value})
-        if end.intent.once is not None and end.fate in MAY_BE_RELEASED:
-            subject = end.intent.subject
-            self._lock_claims(subject.flow_id)
-            names = {**_subject(subject), "step": end.intent.step, "step_id": end.intent.once.step_id}
-            self._execute(RELEASE, names)
-
-    def _claim(self, intent: Intent) -> None:
-        if intent.once is None:
-            return
-        self._lock_claims(intent.subject.flow_id)
-        for mark in intent.once.marks:
-            names = {**_subject(intent.subject), "step_id": intent.once.step_id, "identifier": mark}
-            holder = self._execute(HOLDER, names)
-            if holder and holder[0][0] != intent.subject.response_id:
-                raise OnceClaimedError(ONCE_CLAIMED)
-            if not holder:
-                self._execute(CLAIM, names)
-
-    def _lock_claims(self, flow_id: str) -> None:
-        if not self._is_sqlite:
-            self._execute(LOCK, {"number": lock_of(flow_id)})
+        self._claims.release(end)
 
 
 def _subject(subject: Subject) -> dict[str, str]:

@@ -6,15 +6,16 @@ when the attempt ends in a way that shows that nothing was applied.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, between, delete, func, or_, select
 
+from airflow_whatsapp_flows.errors import OnceClaimedError
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.ledger.locking import lock_number
-from airflow_whatsapp_flows.ledger.rows import Intent, Once, Subject
+from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Once, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, once
 from airflow_whatsapp_flows.ledger.statements import inserting
 
@@ -147,15 +148,55 @@ def _holders(connection: Connection, keys: Sequence[Key]) -> dict[Key, str]:
 # For the tasks of Airflow: SQLite's driver and PostgreSQL's run the same text, and all names in it are our own.
 _CLAIM_OF = "WHERE flow_id = :flow_id AND step_id = :step_id"
 _APPLIED = may_have_been_applied().compile(compile_kwargs={"literal_binds": True})
-HOLDER = f"SELECT response_id FROM {once.name} {_CLAIM_OF} AND identifier = :identifier"  # noqa: S608
-CLAIM = (
+_HOLDER = f"SELECT response_id FROM {once.name} {_CLAIM_OF} AND identifier = :identifier"  # noqa: S608
+_CLAIM = (
     f"INSERT INTO {once.name} (flow_id, step_id, identifier, response_id) "  # noqa: S608
     "VALUES (:flow_id, :step_id, :identifier, :response_id)"
 )
-RELEASE = (
+_RELEASE = (
     f"DELETE FROM {once.name} {_CLAIM_OF} AND response_id = :response_id AND NOT EXISTS ("  # noqa: S608
     f"SELECT 1 FROM {attempts.name} WHERE {attempts.name}.response_id = :response_id "
     f"AND {attempts.name}.flow_id = :flow_id AND ({attempts.name}.step = :step OR {attempts.name}.step_id = :step_id) "
     f"AND ({_APPLIED}))"
 )
-LOCK = "SELECT pg_advisory_xact_lock(:number)"
+_LOCK = "SELECT pg_advisory_xact_lock(:number)"
+
+
+class TaskClaims:
+    """Claims of a task of Airflow, within its transaction.
+
+    Args:
+        execute: runs a statement with named parameters, and returns its rows.
+        is_sqlite: whether a transaction that writes is alone.
+    """
+
+    def __init__(self, execute: Callable[[str, Mapping[str, Any]], list[Any]], *, is_sqlite: bool) -> None:
+        self._execute = execute
+        self._is_sqlite = is_sqlite
+
+    def claim(self, intent: Intent) -> None:
+        """Claim the step for the intent's person, if it claims anything.
+
+        Raises:
+            OnceClaimedError: another response has claimed it.
+        """
+        for flow_id, step_id, mark in self._locked(intent):
+            names = {"flow_id": flow_id, "step_id": step_id, "identifier": mark}
+            holder = self._execute(_HOLDER, names)
+            if holder and holder[0][0] != intent.subject.response_id:
+                raise OnceClaimedError(ONCE_CLAIMED)
+            if not holder:
+                self._execute(_CLAIM, {**names, "response_id": intent.subject.response_id})
+
+    def release(self, end: AttemptEnd) -> None:
+        """Give up the claims of an attempt that came to nothing, as :func:`free_person` does."""
+        intent = end.intent
+        if end.fate in MAY_BE_RELEASED and self._locked(intent) and intent.once is not None:
+            names = {"flow_id": intent.subject.flow_id, "response_id": intent.subject.response_id, "step": intent.step}
+            self._execute(_RELEASE, {**names, "step_id": intent.once.step_id})
+
+    def _locked(self, intent: Intent) -> list[Key]:
+        keys = keys_of(intent)
+        if keys and not self._is_sqlite:
+            self._execute(_LOCK, {"number": lock_of(intent.subject.flow_id)})
+        return keys
