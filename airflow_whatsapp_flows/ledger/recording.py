@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, null
+from sqlalchemy import Connection, null, update
 
 from airflow_whatsapp_flows.ledger.once import MAY_BE_RELEASED, claim_once, release_once
-from airflow_whatsapp_flows.ledger.rows import AttemptEnd, ContactEnd, ContactState, Entry, Intent
+from airflow_whatsapp_flows.ledger.rows import Again, AttemptEnd, ContactEnd, ContactState, Entry, Intent
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
 from airflow_whatsapp_flows.ledger.statements import Columns, inserting, updating
 
@@ -63,6 +63,7 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
     attempt_ends: list[tuple[Any, ...]] = []
     contact_ends: list[tuple[Any, ...]] = []
     released: list[Intent] = []
+    again: list[int] = []
     for entry in entries:
         if isinstance(entry, Intent):
             intents.append(entry)
@@ -72,6 +73,8 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
                 released.append(entry.intent)
         elif isinstance(entry, ContactEnd):
             contact_ends.append((*entry[1:], entry.contact_id))
+        elif isinstance(entry, Again):
+            again.append(entry.contact_id)
     _END_ATTEMPTS.run(connection, attempt_ends)
     if released:
         release_once(connection, released)
@@ -79,6 +82,9 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
     refused = claim_once(connection, claiming) if claiming else set()
     _INTEND.run(connection, [(*one.subject, *one[1:_NOT_COLUMNS]) for one in intents if id(one) not in refused])
     _END_CONTACTS.run(connection, contact_ends)
+    if again:
+        these = contacts.c.id.in_(again) & contacts.c.state.in_(_NOT_IN_DOUBT)
+        connection.execute(update(contacts).where(these).values(AGAIN))
     return refused
 
 
