@@ -14,7 +14,6 @@
     └── LedgerError            the ledger cannot be opened, read or written
         ├── LedgerReplacedError the ledger was deleted, replaced or restored from an older copy
         ├── OwnershipLostError another worker has taken over what this one was doing
-        ├── LedgerReplacedError the ledger was deleted, replaced, or restored from an older copy
         └── IntentConflictError another worker is sending the same request
 
 What went wrong on the wire is no exception but data
