@@ -18,13 +18,10 @@ from airflow.sdk.configuration import conf
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from airflow_whatsapp_flows.errors import (
-    ConnectionConfigError,
-    IntentConflictError,
-    LedgerError,
-    LedgerReplacedError,
-)
+from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError, LedgerReplacedError
+from airflow_whatsapp_flows.ledger import epochs
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.epochs import Known, Made, first_in_doubt, known_of, sent_since
 from airflow_whatsapp_flows.ledger.identifiers import ADD_ONE
 from airflow_whatsapp_flows.ledger.identity import FileIdentity, rescued
 from airflow_whatsapp_flows.ledger.once import TaskClaims
@@ -55,11 +52,17 @@ class AttemptRow(NamedTuple):
     status_code: int | None = None
     step_id: str | None = None
     method: str = ""
+    epoch: int = 1
+    content: str | None = None
+
+    def made(self) -> Made:
+        """What it tells of contents."""
+        return Made(*(getattr(self, name) for name in Made._fields))
 
 
 _COLUMNS = (
     "response_id", "flow_id", "step", "visit", "key", "number", "digest", "method", "host", "phone", "round",
-    "origin", "moment", "begun_at", "step_id",
+    "origin", "moment", "begun_at", "step_id", "epoch", "content",
 )  # fmt: skip
 # The same text is run by SQLite's driver and by PostgreSQL's; every name in it is our own.
 _OF_SUBJECT = (
@@ -95,7 +98,32 @@ class Transaction:
         """Every attempt made for a subject, on any road, in their order."""
         return [AttemptRow(*row) for row in self._execute(_READ, _subject(subject))]
 
-    def attempts_of_visit(self, subject: Subject, steps: Sequence[str], visit: int, key: str = "") -> list[AttemptRow]:
+    def known(self, subject: Subject) -> list[Known]:
+        """The contents of a response that replays hold."""
+        return [known_of(row) for row in self._execute(epochs.KNOWN_OF_SUBJECT, _subject(subject))]
+
+    def newer(self, subject: Subject, epoch: int, content: str) -> Known | None:
+        """Who sends, or is about to send, other content of a response than a DAG run; ``None`` when nobody does.
+
+        Args:
+            subject: flow and response.
+            epoch: of the run's content.
+            content: digest of it.
+        """
+        which = {**_subject(subject), "epoch": epoch, "content": content}
+        sent = self._execute(epochs.SENT_SINCE, which)
+        if sent:
+            return sent_since(sent[0])
+        waiting = self._execute(epochs.WAITING_SINCE, which)
+        if not waiting:
+            return None
+        # What is in doubt of this content may be settled first; the newer one waits for it.
+        own = [row.made() for row in self.attempts(subject) if row.epoch == epoch]
+        return None if first_in_doubt(own) else known_of(waiting[0])
+
+    def attempts_of_visit(
+        self, subject: Subject, steps: Sequence[str], visit: int, key: str = "", epoch: int = 1
+    ) -> list[AttemptRow]:
         """Those that decide about one visit of an action: a loop reads no reply of all its visits at every one.
 
         Args:
@@ -103,14 +131,16 @@ class Transaction:
             steps: everything that the action may be recorded under.
             visit: from 1.
             key: under which it would be sent now; attempts of other visits under it are among them.
+            epoch: of the response's content.
         """
         names = {f"step_{number}": step for number, step in enumerate(steps)}
         these = ", ".join(f":{name}" for name in names)
         query = (
-            f"{_OF_SUBJECT} AND (step IN ({these}) OR step_id IN ({these})) "
+            f"{_OF_SUBJECT} AND epoch = :epoch AND (step IN ({these}) OR step_id IN ({these})) "
             "AND (visit = :visit OR key = :key) ORDER BY id"
         )
-        rows = self._execute(query, {**_subject(subject), **names, "visit": visit, "key": key})
+        which = {**_subject(subject), **names, "visit": visit, "key": key, "epoch": epoch}
+        rows = self._execute(query, which)
         return [AttemptRow(*row) for row in rows]
 
     def renames(self, flow_id: str) -> dict[str, str | None]:

@@ -33,6 +33,7 @@ _WHICH_ATTEMPT: Columns = {
 _INTENT: Columns = {
     **_WHICH_ATTEMPT, "digest": _TEXT, "method": _TEXT, "host": _TEXT, "moment": _NUMBER, "begun_at": _NUMBER,
     "replay_no": _WHOLE, "round": _WHOLE, "phone": _TEXT, "origin": _TEXT, "step_id": _TEXT,
+    "epoch": _WHOLE, "content": _TEXT,
 }  # fmt: skip
 _ATTEMPT_END: Columns = {
     "fate": _TEXT, "status_code": _WHOLE, "error_kind": _TEXT, "result": _TEXT, "ended_at": _NUMBER,

@@ -71,6 +71,8 @@ class Intent(NamedTuple):
         phone: of the contact, where no replay holds it.
         origin: JSON: dag, run, task, map index and try.
         step_id: what the step is known by in the key; ``None`` where that is its name.
+        epoch: of the response's content.
+        content: digest of the response's content, where no replay holds it.
         identifiers: of the contact besides its phone, where no replay holds them.
         once: what is claimed with it under ``only_once``. These two stay the last: they are no columns of the table of
             attempts.
@@ -91,6 +93,8 @@ class Intent(NamedTuple):
     phone: str | None = None
     origin: str | None = None
     step_id: str | None = None
+    epoch: int = 1
+    content: str | None = None
     identifiers: tuple[Identifier, ...] = ()
     once: Once | None = None
 

@@ -36,6 +36,8 @@ class Sendee:
         lost: what was sent for the contact under the name of a step that the flow no longer has: nobody has said
             what became of that step.
         only_once: whether the flow says that a person gets each step once.
+        epoch: of the response's content.
+        content: digest of the response's content; ``None`` for a task that stands in no flow.
     """
 
     subject: Subject
@@ -44,6 +46,8 @@ class Sendee:
     steps: StepIdentities | None = None
     lost: str | None = None
     only_once: bool = False
+    epoch: int = 1
+    content: str | None = None
 
     @classmethod
     def of_task(
@@ -154,6 +158,8 @@ class TaskTry:
             round=self.round,
             phone=sendee.identity.stored_phone,
             origin=json.dumps(self.origin),
+            epoch=sendee.epoch,
+            content=sendee.content,
             identifiers=sendee.identity.others,
             step_id=todo.step_id,
             once=once_of(todo.step, sendee.identity.marks if sendee.only_once else ()),

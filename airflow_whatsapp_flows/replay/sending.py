@@ -52,6 +52,7 @@ class Sending:
         reached: when the contact came to the step that it is at, epoch seconds.
         once: marks of the contact to be claimed with each request, under ``only_once``.
         contact_id: number of its row.
+        epoch: of the response's content.
         wait_until: when it may be gone on with, epoch seconds; ``None`` where no delay stands before its next request.
     """
 
@@ -67,6 +68,7 @@ class Sending:
     errors: dict[str, tuple[str, ActionResult]] = field(default_factory=dict)
     wait_until: float | None = None
     once: tuple[str, ...] = ()
+    epoch: int = 1
 
     def note_error(self, step: str, host: str, result: ActionResult) -> None:
         """Note what a step ended with; it is the latest error then."""
@@ -243,6 +245,7 @@ class Sender:
             round=sending.round,
             step_id=todo.step_id,
             once=once_of(todo.step, sending.once),
+            epoch=sending.epoch,
         )
         sending.under_way = True
         try:

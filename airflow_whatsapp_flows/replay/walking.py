@@ -36,7 +36,8 @@ class ContactWalker:
         replay_no: number of the replay.
         sender: does what walks ask for.
         guards: who is not to be sent to, or not now.
-        epoch: last part of every key; the replay's id when sent on purpose for a second time.
+        epoch: last part of every key when sent on purpose for a second time, the replay's id; else that of a contact's
+            content is.
         resend: whether actions that the platform ran with success are sent all the same.
         steps: the steps of the flow, by what they are known by.
         under_way: the contacts being walked, by row number.
@@ -76,6 +77,7 @@ class ContactWalker:
             record=contact.record,
             reached=now,
             contact_id=contact.id,
+            epoch=contact.epoch,
         )
         if self.flow.replay is not None and self.flow.replay.only_once and self.epoch is None:
             sending.once = self.flow.identity.of(response.contact, response.flow_execution_variables).marks
@@ -117,7 +119,8 @@ class ContactWalker:
 
     async def _follow(self, response: ContactResponse, sending: Sending, record: Walk) -> None:
         moment = dt.datetime.fromtimestamp(sending.moment, dt.timezone.utc)
-        walking = walk(self.flow, response, now=moment, record=record, epoch=self.epoch, resend=self.resend)
+        epoch = self.epoch or sending.epoch
+        walking = walk(self.flow, response, now=moment, record=record, epoch=epoch, resend=self.resend)
         try:
             todo = next(walking)
             while True:
