@@ -63,8 +63,7 @@ class ReplayTask(BaseOperator):
             the id of an Airflow connection (templated). Default: the flow's ``replay.source``.
         replay_id: name of the replay (templated). Default: flow, DAG, task, map index and run, as in
             ``leads:nightly:replay+3:manual__2026-11-22``, so that a task that is tried again, or cleared, resumes its
-            own replay. A replay of this name that was started with another source, query, mapping of columns, limit
-            or flow is refused.
+            own replay. One of this name with another source, query, mapping of columns, limit or flow is refused.
         note: why, kept with the replay (templated).
         query: one SQL statement that returns responses.
         columns: names of columns by the key of a response that they hold, ``{"contact.phone": "Teléfono"}``.
@@ -72,9 +71,8 @@ class ReplayTask(BaseOperator):
         source_format: ``jsonl``, ``csv`` or ``parquet``. Default: what the file's name ends in.
         limit: rows to take at most.
         send: ``failed`` or ``all``: actions that are sent when a response has results of earlier ones.
-        on_changed: what is done with a response whose id is known with other content: ``reject`` it, or ``update``:
-            send it under new keys, once the fate of everything sent before is known. Default: the flow's
-            ``replay.on_changed``, else ``reject``.
+        on_changed: ``reject`` a response whose id is known with other content (default), or ``update``: send it under
+            new keys, once the fate of everything sent before is known.
         rate: requests a second and host, or an object, host to that.
         concurrency: requests under way at once.
         chunk_size: contacts of one chunk.

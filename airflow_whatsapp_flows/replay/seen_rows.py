@@ -17,11 +17,13 @@ class SeenRows:
         self._database.execute("CREATE TABLE marks (mark TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def digests(self, ids: Sequence[str]) -> list[tuple[str, str]]:
+        """Those of these ids that were seen, each with the digest of its content."""
         marks = ", ".join("?" * len(ids))
         query = f"SELECT id, digest FROM seen WHERE id IN ({marks})"  # noqa: S608  # only question marks
         return self._database.execute(query, ids).fetchall()
 
     def add(self, rows: Iterable[tuple[str | None, str]]) -> None:
+        """Note ids and digests; of one id the first counts."""
         self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
 
     def is_first(self, marks: Sequence[str]) -> bool:
@@ -32,4 +34,5 @@ class SeenRows:
         )
 
     def close(self) -> None:
+        """Forget everything."""
         self._database.close()
