@@ -39,7 +39,7 @@ def test_changed_rows_are_rejected_by_name_and_the_others_are_done(leads: Leads,
 
     assert done.status == 3
     assert leads.status("second")["rejected"] == 1
-    assert sent(server) == [("1", "Ana"), ("2", "Eva")]
+    assert sorted(sent(server)) == [("1", "Ana"), ("2", "Eva")]
     reason = leads.results("second", "--state", "rejected")[0]["reason"]
     assert reason.startswith("id_reused: the replay first has the same id with other content")
     assert 'on_changed "update"' in reason
@@ -52,7 +52,8 @@ def test_update_sends_what_has_changed_and_nothing_else(leads: Leads, server: Re
 
     assert leads.run("--replay-id", "second", "--on-changed", "update").status == 0
 
-    assert sent(server) == [("1", "Ana"), ("2", "Eva"), ("2", "Eve")]
+    assert sorted(sent(server)) == [("1", "Ana"), ("2", "Eva"), ("2", "Eve")]
+    assert sent(server)[-1] == ("2", "Eve")
     assert (leads.status("second")["completed"], leads.status("second")["skipped"]) == (1, 1)
     first, second = leads.results("first")[1]["actions"], leads.results("second")[1]["actions"]
     assert len(first) == len(second) == 1  # each shows what was sent of its own content
