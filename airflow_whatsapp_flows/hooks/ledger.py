@@ -19,9 +19,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError, LedgerReplacedError
-from airflow_whatsapp_flows.ledger import epochs
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.epochs import Known, Made, first_in_doubt, known_of, sent_since
+from airflow_whatsapp_flows.ledger.epochs import Made
 from airflow_whatsapp_flows.ledger.identifiers import ADD_ONE
 from airflow_whatsapp_flows.ledger.identity import FileIdentity, rescued
 from airflow_whatsapp_flows.ledger.once import TaskClaims
@@ -98,28 +97,9 @@ class Transaction:
         """Every attempt made for a subject, on any road, in their order."""
         return [AttemptRow(*row) for row in self._execute(_READ, _subject(subject))]
 
-    def known(self, subject: Subject) -> list[Known]:
-        """The contents of a response that replays hold."""
-        return [known_of(row) for row in self._execute(epochs.KNOWN_OF_SUBJECT, _subject(subject))]
-
-    def newer(self, subject: Subject, epoch: int, content: str) -> Known | None:
-        """Who sends, or is about to send, other content of a response than a DAG run; ``None`` when nobody does.
-
-        Args:
-            subject: flow and response.
-            epoch: of the run's content.
-            content: digest of it.
-        """
-        which = {**_subject(subject), "epoch": epoch, "content": content}
-        sent = self._execute(epochs.SENT_SINCE, which)
-        if sent:
-            return sent_since(sent[0])
-        waiting = self._execute(epochs.WAITING_SINCE, which)
-        if not waiting:
-            return None
-        # What is in doubt of this content may be settled first; the newer one waits for it.
-        own = [row.made() for row in self.attempts(subject) if row.epoch == epoch]
-        return None if first_in_doubt(own) else known_of(waiting[0])
+    def rows(self, query: str, subject: Subject, **values: object) -> list[Any]:
+        """Rows of a query of :mod:`~airflow_whatsapp_flows.ledger.epochs` about a subject."""
+        return self._execute(query, {**_subject(subject), **values})
 
     def attempts_of_visit(
         self, subject: Subject, steps: Sequence[str], visit: int, key: str = "", epoch: int = 1

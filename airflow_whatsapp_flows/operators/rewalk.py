@@ -24,7 +24,7 @@ from airflow_whatsapp_flows.ledger.epochs import Known
 from airflow_whatsapp_flows.ledger.rows import Subject
 from airflow_whatsapp_flows.operators.large_replies import whole
 from airflow_whatsapp_flows.operators.loop_value import result_of_visit
-from airflow_whatsapp_flows.operators.run_content import epoch_of_run
+from airflow_whatsapp_flows.operators.run_content import contacts_of, epoch_of_run
 from airflow_whatsapp_flows.operators.run_input import response_of, run_time
 from airflow_whatsapp_flows.operators.task_record import Sendee
 from airflow_whatsapp_flows.settings import Settings
@@ -107,7 +107,7 @@ class Rewalk:
         if not any(isinstance(step, Action) for step in self._step.flow.steps.values()):
             return [], []
         with task_ledger(self._settings).transaction() as transaction:
-            return transaction.attempts(self._subject), transaction.known(self._subject)
+            return transaction.attempts(self._subject), contacts_of(transaction, self._subject)
 
     @property
     def _renames(self) -> dict[str, str | None]:

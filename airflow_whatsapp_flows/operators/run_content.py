@@ -12,8 +12,8 @@ from airflow_whatsapp_flows.flow.response import ContactResponse
 from airflow_whatsapp_flows.flow.response_content import is_content
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow, Transaction
 from airflow_whatsapp_flows.ledger import epochs
-from airflow_whatsapp_flows.ledger.epochs import Known, first_in_doubt, names_of, standing
-from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.epochs import Known, first_in_doubt, known_of, names_of, sent_since, standing
+from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
 from airflow_whatsapp_flows.operators.run_input import run_id_of
 from airflow_whatsapp_flows.operators.task_record import Sendee
 
@@ -59,7 +59,7 @@ def check_newest(transaction: Transaction, sendee: Sendee) -> None:
     """
     if sendee.content is None:
         return
-    newer = transaction.newer(sendee.subject, sendee.epoch, sendee.content)
+    newer = _newer(transaction, sendee)
     if newer is None:
         return
     if newer.epoch == sendee.epoch:
@@ -68,6 +68,23 @@ def check_newest(transaction: Transaction, sendee: Sendee) -> None:
         f"superseded: {newer.where} has newer content of the response {sendee.subject.response_id!r}; the older one "
         "is not sent any more"
     )
+
+
+def contacts_of(transaction: Transaction, subject: Subject) -> list[Known]:
+    """The contacts of replays that hold a response."""
+    return [known_of(row) for row in transaction.rows(epochs.KNOWN_OF_SUBJECT, subject)]
+
+
+def _newer(transaction: Transaction, sendee: Sendee) -> Known | None:
+    """Who sends, or is about to send, other content of the response; ``None`` when nobody does."""
+    subject, which = sendee.subject, {"epoch": sendee.epoch, "content": sendee.content}
+    for row in transaction.rows(epochs.SENT_SINCE, subject, **which):
+        return sent_since(row)
+    for row in transaction.rows(epochs.WAITING_SINCE, subject, **which):
+        # What is in doubt of this content may be settled first; the newer one waits for it.
+        own = [one.made() for one in transaction.attempts(subject) if one.epoch == sendee.epoch]
+        return None if first_in_doubt(own) else known_of(row)
+    return None
 
 
 def _is_of(row: AttemptRow, context: Mapping[str, Any]) -> bool:
