@@ -10,7 +10,9 @@
     │   └── MissingValueError  a reference has no value and the flow says ``"missing": "error"``
     ├── ConnectionConfigError  a connection or a setting is missing, or says something that cannot be used
     ├── ReplayError            a replay cannot be begun or gone on with
+    ├── OnceClaimedError       a person was sent a step by another response, and the flow says ``only_once``
     └── LedgerError            the ledger cannot be opened, read or written
+        ├── LedgerReplacedError the ledger was deleted, replaced or restored from an older copy
         ├── OwnershipLostError another worker has taken over what this one was doing
         └── IntentConflictError another worker is sending the same request
 
@@ -119,6 +121,10 @@ class ConnectionConfigError(FlowsError):
 
 class ReplayError(FlowsError):
     """A replay cannot be begun, found or gone on with as it was asked for."""
+
+
+class OnceClaimedError(FlowsError):
+    """Under ``only_once`` another response of the same person was sent this step, or is being sent it."""
 
 
 class LedgerError(FlowsError):

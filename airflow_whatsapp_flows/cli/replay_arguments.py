@@ -106,6 +106,12 @@ def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]
             help="where a response has recorded results: send what failed or never ran, or all again; default: failed",
         )
         command.add_argument(
+            "--on-changed",
+            choices=("reject", "update"),
+            help="a response whose id was sent with other content: reject it, or send it under new keys once the fate "
+            "of what was sent before is known; default: the flow's replay.on_changed, else reject",
+        )
+        command.add_argument(
             "--force", action="store_true", help="send again on purpose what was sent before, under new keys"
         )
         command.add_argument(

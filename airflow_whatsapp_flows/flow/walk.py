@@ -55,7 +55,7 @@ def walk(
     *,
     now: dt.datetime,
     record: Walk | None = None,
-    epoch: str | None = None,
+    epoch: str | int | None = None,
     resend: bool = False,
 ) -> Walking:
     """Follow a flow for one contact.
@@ -65,8 +65,8 @@ def walk(
         response: the contact's answers.
         now: an aware time, fixed for this contact: what ``global.Date`` and its kin are made of.
         record: filled as the walk goes, for those who stop it half-way; a new one by default.
-        epoch: last part of every idempotency key: a second send on purpose has another, and so other keys. ``None``
-            (default) is the first.
+        epoch: last part of every idempotency key: the number of the response's content, or a name for a second send
+            on purpose. ``None`` (default) and 1 are the first content.
         resend: whether actions that have run with success elsewhere are sent all the same. By default their recorded
             results are used.
 
@@ -86,13 +86,15 @@ def walk(
         return rejected
     record = record or Walk(variables)
     record.variables = variables
-    walker = _Walker(flow, replace(response, actions={}, exits={}) if resend else response, record, epoch)
+    walker = _Walker(
+        flow, replace(response, actions={}, exits={}) if resend else response, record, None if epoch == 1 else epoch
+    )
     yield from walker.run()
     return record
 
 
 class _Walker:
-    def __init__(self, flow: Flow, response: ContactResponse, record: Walk, epoch: str | None) -> None:
+    def __init__(self, flow: Flow, response: ContactResponse, record: Walk, epoch: str | int | None) -> None:
         self._flow = flow
         self._response = response
         self._record = record

@@ -20,8 +20,10 @@ from sqlalchemy.exc import IntegrityError
 
 from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.epochs import Made
 from airflow_whatsapp_flows.ledger.identifiers import ADD_ONE
 from airflow_whatsapp_flows.ledger.identity import FileIdentity, rescued
+from airflow_whatsapp_flows.ledger.once import TaskClaims
 from airflow_whatsapp_flows.ledger.opening import ledger_path, open_file
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, renames, versions
@@ -49,11 +51,17 @@ class AttemptRow(NamedTuple):
     status_code: int | None = None
     step_id: str | None = None
     method: str = ""
+    epoch: int = 1
+    content: str | None = None
+
+    def made(self) -> Made:
+        """What it tells of contents."""
+        return Made(*(getattr(self, name) for name in Made._fields))
 
 
 _COLUMNS = (
     "response_id", "flow_id", "step", "visit", "key", "number", "digest", "method", "host", "phone", "round",
-    "origin", "moment", "begun_at", "step_id",
+    "origin", "moment", "begun_at", "step_id", "epoch", "content",
 )  # fmt: skip
 # The same text is run by SQLite's driver and by PostgreSQL's; every name in it is our own.
 _OF_SUBJECT = (
@@ -78,16 +86,24 @@ class Transaction:
 
     Args:
         execute: runs a statement with named parameters, and returns its rows.
+        is_sqlite: whether a transaction that writes is alone.
     """
 
-    def __init__(self, execute: Callable[[str, Mapping[str, Any]], list[Any]]) -> None:
+    def __init__(self, execute: Callable[[str, Mapping[str, Any]], list[Any]], *, is_sqlite: bool) -> None:
         self._execute = execute
+        self._claims = TaskClaims(execute, is_sqlite=is_sqlite)
 
     def attempts(self, subject: Subject) -> list[AttemptRow]:
         """Every attempt made for a subject, on any road, in their order."""
         return [AttemptRow(*row) for row in self._execute(_READ, _subject(subject))]
 
-    def attempts_of_visit(self, subject: Subject, steps: Sequence[str], visit: int, key: str = "") -> list[AttemptRow]:
+    def rows(self, query: str, subject: Subject, **values: object) -> list[Any]:
+        """Rows of a query of :mod:`~airflow_whatsapp_flows.ledger.epochs` about a subject."""
+        return self._execute(query, {**_subject(subject), **values})
+
+    def attempts_of_visit(
+        self, subject: Subject, steps: Sequence[str], visit: int, key: str = "", epoch: int = 1
+    ) -> list[AttemptRow]:
         """Those that decide about one visit of an action: a loop reads no reply of all its visits at every one.
 
         Args:
@@ -95,14 +111,16 @@ class Transaction:
             steps: everything that the action may be recorded under.
             visit: from 1.
             key: under which it would be sent now; attempts of other visits under it are among them.
+            epoch: of the response's content.
         """
         names = {f"step_{number}": step for number, step in enumerate(steps)}
         these = ", ".join(f":{name}" for name in names)
         query = (
-            f"{_OF_SUBJECT} AND (step IN ({these}) OR step_id IN ({these})) "
+            f"{_OF_SUBJECT} AND epoch = :epoch AND (step IN ({these}) OR step_id IN ({these})) "
             "AND (visit = :visit OR key = :key) ORDER BY id"
         )
-        rows = self._execute(query, {**_subject(subject), **names, "visit": visit, "key": key})
+        which = {**_subject(subject), **names, "visit": visit, "key": key, "epoch": epoch}
+        rows = self._execute(query, which)
         return [AttemptRow(*row) for row in rows]
 
     def renames(self, flow_id: str) -> dict[str, str | None]:
@@ -110,8 +128,13 @@ class Transaction:
         return {row[0]: row[1] for row in self._execute(_RENAMES, {"flow_id": flow_id})}
 
     def intend(self, intent: Intent) -> None:
-        """Note that a request is about to be sent."""
+        """Note that a request is about to be sent.
+
+        Raises:
+            OnceClaimedError: under ``only_once`` another response of the same person has claimed the step.
+        """
         values = {name: getattr(intent, name) for name in _COLUMNS[2:]}
+        self._claims.claim(intent)
         self._execute(_INTEND, {**values, **_subject(intent.subject)})
         for kind, value in intent.identifiers:
             self._execute(ADD_ONE, {"kind": kind, "value": value, **_subject(intent.subject)})
@@ -121,6 +144,7 @@ class Transaction:
         which = {name: getattr(end.intent, name) for name in ("step", "visit", "key", "number")}
         told = {name: getattr(end, name) for name in ("status_code", "error_kind", "result", "ended_at")}
         self._execute(_END, {**which, **told, **_subject(end.intent.subject), "fate": end.fate.value})
+        self._claims.release(end)
 
 
 def _subject(subject: Subject) -> dict[str, str]:
@@ -168,7 +192,7 @@ class _FileLedger:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 commits = self._identity.begin(self._row)
-                yield Transaction(lambda sql, values: connection.execute(sql, values).fetchall())
+                yield Transaction(lambda sql, values: connection.execute(sql, values).fetchall(), is_sqlite=True)
                 connection.execute("COMMIT")
                 self._identity.committed(commits)
             except BaseException:
@@ -207,7 +231,7 @@ class _EngineLedger:
                     done = connection.execute(text(sql), values)
                     return list(done) if done.returns_rows else []
 
-                yield Transaction(execute)
+                yield Transaction(execute, is_sqlite=self._ledger.is_sqlite)
         except LedgerError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise _conflict() from None

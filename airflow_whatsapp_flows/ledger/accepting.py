@@ -102,8 +102,8 @@ def _add_marks(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
     known = [(value, kind, *of_response) for kind, value in row.get("identifiers") or ()]
     names = "value, kind, flow_id, response_id"
     connection.executemany(f"INSERT OR IGNORE INTO {identifiers.name} ({names}) VALUES (?, ?, ?, ?)", known)  # noqa: S608
-    if row.get("fate") != Fate.NOT_SENT.value:
-        step = row.get("step_id") or row["step"]
-        claimed = [(row["flow_id"], step, mark, row["response_id"]) for mark in row.get("once") or ()]
+    if row.get("fate") != Fate.NOT_SENT.value and row.get("once"):
+        step_id, marks = row["once"]
+        claimed = [(row["flow_id"], step_id, mark, row["response_id"]) for mark in marks]
         names = "flow_id, step_id, identifier, response_id"
         connection.executemany(f"INSERT OR IGNORE INTO {once.name} ({names}) VALUES (?, ?, ?, ?)", claimed)  # noqa: S608

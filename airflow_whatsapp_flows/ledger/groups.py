@@ -81,11 +81,13 @@ def error_groups(ledger: Ledger, replay: Replay, limit: int = 20) -> list[ErrorG
     return [_group(group, samples[group[-1]], attempted, replies) for group in groups]
 
 
-def _group(group: Sequence[Any], row: Any, attempted: Mapping[str, Sequence[Row[Any]]], replies: Replies) -> ErrorGroup:
+def _group(
+    group: Sequence[Any], row: Any, attempted: Mapping[tuple[str, int], Sequence[Row[Any]]], replies: Replies
+) -> ErrorGroup:
     key, count, in_doubt, handled, first_seen, last_seen, _ = group
     sample, reply = contact_result(row, []), None
     if sample.error is not None:
-        of_response = attempted.get(row.response_id, ())
+        of_response = attempted.get((row.response_id, row.epoch), ())
         reply = error_reply(sample.error, row, of_response, replies, row.response, foreign=True)
     return ErrorGroup(key, count, in_doubt, handled, first_seen, last_seen, sample, row.response, reply)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, and_, delete, select
 
 from airflow_whatsapp_flows.flow.identity import Identifier
-from airflow_whatsapp_flows.ledger.recording import inserting
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, once
+from airflow_whatsapp_flows.ledger.statements import inserting
 
 _ADD = inserting(
     identifiers.name,

@@ -12,10 +12,17 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError, LedgerReplacedError
+from airflow_whatsapp_flows.errors import (
+    FlowsError,
+    IntentConflictError,
+    LedgerError,
+    LedgerReplacedError,
+    OnceClaimedError,
+)
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, release
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.lost_entries import RecentEntries
+from airflow_whatsapp_flows.ledger.once import ONCE_CLAIMED
 from airflow_whatsapp_flows.ledger.recording import write_entries
 from airflow_whatsapp_flows.ledger.rows import Entry, Intent
 from airflow_whatsapp_flows.ledger.schema import COMMITS
@@ -106,6 +113,7 @@ class Journal:
         Raises:
             LedgerError: nothing can be written any more; also raised by the future.
             IntentConflictError: by the future: another worker has this very intent.
+            OnceClaimedError: by the future: another response of the same person has claimed the step.
         """
         return self._put(entry, asyncio.get_running_loop().create_future())
 
@@ -149,14 +157,15 @@ class Journal:
             live = (entry for entry, done in batch if done is None or not done.cancelled())
             entries, claims = [entry for entry in live if entry is not None], list(self._claims.values())
             try:
-                conflicts = await self._in_thread(partial(self._commit, entries, claims))
+                refused = await self._in_thread(partial(self._commit, entries, claims))
             except Exception as error:
                 self._fail(error, batch)
                 return
             for entry, done in batch:
                 if done is not None and not done.done():
-                    if conflicts and id(entry) in conflicts:
-                        done.set_exception(IntentConflictError("another worker is sending the same request"))
+                    refusal = refused.get(id(entry))
+                    if refusal is not None:
+                        done.set_exception(refusal)
                     else:
                         done.set_result(None)
             if len(batch) >= _MANY and not self._closing:
@@ -169,32 +178,32 @@ class Journal:
                 done.set_exception(self._failure)
         self._waiting = []
 
-    def _commit(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> set[int]:
-        """Commit entries; returns the ``id()`` of intents that another worker has."""
+    def _commit(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> dict[int, FlowsError]:
+        """Commit entries; returns why intents were refused, by their ``id()``."""
         try:
-            self._write(entries, claims)
+            return self._write(entries, claims)
         except LedgerError as error:
             if not isinstance(error.__cause__, IntegrityError):
                 raise
             return self._commit_one_by_one(entries, claims)
-        return set()
 
-    def _commit_one_by_one(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> set[int]:
-        conflicts = set()
+    def _commit_one_by_one(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> dict[int, FlowsError]:
+        refused: dict[int, FlowsError] = {}
         for entry in entries:
             try:
-                self._write([entry], claims)
+                refused |= self._write([entry], claims)
             except LedgerError as error:
                 if not isinstance(error.__cause__, IntegrityError) or not isinstance(entry, Intent):
                     raise
-                conflicts.add(id(entry))
-        return conflicts
+                refused[id(entry)] = IntentConflictError("another worker is sending the same request")
+        return refused
 
-    def _write(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> None:
+    def _write(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> dict[int, FlowsError]:
         with self._ledger.write(self._open_connection()) as connection:
             check_fences(connection, claims, sqlite=self._ledger.is_sqlite)
-            write_entries(connection, entries)
-        self._recent.add(connection.info[COMMITS], entries)
+            refused = write_entries(connection, entries)
+        self._recent.add(connection.info[COMMITS], [entry for entry in entries if id(entry) not in refused])
+        return {number: OnceClaimedError(ONCE_CLAIMED) for number in refused}
 
     def _open_connection(self) -> Connection:
         if self._connection is None:

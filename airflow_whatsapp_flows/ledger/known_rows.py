@@ -1,7 +1,7 @@
 """Rows that the ledger already holds: a rerun of a batch adds some bytes for each of them, not its content again.
 
 Such a row is ``skipped`` from the start. It keeps its place, its id and a short reason. Its response, phone and digest
-are those of the newest earlier row with the same response id, and are looked up there when they are needed.
+are those of the newest earlier row with the same response id and content, and are looked up there when they are needed.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _held(column: str) -> ScalarSelect[Any]:
         .join(its, its.c.no == holder.c.replay_no)
         .join(own, own.c.flow_id == its.c.flow_id)
         .where(own.c.no == contacts.c.replay_no, holder.c.response_id == contacts.c.response_id, is_known())
-        .where(holder.c.digest.is_not(None), holder.c.id < contacts.c.id)
+        .where(holder.c.digest.is_not(None), holder.c.id < contacts.c.id, holder.c.epoch == contacts.c.epoch)
         .where(holder.c.state != ContactState.REJECTED.value)
         .order_by(holder.c.id.desc())
         .limit(1)

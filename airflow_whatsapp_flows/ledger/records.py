@@ -17,6 +17,8 @@ from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import SendAction
 from airflow_whatsapp_flows.flow.step_identity import StepIdentities
+from airflow_whatsapp_flows.ledger.epochs import Made
+from airflow_whatsapp_flows.ledger.once import may_have_been_applied
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 
@@ -43,13 +45,15 @@ class Record:
 
     Attributes:
         moment: when its walk first began, epoch seconds; ``None`` when nothing was tried.
-        tried: in their order.
+        tried: under the epoch of its content, in their order.
         identities: what actions were known by when something was first sent, by their names now: their keys go by it.
+        made: under any epoch, in their order; what is added while it is walked is not among them.
     """
 
     moment: float | None = None
     tried: list[Tried] = field(default_factory=list)
     identities: dict[str, str] = field(default_factory=dict)
+    made: list[Made] = field(default_factory=list)
 
     def note(self, row: Any, steps: StepIdentities | None, *, current: bool) -> None:
         """Add an attempt of the ledger.
@@ -115,6 +119,8 @@ class PendingContact:
         round: counts up with every retry.
         record: what was tried for it.
         identity: who it is.
+        epoch: of its content, see :mod:`~airflow_whatsapp_flows.ledger.epochs`.
+        digest: of its content.
     """
 
     id: int
@@ -125,6 +131,8 @@ class PendingContact:
     round: int
     record: Record
     identity: Identity = field(default_factory=Identity)
+    epoch: int = 1
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +165,7 @@ def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]
     query = (
         select(
             contacts.c.id, contacts.c.place, contacts.c.response_id, contacts.c.phone, contacts.c.response,
-            contacts.c.round,
+            contacts.c.round, contacts.c.epoch, contacts.c.digest,
         )
         .where(contacts.c.replay_no == page.replay_no, contacts.c.chunk == page.chunk)
         .where(contacts.c.id > page.after, contacts.c.state == ContactState.PENDING.value)
@@ -166,9 +174,13 @@ def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]
     )  # fmt: skip
     rows = connection.execute(query).all()
     rounds = {row.response_id: (page.replay_no, row.round) for row in rows}
-    records = records_of(connection, page.flow_id, rounds, page.steps, page.replay_no if page.alone else None)
+    epochs = {row.response_id: row.epoch for row in rows}
+    alone = page.replay_no if page.alone else None
+    records = records_of(connection, page.flow_id, rounds, page.steps, alone, epochs)
     return [
-        PendingContact(*row, records.get(row.response_id) or Record(), _identified(page.identity, row.response))
+        PendingContact(
+            *row[:6], records.get(row.response_id) or Record(), _identified(page.identity, row.response), *row[6:]
+        )
         for row in rows
     ]
 
@@ -179,6 +191,7 @@ def records_of(
     rounds: Mapping[str, tuple[int | None, int]],
     steps: StepIdentities,
     alone: int | None = None,
+    epochs: Mapping[str, int] | None = None,
 ) -> dict[str, Record]:
     """What was tried for responses of a flow, on any road.
 
@@ -188,6 +201,7 @@ def records_of(
         rounds: response id to the number of the replay and of the round that are going on now.
         steps: the steps of the flow, by what they are known by.
         alone: number of a replay, to leave out what was tried outside it.
+        epochs: response id to the epoch of its content; 1 by default.
     """
     if not rounds:
         return {}
@@ -200,8 +214,17 @@ def records_of(
         query = query.where(attempts.c.replay_no == alone)
     found: dict[str, Record] = defaultdict(Record)
     for row in connection.execute(query):
+        record = found[row.response_id]
+        record.made.append(
+            Made(
+                row.epoch, row.step, row.visit, row.key, row.fate, row.method, row.status_code, row.replay_no,
+                row.origin, row.content,
+            )
+        )  # fmt: skip
+        if row.epoch != (epochs or {}).get(row.response_id, 1):
+            continue
         current = (row.replay_no, row.round) == rounds[row.response_id]
-        found[row.response_id].note(row, steps, current=current)
+        record.note(row, steps, current=current)
     return dict(found)
 
 
@@ -236,11 +259,7 @@ def responses_sent_to(connection: Connection, flow_id: str, people: Sequence[Ide
         return {}
     phones = [mark.removeprefix(_PHONE) for mark in wanted if mark.startswith(_PHONE)]
     values = {value for one in people for _, value in one.others} | set(phones)
-    applied = (
-        (attempts.c.flow_id == flow_id)
-        & attempts.c.method.not_in(SAFE_METHODS)
-        & (attempts.c.fate.is_(None) | attempts.c.fate.in_(_MAY_HAVE_BEEN_APPLIED))
-    )
+    applied = (attempts.c.flow_id == flow_id) & attempts.c.method.not_in(SAFE_METHODS) & may_have_been_applied()
     phone = literal(PHONE).label("kind")
     of_replays = (
         select(phone, contacts.c.phone, contacts.c.response_id)
@@ -262,7 +281,6 @@ def responses_sent_to(connection: Connection, flow_id: str, people: Sequence[Ide
     return {mark: ids for mark, ids in found.items() if mark in wanted}
 
 
-_MAY_HAVE_BEEN_APPLIED = tuple(fate.value for fate in (Fate.SUCCEEDED, Fate.APPLIED, Fate.UNKNOWN))
 _PHONE = f"{PHONE}:"
 
 

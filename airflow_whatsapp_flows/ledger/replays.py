@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, replays
 
-_WARNINGS = "warnings"  # a key of the options
+_WARNINGS, _CHANGED = "warnings", "changed"  # keys of the options
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,11 @@ class Replay:
     def warnings(self) -> list[str]:
         """What was odd about its source, one sentence each."""
         return list(self.options.get(_WARNINGS, ()))
+
+    @property
+    def changed(self) -> int:
+        """Rows whose ids were known with other content when its source was read."""
+        return int(self.options.get(_CHANGED) or 0)
 
     def running_time(self, now: float) -> float:
         """Seconds for which it ran, the time between two runs left out.
@@ -207,14 +212,21 @@ def mark_ended(ledger: Ledger, replay_no: int, now: float) -> None:
         connection.execute(update(replays).where(replays.c.no == replay_no).values(ended_at=now))
 
 
-def note_warnings(ledger: Ledger, replay_no: int, warnings: Sequence[str]) -> None:
-    """Keep what was odd about the source of a replay."""
-    if not warnings:
+def note_snapshot(ledger: Ledger, replay_no: int, warnings: Sequence[str], changed: int) -> None:
+    """Keep what was found when the source of a replay was read.
+
+    Args:
+        ledger: where the replay is.
+        replay_no: number of the replay.
+        warnings: what was odd about the source.
+        changed: rows whose ids were known with other content.
+    """
+    if not warnings and not changed:
         return
     own = replays.c.no == replay_no
     with ledger.write() as connection:
         options = json.loads(connection.execute(select(replays.c.options).where(own)).scalar_one())
-        kept = json.dumps({**options, _WARNINGS: list(warnings)})
+        kept = json.dumps({**options, _WARNINGS: list(warnings), _CHANGED: changed})
         connection.execute(update(replays).where(own).values(options=kept))
 
 

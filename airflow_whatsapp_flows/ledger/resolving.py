@@ -17,10 +17,11 @@ from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, is_owned, release
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.once import free_person
 from airflow_whatsapp_flows.ledger.recording import AGAIN
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, resolution
-from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, renames
 
 _PAGE = 500
@@ -131,23 +132,37 @@ def _resolve_chunk(
     with ledger.write(connection):
         check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
         own = and_(*_in_doubt(replay, which), contacts.c.chunk == claimed.chunk)
-        columns = (contacts.c.id, contacts.c.response_id, contacts.c.reason, contacts.c.response, contacts.c.path)
-        rows = connection.execute(select(*columns).where(own).order_by(contacts.c.id)).all()
+        names = ("id", "response_id", "reason", "response", "path", "epoch")
+        rows = connection.execute(
+            select(*(contacts.c[name] for name in names)).where(own).order_by(contacts.c.id)
+        ).all()
         doubtful = _attempts(connection, replay, which, [row.response_id for row in rows])
         again = []
         for row in rows:
+            unknown = _of_contact(row, doubtful.get(row.response_id, ()))
             if row.response is None:
                 purged += 1
-            elif row.path is None or row.response_id not in doubtful:  # not walked here, so not in doubt here
+            elif not unknown:
                 elsewhere += 1
                 reasons.setdefault(row.reason or "", None)
             else:
                 again.append(row.id)
-                changed += _settle(connection, doubtful[row.response_id], finding)
+                changed += _settle(connection, unknown, finding)
         for start in range(0, len(again), _PAGE):
             these = contacts.c.id.in_(again[start : start + _PAGE])
             connection.execute(update(contacts).where(these).values(AGAIN))
     return Resolved(len(again), changed, elsewhere, tuple(filter(None, reasons)), purged)
+
+
+def _of_contact(contact: Row[Any], unknown: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """The attempts of unknown fate that are to be settled with a contact.
+
+    One that was not walked is not in doubt here. It is held back by what was sent before, with other content: that is
+    settled here where a DAG run has sent it, for no replay holds it.
+    """
+    if contact.path is None:
+        return [row for row in unknown if row.epoch < contact.epoch and row.replay_no is None]
+    return [row for row in unknown if row.epoch == contact.epoch]
 
 
 def _in_doubt(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
@@ -219,7 +234,7 @@ def _attempts(
     found: dict[str, list[Row[Any]]] = {}
     later = attempts.alias()
     same_step = func.coalesce(later.c.step_id, later.c.step) == func.coalesce(attempts.c.step_id, attempts.c.step)
-    same_visit = and_(same_step, later.c.visit == attempts.c.visit)
+    same_visit = and_(same_step, later.c.visit == attempts.c.visit, later.c.epoch == attempts.c.epoch)
     settled = (
         select(later.c.id)
         .where(later.c.response_id == attempts.c.response_id, later.c.flow_id == attempts.c.flow_id)
@@ -250,6 +265,10 @@ def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Finding) 
             "ended_at": row.ended_at or time.time(),
         }
         connection.execute(update(attempts).where(attempts.c.id == row.id).values(values))
+        if not finding.sent:
+            free_person(
+                connection, Subject(row.flow_id, row.response_id), row.step, {row.step, row.step_id or row.step}
+            )
     return len(rows)
 
 

@@ -23,11 +23,11 @@ _PAGE = 1000
 NOTHING_SENT = (ContactState.REJECTED.value, ContactState.SKIPPED.value)
 CONTACT: tuple[ColumnElement[Any], ...] = (
     contacts.c.id, contacts.c.place, contacts.c.response_id, contacts.c.state, contacts.c.reason,
-    contacts.c.handled_errors, contacts.c.path, contacts.c.error,
+    contacts.c.handled_errors, contacts.c.path, contacts.c.error, contacts.c.epoch,
 )  # fmt: skip
 ATTEMPT: tuple[ColumnElement[Any], ...] = (
     attempts.c.response_id, attempts.c.step, attempts.c.visit, attempts.c.key, attempts.c.method, attempts.c.fate,
-    attempts.c.status_code, attempts.c.error_kind, attempts.c.begun_at, attempts.c.step_id,
+    attempts.c.status_code, attempts.c.error_kind, attempts.c.begun_at, attempts.c.step_id, attempts.c.epoch,
     refused_result,
 )  # fmt: skip
 
@@ -73,7 +73,7 @@ class ContactResult:
         handled_errors: errors that an error exit took care of.
         path: the steps visited.
         error: the last error of an action, with what the server said, if anything, as ``reply``.
-        actions: what was sent for it, in order, earlier replays of the same response included.
+        actions: what was sent for it, in order, earlier replays of the same response and content included.
     """
 
     id: str | None
@@ -109,7 +109,7 @@ def contact_results(
             sent_for = [row.response_id for row in rows if row.response_id and row.state not in NOTHING_SENT]
             attempted = attempts_of(connection, replay.flow_id, sent_for)
             for row in rows:
-                found = [] if row.state in NOTHING_SENT else attempted.get(row.response_id, [])
+                found = [] if row.state in NOTHING_SENT else attempted.get((row.response_id, row.epoch), [])
                 yield _told(row, found, names, replies)
 
 
@@ -148,16 +148,18 @@ def _pages(
             yield rows
 
 
-def attempts_of(connection: Connection, flow_id: str, response_ids: Sequence[str]) -> dict[str, list[Row[Any]]]:
-    """Rows of the attempts made for responses, in order."""
+def attempts_of(
+    connection: Connection, flow_id: str, response_ids: Sequence[str]
+) -> dict[tuple[str, int], list[Row[Any]]]:
+    """Rows of the attempts made for responses, in order, by response and epoch of its content."""
     query = (
         select(*ATTEMPT)
         .where(attempts.c.response_id.in_(response_ids), attempts.c.flow_id == flow_id)
         .order_by(attempts.c.id)
     )
-    found: dict[str, list[Row[Any]]] = defaultdict(list)
+    found: dict[tuple[str, int], list[Row[Any]]] = defaultdict(list)
     for row in connection.execute(query) if response_ids else ():
-        found[row.response_id].append(row)
+        found[row.response_id, row.epoch].append(row)
     return found
 
 

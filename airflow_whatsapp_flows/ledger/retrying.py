@@ -172,6 +172,7 @@ def _conditions(replay: Replay, choice: Choice, names: Sequence[str]) -> list[Co
             select(func.coalesce(attempts.c.fate, Fate.UNKNOWN.value))
             .where(attempts.c.response_id == contacts.c.response_id, attempts.c.flow_id == replay.flow_id)
             .where(or_(attempts.c.step.in_(names), attempts.c.step_id.in_(names)))
+            .where(attempts.c.epoch == contacts.c.epoch)
             .where(attempts.c.replay_no == replay.no if replay.options.get("force") else true())
             .order_by(attempts.c.id.desc())
             .limit(1)

@@ -40,6 +40,18 @@ class Subject(NamedTuple):
     response_id: str
 
 
+class Once(NamedTuple):
+    """A step that a person gets once.
+
+    Attributes:
+        step_id: identity of the step, whatever the contact's own attempts were recorded under.
+        marks: of the person, see :attr:`~airflow_whatsapp_flows.flow.identity.Identity.marks`.
+    """
+
+    step_id: str
+    marks: tuple[str, ...]
+
+
 class Intent(NamedTuple):
     """An attempt about to be made. Committed before the first byte is sent.
 
@@ -59,8 +71,11 @@ class Intent(NamedTuple):
         phone: of the contact, where no replay holds it.
         origin: JSON: dag, run, task, map index and try.
         step_id: what the step is known by in the key; ``None`` where that is its name.
+        epoch: of the response's content.
+        content: digest of the response's content, where no replay holds it.
         identifiers: of the contact besides its phone, where no replay holds them.
-        once: marks of the contact that this step is claimed for under ``only_once``.
+        once: what is claimed with it under ``only_once``. These two stay the last: they are no columns of the table of
+            attempts.
     """
 
     subject: Subject
@@ -78,8 +93,10 @@ class Intent(NamedTuple):
     phone: str | None = None
     origin: str | None = None
     step_id: str | None = None
+    epoch: int = 1
+    content: str | None = None
     identifiers: tuple[Identifier, ...] = ()
-    once: tuple[str, ...] = ()
+    once: Once | None = None
 
 
 class AttemptEnd(NamedTuple):

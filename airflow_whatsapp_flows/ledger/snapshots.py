@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
 
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.persons import Move
-from airflow_whatsapp_flows.ledger.recording import inserting
-from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import chunks, contacts, replays
+from airflow_whatsapp_flows.ledger.statements import inserting
 
 _PAGE = 500
 
@@ -29,6 +27,7 @@ class NewContact(NamedTuple):
         response: JSON; ``None`` for a rejected row.
         state: ``pending``, or already ``rejected`` or ``skipped``.
         reason: why it is not pending.
+        epoch: of its content, see :mod:`~airflow_whatsapp_flows.ledger.epochs`.
     """
 
     chunk: int
@@ -39,44 +38,7 @@ class NewContact(NamedTuple):
     response: str | None
     state: str
     reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A response that the ledger already holds for a flow.
-
-    Attributes:
-        replay_no: of the replay that holds it.
-        replay_id: its name.
-        digest: of the response's content.
-        state: of the contact.
-    """
-
-    replay_no: int
-    replay_id: str
-    digest: str | None
-    state: ContactState
-
-
-def known_responses(connection: Connection, flow_id: str, response_ids: Sequence[str]) -> dict[str, list[Known]]:
-    """What the ledger holds of responses of a flow, in any replay, the oldest first.
-
-    Rejected rows are left out, and contacts that only point to others: rows that were known already when they came,
-    and contacts in doubt that were not walked.
-    """
-    query = (
-        select(contacts.c.response_id, contacts.c.replay_no, replays.c.id, contacts.c.digest, contacts.c.state)
-        .join(replays, replays.c.no == contacts.c.replay_no)
-        .where(contacts.c.response_id.in_(response_ids), contacts.c.digest.is_not(None))
-        .where(replays.c.flow_id == flow_id)
-        .where(contacts.c.state != ContactState.REJECTED.value)
-        .where(or_(contacts.c.state != ContactState.IN_DOUBT.value, contacts.c.path.is_not(None)))
-        .order_by(contacts.c.id)
-    )
-    found: dict[str, list[Known]] = {}
-    for response_id, replay_no, replay_id, digest, state in connection.execute(query):
-        found.setdefault(response_id, []).append(Known(replay_no, replay_id, digest, ContactState(state)))
-    return found
+    epoch: int = 1
 
 
 def chunks_of_phones(connection: Connection, replay_no: int, phones: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -115,6 +77,7 @@ _ADD = inserting(
         "response": "text",
         "state": "text",
         "reason": "text",
+        "epoch": "integer",
         "replay_no": "integer",
         "round": "integer",
         "handled_errors": "integer",

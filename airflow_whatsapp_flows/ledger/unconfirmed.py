@@ -41,7 +41,8 @@ class StuckContact(NamedTuple):
 
 def may_be_unconfirmed(replay: Replay) -> ColumnElement[bool]:
     """Whether a contact has an attempt that may have been applied without a success; true of some that have none."""
-    return select(attempts.c.id).where(attempts.c.response_id == contacts.c.response_id, *_suspect(replay)).exists()
+    own = and_(attempts.c.response_id == contacts.c.response_id, attempts.c.epoch == contacts.c.epoch)
+    return select(attempts.c.id).where(own, *_suspect(replay)).exists()
 
 
 def stuck_contacts(
@@ -57,7 +58,7 @@ def stuck_contacts(
         steps: its steps, by what they are known by.
     """
     query = (
-        select(contacts.c.id, contacts.c.response_id, contacts.c.path)
+        select(contacts.c.id, contacts.c.response_id, contacts.c.path, contacts.c.epoch)
         .where(where, may_be_unconfirmed(replay))
         .order_by(contacts.c.id)
     )
@@ -67,7 +68,7 @@ def stuck_contacts(
     for page in _pages(rows):
         tried = _visits(connection, replay, [row.response_id for row in page], steps)
         for row in page:
-            found = _stuck(row, tried[row.response_id], flow, now)
+            found = _stuck(row, tried[row.response_id, row.epoch], flow, now)
             if found is not None:
                 stuck.append(found)
     return [row.id for row in rows], stuck
@@ -129,13 +130,15 @@ def _of_replay(replay: Replay) -> list[ColumnElement[bool]]:
 
 def _visits(
     connection: Connection, replay: Replay, response_ids: Sequence[str], steps: StepIdentities
-) -> Mapping[str, dict[_Visit, list[Row[Any]]]]:
+) -> Mapping[tuple[str, int], dict[_Visit, list[Row[Any]]]]:
+    """Attempts at each visit, by response and epoch of its content."""
     query = (
         select(attempts).where(attempts.c.response_id.in_(response_ids), *_of_replay(replay)).order_by(attempts.c.id)
     )
-    found: dict[str, dict[_Visit, list[Row[Any]]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[tuple[str, int], dict[_Visit, list[Row[Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in connection.execute(query):
-        found[row.response_id][steps.owner(row.step, row.step_id) or row.step, row.visit].append(row)
+        step = steps.owner(row.step, row.step_id) or row.step
+        found[row.response_id, row.epoch][step, row.visit].append(row)
     return found
 
 

@@ -46,6 +46,7 @@ from airflow_whatsapp_flows.replay.budget import read_handled_errors
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
+from airflow_whatsapp_flows.replay.snapshot import ON_CHANGED, OnChanged
 
 _REPORT_SECONDS = 10.0
 _ALL_HANDLED = "100%"  # of the contacts may take an error exit
@@ -62,8 +63,7 @@ class ReplayTask(BaseOperator):
             the id of an Airflow connection (templated). Default: the flow's ``replay.source``.
         replay_id: name of the replay (templated). Default: flow, DAG, task, map index and run, as in
             ``leads:nightly:replay+3:manual__2026-11-22``, so that a task that is tried again, or cleared, resumes its
-            own replay. A replay of this name that was started with another source, query, mapping of columns, limit
-            or flow is refused.
+            own replay. One of this name with another source, query, mapping of columns, limit or flow is refused.
         note: why, kept with the replay (templated).
         query: one SQL statement that returns responses.
         columns: names of columns by the key of a response that they hold, ``{"contact.phone": "Teléfono"}``.
@@ -71,6 +71,8 @@ class ReplayTask(BaseOperator):
         source_format: ``jsonl``, ``csv`` or ``parquet``. Default: what the file's name ends in.
         limit: rows to take at most.
         send: ``failed`` or ``all``: actions that are sent when a response has results of earlier ones.
+        on_changed: ``reject`` a response whose id is known with other content (default), or ``update``: send it under
+            new keys, once the fate of everything sent before is known.
         rate: requests a second and host, or an object, host to that.
         concurrency: requests under way at once.
         chunk_size: contacts of one chunk.
@@ -102,6 +104,7 @@ class ReplayTask(BaseOperator):
         source_format: str | None = None,
         limit: int | None = None,
         send: str | None = None,
+        on_changed: OnChanged | None = None,
         rate: float | Mapping[str, float] | None = None,
         concurrency: int | None = None,
         chunk_size: int | None = None,
@@ -115,6 +118,8 @@ class ReplayTask(BaseOperator):
         super().__init__(**kwargs)
         if send is not None:
             check_choice("send", send, ("failed", "all"))
+        if on_changed is not None:
+            check_choice("on_changed", on_changed, ON_CHANGED)
         self.flow = flow
         self.source = source
         self.replay_id = replay_id
@@ -126,6 +131,7 @@ class ReplayTask(BaseOperator):
             source_format=source_format,
             limit=limit,
             send=send,
+            on_changed=on_changed,
             rate=rate,
             concurrency=concurrency,
             chunk_size=chunk_size,
@@ -200,9 +206,9 @@ class WhatsAppReplayOperator(ReplayTask):
             also when all contacts, or more than ``max_handled_errors``, took an error exit; ``never``. Default: the
             flow's ``replay.fail_when``, else ``any``.
         **kwargs: as for :class:`ReplayTask`: ``flow``, ``source``, ``replay_id``, ``note``, ``query``, ``columns``,
-            ``id_column``, ``source_format``, ``limit``, ``send``, ``rate``, ``concurrency``, ``chunk_size``,
-            ``max_failures``, ``max_handled_errors``, ``stop_when_refused``, ``force``, ``accept_changed_flow``; and for
-            ``BaseOperator``.
+            ``id_column``, ``source_format``, ``limit``, ``send``, ``on_changed``, ``rate``, ``concurrency``,
+            ``chunk_size``, ``max_failures``, ``max_handled_errors``, ``stop_when_refused``, ``force``,
+            ``accept_changed_flow``; and for ``BaseOperator``.
 
     Raises:
         ValueError: an argument is none of those allowed.

@@ -65,7 +65,10 @@ class ReplayPlanOperator(ReplayTask):
             run = self.given_terms().run_settings(flow)
             if dry:
                 source = self.given_terms().open(flow)
-                rows = PlanRequest(flow=flow, rows=source, gateway=gateway, run=run, limit=self.terms.limit)
+                rule = self.given_terms().changed_rule(flow)
+                rows = PlanRequest(
+                    flow=flow, rows=source, gateway=gateway, run=run, limit=self.terms.limit, on_changed=rule
+                )
                 replay, planned, chunks, name = None, plan(rows, ledger, self._note_rows), [], source.name
             else:
                 replay = self.begun(ledger, flow, context)
@@ -211,6 +214,7 @@ def _told(planned: Plan, source: str, replay_id: str | None) -> dict[str, Any]:
         "rejected": planned.rejected,
         "rejections": [f"{place}: {reason}" for place, reason in planned.rejections],
         "warnings": planned.warnings,
+        "changed": planned.changed,
         "skipped": sum(planned.skipped.values()),
         "in_doubt": planned.in_doubt,
         "done": planned.done,
@@ -231,6 +235,7 @@ def plan_text(told: Mapping[str, Any]) -> str:
     counts = ("rejected", "skipped", "in_doubt", "done", "postponed")
     others = "".join(f", {told[name]:,} {name.replace('_', ' ')}" for name in counts if told[name])
     lines = [f"source     {told['source']}", f"responses  {told['rows']:,}{others}", f"to send    {told['walked']:,}"]
+    lines += [f"changed    {told['changed']:,} since they were sent"] if told.get("changed") else []
     lines += [f"           {host}: {calls:,} requests" for host, calls in told["calls"].items()]
     lines += [f"duration   about {_duration(told['seconds'])}"]
     lines += [f"{way['step']} → {way['exit']}: {way['contacts']:,}" for way in told["exits"]]

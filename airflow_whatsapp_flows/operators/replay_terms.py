@@ -29,6 +29,7 @@ from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay,
 from airflow_whatsapp_flows.replay.budget import HandledErrors
 from airflow_whatsapp_flows.replay.lanes import ANY_HOST
 from airflow_whatsapp_flows.replay.running import RunSettings
+from airflow_whatsapp_flows.replay.snapshot import OnChanged
 from airflow_whatsapp_flows.replay.sources import Row, Source, SourceSpec, open_source
 
 
@@ -61,6 +62,7 @@ class ReplayTerms:
         source_format: ``jsonl``, ``csv`` or ``parquet``.
         limit: rows to take at most.
         send: ``failed`` or ``all``.
+        on_changed: ``reject`` or ``update``.
         rate: requests a second and host, or host to that.
         concurrency: requests under way at once.
         chunk_size: contacts of one chunk.
@@ -78,6 +80,7 @@ class ReplayTerms:
     source_format: str | None = None
     limit: int | None = None
     send: str | None = None
+    on_changed: OnChanged | None = None
     rate: float | Mapping[str, float] | None = None
     concurrency: int | None = None
     chunk_size: int | None = None
@@ -120,6 +123,7 @@ class ReplayTerms:
             limit=self.limit,
             force=self.force,
             accept_changed_flow=self.accept_changed_flow,
+            on_changed=self.changed_rule(flow),
         )
         return begin_replay(ledger, request, on_rows)
 
@@ -157,6 +161,10 @@ class ReplayTerms:
             query=self.query or (block.query if given is None or given == block.source else None),
             format=self.source_format,
         )
+
+    def changed_rule(self, flow: Flow) -> OnChanged:
+        """What becomes of a response whose id is known with other content."""
+        return self.on_changed or _block(flow).on_changed
 
     def run_settings(self, flow: Flow) -> RunSettings:
         """How contacts are sent."""

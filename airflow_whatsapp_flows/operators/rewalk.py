@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from airflow.sdk import Context
@@ -15,14 +14,17 @@ from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate, is_server_f
 from airflow_whatsapp_flows.flow.model import Action, Delay, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.response_content import content_digest
 from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, Walking, walk
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow, task_ledger
+from airflow_whatsapp_flows.ledger.epochs import Known
 from airflow_whatsapp_flows.ledger.rows import Subject
 from airflow_whatsapp_flows.operators.large_replies import whole
 from airflow_whatsapp_flows.operators.loop_value import result_of_visit
+from airflow_whatsapp_flows.operators.run_content import contacts_of, epoch_of_run
 from airflow_whatsapp_flows.operators.run_input import response_of, run_time
 from airflow_whatsapp_flows.operators.task_record import Sendee
 from airflow_whatsapp_flows.settings import Settings
@@ -66,11 +68,12 @@ class Rewalk:
     Attributes:
         record: the walk so far.
         sendee: whom it is for.
+        attempts: what the ledger held of this contact when the walk began.
         todo: what is to be done next; ``None`` when the walk has ended.
 
     Raises:
-        ResponseError: the run's input is not a contact response.
-        LedgerError: the ledger cannot be read.
+        ResponseError: the run's input is not a contact response, or its id is known with other content.
+        LedgerError: the ledger cannot be read, or other content of the response is about to be sent.
     """
 
     def __init__(self, step: FlowStep, context: Context, settings: Settings) -> None:
@@ -80,12 +83,17 @@ class Rewalk:
         self._settings = settings
         response = response_of(context, strict=True)
         self._subject = Subject(step.flow.id, response.identity)
-        moment = self._moment or run_time(context)
+        self.attempts, held = self._known()
+        epoch = epoch_of_run(step.flow, response, context, self.attempts, held)
+        own = [row for row in self.attempts if row.epoch == epoch]  # with other content it is another response
+        moment = self._moment(own) or run_time(context)
         steps = StepIdentities.of(step.flow, self._renames)
         person = step.flow.identity.of(response.contact, response.flow_execution_variables)
-        self.sendee = Sendee(self._subject, moment, person, steps, _lost(self.attempts, steps))
-        self.record.identities = steps.first_known((row.step, row.step_id) for row in self.attempts)
-        self._walking: Walking = walk(step.flow, response, now=moment, record=self.record)
+        only_once = step.flow.replay is not None and step.flow.replay.only_once
+        content = content_digest(response)
+        self.sendee = Sendee(self._subject, moment, person, steps, _lost(own, steps), only_once, epoch, content)
+        self.record.identities = steps.first_known((row.step, row.step_id) for row in own)
+        self._walking: Walking = walk(step.flow, response, now=moment, record=self.record, epoch=epoch)
         self._pulled: dict[str, Any] = {}
         self.todo: ToDo | None = None
         self._advance(None)
@@ -95,13 +103,11 @@ class Rewalk:
                 break
             self._advance(done)
 
-    @cached_property
-    def attempts(self) -> list[AttemptRow]:
-        """What the ledger held of this contact when the walk began."""
+    def _known(self) -> tuple[list[AttemptRow], list[Known]]:
         if not any(isinstance(step, Action) for step in self._step.flow.steps.values()):
-            return []
+            return [], []
         with task_ledger(self._settings).transaction() as transaction:
-            return transaction.attempts(self._subject)
+            return transaction.attempts(self._subject), contacts_of(transaction, self._subject)
 
     @property
     def _renames(self) -> dict[str, str | None]:
@@ -110,11 +116,9 @@ class Rewalk:
         with task_ledger(self._settings).transaction() as transaction:
             return transaction.renames(self._step.flow.id)
 
-    @property
-    def _moment(self) -> dt.datetime | None:
+    def _moment(self, made: Sequence[AttemptRow]) -> dt.datetime | None:
         """When the contact was first walked, on any road: from then on its ``global`` values stay as they are."""
-        rows = self.attempts
-        return dt.datetime.fromtimestamp(rows[0].moment, dt.timezone.utc) if rows else None
+        return dt.datetime.fromtimestamp(made[0].moment, dt.timezone.utc) if made else None
 
     def _done_before(self, todo: ToDo) -> Done | None:
         """What came of something that another task did; ``None`` when it did nothing."""

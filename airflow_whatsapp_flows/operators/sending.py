@@ -16,7 +16,7 @@ from airflow.sdk.bases.decorator import determine_kwargs
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from requests.structures import CaseInsensitiveDict
 
-from airflow_whatsapp_flows.errors import LedgerError, ReplayError
+from airflow_whatsapp_flows.errors import LedgerError, OnceClaimedError, ReplayError
 from airflow_whatsapp_flows.flow.content import MAX_DEPTH, clean
 from airflow_whatsapp_flows.flow.course import Attempt, Move, Rekey, SendNext, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, Fate, fate_of
@@ -32,6 +32,7 @@ from airflow_whatsapp_flows.hooks.ledger import Transaction, task_ledger
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent
 from airflow_whatsapp_flows.operators.author_text import plain_data
 from airflow_whatsapp_flows.operators.retrying import ActionRetryError
+from airflow_whatsapp_flows.operators.run_content import check_newest
 from airflow_whatsapp_flows.operators.task_record import Sendee, TaskTry
 
 
@@ -91,7 +92,9 @@ class Sender:
 
         Raises:
             ActionRetryError: the same request may be sent again, and there is a try left.
-            IntentConflictError: another worker is sending the same request.
+            AirflowSkipException: under ``only_once`` another response of the same person was sent this step.
+            IntentConflictError: another worker is sending the same request, or other content of the same response.
+            ResponseError: newer content of the response was sent.
             LedgerError: the ledger cannot be written; nothing was sent.
         """
         if isinstance(todo, SendAction):
@@ -120,7 +123,9 @@ class Sender:
     def _settled(self, todo: FetchFile) -> ActionResult | None:
         """What earlier attempts came to, when nothing will be sent any more: then no file is needed either."""
         with self._ledger.transaction() as transaction:
-            rows = transaction.attempts_of_visit(self._sendee.subject, self._names(todo), todo.visit)
+            rows = transaction.attempts_of_visit(
+                self._sendee.subject, self._names(todo), todo.visit, epoch=self._sendee.epoch
+            )
         record = self._try.record(rows, self._sendee.steps)
         done = record.settled(todo.step.name, todo.visit)
         if done is not None or todo.step.retry.delivery is not Delivery.AT_MOST_ONCE:
@@ -142,11 +147,15 @@ class Sender:
             # What the connection gives comes before the intent: when it cannot be used, nothing was sent.
             outgoing = self._outgoing(todo)
             request = outgoing.request
-            with self._ledger.transaction() as transaction:
-                move, attempts = self._next(transaction, todo, request, base)
-                if isinstance(move, SendNext):
-                    intent = self._try.intent(todo, request, move.number, self._sendee)
-                    transaction.intend(intent)
+            try:
+                with self._ledger.transaction() as transaction:
+                    move, attempts = self._next(transaction, todo, request, base)
+                    if isinstance(move, SendNext):
+                        check_newest(transaction, self._sendee)
+                        intent = self._try.intent(todo, request, move.number, self._sendee)
+                        transaction.intend(intent)
+            except OnceClaimedError as error:
+                raise AirflowSkipException(f"{todo.step.name}: {error}") from None
             if isinstance(move, Settled):
                 self._task.log.info("nothing is sent: an earlier attempt has settled it")
                 return move.result
@@ -157,8 +166,8 @@ class Sender:
     def _next(
         self, transaction: Transaction, todo: SendAction, request: HttpRequest, base: str
     ) -> tuple[Move, list[Attempt]]:
-        key, steps = todo.idempotency_key, self._sendee.steps
-        rows = transaction.attempts_of_visit(self._sendee.subject, self._names(todo), todo.visit, key)
+        key, steps, epoch = todo.idempotency_key, self._sendee.steps, self._sendee.epoch
+        rows = transaction.attempts_of_visit(self._sendee.subject, self._names(todo), todo.visit, key, epoch)
         attempts = self._try.record(rows, steps, request.digest()).attempts(todo, request, base)
         if not attempts and self._sendee.lost is not None and request.method not in SAFE_METHODS:
             raise ReplayError(_renamed(todo.step.name, self._sendee.lost))

@@ -15,6 +15,7 @@ from airflow_whatsapp_flows.flow.identity import Identity, IdentityRule
 from airflow_whatsapp_flows.flow.performing import SendAction
 from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow
+from airflow_whatsapp_flows.ledger.once import once_of
 from airflow_whatsapp_flows.ledger.records import Record
 from airflow_whatsapp_flows.ledger.rows import Intent, Subject
 from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
@@ -34,6 +35,9 @@ class Sendee:
         steps: the steps of the flow, by what they are known by; ``None`` where the task stands in no flow.
         lost: what was sent for the contact under the name of a step that the flow no longer has: nobody has said
             what became of that step.
+        only_once: whether the flow says that a person gets each step once.
+        epoch: of the response's content.
+        content: digest of the response's content; ``None`` for a task that stands in no flow.
     """
 
     subject: Subject
@@ -41,6 +45,9 @@ class Sendee:
     identity: Identity = field(default_factory=Identity)
     steps: StepIdentities | None = None
     lost: str | None = None
+    only_once: bool = False
+    epoch: int = 1
+    content: str | None = None
 
     @classmethod
     def of_task(
@@ -151,8 +158,11 @@ class TaskTry:
             round=self.round,
             phone=sendee.identity.stored_phone,
             origin=json.dumps(self.origin),
+            epoch=sendee.epoch,
+            content=sendee.content,
             identifiers=sendee.identity.others,
             step_id=todo.step_id,
+            once=once_of(todo.step, sendee.identity.marks if sendee.only_once else ()),
         )
 
 

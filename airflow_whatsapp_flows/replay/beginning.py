@@ -19,12 +19,12 @@ from airflow_whatsapp_flows.ledger.replays import (
     create_replay,
     discard_replay,
     find_replay,
-    note_warnings,
+    note_snapshot,
     replays_of_source,
 )
 from airflow_whatsapp_flows.replay.noticing import Noticing
 from airflow_whatsapp_flows.replay.renames import known_steps
-from airflow_whatsapp_flows.replay.snapshot import Snapshot
+from airflow_whatsapp_flows.replay.snapshot import OnChanged, Snapshot
 from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, shown_location
 
 _ID = "replay id (replay_id, --replay-id)"
@@ -56,6 +56,7 @@ class ReplayRequest:
         limit: rows to take at most; ``None`` for all.
         force: whether responses that were completed before are sent again on purpose.
         accept_changed_flow: whether a replay may go on with another version of its flow.
+        on_changed: what becomes of a response whose id is known with other content: ``reject``, or ``update``.
     """
 
     flow: Flow
@@ -68,6 +69,7 @@ class ReplayRequest:
     limit: int | None = None
     force: bool = False
     accept_changed_flow: bool = False
+    on_changed: OnChanged = "reject"
 
 
 def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int], None] = lambda _: None) -> Replay:
@@ -95,16 +97,21 @@ def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int]
                 request.flow.id,
                 flow,
                 (request.source.name, request.source.mark),
-                options={**request.options, "force": request.force, "reading": _reading(request)},
+                options={
+                    **request.options,
+                    "force": request.force,
+                    "on_changed": request.on_changed,
+                    "reading": _reading(request),
+                },
                 note=request.note,
             )
             noticing = Noticing(request.flow)
             snapshot = Snapshot(
                 ledger, replay, request.chunk_size, request.force, request.limit, on_rows, noticing.look,
-                request.flow.identity,
+                request.flow.identity, request.on_changed,
             )  # fmt: skip
             taken = snapshot.take(request.source)
-            note_warnings(ledger, replay.no, noticing.warnings(taken, request.source.ignored))
+            note_snapshot(ledger, replay.no, noticing.warnings(taken, request.source.ignored), snapshot.changed)
         else:
             _check_same(replay, request, flow)
             if replay.flow != flow:
@@ -137,7 +144,9 @@ def _existing(ledger: Ledger, request: ReplayRequest, flow: str) -> Replay | Non
     same = [
         (replay, ended)
         for replay, ended in replays_of_source(ledger, request.flow.id, request.source.name, request.source.mark)
-        if _is_forced(replay) == request.force and not _differences(replay, request)
+        if _is_forced(replay) == request.force
+        and _on_changed(replay) == request.on_changed
+        and not _differences(replay, request)
     ]
     unfinished = next((replay for replay, ended in same if not ended), None)
     if unfinished is not None or request.force:
@@ -173,6 +182,10 @@ def _differences(replay: Replay, request: ReplayRequest) -> dict[str, tuple[Any,
     return {key: (then.get(key), now.get(key)) for key in differing}
 
 
+def _on_changed(replay: Replay) -> str:
+    return str(replay.options.get("on_changed") or "reject")
+
+
 def _is_forced(replay: Replay) -> bool:
     return bool(replay.options.get("force"))
 
@@ -192,6 +205,12 @@ def _check_same(replay: Replay, request: ReplayRequest, flow: str) -> None:
         raise ReplayError(
             f"the flow has changed since the replay {replay.id!r} began: go on with the flow as it was, "
             "or give --accept-changed-flow (accept_changed_flow) to send what is left with the flow as it is now"
+        )
+
+    if _on_changed(replay) != request.on_changed and not request.accept_changed_flow:
+        raise ReplayError(
+            f"the replay {replay.id!r} was started with on_changed {_on_changed(replay)!r}, which has judged its rows: "
+            f"resume it with that (--on-changed), or give another {_ID}"
         )
 
 

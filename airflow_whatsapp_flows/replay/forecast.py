@@ -66,7 +66,7 @@ class Forecast:
     Args:
         flow: of the contacts.
         gateway: its connections; nothing is sent.
-        epoch: last part of every key, see :func:`walk`.
+        epoch: last part of every key when sent on purpose for a second time, see :func:`walk`.
         resend: whether actions that ran with success elsewhere are sent all the same.
 
     Raises:
@@ -82,17 +82,19 @@ class Forecast:
         names = frozenset(self.hosts)
         self._reads = {step.name: _replies_read(step, names) for step in flow.steps.values()}
 
-    def add(self, response: ContactResponse, record: Record, moment: float) -> None:
+    def add(self, response: ContactResponse, record: Record, moment: float, epoch: int = 1) -> None:
         """Walk one contact.
 
         Args:
             response: its answers.
             record: what was tried for it.
             moment: when its walk begins, epoch seconds.
+            epoch: of the response's content.
         """
         contact = _Contact(response, record, moment, Walk(Variables(), identities=record.identities))
         now = dt.datetime.fromtimestamp(record.moment or moment, dt.timezone.utc)
-        walking = walk(self._flow, response, now=now, record=contact.walk, epoch=self._epoch, resend=self._resend)
+        key = self._epoch or epoch
+        walking = walk(self._flow, response, now=now, record=contact.walk, epoch=key, resend=self._resend)
         try:
             todo = next(walking)
             while not self._passed(contact):

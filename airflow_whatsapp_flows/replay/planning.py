@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,12 +17,12 @@ from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.epochs import Known, known_responses
 from airflow_whatsapp_flows.ledger.finding import recent_latencies
 from airflow_whatsapp_flows.ledger.records import Page, PendingContact, Record, pending_contacts, records_of
 from airflow_whatsapp_flows.ledger.renaming import step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay, pending_chunks, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.snapshots import Known, known_responses
 from airflow_whatsapp_flows.replay.forecast import Counts, Forecast
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
 from airflow_whatsapp_flows.replay.lanes import ANY_HOST
@@ -31,7 +30,8 @@ from airflow_whatsapp_flows.replay.noticing import Noticing
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.running import RunSettings, guard_rules
 from airflow_whatsapp_flows.replay.screening import Held, Postponed, Screening
-from airflow_whatsapp_flows.replay.snapshot import ReadRow, judged, read_row
+from airflow_whatsapp_flows.replay.seen_rows import SeenRows
+from airflow_whatsapp_flows.replay.snapshot import OnChanged, ReadRow, judged, read_row
 from airflow_whatsapp_flows.replay.sources import Row
 
 ASSUMED_LATENCY = 0.2
@@ -62,6 +62,7 @@ class PlanRequest:
         run: how contacts would be sent.
         replay: the one that goes on; ``None`` for a new one.
         limit: rows to take at most; ``None`` for all.
+        on_changed: what becomes of a response whose id is known with other content.
     """
 
     flow: Flow
@@ -70,6 +71,7 @@ class PlanRequest:
     run: RunSettings
     replay: Replay | None = None
     limit: int | None = None
+    on_changed: OnChanged = "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class Plan:
         skipped: contacts that nothing is sent for, by the reason.
         in_doubt: contacts that an earlier replay holds in doubt; nothing is sent for them.
         postponed: contacts that would wait, by the reason.
+        changed: rows whose id is known with other content; by ``on_changed`` they are among the rejected, or are sent.
         counts: what the others would do.
         loads: what each host would get, the longest first.
         warnings: what is odd about the source.
@@ -117,6 +120,7 @@ class Plan:
     skipped: Counter[str] = field(default_factory=Counter)
     in_doubt: int = 0
     postponed: Counter[str] = field(default_factory=Counter)
+    changed: int = 0
     counts: Counts = field(default_factory=Counts)
     loads: list[Load] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -187,7 +191,7 @@ class _Planner:
         if self._request.limit is not None:
             rows = islice(rows, self._request.limit)
         noticing = Noticing(self._request.flow)
-        with closing(_Seen()) as seen:
+        with closing(SeenRows()) as seen:
             while batch := [read_row(row) for row in islice(rows, _BATCH)]:
                 self._add_batch(batch, seen)
                 for one in batch:
@@ -202,6 +206,7 @@ class _Planner:
         states = tally(ledger, replay.no).states
         self.plan.warnings = replay.warnings
         self.plan.rows = sum(states.values())
+        self.plan.changed = replay.changed
         self.plan.rejected = states[ContactState.REJECTED]
         self.plan.in_doubt = states[ContactState.IN_DOUBT]
         self.plan.done = states[ContactState.COMPLETED] + states[ContactState.FAILED] + states[ContactState.SKIPPED]
@@ -212,7 +217,7 @@ class _Planner:
                 if contact.id in held:
                     self._count_held(held[contact.id])
                 else:
-                    self._walk(read_response(msgspec.json.decode(contact.response)), contact.record)
+                    self._walk(read_response(msgspec.json.decode(contact.response)), contact)
 
     def weigh(self) -> None:
         """What the calls mean for each host."""
@@ -234,39 +239,42 @@ class _Planner:
         seconds = max(calls * latency / run.concurrency, min(calls, 1) * latency, calls / rate if rate else 0.0)
         return Load(host, calls, rate, latency, seen is not None, seconds)
 
-    def _add_batch(self, batch: Sequence[ReadRow], seen: _Seen) -> None:
+    def _add_batch(self, batch: Sequence[ReadRow], seen: SeenRows) -> None:
         ids = [one.response.id for one in batch if one.response is not None and one.response.id is not None]
         with self._ledger.read() if self._ledger else nullcontext() as connection:
-            known = _known(connection, self._request.flow, ids)
+            known = known_responses(connection, self._request.flow.id, ids) if connection and ids else {}
             for response_id, digest in seen.digests(ids):
                 known.setdefault(response_id, []).append(Known(_HERE, "", digest, ContactState.PENDING))
-            todo = [response for one in batch if (response := self._admitted(one, known)) is not None]
+            todo = [admitted for one in batch if (admitted := self._admitted(one, known)) is not None]
             waiting = _waiting(None if self._request.run.force else connection, self._request.flow, todo)
             held = {} if connection is None else self._screening.hold(connection, waiting)
         seen.add((one.response.id, one.digest) for one in batch if one.response is not None and one.digest is not None)
-        for response, contact in zip(todo, waiting, strict=True):
+        for (response, _, _), contact in zip(todo, waiting, strict=True):
             found = held.get(contact.id)
             if found is None and self._screening.only_once and not seen.is_first(contact.identity.marks):
                 self.plan.skipped[ONLY_ONCE] += 1
             elif found is None:
-                self._walk(response, contact.record)
+                self._walk(response, contact)
             else:
                 self._count_held(found)
 
-    def _admitted(self, one: ReadRow, known: dict[str, list[Known]]) -> ContactResponse | None:
+    def _admitted(self, one: ReadRow, known: dict[str, list[Known]]) -> tuple[ContactResponse, ReadRow, int] | None:
+        """A response that is to be walked, its row, and the epoch of its content."""
         earlier = known.setdefault(one.response.id, []) if one.response and one.response.id else []
-        state, reason = judged(one, earlier, _HERE, force=self._request.run.force)
+        force, rule = self._request.run.force, self._request.on_changed
+        state, reason, epoch, changed = judged(one, earlier, _HERE, force=force, on_changed=rule)
+        self.plan.changed += changed
         if state is ContactState.REJECTED:
             self.plan.rejected += 1
             if len(self.plan.rejections) < REJECTIONS:
                 self.plan.rejections.append((one.row.place, reason or ""))
             return None
-        earlier.append(Known(_HERE, "", one.digest, state))
+        earlier.append(Known(_HERE, "", one.digest, state, epoch))
         if state is ContactState.SKIPPED:
             self.plan.skipped[reason or ""] += 1
         elif state is ContactState.IN_DOUBT:
             self.plan.in_doubt += 1
-        return one.response if state is ContactState.PENDING else None
+        return (one.response, one, epoch) if one.response and state is ContactState.PENDING else None
 
     def _count_held(self, found: Held) -> None:
         if isinstance(found, Postponed):
@@ -276,57 +284,32 @@ class _Planner:
         else:
             self.plan.skipped[found.reason] += 1
 
-    def _walk(self, response: ContactResponse, record: Record) -> None:
+    def _walk(self, response: ContactResponse, contact: PendingContact) -> None:
         verdict = self._guards.judge(response, self._moment)
         if isinstance(verdict, Skip):
             self.plan.skipped[str(verdict)] += 1
         elif isinstance(verdict, Later):
             self.plan.postponed[verdict.reason] += 1
         else:
-            self._forecast.add(response, record, self._now)
+            self._forecast.add(response, contact.record, self._now, contact.epoch)
 
 
-class _Seen:
-    """Ids of the rows so far, and of their people, on disk: memory does not grow with their number."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("")  # a file of its own, gone when it is closed
-        self._database.execute("PRAGMA journal_mode=OFF")
-        self._database.execute("PRAGMA cache_size=-16384")
-        self._database.execute("CREATE TABLE seen (id TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID")
-        self._database.execute("CREATE TABLE marks (mark TEXT PRIMARY KEY) WITHOUT ROWID")
-
-    def digests(self, ids: Sequence[str]) -> list[tuple[str, str]]:
-        marks = ", ".join("?" * len(ids))
-        query = f"SELECT id, digest FROM seen WHERE id IN ({marks})"  # noqa: S608  # only question marks
-        return self._database.execute(query, ids).fetchall()
-
-    def add(self, rows: Iterable[tuple[str | None, str]]) -> None:
-        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
-
-    def is_first(self, marks: Sequence[str]) -> bool:
-        """Whether none of a person's identifiers was asked about before."""
-        rows = [(mark,) for mark in marks]
-        return not rows or self._database.executemany("INSERT OR IGNORE INTO marks VALUES (?)", rows).rowcount == len(
-            rows
-        )
-
-    def close(self) -> None:
-        self._database.close()
-
-
-def _known(connection: Connection | None, flow: Flow, ids: Sequence[str]) -> dict[str, list[Known]]:
-    return {} if connection is None or not ids else known_responses(connection, flow.id, ids)
-
-
-def _waiting(connection: Connection | None, flow: Flow, responses: Sequence[ContactResponse]) -> list[PendingContact]:
-    rounds = {response.identity: (None, 0) for response in responses}
-    records = {} if connection is None else records_of(connection, flow.id, rounds, step_identities(connection, flow))
-    people = [flow.identity.of(one.contact, one.flow_execution_variables) for one in responses]
+def _waiting(
+    connection: Connection | None, flow: Flow, admitted: Sequence[tuple[ContactResponse, ReadRow, int]]
+) -> list[PendingContact]:
+    rounds = {response.identity: (None, 0) for response, _, _ in admitted}
+    epochs = {response.identity: epoch for response, _, epoch in admitted}
+    steps = None if connection is None else step_identities(connection, flow)
+    records = (
+        {} if connection is None or steps is None else records_of(connection, flow.id, rounds, steps, None, epochs)
+    )
     return [
-        PendingContact(number, "", one.identity, None, "", 1, records.get(one.identity) or Record(), person)
-        for number, (one, person) in enumerate(zip(responses, people, strict=True))
-    ]
+        PendingContact(
+            number, "", response.identity, None, "", 1, records.get(response.identity) or Record(),
+            flow.identity.of(response.contact, response.flow_execution_variables), epoch, one.digest,
+        )
+        for number, (response, one, epoch) in enumerate(admitted)
+    ]  # fmt: skip
 
 
 def _pending(ledger: Ledger, flow: Flow, replay: Replay, *, forced: bool) -> Iterator[list[PendingContact]]:

@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classif
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.gateway import Gateway, is_web_address
 from airflow_whatsapp_flows.ledger.journal import Journal
+from airflow_whatsapp_flows.ledger.once import once_of
 from airflow_whatsapp_flows.ledger.records import Record
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
@@ -49,7 +50,9 @@ class Sending:
         sent_as: what may happen to the request on its way when it is cut off; ``None`` while none is on its way.
         errors: the last result of each step that was an error, and the host that it was of; the latest stands last.
         reached: when the contact came to the step that it is at, epoch seconds.
+        once: marks of the contact to be claimed with each request, under ``only_once``.
         contact_id: number of its row.
+        epoch: of the response's content.
         wait_until: when it may be gone on with, epoch seconds; ``None`` where no delay stands before its next request.
     """
 
@@ -64,6 +67,8 @@ class Sending:
     sent_as: Delivery | None = None
     errors: dict[str, tuple[str, ActionResult]] = field(default_factory=dict)
     wait_until: float | None = None
+    once: tuple[str, ...] = ()
+    epoch: int = 1
 
     def note_error(self, step: str, host: str, result: ActionResult) -> None:
         """Note what a step ended with; it is the latest error then."""
@@ -114,6 +119,7 @@ class Sender:
             StoppedError: the run was stopped before the request could be sent.
             BatchStoppedError: the host was down for too long.
             LedgerError: the ledger cannot be written.
+            OnceClaimedError: under ``only_once`` another response of this person has claimed the step.
             ConnectionConfigError: a connection is not there or cannot be used.
         """
         if isinstance(todo, SendAction):
@@ -238,6 +244,8 @@ class Sender:
             replay_no=sending.replay_no,
             round=sending.round,
             step_id=todo.step_id,
+            once=once_of(todo.step, sending.once),
+            epoch=sending.epoch,
         )
         sending.under_way = True
         try:

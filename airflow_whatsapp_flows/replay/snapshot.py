@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -14,23 +14,27 @@ from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.content import storable_text
 from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.response_content import content_digest, is_content, response_value
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.epochs import Known, known_responses, standing
 from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
 from airflow_whatsapp_flows.ledger.known_rows import DUPLICATE, done_by, short_reason
 from airflow_whatsapp_flows.ledger.persons import Persons, SourceRow
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.snapshots import (
-    Known,
     NewContact,
     add_contacts,
     chunks_of_phones,
     clear_snapshot,
-    known_responses,
     move_contacts,
     seal,
 )
 from airflow_whatsapp_flows.replay.sources import Row
+
+OnChanged = Literal["reject", "update"]
+"""What becomes of a response whose id is known with other content."""
+ON_CHANGED: tuple[OnChanged, ...] = get_args(OnChanged)
 
 _BATCH = 500
 _MAX_ID = 500  # characters
@@ -56,6 +60,26 @@ class ReadRow:
     digest: str | None = None
     problem: str | None = None
 
+    def is_content(self, digest: str | None) -> bool:
+        """Whether a digest that the ledger keeps is that of its content."""
+        return digest == self.digest or self.response is None or is_content(self.response, digest)
+
+
+class Judged(NamedTuple):
+    """How a row begins.
+
+    Attributes:
+        state: of its contact.
+        reason: why it is not ``pending``.
+        epoch: of its content.
+        changed: whether its id is known with other content.
+    """
+
+    state: ContactState
+    reason: str | None = None
+    epoch: int = 1
+    changed: bool = False
+
 
 @dataclass(slots=True)
 class Snapshot:
@@ -70,6 +94,8 @@ class Snapshot:
         on_rows: told the number of rows taken so far.
         on_response: told each response that can be used.
         identity: how contacts are identified.
+        on_changed: what becomes of a response whose id is known with other content.
+        changed: rows so far whose ids are known with other content.
     """
 
     ledger: Ledger
@@ -80,6 +106,8 @@ class Snapshot:
     on_rows: Callable[[int], None] = field(default=lambda _: None)
     on_response: Callable[[ContactResponse], None] = field(default=lambda _: None)
     identity: IdentityRule = field(default_factory=IdentityRule)
+    on_changed: OnChanged = "reject"
+    changed: int = 0
 
     def take(self, rows: Iterable[Row]) -> int:
         """Take the snapshot; nothing is sent before it is sealed.
@@ -110,7 +138,7 @@ class Snapshot:
         people = [self._identified(one) for one in reads]
         with self.ledger.write() as connection:
             ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
-            known = known_responses(connection, self.replay.flow_id, ids)
+            known = known_responses(connection, self.replay.flow_id, ids, own=self.replay.no)
             phones = [phone for one in people if (phone := one.stored_phone)]
             of_phones = chunks_of_phones(connection, self.replay.no, phones)
             rows = [
@@ -151,50 +179,67 @@ class Snapshot:
                 chunk = chunks.setdefault(person.marks[0], chunk)
             if one.response is None or one.response.id is None:
                 shown = storable_text(one.row.shown_id)[:_MAX_ID] if one.row.shown_id else None
-                state, reason = judged(one, (), self.replay.no)
+                state, reason, *_ = judged(one, (), self.replay.no)
                 reason = reason and storable_text(reason)
                 yield NewContact(chunk, one.row.place, shown, None, None, None, state.value, reason)
                 continue
             self.on_response(one.response)
             earlier = known.setdefault(one.response.id, [])
-            state, reason = judged(one, earlier, self.replay.no, force=self.force)
+            state, reason, epoch, changed = judged(
+                one, earlier, self.replay.no, force=self.force, on_changed=self.on_changed
+            )
+            self.changed += changed
             if state is not ContactState.REJECTED:
-                earlier.append(Known(self.replay.no, self.replay.id, one.digest, state))
+                earlier.append(Known(self.replay.no, self.replay.id, one.digest, state, epoch))
             content = (person.stored_phone, one.digest, one.json)
             if state is ContactState.SKIPPED:
-                reason = short_reason(reason, ((known.replay_no, known.replay_id) for known in earlier))
+                reason = short_reason(reason, ((known.replay_no or 0, known.replay_id) for known in earlier))
                 content = (None, None, None)
-            yield NewContact(chunk, one.row.place, one.response.id, *content, state.value, reason)
+            yield NewContact(chunk, one.row.place, one.response.id, *content, state.value, reason, epoch)
 
 
 def judged(
-    one: ReadRow, earlier: Iterable[Known], replay_no: int, *, force: bool = False
-) -> tuple[ContactState, str | None]:
-    """The state that a row begins in, and why it is not ``pending``.
+    one: ReadRow,
+    earlier: Sequence[Known],
+    replay_no: int,
+    *,
+    force: bool = False,
+    on_changed: OnChanged = "reject",
+) -> Judged:
+    """The state that a row begins in, why it is not ``pending``, and the epoch of its content.
 
     Args:
         one: the row.
         earlier: what is known of the same response, the oldest first.
         replay_no: number of the replay that the row is of.
         force: whether what other replays say of it does not matter.
+        on_changed: what becomes of it when other content is known.
     """
     if one.response is None:
-        return ContactState.REJECTED, one.problem
-    for known in earlier:
-        here = known.replay_no == replay_no
-        if force and not here:
+        return Judged(ContactState.REJECTED, one.problem)
+    epoch, other = standing(earlier, one.is_content)
+    here = next((known for known in earlier if known.replay_no == replay_no), None)
+    # A row that was done elsewhere stands here without its content.
+    if here is not None and not (one.is_content(here.digest) if here.digest is not None else other is None):
+        reason = f"id_reused: an earlier row of this source {_OTHER_CONTENT}"
+        return Judged(ContactState.REJECTED, reason, changed=True)
+    for known in () if force or other is not None else earlier:
+        if known.epoch != epoch or known.replay_no == replay_no:
             continue
-        if known.digest is not None and known.digest != one.digest:
-            where = "an earlier row of this source" if here else f"the replay {known.replay_id}"
-            return ContactState.REJECTED, f"id_reused: {where} has the same id with other content; give it another id"
-        if here:
-            return ContactState.SKIPPED, DUPLICATE
         if known.state is ContactState.COMPLETED:
-            return ContactState.SKIPPED, done_by(known.replay_id)
-        if known.state is ContactState.IN_DOUBT:
-            reason = f"in doubt in the replay {known.replay_id}; resolve it there, with `replay resolve`"
-            return ContactState.IN_DOUBT, reason
-    return ContactState.PENDING, None
+            return Judged(ContactState.SKIPPED, done_by(known.replay_id), epoch)
+        if known.state is ContactState.IN_DOUBT and known.walked:
+            reason = f"in doubt in {known.where}; resolve it there, with `replay resolve`"
+            return Judged(ContactState.IN_DOUBT, reason, epoch)
+    if here is not None:
+        return Judged(ContactState.SKIPPED, DUPLICATE, here.epoch)
+    if other is None or force or on_changed == "update":
+        return Judged(ContactState.PENDING, None, epoch, other is not None)
+    how = f'{_OTHER_CONTENT}, or send what has changed with on_changed "update"'
+    return Judged(ContactState.REJECTED, f"id_reused: {other.where} {how}", changed=True)
+
+
+_OTHER_CONTENT = "has the same id with other content; give it another id"
 
 
 def read_row(row: Row) -> ReadRow:
@@ -210,18 +255,5 @@ def read_row(row: Row) -> ReadRow:
         return ReadRow(row, problem=f"missing_id: {why}")
     if len(response.id) > _MAX_ID or storable_text(response.id) != response.id:
         return ReadRow(row, problem=f"invalid: an id has at most {_MAX_ID} characters, and no NUL")
-    content = {
-        "id": response.id,
-        "contact": response.contact,
-        "step": response.step,
-        "global": response.global_variables,
-        "flow_execution_variables": response.flow_execution_variables,
-        "created_on": response.created_on,
-        "history": [{"step": step, "value": value} for step, told in response.history.items() for value in told],
-        "actions": response.actions,
-        "exits": response.exits,
-    }
-    said = {key: value for key, value in content.items() if value}
-    # The response keeps the order of its keys, which an answer that is an object is sent in; the digest has none.
-    digest = hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:32]
-    return ReadRow(row, response, msgspec.json.encode(said).decode(), digest)
+    json = msgspec.json.encode(response_value(response)).decode()
+    return ReadRow(row, response, json, content_digest(response))

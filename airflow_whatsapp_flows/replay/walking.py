@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from airflow_whatsapp_flows.errors import IntentConflictError, ResponseError
-from airflow_whatsapp_flows.flow.delivery import Delivery
-from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.errors import IntentConflictError, OnceClaimedError, ResponseError
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, Fate
+from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.performing import Wait
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
 from airflow_whatsapp_flows.flow.step_identity import StepIdentities
@@ -36,7 +36,8 @@ class ContactWalker:
         replay_no: number of the replay.
         sender: does what walks ask for.
         guards: who is not to be sent to, or not now.
-        epoch: last part of every key; the replay's id when sent on purpose for a second time.
+        epoch: last part of every key when sent on purpose for a second time, the replay's id; else that of a contact's
+            content is.
         resend: whether actions that the platform ran with success are sent all the same.
         steps: the steps of the flow, by what they are known by.
         under_way: the contacts being walked, by row number.
@@ -76,12 +77,18 @@ class ContactWalker:
             record=contact.record,
             reached=now,
             contact_id=contact.id,
+            epoch=contact.epoch,
         )
+        if self.flow.replay is not None and self.flow.replay.only_once and self.epoch is None:
+            sending.once = self.flow.identity.of(response.contact, response.flow_execution_variables).marks
+        record = Walk(Variables(), identities=sending.record.identities)
         self.under_way[contact.id] = sending
         try:
-            record = await self._follow(response, sending)
+            await self._follow(response, sending, record)
         except IntentConflictError:
             return Postponed("another replay or DAG run is sending the same response")
+        except OnceClaimedError as error:
+            return self._claimed(contact, sending, record, str(error))
         finally:
             del self.under_way[contact.id]
         return _ending(contact, record, sending, self.clock())
@@ -96,10 +103,24 @@ class ContactWalker:
         """Requests that are on their way, by what may happen to them when they are cut off."""
         return Counter(sending.sent_as for sending in self.under_way.values() if sending.sent_as is not None)
 
-    async def _follow(self, response: ContactResponse, sending: Sending) -> Walk:
+    def _claimed(self, contact: PendingContact, sending: Sending, record: Walk, reason: str) -> ContactEnd:
+        """What becomes of a contact whose next step was sent to the same person by another response."""
+        fates = {tried.attempt.fate for tried in sending.record.tried if self._changes_something(tried.step)}
+        state = ContactState.SKIPPED
+        if fates & {None, Fate.UNKNOWN}:
+            state = ContactState.IN_DOUBT
+        elif fates & {Fate.SUCCEEDED, Fate.APPLIED}:
+            state = ContactState.FAILED  # a part of its walk was sent, and the rest is not
+        return ContactEnd(contact.id, state, reason, self.clock(), path=_json(record.path))
+
+    def _changes_something(self, name: str) -> bool:
+        step = self.flow.steps.get(name)
+        return not isinstance(step, Action) or step.plan.method not in SAFE_METHODS
+
+    async def _follow(self, response: ContactResponse, sending: Sending, record: Walk) -> None:
         moment = dt.datetime.fromtimestamp(sending.moment, dt.timezone.utc)
-        record = Walk(Variables(), identities=sending.record.identities)
-        walking = walk(self.flow, response, now=moment, record=record, epoch=self.epoch, resend=self.resend)
+        epoch = self.epoch or sending.epoch
+        walking = walk(self.flow, response, now=moment, record=record, epoch=epoch, resend=self.resend)
         try:
             todo = next(walking)
             while True:
@@ -107,8 +128,8 @@ class ContactWalker:
                 todo = walking.send(await self.sender.do(sending, todo))
                 if isinstance(asked, Wait) and any(visit.result for visit in record.visits[before:]):
                     sending.arrive(self.clock())  # the platform has sent what stands behind the delay
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # typeshed knows StopIteration's value as Any
+        except StopIteration:
+            return
 
 
 def _ending(contact: PendingContact, record: Walk, sending: Sending, now: float) -> ContactEnd:

@@ -56,6 +56,28 @@ def test_find_as_json(cli: Cli, ledger: list[str], sent: RecordingServer) -> Non
     assert found["key"]
 
 
+def test_find_and_purge_know_a_person_by_every_identifier(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    contact = {"id": 77, "user_id": "BR.1502", "email": "Ana@example.com", "meta": {"crm_id": "C-9"}}
+    file = write("a_flow.json", flow(action("Call"), identifiers=["contact.meta.crm_id"]))
+    source = write("r.jsonl", json.dumps({"id": "r-1", "contact": contact}))
+    assert cli("replay", "run", file, "--responses", source, "--replay-id", "b", *ledger).status == 0
+
+    asked = {"--id": ("77", "C-9"), "--user-id": ("BR.1502",), "--email": (" ana@EXAMPLE.com",)}
+    for option, values in asked.items():
+        for value in values:
+            done = cli("ledger", "find", option, value, *ledger)
+            assert (done.status, "1 request" in done.out, "response r-1" in done.out) == (0, True, True)
+    assert "0 requests" in cli("ledger", "find", "--id", "BR.1502", *ledger).out
+    assert "is not an e-mail address" in cli("ledger", "find", "--email", "ana", *ledger).err
+    assert cli("ledger", "find", "--email", "a@b.example", "--id", "77", *ledger).status == 2
+
+    assert "erased: 1 contact and 1 request" in cli("ledger", "purge", "--user-id", "BR.1502", "--yes", *ledger).out
+    for option, values in asked.items():
+        assert "the ledger does not know it" in cli("ledger", "find", option, values[0], *ledger).out
+
+
 def test_a_person_that_the_ledger_does_not_know(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
     done = cli("ledger", "find", "--phone", "+34600000000", *ledger)
 

@@ -40,6 +40,16 @@ def test_numbers_with_a_digit_that_others_leave_out_are_one_person(ledger: Ledge
     assert of(ledger, asked) == [spelt]
 
 
+@pytest.mark.parametrize(
+    "spelt", ["whatsapp:+5215512345678", "+５２ ５５ 1234 5678", "tel:+52-55-1234-5678", "5215512345678"]
+)
+def test_a_person_is_found_however_an_earlier_release_spelt_the_number(ledger: Ledger, spelt: str) -> None:
+    attempt(ledger, "run-1", None, phone=spelt, flow_id="d")
+    attempt(ledger, "run-2", None, phone="whatsapp:+525512345679", flow_id="d")
+
+    assert of(ledger, PHONE) == [spelt]
+
+
 def test_a_number_that_only_ends_alike_is_somebody_else(ledger: Ledger) -> None:
     a_replay(ledger, [with_phone(1, "+15512345678"), with_phone(2, "+5255123456789")])
 

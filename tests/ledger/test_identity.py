@@ -18,6 +18,7 @@ from airflow_whatsapp_flows.ledger import Journal, Ledger
 from airflow_whatsapp_flows.ledger.accepting import accept
 from airflow_whatsapp_flows.ledger.identity import mark_path, read_mark
 from airflow_whatsapp_flows.ledger.replays import create_replay, find_replay, list_replays
+from airflow_whatsapp_flows.ledger.rows import Once
 from tests.ledger.filling import attempt, attempts_of, intent
 
 
@@ -215,7 +216,7 @@ async def test_requests_that_an_overwritten_file_has_lost_are_written_down_and_c
     with Ledger(url_of(file)) as ledger:
         async with Journal(ledger) as journal:
             for number in range(3):
-                marks: dict[str, Any] = {"identifiers": (("email", "a@x"),), "once": ("phone:+1",)}
+                marks: dict[str, Any] = {"identifiers": (("email", "a@x"),), "once": Once("Create", ("phone:+1",))}
                 await journal.add(intent(f"r-{number}", **(marks if number == 2 else {})))
             with ledger.read() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()

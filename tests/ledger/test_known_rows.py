@@ -61,7 +61,7 @@ def test_known_rows_say_why_and_give_back_their_responses(ledger: Ledger) -> Non
 def test_the_response_of_another_flow_or_of_a_rejected_row_is_not_taken_for_it(ledger: Ledger) -> None:
     end(ledger, a_replay(ledger, [response(1)]), [ContactState.COMPLETED])
     original = list(recorded_responses(ledger, a_replay(ledger, [response(1)], "again", force=True)))
-    changed = a_replay(ledger, [response(1, created_on="2026"), response(1)], "changed")
+    changed = a_replay(ledger, [response(1, step={"Ask name": "Eva"}), response(1)], "changed")
 
     assert states_of(ledger, changed) == ["rejected", "skipped"]
     assert list(recorded_responses(ledger, changed, ["skipped"])) == original

@@ -9,9 +9,9 @@ import pytest
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.response import read_response
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger.epochs import known_responses
 from airflow_whatsapp_flows.ledger.replays import create_replay, find_replay, pending_chunks
 from airflow_whatsapp_flows.ledger.results import contact_results
-from airflow_whatsapp_flows.ledger.snapshots import known_responses
 from airflow_whatsapp_flows.replay.snapshot import Snapshot
 from airflow_whatsapp_flows.replay.sources import Row
 from tests.ledger.filling import FLOW_ID, a_replay, end, response, rows_of, states_of
@@ -19,7 +19,7 @@ from tests.ledger.filling import FLOW_ID, a_replay, end, response, rows_of, stat
 
 def test_every_row_is_in_it_once_in_the_order_of_the_source(ledger: Ledger) -> None:
     replay = a_replay(
-        ledger, [response(2), None, response(1), response(2), response(2, created_on="x"), {"contact": {}}]
+        ledger, [response(2), None, response(1), response(2), response(2, step={"Ask name": "Eva"}), {"contact": {}}]
     )
 
     rows = rows_of(ledger, replay)
@@ -77,7 +77,7 @@ def test_what_other_replays_have_done_or_hold_in_doubt_is_not_sent_and_force_sen
     first = a_replay(ledger, values)
     end(ledger, first, [ContactState.COMPLETED, ContactState.IN_DOUBT, ContactState.FAILED])
 
-    later = a_replay(ledger, [*values, response(1, created_on="x")], "later")
+    later = a_replay(ledger, [*values, response(1, step={"Ask name": "Eva"})], "later")
 
     assert states_of(ledger, later) == ["skipped", "in_doubt", "pending", "pending", "rejected"]
     assert next(contact_results(ledger, later)).reason == "done: the replay first completed it"
@@ -94,7 +94,7 @@ def test_a_contact_that_only_points_to_another_replay_is_in_doubt_nowhere(ledger
     with ledger.read() as connection:
         known = known_responses(connection, FLOW_ID, ["r-1"])
 
-    assert [one.replay_id for one in known["r-1"]] == ["first"]
+    assert [(one.replay_id, one.walked) for one in known["r-1"]] == [("first", True), ("later", False)]
 
 
 def test_a_snapshot_that_was_not_finished_is_taken_anew(ledger: Ledger) -> None:

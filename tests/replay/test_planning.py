@@ -60,7 +60,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def test_every_row_is_counted_once() -> None:
-    found = planned([response(1), response(2), response(1), None, response(2, created_on="x"), {"contact": {}}])
+    found = planned(
+        [response(1), response(2), response(1), None, response(2, step={"Ask name": "Eva"}), {"contact": {}}]
+    )
 
     assert (found.rows, found.valid, found.walked, found.rejected) == (6, 3, 2, 3)
     assert dict(found.skipped) == {"duplicate: an earlier row of this source is the same response": 1}

@@ -42,9 +42,16 @@ def plan(options: argparse.Namespace) -> int:
         ledger = _ledger(options)
         if ledger is not None:
             stack.enter_context(ledger)
-        replay = existing_replay(ledger, replay_request(options, flow, source, prepared)) if ledger else None
+        asked = replay_request(options, flow, source, prepared)
+        replay = existing_replay(ledger, asked) if ledger else None
         request = PlanRequest(
-            flow=flow, rows=source, gateway=prepared.gateway, run=prepared.run, replay=replay, limit=options.limit
+            flow=flow,
+            rows=source,
+            gateway=prepared.gateway,
+            run=prepared.run,
+            replay=replay,
+            limit=options.limit,
+            on_changed=asked.on_changed,
         )
         with reading() as on_rows:
             planned = make_plan(request, ledger, on_rows)
@@ -80,6 +87,7 @@ def as_json(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> dict[
         "rejected": plan.rejected,
         "rejections": [{"place": place, "reason": reason} for place, reason in plan.rejections],
         "warnings": plan.warnings,
+        "changed": plan.changed,
         "done": plan.done,
         "skipped": dict(plan.skipped),
         "in_doubt": plan.in_doubt,
@@ -134,6 +142,7 @@ def _contact_rows(plan: Plan) -> list[tuple[str, int]]:
     rows += [(f"postponed: {reason}", number) for reason, number in plan.postponed.most_common()]
     rows += [("in doubt from before", plan.in_doubt)] if plan.in_doubt else []
     rows += [("rejected", plan.rejected)] if plan.rejected else []
+    rows += [("of these, changed since they were sent", plan.changed)] if plan.changed else []
     return rows
 
 

@@ -134,6 +134,7 @@ def replay_request(options: argparse.Namespace, flow: Flow, source: Source, prep
         limit=options.limit,
         force=options.force,
         accept_changed_flow=options.accept_changed_flow,
+        on_changed=options.on_changed or (flow.replay.on_changed if flow.replay else "reject"),
     )
 
 

@@ -38,6 +38,9 @@ class ReplayFormat(Written):
     source: str | None = Field(None, min_length=1, max_length=2000, description="where the responses are read from")
     query: str | None = Field(None, min_length=1, max_length=65_536, description="SQL; then source is a database")
     send: Literal["failed", "all"] = Field("failed", description="actions that are sent when a response has results")
+    on_changed: Literal["reject", "update"] = Field(
+        "reject", description="what is done with a response whose id was sent with other content; of DAG runs too"
+    )
     rate: RateOrRates | None = Field(None, description="requests a second and host; or an object, host to that")
     concurrency: int = Field(64, ge=1, le=1024, description="requests under way at a time")
     chunk_size: int = Field(1000, ge=1, le=100_000, description="responses for each task of Airflow")

@@ -1,0 +1,235 @@
+"""Contents of one response: which of them is the newest, and under which epoch one is sent.
+
+A response whose content changes gets a new epoch, which is a part of its idempotency keys: 1 for the first content that
+the ledger meets, one more with every other content after it. What was sent under one epoch says nothing of another, but
+that a new one is only begun when the fate of everything before it is known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, or_, select
+
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
+
+_DONE = (Fate.SUCCEEDED.value, Fate.APPLIED.value)
+_UNKNOWN = (None, Fate.UNKNOWN.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A response that the ledger already holds for a flow.
+
+    Attributes:
+        replay_no: of the replay that holds it; ``None`` for a DAG run that has sent something for it.
+        replay_id: name of the replay, or id of the DAG run.
+        digest: of the response's content; ``None`` where that is not known.
+        state: of the contact; ``None`` for a DAG run.
+        epoch: of the content.
+        walked: whether the contact was walked; one that was not, and is in doubt, only points to another.
+    """
+
+    replay_no: int | None
+    replay_id: str
+    digest: str | None
+    state: ContactState | None
+    epoch: int = 1
+    walked: bool = True
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return f"the replay {self.replay_id}" if self.replay_no is not None else f"the DAG run {self.replay_id}"
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether something of the content was sent, or may be: what a guard skipped binds nobody."""
+        return self.state is not ContactState.SKIPPED
+
+
+class Made(NamedTuple):
+    """One attempt, as far as it tells of contents.
+
+    Attributes:
+        epoch: that it was made under.
+        step: name of the action.
+        visit: from 1.
+        key: idempotency key.
+        fate: ``None`` for an intent without an outcome.
+        method: of the request.
+        status_code: of the reply.
+        replay_no: number of the replay; ``None`` in a DAG run.
+        origin: JSON: dag, run and task.
+        content: digest of the response's content, in a DAG run.
+    """
+
+    epoch: int
+    step: str
+    visit: int
+    key: str
+    fate: str | None
+    method: str
+    status_code: int | None
+    replay_no: int | None
+    origin: str | None
+    content: str | None
+
+    @property
+    def run_id(self) -> str:
+        """Id of the DAG run; empty for a replay's."""
+        return run_id_of(self.origin)
+
+
+class Standing(NamedTuple):
+    """How a content stands to those that the ledger knows.
+
+    Attributes:
+        epoch: that it is sent under.
+        other: who holds the content that it differs from; ``None`` where it is the first, or the same as the newest.
+    """
+
+    epoch: int
+    other: Known | None
+
+
+def run_id_of(origin: str | None) -> str:
+    """Id of the DAG run that an attempt was made in, by its ``origin``; empty where there was none."""
+    return str((json.loads(origin) if origin else {}).get("run_id") or "")
+
+
+def standing(known: Sequence[Known], is_same: Callable[[str | None], bool]) -> Standing:
+    """How a content stands to those that the ledger knows of the same response.
+
+    Args:
+        known: of the response, in any order.
+        is_same: whether a digest is that of the content.
+    """
+    top = max((one.epoch for one in known), default=0)
+    bound = [one for one in known if one.is_evidence] or [one for one in known if one.epoch == top]
+    if not bound:
+        return Standing(top + 1, None)
+    newest = max(one.epoch for one in bound)
+    of_newest = [one for one in bound if one.epoch == newest]
+    told = [one for one in of_newest if one.digest is not None] or of_newest
+    if any(is_same(one.digest) for one in told):
+        return Standing(newest, None)
+    if not told[-1].is_evidence:
+        return Standing(top + 1, None)
+    return Standing(top + 1, told[-1])
+
+
+def first_in_doubt(made: Sequence[Made]) -> Made | None:
+    """The first attempt that may have been applied, while nobody knows whether it was; ``None`` where all is known."""
+    return next((one for one in made if _is_unknown(one) and not any(_settles(other, one) for other in made)), None)
+
+
+def _is_unknown(one: Made) -> bool:
+    return one.fate in _UNKNOWN and one.method not in SAFE_METHODS
+
+
+def _settles(other: Made, one: Made) -> bool:
+    """Whether an attempt of the same visit, or under the same key, came to a complete 2xx."""
+    same = other.key == one.key or (other.step, other.visit) == (one.step, one.visit)
+    complete = other.fate in _DONE or (other.fate == Fate.ANSWERED.value and 200 <= (other.status_code or 0) < 300)
+    return complete and same and other.epoch == one.epoch
+
+
+def known_responses(
+    connection: Connection, flow_id: str, response_ids: Sequence[str], *, own: int = 0, of_runs: bool = True
+) -> dict[str, list[Known]]:
+    """What the ledger holds of responses of a flow, in replays the oldest first, and then in DAG runs.
+
+    Rejected rows are left out, for nothing of them is ever sent, and so are rows that only point to others, for they
+    were known already when they came.
+
+    Args:
+        connection: of the ledger.
+        flow_id: id of the flow.
+        response_ids: identities of the responses.
+        own: number of the replay whose rows are all looked at.
+        of_runs: whether DAG runs are looked at, too.
+    """
+    query = (
+        select(
+            contacts.c.response_id, contacts.c.replay_no, replays.c.id, contacts.c.digest, contacts.c.state,
+            contacts.c.epoch, contacts.c.path.is_not(None),
+        )
+        .join(replays, replays.c.no == contacts.c.replay_no)
+        .where(contacts.c.response_id.in_(response_ids), replays.c.flow_id == flow_id)
+        .where(contacts.c.state != ContactState.REJECTED.value)
+        .where(or_(contacts.c.digest.is_not(None), contacts.c.replay_no == own))
+        .order_by(contacts.c.id)
+    )  # fmt: skip
+    found: dict[str, list[Known]] = {}
+    for response_id, replay_no, replay_id, digest, state, epoch, walked in connection.execute(query):
+        one = Known(replay_no, replay_id, digest, ContactState(state), epoch, bool(walked))
+        found.setdefault(response_id, []).append(one)
+    if of_runs:
+        for response_id, one in _known_to_runs(connection, flow_id, response_ids):
+            found.setdefault(response_id, []).append(one)
+    return found
+
+
+def _known_to_runs(connection: Connection, flow_id: str, response_ids: Sequence[str]) -> Iterable[tuple[str, Known]]:
+    query = (
+        select(attempts.c.response_id, attempts.c.epoch, attempts.c.content, attempts.c.origin)
+        .where(attempts.c.response_id.in_(response_ids), attempts.c.flow_id == flow_id)
+        .where(attempts.c.replay_no.is_(None))
+        .order_by(attempts.c.id)
+    )
+    seen = set()
+    for response_id, epoch, content, origin in connection.execute(query):
+        if (response_id, epoch, content) not in seen:
+            seen.add((response_id, epoch, content))
+            yield response_id, Known(None, run_id_of(origin), content, None, epoch)
+
+
+# What a task asks, which reads and writes through the driver itself; every name in it is our own.
+_CONTACTS_OF_SUBJECT = (
+    f"FROM {contacts.name} c JOIN {replays.name} r ON r.no = c.replay_no "
+    "WHERE c.response_id = :response_id AND r.flow_id = :flow_id "
+)
+KNOWN_OF_SUBJECT = (
+    "SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL "
+    f"{_CONTACTS_OF_SUBJECT} AND c.state <> '{ContactState.REJECTED.value}' ORDER BY c.id"
+)
+"""Contacts of one response that no replay has rejected; a row is made a :class:`Known` by :func:`known_of`."""
+
+
+WAITING_SINCE = (
+    "SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL "
+    f"{_CONTACTS_OF_SUBJECT} AND c.state = '{ContactState.PENDING.value}' "
+    # Under the first epoch a digest may be an earlier version's; the replay finds out when it walks the contact.
+    "AND (c.epoch > :epoch OR (c.epoch = :epoch AND c.epoch > 1 AND c.digest <> :content)) ORDER BY c.id LIMIT 1"
+)
+"""A contact that waits to be sent with content that is newer than a DAG run's."""
+SENT_SINCE = (
+    "SELECT a.replay_no, r.id, a.content, a.epoch, a.origin "  # noqa: S608
+    f"FROM {attempts.name} a LEFT JOIN {replays.name} r ON r.no = a.replay_no "
+    "WHERE a.response_id = :response_id AND a.flow_id = :flow_id "
+    "AND (a.epoch > :epoch OR (a.epoch = :epoch AND a.content <> :content)) ORDER BY a.id LIMIT 1"
+)
+"""An attempt with content that is newer than a DAG run's; a row is made a :class:`Known` by :func:`sent_since`."""
+
+
+def sent_since(row: Sequence[Any]) -> Known:
+    """A row of :data:`SENT_SINCE`."""
+    replay_no, replay_id, content, epoch, origin = row
+    return Known(replay_no, replay_id or run_id_of(origin), content, None, epoch)
+
+
+def known_of(row: Sequence[Any]) -> Known:
+    """A row of :data:`KNOWN_OF_SUBJECT`."""
+    replay_no, replay_id, digest, state, epoch, walked = row
+    return Known(replay_no, replay_id, digest, ContactState(state), epoch, bool(walked))
+
+
+def names_of(known: Iterable[Known]) -> Mapping[int, str]:
+    """Names of replays by their numbers."""
+    return {one.replay_no: one.replay_id for one in known if one.replay_no is not None}

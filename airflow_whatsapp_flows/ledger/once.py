@@ -1,0 +1,202 @@
+"""Claims of ``only_once``: who has been sent a step, and by which response. The one writer of its table.
+
+A claim is committed with the intent, so of two senders that want the same person at once one is refused. It is deleted
+when the attempt ends in a way that shows that nothing was applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, between, delete, func, or_, select
+
+from airflow_whatsapp_flows.errors import OnceClaimedError
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
+from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.ledger.locking import lock_number
+from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Once, Subject
+from airflow_whatsapp_flows.ledger.schema import attempts, once
+from airflow_whatsapp_flows.ledger.statements import inserting
+
+MAY_HAVE_BEEN_APPLIED = tuple(fate.value for fate in (Fate.SUCCEEDED, Fate.APPLIED, Fate.UNKNOWN))
+_PAGE = 500
+_ADD = inserting(
+    once.name, {"flow_id": "text", "step_id": "text", "identifier": "text", "response_id": "text"}, or_nothing=True
+)
+MAY_BE_RELEASED = (Fate.NOT_SENT, Fate.ANSWERED)
+"""Fates of an attempt that may mean that nothing was applied."""
+ONCE_CLAIMED = "only_once: another response of this person was sent"
+
+Key = tuple[str, str, str]
+"""Flow, step and identifier."""
+
+
+def may_have_been_applied() -> Any:
+    """Whether the server may have carried out an attempt, as far as a column tells; an expression."""
+    status = attempts.c.status_code
+    answered = or_(status >= 500, status == 408, between(status, 200, 299))
+    return or_(
+        attempts.c.fate.is_(None),
+        attempts.c.fate.in_(MAY_HAVE_BEEN_APPLIED),
+        (attempts.c.fate == Fate.ANSWERED.value) & answered,
+    )
+
+
+def claim_once(connection: Connection, intents: Sequence[Intent]) -> set[int]:
+    """Claim a step for the people of some intents.
+
+    Args:
+        connection: in a transaction.
+        intents: with the marks to claim.
+
+    Returns:
+        The ``id()`` of intents whose person was claimed by another response: these are not to be recorded.
+    """
+    lock_claims(connection, {intent.subject.flow_id for intent in intents})
+    holders = _holders(connection, [key for intent in intents for key in keys_of(intent)])
+    refused: set[int] = set()
+    new: list[tuple[str, str, str, str]] = []
+    for intent in intents:
+        keys, own = keys_of(intent), intent.subject.response_id
+        if any(holders.get(key, own) != own for key in keys):
+            refused.add(id(intent))
+            continue
+        new += [(*key, own) for key in keys if key not in holders]
+        holders.update((key, own) for key in keys)
+    _ADD.run(connection, new)
+    return refused
+
+
+def release_once(connection: Connection, intents: Iterable[Intent]) -> None:
+    """Delete the claims of intents that came to nothing, unless another attempt of the response may have been applied.
+
+    Args:
+        connection: in a transaction, after the ends of the attempts are written.
+        intents: with the marks that were claimed.
+    """
+    for intent in sorted(intents, key=lambda one: one.subject):
+        if intent.once is not None:
+            free_person(connection, intent.subject, intent.step, {intent.once.step_id, intent.step_id or intent.step})
+
+
+def free_person(connection: Connection, subject: Subject, step: str, identities: Collection[str]) -> None:
+    """Delete the claims of a response on a step, unless an attempt at it may have been applied.
+
+    Args:
+        connection: in a transaction.
+        subject: flow and response.
+        step: name of the step that its attempts were recorded under.
+        identities: what the step is, and was, known by.
+    """
+    lock_claims(connection, [subject.flow_id])
+    own = (attempts.c.response_id == subject.response_id, attempts.c.flow_id == subject.flow_id)
+    same = or_(attempts.c.step == step, attempts.c.step_id.in_(identities))
+    applied = select(attempts.c.id).where(*own, same, may_have_been_applied())
+    mine = (once.c.flow_id == subject.flow_id, once.c.response_id == subject.response_id)
+    connection.execute(delete(once).where(*mine, once.c.step_id.in_(identities), ~applied.exists()))
+
+
+def once_of(step: Action, marks: tuple[str, ...]) -> Once | None:
+    """What a request of an action claims for a person.
+
+    Args:
+        step: the action; one that changes nothing claims nothing.
+        marks: of the person; none where the flow does not say ``only_once``, or nobody can tell who it is.
+    """
+    return Once(step.identity, marks) if marks and step.plan.method not in SAFE_METHODS else None
+
+
+def keys_of(intent: Intent) -> list[Key]:
+    """What an intent claims."""
+    claimed = intent.once
+    return [] if claimed is None else [(intent.subject.flow_id, claimed.step_id, mark) for mark in claimed.marks]
+
+
+def lock_of(flow_id: str) -> int:
+    """The number of the lock of a flow's claims."""
+    return lock_number("once", flow_id)
+
+
+def lock_claims(connection: Connection, flow_ids: Iterable[str]) -> None:
+    """Let no other transaction change claims of some flows until the end of this one.
+
+    In SQLite a transaction that writes is alone anyway.
+    """
+    if connection.dialect.name != "sqlite":
+        for flow_id in sorted(flow_ids):
+            connection.execute(select(func.pg_advisory_xact_lock(lock_of(flow_id))))
+
+
+def _holders(connection: Connection, keys: Sequence[Key]) -> dict[Key, str]:
+    by_step: dict[tuple[str, str], set[str]] = {}
+    for flow_id, step_id, mark in keys:
+        by_step.setdefault((flow_id, step_id), set()).add(mark)
+    found: dict[Key, str] = {}
+    for (flow_id, step_id), marks in by_step.items():
+        these = sorted(marks)
+        for start in range(0, len(these), _PAGE):
+            query = select(once.c.identifier, once.c.response_id).where(
+                once.c.flow_id == flow_id,
+                once.c.step_id == step_id,
+                once.c.identifier.in_(these[start : start + _PAGE]),
+            )
+            found.update(((flow_id, step_id, mark), holder) for mark, holder in connection.execute(query))
+    return found
+
+
+# For the tasks of Airflow: SQLite's driver and PostgreSQL's run the same text, and all names in it are our own.
+_CLAIM_OF = "WHERE flow_id = :flow_id AND step_id = :step_id"
+_APPLIED = may_have_been_applied().compile(compile_kwargs={"literal_binds": True})
+_HOLDER = f"SELECT response_id FROM {once.name} {_CLAIM_OF} AND identifier = :identifier"  # noqa: S608
+_CLAIM = (
+    f"INSERT INTO {once.name} (flow_id, step_id, identifier, response_id) "  # noqa: S608
+    "VALUES (:flow_id, :step_id, :identifier, :response_id)"
+)
+_RELEASE = (
+    f"DELETE FROM {once.name} {_CLAIM_OF} AND response_id = :response_id AND NOT EXISTS ("  # noqa: S608
+    f"SELECT 1 FROM {attempts.name} WHERE {attempts.name}.response_id = :response_id "
+    f"AND {attempts.name}.flow_id = :flow_id AND ({attempts.name}.step = :step OR {attempts.name}.step_id = :step_id) "
+    f"AND ({_APPLIED}))"
+)
+_LOCK = "SELECT pg_advisory_xact_lock(:number)"
+
+
+class TaskClaims:
+    """Claims of a task of Airflow, within its transaction.
+
+    Args:
+        execute: runs a statement with named parameters, and returns its rows.
+        is_sqlite: whether a transaction that writes is alone.
+    """
+
+    def __init__(self, execute: Callable[[str, Mapping[str, Any]], list[Any]], *, is_sqlite: bool) -> None:
+        self._execute = execute
+        self._is_sqlite = is_sqlite
+
+    def claim(self, intent: Intent) -> None:
+        """Claim the step for the intent's person, if it claims anything.
+
+        Raises:
+            OnceClaimedError: another response has claimed it.
+        """
+        for flow_id, step_id, mark in self._locked(intent):
+            names = {"flow_id": flow_id, "step_id": step_id, "identifier": mark}
+            holder = self._execute(_HOLDER, names)
+            if holder and holder[0][0] != intent.subject.response_id:
+                raise OnceClaimedError(ONCE_CLAIMED)
+            if not holder:
+                self._execute(_CLAIM, {**names, "response_id": intent.subject.response_id})
+
+    def release(self, end: AttemptEnd) -> None:
+        """Give up the claims of an attempt that came to nothing, as :func:`free_person` does."""
+        intent = end.intent
+        if end.fate in MAY_BE_RELEASED and self._locked(intent) and intent.once is not None:
+            names = {"flow_id": intent.subject.flow_id, "response_id": intent.subject.response_id, "step": intent.step}
+            self._execute(_RELEASE, {**names, "step_id": intent.once.step_id})
+
+    def _locked(self, intent: Intent) -> list[Key]:
+        keys = keys_of(intent)
+        if keys and not self._is_sqlite:
+            self._execute(_LOCK, {"number": lock_of(intent.subject.flow_id)})
+        return keys

@@ -1,0 +1,128 @@
+"""Which content of its response a DAG run has: the first that the ledger meets, the same as before, or another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_whatsapp_flows.errors import IntentConflictError, ResponseError
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.response import ContactResponse
+from airflow_whatsapp_flows.flow.response_content import is_content
+from airflow_whatsapp_flows.hooks.ledger import AttemptRow, Transaction
+from airflow_whatsapp_flows.ledger import epochs
+from airflow_whatsapp_flows.ledger.epochs import Known, first_in_doubt, known_of, names_of, sent_since, standing
+from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
+from airflow_whatsapp_flows.operators.run_input import run_id_of
+from airflow_whatsapp_flows.operators.task_record import Sendee
+
+
+def epoch_of_run(
+    flow: Flow, response: ContactResponse, context: Mapping[str, Any], made: Sequence[AttemptRow], held: Sequence[Known]
+) -> int:
+    """The epoch that a DAG run sends its response under; the flow's ``replay.on_changed`` decides on a changed one.
+
+    Args:
+        flow: of the DAG.
+        response: of the run.
+        context: Airflow's, of the running task.
+        made: every attempt made for the response, on any road.
+        held: the contacts of replays that hold the response.
+
+    Raises:
+        ResponseError: the ledger knows the response's id with other content, and this one is not to be sent.
+        IntentConflictError: other content is about to be sent by a replay; another try may go on.
+    """
+
+    def is_same(digest: str | None) -> bool:
+        return is_content(response, digest)
+
+    of_runs = [row for row in made if row.replay_no is None]
+    own = [row.epoch for row in of_runs if _is_of(row, context) and is_same(row.content)]
+    if own:
+        return max(own)  # also when newer content has been sent since: then nothing is sent any more
+    runs = (Known(None, epochs.run_id_of(row.origin), row.content, None, row.epoch) for row in of_runs)
+    epoch, other = standing([*held, *runs], is_same)
+    if other is not None:
+        _check_changed(flow, response, context, other)
+        _check_known_fates(response, made, held)
+    return epoch
+
+
+def check_newest(transaction: Transaction, sendee: Sendee) -> None:
+    """Check that no newer content of a response was sent, or is about to be, in the transaction of an intent.
+
+    Raises:
+        ResponseError: it was; the older content is not sent any more.
+        IntentConflictError: other content was sent at the same moment; another try finds out which is newer.
+    """
+    if sendee.content is None:
+        return
+    newer = _newer(transaction, sendee)
+    if newer is None:
+        return
+    if newer.epoch == sendee.epoch:
+        raise IntentConflictError(f"{newer.where} is sending other content of the same response")
+    raise ResponseError(
+        f"superseded: {newer.where} has newer content of the response {sendee.subject.response_id!r}; the older one "
+        "is not sent any more"
+    )
+
+
+def contacts_of(transaction: Transaction, subject: Subject) -> list[Known]:
+    """The contacts of replays that hold a response."""
+    return [known_of(row) for row in transaction.rows(epochs.KNOWN_OF_SUBJECT, subject)]
+
+
+def _newer(transaction: Transaction, sendee: Sendee) -> Known | None:
+    """Who sends, or is about to send, other content of the response; ``None`` when nobody does."""
+    subject, which = sendee.subject, {"epoch": sendee.epoch, "content": sendee.content}
+    for row in transaction.rows(epochs.SENT_SINCE, subject, **which):
+        return sent_since(row)
+    for row in transaction.rows(epochs.WAITING_SINCE, subject, **which):
+        # What is in doubt of this content may be settled first; the newer one waits for it.
+        own = [one.made() for one in transaction.attempts(subject) if one.epoch == sendee.epoch]
+        return None if first_in_doubt(own) else known_of(row)
+    return None
+
+
+def _is_of(row: AttemptRow, context: Mapping[str, Any]) -> bool:
+    origin = json.loads(row.origin) if row.origin else {}
+    dag_id = getattr(context.get("ti"), "dag_id", None)
+    return origin.get("run_id") == run_id_of(context) and origin.get("dag_id") == dag_id
+
+
+def _check_changed(flow: Flow, response: ContactResponse, context: Mapping[str, Any], other: Known) -> None:
+    what = f"{other.where} has the response id {response.id!r} with other content"
+    if flow.replay is None or flow.replay.on_changed == "reject":
+        raise ResponseError(
+            f"id_reused: {what}; nothing is sent. Give this response another id, or set `replay.on_changed` of the "
+            'flow to "update" to send what has changed'
+        )
+    if getattr(context.get("dag_run"), "clear_number", 0):
+        # What a run that is run again brings is not new.
+        raise ResponseError(f"superseded: {what}, and this run was cleared; trigger a new run to send it again")
+
+
+def _check_known_fates(response: ContactResponse, made: Sequence[AttemptRow], held: Sequence[Known]) -> None:
+    pending = next((one for one in held if one.state is ContactState.PENDING), None)
+    if pending is not None:
+        raise IntentConflictError(
+            f"earlier content of the response {response.id!r} is pending in {pending.where}: "
+            f"`whatsapp-flows replay retry {pending.replay_id}` sends it; then run this task again"
+        )
+    doubtful = first_in_doubt([row.made() for row in made])
+    if doubtful is None:
+        return
+    replay_id = names_of(held).get(doubtful.replay_no or 0)
+    where = f"the replay {replay_id}" if replay_id else f"the DAG run {doubtful.run_id}"
+    how = (
+        f"`whatsapp-flows replay resolve {replay_id} {response.id}`"
+        if replay_id
+        else "clear its task, or run this response in a replay and use `whatsapp-flows replay resolve`"
+    )
+    raise ResponseError(
+        f"in doubt: {where} may have sent earlier content of the response {response.id!r} (step {doubtful.step}), and "
+        f"it is not known whether it arrived; nothing is sent. To settle it: {how}; then run this task again"
+    )

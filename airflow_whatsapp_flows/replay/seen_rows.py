@@ -1,0 +1,38 @@
+"""What a plan has seen of a source so far: the ids and the people of its rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+
+class SeenRows:
+    """Ids of the rows so far, and of their people, on disk: memory does not grow with their number."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("")  # a file of its own, gone when it is closed
+        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database.execute("PRAGMA cache_size=-16384")
+        self._database.execute("CREATE TABLE seen (id TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE marks (mark TEXT PRIMARY KEY) WITHOUT ROWID")
+
+    def digests(self, ids: Sequence[str]) -> list[tuple[str, str]]:
+        """Those of these ids that were seen, each with the digest of its content."""
+        marks = ", ".join("?" * len(ids))
+        query = f"SELECT id, digest FROM seen WHERE id IN ({marks})"  # noqa: S608  # only question marks
+        return self._database.execute(query, ids).fetchall()
+
+    def add(self, rows: Iterable[tuple[str | None, str]]) -> None:
+        """Note ids and digests; of one id the first counts."""
+        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
+
+    def is_first(self, marks: Sequence[str]) -> bool:
+        """Whether none of a person's identifiers was asked about before."""
+        rows = [(mark,) for mark in marks]
+        return not rows or self._database.executemany("INSERT OR IGNORE INTO marks VALUES (?)", rows).rowcount == len(
+            rows
+        )
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._database.close()

@@ -1,0 +1,242 @@
+"""A response whose content changed under the same id: rejected by name, or sent anew; never taken for the old one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.cli.replaying import LEADS, Leads, json_lines, lead
+from tests.servers.recording import Answer, RecordingServer
+
+TWO_STEPS = json.loads(json.dumps(LEADS))
+TWO_STEPS["steps"][1]["on_success"] = "Note"
+TWO_STEPS["steps"].append({**TWO_STEPS["steps"][1], "name": "Note", "url": "/v1/notes", "on_success": None})
+
+
+def named(number: int, name: str) -> dict[str, Any]:
+    return lead(number, step={"Ask name": name})
+
+
+def sent(server: RecordingServer) -> list[tuple[str, str]]:
+    """Phone and name of each request, in order."""
+    bodies = [json.loads(request.content) for request in server.received]
+    return [(body["phone"][-1], body["name"]) for body in bodies]
+
+
+def write(leads: Leads, *responses: dict[str, Any], flow: Any = LEADS) -> None:
+    leads.flow.write_text(json.dumps(flow), encoding="utf-8")
+    leads.responses.write_text(json_lines(responses), encoding="utf-8")
+
+
+def test_changed_rows_are_rejected_by_name_and_the_others_are_done(leads: Leads, server: RecordingServer) -> None:
+    write(leads, named(1, "Ana"), named(2, "Eva"))
+    leads.run("--replay-id", "first")
+    write(leads, named(1, "Ana"), named(2, "Eve"))
+
+    done = leads.run("--replay-id", "second")
+
+    assert done.status == 3
+    assert leads.status("second")["rejected"] == 1
+    assert sorted(sent(server)) == [("1", "Ana"), ("2", "Eva")]
+    reason = leads.results("second", "--state", "rejected")[0]["reason"]
+    assert reason.startswith("id_reused: the replay first has the same id with other content")
+    assert 'on_changed "update"' in reason
+
+
+def test_update_sends_what_has_changed_and_nothing_else(leads: Leads, server: RecordingServer) -> None:
+    write(leads, named(1, "Ana"), named(2, "Eva"))
+    leads.run("--replay-id", "first")
+    write(leads, named(1, "Ana"), named(2, "Eve"))
+
+    assert leads.run("--replay-id", "second", "--on-changed", "update").status == 0
+
+    assert sorted(sent(server)) == [("1", "Ana"), ("2", "Eva"), ("2", "Eve")]
+    assert sent(server)[-1] == ("2", "Eve")
+    assert (leads.status("second")["completed"], leads.status("second")["skipped"]) == (1, 1)
+    first, second = leads.results("first")[1]["actions"], leads.results("second")[1]["actions"]
+    assert len(first) == len(second) == 1  # each shows what was sent of its own content
+    assert first[0]["idempotency_key"] != second[0]["idempotency_key"]
+    # Once more, the same: all of it is done.
+    assert leads.run("--replay-id", "third", "--on-changed", "update").status == 0
+    assert leads.status("third")["skipped"] == 2
+    assert len(server.received) == 3
+
+
+def test_content_that_comes_back_is_sent_again_so_that_the_newest_is_there(
+    leads: Leads, server: RecordingServer
+) -> None:
+    for number, name in enumerate(("Ana", "Eva", "Ana", "Eva")):
+        write(leads, named(1, name))
+        assert leads.run("--replay-id", f"r{number}", "--on-changed", "update").status == 0
+
+    assert [name for _, name in sent(server)] == ["Ana", "Eva", "Ana", "Eva"]
+    assert leads.sql("SELECT epoch FROM whatsapp_flows_attempts ORDER BY id") == [(1,), (2,), (3,), (4,)]
+
+
+def test_only_what_a_flow_can_read_is_content(leads: Leads, server: RecordingServer) -> None:
+    write(leads, {**named(1, "Ana"), "created_on": "2026-11-20"})
+    leads.run("--replay-id", "first")
+    write(leads, dict(reversed({**named(1, "Ana"), "created_on": "2026-11-21"}.items())))
+
+    assert leads.run("--replay-id", "second").status == 0
+    assert leads.status("second")["skipped"] == 1
+    assert len(server.received) == 1
+
+
+def test_the_flow_says_what_becomes_of_changed_rows(leads: Leads, server: RecordingServer) -> None:
+    flow = {**LEADS, "replay": {"on_changed": "update"}}
+    write(leads, named(1, "Ana"), flow=flow)
+    leads.run()
+    write(leads, named(1, "Eva"), flow=flow)
+
+    assert leads.run("--on-changed", "reject").status == 3
+    assert leads.run().status == 0
+    assert [name for _, name in sent(server)] == ["Ana", "Eva"]
+
+
+def test_a_replay_that_has_judged_its_rows_is_not_resumed_with_another_rule(leads: Leads) -> None:
+    write(leads, named(1, "Ana"))
+    leads.run("--replay-id", "one")
+
+    done = leads.run("--replay-id", "one", "--on-changed", "update")
+
+    assert done.status == 1
+    assert "'one' was started with on_changed 'reject'" in done.err
+    assert "another replay id" in done.err
+
+
+def test_one_source_that_holds_an_id_twice_with_other_content_does_not_say_which_is_newer(
+    leads: Leads, server: RecordingServer
+) -> None:
+    write(leads, named(1, "Ana"), named(1, "Eva"), named(1, "Ana"))
+
+    assert leads.run("--replay-id", "one", "--on-changed", "update").status == 3
+
+    assert [name for _, name in sent(server)] == ["Ana"]
+    assert [one["state"] for one in leads.results("one")] == ["completed", "rejected", "skipped"]
+
+
+def test_changed_content_waits_until_the_fate_of_the_old_one_is_known(leads: Leads, server: RecordingServer) -> None:
+    write(leads, named(1, "Ana"))
+    server.queued.append(Answer(drop=True))
+    assert leads.run("--replay-id", "first").status == 3
+    write(leads, named(1, "Eva"))
+
+    assert leads.run("--replay-id", "second", "--on-changed", "update").status == 3
+
+    found = leads.results("second")[0]
+    assert found["state"] == "in_doubt"
+    assert "the replay first may have sent earlier content of this response (step Create contact)" in found["reason"]
+    assert "`replay resolve first`" in found["reason"]
+    assert "`replay retry second --state in_doubt`" in found["reason"]
+    assert len(server.received) == 1
+    # What it says is what helps.
+    leads.replay("resolve", "second", "r-1", "--as", "sent")  # it is not in doubt here
+    assert leads.cli("replay", "retry", "second", "--state", "in_doubt", *leads.sending).status == 3
+    assert len(server.received) == 1
+    assert leads.replay("resolve", "first", "r-1", "--as", "sent").status == 0
+    assert leads.cli("replay", "retry", "first", *leads.sending).status == 0
+    assert leads.cli("replay", "retry", "second", "--state", "in_doubt", *leads.sending).status == 0
+    assert [name for _, name in sent(server)] == ["Ana", "Eva"]
+    assert leads.status("second")["completed"] == 1
+
+
+def test_what_is_in_doubt_of_the_old_content_can_be_settled_by_its_own_replay(
+    leads: Leads, server: RecordingServer
+) -> None:
+    keyed = json.loads(json.dumps(LEADS))
+    keyed["steps"][1] |= {"delivery": "keyed", "retry": {"attempts": 1}}
+    write(leads, named(1, "Ana"), flow=keyed)
+    server.queued.append(Answer(drop=True))
+    leads.run("--replay-id", "first")
+    write(leads, named(1, "Eva"), flow=keyed)
+    leads.run("--replay-id", "second", "--on-changed", "update")
+
+    assert leads.cli("replay", "retry", "first", "--state", "in_doubt", *leads.sending).status == 0
+    assert leads.cli("replay", "retry", "second", "--state", "in_doubt", *leads.sending).status == 0
+
+    assert [name for _, name in sent(server)] == ["Ana", "Ana", "Eva"]
+
+
+def test_an_older_replay_that_is_retried_does_not_overwrite_newer_content(
+    leads: Leads, server: RecordingServer
+) -> None:
+    write(leads, named(1, "Ana"))
+    server.queued.append(Answer(422))
+    assert leads.run("--replay-id", "first").status == 3
+    write(leads, named(1, "Eva"))
+    assert leads.run("--replay-id", "second", "--on-changed", "update").status == 0
+
+    assert leads.cli("replay", "retry", "first", *leads.sending).status == 0
+
+    assert [name for _, name in sent(server)] == ["Ana", "Eva"]
+    found = leads.results("first")[0]
+    assert found["state"] == "skipped"
+    assert found["reason"].startswith("superseded: the replay second has newer content of this response")
+
+
+def test_newer_content_waits_for_an_older_replay_that_is_pending(leads: Leads, server: RecordingServer) -> None:
+    write(leads, *(named(number, "Ana") for number in range(3)), flow=TWO_STEPS | {"replay": {"max_failures": 1}})
+    server.queued.extend([Answer(422), Answer(422)])
+    assert leads.run("--replay-id", "first", "--concurrency", 1).status == 4
+    pending = leads.status("first")["pending"]
+    assert pending
+    write(leads, *(named(number, "Eva") for number in range(3)), flow=TWO_STEPS)
+
+    done = leads.run("--replay-id", "second", "--on-changed", "update")
+
+    # What waits in the older one is superseded there, and then sent by the newer.
+    assert done.status == 4
+    assert "pending in the replay first" in done.out
+    leads.cli("replay", "retry", "first", "--state", "failed", *leads.sending)
+    assert leads.run("--replay-id", "second", "--on-changed", "update").status == 0
+    names = [name for _, name in sent(server)]
+    assert names.count("Eva") == 6
+    assert "Ana" not in names[names.index("Eva") :]
+    assert leads.status("first")["pending"] == 0
+
+
+@pytest.mark.parametrize("rule", ["reject", "update"])
+def test_a_plan_says_how_many_rows_have_changed(leads: Leads, rule: str) -> None:
+    write(leads, *(named(number, "Ana") for number in range(5)))
+    leads.run("--replay-id", "first")
+    write(leads, *(named(number, "Ana" if number < 3 else "Eva") for number in range(5)))
+    words = ["replay", "plan", leads.flow, "--responses", leads.responses, *leads.sending, "--on-changed", rule]
+
+    planned = json.loads(leads.cli(*words, "--format", "json").out)
+
+    counts = {"reject": (0, 2), "update": (2, 0)}[rule]
+    assert (planned["walked"], planned["rejected"], planned["changed"]) == (*counts, 2)
+    assert "of these, changed since they were sent" in leads.cli(*words).out
+    # A replay that was begun says the same of itself.
+    leads.run("--replay-id", "second", "--on-changed", rule)
+    assert json.loads(leads.cli(*words, "--replay-id", "second", "--format", "json").out)["changed"] == 2
+
+
+def test_force_sends_again_whatever_the_content_and_the_next_replay_knows_the_newest(
+    leads: Leads, server: RecordingServer
+) -> None:
+    write(leads, named(1, "Ana"))
+    leads.run("--replay-id", "first")
+    write(leads, named(1, "Eva"))
+    assert leads.run("--replay-id", "forced", "--force").status == 0
+    assert leads.run("--replay-id", "third").status == 0  # it is the newest content, and done
+    write(leads, named(1, "Ana"))
+
+    assert leads.run("--replay-id", "fourth").status == 3
+    assert [name for _, name in sent(server)] == ["Ana", "Eva"]
+
+
+def test_the_key_of_a_first_content_is_what_it_was_before_there_were_epochs(leads: Leads) -> None:
+    from airflow_whatsapp_flows.flow.delivery import idempotency_key
+
+    write(leads, named(1, "Ana"))
+    leads.run("--replay-id", "first")
+    write(leads, named(1, "Eva"))
+    leads.run("--replay-id", "second", "--on-changed", "update")
+
+    keys = [row[0] for row in leads.sql("SELECT key FROM whatsapp_flows_attempts ORDER BY id")]
+    assert keys[0] == idempotency_key("leads", "Create contact", "r-1", 1, None)
+    assert keys[1] == idempotency_key("leads", "Create contact", "r-1", 1, 2)

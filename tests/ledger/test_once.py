@@ -1,0 +1,103 @@
+"""Under ``only_once`` a person is claimed with the intent, and freed where nothing was applied."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from airflow_whatsapp_flows.errors import IntentConflictError, OnceClaimedError
+from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.ledger import AttemptEnd, Intent, Journal, Ledger
+from airflow_whatsapp_flows.ledger.rows import Once
+from airflow_whatsapp_flows.ledger.schema import once
+from tests.ledger.filling import attempts_of, intent
+
+ANA, EVA = ("phone:+525512345678", "email:ana@example.com"), ("phone:+525587654321",)
+
+
+def claims(ledger: Ledger) -> set[tuple[str, str, str]]:
+    with ledger.read() as connection:
+        rows = connection.execute(select(once.c.step_id, once.c.identifier, once.c.response_id))
+        return {tuple(row) for row in rows}
+
+
+def wanted(number: int, marks: tuple[str, ...] = ANA, **more: Any) -> Intent:
+    return intent(f"r-{number}", once=Once(more.get("step", "Create"), marks), **more)
+
+
+async def test_of_two_in_one_commit_the_first_is_sent_and_others_are_not_touched(ledger: Ledger) -> None:
+    async with Journal(ledger) as journal:
+        entries = [wanted(1), wanted(2), wanted(3, EVA), intent("r-4"), wanted(5, ANA[1:]), wanted(6, step="Note")]
+        done = await asyncio.gather(*map(journal.add, entries), return_exceptions=True)
+
+    assert [type(one) for one in done] == [
+        type(None), OnceClaimedError, type(None), type(None), OnceClaimedError, type(None),
+    ]  # fmt: skip
+    assert [len(attempts_of(ledger, f"r-{number}")) for number in range(1, 7)] == [1, 0, 1, 1, 0, 1]
+    assert claims(ledger) == {
+        *(("Create", mark, "r-1") for mark in ANA), ("Create", EVA[0], "r-3"), *(("Note", mark, "r-6") for mark in ANA),
+    }  # fmt: skip
+
+
+async def test_a_refused_one_does_not_hide_an_intent_that_is_there_already(ledger: Ledger) -> None:
+    async with Journal(ledger) as journal:
+        await journal.add(wanted(1))
+        entries = [wanted(2), wanted(1), wanted(3, EVA)]
+        done = await asyncio.gather(*map(journal.add, entries), return_exceptions=True)
+
+    assert [type(one) for one in done] == [OnceClaimedError, IntentConflictError, type(None)]
+
+
+async def test_two_processes_cannot_claim_the_same_person(ledger: Ledger) -> None:
+    async with Journal(ledger) as one, Journal(ledger) as other:
+        both = [journal.add(wanted(number * 2 + which, (f"phone:{number}", f"email:{99 - number}")))
+                for number in range(100) for which, journal in enumerate((one, other))]  # fmt: skip
+        done = await asyncio.gather(*both, return_exceptions=True)
+
+    assert {type(result) for result in done} == {type(None), OnceClaimedError}
+    holders: dict[str, set[str]] = {}
+    for _, mark, response_id in claims(ledger):
+        holders.setdefault(mark, set()).add(response_id)
+    assert all(len(responses) == 1 for responses in holders.values())
+    sent = [number for number in range(200) if attempts_of(ledger, f"r-{number}")]
+    assert len(sent) == sum(result is None for result in done) <= 100
+
+
+@pytest.mark.parametrize(
+    ("fate", "status", "freed"),
+    [
+        (Fate.NOT_SENT, None, True),
+        (Fate.ANSWERED, 422, True),
+        (Fate.ANSWERED, 429, True),
+        (Fate.ANSWERED, 504, False),  # the server failed, and may have done it first
+        (Fate.ANSWERED, 200, False),
+        (Fate.SUCCEEDED, 201, False),
+        (Fate.APPLIED, 200, False),
+        (Fate.UNKNOWN, None, False),
+    ],
+)
+async def test_a_person_is_freed_where_nothing_was_applied(
+    ledger: Ledger, fate: Fate, status: int | None, freed: bool
+) -> None:
+    async with Journal(ledger) as journal:
+        await journal.add(wanted(1))
+        journal.note(AttemptEnd(wanted(1), fate, status, None, None, 902.0))
+        [done] = await asyncio.gather(journal.add(wanted(2)), return_exceptions=True)
+
+    assert (done is None) is freed
+    assert {holder for _, _, holder in claims(ledger)} == {"r-2" if freed else "r-1"}
+
+
+async def test_a_person_is_not_freed_while_another_attempt_may_have_been_applied(ledger: Ledger) -> None:
+    async with Journal(ledger) as journal:
+        await journal.add(wanted(1))
+        journal.note(AttemptEnd(wanted(1), Fate.SUCCEEDED, 201, None, None, 902.0))
+        again = wanted(1, visit=2, key="other")
+        await journal.add(again)
+        journal.note(AttemptEnd(again, Fate.ANSWERED, 422, None, None, 903.0))
+        [done] = await asyncio.gather(journal.add(wanted(2)), return_exceptions=True)
+
+    assert isinstance(done, OnceClaimedError)

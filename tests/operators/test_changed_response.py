@@ -1,0 +1,237 @@
+"""A DAG run and a replay know each other's contents: a changed response is not taken for the old one on any road."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_whatsapp_flows import WhatsAppReplayOperator, build_dag
+from airflow_whatsapp_flows.operators import sending
+from tests.airflow_runs import FinishedRun, run_dag
+from tests.operators.clearing import run_again
+from tests.operators.flows import action, flow, message, question
+from tests.operators.one_action import Failures, new_dag_id
+from tests.servers.recording import Answer, RecordingServer
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+BODY = {"name": "{{ contact.first_name }}"}
+UPDATE = {"on_changed": "update"}
+
+
+def a_flow(**keys: Any) -> dict[str, Any]:
+    return flow(question("Ask", next="Create"), action("Create", body=BODY, on_success="Bye"), message("Bye"), **keys)
+
+
+def named(name: str, **more: Any) -> dict[str, Any]:
+    return {"id": "S1", "contact": {"phone": "+525550000001", "first_name": name}, "step": {"Ask": "x"}, **more}
+
+
+def replay(source: dict[str, Any], folder: Path, *names: str, **arguments: Any) -> FinishedRun:
+    file = folder / f"{new_dag_id()}.jsonl"
+    file.write_text("\n".join(json.dumps(named(name)) for name in names), encoding="utf-8")
+    with DAG(new_dag_id()) as dag:
+        WhatsAppReplayOperator(task_id="replay", flow=source, source=str(file), **{"fail_when": "never", **arguments})
+    return run_dag(dag)
+
+
+@pytest.fixture
+def failures() -> Failures:
+    return Failures()
+
+
+def built(source: dict[str, Any], failures: Failures) -> DAG:
+    dag = build_dag(source)
+    for task in dag.tasks:
+        task.on_failure_callback = [failures.note]  # type: ignore[attr-defined]
+    return dag
+
+
+def sent(server: RecordingServer) -> list[str]:
+    return [json.loads(request.content)["name"] for request in server.received]
+
+
+def test_a_dag_run_of_a_changed_response_fails_by_name_and_sends_nothing(
+    server: RecordingServer, failures: Failures
+) -> None:
+    dag = built(a_flow(), failures)
+    first, same, changed = (run_dag(dag, named(name)) for name in ("Ana", "Ana", "Eva"))
+
+    assert (first.state, same.state, changed.state) == ("success", "success", "failed")
+    assert sent(server) == ["Ana"]
+    assert f"id_reused: the DAG run {first.run_id} has the response id 'S1' with other content" in str(
+        failures.errors[-1]
+    )
+    assert "replay.on_changed" in str(failures.errors[-1])
+
+
+def test_update_sends_a_changed_response_from_a_dag_run(server: RecordingServer) -> None:
+    dag = build_dag(a_flow(replay=UPDATE))
+
+    states = [run_dag(dag, named(name)).state for name in ("Ana", "Eva", "Eva", "Ana")]
+
+    assert states == ["success"] * 4
+    assert sent(server) == ["Ana", "Eva", "Ana"]
+
+
+def test_a_replay_of_a_changed_response_after_a_dag_run_is_rejected(
+    server: RecordingServer, tmp_path: Path, ledger_file: Path
+) -> None:
+    source = a_flow()
+    run_dag(build_dag(source), named("Ana"))
+
+    changed, same = replay(source, tmp_path, "Eva"), replay(source, tmp_path, "Ana")
+
+    assert changed.result("replay")["rejected"] == 1
+    assert same.result("replay")["completed"] == 1
+    assert sent(server) == ["Ana"]
+    assert "id_reused: the DAG run " in reasons(ledger_file)[0]
+
+
+def test_a_replay_updates_what_a_dag_run_has_sent(server: RecordingServer, tmp_path: Path) -> None:
+    source = a_flow()
+    run_dag(build_dag(source), named("Ana"))
+
+    status = replay(source, tmp_path, "Eva", on_changed="update").result("replay")
+
+    assert (status["completed"], status["requests"]) == (1, 1)
+    assert sent(server) == ["Ana", "Eva"]
+
+
+def test_a_dag_run_updates_what_a_replay_has_sent_and_the_next_replay_knows_it(
+    server: RecordingServer, tmp_path: Path
+) -> None:
+    source = a_flow(replay=UPDATE)
+    replay(source, tmp_path, "Ana")
+    run = run_dag(build_dag(source), named("Eva"))
+
+    status = replay(source, tmp_path, "Eva").result("replay")
+    back = replay(source, tmp_path, "Ana").result("replay")
+
+    assert run.state == "success"
+    assert (status["requests"], back["requests"]) == (0, 1)
+    assert sent(server) == ["Ana", "Eva", "Ana"]
+
+
+def test_a_dag_run_of_a_changed_response_is_red_while_the_old_one_is_in_doubt(
+    server: RecordingServer, failures: Failures
+) -> None:
+    dag = built(a_flow(replay=UPDATE), failures)
+    server.queued.append(Answer(drop=True))
+    first, changed = run_dag(dag, named("Ana")), run_dag(dag, named("Eva"))
+
+    assert (first.state, changed.state) == ("failed", "failed")
+    assert sent(server) == ["Ana"]
+    assert f"in doubt: the DAG run {first.run_id} may have sent earlier content of the response 'S1'" in str(
+        failures.errors[-1]
+    )
+
+
+def test_what_a_dag_run_left_in_doubt_is_settled_in_the_replay_that_it_holds_back(
+    server: RecordingServer, tmp_path: Path, ledger_file: Path
+) -> None:
+    from airflow_whatsapp_flows.cli import main
+
+    source = a_flow()
+    server.queued.append(Answer(drop=True))
+    run_dag(build_dag(source), named("Ana"))
+    status = replay(source, tmp_path, "Eva", on_changed="update", replay_id="sync").result("replay")
+    ledger = ["--ledger", f"sqlite:///{ledger_file}"]
+
+    assert (status["in_doubt"], sent(server)) == (1, ["Ana"])
+    assert "in doubt: the DAG run " in reasons(ledger_file)[0]
+    assert "settle it with `replay resolve sync`" in reasons(ledger_file)[0]
+    assert main(["replay", "resolve", "sync", "S1", "--as", "sent", *ledger]) == 0
+    assert main(["replay", "retry", "sync", *ledger]) == 0
+    assert sent(server) == ["Ana", "Eva"]
+
+
+def test_a_run_that_is_cleared_does_not_bring_its_old_content_back(server: RecordingServer, failures: Failures) -> None:
+    dag = built(a_flow(replay=UPDATE), failures)
+    old, idle, _ = (run_dag(dag, named(name)) for name in ("Ana", "Ana", "Eva"))
+
+    again = run_again(dag, old.run_id, "create")  # what it has sent is known
+    run_again(dag, idle.run_id, "create")  # it has sent nothing
+
+    assert again["status_code"] == 200
+    assert sent(server) == ["Ana", "Eva"]
+    assert "superseded: " in str(failures.errors[-1])
+    assert "this run was cleared; trigger a new run to send it again" in str(failures.errors[-1])
+
+
+def test_a_run_is_not_gone_on_with_once_newer_content_was_sent(server: RecordingServer, failures: Failures) -> None:
+    two = flow(
+        question("Ask", next="Create"),
+        action("Create", body=BODY, on_success="Note"),
+        action("Note", body=BODY),
+        replay=UPDATE,
+    )
+    dag, runs = built(two, failures), []
+    original: Callable[..., Any] = sending.check_newest
+
+    def overtaken(transaction: Any, sendee: Any) -> None:
+        # Between the two actions of the first run another one sends newer content.
+        if len(server.received) == 1 and not runs:
+            values = {**_attempt_of(transaction, sendee), "epoch": 2, "content": "other", "key": "another"}
+            names = ", ".join(values)
+            marks = ", ".join(f":{name}" for name in values)
+            transaction._execute(f"INSERT INTO whatsapp_flows_attempts ({names}) VALUES ({marks})", values)
+            runs.append(1)
+        original(transaction, sendee)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sending, "check_newest", overtaken)
+        run = run_dag(dag, named("Ana"))
+
+    assert run.states["create"] == "success"
+    assert run.states["note"] == "failed"
+    assert len(server.received) == 1
+    assert "superseded: the DAG run " in str(failures.errors[-1])
+
+
+def test_a_run_waits_for_content_that_is_pending_in_a_replay(
+    server: RecordingServer, tmp_path: Path, ledger_file: Path, failures: Failures
+) -> None:
+    source = a_flow(replay=UPDATE)
+    replay(source, tmp_path, "Ana", replay_id="sync")
+    with closing(sqlite3.connect(ledger_file)) as ledger:
+        ledger.execute("UPDATE whatsapp_flows_contacts SET state = 'pending'")
+        ledger.commit()
+
+    run = run_dag(built(source, failures), named("Eva"))
+
+    assert run.state == "failed"
+    assert sent(server) == ["Ana"]
+    assert "earlier content of the response 'S1' is pending in the replay sync" in str(failures.errors[-1])
+
+
+def test_what_an_earlier_version_has_sent_without_its_content_is_taken_to_be_the_same(
+    server: RecordingServer, ledger_file: Path
+) -> None:
+    dag = build_dag(a_flow())
+    run_dag(dag, named("Ana"))
+    with closing(sqlite3.connect(ledger_file)) as ledger:
+        ledger.execute("UPDATE whatsapp_flows_attempts SET content = NULL")
+        ledger.commit()
+
+    assert run_dag(dag, named("Ana")).state == "success"
+    assert sent(server) == ["Ana"]
+
+
+def reasons(ledger_file: Path) -> list[str]:
+    with closing(sqlite3.connect(ledger_file)) as ledger:
+        return [row[0] for row in ledger.execute("SELECT reason FROM whatsapp_flows_contacts ORDER BY id")]
+
+
+def _attempt_of(transaction: Any, sendee: Any) -> dict[str, Any]:
+    row = transaction.attempts(sendee.subject)[0]
+    kept = {name: getattr(row, name) for name in ("step", "visit", "number", "digest", "method", "moment", "fate")}
+    names = {"flow_id": sendee.subject.flow_id, "response_id": sendee.subject.response_id}
+    return {**kept, **names, "host": "x", "begun_at": 1.0, "round": 1, "origin": json.dumps({"run_id": "newer"})}
