@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,7 +17,8 @@ from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.course import Attempt, Rekey, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, Fate, fate_of
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
+from airflow_whatsapp_flows.flow.exchange import HttpRequest, HttpResponse, Reply, TransportFailure
+from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.gateway import Gateway, is_web_address
@@ -30,6 +32,8 @@ from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.routes import Route, Routes
 
 _OPEN = nullcontext()
+_LARGE_REPLY = 32_768
+"""Bytes of a reply from which on it is read in a thread: 50,000 elements of XML take a tenth of a second."""
 
 
 class StoppedError(Exception):
@@ -211,19 +215,31 @@ class Sender:
                 sending.under_way = False
                 lane.abandon(probe=probe)
                 raise
-        attempted = Attempted(request, number, todo.idempotency_key)
-        result = route.concealed(classify(reply, attempted, todo.step.success_when))
-        lane.leave(result, todo.step.retry, probe=probe)
+        judge = partial(_judged, reply, Attempted(request, number, todo.idempotency_key), todo.step, route)
+        if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
+            return self._conclude(sending, todo, intent, judge(), probe=probe)
+        try:  # reading it takes a while, in which the other contacts go on
+            result = await asyncio.to_thread(judge)
+        except asyncio.CancelledError:  # the reply is here, so what came of the request is known
+            self._conclude(sending, todo, intent, judge(), probe=probe)
+            raise
+        return self._conclude(sending, todo, intent, result, probe=probe)
+
+    def _conclude(
+        self, sending: Sending, todo: SendAction, intent: Intent, result: ActionResult, *, probe: bool
+    ) -> Attempt:
+        """Note what came of an attempt."""
+        self.lanes.of(intent.host).leave(result, todo.step.retry, probe=probe)
         fate = fate_of(result, todo.step.retry)
         kind = result.error.kind.value if result.error else None
         kept = self._kept(todo.step.name, result, fate)
         self.journal.note(AttemptEnd(intent, fate, result.status_code, kind, kept, self.clock()))
         sending.under_way, sending.sent_as = False, None
         if self.refusals is not None:
-            stop = self.refusals.note(sending.contact_id, route.host, todo.step, result, intent.begun_at)
+            stop = self.refusals.note(sending.contact_id, intent.host, todo.step, result, intent.begun_at)
             if stop is not None:
                 self.give_up(stop)
-        return Attempt(number, intent.digest, intent.begun_at, fate, result)
+        return Attempt(intent.number, intent.digest, intent.begun_at, fate, result)
 
     async def _intend(
         self, sending: Sending, todo: SendAction, request: HttpRequest, route: Route, number: int
@@ -273,6 +289,10 @@ class Sender:
         if fate is Fate.SUCCEEDED and step not in self.referenced:
             value["response"], value["headers"] = None, {}
         return msgspec.json.encode(value).decode()
+
+
+def _judged(reply: Reply, attempted: Attempted, step: Action, route: Route) -> ActionResult:
+    return route.concealed(classify(reply, attempted, step.success_when))
 
 
 def _ended_at(attempt: Attempt) -> float:

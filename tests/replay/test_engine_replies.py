@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airflow_whatsapp_flows.connections import ActionConnection
+from airflow_whatsapp_flows.flow.exchange import Reply
 from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.outcome import ActionResult, classify
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay
@@ -94,3 +98,29 @@ async def test_any_reply_ends_its_contact_and_no_other(
     assert len(states) == 1
     assert set(states) <= {"completed", "failed", "in_doubt"}
     assert Counter(states) == {next(iter(states)): 3}
+
+
+async def test_a_large_reply_is_read_while_the_other_contacts_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, went_on = asyncio.get_running_loop(), []
+
+    def judge(reply: Reply, *more: Any) -> ActionResult:
+        moved = threading.Event()
+        loop.call_soon_threadsafe(moved.set)
+        went_on.append(moved.wait(10))
+        return classify(reply, *more)
+
+    monkeypatch.setattr("airflow_whatsapp_flows.replay.sending.classify", judge)
+    (tmp_path / "r.jsonl").write_text(json.dumps(response(1)) + "\n")
+    async with _server(_reply(b'"' + b"x" * 100_000 + b'"')) as port:
+        step = {"name": "Create", "type": "action", "url": f"http://127.0.0.1:{port}/", "body": {"a": 1}}
+        flow = load_flow({"flow_format": 1, "id": "crm_flow", "steps": [step]})
+        gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+        with Ledger(sqlite_url(tmp_path)) as ledger:
+            source = open_source(SourceSpec(str(tmp_path / "r.jsonl")), flow)
+            replay = begin_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id="one"))
+            await run_replay(ledger, replay, flow, gateway, RunSettings(concurrency=2))
+
+    assert went_on == [True]
+    assert read_states(sqlite_url(tmp_path), "one") == {"completed": 1}
