@@ -21,7 +21,7 @@ from jinja2.visitor import NodeTransformer
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
-from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAKERS, joined
+from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAKERS, check_literals, joined
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
 from airflow_whatsapp_flows.flow.template.references import list_position, unknown_name
 from airflow_whatsapp_flows.flow.template.sizes import Room
@@ -154,6 +154,11 @@ class Expression:
         self._tree = _parse(source, names, _cage(missing))
         self._program: Callable[[dict[str, Any]], object] | None = None
 
+    @property
+    def tree(self) -> nodes.Expr:
+        """The parsed expression."""
+        return self._tree
+
     def evaluate(self, values: Mapping[str, object], room: Room | None = None) -> Value:
         """The expression's value, with its type.
 
@@ -250,10 +255,15 @@ def _check_arguments(node: nodes.Filter) -> None:
         raise TemplateFault("'*' and '**' arguments are not allowed")
     signature = _signature(node.name)
     try:
-        signature.bind(None, *node.args, **{str(keyword.key): None for keyword in node.kwargs})
+        bound = signature.bind(None, *node.args, **{str(keyword.key): keyword.value for keyword in node.kwargs})
     except TypeError:
         allowed = ", ".join(list(signature.parameters)[1:])
         raise TemplateFault(f"the filter {node.name!r} takes {f'({allowed})' if allowed else 'no argument'}") from None
+    literals = {name: node.value for name, node in bound.arguments.items() if isinstance(node, nodes.Const)}
+    try:
+        check_literals(node.name, literals)
+    except RenderError as error:
+        raise TemplateFault(error.reason) from None
 
 
 @cache

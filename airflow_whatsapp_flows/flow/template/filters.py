@@ -19,7 +19,7 @@ from jinja2 import Undefined
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.moments import parse_iso
 from airflow_whatsapp_flows.flow.numbers import parse_number
-from airflow_whatsapp_flows.flow.phones import e164
+from airflow_whatsapp_flows.flow.phones import e164, is_country
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.sizes import least_size
 
@@ -144,10 +144,14 @@ def _default(value: object, fallback: Value = "") -> object:
     return fallback if isinstance(value, Undefined) or value is None or value == "" else value
 
 
-def _replace(value: object, old: str, new: str) -> str:
-    text, old, new = text_of(value), text_of(old), text_of(new)
+def _check_old(old: str) -> None:
     if not old:
         raise RenderError("replace needs a text to look for; the first argument is empty")
+
+
+def _replace(value: object, old: str, new: str) -> str:
+    text, old, new = text_of(value), text_of(old), text_of(new)
+    _check_old(old)
     if old not in text:
         return _capped(text)
     growth = text.count(old) * (len(new) - len(old))
@@ -199,16 +203,26 @@ def _float(value: object, *fallback: Value) -> Value:
     raise RenderError(f"{_shown(value)} is not a number; give float a default to allow that: float(0)")
 
 
+def _check_digits(digits: object) -> None:
+    if not isinstance(digits, int) or not 0 <= digits <= 15:
+        raise RenderError("round needs a number, and 0 to 15 digits")
+
+
 def _round(value: object, digits: int = 0) -> Value:
     number = _float(value)
-    if not isinstance(number, float) or not isinstance(digits, int) or not 0 <= digits <= 15:
+    _check_digits(digits)
+    if not isinstance(number, float):
         raise RenderError("round needs a number, and 0 to 15 digits")
     return round(number, digits) if digits else round(number)
 
 
-def _date(value: object, pattern: str = "%Y-%m-%d") -> str:
+def _check_pattern(pattern: object) -> None:
     if not isinstance(pattern, str) or not _DATE_FORMAT.fullmatch(pattern):
-        raise RenderError("date needs a format of at most 200 characters such as '%d/%m/%Y'")
+        raise RenderError("date needs a format of at most 200 characters such as '%d/%m/%Y', without %s")
+
+
+def _date(value: object, pattern: str = "%Y-%m-%d") -> str:
+    _check_pattern(pattern)
     text = text_of(value).strip()
     try:
         moment = parse_iso(text)
@@ -268,6 +282,28 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "e164": _e164,
 }
 """Name to function; what is not here is a fault at load."""
+
+
+def check_literals(name: str, arguments: Mapping[str, object]) -> None:
+    """Check the arguments of a filter that are written in the flow, and so the same for every contact.
+
+    Args:
+        name: of the filter.
+        arguments: by the names of its parameters; those that depend on a contact are left out.
+
+    Raises:
+        RenderError: one of them would be refused for every contact.
+    """
+    if name == "date" and "pattern" in arguments:
+        _check_pattern(arguments["pattern"])
+    if name == "round" and "digits" in arguments:
+        _check_digits(arguments["digits"])
+    if name == "replace" and "old" in arguments:
+        _check_old(text_of(arguments["old"]))
+    country = arguments.get("country")
+    if name == "e164" and country is not None and not (isinstance(country, str) and is_country(country)):
+        raise RenderError(f"{country!r} is not a country; give its two letters, such as e164('MX') (ISO 3166-1)")
+
 
 MAKERS = frozenset({"lower", "upper", "trim", "replace", "join", "json", "urlencode", "date", "digits", "e164"})
 """Filters that make a text; the others give what is there, or a number."""
