@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit
 from airflow_whatsapp_flows.flow.model import Answered, Menu, Question, TemplateMessage
+from airflow_whatsapp_flows.flow.options import chosen_option
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
 
@@ -57,15 +58,17 @@ def _fit(step: Answered, answer: Value, values: Mapping[str, object]) -> tuple[s
     options = step.options if isinstance(step, (Menu, TemplateMessage)) else {}
     label = _option(options, answer)
     if label is not None:
-        return label, options[label], value
+        # "2" and "sales " are what the contact wrote; what was chosen is the option.
+        return label, options[label], label if isinstance(value, str) and step.rule.answer_type in _TEXTS else value
     if isinstance(step, TemplateMessage) and (step.has_next or not options):
         return "next", step.next, value
     raise AnswerMisfit(f"the answer is none of the options: {', '.join(list(options)[:10])}")
 
 
+_TEXTS = ("ANY", "FREE_TEXT", "SINGLE_OPTION")
+
+
 def _option(options: Mapping[str, str | None], answer: Value) -> str | None:
-    wanted = text_of(answer).strip()
-    if wanted in options:
-        return wanted
-    folded = {label.strip().casefold(): label for label in options}
-    return folded.get(wanted.casefold())
+    labels = list(options)
+    chosen = chosen_option(labels, text_of(answer))
+    return None if chosen is None else labels[chosen]

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from airflow_whatsapp_flows.flow.format import AnswerType
 from airflow_whatsapp_flows.flow.moments import parse_day, parse_iso
+from airflow_whatsapp_flows.flow.options import chosen_option
 from airflow_whatsapp_flows.flow.phones import e164, is_country
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
@@ -53,10 +54,13 @@ class ListedOptions:
         if not options:
             raise AnswerMisfit(f"its options are a list of objects, and {self.source.text} holds none")
         wanted = text_of(answer).strip()
-        for key in (self.value, self.title):
-            for option in options:
-                if key in option and text_of(option[key]).strip() == wanted:
-                    return option.get(self.value)
+        for option in options:
+            if self.value in option and text_of(option[self.value]).strip() == wanted:
+                return option.get(self.value)
+        titled = [option for option in options if self.title in option]
+        chosen = chosen_option([text_of(option[self.title]) for option in titled], wanted)
+        if chosen is not None:
+            return titled[chosen].get(self.value)
         titles = [text_of(option[self.title]) for option in options if self.title in option]
         raise AnswerMisfit(f"the answer is none of the {len(options)} options: {', '.join(titles[:10])}")
 
@@ -100,9 +104,13 @@ class AnswerRule:
             return None
         if self.listed is not None:
             return self.listed.choose(answer, values)
-        if self.answer_type == "SINGLE_OPTION" and self.options and answer not in self.options:
-            options = ", ".join(self.options[:10])
-            raise AnswerMisfit(f"the answer is none of the {len(self.options)} options: {options}")
+        if self.answer_type == "SINGLE_OPTION" and self.options:
+            scalar = isinstance(answer, (str, int, float)) and not isinstance(answer, bool)
+            chosen = chosen_option(self.options, text_of(answer)) if scalar else None
+            if chosen is None:
+                options = ", ".join(self.options[:10])
+                raise AnswerMisfit(f"the answer is none of the {len(self.options)} options: {options}")
+            return self.options[chosen]
         if self.answer_type == "PHONE" and self.country is not None:
             return _in_country(answer, self.country)
         value = _READERS[self.answer_type](answer)

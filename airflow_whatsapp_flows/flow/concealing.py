@@ -32,6 +32,7 @@ _VALUE = re.compile(
        | [^\s&;,<>{}\[\]"'\\]+ """,
     re.VERBOSE | re.DOTALL,
 )
+_IS_KEY = re.compile(r"""\\?["']\s*:""")
 _ELEMENT = re.compile(r"<([\w.:-]+)(?:\s[^<>]*)?>([^<]*)")
 # Long, and of letters and digits without a blank: keys, tokens, parts of an address that are one.
 _OPAQUE = re.compile(r"(?<![\w-])(?=[\w-]*[0-9])(?=[\w-]*[A-Za-z])[\w-]{20,}(?![\w-])")
@@ -128,6 +129,9 @@ def _found(literal: str) -> Iterator[tuple[int, int]]:
             yield match.span(2)
     for match in _NAME.finditer(literal):
         if names_secret(match[1]) and (value := _VALUE.match(literal, match.end())):
+            # {"grant_type": "client_credentials", "client_id": …}: a value, and the key behind it.
+            if "," in match.group() and _IS_KEY.match(literal, value.end()):
+                continue
             start = value.end() - len(value.group().lstrip("\\\"'"))
             yield _after_scheme(literal, start, value.end())
 

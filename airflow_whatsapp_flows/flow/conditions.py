@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ _ORDER: Mapping[str, Callable[[float, float], bool]] = {
     "lt": operator.lt,
     "lte": operator.le,
 }
+_TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
+_LONGEST_TIME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def compare(actual: Value, comparison: Comparison, expected: Value) -> bool:
     """Compare two values.
 
     ``exact`` compares as text, since the platform keeps every value as text; ``icontains`` folds case;
-    ``gt``, ``gte``, ``lt``, ``lte`` compare numbers, else dates, and are false of anything else; an empty
+    ``gt``, ``gte``, ``lt``, ``lte`` compare numbers, else dates, else times of day, and are false of all else; an empty
     text counts as null; ``isnull`` with the value ``"false"`` asks for the opposite, as the editor's
     "is empty: No" does.
 
@@ -88,11 +91,24 @@ def _contains(actual: Value, wanted: str) -> bool:
 
 
 def _ordered(actual: Value, expected: Value, order: Callable[[float, float], bool]) -> bool:
-    for read in (_number, _moment):
+    for read in _ORDERED:
         left, right = read(actual), read(expected)
         if left is not None and right is not None:
             return order(left, right)
     return False
+
+
+def check_ordered(expected: Value) -> None:
+    """Check that a literal of the flow can be compared by ``gt``, ``gte``, ``lt`` or ``lte``.
+
+    Raises:
+        ValueError: it is neither a number, a date nor a time of day, so the comparison would be false of everything.
+    """
+    if all(read(expected) is None for read in _ORDERED):
+        raise ValueError(
+            "gt, gte, lt and lte compare numbers, dates and times of day; "
+            "write a number, a date such as 2026-11-22 or a time such as 21:30"
+        )
 
 
 def _number(value: Value) -> float | None:
@@ -112,3 +128,12 @@ def _moment(value: Value) -> float | None:
     except ValueError:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)).timestamp()
+
+
+def _time_of_day(value: Value) -> float | None:
+    match = _TIME.fullmatch(value.strip()) if isinstance(value, str) and len(value) < _LONGEST_TIME else None
+    return None if match is None else int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3] or 0)
+
+
+_ORDERED: tuple[Callable[[Value], float | None], ...] = (_number, _moment, _time_of_day)
+"""What both sides may be, the first that they both are."""

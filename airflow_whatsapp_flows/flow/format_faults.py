@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
@@ -17,6 +19,7 @@ from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
 from airflow_whatsapp_flows.flow.suggestions import MOST_FAULTS, did_you_mean
 
 _TIME_RULE = "a time of day such as 21:30"
+_QUOTED = re.compile(r"'([^']*)'")
 _ID_RULE = "an id is 1 to 100 characters: a-z, 0-9, '_' and '-', the first a letter or digit"
 
 
@@ -86,13 +89,24 @@ def _message(details: ErrorDetails, path: Path, value: dict[str, Any]) -> str:
         return f"there is no step type {context.get('tag')!r}{_close(str(context.get('tag')), list(STEP_FORMATS))}"
     if kind in ("literal_error", "enum"):
         allowed = str(context.get("expected", ""))
-        return f"{_shown(details['input'])} is not allowed; allowed: {allowed}"
+        meant = close_literal(details)
+        hint = f"; did you mean {meant!r}? Allowed" if meant else "; allowed"
+        return f"{_shown(details['input'])} is not allowed{hint}: {allowed}"
     if path == ("id",):
         return f"{_shown(details['input'])} is not an id: {_ID_RULE}"
     if kind == "string_pattern_mismatch":
         wanted = "the two capital letters of a country, such as MX" if "country" in str(key) else _TIME_RULE
         return f"{_shown(details['input'])} is not {wanted}"
     return _plain(details)
+
+
+def close_literal(details: ErrorDetails) -> str | None:
+    """What a text that is none of a few allowed ones was meant to be, if one is close."""
+    if details["type"] not in ("literal_error", "enum") or not isinstance(details["input"], str):
+        return None
+    allowed = {text.casefold(): text for text in _QUOTED.findall(str(details.get("ctx", {}).get("expected", "")))}
+    close = difflib.get_close_matches(details["input"].casefold(), allowed, n=1, cutoff=0.75)
+    return allowed[close[0]] if close else None
 
 
 def _plain(details: ErrorDetails) -> str:

@@ -18,10 +18,14 @@ from airflow_whatsapp_flows.flow.template.language import (
     leaves,
     parse_tree,
 )
+from airflow_whatsapp_flows.flow.template.sizes import Room
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _VALUE = re.compile(r"[\t\x20-\x7e]*")  # RFC 9110 §5.5, without obs-text: servers disagree about its charset
 MAX_VALUE = 8_000
+MAX_VALUES = 65_536
+"""Characters of all headers of one request; servers take less."""
+_TOO_MUCH = f"the headers would have more than {MAX_VALUES:,} characters in all"
 
 # Framing and routing belong to the transport: a flow that sets them could smuggle a second request.
 _REFUSED = frozenset(
@@ -57,11 +61,14 @@ class HeaderPlan:
             RenderError: a value holds what a header may not; names the header.
         """
         built: list[tuple[str, str]] = []
+        room = Room(MAX_VALUES, _TOO_MUCH)
         for name, tree in self.fields:
             try:
                 value = fill(tree, values)
                 if value is not None:
-                    built.append((name, check_value(text_of(value))))
+                    text = check_value(text_of(value))
+                    room.take(len(name) + len(text))
+                    built.append((name, text))
             except RenderError as error:
                 raise error.at(f"headers.{name}") from None
         return tuple(built)
@@ -130,9 +137,9 @@ def check_value(value: str) -> str:
     Raises:
         RenderError: it holds a control character or one beyond ASCII, or is too long.
     """
-    value = value.strip(" \t")
     if len(value) > MAX_VALUE:
         raise RenderError(f"a header of {len(value):,} characters; at most {MAX_VALUE:,} are allowed")
+    value = value.strip(" \t")
     if not _VALUE.fullmatch(value):
         bad = next(character for character in value if not _VALUE.fullmatch(character))
         kind = "a line break or control character" if bad < " " or bad == "\x7f" else "a character beyond ASCII"

@@ -12,11 +12,13 @@ from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.content import clean, storable_text
 from airflow_whatsapp_flows.flow.model import Assignation, Delay, GoTo, Said, Tag, Text
 from airflow_whatsapp_flows.flow.moments import parse_moment
-from airflow_whatsapp_flows.flow.template.filters import text_of
+from airflow_whatsapp_flows.flow.template.filters import MAX_TEXT, json_text, text_of
 from airflow_whatsapp_flows.flow.template.language import Value, fill
 from airflow_whatsapp_flows.flow.template.references import Missing, Reference
+from airflow_whatsapp_flows.flow.template.sizes import Room
 
 _Shown = TypeVar("_Shown")
+_TOO_MUCH = f"the values would have more than {MAX_TEXT:,} characters in all"
 _DEEPEST = 1000  # both the flow's own trees and the values in them are limited already
 
 
@@ -64,7 +66,7 @@ def _texts_of(value: Value) -> Iterable[str]:
     if isinstance(value, list):
         return [text for item in value for text in _texts_of(item)]
     text = "" if value is None or isinstance(value, bool) else text_of(value).strip()
-    return {text, text_of([text])[2:-2]} if text else ()  # the latter as it stands within an object
+    return {text, json_text([text])[2:-2]} if text else ()  # the latter as it stands within an object
 
 
 def rendered(text: Text, values: Mapping[str, object]) -> str | None:
@@ -99,7 +101,7 @@ def told(said: Said, values: Mapping[str, object]) -> tuple[str | None, Mapping[
     if said.whatsapp_template is not None:
         details["whatsapp_template"] = said.whatsapp_template
     if said.whatsapp_template_variables:
-        details["whatsapp_template_variables"] = fill(dict(said.whatsapp_template_variables), values)
+        details["whatsapp_template_variables"] = fill(dict(said.whatsapp_template_variables), values, _room())
     return text, details
 
 
@@ -109,11 +111,17 @@ def changed(changes: Mapping[str, Text | bool | int | float], values: Mapping[st
     Raises:
         RenderError: a value is missing.
     """
+    room = _room()
     filled: dict[str, Value] = {}
     for name, value in changes.items():
         plain = value is None or isinstance(value, (str, bool, int, float))
         filled[name] = value if plain else value.evaluate(values)  # type: ignore[union-attr, assignment]
+        room.take_value(filled[name])
     return filled
+
+
+def _room() -> Room:
+    return Room(MAX_TEXT, _TOO_MUCH)
 
 
 def noted(step: Tag | Assignation | GoTo, values: Mapping[str, object]) -> Mapping[str, Value] | None:

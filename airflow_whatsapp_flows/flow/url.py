@@ -22,10 +22,12 @@ from airflow_whatsapp_flows.flow.template.language import (
     parse_tree,
 )
 from airflow_whatsapp_flows.flow.template.placeholders import Placeholder, find_placeholders
+from airflow_whatsapp_flows.flow.template.sizes import Room
 from airflow_whatsapp_flows.flow.template.spelling import opens_at
 
 MAX_URL = 8_000
 """Characters of a built URL; RFC 9110 §4.1 asks servers for at least this."""
+_TOO_LONG = f"it would be too long; at most {MAX_URL:,} characters are allowed"
 
 # RFC 3986 §3.3 and §3.4: what may stand in a path and a query as it is; '%' keeps the author's own encoding.
 _PATH_SAFE = "%!$&'()*+,;=:@-._~"
@@ -59,19 +61,20 @@ class UrlPlan:
         Raises:
             RenderError: an answer would change the path, or the URL gets too long.
         """
-        path = "".join("/" + self._segment(pieces, values) for pieces in self.segments)
-        pairs = [name if pieces is None else f"{name}={_encoded(pieces, values)}" for name, pieces in self.query]
+        room = Room(MAX_URL, _TOO_LONG, "url")
+        path = "".join("/" + self._segment(pieces, values, room) for pieces in self.segments)
+        pairs = [name if pieces is None else f"{name}={_encoded(pieces, values, room)}" for name, pieces in self.query]
         for name, tree in self.query_params:
-            pairs.extend(_parameter(name, tree, values))
+            pairs.extend(_parameter(name, tree, values, room))
         url = f"{self.origin}{path}{'?' if pairs else ''}{'&'.join(pairs)}"
-        if len(url) > MAX_URL:
-            raise RenderError(f"it would have {len(url):,} characters; at most {MAX_URL:,} are allowed", "url")
+        # What its values take was asked for before they were encoded.
+        Room(MAX_URL, _TOO_LONG, "url").take(len(url))
         return url
 
-    def _segment(self, pieces: tuple[Piece, ...], values: Mapping[str, object]) -> str:
+    def _segment(self, pieces: tuple[Piece, ...], values: Mapping[str, object], room: Room) -> str:
         if len(pieces) == 1 and isinstance(pieces[0], str):
             return pieces[0]
-        text = _encoded(pieces, values)
+        text = _encoded(pieces, values, room)
         if unquote(text) in ("", ".", ".."):
             shown = pieces[0] if isinstance(pieces[0], str) else pieces[0].text
             raise RenderError(f"{shown} gives {unquote(text)!r}, which would change the path", "url")
@@ -204,11 +207,12 @@ def _keep_escapes(text: str, safe: str) -> str:
     return re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(text, safe=safe))
 
 
-def _encoded(pieces: tuple[Piece, ...], values: Mapping[str, object]) -> str:
-    return "".join(piece if isinstance(piece, str) else _quoted(piece.render(values), "url") for piece in pieces)
+def _encoded(pieces: tuple[Piece, ...], values: Mapping[str, object], room: Room) -> str:
+    return "".join(piece if isinstance(piece, str) else _quoted(piece.render(values), "url", room) for piece in pieces)
 
 
-def _quoted(text: str, where: str) -> str:
+def _quoted(text: str, where: str, room: Room) -> str:
+    room.take(len(text))
     try:
         return quote(text, safe="")
     except UnicodeEncodeError:
@@ -246,13 +250,13 @@ def _pairs(query_params: object) -> list[tuple[str, Any]]:
     raise TemplateFault("query parameters are an object, or a list of [name, value] pairs")
 
 
-def _parameter(name: str, tree: Tree, values: Mapping[str, object]) -> list[str]:
+def _parameter(name: str, tree: Tree, values: Mapping[str, object], room: Room) -> list[str]:
     where = f"query_params.{name}"
     try:
-        value = fill(tree, values)
+        value = fill(tree, values, Room(MAX_URL, _TOO_LONG))
     except RenderError as error:
         raise error.at(where) from None
     items: list[Value] = value if isinstance(value, list) else [value]
     if any(isinstance(item, (list, dict)) for item in items):
         raise RenderError("an object or a list of lists cannot stand in a query; use text, numbers, or a list", where)
-    return [f"{_quoted(name, where)}={_quoted(text_of(item), where)}" for item in items]
+    return [f"{_quoted(name, where, room)}={_quoted(text_of(item), where, room)}" for item in items]

@@ -177,3 +177,11 @@ def test_secrets_around_many_faults_of_one_long_line_are_looked_for_in_no_time()
     for column in range(500_000, 500_200):
         assert "aaaa" in shown(text, column)[0]
     assert time.process_time() - begun < 10
+
+
+def test_a_key_behind_a_word_that_sounds_like_a_secret_is_shown() -> None:
+    text = '{"grant_type": "client_credentials", "client_id": "a", "l": ["token", "s3cr3t"], "x": 1}'
+
+    line, _ = shown(text, text.index('"x"') + 1)
+
+    assert 'client_id": "a", "l": ["token", "***"]' in line

@@ -112,7 +112,8 @@ def test_keys_of_the_flow_and_of_its_variables() -> None:
 
     assert found == [
         "variables.a.typ: unknown key 'typ'; did you mean 'type'?",
-        "variables.a.type: 'txt' is not allowed; allowed: 'text', 'number', 'bool', 'list' or 'object'",
+        "variables.a.type: 'txt' is not allowed; did you mean 'text'? "
+        "Allowed: 'text', 'number', 'bool', 'list' or 'object'",
         "max_visit: unknown key 'max_visit'; did you mean 'max_visits'?",
     ]
 

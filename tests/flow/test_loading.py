@@ -65,7 +65,8 @@ def test_every_fault_of_a_file_is_told_at_once_in_its_order() -> None:
         "flows/bad.json:5:3: the key 'timezone' stands twice; only one of them would count",
         "flows/bad.json:5:15: 'Mars/Olympus' is not a time zone; give an IANA name such as America/Mexico_City or UTC",
         "flows/bad.json:6:3: unknown key 'mising'; did you mean 'missing'?",
-        "flows/bad.json:8:56: 'NUMBR' is not allowed; allowed: 'ANY', 'FREE_TEXT', 'SINGLE_OPTION', 'NUMBER', 'URL', "
+        "flows/bad.json:8:56: 'NUMBR' is not allowed; did you mean 'NUMBER'? "
+        "Allowed: 'ANY', 'FREE_TEXT', 'SINGLE_OPTION', 'NUMBER', 'URL', "
         "'EMAIL', 'FILE', 'DOCUMENT', 'VIDEO', 'IMAGE', 'PHONE', 'DATE', 'TIME', 'DATETIME', 'BOOL' or 'LOCATION'",
         "flows/bad.json:8:65: unknown key 'nxt'; did you mean 'next'?",
         "flows/bad.json:9:5: there is no step type 'mesage'; did you mean 'message'?",

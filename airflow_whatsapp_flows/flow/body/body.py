@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from airflow_whatsapp_flows.flow.body.encoded import ABSENT, Body, BodyType, EncodedBody, FileContent, FileSource
@@ -14,6 +15,7 @@ from airflow_whatsapp_flows.flow.body.plain import parse_none, parse_plain
 from airflow_whatsapp_flows.flow.body.xml_parsing import parse_xml
 from airflow_whatsapp_flows.flow.body.yaml_body import parse_yaml
 from airflow_whatsapp_flows.flow.template.language import LITERAL, Data, TemplateFault, TemplateLanguage
+from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 
 __all__ = [
     "ABSENT",
@@ -50,6 +52,8 @@ _BY_MEDIA_TYPE: Mapping[str, BodyType] = {
 }
 # Structured syntax suffixes: RFC 6839 §3.1, RFC 7303 §4.2, RFC 9512 §2.2.
 _BY_SUFFIX = {"+json": BodyType.JSON, "+xml": BodyType.XML, "+yaml": BodyType.YAML}
+# Names and values without blanks, as forms have them once they are encoded; "YQ==" is none.
+_FORM = re.compile(r"[\w.%+*\[\]-]+=[^\s=&<>{}\"]+(?:&[\w.%+*\[\]-]+=[^\s=&<>{}\"]*)*")
 
 
 def parse_body(body_type: BodyType, body: object, language: TemplateLanguage) -> Body:
@@ -92,7 +96,7 @@ def infer_body_type(body: object, content_type: str | None) -> BodyType:
 
     Returns:
         ``none`` without a body, whatever the header; else what the header says; else what the body's
-        shape says: data is JSON, text that begins as JSON or XML is that, other text is plain.
+        shape says: data is JSON, text that begins as JSON or XML is that, ``a=1&b=2`` is a form, other text is plain.
     """
     if isinstance(body, Data):
         body = body.value
@@ -108,7 +112,21 @@ def infer_body_type(body: object, content_type: str | None) -> BodyType:
     # "{{" opens a placeholder: no JSON object begins with it.
     if text[0] in "{[" and not text.startswith(("{{", "{%")):
         return BodyType.JSON
-    return BodyType.XML if text[0] == "<" else BodyType.PLAIN
+    if text[0] == "<":
+        return BodyType.XML
+    return BodyType.FORM if _looks_like_a_form(text) else BodyType.PLAIN
+
+
+def _looks_like_a_form(text: str) -> bool:
+    try:
+        found = list(find_placeholders(text))
+    except TemplateFault:
+        return False
+    pieces, at = [], 0
+    for placeholder in found:
+        pieces += [text[at : placeholder.start], "x"]
+        at = placeholder.end
+    return _FORM.fullmatch("".join([*pieces, text[at:]])) is not None
 
 
 def _by_media_type(media_type: str) -> BodyType | None:

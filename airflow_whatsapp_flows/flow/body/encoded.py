@@ -9,6 +9,22 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from airflow_whatsapp_flows.flow.template.language import Template
+from airflow_whatsapp_flows.flow.template.sizes import Room
+
+MAX_CONTENT = 8 * 1024 * 1024
+"""Bytes of a body, besides the files in it."""
+SHORT = 4_096
+"""Characters of a text that is written without asking for room before: a few times as many bytes do no harm."""
+_TOO_MUCH = f"the content would have more than {MAX_CONTENT:,} bytes besides its files"
+
+
+def content_room(literal: int = 0) -> Room:
+    """Room for the content of one body; what is written into it is asked for before.
+
+    Args:
+        literal: bytes of it that are the same for all contacts.
+    """
+    return Room(MAX_CONTENT - literal, _TOO_MUCH)
 
 
 class BodyType(str, Enum):
@@ -107,7 +123,8 @@ class Body(Protocol):
             files: contents of the files that a multipart body sends, by ``FileSource.url_or_path``.
 
         Raises:
-            RenderError: a value is missing or cannot be encoded; ``where`` is the place within the body.
+            RenderError: a value is missing or cannot be encoded, or there is more than :data:`MAX_CONTENT`;
+                ``where`` is the place within the body.
         """
         ...
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.faults import Path, where_of
 from airflow_whatsapp_flows.flow.body.leaves import checked_name, literals, plain_value
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, scalar_text, utf8
 from airflow_whatsapp_flows.flow.template.language import TemplateLanguage, Tree, TreeFault, fill
+
+_Encoded = TypeVar("_Encoded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +29,23 @@ class Field:
     name: str
     value: Tree
 
-    def texts(self, values: Mapping[str, object]) -> list[str]:
-        """The texts to send under the name for one contact: one, or as many as a list has.
+    def encode(self, values: Mapping[str, object], encode: Callable[[str], _Encoded]) -> Iterator[_Encoded]:
+        """The texts to send under the name for one contact, as ``encode`` writes them: one, or as many as a list has.
 
         Raises:
-            RenderError: a value is missing, or is an object or a list within a list.
+            RenderError: a value is missing, is an object or a list within a list, or cannot be encoded.
         """
         try:
+            if isinstance(self.value, list):
+                for index, item in enumerate(self.value):
+                    yield _at_item(index, lambda item=item: encode(_text(fill(item, values))))  # type: ignore[misc]
+                return
             value = fill(self.value, values)
-            if not isinstance(value, (list, tuple)):
-                return [_text(value)]
-            return [_item_text(index, item) for index, item in enumerate(value)]
+            if isinstance(value, (list, tuple)):
+                for index, found in enumerate(value):
+                    yield _at_item(index, lambda found=found: encode(_text(found)))  # type: ignore[misc]
+                return
+            yield encode(_text(value))
         except RenderError as error:
             raise error.at(self.where) if self.where else error from None
 
@@ -47,9 +56,9 @@ def _text(value: object) -> str:
     return scalar_text(value)
 
 
-def _item_text(index: int, value: object) -> str:
+def _at_item(index: int, encoded: Callable[[], _Encoded]) -> _Encoded:
     try:
-        return _text(value)
+        return encoded()
     except RenderError as error:
         raise error.at(f"[{index}]") from None
 

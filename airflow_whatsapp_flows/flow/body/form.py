@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import unquote_plus
 
-from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, WithoutFiles
+from airflow_whatsapp_flows.flow.body.encoded import (
+    NO_FILES,
+    SHORT,
+    EncodedBody,
+    FileContent,
+    WithoutFiles,
+    content_room,
+)
 from airflow_whatsapp_flows.flow.body.faults import check_length, text_fault
 from airflow_whatsapp_flows.flow.body.fields import Field, parse_field, parse_fields
 from airflow_whatsapp_flows.flow.body.leaves import checked_name, tree_at, tree_of, written_templates
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, utf8
 from airflow_whatsapp_flows.flow.body.tokens import TokenText, find_spans
 from airflow_whatsapp_flows.flow.template.language import Data, Template, TemplateFault, TemplateLanguage, TreeFault
+from airflow_whatsapp_flows.flow.template.sizes import Room
 
 CONTENT_TYPE = "application/x-www-form-urlencoded"
 
 # WHATWG URL §1.3, application/x-www-form-urlencoded percent-encode set: RFC 3986's "~" is in it, "*" is not.
 _KEPT = frozenset(b"*-._0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-_ENCODED = ["+" if byte == 0x20 else chr(byte) if byte in _KEPT else f"%{byte:02X}" for byte in range(256)]
+_ENCODED = [b"+" if byte == 0x20 else bytes([byte]) if byte in _KEPT else b"%%%02X" % byte for byte in range(256)]
+_ONE_BYTE = bytes([0x20, *_KEPT])
+_PART = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +49,39 @@ class FormBody(WithoutFiles):
 
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
         """The form for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
-        pairs = [f"{percent_encode(field.name)}={text}" for field in self.fields for text in _texts(field, values)]
-        return EncodedBody("&".join(pairs).encode("ascii"), CONTENT_TYPE)
+        room = content_room()
+        content = bytearray()
+        for field in self.fields:
+            name = percent_encode(field.name) + b"="
+            for text in field.encode(values, partial(percent_encode, room=room)):
+                room.take(len(name) + 1)
+                if content:
+                    content += b"&"
+                content += name
+                content += text
+        return EncodedBody(bytes(content), CONTENT_TYPE)
 
 
-def percent_encode(text: str) -> str:
+def percent_encode(text: str, room: Room | None = None) -> bytes:
     """Serialise a name or a value: letters, digits and ``*-._`` stay, a blank is ``+``, the rest is %XX of UTF-8.
+
+    Args:
+        text: any.
+        room: asked for the size of the result, before there is one.
 
     Raises:
         RenderError: the text cannot be encoded in UTF-8.
     """
-    return "".join([_ENCODED[byte] for byte in utf8(text)])
+    plain = utf8(text)
+    if len(plain) <= SHORT:
+        short = b"".join([_ENCODED[byte] for byte in plain])
+        if room is not None:
+            room.take(len(short))
+        return short
+    if room is not None:
+        room.take(len(plain) + 2 * len(plain.translate(None, _ONE_BYTE)))
+    parts = (plain[at : at + _PART] for at in range(0, len(plain), _PART))
+    return b"".join(b"".join([_ENCODED[byte] for byte in part]) for part in parts)
 
 
 def parse_form(body: object, language: TemplateLanguage) -> FormBody:
@@ -68,14 +100,6 @@ def parse_form(body: object, language: TemplateLanguage) -> FormBody:
     raise TemplateFault(
         f"a form must be an object, a list of [name, value] pairs or text a=1&b=2, and this is {kind_of(body)}"
     )
-
-
-def _texts(field: Field, values: Mapping[str, object]) -> list[str]:
-    texts = field.texts(values)
-    try:
-        return [percent_encode(text) for text in texts]
-    except RenderError as error:
-        raise error.at(field.where) from None
 
 
 def _parse_pair(index: int, pair: object, language: TemplateLanguage) -> Field:

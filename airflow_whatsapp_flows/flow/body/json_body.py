@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from json.encoder import encode_basestring as _quote
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, WithoutFiles
+from airflow_whatsapp_flows.flow.body.encoded import (
+    NO_FILES,
+    SHORT,
+    EncodedBody,
+    FileContent,
+    WithoutFiles,
+    content_room,
+)
 from airflow_whatsapp_flows.flow.body.faults import MAX_DEPTH, Path, where_of
 from airflow_whatsapp_flows.flow.body.json_text import parse_json_text
 from airflow_whatsapp_flows.flow.body.leaves import Leaf, tree_of, written_templates
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, number_text, utf8
+from airflow_whatsapp_flows.flow.template.filters import json_text as written
 from airflow_whatsapp_flows.flow.template.language import Data, Template, TemplateLanguage, Tree, TreeFault
+from airflow_whatsapp_flows.flow.template.sizes import Room
 
 CONTENT_TYPE = "application/json"
 """RFC 8259 §11 defines no charset parameter: JSON is UTF-8."""
@@ -25,15 +35,18 @@ class JsonBody(WithoutFiles):
     Attributes:
         pieces: JSON as it is sent, with a leaf where a contact's value goes; empty for an empty body.
         templates: every template in it, in order.
+        literal: bytes of it that are the same for all contacts.
     """
 
-    pieces: tuple[str | Leaf, ...]
+    pieces: tuple[bytes | Leaf, ...]
     templates: tuple[Template, ...]
+    literal: int = 0
 
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
         """The JSON for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
-        pieces = [piece if isinstance(piece, str) else piece.encode(values, json_text) for piece in self.pieces]
-        return EncodedBody("".join(pieces).encode(), CONTENT_TYPE)
+        write = partial(_written, content_room(self.literal))
+        pieces = [piece if isinstance(piece, bytes) else piece.encode(values, write) for piece in self.pieces]
+        return EncodedBody(b"".join(pieces), CONTENT_TYPE)
 
 
 def parse_json(body: object, language: TemplateLanguage) -> JsonBody:
@@ -48,22 +61,23 @@ def parse_json(body: object, language: TemplateLanguage) -> JsonBody:
     if isinstance(body, str) and not body.strip():
         return JsonBody((), ())
     tree = parse_json_text(body, language) if isinstance(body, str) else tree_of(body, language)
-    return JsonBody(tuple(_merge(_pieces(tree, ()))), written_templates(tree))
+    pieces = tuple(_merge(_pieces(tree, ())))
+    literal = sum(len(piece) for piece in pieces if isinstance(piece, bytes))
+    return JsonBody(pieces, written_templates(tree), literal)
 
 
-def json_text(value: object, depth: int = 0) -> str:
+def json_text(value: object, room: Room | None = None) -> str:
     """A value as compact JSON that can be encoded in UTF-8.
 
     Args:
         value: plain data.
-        depth: lists and objects that it stands in.
+        room: asked for what the value needs at least, before it is written.
 
     Raises:
         RenderError: it is not plain data, or holds a number, a key or a character that JSON cannot carry.
     """
     if isinstance(value, str):
-        if not value.isascii():
-            utf8(value)
+        _check_text(value, room)
         return _quote(value)
     if value is None:
         return "null"
@@ -71,26 +85,67 @@ def json_text(value: object, depth: int = 0) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return number_text(value)
-    if depth >= MAX_DEPTH:
+    _check(value, room, 0)
+    return written(value)
+
+
+def _written(room: Room, value: object) -> bytes:
+    if isinstance(value, str) and len(value) <= SHORT:
+        short = json_text(value).encode()
+        room.take(len(short))
+        return short
+    left = room.left
+    encoded = json_text(value, room).encode()
+    room.take(len(encoded) - (left - room.left))
+    return encoded
+
+
+def _check_text(text: str, room: Room | None) -> None:
+    if room is not None:
+        room.take(len(text))
+    if not text.isascii():
+        utf8(text)
+
+
+def _check(value: object, room: Room | None, depth: int) -> None:
+    """Ask for room for all of a value, and refuse what JSON cannot carry, before any of it is written."""
+    if isinstance(value, str):
+        _check_text(value, room)
+    elif value is None or isinstance(value, bool):
+        pass
+    elif isinstance(value, (int, float)):
+        number_text(value)
+    elif depth >= MAX_DEPTH:
         raise RenderError(f"the value is nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_key(key)}:{_item(f'{key}', item, depth)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(_item(f"[{index}]", item, depth) for index, item in enumerate(value)) + "]"
-    raise RenderError(f"{kind_of(value)} cannot be sent; use text, numbers, true, false, null, lists and objects")
+    elif isinstance(value, Mapping):
+        _take(room, 4 * len(value))
+        for key, item in value.items():
+            _check_key(key, room)
+            _check_item(f"{key}", item, room, depth)
+    elif isinstance(value, (list, tuple)):
+        _take(room, len(value))
+        for index, item in enumerate(value):
+            _check_item(f"[{index}]", item, room, depth)
+    else:
+        raise RenderError(f"{kind_of(value)} cannot be sent; use text, numbers, true, false, null, lists and objects")
 
 
-def _key(key: object) -> str:
+def _take(room: Room | None, size: int) -> None:
+    if room is not None:
+        room.take(size)
+
+
+def _check_key(key: object, room: Room | None) -> None:
     # JSON encoders turn the key 1 into "1", which may be there already.
     if not isinstance(key, str):
         raise RenderError(f"the key {key!r} is not text; every key must be text")
+    _take(room, len(key))
     utf8(key)
-    return _quote(key)
 
 
-def _item(where: str, value: object, depth: int) -> str:
+def _check_item(where: str, value: object, room: Room | None, depth: int) -> None:
     try:
-        return json_text(value, depth + 1)
+        _check(value, room, depth + 1)
     except RenderError as error:
         raise error.at(where) from None
 
@@ -123,13 +178,13 @@ def _literal(value: object, path: Path) -> str:
         raise TreeFault(str(error), path=path) from None
 
 
-def _merge(pieces: Iterator[str | Leaf]) -> Iterator[str | Leaf]:
-    literal = ""
+def _merge(pieces: Iterator[str | Leaf]) -> Iterator[bytes | Leaf]:
+    literal: list[str] = []
     for piece in pieces:
         if isinstance(piece, str):
-            literal += piece
+            literal.append(piece)
         else:
-            yield literal
+            yield "".join(literal).encode()
             yield piece
-            literal = ""
-    yield literal
+            literal = []
+    yield "".join(literal).encode()

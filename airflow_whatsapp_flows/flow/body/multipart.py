@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, FileSource
+from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, FileSource, content_room
 from airflow_whatsapp_flows.flow.body.fields import Field
 from airflow_whatsapp_flows.flow.body.file_part import FilePart, checked_media_type
 from airflow_whatsapp_flows.flow.body.leaves import written_templates
 from airflow_whatsapp_flows.flow.body.scalars import scalar_text, utf8
 from airflow_whatsapp_flows.flow.template.language import Template, Tree, fill
+from airflow_whatsapp_flows.flow.template.sizes import Room
 
 CONTENT_TYPE = "multipart/form-data"
+_DELIMITER = 60
+"""Bytes of a boundary and what stands around it, rounded up."""
 _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 
@@ -35,20 +38,25 @@ class TextPart:
         """Every template in it."""
         return written_templates(self.field.value) + written_templates(self.content_type)
 
-    def encode(self, values: Mapping[str, object]) -> Iterator[bytes]:
+    def encode(self, values: Mapping[str, object], room: Room) -> Iterator[bytes]:
         """Head and content of each part; a list gives as many parts as it has items.
 
         Raises:
             RenderError: a value cannot be encoded.
         """
-        texts = self.field.texts(values)
         try:
             content_type = scalar_text(fill(self.content_type, values))
-            checked_media_type(content_type)
-            for text in texts:
-                yield _head(self.field.name, None, content_type) + utf8(text)
+            head = _head(self.field.name, None, checked_media_type(content_type))
         except RenderError as error:
             raise error.at(self.field.where) from None
+
+        def part(text: str) -> bytes:
+            room.take(len(head) + len(text) + _DELIMITER)
+            encoded = utf8(text)
+            room.take(len(encoded) - len(text))
+            return head + encoded
+
+        yield from self.field.encode(values, part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,8 @@ class MultipartBody:
 
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
         """The parts for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
-        parts = [encoded for part in self.parts for encoded in _encode_part(part, values, files)]
+        room = content_room()
+        parts = [encoded for part in self.parts for encoded in _encode_part(part, values, files, room)]
         boundary = _boundary(parts)
         delimiter = b"--" + boundary
         content = b"".join(delimiter + b"\r\n" + part + b"\r\n" for part in parts) + delimiter + b"--\r\n"
@@ -84,14 +93,16 @@ class MultipartBody:
 
 
 def _encode_part(
-    part: TextPart | FilePart, values: Mapping[str, object], files: Mapping[str, FileContent]
+    part: TextPart | FilePart, values: Mapping[str, object], files: Mapping[str, FileContent], room: Room
 ) -> Iterator[bytes]:
     if isinstance(part, TextPart):
-        yield from part.encode(values)
+        yield from part.encode(values, room)
         return
     file = part.resolve(values, files)
     try:
-        yield _head(part.name, file.filename, file.content_type) + file.content
+        head = _head(part.name, file.filename, file.content_type)
+        room.take(len(head) + _DELIMITER)
+        yield head + file.content
     except RenderError as error:
         raise error.at(part.where) from None
 
@@ -110,7 +121,8 @@ def _boundary(parts: list[bytes]) -> bytes:
     """A boundary that no part holds (RFC 2046 §5.1.1); the same parts give the same one."""
     digest = sha256()
     for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
     while True:
         boundary = b"----flow" + digest.hexdigest()[:40].encode("ascii")
         if not any(boundary in part for part in parts):

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.body.encoded import ABSENT, NO_FILES, EncodedBody, FileContent, WithoutFiles
+from airflow_whatsapp_flows.flow.body.encoded import (
+    ABSENT,
+    NO_FILES,
+    EncodedBody,
+    FileContent,
+    WithoutFiles,
+    content_room,
+)
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, utf8
 from airflow_whatsapp_flows.flow.template.language import Template, TemplateFault, TemplateLanguage
 
@@ -27,6 +34,7 @@ class PlainBody(WithoutFiles):
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
         """The text for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
         text = self.body if isinstance(self.body, str) else self.body.render(values)
+        content_room().take(len(text))
         return EncodedBody(utf8(text), CONTENT_TYPE)
 
 

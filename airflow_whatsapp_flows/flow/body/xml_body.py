@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, WithoutFiles
+from airflow_whatsapp_flows.flow.body.encoded import (
+    NO_FILES,
+    SHORT,
+    EncodedBody,
+    FileContent,
+    WithoutFiles,
+    content_room,
+)
 from airflow_whatsapp_flows.flow.body.leaves import Leaf
 from airflow_whatsapp_flows.flow.body.scalars import scalar_text
 from airflow_whatsapp_flows.flow.body.xml_text import escape
 from airflow_whatsapp_flows.flow.template.language import Template, Value
+from airflow_whatsapp_flows.flow.template.sizes import Room
 
 CONTENT_TYPE = "application/xml; charset=utf-8"
 """With the charset, which then holds even over a declaration in the document (RFC 7303 §8.1)."""
@@ -27,16 +36,24 @@ class XmlLeaf:
     leaf: Leaf
     attribute: bool
 
-    def encode(self, values: Mapping[str, object]) -> bytes:
+    def encode(self, values: Mapping[str, object], room: Room) -> bytes:
         """The escaped text for one contact.
 
         Raises:
             RenderError: the value is a list or an object, or holds a character that XML cannot carry.
         """
-        return self.leaf.encode(values, self._escape)
+        return self.leaf.encode(values, partial(self._escape, room))
 
-    def _escape(self, value: Value) -> bytes:
-        return escape(scalar_text(value), attribute=self.attribute).encode()
+    def _escape(self, room: Room, value: Value) -> bytes:
+        text = scalar_text(value)
+        if len(text) <= SHORT:
+            short = escape(text, attribute=self.attribute).encode()
+            room.take(len(short))
+            return short
+        room.take(len(text))
+        escaped = escape(text, attribute=self.attribute).encode()
+        room.take(len(escaped) - len(text))
+        return escaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +62,11 @@ class XmlBody(WithoutFiles):
 
     Attributes:
         pieces: the document as it is sent, with a leaf where a contact's value goes.
+        literal: bytes of it that are the same for all contacts.
     """
 
     pieces: tuple[bytes | XmlLeaf, ...]
+    literal: int
 
     @property
     def templates(self) -> tuple[Template, ...]:
@@ -56,5 +75,6 @@ class XmlBody(WithoutFiles):
 
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
         """The document for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
-        pieces = [piece if isinstance(piece, bytes) else piece.encode(values) for piece in self.pieces]
+        room = content_room(self.literal)
+        pieces = [piece if isinstance(piece, bytes) else piece.encode(values, room) for piece in self.pieces]
         return EncodedBody(b"".join(pieces), CONTENT_TYPE)

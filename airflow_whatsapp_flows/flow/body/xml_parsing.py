@@ -58,7 +58,7 @@ def _parse_text(text: str, language: TemplateLanguage) -> XmlBody:
                 "xmlns, a comment or a processing instruction",
                 span.start,
             )
-    return XmlBody(compiler.pieces(root, _declaration(text, root)))
+    return _body(compiler.pieces(root, _declaration(text, root)))
 
 
 def _parse_object(body: Mapping[str, object], language: TemplateLanguage) -> XmlBody:
@@ -74,7 +74,11 @@ def _parse_object(body: Mapping[str, object], language: TemplateLanguage) -> Xml
     compiler = _Compiler(tokens, lambda part, _: _held(part, tokens, templates))
     root = _parse_document(TokenText(text, ()))
     compiler.read(root)
-    return XmlBody(compiler.pieces(root, b""))
+    return _body(compiler.pieces(root, b""))
+
+
+def _body(pieces: tuple[bytes | XmlLeaf, ...]) -> XmlBody:
+    return XmlBody(pieces, sum(len(piece) for piece in pieces if isinstance(piece, bytes)))
 
 
 def _held(part: str, tokens: TokenText, templates: list[Template]) -> Template | str:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, WithoutFiles
+from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, WithoutFiles, content_room
 from airflow_whatsapp_flows.flow.body.faults import Path
 from airflow_whatsapp_flows.flow.body.leaves import literals, tree_of, written_templates
 from airflow_whatsapp_flows.flow.body.yaml_text import parse_yaml_text
 from airflow_whatsapp_flows.flow.body.yaml_writer import write_yaml
-from airflow_whatsapp_flows.flow.template.language import Template, TemplateLanguage, Tree, TreeFault, fill
+from airflow_whatsapp_flows.flow.template.language import Template, TemplateLanguage, Tree, TreeFault
 
 CONTENT_TYPE = "application/yaml"
 """RFC 9512 §2.1 has no charset parameter."""
@@ -36,8 +36,8 @@ class YamlBody(WithoutFiles):
 
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
         """The YAML for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
-        content = "" if self.empty else write_yaml(fill(self.tree, values))
-        return EncodedBody(content.encode(), CONTENT_TYPE)
+        content = b"" if self.empty else write_yaml(self.tree, values, content_room())
+        return EncodedBody(content, CONTENT_TYPE)
 
 
 def parse_yaml(body: object, language: TemplateLanguage) -> YamlBody:

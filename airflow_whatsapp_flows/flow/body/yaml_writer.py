@@ -10,22 +10,28 @@ import re
 from collections.abc import Mapping
 
 from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.body.encoded import SHORT
 from airflow_whatsapp_flows.flow.body.faults import MAX_DEPTH
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, number_text, utf8
+from airflow_whatsapp_flows.flow.template.language import Data
+from airflow_whatsapp_flows.flow.template.sizes import Room
 
 MAX_KEY = 1000
 """Characters of a key as it is written; a simple key may have 1024 (YAML 1.2.2 §7.4.2)."""
 
 # YAML 1.2.2 §5.1, what is not printable, with the line breaks of YAML 1.1 §4.2 and the tab.
 _ESCAPED = re.compile('["\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]')
+_PART = 65_536
 _SHORT = {'"': '\\"', "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
-def write_yaml(value: object) -> str:
-    """A value as a YAML document.
+def write_yaml(tree: object, values: Mapping[str, object] | None = None, room: Room | None = None) -> bytes:
+    """A value as a YAML document, in UTF-8.
 
     Args:
-        value: plain data.
+        tree: plain data, or a tree with templates.
+        values: one contact's values, by scope, for the templates.
+        room: asked for what each value needs, before it is written.
 
     Returns:
         One document without markers, ending with a line feed.
@@ -33,40 +39,64 @@ def write_yaml(value: object) -> str:
     Raises:
         RenderError: it is not plain data, or holds a number, a key or a character that YAML cannot carry.
     """
-    lines: list[str] = []
-    _write(value, "", "", lines)
-    return "".join(lines)
+    writer = _Writer(values or {}, room)
+    writer.write(tree, "", "")
+    return bytes(writer.content)
 
 
-def _write(value: object, first: str, indent: str, lines: list[str]) -> None:
-    """Add the lines of a value; the first one begins with ``first`` in place of its indent."""
-    if len(indent) > 2 * MAX_DEPTH:
-        raise RenderError(f"the value is nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            _write_member(key, item, (first or indent), indent, lines)
-            first = ""
-    elif isinstance(value, (list, tuple)) and value:
-        for index, item in enumerate(value):
-            try:
-                _write(item, f"{first or indent}- ", indent + "  ", lines)
-            except RenderError as error:
-                raise error.at(f"[{index}]") from None
-            first = ""
-    else:
-        lines.append(f"{first}{_scalar(value)}\n")
+class _Writer:
+    """Writes values line by line, and fills templates as it comes to them: not all are in memory at once."""
 
+    def __init__(self, values: Mapping[str, object], room: Room | None) -> None:
+        self.content = bytearray()
+        self._values = values
+        self._room = room
 
-def _write_member(key: object, value: object, start: str, indent: str, lines: list[str]) -> None:
-    start = f"{start}{_key(key)}:"
-    try:
-        if isinstance(value, (Mapping, list, tuple)) and value:
-            lines.append(f"{start}\n")
-            _write(value, "", indent + "  ", lines)
+    def write(self, value: object, first: str, indent: str) -> None:
+        """Add the lines of a value; the first one begins with ``first`` in place of its indent."""
+        value = self._filled(value)
+        if len(indent) > 2 * MAX_DEPTH:
+            raise RenderError(f"the value is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(value, Mapping) and value:
+            for key, item in value.items():
+                self._write_member(key, item, (first or indent), indent)
+                first = ""
+        elif isinstance(value, (list, tuple)) and value:
+            for index, item in enumerate(value):
+                try:
+                    self.write(item, f"{first or indent}- ", indent + "  ")
+                except RenderError as error:
+                    raise error.at(f"[{index}]") from None
+                first = ""
         else:
-            _write(value, f"{start} ", indent, lines)
-    except RenderError as error:
-        raise error.at(str(key)) from None
+            if self._room is not None and isinstance(value, str) and len(value) > SHORT:
+                self._room.check(len(value))
+            self._add(f"{first}{_scalar(value)}\n")
+
+    def _write_member(self, key: object, value: object, start: str, indent: str) -> None:
+        start = f"{start}{_key(key)}:"
+        try:
+            value = self._filled(value)
+            if isinstance(value, (Mapping, list, tuple)) and value:
+                self._add(f"{start}\n")
+                self.write(value, "", indent + "  ")
+            else:
+                self.write(value, f"{start} ", indent)
+        except RenderError as error:
+            raise error.at(str(key)) from None
+
+    def _filled(self, value: object) -> object:
+        if value is None or isinstance(value, (str, bool, int, float, list, dict, tuple)):
+            return value
+        if isinstance(value, Data):
+            return value.value
+        return value.evaluate(self._values) if hasattr(value, "evaluate") else value
+
+    def _add(self, line: str) -> None:
+        encoded = line.encode()
+        if self._room is not None:
+            self._room.take(len(encoded))
+        self.content += encoded
 
 
 def _key(key: object) -> str:
@@ -100,7 +130,11 @@ def _scalar(value: object) -> str:
 
 def _quoted(text: str) -> str:
     utf8(text)
-    return f'"{_ESCAPED.sub(_escape, text)}"'
+    if len(text) <= _PART:
+        return f'"{_ESCAPED.sub(_escape, text)}"'
+    # In parts: of a text that is nothing but signs to escape, re makes a list of every one.
+    parts = (text[at : at + _PART] for at in range(0, len(text), _PART))
+    return f'"{"".join(_ESCAPED.sub(_escape, part) for part in parts)}"'
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from airflow_whatsapp_flows.flow.body import ABSENT
 from airflow_whatsapp_flows.flow.building.builder import StepBuilder
+from airflow_whatsapp_flows.flow.building.success import check_success_when
 from airflow_whatsapp_flows.flow.delivery import RetryRule, default_delivery
 from airflow_whatsapp_flows.flow.format import ActionFormat
 from airflow_whatsapp_flows.flow.header_fields import parse_headers
@@ -33,6 +34,8 @@ def build_action(builder: StepBuilder, step: ActionFormat) -> Action | None:
     except TemplateFault as fault:
         builder.add(TemplateFault(fault.message, fault.offset), "idempotency_header")
     success_when = builder.over_result(step.success_when, "success_when")
+    if success_when is not None:
+        builder.checked(lambda: check_success_when(success_when), "success_when")
     retry = _retry(builder, step)
     if plan is None:
         return None

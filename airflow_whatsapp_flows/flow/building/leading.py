@@ -6,7 +6,7 @@ import datetime as dt
 from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.flow.building.builder import StepBuilder
-from airflow_whatsapp_flows.flow.conditions import Condition
+from airflow_whatsapp_flows.flow.conditions import Condition, check_ordered
 from airflow_whatsapp_flows.flow.format import (
     AssignationFormat,
     ConditionalFormat,
@@ -60,9 +60,14 @@ def build_conditional(builder: StepBuilder, step: ConditionalFormat) -> Conditio
 def _condition(builder: StepBuilder, written: ConditionFormat, path: Path) -> Condition | None:
     reference = builder.reference(written.field, *path, "field")
     value = written.value
+    ordered = written.comparison in ("gt", "gte", "lt", "lte")
     if isinstance(value, str):
         parsed = builder.text(value, *path, "value")
+        if ordered and isinstance(parsed, str):
+            builder.checked(lambda: check_ordered(value), *path, "value")
         return None if parsed is None or reference is None else Condition(reference, written.comparison, parsed)
+    if ordered:
+        builder.checked(lambda: check_ordered(value), *path, "value")
     return None if reference is None else Condition(reference, written.comparison, value)
 
 

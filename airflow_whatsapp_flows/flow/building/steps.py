@@ -25,6 +25,7 @@ from airflow_whatsapp_flows.flow.building.leading import (
     build_trigger_flow,
 )
 from airflow_whatsapp_flows.flow.format import StepFormat
+from airflow_whatsapp_flows.flow.format_faults import close_literal
 from airflow_whatsapp_flows.flow.json_source import JsonSource
 from airflow_whatsapp_flows.flow.model import Step
 from airflow_whatsapp_flows.flow.suggestions import MOST_FAULTS
@@ -50,7 +51,8 @@ _BUILD: Mapping[str, Callable[[StepBuilder, Any], Step | None]] = {
 def valid_steps(value: dict[str, Any]) -> dict[int, StepFormat]:
     """The steps of a faulty file that can be read, by their position: their templates are checked all the same.
 
-    A key that is wrong is left out; without one that it must have, a step cannot be read.
+    A key that is wrong is left out, or has the value that was meant where one is close; without one that it must have,
+    a step cannot be read.
 
     Args:
         value: the file as plain data.
@@ -68,7 +70,7 @@ def valid_steps(value: dict[str, Any]) -> dict[int, StepFormat]:
 
 def _without_faults(raw: Any, error: ValidationError) -> Any:
     known = copy.deepcopy(raw)
-    for details in error.errors(include_url=False, include_context=False):
+    for details in error.errors(include_url=False):
         *path, key = details["loc"][1:] or ("",)  # the first is the type of the step
         holder: Any = known
         for part in path:
@@ -78,7 +80,11 @@ def _without_faults(raw: Any, error: ValidationError) -> Any:
                 break
         else:
             if isinstance(holder, dict):
-                holder.pop(key, None)
+                meant = close_literal(details)
+                if meant is None:
+                    holder.pop(key, None)
+                else:
+                    holder[key] = meant
     return known
 
 

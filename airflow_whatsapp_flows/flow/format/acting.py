@@ -27,7 +27,7 @@ class ConditionFormat(Written):
 
     field: str = Field(min_length=1, max_length=255, description="a reference without braces")
     comparison: Comparison = Field(
-        description="gt, gte, lt and lte compare numbers, else dates; icontains looks for a text in any case"
+        description="gt, gte, lt and lte compare numbers, dates or times; icontains looks for a text in any case"
     )
     value: Scalar = Field(None, description="compared with; a template where it is text")
 

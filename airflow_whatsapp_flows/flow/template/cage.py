@@ -17,12 +17,14 @@ import jinja2
 from jinja2 import nodes
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
-from airflow_whatsapp_flows.flow.template.filters import FILTERS, joined
+from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAKERS, check_literals, joined
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
 from airflow_whatsapp_flows.flow.template.references import list_position, unknown_name
+from airflow_whatsapp_flows.flow.template.sizes import Room
 
 MissingPolicy = Literal["error", "null", "empty"]
 """What a reference without a value is: an error, ``null``, or an empty text."""
@@ -38,8 +40,13 @@ _NODES: tuple[type[nodes.Node], ...] = (
 )  # fmt: skip
 _RESULT = "result"
 _JOINED = "~"
+_SLICED = "[:]"
+_ROOM = "[room]"  # no name that an expression could have
 MAX_NAMES = 100
 """Variables in one expression: each may be a text of a million characters."""
+MAX_MADE = 16 * 1024 * 1024
+"""Bytes of all texts and lists that the expressions of one text make on the way; the result has a limit of its own."""
+_TOO_MUCH_MADE = f"the expressions of one text would make more than {MAX_MADE:,} bytes; use fewer filters"
 
 
 class _Cage(ImmutableSandboxedEnvironment):
@@ -51,7 +58,9 @@ class _Cage(ImmutableSandboxedEnvironment):
     def __init__(self, missing: MissingPolicy) -> None:
         super().__init__(undefined=jinja2.StrictUndefined, cache_size=0, optimized=False, autoescape=False)
         self.globals.clear()
-        self.filters = {**FILTERS, _JOINED: joined}
+        makers: dict[str, Callable[..., Any]] = {name: FILTERS[name] for name in MAKERS}
+        makers |= {_JOINED: joined, _SLICED: _sliced}
+        self.filters = {**FILTERS, **{name: _limited(function) for name, function in makers.items()}}
         # ``response.error is none`` asks the same of a server that leaves the field out.
         self.tests = {name: self.tests[name] for name in _TESTS} | {"none": _is_none}
         self._missing = missing
@@ -94,6 +103,28 @@ class _Cage(ImmutableSandboxedEnvironment):
             raise RenderError(f"'{operator}': {error}") from None
 
 
+def _limited(function: Callable[..., str | list[Value]]) -> Callable[..., str | list[Value]]:
+    """A filter, what it makes taken from the room of the text."""
+
+    @jinja2.pass_context
+    def filtered(context: Context, *arguments: Any, **keywords: Any) -> str | list[Value]:
+        made = function(*arguments, **keywords)
+        context.parent[_ROOM].take(made.__sizeof__())
+        return made
+
+    return filtered
+
+
+def _sliced(value: Any, start: Any, stop: Any, step: Any) -> str | list[Value]:
+    made: str | list[Value] = value[start:stop:step]
+    return made
+
+
+def made_room() -> Room:
+    """Room for what the expressions of one text make."""
+    return Room(MAX_MADE, _TOO_MUCH_MADE)
+
+
 _CAGES: dict[MissingPolicy, _Cage] = {}
 
 
@@ -121,10 +152,19 @@ class Expression:
         self.source = source
         self._missing = missing
         self._tree = _parse(source, names, _cage(missing))
-        self._program: Callable[[Mapping[str, object]], object] | None = None
+        self._program: Callable[[dict[str, Any]], object] | None = None
 
-    def evaluate(self, values: Mapping[str, object]) -> Value:
+    @property
+    def tree(self) -> nodes.Expr:
+        """The parsed expression."""
+        return self._tree
+
+    def evaluate(self, values: Mapping[str, object], room: Room | None = None) -> Value:
         """The expression's value, with its type.
+
+        Args:
+            values: one contact's values, by scope.
+            room: for what the expressions of a text make; one of its own by default.
 
         Raises:
             MissingValueError: it needs a value that is not there.
@@ -133,7 +173,7 @@ class Expression:
         try:
             if self._program is None:
                 self._program = _compile(self._tree, _cage(self._missing))
-            value = self._program(values)
+            value = self._program({**values, _ROOM: room or made_room()})
         except RenderError:
             raise
         except jinja2.UndefinedError as error:
@@ -160,6 +200,7 @@ def _parse(source: str, names: Collection[str], cage: _Cage) -> nodes.Expr:
         for concat in (node for node in checked if isinstance(node, nodes.Concat)):
             # Jinja would write None, True and {'a': 1}, and never stop at a length.
             concat.nodes = [nodes.Filter(nodes.List(concat.nodes), _JOINED, [], [], None, None)]
+        expression = cast(nodes.Expr, _Slices().visit(expression))
     except TemplateFault:
         raise
     except jinja2.TemplateSyntaxError as error:
@@ -169,6 +210,17 @@ def _parse(source: str, names: Collection[str], cage: _Cage) -> nodes.Expr:
     except Exception as error:  # Jinja lets IndentationError and SyntaxError through for deep nesting
         raise TemplateFault(f"{{{{ {_short(source)} }}}} is not an expression: {error}") from None
     return expression
+
+
+class _Slices(NodeTransformer):
+    """Makes filters of slices, which Jinja would compile to Python's own."""
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802  # the name is Jinja's
+        self.generic_visit(node)
+        if not isinstance(node.arg, nodes.Slice):
+            return node
+        bounds = [bound or nodes.Const(None) for bound in (node.arg.start, node.arg.stop, node.arg.step)]
+        return nodes.Filter(node.node, _SLICED, bounds, [], None, None)
 
 
 def _checked(node: nodes.Node, names: Collection[str], depth: int) -> Iterator[nodes.Node]:
@@ -203,10 +255,15 @@ def _check_arguments(node: nodes.Filter) -> None:
         raise TemplateFault("'*' and '**' arguments are not allowed")
     signature = _signature(node.name)
     try:
-        signature.bind(None, *node.args, **{str(keyword.key): None for keyword in node.kwargs})
+        bound = signature.bind(None, *node.args, **{str(keyword.key): keyword.value for keyword in node.kwargs})
     except TypeError:
         allowed = ", ".join(list(signature.parameters)[1:])
         raise TemplateFault(f"the filter {node.name!r} takes {f'({allowed})' if allowed else 'no argument'}") from None
+    literals = {name: node.value for name, node in bound.arguments.items() if isinstance(node, nodes.Const)}
+    try:
+        check_literals(node.name, literals)
+    except RenderError as error:
+        raise TemplateFault(error.reason) from None
 
 
 @cache
@@ -255,7 +312,7 @@ def _short(source: str) -> str:
     return source if len(source) <= 60 else f"{source[:57]}…"
 
 
-def _compile(expression: nodes.Expr, cage: _Cage) -> Callable[[Mapping[str, object]], object]:
+def _compile(expression: nodes.Expr, cage: _Cage) -> Callable[[dict[str, Any]], object]:
     # jinja2.Environment.compile_expression does the same; this one starts from the tree that was checked.
     assignment = nodes.Assign(nodes.Name(_RESULT, "store"), expression, lineno=1)
     tree = nodes.Template([assignment], lineno=1)
@@ -263,8 +320,8 @@ def _compile(expression: nodes.Expr, cage: _Cage) -> Callable[[Mapping[str, obje
     code = cage.compile(tree)
     template = jinja2.Template.from_code(cage, code, {}, None)
 
-    def program(values: Mapping[str, object]) -> object:
-        context = template.new_context(dict(values), shared=True)
+    def program(values: dict[str, Any]) -> object:
+        context = template.new_context(values, shared=True)
         for _ in template.root_render_func(context):
             pass
         return context.vars[_RESULT]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from airflow_whatsapp_flows.errors import MissingValueError
-from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy
+from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy, made_room
 from airflow_whatsapp_flows.flow.template.filters import joined
 from airflow_whatsapp_flows.flow.template.language import MAX_FAULTS, TemplateFault, Value
 from airflow_whatsapp_flows.flow.template.placeholders import Placeholder, find_placeholders
@@ -18,6 +18,7 @@ from airflow_whatsapp_flows.flow.template.references import (
     rewrite_references,
     unknown_name,
 )
+from airflow_whatsapp_flows.flow.template.sizes import Room
 from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening, find_statement
 from airflow_whatsapp_flows.flow.variables import SCOPES
 
@@ -40,7 +41,7 @@ class _Lookup:
     reference: Reference
     missing: MissingPolicy
 
-    def evaluate(self, values: Mapping[str, object]) -> Value:
+    def evaluate(self, values: Mapping[str, object], _: Room | None = None) -> Value:
         value = self.reference.resolve(values)
         if not isinstance(value, Missing):
             return value
@@ -57,15 +58,18 @@ class CagedTemplate:
         text: as it was written.
         parts: literal texts and placeholders, in order.
         references: every reference in it, in order.
+        computes: whether one of its placeholders is more than a variable.
     """
 
     text: str
     parts: tuple[str | _Lookup | Expression, ...]
     references: tuple[Reference, ...]
+    computes: bool
 
     def render(self, values: Mapping[str, object]) -> str:
         """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
-        return joined(part if isinstance(part, str) else part.evaluate(values) for part in self.parts)
+        room = made_room() if self.computes else None
+        return joined(part if isinstance(part, str) else part.evaluate(values, room) for part in self.parts)
 
     def evaluate(self, values: Mapping[str, object]) -> Value:
         """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
@@ -136,7 +140,8 @@ class CagedLanguage:
             faults.append(fault)
         if position < len(text):
             parts.append(text[position:])
-        return CagedTemplate(text, tuple(parts), tuple(references))
+        computes = any(isinstance(part, Expression) for part in parts)
+        return CagedTemplate(text, tuple(parts), tuple(references), computes)
 
     def parse_variable(self, text: str) -> Reference:
         """One variable where nothing else may stand, such as the field of a condition: bare, or as a placeholder.

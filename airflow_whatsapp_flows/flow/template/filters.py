@@ -1,6 +1,7 @@
 """The filters of the template language: what people need to make an answer fit a CRM, and nothing else.
 
-Every filter takes plain data and gives plain data, in time and space linear in its input.
+Every filter takes plain data and gives plain data, in time and space linear in its input. How long a text gets is
+known, or limited to a small multiple of what may be, before it is made.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from jinja2 import Undefined
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.moments import parse_iso
 from airflow_whatsapp_flows.flow.numbers import parse_number
-from airflow_whatsapp_flows.flow.phones import e164
+from airflow_whatsapp_flows.flow.phones import e164, is_country
 from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.template.sizes import least_size
 
 MAX_TEXT = 1_048_576
 """Characters that one rendered text may have."""
+_LONGEST_PHONE = 250
 
 # glibc's strftime pads to any width ("%999999999d"); only plain directives are let through, and "%s" is not:
 # it tells seconds since 1970 by the clock of the machine.
@@ -37,7 +40,7 @@ def text_of(value: object) -> str:
 
     Raises:
         MissingValueError: there is no value.
-        RenderError: the value is not plain data.
+        RenderError: the value is not plain data, or is a list or an object whose text is longer than :data:`MAX_TEXT`.
     """
     if isinstance(value, str):
         return value
@@ -49,23 +52,36 @@ def text_of(value: object) -> str:
         return str(value)
     if isinstance(value, float):
         return json_text(value)
-    if isinstance(value, (list, Mapping)):
-        return json_text(value)
+    if isinstance(value, (list, tuple, Mapping)):
+        return json_text(value, MAX_TEXT)
     if isinstance(value, Undefined):
         raise MissingValueError(f"{value._undefined_hint} for this contact")
     raise RenderError(f"a value of type {type(value).__name__} cannot be shown as text")
 
 
-def json_text(value: object) -> str:
+def json_text(value: object, most: int | None = None) -> str:
     """Compact JSON (RFC 8259).
 
+    Args:
+        value: plain data.
+        most: characters that it may have.
+
     Raises:
-        RenderError: NaN and Infinity are not JSON.
+        RenderError: NaN and Infinity are not JSON; or it is too long.
     """
+    if most is not None and least_size(value, most) > most:
+        raise _too_long(most)
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_object)
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_object)
     except ValueError:
         raise RenderError("NaN and Infinity cannot be written as JSON") from None
+    if most is not None and len(text) > most:
+        raise _too_long(most)
+    return text
+
+
+def _too_long(most: int) -> RenderError:
+    return RenderError(f"the text would have more than {most:,} characters")
 
 
 def _as_object(value: object) -> dict[str, object]:
@@ -87,20 +103,40 @@ def joined(values: Iterable[object]) -> str:
         text = text_of(value)
         size += len(text)
         if size > MAX_TEXT:
-            raise RenderError(f"the text would have more than {MAX_TEXT:,} characters")
+            raise _too_long(MAX_TEXT)
         texts.append(text)
     return "".join(texts)
 
 
-def capped(text: str) -> str:
-    """The text itself.
-
-    Raises:
-        RenderError: it is longer than :data:`MAX_TEXT`.
-    """
+def _capped(text: str) -> str:
     if len(text) > MAX_TEXT:
-        raise RenderError(f"the text would have {len(text):,} characters; at most {MAX_TEXT:,} are allowed")
+        raise _too_long(MAX_TEXT)
     return text
+
+
+def _lower(value: object) -> str:
+    # No character becomes more than three in another case: "ß" is "SS", and "ΐ" three.
+    return _capped(_capped(text_of(value)).lower())
+
+
+def _upper(value: object) -> str:
+    return _capped(_capped(text_of(value)).upper())
+
+
+def _trim(value: object) -> str:
+    return _capped(text_of(value).strip())
+
+
+_UNESCAPED = b"-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PART = 65_536
+
+
+def _urlencode(value: object) -> str:
+    text = _capped(text_of(value)).encode()
+    if len(text) + 2 * len(text.translate(None, _UNESCAPED)) > MAX_TEXT:
+        raise _too_long(MAX_TEXT)
+    # In parts: quote() makes a list of every byte.
+    return "".join(quote(text[at : at + _PART], safe="") for at in range(0, len(text), _PART))
 
 
 def _default(value: object, fallback: Value = "") -> object:
@@ -108,13 +144,19 @@ def _default(value: object, fallback: Value = "") -> object:
     return fallback if isinstance(value, Undefined) or value is None or value == "" else value
 
 
-def _replace(value: object, old: str, new: str) -> str:
-    text, old, new = text_of(value), text_of(old), text_of(new)
+def _check_old(old: str) -> None:
     if not old:
         raise RenderError("replace needs a text to look for; the first argument is empty")
+
+
+def _replace(value: object, old: str, new: str) -> str:
+    text, old, new = text_of(value), text_of(old), text_of(new)
+    _check_old(old)
+    if old not in text:
+        return _capped(text)
     growth = text.count(old) * (len(new) - len(old))
     if len(text) + growth > MAX_TEXT:
-        raise RenderError(f"replace would make a text of more than {MAX_TEXT:,} characters")
+        raise _too_long(MAX_TEXT)
     return text.replace(old, new)
 
 
@@ -161,16 +203,26 @@ def _float(value: object, *fallback: Value) -> Value:
     raise RenderError(f"{_shown(value)} is not a number; give float a default to allow that: float(0)")
 
 
+def _check_digits(digits: object) -> None:
+    if not isinstance(digits, int) or not 0 <= digits <= 15:
+        raise RenderError("round needs a number, and 0 to 15 digits")
+
+
 def _round(value: object, digits: int = 0) -> Value:
     number = _float(value)
-    if not isinstance(number, float) or not isinstance(digits, int) or not 0 <= digits <= 15:
+    _check_digits(digits)
+    if not isinstance(number, float):
         raise RenderError("round needs a number, and 0 to 15 digits")
     return round(number, digits) if digits else round(number)
 
 
-def _date(value: object, pattern: str = "%Y-%m-%d") -> str:
+def _check_pattern(pattern: object) -> None:
     if not isinstance(pattern, str) or not _DATE_FORMAT.fullmatch(pattern):
-        raise RenderError("date needs a format of at most 200 characters such as '%d/%m/%Y'")
+        raise RenderError("date needs a format of at most 200 characters such as '%d/%m/%Y', without %s")
+
+
+def _date(value: object, pattern: str = "%Y-%m-%d") -> str:
+    _check_pattern(pattern)
     text = text_of(value).strip()
     try:
         moment = parse_iso(text)
@@ -182,15 +234,19 @@ def _date(value: object, pattern: str = "%Y-%m-%d") -> str:
 
 
 def _json(value: object) -> str:
-    return capped(json_text(value) if not isinstance(value, Undefined) else text_of(value))
+    return text_of(value) if isinstance(value, Undefined) else json_text(value, MAX_TEXT)
+
+
+_NO_DIGITS = bytes(set(range(128)) - set(b"0123456789"))
 
 
 def _digits(value: object) -> str:
-    return re.sub(r"[^0-9]", "", text_of(value))
+    return _capped(text_of(value).encode("ascii", "ignore").translate(None, _NO_DIGITS).decode())
 
 
 def _e164(value: object, country: str | None = None) -> str:
-    number = e164(text_of(value), country)
+    text = text_of(value)
+    number = e164(text, country) if len(text) <= _LONGEST_PHONE else None
     if number is None:
         hint = "" if country else "; give the country of numbers without '+': e164('MX')"
         raise RenderError(f"{_shown(value)} is not a phone number{hint}")
@@ -208,9 +264,9 @@ def _shown(value: object) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "default": _default,
-    "lower": lambda value: capped(text_of(value).lower()),
-    "upper": lambda value: capped(text_of(value).upper()),
-    "trim": lambda value: text_of(value).strip(),
+    "lower": _lower,
+    "upper": _upper,
+    "trim": _trim,
     "replace": _replace,
     "join": _join,
     "length": _length,
@@ -220,9 +276,34 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "float": _float,
     "round": _round,
     "json": _json,
-    "urlencode": lambda value: capped(quote(text_of(value), safe="")),
+    "urlencode": _urlencode,
     "date": _date,
     "digits": _digits,
     "e164": _e164,
 }
 """Name to function; what is not here is a fault at load."""
+
+
+def check_literals(name: str, arguments: Mapping[str, object]) -> None:
+    """Check the arguments of a filter that are written in the flow, and so the same for every contact.
+
+    Args:
+        name: of the filter.
+        arguments: by the names of its parameters; those that depend on a contact are left out.
+
+    Raises:
+        RenderError: one of them would be refused for every contact.
+    """
+    if name == "date" and "pattern" in arguments:
+        _check_pattern(arguments["pattern"])
+    if name == "round" and "digits" in arguments:
+        _check_digits(arguments["digits"])
+    if name == "replace" and "old" in arguments:
+        _check_old(text_of(arguments["old"]))
+    country = arguments.get("country")
+    if name == "e164" and country is not None and not (isinstance(country, str) and is_country(country)):
+        raise RenderError(f"{country!r} is not a country; give its two letters, such as e164('MX') (ISO 3166-1)")
+
+
+MAKERS = frozenset({"lower", "upper", "trim", "replace", "join", "json", "urlencode", "date", "digits", "e164"})
+"""Filters that make a text; the others give what is there, or a number."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, Union
 
 from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.template.sizes import Room
 from airflow_whatsapp_flows.flow.template.spelling import holds_placeholder
 
 Value = Union[None, bool, int, float, str, "list[Value]", "dict[str, Value]"]
@@ -94,30 +95,35 @@ Tree = Union[None, bool, int, float, str, Data, Template, "list[Tree]", "dict[st
 """Plain data with templates and :class:`Data` for leaves."""
 
 
-def fill(tree: Tree, values: Mapping[str, object]) -> Value:
+def fill(tree: Tree, values: Mapping[str, object], room: Room | None = None) -> Value:
     """Replace every template in a tree by its value; a lone placeholder keeps its type.
 
     Args:
         tree: what :func:`parse_tree` made.
         values: one contact's values, by scope.
+        room: for the values of all templates together; without one they may take any.
 
     Raises:
-        RenderError: a value is missing; ``where`` is the path in the tree, such as ``tags[0].name``.
+        RenderError: a value is missing, or there is no room for it; ``where`` is the path in the tree, such as
+            ``tags[0].name``.
     """
     if isinstance(tree, dict):
-        return {key: _fill_at(f"{key}", item, values) for key, item in tree.items()}
+        return {key: _fill_at(f"{key}", item, values, room) for key, item in tree.items()}
     if isinstance(tree, list):
-        return [_fill_at(f"[{index}]", item, values) for index, item in enumerate(tree)]
+        return [_fill_at(f"[{index}]", item, values, room) for index, item in enumerate(tree)]
     if tree is None or isinstance(tree, (str, bool, int, float)):
         return tree
     if isinstance(tree, Data):
         return tree.value
-    return tree.evaluate(values)
+    value = tree.evaluate(values)
+    if room is not None:
+        room.take_value(value)
+    return value
 
 
-def _fill_at(where: str, tree: Tree, values: Mapping[str, object]) -> Value:
+def _fill_at(where: str, tree: Tree, values: Mapping[str, object], room: Room | None) -> Value:
     try:
-        return fill(tree, values)
+        return fill(tree, values, room)
     except RenderError as error:
         raise error.at(where) from None
 

@@ -27,7 +27,7 @@ PLAIN = st.recursive(
 def use(filters: str, value: Any) -> object:
     template = CagedLanguage().parse("{{ contact.a | " + filters + " }}")
     assert not isinstance(template, str)
-    return template.evaluate(Variables(contact={"a": value}))
+    return template.evaluate(Variables(contact={"a": value, "b": ""}))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,8 @@ def test_what_a_filter_gives(filters: str, value: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("filters", "value", "message"),
     [
-        ("replace('', 'x')", "a", "needs a text to look for"),
+        ("replace(contact.b, 'x')", "a", "needs a text to look for"),
+        ("date(contact.a)", "%s", "date needs a format"),
         ("replace('a', contact.a)", "a" * 2000, "more than 1,048,576"),
         ("join", "abc", "join needs a list"),
         ("join", None, "join needs a list"),
@@ -111,23 +112,15 @@ def test_what_a_filter_gives(filters: str, value: Any, expected: Any) -> None:
         ("float", "nan", "not a number"),
         ("float", "1,5", "not a number"),
         ("float", [], "a list is not"),
-        ("round(99)", 1, "0 to 15 digits"),
-        ("round('x')", 1, "0 to 15 digits"),
         ("round", "x", "not a number"),
         ("round(-1)", 1, "0 to 15"),
         ("date", "22/11/2026", "is not a date"),
         ("date", None, "is not a date"),
-        ("date('%999999999d')", "2026-11-22", "date needs a format"),
-        ("date('%s')", "2026-11-22", "date needs a format"),
-        ("date('" + "a" * 201 + "')", "2026-11-22", "date needs a format"),
-        ("date('%')", "2026-11-22", "date needs a format"),
-        ("date(5)", "2026-11-22", "date needs a format"),
         ("e164", "55 1234 5678", r"give the country of numbers without '\+'"),
         ("e164('MX')", "call me", "not a phone number"),
-        ("e164('XX')", "5512345678", "not a phone number"),
         ("e164", None, "null is not a phone number|not a phone number"),
         ("urlencode", "\ud800", "cannot be computed"),
-        ("urlencode", "é" * 400_000, "at most 1,048,576"),
+        ("urlencode", "é" * 400_000, "more than 1,048,576"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -147,6 +140,16 @@ def test_what_a_filter_refuses(filters: str, value: Any, message: str) -> None:
         ("center(5)", "there is no filter called 'center'"),
         ("format(1)", "there is no filter called 'format'"),
         ("attr('x')", "there is no filter called 'attr'"),
+        ("replace('', 'x')", "needs a text to look for"),
+        ("round(99)", "0 to 15 digits"),
+        ("round('x')", "0 to 15 digits"),
+        ("date('%999999999d')", "date needs a format"),
+        ("date('%s')", "date needs a format"),
+        ("date('" + "a" * 201 + "')", "date needs a format"),
+        ("date('%')", "date needs a format"),
+        ("date(5)", "date needs a format"),
+        ("e164('XX')", "'XX' is not a country"),
+        ("round(digits=99)", "0 to 15 digits"),
         ("date(**contact)", "are not allowed"),
         ("date(*contact)", "are not allowed"),
     ],

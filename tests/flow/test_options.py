@@ -1,0 +1,84 @@
+"""Answers mean the options that people mean by them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_whatsapp_flows.flow.answers import AnswerMisfit, AnswerRule, ListedOptions
+from airflow_whatsapp_flows.flow.options import chosen_option
+from airflow_whatsapp_flows.flow.template.references import parse_bare_reference
+from tests.flow.test_walk import exits, flow_of, walked
+
+MENU = ("Sales 💬", "Soporte técnico", "❤️ Other")
+
+
+@pytest.mark.parametrize(
+    ("answer", "position"),
+    [
+        ("Sales 💬", 0),
+        (" sales  💬\n", 0),
+        ("SOPORTE TÉCNICO", 1),
+        ("Soporte te\u0301cnico", 1),
+        ("ｓｏｐｏｒｔｅ técnico", 1),
+        ("❤ other", 2),
+        ("1", 0),
+        (" 3 ", 2),
+        ("2️⃣", 1),
+        ("２", 1),
+        ("03", 2),
+        ("0", None),
+        ("4", None),
+        ("-1", None),
+        ("1.", None),
+        ("Sales", None),
+        ("", None),
+        ("9" * 5000, None),
+    ],
+)
+def test_an_option_is_meant_by_its_text_in_any_spelling_or_by_its_number(answer: str, position: int | None) -> None:
+    assert chosen_option(MENU, answer) == position
+
+
+def test_numbers_are_texts_where_an_option_is_a_number() -> None:
+    assert chosen_option(["10", "20", "More"], "2") is None
+    assert chosen_option(["10", "20", "More"], "20") == 1
+    assert chosen_option(["2", "1"], "1") == 1
+    assert chosen_option(["1️⃣", "2️⃣"], "2") == 1
+    assert chosen_option([str(number) + "." for number in range(1, 11)], "🔟") == 9
+
+
+@given(st.lists(st.text(min_size=1).filter(lambda text: text == text.strip() and text), min_size=1, unique=True))
+def test_every_option_is_meant_by_its_own_text(options: list[str]) -> None:
+    assert [chosen_option(options, option) for option in options] == list(range(len(options)))
+
+
+@given(st.lists(st.text(), max_size=4), st.text())
+def test_any_answer_means_an_option_or_none(options: list[str], answer: str) -> None:
+    chosen = chosen_option(options, answer)
+    assert chosen is None or 0 <= chosen < len(options)
+
+
+@pytest.mark.parametrize(("answer", "value"), [("2", "Support"), ("support ", "Support"), (2, "Support")])
+def test_a_menu_leads_by_number_and_keeps_the_option(answer: object, value: object) -> None:
+    flow = flow_of({"name": "m", "type": "menu", "options": {"Sales": None, "Support": None}})
+    record = walked(flow, {"step": {"m": answer}})
+    assert exits(record)[0][1] == "Support"
+    assert record.variables["step"]["m"] == (value if isinstance(answer, str) else answer)
+
+
+def test_a_single_option_is_chosen_as_a_menu_is() -> None:
+    rule = AnswerRule(answer_type="SINGLE_OPTION", options=MENU)
+    assert [rule.read(answer, {}) for answer in ("2", "SALES 💬", 3, "❤ Other")] == [MENU[1], MENU[0], MENU[2], MENU[2]]
+    for answer in ("4", True, ["Sales 💬"], {"a": 1}):
+        with pytest.raises(AnswerMisfit, match="none of the 3 options"):
+            rule.read(answer, {})
+
+
+def test_a_listed_option_is_chosen_by_its_value_first_then_as_a_menu_is() -> None:
+    reference = parse_bare_reference("contact.slots", None)
+    assert reference is not None
+    values = {"contact": {"slots": [{"id": 2, "title": "Monday"}, {"id": 1, "title": "Tuesday"}]}}
+    options = ListedOptions(reference, "id", "title")
+    assert [options.choose(answer, values) for answer in ("1", "monday", " TUESDAY ", 2)] == [1, 2, 1, 2]
