@@ -63,6 +63,7 @@ long: setup servers ## the tests that take minutes: many kills, and real Airflow
 	$(RUN) -m pytest -m long
 	$(RUN) -m tests.airflow.replay_with_killed_worker
 	$(RUN) -m tests.airflow.broken_flow
+	$(RUN) -m tests.airflow.clear_and_resend
 
 benchmark: setup ## ratios within one run; prints a table
 	$(RUN) benchmarks/operator.py

@@ -20,12 +20,12 @@ COMMON: dict[str, Any] = {"task_id": "act", "url": "/x", "http_conn_id": "crm", 
 BODIES = [{"phone": "+525510000001", "name": "{{ 7*7 }}"}, {"phone": "+525510000002", "name": "Bo"}]
 
 
-def _labels(dag: DAG, run_id: str) -> list[str | None]:
+def _labels(dag: DAG, run_id: str, task_id: str = "act") -> list[str | None]:
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    where = (TaskInstance.dag_id == dag.dag_id, TaskInstance.run_id == run_id, TaskInstance.task_id == "act")
+    where = (TaskInstance.dag_id == dag.dag_id, TaskInstance.run_id == run_id, TaskInstance.task_id == task_id)
     with create_session() as session:
         return list(
             session.scalars(select(TaskInstance.rendered_map_index).where(*where).order_by(TaskInstance.map_index))
@@ -102,3 +102,30 @@ def test_a_map_index_template_that_fails_does_not_hide_why_a_task_failed(server:
         ).expand(body=BODIES[:1])
     run_dag(dag)
     assert "422" in errors[0]
+
+
+def test_a_task_of_a_mapped_task_group_reads_its_own_field(server: RecordingServer) -> None:
+    from airflow.sdk import task_group
+
+    with DAG(new_dag_id()) as dag:
+
+        @task_group
+        def one(row: Any) -> None:
+            template = "{{ task.body['phone'] }} {{ task.body['name'] }}"
+            WhatsAppActionOperator(**COMMON, body=row, map_index_template=template)
+
+        one.expand(row=BODIES)
+    run = run_dag(dag)
+    assert _labels(dag, run.run_id, "one.act") == ["+525510000001 {{ 7*7 }}", "+525510000002 Bo"]
+    assert "52551000" not in json.dumps(rendered_fields(dag.dag_id, run.run_id, "one.act", map_index=0))
+    assert [json.loads(request.content) for request in server.received] == BODIES
+
+
+def test_a_label_too_long_for_airflows_database_is_cut(server: RecordingServer) -> None:
+    """PostgreSQL refuses it, and Airflow then fails the task, after its request was sent."""
+    with DAG(new_dag_id()) as dag:
+        template = "{{ task.body['name'] * 100 }}"
+        WhatsAppActionOperator.partial(**COMMON, map_index_template=template).expand(body=BODIES)
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert _labels(dag, run.run_id) == [("{{ 7*7 }}" * 100)[:250], "Bo" * 100]
