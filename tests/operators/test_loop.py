@@ -121,8 +121,8 @@ def test_a_visit_reads_no_reply_of_the_others(server: RecordingServer, monkeypat
     read: list[tuple[int, list[int]]] = []
     real = Transaction.attempts_of_visit
 
-    def attempts(self: Any, subject: Any, name: str, visit: int, key: str = "") -> Any:
-        rows = real(self, subject, name, visit, key)
+    def attempts(self: Any, subject: Any, names: Any, visit: int, *more: Any) -> Any:
+        rows = real(self, subject, names, visit, *more)
         read.append((visit, [row.visit for row in rows]))
         return rows
 

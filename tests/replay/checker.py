@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypedDict
 
+from typing_extensions import NotRequired
+
 from tests.servers.crm_log import Logged
 
 FINAL = frozenset({"completed", "failed", "rejected", "in_doubt", "skipped"})
@@ -57,6 +59,7 @@ class Attempt(TypedDict):
     digest: str
     fate: str | None
     begun_at: float
+    epoch: NotRequired[int]  # of the response's content
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class History:
         rate: requests that no second may exceed.
         kills: processes killed; None when doubt is not to be counted.
         concurrency: of each of them.
+        contents: hashes of the bodies that a contact's contents make, in the order they came, by contact; each is to be
+            applied once, in that order. Empty when contents do not change.
     """
 
     contacts: Sequence[Contact]
@@ -90,6 +95,7 @@ class History:
     rate: int | None = None
     kills: int | None = None
     concurrency: int = 64
+    contents: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def contact_of(self) -> dict[str, Contact]:
@@ -142,6 +148,7 @@ def violations(history: History) -> list[str]:
         attempts_cover_requests,
         rate_is_kept,
         doubt_is_bounded,
+        newest_content_is_there,
     )
     return [text for check in checks for text in check(history)]
 
@@ -237,17 +244,17 @@ def at_most_once_is_kept(history: History) -> Iterator[str]:
 
 def keys_and_bytes_are_stable(history: History) -> Iterator[str]:
     """(e) The same bytes on every attempt of a key; a keyed visit changes its key only if nothing was applied."""
-    visits: dict[tuple[str, str, int], list[Attempt]] = defaultdict(list)
+    visits: dict[tuple[str, str, int, int], list[Attempt]] = defaultdict(list)  # another content is another visit
     digests: dict[str, set[str]] = defaultdict(set)
     for attempt in itertools.chain.from_iterable(history.attempts_of.values()):
         digests[attempt["key"]].add(attempt["digest"])
         if history.delivery[attempt["step"]] == "keyed":
-            visits[_visit_of(attempt)].append(attempt)
-    for visit, attempts in visits.items():
+            visits[(*_visit_of(attempt), attempt.get("epoch", 1))].append(attempt)
+    for (response_id, step, number, _), attempts in visits.items():
         last = max(attempts, key=lambda attempt: attempt["begun_at"])["key"]
         earlier = [attempt["fate"] for attempt in attempts if attempt["key"] != last]
         if any(fate not in ("not_sent", "answered") for fate in earlier):
-            yield f"(e) {_visit(*visit)} got a new key after {', '.join(map(str, earlier))}"
+            yield f"(e) {_visit(response_id, step, number)} got a new key after {', '.join(map(str, earlier))}"
     for key, found in digests.items():
         if len(found) > 1:
             yield f"(e) key {key} has {len(found)} digests in the ledger"
@@ -292,6 +299,24 @@ def doubt_is_bounded(history: History) -> Iterator[str]:
     allowed = history.kills * 2 * history.concurrency
     if unexplained > allowed:
         yield f"(h) {unexplained} contacts are in doubt without a cause at the server; {allowed} may be"
+
+
+def newest_content_is_there(history: History) -> Iterator[str]:
+    """(i) Every content of a contact was applied once, in the order they came, so that the newest is there."""
+    applied: dict[str, list[str]] = defaultdict(list)
+    for entry in sorted(history.log, key=lambda entry: entry.t):
+        if not entry.applied or entry.path not in history.steps:
+            continue
+        found = applied[str(entry.contact)]
+        # Twice is the same as once where the step is idempotent.
+        if history.delivery[history.steps[entry.path]] != "idempotent" or found[-1:] != [entry.body_hash]:
+            found.append(entry.body_hash)
+    for contact, contents in history.contents.items():
+        found = applied[contact]
+        if found[-1:] != list(contents[-1:]):
+            yield f"(i) contact {contact}: the CRM does not hold the newest of {len(contents)} contents"
+        elif found != list(contents):
+            yield f"(i) contact {contact}: {len(contents)} contents came, {len(found)} were applied"
 
 
 def _leaves_doubt(entry: Logged) -> bool:

@@ -23,10 +23,12 @@ def read_contacts(url: str, replay_id: str) -> list[Contact]:
         .where(replays.c.id == replay_id)
         .order_by(contacts.c.id)
     )
+    # A row that the ledger held already has its phone where it was first.
+    phones = {row.response_id: row.phone for row in _rows(url, select(contacts)) if row.phone}
     return [
         Contact(
             id=_identity(row),
-            phone=row.phone,
+            phone=row.phone or phones.get(row.response_id),
             state=row.state,
             handled_errors=row.handled_errors,
             actions=_actions(by_response.get(_identity(row), [])),
@@ -47,6 +49,7 @@ def read_attempts(url: str) -> list[Attempt]:
             digest=row.digest,
             fate=row.fate,
             begun_at=row.begun_at,
+            epoch=row.epoch,
         )
         for row in _rows(url, select(attempts).order_by(attempts.c.id))
     ]

@@ -32,6 +32,8 @@ def _action(name: str, path: str, **keys: Any) -> dict[str, Any]:
     return {"name": name, "type": "action", "url": "{url}" + path, "timeout": 5, "retry": retry, **body, **keys}
 
 
+_SYNCED = {"phone": "{{ contact.phone }}", "name": "{{ contact.first_name }}"}
+
 SHAPES: Mapping[str, Shape] = {
     "post": Shape([_action("Create", "/create")], {"/create": "Create"}, {"Create": "at_most_once"}),
     "two_steps": Shape(
@@ -52,6 +54,12 @@ SHAPES: Mapping[str, Shape] = {
         {"Create": "at_most_once"},
     ),
     "keyed": Shape([_action("Create", "/create", delivery="keyed")], {"/create": "Create"}, {"Create": "keyed"}),
+    "sync_keyed": Shape(
+        [_action("Save", "/save", delivery="keyed", body=_SYNCED)], {"/save": "Save"}, {"Save": "keyed"}
+    ),
+    "sync_put": Shape(
+        [_action("Save", "/save", method="PUT", body=_SYNCED)], {"/save": "Save"}, {"Save": "idempotent"}
+    ),
     "idempotent": Shape([_action("Put", "/put", method="PUT")], {"/put": "Put"}, {"Put": "idempotent"}),
     "get_then_post": Shape(
         [_action("Find", "/find", method="GET", on_success="Create"), _action("Create", "/create")],

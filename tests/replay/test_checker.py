@@ -301,3 +301,33 @@ def test_more_doubt_than_the_kills_explain_is_found(story: Story) -> None:
     ]
     assert story.broken(kills=2, concurrency=1) == []
     assert story.broken(kills=None) == []
+
+
+@pytest.mark.parametrize(
+    ("applied", "found"),
+    [
+        pytest.param(["old", "new"], None, id="all-in-their-order"),
+        pytest.param(["old"], "does not hold the newest of 2 contents", id="lost-update"),
+        pytest.param(["new", "old"], "does not hold the newest of 2 contents", id="overwritten"),
+        pytest.param(["new"], "2 contents came, 1 were applied", id="one-was-passed-over"),
+        pytest.param(["old", "new", "new"], "2 contents came, 3 were applied", id="applied-twice"),
+    ],
+)
+def test_a_content_that_is_not_there_or_not_in_its_turn_is_found(applied: list[str], found: str | None) -> None:
+    told = Story()
+    told.contact("1")
+    for epoch, body in enumerate(applied, start=1):
+        told.attempt("1", "Pay", "succeeded", epoch=epoch, key=f"key-{epoch}", digest=body)
+        told.request("1", "Pay", key=f"key-{epoch}", body_hash=body)
+    broken = [text for text in told.broken(contents={"+1": ["old", "new"]}) if text.startswith("(i)")]
+    assert len(broken) == bool(found)
+    assert (found or "") in "".join(broken)
+
+
+def test_an_idempotent_content_may_be_applied_twice_in_a_row() -> None:
+    told = Story()
+    told.contact("1")
+    for body in ("old", "new", "new"):
+        told.attempt("1", "Look", "succeeded")
+        told.request("1", "Look", body_hash=body)
+    assert told.broken(contents={"+1": ["old", "new"]}) == []

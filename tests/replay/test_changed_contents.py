@@ -1,0 +1,105 @@
+"""One logical day, replayed again and again with changed rows: the CRM holds the newest content of every contact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows import build_dag
+from tests.airflow_runs import run_dag
+from tests.operators.one_action import new_dag_id
+from tests.replay.runs import Run, response, sqlite_url
+from tests.servers.crm_log import running_crm
+
+TOTAL = 200
+KEYED, IDEMPOTENT = "sync_keyed", "sync_put"
+
+
+def named(number: int, name: str) -> dict[str, Any]:
+    one = response(number)
+    return {**one, "contact": {**one["contact"], "first_name": name}}
+
+
+def body_hash(one: Mapping[str, Any]) -> str:
+    body = {"phone": one["contact"]["phone"], "name": one["contact"]["first_name"]}
+    return hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest()
+
+
+class Day:
+    """The contents of one day's contacts as they come, and what must have reached the CRM."""
+
+    def __init__(self) -> None:
+        self.contents: dict[int, list[dict[str, Any]]] = {n: [named(n, "first")] for n in range(TOTAL)}
+
+    def change(self, numbers: list[int], name: str) -> None:
+        for number in numbers:
+            self.contents[number].append(named(number, name))
+
+    @property
+    def rows(self) -> Iterator[dict[str, Any]]:
+        return (contents[-1] for contents in self.contents.values())
+
+    @property
+    def hashes(self) -> dict[str, list[str]]:
+        """Those of the bodies to be applied, by phone number."""
+        known = self.contents.values()
+        return {contents[0]["contact"]["phone"]: [body_hash(one) for one in contents] for contents in known}
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("shape", [KEYED, IDEMPOTENT])
+@pytest.mark.usefixtures("airflow")
+def test_a_day_that_is_replayed_three_times_with_changes_a_dag_run_and_kills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, shape: str, database: str
+) -> None:
+    url = sqlite_url(tmp_path)
+    if database == "postgresql":
+        url = request.getfixturevalue("postgres").create_database()
+    chance, day = random.Random(8), Day()
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", url)
+    monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", "127.0.0.1")
+    with running_crm(tmp_path / "crm.log", dedupe=shape == KEYED) as crm:
+
+        def replay(number: int) -> Run:
+            run = Run(
+                tmp_path / f"{number}", crm, url, shape, total=TOTAL, replay_id=f"day-{number}",
+                begin={"on_changed": "update"}, flow_keys={"replay": {"on_changed": "update"}},
+            )  # fmt: skip
+            run.write_responses(day.rows)
+            return run
+
+        first = replay(1)
+        first.kill_until_done(2, chance, 0.3)
+        assert not set(first.states()) - {"completed"}, first.states()
+
+        day.change(chance.sample(range(TOTAL), TOTAL // 10), "second")
+        # A DAG run brings one more change, between two replays.
+        flow = json.loads(first.flow.read_text(encoding="utf-8"))
+        by_run = next(number for number, contents in day.contents.items() if len(contents) == 1)
+        day.change([by_run], "by a DAG run")
+        dag = build_dag({**flow, "name": new_dag_id()})
+        assert run_dag(dag, day.contents[by_run][-1]).state == "success"
+        second = replay(2)
+        second.kill_until_done(2, chance, 0.1)
+        assert second.states() == {"completed": TOTAL // 10 + 1, "skipped": TOTAL - TOTAL // 10 - 1}
+
+        # What changes back is sent again; what was changed by the run is known to the replays.
+        changed = [number for number, contents in day.contents.items() if len(contents) == 2]
+        day.change(chance.sample(changed, 5), "first")
+        day.change(chance.sample(sorted(set(range(TOTAL)) - set(changed)), TOTAL // 10 - 5), "third")
+        third = replay(3)
+        third.kill_until_done(2, chance, 0.1)
+        again = replay(4)
+        ended = again.finish()
+
+        assert ended.told["requests"] == 0
+        assert set(again.states()) == {"skipped"}, again.states()
+        assert set(third.states()) == {"completed", "skipped"}
+        assert third.states()["completed"] == TOTAL // 10
+        assert third.broken_promises(kills=first.kills + second.kills + third.kills, contents=day.hashes) == []
