@@ -123,7 +123,8 @@ class _Graph:
                 first.setdefault(known_by, index)
             if key == "platform_id":
                 continue
-            by_name = {step.get("name") for _, step in raw if not step.get("id") and not step.get("platform_id")}
+            without_id = (step for _, step in raw if not step.get("id") and not step.get("platform_id"))
+            by_name = {step["name"] for step in without_id if isinstance(step.get("name"), str)}
             for known_by, index in first.items():
                 if known_by in by_name and raw[index][1].get("name") != known_by:
                     message = (
