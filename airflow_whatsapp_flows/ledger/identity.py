@@ -25,7 +25,6 @@ from airflow_whatsapp_flows.ledger.schema import COMMITS, versions
 _READ = f"SELECT ledger_id, commits FROM {versions.name}"  # noqa: S608
 _COUNT_IN_FILE = f"UPDATE {versions.name} SET commits = commits + 1 RETURNING ledger_id, commits"  # noqa: S608
 _COUNT_ON_SERVER = f"SELECT ledger_id, nextval('{COMMITS}') FROM {versions.name}"  # noqa: S608
-_MAGIC = b"SQLite format 3\0"  # the first bytes of every database
 _TRIES = 3  # to read a file that another process may be writing
 
 Execute = Callable[[str], Sequence[Any] | None]
@@ -81,6 +80,20 @@ def stored_commits(file: Path) -> tuple[str, int] | None:
         row = connection.execute(_READ).fetchone()
         return None if row is None or row[0] is None else (str(row[0]), int(row[1]))
     return None
+
+
+def _is_database(file: Path) -> bool:
+    """Whether a file begins as a database does, whatever state the rest of it is in.
+
+    The file is never opened past SQLite: closing it would give up the locks that SQLite has on it for this process, and
+    another process would take itself for the last one and remove the log.
+    """
+    try:
+        with closing(open_file(file, "immutable=1", timeout=0)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        return "not a database" not in str(error)
+    return file.exists() and file.stat().st_size > 0
 
 
 class ServerIdentity:
@@ -159,12 +172,12 @@ class FileIdentity:
         Raises:
             LedgerReplacedError: it is another ledger, or an older copy.
         """
+        mark = read_mark(self._file)  # before the ledger, which others change first
         row = execute(_READ)
         self._ledger_id, self.commits = (str(row[0]), int(row[1])) if row else ("", 0)
         found = os.stat(self._file)
         self._inode, self._changed = (found.st_dev, found.st_ino), (found.st_mtime_ns, found.st_size)
         own = stored_commits(self._file)
-        mark = read_mark(self._file)
         self.stored = own[1] if own else 0  # nothing is in it yet, or it cannot be told
         if mark is not None:
             self._compare(mark, self._ledger_id, self.commits, mark.commits)
@@ -181,7 +194,7 @@ class FileIdentity:
         seen = self.commits
         row = execute(_COUNT_IN_FILE)
         if row is None or row[0] != self._ledger_id or row[1] <= seen:
-            self._overwritten()
+            self._overwritten(None if row is None else row[0])
         return int(row[1])
 
     def check(self) -> None:
@@ -237,32 +250,40 @@ class FileIdentity:
     def _check_content(self) -> None:
         """The file has changed: by somebody who brought the log into it, or because it was overwritten."""
         for _ in range(_TRIES):
-            mark = read_mark(self._file)  # others may have seen more of it; before the file, which they change first
+            # Other processes and threads may have seen more of it; before the file, which they change first.
+            mark, least = read_mark(self._file), self.stored
             own = stored_commits(self._file)
             if own is not None:
-                if own[0] != self._ledger_id or own[1] < max(self.stored, mark.stored if mark else 0):
-                    self._overwritten()
-                self.stored = own[1]
+                if own[0] != self._ledger_id or own[1] < max(least, mark.stored if mark else 0):
+                    self._overwritten(own[0])
+                self.stored = max(self.stored, own[1])
                 return
             time.sleep(0.02)
         # Half of the log may be in it, such as on a full disk: then it cannot be read without the other half.
-        with suppress(OSError), self._file.open("rb") as content:
-            if content.read(len(_MAGIC)) == _MAGIC:
-                return
-        self._overwritten()
+        if not _is_database(self._file):
+            self._overwritten()
 
     def _replaced(self, what: str) -> NoReturn:
-        # All of it is in the file itself that is put back. A log that was left here may belong to another one.
-        write_mark(self._file, replace(self._own_mark(), stored=self.commits))
+        mark = read_mark(self._file)
+        if mark is None or mark.ledger_id == self._ledger_id:  # else somebody has accepted the other one
+            # All of it is in the file itself that is put back. A log that was left here may belong to another one.
+            write_mark(self._file, replace(self._own_mark(), stored=self.commits))
         text = f"the ledger sqlite:///{self._file} {what} while it was in use; nothing more is sent"
         self._problem = LedgerReplacedError(text, can_be_copied=True)
         raise self._problem
 
-    def _overwritten(self) -> NoReturn:
+    def _overwritten(self, found: str | None = None) -> NoReturn:
+        mark, shown = read_mark(self._file), f"the ledger sqlite:///{self._file}"
+        if mark is not None and found == mark.ledger_id != self._ledger_id:
+            self._problem = LedgerReplacedError(
+                f"{shown} was accepted anew by `whatsapp-flows ledger accept` while it was in use; nothing more is "
+                "sent here. The same command goes on with the ledger as it is now"
+            )
+            raise self._problem
         write_mark(self._file, replace(self._own_mark(), is_overwritten=True))
         self._problem = LedgerReplacedError(
-            f"the ledger sqlite:///{self._file} was overwritten with something else while it was in use; nothing more "
-            f"is sent. {_restoring(self._file)}"
+            f"{shown} was overwritten with something else while it was in use; nothing more is sent. "
+            f"{_restoring(self._file)}"
         )
         raise self._problem
 

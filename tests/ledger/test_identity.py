@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,8 +18,9 @@ from sqlalchemy import create_engine, text
 
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger import Journal, Ledger
+from airflow_whatsapp_flows.ledger import identity as identity_module
 from airflow_whatsapp_flows.ledger.accepting import accept
-from airflow_whatsapp_flows.ledger.identity import mark_path, read_mark
+from airflow_whatsapp_flows.ledger.identity import FileIdentity, mark_path, read_mark, stored_commits
 from airflow_whatsapp_flows.ledger.replays import create_replay, find_replay, list_replays
 from airflow_whatsapp_flows.ledger.rows import Once
 from tests.ledger.filling import attempt, attempts_of, intent
@@ -167,8 +171,72 @@ def test_another_ledger_in_its_place_is_refused(file: Path) -> None:
 def test_whoever_has_a_ledger_open_that_is_accepted_anew_stops(file: Path) -> None:
     with Ledger(url_of(file)) as ledger:
         accept(file)
-        with pytest.raises(LedgerReplacedError):
+        with pytest.raises(LedgerReplacedError, match="was accepted anew by `whatsapp-flows ledger accept`"):
             create_replay(ledger, "r", "f", "{}", ("x", None))
+    a_ledger(file)  # and does not keep others from it
+
+
+def test_whoever_has_a_deleted_ledger_open_does_not_keep_others_from_the_one_that_was_accepted_in_its_place(
+    file: Path,
+) -> None:
+    with Ledger(url_of(file)) as ledger:
+        create_replay(ledger, "first", "f", "{}", ("x", None))
+        for path in (file, *(file.with_name(f"l.db{end}") for end in ("-wal", "-shm"))):
+            path.unlink()
+        accept(file)
+        a_ledger(file, "new")
+        with pytest.raises(LedgerReplacedError, match="was replaced by another file"):
+            create_replay(ledger, "second", "f", "{}", ("x", None))
+    a_ledger(file, "newer")
+
+
+def test_a_ledger_that_is_opened_while_others_write_it_is_not_taken_for_an_older_copy(file: Path) -> None:
+    a_ledger(file)
+    with Ledger(url_of(file)) as busy, closing(sqlite3.connect(file)) as connection:
+
+        def read(statement: str) -> Any:
+            row = connection.execute(statement).fetchone()
+            create_replay(busy, "meanwhile", "f", "{}", ("x", None))
+            return row
+
+        identity = FileIdentity(file)
+        identity.learn(read)
+        assert identity.commits == 1
+
+
+def test_threads_that_look_at_the_file_as_the_log_is_brought_into_it_do_not_alarm_each_other(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_ledger(file)
+    with Ledger(url_of(file)) as ledger, closing(sqlite3.connect(file)) as connection:
+        shared = FileIdentity(file)
+        shared.learn(lambda statement: connection.execute(statement).fetchone())
+        create_replay(ledger, "second", "f", "{}", ("x", None))
+
+        def overtaken(path: Path) -> tuple[str, int] | None:
+            seen = stored_commits(path)
+            monkeypatch.undo()
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            shared.check()  # in another thread, which is done first
+            return seen
+
+        monkeypatch.setattr(identity_module, "stored_commits", overtaken)
+        os.utime(file)
+        shared.check()
+        assert shared.stored == 2
+
+
+def test_looking_at_a_file_that_cannot_be_read_alone_gives_up_no_lock_on_it(file: Path) -> None:
+    with Ledger(url_of(file)) as ledger:
+        assert stored_commits(file) is None, "its tables are in the log"
+        os.utime(file)
+        ledger.check_identity()
+        other = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA user_version').fetchone()"
+        subprocess.run([sys.executable, "-c", f"{other}; c.close()", str(file)], check=True)
+        assert file.with_name("l.db-wal").exists(), "another process took itself for the last one"
+        create_replay(ledger, "first", "f", "{}", ("x", None))
+    with Ledger(url_of(file)) as ledger:
+        assert [replay.id for replay in list_replays(ledger)] == ["first"]
 
 
 def test_many_that_use_a_ledger_at_once_do_not_alarm_each_other(file: Path) -> None:
