@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS
+from airflow_whatsapp_flows.flow.course import Attempt, may_have_been_applied
+from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import ActionResult
@@ -33,11 +34,13 @@ class _Row:
         contacts: whom they were for.
         before: those of rows that were ended by requests which had been under way when ``since`` came: these may have
             been answered before the credentials were refused.
+        served: those of either that something else was sent for since then, such as by an error exit.
     """
 
     since: float
     contacts: list[int] = field(default_factory=list)
     before: list[int] = field(default_factory=list)
+    served: set[int] = field(default_factory=set)
 
 
 class Refusals:
@@ -48,7 +51,8 @@ class Refusals:
     what is left is better sent once somebody has fixed the cause.
 
     Attributes:
-        turned_away: numbers of the contacts that had their credentials refused, once the batch is to stop for that.
+        turned_away: numbers of the contacts that had their credentials refused, once the batch is to stop for that;
+            but for those that a later request may have been applied for, such as one of an error exit.
 
     Args:
         shows_reply: whether the server's words may be shown.
@@ -82,6 +86,8 @@ class Refusals:
         place = (host, step.plan.connection)
         if result.status_code in CREDENTIALS:
             return self._note_credentials(place, contact_id, result)
+        if self._rows or self.turned_away:
+            self._note_served(contact_id, step, result)
         if self._rows and result.status_code is not None and place in self._rows:
             self._end_row(place, begun_at)
         if result.error is None:
@@ -102,14 +108,26 @@ class Refusals:
         times = len(row.contacts)
         if times < CREDENTIALS_IN_A_ROW:
             return None
-        self._stopped_for, self.turned_away = place, row.before + row.contacts
+        turned_away = [contact for contact in row.before + row.contacts if contact not in row.served]
+        self._stopped_for, self.turned_away = place, turned_away
         host, connection = place
         whose = f"the credentials of the connection {connection!r}" if connection else "requests without a connection"
         return BatchStoppedError(
             f"{host} refused {whose} {times} times in a row ({self._words(result)}); nothing of these was applied, "
-            "and they stay pending",
+            "and their contacts stay pending unless an error exit sent something else",
             needs_help=True,
         )
+
+    def _note_served(self, contact_id: int, step: Action, result: ActionResult) -> None:
+        """Sending it all again would do for this contact what an error exit has done in another way."""
+        rows = [row for row in self._rows.values() if contact_id in row.contacts or contact_id in row.before]
+        if not (rows or contact_id in self.turned_away) or step.plan.method in SAFE_METHODS:
+            return
+        made = Attempt(1, "", 0.0, fate_of(result, step.retry), result)
+        if may_have_been_applied(step.retry, made):
+            for row in rows:
+                row.served.add(contact_id)
+            self.turned_away = [other for other in self.turned_away if other != contact_id]
 
     def _end_row(self, place: tuple[str, str | None], begun_at: float) -> None:
         row = self._rows[place]

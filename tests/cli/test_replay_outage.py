@@ -56,12 +56,38 @@ def test_credentials_that_expire_midway_leave_pending_what_they_were_refused_for
 
     told = json.loads(done.out)
     assert (done.status, told["completed"], told["pending"], told["handled"]) == (4, 100, 200, 0)
-    assert len(server.received) <= 100 + 20 + 64
+    assert len(server.received) <= 100 + 20 + 2 * 64, "answers under way when the first was refused end the row, too"
 
     answering(server, Answer.json({"id": 1}))
     assert leads.run("--replay-id", "first").status == 0
     phones = {json.loads(one.content)["phone"] for one in server.received}
     assert len(phones) == 300
+
+
+def test_refused_credentials_leave_alone_whom_an_error_exit_has_sent_to_another_place(
+    leads: Leads, server: RecordingServer
+) -> None:
+    create = action("Create", url="/v1/contacts", body={"phone": "{{ contact.phone }}"}, on_error="Other CRM")
+    other = action("Other CRM", url="/v1/others", body={"phone": "{{ contact.phone }}"}, connection="other")
+    words = ("--replay-id", "first", "--connection", f"other={server.url}")
+    leads.write(60, flow=flow(create, other, id="leads"))
+
+    def script(received: Received) -> Answer:
+        return Answer(401) if received.target.endswith("contacts") else Answer.json({"id": 1})
+
+    server._script = script
+
+    done = leads.run(*words, "--concurrency", "1", "--format", "json")
+    told = json.loads(done.out)
+    served = [json.loads(one.content)["phone"] for one in server.received if one.target.endswith("others")]
+    assert (done.status, told["handled"], told["pending"]) == (4, len(served), 60 - len(served))
+
+    answering(server, Answer.json({"id": 1}))
+    assert leads.run(*words).status == 0
+    sent = [one for one in server.received[20 + len(served) :] if one.target.endswith("contacts")]
+    phones = [json.loads(one.content)["phone"] for one in sent]
+    assert sorted([*served, *phones]) == sorted({*served, *phones}), "somebody is in both CRMs"
+    assert len(served) + len(phones) == 60
 
 
 def test_refused_credentials_fail_nobody_without_an_error_exit_either(leads: Leads, server: RecordingServer) -> None:

@@ -45,6 +45,28 @@ def test_credentials_that_are_refused_twenty_times_in_a_row_stop_the_batch(statu
     assert refusals.turned_away == list(range(2, 22))
 
 
+@pytest.mark.parametrize(("reply", "method", "served"), [
+    (OK, "POST", True), (HttpResponse(502, ""), "POST", True), (OK, "GET", False),
+    (HttpResponse(422, ""), "POST", False),
+    (TransportFailure(ErrorKind.TIMEOUT, "late", Sent.UNKNOWN), "POST", True),
+    (TransportFailure(ErrorKind.CONNECT, "nobody there", Sent.NO), "POST", False),
+])  # fmt: skip
+@pytest.mark.parametrize("late", [False, True], ids=["before the stop", "under way when it stopped"])
+def test_whom_an_error_exit_may_have_served_is_not_sent_again(
+    reply: Reply, method: str, served: bool, late: bool
+) -> None:
+    refusals, other = Refusals(clock=lambda: 0.0), a_step("Other", method=method, connection="other")
+    for number in range(10 if late else 25):
+        refusals.note(number, HOST, STEP, result(401), number)
+        if not late and number == 3:
+            refusals.note(number, "other.example:443", other, result(reply), number)
+    if late:
+        assert stopped_at(refusals, [401] * 10) == 10
+        refusals.note(3, "other.example:443", other, result(reply), 30.0)
+    assert (3 not in refusals.turned_away) == served
+    assert {2, 4} <= set(refusals.turned_away)
+
+
 def test_the_reason_names_the_connection_and_has_the_words_of_the_server() -> None:
     refusals = Refusals(clock=lambda: 0.0)
     stops = [refusals.note(number, HOST, STEP, result(401), number) for number in range(25)]
