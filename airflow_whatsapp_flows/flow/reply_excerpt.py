@@ -43,12 +43,13 @@ def reply_excerpt(result: ActionResult, hidden: Hidden | None = None, own: Itera
     text = response if isinstance(response, str) else json.dumps(response, ensure_ascii=False, separators=(",", ":"))
     if _MARKUP.match(text):
         text = _TAG.sub(" ", _UNSEEN.sub(" ", text[: 10 * _READ]))
-    text = concealed(" ".join(text[:_READ].split()))
     words = {word for value in own for word in _words(value)}
+    # Half of a value that is cut off would not be found.
+    text = concealed(" ".join(text[: 10 * _READ if words else _READ].split()))
     if words:
         longest_first = sorted(words, key=len, reverse=True)
         text = re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", "***", text, flags=re.IGNORECASE)
-    shown = "".join(map(_printable, mask_text(text)))
+    shown = "".join(map(_printable, mask_text(text[:_READ])))
     return shown if len(shown) <= EXCERPT_LENGTH else f"{shown[: EXCERPT_LENGTH - 1]}…"
 
 
@@ -66,7 +67,9 @@ def _words(value: Any) -> Iterable[str]:
         return [word for item in value.values() for word in _words(item)]
     if isinstance(value, (list, tuple)):
         return [word for item in value for word in _words(item)]
-    text = " ".join(value.split()) if isinstance(value, str) else ""
+    if value is None or isinstance(value, bool):
+        return ()
+    text = " ".join(value.split()) if isinstance(value, str) else str(value)
     return {text, json.dumps(text, ensure_ascii=False)[1:-1]} if len(text) >= _OWN_LEAST else ()
 
 

@@ -24,6 +24,8 @@ refused_result: ColumnElement[Any] = case(
 ).label("refused_result")
 """The result of an attempt that was no success; nobody reads the content of the others here."""
 
+_OWN = ("contact", "step", "flow_execution_variables")  # of a response, what says whose it is
+
 
 class Replies:
     """Makes excerpts of the replies to the requests of one flow.
@@ -61,7 +63,7 @@ class Replies:
         except (ResponseError, msgspec.DecodeError):
             return None
         own: Mapping[str, Any] = msgspec.json.decode(response) if foreign and response is not None else {}
-        return reply_excerpt(told, hidden, [own.get(key) for key in ("contact", "step")])
+        return reply_excerpt(told, hidden, [own.get(key) for key in _OWN])
 
     def _hidden(self, step: str, result: ActionResult, response: str | None) -> Hidden | None:
         if self._flow is None or response is None:

@@ -98,6 +98,14 @@ def test_the_values_of_the_contact_are_hidden_on_request() -> None:
     assert reply_excerpt(result, own=[contact]) == expected
 
 
+def test_a_number_and_a_long_text_of_the_contact_are_hidden_too() -> None:
+    contact, told = {"employee": 30123, "balance": 17.25, "vip": True}, "my knee hurts " * 300
+    result = refused({"input": {"employee": 30123, "balance": 17.25, "vip": True, "note": told}, "why": "too long"})
+    expected = '{"input":{"employee":***,"balance":***,"vip":true,"note":"*** "},"why":"too long"}'
+    assert reply_excerpt(result, own=[contact, {"Ask": told}]) == expected
+    assert reply_excerpt(refused({"password": "hunter2!"}), own=[{"Ask": "password"}]) == '{"***":"***"}'
+
+
 def test_an_error_is_one_line_with_the_words_of_the_server() -> None:
     assert error_line(refused({"error": "email is taken"})) == (
         "POST https://crm.example/v1/contacts: the server answered 422 Unprocessable Entity (status; sent: yes); "

@@ -34,6 +34,15 @@ def test_a_group_counts_what_was_handled_and_shows_one_reply(ledger: Ledger) -> 
     assert tally(ledger, replay.no).handled == 2
 
 
+def test_the_reply_of_a_group_does_not_show_by_which_id_the_platform_knows_the_contact(ledger: Ledger) -> None:
+    told = {**response(1), "flow_execution_variables": {"user_id": "MX.aBcD"}}
+    replay = a_replay(ledger, [told])
+    end(ledger, replay, [F], error=ERROR, fingerprint="f")
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused("no user MX.aBcD here"))
+
+    assert error_groups(ledger, replay)[0].reply == "no user *** here"
+
+
 def test_a_group_without_a_reply_has_none(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     end(ledger, replay, [F], error=ERROR, fingerprint="f")
