@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, select
 
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.ledger.rows import ContactState
@@ -141,7 +141,7 @@ def _settles(other: Made, one: Made) -> bool:
 
 
 def known_responses(
-    connection: Connection, flow_id: str, response_ids: Sequence[str], *, own: int = 0, of_runs: bool = True
+    connection: Connection, flow_id: str, response_ids: Sequence[str], *, of_runs: bool = True
 ) -> dict[str, list[Known]]:
     """What the ledger holds of responses of a flow, in replays the oldest first, and then in DAG runs.
 
@@ -152,7 +152,6 @@ def known_responses(
         connection: of the ledger.
         flow_id: id of the flow.
         response_ids: identities of the responses.
-        own: number of the replay whose rows are all looked at.
         of_runs: whether DAG runs are looked at, too.
     """
     query = (
@@ -161,9 +160,8 @@ def known_responses(
             contacts.c.epoch, contacts.c.path.is_not(None),
         )
         .join(replays, replays.c.no == contacts.c.replay_no)
-        .where(contacts.c.response_id.in_(response_ids), replays.c.flow_id == flow_id)
-        .where(contacts.c.state != ContactState.REJECTED.value)
-        .where(or_(contacts.c.digest.is_not(None), contacts.c.replay_no == own))
+        .where(contacts.c.response_id.in_(response_ids), contacts.c.digest.is_not(None))
+        .where(replays.c.flow_id == flow_id, contacts.c.state != ContactState.REJECTED.value)
         .order_by(contacts.c.id)
     )  # fmt: skip
     found: dict[str, list[Known]] = {}
@@ -193,7 +191,7 @@ def _known_to_runs(connection: Connection, flow_id: str, response_ids: Sequence[
 # What a task asks, which reads and writes through the driver itself; every name in it is our own.
 _CONTACTS_OF_SUBJECT = (
     f"FROM {contacts.name} c JOIN {replays.name} r ON r.no = c.replay_no "
-    "WHERE c.response_id = :response_id AND r.flow_id = :flow_id "
+    "WHERE c.response_id = :response_id AND c.digest IS NOT NULL AND r.flow_id = :flow_id "
 )
 KNOWN_OF_SUBJECT = (
     "SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL "

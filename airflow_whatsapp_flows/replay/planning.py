@@ -243,12 +243,17 @@ class _Planner:
         ids = [one.response.id for one in batch if one.response is not None and one.response.id is not None]
         with self._ledger.read() if self._ledger else nullcontext() as connection:
             known = known_responses(connection, self._request.flow.id, ids) if connection and ids else {}
-            for response_id, digest in seen.digests(ids):
-                known.setdefault(response_id, []).append(Known(_HERE, "", digest, ContactState.PENDING))
+            for response_id, digest, epoch in seen.contents(ids):
+                known.setdefault(response_id, []).append(Known(_HERE, "", digest, ContactState.PENDING, epoch))
             todo = [admitted for one in batch if (admitted := self._admitted(one, known)) is not None]
             waiting = _waiting(None if self._request.run.force else connection, self._request.flow, todo)
             held = {} if connection is None else self._screening.hold(connection, waiting)
-        seen.add((one.response.id, one.digest) for one in batch if one.response is not None and one.digest is not None)
+        seen.add(
+            (response_id, one.digest, one.epoch)
+            for response_id, held_here in known.items()
+            for one in held_here
+            if one.replay_no == _HERE
+        )
         for (response, _, _), contact in zip(todo, waiting, strict=True):
             found = held.get(contact.id)
             if found is None and self._screening.only_once and not seen.is_first(contact.identity.marks):
@@ -281,6 +286,8 @@ class _Planner:
             self.plan.postponed[found.reason] += 1
         elif found.state is ContactState.IN_DOUBT:
             self.plan.in_doubt += 1
+        elif found.state is ContactState.REJECTED:
+            self.plan.rejected += 1
         else:
             self.plan.skipped[found.reason] += 1
 

@@ -1,4 +1,4 @@
-"""What a plan has seen of a source so far: the ids and the people of its rows."""
+"""What was seen of a source so far: the ids and the people of its rows."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ class SeenRows:
         self._database = sqlite3.connect("")  # a file of its own, gone when it is closed
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute("PRAGMA cache_size=-16384")
-        self._database.execute("CREATE TABLE seen (id TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE seen (id TEXT PRIMARY KEY, digest TEXT, epoch INTEGER) WITHOUT ROWID")
         self._database.execute("CREATE TABLE marks (mark TEXT PRIMARY KEY) WITHOUT ROWID")
 
-    def digests(self, ids: Sequence[str]) -> list[tuple[str, str]]:
-        """Those of these ids that were seen, each with the digest of its content."""
+    def contents(self, ids: Sequence[str]) -> list[tuple[str, str, int]]:
+        """Those of these ids that were seen, each with the digest and the epoch of its content."""
         marks = ", ".join("?" * len(ids))
-        query = f"SELECT id, digest FROM seen WHERE id IN ({marks})"  # noqa: S608  # only question marks
+        query = f"SELECT id, digest, epoch FROM seen WHERE id IN ({marks})"  # noqa: S608  # only question marks
         return self._database.execute(query, ids).fetchall()
 
-    def add(self, rows: Iterable[tuple[str | None, str]]) -> None:
-        """Note ids and digests; of one id the first counts."""
-        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
+    def add(self, rows: Iterable[tuple[str | None, str | None, int]]) -> None:
+        """Note ids, digests and epochs; of one id the first counts."""
+        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", rows)
 
     def is_first(self, marks: Sequence[str]) -> bool:
         """Whether none of a person's identifiers was asked about before."""

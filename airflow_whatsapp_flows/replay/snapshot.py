@@ -30,6 +30,7 @@ from airflow_whatsapp_flows.ledger.snapshots import (
     move_contacts,
     seal,
 )
+from airflow_whatsapp_flows.replay.seen_rows import SeenRows
 from airflow_whatsapp_flows.replay.sources import Row
 
 OnChanged = Literal["reject", "update"]
@@ -38,7 +39,7 @@ ON_CHANGED: tuple[OnChanged, ...] = get_args(OnChanged)
 
 _BATCH = 500
 _MAX_ID = 500  # characters
-_REJECTED = ContactState.REJECTED.value
+_REJECTED, _SKIPPED = ContactState.REJECTED.value, ContactState.SKIPPED.value
 _NOBODY = Identity()
 
 
@@ -125,20 +126,22 @@ class Snapshot:
         clear_snapshot(self.ledger, self.replay.no)
         taken = 0
         stream = iter(rows) if self.limit is None else islice(rows, self.limit)
-        with closing(Persons()) as persons:
+        with closing(Persons()) as persons, closing(SeenRows()) as seen:
             while batch := list(islice(stream, _BATCH)):
-                self._take(batch, persons, taken)
+                self._take(batch, persons, seen, taken)
                 taken += len(batch)
                 self.on_rows(taken)
         seal(self.ledger, self.replay.no)
         return taken
 
-    def _take(self, batch: Sequence[Row], persons: Persons, taken: int) -> None:
+    def _take(self, batch: Sequence[Row], persons: Persons, seen: SeenRows, taken: int) -> None:
         reads = [read_row(row) for row in batch]
         people = [self._identified(one) for one in reads]
         with self.ledger.write() as connection:
             ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
-            known = known_responses(connection, self.replay.flow_id, ids, own=self.replay.no)
+            known = known_responses(connection, self.replay.flow_id, ids)
+            for response_id, digest, epoch in seen.contents(ids):  # these rows have no content in the ledger
+                known.setdefault(response_id, []).append(self._own(digest, ContactState.SKIPPED, epoch))
             phones = [phone for one in people if (phone := one.stored_phone)]
             of_phones = chunks_of_phones(connection, self.replay.no, phones)
             rows = [
@@ -160,6 +163,14 @@ class Snapshot:
                 ),
             )
             move_contacts(connection, self.replay.no, moves)
+        seen.add(
+            (contact.response_id, one.digest, contact.epoch)
+            for contact, one in zip(new, reads, strict=True)
+            if contact.state == _SKIPPED
+        )
+
+    def _own(self, digest: str | None, state: ContactState, epoch: int) -> Known:
+        return Known(self.replay.no, self.replay.id, digest, state, epoch)
 
     def _identified(self, one: ReadRow) -> Identity:
         if one.response is None:
@@ -190,7 +201,7 @@ class Snapshot:
             )
             self.changed += changed
             if state is not ContactState.REJECTED:
-                earlier.append(Known(self.replay.no, self.replay.id, one.digest, state, epoch))
+                earlier.append(self._own(one.digest, state, epoch))
             content = (person.stored_phone, one.digest, one.json)
             if state is ContactState.SKIPPED:
                 reason = short_reason(reason, ((known.replay_no or 0, known.replay_id) for known in earlier))
@@ -219,8 +230,7 @@ def judged(
         return Judged(ContactState.REJECTED, one.problem)
     epoch, other = standing(earlier, one.is_content)
     here = next((known for known in earlier if known.replay_no == replay_no), None)
-    # A row that was done elsewhere stands here without its content.
-    if here is not None and not (one.is_content(here.digest) if here.digest is not None else other is None):
+    if here is not None and not one.is_content(here.digest):
         reason = f"id_reused: an earlier row of this source {_OTHER_CONTENT}"
         return Judged(ContactState.REJECTED, reason, changed=True)
     for known in () if force or other is not None else earlier:

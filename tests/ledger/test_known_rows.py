@@ -5,18 +5,20 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select, text
 
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger.epochs import KNOWN_OF_SUBJECT, SENT_SINCE, WAITING_SINCE, known_responses
 from airflow_whatsapp_flows.ledger.groups import reason_groups
 from airflow_whatsapp_flows.ledger.purging import Data, purge
 from airflow_whatsapp_flows.ledger.replays import tally
 from airflow_whatsapp_flows.ledger.results import contact_results, recorded_responses
 from airflow_whatsapp_flows.ledger.retrying import Choice, walk_again
 from airflow_whatsapp_flows.ledger.schema import contacts
-from tests.ledger.filling import a_replay, end, response, rows_of, states_of
+from tests.ledger.filling import FLOW_ID, a_replay, end, response, rows_of, states_of
 
 _SKIPPED = Choice(states=[ContactState.SKIPPED])
 
@@ -115,8 +117,21 @@ def test_what_is_known_is_found_by_its_id_without_a_look_at_every_row(ledger: Le
     later = a_replay(ledger, values, "later")
 
     assert states_of(ledger, later) == ["skipped"] * count
-    if ledger.is_sqlite:
-        with ledger.read() as connection:
-            query = "SELECT 1 FROM whatsapp_flows_contacts WHERE response_id = 'x' AND digest IS NOT NULL"
-            plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all())
-            assert "whatsapp_flows_contacts_response" in plan
+
+
+def test_no_query_about_a_response_looks_at_every_row(sqlite_ledger: Ledger) -> None:
+    asked: list[tuple[str, Any]] = []
+    which = {"response_id": "r", "flow_id": FLOW_ID, "epoch": 1, "content": "x"}
+    with sqlite_ledger.read() as connection:
+        event.listen(
+            connection, "before_cursor_execute", lambda _, __, query, values, *___: asked.append((query, values))
+        )
+        known_responses(connection, FLOW_ID, ["r", "s"])
+        for query in (KNOWN_OF_SUBJECT, WAITING_SINCE, SENT_SINCE):
+            connection.execute(text(query), which)
+        plans = [
+            connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).all() for query, values in list(asked)
+        ]
+
+    assert len(plans) == 5
+    assert [step[3] for plan in plans for step in plan if step[3].startswith("SCAN")] == []

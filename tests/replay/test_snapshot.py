@@ -186,6 +186,24 @@ def test_a_repeated_row_is_skipped_and_another_content_rejected(ledger: Ledger, 
     assert reasons[apart + 2].startswith("id_reused: ")
 
 
+@pytest.mark.parametrize("apart", [1, 600])
+def test_a_row_that_is_known_counts_for_the_rows_behind_it_though_its_content_is_not_kept_again(
+    ledger: Ledger, apart: int
+) -> None:
+    Snapshot(ledger, _replay(ledger)).take(_rows([response(0)]))
+    with ledger.write() as connection:
+        connection.exec_driver_sql("UPDATE whatsapp_flows_contacts SET state = 'completed'")
+    others = [response(number) for number in range(1, apart)]
+    changed = {**response(0), "step": {"Ask": "yes"}}
+
+    Snapshot(ledger, _replay(ledger, "two"), on_changed="update").take(
+        _rows([response(0), *others, response(0), changed])
+    )
+
+    assert read_states(_url(ledger), "two") == Counter(pending=apart - 1, skipped=2, rejected=1)
+    assert read_reasons(_url(ledger), "two")[apart + 2].startswith("id_reused: an earlier row of this source")
+
+
 def test_the_order_of_keys_does_not_make_another_content() -> None:
     one = {"id": "r", "contact": {"phone": "+1", "first_name": "A"}, "step": {"a": 1, "b": 2}}
     other = {"step": {"b": 2, "a": 1}, "contact": {"first_name": "A", "phone": "+1"}, "id": "r"}
