@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, delete, distinct, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, distinct, func, insert, or_, select
 
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.model import Flow
@@ -75,24 +75,52 @@ def sent_steps(
         states: of contacts in these states.
         chunks: of these chunks alone; of all by default.
     """
-    fate, status = attempts.c.fate, attempts.c.status_code
-    maybe = or_(fate.is_(None), fate.not_in([Fate.NOT_SENT.value, Fate.ANSWERED.value]))
-    failed = and_(fate == Fate.ANSWERED.value, or_(status < 300, status >= 500, status == 408))
     query = (
         select(attempts.c.step, attempts.c.step_id, func.count(distinct(attempts.c.response_id)))
         .join(contacts, attempts.c.response_id == contacts.c.response_id)
-        .where(contacts.c.replay_no == replay.no, attempts.c.flow_id == replay.flow_id)
-        .where(or_(maybe, failed), attempts.c.method.not_in(SAFE_METHODS))
+        .where(*_may_be_sent(replay, states, chunks))
         .group_by(attempts.c.step, attempts.c.step_id)
         .order_by(attempts.c.step)
     )
-    if states:
-        query = query.where(contacts.c.state.in_([state.value for state in states]))
-    if chunks is not None:
-        query = query.where(contacts.c.chunk.in_(chunks))
-    if replay.options.get("force"):  # what was sent again on purpose has nothing to do with what was sent before
-        query = query.where(attempts.c.replay_no == replay.no)
     return [SentStep(*row) for row in connection.execute(query)]
+
+
+def flows_sent_with(
+    connection: Connection, replay: Replay, states: Collection[ContactState], chunks: Sequence[int] | None = None
+) -> list[str | None]:
+    """The versions of the flow by which the steps of :func:`sent_steps` were sent, JSON; ``None`` for a DAG run's."""
+    numbers = (
+        select(attempts.c.replay_no)
+        .join(contacts, attempts.c.response_id == contacts.c.response_id)
+        .where(*_may_be_sent(replay, states, chunks))
+        .distinct()
+    )
+    found = list(connection.execute(numbers).scalars())
+    query = select(replays.c.flow).where(replays.c.no.in_([number for number in found if number is not None]))
+    versions = list(connection.execute(query.order_by(replays.c.no.desc())).scalars())
+    return list(dict.fromkeys([*versions, *([None] if None in found else [])]))
+
+
+def _may_be_sent(
+    replay: Replay, states: Collection[ContactState], chunks: Sequence[int] | None
+) -> list[ColumnElement[bool]]:
+    """Conditions on attempts and contacts: something may have been applied for a response of a replay."""
+    fate, status = attempts.c.fate, attempts.c.status_code
+    maybe = or_(fate.is_(None), fate.not_in([Fate.NOT_SENT.value, Fate.ANSWERED.value]))
+    failed = and_(fate == Fate.ANSWERED.value, or_(status < 300, status >= 500, status == 408))
+    conditions = [
+        contacts.c.replay_no == replay.no,
+        attempts.c.flow_id == replay.flow_id,
+        or_(maybe, failed),
+        attempts.c.method.not_in(SAFE_METHODS),
+    ]
+    if states:
+        conditions.append(contacts.c.state.in_([state.value for state in states]))
+    if chunks is not None:
+        conditions.append(contacts.c.chunk.in_(chunks))
+    if replay.options.get("force"):  # what was sent again on purpose has nothing to do with what was sent before
+        conditions.append(attempts.c.replay_no == replay.no)
+    return conditions
 
 
 def earlier_flows(connection: Connection, flow_id: str) -> list[str]:

@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.ledger.renaming import (
     SentStep,
     confirm_renames,
     earlier_flows,
+    flows_sent_with,
     renames_of,
     sent_steps,
     step_identities,
@@ -56,15 +57,18 @@ def known_steps(
         sent = sent_steps(connection, replay, states, chunks)
         lost = [one for one in sent if steps.is_lost(one.step, one.step_id)]
         versions = earlier_flows(connection, flow.id) if sent else []
+        sent_with = flows_sent_with(connection, replay, states, chunks) if sent else []
     for name, now in steps.taken_again:
         raise ReplayError(
             f"the step that is called {now!r} now was called {name!r} when it was sent, and the flow has another step "
             f'called {name!r}: give that one an "id" of its own, for what was sent under the name is not its own'
         )
     before = _versions(versions, flow)
-    for old in before[:1]:
+    for old in _versions([text for text in sent_with if text is not None], flow):
         _check_exchanged(old, flow, sent)
-    candidates = _candidates(flow, steps, sent, before)
+    for old in before[:1] if None in sent_with else ():  # a DAG run's version is not kept
+        _check_exchanged(old, flow, sent)
+    candidates = _candidates(flow, steps, sent, lost, before)
     if lost and candidates:
         raise ReplayError(_lost(lost, candidates, flow, before))
     return steps
@@ -130,14 +134,22 @@ def _versions(texts: Sequence[str], flow: Flow) -> list[Flow]:
     return found
 
 
-def _candidates(flow: Flow, steps: StepIdentities, sent: Sequence[SentStep], before: Sequence[Flow]) -> list[str]:
-    """Actions that may be a step that was sent under another name."""
+def _candidates(
+    flow: Flow, steps: StepIdentities, sent: Sequence[SentStep], lost: Sequence[SentStep], before: Sequence[Flow]
+) -> list[str]:
+    """Actions that may be a step that was sent under another name: those that never stood beside it."""
     owned = {steps.owner(one.step, one.step_id) for one in sent}
-    known = {name for old in before for name in old.steps}
+    beside = []
+    for one in lost:
+        versions = [old for old in before if one.step in old.steps]
+        names = {steps.owner(step.name, step.identity) for old in versions for step in old.steps.values()}
+        beside.append(names if versions else owned)
     return [
         name
         for name, step in flow.steps.items()
-        if isinstance(step, Action) and step.plan.method not in SAFE_METHODS and name not in owned and name not in known
+        if isinstance(step, Action)
+        and step.plan.method not in SAFE_METHODS
+        and any(name not in names for names in beside)
     ]
 
 

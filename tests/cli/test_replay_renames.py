@@ -246,3 +246,33 @@ def test_only_once_counts_what_was_sent_under_another_name(replays: Replays) -> 
         replays.responses = replays.write("more.jsonl", "".join(json.dumps(value) + "\n" for value in values))
         assert replays.run(steps("Primary"), replay_id=row, **once).status == 0
     assert (replays.count("/v1/first"), replays.count("/v1/second")) == (COUNT, COUNT)
+
+
+def test_a_rename_is_refused_also_when_other_contacts_were_sent_under_the_new_name(half_sent: Replays) -> None:
+    batch = half_sent.responses
+    half_sent.responses = half_sent.write("new.jsonl", json.dumps({"id": "n-1", "contact": {"phone": "+525511"}}))
+    assert half_sent.run(steps("Primary"), replay_id="new").status == 0
+    half_sent.responses = batch
+
+    refusal = half_sent.run(steps("Primary"), replay_id="other", timezone="America/Lima")
+
+    assert (refusal.status, "--renamed First=Primary" in f"{refusal.err}{refusal.out}") == (4, True)
+    assert half_sent.count("/v1/first") == COUNT + 1
+
+
+def test_names_that_were_exchanged_are_refused_also_when_other_contacts_were_sent_so(half_sent: Replays) -> None:
+    def exchanged() -> list[dict[str, Any]]:
+        return [
+            action("Second", url="/v1/first", body=BODY, on_success="First"),
+            action("First", url="/v1/second", body=BODY),
+        ]
+
+    batch = half_sent.responses
+    half_sent.responses = half_sent.write("new.jsonl", json.dumps({"id": "n-1", "contact": {"phone": "+525511"}}))
+    assert half_sent.run(exchanged(), replay_id="new").status == 0
+    half_sent.responses = batch
+
+    refusal = half_sent.run(exchanged(), replay_id="other", timezone="America/Lima")
+
+    assert (refusal.status, "nobody knows which of them it is" in f"{refusal.err}{refusal.out}") == (4, True)
+    assert half_sent.count("/v1/first") == COUNT + 1
