@@ -187,14 +187,22 @@ class _FileLedger:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        connection = self._connection
+        connection, commits = self._connection, 0
+
+        def execute(sql: str, values: Mapping[str, Any]) -> list[Any]:
+            nonlocal commits
+            if not commits and not sql.startswith("SELECT"):  # what only reads need not wait for the disk
+                commits = self._identity.begin(self._row)
+            return connection.execute(sql, values).fetchall()
+
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                commits = self._identity.begin(self._row)
-                yield Transaction(lambda sql, values: connection.execute(sql, values).fetchall(), is_sqlite=True)
+                self._identity.check()
+                yield Transaction(execute, is_sqlite=True)
                 connection.execute("COMMIT")
-                self._identity.committed(commits)
+                if commits:
+                    self._identity.committed(commits)
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")

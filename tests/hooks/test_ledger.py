@@ -46,6 +46,19 @@ def test_what_a_task_writes_is_what_a_replay_reads(ledger: TaskLedger, url: str)
     assert record.settled("A", 1) is not None
 
 
+def test_a_task_that_only_reads_writes_nothing_to_the_disk(url: str) -> None:
+    ledger = task_ledger(Settings(ledger=url))
+    with ledger.transaction() as transaction:
+        transaction.intend(INTENT)
+    log = Path(url.removeprefix("sqlite:///") + "-wal")
+    before = log.stat()
+    with ledger.transaction() as transaction:
+        assert len(transaction.attempts(SUBJECT)) == 1
+        assert transaction.renames("f") == {}
+        assert len(transaction.attempts_of_visit(SUBJECT, ["A"], 1)) == 1
+    assert (log.stat().st_size, log.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
 def test_what_decides_about_a_visit_is_its_own_and_what_was_sent_under_its_key(ledger: TaskLedger) -> None:
     def intent(subject: Subject, step: str, visit: int, key: str) -> Intent:
         return INTENT._replace(subject=subject, step=step, visit=visit, key=key)
