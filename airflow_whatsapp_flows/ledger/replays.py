@@ -236,6 +236,14 @@ def change_flow(ledger: Ledger, replay_no: int, flow: str) -> None:
         connection.execute(update(replays).where(replays.c.no == replay_no).values(flow=flow))
 
 
+def accepted_steps(ledger: Ledger, replay_no: int) -> set[str]:
+    """Names of the steps that a server has carried out for a contact of a replay."""
+    query = select(attempts.c.step).distinct()
+    query = query.where(attempts.c.replay_no == replay_no, attempts.c.fate == Fate.SUCCEEDED.value)
+    with ledger.read() as connection:
+        return set(connection.execute(query).scalars())
+
+
 def tally(ledger: Ledger, replay_no: int, only: Sequence[int] | None = None) -> Tally:
     """How far a replay, or a part of it, has come.
 

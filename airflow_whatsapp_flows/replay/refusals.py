@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from airflow_whatsapp_flows.flow.course import Attempt, may_have_been_applied
@@ -56,16 +56,19 @@ class Refusals:
 
     Args:
         shows_reply: whether the server's words may be shown.
+        accepted: steps that had a success in an earlier run.
         clock: epoch seconds.
     """
 
-    def __init__(self, *, shows_reply: bool = True, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, *, shows_reply: bool = True, accepted: Iterable[str] = (), clock: Callable[[], float] = time.time
+    ) -> None:
         self._clock = clock
         self.turned_away: list[int] = []
         self._shows_reply = shows_reply
         self._stopped_for: tuple[str, str | None] | None = None
         self._rows: dict[tuple[str, str | None], _Row] = {}
-        self._accepted: set[str] = set()
+        self._accepted = set(accepted)
         self._refused: Counter[str] = Counter()
 
     def note(

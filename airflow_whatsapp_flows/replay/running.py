@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.variables import Scope
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
-from airflow_whatsapp_flows.ledger.replays import Replay, Tally, mark_ended, mark_started, tally
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, accepted_steps, mark_ended, mark_started, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
 from airflow_whatsapp_flows.replay.budget import FailureBudget, HandledErrors, walked_of
@@ -97,7 +97,9 @@ async def run_replay(
         lanes = Lanes(slots, settings.rates, settings.concurrency, needs_credentials=noticing)
         await stack.enter_async_context(lanes)
         sender = Sender(gateway, routes, lanes, journal, _referenced_actions(flow))
-        sender.refusals = Refusals(shows_reply=not flow.sensitive) if noticing else None
+        if noticing:
+            accepted = await asyncio.to_thread(accepted_steps, ledger, replay.no)
+            sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted)
         walker = ContactWalker(
             flow=flow,
             replay_no=replay.no,

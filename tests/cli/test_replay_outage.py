@@ -181,3 +181,19 @@ def test_a_step_that_is_always_refused_stops_the_batch_unless_that_is_turned_off
     assert leads.run("--replay-id", "first", "--no-stop-when-refused").status == 3
     assert leads.status("first")["failed"] == 200
     assert len(server.received) == 200
+
+
+def test_a_retry_of_what_was_refused_is_not_stopped_where_the_step_was_accepted_before(
+    leads: Leads, server: RecordingServer
+) -> None:
+    leads.write(400)
+
+    def script(received: Received) -> Answer:
+        return Answer(422) if int(json.loads(received.content)["phone"][-4:]) % 2 else Answer.json({"id": 1})
+
+    server._script = script
+    assert leads.run("--replay-id", "first", "--concurrency", "4").status == 3
+
+    assert leads.replay("retry", "first", *leads.sending[:4], "--concurrency", "4").status == 3
+    assert leads.status("first")["failed"] == 200
+    assert len(server.received) == 600
