@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, func, select
 
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.ledger.rows import ContactState
@@ -33,6 +33,7 @@ class Known:
         state: of the contact; ``None`` for a DAG run.
         epoch: of the content.
         walked: whether the contact was walked; one that was not, and is in doubt, only points to another.
+        sent: of a contact that a guard skipped in the end, whether something of its content was sent before that.
     """
 
     replay_no: int | None
@@ -41,6 +42,7 @@ class Known:
     state: ContactState | None
     epoch: int = 1
     walked: bool = True
+    sent: bool = False
 
     @property
     def where(self) -> str:
@@ -50,7 +52,7 @@ class Known:
     @property
     def is_evidence(self) -> bool:
         """Whether something of the content was sent, or may be: what a guard skipped binds nobody."""
-        return self.state is not ContactState.SKIPPED
+        return self.sent or self.state is not ContactState.SKIPPED
 
 
 class Made(NamedTuple):
@@ -154,10 +156,17 @@ def known_responses(
         response_ids: identities of the responses.
         of_runs: whether DAG runs are looked at, too.
     """
+    same = and_(attempts.c.response_id == contacts.c.response_id, attempts.c.epoch == contacts.c.epoch)
+    sent = (
+        select(attempts.c.id)
+        .where(same, attempts.c.flow_id == flow_id, func.coalesce(attempts.c.fate, "") != Fate.NOT_SENT.value)
+        .correlate(contacts)
+        .exists()
+    )
     query = (
         select(
             contacts.c.response_id, contacts.c.replay_no, replays.c.id, contacts.c.digest, contacts.c.state,
-            contacts.c.epoch, contacts.c.path.is_not(None),
+            contacts.c.epoch, contacts.c.path.is_not(None), and_(contacts.c.state == ContactState.SKIPPED.value, sent),
         )
         .join(replays, replays.c.no == contacts.c.replay_no)
         .where(contacts.c.response_id.in_(response_ids), contacts.c.digest.is_not(None))
@@ -165,8 +174,8 @@ def known_responses(
         .order_by(contacts.c.id)
     )  # fmt: skip
     found: dict[str, list[Known]] = {}
-    for response_id, replay_no, replay_id, digest, state, epoch, walked in connection.execute(query):
-        one = Known(replay_no, replay_id, digest, ContactState(state), epoch, bool(walked))
+    for response_id, replay_no, replay_id, digest, state, epoch, walked, was_sent in connection.execute(query):
+        one = Known(replay_no, replay_id, digest, ContactState(state), epoch, bool(walked), bool(was_sent))
         found.setdefault(response_id, []).append(one)
     if of_runs:
         for response_id, one in _known_to_runs(connection, flow_id, response_ids):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from airflow_whatsapp_flows.errors import IntentConflictError, ResponseError
+from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.response import ContactResponse
 from airflow_whatsapp_flows.flow.response_content import is_content
@@ -43,7 +45,8 @@ def epoch_of_run(
     if own:
         return max(own)  # also when newer content has been sent since: then nothing is sent any more
     runs = (Known(None, epochs.run_id_of(row.origin), row.content, None, row.epoch) for row in of_runs)
-    epoch, other = standing([*held, *runs], is_same)
+    sent = {row.epoch for row in made if row.fate != Fate.NOT_SENT.value}
+    epoch, other = standing([*(replace(one, sent=one.epoch in sent) for one in held), *runs], is_same)
     if other is not None:
         _check_changed(flow, response, context, other)
         _check_known_fates(response, made, held)

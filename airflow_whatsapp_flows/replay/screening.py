@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Screening:
             others = [one for one in known.get(contact.response_id, []) if one.replay_no != self.replay.no]
             found = self._elsewhere(contact, others) or self._under_other_content(contact, others)
             if found is None and any(sent.get(mark, set()) - {contact.response_id} for mark in contact.identity.marks):
-                found = ContactEnd(contact.id, ContactState.SKIPPED, ONLY_ONCE, time.time())
+                found = skipped(contact, ONLY_ONCE, time.time())
             if found is not None:
                 held[contact.id] = found
         return held
@@ -124,6 +125,17 @@ class Screening:
             f"in doubt: {what}, and it is not known whether it arrived; settle it with `replay resolve {name}`, then "
             f"`replay retry {self.replay.id} --state in_doubt` sends the newer content"
         )
+
+
+def skipped(contact: PendingContact, reason: str, now: float) -> ContactEnd:
+    """What becomes of a contact that a guard stops: what was sent of it before may be in doubt, and stays so."""
+    doubtful = first_in_doubt([one for one in contact.record.made if one.epoch == contact.epoch])
+    if doubtful is None:
+        return ContactEnd(contact.id, ContactState.SKIPPED, reason, now)
+    told = f"in doubt: {doubtful.step} was sent before, and it is not known whether it arrived; the rest is not sent"
+    return ContactEnd(
+        contact.id, ContactState.IN_DOUBT, f"{told}, for: {reason}", now, path=json.dumps([doubtful.step])
+    )
 
 
 def _where(made: Made | None, known: Sequence[Known]) -> str:

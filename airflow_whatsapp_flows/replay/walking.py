@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.ledger.records import PendingContact
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState, Subject
 from airflow_whatsapp_flows.replay.fingerprints import fingerprint
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
-from airflow_whatsapp_flows.replay.screening import Held, Postponed
+from airflow_whatsapp_flows.replay.screening import Held, Postponed, skipped
 from airflow_whatsapp_flows.replay.sending import Sender, Sending
 
 
@@ -66,7 +66,7 @@ class ContactWalker:
             return ContactEnd(contact.id, ContactState.REJECTED, f"invalid: {error}", now)
         verdict = self.guards.judge(response, dt.datetime.fromtimestamp(now, dt.timezone.utc))
         if isinstance(verdict, Skip):
-            return ContactEnd(contact.id, ContactState.SKIPPED, str(verdict), now)
+            return skipped(contact, str(verdict), now)
         if isinstance(verdict, Later):
             return Postponed(f"{verdict.reason}: until {verdict.until:%Y-%m-%d %H:%M} UTC", verdict.until)
         sending = Sending(

@@ -240,3 +240,35 @@ def test_the_key_of_a_first_content_is_what_it_was_before_there_were_epochs(lead
     keys = [row[0] for row in leads.sql("SELECT key FROM whatsapp_flows_attempts ORDER BY id")]
     assert keys[0] == idempotency_key("leads", "Create contact", "r-1", 1, None)
     assert keys[1] == idempotency_key("leads", "Create contact", "r-1", 1, 2)
+
+
+def test_a_guard_hides_no_doubt(leads: Leads, server: RecordingServer) -> None:
+    write(leads, named(1, "Ana"))
+    server.queued.append(Answer(drop=True))
+    assert leads.run("--replay-id", "first").status == 3
+    write(leads, named(1, "Ana"), flow={**LEADS, "replay": {"max_age": 60}})
+    words = ["--flow", leads.flow, "--state", "in_doubt", *leads.sending]
+
+    assert leads.cli("replay", "retry", "first", *words).status == 3
+
+    found = leads.results("first")[0]
+    assert (found["state"], len(server.received)) == ("in_doubt", 1)
+    assert "no_created_on" in found["reason"]
+    assert leads.replay("resolve", "first", "r-1", "--as", "sent").status == 0
+    assert leads.cli("replay", "retry", "first", *leads.sending).status == 0
+    assert (leads.results("first")[0]["state"], len(server.received)) == ("skipped", 1)
+
+
+def test_a_contact_that_a_guard_skipped_half_way_is_known_by_its_content(leads: Leads, server: RecordingServer) -> None:
+    write(leads, named(1, "Ana"), flow=TWO_STEPS)
+    server.queued.extend([Answer.json({}), Answer.json({}, 422)])
+    assert leads.run("--replay-id", "first").status == 3
+    write(leads, named(1, "Ana"), flow={**TWO_STEPS, "replay": {"max_age": 60}})
+    assert leads.cli("replay", "retry", "first", "--flow", leads.flow, *leads.sending).status == 0
+    assert leads.results("first")[0]["state"] == "skipped"
+    write(leads, named(1, "Eva"), flow=TWO_STEPS)
+
+    assert leads.run("--replay-id", "second").status == 3
+
+    assert leads.results("second")[0]["reason"].startswith("id_reused: ")
+    assert len(server.received) == 2
