@@ -97,14 +97,17 @@ def free_person(connection: Connection, subject: Subject, step: str, identities:
     connection.execute(delete(once).where(*mine, once.c.step_id.in_(identities), ~applied.exists()))
 
 
-def once_of(step: Action, marks: tuple[str, ...]) -> Once | None:
+def once_of(step: Action, marks: tuple[str, ...], known: Iterable[str] = ()) -> Once | None:
     """What a request of an action claims for a person.
 
     Args:
         step: the action; one that changes nothing claims nothing.
+        known: everything that the step is, and was, known by.
         marks: of the person; none where the flow does not say ``only_once``, or nobody can tell who it is.
     """
-    return Once(step.identity, marks) if marks and step.plan.method not in SAFE_METHODS else None
+    if not marks or step.plan.method in SAFE_METHODS:
+        return None
+    return Once(step.identity, marks, tuple(one for one in known if one != step.identity))
 
 
 def keys_of(intent: Intent) -> list[Key]:
@@ -182,9 +185,11 @@ class TaskClaims:
         """
         for flow_id, step_id, mark in self._locked(intent):
             names = {"flow_id": flow_id, "step_id": step_id, "identifier": mark}
-            holder = self._execute(_HOLDER, names)
-            if holder and holder[0][0] != intent.subject.response_id:
-                raise OnceClaimedError(ONCE_CLAIMED)
+            earlier = intent.once.earlier if intent.once else ()
+            for known in (*earlier, step_id):
+                holder = self._execute(_HOLDER, {**names, "step_id": known})
+                if holder and holder[0][0] != intent.subject.response_id:
+                    raise OnceClaimedError(ONCE_CLAIMED)
             if not holder:
                 self._execute(_CLAIM, {**names, "response_id": intent.subject.response_id})
 

@@ -46,10 +46,12 @@ class Once(NamedTuple):
     Attributes:
         step_id: identity of the step, whatever the contact's own attempts were recorded under.
         marks: of the person, see :attr:`~airflow_whatsapp_flows.flow.identity.Identity.marks`.
+        earlier: what else the step is, or was, known by: a claim under one of these holds too.
     """
 
     step_id: str
     marks: tuple[str, ...]
+    earlier: tuple[str, ...] = ()
 
 
 class Intent(NamedTuple):

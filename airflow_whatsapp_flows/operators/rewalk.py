@@ -89,9 +89,8 @@ class Rewalk:
         moment = self._moment(own) or run_time(context)
         steps = StepIdentities.of(step.flow, self._renames)
         person = step.flow.identity.of(response.contact, response.flow_execution_variables)
-        only_once = step.flow.replay is not None and step.flow.replay.only_once
         content = content_digest(response)
-        self.sendee = Sendee(self._subject, moment, person, steps, _lost(own, steps), only_once, epoch, content)
+        self.sendee = Sendee(self._subject, moment, person, steps, _lost(own, steps), self._only_once, epoch, content)
         self.record.identities = steps.first_known((row.step, row.step_id) for row in own)
         self._walking: Walking = walk(step.flow, response, now=moment, record=self.record, epoch=epoch)
         self._pulled: dict[str, Any] = {}
@@ -111,10 +110,14 @@ class Rewalk:
 
     @property
     def _renames(self) -> dict[str, str | None]:
-        if not self.attempts:
+        if not self.attempts and not self._only_once:
             return {}
         with task_ledger(self._settings).transaction() as transaction:
             return transaction.renames(self._step.flow.id)
+
+    @property
+    def _only_once(self) -> bool:
+        return self._step.flow.replay is not None and self._step.flow.replay.only_once
 
     def _moment(self, made: Sequence[AttemptRow]) -> dt.datetime | None:
         """When the contact was first walked, on any road: from then on its ``global`` values stay as they are."""

@@ -162,7 +162,11 @@ class TaskTry:
             content=sendee.content,
             identifiers=sendee.identity.others,
             step_id=todo.step_id,
-            once=once_of(todo.step, sendee.identity.marks if sendee.only_once else ()),
+            once=once_of(
+                todo.step,
+                sendee.identity.marks if sendee.only_once else (),
+                sendee.steps.recorded_under(todo.step.name) if sendee.steps else (),
+            ),
         )
 
 

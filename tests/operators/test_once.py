@@ -55,6 +55,22 @@ def test_a_refusal_frees_the_person(server: RecordingServer, ledger_file: Path) 
     assert claims(ledger_file) == [("email:ana@example.com", "r-2")]
 
 
+def test_a_person_is_known_also_when_the_step_gets_an_id_or_another_name(
+    server: RecordingServer, ledger_file: Path
+) -> None:
+    keys: dict[str, Any] = {"id": "once", "replay": {"only_once": True}}
+    run_dag(build_dag(flow(action("Create"), **keys)), ana("r-1"))
+
+    with_id = run_dag(build_dag(flow(action("Create", id="c-1"), **keys)), ana("r-2"))
+    with contextlib.closing(sqlite3.connect(ledger_file)) as ledger:
+        ledger.execute("INSERT INTO whatsapp_flows_renames VALUES ('once', 'Create', 'Make', 0, 'me')")
+        ledger.commit()
+    renamed = run_dag(build_dag(flow(action("Make"), **keys)), ana("r-3"))
+
+    assert (with_id.states, renamed.states) == ({"create": "skipped"}, {"make": "skipped"})
+    assert len(server.received) == 1
+
+
 def test_without_only_once_nothing_is_claimed(server: RecordingServer, ledger_file: Path) -> None:
     dag = build_dag(flow(action("Create")))
 
