@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.ledger.rows import ContactState
@@ -143,17 +143,23 @@ def _settles(other: Made, one: Made) -> bool:
 
 
 def known_responses(
-    connection: Connection, flow_id: str, response_ids: Sequence[str], *, of_runs: bool = True
+    connection: Connection,
+    flow_id: str,
+    response_ids: Sequence[str],
+    *,
+    reading: int | None = None,
+    of_runs: bool = True,
 ) -> dict[str, list[Known]]:
     """What the ledger holds of responses of a flow, in replays the oldest first, and then in DAG runs.
 
     Rejected rows are left out, for nothing of them is ever sent, and so are rows that only point to others, for they
-    were known already when they came.
+    were known already when they came, and replays whose source was not read to its end: they send nothing.
 
     Args:
         connection: of the ledger.
         flow_id: id of the flow.
         response_ids: identities of the responses.
+        reading: number of the replay whose source is being read now; its own rows count.
         of_runs: whether DAG runs are looked at, too.
     """
     same = and_(attempts.c.response_id == contacts.c.response_id, attempts.c.epoch == contacts.c.epoch)
@@ -171,6 +177,7 @@ def known_responses(
         .join(replays, replays.c.no == contacts.c.replay_no)
         .where(contacts.c.response_id.in_(response_ids), contacts.c.digest.is_not(None))
         .where(replays.c.flow_id == flow_id, contacts.c.state != ContactState.REJECTED.value)
+        .where(or_(replays.c.sealed, replays.c.no == reading))
         .order_by(contacts.c.id)
     )  # fmt: skip
     found: dict[str, list[Known]] = {}
@@ -200,7 +207,7 @@ def _known_to_runs(connection: Connection, flow_id: str, response_ids: Sequence[
 # What a task asks, which reads and writes through the driver itself; every name in it is our own.
 _CONTACTS_OF_SUBJECT = (
     f"FROM {contacts.name} c JOIN {replays.name} r ON r.no = c.replay_no "
-    "WHERE c.response_id = :response_id AND c.digest IS NOT NULL AND r.flow_id = :flow_id "
+    "WHERE c.response_id = :response_id AND c.digest IS NOT NULL AND r.flow_id = :flow_id AND r.sealed "
 )
 KNOWN_OF_SUBJECT = (
     "SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL "

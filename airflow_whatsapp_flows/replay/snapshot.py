@@ -139,7 +139,7 @@ class Snapshot:
         people = [self._identified(one) for one in reads]
         with self.ledger.write() as connection:
             ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
-            known = known_responses(connection, self.replay.flow_id, ids)
+            known = known_responses(connection, self.replay.flow_id, ids, reading=self.replay.no)
             for response_id, digest, epoch in seen.contents(ids):  # these rows have no content in the ledger
                 known.setdefault(response_id, []).append(self._own(digest, ContactState.SKIPPED, epoch))
             phones = [phone for one in people if (phone := one.stored_phone)]

@@ -107,3 +107,32 @@ def test_what_was_never_read_to_its_end_may_be_asked_for_in_another_way(tmp_path
     replay = begin_replay(ledger, ReplayRequest(flow=flow, source=open_source(right, flow), replay_id="r"))
 
     assert read_states(sqlite_url(tmp_path), replay.id) == {"pending": 1}
+
+
+@pytest.mark.parametrize("on_changed", ["reject", "update"])
+def test_a_replay_that_died_while_its_source_was_read_binds_no_other(
+    begin: Begin, source: Path, tmp_path: Path, on_changed: str
+) -> None:
+    flow = _flow(replay={"on_changed": on_changed})
+    asked = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(source)), flow), replay_id="died")
+
+    def die(rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with Ledger(sqlite_url(tmp_path)) as ledger, pytest.raises(KeyboardInterrupt):
+        begin_replay(ledger, asked, die)
+    source.write_text('{"id": "r-1", "contact": {"first_name": "Ana"}}\n{"id": "r-2"}\n{"id": "r-2"}\n')
+
+    replay = begin(flow=flow, replay_id="next")
+
+    assert read_states(sqlite_url(tmp_path), replay.id) == {"pending": 2, "skipped": 1}
+    with Ledger(sqlite_url(tmp_path)) as ledger:
+        (epoch,) = {
+            row[0] for row in _rows(ledger, "SELECT epoch FROM whatsapp_flows_contacts WHERE state = 'pending'")
+        }
+    assert epoch == 1
+
+
+def _rows(ledger: Ledger, statement: str) -> list[Any]:
+    with ledger.read() as connection:
+        return list(connection.exec_driver_sql(statement).all())
