@@ -154,7 +154,7 @@ def test_a_parameter_is_shown_where_the_flows_syntax_makes_it_a_placeholder(synt
 @pytest.mark.parametrize(
     ("conf", "expected"),
     [
-        pytest.param({"step.Pick": "sales"}, b'"sales"', id="menu-in-another-case"),
+        pytest.param({"step.Pick": "sales"}, b'"Sales"', id="menu-in-another-case"),
         pytest.param({"step.Pick": "zzz"}, b'"none"', id="misfit-takes-its-exit"),
         pytest.param({"step": {"Pick": "Sales"}, "step.Pick": None}, b'"Sales"', id="blank-field-hides-nothing"),
         pytest.param({"step.Pick": "Sales", "contact.phone": 525512345678}, b'"Sales"', id="number-in-a-text-field"),
