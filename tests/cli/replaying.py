@@ -62,7 +62,9 @@ class Leads:
 
     def write(self, count: int = 3, *more: str, flow: Any = LEADS) -> None:
         self.flow.write_text(json.dumps(flow), encoding="utf-8")
-        self.responses.write_text(json_lines([lead(n) for n in range(count)]) + "".join(more), encoding="utf-8")
+        text = json_lines([lead(n) for n in range(count)]) + "".join(more)
+        if not self.responses.exists() or self.responses.read_text(encoding="utf-8") != text:
+            self.responses.write_text(text, encoding="utf-8")  # a file that is written again is another source
 
     def run_words(self, *more: object) -> list[object]:
         return ["replay", "run", self.flow, "--responses", self.responses, *self.sending, *more]

@@ -270,3 +270,31 @@ def test_credentials_of_the_command_line_are_sent_and_not_kept(leads: Leads, ser
     assert server.received[0].target == "/api/v1/x"
     assert (server.received[0].header("Authorization") or "").startswith("Basic ")
     assert not [file for file in leads.folder.glob("ledger.db*") if file.is_file() and b"s3cret" in file.read_bytes()]
+
+
+def test_a_finished_replay_of_a_file_that_has_changed_since_is_refused(leads: Leads, server: RecordingServer) -> None:
+    leads.write(2)
+    assert leads.run("--replay-id", "day").status == 0
+    leads.write(3)
+
+    again = leads.run("--replay-id", "day")
+
+    assert (again.status, len(server.received)) == (1, 2)
+    assert "was written again since the replay 'day' read it, and that replay has ended" in again.err
+    other = leads.run("--replay-id", "next")
+    assert (other.status, len(server.received)) == (0, 3)
+
+
+def test_an_unfinished_replay_of_a_file_that_has_changed_since_says_so_and_resumes(
+    leads: Leads, server: RecordingServer
+) -> None:
+    leads.write(2)
+    leads.run("--replay-id", "day")
+    leads.sql("UPDATE whatsapp_flows_contacts SET state = 'pending'")
+    leads.write(3)
+
+    again = leads.run("--replay-id", "day")
+
+    assert again.status == 0
+    assert "was written again since the replay 'day' read it: this run sends what the replay has read" in again.err
+    assert leads.status("day")["total"] == 2

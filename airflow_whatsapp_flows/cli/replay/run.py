@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.cli.replay.progress import Display, Watched, display
 from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
 from airflow_whatsapp_flows.cli.tables import counted
-from airflow_whatsapp_flows.errors import FlowsError, LedgerError, LedgerReplacedError
+from airflow_whatsapp_flows.errors import FlowsError, LedgerError, LedgerReplacedError, ReplayError
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -30,7 +30,7 @@ from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.renames import rename_steps
 from airflow_whatsapp_flows.replay.running import run_replay
-from airflow_whatsapp_flows.replay.sources import open_source
+from airflow_whatsapp_flows.replay.sources import Source, open_source
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,7 +54,25 @@ def run(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             _say("stopped while reading; nothing was sent, and the same command reads again from the start")
             return STOPPED
+        _check_content(ledger, replay, source)
         return go_on(ledger, replay, flow, prepared, options)
+
+
+def _check_content(ledger: Ledger, replay: Replay, source: Source) -> None:
+    """Say that a source has other content than when its replay read it: what is new in it is not sent.
+
+    Raises:
+        ReplayError: the replay has ended, so nothing at all would be sent.
+    """
+    if source.mark is None or replay.source_mark in (None, source.mark):
+        return
+    what = f"{source.name} was written again since the replay {replay.id!r} read it"
+    if not tally(ledger, replay.no).states[ContactState.PENDING]:
+        raise ReplayError(
+            f"{what}, and that replay has ended: nothing of what is new would be sent. Run it under another "
+            "--replay-id, or without one; what is completed is skipped"
+        )
+    _say(f"{what}: this run sends what the replay has read; run what is new as a replay of its own")
 
 
 def go_on(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, options: argparse.Namespace) -> int:
