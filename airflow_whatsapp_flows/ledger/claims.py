@@ -133,7 +133,7 @@ def running_replays(ledger: Ledger) -> list[str]:
     query = (
         select(replays.c.id, chunks.c.replay_no, chunks.c.chunk)
         .join(chunks, chunks.c.replay_no == replays.c.no)
-        .where(replays.c.started_at.is_not(None), replays.c.ended_at.is_(None))
+        .where(chunks.c.owner.is_not(None))  # the first of several processes that ends notes the replay's end
     )
     with ledger.read() as connection:
         rows = connection.execute(query).all()

@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.ledger import Journal, Ledger
-from airflow_whatsapp_flows.ledger.replays import mark_started
+from airflow_whatsapp_flows.ledger.replays import mark_ended, mark_started
 from airflow_whatsapp_flows.ledger.schema import contacts
 from airflow_whatsapp_flows.ledger.vacuuming import vacuum
 from tests.ledger.filling import a_replay, response
@@ -32,9 +32,12 @@ def test_the_room_of_rows_that_are_gone_comes_free(ledger: Ledger, ledger_url: s
         connection.execute(delete(contacts))
 
 
-async def test_nothing_is_vacuumed_while_a_replay_runs(ledger: Ledger) -> None:
+@pytest.mark.parametrize("another_has_ended", [False, True])
+async def test_nothing_is_vacuumed_while_a_replay_runs(ledger: Ledger, another_has_ended: bool) -> None:
     replay = a_replay(ledger, [response(1)])
     mark_started(ledger, replay.no, 1.0)
+    if another_has_ended:
+        mark_ended(ledger, replay.no, 2.0)
     async with Journal(ledger) as journal:
         claimed = await journal.claim(replay.no, 0)
         assert claimed is not None
