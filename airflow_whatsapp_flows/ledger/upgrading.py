@@ -144,6 +144,9 @@ def upgrade_file(file: Path) -> Upgrade:
         check_version(found_version(shown), shown, is_read_only=True)
     lock = lock_file(file, "upgrade", wait=True)
     try:
+        found = found_version(shown)
+        if found >= SCHEMA_VERSION:  # another process has done it, and may use the file by now
+            return Upgrade(found, found)
         connection = _alone(file)
         try:
             found = int(connection.execute(f"SELECT version FROM {versions.name}").fetchone()[0])  # noqa: S608
@@ -169,10 +172,10 @@ def _alone(file: Path) -> sqlite3.Connection:
     connection.isolation_level = None
     until = time.monotonic() + _ALONE_SECONDS
     try:
-        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        connection.execute("PRAGMA synchronous=FULL")
         while True:
             try:
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+                connection.execute("PRAGMA synchronous=FULL")
                 connection.execute("BEGIN EXCLUSIVE")
                 connection.execute("COMMIT")  # the lock stays, for such is the locking mode
                 return connection
