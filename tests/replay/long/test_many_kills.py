@@ -42,7 +42,7 @@ def test_a_hundred_kills_break_no_promise(tmp_path: Path, ledger: str, shape: st
 @pytest.mark.parametrize("shape", ["keyed", "two_steps", "loop", "get_then_post"])
 def test_a_death_at_a_point_of_any_flow_breaks_no_promise(tmp_path: Path, ledger: str, shape: str, point: str) -> None:
     with running_crm(tmp_path / "crm.log", dedupe=True, shares={"error_not_applied": 0.3}) as crm:
-        run = Run(tmp_path, crm, ledger, shape, total=12, concurrency=2)
+        run = Run(tmp_path, crm, ledger, shape, total=40, concurrency=2)  # two deaths leave enough for both
 
         died, again, ended = run.finish(point=point, passing=3), run.finish(point=point, passing=4), run.finish()
 
