@@ -103,7 +103,7 @@ def _add_marks(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
     names = "value, kind, flow_id, response_id"
     connection.executemany(f"INSERT OR IGNORE INTO {identifiers.name} ({names}) VALUES (?, ?, ?, ?)", known)  # noqa: S608
     if row.get("fate") != Fate.NOT_SENT.value and row.get("once"):
-        step_id, marks = row["once"]
+        step_id, marks, *_ = row["once"]  # the fields of Once
         claimed = [(row["flow_id"], step_id, mark, row["response_id"]) for mark in marks]
         names = "flow_id, step_id, identifier, response_id"
         connection.executemany(f"INSERT OR IGNORE INTO {once.name} ({names}) VALUES (?, ?, ?, ?)", claimed)  # noqa: S608
