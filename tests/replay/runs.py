@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import signal
@@ -115,19 +114,22 @@ class Run:
         with self.start(**arguments) as running:
             return running.wait(timeout)
 
-    def kill_until_done(self, kills: int, chance: random.Random, longest: float) -> None:
+    def kill_until_done(self, kills: int, chance: random.Random, most: int) -> None:
         """Kill process after process at random moments, and let a last one finish.
 
         Args:
-            kills: at most.
+            kills: how many, as long as the replay has not finished.
             chance: draws the moments.
-            longest: seconds after the first contact was begun.
+            most: requests that the CRM has received from a process when it is killed. Requests, not seconds, so that
+                a fast machine doesn't finish before the last kill.
         """
         for _ in range(kills):
             with self.start() as running:
                 running.await_running()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    running.wait(chance.uniform(0, longest))
+                due = self.crm.counts()["requests"] + chance.randrange(most + 1)
+                while running.process.poll() is None and self.crm.counts()["requests"] < due:
+                    time.sleep(0.001)
+                time.sleep(chance.uniform(0, 0.02))  # anywhere between two requests
                 if not running.kill():
                     break
                 self.kills += 1

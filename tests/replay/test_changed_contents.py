@@ -75,7 +75,7 @@ def test_a_day_that_is_replayed_three_times_with_changes_a_dag_run_and_kills(
             return run
 
         first = replay(1)
-        first.kill_until_done(2, chance, 0.3)
+        first.kill_until_done(2, chance, 60)
         assert not set(first.states()) - {"completed"}, first.states()
 
         day.change(chance.sample(range(TOTAL), TOTAL // 10), "second")
@@ -86,7 +86,7 @@ def test_a_day_that_is_replayed_three_times_with_changes_a_dag_run_and_kills(
         dag = build_dag({**flow, "name": new_dag_id()})
         assert run_dag(dag, day.contents[by_run][-1]).state == "success"
         second = replay(2)
-        second.kill_until_done(2, chance, 0.1)
+        second.kill_until_done(2, chance, 5)
         assert second.states() == {"completed": TOTAL // 10 + 1, "skipped": TOTAL - TOTAL // 10 - 1}
 
         # What changes back is sent again; what was changed by the run is known to the replays.
@@ -94,7 +94,7 @@ def test_a_day_that_is_replayed_three_times_with_changes_a_dag_run_and_kills(
         day.change(chance.sample(changed, 5), "first")
         day.change(chance.sample(sorted(set(range(TOTAL)) - set(changed)), TOTAL // 10 - 5), "third")
         third = replay(3)
-        third.kill_until_done(2, chance, 0.1)
+        third.kill_until_done(2, chance, 5)
         again = replay(4)
         ended = again.finish()
 

@@ -102,7 +102,7 @@ def test_kills_at_random_moments_break_no_promise(
     with running_crm(tmp_path / "crm.log", latency_ms=20, dedupe=True, shares={"error_applied": 0.05}) as crm:
         run = Run(tmp_path, crm, ledger, shape, total=250)
 
-        run.kill_until_done(2, random.Random(shape), 0.2)
+        run.kill_until_done(2, random.Random(shape), 60)
 
         assert run.kills == 2
         assert run.broken_promises() == []

@@ -32,7 +32,7 @@ def test_a_hundred_kills_break_no_promise(tmp_path: Path, ledger: str, shape: st
     with running_crm(tmp_path / "crm.log", latency_ms=20, dedupe=True, shares=FAULTS) as crm:
         run = Run(tmp_path, crm, ledger, shape, total=900)
 
-        run.kill_until_done(KILLS, random.Random(f"{shape} {ledger[:6]}"), 0.25)
+        run.kill_until_done(KILLS, random.Random(f"{shape} {ledger[:6]}"), 70)
 
         assert run.kills == KILLS
         assert run.broken_promises() == []
