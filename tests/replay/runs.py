@@ -257,8 +257,9 @@ class Running:
 
 
 def response(number: int, **keys: Any) -> dict[str, Any]:
-    """One contact response with a phone number of its own."""
-    return {"id": f"r-{number:05}", "contact": {"phone": f"+5255{number:08}"}, **keys}
+    """One contact response with a phone number of its own, and everything that the shapes refer to."""
+    contact = {"phone": f"+5255{number:08}", "first_name": f"Person {number}"}
+    return {"id": f"r-{number:05}", "contact": contact, **keys}
 
 
 def sqlite_url(folder: Path) -> str:
