@@ -10,10 +10,6 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
-from sqlalchemy.engine import URL
-
 from airflow_whatsapp_flows.connections import ActionConnection
 from airflow_whatsapp_flows.errors import ReplayError, SourceError
 from airflow_whatsapp_flows.flow.format import ReplayFormat
@@ -22,6 +18,7 @@ from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.hooks.action import airflow_gateway
+from airflow_whatsapp_flows.hooks.sources import AirflowAccess
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
 from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
@@ -47,7 +44,6 @@ class LoadedFlow:
 
 
 FlowSource = Flow | LoadedFlow | Mapping[str, object] | Path | str
-_DRIVERS = {"postgres": "postgresql+psycopg", "mysql": "mysql", "mssql": "mssql", "sqlite": "sqlite"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +142,7 @@ class ReplayTerms:
         spec = self.spec(flow)
         if not spec.location:
             raise SourceError(f"no source of responses: give `source`, or set `replay.source` in the flow {flow.id!r}")
-        if spec.query is not None and "://" not in spec.location:
-            spec = replace(spec, location=_database_url(spec.location))
-        return open_source(spec, flow)
+        return open_source(spec, flow, AirflowAccess())
 
     def spec(self, flow: Flow) -> SourceSpec:
         """Where the source is, and how it is to be read."""
@@ -257,21 +251,6 @@ def found_replay(ledger: Ledger, replay_id: str) -> Replay:
 
 def _block(flow: Flow) -> ReplayFormat:
     return flow.replay or ReplayFormat()
-
-
-def _database_url(conn_id: str) -> str:
-    try:
-        found = BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        raise SourceError(
-            "a query's source is a database's URL or the id of an Airflow connection; "
-            f"there is no connection {conn_id!r}"
-        ) from None
-    driver = _DRIVERS.get(found.conn_type or "", found.conn_type or "")
-    if driver == "sqlite":
-        return f"sqlite:///{found.host or ''}"
-    url = URL.create(driver, found.login, found.password, found.host, found.port, found.schema)
-    return url.render_as_string(hide_password=False)
 
 
 @dataclass(frozen=True, slots=True)

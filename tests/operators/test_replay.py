@@ -242,6 +242,7 @@ def test_an_argument_that_is_none_is_refused_when_the_dag_is_parsed(arguments: d
 def test_a_query_reads_from_an_airflow_connection(
     server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("airflow.providers.sqlite", reason="apache-airflow-providers-sqlite is not installed")
     file = tmp_path / "people.db"
     with contextlib.closing(sqlite3.connect(file)) as people:
         people.execute("CREATE TABLE people (id TEXT, phone TEXT)")

@@ -132,6 +132,7 @@ def test_a_found_replay_is_refused_when_its_rows_are_read_in_another_way(
     changed: dict[str, Any],
     named: str,
 ) -> None:
+    pytest.importorskip("airflow.providers.sqlite", reason="apache-airflow-providers-sqlite is not installed")
     file = tmp_path / "people.db"
     with sqlite3.connect(file) as people:
         people.execute("CREATE TABLE people (id TEXT, phone TEXT, other TEXT)")

@@ -20,6 +20,8 @@ from airflow_whatsapp_flows.errors import SourceError
 
 _BUFFER_BYTES = 262_144
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+# Storages have no user in their addresses: what stands there is a container, or the id of an Airflow connection.
+_CONNECTION = re.compile(r"(?:s3[an]?|gcs|gs|abfss?|adl)://[\w.\-]+@", re.ASCII)
 
 Open = Callable[[], AbstractContextManager[BinaryIO]]
 
@@ -41,14 +43,18 @@ class SourceFile:
 
 def shown(location: str) -> str:
     """A location without the credentials of its URL."""
-    return _CREDENTIALS.sub("***@", location)
+    return location if _CONNECTION.match(location) else _CREDENTIALS.sub("***@", location)
 
 
-def find_files(location: str) -> list[SourceFile]:
+Storage = Callable[[str], tuple[Any, str] | None]
+
+
+def find_files(location: str, storage: Storage | None = None) -> list[SourceFile]:
     """The files that a location stands for, by name.
 
     Args:
-        location: a path, a glob, ``-`` for standard input, or a URL that fsspec knows.
+        location: a path, a glob, ``-`` for standard input, or a URL of object storage.
+        storage: the file system of a URL, and the path in it; what it does not know is fsspec's.
 
     Raises:
         SourceError: there is none, or it cannot be looked for.
@@ -56,7 +62,7 @@ def find_files(location: str) -> list[SourceFile]:
     if location == "-":
         return [SourceFile("standard input", _standard_input)]
     if "://" in location:
-        return _find_objects(location)
+        return _find_objects(location, storage)
     paths = [location] if os.path.lexists(location) else sorted(glob.glob(location, recursive=True))
     files = [_local_file(path) for path in paths if not (len(paths) > 1 and os.path.isdir(path))]
     if not files and glob.has_magic(location):
@@ -84,12 +90,17 @@ def _local_file(path: str) -> SourceFile:
     return SourceFile(path, lambda: _opened(lambda: open(path, "rb"), path), mark)
 
 
-def _find_objects(location: str) -> list[SourceFile]:
+def _fsspec_storage(location: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # it has no types
 
+    storage, path = url_to_fs(location)
+    return storage, str(path)
+
+
+def _find_objects(location: str, known: Storage | None) -> list[SourceFile]:
     name = shown(location)
     try:
-        storage, path = url_to_fs(location)
+        storage, path = (known and known(location)) or _fsspec_storage(location)
         paths = [path]
         if glob.has_magic(path) and not storage.exists(path):
             paths = sorted(found for found in storage.glob(path) if storage.isfile(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterator
-from typing import BinaryIO, Protocol, cast, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast, get_args
 
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.model import Flow
@@ -14,6 +14,9 @@ from airflow_whatsapp_flows.replay.sources.files import SourceFile, find_files, 
 from airflow_whatsapp_flows.replay.sources.json_lines import JsonLines
 from airflow_whatsapp_flows.replay.sources.keys import Keys
 from airflow_whatsapp_flows.replay.sources.source import Format, Row, Source, SourceSpec
+
+if TYPE_CHECKING:  # SQLAlchemy takes a moment to import
+    from airflow_whatsapp_flows.replay.sources.sql import Database
 
 _FORMATS: tuple[Format, ...] = get_args(Format)
 _ENDINGS: dict[str, Format] = {
@@ -33,12 +36,31 @@ class _Reader(Protocol):
     def finish(self, name: str) -> None: ...
 
 
-def open_source(spec: SourceSpec, flow: Flow) -> Source:
+class Access(Protocol):
+    """How databases and storages are reached where URLs are not all, as in a task, which has Airflow's connections."""
+
+    def database(self, location: str) -> Database | None:
+        """The database of a location; ``None`` for a URL, which SQLAlchemy knows.
+
+        Raises:
+            SourceError: there is none, or it cannot be used.
+        """
+
+    def storage(self, location: str) -> tuple[Any, str] | None:
+        """The file system of a URL, as fsspec has them, and the path in it; ``None`` for one that fsspec knows.
+
+        Raises:
+            SourceError: there is none, or it cannot be used.
+        """
+
+
+def open_source(spec: SourceSpec, flow: Flow, access: Access | None = None) -> Source:
     """Open a source of contact responses.
 
     Args:
         spec: where it is, and how it is to be read.
         flow: whose responses it holds; its questions and menus are the ``step.`` columns.
+        access: how databases and storages are reached; by default by URLs and fsspec alone.
 
     Returns:
         The source. Files are looked for now and read when it is iterated; a query runs when it is iterated.
@@ -49,14 +71,15 @@ def open_source(spec: SourceSpec, flow: Flow) -> Source:
     """
     keys = Keys(flow, spec.columns, spec.id_column)
     if spec.query is not None:
-        from airflow_whatsapp_flows.replay.sources.sql import QuerySource  # takes a moment to import
+        from airflow_whatsapp_flows.replay.sources.sql import QuerySource, UrlDatabase  # takes a moment to import
 
         if spec.format is not None:
             raise SourceError(f"a query has no format, and {spec.format!r} was given")
-        return QuerySource(spec.location, spec.query, keys)
+        database = None if access is None else access.database(spec.location)
+        return QuerySource(database or UrlDatabase(spec.location), spec.query, keys)
     if spec.format is not None and spec.format not in _FORMATS:
         raise SourceError(f"unknown format {spec.format!r}{did_you_mean(spec.format, _FORMATS)}")
-    files = find_files(spec.location)
+    files = find_files(spec.location, None if access is None else access.storage)
     formats = {_format(file, spec) for file in files}
     if len(formats) > 1:
         raise SourceError(f"{shown(spec.location)}: files of several formats, {', '.join(sorted(formats))}; read one")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from contextlib import closing
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
@@ -13,42 +13,46 @@ from sqlalchemy.engine import URL
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.ledger.urls import hide_password
 from airflow_whatsapp_flows.replay.sources.cells import typed_row
+from airflow_whatsapp_flows.replay.sources.cursors import stream_records
 from airflow_whatsapp_flows.replay.sources.files import shown
 from airflow_whatsapp_flows.replay.sources.keys import NESTED, PHONE, Keys
 from airflow_whatsapp_flows.replay.sources.source import Row
 
-_ROWS_AT_ONCE = 1000
+
+class Database(Protocol):
+    """A database that queries are run in."""
+
+    @property
+    def name(self) -> str:
+        """What it is called, without passwords."""
+
+    def connect(self) -> AbstractContextManager[Any]:
+        """A connection of its driver (PEP 249); whatever was done is rolled back at the end.
+
+        Raises:
+            SourceError: it cannot be reached.
+        """
+
+    def reason(self, error: Exception) -> str:
+        """What is wrong by an error of the driver, without passwords."""
 
 
 class QuerySource:
     """The rows of one SQL statement. The transaction is rolled back, so nothing is ever changed by it.
 
     Args:
-        location: SQLAlchemy URL of the database.
+        database: where it is run.
         query: the statement, sent as it is: ``:`` and ``%`` in it mean what they mean in SQL.
         keys: of the flow's responses, and their columns.
-
-    Raises:
-        SourceError: the URL is none, or its driver is not installed.
     """
 
-    def __init__(self, location: str, query: str, keys: Keys) -> None:
-        url = _parsed(location)
-        self.name = hide_password(url)
+    def __init__(self, database: Database, query: str, keys: Keys) -> None:
+        self.name = database.name
         self.mark: str | None = None
-        if url.get_backend_name() == "sqlite" and _is_absent(url.database):
-            # SQLite would make it.
-            raise SourceError(f"{self.name}: there is no such file")
+        self.ignored: Collection[str] = keys.ignored
+        self._database = database
         self._query = query
         self._keys = keys
-        self.ignored: Collection[str] = keys.ignored
-        try:
-            self._engine = sa.create_engine(url, poolclass=sa.NullPool)
-        except ImportError as error:
-            hint = "pip install 'airflow-whatsapp-flows[postgres]'" if "psycopg" in str(error) else str(error)
-            raise SourceError(f"{self.name}: the driver of the database is not installed: {hint}") from None
-        except sa.exc.ArgumentError as error:
-            raise SourceError(f"{self.name}: {error}") from None
 
     def __iter__(self) -> Iterator[Row]:
         """The rows, in the order of the query.
@@ -56,25 +60,24 @@ class QuerySource:
         Raises:
             SourceError: the database refuses the query, or its columns are not the flow's.
         """
-        options = {"stream_results": True, "yield_per": _ROWS_AT_ONCE, "no_parameters": True}
+        with self._database.connect() as connection, closing(stream_records(connection, self._query)) as records:
+            yield from self._rows(self._guarded(records))
+
+    def _guarded(self, records: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         try:
-            with (
-                self._engine.connect().execution_options(**options) as connection,
-                closing(connection.exec_driver_sql(self._query)) as result,
-            ):
-                yield from self._rows(result)
-        except sa.exc.SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            yield from records
+        except Exception as error:  # every driver has errors of its own
+            reason = self._database.reason(error)
             raise SourceError(f"{self.name}: the query cannot be run: {reason}") from None
 
-    def _rows(self, result: sa.CursorResult[Any]) -> Iterator[Row]:
-        if not result.returns_rows:
+    def _rows(self, records: Iterator[Sequence[Any]]) -> Iterator[Row]:
+        names = next(records, None)
+        if names is None:
             raise SourceError(f"{self.name}: the query returns no rows; write one that selects responses")
-        names = list(result.keys())
         columns = self._keys.resolve(names, "query", NESTED)
         indexes = [column.index for column in columns]
         phone = next((column for column in columns if column.key == PHONE), None)
-        for number, record in enumerate(result, 1):
+        for number, record in enumerate(records, 1):
             if phone is not None and not isinstance(record[phone.index], (str, type(None))):
                 kind = type(record[phone.index]).__name__
                 raise SourceError(
@@ -83,6 +86,45 @@ class QuerySource:
                 )
             place = f"query:{number}"
             yield typed_row(number, place, columns, [record[index] for index in indexes], self._keys.id_column)
+
+
+class UrlDatabase:
+    """A database by its SQLAlchemy URL.
+
+    Args:
+        location: the URL.
+
+    Raises:
+        SourceError: the URL is none, or its driver is not installed.
+    """
+
+    def __init__(self, location: str) -> None:
+        url = _parsed(location)
+        self.name = hide_password(url)
+        if url.get_backend_name() == "sqlite" and is_absent(url.database):
+            # SQLite would make it.
+            raise SourceError(f"{self.name}: there is no such file")
+        try:
+            self._engine = sa.create_engine(url, poolclass=sa.NullPool)
+        except ImportError as error:
+            hint = "pip install 'airflow-whatsapp-flows[postgres]'" if "psycopg" in str(error) else str(error)
+            raise SourceError(f"{self.name}: the driver of the database is not installed: {hint}") from None
+        except sa.exc.ArgumentError as error:
+            raise SourceError(f"{self.name}: {error}") from None
+
+    @contextmanager
+    def connect(self) -> Iterator[Any]:
+        """A connection of its driver."""
+        try:
+            connection = self._engine.raw_connection()
+        except Exception as error:  # every driver has errors of its own
+            raise SourceError(f"{self.name}: the database cannot be reached: {self.reason(error)}") from None
+        with closing(connection):  # which rolls back
+            yield connection.driver_connection
+
+    def reason(self, error: Exception) -> str:
+        """The first line of an error, which is what a driver has to say itself."""
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def database_url(text: str) -> URL:
@@ -104,7 +146,8 @@ def _parsed(location: str) -> URL:
         raise SourceError(f"{shown(location)}: is no SQLAlchemy URL of a database, such as {example}") from None
 
 
-def _is_absent(database: str | None) -> bool:
+def is_absent(database: str | None) -> bool:
+    """Whether a database of SQLite is a file that is not there."""
     return bool(database) and not str(database).startswith((":memory:", "file:")) and not os.path.exists(str(database))
 
 

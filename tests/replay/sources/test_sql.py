@@ -100,7 +100,10 @@ def test_a_query_that_cannot_be_used_is_refused(database: str, query: str, keys:
         ("nosuch://me:secret@db/x", r"nosuch://me:\*\*\*@db/x: .*nosuch"),
         ("oracle://me:secret@db/x", "the driver of the database is not installed"),
         ("sqlite:///absent/absent.db", "there is no such file"),
-        ("postgresql://me:secret@127.0.0.1:1/x?password=secret", r"me:\*\*\*@.*password=.*the query cannot be run"),
+        (
+            "postgresql://me:secret@127.0.0.1:1/x?password=secret",
+            r"me:\*\*\*@.*password=.*the database cannot be reached: connection failed",
+        ),
     ],
 )
 def test_a_database_that_cannot_be_reached_is_refused_without_its_password(location: str, words: str) -> None:
@@ -182,9 +185,17 @@ class TestPostgres:
         with pytest.raises(SourceError, match='the query cannot be run: relation "absent" does not exist'):
             rows(postgres_url, query="select * from absent")
 
-    def test_rows_come_through_a_cursor_of_the_server(self, postgres: PostgresServer, postgres_url: str) -> None:
-        # The client holds a whole result where Python cannot see it, so the cursor itself is asked for.
-        assert len(rows(postgres_url, query="select name as id from pg_cursors")) == 1
+    def test_columns_are_checked_though_there_are_no_rows(self, postgres_url: str) -> None:
+        assert rows(postgres_url, query="select 'a' as id where false") == []
+        with pytest.raises(SourceError, match="no column is a key of a contact response; found 'name'"):
+            rows(postgres_url, query="select 'a' as name where false")
+
+    @pytest.mark.parametrize("query", ["", "create temporary table made (id text)", "analyze"])
+    def test_a_statement_without_rows_is_refused(self, postgres_url: str, query: str) -> None:
+        with pytest.raises(SourceError, match="the query returns no rows"):
+            rows(postgres_url, query=query)
+
+    def test_rows_are_streamed_one_by_one(self, postgres: PostgresServer, postgres_url: str) -> None:
         query = "select i as id, repeat('x', 1000) as \"step.Ask name\" from generate_series(1, 40000) i"
         tracemalloc.start()
         try:

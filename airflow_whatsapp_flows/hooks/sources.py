@@ -1,0 +1,166 @@
+"""Databases and object storages of a replay's responses, as a task reaches them: by Airflow's connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow.providers.common.sql.hooks.sql import DbApiHook
+from airflow.sdk import BaseHook, Connection, ObjectStoragePath
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+from airflow.sdk.io import has_fs
+from sqlalchemy.engine import URL
+
+from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.flow.secrets import all_spellings, hide, names_secret
+from airflow_whatsapp_flows.ledger.urls import hide_password
+
+_DRIVERS = {"postgres": "postgresql+psycopg"}
+_STORAGE_PROVIDERS = {
+    "s3": "amazon", "s3a": "amazon", "s3n": "amazon", "gs": "google", "gcs": "google",
+    "abfs": "microsoft-azure", "abfss": "microsoft-azure", "adl": "microsoft-azure",
+}  # fmt: skip
+
+
+class ConnectionDatabase:
+    """A database by the id of an Airflow connection, with all that the connection says: its ``extra``, too.
+
+    It is reached through the hook that the connection's provider has for its type, as every operator of Airflow does.
+
+    Args:
+        conn_id: id of the connection.
+
+    Raises:
+        SourceError: there is no such connection, or it leads to no database.
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        try:
+            self._connection = BaseHook.get_connection(conn_id)
+        except AirflowNotFoundException:
+            raise SourceError(
+                "a query's source is a database's URL or the id of an Airflow connection; "
+                f"there is no connection {conn_id!r}"
+            ) from None
+        self.name = _shown(self._connection)
+        self._conn_id = conn_id
+        self._secrets = all_spellings(_secrets_of(self._connection))
+        self._hook = _hook_of(self._connection, conn_id)
+
+    @contextmanager
+    def connect(self) -> Iterator[Any]:
+        """A connection of its driver; whatever was done is rolled back at the end.
+
+        Raises:
+            SourceError: it cannot be reached.
+        """
+        file = self._connection.host
+        if self._connection.conn_type == "sqlite" and file and not Path(file).exists():
+            raise SourceError(f"{self.name}: there is no such file")  # SQLite would make it
+        try:
+            connection = self._hook.get_conn()
+        except Exception as error:  # every driver has errors of its own
+            raise SourceError(
+                f"{self.name}: the database of the connection {self._conn_id!r} cannot be reached: {self.reason(error)}"
+            ) from None
+        with closing(connection):
+            try:
+                yield connection
+            finally:
+                with suppress(Exception):  # not every database has transactions, and it is closed in any case
+                    connection.rollback()
+
+    def reason(self, error: Exception) -> str:
+        """The first line of an error of the driver, without the secrets of the connection."""
+        return hide((str(error).strip().splitlines() or [type(error).__name__])[0], self._secrets)
+
+
+class AirflowAccess:
+    """How a task reaches databases and storages: by the connections that Airflow has, and by plain URLs."""
+
+    def database(self, location: str) -> Any:
+        """The database of a URL, or of an Airflow connection.
+
+        Raises:
+            SourceError: there is none, or it cannot be used.
+        """
+        if "://" not in location:
+            return ConnectionDatabase(location)
+        return None
+
+    def storage(self, location: str) -> tuple[Any, str] | None:
+        """The file system of a URL as Airflow has it, such as ``s3://my_conn@bucket/key``, and the path in it.
+
+        Returns:
+            ``None`` for a URL that Airflow knows nothing about, which is fsspec's then.
+
+        Raises:
+            SourceError: it names a connection that there is not, or one that cannot be used.
+        """
+        parts = urlsplit(location)
+        conn_id = parts.netloc.rpartition("@")[0]
+        if ":" in conn_id:  # a user and a password, not a connection
+            return None
+        if not has_fs(parts.scheme):
+            provider = _STORAGE_PROVIDERS.get(parts.scheme)
+            if not conn_id or provider is None or not _is_connection(conn_id):
+                return None
+            raise SourceError(
+                f"{location}: storage of {parts.scheme}:// by an Airflow connection needs a provider that is not "
+                f"installed: pip install 'apache-airflow-providers-{provider}' with its package for fsspec, "
+                "such as s3fs, gcsfs or adlfs"
+            )
+        if conn_id and not _is_connection(conn_id):
+            if parts.scheme.startswith("abfs"):
+                return None  # Azure has its container there
+            raise SourceError(f"{location}: there is no Airflow connection {conn_id!r}")
+        path = ObjectStoragePath(location)
+        return path.fs, path.path
+
+
+def _is_connection(conn_id: str) -> bool:
+    try:
+        BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        return False
+    return True
+
+
+def _hook_of(connection: Connection, conn_id: str) -> DbApiHook:
+    kind = connection.conn_type
+    try:
+        hook = connection.get_hook()  # type: ignore[no-untyped-call]  # it has no types
+    except ImportError as error:
+        raise SourceError(
+            f"the connection {conn_id!r} of type {kind!r}: its hook cannot be imported: {error}"
+        ) from None
+    except AirflowException:
+        raise SourceError(
+            f"the connection {conn_id!r} has the type {kind!r}, for which no installed provider has a hook; "
+            "install the provider (apache-airflow-providers-postgres has the type 'postgres')"
+        ) from None
+    if not isinstance(hook, DbApiHook):
+        raise SourceError(
+            f"the connection {conn_id!r} of type {kind!r} leads to no SQL database: its hook {type(hook).__name__} is "
+            "no DbApiHook; name a connection to a database"
+        )
+    return hook
+
+
+def _shown(connection: Connection) -> str:
+    """What a connection leads to, without secrets: a replay keeps it, and one that is resumed compares it."""
+    if connection.conn_type == "sqlite":
+        return f"sqlite:///{connection.host or ''}"
+    driver = _DRIVERS.get(connection.conn_type or "", connection.conn_type or "")
+    return hide_password(
+        URL.create(driver, connection.login, connection.password, connection.host, connection.port, connection.schema)
+    )
+
+
+def _secrets_of(connection: Connection) -> list[str]:
+    extra = connection.extra_dejson
+    named = [value for name, value in extra.items() if isinstance(value, str) and names_secret(name)]
+    return [secret for secret in (connection.password, *named) if secret]
