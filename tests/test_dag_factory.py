@@ -12,6 +12,7 @@ import pytest
 
 from airflow_whatsapp_flows import FlowFileError, build_dag, load_flow
 from airflow_whatsapp_flows.dag_factory import load_dags, raise_faults, task_ids_of
+from airflow_whatsapp_flows.dag_factory.replay import build_replay_dag
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 from tests.airflow_runs import run_dag
 from tests.operators.one_action import new_dag_id
@@ -60,6 +61,15 @@ def test_a_flow_has_one_task_per_step_and_a_branch_beside_an_error_exit() -> Non
     assert dag.task_dict["thanks"].trigger_rule == "all_success"
     assert dag.render_template_as_native_obj is False
     assert dag.max_active_runs == 1
+
+
+def test_a_dag_is_shown_by_its_id_first_since_that_is_what_airflow_searches() -> None:
+    named = load_flow({**lead(), "id": "lead_to_crm", "name": "Lead to CRM"})
+    plain = load_flow({**lead(), "id": "lead_to_crm"})
+    assert build_dag(named).dag_display_name == "lead_to_crm: Lead to CRM"
+    assert build_replay_dag(named).dag_display_name == "lead_to_crm__replay: Lead to CRM"
+    assert build_dag(plain).dag_display_name == "lead_to_crm"
+    assert build_replay_dag(plain).dag_display_name.startswith("lead_to_crm__replay")
 
 
 def test_both_exits_are_walked(server: RecordingServer) -> None:

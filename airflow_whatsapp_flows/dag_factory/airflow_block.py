@@ -32,6 +32,14 @@ def replay_asset(flow_id: str) -> Asset:
     return Asset(name=f"whatsapp_flows/{flow_id}/replay", uri=f"whatsapp-flows://{flow_id}/replay")
 
 
+def display_name(dag_id: str, name: str) -> str:
+    """The text that Airflow shows for a DAG: its id, then the name of the flow.
+
+    Airflow's DAG list searches what it shows, from its beginning: a DAG whose id is not shown there is not found by it.
+    """
+    return dag_id if name == dag_id else f"{dag_id}: {name}"
+
+
 def start_date(flow: Flow) -> dt.datetime | None:
     """When the schedule of its replay begins; ``None`` when the flow does not say.
 

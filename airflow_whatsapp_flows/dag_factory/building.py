@@ -11,6 +11,7 @@ from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_whatsapp_flows.dag_factory.airflow_block import (
     default_args,
+    display_name,
     doc_md,
     max_active_runs,
     retry_args,
@@ -56,7 +57,7 @@ def build_dag(flow: Flow | str | Mapping[str, object]) -> DAG:
     sending = sending_args(flow)
     with DAG(
         dag_id=flow.id,
-        dag_display_name=flow.name,
+        dag_display_name=display_name(flow.id, flow.name),
         schedule=None,
         # A run whose logical date is before its DAG's start_date has no tasks in Airflow, and is green at once.
         start_date=None,

@@ -11,6 +11,7 @@ from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # 
 from airflow_whatsapp_flows.dag_factory.airflow_block import (
     assets,
     default_args,
+    display_name,
     replay_asset,
     retry_args,
     start_date,
@@ -51,7 +52,7 @@ def build_replay_dag(flow: Flow) -> DAG:
     _check_schedule(flow, block.schedule)
     with DAG(
         dag_id=f"{flow.id}{REPLAY_SUFFIX}",
-        dag_display_name=f"{flow.name}: replay",
+        dag_display_name=display_name(f"{flow.id}{REPLAY_SUFFIX}", flow.name),
         schedule=block.schedule,
         start_date=start_date(flow) or dt.datetime(2020, 1, 1, tzinfo=ZoneInfo(flow.timezone)),
         catchup=flow.airflow.catchup,

@@ -81,7 +81,7 @@ class Rewalk:
         self._step = step
         self._context = context
         self._settings = settings
-        response = response_of(context, strict=True)
+        response = response_of(context, strict=True, variables=step.flow.variables)
         self._subject = Subject(step.flow.id, response.identity)
         self.attempts, held = self._known()
         epoch = epoch_of_run(step.flow, response, context, self.attempts, held)

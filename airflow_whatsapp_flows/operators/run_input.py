@@ -7,20 +7,31 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from airflow_whatsapp_flows.flow.format.flow import VariableFormat
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.variables import Scope
 
+_VARIABLE = Scope.FLOW_EXECUTION_VARIABLES.value
 _KEYS = ("id", "contact", "step", "global", "flow_execution_variables", "created_on", "actions")
 
 
-def response_of(context: Mapping[str, Any], given: object = None, *, strict: bool = False) -> ContactResponse:
+def response_of(
+    context: Mapping[str, Any],
+    given: object = None,
+    *,
+    strict: bool = False,
+    variables: Mapping[str, VariableFormat] | None = None,
+) -> ContactResponse:
     """The contact response of a run.
 
-    A field of the trigger form has a dotted name, and says nothing when it was left blank.
+    A field of the trigger form has a dotted name. It says nothing when it was left blank, or holds the default that the
+    flow declares for its variable: the walk fills that in, on every road.
 
     Args:
         context: Airflow's, of the running task.
         given: values of the scopes that come before the run's own.
         strict: whether unknown keys of the conf are an error; params of the DAG's own never are.
+        variables: what the flow declares.
 
     Raises:
         ResponseError: it is not an object, or a part of it has the wrong type.
@@ -32,8 +43,18 @@ def response_of(context: Mapping[str, Any], given: object = None, *, strict: boo
     merged = {**params, **conf}
     if not strict:
         merged = {key: value for key, value in merged.items() if key.partition(".")[0] in _KEYS}
-    response = read_response(merged)
+    response = read_response(_without_defaults(merged, variables or {}))
     return response if response.id is not None else replace(response, id=run_id_of(context))
+
+
+def _without_defaults(merged: Mapping[str, Any], variables: Mapping[str, VariableFormat]) -> dict[str, Any]:
+    defaults = {f"{_VARIABLE}.{name}": variable.default for name, variable in variables.items()}
+    return {key: value for key, value in merged.items() if key not in defaults or not _same(value, defaults[key])}
+
+
+def _same(value: object, default: object) -> bool:
+    # 1 is True to Python, and a number is no truth value in a flow.
+    return isinstance(value, bool) is isinstance(default, bool) and value == default
 
 
 def run_time(context: Mapping[str, Any]) -> dt.datetime:

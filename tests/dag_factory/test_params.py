@@ -42,6 +42,46 @@ def test_what_can_be_chosen_is_shown() -> None:
     assert "one of those in flow_execution_variables.cities, by its code or name" in found["step.City"]["description"]
 
 
+def test_a_field_shows_the_text_of_its_question_and_what_fits() -> None:
+    made = flow(
+        step("question", "Name", answer_type="FREE_TEXT", body="Hi {{ contact.id }},\n what is your name?", next="Age"),
+        step(
+            "question", "Age", answer_type="NUMBER", answer_allow_decimals=False, answer_range={"min": 18, "max": 99},
+            body="How old are you?", next="Mail",
+        ),
+        step("question", "Mail", answer_type="EMAIL", next="Menu"),
+        step("menu", "Menu", options={"Sales": None}, body="What do you want?"),
+    )  # fmt: skip
+    found = schema(made)
+    assert found["step.Name"]["description"] == "Hi {{ contact.id }}, what is your name?"
+    assert found["step.Age"]["description"] == "How old are you? (a whole number, at least 18, at most 99)"
+    assert found["step.Mail"]["description"] == "an e-mail address"
+    assert found["step.Menu"]["description"] == "What do you want? (one of the options of the menu)"
+
+
+def test_a_variable_has_its_declared_default_and_type() -> None:
+    variables = {
+        "campaign": {"default": "spring"},
+        "discount": {"type": "number", "default": 5},
+        "vip": {"type": "bool", "default": False},
+        "cities": {"type": "list", "default": [{"code": 1}, "MX"]},
+        "shop": {"type": "object"},
+        "region": {"required": True, "description": "of the shop"},
+    }
+    params = build_params(load_flow(flow(message("Hi"), variables=variables)))
+    found = {name.rpartition(".")[2]: params[name] for name in params if name.startswith("flow_execution_variables.")}
+    assert {name: param.value for name, param in found.items()} == {
+        "campaign": "spring", "discount": 5, "vip": False, "cities": [{"code": 1}, "MX"], "shop": None, "region": None,
+    }  # fmt: skip
+    assert {name: param.schema.get("type") for name, param in found.items()} == {
+        "campaign": None, "discount": ["number", "null"], "vip": ["boolean", "null"], "cities": ["array", "null"],
+        "shop": ["object", "null"], "region": None,
+    }  # fmt: skip
+    assert found["region"].description == "of the shop (required)"
+    for param in found.values():
+        param.resolve()
+
+
 def test_a_template_message_that_nobody_answers_has_no_field() -> None:
     made = flow(step("template", "Hello", whatsapp_template="hello", next="Bye"), message("Bye"))
     assert "step.Hello" not in schema(made)

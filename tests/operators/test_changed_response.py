@@ -235,3 +235,25 @@ def _attempt_of(transaction: Any, sendee: Any) -> dict[str, Any]:
     kept = {name: getattr(row, name) for name in ("step", "visit", "number", "digest", "method", "moment", "fate")}
     names = {"flow_id": sendee.subject.flow_id, "response_id": sendee.subject.response_id}
     return {**kept, **names, "host": "x", "begun_at": 1.0, "round": 1, "origin": json.dumps({"run_id": "newer"})}
+
+
+def test_a_default_that_the_form_fills_in_is_no_content_and_hides_no_value_of_the_conf(
+    server: RecordingServer, tmp_path: Path
+) -> None:
+    declared = {"campaign": {"default": "spring"}, "count": {"type": "number", "default": 1}}
+    body = {"campaign": "{{ flow_execution_variables.campaign }}", "count": "{{ flow_execution_variables.count }}"}
+    made = flow(action("Create", body=body), variables=declared, replay={})
+    assert replay(made, tmp_path, "Ana").result("replay")["completed"] == 1
+    form = {"flow_execution_variables.campaign": "spring", "flow_execution_variables.count": 1}
+    response = named("Ana")
+    dag = build_dag(made)
+
+    again = run_dag(dag, {**response, **form})
+    blank = run_dag(dag, {**response, "flow_execution_variables.campaign": None})
+    other = run_dag(dag, {**named("Eva"), "id": "S2", "flow_execution_variables": {"campaign": "summer"}})
+
+    assert (again.state, blank.state, other.state) == ("success", "success", "success")
+    assert [json.loads(request.content) for request in server.received] == [
+        {"campaign": "spring", "count": 1},
+        {"campaign": "summer", "count": 1},
+    ]
