@@ -16,7 +16,7 @@ PLACE := $(shell $(PYTHON) -c 'import hashlib, os, sys; print(hashlib.sha256((sy
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints-3.10.txt" if sys.version_info < (3, 11) else "constraints.txt")')
 READY := $(VENV)/.ready-$(PLACE)
 
-.PHONY: help setup demo ui test long lint format types imports servers pytest benchmark clean
+.PHONY: help setup demo ui test long lint format types imports servers browser pytest benchmark clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1 \2/p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
@@ -54,16 +54,20 @@ imports: setup ## imports point down
 servers: ## install PostgreSQL for the tests, where that can be done
 	tests/servers/install_postgres.sh
 
+browser: setup ## install Chromium and Playwright for the tests, where that can be done
+	CONSTRAINTS="$(CONSTRAINTS)" tests/servers/install_browser.sh
+
 pytest: setup ## the tests alone
 	$(RUN) -m pytest
 
 test: lint types imports servers pytest ## lint, types, import contracts, tests
 
-long: setup servers ## the tests that take minutes: many kills, and real Airflows
+long: setup servers browser ## the tests that take minutes: many kills, real Airflows and a real browser
 	$(RUN) -m pytest -m long
 	$(RUN) -m tests.airflow.replay_with_killed_worker
 	$(RUN) -m tests.airflow.broken_flow
 	$(RUN) -m tests.airflow.clear_and_resend
+	$(RUN) -m tests.airflow.connection_form
 
 benchmark: setup ## ratios within one run; prints a table
 	$(RUN) benchmarks/operator.py

@@ -22,6 +22,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +121,28 @@ def write_dags(folder: Path, delivery: str, contacts: int) -> None:
     (flows / f"{FLOW}.json").write_text(json.dumps(flow), encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class Api:
+    """Airflow's API, which is called like a function.
+
+    Attributes:
+        address: of its pages too.
+        token: of an administrator.
+    """
+
+    address: str
+    token: str
+
+    def __call__(self, method: str, path: str, value: Any = None) -> Any:
+        """Call it."""
+        return call(f"{self.address}/api/v2{path}", method, value, self.token)
+
+
 @contextmanager
 def running_airflow(
     folder: Path, url: str, ledger: str, dag_id: str = DAG_ID, settings: Mapping[str, str] | None = None
-) -> Iterator[Callable[..., Any]]:
-    """Airflow with a connection ``crm``; yields a function that calls its API, once the DAG is there."""
+) -> Iterator[Api]:
+    """Airflow with a connection ``crm``; yields its API, once the DAG is there."""
     port = free_port(0)
     inherited = dict(os.environ)
     drop_inherited_airflow(inherited)
@@ -161,11 +179,7 @@ def running_airflow(
         address = f"http://127.0.0.1:{port}"
         if not wait_until_up(airflow, f"{address}/api/v2/monitor/health"):
             raise RuntimeError((folder / "airflow.log").read_text(encoding="utf-8")[-5000:])
-        token = call(f"{address}/auth/token")["access_token"]
-
-        def api(method: str, path: str, value: Any = None) -> Any:
-            return call(f"{address}/api/v2{path}", method, value, token)
-
+        api = Api(address, call(f"{address}/auth/token")["access_token"])
         wait_until("the DAG is there", lambda: quietly(lambda: api("GET", f"/dags/{dag_id}")))
         yield api
     except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -44,9 +45,14 @@ Script = Callable[[Received], Answer]
 
 
 class RecordingServer:
-    """Answers with the answers queued, in order, then with ``script``; by default 200 and ``{"id": <number>}``."""
+    """Answers with the answers queued, in order, then with ``script``; by default 200 and ``{"id": <number>}``.
 
-    def __init__(self, script: Script | None = None) -> None:
+    Args:
+        script: answers a request.
+        tls: of a server that speaks TLS.
+    """
+
+    def __init__(self, script: Script | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.received: list[Received] = []
         self.queued: list[Answer] = []
         self._script = script or (lambda _: Answer.json({"id": len(self.received)}))
@@ -85,7 +91,10 @@ class RecordingServer:
             request_queue_size = 128
             daemon_threads = True
 
+        self._scheme = "http" if tls is None else "https"
         self._server = Server(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 
@@ -95,7 +104,7 @@ class RecordingServer:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"{self._scheme}://{self.host}"
 
     def close(self) -> None:
         self._server.shutdown()

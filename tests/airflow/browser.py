@@ -1,0 +1,66 @@
+"""A real browser for tests of Airflow's pages: Chromium without a window, driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+REASON_FILE = Path(__file__).resolve().parents[2] / ".pytest_cache" / "no-browser.txt"
+"""Why ``tests/servers/install_browser.sh`` could not install one."""
+PATIENCE_MS = 60_000
+_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+
+
+class NoBrowserError(Exception):
+    """There is no browser; the text says why."""
+
+
+@contextmanager
+def open_browser(address: str) -> Iterator[Page]:
+    """A page of a browser that talks to loopback only.
+
+    Args:
+        address: of the pages; what they load from elsewhere is refused.
+
+    Raises:
+        NoBrowserError: there is no browser.
+    """
+    program = find_chromium()
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise NoBrowserError("playwright is not installed; run tests/servers/install_browser.sh") from None
+    with sync_playwright() as playwright:
+        # Chromium refuses to start its sandbox as root, and all that it opens here is our own.
+        sandboxed = hasattr(os, "geteuid") and os.geteuid() != 0
+        arguments = [] if sandboxed else ["--no-sandbox"]
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        try:
+            page = browser.new_context(viewport={"width": 1400, "height": 1800}, base_url=address).new_page()
+            page.set_default_timeout(PATIENCE_MS)
+            page.route(
+                "**/*", lambda route: route.continue_() if route.request.url.startswith(address) else route.abort()
+            )
+            yield page
+        finally:
+            browser.close()
+
+
+def find_chromium() -> str:
+    """The path of a Chromium.
+
+    Raises:
+        NoBrowserError: there is none.
+    """
+    for name in _NAMES:
+        if path := shutil.which(name):
+            return path
+    why = REASON_FILE.read_text(encoding="utf-8").strip() if REASON_FILE.exists() else "no Chromium is installed"
+    raise NoBrowserError(f"{why}; run tests/servers/install_browser.sh")
