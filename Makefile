@@ -25,7 +25,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; this is " + sys.version)'
 	if [ ! -e "$@" ]; then rm -rf "$(VENV)" && $(PYTHON) -m venv "$(VENV)"; fi
 	$(PIP) install --upgrade "pip>=25.1"
-	$(PIP) install --constraint "$(CONSTRAINTS)" --group dev --group demo --editable .
+	$(PIP) install --constraint "$(CONSTRAINTS)" --group dev --group demo --editable ".[draw,parquet,postgres]"
 	$(RUN) -m compileall -q -j 0 "$(VENV)/lib" || true
 	touch "$@"
 

@@ -10,6 +10,7 @@
     │   └── MissingValueError  a reference has no value and the flow says ``"missing": "error"``
     ├── ConnectionConfigError  a connection or a setting is missing, or says something that cannot be used
     ├── ReplayError            a replay cannot be begun or gone on with
+    ├── MissingExtraError      an optional dependency is needed and not installed
     ├── OnceClaimedError       a person was sent a step by another response, and the flow says ``only_once``
     └── LedgerError            the ledger cannot be opened, read or written
         ├── LedgerReplacedError the ledger was deleted, replaced or restored from an older copy
@@ -121,6 +122,26 @@ class ConnectionConfigError(FlowsError):
 
 class ReplayError(FlowsError):
     """A replay cannot be begun, found or gone on with as it was asked for."""
+
+
+class MissingExtraError(FlowsError):
+    """An optional dependency is needed and cannot be imported.
+
+    Attributes:
+        purpose: what needs it.
+        distribution: the missing dependency.
+        extra: the extra of this package that installs it.
+    """
+
+    def __init__(self, purpose: str, distribution: str, extra: str) -> None:
+        self.purpose = purpose
+        self.distribution = distribution
+        self.extra = extra
+        super().__init__(f"{purpose} needs {distribution}: pip install 'airflow-whatsapp-flows[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
+        """How it is pickled."""
+        return type(self), (self.purpose, self.distribution, self.extra)
 
 
 class OnceClaimedError(FlowsError):

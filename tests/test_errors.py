@@ -24,6 +24,7 @@ EXAMPLES: list[Exception] = [
     errors.LedgerError("the ledger sqlite:////srv/l.db cannot be written: disk full"),
     errors.LedgerReplacedError("the ledger sqlite:////srv/l.db was deleted", can_be_copied=True),
     errors.OwnershipLostError("another worker has taken over"),
+    errors.MissingExtraError("an SVG drawing", "graphlay", "draw"),
     errors.OnceClaimedError("only_once: another response of this person was sent"),
     errors.IntentConflictError("another worker is sending the same request"),
     ActionRetryError("the CRM answered 503", 2.5),

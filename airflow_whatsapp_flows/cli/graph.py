@@ -5,17 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 
+from airflow_whatsapp_flows.errors import MissingExtraError
 from airflow_whatsapp_flows.flow.graph import graph_of, mermaid, too_large_for_mermaid
 from airflow_whatsapp_flows.flow_files import load_flow_file
 
 
 def graph(options: argparse.Namespace) -> int:
-    """Draw the flow; returns 0."""
+    """Draw the flow; returns 0, or 1 when the drawing cannot be made or written."""
     drawn = graph_of(load_flow_file(options.file))
     if options.format == "svg":
         from airflow_whatsapp_flows.drawing import draw
 
-        text = draw(drawn)
+        try:
+            text = draw(drawn)
+        except MissingExtraError as error:
+            print(f"{error}; --format mermaid needs no extra", file=sys.stderr)
+            return 1
     else:
         text = mermaid(drawn)
         if too_large_for_mermaid(drawn, text):

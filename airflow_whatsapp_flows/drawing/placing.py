@@ -1,11 +1,15 @@
-"""Where the steps of a graph stand and their exits run: a layered drawing, by graphlay."""
+"""Where the steps of a graph stand and their exits run: a layered drawing, by graphlay, which is an extra."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import graphlay
+from airflow_whatsapp_flows.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import graphlay
 
 _LARGE = 150
 """Nodes from which on the engine is to look less long for a better drawing."""
@@ -71,7 +75,15 @@ class Placement:
 
 
 def place(nodes: Sequence[Size], links: Sequence[Link]) -> Placement:
-    """Place a graph from top to bottom; the same graph is always placed the same way."""
+    """Place a graph from top to bottom; the same graph is always placed the same way.
+
+    Raises:
+        MissingExtraError: graphlay is not installed.
+    """
+    try:
+        import graphlay
+    except ImportError as error:
+        raise MissingExtraError("an SVG drawing", "graphlay", "draw") from error
     graph = graphlay.Graph()
     for size in nodes:
         graph.node(width=size.width, height=size.height)

@@ -16,6 +16,8 @@ from airflow_whatsapp_flows.transport.origin import Origin
 
 # aiohttp's 8190 would turn a done POST into a protocol error when the reply carries one long cookie or policy.
 _MAX_FIELD_BYTES = 32_768
+# aiohttp before 3.13.4 took any number. Twice its default of 128: a done POST must not be lost to a chatty proxy.
+_MAX_FIELDS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ async def open_session(
         auto_decompress=False,
         trust_env=False,
         max_field_size=_MAX_FIELD_BYTES,
+        max_headers=_MAX_FIELDS,
         proxy=network.proxy,
     )
     # aiohttp sends GET, PUT, DELETE and the like a second time, in silence, when a kept-alive connection drops. There

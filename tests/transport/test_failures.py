@@ -354,6 +354,24 @@ async def test_a_long_header_that_real_servers_send_is_accepted(serve: Serve, se
     assert isinstance(got, HttpResponse)
 
 
+async def test_a_reply_may_have_250_headers(serve: Serve, send_to: SendTo) -> None:
+    got = await send_to(serve(after_request(reply(b"", "201 Created", *_many_headers(250)))))
+
+    assert isinstance(got, HttpResponse)
+
+
+@pytest.mark.parametrize("number", [257, 100_000])
+async def test_a_reply_with_more_headers_is_refused(serve: Serve, send_to: SendTo, number: int) -> None:
+    got = await send_to(serve(after_request(reply(b"", "201 Created", *_many_headers(number)))))
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (ErrorKind.PROTOCOL, Sent.UNKNOWN)
+
+
+def _many_headers(number: int) -> list[str]:
+    return [f"X-{index}: a" for index in range(number)]
+
+
 async def test_no_message_quotes_the_server(serve: Serve, send_to: SendTo) -> None:
     got = await send_to(serve(after_request(b"HTTP/1.1 200 OK\r\nbad header s3cret\r\n\r\n")), path="/?token=q3ery")
 

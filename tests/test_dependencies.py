@@ -1,0 +1,109 @@
+"""What is imported is what pyproject.toml declares, and the other way round."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.conftest import REPOSITORY
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PACKAGE = "airflow_whatsapp_flows"
+PYPROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def _distributions(*lists: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(text).name) for texts in lists for text in texts}
+
+
+HARD = _distributions(PYPROJECT["project"]["dependencies"])
+OPTIONAL = _distributions(*PYPROJECT["project"]["optional-dependencies"].values())
+GROUPS = _distributions(*PYPROJECT["dependency-groups"].values())
+
+USED_WITHOUT_AN_IMPORT = {
+    "tzdata": "zoneinfo reads it where the system has no time zones",
+}
+
+# Compared with our own speed by whoever installs them: benchmarks/parsing.py says what is missing.
+NOT_INSTALLED = {"dagfactory"}
+
+_INSTALLED = packages_distributions()
+# Scripts of these folders import each other by their bare names.
+_OF_SCRIPTS = {path.stem for folder in ("benchmarks", "docker") for path in (REPOSITORY / folder).iterdir()}
+
+
+def _imports(node: ast.AST, *, deferred: bool = False) -> Iterator[tuple[str, bool]]:
+    """Modules that are imported below a node, and whether that waits until a function is called."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from ((alias.name, deferred) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom) and not child.level:
+            yield from ((f"{child.module}.{alias.name}", deferred) for alias in child.names)
+        else:
+            is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            is_for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+            yield from _imports(child, deferred=deferred or is_function or is_for_types)
+
+
+def _distribution(module: str) -> str | None:
+    """The distribution that a module comes from; ``None`` for the standard library and this repository."""
+    first, *rest = module.split(".")
+    if first in sys.stdlib_module_names or first in _OF_SCRIPTS or (REPOSITORY / first).is_dir():
+        return None
+    if first == "airflow":
+        if rest[:1] != ["providers"]:
+            return "apache-airflow"
+        # airflow.providers.common.sql and airflow.providers.http: the longest name that is declared.
+        names = [f"apache-airflow-providers-{'-'.join(rest[1:end])}" for end in range(len(rest), 1, -1)]
+        return next((name for name in names if name in HARD | OPTIONAL | GROUPS), names[-1])
+    owners = [canonicalize_name(owner) for owner in _INSTALLED.get(first, [first])]
+    return next((owner for owner in owners if owner in HARD | OPTIONAL | GROUPS), owners[0])
+
+
+def _imported(folder: str, *, only_at_import: bool = False) -> dict[str, str]:
+    """Distributions that the files of a folder import, each with one of those files."""
+    found: dict[str, str] = {}
+    for file in sorted((REPOSITORY / folder).rglob("*.py")):
+        for module, deferred in _imports(ast.parse(file.read_text(encoding="utf-8"))):
+            owner = _distribution(module)
+            if owner is not None and not (only_at_import and deferred):
+                found.setdefault(owner, file.relative_to(REPOSITORY).as_posix())
+    return found
+
+
+def test_the_package_imports_only_what_it_declares() -> None:
+    undeclared = {owner: file for owner, file in _imported(PACKAGE).items() if owner not in HARD | OPTIONAL}
+    assert undeclared == {}
+
+
+def test_extras_are_imported_where_they_are_used_and_nowhere_else() -> None:
+    too_early = {owner: file for owner, file in _imported(PACKAGE, only_at_import=True).items() if owner not in HARD}
+    assert too_early == {}
+
+
+def test_everything_declared_is_used() -> None:
+    assert (HARD | OPTIONAL) - set(_imported(PACKAGE)) == set(USED_WITHOUT_AN_IMPORT)
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "dags", "docker", "tests"])
+def test_what_surrounds_the_package_imports_only_what_is_declared(folder: str) -> None:
+    declared = HARD | OPTIONAL | GROUPS | NOT_INSTALLED
+    undeclared = {owner: file for owner, file in _imported(folder).items() if owner not in declared}
+    assert undeclared == {}
+
+
+def test_every_dependency_has_a_lower_bound_and_airflow_no_upper_one() -> None:
+    texts = PYPROJECT["project"]["dependencies"]
+    assert [text for text in texts if ">=" not in text] == []
+    assert [text for text in texts if text.startswith("apache-airflow") and "<" in text] == []
