@@ -51,8 +51,17 @@ def _action_connection() -> dict[str, Any]:
         "conn-fields": {
             "auth": {
                 "label": "Authentication",
-                "schema": {"type": text, "enum": ["none", "basic", "bearer", "header", None]},
-                "description": "basic: user name and password; bearer: a token; header: a header of its own",
+                "schema": {
+                    "type": text,
+                    "enum": ["none", "basic", "bearer", "header", None],
+                    "values_display": {
+                        "none": "none",
+                        "basic": "basic: user name and password",
+                        "bearer": "bearer: the password is a token",
+                        "header": "header: the password is sent in a header of its own",
+                        "null": "by the fields: basic with a user name, bearer with a password alone",
+                    },
+                },
             },
             "header_name": {
                 "label": "Header name",
@@ -65,7 +74,11 @@ def _action_connection() -> dict[str, Any]:
                 "description": "a JSON object; sent to the base URL's own origin only",
             },
             "timeout": {"label": "Timeout, seconds", "schema": {"type": ["number", "null"], "minimum": 1}},
-            "verify": {"label": "Check TLS certificates", "schema": {"type": ["boolean", "null"], "default": True}},
+            "verify": {
+                "label": "Check TLS certificates",
+                "schema": {"type": ["boolean", "null"], "default": True},
+                "description": "as JSON, the path of a bundle of certificate authorities is possible too",
+            },
             "cert": {
                 "label": "Client certificate",
                 "schema": {"type": text},

@@ -303,12 +303,16 @@ def test_a_client_certificate_that_is_no_path_is_named(given: Any) -> None:
         pytest.param({"extra": {"header_name": "***"}}, id="header_name"),
         pytest.param({"extra": {"headers": {"X-Api-Key": "***"}}}, id="headers.X-Api-Key"),
         pytest.param({"extra": {"proxy": "***"}}, id="proxy"),
+        # A password that is a part of another field's value is hidden in it.
+        pytest.param({"password": "client", "extra": {"cert": "/etc/***.pem"}}, id="cert"),
+        pytest.param({"extra": {"cert": ["/etc/a.pem", "/etc/***.pem"]}}, id="cert"),
+        pytest.param({"extra": {"headers": {"X-Tenant": "shop-***"}}}, id="headers.X-Tenant"),
     ],
 )
 def test_what_airflow_shows_in_place_of_a_secret_is_refused_in_every_field(
     fields: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
-    name = request.node.callspec.id
+    name = request.node.callspec.id.rstrip("01")
 
     with pytest.raises(ConnectionConfigError, match=rf"'crm': {name} holds '\*\*\*'.*enter the value itself"):
         action_connection(ConnectionFields("crm", **{"host": "https://crm.example", **fields}))
@@ -332,6 +336,53 @@ def test_a_header_name_under_its_old_key_is_still_read() -> None:
     fields = ConnectionFields("crm", type="whatsapp_action", host="crm.example", password="s3cret", extra=extra)
 
     assert action_connection(fields).headers == (("X-Api-Key", "s3cret"),)
+
+
+def test_stars_are_a_part_of_a_password() -> None:
+    fields = ConnectionFields("crm", type="whatsapp_action", host="crm.example", password="a***b")
+
+    assert action_connection(fields).headers == (("Authorization", "Bearer a***b"),)
+
+
+@pytest.mark.parametrize(
+    ("host", "way"),
+    [
+        pytest.param("https://crm.example/api?token=s3cret", "authentication 'bearer' or 'header'", id="query"),
+        pytest.param("https://crm.example?api_key=s3cret&a=1", "authentication 'bearer' or 'header'", id="query-alone"),
+        pytest.param("https://ana:s3cret@crm.example/api", "in their own fields", id="user"),
+        pytest.param("https://ana:s3cret@crm.example?token=s3cret", "in their own fields", id="both"),
+        pytest.param("ana:s3cret@crm.example", "in their own fields", id="user-without-scheme"),
+        pytest.param("https://ana:s3cret", "a host, or a URL", id="user-without-host"),
+        pytest.param("https://crm.example/#s3cret", "without '#'", id="fragment"),
+        pytest.param("https://crm.example/?", "without '?'", id="empty-query"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["http", "whatsapp_action"])
+def test_a_secret_in_a_base_url_is_refused_and_the_error_names_the_way_and_not_the_secret(
+    host: str, way: str, kind: str
+) -> None:
+    with pytest.raises(ConnectionConfigError, match=r"'crm': host must be") as raised:
+        action_connection(ConnectionFields("crm", type=kind, host=host))
+
+    assert way in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "hint"),
+    [
+        ("whatsapp-action://crm.example/?token=s3cret", "belongs into 'headers'"),
+        ("whatsapp-action://:s3cret@crm.example/?auth=header&header_nam=X-Api-Key", "did you mean 'header_name'?"),
+    ],
+)
+def test_an_unknown_extra_field_is_refused_since_it_would_be_sent_nowhere(uri: str, hint: str) -> None:
+    with pytest.raises(ConnectionConfigError, match="'crm': unknown extra field") as raised:
+        action_connection(connection_from_environment("crm", {"AIRFLOW_CONN_CRM": uri}))
+
+    assert hint in str(raised.value)
+    assert "s3cret" not in str(raised.value)
 
 
 def test_a_token_in_the_path_of_the_base_url_is_a_secret() -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from airflow_whatsapp_flows.connections.fields import CONNECTION_TYPE, ConnectionFields, unusable
 from airflow_whatsapp_flows.connections.headers import basic_credentials, connection_headers
@@ -16,6 +16,8 @@ from airflow_whatsapp_flows.flow.exchange import Headers, HttpRequest
 from airflow_whatsapp_flows.flow.secrets import HIDDEN, all_spellings, names_secret
 
 _SCHEMES = ("http", "https")
+_TYPED = ("login", "password")
+"""Fields in which stars may be a part of the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +106,28 @@ def _base_url(fields: ConnectionFields) -> str:
     try:
         parts = urlsplit(host)
         port = parts.port or fields.port
-    except ValueError as error:
-        raise ConnectionConfigError(f"connection {fields.id!r}: the host is not a URL: {error}") from None
+    except ValueError:  # its message shows what stands there, which may be a password
+        raise unusable(fields, "host", "a host, or a URL such as https://crm.example:8443/api") from None
     if parts.scheme.lower() not in _SCHEMES:
         raise unusable(fields, "schema", "http or https")
-    if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
-        raise unusable(fields, "host", "a host, or a URL without user name, '?' and '#'")
+    if not parts.hostname or "@" in parts.netloc or "?" in host or "#" in host:
+        raise unusable(fields, "host", f"a host, or a URL {_no_part_of_a_base_url(parts, host)}")
     if port is not None and not 0 < port < 65_536:
         raise unusable(fields, "port", "a number from 1 to 65535")
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme.lower()}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+
+def _no_part_of_a_base_url(parts: SplitResult, host: str) -> str:
+    """What is wrong with a base URL, and where it belongs instead; nothing of it is shown, since it may be a secret."""
+    if "@" in parts.netloc:
+        return "without user name and password: enter them in their own fields, with the authentication 'basic'"
+    if "?" in host:
+        return (
+            "without '?': servers and proxies log URLs, so no key is sent in one. Enter the key as the password, with "
+            "the authentication 'bearer' or 'header'"
+        )
+    return "without '#'" if "#" in host else "with a host, such as https://crm.example/api"
 
 
 def _proxy(fields: ConnectionFields) -> str | None:
@@ -145,6 +159,8 @@ def _certificate(fields: ConnectionFields) -> tuple[str, str | None] | None:
 def _check_not_hidden(fields: ConnectionFields) -> None:
     """Refuse ``***``: Airflow shows it in place of a secret, and a form or an export may have stored it.
 
+    Airflow hides a secret inside of any text: a client certificate's path too, where a password is a part of it.
+
     Raises:
         ConnectionConfigError: a field holds it; names the field.
     """
@@ -153,7 +169,10 @@ def _check_not_hidden(fields: ConnectionFields) -> None:
         if isinstance(value, Mapping):
             for key, item in value.items():
                 check(f"{name}.{key}", item)
-        elif isinstance(value, str) and value.strip() == HIDDEN:
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                check(name, item)
+        elif isinstance(value, str) and (value.strip() == HIDDEN or (name not in _TYPED and HIDDEN in value)):
             raise ConnectionConfigError(
                 f"connection {fields.id!r}: {name} holds {HIDDEN!r}, which Airflow shows in place of a hidden value: "
                 "enter the value itself again"

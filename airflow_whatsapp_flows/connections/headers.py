@@ -11,6 +11,7 @@ from airflow_whatsapp_flows.connections.fields import CONNECTION_TYPE, Connectio
 from airflow_whatsapp_flows.errors import ConnectionConfigError, RenderError
 from airflow_whatsapp_flows.flow.exchange import Headers
 from airflow_whatsapp_flows.flow.header_fields import MAX_VALUE, check_name, check_value
+from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 
 # Extra keys of a plain "http" connection that HttpHook takes as options; it sends every other one as a header.
 _HTTP_OPTIONS = frozenset(
@@ -30,6 +31,7 @@ _HTTP_OPTIONS = frozenset(
         "headers",
     ]
 )
+_ACTION_OPTIONS = _HTTP_OPTIONS | {"auth", "auth_header", "header_name"}
 _AUTH_KINDS = ("none", "basic", "bearer", "header")
 
 
@@ -49,10 +51,18 @@ def connection_headers(fields: ConnectionFields) -> Headers:
         raise unusable(fields, "headers", "an object of names and values")
     headers = _header_fields(fields, listed)
     if fields.type == CONNECTION_TYPE:
+        _check_options(fields)
         return headers + _header_fields(fields, dict(_auth_headers(fields)))
     others = {name: value for name, value in fields.extra.items() if name not in _HTTP_OPTIONS}
     basic = dict(_basic(fields)) if fields.login else {}
     return headers + _header_fields(fields, others) + _header_fields(fields, basic)
+
+
+def _check_options(fields: ConnectionFields) -> None:
+    for name in fields.extra:
+        if name not in _ACTION_OPTIONS:
+            hint = did_you_mean(str(name), _ACTION_OPTIONS) or "; a header of your own belongs into 'headers'"
+            raise ConnectionConfigError(f"connection {fields.id!r}: unknown extra field {name!r}{hint}")
 
 
 def _header_fields(fields: ConnectionFields, listed: Mapping[str, Any]) -> Headers:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -193,7 +194,7 @@ def set_extra(page: Page, form: Locator, extra: Mapping[str, str | bool]) -> Non
     for name, value in extra.items():
         if name == "auth":
             form.locator("#element_auth input[role=combobox]").click()
-            page.get_by_role("option", name=str(value), exact=True).click()
+            page.get_by_role("option", name=re.compile(rf"^{value}\b")).click()
         elif isinstance(value, bool):
             form.locator(f"label:has(input[name=element_{name}])").set_checked(value)
         else:

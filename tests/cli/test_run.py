@@ -174,3 +174,16 @@ def test_the_words_of_a_server_that_refuses_are_shown(cli: Cli, write: Write, se
     done = cli("run", write("f.json", flow(action("Call"))), "--response", write("r.json", {}))
 
     assert '    reply: {"error":"email is taken \\u001b[31m","phone":"+52…78"}' in done.out.splitlines()
+
+
+@pytest.mark.parametrize("host", ["https://crm.example/api?token=s3cret", "https://ana:s3cret@crm.example/api"])
+def test_a_secret_in_a_base_url_is_refused_and_not_shown(
+    cli: Cli, write: Write, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", json.dumps({"conn_type": "whatsapp_action", "host": host}))
+
+    done = cli("run", LEAD, "--response", write("r.json", ANSWERS))
+
+    assert done.status == 1
+    assert "connection 'crm': host must be" in done.err
+    assert "s3cret" not in done.out + done.err

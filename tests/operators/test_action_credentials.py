@@ -11,6 +11,7 @@ import pytest
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from airflow_whatsapp_flows import WhatsAppActionHook
 from tests.operators.conftest import TaskLog
 from tests.operators.one_action import FinishedAction, rendered_fields, run_action
 from tests.servers.recording import Answer, RecordingServer
@@ -156,3 +157,21 @@ def test_an_unusable_secret_is_not_in_the_error(server: RecordingServer, monkeyp
     assert done.state == "failed"
     assert "Zk9" not in _shown(done)
     assert server.received == []
+
+
+@pytest.mark.parametrize("place", ["/api?token={}", "?api_key={}"])
+def test_a_secret_in_the_query_of_a_base_url_is_refused_and_shown_nowhere(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch, task_log: TaskLog, place: str
+) -> None:
+    host = server.url + place.format("s3cret-in-query")
+    _connect(monkeypatch, server, conn_type="whatsapp_action", host=host)
+
+    done = run_action(body={"a": 1})
+
+    assert done.state == "failed"
+    assert "connection 'crm': host must be" in done.message
+    assert "authentication 'bearer' or 'header'" in done.message
+    assert server.received == []
+    shown = (task_log.text, done.message, str(done.run.xcoms), str(rendered_fields(done.dag.dag_id, done.run.run_id)))
+    assert not any("s3cret" in text for text in shown)
+    assert WhatsAppActionHook("crm").test_connection() == (False, done.message.removeprefix("act: "))
