@@ -41,10 +41,16 @@ def migrate() -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def run_dag(dag: Any, conf: dict[str, Any] | None = None) -> FinishedRun:
-    """Run a DAG once, every task in this process, and read back states and results."""
+def run_dag(dag: Any, conf: dict[str, Any] | None = None, **arguments: Any) -> FinishedRun:
+    """Run a DAG once, every task in this process, and read back states and results.
+
+    Args:
+        dag: to be run.
+        conf: of the run.
+        **arguments: for ``dag.test``, such as ``logical_date=None``.
+    """
     with _quiet(), _errors_in_contexts():
-        return _run(_synced(dag), conf)
+        return _finished(dag.dag_id, _synced(dag).test(run_conf=conf or {}, **arguments))
 
 
 @contextlib.contextmanager
@@ -60,10 +66,6 @@ def _errors_in_contexts() -> Iterator[None]:
 
     with mock.patch.object(task_runner, "finalize", finalize):
         yield
-
-
-def _run(dag: Any, conf: dict[str, Any] | None) -> FinishedRun:
-    return _finished(dag.dag_id, dag.test(run_conf=conf or {}))
 
 
 def _finished(dag_id: str, run: Any) -> FinishedRun:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -20,11 +19,11 @@ from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, TreeFault, Value
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
+from airflow_whatsapp_flows.operators.dated_templates import hint_without_date
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-_DATED = re.compile(r"\b(?:ds(?:_nodash)?|ts(?:_nodash(?:_with_tz)?)?|logical_date|data_interval_(?:start|end))\b")
 _MARKS = ("{{", "{%", "{#")
 
 
@@ -56,24 +55,17 @@ class AuthorTemplate:
                 program = self.environment.compile_expression(placeholders[0].expression, undefined_to_none=False)
                 value = program(**names)
                 if isinstance(value, jinja2.Undefined):
-                    raise MissingValueError(f"{self.text} has no value{self._without_date()}")
+                    raise MissingValueError(f"{self.text} has no value{hint_without_date(self.text, self.context)}")
                 return plain_data(value)
             return self.environment.from_string(self.text).render(names)
         except RenderError:
             raise
         except jinja2.UndefinedError as error:
-            raise MissingValueError(f"{self.text}: {error.message}{self._without_date()}") from None
+            raise MissingValueError(
+                f"{self.text}: {error.message}{hint_without_date(self.text, self.context)}"
+            ) from None
         except Exception as error:  # an author's template may call anything
             raise RenderError(f"{self.text} cannot be rendered: {error}") from None
-
-    def _without_date(self) -> str:
-        """A hint where the text asks for what only a run with a logical date has."""
-        if self.context.get("logical_date") is not None or not _DATED.search(self.text):
-            return ""
-        return (
-            ": this run has no logical date, since it was triggered without one or by an asset; "
-            "give one when you trigger it, or use {{ run_id }} or {{ dag_run.run_after }}"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_whatsapp_flows.errors import ReplayError
@@ -24,6 +24,7 @@ from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.retrying import walk_failed_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.arguments import check_choice
+from airflow_whatsapp_flows.operators.dated_templates import DatedTemplates
 from airflow_whatsapp_flows.operators.failing import task_errors
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
@@ -54,7 +55,7 @@ _SHORTEST_WAIT = dt.timedelta(seconds=30)  # Airflow may fail a task whose trigg
 FAIL_WHEN = ("any", "budget", "never")
 
 
-class ReplayTask(BaseOperator):
+class ReplayTask(DatedTemplates):
     """What the tasks of a replay have in common.
 
     Args:
@@ -79,8 +80,7 @@ class ReplayTask(BaseOperator):
         max_failures: contacts that may fail before the replay is stopped.
         max_handled_errors: contacts that may take an error exit before the replay is stopped: a number, or a share such
             as ``"20%"``. Default: any number while it runs; but when all of them did, it fails at its end.
-        stop_when_refused: whether the replay stops when a server refuses the credentials, or every request of a step.
-            Default true.
+        stop_when_refused: whether a server that refuses the credentials, or each request of a step, stops it (true).
         force: send responses again on purpose that were completed before. Default false.
         accept_changed_flow: go on with another version of the flow. Default false.
         **kwargs: for ``BaseOperator``.

@@ -333,3 +333,21 @@ def test_a_replay_that_never_fails_warns_of_an_outage(
 def test_a_limit_of_handled_errors_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="neither a number of contacts nor a share"):
         WhatsAppReplayOperator(task_id="replay", flow=flow_source(), max_handled_errors="some")
+
+
+def test_a_source_named_by_a_date_that_the_run_does_not_have_is_explained(
+    server: RecordingServer, tmp_path: Path
+) -> None:
+    failures = Failures()
+    with DAG(new_dag_id()) as dag:
+        common: dict[str, Any] = {"flow": flow_source(), **failures.callbacks}
+        WhatsAppReplayOperator(task_id="alone", source=f"{tmp_path}/{{{{ ds }}}}.jsonl", **common)
+        mapped = WhatsAppReplayOperator.partial(task_id="mapped", **common)
+        mapped.expand(source=[f"{tmp_path}/{{{{ ds_nodash }}}}.jsonl"])
+
+    run = run_dag(dag, logical_date=None)
+
+    assert run.state == "failed"
+    for error, name in zip(sorted(map(str, failures.errors)), ("alone", "mapped"), strict=True):
+        assert error.startswith(f"{name}: source: 'ds")
+        assert "this run has no logical date" in error
