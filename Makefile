@@ -68,6 +68,7 @@ long: setup servers browser ## the tests that take minutes: many kills, real Air
 	$(RUN) -m tests.airflow.broken_flow
 	$(RUN) -m tests.airflow.clear_and_resend
 	$(RUN) -m tests.airflow.connection_form
+	$(RUN) -m tests.airflow.flow_pages
 
 benchmark: setup ## ratios within one run; prints a table
 	$(RUN) benchmarks/operator.py

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,6 +29,7 @@ from airflow_whatsapp_flows.operators.delay import FlowDelayOperator
 from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT_SUFFIX, FlowExitOperator, FlowInDoubtOperator
 from airflow_whatsapp_flows.operators.flow_steps import FlowActionOperator, FlowStepOperator
 from airflow_whatsapp_flows.operators.loop import FlowLoopOperator
+from airflow_whatsapp_flows.operators.markdown import escape
 from airflow_whatsapp_flows.operators.rewalk import FlowStep
 
 JOIN = "none_failed_min_one_success"
@@ -183,14 +183,10 @@ def _shortened(name: str) -> str:
 
 
 def _documentation(flow: Flow) -> str:
-    lines = [f"Walks one contact through the WhatsApp flow *{_escaped(flow.name)}* (`{flow.id}`).", ""]
+    lines = [f"Walks one contact through the WhatsApp flow *{escape(flow.name)}* (`{flow.id}`).", ""]
     for step in flow.steps.values():
         ways = "; ".join(
-            f"{_escaped(way.label)} → {'end' if way.target is None else _escaped(way.target)}" for way in ways_out(step)
+            f"{escape(way.label)} → {'end' if way.target is None else escape(way.target)}" for way in ways_out(step)
         )
-        lines.append(f"1. **{_escaped(step.name)}** ({type(step).__name__}){': ' if ways else ''}{ways}")
+        lines.append(f"1. **{escape(step.name)}** ({type(step).__name__}){': ' if ways else ''}{ways}")
     return "\n".join(lines)
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]()#+.!|<>-])", r"\\\1", re.sub(r"\s+", " ", text))

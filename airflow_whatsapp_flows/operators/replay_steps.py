@@ -16,6 +16,7 @@ from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.groups import error_groups
 from airflow_whatsapp_flows.ledger.replays import pending_chunks, tally
 from airflow_whatsapp_flows.operators.failing import task_errors
+from airflow_whatsapp_flows.operators.plan_text import plan_markdown, plan_text, plan_value
 from airflow_whatsapp_flows.operators.replay import ReplayTask
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
@@ -27,11 +28,10 @@ from airflow_whatsapp_flows.operators.replay_status import (
 )
 from airflow_whatsapp_flows.operators.replay_terms import found_replay, gateway_of
 from airflow_whatsapp_flows.replay.error_report import deliveries_of, errors_value, flow_of_replay
-from airflow_whatsapp_flows.replay.planning import Plan, PlanRequest, plan
+from airflow_whatsapp_flows.replay.planning import PlanRequest, plan
 
 PLAN = "plan"
 """Key of the XCom in which the plan is."""
-_SHOWN = 20
 _TRUE = ("true", "1", "yes", "on")
 
 
@@ -74,7 +74,7 @@ class ReplayPlanOperator(ReplayTask):
                 replay = self.begun(ledger, flow, context)
                 request = PlanRequest(flow=flow, rows=(), gateway=gateway, run=run, replay=replay)
                 planned, chunks, name = plan(request, ledger), pending_chunks(ledger, replay.no), replay.source
-        told = _told(planned, name, replay.id if replay else None)
+        told = plan_value(planned, name, replay.id if replay else None)
         self.log.info("%s", plan_text(told))
         context["ti"].xcom_push(key=PLAN, value=told)
         return _groups(chunks, conf.getint("core", "max_map_length", fallback=1024))
@@ -101,7 +101,7 @@ class ReplayApprovalOperator(ApprovalOperator):
         if self.approve_above is None or pending <= self.approve_above or told.get("replay_id") is None:
             self.log.info("%s contacts need no approval", f"{pending:,}")
             return None
-        self.body = f"```\n{plan_text(told)}\n```"
+        self.body = plan_markdown(told)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -203,48 +203,3 @@ def _groups(chunks: Sequence[int], most: int) -> list[list[int]]:
     """Chunks for no more tasks than Airflow maps; whole chunks, in their order."""
     size = -(-len(chunks) // max(1, most)) or 1
     return [list(chunks[start : start + size]) for start in range(0, len(chunks), size)]
-
-
-def _told(planned: Plan, source: str, replay_id: str | None) -> dict[str, Any]:
-    exits = [{"step": step, "exit": label, "contacts": count} for (step, label), count in planned.counts.exits.items()]
-    return {
-        "replay_id": replay_id,
-        "source": source,
-        "rows": planned.rows,
-        "rejected": planned.rejected,
-        "rejections": [f"{place}: {reason}" for place, reason in planned.rejections],
-        "warnings": planned.warnings,
-        "changed": planned.changed,
-        "skipped": sum(planned.skipped.values()),
-        "in_doubt": planned.in_doubt,
-        "done": planned.done,
-        "postponed": sum(planned.postponed.values()),
-        "walked": planned.walked,
-        "exits": exits[:_SHOWN],
-        "calls": {load.host: load.calls for load in planned.loads},
-        "seconds": round(planned.seconds, 1),
-    }
-
-
-def plan_text(told: Mapping[str, Any]) -> str:
-    """A plan as people read it.
-
-    Args:
-        told: what :class:`ReplayPlanOperator` leaves in XCom.
-    """
-    counts = ("rejected", "skipped", "in_doubt", "done", "postponed")
-    others = "".join(f", {told[name]:,} {name.replace('_', ' ')}" for name in counts if told[name])
-    lines = [f"source     {told['source']}", f"responses  {told['rows']:,}{others}", f"to send    {told['walked']:,}"]
-    lines += [f"changed    {told['changed']:,} since they were sent"] if told.get("changed") else []
-    lines += [f"           {host}: {calls:,} requests" for host, calls in told["calls"].items()]
-    lines += [f"duration   about {_duration(told['seconds'])}"]
-    lines += [f"{way['step']} → {way['exit']}: {way['contacts']:,}" for way in told["exits"]]
-    lines += [f"rejected   {reason}" for reason in told["rejections"]]
-    lines += [f"warning    {warning}" for warning in told.get("warnings", ())]
-    return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

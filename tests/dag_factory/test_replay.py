@@ -211,7 +211,21 @@ def test_a_person_is_asked_above_the_number_of_the_flow(above: int | None, asks:
     approval = Approval(task_id="approve", plan_task="plan", approve_above=above, subject="?")
     approval.execute.__wrapped__(approval, {"ti": SimpleNamespace(xcom_pull=lambda **_: told)})
     assert bool(asked) is asks
-    assert not asked or "responses  12" in asked[0]
+    assert not asked or "of 12 responses would be sent** from " in asked[0]
+
+
+def test_a_plan_has_a_masked_request_of_each_step_for_the_page_that_asks(
+    server: RecordingServer, responses: Path
+) -> None:
+    run = replay(flow_source(responses), dry_run=True)
+
+    told = run.xcom("plan", "plan")
+    assert list(told["samples"]) == ["Create"]
+    request = told["samples"]["Create"].splitlines()
+    assert request[0] == f"POST {server.url}/contacts"
+    assert request[-1] == "{…"  # the body is one text, the contact's JSON
+    assert "+52555000" not in str(told)
+    assert server.received == []
 
 
 # In a folder of flows.

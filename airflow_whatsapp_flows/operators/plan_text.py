@@ -1,0 +1,107 @@
+"""A replay's plan as people read it: in the log of a task, and on the page that asks for approval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from airflow_whatsapp_flows.operators.markdown import code, escape, table
+from airflow_whatsapp_flows.replay.planning import Plan
+from airflow_whatsapp_flows.replay.samples import Sample
+
+_EXITS = 20
+_SAMPLED_STEPS = 10
+_BODY = 1000
+"""Characters of a sample's body: a plan stands in XCom and on a page."""
+_OTHERS = ("rejected", "skipped", "in_doubt", "done", "postponed")
+_WORDS: Mapping[str, str] = {
+    "rejected": "rejected",
+    "skipped": "skipped",
+    "in_doubt": "in doubt from before",
+    "done": "ended already",
+    "postponed": "postponed",
+}
+
+
+def plan_value(planned: Plan, source: str, replay_id: str | None) -> dict[str, Any]:
+    """A plan as plain data, for XCom; samples are masked."""
+    exits = [{"step": step, "exit": label, "contacts": count} for (step, label), count in planned.counts.exits.items()]
+    samples = list(planned.counts.samples.items())[:_SAMPLED_STEPS]
+    return {
+        "replay_id": replay_id,
+        "source": source,
+        "rows": planned.rows,
+        "rejected": planned.rejected,
+        "rejections": [f"{place}: {reason}" for place, reason in planned.rejections],
+        "warnings": planned.warnings,
+        "changed": planned.changed,
+        "skipped": sum(planned.skipped.values()),
+        "in_doubt": planned.in_doubt,
+        "done": planned.done,
+        "postponed": sum(planned.postponed.values()),
+        "walked": planned.walked,
+        "exits": exits[:_EXITS],
+        "calls": {load.host: load.calls for load in planned.loads},
+        "seconds": round(planned.seconds, 1),
+        "samples": {step: _request_text(found[0]) for step, found in samples if found},
+    }
+
+
+def plan_text(told: Mapping[str, Any]) -> str:
+    """A plan as lines of a log.
+
+    Args:
+        told: from :func:`plan_value`.
+    """
+    others = "".join(f", {told[name]:,} {name.replace('_', ' ')}" for name in _OTHERS if told[name])
+    lines = [f"source     {told['source']}", f"responses  {told['rows']:,}{others}", f"to send    {told['walked']:,}"]
+    lines += [f"changed    {told['changed']:,} since they were sent"] if told.get("changed") else []
+    lines += [f"           {host}: {calls:,} requests" for host, calls in told["calls"].items()]
+    lines += [f"duration   about {_duration(told['seconds'])}"]
+    lines += [f"{way['step']} → {way['exit']}: {way['contacts']:,}" for way in told["exits"]]
+    lines += [f"rejected   {reason}" for reason in told["rejections"]]
+    lines += [f"warning    {warning}" for warning in told.get("warnings", ())]
+    return "\n".join(lines)
+
+
+def plan_markdown(told: Mapping[str, Any]) -> str:
+    """A plan as a page: what would be sent, to whom, how long it takes, and one masked request of each step.
+
+    Args:
+        told: from :func:`plan_value`.
+    """
+    return "\n\n".join(part for part in _parts(told) if part)
+
+
+def _parts(told: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"**{told['walked']:,} of {told['rows']:,} responses would be sent** from {escape(told['source'])}. "
+        f"Estimated duration: {_duration(told['seconds'])}."
+    )
+    rows: list[Sequence[str | int]] = [("to be sent", told["walked"])]
+    rows += [(_WORDS[name], told[name]) for name in _OTHERS if told[name]]
+    rows += [("of these, changed since they were sent", told["changed"])] if told.get("changed") else []
+    yield table(("Responses", "Number"), rows)
+    yield table(("Host", "Requests, at least"), list(told["calls"].items()))
+    yield table(("Step", "Exit", "Contacts"), [(way["step"], way["exit"], way["contacts"]) for way in told["exits"]])
+    yield _listed("Warnings", told.get("warnings", ()))
+    yield _listed("Rejected rows, the first of them", told["rejections"])
+    for step, request in told.get("samples", {}).items():
+        yield f"**{escape(step)}**, for example (masked):"
+        yield code(request)
+
+
+def _listed(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"**{title}**", "", *(f"- {escape(line)}" for line in lines)]) if lines else ""
+
+
+def _request_text(sample: Sample) -> str:
+    body = sample.body if len(sample.body) <= _BODY else f"{sample.body[:_BODY]}…"
+    lines = [f"{sample.method} {sample.url}", *(f"{name}: {value}" for name, value in sample.headers)]
+    return "\n".join([*lines, *(["", body] if body else [])])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
