@@ -36,7 +36,7 @@ def open_browser(address: str) -> Iterator[Page]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        raise NoBrowserError("playwright is not installed; run tests/servers/install_browser.sh") from None
+        raise NoBrowserError(_why("playwright is not installed")) from None
     with sync_playwright() as playwright:
         # Chromium refuses to start its sandbox as root, and all that it opens here is our own.
         sandboxed = hasattr(os, "geteuid") and os.geteuid() != 0
@@ -62,5 +62,10 @@ def find_chromium() -> str:
     for name in _NAMES:
         if path := shutil.which(name):
             return path
-    why = REASON_FILE.read_text(encoding="utf-8").strip() if REASON_FILE.exists() else "no Chromium is installed"
-    raise NoBrowserError(f"{why}; run tests/servers/install_browser.sh")
+    raise NoBrowserError(_why("no Chromium is installed"))
+
+
+def _why(missing: str) -> str:
+    """What is missing, or why it could not be installed."""
+    reason = REASON_FILE.read_text(encoding="utf-8").strip() if REASON_FILE.exists() else missing
+    return f"{reason}; run tests/servers/install_browser.sh"
