@@ -20,6 +20,7 @@ from airflow_whatsapp_flows.connections import (
 )
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
+from airflow_whatsapp_flows.flow.secrets import hide
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.settings import SECTION, Settings, settings_from
 
@@ -85,9 +86,9 @@ class WhatsAppActionHook(HttpHook):
         except ConnectionConfigError as error:
             return False, str(error)
         if isinstance(reply, TransportFailure):
-            return False, reply.message
+            return False, hide(reply.message, connection.secrets)
         answered = f"{connection.base_url}/ answered {reply.status_code} {reply.reason}".strip()
-        return reply.status_code not in (401, 403, 407), answered
+        return reply.status_code not in (401, 403, 407), hide(answered, connection.secrets)
 
     def _fields(self) -> ConnectionFields:
         try:

@@ -108,6 +108,12 @@ def connections(plain: str, tls: str, client: Certificate) -> list[Filled]:
             changes={"headers": json.dumps({"X-Other-Token": "***"})},
             refused="headers.X-Other-Token holds '***', which Airflow shows in place of a hidden value",
         ),
+        Filled(
+            "overlapping", {**base, "password": "s3cr3t-folder"},
+            # Airflow hides the password in this path too, and does not put it back.
+            {"auth": "bearer", "cert": "/etc/s3cr3t-folder/client.pem"},
+            refused="cert holds '***', which Airflow shows in place of a hidden value",
+        ),
     ]  # fmt: skip
 
 
@@ -245,7 +251,7 @@ def is_hidden(shown: str | bool, typed: str | bool) -> bool:
     if not isinstance(shown, str) or not isinstance(typed, str):
         return False
     if not typed.startswith("{"):
-        return shown == "***" and "s3cr3t" in typed
+        return shown in ("***", typed.replace("s3cr3t-folder", "***")) and "s3cr3t" in typed
     expected = {name: "***" if "s3cr3t" in value else value for name, value in json.loads(typed).items()}
     return bool(json.loads(shown) == expected)
 

@@ -58,3 +58,15 @@ def test_the_test_button_tells_of_a_server_that_is_not_there(monkeypatch: pytest
     gone.close()
     monkeypatch.setenv("AIRFLOW_CONN_CRM", gone.url)
     assert WhatsAppActionHook("crm").test_connection()[0] is False
+
+
+def test_the_test_button_shows_no_token_of_the_base_url(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "8123456789aabbccddeeff00112233"
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", json.dumps({"conn_type": "http", "host": f"{server.url}/bot/{token}"}))
+
+    works, message = WhatsAppActionHook("crm").test_connection()
+
+    assert (works, message) == (True, f"{server.url}/bot/***/ answered 200 OK")
+    assert server.received[0].target == f"/bot/{token}/"

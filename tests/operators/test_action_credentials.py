@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -175,3 +176,27 @@ def test_a_secret_in_the_query_of_a_base_url_is_refused_and_shown_nowhere(
     shown = (task_log.text, done.message, str(done.run.xcoms), str(rendered_fields(done.dag.dag_id, done.run.run_id)))
     assert not any("s3cret" in text for text in shown)
     assert WhatsAppActionHook("crm").test_connection() == (False, done.message.removeprefix("act: "))
+
+
+@pytest.mark.parametrize("status", [200, 422])
+def test_a_token_in_the_path_of_a_base_url_is_sent_and_shown_nowhere(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch, task_log: TaskLog, tmp_path: Path, status: int
+) -> None:
+    token = "8123456789aabbccddeeff00112233"
+    _connect(monkeypatch, server, conn_type="whatsapp_action", host=f"{server.url}/bot/{token}")
+    server.queued = [Answer.json({"you": f"asked for /bot/{token}/contacts"}, status)]
+
+    done = run_action(body={"a": 1})
+
+    assert [request.target for request in server.received] == [f"/bot/{token}/contacts"]
+    assert done.state == ("success" if status == 200 else "failed")
+    written = b"".join(file.read_bytes() for file in tmp_path.glob("ledger.db*") if file.is_file())
+    assert b"bot/***" in written
+    shown = (
+        task_log.text,
+        str(done.errors),
+        str(done.run.xcoms),
+        str(rendered_fields(done.dag.dag_id, done.run.run_id)),
+    )
+    assert not any(token in text for text in shown)
+    assert token.encode() not in written
