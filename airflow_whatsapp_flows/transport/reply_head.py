@@ -1,9 +1,10 @@
-"""Replies that end with their head, whatever a server sends behind it."""
+"""Replies that end with their head, whatever a server sends behind it, and with what is no HTTP."""
 
 from __future__ import annotations
 
 import re
 
+from aiohttp import ClientPayloadError
 from aiohttp.client_proto import ResponseHandler
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
@@ -42,6 +43,19 @@ class ReplyHandler(ResponseHandler):
                 self.force_close()  # what is left must not meet the next request
                 data = data[:-surplus]
         super().data_received(data)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        """Fail, and with it the content that is still awaited.
+
+        aiohttp forgets the content when it finds that what comes is no HTTP: it would be awaited up to the deadline.
+        """
+        if exc_cause is None:
+            super().set_exception(exc)
+        else:
+            super().set_exception(exc, exc_cause)
+        content = self._payload
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(ClientPayloadError("the content did not come completely"))
 
     def _surplus(self, data: bytes) -> int:
         """Bytes at the end of the data that stand behind a reply which ended with its head."""

@@ -77,6 +77,25 @@ async def test_a_cut_reply_keeps_its_head(serve: Serve, send_to: SendTo, script:
     assert (got.head.status_code, got.head.content) == (201, b"")
 
 
+@pytest.mark.parametrize("closes", [True, False], ids=["closed", "left open"])
+async def test_content_whose_framing_breaks_later_ends_at_once(serve: Serve, send_to: SendTo, closes: bool) -> None:
+    """Not at the deadline: a reply that cannot go on is not waited for."""
+
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.trickle([b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n{\r\n", b"no chunk\r\n"])
+        if not closes:
+            peer.wait_for_client_to_close()
+
+    got = await send_to(serve(script), policy=SendPolicy(deadline=10))
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (ErrorKind.INTERRUPTED, Sent.UNKNOWN)
+    assert got.head is not None
+    assert got.head.status_code == 201
+    assert got.elapsed_ms < 5_000
+
+
 async def test_content_without_a_length_ends_with_the_connection(serve: Serve, send_to: SendTo) -> None:
     got = await send_to(serve(after_request(OK + b"\r\nhello")))
 
