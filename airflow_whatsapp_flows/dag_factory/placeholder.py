@@ -18,6 +18,7 @@ from airflow_whatsapp_flows.flow.checks import targets_of
 from airflow_whatsapp_flows.flow.format import FLOW_ID, MAX_STEPS
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.moments import parse_moment
+from airflow_whatsapp_flows.operators.markdown import code
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 
 _ID = re.compile(FLOW_ID)
@@ -59,7 +60,7 @@ def _placeholder(
         start_date=_start_date(value) if dag_id.endswith(REPLAY_SUFFIX) else None,
         catchup=False,
         tags=[TAG, *(["replay"] if dag_id.endswith(REPLAY_SUFFIX) else []), *_tags(value)],
-        doc_md=f"The flow has faults:\n\n```\n{faults}\n```\n",
+        doc_md=f"The flow has faults:\n\n{code(faults)}\n",
         max_active_runs=1,
         auto_register=False,
     ) as dag:
