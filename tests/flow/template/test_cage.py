@@ -114,11 +114,11 @@ ATTACKS = [
 
 @pytest.mark.parametrize("expression", ATTACKS)
 def test_an_attack_is_refused_before_any_value_is_there(expression: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     with pytest.raises(TemplateFault):
         language().parse("{{ " + expression + " }}")
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 0.05
 
 
 @pytest.mark.parametrize(
