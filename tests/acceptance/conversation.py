@@ -1,0 +1,99 @@
+"""Sends what a flow means to a program of other people, over the whole road, and reads what that made of it."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_whatsapp_flows.connections import ActionConnection
+from airflow_whatsapp_flows.flow.body import FileContent
+from airflow_whatsapp_flows.flow.exchange import HttpRequest, HttpResponse
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.outcome import Attempted, classify
+from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.response import read_response
+from airflow_whatsapp_flows.flow.walk import drive, walk
+from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.settings import Settings
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a parser of other people made of a request.
+
+    Attributes:
+        fields: names and values as it keeps them.
+        files: each with name, filename, type and content.
+        request: the bytes that it got.
+    """
+
+    fields: dict[str, Any]
+    files: list[dict[str, Any]]
+    request: HttpRequest
+
+
+def say(url: str, body_type: str, body: object, contact: Mapping[str, object] | None = None) -> Heard:
+    """Send the body of an action to a server that tells what it read.
+
+    Args:
+        url: of the server, path included.
+        body_type: of the action.
+        body: as in a flow file; ``{{ contact.x }}`` are the values of ``contact``.
+        contact: values of the contact; a file is ``{"url": …, "filename": …}``, and its content is ``b"x"``.
+    """
+    origin, _, path = url.partition("://")[2].partition("/")
+    action = {"type": "action", "connection": "peer", "url": f"/{path}", "body_type": body_type, "body": body}
+    flow = load_flow({"flow_format": 1, "id": "acceptance", "steps": [{"name": "Say", **action}]})
+    gateway = Gateway(Settings((origin,)), lambda name: ActionConnection(name, f"http://{origin}"))
+    heard: list[Heard] = []
+
+    def do(todo: ToDo) -> Done:
+        if isinstance(todo, FetchFile):
+            return FileContent(b"x")
+        assert isinstance(todo, SendAction)
+        outgoing = gateway.outgoing(gateway.find_connection("peer"), todo.request, 60, 8_000_000)
+        reply = outgoing.send()
+        assert isinstance(reply, HttpResponse), reply
+        assert reply.status_code == 200, reply.content[:2000]
+        heard.append(Heard(**json.loads(reply.content), request=todo.request))
+        return classify(reply, Attempted(todo.request, 1, todo.idempotency_key), todo.step.success_when)
+
+    response = read_response({"id": "1", "contact": dict(contact or {})})
+    drive(walk(flow, response, now=dt.datetime.now(dt.timezone.utc)), do)
+    (only,) = heard
+    return only
+
+
+@dataclass(frozen=True)
+class Serialized:
+    """The same pairs as the WHATWG's serializers write them: those of Node.js."""
+
+    urlencoded: bytes
+    multipart: bytes
+    content_type: str
+
+
+def serialize(express: str, pairs: Pairs) -> Serialized:
+    """Have Node.js write the pairs."""
+    answer = json.loads(_post(f"{express}/serialize", json.dumps(pairs).encode(), "application/json"))
+    return Serialized(answer["urlencoded"].encode(), base64.b64decode(answer["multipart"]), answer["type"])
+
+
+def hear(url: str, content: bytes, content_type: str) -> dict[str, Any]:
+    """The fields that a parser reads from bytes that are not ours."""
+    fields: dict[str, Any] = json.loads(_post(url, content, content_type))["fields"]
+    return fields
+
+
+def _post(url: str, content: bytes, content_type: str) -> bytes:
+    request = urllib.request.Request(url, content, {"Content-Type": content_type})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        answer: bytes = reply.read()
+    return answer
