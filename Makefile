@@ -16,10 +16,10 @@ PLACE := $(shell $(PYTHON) -c 'import hashlib, os, sys; print(hashlib.sha256((sy
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints-3.10.txt" if sys.version_info < (3, 11) else "constraints.txt")')
 READY := $(VENV)/.ready-$(PLACE)
 
-.PHONY: help setup demo ui test long lint format types imports servers browser pytest benchmark clean
+.PHONY: help setup demo ui test long lint format types imports servers browser pytest benchmark test-matrix audit clean
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1 \2/p' Makefile | while read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' Makefile | while read -r name text; do printf '%-11s %s\n' "$$name" "$$text"; done
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; this is " + sys.version)'
@@ -77,6 +77,12 @@ benchmark: setup ## ratios within one run; prints a table
 	$(RUN) benchmarks/mapped.py
 	$(RUN) benchmarks/parsing.py
 
+test-matrix: servers ## the tests with the lowest and with the newest dependencies, each in .matrix/; prints a table
+	$(PYTHON) tests/matrix.py
+
+audit: ## known vulnerabilities of the versions that the tests run with, where the advisory service can be reached
+	$(PYTHON) tests/audit.py constraints.txt constraints-3.10.txt
+
 clean: ## remove everything that make made
-	rm -rf "$(VENV)" .demo .ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf "$(VENV)" .matrix .demo .ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find airflow_whatsapp_flows benchmarks dags docker tests -name __pycache__ -type d -prune -exec rm -rf {} +

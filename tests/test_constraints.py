@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from tests.conftest import REPOSITORY
+from tests.test_dependencies import PYPROJECT
+
+PUBLISHED = [
+    *PYPROJECT["project"]["dependencies"],
+    *(text for texts in PYPROJECT["project"]["optional-dependencies"].values() for text in texts),
+]
 
 
-@pytest.mark.parametrize("name", ["constraints.txt", "constraints-3.10.txt"])
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-3.10.txt", "constraints-lowest.txt"])
 def test_every_line_is_a_plain_pin_of_a_package_of_its_own(name: str) -> None:
     lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if not line.startswith("#")]
@@ -17,3 +26,24 @@ def test_every_line_is_a_plain_pin_of_a_package_of_its_own(name: str) -> None:
     names = [re.sub(r"[._]", "-", pin.partition("==")[0]).lower() for pin in pins]
     assert sorted(set(names)) == sorted(names)
     assert "apache-airflow" in names
+
+
+def _pins(name: str) -> dict[str, Version]:
+    lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
+    pins = [line.partition("==") for line in lines if not line.startswith("#")]
+    return {canonicalize_name(package): Version(version) for package, _, version in pins}
+
+
+@pytest.mark.parametrize("text", PUBLISHED)
+def test_a_lower_bound_is_a_version_that_the_tests_run_with(text: str) -> None:
+    requirement = Requirement(text)
+    [lowest] = [Version(bound.version) for bound in requirement.specifier if bound.operator == ">="]
+    assert _pins("constraints-lowest.txt")[canonicalize_name(requirement.name)] == lowest
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-3.10.txt", "constraints-lowest.txt"])
+def test_pins_are_of_versions_that_are_declared(name: str) -> None:
+    pins = _pins(name)
+    requirements = [Requirement(text) for text in PUBLISHED]
+    wrong = {str(one) for one in requirements if not one.specifier.contains(pins[canonicalize_name(one.name)])}
+    assert wrong == set()

@@ -63,6 +63,7 @@ def test_the_source_distribution_holds_what_its_tests_read(tmp_path: Path) -> No
         "Makefile",
         "constraints.txt",
         "constraints-3.10.txt",
+        "constraints-lowest.txt",
         ".ci/run",
         "benchmarks/operator.py",
         "tests/conftest.py",
