@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,9 +31,14 @@ from airflow_whatsapp_flows.ledger.schema import COMMITS
 T = TypeVar("T")
 
 _MANY = 16
-_GATHER_SECONDS = 0.005
+_GATHER_SECONDS = 0.002
 """Where so many entries come at a time, the next ones are let gather for so long. A commit costs half a millisecond of
-CPU whatever is in it, and nobody waits for it that has a request under way; another process may write meanwhile."""
+CPU whatever is in it, and another process may write meanwhile."""
+
+_MOST_INTENTS = 16
+_SLOW_COMMIT_SECONDS = 0.02
+"""No more intents than that go into one commit, unless commits are slow: the requests of one commit go out while the
+next one is under way. Replies that come together would otherwise all wait for the commit that has all of them."""
 
 
 class Journal:
@@ -54,6 +60,7 @@ class Journal:
         self._awake = asyncio.Event()
         self._failure: LedgerError | None = None
         self._recent = RecentEntries(keeps=ledger.is_sqlite)
+        self._last_commit_took = 0.0
         self._closing = False
         self._flusher: asyncio.Task[None] | None = None
 
@@ -146,21 +153,25 @@ class Journal:
         while True:
             await self._awake.wait()
             self._awake.clear()
-            batch, self._waiting = self._waiting, []
+            batch = self._next_batch()
             if not batch:
                 if self._closing:
                     return
                 continue
-            if self._closing:
+            if self._closing or self._waiting:
                 self._awake.set()
             # Whoever was cancelled does not do what it was about to: its entry is not to be kept either.
             live = (entry for entry, done in batch if done is None or not done.cancelled())
             entries, claims = [entry for entry in live if entry is not None], list(self._claims.values())
+            begun = time.monotonic()
             try:
                 refused = await self._in_thread(partial(self._commit, entries, claims))
             except Exception as error:
                 self._fail(error, batch)
                 return
+            self._last_commit_took = time.monotonic() - begun
+            # Requests go out before anything else is done: whoever has an intent here holds a place at its host.
+            batch.sort(key=lambda one: not isinstance(one[0], Intent))
             for entry, done in batch:
                 if done is not None and not done.done():
                     refusal = refused.get(id(entry))
@@ -168,8 +179,20 @@ class Journal:
                         done.set_exception(refusal)
                     else:
                         done.set_result(None)
-            if len(batch) >= _MANY and not self._closing:
+            if len(batch) >= _MANY and not (self._closing or self._waiting):
                 await asyncio.sleep(_GATHER_SECONDS)
+
+    def _next_batch(self) -> list[tuple[Entry | None, asyncio.Future[None] | None]]:
+        """What goes into the next commit: everything up to the last intent that it may hold."""
+        most = math.inf if self._last_commit_took > _SLOW_COMMIT_SECONDS else _MOST_INTENTS
+        intents = size = 0
+        for entry, _ in self._waiting:
+            intents += isinstance(entry, Intent)
+            if intents > most:
+                break
+            size += 1
+        batch, self._waiting = self._waiting[:size], self._waiting[size:]
+        return batch
 
     def _fail(self, error: BaseException, batch: Sequence[tuple[Entry | None, asyncio.Future[None] | None]]) -> None:
         self._failure = error if isinstance(error, LedgerError) else LedgerError(f"the ledger failed: {error!r}")

@@ -66,13 +66,13 @@ class Lane:
         return self.pace.is_open and not self._breaker.is_open
 
     async def settle(self, entered: float) -> None:
-        """Wait for another slot when the one that was entered has passed: a late send would meet the next ones.
+        """Wait for the next slot when the one that was entered has passed: a late send would meet the next ones.
 
         Args:
             entered: ``time.monotonic()`` after :meth:`enter`.
         """
         if not self.pace.is_open and time.monotonic() - entered > _COMMIT_SECONDS:
-            await self.pace.enter()
+            await self.pace.enter(first=True)
 
     def leave(self, result: ActionResult, rule: RetryRule, *, probe: bool) -> None:
         """Say what came of a send.

@@ -28,6 +28,7 @@ _RESOLUTION = 0.001  # seconds of the margin that are kept for the clock
 _BLOCK = 0.05  # seconds of slots that are reserved at once, when the store is quick
 _LONGEST_BLOCK = 1.0  # seconds
 _LOOK_EVERY = 1.0  # seconds between two looks at what other processes were told
+_FIRST = 1 << 62  # below every ticket that is given out in turn
 _CATCH_UP = 0.025  # seconds that a learned rate may lag behind and make good
 
 
@@ -106,8 +107,11 @@ class Pace:
         """Whether nothing is known that a send would have to wait for; never where there is a rate."""
         return self._open
 
-    async def enter(self) -> None:
+    async def enter(self, *, first: bool = False) -> None:
         """Return when a send may begin, and it begins at once.
+
+        Args:
+            first: whether it comes before those that wait, such as a send that missed its slot.
 
         Raises:
             Exception: what a call of the store raised; no send begins any more.
@@ -120,7 +124,7 @@ class Pace:
                 self._look(now)
                 return
             self._open = False  # after a pause: look first
-        ticket = next(self._tickets)
+        ticket = next(self._tickets) - (_FIRST if first else 0)
         while True:
             waiter = asyncio.get_running_loop().create_future()
             heapq.heappush(self._waiting, (ticket, waiter))

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -31,7 +31,6 @@ from airflow_whatsapp_flows.replay.lanes import Lanes
 from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.routes import Route, Routes
 
-_OPEN = nullcontext()
 _LARGE_REPLY = 32_768
 """Bytes of a reply from which on it is read in a thread: 50,000 elements of XML take a tenth of a second."""
 
@@ -186,44 +185,48 @@ class Sender:
         self, sending: Sending, todo: SendAction, request: HttpRequest, route: Route, number: int
     ) -> Attempt:
         lane = self.lanes.of(route.host)
-        # While a host is open, intents are committed as earlier requests are under way: as many again, at most. A pace,
-        # a hold or a probe lets one in after the other, and is not to be kept waiting: there the gate comes first.
-        ahead = lane.is_open
-        async with _OPEN if ahead else lane.gate:
+        # The place at the host comes before the intent: a killed process leaves in doubt what it was sending, and no
+        # request that was still waiting for its turn.
+        async with lane.gate:
             probe, entered = await lane.enter(), time.monotonic()
+            was_open = lane.is_open
             try:
                 intent = await self._intend(sending, todo, request, route, number)
-                try:
-                    async with lane.gate if ahead else _OPEN:
-                        if ahead and not lane.is_open and not self.stopped:
-                            lane.abandon(probe=probe)  # it was closed meanwhile: once more, from the start
-                            return self._withdraw(intent)
-                        if not ahead:
-                            await lane.settle(entered)
-                        if self.stopped:
-                            raise StoppedError
-                        safe = request.method in SAFE_METHODS
-                        sending.sent_as = Delivery.IDEMPOTENT if safe else todo.step.retry.delivery
-                        sending.under_way = True
-                        reply = await route.send(request)
-                except BaseException:
-                    if not sending.under_way:
-                        with suppress(LedgerError):  # then it stays in doubt
-                            self._withdraw(intent)
-                    raise
+                if was_open and not lane.is_open and not self.stopped:
+                    lane.abandon(probe=probe)  # the host was closed during the commit: start over
+                    return self._withdraw(intent)
+                reply = await self._send(sending, todo, route, request, intent, entered)
             except BaseException:
                 sending.under_way = False
                 lane.abandon(probe=probe)
                 raise
-        judge = partial(_judged, reply, Attempted(request, number, todo.idempotency_key), todo.step, route)
-        if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
-            return self._conclude(sending, todo, intent, judge(), probe=probe)
-        try:  # reading it takes a while, in which the other contacts go on
-            result = await asyncio.to_thread(judge)
-        except asyncio.CancelledError:  # the reply is here, so what came of the request is known
-            self._conclude(sending, todo, intent, judge(), probe=probe)
+            judge = partial(_judged, reply, Attempted(request, number, todo.idempotency_key), todo.step, route)
+            if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
+                return self._conclude(sending, todo, intent, judge(), probe=probe)
+            try:  # reading it takes a while, in which the other contacts go on
+                result = await asyncio.to_thread(judge)
+            except asyncio.CancelledError:  # the reply is here, so what came of the request is known
+                self._conclude(sending, todo, intent, judge(), probe=probe)
+                raise
+            return self._conclude(sending, todo, intent, result, probe=probe)
+
+    async def _send(
+        self, sending: Sending, todo: SendAction, route: Route, request: HttpRequest, intent: Intent, entered: float
+    ) -> Reply:
+        """Send a request whose intent is committed."""
+        try:
+            await self.lanes.of(route.host).settle(entered)
+            if self.stopped:
+                raise StoppedError
+            safe = request.method in SAFE_METHODS
+            sending.sent_as = Delivery.IDEMPOTENT if safe else todo.step.retry.delivery
+            sending.under_way = True
+            return await route.send(request)
+        except BaseException:
+            if not sending.under_way:
+                with suppress(LedgerError):  # then it stays in doubt
+                    self._withdraw(intent)
             raise
-        return self._conclude(sending, todo, intent, result, probe=probe)
 
     def _conclude(
         self, sending: Sending, todo: SendAction, intent: Intent, result: ActionResult, *, probe: bool

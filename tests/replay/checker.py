@@ -285,7 +285,7 @@ def rate_is_kept(history: History) -> Iterator[str]:
 
 
 def doubt_is_bounded(history: History) -> Iterator[str]:
-    """(h) Doubt that no reply of the server explains: at most twice the concurrency for each kill."""
+    """(h) Doubt that no reply of the server explains: at most the concurrency for each kill."""
     if history.kills is None:
         return
     doubtful: dict[str, bool] = {}
@@ -296,7 +296,7 @@ def doubt_is_bounded(history: History) -> Iterator[str]:
                 identity = attempt["response_id"]
                 doubtful[identity] = doubtful.get(identity, True) and not explained
     unexplained = sum(doubtful.values())
-    allowed = history.kills * 2 * history.concurrency
+    allowed = history.kills * history.concurrency
     if unexplained > allowed:
         yield f"(h) {unexplained} contacts are in doubt without a cause at the server; {allowed} may be"
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.replay.crashing import KILLED, POINTS
-from tests.replay.runs import Run, sqlite_url
+from tests.replay.runs import Run, await_requests, sqlite_url
 from tests.servers.crm_log import CrmProcess, running_crm
 
 HIT, ROW = "r-00002", "contact_id=3,"
@@ -106,3 +107,25 @@ def test_kills_at_random_moments_break_no_promise(
 
         assert run.kills == 2
         assert run.broken_promises() == []
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_no_more_is_intended_than_may_be_under_way(
+    tmp_path: Path, request: pytest.FixtureRequest, database: str
+) -> None:
+    ledger = sqlite_url(tmp_path)
+    if database == "postgresql":
+        ledger = request.getfixturevalue("postgres").create_database()
+    with running_crm(tmp_path / "crm.log", shares={"slow": 1}) as crm:
+        run = Run(tmp_path, crm, ledger, total=100, concurrency=8)
+        with run.start() as running:
+            await_requests(crm, 8)
+            time.sleep(0.2)  # a ninth intent would be committed by now
+            intended = run.attempts()
+            assert running.kill()
+
+        assert [attempt["fate"] for attempt in intended] == [None] * 8
+        crm.configure()
+        assert run.finish().status == 0
+        assert run.states() == {"completed": 92, "in_doubt": 8}
+        assert run.broken_promises(kills=1) == []

@@ -48,3 +48,18 @@ def test_a_death_at_a_point_of_any_flow_breaks_no_promise(tmp_path: Path, ledger
 
         assert (died.status, again.status, ended.status) == (KILLED, KILLED, 0), (died, again, ended)
         assert run.broken_promises(kills=2) == []
+
+
+def test_what_kills_leave_in_doubt_was_sent_and_is_no_more_than_the_concurrency(tmp_path: Path, ledger: str) -> None:
+    kills, concurrency = 12, 32
+    with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
+        run = Run(tmp_path, crm, ledger, total=6 * kills * concurrency, concurrency=concurrency)
+
+        run.kill_until_done(kills, random.Random(ledger[:6]), 4 * concurrency)
+
+        assert run.kills == kills
+        assert run.broken_promises() == []
+        phones = {contact["id"]: contact["phone"] for contact in run.contacts() if contact["state"] == "in_doubt"}
+        arrived = {entry.contact for entry in crm.requests()} & set(phones.values())
+        assert 200 <= len(phones) <= kills * concurrency
+        assert len(arrived) >= 0.9 * len(phones), f"{len(arrived)} of {len(phones)} arrived"
