@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, case, delete, func, insert, null, or_, select, update
+from sqlalchemy import Row, Select, and_, case, delete, func, insert, null, or_, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.delivery import Fate
@@ -83,7 +83,7 @@ class Tally:
         handled_errors: errors that error exits took care of.
         handled: contacts that completed, with at least one of these.
         unanswered: contacts whose walk ended at a question without an answer.
-        requests: attempts that may have reached a server.
+        requests: attempts that may have reached a server, also where somebody found later that one did not arrive.
     """
 
     total: int
@@ -265,20 +265,9 @@ def tally(ledger: Ledger, replay_no: int, only: Sequence[int] | None = None) -> 
         .where(chosen)
         .group_by(contacts.c.state)
     )
-    # One that somebody has found not to have arrived was sent all the same, as far as this side knew.
-    may_have_reached = or_(
-        func.coalesce(attempts.c.fate, "") != Fate.NOT_SENT.value, attempts.c.origin.contains('"resolved"')
-    )
-    reached = select(func.count()).where(attempts.c.replay_no == replay_no, may_have_reached)
-    if only is not None:
-        reached = (
-            reached.select_from(contacts.join(attempts, attempts.c.response_id == contacts.c.response_id))
-            # A row that was rejected or skipped may have the id of one that was sent.
-            .where(chosen, contacts.c.state.not_in([ContactState.REJECTED.value, ContactState.SKIPPED.value]))
-        )
     with ledger.read() as connection:
         rows = connection.execute(query).all()
-        requests = connection.execute(reached).scalar_one()
+        requests = connection.execute(_requests(replay_no, only)).scalar_one()
     counted = {ContactState(row[0]): row for row in rows}
     completed = counted.get(ContactState.COMPLETED)
     return Tally(
@@ -288,6 +277,28 @@ def tally(ledger: Ledger, replay_no: int, only: Sequence[int] | None = None) -> 
         handled=completed[3] if completed else 0,
         unanswered=sum(row[4] or 0 for row in rows),
         requests=requests,
+    )
+
+
+def _requests(replay_no: int, only: Sequence[int] | None) -> Select[tuple[int]]:
+    """Count the attempts of a replay that may have reached a server; those of all chunks add up to the replay's.
+
+    An attempt that somebody resolved as ``not_sent`` counts: as far as this side knew, it was sent.
+    """
+    reached = or_(
+        func.coalesce(attempts.c.fate, "") != Fate.NOT_SENT.value,
+        func.coalesce(attempts.c.origin, "").contains('"resolved"'),
+    )
+    query = select(func.count()).where(attempts.c.replay_no == replay_no, reached)
+    if only is None:
+        return query
+    # Another row of the source may have the id of one that was sent: a rejected one, or a duplicate, which has no
+    # digest. A row that is rejected in a later round was sent in an earlier one.
+    return query.select_from(contacts.join(attempts, attempts.c.response_id == contacts.c.response_id)).where(
+        contacts.c.replay_no == replay_no,
+        contacts.c.chunk.in_(list(only)),
+        contacts.c.digest.is_not(None),
+        or_(contacts.c.state != ContactState.REJECTED.value, contacts.c.round > 1),
     )
 
 

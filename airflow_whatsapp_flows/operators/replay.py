@@ -30,7 +30,6 @@ from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
     log_chosen,
     log_errors,
-    replay_status,
     status_line,
     what_is_wrong,
     where_to_look,
@@ -48,6 +47,7 @@ from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.snapshot import ON_CHANGED, OnChanged
+from airflow_whatsapp_flows.replay.status import replay_status
 
 _REPORT_SECONDS = 10.0
 _ALL_HANDLED = "100%"  # of the contacts may take an error exit

@@ -1,55 +1,22 @@
-"""How far a replay, or some chunks of it, has come: what its tasks leave in XCom."""
+"""How far a replay, or some chunks of it, has come: what its tasks say in their logs, and when they fail."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_whatsapp_flows.ledger.groups import ErrorGroup
-from airflow_whatsapp_flows.ledger.replays import Replay, Tally
+from airflow_whatsapp_flows.ledger.replays import Tally
 from airflow_whatsapp_flows.ledger.retrying import Chosen
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.budget import HandledErrors, too_many_handled
 from airflow_whatsapp_flows.replay.error_report import error_lines
-
-
-def replay_status(replay: Replay, tally: Tally, elapsed: float | None = None) -> dict[str, Any]:
-    """The states of contacts, what else was counted, and the time it took.
-
-    Args:
-        replay: which one.
-        tally: of it, or of some chunks.
-        elapsed: seconds; by default those for which the replay ran.
-    """
-    if elapsed is None:
-        elapsed = replay.running_time(time.time())
-    return {
-        "replay_id": replay.id,
-        "flow_id": replay.flow_id,
-        "total": tally.total,
-        **{state.value: tally.states[state] for state in _STATES},
-        "handled_errors": tally.handled_errors,
-        "unanswered": tally.unanswered,
-        "requests": tally.requests,
-        "elapsed_s": round(max(0.0, elapsed), 3),
-        "handled": tally.handled,
-    }
-
-
-_STATES = (
-    ContactState.PENDING,
-    ContactState.COMPLETED,
-    ContactState.FAILED,
-    ContactState.REJECTED,
-    ContactState.IN_DOUBT,
-    ContactState.SKIPPED,
-)
+from airflow_whatsapp_flows.replay.status import STATES
 
 
 def status_line(status: Mapping[str, Any]) -> str:
     """A status as one line for the log."""
-    names = [state.value for state in _STATES if status[state.value]]
+    names = [state.value for state in STATES if status[state.value]]
     states = ", ".join(f"{status[name]:,} {name.replace('_', ' ')}" for name in names)
     handled = f" ({status['handled']:,} by an error exit)" if status["handled"] else ""
     return f"{status['total']:,} contacts: {states or 'none'}{handled}; {status['requests']:,} requests"

@@ -21,7 +21,6 @@ from airflow_whatsapp_flows.operators.replay import ReplayTask
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
     log_errors,
-    replay_status,
     status_line,
     what_is_wrong,
     where_to_look,
@@ -29,6 +28,7 @@ from airflow_whatsapp_flows.operators.replay_status import (
 from airflow_whatsapp_flows.operators.replay_terms import found_replay, gateway_of
 from airflow_whatsapp_flows.replay.error_report import deliveries_of, errors_value, flow_of_replay
 from airflow_whatsapp_flows.replay.planning import PlanRequest, plan
+from airflow_whatsapp_flows.replay.status import replay_status
 
 PLAN = "plan"
 """Key of the XCom in which the plan is."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from sqlalchemy import update
+
 from airflow_whatsapp_flows.flow.delivery import Fate
-from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger import ContactEnd, ContactState, Ledger
+from airflow_whatsapp_flows.ledger.recording import AGAIN, write_entries
 from airflow_whatsapp_flows.ledger.replays import (
     change_flow,
     create_replay,
@@ -14,6 +17,8 @@ from airflow_whatsapp_flows.ledger.replays import (
     pending_chunks,
     tally,
 )
+from airflow_whatsapp_flows.ledger.resolving import Doubtful, Finding, resolve
+from airflow_whatsapp_flows.ledger.schema import contacts
 from tests.ledger.filling import a_replay, attempt, change, end, response
 
 
@@ -105,6 +110,26 @@ def test_states_add_up_to_the_rows(ledger: Ledger) -> None:
     assert (found.handled_errors, found.handled, found.unanswered, found.requests) == (6, 1, 4, 3)
     assert tally(ledger, replay.no, [0]).total == 5  # a duplicate is beside its first
     assert pending_chunks(ledger, replay.no) == [1]
+
+
+def test_requests_of_the_chunks_add_up_to_those_of_the_replay(ledger: Ledger) -> None:
+    values = [*(response(number) for number in range(4)), response(1), response(0, step={"Ask name": "Eva"})]
+    replay = a_replay(ledger, values, chunk_size=1)  # the last two are a duplicate, and an id with other content
+    ids = end(ledger, replay, [ContactState.COMPLETED, ContactState.FAILED])
+    attempt(ledger, "r-0", Fate.SUCCEEDED, replay)
+    attempt(ledger, "r-1", Fate.NOT_SENT, replay)  # it was intended, and never left
+    attempt(ledger, "r-1", Fate.UNKNOWN, replay, number=2)
+    attempt(ledger, "r-2", Fate.ANSWERED, replay, status_code=422)
+    attempt(ledger, "r-3", Fate.SUCCEEDED)  # in a DAG run
+    with ledger.write() as connection:  # a guard stops it in the next round
+        connection.execute(update(contacts).where(contacts.c.id == ids[2]).values(AGAIN))
+        write_entries(connection, [ContactEnd(ids[2], ContactState.SKIPPED, "opt_out", 1000.0)])
+    change(ledger, ids[1], state="in_doubt")
+    resolve(ledger, replay, Doubtful(response_id="r-1"), Finding(sent=False, by="ana"))
+
+    assert tally(ledger, replay.no).requests == 3
+    assert [tally(ledger, replay.no, [chunk]).requests for chunk in range(6)] == [1, 1, 1, 0, 0, 0]
+    assert tally(ledger, replay.no, list(range(6))).requests == 3
 
 
 def test_a_replay_without_rows_adds_up_to_nothing(ledger: Ledger) -> None:

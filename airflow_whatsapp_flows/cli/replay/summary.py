@@ -32,6 +32,7 @@ from airflow_whatsapp_flows.replay.error_report import (
     masked_response,
     suggestion_of,
 )
+from airflow_whatsapp_flows.replay.status import replay_status
 
 _SAMPLE = 200  # characters
 _ORDER = (
@@ -108,23 +109,7 @@ def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> S
 
 def status_json(summary: Summary) -> dict[str, Any]:
     """The states of a replay's contacts, what else was counted, and the time it took."""
-    states = summary.tally.states
-    return {
-        "replay_id": summary.replay.id,
-        "flow_id": summary.replay.flow_id,
-        "total": summary.tally.total,
-        "pending": states[ContactState.PENDING],
-        "completed": states[ContactState.COMPLETED],
-        "failed": states[ContactState.FAILED],
-        "rejected": states[ContactState.REJECTED],
-        "in_doubt": states[ContactState.IN_DOUBT],
-        "skipped": states[ContactState.SKIPPED],
-        "handled_errors": summary.tally.handled_errors,
-        "unanswered": summary.tally.unanswered,
-        "requests": summary.tally.requests,
-        "elapsed_s": round(summary.elapsed, 3),
-        "handled": summary.tally.handled,
-    }
+    return replay_status(summary.replay, summary.tally)
 
 
 def errors_json(summary: Summary) -> list[dict[str, Any]]:
