@@ -10,11 +10,11 @@ from sqlalchemy import ColumnElement, Row, case, func, select
 
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.known_rows import names_of_replays
+from airflow_whatsapp_flows.ledger.later_results import NOTHING_SENT
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.replies import Replies
 from airflow_whatsapp_flows.ledger.results import (
     CONTACT,
-    NOTHING_SENT,
     ContactResult,
     attempts_of,
     contact_result,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,16 +11,23 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.known_rows import full_reason, names_of_replays, response_of
+from airflow_whatsapp_flows.ledger.later_results import (
+    NOTHING_SENT,
+    AttemptsMade,
+    LaterResult,
+    States,
+    later_result,
+    outcome_of,
+    states_elsewhere,
+)
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
 
 _PAGE = 1000
-NOTHING_SENT = (ContactState.REJECTED.value, ContactState.SKIPPED.value)
 CONTACT: tuple[ColumnElement[Any], ...] = (
     contacts.c.id, contacts.c.place, contacts.c.response_id, contacts.c.state, contacts.c.reason,
     contacts.c.handled_errors, contacts.c.path, contacts.c.error, contacts.c.epoch,
@@ -28,7 +35,7 @@ CONTACT: tuple[ColumnElement[Any], ...] = (
 ATTEMPT: tuple[ColumnElement[Any], ...] = (
     attempts.c.response_id, attempts.c.step, attempts.c.visit, attempts.c.key, attempts.c.method, attempts.c.fate,
     attempts.c.status_code, attempts.c.error_kind, attempts.c.begun_at, attempts.c.step_id, attempts.c.epoch,
-    refused_result,
+    attempts.c.replay_no, attempts.c.origin, refused_result,
 )  # fmt: skip
 
 
@@ -73,7 +80,9 @@ class ContactResult:
         handled_errors: errors that an error exit took care of.
         path: the steps visited.
         error: the last error of an action, with what the server said, if anything, as ``reply``.
-        actions: what was sent for it, in order, earlier replays of the same response and content included.
+        actions: what was sent for it until it ended, in order, earlier replays of the same response and content
+            included.
+        later: what happened to its response after that; ``None`` when nothing did.
     """
 
     id: str | None
@@ -84,6 +93,7 @@ class ContactResult:
     path: list[str]
     error: dict[str, Any] | None
     actions: list[ActionRecord]
+    later: LaterResult | None = None
 
 
 def contact_results(
@@ -108,9 +118,14 @@ def contact_results(
         for rows in _pages(connection, replay.no, columns, states, where):
             sent_for = [row.response_id for row in rows if row.response_id and row.state not in NOTHING_SENT]
             attempted = attempts_of(connection, replay.flow_id, sent_for)
+            made = {
+                row.id: AttemptsMade.of(row, attempted.get((row.response_id, row.epoch), ()), replay)
+                for row in rows
+                if row.state not in NOTHING_SENT
+            }
+            elsewhere = states_elsewhere(connection, made.values())
             for row in rows:
-                found = [] if row.state in NOTHING_SENT else attempted.get((row.response_id, row.epoch), [])
-                yield _told(row, found, names, replies)
+                yield _told(row, made.get(row.id) or AttemptsMade(), (names, elsewhere), replies)
 
 
 def recorded_responses(ledger: Ledger, replay: Replay, states: Sequence[str] = ()) -> Iterator[str | None]:
@@ -163,19 +178,24 @@ def attempts_of(
     return found
 
 
-def _told(contact: Any, attempted: Sequence[Row[Any]], names: Mapping[int, str], replies: Replies) -> ContactResult:
+def _told(contact: Any, made: AttemptsMade, known: tuple[Mapping[int, str], States], replies: Replies) -> ContactResult:
     response = contact.response if replies.needs_response else None
-    visits: dict[tuple[str, int], list[Row[Any]]] = defaultdict(list)
-    for row in attempted:
-        visits[row.step_id or row.step, row.visit].append(row)  # a renamed step is one step
-    result = contact_result(contact, [_action(rows, response, replies) for rows in visits.values()], names)
+    later = later_result(made, *known, _actions(made.later, response, replies))
+    result = contact_result(contact, _actions(made.own, response, replies), known[0], later)
     if result.error is not None:
-        reply = error_reply(result.error, contact, attempted, replies, response)
+        reply = error_reply(result.error, contact, made.own, replies, response)
         result.error.update({} if reply is None else {"reply": reply})
     return result
 
 
-def _action(rows: Sequence[Row[Any]], response: str | None, replies: Replies) -> ActionRecord:
+def _actions(attempted: Iterable[Any], response: str | None, replies: Replies) -> list[ActionRecord]:
+    visits: dict[tuple[str, int], list[Any]] = defaultdict(list)
+    for row in attempted:
+        visits[row.step_id or row.step, row.visit].append(row)  # a renamed step is one step
+    return [_action(rows, response, replies) for rows in visits.values()]
+
+
+def _action(rows: Sequence[Any], response: str | None, replies: Replies) -> ActionRecord:
     last = rows[-1]
     return ActionRecord(
         step=last.step,
@@ -183,7 +203,7 @@ def _action(rows: Sequence[Row[Any]], response: str | None, replies: Replies) ->
         attempts=len(rows),
         method=last.method,
         status_code=last.status_code,
-        outcome=_outcome(last),
+        outcome=outcome_of(last),
         error_kind=last.error_kind,
         idempotency_key=last.key,
         sent_at=last.begun_at,
@@ -212,16 +232,13 @@ def error_reply(
     return None
 
 
-def _outcome(row: Row[Any]) -> str:
-    if row.fate is None:
-        return "unknown"
-    return "success" if row.fate == Fate.SUCCEEDED.value else "error"
-
-
 def contact_result(
-    row: Any, actions: list[ActionRecord], names: Mapping[int, str] = MappingProxyType({})
+    row: Any,
+    actions: list[ActionRecord],
+    names: Mapping[int, str] = MappingProxyType({}),
+    later: LaterResult | None = None,
 ) -> ContactResult:
-    """A row of :data:`CONTACT`, and what was sent for it."""
+    """A row of :data:`CONTACT`, what was sent for it, and what happened after it ended."""
     reason = full_reason(row.reason, names) or None
     if row.state == ContactState.REJECTED.value:
         reason = f"{reason} ({row.place})" if reason else row.place
@@ -234,4 +251,5 @@ def contact_result(
         path=msgspec.json.decode(row.path) if row.path else [],
         error=msgspec.json.decode(row.error) if row.error else None,
         actions=actions,
+        later=later,
     )

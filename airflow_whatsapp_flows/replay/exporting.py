@@ -49,7 +49,7 @@ def export_results(url: str, table: str, replay: Replay, results: Iterable[Conta
         engine = sa.create_engine(address, poolclass=sa.NullPool)
         with engine.begin() as connection:
             target.create(connection, checkfirst=True)
-            _add_column(connection, target)
+            _add_columns(connection, target)
             _check_columns(connection, target, name)
             connection.execute(sa.delete(target).where(target.c.replay_id == replay.id))
             written, rows = 0, _rows(replay, results)
@@ -82,19 +82,23 @@ def _table(name: str, schema: str | None) -> sa.Table:
         sa.Column("error_kind", sa.String(50)),
         sa.Column("error_reason", sa.Text),
         sa.Column("reply", sa.Text),
+        sa.Column("later", sa.Text),
         sa.Column("idempotency_key", sa.String(200)),
         sa.Column("sent_at", sa.DateTime(timezone=True)),  # UTC
         schema=schema,
     )
 
 
-def _add_column(connection: sa.Connection, table: sa.Table) -> None:
-    """Add ``reply`` to a table of results that an earlier version has made."""
+def _add_columns(connection: sa.Connection, table: sa.Table) -> None:
+    """Add ``reply`` and ``later`` to a table of results that an earlier version has made."""
     there = {column["name"] for column in sa.inspect(connection).get_columns(table.name, table.schema)}
-    if there == {*table.columns.keys()} - {"reply"}:
-        column = sa.schema.CreateColumn(table.columns["reply"]).compile(dialect=connection.dialect)
-        add = "ADD" if connection.dialect.name in ("mssql", "oracle") else "ADD COLUMN"
-        whole = connection.dialect.identifier_preparer.format_table(table)
+    missing = {*table.columns.keys()} - there
+    if not missing <= {"reply", "later"} or there - {*table.columns.keys()}:
+        return
+    add = "ADD" if connection.dialect.name in ("mssql", "oracle") else "ADD COLUMN"
+    whole = connection.dialect.identifier_preparer.format_table(table)
+    for name in sorted(missing):
+        column = sa.schema.CreateColumn(table.columns[name]).compile(dialect=connection.dialect)
         connection.exec_driver_sql(f"ALTER TABLE {whole} {add} {column}")
 
 
@@ -113,6 +117,7 @@ def _rows(replay: Replay, results: Iterable[ContactResult]) -> Iterator[dict[str
             "response_id": result.id,
             "state": result.state.value,
             "reason": result.reason,
+            "later": result.later and result.later.text,
         }
         if not result.actions:
             yield {**contact, **_NO_ACTION}

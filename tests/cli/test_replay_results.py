@@ -30,6 +30,7 @@ def test_a_contact_is_one_object_with_its_actions(leads: Leads, server: Recordin
         "actions": [
             {"step": "Create contact", "visit": 1, "attempts": 1, "status_code": 200, "outcome": "success"},
         ],
+        "later": None,
     }
 
 
@@ -45,6 +46,48 @@ def test_an_error_names_its_step_and_its_attempts_are_counted(leads: Leads, serv
         "step": "Create contact", "visit": 1, "attempts": 2, "status_code": 422, "outcome": "error",
         "idempotency_key": "",
     }  # fmt: skip
+
+
+def test_a_contact_that_another_replay_fixed_keeps_its_own_state_and_outcome(
+    leads: Leads, server: RecordingServer
+) -> None:
+    leads.write(2)
+    server.queued += [Answer(422), Answer(422)]
+    leads.run("--replay-id", "first")
+    leads.run("--replay-id", "second")
+    words = ["--to", f"sqlite:///{leads.folder / 'mine.db'}", "--table", "t"]
+
+    (first, _), (second, _) = leads.results("first"), leads.results("second")
+    table = list(csv.DictReader(io.StringIO(leads.replay("results", "first", "--format", "csv").out)))
+    leads.replay("results", "first", *words)
+    with sqlite3.connect(leads.folder / "mine.db") as connection:
+        rows = connection.execute("SELECT state, status_code, outcome, attempts, later FROM t").fetchall()
+
+    assert (first["state"], [(one["outcome"], one["status_code"]) for one in first["actions"]]) == (
+        "failed", [("error", 422)],
+    )  # fmt: skip
+    assert (first["later"]["text"], first["later"]["where"], first["later"]["came"]) == (
+        "completed in the replay second", "the replay second", "completed",
+    )  # fmt: skip
+    assert [(one["outcome"], one["attempts"]) for one in first["later"]["actions"]] == [("success", 1)]
+    assert [row["later"] for row in table] == ["completed in the replay second"] * 2
+    assert rows == [("failed", 422, "error", 1, "completed in the replay second")] * 2
+    # What the later replay says is what is true now: both attempts, and nothing after it.
+    assert (second["state"], second["actions"][0]["attempts"], second["later"]) == ("completed", 2, None)
+
+
+def test_a_table_of_an_earlier_version_gets_the_new_columns(leads: Leads) -> None:
+    leads.write(1)
+    leads.run("--replay-id", "first")
+    words = ["--to", f"sqlite:///{leads.folder / 'mine.db'}", "--table", "t"]
+    leads.replay("results", "first", *words)
+    with sqlite3.connect(leads.folder / "mine.db") as connection:
+        connection.execute("ALTER TABLE t DROP COLUMN later")
+        connection.execute("ALTER TABLE t DROP COLUMN reply")
+
+    assert leads.replay("results", "first", *words).status == 0
+    with sqlite3.connect(leads.folder / "mine.db") as connection:
+        assert connection.execute("SELECT later, reply FROM t").fetchall() == [(None, None)]
 
 
 def test_results_are_in_the_order_of_the_source_over_many_pages(leads: Leads) -> None:
@@ -109,7 +152,7 @@ def test_no_cell_of_a_csv_is_a_formula(leads: Leads, server: RecordingServer) ->
 
     rows = list(csv.reader(io.StringIO(leads.replay("results", "first", "--format", "csv").out)))
 
-    assert rows[0] == ["id", "state", "reason", "handled_errors", "path", "error", "actions"]
+    assert rows[0] == ["id", "state", "reason", "handled_errors", "path", "error", "actions", "later"]
     assert [row[0] for row in rows[1:]] == [
         "'=1+1", "'+525512345678", "'-cmd", "'@sum", "'\tx", "plain", "-5", "'＝1",
     ]  # fmt: skip

@@ -14,10 +14,11 @@ from airflow_whatsapp_flows.cli import USAGE
 from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
 from airflow_whatsapp_flows.cli.tables import counted
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.later_results import LaterResult
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import ActionRecord, ContactResult, contact_results, recorded_responses
 
-_COLUMNS = ("id", "state", "reason", "handled_errors", "path", "error", "actions")
+_COLUMNS = ("id", "state", "reason", "handled_errors", "path", "error", "actions", "later")
 # A spreadsheet takes what begins so for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?")
@@ -58,7 +59,7 @@ def _misused(options: argparse.Namespace) -> str | None:
 
 
 def as_json(result: ContactResult) -> dict[str, Any]:
-    """A contact as JSON: ``id``, ``state``, ``reason``, ``handled_errors``, ``path``, ``error``, ``actions``."""
+    """A contact as JSON: an object with the keys of ``_COLUMNS``."""
     return {
         "id": result.id,
         "state": result.state.value,
@@ -67,6 +68,16 @@ def as_json(result: ContactResult) -> dict[str, Any]:
         "path": result.path,
         "error": result.error,
         "actions": [_action(action) for action in result.actions],
+        "later": None if result.later is None else _later(result.later),
+    }
+
+
+def _later(later: LaterResult) -> dict[str, Any]:
+    return {
+        "where": later.where,
+        "came": later.came,
+        "text": later.text,
+        "actions": [_action(action) for action in later.actions],
     }
 
 
@@ -109,6 +120,7 @@ def _print_csv(found: Iterator[ContactResult]) -> None:
         value["path"] = " → ".join(result.path)
         value["error"] = _error(result.error)
         value["actions"] = _dump(value["actions"])
+        value["later"] = result.later and result.later.text
         writer.writerow([_cell(value[column]) for column in _COLUMNS])
 
 
