@@ -120,6 +120,8 @@ def _request(request: HttpRequest) -> str:
 def _visit(visit: Visit, hidden: Hidden) -> str:
     target = f" → {visit.target}" if visit.target else " → (end)"
     lines = [f"{visit.step}: {visit.exit or 'ends here'}{target if visit.exit else ''}"]
+    if visit.reason:
+        lines.append(f"    reason: {visit.reason}")
     if visit.text:
         lines.append(f"    says: {visit.text}")
     if visit.details:
@@ -157,6 +159,7 @@ def as_json(record: Walk) -> dict[str, object]:
                 "step": visit.step,
                 "visit": visit.number,
                 "exit": visit.exit,
+                "reason": visit.reason,
                 "next": visit.target,
                 "text": visit.text,
                 "details": visit.details,

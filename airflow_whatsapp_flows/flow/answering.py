@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit
@@ -45,10 +45,24 @@ def fit_one(step: Answered, answers: Iterable[Value], values: Mapping[str, objec
         try:
             label, target, value = _fit(step, answer, values)
         except AnswerMisfit as error:
-            misfit = error
+            misfit, error.answer = error, answer
         else:
             return Fit(label, target, value, tried)
     raise misfit
+
+
+def misfit_reason(step: Answered, misfit: AnswerMisfit, hide: Callable[[str], str]) -> str:
+    """Return why an answer does not fit, with the answer and the type that its step asks for; for people.
+
+    Args:
+        step: what was answered.
+        misfit: of the answer.
+        hide: puts ``***`` in the place of sensitive values.
+    """
+    shown = hide(text_of(misfit.answer)).replace('"', "'")  # errors are grouped without what stands in quotes
+    shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
+    of_type = "" if step.rule.answer_type in ("ANY", "FREE_TEXT") else f" {step.rule.answer_type}"
+    return f'the answer "{shown}" does not fit{of_type}: {misfit}'
 
 
 def _fit(step: Answered, answer: Value, values: Mapping[str, object]) -> tuple[str, str | None, Value]:
@@ -62,9 +76,10 @@ def _fit(step: Answered, answer: Value, values: Mapping[str, object]) -> tuple[s
         return label, options[label], label if isinstance(value, str) and step.rule.answer_type in _TEXTS else value
     if isinstance(step, TemplateMessage) and (step.has_next or not options):
         return "next", step.next, value
-    raise AnswerMisfit(f"the answer is none of the options: {', '.join(list(options)[:10])}")
+    raise AnswerMisfit(f"it is none of the options: {', '.join(list(options)[:10])}")
 
 
+_LONGEST_SHOWN = 100  # characters of an answer
 _TEXTS = ("ANY", "FREE_TEXT", "SINGLE_OPTION")
 
 

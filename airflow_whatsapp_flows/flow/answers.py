@@ -26,7 +26,13 @@ _YES, _NO = frozenset({"true", "yes", "si", "sí", "1"}), frozenset({"false", "n
 
 
 class AnswerMisfit(ValueError):
-    """An answer that does not fit its question; the text says what would."""
+    """An answer that does not fit its question; the text says what would.
+
+    Attributes:
+        answer: that does not fit; ``None`` where none was given.
+    """
+
+    answer: Value = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class ListedOptions:
         if chosen is not None:
             return titled[chosen].get(self.value)
         titles = [text_of(option[self.title]) for option in options if self.title in option]
-        raise AnswerMisfit(f"the answer is none of the {len(options)} options: {', '.join(titles[:10])}")
+        raise AnswerMisfit(f"it is none of the {len(options)} options: {', '.join(titles[:10])}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +115,7 @@ class AnswerRule:
             chosen = chosen_option(self.options, text_of(answer)) if scalar else None
             if chosen is None:
                 options = ", ".join(self.options[:10])
-                raise AnswerMisfit(f"the answer is none of the {len(self.options)} options: {options}")
+                raise AnswerMisfit(f"it is none of the {len(self.options)} options: {options}")
             return self.options[chosen]
         if self.answer_type == "PHONE" and self.country is not None:
             return _in_country(answer, self.country)

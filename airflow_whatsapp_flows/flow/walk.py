@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
-from airflow_whatsapp_flows.flow.answering import fit_one
+from airflow_whatsapp_flows.flow.answering import fit_one, misfit_reason
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit
 from airflow_whatsapp_flows.flow.content import storable_text
 from airflow_whatsapp_flows.flow.delivery import Delivery, idempotency_key
@@ -123,6 +123,7 @@ class _Walker:
         record = self._record
         if record.state is None:
             record.state = State.COMPLETED
+            record.reason = self._fit("; ".join(record.misfits))
         if record.state is not State.COMPLETED:
             record.failure = record.reason
         if self._doubts.open:
@@ -188,13 +189,21 @@ class _Walker:
             fit = fit_one(step, answers, self._record.variables)
         except AnswerMisfit as error:
             self._told[step.name] += len(answers)
-            if step.on_answer_failed is None:
-                self._stop(State.FAILED, f"{step.name}: {error}")
-                return self._add(step, None, None, text=text, details=details)
-            return self._add(step, "answer failed", step.on_answer_failed, text=text, details=details)
+            label = None if step.on_answer_failed is None else "answer failed"
+            self._add(step, label, step.on_answer_failed, text=text, details=details)
+            reason = self._misfit(step, answers, error)
+            self._record.visits[-1] = replace(self._record.visits[-1], reason=reason)
+            if label is None:
+                self._stop(State.FAILED, f"{step.name}: {reason}")
+            return step.on_answer_failed
         self._told[step.name] += fit.tried
         self._record.variables = self._record.variables.with_step(step.name, fit.value)
         return self._add(step, fit.label, fit.target, text=text, details=details)
+
+    def _misfit(self, step: Answered, answers: Sequence[Value], misfit: AnswerMisfit) -> str:
+        for answer in answers:  # no variable has them, but nobody is to read them either
+            self._hidden.note(self._record.variables.with_step(step.name, answer))
+        return self._fit(misfit_reason(step, misfit, self._hidden.conceal))
 
     def _answers(self, step: Answered) -> tuple[Value, ...]:
         """The recorded answers that one visit may try."""

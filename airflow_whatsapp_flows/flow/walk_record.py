@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import islice
 
 from airflow_whatsapp_flows.flow.doubt import Doubt
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.variables import Variables
+
+_MISFITS = 5  # that are told
 
 
 class State(str, Enum):
@@ -34,6 +37,7 @@ class Visit:
         result: what came of an action.
         details: what else it would have done on the platform, by the keys of the flow file: a file shown, a message
             template and its variables, tags, changed fields of the contact, …; ``None`` when there is nothing
+        reason: why no answer fitted; ``None`` when one did, or there was none.
     """
 
     step: str
@@ -43,6 +47,7 @@ class Visit:
     text: str | None = None
     result: ActionResult | None = None
     details: Mapping[str, Value] | None = None
+    reason: str | None = None
 
 
 @dataclass(slots=True)
@@ -51,7 +56,8 @@ class Walk:
 
     Attributes:
         state: ``None`` while it goes on.
-        reason: why it ended so, for people; empty when there is nothing to say.
+        reason: why it ended so, for people; of one that completed without an end step also the answers that did not
+            fit. Empty when there is nothing to say.
         visits: every step visited, in order.
         handled_errors: errors that an error exit took care of.
         unanswered: whether it ended at a question without an answer.
@@ -76,6 +82,12 @@ class Walk:
     def path(self) -> list[str]:
         """Names of the steps visited, in order."""
         return [visit.step for visit in self.visits]
+
+    @property
+    def misfits(self) -> list[str]:
+        """Why answers did not fit, each with its step; the first few."""
+        told = (f"{visit.step}: {visit.reason}" for visit in self.visits if visit.reason is not None)
+        return list(islice(dict.fromkeys(told), _MISFITS))
 
     def ending(self) -> dict[str, Value]:
         """How the contact ended, as plain data: the same on every road."""

@@ -99,6 +99,8 @@ class FlowLoopOperator(BaseBranchOperator):
                 line = result_line(visit.result, rules[visit.step], walked.hidden)
                 which = "leaves by the error exit" if visit.exit else "ends in error"
                 self.log.warning("%s, visit %s, %s: %s", visit.step, visit.number, which, line)
+            if visit.reason is not None:
+                self.log.warning("%s, visit %s: %s", visit.step, visit.number, visit.reason)
         # Failing and skipping end a task by an exception, past its return.
         context["ti"].xcom_push(key="return_value", value=value)
         in_doubt = note_doubt(self, context, walked)

@@ -105,6 +105,8 @@ def _reference(result: Any, kept: set[tuple[str, int]]) -> Value:
 
 def _shown(visit: Visit) -> Value:
     shown = _brief(visit)
+    if visit.reason is not None:
+        shown["reason"] = visit.reason[:_LONGEST_TEXT]
     if visit.text is not None:
         shown["text"] = visit.text[:_LONGEST_TEXT]
     if visit.details is not None and _size(dict(visit.details)) <= _LONGEST_TEXT:

@@ -458,7 +458,7 @@ def test_why_a_walk_ends_can_be_kept() -> None:
     flow = flow_of({"name": "Ask", "type": "question", "options_from_variable": listed})
     record = walked(flow, {"contact": {"ids": [{"id": "a\0b"}]}, "step": {"Ask": "c"}})
 
-    assert record.reason == "Ask: the answer is none of the 1 options: a\ufffdb"
+    assert record.reason == 'Ask: the answer "c" does not fit: it is none of the 1 options: a\ufffdb'
 
 
 def test_a_custom_field_called_meta_leaves_the_others_where_they_are() -> None:
