@@ -92,6 +92,8 @@ def _message(details: ErrorDetails, path: Path, value: dict[str, Any]) -> str:
         meant = close_literal(details)
         hint = f"; did you mean {meant!r}? Allowed" if meant else "; allowed"
         return f"{_shown(details['input'])} is not allowed{hint}: {allowed}"
+    if path[-2:-1] == ("headers",) and isinstance(details["input"], list):
+        return "a header stands once, and is one text: several values of it are joined with commas (RFC 9110 §5.3)"
     if path == ("id",):
         return f"{_shown(details['input'])} is not an id: {_ID_RULE}"
     if kind == "string_pattern_mismatch":

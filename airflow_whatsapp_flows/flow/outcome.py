@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
 from airflow_whatsapp_flows.flow.content import UnparsableContent, parse_content, storable_key, storable_text
@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.flow.exchange import (
     Sent,
     TransportFailure,
 )
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import Value
 
@@ -31,6 +32,11 @@ RESULT_NAMES = frozenset({"status_code", "reason", "response", "headers", "elaps
 _HIDDEN_HEADERS = frozenset(
     {"set-cookie", "set-cookie2", "authorization", "proxy-authorization", "authentication-info"}
 )
+
+
+_PARAMETER = re.compile(r"([^&=]*)=([^&]*)")
+# A switch, or a number that is no code, year or amount.
+_HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|asc|desc|[0-9]{1,3}", re.IGNORECASE)
 
 
 class Outcome(str, Enum):
@@ -269,12 +275,17 @@ def _shown_headers(headers: Headers) -> dict[str, str]:
 
 
 def shown_url(url: str) -> str:
-    """A URL for logs, results and pages: no user name or password, and no values in its query."""
+    """A URL for logs, results and pages: no user name or password, and of its query only switches and short numbers."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return "(not a URL)"
-    query = re.sub(r"=[^&]*", "=***", parts.query)
+    query = _PARAMETER.sub(lambda found: f"{found[1]}={shown_parameter(found[1], found[2])}", parts.query)
     authority = parts.netloc.rpartition("@")[2]
     origin = f"{parts.scheme + ':' if parts.scheme else ''}//{authority}" if authority else ""
     return f"{origin}{parts.path}{'?' + query if query else ''}"
+
+
+def shown_parameter(name: str, value: str) -> str:
+    """Return the value of a query parameter, or ``***`` for what may be a secret or a contact's."""
+    return value if _HARMLESS.fullmatch(value) and not names_secret(unquote_plus(name)) else HIDDEN

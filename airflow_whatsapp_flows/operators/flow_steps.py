@@ -17,10 +17,11 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_whatsapp_flows.flow.delivery import RetryRule
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.outcome import shown_url
+from airflow_whatsapp_flows.flow.outcome import shown_parameter, shown_url
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Waited
 from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
+from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening
 from airflow_whatsapp_flows.flow.walk import Visit
@@ -133,6 +134,8 @@ class FlowStepOperator(BaseBranchOperator):
             walked.fail_if_ended_here()
             raise AirflowSkipException(not_on_the_way(self.step))
         visit = walked.own_visits[0]
+        if visit.reason is not None:
+            self.log.warning("%s: %s", visit.step, visit.reason)
         value = _value(visit, settings.xcom_max_bytes)
         # Failing and skipping end a task by an exception, past its return.
         context["ti"].xcom_push(key="return_value", value=value)
@@ -168,7 +171,14 @@ def _value(visit: Visit, max_bytes: int) -> dict[str, Value]:
     details = None if visit.details is None else dict(visit.details)
     if details is not None and len(json.dumps(details)) > max_bytes // 2:
         details = {"left_out": "too large for XCom"}
-    return {"step": visit.step, "exit": visit.exit, "next": visit.target, "text": text, "details": details}
+    value: dict[str, Value] = {
+        "step": visit.step,
+        "exit": visit.exit,
+        "next": visit.target,
+        "text": text,
+        "details": details,
+    }
+    return value if visit.reason is None else {**value, "reason": visit.reason}
 
 
 def _action(step: FlowStep) -> Action:
@@ -185,11 +195,13 @@ def _shown_headers(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _shown_parameters(parameters: Any, language: CagedLanguage) -> Any:
-    def shown(value: Any) -> Any:
-        return value if isinstance(value, str) and find_opening(value, language) else HIDDEN
+    def shown(name: str, value: Any) -> Any:
+        if isinstance(value, str) and find_opening(value, language):
+            return value
+        return HIDDEN if isinstance(value, (dict, list)) else shown_parameter(name, text_of(value))
 
     pairs = parameters.items() if isinstance(parameters, Mapping) else parameters or ()
-    return {name: shown(value) for name, value in pairs}
+    return {name: shown(name, value) for name, value in pairs}
 
 
 def _syntax(step: FlowStep) -> Syntax:

@@ -51,6 +51,14 @@ def faults(step: Any, **keys: Any) -> list[str]:
         pytest.param(
             action(headers={"A": {}}), ["steps[0].headers.A: must be a text; here it is an object"], id="header"
         ),
+        pytest.param(
+            action(headers={"Accept": ["a/b", "c/d"]}),
+            [
+                "steps[0].headers.Accept: a header stands once, and is one text: several values of it are joined with "
+                "commas (RFC 9110 §5.3)"
+            ],
+            id="repeated header",
+        ),
         pytest.param(action(query_params=7), ["steps[0].query_params: must be an object; here it is 7"], id="query"),
         pytest.param(
             action(on_sucess="x"), ["steps[0].on_sucess: unknown key 'on_sucess'; did you mean 'on_success'?"], id="key"
