@@ -18,8 +18,8 @@ from sqlalchemy import Connection, and_, func, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError, OwnershipLostError
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.locking import advisory_locks, lock_file, lock_number
-from airflow_whatsapp_flows.ledger.schema import chunks, replays
+from airflow_whatsapp_flows.ledger.locking import lock_file, lock_number
+from airflow_whatsapp_flows.ledger.schema import chunks
 
 
 @dataclass(slots=True)
@@ -122,32 +122,6 @@ def is_owned(ledger: Ledger, connection: Connection, replay_no: int, chunk: int)
         if is_free:
             connection.execute(select(func.pg_advisory_unlock(number)))
     return not is_free
-
-
-def running_replays(ledger: Ledger) -> list[str]:
-    """Names of the replays that living processes are running now; nothing is changed.
-
-    Raises:
-        LedgerError: the locks cannot be asked for.
-    """
-    query = (
-        select(replays.c.id, chunks.c.replay_no, chunks.c.chunk)
-        .join(chunks, chunks.c.replay_no == replays.c.no)
-        .where(chunks.c.owner.is_not(None))  # the first of several processes that ends notes the replay's end
-    )
-    with ledger.read() as connection:
-        rows = connection.execute(query).all()
-        held = set() if ledger.is_sqlite else advisory_locks(connection)
-
-    def is_held(replay_no: int, chunk: int) -> bool:
-        if not ledger.is_sqlite:
-            return lock_number("chunk", replay_no, chunk) in held
-        file = _lock_file(ledger, f"{replay_no}.{chunk}")
-        if file is not None:
-            file.close()
-        return file is None
-
-    return sorted({row.id for row in rows if is_held(row.replay_no, row.chunk)})
 
 
 def check_fences(connection: Connection, claimed: Iterable[Claim], *, sqlite: bool) -> None:

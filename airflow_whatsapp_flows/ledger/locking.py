@@ -7,9 +7,10 @@ import hashlib
 from pathlib import Path
 from typing import IO
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
 from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.ledger.schema import chunks, replays
 
 
 def lock_number(*parts: str | int) -> int:
@@ -55,3 +56,32 @@ def advisory_locks(connection: Connection) -> set[int]:
         "AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
     return set(connection.execute(query).scalars())
+
+
+def running_replays(connection: Connection, file: Path | None) -> list[str]:
+    """Return the names of the replays that living processes are running now; nothing is changed.
+
+    Args:
+        connection: of the ledger.
+        file: of an SQLite ledger; ``None`` for a server.
+
+    Raises:
+        LedgerError: the locks beside the file cannot be tried.
+    """
+    query = (
+        select(replays.c.id, chunks.c.replay_no, chunks.c.chunk)
+        .join(chunks, chunks.c.replay_no == replays.c.no)
+        .where(chunks.c.owner.is_not(None))  # the first of several processes that ends notes the replay's end
+    )
+    rows = connection.execute(query).all()
+    held = advisory_locks(connection) if file is None else set()
+
+    def is_held(replay_no: int, chunk: int) -> bool:
+        if file is None:
+            return lock_number("chunk", replay_no, chunk) in held
+        lock = lock_file(file, f"{replay_no}.{chunk}", wait=False)
+        if lock is not None:
+            lock.close()
+        return lock is None
+
+    return sorted({row.id for row in rows if is_held(row.replay_no, row.chunk)})

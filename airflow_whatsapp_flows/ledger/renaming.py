@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, distinct, func, insert, or_, select
 
@@ -45,9 +47,17 @@ def renames_of(connection: Connection, flow_id: str) -> dict[str, str | None]:
     return {row.old: row.new for row in rows}
 
 
-def step_identities(connection: Connection, flow: Flow) -> StepIdentities:
-    """The steps of a flow by what they are, and were, known by."""
-    return StepIdentities.of(flow, renames_of(connection, flow.id))
+def step_identities(
+    connection: Connection, flow: Flow, renamed: Mapping[str, str | None] = MappingProxyType({})
+) -> StepIdentities:
+    """The steps of a flow by what they are, and were, known by.
+
+    Args:
+        connection: of the ledger.
+        flow: as it is now.
+        renamed: renames that the ledger does not have, as :func:`renames_of` returns them.
+    """
+    return StepIdentities.of(flow, {**renames_of(connection, flow.id), **renamed})
 
 
 def confirm_renames(connection: Connection, flow_id: str, confirmed: Mapping[str, str | None], by: str) -> None:
@@ -95,25 +105,50 @@ def flows_sent_with(
         .where(*_may_be_sent(replay, states, chunks))
         .distinct()
     )
-    found = list(connection.execute(numbers).scalars())
-    query = select(replays.c.flow).where(replays.c.no.in_([number for number in found if number is not None]))
+    return versions_of(connection, connection.execute(numbers).scalars().all())
+
+
+def versions_of(connection: Connection, numbers: Collection[int | None]) -> list[str | None]:
+    """Return the versions of the flow of some replays, JSON, the latest first; ``None`` last, for a DAG run's."""
+    query = select(replays.c.flow).where(replays.c.no.in_([number for number in numbers if number is not None]))
     versions = list(connection.execute(query.order_by(replays.c.no.desc())).scalars())
-    return list(dict.fromkeys([*versions, *([None] if None in found else [])]))
+    return list(dict.fromkeys([*versions, *([None] if None in numbers else [])]))
+
+
+class SentNames:
+    """Collects the names under which something may have been applied for responses that no replay holds yet.
+
+    Args:
+        flow_id: id of their flow.
+    """
+
+    def __init__(self, flow_id: str) -> None:
+        self.replays: set[int | None] = set()
+        self._flow_id = flow_id
+        self._responses: Counter[tuple[str, str | None]] = Counter()
+
+    @property
+    def steps(self) -> list[SentStep]:
+        """The names, as :func:`sent_steps` returns them."""
+        return [SentStep(*name, self._responses[name]) for name in sorted(self._responses, key=str)]
+
+    def add(self, connection: Connection, response_ids: Sequence[str]) -> None:
+        """Add what was sent for responses that were not added before."""
+        query = (
+            select(attempts.c.step, attempts.c.step_id, attempts.c.response_id, attempts.c.replay_no)
+            .where(attempts.c.response_id.in_(response_ids), *_maybe_applied(self._flow_id))
+            .distinct()
+        )
+        rows = connection.execute(query).all()
+        self.replays.update(row.replay_no for row in rows)
+        self._responses.update((step, step_id) for step, step_id, _ in {row[:3] for row in map(tuple, rows)})
 
 
 def _may_be_sent(
     replay: Replay, states: Collection[ContactState], chunks: Sequence[int] | None
 ) -> list[ColumnElement[bool]]:
     """Conditions on attempts and contacts: something may have been applied for a response of a replay."""
-    fate, status = attempts.c.fate, attempts.c.status_code
-    maybe = or_(fate.is_(None), fate.not_in([Fate.NOT_SENT.value, Fate.ANSWERED.value]))
-    failed = and_(fate == Fate.ANSWERED.value, or_(status < 300, status >= 500, status == 408))
-    conditions = [
-        contacts.c.replay_no == replay.no,
-        attempts.c.flow_id == replay.flow_id,
-        or_(maybe, failed),
-        attempts.c.method.not_in(SAFE_METHODS),
-    ]
+    conditions = [contacts.c.replay_no == replay.no, *_maybe_applied(replay.flow_id)]
     if states:
         conditions.append(contacts.c.state.in_([state.value for state in states]))
     if chunks is not None:
@@ -121,6 +156,13 @@ def _may_be_sent(
     if replay.options.get("force"):  # what was sent again on purpose has nothing to do with what was sent before
         conditions.append(attempts.c.replay_no == replay.no)
     return conditions
+
+
+def _maybe_applied(flow_id: str) -> list[ColumnElement[bool]]:
+    fate, status = attempts.c.fate, attempts.c.status_code
+    maybe = or_(fate.is_(None), fate.not_in([Fate.NOT_SENT.value, Fate.ANSWERED.value]))
+    failed = and_(fate == Fate.ANSWERED.value, or_(status < 300, status >= 500, status == 408))
+    return [attempts.c.flow_id == flow_id, or_(maybe, failed), attempts.c.method.not_in(SAFE_METHODS)]
 
 
 def earlier_flows(connection: Connection, flow_id: str) -> list[str]:

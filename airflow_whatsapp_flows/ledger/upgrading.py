@@ -11,13 +11,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, func, select, text
+from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from airflow_whatsapp_flows.errors import LedgerError
-from airflow_whatsapp_flows.ledger.locking import advisory_locks, lock_file, lock_number
+from airflow_whatsapp_flows.ledger.locking import lock_file, lock_number, running_replays
 from airflow_whatsapp_flows.ledger.migrations import upgrade_tables
 from airflow_whatsapp_flows.ledger.opening import (
     copy_database,
@@ -30,7 +30,7 @@ from airflow_whatsapp_flows.ledger.opening import (
     shown_url,
     table_version,
 )
-from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, chunks, replays, versions
+from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, versions
 
 _ALONE_SECONDS = 5.0
 """For so long another process may use the file when it is upgraded: one that opens it looks at its version first."""
@@ -223,7 +223,7 @@ def _upgrade_server(url: URL) -> Upgrade:
             found = table_version(connection)
             if found is None or found >= SCHEMA_VERSION:  # another process has done it
                 return Upgrade(found or SCHEMA_VERSION, found or SCHEMA_VERSION)
-            if running := _running_replays(connection):
+            if running := running_replays(connection, None):
                 raise LedgerError(
                     f"the ledger {shown} was not upgraded, for replays of the earlier version run: "
                     f"{', '.join(running)}. Let them end, or stop them; they can be resumed"
@@ -236,14 +236,3 @@ def _upgrade_server(url: URL) -> Upgrade:
     finally:
         engine.dispose()
     return Upgrade(found, SCHEMA_VERSION)
-
-
-def _running_replays(connection: Connection) -> list[str]:
-    query = (
-        select(replays.c.id, chunks.c.replay_no, chunks.c.chunk)
-        .join(chunks, chunks.c.replay_no == replays.c.no)
-        .where(chunks.c.owner.is_not(None))  # the first of several processes that ends notes the replay's end
-    )
-    held = advisory_locks(connection)
-    rows = connection.execute(query).all()
-    return sorted({row.id for row in rows if lock_number("chunk", row.replay_no, row.chunk) in held})

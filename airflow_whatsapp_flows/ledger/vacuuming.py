@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 
 from airflow_whatsapp_flows.errors import LedgerError
-from airflow_whatsapp_flows.ledger.claims import running_replays
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.locking import running_replays
 from airflow_whatsapp_flows.ledger.schema import metadata
 
 
@@ -23,7 +23,9 @@ def vacuum(ledger: Ledger) -> int:
         LedgerError: a replay runs, or it cannot be written.
     """
     ledger.check_writable()
-    if running := running_replays(ledger):
+    with ledger.read() as connection:
+        running = running_replays(connection, ledger.file)
+    if running:
         raise LedgerError(
             f"the ledger {ledger.shown} is in use: {', '.join(running)}. Let that end, or stop it, and try again; "
             "it can be resumed"

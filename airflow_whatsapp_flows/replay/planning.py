@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,12 +16,13 @@ from sqlalchemy import Connection
 
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.epochs import Known, known_responses
 from airflow_whatsapp_flows.ledger.finding import recent_latencies
 from airflow_whatsapp_flows.ledger.records import Page, PendingContact, Record, pending_contacts, records_of
-from airflow_whatsapp_flows.ledger.renaming import step_identities
+from airflow_whatsapp_flows.ledger.renaming import SentNames, step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay, pending_chunks, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.forecast import Counts, Forecast
@@ -28,6 +30,7 @@ from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
 from airflow_whatsapp_flows.replay.lanes import ANY_HOST
 from airflow_whatsapp_flows.replay.noticing import Noticing
 from airflow_whatsapp_flows.replay.rates import rate_for
+from airflow_whatsapp_flows.replay.renames import check_names, known_steps
 from airflow_whatsapp_flows.replay.running import RunSettings, guard_rules
 from airflow_whatsapp_flows.replay.screening import Held, Postponed, Screening
 from airflow_whatsapp_flows.replay.seen_rows import SeenRows
@@ -63,6 +66,7 @@ class PlanRequest:
         replay: the one that goes on; ``None`` for a new one.
         limit: rows to take at most; ``None`` for all.
         on_changed: what becomes of a response whose id is known with other content.
+        renamed: renames of steps that the ledger does not have; see :mod:`~airflow_whatsapp_flows.replay.renames`.
     """
 
     flow: Flow
@@ -72,6 +76,7 @@ class PlanRequest:
     replay: Replay | None = None
     limit: int | None = None
     on_changed: OnChanged = "reject"
+    renamed: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,7 @@ def plan(request: PlanRequest, ledger: Ledger | None, on_rows: Callable[[int], N
 
     Raises:
         ConnectionConfigError: a connection is missing or cannot be used.
+        ReplayError: a step was sent under another name, and nobody has said which step that is.
         SourceError: the source cannot be read.
         LedgerError: the ledger cannot be read.
     """
@@ -182,11 +188,16 @@ class _Planner:
         epoch = replay.id if request.run.force else None
         only_once = bool(request.flow.replay and request.flow.replay.only_once)
         self._screening = Screening(request.flow, replay, only_once, request.run.force)
+        self._names = SentNames(request.flow.id)
+        self._steps = StepIdentities.of(request.flow, {})
         self._forecast = Forecast(request.flow, request.gateway, epoch=epoch, resend=request.run.resend)
         self.plan.counts = self._forecast.counts
 
     def begin(self, on_rows: Callable[[int], None]) -> None:
         """Read the source, and walk what a new replay would."""
+        if self._ledger is not None:
+            with self._ledger.read() as connection:
+                self._steps = step_identities(connection, self._request.flow, self._request.renamed)
         rows = iter(self._request.rows)
         if self._request.limit is not None:
             rows = islice(rows, self._request.limit)
@@ -199,10 +210,15 @@ class _Planner:
                         noticing.look(one.response)
                 self.plan.rows += len(batch)
                 on_rows(self.plan.rows)
+        if self._ledger is not None and not self._request.run.force:
+            check_names(self._ledger, self._request.flow, self._names, self._request.renamed)
         self.plan.warnings = noticing.warnings(self.plan.rows, getattr(self._request.rows, "ignored", ()))
 
     def go_on(self, ledger: Ledger, replay: Replay) -> None:
         """Walk what is pending of a replay."""
+        flow = self._request.flow
+        which = (ContactState.PENDING,) if replay.flow == json.dumps(flow.source, ensure_ascii=False) else ()
+        self._steps = known_steps(ledger, replay, flow, states=which, renamed=self._request.renamed)
         states = tally(ledger, replay.no).states
         self.plan.warnings = replay.warnings
         self.plan.rows = sum(states.values())
@@ -210,7 +226,7 @@ class _Planner:
         self.plan.rejected = states[ContactState.REJECTED]
         self.plan.in_doubt = states[ContactState.IN_DOUBT]
         self.plan.done = states[ContactState.COMPLETED] + states[ContactState.FAILED] + states[ContactState.SKIPPED]
-        for page in _pending(ledger, self._request.flow, replay, forced=self._request.run.force):
+        for page in _pending(ledger, flow, replay, self._steps, forced=self._request.run.force):
             with ledger.read() as connection:
                 held = self._screening.hold(connection, page)
             for contact in page:
@@ -246,8 +262,10 @@ class _Planner:
             for response_id, digest, epoch in seen.contents(ids):
                 known.setdefault(response_id, []).append(Known(_HERE, "", digest, ContactState.PENDING, epoch))
             todo = [admitted for one in batch if (admitted := self._admitted(one, known)) is not None]
-            waiting = _waiting(None if self._request.run.force else connection, self._request.flow, todo)
+            waiting = self._waiting(None if self._request.run.force else connection, todo)
             held = {} if connection is None else self._screening.hold(connection, waiting)
+            if connection is not None:
+                self._names.add(connection, [contact.response_id for contact in waiting])
         seen.add(
             (response_id, one.digest, one.epoch)
             for response_id, held_here in known.items()
@@ -262,6 +280,22 @@ class _Planner:
                 self._walk(response, contact)
             else:
                 self._count_held(found)
+
+    def _waiting(
+        self, connection: Connection | None, admitted: Sequence[tuple[ContactResponse, ReadRow, int]]
+    ) -> list[PendingContact]:
+        flow = self._request.flow
+        records: dict[str, Record] = {}
+        if connection is not None:
+            epochs = {response.identity: epoch for response, _, epoch in admitted}
+            records = records_of(connection, flow.id, dict.fromkeys(epochs, (None, 0)), self._steps, None, epochs)
+        return [
+            PendingContact(
+                number, "", response.identity, None, "", 1, records.get(response.identity) or Record(),
+                flow.identity.of(response.contact, response.flow_execution_variables), epoch, one.digest,
+            )
+            for number, (response, one, epoch) in enumerate(admitted)
+        ]  # fmt: skip
 
     def _admitted(self, one: ReadRow, known: dict[str, list[Known]]) -> tuple[ContactResponse, ReadRow, int] | None:
         """A response that is to be walked, its row, and the epoch of its content."""
@@ -301,31 +335,14 @@ class _Planner:
             self._forecast.add(response, contact.record, self._now, contact.epoch)
 
 
-def _waiting(
-    connection: Connection | None, flow: Flow, admitted: Sequence[tuple[ContactResponse, ReadRow, int]]
-) -> list[PendingContact]:
-    rounds = {response.identity: (None, 0) for response, _, _ in admitted}
-    epochs = {response.identity: epoch for response, _, epoch in admitted}
-    steps = None if connection is None else step_identities(connection, flow)
-    records = (
-        {} if connection is None or steps is None else records_of(connection, flow.id, rounds, steps, None, epochs)
-    )
-    return [
-        PendingContact(
-            number, "", response.identity, None, "", 1, records.get(response.identity) or Record(),
-            flow.identity.of(response.contact, response.flow_execution_variables), epoch, one.digest,
-        )
-        for number, (response, one, epoch) in enumerate(admitted)
-    ]  # fmt: skip
-
-
-def _pending(ledger: Ledger, flow: Flow, replay: Replay, *, forced: bool) -> Iterator[list[PendingContact]]:
+def _pending(
+    ledger: Ledger, flow: Flow, replay: Replay, steps: StepIdentities, *, forced: bool
+) -> Iterator[list[PendingContact]]:
     for chunk in pending_chunks(ledger, replay.no):
         after = 0
         while True:
+            page = Page(flow.id, replay.no, chunk, after, _BATCH, forced, flow.identity, steps)
             with ledger.read() as connection:
-                steps = step_identities(connection, flow)
-                page = Page(flow.id, replay.no, chunk, after, _BATCH, forced, flow.identity, steps)
                 found = pending_contacts(connection, page)
             if not found:
                 break

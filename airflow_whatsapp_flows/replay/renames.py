@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
+
+from sqlalchemy import Connection
 
 from airflow_whatsapp_flows.errors import FlowFileError, ReplayError
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS
@@ -16,6 +19,7 @@ from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.renaming import (
+    SentNames,
     SentStep,
     confirm_renames,
     earlier_flows,
@@ -23,6 +27,7 @@ from airflow_whatsapp_flows.ledger.renaming import (
     renames_of,
     sent_steps,
     step_identities,
+    versions_of,
 )
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
@@ -37,6 +42,7 @@ def known_steps(
     *,
     states: Collection[ContactState] = _PENDING,
     chunks: Sequence[int] | None = None,
+    renamed: Mapping[str, str | None] = MappingProxyType({}),
 ) -> StepIdentities:
     """The steps of a flow, by what their requests are recorded under.
 
@@ -46,6 +52,7 @@ def known_steps(
         flow: that it is to be sent with.
         states: of contacts in these states; of all by an empty one.
         chunks: of these chunks alone; of all by default.
+        renamed: renames that the ledger does not have, as :func:`confirmed_renames` returns them.
 
     Raises:
         ReplayError: something may have been applied under a name that the flow no longer has, or under one that may
@@ -53,11 +60,40 @@ def known_steps(
         LedgerError: the ledger cannot be read.
     """
     with ledger.read() as connection:
-        steps = step_identities(connection, flow)
+        steps = step_identities(connection, flow, renamed)
         sent = sent_steps(connection, replay, states, chunks)
-        lost = [one for one in sent if steps.is_lost(one.step, one.step_id)]
-        versions = earlier_flows(connection, flow.id) if sent else []
         sent_with = flows_sent_with(connection, replay, states, chunks) if sent else []
+        _check(connection, flow, steps, sent, sent_with)
+    return steps
+
+
+def check_names(ledger: Ledger, flow: Flow, names: SentNames, renamed: Mapping[str, str | None]) -> None:
+    """Check what was sent for responses of a replay that is not started yet, as :func:`known_steps` does.
+
+    Args:
+        ledger: where it was sent.
+        flow: that they are to be sent with.
+        names: under which something may have been applied for them.
+        renamed: renames that the ledger does not have, as :func:`confirmed_renames` returns them.
+
+    Raises:
+        ReplayError: as :func:`known_steps`.
+        LedgerError: the ledger cannot be read.
+    """
+    with ledger.read() as connection:
+        steps = step_identities(connection, flow, renamed)
+        _check(connection, flow, steps, names.steps, versions_of(connection, names.replays))
+
+
+def _check(
+    connection: Connection,
+    flow: Flow,
+    steps: StepIdentities,
+    sent: Sequence[SentStep],
+    sent_with: Sequence[str | None],
+) -> None:
+    lost = [one for one in sent if steps.is_lost(one.step, one.step_id)]
+    versions = earlier_flows(connection, flow.id) if sent else []
     for name, now in steps.taken_again:
         raise ReplayError(
             f"the step that is called {now!r} now was called {name!r} when it was sent, and the flow has another step "
@@ -71,7 +107,6 @@ def known_steps(
     candidates = _candidates(flow, steps, sent, lost, before)
     if lost and candidates:
         raise ReplayError(_lost(lost, candidates, flow, before))
-    return steps
 
 
 def rename_steps(ledger: Ledger, flow: Flow, pairs: Sequence[tuple[str, str]], by: str) -> None:
@@ -90,12 +125,24 @@ def rename_steps(ledger: Ledger, flow: Flow, pairs: Sequence[tuple[str, str]], b
     if not pairs:
         return
     with ledger.write() as connection:
-        known = renames_of(connection, flow.id)
-        confirmed: dict[str, str | None] = {}
-        for old, new in pairs:
-            confirmed[old] = _identity(flow, old, new)
-        _check_merged({**known, **confirmed}, confirmed)
-        confirm_renames(connection, flow.id, confirmed, by)
+        confirm_renames(connection, flow.id, _confirmed(connection, flow, pairs), by)
+
+
+def confirmed_renames(ledger: Ledger, flow: Flow, pairs: Sequence[tuple[str, str]]) -> dict[str, str | None]:
+    """Return what :func:`rename_steps` would keep; nothing is written.
+
+    Raises:
+        ReplayError: a name is not there, or what is said is ambiguous.
+        LedgerError: the ledger cannot be read.
+    """
+    with ledger.read() as connection:
+        return _confirmed(connection, flow, pairs)
+
+
+def _confirmed(connection: Connection, flow: Flow, pairs: Sequence[tuple[str, str]]) -> dict[str, str | None]:
+    confirmed = {old: _identity(flow, old, new) for old, new in pairs}
+    _check_merged({**renames_of(connection, flow.id), **confirmed}, confirmed)
+    return confirmed
 
 
 def _identity(flow: Flow, old: str, new: str) -> str | None:

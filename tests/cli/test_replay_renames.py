@@ -276,3 +276,23 @@ def test_names_that_were_exchanged_are_refused_also_when_other_contacts_were_sen
 
     assert (refusal.status, "nobody knows which of them it is" in f"{refusal.err}{refusal.out}") == (4, True)
     assert half_sent.count("/v1/first") == COUNT + 1
+
+
+@pytest.mark.parametrize("replay_id", ["b", "other"])
+def test_a_plan_refuses_a_rename_in_the_words_of_the_run(half_sent: Replays, replay_id: str) -> None:
+    file = half_sent.write("a_flow.json", flow(*steps("Primary")))
+    words = [file, "--responses", half_sent.responses, "--replay-id", replay_id, *half_sent.ledger]
+    words += ["--accept-changed-flow"] if replay_id == "b" else []
+
+    plan = half_sent.cli("replay", "plan", *words)
+    named = half_sent.cli("replay", "plan", *words, "--renamed", "First=Primary", "--format", "json")
+    again = half_sent.cli("replay", "plan", *words)
+    run = half_sent.cli("replay", "run", *words)
+
+    (refusal,) = [line for line in plan.err.splitlines() if "'First' was sent for 20 responses" in line]
+    assert plan.status == again.status == 1  # what a plan is told is not kept
+    assert refusal.removeprefix("error: ") in f"{run.err}{run.out}"
+    assert half_sent.count("/v1/first") == COUNT
+    assert (named.status, json.loads(named.out)["calls_by_step"].get("Primary")) == (0, None)
+    if replay_id == "other":
+        assert json.loads(named.out)["calls_by_step"] == {"Second": COUNT}

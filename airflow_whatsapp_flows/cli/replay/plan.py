@@ -26,6 +26,7 @@ from airflow_whatsapp_flows.replay.beginning import existing_replay
 from airflow_whatsapp_flows.replay.forecast import DEPENDS
 from airflow_whatsapp_flows.replay.planning import Load, Plan, PlanRequest
 from airflow_whatsapp_flows.replay.planning import plan as make_plan
+from airflow_whatsapp_flows.replay.renames import confirmed_renames
 from airflow_whatsapp_flows.replay.samples import Sample
 from airflow_whatsapp_flows.replay.sources import open_source
 from airflow_whatsapp_flows.settings import settings_from_environment
@@ -52,6 +53,7 @@ def plan(options: argparse.Namespace) -> int:
             replay=replay,
             limit=options.limit,
             on_changed=asked.on_changed,
+            renamed=confirmed_renames(ledger, flow, options.renamed) if ledger else {},
         )
         with reading() as on_rows:
             planned = make_plan(request, ledger, on_rows)
