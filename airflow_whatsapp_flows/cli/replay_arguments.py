@@ -117,8 +117,7 @@ def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]
         command.add_argument(
             "--accept-changed-flow", action="store_true", help="go on although the flow has changed since it began"
         )
-        if name == "run":
-            _add_renamed(command)
+        _add_renamed(command)
         command.add_argument("--note", metavar="TEXT", help="why; kept in the ledger")
         _add_format(command)
         _add_ledger_url(command)
@@ -264,13 +263,19 @@ def _add_resolve(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command = inner.add_parser(
         "resolve",
         help="say what came of requests that are in doubt",
-        description="Say what came of requests that are in doubt, as you found it in the CRM.",
+        description="Say what came of requests that are in doubt, or with --handled of server errors that an error "
+        "exit took, as you found it in the CRM. Their contacts become pending.",
     )
     command.add_argument("id", metavar="ID", help="a replay")
     command.add_argument("response", metavar="RESPONSE", nargs="?", help="id of one response")
     command.add_argument("--step", metavar="NAME", help="attempts of this action")
     command.add_argument("--visit", metavar="N", type=whole, help="attempts of this visit of the step, from 1")
     command.add_argument("--fingerprint", metavar="F", help="contacts with this error")
+    command.add_argument(
+        "--handled",
+        action="store_true",
+        help="errors that an error exit took although the server may have applied the request, such as a 504",
+    )
     command.add_argument(
         "--as",
         dest="as_",

@@ -77,7 +77,8 @@ def release_once(connection: Connection, intents: Iterable[Intent]) -> None:
     """
     for intent in sorted(intents, key=lambda one: one.subject):
         if intent.once is not None:
-            free_person(connection, intent.subject, intent.step, {intent.once.step_id, intent.step_id or intent.step})
+            known = {intent.once.step_id, *intent.once.earlier, intent.step_id or intent.step}
+            free_person(connection, intent.subject, intent.step, known)
 
 
 def free_person(connection: Connection, subject: Subject, step: str, identities: Collection[str]) -> None:
@@ -91,7 +92,8 @@ def free_person(connection: Connection, subject: Subject, step: str, identities:
     """
     lock_claims(connection, [subject.flow_id])
     own = (attempts.c.response_id == subject.response_id, attempts.c.flow_id == subject.flow_id)
-    same = or_(attempts.c.step == step, attempts.c.step_id.in_(identities))
+    # What was sent under an earlier name has that name, or the identity of then.
+    same = or_(attempts.c.step.in_({step, *identities}), attempts.c.step_id.in_(identities))
     applied = select(attempts.c.id).where(*own, same, may_have_been_applied())
     mine = (once.c.flow_id == subject.flow_id, once.c.response_id == subject.response_id)
     connection.execute(delete(once).where(*mine, once.c.step_id.in_(identities), ~applied.exists()))
@@ -156,11 +158,10 @@ _CLAIM = (
     f"INSERT INTO {once.name} (flow_id, step_id, identifier, response_id) "  # noqa: S608
     "VALUES (:flow_id, :step_id, :identifier, :response_id)"
 )
-_RELEASE = (
-    f"DELETE FROM {once.name} {_CLAIM_OF} AND response_id = :response_id AND NOT EXISTS ("  # noqa: S608
-    f"SELECT 1 FROM {attempts.name} WHERE {attempts.name}.response_id = :response_id "
-    f"AND {attempts.name}.flow_id = :flow_id AND ({attempts.name}.step = :step OR {attempts.name}.step_id = :step_id) "
-    f"AND ({_APPLIED}))"
+_RELEASE = f"DELETE FROM {once.name} {_CLAIM_OF} AND response_id = :response_id"  # noqa: S608
+_MAY_BE_APPLIED = (
+    f"SELECT 1 FROM {attempts.name} WHERE response_id = :response_id AND flow_id = :flow_id "  # noqa: S608
+    f"AND (step = :step_id OR step_id = :step_id) AND ({_APPLIED})"
 )
 _LOCK = "SELECT pg_advisory_xact_lock(:number)"
 
@@ -196,9 +197,13 @@ class TaskClaims:
     def release(self, end: AttemptEnd) -> None:
         """Give up the claims of an attempt that came to nothing, as :func:`free_person` does."""
         intent = end.intent
-        if end.fate in MAY_BE_RELEASED and self._locked(intent) and intent.once is not None:
-            names = {"flow_id": intent.subject.flow_id, "response_id": intent.subject.response_id, "step": intent.step}
-            self._execute(_RELEASE, {**names, "step_id": intent.once.step_id})
+        if end.fate not in MAY_BE_RELEASED or not self._locked(intent) or intent.once is None:
+            return
+        known = {intent.once.step_id, *intent.once.earlier, intent.step_id or intent.step, intent.step}
+        names = intent.subject._asdict()
+        if not any(self._execute(_MAY_BE_APPLIED, {**names, "step_id": one}) for one in sorted(known)):
+            for one in sorted(known):
+                self._execute(_RELEASE, {**names, "step_id": one})
 
     def _locked(self, intent: Intent) -> list[Key]:
         keys = keys_of(intent)

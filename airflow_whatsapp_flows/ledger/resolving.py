@@ -1,28 +1,36 @@
-"""Saying what came of requests that are in doubt: a person has looked it up at the server."""
+"""Saying what came of requests that may have been applied: a person has looked it up at the server."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, false, func, or_, select, update
 
-from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.errors import FlowFileError, ReplayError
+from airflow_whatsapp_flows.flow.course import may_have_been_applied
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
+from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
+from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, is_owned, release
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.once import free_person
 from airflow_whatsapp_flows.ledger.recording import AGAIN
+from airflow_whatsapp_flows.ledger.records import attempt_of
+from airflow_whatsapp_flows.ledger.renaming import renames_of, sent_steps, step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, resolution
 from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
-from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, renames
+from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts
+from airflow_whatsapp_flows.ledger.unconfirmed import is_suspect_answer
 
 _PAGE = 500
 _REASONS = 5  # that are told
@@ -30,19 +38,22 @@ _REASONS = 5  # that are told
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubtful:
-    """Which requests in doubt; every condition that is given must hold, and one must be given.
+    """Which requests; every condition that is given must hold, and a response, a step or a fingerprint must be given.
 
     Attributes:
         response_id: of this response.
-        step: of this action.
+        step: of this action, by its name now or when it was sent.
         visit: of this visit of the action, from 1.
         fingerprint: of contacts with this error.
+        handled: those that an error exit took although the server may have applied them, such as a 504 of a contact
+            that completed; by default those in doubt.
     """
 
     response_id: str | None = None
     step: str | None = None
     visit: int | None = None
     fingerprint: str | None = None
+    handled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,7 @@ class Resolved:
 
     Attributes:
         contacts: that are pending now.
-        attempts: that were of unknown fate.
+        attempts: whose fate was set.
         elsewhere: contacts in doubt for what another replay sent, and the reasons of the first of them.
         purged: contacts whose response has been erased; they cannot be walked any more, and stay as they are.
     """
@@ -88,8 +99,45 @@ class Resolved:
         )
 
 
+class _Asked(NamedTuple):
+    """What is resolved: the requests of a replay that hold, and what was found out.
+
+    Attributes:
+        sent_as: names and identities under which the step was sent; ``None`` where no step is given.
+        flow: of the replay; ``None`` where this release cannot read it.
+    """
+
+    replay: Replay
+    which: Doubtful
+    finding: Finding
+    sent_as: Sequence[tuple[str, str | None]] | None
+    steps: StepIdentities
+    flow: Flow | None
+
+
+def _asked(connection: Connection, replay: Replay, which: Doubtful, finding: Finding) -> _Asked:
+    flow = None
+    with suppress(FlowFileError):
+        flow = load_flow(replay.flow)
+    if flow is not None:
+        steps = step_identities(connection, flow)
+    else:
+        names = frozenset(() if which.step is None else (which.step,))
+        steps = StepIdentities({}, names, renames_of(connection, replay.flow_id))
+    if which.step is None:
+        return _Asked(replay, which, finding, None, steps, flow)
+    wanted = steps.owner(which.step, None) or which.step
+    sent = [(one.step, one.step_id) for one in sent_steps(connection, replay, _states(which))]
+    sent_as = [(step, step_id) for step, step_id in sent if (steps.owner(step, step_id) or step) == wanted]
+    return _Asked(replay, which, finding, sent_as, steps, flow)
+
+
+def _states(which: Doubtful) -> tuple[ContactState, ...]:
+    return (ContactState.COMPLETED, ContactState.FAILED) if which.handled else (ContactState.IN_DOUBT,)
+
+
 def resolve(ledger: Ledger, replay: Replay, which: Doubtful, finding: Finding) -> Resolved:
-    """Give attempts of unknown fate the one that was found out; their contacts become ``pending``.
+    """Give attempts that may have been applied the fate that was found out; their contacts become ``pending``.
 
     Of several attempts with one key the last one is taken to be the one that the server carried out. Each attempt
     keeps in its ``origin`` who has resolved it, when, and what was known of it before.
@@ -107,7 +155,9 @@ def resolve(ledger: Ledger, replay: Replay, which: Doubtful, finding: Finding) -
     done = Resolved()
     with ledger.connect() as connection:
         with ledger.read() as reading:
-            numbers = list(reading.execute(_chunks_in_doubt(replay, which)).scalars())
+            asked = _asked(reading, replay, which, finding)
+            chosen = select(contacts.c.chunk).where(*_contacts(asked)).distinct().order_by(contacts.c.chunk)
+            numbers = list(reading.execute(chosen).scalars())
         for number in numbers:
             if is_owned(ledger, connection, replay.no, number):
                 raise _is_running(ledger, replay, number, done)
@@ -117,29 +167,28 @@ def resolve(ledger: Ledger, replay: Replay, which: Doubtful, finding: Finding) -
             if claimed is None:
                 raise _is_running(ledger, replay, number, done)
             try:
-                done = done.and_then(_resolve_chunk(ledger, connection, replay, (which, finding), claimed))
+                done = done.and_then(_resolve_chunk(ledger, connection, asked, claimed))
             finally:
                 release(ledger, connection, claimed)
     return done
 
 
-def _resolve_chunk(
-    ledger: Ledger, connection: Connection, replay: Replay, what: tuple[Doubtful, Finding], claimed: Claim
-) -> Resolved:
-    which, finding = what
+def _resolve_chunk(ledger: Ledger, connection: Connection, asked: _Asked, claimed: Claim) -> Resolved:
     elsewhere, purged, changed = 0, 0, 0
     reasons: dict[str, None] = {}
     with ledger.write(connection):
         check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
-        own = and_(*_in_doubt(replay, which), contacts.c.chunk == claimed.chunk)
+        own = and_(*_contacts(asked), contacts.c.chunk == claimed.chunk)
         names = ("id", "response_id", "reason", "response", "path", "epoch")
         rows = connection.execute(
             select(*(contacts.c[name] for name in names)).where(own).order_by(contacts.c.id)
         ).all()
-        doubtful = _attempts(connection, replay, which, [row.response_id for row in rows])
+        doubtful = _attempts(connection, asked, [row.response_id for row in rows])
         again = []
         for row in rows:
             unknown = _of_contact(row, doubtful.get(row.response_id, ()))
+            if asked.which.handled and not unknown:
+                continue
             if row.response is None:
                 purged += 1
             elif not unknown:
@@ -147,7 +196,7 @@ def _resolve_chunk(
                 reasons.setdefault(row.reason or "", None)
             else:
                 again.append(row.id)
-                changed += _settle(connection, unknown, finding)
+                changed += _settle(connection, unknown, asked.finding)
         for start in range(0, len(again), _PAGE):
             these = contacts.c.id.in_(again[start : start + _PAGE])
             connection.execute(update(contacts).where(these).values(AGAIN))
@@ -165,24 +214,24 @@ def _of_contact(contact: Row[Any], unknown: Sequence[Row[Any]]) -> list[Row[Any]
     return [row for row in unknown if row.epoch == contact.epoch]
 
 
-def _in_doubt(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
-    conditions = [contacts.c.replay_no == replay.no, contacts.c.state == ContactState.IN_DOUBT.value]
+def _contacts(asked: _Asked) -> list[ColumnElement[bool]]:
+    which = asked.which
+    states = [state.value for state in _states(which)]
+    conditions = [contacts.c.replay_no == asked.replay.no, contacts.c.state.in_(states)]
     if which.response_id is not None:
         conditions += [contacts.c.response_id == which.response_id, contacts.c.digest.is_not(None)]
     if which.fingerprint is not None:
         conditions.append(contacts.c.fingerprint == which.fingerprint)
-    if which.step is not None or which.visit is not None:
+    if which.handled:
+        conditions.append(contacts.c.handled_errors > 0)
+    if which.handled or which.step is not None or which.visit is not None:
         conditions.append(
             select(attempts.c.id)
-            .where(attempts.c.response_id == contacts.c.response_id, *_unknown(replay, which))
+            .where(attempts.c.response_id == contacts.c.response_id, *_open(asked))
             .correlate(contacts)
             .exists()
         )
     return conditions
-
-
-def _chunks_in_doubt(replay: Replay, which: Doubtful) -> Any:
-    return select(contacts.c.chunk).where(*_in_doubt(replay, which)).distinct().order_by(contacts.c.chunk)
 
 
 def _is_running(ledger: Ledger, replay: Replay, number: int, done: Resolved) -> ReplayError:
@@ -199,27 +248,34 @@ def _is_running(ledger: Ledger, replay: Replay, number: int, done: Resolved) -> 
     )
 
 
-def _unknown(replay: Replay, which: Doubtful) -> list[ColumnElement[bool]]:
+def _open(asked: _Asked) -> list[ColumnElement[bool]]:
+    """Conditions on attempts that may have been applied; of handled ones :func:`_may_be_handled` says the rest."""
+    replay, which = asked.replay, asked.which
     own_or_over = or_(
         attempts.c.replay_no == replay.no,
         attempts.c.fate == Fate.UNKNOWN.value,
         attempts.c.begun_at < time.time() - LONGEST_EXCHANGE,
     )
+    unknown = and_(or_(attempts.c.fate.is_(None), attempts.c.fate == Fate.UNKNOWN.value), own_or_over)
     conditions = [
         *_own(replay, attempts),
         attempts.c.flow_id == replay.flow_id,
-        or_(attempts.c.fate.is_(None), attempts.c.fate == Fate.UNKNOWN.value),
+        is_suspect_answer() if which.handled else unknown,
         attempts.c.method.not_in(SAFE_METHODS),
-        own_or_over,
     ]
-    if which.step is not None:
-        earlier = select(renames.c.old).where(renames.c.flow_id == replay.flow_id, renames.c.new == which.step)
-        conditions.append(
-            or_(attempts.c.step == which.step, attempts.c.step_id == which.step, attempts.c.step.in_(earlier))
-        )
+    if asked.sent_as is not None:
+        sent_as = [and_(attempts.c.step == step, attempts.c.step_id == step_id) for step, step_id in asked.sent_as]
+        conditions.append(or_(false(), *sent_as))
     if which.visit is not None:
         conditions.append(attempts.c.visit == which.visit)
     return conditions
+
+
+def _may_be_handled(asked: _Asked, row: Row[Any]) -> bool:
+    """Whether an answer leaves open what the server did; a status of the step's ``retry.statuses`` does not."""
+    name = asked.steps.owner(row.step, row.step_id)
+    step = asked.flow.steps.get(name) if asked.flow is not None and name is not None else None
+    return not isinstance(step, Action) or may_have_been_applied(step.retry, attempt_of(row, current=False))
 
 
 def _own(replay: Replay, tried: FromClause) -> list[ColumnElement[bool]]:
@@ -227,10 +283,8 @@ def _own(replay: Replay, tried: FromClause) -> list[ColumnElement[bool]]:
     return [tried.c.replay_no == replay.no] if replay.options.get("force") else []
 
 
-def _attempts(
-    connection: Connection, replay: Replay, which: Doubtful, response_ids: Sequence[str]
-) -> dict[str, list[Row[Any]]]:
-    """Attempts of unknown fate by response, those left out whose visit, or whose key, is settled."""
+def _attempts(connection: Connection, asked: _Asked, response_ids: Sequence[str]) -> dict[str, list[Row[Any]]]:
+    """Attempts that may have been applied by response, those left out whose visit, or whose key, is settled."""
     found: dict[str, list[Row[Any]]] = {}
     later = attempts.alias()
     same_step = func.coalesce(later.c.step_id, later.c.step) == func.coalesce(attempts.c.step_id, attempts.c.step)
@@ -239,15 +293,16 @@ def _attempts(
         select(later.c.id)
         .where(later.c.response_id == attempts.c.response_id, later.c.flow_id == attempts.c.flow_id)
         .where(or_(later.c.key == attempts.c.key, same_visit))
-        .where(later.c.fate.in_([Fate.SUCCEEDED.value, Fate.APPLIED.value]), *_own(replay, later))
+        .where(later.c.fate.in_([Fate.SUCCEEDED.value, Fate.APPLIED.value]), *_own(asked.replay, later))
         .correlate(attempts)
         .exists()
     )
     for start in range(0, len(response_ids), _PAGE):
         of_these = attempts.c.response_id.in_(response_ids[start : start + _PAGE])
-        query = select(attempts).where(of_these, ~settled, *_unknown(replay, which)).order_by(attempts.c.id)
+        query = select(attempts).where(of_these, ~settled, *_open(asked)).order_by(attempts.c.id)
         for row in connection.execute(query):
-            found.setdefault(row.response_id, []).append(row)
+            if not asked.which.handled or _may_be_handled(asked, row):
+                found.setdefault(row.response_id, []).append(row)
     return found
 
 

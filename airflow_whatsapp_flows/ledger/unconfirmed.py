@@ -109,15 +109,19 @@ def accept_duplicates(connection: Connection, replay: Replay, stuck: Iterable[St
     return under_way
 
 
-def _suspect(replay: Replay) -> list[ColumnElement[bool]]:
+def is_suspect_answer() -> ColumnElement[bool]:
+    """Whether an answer that an exit took may leave open what the server did.
+
+    The statuses that are a rule's own are told apart by :func:`may_have_been_applied`.
+    """
     status = attempts.c.status_code
-    # The statuses that are a rule's own are told apart by :func:`may_have_been_applied`.
-    answered = and_(
-        attempts.c.fate == Fate.ANSWERED.value, or_(status >= 500, status == 408, between(status, 200, 299))
-    )
+    return and_(attempts.c.fate == Fate.ANSWERED.value, or_(status >= 500, status == 408, between(status, 200, 299)))
+
+
+def _suspect(replay: Replay) -> list[ColumnElement[bool]]:
     return [
         *_of_replay(replay),
-        or_(attempts.c.fate.is_(None), attempts.c.fate == Fate.UNKNOWN.value, answered),
+        or_(attempts.c.fate.is_(None), attempts.c.fate == Fate.UNKNOWN.value, is_suspect_answer()),
         attempts.c.method.not_in(SAFE_METHODS),
     ]
 

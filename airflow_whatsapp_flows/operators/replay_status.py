@@ -63,8 +63,8 @@ def log_chosen(log: Any, chosen: Chosen) -> None:
         requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in chosen.unconfirmed.items())
         log.warning(
             "%s failed contacts are left out: the request may have been applied, and is not sent again (%s); check at "
-            "the server whether it arrived, and see `whatsapp-flows replay resolve` and "
-            "`replay retry --accept-duplicates`",
+            "the server whether it arrived, and record what you find with `whatsapp-flows replay resolve` (with "
+            "--handled for an error that an error exit took), or see `replay retry --accept-duplicates`",
             f"{chosen.left_out:,}",
             requests,
         )

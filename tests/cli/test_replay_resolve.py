@@ -110,3 +110,71 @@ def test_a_reply_that_is_broken_json_is_refused(
     done = cli("replay", "resolve", "b", "r-1", "--as", "sent", "--reply", write("x.json", '{"id": '), *ledger)
 
     assert (done.status, "x.json: not_json" in done.err) == (1, True)
+
+
+FAILED = {"name": "Failed", "type": "end", "state": "failed"}
+
+
+@pytest.fixture
+def handled(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> RecordingServer:
+    """A replay ``b`` of three contacts; an error exit took the 504 of two, and the 422 of the third."""
+    server.queued += [Answer(504), Answer(504), Answer(422)]
+    rows = [{"id": f"r-{n}", "contact": {"phone": f"+52550000000{n}"}} for n in range(3)]
+    source = write("r.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    file = write("a_flow.json", flow({**FIRST, "on_error": "Failed"}, SECOND, FAILED))
+    words = ["--responses", source, "--replay-id", "b", "--concurrency", 1]
+    assert cli("replay", "run", file, *words, *ledger).status == 3
+    return server
+
+
+def test_a_server_error_that_an_exit_took_is_resolved_so_that_a_plain_retry_goes_on(
+    cli: Cli, write: Write, ledger: list[str], handled: RecordingServer
+) -> None:
+    reply = write("reply.json", {"id": 77})
+
+    without = cli("replay", "resolve", "b", "--step", "First", "--as", "sent", *ledger)
+    sent = cli("replay", "resolve", "b", "r-0", "--handled", "--as", "sent", "--reply", reply, *ledger)
+    not_sent = cli("replay", "resolve", "b", "--step", "First", "--handled", "--as", "not_sent", *ledger)
+
+    assert (without.status, "add --handled" in without.out) == (1, True)
+    assert (sent.status, "1 request resolved: sent" in sent.out) == (0, True)
+    assert (not_sent.status, "1 request resolved: not_sent" in not_sent.out) == (
+        0,
+        True,
+    )  # and not what was answered 422
+    handled.received.clear()
+    assert retried(cli, ledger).status == 0
+    targets = [one.target for one in handled.received]
+    assert (targets.count("/v1/x"), targets.count("/v1/second")) == (2, 3)  # the 422 is sent again by itself
+    assert {"n": 77} in [json.loads(one.content) for one in handled.received if one.target == "/v1/second"]
+
+
+def test_a_status_that_says_not_processed_is_not_resolved(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    server.queued.append(Answer(503))
+    source = write("r.jsonl", json.dumps({"id": "r-1", "contact": {"phone": "+525500000001"}}) + "\n")
+    listed = {**FIRST, "on_error": "Failed", "retry": {"attempts": 1, "statuses": [503]}}
+    file = write("a_flow.json", flow(listed, SECOND, FAILED))
+    assert cli("replay", "run", file, "--responses", source, "--replay-id", "b", *ledger).status == 3
+
+    done = cli("replay", "resolve", "b", "r-1", "--handled", "--as", "sent", *ledger)
+
+    assert (done.status, "no request that an error exit took" in done.out) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["First", "Primary", "Main"])
+def test_a_step_is_resolved_by_any_name_that_it_had(
+    cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer, name: str
+) -> None:
+    """It was sent as First, was called Primary with the id First then, and is called Main now."""
+    for now, more in (("Primary", {"id": "First"}), ("Main", {"id": "main"})):
+        steps = [{**FIRST, "name": now, **more}, {**SECOND, "body": {"n": f"{{{{ step.{now}.response.id }}}}"}}]
+        pairs = ["--renamed", "First=Main"] if now == "Main" else []
+        words = ["--flow", write("new.json", flow(*steps)), "--state", "in_doubt", *pairs]
+        assert cli("replay", "retry", "b", *words, *ledger).status == 3
+
+    done = cli("replay", "resolve", "b", "--step", name, "--as", "not_sent", *ledger)
+
+    expected = 0 if name != "Primary" else 1  # a name that nothing was sent under, and that the flow has no more
+    assert done.status == expected

@@ -6,13 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from airflow_whatsapp_flows.errors import IntentConflictError, OnceClaimedError
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, Intent, Journal, Ledger
 from airflow_whatsapp_flows.ledger.rows import Once
-from airflow_whatsapp_flows.ledger.schema import once
+from airflow_whatsapp_flows.ledger.schema import attempts, once
 from tests.ledger.filling import attempts_of, intent
 
 ANA, EVA = ("phone:+525512345678", "email:ana@example.com"), ("phone:+525587654321",)
@@ -101,3 +101,31 @@ async def test_a_person_is_not_freed_while_another_attempt_may_have_been_applied
         [done] = await asyncio.gather(journal.add(wanted(2)), return_exceptions=True)
 
     assert isinstance(done, OnceClaimedError)
+
+
+async def test_what_was_sent_under_an_earlier_name_keeps_the_claims_of_a_renamed_step(ledger: Ledger) -> None:
+    """Create became New, whose attempts keep the identity Create; the first one may have been applied."""
+    async with Journal(ledger) as journal:
+        await journal.add(wanted(1))
+        journal.note(AttemptEnd(wanted(1), Fate.UNKNOWN, None, None, None, 902.0))
+        again = intent("r-1", step="New", step_id="Create", number=2, once=Once("new", ANA, ("Create",)))
+        await journal.add(again)
+        journal.note(AttemptEnd(again, Fate.ANSWERED, 422, None, None, 903.0))
+        other = intent("r-2", step="New", once=Once("new", ANA, ("Create",)))
+        [done] = await asyncio.gather(journal.add(other), return_exceptions=True)
+
+    assert isinstance(done, OnceClaimedError)
+    assert {holder for _, _, holder in claims(ledger)} == {"r-1"}
+
+
+async def test_a_refusal_under_the_new_name_frees_the_claim_of_the_old_one(ledger: Ledger) -> None:
+    async with Journal(ledger) as journal:
+        await journal.add(wanted(1))
+    with ledger.write() as connection:  # the process died after its intent; somebody has looked it up
+        connection.execute(update(attempts).values(fate=Fate.NOT_SENT.value))
+    async with Journal(ledger) as journal:
+        again = intent("r-1", step="New", step_id="new", once=Once("new", ANA, ("Create",)))
+        await journal.add(again)
+        journal.note(AttemptEnd(again, Fate.ANSWERED, 422, None, None, 903.0))
+
+    assert claims(ledger) == set()

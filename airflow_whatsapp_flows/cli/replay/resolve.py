@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay resolve``: says what came of requests that are in doubt."""
+"""``whatsapp-flows replay resolve``: says what came of requests that may have been applied."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.ledger.resolving import resolve as settle
 
 
 def resolve(options: argparse.Namespace) -> int:
-    """Set their fate; returns 0, or 1 when nothing in doubt was found."""
+    """Set their fate; returns 0, or 1 when nothing was found."""
     problem = _misuse(options)
     if problem:
         print(problem, file=sys.stderr)
@@ -29,7 +29,11 @@ def resolve(options: argparse.Namespace) -> int:
     reply = _reply(options.reply) if options.reply else None
     finding = Finding(sent=options.as_ == "sent", by=user_name(), reply=reply)
     which = Doubtful(
-        response_id=options.response, step=options.step, visit=options.visit, fingerprint=options.fingerprint
+        response_id=options.response,
+        step=options.step,
+        visit=options.visit,
+        fingerprint=options.fingerprint,
+        handled=options.handled,
     )
     with open_ledger(options) as ledger:
         replay = replay_of(ledger, options.id)
@@ -90,4 +94,13 @@ def _as_text(replay: Replay, resolved: Resolved, options: argparse.Namespace) ->
         lines.append(f"once it is resolved there, `{again} --state in_doubt{ledger}` goes on here")
     if resolved.purged:
         lines.append(f"{counted(resolved.purged, 'contact')} not changed: the response has been purged")
-    return "\n".join(lines) or "nothing that is in doubt is meant by that; nothing was changed"
+    return "\n".join(lines) or _nothing(options)
+
+
+def _nothing(options: argparse.Namespace) -> str:
+    if options.handled:
+        return "no request that an error exit took and the server may have applied matches; nothing was changed"
+    return (
+        "no request in doubt matches; nothing was changed. For an error that an error exit took although the server "
+        "may have applied the request, such as a 504, add --handled"
+    )

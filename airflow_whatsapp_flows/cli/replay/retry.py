@@ -96,8 +96,8 @@ def _left_out(chosen: Chosen, choice: Choice, replay: Replay) -> list[str]:
         return lines
     name = shlex.quote(replay.id)
     lines.append(
-        "check at the server whether it arrived; of contacts in doubt, `whatsapp-flows replay resolve` records what "
-        f"you find. `whatsapp-flows replay retry {name} --accept-duplicates` sends it again, at the risk that it is "
-        "applied twice"
+        "check at the server whether it arrived, and record what you find with `whatsapp-flows replay resolve` (with "
+        f"--handled for an error that an error exit took). `whatsapp-flows replay retry {name} --accept-duplicates` "
+        "sends it again, at the risk that it is applied twice"
     )
     return lines
