@@ -6,13 +6,18 @@ are those of the newest earlier row with the same response id and content, and a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, func, select, update
 
+from airflow_whatsapp_flows.flow.identity import PHONE
+from airflow_whatsapp_flows.ledger.persons import Persons, SourceRow
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import contacts, replays
+from airflow_whatsapp_flows.ledger.schema import contacts, identifiers, replays
+from airflow_whatsapp_flows.ledger.snapshots import chunks_of_phones, move_contacts
 
 DUPLICATE = "duplicate: an earlier row of this source is the same response"
 _DONE = "done:"
@@ -76,23 +81,77 @@ def is_known() -> ColumnElement[bool]:
 def restore_content(connection: Connection, chosen: ColumnElement[bool]) -> None:
     """Give known rows the content that an earlier row holds, for they are to be walked.
 
-    All responses of one phone number are walked in one chunk; so a row moves to the chunk where its contact is.
+    All responses of one person are walked in one chunk, so a row moves to the chunk of its person.
 
     Args:
         connection: in a transaction.
-        chosen: which contacts; others than known rows stay as they are.
+        chosen: which contacts of one replay; others than known rows stay as they are.
     """
     known = and_(chosen, is_known())
-    numbers = connection.execute(select(contacts.c.id).where(known)).scalars().all()
-    pages = [contacts.c.id.in_(numbers[start : start + _PAGE]) for start in range(0, len(numbers), _PAGE)]
-    for own in pages:
-        held = {name: _held(name) for name in ("response", "phone", "digest")}
-        chunk = func.coalesce(_chunk_of(_held("phone")), contacts.c.chunk)
-        connection.execute(update(contacts).where(own).values(chunk=chunk, **held))
-    for own in pages:
-        connection.execute(
-            update(contacts).where(own, contacts.c.phone.is_not(None)).values(chunk=_chunk_of(contacts.c.phone))
+    numbers = connection.execute(select(contacts.c.id).where(known).order_by(contacts.c.id)).scalars().all()
+    with closing(Persons()) as persons:
+        for start in range(0, len(numbers), _PAGE):
+            _restore(connection, persons, numbers[start : start + _PAGE])
+
+
+def _restore(connection: Connection, persons: Persons, numbers: Sequence[int]) -> None:
+    own = contacts.c.id.in_(numbers)
+    query = (
+        select(
+            contacts.c.id, contacts.c.replay_no, contacts.c.response_id, contacts.c.chunk, replays.c.flow_id,
+            _held("phone").label("phone"),
         )
+        .join(replays, replays.c.no == contacts.c.replay_no)
+        .where(own)
+        .order_by(contacts.c.id)
+    )  # fmt: skip
+    rows = connection.execute(query).all()
+    replay_no, flow_id = rows[0].replay_no, rows[0].flow_id
+    others = _others(connection, flow_id, identifiers.c.response_id.in_([row.response_id for row in rows]))
+    peers = _peers(connection, replay_no, flow_id, {value for marks in others.values() for _, value in marks})
+    placed = [SourceRow(_marks(row.phone, others[row.response_id]), row.response_id, row.chunk) for row in rows]
+    phones = chunks_of_phones(connection, replay_no, [row.phone for row in rows if row.phone is not None])
+    shared, moves = persons.place([row for row in (*peers, *placed) if row.marks], phones)
+    chunks = {f"{PHONE}:{phone}": chunk for phone, (chunk, _) in phones.items()} | shared
+    held = {name: _held(name) for name in ("response", "phone", "digest")}
+    connection.execute(update(contacts).where(own).values(**held))
+    for row, one in zip(rows, placed, strict=True):
+        chunk = chunks.setdefault(one.marks[0], row.chunk) if one.marks else row.chunk
+        if chunk != row.chunk:
+            connection.execute(update(contacts).where(contacts.c.id == row.id).values(chunk=chunk))
+    move_contacts(connection, replay_no, moves)
+
+
+def _peers(connection: Connection, replay_no: int, flow_id: str, values: Collection[str]) -> list[SourceRow]:
+    """Contacts of a replay that have one of some identifiers other than a phone number."""
+    if not values:
+        return []
+    with_value = select(identifiers.c.response_id).where(
+        identifiers.c.value.in_(values), identifiers.c.flow_id == flow_id
+    )
+    query = select(contacts.c.response_id, contacts.c.phone, contacts.c.chunk).where(
+        contacts.c.response_id.in_(with_value),
+        contacts.c.replay_no == replay_no,
+        contacts.c.digest.is_not(None),
+        contacts.c.state != ContactState.REJECTED.value,
+    )
+    found = connection.execute(query.order_by(contacts.c.id)).all()
+    others = _others(connection, flow_id, identifiers.c.response_id.in_([row.response_id for row in found]))
+    return [SourceRow(_marks(row.phone, others[row.response_id]), row.response_id, row.chunk) for row in found]
+
+
+def _others(connection: Connection, flow_id: str, chosen: ColumnElement[bool]) -> dict[str, list[tuple[str, str]]]:
+    """Kind and value of identifiers by response."""
+    query = select(identifiers.c.response_id, identifiers.c.kind, identifiers.c.value)
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for response_id, kind, value in connection.execute(query.where(chosen, identifiers.c.flow_id == flow_id)):
+        found[response_id].append((kind, value))
+    return found
+
+
+def _marks(phone: str | None, others: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    first = () if phone is None else (f"{PHONE}:{phone}",)
+    return (*first, *(f"{kind}:{value}" for kind, value in others))
 
 
 def _held(column: str) -> ScalarSelect[Any]:
@@ -109,9 +168,3 @@ def _held(column: str) -> ScalarSelect[Any]:
         .correlate(contacts)
         .scalar_subquery()
     )
-
-
-def _chunk_of(phone: Any) -> ScalarSelect[Any]:
-    other = contacts.alias("other")
-    query = select(func.min(other.c.chunk)).where(other.c.replay_no == contacts.c.replay_no, other.c.phone == phone)
-    return query.correlate(contacts).scalar_subquery()

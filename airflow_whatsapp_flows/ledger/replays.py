@@ -280,7 +280,7 @@ def tally(ledger: Ledger, replay_no: int, only: Sequence[int] | None = None) -> 
     )
 
 
-def _requests(replay_no: int, only: Sequence[int] | None) -> Select[tuple[int]]:
+def _requests(replay_no: int, only: Sequence[int] | None) -> Select[Any]:
     """Count the attempts of a replay that may have reached a server; those of all chunks add up to the replay's.
 
     An attempt that somebody resolved as ``not_sent`` counts: as far as this side knew, it was sent.

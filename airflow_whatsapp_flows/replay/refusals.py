@@ -148,7 +148,10 @@ class Refusals:
             return None
         return BatchStoppedError(
             f"{host} refused each of the first {STEP_IN_A_ROW} requests of {step.name!r} ({self._words(result)}): "
-            "check the step and the data; `replay retry` sends these again",
+            "check the step and the data; `replay retry` sends these again (with --handled where an error exit took "
+            f"them). If {result.status_code} is what this server answers about a single contact, such as one that it "
+            'has already, resume with --no-stop-when-refused, or set "stop_when_refused": false in the flow\'s '
+            "replay block (stop_when_refused=False in a task)",
             needs_help=True,
         )
 

@@ -176,6 +176,8 @@ def test_a_step_that_is_always_refused_stops_the_batch_unless_that_is_turned_off
     told = json.loads(done.out)
     assert (done.status, told["failed"], told["pending"], len(server.received)) == (4, 50, 150, 50)
     assert "refused each of the first 50 requests of 'Create contact'" in told["stopped"]
+    assert "If 400 is what this server answers about a single contact" in told["stopped"]
+    assert 'resume with --no-stop-when-refused, or set "stop_when_refused": false' in told["stopped"]
     assert 'reply: {"error":"no such field"}' in told["stopped"]
 
     assert leads.run("--replay-id", "first", "--no-stop-when-refused").status == 3

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import logging
 import os
 import sqlite3
@@ -15,15 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, func, select, update
 
-from airflow_whatsapp_flows.errors import LedgerError
-from airflow_whatsapp_flows.ledger import Ledger, upgrading
+from airflow_whatsapp_flows.errors import LedgerError, OnceClaimedError
+from airflow_whatsapp_flows.ledger import Journal, Ledger, Subject, upgrading
 from airflow_whatsapp_flows.ledger.locking import lock_number
 from airflow_whatsapp_flows.ledger.replays import find_replay, list_replays, tally
 from airflow_whatsapp_flows.ledger.results import contact_results
-from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, replays
+from airflow_whatsapp_flows.ledger.rows import Once
+from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, once, replays
 from airflow_whatsapp_flows.ledger.upgrading import Upgrade, found_version, upgrade
+from tests.ledger.filling import intent
 from tests.ledger.old_ledgers import make_ledger, rows_of
 
 
@@ -220,3 +224,35 @@ def test_there_is_nothing_to_upgrade_where_there_is_no_ledger(tmp_path: Path, po
         with pytest.raises(LedgerError, match="there is no ledger in"):
             upgrade(url)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("only_once", [True, False], ids=["only_once", "any number of times"])
+async def test_an_upgrade_claims_who_was_sent_to_before(ledger_url: str, *, only_once: bool) -> None:
+    make_ledger(ledger_url)
+    engine = create_engine(ledger_url)
+    with engine.begin() as connection:
+        rows = connection.execute(select(replays.c.no, replays.c.flow)).all()
+        for no, flow in rows if only_once else ():
+            changed = json.dumps({**json.loads(flow), "replay": {"only_once": True}})
+            connection.execute(update(replays).where(replays.c.no == no).values(flow=changed))
+    engine.dispose()
+    upgrade(ledger_url)
+
+    with Ledger(ledger_url) as ledger:
+        with ledger.read() as connection:
+            claims = {tuple(row) for row in connection.execute(select(once.c["flow_id", "step_id", "response_id"]))}
+        async with Journal(ledger) as journal:
+            mark = ("phone:+525512340009",)  # of the DAG run r-9
+            asked = intent("new", step="Create contact", once=Once("Create contact", mark))
+            asked = asked._replace(subject=Subject("lead_to_crm", "new"))
+            [done] = await asyncio.gather(journal.add(asked), return_exceptions=True)
+
+    # The hand-written DAG was never replayed, so nobody knows whether it may be one of these.
+    assert {response for flow_id, _, response in claims if flow_id == "by_hand"} != set()
+    of_flow = {(step, response) for flow_id, step, response in claims if flow_id == "lead_to_crm"}
+    if only_once:
+        assert {("Create contact", "r-1"), ("Tell sales", "r-1"), ("Create contact", "r-9")} <= of_flow
+        assert ("Create contact", "r-3") not in of_flow  # it was refused
+        assert isinstance(done, OnceClaimedError)
+    else:
+        assert (of_flow, done) == (set(), None)

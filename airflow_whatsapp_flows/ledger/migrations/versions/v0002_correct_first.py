@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.schema import CreateSequence
+
+from airflow_whatsapp_flows.flow.phones import phone_key
 
 revision = "0002"
 down_revision = "0001"
@@ -21,6 +24,7 @@ def upgrade() -> None:
         op.execute(CreateSequence(sa.Sequence("whatsapp_flows_commits")))
     _tables()
     _indexes()
+    _claims()
     ledger = sa.table("whatsapp_flows_ledger", sa.column("version"), sa.column("ledger_id"))
     op.execute(ledger.update().values(version=2, ledger_id=uuid.uuid4().hex))
 
@@ -75,3 +79,38 @@ def _tables() -> None:
         sa.Column("at", sa.Float, nullable=False),
         sa.Column("by", sa.Text),
     )
+
+
+def _claims() -> None:
+    """Claim for ``only_once`` what version 1 has sent to a phone number: tasks ask nothing but the claims.
+
+    Version 1 did not note which flow a DAG run was of, so a flow that was never replayed may be one of these.
+    """
+    bind = op.get_bind()
+    only_once: dict[str, bool] = {}
+    for flow_id, text in bind.execute(sa.text("SELECT flow_id, flow FROM whatsapp_flows_replays ORDER BY no")):
+        flow = json.loads(text)
+        only_once[flow_id] = bool((flow.get("replay") or {}).get("only_once"))
+    query = sa.text(
+        "SELECT a.id, a.flow_id, a.step, a.response_id, COALESCE(a.phone, c.phone) AS phone "
+        "FROM whatsapp_flows_attempts a LEFT JOIN whatsapp_flows_contacts c "
+        "ON c.response_id = a.response_id AND c.replay_no = a.replay_no AND c.state NOT IN ('rejected', 'skipped') "
+        "WHERE a.id > :after AND a.method NOT IN ('GET', 'HEAD', 'OPTIONS') "
+        "AND (a.fate IS NULL OR a.fate IN ('succeeded', 'applied', 'unknown') OR (a.fate = 'answered' AND "
+        "(a.status_code >= 500 OR a.status_code = 408 OR a.status_code BETWEEN 200 AND 299))) "
+        "ORDER BY a.id LIMIT 5000"
+    )
+    claim = sa.text(
+        "INSERT INTO whatsapp_flows_once (flow_id, step_id, identifier, response_id) "
+        "VALUES (:flow_id, :step, :identifier, :response_id) ON CONFLICT DO NOTHING"
+    )
+    after = 0
+    while rows := bind.execute(query, {"after": after}).all():
+        after = rows[-1].id
+        claims = [
+            {"flow_id": row.flow_id, "step": row.step, "identifier": f"phone:{key}", "response_id": row.response_id}
+            for row in rows
+            if only_once.get(row.flow_id, True) and row.phone and (key := phone_key(row.phone)) is not None
+        ]
+        if claims:
+            bind.execute(claim, claims)
