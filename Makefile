@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP = "$(VENV)/bin/python" -m pip --quiet --disable-pip-version-check
 RUN = "$(VENV)/bin/python"
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(1 + len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)')
 
 # A virtual environment holds absolute paths and one Python's packages: it is of no use to another Python, nor after
 # the checkout was moved. So the stamp is named after both.
@@ -16,7 +17,7 @@ PLACE := $(shell $(PYTHON) -c 'import hashlib, os, sys; print(hashlib.sha256((sy
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints-3.10.txt" if sys.version_info < (3, 11) else "constraints.txt")')
 READY := $(VENV)/.ready-$(PLACE)
 
-.PHONY: help setup demo ui test long lint format types imports servers browser pytest benchmark test-matrix audit clean
+.PHONY: help setup demo ui test long lint format types imports servers browser pytest coverage benchmark test-matrix audit clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' Makefile | while read -r name text; do printf '%-11s %s\n' "$$name" "$$text"; done
@@ -58,13 +59,19 @@ servers: ## install PostgreSQL and the programs of other people for the tests, w
 browser: setup ## install Chromium and Playwright for the tests, where that can be done
 	CONSTRAINTS="$(CONSTRAINTS)" tests/servers/install_browser.sh
 
-pytest: setup ## the tests alone
-	$(RUN) -m pytest
+# Tests wait for servers and processes most of the time: one worker more than there are cores. What measures time or a
+# rate runs after the others, by itself. To run some: make pytest ARGS="-k name"
+pytest: setup ## the tests alone; ARGS="-k name" runs some
+	$(RUN) -m pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist worksteal -m "not long and not alone")
+	$(if $(ARGS),,$(RUN) -m pytest -m alone)
+
+coverage: setup servers ## the tests with a report of the lines they run
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered --cov-report=html:.coverage-html
 
 test: lint types imports servers pytest ## lint, types, import contracts, tests
 
 long: setup servers browser ## the tests that take minutes: many kills, real Airflows and a real browser
-	$(RUN) -m pytest -m long
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m long
 	$(RUN) -m tests.airflow.replay_with_killed_worker
 	$(RUN) -m tests.airflow.broken_flow
 	$(RUN) -m tests.airflow.clear_and_resend
@@ -84,5 +91,5 @@ audit: ## known vulnerabilities of the versions that the tests run with, where t
 	$(PYTHON) tests/audit.py constraints.txt constraints-3.10.txt
 
 clean: ## remove everything that make made
-	rm -rf "$(VENV)" .matrix .demo .ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf "$(VENV)" .matrix .demo .ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage-html build dist
 	find airflow_whatsapp_flows benchmarks dags docker tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -27,6 +27,7 @@ def _result(reply: Reply) -> ActionResult:
     return classify(reply, Attempted(HttpRequest("POST", "http://crm.example/")))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_two_processes_together_keep_the_rate(tmp_path: Path, request: pytest.FixtureRequest, database: str) -> None:
     ledger = sqlite_url(tmp_path)

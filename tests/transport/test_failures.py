@@ -199,6 +199,7 @@ def _slow(*parts: bytes) -> Script:
     return script
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("script", "has_head"),
     [

@@ -22,7 +22,7 @@ class Name(str):
         (1j, "unknown_type: the column 'Name' holds a complex; cast it to text"),
         ([{"a": float("-inf")}], "bad_number: the column 'Name' holds an infinite number"),
     ],
-    ids=str,
+    ids=["surrogate", "bytes", "complex", "infinite"],
 )
 def test_what_has_no_place_in_a_response_rejects_the_row(cell: object, problem: str) -> None:
     row = typed_row(3, "query:3", [Column(0, "Name", "step.Ask name"), Column(1, "id", "id")], [cell, 7])
