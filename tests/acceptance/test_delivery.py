@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from airflow_whatsapp_flows.flow.course import pause
+from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule
+from airflow_whatsapp_flows.flow.exchange import HttpRequest, HttpResponse
+from airflow_whatsapp_flows.flow.outcome import Attempted, classify
 from tests.acceptance.partition import TOTAL
 from tests.replay.runs import Run, sqlite_url
 from tests.servers.crm_log import REPOSITORY, running_crm
@@ -60,3 +66,38 @@ def test_every_reset_connection_leaves_one_doubt(tmp_path: Path) -> None:
         assert run.states() == {"completed": 300 - unanswered, "in_doubt": unanswered}
         assert len(crm.requests()) == 300
         assert run.broken_promises(kills=0) == []
+
+
+RULE = RetryRule.of(Delivery.IDEMPOTENT, wait=1, backoff=2, max_wait=30)
+BROKEN = classify(HttpResponse(503), Attempted(HttpRequest("PUT", "https://crm.example/"), 1, "key"))
+
+
+@pytest.mark.parametrize("retry", [1, 3, 5, 20])
+def test_waits_are_spread_evenly_between_nothing_and_their_limit(retry: int) -> None:
+    """Kolmogorov's and Smirnov's test, at the level of 1 %, with fixed draws."""
+    count, limit = 2_000, RULE.cap(retry)
+    draws = random.Random(20261122)
+
+    waits = sorted(pause(RULE, retry, BROKEN, 0.0, jitter=draws.uniform) for _ in range(count))
+
+    assert 0 <= waits[0] <= waits[-1] <= limit
+    distance = max(abs(wait / limit - (number + 0.5) / count) for number, wait in enumerate(waits)) + 0.5 / count
+    assert distance < 1.63 / math.sqrt(count)
+
+
+def test_processes_that_were_forked_at_once_do_not_wait_alike() -> None:
+    """A task of Airflow is a fork, and what a fork draws must not be what its siblings draw."""
+    script = """
+import os, tests.acceptance.test_delivery as module
+for _ in range(20):
+    if not os.fork():
+        os.write(1, f"{module.pause(module.RULE, 5, module.BROKEN, 0.0)}\\n".encode())
+        os._exit(0)
+for _ in range(20):
+    os.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+
+    waits = [float(line) for line in done.stdout.split()]
+    assert len(waits) == len(set(waits)) == 20
+    assert max(waits) - min(waits) > RULE.cap(5) / 3
