@@ -5,7 +5,7 @@ and records every request in a ledger on disk, and ends every contact. The bare 
 size to the same server with the same concurrency, and does nothing else. Rounds alternate, so that the noise of a
 shared machine meets both; a ratio is the median of the rounds' ratios.
 
-    python benchmarks/replay.py [pipeline] [postgres] [processes] [memory] [--contacts 6000] [--rounds 5]
+    python benchmarks/replay.py [pipeline] [postgres] [processes] [snapshot] [memory] [--contacts 6000] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -212,6 +212,23 @@ def work(ledger_url: str, url: str) -> None:
         asyncio.run(run_replay(ledger, begun, flow, gateway, RunSettings()))
 
 
+def snapshot(contacts: int, rounds: int, folder: Path) -> None:
+    """CPU for each row of the snapshot of a large batch against that of a small one."""
+    del contacts, rounds
+    print("\nsnapshot: CPU of this process for each row")
+    each = {}
+    for size in (20_000, 240_000):
+        responses = folder / f"{size}.jsonl"
+        write_responses(responses, size)
+        flow = load_flow(flow_file("http://127.0.0.1:9/"))
+        with Ledger(f"sqlite:///{folder / f's{size}.db'}") as ledger:
+            before = time.process_time()
+            begin_replay(ledger, ReplayRequest(flow=flow, source=open_source(SourceSpec(str(responses)), flow)))
+            each[size] = (time.process_time() - before) / size
+        print(f"  {size:>9,} responses: {each[size] * 1e6:.0f} µs")
+    print(f"  ratio {each[240_000] / each[20_000]:.2f} (asked <= 1.2)")
+
+
 def memory(contacts: int, rounds: int, folder: Path) -> None:
     """Peak memory of a large batch above that of a small one, each in a process of its own."""
     del contacts, rounds
@@ -259,6 +276,7 @@ PARTS: dict[str, Callable[[int, int, Path], None]] = {
     "pipeline": pipeline,
     "postgres": postgres,
     "processes": processes,
+    "snapshot": snapshot,
     "memory": memory,
 }
 

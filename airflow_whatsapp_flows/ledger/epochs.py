@@ -174,7 +174,8 @@ def known_responses(
             contacts.c.response_id, contacts.c.replay_no, replays.c.id, contacts.c.digest, contacts.c.state,
             contacts.c.epoch, contacts.c.path.is_not(None), and_(contacts.c.state == ContactState.SKIPPED.value, sent),
         )
-        .join(replays, replays.c.no == contacts.c.replay_no)
+        # The sum keeps the databases from the index of chunks, where every batch would be a search of a whole replay.
+        .join(replays, replays.c.no == contacts.c.replay_no + 0)
         .where(contacts.c.response_id.in_(response_ids), contacts.c.digest.is_not(None))
         .where(replays.c.flow_id == flow_id, contacts.c.state != ContactState.REJECTED.value)
         .where(or_(replays.c.sealed, replays.c.no == reading))

@@ -17,6 +17,7 @@ from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, replays
 
+_ROWS_AT_ONCE = 8
 _LATEST = 2000  # attempts
 _TELLING = 8  # digits; what spellings of one number differ in stands before them
 
@@ -126,7 +127,8 @@ def find_sent(ledger: Ledger, person: Person) -> Iterator[Sent]:
     """
     replies: dict[tuple[str, int | None], Replies] = {}
     with ledger.read() as connection:
-        for row in connection.execute(_query(person)).all():
+        rows = connection.execute(_query(person), execution_options={"yield_per": _ROWS_AT_ONCE})  # with whole replies
+        for row in rows:
             of = (row.flow_id, row.replay_no)
             if of not in replies:
                 replies[of] = Replies(connection.execute(_flow(*of)).scalar())

@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.flow.performing import SendAction
 from airflow_whatsapp_flows.flow.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.epochs import Made
 from airflow_whatsapp_flows.ledger.once import may_have_been_applied
+from airflow_whatsapp_flows.ledger.pages import parts, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 
@@ -161,17 +162,22 @@ class Page:
 
 
 def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]:
-    """Contacts that are to be walked, in the order of the source, each with what was tried for it."""
-    query = (
-        select(
-            contacts.c.id, contacts.c.place, contacts.c.response_id, contacts.c.phone, contacts.c.response,
-            contacts.c.round, contacts.c.epoch, contacts.c.digest,
-        )
-        .where(contacts.c.replay_no == page.replay_no, contacts.c.chunk == page.chunk)
-        .where(contacts.c.id > page.after, contacts.c.state == ContactState.PENDING.value)
-        .order_by(contacts.c.id)
-        .limit(page.size)
+    """Contacts that are to be walked, in the order of the source, each with what was tried for it.
+
+    There are fewer than the page's size where their texts are long; there are none when there are no more.
+    """
+    of_page = (
+        contacts.c.replay_no == page.replay_no, contacts.c.chunk == page.chunk,
+        contacts.c.id > page.after, contacts.c.state == ContactState.PENDING.value,
     )  # fmt: skip
+    size = size_of(contacts.c.response) + size_of_attempts(page.flow_id, attempts.c.result)
+    sizes = select(contacts.c.id, size).where(*of_page).order_by(contacts.c.id).limit(page.size)
+    with connection.execute(sizes) as found:  # no more of them are read than the page has
+        last = next((last for _, last in parts(found)), page.after)
+    query = select(
+        contacts.c.id, contacts.c.place, contacts.c.response_id, contacts.c.phone, contacts.c.response,
+        contacts.c.round, contacts.c.epoch, contacts.c.digest,
+    ).where(*of_page, contacts.c.id <= last).order_by(contacts.c.id)  # fmt: skip
     rows = connection.execute(query).all()
     rounds = {row.response_id: (page.replay_no, row.round) for row in rows}
     epochs = {row.response_id: row.epoch for row in rows}

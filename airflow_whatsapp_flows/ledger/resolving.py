@@ -179,17 +179,16 @@ def _resolve_chunk(ledger: Ledger, connection: Connection, asked: _Asked, claime
     with ledger.write(connection):
         check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
         own = and_(*_contacts(asked), contacts.c.chunk == claimed.chunk)
-        names = ("id", "response_id", "reason", "response", "path", "epoch")
-        rows = connection.execute(
-            select(*(contacts.c[name] for name in names)).where(own).order_by(contacts.c.id)
-        ).all()
+        columns = [contacts.c[name] for name in ("id", "response_id", "reason", "path", "epoch")]
+        has_response = contacts.c.response.is_not(None).label("has_response")
+        rows = connection.execute(select(*[*columns, has_response]).where(own).order_by(contacts.c.id)).all()
         doubtful = _attempts(connection, asked, [row.response_id for row in rows])
         again = []
         for row in rows:
             unknown = _of_contact(row, doubtful.get(row.response_id, ()))
             if asked.which.handled and not unknown:
                 continue
-            if row.response is None:
+            if not row.has_response:
                 purged += 1
             elif not unknown:
                 elsewhere += 1

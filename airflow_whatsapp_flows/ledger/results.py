@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, func, literal, select
 
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.known_rows import full_reason, names_of_replays, response_of
@@ -22,6 +22,7 @@ from airflow_whatsapp_flows.ledger.later_results import (
     outcome_of,
     states_elsewhere,
 )
+from airflow_whatsapp_flows.ledger.pages import parts, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
 from airflow_whatsapp_flows.ledger.rows import ContactState
@@ -115,7 +116,8 @@ def contact_results(
     where = [contacts.c.handled_errors > 0] if handled else []
     with ledger.read() as connection:
         names = names_of_replays(connection)
-        for rows in _pages(connection, replay.no, columns, states, where):
+        size = _size_of(columns) + size_of_attempts(replay.flow_id, refused_result)
+        for rows in _pages(connection, replay.no, columns, states, where, size):
             sent_for = [row.response_id for row in rows if row.response_id and row.state not in NOTHING_SENT]
             attempted = attempts_of(connection, replay.flow_id, sent_for)
             made = {
@@ -137,8 +139,9 @@ def recorded_responses(ledger: Ledger, replay: Replay, states: Sequence[str] = (
     Raises:
         LedgerError: the ledger cannot be read.
     """
+    columns = (contacts.c.id, response_of().label("response"))
     with ledger.read() as connection:
-        for rows in _pages(connection, replay.no, (contacts.c.id, response_of().label("response")), states):
+        for rows in _pages(connection, replay.no, columns, states, (), _size_of(columns)):
             yield from (row.response for row in rows)
 
 
@@ -147,20 +150,26 @@ def _pages(
     replay_no: int,
     columns: Sequence[ColumnElement[Any]],
     states: Sequence[str],
-    where: Sequence[ColumnElement[bool]] = (),
+    where: Sequence[ColumnElement[bool]],
+    size: ColumnElement[int],
 ) -> Iterator[Sequence[Row[Any]]]:
     ids = select(func.min(contacts.c.id), func.max(contacts.c.id)).where(contacts.c.replay_no == replay_no)
     first, last = connection.execute(ids).one()
     # A replay's rows lie together but for those of replays taken at the same time. The sum keeps the databases from
     # the index of chunks, in whose order every page would be a search of all rows.
     of_replay = (contacts.c.replay_no + 0) == replay_no
-    query = select(*columns).where(of_replay, *where).order_by(contacts.c.id)
-    if states:
-        query = query.where(contacts.c.state.in_(states))
+    wanted = [of_replay, *where, *([contacts.c.state.in_(states)] if states else [])]
+    query = select(*columns).where(*wanted).order_by(contacts.c.id)
+    sizes = select(contacts.c.id, size).where(*wanted).order_by(contacts.c.id)
     for start in range(first, last + 1, _PAGE) if first is not None else ():
-        rows = connection.execute(query.where(contacts.c.id >= start, contacts.c.id < start + _PAGE)).all()
-        if rows:
-            yield rows
+        found = connection.execute(sizes.where(contacts.c.id >= start, contacts.c.id < start + _PAGE)).all()
+        for begin, end in parts(found):
+            yield connection.execute(query.where(contacts.c.id >= begin, contacts.c.id <= end)).all()
+
+
+def _size_of(columns: Sequence[ColumnElement[Any]]) -> ColumnElement[int]:
+    """Characters of the columns that may hold long texts."""
+    return size_of(*(column for column in columns if column.name in ("path", "error", "response")), literal(""))
 
 
 def attempts_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, select, update
 
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.persons import Move
@@ -45,7 +45,7 @@ def chunks_of_phones(connection: Connection, replay_no: int, phones: Sequence[st
     """The chunk that each phone number of a replay has been put in, and the number of its rows."""
     query = (
         select(contacts.c.phone, func.min(contacts.c.chunk), func.count())
-        .where(contacts.c.phone.in_(phones), contacts.c.replay_no == replay_no)
+        .where(contacts.c.phone.in_(phones), _is_of(replay_no))
         .group_by(contacts.c.phone)
     )
     return {phone: (chunk, count) for phone, chunk, count in connection.execute(query)}
@@ -56,9 +56,14 @@ def move_contacts(connection: Connection, replay_no: int, moves: Iterable[Move])
     for move in moves:
         for column, values in ((contacts.c.response_id, move.response_ids), (contacts.c.phone, move.phones)):
             for start in range(0, len(values), _PAGE):
-                chosen = (column.in_(values[start : start + _PAGE]), contacts.c.replay_no == replay_no)
+                chosen = (column.in_(values[start : start + _PAGE]), _is_of(replay_no))
                 moved = update(contacts).where(*chosen, contacts.c.digest.is_not(None))
                 connection.execute(moved.values(chunk=move.chunk))
+
+
+def _is_of(replay_no: int) -> ColumnElement[bool]:
+    # The sum keeps the databases from the index of chunks, where every batch would be a search of all rows so far.
+    return (contacts.c.replay_no + 0) == replay_no
 
 
 def add_contacts(connection: Connection, replay_no: int, rows: Sequence[NewContact]) -> None:
@@ -84,6 +89,16 @@ _ADD = inserting(
         "unanswered": "boolean",
     },
 )
+
+
+def refresh_statistics(ledger: Ledger) -> None:
+    """Let PostgreSQL look at the rows so far: of a table that it knows nothing about it searches all rows.
+
+    SQLite needs none. It is a transaction of its own, so that nobody waits for it.
+    """
+    if not ledger.is_sqlite:
+        with ledger.write() as connection:
+            connection.exec_driver_sql(f"ANALYZE {contacts.name}")
 
 
 def clear_snapshot(ledger: Ledger, replay_no: int) -> None:

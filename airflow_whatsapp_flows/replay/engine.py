@@ -11,6 +11,7 @@ from typing import Any
 from airflow_whatsapp_flows.ledger.claims import Claim
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
+from airflow_whatsapp_flows.ledger.pages import PAGE_BYTES
 from airflow_whatsapp_flows.ledger.records import Page, PendingContact, pending_contacts
 from airflow_whatsapp_flows.ledger.replays import pending_chunks
 from airflow_whatsapp_flows.ledger.rows import Again, ContactEnd, ContactState
@@ -73,6 +74,7 @@ class Engine:
         self._budget = budget
         self._ready: deque[tuple[Turn, _Chunk]] = deque()
         self._waiting = 0
+        self._waiting_bytes = 0
         self._places = asyncio.Semaphore(self._walkers)  # of contacts that are walked and do not rest
         self._awake = 0  # workers whose contact does not rest
         self._resting = 0
@@ -196,6 +198,7 @@ class Engine:
                     turn, chunk = self._ready.popleft()
                     async with self._places:
                         await self._end(turn, chunk)
+                    del turn, chunk  # a worker that waits for another one holds none
                     continue
                 if self._fed and not self._waiting:
                     self._more.set()
@@ -250,10 +253,11 @@ class Engine:
 
     async def _finish(self, turn: Turn, chunk: _Chunk) -> None:
         self._waiting -= 1
+        self._waiting_bytes -= len(turn.contact.response)
         for other in chunk.order.finish(turn):
             self._ready.append((other, chunk))
             self._more.set()  # this worker may be one too many by now
-        if self._waiting - self._resting < _ENOUGH:
+        if self._waiting - self._resting < _ENOUGH and self._waiting_bytes < PAGE_BYTES:
             self._hungry.set()
         chunk.outstanding -= 1
         if chunk.read and not chunk.outstanding:
@@ -283,7 +287,7 @@ class Engine:
     async def _feed_chunk(self, claimed: Claim) -> None:
         chunk, after = _Chunk(claimed), 0
         while True:
-            while self._waiting - self._resting >= _ENOUGH:
+            while self._waiting - self._resting >= _ENOUGH or self._waiting_bytes >= PAGE_BYTES:
                 self._hungry.clear()
                 await self._hungry.wait()
             forced = self._walker.epoch is not None
@@ -296,6 +300,7 @@ class Engine:
             after = contacts[-1].id
             for contact in contacts:
                 self._put(contact, chunk)
+            del contacts, contact  # the next page is read when most of them have ended
             self._more.set()
         chunk.read = True
         if not chunk.outstanding:
@@ -308,6 +313,7 @@ class Engine:
 
     def _put(self, contact: PendingContact, chunk: _Chunk) -> None:
         self._waiting += 1
+        self._waiting_bytes += len(contact.response)
         chunk.outstanding += 1
         turn = chunk.order.add(contact)
         if not turn.before:

@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.epochs import Known, known_responses
 from airflow_whatsapp_flows.ledger.finding import recent_latencies
+from airflow_whatsapp_flows.ledger.pages import batches
 from airflow_whatsapp_flows.ledger.records import Page, PendingContact, Record, pending_contacts, records_of
 from airflow_whatsapp_flows.ledger.renaming import SentNames, step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay, pending_chunks, tally
@@ -34,7 +35,7 @@ from airflow_whatsapp_flows.replay.renames import check_names, known_steps
 from airflow_whatsapp_flows.replay.running import RunSettings, guard_rules
 from airflow_whatsapp_flows.replay.screening import Held, Postponed, Screening
 from airflow_whatsapp_flows.replay.seen_rows import SeenRows
-from airflow_whatsapp_flows.replay.snapshot import OnChanged, ReadRow, judged, read_row
+from airflow_whatsapp_flows.replay.snapshot import OnChanged, ReadRow, judged, read_row, size_of_row
 from airflow_whatsapp_flows.replay.sources import Row
 
 ASSUMED_LATENCY = 0.2
@@ -198,12 +199,10 @@ class _Planner:
         if self._ledger is not None:
             with self._ledger.read() as connection:
                 self._steps = step_identities(connection, self._request.flow, self._request.renamed)
-        rows = iter(self._request.rows)
-        if self._request.limit is not None:
-            rows = islice(rows, self._request.limit)
+        rows = islice(self._request.rows, self._request.limit)
         noticing = Noticing(self._request.flow)
         with closing(SeenRows()) as seen:
-            while batch := [read_row(row) for row in islice(rows, _BATCH)]:
+            for batch in batches(map(read_row, rows), _BATCH, size_of_row):
                 self._add_batch(batch, seen)
                 for one in batch:
                     if one.response is not None:

@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.epochs import Known, known_responses, standing
 from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
 from airflow_whatsapp_flows.ledger.known_rows import DUPLICATE, done_by, short_reason
+from airflow_whatsapp_flows.ledger.pages import batches
 from airflow_whatsapp_flows.ledger.persons import Persons, SourceRow
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
@@ -28,6 +29,7 @@ from airflow_whatsapp_flows.ledger.snapshots import (
     chunks_of_phones,
     clear_snapshot,
     move_contacts,
+    refresh_statistics,
     seal,
 )
 from airflow_whatsapp_flows.replay.seen_rows import SeenRows
@@ -38,6 +40,7 @@ OnChanged = Literal["reject", "update"]
 ON_CHANGED: tuple[OnChanged, ...] = get_args(OnChanged)
 
 _BATCH = 500
+_FIRST_LOOK = 1000  # rows after which the database looks at them, and again at four times as many
 _MAX_ID = 500  # characters
 _REJECTED, _SKIPPED = ContactState.REJECTED.value, ContactState.SKIPPED.value
 _NOBODY = Identity()
@@ -124,18 +127,20 @@ class Snapshot:
             LedgerError: the ledger cannot be written.
         """
         clear_snapshot(self.ledger, self.replay.no)
-        taken = 0
+        taken, due = 0, _FIRST_LOOK
         stream = iter(rows) if self.limit is None else islice(rows, self.limit)
         with closing(Persons()) as persons, closing(SeenRows()) as seen:
-            while batch := list(islice(stream, _BATCH)):
+            for batch in batches(map(read_row, stream), _BATCH, size_of_row):
                 self._take(batch, persons, seen, taken)
                 taken += len(batch)
                 self.on_rows(taken)
+                if taken >= due:
+                    refresh_statistics(self.ledger)
+                    due *= 4
         seal(self.ledger, self.replay.no)
         return taken
 
-    def _take(self, batch: Sequence[Row], persons: Persons, seen: SeenRows, taken: int) -> None:
-        reads = [read_row(row) for row in batch]
+    def _take(self, reads: Sequence[ReadRow], persons: Persons, seen: SeenRows, taken: int) -> None:
         people = [self._identified(one) for one in reads]
         with self.ledger.write() as connection:
             ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
@@ -250,6 +255,11 @@ def judged(
 
 
 _OTHER_CONTENT = "has the same id with other content; give it another id"
+
+
+def size_of_row(one: ReadRow) -> int:
+    """Characters of a row, for :func:`~airflow_whatsapp_flows.ledger.pages.batches`."""
+    return len(one.json or "")
 
 
 def read_row(row: Row) -> ReadRow:

@@ -59,6 +59,8 @@ def find_files(location: str, storage: Storage | None = None) -> list[SourceFile
     Raises:
         SourceError: there is none, or it cannot be looked for.
     """
+    if not location:
+        raise SourceError("the source of the responses is empty; name a file, a URL, or - for standard input")
     if location == "-":
         return [SourceFile("standard input", _standard_input)]
     if "://" in location:

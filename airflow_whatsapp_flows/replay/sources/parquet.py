@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.ledger.pages import PAGE_BYTES
 from airflow_whatsapp_flows.replay.sources.cells import typed_row
 from airflow_whatsapp_flows.replay.sources.keys import PHONE, Column, Keys
 from airflow_whatsapp_flows.replay.sources.source import Row
@@ -44,7 +45,7 @@ class Parquet:
             file = self._arrow.parquet.ParquetFile(stream)
             columns = self._columns(file.schema_arrow, name)
             number = 0
-            for batch in file.iter_batches(_BATCH_ROWS, columns=[column.name for column in columns]):
+            for batch in self._batches(file, [column.name for column in columns]):
                 for cells in zip(*self._values(batch, columns), strict=True):
                     number += 1
                     yield typed_row(number, f"{name}:{number}", columns, cells, self._keys.id_column)
@@ -53,6 +54,15 @@ class Parquet:
 
     def finish(self, name: str) -> None:
         """Nothing is left to check: the schema of each file said it all."""
+
+    def _batches(self, file: Any, names: list[str]) -> Iterator[Any]:
+        """Rows in batches, of fewer rows where they are long."""
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        longest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+        for batch in file.iter_batches(_fitting(longest), columns=names):
+            size = _fitting(batch.nbytes // max(1, batch.num_rows))  # a file's own sizes are those of encoded values
+            for start in range(0, batch.num_rows, size):
+                yield batch.slice(start, size)
 
     def _columns(self, schema: Any, name: str) -> tuple[Column, ...]:
         types = self._arrow.types
@@ -92,6 +102,10 @@ class Parquet:
         except self._arrow.ArrowException:
             raise SourceError(f"the column {column!r} holds texts that are not UTF-8; write them as UTF-8") from None
         return texts
+
+
+def _fitting(row_bytes: int) -> int:
+    return max(1, min(_BATCH_ROWS, PAGE_BYTES // max(1, row_bytes)))
 
 
 def _text(item: bytes | None) -> str | bytes | None:

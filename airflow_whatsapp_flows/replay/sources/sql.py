@@ -109,6 +109,11 @@ class UrlDatabase:
         except ImportError as error:
             hint = "pip install 'airflow-whatsapp-flows[postgres]'" if "psycopg" in str(error) else str(error)
             raise SourceError(f"{self.name}: the driver of the database is not installed: {hint}") from None
+        except sa.exc.NoSuchModuleError:
+            kind = url.get_backend_name()
+            raise SourceError(
+                f"{self.name}: SQLAlchemy has no dialect {kind!r}; install the package that has it, or fix the URL"
+            ) from None
         except sa.exc.ArgumentError as error:
             raise SourceError(f"{self.name}: {error}") from None
 

@@ -1,0 +1,84 @@
+"""Pages of rows, bounded by their number and by the bytes of their text: a row may hold megabytes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Integer, func, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts
+
+PAGE_BYTES = 8_388_608
+"""Text of the rows of one page; a page of one row may have more. In memory, text takes some times its length."""
+
+T = TypeVar("T")
+
+
+def batches(items: Iterable[T], most: int, size: Callable[[T], int]) -> Iterator[list[T]]:
+    """Items in batches that end at ``most`` items, or with the item that makes them :data:`PAGE_BYTES` long.
+
+    Args:
+        items: read as they are needed.
+        most: items of one batch.
+        size: bytes of an item.
+    """
+    batch: list[T] = []
+    total = 0
+    for item in items:
+        batch.append(item)
+        total += size(item)
+        if len(batch) >= most or total >= PAGE_BYTES:
+            yield batch
+            batch, total = [], 0
+    if batch:
+        yield batch
+
+
+def parts(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, int]]:
+    """The first and the last id of each run of rows that fits into a page.
+
+    Args:
+        rows: ids and sizes, in the order of the ids; read as they are needed.
+    """
+    for batch in batches(rows, sys.maxsize, lambda row: row[1] or 0):
+        yield batch[0][0], batch[-1][0]
+
+
+class _text_size(FunctionElement[int]):  # noqa: N801  # it is the name of a function
+    inherit_cache = True
+    type = Integer()
+
+
+@compiles(_text_size)
+def _compile_size(element: _text_size, compiler: SQLCompiler, **options: Any) -> str:
+    # PostgreSQL knows the bytes of a long text without reading it.
+    return f"octet_length({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_text_size, "sqlite")
+def _compile_length(element: _text_size, compiler: SQLCompiler, **options: Any) -> str:
+    return f"length({compiler.process(element.clauses, **options)})"  # octet_length came with SQLite 3.43
+
+
+def size_of(*columns: ColumnElement[Any]) -> ColumnElement[int]:
+    """The size of some columns of a row; a column without a value has none."""
+    total: ColumnElement[int] = func.coalesce(_text_size(columns[0]), 0)
+    for column in columns[1:]:
+        total = total + func.coalesce(_text_size(column), 0)
+    return total
+
+
+def size_of_attempts(flow_id: str, column: ColumnElement[Any]) -> ColumnElement[int]:
+    """The size of a column of all attempts made for the response of a contact."""
+    total = (
+        select(func.sum(_text_size(column)))
+        .where(attempts.c.response_id == contacts.c.response_id, attempts.c.flow_id == flow_id)
+        .correlate(contacts)
+        .scalar_subquery()
+    )
+    return func.coalesce(total, 0)
