@@ -50,15 +50,14 @@ class RecentEntries:
             if isinstance(entry, Intent):
                 self.requests += 1
                 self.first_at = entry.begun_at if self.first_at is None else self.first_at
-            elif isinstance(entry, AttemptEnd):
-                self._characters += len(entry.result or "")
-            else:
+            elif not isinstance(entry, AttemptEnd):
                 continue
             if self._keeps:
                 self._entries.append((commits, entry))
+                self._characters += _characters_of(entry)
         while len(self._entries) > _MOST or self._characters > _MOST_CHARACTERS:
             self._dropped, oldest = self._entries.popleft()
-            self._characters -= len((oldest.result if isinstance(oldest, AttemptEnd) else None) or "")
+            self._characters -= _characters_of(oldest)
 
     def lost_since(self, file: Path) -> str:
         """Write what a file has lost beside it, and say so.
@@ -108,6 +107,10 @@ class RecentEntries:
             lines.flush()
             os.fsync(lines.fileno())
         return path, len(rows)
+
+
+def _characters_of(entry: Intent | AttemptEnd) -> int:
+    return len(entry.result or "") if isinstance(entry, AttemptEnd) else 0
 
 
 _END: Sequence[str] = AttemptEnd._fields[2:]

@@ -15,6 +15,7 @@ import pytest
 from tests.servers.postgres import PostgresServer
 from tests.servers.recording import Answer, RecordingServer
 
+pytestmark = pytest.mark.long
 ROWS, ROW_BYTES = 600, 1_000_000
 ROOM = 230_000_000
 """Bytes that a command may take beside what it takes for a small replay; all rows have 600 MB as plain text."""
