@@ -141,5 +141,12 @@ def _config() -> dict[str, Any]:
                 "65536",
                 None,
             ),
+            "ledger_reconnect_timeout": option(
+                "Seconds in which a PostgreSQL that goes away during a replay may come back. Meanwhile nothing new is "
+                "sent, and outcomes wait in memory; then the replay goes on, or it stops.",
+                "float",
+                "60",
+                None,
+            ),
         },
     }

@@ -31,6 +31,7 @@ class Settings:
         files_folder: folder under which local files may be sent; ``None`` refuses local files.
         ledger: SQLAlchemy URL of the ledger; an SQLite file in Airflow's home by default.
         xcom_max_bytes: bytes of a result in XCom; a larger ``response`` stays in the ledger.
+        ledger_reconnect_timeout: seconds in which a PostgreSQL that goes away during a replay may come back.
     """
 
     allowed_hosts: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Settings:
     files_folder: str | None = None
     ledger: str = ""
     xcom_max_bytes: int = 65_536
+    ledger_reconnect_timeout: float = 60.0
 
     @property
     def ledger_url(self) -> str:
@@ -65,6 +67,7 @@ def settings_from(read: Callable[[str], str | None]) -> Settings:
         files_folder=read("files_folder") or None,
         ledger=(read("ledger") or "").strip(),
         xcom_max_bytes=_whole(read, "xcom_max_bytes", default.xcom_max_bytes),
+        ledger_reconnect_timeout=_number(read, "ledger_reconnect_timeout", default.ledger_reconnect_timeout),
     )
 
 

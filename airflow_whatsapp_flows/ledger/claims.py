@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from sqlalchemy import Connection, and_, func, select, update
@@ -19,7 +20,10 @@ from sqlalchemy import Connection, and_, func, select, update
 from airflow_whatsapp_flows.errors import LedgerError, OwnershipLostError
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.locking import lock_file, lock_number
+from airflow_whatsapp_flows.ledger.outages import SessionHeldError
 from airflow_whatsapp_flows.ledger.schema import chunks
+
+_PROCESSES = Path("/proc/self")
 
 
 @dataclass(slots=True)
@@ -48,7 +52,7 @@ def claim(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) ->
         chunk: number of the chunk.
 
     Returns:
-        ``None`` while another living process owns it.
+        ``None`` while another living process owns it, or has lost its session and may be about to own it again.
 
     Raises:
         LedgerError: the ledger cannot be written, or there is no such chunk.
@@ -63,6 +67,9 @@ def claim(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) ->
             number = lock_number("chunk", replay_no, chunk)
             if not connection.execute(select(func.pg_try_advisory_lock(number))).scalar_one():
                 return None
+            if _may_come_back(ledger, connection, replay_no, chunk):
+                connection.execute(select(func.pg_advisory_unlock(number)))
+                return None
     try:
         fence = _next_fence(ledger, connection, replay_no, chunk)
     except BaseException:
@@ -71,12 +78,51 @@ def claim(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) ->
     return Claim(replay_no, chunk, fence, file)
 
 
+def _may_come_back(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) -> bool:
+    """Whether the last owner of a chunk, whose lock is free, may only be reconnecting."""
+    own = and_(chunks.c.replay_no == replay_no, chunks.c.chunk == chunk)
+    row = connection.execute(select(chunks.c.owner, chunks.c.fence).where(own)).one_or_none()
+    if row is None or row.owner is None or row.owner == _own_name():
+        return False
+    host, _, pid = row.owner.rpartition(":")
+    if host == socket.gethostname() and pid.isdecimal() and not Path(f"/proc/{pid}").exists() and _PROCESSES.exists():
+        return False  # it is dead
+    return ledger.outages.is_fresh((replay_no, chunk, row.fence))
+
+
+def _own_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def reclaim(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
+    """Own a chunk again that was claimed on a session which is gone.
+
+    The lock is free only when that session has ended on the server too, so nothing that it began can still be
+    committed afterwards.
+
+    Args:
+        ledger: where it is.
+        connection: of the new session.
+        claimed: by :func:`claim`.
+
+    Raises:
+        OwnershipLostError: the chunk has another owner.
+        SessionHeldError: the server still keeps the lock for the session that is gone.
+        LedgerError: the ledger cannot be written.
+    """
+    with ledger.write(connection):
+        number = lock_number("chunk", claimed.replay_no, claimed.chunk)
+        is_free: bool = connection.execute(select(func.pg_try_advisory_lock(number))).scalar_one()
+        check_fences(connection, [claimed], sqlite=False)
+    if not is_free:
+        raise SessionHeldError(f"the ledger {ledger.shown} still keeps a lock of the session that was lost")
+
+
 def _next_fence(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) -> int:
     own = and_(chunks.c.replay_no == replay_no, chunks.c.chunk == chunk)
-    owner = f"{socket.gethostname()}:{os.getpid()}"
     with ledger.write(connection):
         fence: int | None = connection.execute(
-            update(chunks).where(own).values(fence=chunks.c.fence + 1, owner=owner).returning(chunks.c.fence)
+            update(chunks).where(own).values(fence=chunks.c.fence + 1, owner=_own_name()).returning(chunks.c.fence)
         ).scalar_one_or_none()
     if fence is None:
         raise LedgerError(f"there is no chunk {chunk}")

@@ -26,6 +26,7 @@ from airflow_whatsapp_flows.ledger.opening import (
     shown_url,
     table_version,
 )
+from airflow_whatsapp_flows.ledger.outages import Outages
 from airflow_whatsapp_flows.ledger.schema import COMMITS, SCHEMA_VERSION, alembic_versions, metadata, versions
 from airflow_whatsapp_flows.ledger.upgrading import check_version, upgrade_file
 
@@ -38,6 +39,7 @@ class Ledger:
     Attributes:
         is_sqlite: whether it is a file.
         is_read_only: whether it is a file that this process may read and not write.
+        outages: what happens while its server is away.
 
     Args:
         url: SQLAlchemy URL, such as ``sqlite:////srv/airflow/whatsapp_flows.db`` or
@@ -53,6 +55,7 @@ class Ledger:
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         self.is_read_only = self.file is not None and may_only_be_read(self.file)
         self._identity: FileIdentity | ServerIdentity | None = None
+        self.outages = Outages(self.shown)
         self._engine = self._make_engine()
         try:
             self._prepare()
@@ -93,6 +96,7 @@ class Ledger:
 
     def close(self) -> None:
         """Give back its connections."""
+        self.outages.close()
         self._engine.dispose()
         if self._identity is not None:
             self._identity.close()
@@ -177,7 +181,9 @@ class Ledger:
 
     def _make_engine(self) -> Engine:
         if self.file is None:
-            return server_engine(self._url)
+            engine = server_engine(self._url)
+            self.outages.watch(engine)
+            return engine
         if self.is_read_only:
             return reading_engine(self.file)
         FileIdentity(self.file).check_opening()

@@ -20,11 +20,11 @@ from airflow_whatsapp_flows.errors import (
     LedgerReplacedError,
     OnceClaimedError,
 )
-from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, release
+from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, reclaim, release
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.lost_entries import RecentEntries
 from airflow_whatsapp_flows.ledger.once import ONCE_CLAIMED
-from airflow_whatsapp_flows.ledger.recording import write_entries
+from airflow_whatsapp_flows.ledger.recording import find_committed, write_entries
 from airflow_whatsapp_flows.ledger.rows import Entry, Intent
 from airflow_whatsapp_flows.ledger.schema import COMMITS
 
@@ -45,7 +45,8 @@ class Journal:
     """Writes the entries of one event loop, in their order, as many in one commit as are there.
 
     All of it happens on one connection in one thread. When a commit fails nothing more is written: every
-    caller is told, so that nothing is sent that the ledger does not know of.
+    caller is told, so that nothing is sent that the ledger does not know of. A server that goes away is waited for, as
+    long as ``ledger.outages`` says; the commit is then made on a new session, which owns what the lost one owned.
 
     Args:
         ledger: where to write.
@@ -126,8 +127,10 @@ class Journal:
 
     async def claim(self, replay_no: int, chunk: int) -> Claim | None:
         """Own a chunk; every commit from now on checks that it is still owned. ``None`` while another owns it."""
-        connection = self._open_connection()
-        claimed = await self._in_thread(lambda: claim(self._ledger, connection, replay_no, chunk))
+        self._open_connection()
+        claimed = await self._in_thread(
+            lambda: self._in_session(lambda session, _: claim(self._ledger, session, replay_no, chunk))
+        )
         if claimed is not None:
             self._claims[replay_no, chunk] = claimed
         return claimed
@@ -136,8 +139,7 @@ class Journal:
         """Give a chunk back, once everything that was noted is committed."""
         await self._put(None, asyncio.get_running_loop().create_future())
         self._claims.pop((claimed.replay_no, claimed.chunk), None)
-        connection = self._open_connection()
-        await self._in_thread(lambda: release(self._ledger, connection, claimed))
+        await self._in_thread(lambda: self._in_session(lambda session, _: release(self._ledger, session, claimed)))
 
     def _put(self, entry: Entry | None, done: asyncio.Future[None]) -> asyncio.Future[None]:
         self._check()
@@ -203,12 +205,54 @@ class Journal:
 
     def _commit(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> dict[int, FlowsError]:
         """Commit entries; returns why intents were refused, by their ``id()``."""
+
+        def commit(session: Connection, lost: LedgerError | None) -> dict[int, FlowsError]:
+            left = entries
+            if lost is not None:
+                if not claims:
+                    raise lost  # nothing shows that the lost session does not commit after all
+                with self._ledger.write(session):
+                    committed = find_committed(session, entries)
+                left = [entry for entry in entries if id(entry) not in committed]
+            try:
+                return self._write(left, claims)
+            except LedgerError as error:
+                if not isinstance(error.__cause__, IntegrityError):
+                    raise
+                return self._commit_one_by_one(left, claims)
+
+        return self._in_session(commit)
+
+    def _in_session(self, work: Callable[[Connection, LedgerError | None], T]) -> T:
+        """Do something on the session; where it is lost, again on a new one, which is told what happened before."""
+        lost: LedgerError | None = None
+        since: float | None = None
+        while True:
+            try:
+                if lost is not None:
+                    self._open_session()
+                done = work(self._open_connection(), lost)
+            except LedgerError as error:
+                since = time.monotonic() if since is None else since
+                self._ledger.outages.wait(error, since)
+                lost = error if lost is None else lost
+            else:
+                self._ledger.outages.note_back(since)
+                return done
+
+    def _open_session(self) -> None:
+        """A new session in place of a lost one; it owns the same chunks, or none at all."""
+        lost, claims = self._connection, list(self._claims.values())
+        session = self._ledger.connect()
         try:
-            return self._write(entries, claims)
-        except LedgerError as error:
-            if not isinstance(error.__cause__, IntegrityError):
-                raise
-            return self._commit_one_by_one(entries, claims)
+            for claimed in claims:
+                reclaim(self._ledger, session, claimed)
+        except BaseException:
+            _end_session(session)
+            raise
+        self._connection = session
+        if lost is not None:
+            _end_session(lost)
 
     def _commit_one_by_one(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> dict[int, FlowsError]:
         refused: dict[int, FlowsError] = {}
@@ -239,9 +283,13 @@ class Journal:
                 claimed._file.close()
         self._claims.clear()
         if self._connection is not None:
-            if not self._connection.invalidated:
-                self._connection.detach()  # in a pool the session, and its advisory locks, would live on
-            self._connection.close()
+            _end_session(self._connection)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _end_session(connection: Connection) -> None:
+    if not connection.invalidated:
+        connection.detach()  # in a pool the session, and its advisory locks, would live on
+    connection.close()

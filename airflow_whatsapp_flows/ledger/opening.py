@@ -133,7 +133,7 @@ def server_engine(url: URL) -> Engine:
         LedgerError: its driver is not installed.
     """
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 8})
     except ImportError:
         raise LedgerError(
             "a ledger in PostgreSQL needs psycopg: pip install 'airflow-whatsapp-flows[postgres]'"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, null, update
+from sqlalchemy import Connection, null, select, update
 
 from airflow_whatsapp_flows.ledger.once import MAY_BE_RELEASED, claim_once, release_once
 from airflow_whatsapp_flows.ledger.rows import Again, AttemptEnd, ContactEnd, ContactState, Entry, Intent
@@ -87,6 +87,24 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
         these = contacts.c.id.in_(again) & contacts.c.state.in_(_NOT_IN_DOUBT)
         connection.execute(update(contacts).where(these).values(AGAIN))
     return refused
+
+
+def find_committed(connection: Connection, entries: Iterable[Entry]) -> set[int]:
+    """The ``id()`` of intents that are in the ledger already, after a commit whose acknowledgement was lost.
+
+    An intent of another worker, with the same key, was begun at another moment. Everything else that is written may be
+    written twice.
+    """
+    intents = {_marks_of(one): id(one) for one in entries if isinstance(one, Intent)}
+    if not intents:
+        return set()
+    columns = (*(attempts.c[name] for name in _WHICH_ATTEMPT), attempts.c.begun_at, attempts.c.replay_no)
+    query = select(*columns).where(attempts.c.key.in_({marks[4] for marks in intents}))
+    return {intents[tuple(row)] for row in connection.execute(query) if tuple(row) in intents}
+
+
+def _marks_of(one: Intent) -> tuple[Any, ...]:
+    return (*one.subject, one.step, one.visit, one.key, one.number, one.begun_at, one.replay_no)
 
 
 _NOT_COLUMNS = -2  # the last two fields of an intent are of tables of their own

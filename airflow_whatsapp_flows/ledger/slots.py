@@ -20,7 +20,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SharedSlots:
-    """Hands out the moments at which a host may be sent to.
+    """Hands out the moments at which a host may be sent to; while the ledger's server is away, nobody gets one.
 
     The clock is the machine's own monotonic one for SQLite, which every process of the machine reads the same, and
     the server's for PostgreSQL: a worker whose clock is moved neither sends early nor waits long.
@@ -49,6 +49,9 @@ class SharedSlots:
         Raises:
             LedgerError: the ledger cannot be written.
         """
+        return self._ledger.outages.outlast(lambda: self._reserve(host, interval, count))
+
+    def _reserve(self, host: str, interval: float, count: int) -> float:
         with self._ledger.write() as connection:
             now, next_at, held_until = self._row(connection, host)
             first = max(now, next_at, held_until)
@@ -61,6 +64,9 @@ class SharedSlots:
         Raises:
             LedgerError: the ledger cannot be written.
         """
+        self._ledger.outages.outlast(lambda: self._put_hold(host, seconds))
+
+    def _put_hold(self, host: str, seconds: float) -> None:
         with self._ledger.write() as connection:
             now, _, held_until = self._row(connection, host)
             until = max(held_until, now + min(seconds, _LONGEST_HOLD))
@@ -72,6 +78,9 @@ class SharedSlots:
         Raises:
             LedgerError: the ledger cannot be read.
         """
+        return self._ledger.outages.outlast(lambda: self._held(host))
+
+    def _held(self, host: str) -> float:
         with self._ledger.read() as connection:
             now = self._now(connection)
             until = connection.execute(select(slots.c.held_until).where(self._is(host))).scalar_one_or_none()

@@ -186,6 +186,7 @@ class Engine:
         # What one contact met does not cut off the others' requests, unless their outcomes cannot be written either.
         while self.in_flight and loop.time() < deadline and self._journal.failure is None:
             await asyncio.wait(self._tasks, timeout=0.02)
+        self._ledger.outages.end_waiting()
         self.progress.cut_off = self._walker.on_their_way
         if self._errors:
             raise self._errors[0]
@@ -231,8 +232,11 @@ class Engine:
         return held
 
     def _screen(self, contacts: list[PendingContact]) -> dict[int, Held]:
-        with self._ledger.read() as connection:
-            return self._screening.hold(connection, contacts)
+        def hold() -> dict[int, Held]:
+            with self._ledger.read() as connection:
+                return self._screening.hold(connection, contacts)
+
+        return self._ledger.outages.outlast(hold)
 
     def _count(self, end: ContactEnd) -> None:
         self.progress.ended[end.state] += 1
@@ -268,7 +272,7 @@ class Engine:
     async def _feed(self, wanted: list[int] | None) -> None:
         done: set[int] = set()
         while True:
-            left = await asyncio.to_thread(pending_chunks, self._ledger, self._walker.replay_no)
+            left = await asyncio.to_thread(self._pending_chunks)
             left = [chunk for chunk in left if chunk not in done and (wanted is None or chunk in wanted)]
             if not left:
                 break
@@ -306,10 +310,16 @@ class Engine:
         if not chunk.outstanding:
             await self._journal.release(claimed)
 
+    def _pending_chunks(self) -> list[int]:
+        return self._ledger.outages.outlast(lambda: pending_chunks(self._ledger, self._walker.replay_no))
+
     def _read(self, page: Page) -> tuple[list[PendingContact], dict[int, Held]]:
-        with self._ledger.read() as connection:
-            contacts = pending_contacts(connection, page)
-            return contacts, self._screening.hold(connection, contacts)
+        def read() -> tuple[list[PendingContact], dict[int, Held]]:
+            with self._ledger.read() as connection:
+                contacts = pending_contacts(connection, page)
+                return contacts, self._screening.hold(connection, contacts)
+
+        return self._ledger.outages.outlast(read)
 
     def _put(self, contact: PendingContact, chunk: _Chunk) -> None:
         self._waiting += 1

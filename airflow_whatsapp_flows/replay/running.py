@@ -32,6 +32,9 @@ from airflow_whatsapp_flows.replay.screening import Screening
 from airflow_whatsapp_flows.replay.sending import Sender
 from airflow_whatsapp_flows.replay.walking import ContactWalker
 
+_LAST_COMMITS_SECONDS = 1.5
+"""Seconds after the grace in which a ledger's server has to take what was done; later it counts as not answering."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
@@ -48,6 +51,8 @@ class RunSettings:
         chunks: of these chunks alone; of every chunk by default.
         grace: seconds that requests under way have to end when the run is stopped. The default leaves some of the
             10 s that supervisors give.
+        reconnect_timeout: seconds in which a ledger's server that went away may come back; ``None`` for the setting
+            ``ledger_reconnect_timeout``.
     """
 
     concurrency: int = 64
@@ -59,6 +64,7 @@ class RunSettings:
     force: bool = False
     chunks: Sequence[int] | None = None
     grace: float = 7.0
+    reconnect_timeout: float | None = None
 
 
 async def run_replay(
@@ -85,6 +91,8 @@ async def run_replay(
         ReplayError: something was sent under the name of a step that the flow no longer has, and nobody has said which
             step that is now; nothing was sent.
     """
+    waits = settings.reconnect_timeout
+    ledger.outages.begin(gateway.settings.ledger_reconnect_timeout if waits is None else waits)
     steps = await asyncio.to_thread(known_steps, ledger, replay, flow, chunks=settings.chunks)
     # The budget is the replay's: what failed in earlier runs counts.
     budget = _budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
@@ -113,7 +121,7 @@ async def run_replay(
         engine = Engine(ledger, journal, walker, screening, settings.concurrency, budget)
         engine.grace = settings.grace
         on_engine(engine)
-        async with _stopped_by_signals(engine):
+        async with _stopped_by_signals(engine, ledger):
             with _seldom_collecting():
                 return await engine.run(settings.chunks)
 
@@ -122,14 +130,19 @@ async def run_replay(
 async def _marked(ledger: Ledger, replay_no: int) -> AsyncIterator[None]:
     """Note in the ledger when the run begins and ends."""
     await asyncio.to_thread(mark_started, ledger, replay_no, time.time())
+
+    def end() -> None:
+        ledger.outages.outlast(lambda: mark_ended(ledger, replay_no, time.time()))
+
     try:
         yield
     except LedgerReplacedError:
         raise  # nothing can be noted, and the error says what to do
     except BaseException:
-        await asyncio.to_thread(mark_ended, ledger, replay_no, time.time())
+        with suppress(LedgerError):  # what went wrong first says more
+            await asyncio.to_thread(end)
         raise
-    await asyncio.to_thread(mark_ended, ledger, replay_no, time.time())
+    await asyncio.to_thread(end)
 
 
 @asynccontextmanager
@@ -158,14 +171,18 @@ def _budget(before: Tally, settings: RunSettings) -> FailureBudget:
 
 
 @asynccontextmanager
-async def _stopped_by_signals(engine: Engine) -> AsyncIterator[None]:
+async def _stopped_by_signals(engine: Engine, ledger: Ledger) -> AsyncIterator[None]:
+    def stop(name: str) -> None:
+        engine.stop(f"stopped by {name}")
+        ledger.outages.give_up_in(engine.grace + _LAST_COMMITS_SECONDS)
+
     loop = asyncio.get_running_loop()
     kept = {}
     for number in (signal.SIGTERM, signal.SIGINT):
         # Only the main thread may listen; elsewhere whoever runs the loop has to stop the engine.
         with suppress(ValueError, RuntimeError):
             kept[number] = signal.getsignal(number)
-            loop.add_signal_handler(number, engine.stop, f"stopped by {number.name}")
+            loop.add_signal_handler(number, stop, number.name)
     try:
         yield
     finally:

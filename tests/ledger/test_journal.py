@@ -6,15 +6,17 @@ import asyncio
 import os
 import subprocess
 from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, select, text
+from sqlalchemy import Connection, NullPool, create_engine, event, func, select, text
 
 from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError, OwnershipLostError
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Journal, Ledger
+from airflow_whatsapp_flows.ledger.locking import lock_number
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks
 from tests.ledger.filling import a_replay, attempts_of, intent, response, rows_of
 from tests.servers.postgres import PostgresServer
@@ -184,6 +186,106 @@ async def test_a_session_that_the_server_ends_is_a_ledger_error_and_its_lock_is_
                     await second.add(intent("r-3"))
     with Ledger(url) as after:
         assert _count(after) == 2
+
+
+@pytest.fixture
+def server_ledger(postgres: PostgresServer) -> Iterator[Ledger]:
+    """A ledger in PostgreSQL whose server may be away for 20 s."""
+    with Ledger(postgres.create_database()) as opened:
+        opened.outages.begin(20)
+        yield opened
+
+
+async def test_a_session_that_the_server_ends_is_replaced_and_owns_the_chunk(
+    server_ledger: Ledger, postgres: PostgresServer
+) -> None:
+    replay = a_replay(server_ledger, [response(1)])
+    with Ledger(server_ledger._url.render_as_string(hide_password=False)) as other:
+        async with Journal(server_ledger) as journal, Journal(other) as second:
+            claimed = await journal.claim(replay.no, 0)
+            assert claimed is not None
+            for number in range(3):
+                end_sessions_of(postgres, server_ledger)
+                await journal.add(intent(f"r-{number}"))
+
+            assert await second.claim(replay.no, 0) is None
+            end_sessions_of(postgres, server_ledger)
+            await journal.release(claimed)
+            assert await second.claim(replay.no, 0) is not None
+    assert _count(server_ledger) == 3
+
+
+async def test_a_commit_whose_acknowledgement_was_lost_is_not_repeated(
+    server_ledger: Ledger, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay = a_replay(server_ledger, [response(1)])
+    committed, lost = server_ledger._transaction, []
+
+    @contextmanager
+    def losing(connection: Connection) -> Iterator[None]:
+        with committed(connection):
+            yield
+        if connection.info.pop("lose", False):
+            lost.append(connection)
+            end_sessions_of(postgres, server_ledger)
+            connection.execute(select(1))  # as the driver finds out
+
+    monkeypatch.setattr(server_ledger, "_transaction", losing)
+    async with Journal(server_ledger) as journal:
+        assert await journal.claim(replay.no, 0) is not None
+        assert journal._connection is not None
+        journal._connection.info["lose"] = True
+        first = intent("r-1")
+        await asyncio.gather(journal.add(first), journal.add(intent("r-2")))
+        journal.note(AttemptEnd(first, Fate.SUCCEEDED, 201, None, "{}", 902.0))
+        await journal.add(ContactEnd(1, ContactState.COMPLETED, "", 904.0, path="[]"))
+
+    assert len(lost) == 1
+    assert _count(server_ledger) == 2
+    assert [row.fate for row in attempts_of(server_ledger, "r-1")] == ["succeeded"]
+
+
+async def test_who_took_over_while_the_server_was_away_keeps_the_chunk(
+    server_ledger: Ledger, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay = a_replay(server_ledger, [response(1)])
+    with Ledger(server_ledger._url.render_as_string(hide_password=False)) as other:
+        async with Journal(server_ledger) as late, Journal(other) as second:
+            assert await late.claim(replay.no, 0) is not None
+            end_sessions_of(postgres, server_ledger)
+            assert await second.claim(replay.no, 0) is not None
+
+            with pytest.raises(OwnershipLostError, match="another worker has taken over"):
+                await late.add(intent("r-1"))
+            await second.add(intent("r-2"))
+    assert _count(server_ledger) == 1
+
+
+async def test_a_lock_that_the_server_still_keeps_for_the_lost_session_is_waited_for(
+    server_ledger: Ledger, postgres: PostgresServer
+) -> None:
+    replay = a_replay(server_ledger, [response(1)])
+    engine = create_engine(server_ledger._url, poolclass=NullPool)
+    async with Journal(server_ledger) as journal:
+        assert await journal.claim(replay.no, 0) is not None
+        with engine.connect() as keeper:
+            end_sessions_of(postgres, server_ledger)
+            keeper.execute(select(func.pg_advisory_lock(lock_number("chunk", replay.no, 0))))
+            keeper.commit()
+            added = journal.add(intent("r-1"))
+            done, _ = await asyncio.wait([added], timeout=0.5)
+            assert not done
+        await added
+    assert _count(server_ledger) == 1
+
+
+def end_sessions_of(postgres: PostgresServer, ledger: Ledger) -> None:
+    """End the sessions that a ledger has open now, and no other."""
+    pids = [session.info.backend_pid for session in list(ledger.outages._sessions) if not session.closed]
+    engine = create_engine(postgres.url(), poolclass=NullPool)
+    with engine.connect() as administrator:
+        for pid in pids:
+            administrator.execute(select(func.pg_terminate_backend(pid, 5000)))
 
 
 @pytest.fixture

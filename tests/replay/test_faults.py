@@ -29,7 +29,7 @@ SPREAD = {name: 0.05 for name in SHARES if name != "slow"}
 def test_nothing_is_sent_once_the_database_server_is_gone(tmp_path: Path, postgres: PostgresServer) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=20) as crm, running_postgres() as own:
         run = Run(tmp_path, crm, own.create_database(), total=400)
-        with run.start() as running:
+        with run.start(reconnect_timeout=1) as running:
             await_requests(crm, 50)
             own.stop("immediate")
             gone = time.monotonic_ns()

@@ -1,0 +1,148 @@
+"""PostgreSQL that goes away while a replay runs, and comes back in time, or late, or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.replay.crashing import PENDING
+from tests.replay.runs import Run, await_requests
+from tests.servers.crm_log import running_crm
+from tests.servers.postgres import PostgresServer, running_postgres
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def private(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """A server of the test's own; skipped as the shared one is."""
+    with running_postgres() as server:
+        yield server
+
+
+def test_a_restart_of_the_database_server_puts_nobody_in_doubt(tmp_path: Path, private: PostgresServer) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
+        run = Run(tmp_path, crm, private.create_database(), total=600)
+        with run.start() as running:
+            await_requests(crm, 100)
+            private.stop("immediate")
+            gone = time.monotonic_ns()
+            time.sleep(1.5)  # it is away for a while
+            back = time.monotonic_ns()
+            private.start()
+            ended = running.wait()
+
+        assert ended.status == 0, ended
+        assert "nothing new is sent while it is reconnected" in ended.errors
+        assert [entry for entry in crm.requests() if gone + SECOND // 2 < entry.t < back] == []
+        assert run.states() == {"completed": 600}
+        assert run.broken_promises(kills=0) == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"rates": {"": 200}}], ids=["no rate", "rate"])
+def test_sessions_that_are_ended_again_and_again_put_nobody_in_doubt(
+    tmp_path: Path, private: PostgresServer, settings: dict[str, dict[str, float]]
+) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
+        run = Run(tmp_path, crm, private.create_database(), total=400, begin={"chunk_size": 50}, settings=settings)
+        with run.start() as running:
+            for seen in (40, 90, 140, 190, 240):
+                await_requests(crm, seen)
+                private.terminate_sessions()
+            ended = running.wait()
+
+        assert ended.status == 0, ended
+        assert run.states() == {"completed": 400}
+        assert len(crm.requests()) == 400
+        assert run.broken_promises(kills=0) == []
+
+
+def test_two_processes_outlive_a_restart_and_send_every_contact_once(tmp_path: Path, private: PostgresServer) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
+        run = Run(tmp_path, crm, private.create_database(), total=400, begin={"chunk_size": 50})
+        with run.start() as first, run.start() as second:
+            await_requests(crm, 80)
+            private.stop("immediate")
+            private.start()
+            ended = [first.wait(), second.wait()]
+
+        assert [one.status for one in ended] == [0, 0], ended
+        assert run.states() == {"completed": 400}
+        assert len(crm.requests()) == 400
+        assert run.broken_promises(kills=0) == []
+
+
+def test_a_server_that_does_not_come_back_in_time_ends_the_run(tmp_path: Path, private: PostgresServer) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
+        run = Run(tmp_path, crm, private.create_database(), total=400)
+        with run.start(reconnect_timeout=2) as running:
+            await_requests(crm, 50)
+            private.stop("immediate")
+            running.mark()
+            ended = running.wait()
+
+        assert ended.status == 1, ended
+        assert "it did not come back within 2 s" in ended.errors
+        assert "Traceback" not in ended.errors
+        assert 2 <= ended.seconds < 10
+        private.start()
+        assert run.finish().status == 0
+        assert set(run.states()) <= {"completed", "in_doubt"}
+        assert run.broken_promises(kills=1) == []
+
+
+def test_sigterm_ends_it_within_10_seconds_while_the_database_server_is_away(
+    tmp_path: Path, private: PostgresServer
+) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
+        run = Run(tmp_path, crm, private.create_database(), total=400)
+        with run.start() as running:
+            await_requests(crm, 50)
+            private.stop("immediate")
+            running.signal(signal.SIGTERM)
+            ended = running.wait(20)
+
+        assert ended.status in (1, PENDING), ended
+        assert "Traceback" not in ended.errors
+        assert ended.seconds < 10
+        private.start()
+        assert run.finish().status == 0
+        assert run.broken_promises(kills=1) == []
+
+
+def test_sigterm_ends_it_within_10_seconds_while_the_database_server_does_not_answer(
+    tmp_path: Path, private: PostgresServer
+) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
+        run = Run(tmp_path, crm, private.create_database(), total=400)
+        with run.start() as running:
+            await_requests(crm, 50)
+            with suspended(private):
+                running.signal(signal.SIGTERM)
+                ended = running.wait(20)
+
+        assert ended.status in (1, PENDING), ended
+        assert "Traceback" not in ended.errors
+        assert ended.seconds < 10
+        assert run.finish().status == 0
+        assert run.broken_promises(kills=1) == []
+
+
+@contextmanager
+def suspended(server: PostgresServer) -> Iterator[None]:
+    """Let none of its processes run; the kernel goes on to accept connections for it."""
+    os.kill(server.pid, signal.SIGSTOP)  # first: it makes no more processes
+    sessions = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text(encoding="ascii").split()
+    for session in sessions:
+        os.kill(int(session), signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in (*map(int, sessions), server.pid):
+            os.kill(process, signal.SIGCONT)
