@@ -78,6 +78,7 @@ class Engine:
         self._places = asyncio.Semaphore(self._walkers)  # of contacts that are walked and do not rest
         self._awake = 0  # workers whose contact does not rest
         self._resting = 0
+        self._ending = 0  # contacts whose end is being written
         self._fed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._errors: list[BaseException] = []
@@ -184,7 +185,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.grace
         # What one contact met does not cut off the others' requests, unless their outcomes cannot be written either.
-        while self.in_flight and loop.time() < deadline and self._journal.failure is None:
+        while (self.in_flight or self._ending) and loop.time() < deadline and self._journal.failure is None:
             await asyncio.wait(self._tasks, timeout=0.02)
         self._ledger.outages.end_waiting()
         self.progress.cut_off = self._walker.on_their_way
@@ -218,7 +219,11 @@ class Engine:
         if isinstance(end, Postponed):
             self.progress.postpone(end)
         else:
-            await self._journal.add(end)
+            self._ending += 1
+            try:
+                await self._journal.add(end)
+            finally:
+                self._ending -= 1
             self._count(end)
         await self._finish(turn, chunk)
 
