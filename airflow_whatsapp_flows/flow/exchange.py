@@ -104,6 +104,8 @@ class TransportFailure:
         sent: whether the server may have got the request.
         head: status line and headers, when these came before the failure (content is empty).
         elapsed_ms: milliseconds until it failed.
+        is_local: whether this machine lacks what a connection needs, such as file descriptors, and the server has
+            nothing to do with it.
     """
 
     kind: ErrorKind
@@ -111,6 +113,7 @@ class TransportFailure:
     sent: Sent
     head: HttpResponse | None = None
     elapsed_ms: int = 0
+    is_local: bool = False
 
 
 Reply = HttpResponse | TransportFailure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 import time
 from collections.abc import Mapping
 
@@ -12,9 +13,12 @@ from airflow_whatsapp_flows.flow.exchange import ErrorKind
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.rate_headers import nothing_remains, reset_after
 from airflow_whatsapp_flows.replay.breaker import Breaker
+from airflow_whatsapp_flows.replay.descriptors import bound_concurrency
 from airflow_whatsapp_flows.replay.pacing import Pace, SlotStore
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.refusals import CREDENTIALS
+
+_log = logging.getLogger(__name__)
 
 ANY_HOST = ""
 """The key, among rates by host, of the rate of every other host."""
@@ -40,6 +44,7 @@ class Lane:
         self._needs_credentials = needs_credentials
         self.gate = asyncio.Semaphore(concurrency)
         self.pace = pace
+        self._told = False
         self._breaker = Breaker(host)
 
     async def enter(self) -> bool:
@@ -98,6 +103,12 @@ class Lane:
             waits = min(max(asked), rule.max_wait) if asked else None
         self.pace.note(waits, too_many=too_many)
 
+    def note_local(self, problem: str) -> None:
+        """Say, once, that requests wait for something that this machine lacks."""
+        if not self._told:
+            self._told = True
+            _log.warning("%s; requests wait until one is free", problem)
+
     def abandon(self, *, probe: bool) -> None:
         """Say that a send did not begin, or that nothing is known of its end."""
         self._breaker.abandon(probe=probe)
@@ -109,7 +120,8 @@ class Lanes:
     Args:
         store: the slots that processes share.
         rates: requests a second by host, and under :data:`ANY_HOST` for every other one.
-        concurrency: requests to one host that may be under way at once.
+        concurrency: requests to one host that may be under way at once; fewer where this process may not open as many
+            connections.
         needs_credentials: whether a reply that refuses the credentials is a failure of the host.
     """
 
@@ -119,7 +131,7 @@ class Lanes:
         self._needs_credentials = needs_credentials
         self._store = store
         self._rates = rates
-        self._concurrency = concurrency
+        self._concurrency = bound_concurrency(concurrency)
         self._lanes: dict[str, Lane] = {}
 
     async def __aenter__(self) -> Lanes:

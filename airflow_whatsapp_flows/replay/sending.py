@@ -31,6 +31,7 @@ from airflow_whatsapp_flows.replay.lanes import Lanes
 from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.routes import Route, Routes
 
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds, while no file descriptor is free
 _LARGE_REPLY = 32_768
 """Bytes of a reply from which on it is read in a thread: 50,000 elements of XML take a tenth of a second."""
 
@@ -214,14 +215,23 @@ class Sender:
         self, sending: Sending, todo: SendAction, route: Route, request: HttpRequest, intent: Intent, entered: float
     ) -> Reply:
         """Send a request whose intent is committed."""
+        lane, pause = self.lanes.of(route.host), _FIRST_PAUSE
         try:
-            await self.lanes.of(route.host).settle(entered)
-            if self.stopped:
-                raise StoppedError
-            safe = request.method in SAFE_METHODS
-            sending.sent_as = Delivery.IDEMPOTENT if safe else todo.step.retry.delivery
-            sending.under_way = True
-            return await route.send(request)
+            while True:
+                await lane.settle(entered)
+                if self.stopped:
+                    raise StoppedError
+                safe = request.method in SAFE_METHODS
+                sending.sent_as = Delivery.IDEMPOTENT if safe else todo.step.retry.delivery
+                sending.under_way = True
+                reply = await route.send(request)
+                if not (isinstance(reply, TransportFailure) and reply.is_local):
+                    return reply
+                # No descriptor is free. Neither the server nor the contact can help it, and others end meanwhile.
+                sending.under_way, sending.sent_as = False, None
+                lane.note_local(reply.message)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
         except BaseException:
             if not sending.under_way:
                 with suppress(LedgerError):  # then it stays in doubt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import select
 import socket
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
@@ -27,6 +29,8 @@ Lookup = Callable[[str, int], Sequence[str]]
 # Below the 2 s after which gunicorn, and the 5 s after which Node and uvicorn, close an idle connection: a request that
 # meets the closing is lost with nobody knowing whether it was read.
 _IDLE_SECONDS = 1.5
+_SINGLE_USE_SECONDS, _LONGEST_SINGLE_USE = 60.0, 3600.0
+_NEVER = (-math.inf, 0.0)
 _LOOKUP_THREADS = 8
 
 
@@ -88,6 +92,9 @@ class CleanConnector(aiohttp.TCPConnector):
 
     aiohttp would take bytes that a server sent in between, such as content behind a 204 or a second reply, for the
     reply to the next request, and so report one contact's reply for another's.
+
+    Some servers close a kept-alive connection without saying so, and what is sent meanwhile is in doubt although nobody
+    read it. Where that happens, no connection is used twice for a while, and for twice as long the next time.
     """
 
     def __init__(self, resolver: JudgingResolver) -> None:
@@ -97,11 +104,13 @@ class CleanConnector(aiohttp.TCPConnector):
         self._factory = partial(ReplyHandler, loop=self._loop)  # type: ignore[assignment]
         self._used: WeakKeyDictionary[ResponseHandler, _Peephole] = WeakKeyDictionary()
         self._transports: WeakSet[asyncio.Transport] = WeakSet()
+        self._single_use: dict[ConnectionKey, tuple[float, float]] = {}  # until when, and for how long
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
         """A new connection, or a clean one from the pool."""
+        key, on_closed = req.connection_key, None
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
@@ -113,13 +122,25 @@ class CleanConnector(aiohttp.TCPConnector):
                 if connection.transport is not None:
                     self._transports.add(connection.transport)
                 break
-            if not (protocol.should_close or peephole.is_readable()):
+            if not (protocol.should_close or peephole.is_readable() or self._is_single_use(key)):
+                on_closed = partial(self._note_closed, key)
                 break
             connection.close()
         if isinstance(connection.protocol, ReplyHandler):
-            connection.protocol.await_reply(req.method)
+            connection.protocol.await_reply(req.method, on_closed)
         before_writing.get()()
         return connection
+
+    def _is_single_use(self, key: ConnectionKey) -> bool:
+        return bool(self._single_use) and self._loop.time() < self._single_use.get(key, _NEVER)[0]
+
+    def _note_closed(self, key: ConnectionKey) -> None:
+        """A connection that was used before was closed in place of a reply."""
+        now = self._loop.time()
+        until, seconds = self._single_use.get(key, _NEVER)
+        if now >= until:  # others that break at the same moment say nothing new
+            seconds = min(2 * seconds, _LONGEST_SINGLE_USE) if seconds else _SINGLE_USE_SECONDS
+            self._single_use[key] = now + seconds, seconds
 
     async def close(self, *, abort_ssl: bool = False) -> None:
         """Close every connection, without waiting to write what a server that has replied early did not read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import ssl
 
@@ -54,6 +55,15 @@ def judge_failure(error: Exception, place: str, policy: SendPolicy, *, written: 
     if not written:
         return _before_writing(error, place, min(policy.connect_timeout, policy.deadline))
     return _after_writing(error, place, policy.deadline)
+
+
+def lacks_descriptors(error: BaseException | None) -> bool:
+    """Whether an error says that no file descriptor was free for a connection."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            return True
+        error = getattr(error, "os_error", None) or error.__cause__ or error.__context__
+    return False
 
 
 def _before_writing(error: Exception, place: str, seconds: float) -> Verdict:

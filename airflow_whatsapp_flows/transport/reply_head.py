@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from aiohttp import ClientPayloadError
 from aiohttp.client_proto import ResponseHandler
@@ -23,26 +24,47 @@ class ReplyHandler(ResponseHandler):
     that was answered would be in doubt.
     """
 
+    _silent = False  # nothing has come since the request
+    _on_closed: Callable[[], None] | None = None
     _awaiting = False
     _is_head = False
     _head = b""
 
-    def await_reply(self, method: str) -> None:
+    def await_reply(self, method: str, on_closed: Callable[[], None] | None = None) -> None:
         """Expect the head of a reply next.
 
         Args:
             method: of the request that is about to be written.
+            on_closed: called when the server closes the connection in place of any reply.
         """
+        self._silent, self._on_closed = True, on_closed
         self._awaiting, self._is_head, self._head = True, method == "HEAD", b""
 
     def data_received(self, data: bytes) -> None:
         """Take what has come from the server."""
+        self._silent = False
         if self._awaiting:
             surplus = self._surplus(data)
             if surplus:
                 self.force_close()  # what is left must not meet the next request
                 data = data[:-surplus]
         super().data_received(data)
+
+    def eof_received(self) -> None:
+        """Note that the server will send nothing more."""
+        self._note_closed()
+        super().eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Note that the connection is gone, by a reset when there is an exception."""
+        if exc is not None:
+            self._note_closed()
+        super().connection_lost(exc)
+
+    def _note_closed(self) -> None:
+        if self._silent and self._on_closed is not None:
+            self._on_closed()
+        self._silent = False
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """Fail, and with it the content that is still awaited.

@@ -13,7 +13,7 @@ from time import perf_counter
 import aiohttp
 from yarl import URL
 
-from airflow_whatsapp_flows.flow.exchange import Headers, HttpRequest, HttpResponse, Reply, TransportFailure
+from airflow_whatsapp_flows.flow.exchange import Headers, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.transport.connecting import AddressRefusedError, before_writing
 from airflow_whatsapp_flows.transport.credentials import Credentials
 from airflow_whatsapp_flows.transport.failures import (
@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.transport.failures import (
     RequestRefusedError,
     TlsFilesError,
     judge_failure,
+    lacks_descriptors,
 )
 from airflow_whatsapp_flows.transport.network import PUBLIC_ONLY, NetworkPolicy
 from airflow_whatsapp_flows.transport.origin import Origin, origin_of_parsed, parse_url
@@ -89,7 +90,8 @@ async def send(
         # Where two sends share one context, the later one is told of both, and the earlier can prove nothing.
         written = progress.written or before_writing.get() != progress.note_writing
         kind, sent, message = judge_failure(error, progress.place, policy, written=written)
-        return TransportFailure(kind, message, sent, progress.head, progress.elapsed_ms())
+        is_local = sent is Sent.NO and lacks_descriptors(error)
+        return TransportFailure(kind, message, sent, progress.head, progress.elapsed_ms(), is_local)
 
 
 def send_blocking(

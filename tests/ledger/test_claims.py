@@ -229,3 +229,24 @@ def _take_lock_away(ledger: Ledger) -> None:
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks"
             " WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
         )
+
+
+@pytest.mark.parametrize("of_folder", [False, True], ids=["link to the file", "link to its folder"])
+def test_a_ledger_has_one_owner_whatever_links_lead_to_it(tmp_path: Path, *, of_folder: bool) -> None:
+    folder, links = tmp_path / "real", tmp_path / "links"
+    folder.mkdir()
+    with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger, ledger.connect() as connection:
+        replay = a_replay(ledger, [response(1)])
+        if of_folder:
+            links.symlink_to(folder)
+        else:
+            links.mkdir()
+            (links / "ledger.db").symlink_to(folder / "ledger.db")
+        with Ledger(f"sqlite:///{links / 'ledger.db'}") as linked, linked.connect() as other:
+            claimed = claim(ledger, connection, replay.no, 0)
+            assert claimed is not None
+            assert claim(linked, other, replay.no, 0) is None
+            release(ledger, connection, claimed)
+            again = claim(linked, other, replay.no, 0)
+            assert again is not None
+            release(linked, other, again)

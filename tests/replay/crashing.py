@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import threading
 import time
@@ -148,8 +149,36 @@ async def _run(spec: dict[str, Any], flow: Flow) -> int:
     return PENDING if counted.states[ContactState.PENDING] else 0
 
 
+def _hog_files(seconds: float) -> None:
+    """Hold every file descriptor that is left for some seconds, from the first intent on."""
+    started = threading.Event()
+
+    def hold() -> None:
+        held = []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                started.set()
+                time.sleep(0.01)
+        for one in held:
+            os.close(one)
+
+    def start() -> None:
+        if not started.is_set():
+            threading.Thread(target=hold, daemon=True).start()
+            started.wait()
+
+    _at(Journal, "_write", start, before=False, when=_commits(Intent))
+
+
 def main(spec: dict[str, Any]) -> int:
     """Run what the specification says; returns the status of the process."""
+    if spec["files"]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spec["files"], spec["files"]))
+    if spec["hog"]:
+        _hog_files(spec["hog"])
     if spec["breaker"]:
         lanes_module.Breaker = partial(lanes_module.Breaker, **spec["breaker"])  # type: ignore[misc]
     if spec["point"]:

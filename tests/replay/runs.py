@@ -80,6 +80,8 @@ class Run:
         whose: str = "",
         clock: float = 0,
         breaker: Mapping[str, float] | None = None,
+        files: int | None = None,
+        hog: float = 0,
         **settings: Any,
     ) -> Running:
         """Start a process that runs the replay, or goes on with it.
@@ -90,6 +92,8 @@ class Run:
             whose: what an entry must show for its commit to count as a passing.
             clock: seconds that its clock is ahead.
             breaker: of its circuit breakers: threshold, interval and patience.
+            files: that it may open at a time.
+            hog: seconds for which something else in it holds all of them, from the first intent on.
             settings: of ``RunSettings``.
         """
         spec = {
@@ -104,6 +108,8 @@ class Run:
             "whose": whose,
             "clock": clock,
             "breaker": breaker,
+            "files": files,
+            "hog": hog,
         }
         file = self.folder / f"run-{time.monotonic_ns()}.json"
         file.write_text(json.dumps(spec), encoding="utf-8")

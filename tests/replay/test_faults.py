@@ -137,6 +137,30 @@ def test_faults_break_no_promise(tmp_path: Path, shape: str) -> None:
         assert run.broken_promises(kills=None) == []
 
 
+def test_a_process_that_may_open_few_files_sends_fewer_requests_at_a_time(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=50) as crm:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), total=200, concurrency=64)
+        ended = run.finish(files=64)
+
+        assert ended.status == 0, ended
+        assert ended.errors.count("instead of 64: this process may open 64 files") == 1
+        assert run.states() == {"completed": 200}
+        assert len(run.attempts()) == len(crm.requests()) == 200
+        assert run.broken_promises(kills=0) == []
+
+
+def test_requests_wait_while_no_file_descriptor_is_free(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), total=100, concurrency=16)
+        ended = run.finish(files=96, hog=2)
+
+        assert ended.status == 0, ended
+        assert ended.errors.count("requests wait until one is free") == 1
+        assert run.states() == {"completed": 100}
+        assert len(run.attempts()) == len(crm.requests()) == 100
+        assert run.broken_promises(kills=0) == []
+
+
 def test_a_reply_beyond_the_deadline_leaves_doubt(tmp_path: Path) -> None:
     with running_crm(tmp_path / "crm.log", shares={"slow": 0.2}, slow_seconds=10) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=30)

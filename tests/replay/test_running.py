@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import signal
 import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from tests.replay.crashing import PENDING
 from tests.replay.runs import Run, Running, await_requests, sqlite_url
 from tests.servers.crm_log import running_crm
+from tests.servers.hostile import HostileServer, Peer, Script, reply
 from tests.servers.postgres import PostgresServer
 
 
@@ -52,6 +56,36 @@ def test_sigterm_ends_it_within_10_seconds_while_requests_hang(tmp_path: Path) -
         assert run.finish().status == 0
         assert run.states() == {"completed": 32, "in_doubt": 8}
         assert run.broken_promises(kills=1) == []
+
+
+def _trickle(peer: Peer) -> None:
+    peer.receive()
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    peer.trickle(itertools.repeat(b"x"))
+
+
+def _send_xml(peer: Peer) -> None:
+    attributes = " ".join(f'a{number}="1"' for number in range(60_000))
+    content = f"<r {attributes}>{'<c/>' * 50_000}</r>".encode()
+    while peer.receive() is not None:
+        peer.send(reply(content, "500 Internal Server Error", "Content-Type: application/xml"))
+
+
+@pytest.mark.parametrize("script", [_trickle, _send_xml], ids=["a body byte by byte", "large XML"])
+def test_sigterm_ends_it_within_10_seconds_whatever_the_server_sends(tmp_path: Path, script: Script) -> None:
+    with running_crm(tmp_path / "crm.log") as crm, closing(HostileServer(script)) as hostile:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), total=100)
+        run.change_flow(crm.url, hostile.url("").rstrip("/"))
+        run.change_flow('"timeout": 5', '"timeout": 60')
+        with run.start() as running:
+            end = time.monotonic() + 30
+            while len(hostile.requests) < 8 and time.monotonic() < end:
+                time.sleep(0.01)
+            running.signal(signal.SIGTERM)
+            stopped = running.wait(20)
+
+        assert stopped.status == PENDING, stopped
+        assert stopped.seconds < 10
 
 
 def test_sigterm_ends_it_while_retries_wait(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ A test gives a script, which is called once per connection, in a thread of its o
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -68,6 +69,11 @@ class Peer:
         piece = self._connection.recv(65_536)
         self._buffer += piece
         return bool(piece)
+
+    def await_data(self) -> None:
+        """Wait until there is something to read, and leave it there."""
+        if not self._buffer:
+            select.select([self._connection], [], [])
 
     def send(self, data: bytes) -> None:
         self._connection.sendall(data)

@@ -154,6 +154,24 @@ async def test_nothing_is_sent_again_when_a_kept_connection_drops(serve: Serve, 
     assert (len(server.requests), server.connections) == (2, 1)
 
 
+async def test_a_server_that_closes_kept_connections_in_silence_gets_a_new_one_for_each_request(serve: Serve) -> None:
+    def closes_after_four(peer: Peer) -> None:
+        for _ in range(4):
+            if peer.receive() is None:
+                return
+            peer.send(reply(b"1"))
+        peer.await_data()  # the next request is there, and never read
+
+    server = serve(closes_after_four)
+    async with open_session(LOOPBACK) as session:
+        request = HttpRequest("POST", server.url("/"), content=b"{}")
+        replies = [await send(request, session=session) for _ in range(60)]
+
+    lost = [reply for reply in replies if isinstance(reply, TransportFailure)]
+    assert [reply.sent for reply in lost] == [Sent.UNKNOWN]  # the first one; it would be every fifth
+    assert len(server.requests) == 59
+
+
 @pytest.mark.parametrize("seen", [True, False], ids=["seen by the event loop", "still in the kernel"])
 async def test_a_reply_nobody_asked_for_does_not_answer_the_next_request(serve: Serve, seen: bool) -> None:
     def script(peer: Peer) -> None:
