@@ -17,7 +17,7 @@ from tests.servers.recording import Answer, RecordingServer
 
 pytestmark = pytest.mark.long
 ROWS, ROW_BYTES = 600, 1_000_000
-ROOM = 230_000_000
+ROOM = 320_000_000
 """Bytes that a command may take beside what it takes for a small replay; all rows have 600 MB as plain text."""
 COMMAND = """
 import resource, sys
