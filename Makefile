@@ -17,7 +17,7 @@ PLACE := $(shell $(PYTHON) -c 'import hashlib, os, sys; print(hashlib.sha256((sy
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints-3.10.txt" if sys.version_info < (3, 11) else "constraints.txt")')
 READY := $(VENV)/.ready-$(PLACE)
 
-.PHONY: help setup demo ui test long lint format types imports servers browser pytest coverage benchmark test-matrix audit clean
+.PHONY: help setup demo ui test long fuzz lint format types imports servers browser pytest coverage benchmark test-matrix audit clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1 \2/p' Makefile | while read -r name text; do printf '%-11s %s\n' "$$name" "$$text"; done
@@ -72,11 +72,15 @@ test: lint types imports servers pytest ## lint, types, import contracts, tests
 
 long: setup servers browser ## the tests that take minutes: many kills, real Airflows and a real browser
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m long
+	FUZZ_FACTOR=5 $(RUN) -m pytest -n $(WORKERS) --dist worksteal tests/fuzz
 	$(RUN) -m tests.airflow.replay_with_killed_worker
 	$(RUN) -m tests.airflow.broken_flow
 	$(RUN) -m tests.airflow.clear_and_resend
 	$(RUN) -m tests.airflow.connection_form
 	$(RUN) -m tests.airflow.flow_pages
+
+fuzz: setup ## the fuzzing tests, with fifty times as many examples; FUZZ_FACTOR=N for others
+	FUZZ_FACTOR=$${FUZZ_FACTOR:-50} $(RUN) -m pytest tests/fuzz
 
 benchmark: setup ## ratios within one run; prints a table
 	$(RUN) benchmarks/operator.py

@@ -20,6 +20,7 @@ _READ = 8 * EXCERPT_LENGTH  # characters that are searched for secrets
 _MARKUP = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _UNSEEN = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^<>]{0,2000}>")
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _OWN_LEAST = 3  # characters; a shorter answer stands within the words of every reply
 
 
@@ -40,7 +41,7 @@ def reply_excerpt(result: ActionResult, hidden: Hidden | None = None, own: Itera
     if result.outcome is Outcome.SUCCESS or result.response in (None, ""):
         return None
     response = hidden.conceal(result.response) if hidden else result.response
-    text = response if isinstance(response, str) else json.dumps(response, ensure_ascii=False, separators=(",", ":"))
+    text = response if isinstance(response, str) else _beginning(response)
     if _MARKUP.match(text):
         text = _TAG.sub(" ", _UNSEEN.sub(" ", text[: 10 * _READ]))
     words = {word for value in own for word in _words(value)}
@@ -60,6 +61,18 @@ def error_line(result: ActionResult, hidden: Hidden | None = None) -> str:
     error, reply = result.error, reply_excerpt(result, hidden)
     line = f"{result.method} {result.url}: {error.message} ({error.kind.value}; sent: {error.sent.value})"
     return line if reply is None else f"{line}; reply: {reply}"
+
+
+def _beginning(value: Value) -> str:
+    """As much of a value's JSON as is read."""
+    pieces: list[str] = []
+    size = 0
+    for piece in _COMPACT.iterencode(value):
+        pieces.append(piece)
+        size += len(piece)
+        if size > 10 * _READ:
+            break
+    return "".join(pieces)
 
 
 def _words(value: Any) -> Iterable[str]:

@@ -10,6 +10,10 @@ MAX_NODES = 50_000
 """Elements and attributes of one reply."""
 MAX_ATTRIBUTES = 1_000
 """Attributes of one element."""
+MAX_NAMESPACE = 1_000
+"""Characters of a namespace's name, which the parser copies for each element and attribute in it."""
+
+_PIECE = 65_536  # an error in a handler shows only when what the parser was given is read to its end
 
 _SEPARATOR = "\x1f"  # no XML document can hold it
 # XML 1.0 §4.3.3: the declaration is ASCII in every encoding that can be declared there, UTF-16 aside.
@@ -32,8 +36,8 @@ def read_xml(content: bytes, depth: int) -> Any:
         depth: levels of elements that are read.
 
     Raises:
-        XmlReplyError: it is not well-formed, holds a DOCTYPE, or has more levels, elements or attributes than are
-            read.
+        XmlReplyError: it is not well-formed, holds a DOCTYPE, has more levels, elements or attributes than are read,
+            or a longer namespace.
     """
     content, encoding = _decodable(content)
     reader = _Reader(depth)
@@ -45,8 +49,12 @@ def read_xml(content: bytes, depth: int) -> Any:
     parser.EndElementHandler = reader.end
     parser.CharacterDataHandler = reader.text
     parser.StartDoctypeDeclHandler = reader.doctype
+    parser.StartNamespaceDeclHandler = reader.namespace
     try:
-        parser.Parse(content, True)
+        for start in range(0, len(content), _PIECE):
+            parser.Parse(content[start : start + _PIECE], False)
+            _check_tag(content, parser.CurrentByteIndex, start + _PIECE)
+        parser.Parse(b"", True)
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
         raise XmlReplyError(f"does not parse: {reason} (line {error.lineno} column {error.offset + 1})") from None
@@ -88,6 +96,10 @@ class _Reader:
         names = (f"@{_local(attribute)}" for attribute in attributes[::2])
         self._open.append((_qualified(name), dict(zip(names, attributes[1::2], strict=True)), []))
 
+    def namespace(self, _: str | None, uri: str | None) -> None:
+        if uri is not None and len(uri) > MAX_NAMESPACE:
+            raise XmlReplyError(f"has a namespace of more than {MAX_NAMESPACE:,} characters")
+
     def text(self, text: str) -> None:
         self._open[-1][2].append(text)
 
@@ -102,6 +114,18 @@ class _Reader:
 
     def doctype(self, *_: object) -> None:
         raise XmlReplyError("holds a DOCTYPE; entities are refused")
+
+
+def _check_tag(content: bytes, start: int, end: int) -> None:
+    """Refuse a tag that has not ended yet and has too many attributes already: the parser reads it in one go."""
+    if (
+        end - start > _PIECE
+        and not content.startswith(b"<!", start)
+        and (
+            content.count(b"=", start, end) > 10 * MAX_ATTRIBUTES  # values may have some too
+        )
+    ):
+        raise XmlReplyError(f"has an element with more than {MAX_ATTRIBUTES:,} attributes")
 
 
 def _local(name: str) -> str:

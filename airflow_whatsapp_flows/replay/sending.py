@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 
@@ -201,15 +201,16 @@ class Sender:
                 sending.under_way = False
                 lane.abandon(probe=probe)
                 raise
-            judge = partial(_judged, reply, Attempted(request, number, todo.idempotency_key), todo.step, route)
+            attempted = Attempted(request, number, todo.idempotency_key)
+            judge = partial(_judged, reply, attempted, todo.step, route, todo.step.name in self.referenced)
             if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
                 return self._conclude(sending, todo, intent, judge(), probe=probe)
             try:  # reading it takes a while, in which the other contacts go on
-                result = await asyncio.to_thread(judge)
+                judged = await asyncio.to_thread(judge)
             except asyncio.CancelledError:  # the reply is here, so what came of the request is known
                 self._conclude(sending, todo, intent, judge(), probe=probe)
                 raise
-            return self._conclude(sending, todo, intent, result, probe=probe)
+            return self._conclude(sending, todo, intent, judged, probe=probe)
 
     async def _send(
         self, sending: Sending, todo: SendAction, route: Route, request: HttpRequest, intent: Intent, entered: float
@@ -238,14 +239,11 @@ class Sender:
                     self._withdraw(intent)
             raise
 
-    def _conclude(
-        self, sending: Sending, todo: SendAction, intent: Intent, result: ActionResult, *, probe: bool
-    ) -> Attempt:
+    def _conclude(self, sending: Sending, todo: SendAction, intent: Intent, judged: _Judged, *, probe: bool) -> Attempt:
         """Note what came of an attempt."""
+        result, fate, kept = judged
         self.lanes.of(intent.host).leave(result, todo.step.retry, probe=probe)
-        fate = fate_of(result, todo.step.retry)
         kind = result.error.kind.value if result.error else None
-        kept = self._kept(todo.step.name, result, fate)
         self.journal.note(AttemptEnd(intent, fate, result.status_code, kind, kept, self.clock()))
         sending.under_way, sending.sent_as = False, None
         if self.refusals is not None:
@@ -297,15 +295,31 @@ class Sender:
             sending.note_error(todo.step.name, route.host, result)
         return result
 
-    def _kept(self, step: str, result: ActionResult, fate: Fate) -> str:
-        value: dict[str, Any] = result.as_value()
-        if fate is Fate.SUCCEEDED and step not in self.referenced:
-            value["response"], value["headers"] = None, {}
-        return msgspec.json.encode(value).decode()
+
+class _Judged(NamedTuple):
+    """What a reply comes to."""
+
+    result: ActionResult
+    fate: Fate
+    kept: str
+    """The result as the ledger keeps it."""
 
 
-def _judged(reply: Reply, attempted: Attempted, step: Action, route: Route) -> ActionResult:
-    return route.concealed(classify(reply, attempted, step.success_when))
+def _judged(reply: Reply, attempted: Attempted, step: Action, route: Route, referenced: bool) -> _Judged:
+    """Read a reply.
+
+    Args:
+        reply: what came back.
+        attempted: what was sent.
+        step: the action.
+        route: that it was sent on.
+        referenced: whether a later step reads the result; the content of other successes is not kept.
+    """
+    result = route.concealed(classify(reply, attempted, step.success_when))
+    fate, value = fate_of(result, step.retry), result.as_value()
+    if fate is Fate.SUCCEEDED and not referenced:
+        value["response"], value["headers"] = None, {}
+    return _Judged(result, fate, msgspec.json.encode(value).decode())
 
 
 def _ended_at(attempt: Attempt) -> float:

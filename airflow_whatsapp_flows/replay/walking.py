@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import time
 from collections import Counter
@@ -14,17 +15,22 @@ import msgspec
 from airflow_whatsapp_flows.errors import IntentConflictError, OnceClaimedError, ResponseError
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, Fate
 from airflow_whatsapp_flows.flow.model import Action, Flow
-from airflow_whatsapp_flows.flow.performing import Wait
+from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
 from airflow_whatsapp_flows.flow.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.template.sizes import least_size
 from airflow_whatsapp_flows.flow.variables import Variables
-from airflow_whatsapp_flows.flow.walk import Walk, walk
+from airflow_whatsapp_flows.flow.walk import Walk, Walking, walk
 from airflow_whatsapp_flows.ledger.records import PendingContact
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState, Subject
 from airflow_whatsapp_flows.replay.fingerprints import fingerprint
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
 from airflow_whatsapp_flows.replay.screening import Held, Postponed, skipped
 from airflow_whatsapp_flows.replay.sending import Sender, Sending
+
+_LARGE = 32_768
+"""Characters of a response or a reply from which on the walk runs in a thread."""
 
 
 @dataclass(slots=True)
@@ -84,7 +90,7 @@ class ContactWalker:
         record = Walk(Variables(), identities=sending.record.identities)
         self.under_way[contact.id] = sending
         try:
-            await self._follow(response, sending, record)
+            await self._follow(response, sending, record, large=len(contact.response) > _LARGE)
         except IntentConflictError:
             return Postponed("another replay or DAG run is sending the same response")
         except OnceClaimedError as error:
@@ -117,19 +123,27 @@ class ContactWalker:
         step = self.flow.steps.get(name)
         return not isinstance(step, Action) or step.plan.method not in SAFE_METHODS
 
-    async def _follow(self, response: ContactResponse, sending: Sending, record: Walk) -> None:
+    async def _follow(self, response: ContactResponse, sending: Sending, record: Walk, *, large: bool) -> None:
         moment = dt.datetime.fromtimestamp(sending.moment, dt.timezone.utc)
         epoch = self.epoch or sending.epoch
         walking = walk(self.flow, response, now=moment, record=record, epoch=epoch, resend=self.resend)
-        try:
-            todo = next(walking)
-            while True:
-                asked, before = todo, len(record.visits)
-                todo = walking.send(await self.sender.do(sending, todo))
-                if isinstance(asked, Wait) and any(visit.result for visit in record.visits[before:]):
-                    sending.arrive(self.clock())  # the platform has sent what stands behind the delay
-        except StopIteration:
-            return
+        # What the flow makes of large answers and replies takes a while, in which the other contacts go on.
+        todo = await asyncio.to_thread(_next, walking, None) if large else _next(walking, None)
+        while todo is not None:
+            asked, before = todo, len(record.visits)
+            done = await self.sender.do(sending, todo)
+            large = large or (isinstance(done, ActionResult) and least_size(done.response, _LARGE) > _LARGE)
+            todo = await asyncio.to_thread(_next, walking, done) if large else _next(walking, done)
+            if isinstance(asked, Wait) and any(visit.result for visit in record.visits[before:]):
+                sending.arrive(self.clock())  # the platform has sent what stands behind the delay
+
+
+def _next(walking: Walking, done: Done | None) -> ToDo | None:
+    """What a walk asks for next; ``None`` at its end."""
+    try:
+        return walking.send(done)  # type: ignore[arg-type]  # None starts a generator
+    except StopIteration:
+        return None
 
 
 def _ending(contact: PendingContact, record: Walk, sending: Sending, now: float) -> ContactEnd:

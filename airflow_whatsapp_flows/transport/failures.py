@@ -13,6 +13,7 @@ from airflow_whatsapp_flows.flow.exchange import ErrorKind, Sent
 from airflow_whatsapp_flows.transport.connecting import AddressRefusedError
 from airflow_whatsapp_flows.transport.decoding import ContentTooLargeError, ContentUnreadableError
 from airflow_whatsapp_flows.transport.policy import SendPolicy
+from airflow_whatsapp_flows.transport.reply_head import MAX_HEAD_BYTES, HeadTooLargeError
 
 
 class RequestRefusedError(Exception):
@@ -95,6 +96,12 @@ def _after_writing(error: Exception, place: str, seconds: float) -> Verdict:
         return ErrorKind.TIMEOUT, Sent.UNKNOWN, f"no complete reply from {place} within {seconds:g} s"
     if isinstance(error, ReplyRefusedError):
         return ErrorKind.PROTOCOL, Sent.UNKNOWN, f"{place} replied with {error}"
+    if isinstance(error, HeadTooLargeError):
+        return (
+            ErrorKind.PROTOCOL,
+            Sent.UNKNOWN,
+            f"the head of the reply of {place} is larger than {MAX_HEAD_BYTES} bytes",
+        )
     if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
         return ErrorKind.TLS, Sent.UNKNOWN, f"{place} broke TLS off after the request was written: {_tls_reason(error)}"
     if isinstance(error, aiohttp.ClientPayloadError):

@@ -135,3 +135,11 @@ def test_a_value_may_be_a_template() -> None:
 
     assert condition.holds(Variables(contact={"a": "41", "b": 41}))
     assert not condition.holds(Variables(contact={"a": "41", "b": 42}))
+
+
+def test_a_long_text_is_folded_as_a_short_one() -> None:
+    text = "ŞTRASSE " * 20_000 + "STRASSE"
+
+    assert compare(text, "icontains", "straße")
+    assert compare(f"{'a' * 65_533}STRASSE{'a' * 70_000}", "icontains", "straße")
+    assert not compare("a" * 200_000, "icontains", "ab")

@@ -111,7 +111,7 @@ def test_json_that_is_accepted(content: bytes, value: Any) -> None:
         (b'"\xed\xa0\x80"', "is not utf-8"),
         (b"[" * 65 + b"]" * 65, "deeper than 64"),
         (b"[" * 15_000 + b"]" * 15_000, "deeper than 64"),
-        (b"[" * 200_000, "deeper than 64"),
+        (b"[" * 40_000, "deeper than 64"),
     ],
     ids=lambda value: ascii(value)[:30],
 )
@@ -218,6 +218,59 @@ def test_a_bomb_is_refused_soon(content: str, content_type: str) -> None:
         tracemalloc.stop()
     assert time.process_time() - started < 1
     assert peak < 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "reason"),
+    [
+        pytest.param("[" + "[]," * 50_000 + "1]", "application/json", "more than 50,000 values", id="lists"),
+        pytest.param('["' + '","' * 50_000 + '"]', "application/json", "more than 50,000 values", id="empty texts"),
+        pytest.param("[" + '{"a":1},' * 30_000 + "1]", "application/json", "more than 50,000 values", id="objects"),
+        pytest.param(f'{{"n": {"9" * 310}}}', "application/json", "at most 309", id="digits"),
+        pytest.param("a&" * 50_000, "application/x-www-form-urlencoded", "more than 50,000 form fields", id="fields"),
+        pytest.param(f"<r xmlns='{'u' * 1001}'/>", "text/xml", "namespace of more than 1,000", id="namespace"),
+        pytest.param(f"<r xmlns:a='{'u' * 1001}'/>", "text/xml", "namespace of more than 1,000", id="prefix"),
+    ],
+)
+def test_a_limit_is_named(content: str, content_type: str, reason: str) -> None:
+    with pytest.raises(UnparsableContent, match=reason):
+        parse(content, content_type)
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type"),
+    [
+        pytest.param("[" + "[]," * 24_990 + "1]", "application/json", id="lists"),
+        pytest.param(json.dumps(["[{,:" * 100_000, '\\"[' * 50_000, "{" * 200_000]), "application/json", id="in texts"),
+        pytest.param(
+            json.dumps(["[{,:" * 100_000]).encode("utf-16").decode("latin-1"), "application/json", id="UTF-16"
+        ),
+        pytest.param(f'[{"9" * 309}, "{"9" * 2000}"]', "application/json", id="digits"),
+        pytest.param("a&" * 49_990, "application/x-www-form-urlencoded", id="fields"),
+        pytest.param(f"<r xmlns='{'u' * 1000}' a='{'x' * 200_000}'><!--{'=' * 200_000}--></r>", "text/xml", id="XML"),
+    ],
+)
+def test_what_keeps_the_limits_is_read(content: str, content_type: str) -> None:
+    encoded = content.encode("latin-1")
+    if encoded.startswith(b"\xff\xfe"):
+        encoded = encoded[2:]
+    assert parse(encoded, content_type) is not None
+
+
+def test_escapes_of_a_form_are_bytes_of_utf_8() -> None:
+    value = parse(b"%61=%c3%A9&b=%zz%&c=%ff&d=\xc3%A9", "application/x-www-form-urlencoded")
+
+    assert value == {"a": "é", "b": "%zz%", "c": "\ufffd", "d": "é"}
+
+
+def test_what_needs_no_change_is_not_copied() -> None:
+    value = {"a": [{"b": "x"}, 1]}
+    assert clean(value, 9) is value
+
+    changed = {"a": [1, {"b": "\0"}], "c": [2]}
+    cleaned: Any = clean(changed, 9)
+    assert cleaned == {"a": [1, {"b": "\ufffd"}], "c": [2]}
+    assert changed["a"][1] == {"b": "\0"}  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

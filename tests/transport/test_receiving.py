@@ -8,10 +8,10 @@ import zlib
 
 import pytest
 
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpResponse, Sent, TransportFailure
-from airflow_whatsapp_flows.transport import SendPolicy
-from tests.servers.hostile import after_request, endless, reply
-from tests.transport.conftest import SendTo, Serve
+from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Sent, TransportFailure
+from airflow_whatsapp_flows.transport import SendPolicy, open_session, send
+from tests.servers.hostile import Script, after_request, endless, honest, reply
+from tests.transport.conftest import LOOPBACK, SendTo, Serve
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -78,3 +78,42 @@ class TestSize:
         assert (got.kind, got.sent) == (ErrorKind.UNPARSABLE, Sent.YES)
         assert got.head is not None
         assert got.head.status_code == 201
+
+
+class TestHead:
+    @pytest.mark.parametrize(
+        "script",
+        [
+            pytest.param(endless(b"HTTP/1.1 100 Continue\r\n\r\n" * 100), id="interim replies"),
+            pytest.param(endless(b"\r\n" * 1000), id="blank lines"),
+            pytest.param(after_request(OK + (b"a: " + b"b" * 30_000 + b"\r\n") * 100 + b"\r\n"), id="long fields"),
+        ],
+    )
+    async def test_a_head_without_an_end_is_cut_off(self, serve: Serve, send_to: SendTo, script: Script) -> None:
+        got = await send_to(serve(script))
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent) == (ErrorKind.PROTOCOL, Sent.UNKNOWN)
+        assert "head of the reply" in got.message
+        assert "131072 bytes" in got.message
+
+    async def test_a_long_head_and_interim_replies_are_read_to_the_end(self, serve: Serve, send_to: SendTo) -> None:
+        fields = b"".join(b"h%d: %s\r\n" % (number, b"b" * 1000) for number in range(90))
+        content = b"x" * 500_000
+        interim = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" * 20
+        head = interim + OK + fields + b"Content-Length: %d\r\n\r\n" % len(content)
+
+        got = await send_to(serve(after_request(head, content)))
+
+        assert isinstance(got, HttpResponse)
+        assert len(got.headers) == 91
+        assert got.content == content
+
+    async def test_each_reply_of_a_connection_has_a_head_of_its_own(self, serve: Serve) -> None:
+        answer = reply(b"ok", "200 OK", *(f"h{number}: {'b' * 1000}" for number in range(80)))
+        server = serve(honest(answer))
+        async with open_session(LOOPBACK) as session:
+            for _ in range(4):
+                got = await send(HttpRequest("POST", server.url(), (), b"{}"), SendPolicy(deadline=5), session=session)
+                assert isinstance(got, HttpResponse)
+        assert server.connections == 1

@@ -26,6 +26,9 @@ from airflow_whatsapp_flows.flow.template.sizes import least_size
 MAX_TEXT = 1_048_576
 """Characters that one rendered text may have."""
 _LONGEST_PHONE = 250
+_LARGE = 32_768
+"""Characters from which on JSON is made in parts."""
+_PIECES = 4_096
 
 # glibc's strftime pads to any width ("%999999999d"); only plain directives are let through, and "%s" is not:
 # it tells seconds since 1970 by the clock of the machine.
@@ -69,15 +72,28 @@ def json_text(value: object, most: int | None = None) -> str:
     Raises:
         RenderError: NaN and Infinity are not JSON; or it is too long.
     """
-    if most is not None and least_size(value, most) > most:
+    size = 0 if most is None else least_size(value, most)
+    if most is not None and size > most:
         raise _too_long(most)
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_object)
+        text = _COMPACT.encode(value) if size <= _LARGE or isinstance(value, str) else _in_parts(value)
     except ValueError:
         raise RenderError("NaN and Infinity cannot be written as JSON") from None
     if most is not None and len(text) > most:
         raise _too_long(most)
     return text
+
+
+def _in_parts(value: object) -> str:
+    """Compact JSON, without one long call that would keep every other thread waiting."""
+    parts: list[str] = []
+    pieces: list[str] = []
+    for piece in _COMPACT.iterencode(value):
+        pieces.append(piece)
+        if len(pieces) == _PIECES:
+            parts.append("".join(pieces))
+            pieces.clear()
+    return "".join([*parts, *pieces])
 
 
 def _too_long(most: int) -> RenderError:
@@ -88,6 +104,9 @@ def _as_object(value: object) -> dict[str, object]:
     if isinstance(value, Mapping):
         return dict(value)
     raise RenderError(f"a value of type {type(value).__name__} cannot be shown as text")
+
+
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_object)
 
 
 def joined(values: Iterable[object]) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
-from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAX_TEXT, joined, text_of
+from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAX_TEXT, joined, json_text, text_of
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.variables import Variables
 
@@ -182,6 +182,15 @@ def test_any_value_is_filtered_or_refused(name: str, value: Any) -> None:
 def test_urlencode_and_json_come_back(text: str) -> None:
     assert unquote(str(use("urlencode", text))) == text
     assert json.loads(str(use("json", text))) == text
+
+
+def test_json_of_a_large_value_is_written_as_that_of_a_small_one() -> None:
+    item = {"a": [1.5, -0.0, 1e16, 1e-7, 10**30, True, None, 'é"\\\n\u2028'], "é": {}, "b": [], "c": [{}]}
+    value = {"items": [item] * 1_000, "more": ["x" * 50_000]}
+
+    assert json_text(value, MAX_TEXT) == json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    with pytest.raises(RenderError, match="NaN"):
+        json_text({**value, "n": float("nan")}, MAX_TEXT)
 
 
 def test_text_of_values_that_are_no_plain_data() -> None:
