@@ -79,7 +79,7 @@ def compare(actual: Value, comparison: Comparison, expected: Value) -> bool:
     elif name == "exact":
         result = actual is not None and text_of(actual) == text_of(expected)
     elif name == "icontains":
-        result = actual is not None and _contains(actual, _folded(text_of(expected)))
+        result = actual is not None and _contains(actual, text_of(expected).casefold())
     else:
         return _ordered(actual, expected, _ORDER[name])
     return result != negated
@@ -87,15 +87,21 @@ def compare(actual: Value, comparison: Comparison, expected: Value) -> bool:
 
 def _contains(actual: Value, wanted: str) -> bool:
     if isinstance(actual, list):
-        return any(wanted in _folded(text_of(item)) for item in actual)
-    return wanted in _folded(text_of(actual))
+        return any(_is_in(wanted, text_of(item)) for item in actual)
+    return _is_in(wanted, text_of(actual))
 
 
-def _folded(text: str) -> str:
+def _is_in(wanted: str, text: str) -> bool:
+    """Whether a folded text is in a text, in any case."""
     if len(text) <= _PART:
-        return text.casefold()
-    # Folding takes room for three times as many letters; each letter is folded by itself, so parts can be.
-    return "".join(text[at : at + _PART].casefold() for at in range(0, len(text), _PART))
+        return wanted in text.casefold()
+    # Folding takes room for three times as many letters. Each is folded by itself, so a long text is searched in parts.
+    window = ""
+    for at in range(0, len(text), _PART):
+        window = window[max(0, len(window) - len(wanted)) :] + text[at : at + _PART].casefold()
+        if wanted in window:
+            return True
+    return False
 
 
 def _ordered(actual: Value, expected: Value, order: Callable[[float, float], bool]) -> bool:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 _FULL_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")  # ITU-T E.164 §6: at most 15 digits
+_FULL_DIGITS = 18
 _DIGITS = re.compile(r"[0-9]{3,18}")
 # What stands before a number: RFC 3966 §3, Twilio's and Meta's prefix, and WhatsApp's links.
 _SCHEME = re.compile(r"\s*(?:(?:tel|whatsapp|sms|callto):(?://)?|(?:https?://)?(?:www\.)?wa\.me/)", re.IGNORECASE)
@@ -34,6 +35,9 @@ _EQUAL_SPELLINGS = (
 )
 _BETWEEN_NUMBERS = re.compile(r"[,;/|\n]|\s(?:or|and|o|y|e|ou)\s", re.IGNORECASE)
 _FEWEST_DIGITS = 7
+_LONGEST = 250
+"""Characters of one number, however it is written. What is longer is none: some of the patterns are quadratic."""
+_LONGEST_LIST = 5_000
 
 
 def e164(text: str, country: str | None = None) -> str | None:
@@ -45,12 +49,15 @@ def e164(text: str, country: str | None = None) -> str | None:
     """
     import phonenumbers  # needed by few flows; its tables take time to import
 
+    text = text.strip()
+    if len(text) > _LONGEST:
+        return None
     digits = re.sub(r"[\s().-]", "", text)
     # WhatsApp knows numbers that numbering plans no longer do, such as Mexico's +52 1 …: a full number stays.
     if _FULL_NUMBER.fullmatch(digits):
         return digits
     try:
-        number = phonenumbers.parse(text.strip(), country)
+        number = phonenumbers.parse(text, country)
     except phonenumbers.NumberParseException:
         return None
     if not phonenumbers.is_possible_number(number):
@@ -74,6 +81,8 @@ def phone_key(value: object, country: str | None = None) -> str | None:
     """
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
+    if isinstance(value, int) and value >= 10**_FULL_DIGITS:
+        return None
     text = str(value)
     if _FULL_NUMBER.fullmatch(text):
         return _one_spelling(_without_trunk_zero(text))
@@ -93,14 +102,14 @@ def has_several_phones(value: object) -> bool:
         return True
     if not isinstance(value, str) or len(value) <= 2 * _FEWEST_DIGITS:
         return False
-    parts = [part for part in _BETWEEN_NUMBERS.split(value) if "=" not in part]
+    parts = [part for part in _BETWEEN_NUMBERS.split(value[:_LONGEST_LIST]) if "=" not in part]
     return len([part for part in parts if sum(map(str.isdigit, part)) >= _FEWEST_DIGITS]) > 1
 
 
 def looks_like_phone(text: str) -> bool:
     """Whether a text can be meant as nothing but a phone number, whole or not."""
     plain = _plain_text(text)
-    return plain.startswith("+") or bool(_SCHEME.match(text)) or (_DIGITS.fullmatch(plain) is not None)
+    return plain.startswith("+") or bool(_SCHEME.match(text.lstrip())) or (_DIGITS.fullmatch(plain) is not None)
 
 
 def is_country(country: str) -> bool:
@@ -112,6 +121,9 @@ def is_country(country: str) -> bool:
 
 def _plain_text(text: str) -> str:
     """Digits with or without a leading ``+``, where the text is one number; else something that is not."""
+    text = text.strip()
+    if len(text) > _LONGEST:
+        return ""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
         text = "".join(_plain_sign(sign) for sign in text)

@@ -66,7 +66,7 @@ def _uses() -> Iterator[tuple[str, Callable[[str], object]]]:
         yield f"{comparison} itself", lambda text, c=comparison: compare(text, c, text)  # type: ignore[misc]
         yield f"{comparison} in a list", lambda text, c=comparison: compare([text], c, "x")  # type: ignore[misc]
     for answer_type in get_args(AnswerType):
-        yield f"answer {answer_type}", lambda text, kind=answer_type: AnswerRule(kind).read(text, {})  # type: ignore[misc]
+        yield f"answer {answer_type}", lambda text, kind=answer_type: AnswerRule(answer_type=kind).read(text, {})  # type: ignore[misc]
     for name, filter_ in FILTERS.items():
         if name not in ("urlencode", "json", "join"):  # they make a text, and are measured as texts
             yield f"filter {name}", lambda text, f=filter_, n=name: f(text, *FILTER_ARGUMENTS.get(n, ()))  # type: ignore[misc]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.phones import has_several_phones, phone_key
+from airflow_whatsapp_flows.flow.phones import e164, has_several_phones, phone_key
 
 MEXICO = "+525512345678"
 
@@ -192,3 +192,12 @@ def test_different_numbers_have_different_keys(
     first = phone_key(data.draw(spellings(*one)), one[0])
     second = phone_key(data.draw(spellings(*other)), other[0])
     assert (first == second) == (mobile(one[1]) == mobile(other[1]))
+
+
+def test_a_long_text_is_no_number_and_is_judged_at_once() -> None:
+    assert phone_key(" " * 100_000 + "+525512345678" + "\n" * 100_000) == "+525512345678"
+    for text in ("-" * 1_000_000, "1 " * 500_000, "tel:" * 250_000, "\u0660" * 1_000_000):
+        assert phone_key(text) is None
+        assert e164(text, "MX") is None
+    assert phone_key(10**5_000) is None
+    assert has_several_phones("+525512345678, " * 100_000)

@@ -133,7 +133,7 @@ ORIGINALS = {
 }  # fmt: skip
 
 
-@fuzzed(600)
+@fuzzed(1_000)
 @given(st.data(), st.sampled_from(sorted(ORIGINALS)), st.sampled_from([200, 422]))
 def test_any_content_is_data_that_every_database_keeps_or_is_refused(
     data: st.DataObject, media_type: str, status: int
@@ -180,7 +180,7 @@ WIRE = [
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\n\r\n4;a=b\r\nabcd\r\n2\r\nef\r\n0\r\nx: y\r\n\r\n",
     b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + reply(b"ok"),
     b"HTTP/1.1 204 No Content\r\nSet-Cookie: a=b\r\n\r\n",
-    b"HTTP/1.0 200\r\nContent-Encoding: gzip, identity\r\n\r\nuntil the end",
+    b"HTTP/1.0 200\r\nContent-Encoding: identity\r\n\r\nuntil the end",
     b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n",
 ]
 LINES = [
@@ -217,7 +217,7 @@ def wire() -> Iterator[Wire]:
 
 
 @pytest.mark.parametrize("number", range(len(WIRE)))
-@fuzzed(40)
+@fuzzed(100)
 @given(st.data())
 def test_any_bytes_on_the_wire_are_a_reply_or_a_failure(wire: Wire, number: int, data: st.DataObject) -> None:
     found = asyncio.run(wire.exchange(data.draw(mutated(WIRE[number], LINES))))

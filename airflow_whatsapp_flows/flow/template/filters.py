@@ -25,7 +25,6 @@ from airflow_whatsapp_flows.flow.template.sizes import least_size
 
 MAX_TEXT = 1_048_576
 """Characters that one rendered text may have."""
-_LONGEST_PHONE = 250
 _LARGE = 32_768
 """Characters from which on JSON is made in parts."""
 _PIECES = 4_096
@@ -72,7 +71,7 @@ def json_text(value: object, most: int | None = None) -> str:
     Raises:
         RenderError: NaN and Infinity are not JSON; or it is too long.
     """
-    size = 0 if most is None else least_size(value, most)
+    size = least_size(value, _LARGE if most is None else most)
     if most is not None and size > most:
         raise _too_long(most)
     try:
@@ -265,7 +264,7 @@ def _digits(value: object) -> str:
 
 def _e164(value: object, country: str | None = None) -> str:
     text = text_of(value)
-    number = e164(text, country) if len(text) <= _LONGEST_PHONE else None
+    number = e164(text, country)
     if number is None:
         hint = "" if country else "; give the country of numbers without '+': e164('MX')"
         raise RenderError(f"{_shown(value)} is not a phone number{hint}")
