@@ -77,6 +77,8 @@ def least_size(value: object, most: int) -> int:
             if size <= most:
                 size += sum(len(key) for key in item if isinstance(key, str))
                 waiting.extend(item.values())
+        elif isinstance(item, int):
+            size += max(1, item.bit_length() * 3 // 10)  # a digit holds a little more than 10/3 bits
         else:
             size += 1
     return size
