@@ -10,13 +10,14 @@ from functools import lru_cache
 MOST_FAULTS = 200
 """Faults told of one file: finding what each could have meant takes time, and nobody reads more."""
 _COMPARED = 8
+_CUTOFF = 0.6
 
 
 def did_you_mean(word: str, choices: Collection[str]) -> str:
     """``"; did you mean 'x'?"`` where something close is among the choices, else a list of them if it is short."""
     folded = {choice.casefold(): choice for choice in choices}
     wanted = word.casefold()
-    close = difflib.get_close_matches(wanted, _likely(wanted, folded), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(wanted, _likely(wanted, folded), n=1, cutoff=_CUTOFF)
     if close:
         return f"; did you mean {folded[close[0]]!r}?"
     if 0 < len(choices) <= 12:
@@ -25,6 +26,10 @@ def did_you_mean(word: str, choices: Collection[str]) -> str:
 
 
 def _likely(word: str, choices: Collection[str]) -> Collection[str]:
+    # Letters that a word has more than a choice are not equal to any: 2 * len(choice) / (len(choice) + len(word)).
+    longest = max(map(len, choices), default=0)
+    if len(word) > longest * (2 / _CUTOFF - 1):
+        return ()
     # To compare two long names takes as long as to compare the pairs of letters of hundreds.
     if len(choices) <= _COMPARED:
         return choices

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, select
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger.epochs import run_id_of
 from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.resolutions import RESOLVED
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import contacts
 
@@ -73,7 +74,7 @@ class AttemptsMade:
             if not is_own and row.begun_at > ended_at:
                 made.later.append(row)
             elif is_own or not replay.options.get("force"):  # what is sent on purpose again begins anew
-                origin = json.loads(row.origin) if row.origin and '"resolved"' in row.origin else None
+                origin = json.loads(row.origin) if row.origin and RESOLVED in row.origin else None
                 if origin is None or origin["at"] <= ended_at:
                     made.own.append(row)
                 else:

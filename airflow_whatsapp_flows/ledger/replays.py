@@ -13,6 +13,7 @@ from sqlalchemy import Row, Select, and_, case, delete, func, insert, null, or_,
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.delivery import Fate
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.resolutions import RESOLVED
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, replays
 
@@ -287,7 +288,7 @@ def _requests(replay_no: int, only: Sequence[int] | None) -> Select[Any]:
     """
     reached = or_(
         func.coalesce(attempts.c.fate, "") != Fate.NOT_SENT.value,
-        func.coalesce(attempts.c.origin, "").contains('"resolved"'),
+        func.coalesce(attempts.c.origin, "").contains(RESOLVED),
     )
     query = select(func.count()).where(attempts.c.replay_no == replay_no, reached)
     if only is None:

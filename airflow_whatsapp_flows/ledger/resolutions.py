@@ -11,6 +11,9 @@ from sqlalchemy import Row
 LONGEST_EXCHANGE = 3600.0
 """Seconds that a request has at most; an attempt of another road without an outcome may still be under way before."""
 
+RESOLVED = '"resolved":'
+"""What the ``origin`` of an attempt holds if, and only if, somebody decided about it; in a value its quotes differ."""
+
 
 def resolution(row: Row[Any], decision: str, by: str) -> str:
     """The origin of an attempt with a decision, and with what was known of the attempt before it.

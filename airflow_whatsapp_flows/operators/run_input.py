@@ -53,7 +53,11 @@ def _without_defaults(merged: Mapping[str, Any], variables: Mapping[str, Variabl
 
 
 def _same(value: object, default: object) -> bool:
-    # 1 is True to Python, and a number is no truth value in a flow.
+    # 1 is True to Python, and a number is no truth value in a flow. 1.0 is 1 to a browser.
+    if isinstance(value, Mapping) and isinstance(default, Mapping):
+        return value.keys() == default.keys() and all(_same(item, default[key]) for key, item in value.items())
+    if isinstance(value, (list, tuple)) and isinstance(default, (list, tuple)):
+        return len(value) == len(default) and all(map(_same, value, default))
     return isinstance(value, bool) is isinstance(default, bool) and value == default
 
 

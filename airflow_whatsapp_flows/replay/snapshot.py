@@ -42,6 +42,7 @@ ON_CHANGED: tuple[OnChanged, ...] = get_args(OnChanged)
 _BATCH = 500
 _FIRST_LOOK = 1000  # rows after which the database looks at them, and again at four times as many
 _MAX_ID = 500  # characters
+_MAX_REASON = 1000
 _REJECTED, _SKIPPED = ContactState.REJECTED.value, ContactState.SKIPPED.value
 _NOBODY = Identity()
 
@@ -265,15 +266,23 @@ def size_of_row(one: ReadRow) -> int:
 def read_row(row: Row) -> ReadRow:
     """A row as a contact response, or why it is none."""
     if row.value is None:
-        return ReadRow(row, problem=row.problem)
+        return _unusable(row, row.problem or "")
     try:
         response = read_response(row.value)
     except ResponseError as error:
-        return ReadRow(row, problem=f"invalid: {error}")
+        return _unusable(row, f"invalid: {error}")
     if response.id is None:
         why = "without an id nothing keeps a later replay from writing this contact twice; add one, or use --id COLUMN"
-        return ReadRow(row, problem=f"missing_id: {why}")
+        return _unusable(row, f"missing_id: {why}")
     if len(response.id) > _MAX_ID or storable_text(response.id) != response.id:
-        return ReadRow(row, problem=f"invalid: an id has at most {_MAX_ID} characters, and no NUL")
+        return _unusable(row, f"invalid: an id has at most {_MAX_ID} characters, and no NUL")
     json = msgspec.json.encode(response_value(response)).decode()
     return ReadRow(row, response, json, content_digest(response))
+
+
+def _unusable(row: Row, problem: str) -> ReadRow:
+    """A row that is no response: what it holds is not needed any more, and may be long."""
+    if len(problem) > _MAX_REASON:
+        half = _MAX_REASON // 2
+        problem = f"{problem[:half]}… ({len(problem):,} characters) …{problem[-half:]}"
+    return ReadRow(Row(row.number, row.place, None, row.problem, row.shown_id), problem=problem)

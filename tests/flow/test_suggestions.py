@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.flow.suggestions import _pairs, did_you_mean
 
 NAMES = [f"Ask number {number} of the customer" for number in range(300)]
+
+
+def test_a_word_that_is_far_too_long_is_neither_compared_nor_kept() -> None:
+    _pairs.cache_clear()
+
+    assert did_you_mean("message" * 100_000, NAMES) == ""
+
+    assert _pairs.cache_info().currsize == 0
 
 
 @pytest.mark.parametrize(

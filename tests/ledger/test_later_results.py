@@ -40,6 +40,17 @@ def test_a_dag_run_that_sent_it_later_is_named(ledger: Ledger) -> None:
     assert found.later.text == "success in the DAG run manual__1"
 
 
+def test_a_task_that_is_called_resolved_is_no_decision(ledger: Ledger) -> None:
+    origin = {"dag_id": "resolved", "run_id": '"resolved": 1', "task_id": "resolved"}
+    attempt(ledger, "r-1", Fate.ANSWERED, status_code=422, origin=json.dumps(origin))
+    replay = a_replay(ledger, [response(1)])
+    end(ledger, replay, [F])
+
+    found = the_result(ledger, replay)
+
+    assert (outcomes(found), found.later) == ([("error", 422, 1)], None)
+
+
 def test_a_decision_of_another_replay_leaves_what_was_known_then(ledger: Ledger) -> None:
     first = a_replay(ledger, [response(1)])
     attempt(ledger, "r-1", Fate.UNKNOWN, first, status_code=504, error_kind="status")

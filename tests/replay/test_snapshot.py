@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -243,6 +244,31 @@ def test_a_limit_takes_the_first_rows(ledger: Ledger) -> None:
     assert Snapshot(ledger, _replay(ledger), limit=3).take(_rows(response(number) for number in range(10))) == 3
 
     assert read_states(_url(ledger), "one") == Counter({"pending": 3})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"contact": {"phone": "+525512345678"}, "step": {"Note": "x" * 1_000_000}},
+        {"id": "r", "x" * 1_000_000: 1},
+        {"id": "x" * 1_000_000},
+    ],
+)
+def test_a_long_row_that_is_rejected_is_not_kept(value: dict[str, Any]) -> None:
+    read = read_row(Row(7, "r.jsonl:7", value))
+
+    assert read.response is None
+    assert (read.row.number, read.row.place, read.row.value) == (7, "r.jsonl:7", None)
+    assert len(read.problem or "") < 1100
+
+
+def test_a_reason_that_is_cut_says_so_and_keeps_what_to_do(ledger: Ledger) -> None:
+    replay = _replay(ledger)
+
+    Snapshot(ledger, replay).take(_rows([{"id": "r", "stepp" * 100_000: 1}]))
+
+    reason = read_reasons(_url(ledger), "one")[1]
+    assert re.fullmatch(r"invalid: unknown key 'stepp.*… \(500,[0-9]+ characters\) ….*; allowed: .*", reason), reason
 
 
 def test_rows_without_a_response_keep_their_place_and_their_problem(ledger: Ledger) -> None:
