@@ -264,6 +264,18 @@ def test_extras_of_a_uri_are_text_and_mean_what_they_say(extra: str, timeout: fl
     assert (connection.timeout, connection.verify) == (timeout, verify)
 
 
+@pytest.mark.parametrize("blank", [None, ""])
+@pytest.mark.parametrize("kind", ["whatsapp_action", "http"])
+def test_a_field_of_the_form_that_is_blank_has_its_default(kind: str, blank: str | None) -> None:
+    names = ("timeout", "verify", "verify_ssl", "cert", "proxy", "proxies", "headers")
+    extra = dict.fromkeys((*names, *(("auth", "header_name") if kind == "whatsapp_action" else ())), blank)
+
+    made = action_connection(ConnectionFields("crm", kind, "https://crm.example", password="t", extra=extra))
+
+    assert (made.timeout, made.verify, made.certificate, made.proxy) == (None, True, None, None)
+    assert made.headers == ((("Authorization", "Bearer t"),) if kind == "whatsapp_action" else ())
+
+
 def test_json_may_hold_a_uri() -> None:
     fields = connection_from_environment("crm", {"AIRFLOW_CONN_CRM": '{"uri": "https://crm.example"}'})
     assert action_connection(fields).base_url == "https://crm.example"

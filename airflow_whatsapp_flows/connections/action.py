@@ -71,12 +71,12 @@ def action_connection(fields: ConnectionFields) -> ActionConnection:
         ConnectionConfigError: it has no host, or a field cannot be used; names the connection and the field.
     """
     _check_not_hidden(fields)
-    extra = fields.extra
-    timeout = _from_text(extra.get("timeout"))
+    timeout = _from_text(_given(fields, "timeout"))
     number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
     if timeout is not None and not (number and 0 < timeout < float("inf")):
         raise unusable(fields, "timeout", "a number of seconds above 0")
-    verify = _from_text(extra.get("verify", extra.get("verify_ssl", True)))
+    verify = _from_text(_given(fields, "verify", "verify_ssl"))
+    verify = True if verify is None else verify
     if not isinstance(verify, (bool, str)):
         raise unusable(fields, "verify", "true, false, or the path of a bundle of certificate authorities")
     proxy = _proxy(fields)
@@ -131,7 +131,7 @@ def _no_part_of_a_base_url(parts: SplitResult, host: str) -> str:
 
 
 def _proxy(fields: ConnectionFields) -> str | None:
-    proxy = fields.extra.get("proxy", fields.extra.get("proxies"))
+    proxy = _given(fields, "proxy", "proxies")
     if isinstance(proxy, Mapping):
         proxy = proxy.get("https") or proxy.get("http")
     if proxy is not None and not isinstance(proxy, str):
@@ -198,6 +198,11 @@ def _secrets(fields: ConnectionFields, headers: Headers, proxy: str | None, base
     path = urlsplit(base_url).path
     found += [path[start:end] for start, end in secret_spans(path)]
     return found
+
+
+def _given(fields: ConnectionFields, *names: str) -> Any:
+    """What the first of some extra fields holds that is not blank: a form stores blank ones too."""
+    return next((value for name in names if (value := fields.extra.get(name)) not in (None, "")), None)
 
 
 def _from_text(value: Any) -> Any:
