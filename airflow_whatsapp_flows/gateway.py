@@ -18,13 +18,12 @@ from airflow_whatsapp_flows.flow.delivery import fate_of
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.secrets import hide
 from airflow_whatsapp_flows.settings import Settings, settings_from_environment
 from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, SendPolicy, send_blocking
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Bytes of a file that a request may carry; WhatsApp's own limit for media, documents aside."""
-
-_TELLING = 8  # characters; a shorter secret could be a word of the reply, and the reply is a variable of later steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +50,15 @@ class Outgoing:
 
     def concealed(self, result: ActionResult) -> ActionResult:
         """The result without the connection's secrets: some servers answer with what they were sent."""
-        secrets = [secret for secret in self.connection.secrets if len(secret) >= _TELLING] if self.connection else []
-        return result.without(secrets) if secrets else result
+        return result.without(self._secrets) if self._secrets else result
+
+    def conceal(self, text: str) -> str:
+        """A text without the connection's secrets."""
+        return hide(text, self._secrets)
+
+    @property
+    def _secrets(self) -> tuple[str, ...]:
+        return self.connection.telling_secrets if self.connection else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.response import ContactResponse
+from airflow_whatsapp_flows.flow.secrets import hide
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import Walk, walk
@@ -100,7 +101,9 @@ def _absolute(request: HttpRequest) -> HttpRequest:
     if request.connection is None:
         return request
     try:
-        return action_connection(connection_from_environment(request.connection)).absolute(request)
+        connection = action_connection(connection_from_environment(request.connection))
+        complete = connection.absolute(request)
+        return replace(complete, url=hide(complete.url, connection.secrets))  # a token in the base URL's path
     except ConnectionConfigError as error:
         if request.url.startswith("/"):
             print(f"the URL is shown without its origin: {error}", file=sys.stderr)

@@ -11,11 +11,11 @@ import sys
 from airflow_whatsapp_flows.cli import INTERRUPTED, UNFINISHED
 from airflow_whatsapp_flows.cli.responses import read_response_file
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.marks import without_marks
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait
 from airflow_whatsapp_flows.flow.reply_excerpt import reply_excerpt
-from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, drive, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     gateway = environment_gateway()
     _find_connections(flow, gateway)
     record = Walk(Variables())
-    shown = _Shown(record, Hidden(flow.sensitive), quiet=options.format == "json")
+    shown = _Shown(record, quiet=options.format == "json")
     under_way: ToDo | None = None
 
     def do(todo: ToDo) -> Done:
@@ -73,9 +73,8 @@ def _interruption(under_way: ToDo | None) -> str:
 class _Shown:
     """Prints visits as they happen. When nobody reads any more, the contact is walked to the end all the same."""
 
-    def __init__(self, record: Walk, hidden: Hidden, *, quiet: bool) -> None:
+    def __init__(self, record: Walk, *, quiet: bool) -> None:
         self._record = record
-        self._hidden = hidden
         self._printed = 0
         self._quiet = quiet
         self._readable = True
@@ -93,14 +92,13 @@ class _Shown:
     def begin(self, todo: ToDo) -> None:
         if self._quiet or not sys.stdout.isatty():
             return
-        self.say(f"  … {todo.step.name}: {_doing(todo)}")
+        self.say(f"  … {todo.step.name}: {self._record.hidden.conceal(_doing(todo))}")
 
     def catch_up(self) -> None:
         for visit in self._record.visits[self._printed :]:
             self._printed += 1
             if not self._quiet:
-                self._hidden.note(self._record.variables)
-                self.say(_visit(visit, self._hidden))
+                self.say(_visit(visit))
 
 
 def _doing(todo: ToDo) -> str:
@@ -117,7 +115,7 @@ def _request(request: HttpRequest) -> str:
     return f"{request.method} {request.url.partition('?')[0]}"
 
 
-def _visit(visit: Visit, hidden: Hidden) -> str:
+def _visit(visit: Visit) -> str:
     target = f" → {visit.target}" if visit.target else " → (end)"
     lines = [f"{visit.step}: {visit.exit or 'ends here'}{target if visit.exit else ''}"]
     if visit.reason:
@@ -127,8 +125,8 @@ def _visit(visit: Visit, hidden: Hidden) -> str:
     if visit.details:
         lines.append(f"    notes: {json.dumps(visit.details, ensure_ascii=False, default=str)}")
     if visit.result is not None:
-        lines.append(f"    {_result(visit.result)}")
-        reply = reply_excerpt(visit.result, hidden)
+        lines.append(f"    {without_marks(_result(visit.result))}")
+        reply = reply_excerpt(visit.result)
         if reply is not None:
             lines.append(f"    reply: {reply}")
     return "\n".join(lines)

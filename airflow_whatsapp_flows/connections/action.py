@@ -18,6 +18,7 @@ from airflow_whatsapp_flows.flow.secrets import HIDDEN, all_spellings, names_sec
 _SCHEMES = ("http", "https")
 _TYPED = ("login", "password")
 """Fields in which stars may be a part of the value."""
+_TELLING = 8  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class ActionConnection:
         certificate: paths of the client's certificate and of its key, which may be ``None`` where one file holds both;
             ``None`` for no certificate.
         secrets: every text that must not be shown, in every form it could be written in.
+        telling_secrets: those that are hidden in replies too; a shorter one could be a word of the reply, which later
+            steps read.
     """
 
     id: str
@@ -44,6 +47,10 @@ class ActionConnection:
     proxy: str | None = field(default=None, repr=False)
     certificate: tuple[str, str | None] | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    telling_secrets: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "telling_secrets", tuple(one for one in self.secrets if len(one) >= _TELLING))
 
     def absolute(self, request: HttpRequest) -> HttpRequest:
         """The request with an absolute URL: relative ones are put behind the base URL, with exactly one ``/``."""
@@ -191,9 +198,15 @@ def _secrets(fields: ConnectionFields, headers: Headers, proxy: str | None, base
         found += [credentials, credentials.partition(":")[2], unquote(credentials.partition(":")[2])]
     if fields.password:
         found += [fields.password, basic_credentials(fields)]
+    elif fields.login:  # some APIs take a key for the user name, and no password
+        found += [fields.login, basic_credentials(fields)]
     for name, value in headers:
         if names_secret(name):
             found += [value, value.partition(" ")[2]]
+        else:
+            found += [value[start:end] for start, end in secret_spans(value)]
+    login = fields.login or ""
+    found += [login[start:end] for start, end in secret_spans(login)]
     # Some APIs take a token as a part of the path, such as /bot<token>/.
     path = urlsplit(base_url).path
     found += [path[start:end] for start, end in secret_spans(path)]

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus
 
-from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
+from airflow_whatsapp_flows.flow.secrets import (
+    HIDDEN,
+    KEY_SHAPES,
+    SCHEMES,
+    all_spellings,
+    names_credential,
+    names_secret,
+)
 
 _MASK = "\0"
 """Stands for each character of a placeholder: placeholders name variables, and those are no secrets."""
 _PLACEHOLDER = re.compile(r"\{\{(?:(?!\{\{|\}\}).)*\}\}", re.DOTALL)
 # RFC 3986 §3.2.1: everything before the @ of an authority.
 _USERINFO = re.compile(r"(?<=://)[^\s/?#@\"]+(?:@[^\s/?#@\"]+)*(?=@)")
-_SCHEME = re.compile(r"\b(?:bearer|basic|token|digest|apikey)\s+", re.IGNORECASE)
+_SCHEME = re.compile(rf"\b(?:{SCHEMES})\s+", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(?=[\w\0])[^\s\"'\\<>,;&]+")
 # name=value, name: value, "name": "value", ["name", "value"], {"name": "name", "value": "value"}; the quotes of JSON
 # that stands in JSON are escaped.
@@ -64,9 +70,7 @@ class LiteralSecrets:
 
     def __init__(self, source: Mapping[str, Any]) -> None:
         found = {text for step in source["steps"] if step["type"] == "action" for text in _literals(step)}
-        spellings = {spelt for text in found for spelt in (text, quote(text, safe=""), quote_plus(text))}
-        # The longest match wins.
-        written = sorted(spellings, key=len, reverse=True)
+        written = all_spellings(found)  # the longest match wins
         self._pattern = re.compile("|".join(map(re.escape, written))) if written else None
 
     def hidden(self, value: Any) -> Any:
@@ -99,9 +103,38 @@ def _unescaped(text: str) -> str:
 
 def secret_spans(text: str) -> list[tuple[int, int]]:
     """Where whatever has the form of a secret begins and ends in a text: in order, apart from each other."""
-    literal = _PLACEHOLDER.sub(lambda match: _MASK * len(match.group()), text.replace(_MASK, "\ufffd"))
+    literal = _masked(text)
+    return _apart(literal, _found(literal))
+
+
+def credential_spans(text: str) -> list[tuple[str, int, int]]:
+    """Where a text holds a literal credential: the name that it stands under, its beginning and its end.
+
+    Fewer than :func:`secret_spans`: what only looks like a secret by its length is none.
+    """
+    literal = _masked(text)
+    found = [("", *match.span()) for match in KEY_SHAPES.finditer(literal)]
+    found += [one for one in _named(literal, names_credential) if not re.search(r"\s", literal[one[1] : one[2]])]
+    return [
+        (name, first, last)
+        for name, start, end in found
+        for first, last in _unmasked(literal, start, end)
+        if last - first >= _LEAST
+    ]
+
+
+def literal_text(text: str) -> str:
+    """A text without its placeholders."""
+    return _masked(text).replace(_MASK, " ").strip()
+
+
+def _masked(text: str) -> str:
+    return _PLACEHOLDER.sub(lambda match: _MASK * len(match.group()), text.replace(_MASK, "\ufffd"))
+
+
+def _apart(literal: str, found: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
-    for start, end in sorted(_found(literal)):
+    for start, end in sorted(found):
         if spans and start <= spans[-1][1]:
             start, end = spans[-1][0], max(end, spans.pop()[1])
         spans.append((start, end))
@@ -116,7 +149,7 @@ def _unmasked(literal: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _found(literal: str) -> Iterator[tuple[int, int]]:
-    for pattern in (_USERINFO, _OPAQUE):
+    for pattern in (_USERINFO, _OPAQUE, KEY_SHAPES):
         for match in pattern.finditer(literal):
             yield match.span()
     for match in _SCHEME.finditer(literal):
@@ -124,16 +157,22 @@ def _found(literal: str) -> Iterator[tuple[int, int]]:
         # "Basic plan" and "the token expired" are no more than words.
         if credentials and not (credentials.group().isalpha() and len(credentials.group()) < _WORD):
             yield credentials.span()
+    for _, start, end in _named(literal, names_secret):
+        yield start, end
+
+
+def _named(literal: str, is_secret: Callable[[str], bool]) -> Iterator[tuple[str, int, int]]:
+    """What stands under a name that says that it is a secret: the name, and where."""
     for match in _ELEMENT.finditer(literal):
-        if names_secret(match[1]):
-            yield match.span(2)
+        if is_secret(match[1]):
+            yield match[1], *match.span(2)
     for match in _NAME.finditer(literal):
-        if names_secret(match[1]) and (value := _VALUE.match(literal, match.end())):
+        if is_secret(match[1]) and (value := _VALUE.match(literal, match.end())):
             # {"grant_type": "client_credentials", "client_id": …}: a value, and the key behind it.
             if "," in match.group() and _IS_KEY.match(literal, value.end()):
                 continue
             start = value.end() - len(value.group().lstrip("\\\"'"))
-            yield _after_scheme(literal, start, value.end())
+            yield match[1], *_after_scheme(literal, start, value.end())
 
 
 def _after_scheme(literal: str, start: int, end: int) -> tuple[int, int]:

@@ -18,12 +18,13 @@ from airflow_whatsapp_flows.flow.block_checks import (
     read_sensitive,
 )
 from airflow_whatsapp_flows.flow.building import build_steps, valid_steps
-from airflow_whatsapp_flows.flow.checks import check_graph, next_steps
+from airflow_whatsapp_flows.flow.checks import check_graph, next_steps, references_of
 from airflow_whatsapp_flows.flow.format import FlowFormat
 from airflow_whatsapp_flows.flow.format_faults import format_faults
 from airflow_whatsapp_flows.flow.json_source import JsonSource
+from airflow_whatsapp_flows.flow.literal_secrets import check_literal_secrets, possible_secrets
 from airflow_whatsapp_flows.flow.loops import components
-from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.model import Action, Flow, Step
 from airflow_whatsapp_flows.flow.placeholder_limits import check_placeholders
 from airflow_whatsapp_flows.flow.suggestions import MOST_FAULTS
 
@@ -88,6 +89,7 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
     faults += check_effects(value, source)
     faults += check_airflow(value.get("airflow"), source)
     faults += check_tests(value, source)
+    faults += check_literal_secrets(value, source)
     faults += check_graph(value, formats.keys() - uncertain, steps, source)
     if faults or written is None:
         return None, _first(_in_order(faults))
@@ -102,6 +104,8 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
         variables=written.variables,
         loops=tuple(tuple(loop) for loop in components({name: next_steps(step) for name, step in by_name.items()})),
         sensitive=sensitive,
+        replies_read=_replies_read(by_name),
+        literals=possible_secrets(value),
         identity=identity,
         replay=written.replay,
         airflow=written.airflow,
@@ -109,6 +113,12 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
         source=value,
     )
     return flow, []
+
+
+def _replies_read(steps: Mapping[str, Step]) -> frozenset[str]:
+    """Names of the actions whose result a step reads."""
+    read = {reference.step for step in steps.values() for reference in references_of(step)}
+    return frozenset(name for name, step in steps.items() if isinstance(step, Action) and name in read)
 
 
 def _check_timezone(timezone: object, source: JsonSource) -> list[Fault]:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_whatsapp_flows.flow.secrets import HIDDEN
+
 _MAX_DEPTH = 16
 _MAX_ITEMS = 20
 _KEPT_DIGITS = 4  # an age, a count, a year
@@ -57,7 +59,7 @@ def _masked(value: Any, depth: int) -> Any:
 
 def _text(text: str) -> str:
     stripped = text.strip()
-    if _is_short(stripped) or not stripped:
+    if _is_short(stripped) or stripped in ("", HIDDEN):
         return text
     if _NUMBER.fullmatch(stripped) or _PHONE.fullmatch(stripped):
         digits = re.sub(r"[^0-9]", "", stripped)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from airflow_whatsapp_flows.flow.exchange import (
     Sent,
     TransportFailure,
 )
-from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, cached_needle, haystack, hide, hide_in, names_secret
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import Value
 
@@ -146,17 +145,18 @@ class ActionResult:
         Args:
             secrets: texts, in every form that they may be written in.
         """
-        shown = json.dumps(self.as_value(), ensure_ascii=False)
-        found = [secret for secret in secrets if secret in shown or json.dumps(secret)[1:-1] in shown]
+        message = self.error.message if self.error else ""
+        shown = haystack([self.url, self.reason, message, dict(self.headers), self.response])
+        found = [secret for secret in secrets if cached_needle(secret) in shown]
         if not found:
             return self
         return replace(
             self,
-            url=_conceal(self.url, found),
-            reason=_conceal(self.reason, found),
-            response=_conceal(self.response, found),
-            headers=_conceal(dict(self.headers), found),
-            error=self.error and replace(self.error, message=_conceal(self.error.message, found)),
+            url=hide(self.url, found),
+            reason=hide(self.reason, found),
+            response=hide_in(self.response, found),
+            headers=hide_in(self.headers, found),
+            error=self.error and replace(self.error, message=hide(message, found)),
         )
 
     def failed(self, kind: ErrorKind, message: str, sent: Sent) -> ActionResult:
@@ -213,18 +213,6 @@ def classify(reply: Reply, attempted: Attempted, success_when: Expression | None
         message = f"the server answered {reply.status_code}, but its content cannot be read: {problem}"
         return result.failed(ErrorKind.UNPARSABLE, message, Sent.YES)
     return _check_success(result, success_when)
-
-
-def _conceal(value: Any, secrets: Sequence[str]) -> Any:
-    if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, "***")
-        return value
-    if isinstance(value, list):
-        return [_conceal(item, secrets) for item in value]
-    if isinstance(value, dict):
-        return {_conceal(key, secrets): _conceal(item, secrets) for key, item in value.items()}
-    return value
 
 
 def _result(head: HttpResponse, response: Value, attempted: Attempted, elapsed_ms: int) -> ActionResult:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.hidden import NO_VEIL, Veil
 from airflow_whatsapp_flows.flow.model import Action, Delay
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
 from airflow_whatsapp_flows.flow.request import build_request
@@ -24,6 +25,7 @@ class SendAction:
         request: complete, but for what the connection adds.
         idempotency_key: the same whenever this visit of this response is tried.
         identity: what the step is known by in this key; its name by default.
+        veil: hides sensitive values in the result where it is recorded, and puts them back.
     """
 
     step: Action
@@ -31,6 +33,7 @@ class SendAction:
     request: HttpRequest
     idempotency_key: str
     identity: str | None = None
+    veil: Veil = field(default=NO_VEIL, repr=False, compare=False)
 
     @property
     def step_id(self) -> str | None:
@@ -55,11 +58,13 @@ class FetchFile:
         step: the action.
         visit: which visit of this step it is, from 1.
         source: where the file is.
+        veil: as for :class:`SendAction`.
     """
 
     step: Action
     visit: int
     source: FileSource
+    veil: Veil = field(default=NO_VEIL, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_whatsapp_flows.flow.concealing import concealed
+from airflow_whatsapp_flows.flow.hidden import Hidden
+from airflow_whatsapp_flows.flow.marks import without_marks
 from airflow_whatsapp_flows.flow.masking import mask_text
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
-from airflow_whatsapp_flows.flow.telling import Hidden
+from airflow_whatsapp_flows.flow.secrets import HIDDEN
 from airflow_whatsapp_flows.flow.template.language import Value
 
 EXCERPT_LENGTH = 500
@@ -40,7 +42,8 @@ def reply_excerpt(result: ActionResult, hidden: Hidden | None = None, own: Itera
     """
     if result.outcome is Outcome.SUCCESS or result.response in (None, ""):
         return None
-    response = hidden.conceal(result.response) if hidden else result.response
+    response = without_marks(result.response)
+    response = hidden.conceal(response) if hidden else response
     text = response if isinstance(response, str) else _beginning(response)
     if _MARKUP.match(text):
         text = _TAG.sub(" ", _UNSEEN.sub(" ", text[: 10 * _READ]))
@@ -49,17 +52,19 @@ def reply_excerpt(result: ActionResult, hidden: Hidden | None = None, own: Itera
     text = concealed(" ".join(text[: 10 * _READ if words else _READ].split()))
     if words:
         longest_first = sorted(words, key=len, reverse=True)
-        text = re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", "***", text, flags=re.IGNORECASE)
+        text = re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", HIDDEN, text, flags=re.IGNORECASE)
     shown = "".join(map(_printable, mask_text(text[:_READ])))
     return shown if len(shown) <= EXCERPT_LENGTH else f"{shown[: EXCERPT_LENGTH - 1]}…"
 
 
-def error_line(result: ActionResult, hidden: Hidden | None = None) -> str:
+def error_line(result: ActionResult) -> str:
     """What came of a request, as one line for logs and errors: with the server's words when it was refused."""
     if result.error is None:
-        return f"{result.method} {result.url}: {result.status_code} {result.reason}".strip()
-    error, reply = result.error, reply_excerpt(result, hidden)
-    line = f"{result.method} {result.url}: {error.message} ({error.kind.value}; sent: {error.sent.value})"
+        return without_marks(f"{result.method} {result.url}: {result.status_code} {result.reason}".strip())
+    error, reply = result.error, reply_excerpt(result)
+    line = without_marks(
+        f"{result.method} {result.url}: {error.message} ({error.kind.value}; sent: {error.sent.value})"
+    )
     return line if reply is None else f"{line}; reply: {reply}"
 
 

@@ -6,7 +6,9 @@ import base64
 import html
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Literal
 from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
@@ -20,6 +22,22 @@ _SECRET_NAME = re.compile(
     r"|(?:^|[_\-.])(?:pass|pin|pat|jwt|sig|dsn)(?:$|[_\-.])",
     re.IGNORECASE,
 )
+_HARMLESS = re.compile(
+    r"author(?!iz)|authent?ic(?:ity|ated)|keyw|keyboard|keynote|monkey|turkey|secretar|max_?tokens|tokens$|idempotency"
+    r"|primary_?key|foreign_?key|sort_?key|^keys?$|external_?key|consent"
+    r"|(?:type|mode|version|scheme|method|format|expir\w*|ttl|count|limit|status|enabled|required)$",
+    re.IGNORECASE,
+)
+"""Names that hold a word of a secret and are none."""
+KEY_SHAPES = re.compile(
+    r"(?<![\w-])(?:(?:sk|pk|rk)[-_](?:live|test|proj|ant)?[-_]?[A-Za-z0-9_-]{16,}|pat-[a-z]{2}\d-[A-Za-z0-9-]{8,}"
+    r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|xox[abprs]-[A-Za-z0-9-]{10,}|shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{16,}"
+    r"|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|whsec_\w{16,}|SG\.[\w-]{16,}\.[\w-]{16,}|EAA[A-Za-z0-9]{30,}"
+    r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"
+)
+"""Well-known keys, whatever they stand under."""
+SCHEMES = "bearer|basic|token|digest|apikey"
+"""Names of authentication schemes, as a part of a pattern; what follows one is a secret, the name itself is none."""
 _OWN_KEYS = frozenset({"key_lifetime", "idempotency_header"})
 """Keys of the flow format that only sound like it."""
 
@@ -29,34 +47,145 @@ def names_secret(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None and name not in _OWN_KEYS
 
 
-def spellings(secret: str) -> tuple[str, ...]:
-    """Every form in which a secret may come back: in a URL, a header, JSON, HTML, a dump, or another encoding's text.
+def names_credential(name: str) -> bool:
+    """Whether the name says so for sure: what stands under it is refused or taken out, not only hidden."""
+    return names_secret(name) and not _HARMLESS.search(name)
+
+
+def _quote(text: str) -> str:
+    return quote(text, safe="", errors="replace")
+
+
+def _quote_path(text: str) -> str:
+    return quote(text, errors="replace")
+
+
+def _quote_plus(text: str) -> str:
+    return quote_plus(text, errors="replace")
+
+
+def _lower_escapes(text: str) -> str:
+    return re.sub(r"%[0-9A-F]{2}", lambda match: match.group().lower(), text)
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(_raw(text)).decode()
+
+
+def _base64url(text: str) -> str:
+    return base64.urlsafe_b64encode(_raw(text)).decode()
+
+
+def needle(text: str) -> str:
+    """A text as it stands in a :func:`haystack`."""
+    # Most texts hold nothing that JSON escapes.
+    return text if text.isalnum() else json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _json(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def _json_of_php(text: str) -> str:
+    return _json(text).replace("/", "\\/")
+
+
+FORMS: Mapping[str, Callable[[str], str]] = {
+    "": str,
+    "percent": _quote,
+    "percent-path": _quote_path,
+    "percent-form": _quote_plus,
+    "percent-lower": lambda text: _lower_escapes(_quote(text)),
+    "percent-path-lower": lambda text: _lower_escapes(_quote_path(text)),
+    "percent-form-lower": lambda text: _lower_escapes(_quote_plus(text)),
+    "percent-twice": lambda text: _quote(_quote(text)),
+    "percent-path-twice": lambda text: _quote(_quote_path(text)),
+    "percent-form-twice": lambda text: _quote(_quote_plus(text)),
+    "percent-lower-twice": lambda text: _lower_escapes(_quote(_lower_escapes(_quote(text)))),
+    "base64": _base64,
+    "base64-bare": lambda text: _base64(text).rstrip("="),
+    "base64url": _base64url,
+    "base64url-bare": lambda text: _base64url(text).rstrip("="),
+    "hex": lambda text: _raw(text).hex(),
+    "hex-upper": lambda text: _raw(text).hex().upper(),
+    "json": _json,
+    "json-utf8": needle,
+    "json-php": _json_of_php,
+    "json-twice": lambda text: needle(_json(text)),
+    "json-utf8-twice": lambda text: needle(needle(text)),
+    "json-php-twice": lambda text: needle(_json_of_php(text)),
+    "html": html.escape,
+    "html-39": lambda text: html.escape(text).replace("&#x27;", "&#39;"),
+}
+"""Every form in which a secret may come back: in a URL, a header, JSON, HTML, a dump, or another encoding's text.
+
+The names stand in recorded results: see :mod:`~airflow_whatsapp_flows.flow.hidden`.
+"""
+_PERCENT = tuple(name for name in FORMS if name.startswith("percent"))
+_PACKED = tuple(name for name in FORMS if name.startswith(("base64", "hex")))
+_ESCAPED = tuple(name for name in FORMS if name.startswith(("json", "html")))
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")
+_UNESCAPED = re.compile(r"[ !#-%(-.0-;=?-\[\]-~]*")
+_RUN = re.compile(r"[A-Za-z0-9+/_-]{6,}")
+
+Family = Literal["raw", "percent", "packed", "escaped"]
+"""Forms that stand in the same texts."""
+
+
+def forms_of(secret: str, family: Family | None = None) -> dict[str, str]:
+    """The distinct forms of a secret, with their names in :data:`FORMS`; none below :data:`SHORTEST` characters.
 
     Args:
         secret: as it is.
-
-    Returns:
-        The longest first; none below :data:`SHORTEST` characters.
+        family: of those forms that are wanted; all by default.
     """
-    raw = secret.encode("utf-8", "surrogatepass")
-    percent = {quote(secret, safe="", errors="replace"), quote(secret, errors="replace"), _quoted_plus(secret)}
-    forms = {
-        secret,
-        *percent,
-        *(_lower_percent(form) for form in percent),
-        *(quote(form, safe="") for form in percent),
-        base64.b64encode(raw).decode(),
-        base64.urlsafe_b64encode(raw).decode(),
-        raw.hex(),
-        raw.hex().upper(),
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        json.dumps(secret)[1:-1].replace("/", "\\/"),
-        html.escape(secret),
-        html.escape(secret).replace("&#x27;", "&#39;"),
-    }
-    forms |= {form.rstrip("=") for form in forms if form.endswith("=") and form != secret}
-    return tuple(sorted((form for form in forms if len(form) >= SHORTEST), key=lambda form: (-len(form), form)))
+    names: tuple[str, ...] = ("",) if family in (None, "raw") else ()
+    # Nothing escapes letters and digits: most of the forms are the text itself.
+    if family in (None, "percent") and not _UNRESERVED.fullmatch(secret):
+        names += _PERCENT
+    if family in (None, "packed"):
+        names += _PACKED
+    if family in (None, "escaped") and not _UNESCAPED.fullmatch(secret):
+        names += _ESCAPED
+    found: dict[str, str] = {}
+    for name in names:
+        form = FORMS[name](secret)
+        if len(form) >= SHORTEST:
+            found.setdefault(form, name)
+    return found
+
+
+def haystack(value: object) -> str:
+    """Plain data as one text in which secrets are looked for, each as :func:`needle` writes it."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+cached_needle = lru_cache(maxsize=1024)(needle)
+"""The same, for the secrets of connections, which are looked for again and again."""
+
+
+def families_in(text: str) -> dict[Family, int]:
+    """The families of which forms may stand in a :func:`haystack`, with the length of the longest secret for each.
+
+    What cannot be there need not be made.
+    """
+    families: dict[Family, int] = {"raw": len(text)}
+    if "%" in text or "+" in text:
+        families["percent"] = len(text)
+    if "\\" in text or "&" in text:
+        families["escaped"] = len(text)
+    if runs := _RUN.findall(text):  # three bytes make four characters of Base64; hexadecimal is longer
+        families["packed"] = max(map(len, runs)) * 3 // 4
+    return families
+
+
+def spellings(secret: str) -> tuple[str, ...]:
+    """Every form of a secret, the longest first; none below :data:`SHORTEST` characters."""
+    return tuple(sorted(forms_of(secret), key=lambda form: (-len(form), form)))
 
 
 def all_spellings(secrets: Iterable[str]) -> tuple[str, ...]:
@@ -78,9 +207,17 @@ def hide(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _quoted_plus(text: str) -> str:
-    return quote_plus(text, errors="replace")
+def hide_in(value: Any, secrets: Collection[str]) -> Any:
+    """Plain data with ``***`` for every secret in its texts and in the names of its fields.
 
-
-def _lower_percent(text: str) -> str:
-    return re.sub(r"%[0-9A-F]{2}", lambda match: match.group().lower(), text)
+    Args:
+        value: any plain data; not changed.
+        secrets: in every form, as :func:`all_spellings` gives them.
+    """
+    if isinstance(value, str):
+        return hide(value, secrets)
+    if isinstance(value, Mapping):
+        return {hide(key, secrets): hide_in(item, secrets) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [hide_in(item, secrets) for item in value]
+    return value

@@ -3,70 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
-from collections.abc import Iterable, Mapping
-from typing import TypeVar, cast
+from collections.abc import Mapping
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.content import clean, storable_text
 from airflow_whatsapp_flows.flow.model import Assignation, Delay, GoTo, Said, Tag, Text
 from airflow_whatsapp_flows.flow.moments import parse_moment
-from airflow_whatsapp_flows.flow.template.filters import MAX_TEXT, json_text, text_of
+from airflow_whatsapp_flows.flow.template.filters import MAX_TEXT
 from airflow_whatsapp_flows.flow.template.language import Value, fill
-from airflow_whatsapp_flows.flow.template.references import Missing, Reference
 from airflow_whatsapp_flows.flow.template.sizes import Room
 
-_Shown = TypeVar("_Shown")
 _TOO_MUCH = f"the values would have more than {MAX_TEXT:,} characters in all"
 _DEEPEST = 1000  # both the flow's own trees and the values in them are limited already
-
-
-class Hidden:
-    """What nobody is to read of one contact: the values that some variables have, and have had.
-
-    Args:
-        references: the variables.
-    """
-
-    def __init__(self, references: Iterable[Reference]) -> None:
-        self._references = tuple(references)
-        self._texts: set[str] = set()
-
-    def note(self, values: Mapping[str, object]) -> None:
-        """Note the values at this moment: what they are copied to may be shown when they are others."""
-        for reference in self._references:
-            found = reference.resolve(values)
-            if not isinstance(found, Missing):
-                self._texts.update(_texts_of(found))
-
-    def conceal(self, value: _Shown) -> _Shown:
-        """The same, with ``***`` where one of the values stands, in any case."""
-        return cast(_Shown, self._concealed(value)) if self._texts else value
-
-    def _concealed(self, value: object) -> object:
-        if isinstance(value, Mapping):
-            return {key: self._concealed(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._concealed(item) for item in value]
-        if value is None or isinstance(value, bool):
-            return value
-        text = value if isinstance(value, str) else text_of(value)
-        folded = text.casefold()
-        standing = [hidden for hidden in self._texts if hidden.casefold() in folded]
-        if not standing:
-            return value
-        standing.sort(key=lambda hidden: (-len(hidden), hidden))
-        return re.sub("|".join(map(re.escape, standing)), "***", text, flags=re.IGNORECASE)
-
-
-def _texts_of(value: Value) -> Iterable[str]:
-    if isinstance(value, Mapping):
-        return [text for item in value.values() for text in _texts_of(item)]
-    if isinstance(value, list):
-        return [text for item in value for text in _texts_of(item)]
-    text = "" if value is None or isinstance(value, bool) else text_of(value).strip()
-    return {text, json_text([text])[2:-2]} if text else ()  # the latter as it stands within an object
 
 
 def rendered(text: Text, values: Mapping[str, object]) -> str | None:

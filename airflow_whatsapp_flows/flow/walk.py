@@ -18,6 +18,7 @@ from airflow_whatsapp_flows.flow.answers import AnswerMisfit
 from airflow_whatsapp_flows.flow.content import storable_text
 from airflow_whatsapp_flows.flow.delivery import Delivery, idempotency_key
 from airflow_whatsapp_flows.flow.doubt import Doubts
+from airflow_whatsapp_flows.flow.hidden import Hidden, Veil
 from airflow_whatsapp_flows.flow.model import (
     Action,
     Answered,
@@ -39,7 +40,7 @@ from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo, Wait, perform
 from airflow_whatsapp_flows.flow.response import ContactResponse
 from airflow_whatsapp_flows.flow.starting import check_exits, starting_variables
-from airflow_whatsapp_flows.flow.telling import Hidden, changed, kept, moment_of, noted, rendered, told
+from airflow_whatsapp_flows.flow.telling import changed, kept, moment_of, noted, rendered, told
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk_record import State as State
@@ -103,7 +104,7 @@ class _Walker:
         self._counts: Counter[str] = Counter()
         self._told: Counter[str] = Counter()  # recorded answers that earlier visits have used up
         self._exhausted_steps: set[str] = set()
-        self._hidden = Hidden(flow.sensitive)
+        self._hidden = record.hidden = Hidden(flow.sensitive, flow.literals)
         self._hidden.note(record.variables)
 
     def run(self) -> Generator[ToDo, Done, None]:
@@ -223,6 +224,7 @@ class _Walker:
             result = yield from self._performed(step, visit)
         if result is None:
             return self._add(step, None, None)
+        # Later steps read its values; whatever is recorded of the visit has marks in their places.
         self._record.variables = self._record.variables.with_step(step.name, result.as_value())
         if result.outcome is Outcome.SUCCESS:
             return self._add(step, "success", step.on_success, result=result)
@@ -241,6 +243,8 @@ class _Walker:
         key = idempotency_key(self._flow.id, identity, self._response.identity, visit, self._epoch)
         performing = perform(step, self._record.variables, visit=visit, key=key, identity=identity)
         sent: SendAction | None = None
+        is_read = step.name in self._flow.replies_read
+        veil = Veil(self._hidden, None if is_read else step.name)
         todo = next(performing)
         try:
             while True:
@@ -250,7 +254,10 @@ class _Walker:
                         self._stop_in_doubt(step)
                         return None
                     todo = sent
-                todo = performing.send((yield todo))
+                done = yield replace(todo, veil=veil)
+                if isinstance(done, ActionResult):
+                    self._hidden.check_restored(step.name, is_read=is_read)
+                todo = performing.send(done)
         except StopIteration as stop:
             result: ActionResult = stop.value
         self._doubts.conclude(step, result, sent)
@@ -278,7 +285,8 @@ class _Walker:
     ) -> str | None:  # fmt: skip
         self._hidden.note(self._record.variables)
         text, details = self._hidden.conceal(text), self._hidden.conceal(kept(details))
-        self._record.visits.append(Visit(step.name, self._counts[step.name], label, target, text, result, details))
+        shown = None if result is None else self._hidden.hide(result)
+        self._record.visits.append(Visit(step.name, self._counts[step.name], label, target, text, shown, details))
         return target
 
     def _stop(self, state: State, reason: str) -> None:

@@ -8,6 +8,7 @@ from enum import Enum
 from itertools import islice
 
 from airflow_whatsapp_flows.flow.doubt import Doubt
+from airflow_whatsapp_flows.flow.hidden import Hidden
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.variables import Variables
@@ -34,7 +35,7 @@ class Visit:
         exit: label of the way it was left by; ``None`` when the walk ended in it.
         target: name of the next step; ``None`` when the walk ended.
         text: what it said, rendered.
-        result: what came of an action.
+        result: what came of an action, with marks where sensitive values stand.
         details: what else it would have done on the platform, by the keys of the flow file: a file shown, a message
             template and its variables, tags, changed fields of the contact, …; ``None`` when there is nothing
         reason: why no answer fitted; ``None`` when one did, or there was none.
@@ -66,6 +67,7 @@ class Walk:
         identities: what steps were known by when something was first sent for the contact, by their names: their keys
             are made of it, for a request keeps its key when its step gets another identity.
         variables: the contact's values at this moment.
+        hidden: those of them, and of the ones before, that the flow calls sensitive.
     """
 
     variables: Variables
@@ -77,6 +79,7 @@ class Walk:
     doubts: tuple[Doubt, ...] = ()
     failure: str | None = None
     identities: Mapping[str, str] = field(default_factory=dict)
+    hidden: Hidden = field(default_factory=lambda: Hidden(()))
 
     @property
     def path(self) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from airflow_whatsapp_flows.flow.secrets import all_spellings, hide
+
 NoteKind = Literal["secret", "fault", "dangling", "lost", "renamed", "inferred"]
 
 
@@ -44,14 +46,13 @@ class Report:
         Args:
             secrets: texts that are concealed wherever a note would show them.
         """
-        return tuple(_concealed(note, secrets) for note in self._notes)
+        spelt = all_spellings(secrets)
+        return tuple(_concealed(note, spelt) for note in self._notes)
 
 
 def _concealed(note: Note, secrets: Sequence[str]) -> Note:
     def conceal(text: str) -> str:
-        for secret in secrets:
-            text = text.replace(secret, "***")
-        return text
+        return hide(text, secrets)
 
     return replace(
         note, step=note.step and conceal(note.step), field=conceal(note.field), message=conceal(note.message)

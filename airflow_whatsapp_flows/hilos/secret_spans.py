@@ -10,22 +10,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from airflow_whatsapp_flows.flow import secrets
 from airflow_whatsapp_flows.flow.body import BodyType
+from airflow_whatsapp_flows.flow.secrets import KEY_SHAPES, SCHEMES, names_credential
 from airflow_whatsapp_flows.hilos.masking import MASK
 
-_HARMLESS = re.compile(
-    r"author(?!iz)|authent?ic(?:ity|ated)|keyw|keyboard|keynote|monkey|turkey|max_?tokens|tokens$|idempotency|"
-    r"primary_?key|foreign_?key|sort_?key|^keys?$|external_?key",
-    re.I,
-)
-_SHAPES = re.compile(
-    r"(?<![\w-])(?:(?:sk|pk|rk)[-_](?:live|test|proj|ant)?[-_]?[A-Za-z0-9_-]{16,}|pat-[a-z]{2}\d-[A-Za-z0-9-]{8,}"
-    r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|xox[abprs]-[A-Za-z0-9-]{10,}|shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{16,}"
-    r"|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|whsec_\w{16,}|SG\.[\w-]{16,}\.[\w-]{16,}|EAA[A-Za-z0-9]{30,}"
-    r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"
-)
-_SCHEME = re.compile(r"\b(?:bearer|basic|token|digest|apikey|api[-_]key|key|pwd|password)\b\s*[:=]?", re.IGNORECASE)
+_SCHEME = re.compile(rf"\b(?:{SCHEMES}|api[-_]key|key|pwd|password)\b\s*[:=]?", re.IGNORECASE)
 _JSON_PIECE = re.compile(rf'"(?:\\.|[^"\\])*(?:"|\Z)|{MASK}+|[{{}}\[\],:]|[^\s{{}}\[\],:"{MASK}]+', re.DOTALL)
 _XML_ELEMENT = re.compile(r"<([\w:.-]+)((?:\s[^<>]*)?)>([^<>]+)(?=</\1\s*>)")
 _XML_ATTRIBUTE = re.compile(r"\s([\w:.-]+)\s*=\s*(?:\"([^\"<]*)\"|'([^'<]*)')")
@@ -54,11 +43,6 @@ class SecretSpan:
     is_number: bool = False
 
 
-def names_secret(name: str) -> bool:
-    """Whether a name says that its value is a secret; but for words that only hold one that says so."""
-    return secrets.names_secret(name) and not _HARMLESS.search(name)
-
-
 def has_secret(masked: str) -> bool:
     """Whether a value under a secret name holds more than placeholders and the name of a scheme."""
     return re.search(r"[^\W_]", _SCHEME.sub("", masked.replace(MASK, " "))) is not None
@@ -66,7 +50,7 @@ def has_secret(masked: str) -> bool:
 
 def secret_shape(masked: str) -> bool:
     """Whether a text holds what looks like a well-known key, whatever it stands under."""
-    return _SHAPES.search(masked) is not None
+    return KEY_SHAPES.search(masked) is not None
 
 
 def literal_spans(name: str, masked: str, offset: int = 0) -> list[SecretSpan]:
@@ -112,7 +96,7 @@ def _named(masked: str, body_type: BodyType) -> Iterator[SecretSpan]:
 
 
 def _under(name: str, value: str, start: int) -> list[SecretSpan]:
-    return literal_spans(name, value, start) if names_secret(name) and has_secret(value) else []
+    return literal_spans(name, value, start) if names_credential(name) and has_secret(value) else []
 
 
 def _in_form(masked: str, start: int) -> Iterator[SecretSpan]:
@@ -137,7 +121,7 @@ def _in_json(masked: str) -> Iterator[SecretSpan]:
         piece = match.group()
         behind = pieces[at + 1].group() if at + 1 < len(pieces) else ""
         if piece in "{[":
-            names.append(key if key is not None and names_secret(key) else names[-1])
+            names.append(key if key is not None and names_credential(key) else names[-1])
             key = None
         elif piece in "}]":
             names = names[:-1] or [""]
@@ -147,7 +131,7 @@ def _in_json(masked: str) -> Iterator[SecretSpan]:
         elif piece[0] == '"' and behind == ":":
             key = piece[1:-1]
         elif piece != ":":
-            name = key if key is not None and names_secret(key) else names[-1]
+            name = key if key is not None and names_credential(key) else names[-1]
             yield from _json_value(name, piece, match.start())
 
 
@@ -163,7 +147,7 @@ def _json_value(name: str, piece: str, start: int) -> list[SecretSpan]:
 
 def _with_shapes(masked: str, named: list[SecretSpan]) -> list[SecretSpan]:
     found = list(named)
-    for match in _SHAPES.finditer(masked):
+    for match in KEY_SHAPES.finditer(masked):
         if not any(span.start < match.end() and match.start() < span.end for span in found):
             found.append(SecretSpan("secret", match.start(), match.end()))
     return sorted(found, key=lambda span: span.start)

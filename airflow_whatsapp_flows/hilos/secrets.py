@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from airflow_whatsapp_flows.flow.secrets import all_spellings, hide
 from airflow_whatsapp_flows.hilos.masking import MASK, Syntax, masked
 from airflow_whatsapp_flows.hilos.notes import Report
 from airflow_whatsapp_flows.hilos.record import Record
@@ -136,6 +137,7 @@ def scrub(step: Plain, secrets: SecretStore, syntax: Syntax) -> Plain:
         secrets: those that were found in any step.
         syntax: how its texts write variables.
     """
+    spelt = all_spellings(secrets.values)
 
     def clean(value: object) -> object:
         if isinstance(value, str):
@@ -145,7 +147,7 @@ def scrub(step: Plain, secrets: SecretStore, syntax: Syntax) -> Plain:
         if isinstance(value, list):
             return [clean(item) for item in value]
         if isinstance(value, dict):
-            return {_concealed(key, secrets): clean(item) for key, item in value.items()}
+            return {hide(key, spelt): clean(item) for key, item in value.items()}
         return value
 
     return {key: value if key in _KEYS_OF_NAMES else clean(value) for key, value in step.items()}
@@ -158,12 +160,6 @@ def _replaced(text: str, secret: str, secrets: SecretStore, syntax: Syntax) -> s
         text = text[:at] + variable + text[at + len(secret) :]
         at = masked(text, syntax).find(secret, at + len(variable))
     return text
-
-
-def _concealed(key: str, secrets: SecretStore) -> str:
-    for secret in secrets.values:
-        key = key.replace(secret, "***")
-    return key
 
 
 def connection_fields(credentials: Credentials) -> dict[str, object]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.header_fields import check_name
+from airflow_whatsapp_flows.flow.secrets import names_credential
 from airflow_whatsapp_flows.hilos.links import Links
 from airflow_whatsapp_flows.hilos.masking import MASK, masked
 from airflow_whatsapp_flows.hilos.record import Record
@@ -15,7 +16,6 @@ from airflow_whatsapp_flows.hilos.request_bodies import request_body
 from airflow_whatsapp_flows.hilos.secret_spans import (
     has_secret,
     literal_spans,
-    names_secret,
     query_spans,
     secret_shape,
 )
@@ -144,7 +144,7 @@ def _headers(record: Record, secrets: SecretStore) -> tuple[dict[str, str], dict
             continue
         text = record.renamed(str(value), field).strip()
         hidden = masked(text, record.syntax)
-        risky = (names_secret(name) and has_secret(hidden)) or secret_shape(hidden)
+        risky = (names_credential(name) and has_secret(hidden)) or secret_shape(hidden)
         if risky and MASK not in hidden:
             secret[name] = text
             message = "its literal value was left out; the connection sends it"
@@ -178,7 +178,7 @@ def _parameters(record: Record, secrets: SecretStore) -> Plain:
             record.note("inferred", field, "a parameter without a value is sent with an empty one")
         text = record.renamed("" if value is None else str(value), field)
         hidden = masked(text, record.syntax)
-        if names_secret(name) and has_secret(hidden):
+        if names_credential(name) and has_secret(hidden):
             text = secrets.hidden(record, field, text, literal_spans(name, hidden))
         elif secret_shape(hidden):
             text = secrets.hidden(record, field, text, query_spans(hidden, len(hidden)))

@@ -73,6 +73,8 @@ class Record:
 
     def add(self, todo: SendAction, attempt: Attempt) -> None:
         """Add an attempt that was just made."""
+        if attempt.result is not None:  # as the ledger has it
+            attempt = replace(attempt, result=todo.veil.recorded(attempt.result))
         self.tried.append(Tried(todo.step.name, todo.visit, todo.idempotency_key, attempt))
 
     def settled(self, step: str, visit: int) -> ActionResult | None:
@@ -104,7 +106,7 @@ class Record:
                     found.append(replace(attempt, current=False))
             elif key == todo.idempotency_key or (mended is not None and key != mended):
                 found.append(attempt)
-        return found
+        return [one if one.result is None else replace(one, result=todo.veil.restored(one.result)) for one in found]
 
 
 @dataclass(frozen=True, slots=True)

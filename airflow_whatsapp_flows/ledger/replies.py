@@ -10,12 +10,12 @@ from sqlalchemy import ColumnElement, case, null
 
 from airflow_whatsapp_flows.errors import FlowFileError, ResponseError
 from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.hidden import Hidden
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.reply_excerpt import reply_excerpt
 from airflow_whatsapp_flows.flow.response import read_response
-from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.ledger.schema import attempts
 

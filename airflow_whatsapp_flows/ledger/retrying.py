@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,8 +104,7 @@ def walk_again(ledger: Ledger, replay: Replay, choice: Choice, flow: Flow | None
         chosen = and_(holds, contacts.c.state.in_(wanted))
         walkable = and_(chosen, contacts.c.response.is_not(None))
         if flow is not None:
-            source = json.dumps(flow.source, ensure_ascii=False)
-            connection.execute(update(replays).where(replays.c.no == replay.no).values(flow=source))
+            connection.execute(update(replays).where(replays.c.no == replay.no).values(flow=flow.stored))
         others = _states(connection, and_(holds, contacts.c.state.not_in([*wanted, ContactState.PENDING.value])))
         restore_content(connection, chosen)
         suspects, stuck = stuck_contacts(connection, replay, walkable, walked, steps)

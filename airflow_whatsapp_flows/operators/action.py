@@ -17,7 +17,6 @@ from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES, ActionResult, Outcome
 from airflow_whatsapp_flows.flow.performing import perform
 from airflow_whatsapp_flows.flow.request import RequestPlan, RequestText, parse_request
-from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import LITERAL, Data, TemplateFault, Value, fill, parse_tree
 from airflow_whatsapp_flows.flow.variables import Variables, global_variables
@@ -202,11 +201,15 @@ class WhatsAppActionOperator(HttpOperator):
         sendee: Sendee,
         *,
         in_doubt: bool,
-        hidden: Hidden | None = None,
+        in_ledger: bool = False,
     ) -> dict[str, Value]:
-        """Return a result, or fail the task when nothing takes its error; ``in_doubt`` adds what to do then."""
-        value = fit_for_xcom(result.as_value(), sendee.subject, gateway.settings.xcom_max_bytes)
-        line = result_line(result, self.rule(result.method), hidden)
+        """Return a result, or fail the task when nothing takes its error.
+
+        ``in_doubt`` adds what to do then; ``in_ledger`` keeps the reply out of XCom, which must not show it.
+        """
+        max_bytes = 0 if in_ledger and result.response is not None else gateway.settings.xcom_max_bytes
+        value = fit_for_xcom(result.as_value(), sendee.subject, max_bytes)
+        line = result_line(result, self.rule(result.method))
         if result.outcome is Outcome.SUCCESS:
             self.log.info("success: %s", line)
             return value

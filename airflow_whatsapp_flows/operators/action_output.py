@@ -13,7 +13,6 @@ from airflow_whatsapp_flows.flow.delivery import RetryRule, why_not_again
 from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.reply_excerpt import error_line
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
-from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.operators.large_replies import LARGE, whole
@@ -55,13 +54,12 @@ class ActionValue(PlainXComArg):
         return f"{{{{ task_instance.xcom_pull({source})[{self.key!r}] }}}}"
 
 
-def result_line(result: ActionResult, rule: RetryRule, hidden: Hidden | None = None) -> str:
+def result_line(result: ActionResult, rule: RetryRule) -> str:
     """A result in one line, for logs and for the error of a task that fails.
 
     Args:
         result: what an action came to.
         rule: of the action; the line says why it was not sent again.
-        hidden: values that are not to be shown.
     """
-    line, why = error_line(result, hidden), why_not_again(rule, result)
+    line, why = error_line(result), why_not_again(rule, result)
     return line if why is None else f"{line}; not repeated: {why}"

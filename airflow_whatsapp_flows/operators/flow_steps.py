@@ -16,6 +16,7 @@ from airflow.sdk import BaseBranchOperator, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_whatsapp_flows.flow.delivery import RetryRule
+from airflow_whatsapp_flows.flow.hidden import Hidden
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import shown_parameter, shown_url
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Waited
@@ -48,7 +49,7 @@ class FlowActionOperator(WhatsAppActionOperator):
 
     def __init__(self, *, step: FlowStep, **kwargs: Any) -> None:
         action = _action(step)
-        written = _written(step)
+        written = Hidden((), step.flow.literals).conceal(dict(_written(step)))
         super().__init__(
             url=shown_url(written["url"]),
             method=action.plan.method,
@@ -75,14 +76,16 @@ class FlowActionOperator(WhatsAppActionOperator):
         with task_errors(self.task_id):
             gateway = airflow_gateway()
             walked = Rewalk(self.step, context, gateway.settings)
-            walked.perform_own(Sender(self, context, gateway, walked.sendee, hidden=walked.hidden).do)
+            walked.perform_own(Sender(self, context, gateway, walked.sendee).do)
         walked.note_end(self.log)
         for visit in walked.own_visits:
             if visit.result is not None:
                 walked.note_leaving(utc_now())
                 in_doubt = note_doubt(self, context, walked)
-                sendee, hidden = walked.sendee, walked.hidden
-                return self.conclude(visit.result, context, gateway, sendee, in_doubt=in_doubt, hidden=hidden)
+                in_ledger = self.step.flow.gives_sensitive(visit.step)
+                return self.conclude(
+                    visit.result, context, gateway, walked.sendee, in_doubt=in_doubt, in_ledger=in_ledger
+                )
         walked.fail_if_ended_here()
         raise AirflowSkipException(not_on_the_way(self.step))
 

@@ -1,4 +1,4 @@
-"""Results that are too large for XCom: the reply stays in the ledger, and the XCom says where."""
+"""Results that are too large for XCom, or hold sensitive values: the reply stays in the ledger, and XCom says where."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fit_for_xcom(value: dict[str, Value], subject: Subject, max_bytes: int) -> d
     Args:
         value: the result, as plain data.
         subject: whose it is in the ledger.
-        max_bytes: of its JSON, as Airflow stores it.
+        max_bytes: of its JSON, as Airflow stores it; 0 where the reply is not to stand in XCom.
 
     Returns:
         The same; or one whose ``response`` is ``None`` and whose ``in_ledger`` names the attempt that has it.
@@ -58,7 +58,7 @@ def whole(value: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subj
     subject = Subject(str(place.get("flow_id")), str(place.get("response_id")))
     kept = _kept(ledger(), subject, place) if may_read(subject) else None
     if kept is None:
-        raise RenderError("the reply of an action was too large for XCom, and is no longer in the ledger")
+        raise RenderError("the reply of an action was kept out of XCom, and is no longer in the ledger")
     rest = {key: item for key, item in value.items() if key != IN_LEDGER}
     return {**rest, **{key: kept[key] for key in LARGE}}
 

@@ -83,7 +83,7 @@ class FlowLoopOperator(BaseBranchOperator):
         with task_errors(self.task_id):
             gateway = airflow_gateway()
             walked = Rewalk(self.step, context, gateway.settings)
-            sender = Sender(self, context, gateway, walked.sendee, waits_itself=True, hidden=walked.hidden)
+            sender = Sender(self, context, gateway, walked.sendee, waits_itself=True)
             going = _Going(self, sender, rested)
             walked.perform_own(going.do)
             walked.note_end(self.log)
@@ -96,7 +96,7 @@ class FlowLoopOperator(BaseBranchOperator):
         rules = {action.name: action.retry for action in _actions(self.step)}
         for visit in walked.own_visits:
             if visit.result is not None and visit.result.outcome is Outcome.ERROR:
-                line = result_line(visit.result, rules[visit.step], walked.hidden)
+                line = result_line(visit.result, rules[visit.step])
                 which = "leaves by the error exit" if visit.exit else "ends in error"
                 self.log.warning("%s, visit %s, %s: %s", visit.step, visit.number, which, line)
             if visit.reason is not None:
@@ -117,7 +117,7 @@ class FlowLoopOperator(BaseBranchOperator):
         if any(visit.result is not None for visit in visits):
             with task_ledger(gateway.settings).transaction() as transaction:
                 attempts = transaction.attempts(walked.sendee.subject)
-        value = loop_value(self.step.own, visits, attempts, gateway.settings.xcom_max_bytes)
+        value = loop_value(self.step.flow, self.step.own, visits, attempts, gateway.settings.xcom_max_bytes)
         way = exit_of_loop(self.step.flow, visits[-1], walked.next_step)
         return {**value, "exit": way, "next": walked.next_step}
 

@@ -18,21 +18,25 @@ _SHOWN = 20  # visits at either end of a long loop
 
 
 def loop_value(
-    loop: Sequence[str], visits: Sequence[Visit], attempts: Sequence[AttemptRow], max_bytes: int
+    flow: Flow, loop: Sequence[str], visits: Sequence[Visit], attempts: Sequence[AttemptRow], max_bytes: int
 ) -> dict[str, Value]:
     """The value, no larger than XCom may hold.
 
     Args:
+        flow: says which results hold what XCom must not show: those stand in the ledger alone.
         loop: names of the loop's steps.
         visits: of these steps.
         attempts: of the contact, as the ledger holds them now: results that it has too may stand there alone.
         max_bytes: of the value's JSON. Some 400 requests that were sent in one loop are named in 64 KiB; what came of
             every one of them is needed by the tasks behind, so that more of them make a larger value.
     """
+    kept = {(row.key, row.number) for row in attempts if row.result is not None}
     actions: dict[str, list[Value]] = {}
     for visit in visits:
         if visit.result is not None:
-            actions.setdefault(visit.step, []).append(visit.result.as_value())
+            result: Value = {**visit.result.as_value()}
+            result = _reference(result, kept) if flow.gives_sensitive(visit.step) else result
+            actions.setdefault(visit.step, []).append(result)
     value: dict[str, Value] = {
         "loop": list(loop),
         "visits": [_shown(visit) for visit in visits],
@@ -40,7 +44,6 @@ def loop_value(
     }
     if _size(value) <= max_bytes:
         return value
-    kept = {(row.key, row.number) for row in attempts if row.result is not None}
     value["actions"] = {step: [_reference(result, kept) for result in results] for step, results in actions.items()}
     if _size(value) <= max_bytes:
         return value
@@ -96,6 +99,8 @@ def result_of_visit(value: Any, step: str, visit: int, attempts: Sequence[Attemp
 
 
 def _reference(result: Any, kept: set[tuple[str, int]]) -> Value:
+    if IN_LEDGER in result:
+        return result  # type: ignore[no-any-return]
     key, number = result["idempotency_key"], result["attempts"]
     if (key, number) not in kept:
         return result  # type: ignore[no-any-return]

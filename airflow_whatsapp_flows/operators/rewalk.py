@@ -16,7 +16,6 @@ from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.response_content import content_digest
 from airflow_whatsapp_flows.flow.step_identity import StepIdentities
-from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, Walking, walk
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow, task_ledger
@@ -136,7 +135,7 @@ class Rewalk:
         if recorded is None:
             return None
         found = whole(recorded, lambda: task_ledger(self._settings), lambda place: place == self._subject)
-        return ActionResult.from_value(found)
+        return todo.veil.restored(ActionResult.from_value(found))
 
     def _advance(self, done: Done | None) -> None:
         try:
@@ -153,13 +152,6 @@ class Rewalk:
     def own_visits(self) -> list[Visit]:
         """The visits of the task's own steps, when the walk has passed them."""
         return [visit for visit in self.record.visits if visit.step in self._step.own]
-
-    @property
-    def hidden(self) -> Hidden:
-        """The contact's values that the flow calls sensitive."""
-        hidden = Hidden(self._step.flow.sensitive)
-        hidden.note(self.record.variables)
-        return hidden
 
     @property
     def next_step(self) -> str | None:

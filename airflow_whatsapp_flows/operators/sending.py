@@ -24,7 +24,6 @@ from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpRes
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.reply_excerpt import error_line
-from airflow_whatsapp_flows.flow.telling import Hidden
 from airflow_whatsapp_flows.flow.template.filters import json_text
 from airflow_whatsapp_flows.gateway import Gateway, Outgoing
 from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
@@ -61,7 +60,6 @@ class Sender:
         sendee: whom it is for.
         waits_itself: whether the task waits and asks again where a request may be sent again, instead of leaving that
             to Airflow's next try.
-        hidden: values that are not to be shown in a log.
 
     Raises:
         ConnectionConfigError: the ledger is a file, and tasks may run on other machines.
@@ -76,13 +74,11 @@ class Sender:
         sendee: Sendee,
         *,
         waits_itself: bool = False,
-        hidden: Hidden | None = None,
     ) -> None:
         self._task = task
         self._context = context
         self._gateway = gateway
         self._sendee = sendee
-        self._hidden = hidden
         self._try = TaskTry.of(context, task)
         self._leaves_tries = waits_itself or not self._try.is_last
         self._ledger = task_ledger(gateway.settings)
@@ -101,7 +97,10 @@ class Sender:
             return self._send(todo)
         if isinstance(todo, Wait):
             return Waited()
-        return self._settled(todo) or self._gateway.fetch(todo.source, todo.step.timeout)
+        settled = self._settled(todo)
+        if settled is not None:
+            return todo.veil.restored(settled)
+        return self._gateway.fetch(todo.source, todo.step.timeout)
 
     def will_send(self, todo: SendAction | FetchFile) -> bool:
         """Whether something goes out for this, or what the ledger holds settles it.
@@ -183,20 +182,18 @@ class Sender:
         reply = outgoing.send()
         result = classify(reply, Attempted(request, intent.number, intent.key), todo.step.success_when)
         try:
-            result = outgoing.concealed(self._checked(result, reply))
+            result = outgoing.concealed(self._checked(result, reply, outgoing))
         except (AirflowFailException, AirflowSkipException) as error:
             message = f"response_check or response_filter raised {type(error).__name__}: {error}"
             result = result.failed(ErrorKind.RESPONSE_CHECK, message, Sent.YES)
-            self._end(intent, fate_of(result, rule), outgoing.concealed(result))
+            self._end(intent, fate_of(result, rule), todo.veil.recorded(outgoing.concealed(result)))
             raise
         fate = fate_of(result, rule)
-        self._end(intent, fate, result)
+        self._end(intent, fate, todo.veil.recorded(result))
         attempts.append(Attempt(intent.number, intent.digest, intent.begun_at, fate, result))
         move = next_move(rule, attempts, request, intent.key, time.time())
         if isinstance(move, SendNext) and self._leaves_tries:
-            if self._hidden is not None:
-                self._hidden.note({"step": {todo.step.name: result.as_value()}})
-            raise ActionRetryError(error_line(result, self._hidden), move.wait)
+            raise ActionRetryError(error_line(todo.veil.hidden.hide(result, todo.step.name)), move.wait)
         if isinstance(move, SendNext):  # it could be sent again, but Airflow has no try left
             move = next_move(replace(rule, attempts=1), attempts, request, intent.key, time.time())
         if not isinstance(move, Settled):
@@ -221,12 +218,12 @@ class Sender:
             connection = hook.signed(connection, connection.absolute(request))
         return self._gateway.outgoing(connection, request, todo.step.timeout)
 
-    def _checked(self, result: ActionResult, reply: Reply) -> ActionResult:
+    def _checked(self, result: ActionResult, reply: Reply, outgoing: Outgoing) -> ActionResult:
         task = self._task
         if not isinstance(reply, HttpResponse):
             return result
         if task.log_response:
-            shown = reply.content[:10_000].decode("utf-8", "replace")
+            shown = outgoing.conceal(reply.content[:10_000].decode("utf-8", "replace"))
             task.log.info("reply of %s bytes: %s", len(reply.content), shown)
         if result.outcome is not Outcome.SUCCESS or not (task.response_check or task.response_filter):
             return result

@@ -10,9 +10,11 @@ import msgspec
 from airflow_whatsapp_flows.errors import FlowFileError
 from airflow_whatsapp_flows.flow.delivery import Delivery
 from airflow_whatsapp_flows.flow.exchange import ErrorKind
+from airflow_whatsapp_flows.flow.hidden import Hidden
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.masking import masked
 from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.ledger.groups import ErrorGroup
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.replay.fingerprints import fingerprint, suggestion
@@ -52,12 +54,17 @@ def suggestion_of(group: ErrorGroup, delivery: Mapping[str, Delivery]) -> str:
     return told.replace(_AGAIN, _HANDLED_AGAIN) if group.handled == group.count else told
 
 
-def masked_response(group: ErrorGroup) -> Any:
+def masked_response(group: ErrorGroup, flow: Flow | None) -> Any:
     """The answers of a group's sample, masked; ``None`` when they were purged."""
     if group.response is None:
         return None
     response: Mapping[str, Any] = msgspec.json.decode(group.response)
-    return {key: masked(value) for key, value in response.items() if key in ("contact", "step")}
+    shown = {key: value for key, value in response.items() if key in ("contact", "step")}
+    if flow is not None and flow.sensitive:
+        hidden = Hidden(flow.sensitive)
+        hidden.note(Variables(contact=shown.get("contact"), step=shown.get("step")))
+        shown = hidden.conceal(shown)
+    return {key: masked(value) for key, value in shown.items()}
 
 
 def counts_of(group: ErrorGroup) -> str:

@@ -109,7 +109,7 @@ class Forecast:
             settled = contact.record.settled(todo.step.name, todo.visit)
             if settled is None:
                 self.counts.files[todo.step.name] += 1
-            return settled or _FILE
+            return _FILE if settled is None else todo.veil.restored(settled)
         if isinstance(todo, Wait):
             if todo.waited_in_replay:
                 reached = dt.datetime.fromtimestamp(contact.moment + contact.waited, dt.timezone.utc)
@@ -157,7 +157,9 @@ class Forecast:
     def _keep_sample(self, todo: SendAction) -> None:
         samples = self.counts.samples.setdefault(todo.step.name, [])
         if len(samples) < SAMPLES:
-            samples.append(sample_of(todo.step, self._complete(todo)))
+            connection = self._connections[todo.step.name]
+            secrets = connection.secrets if connection is not None else ()
+            samples.append(sample_of(todo.step, self._complete(todo), todo.veil.hidden, secrets))
 
     def _passed(self, contact: _Contact) -> bool:
         """Count the visits since; whether nothing behind them can be known."""

@@ -170,11 +170,10 @@ def _check_merged(known: Mapping[str, str | None], confirmed: Mapping[str, str |
 
 
 def _versions(texts: Sequence[str], flow: Flow) -> list[Flow]:
-    current = json.dumps(flow.source, ensure_ascii=False)
     found = []
     for text in texts:
         try:
-            if text != current:
+            if text != flow.stored:
                 found.append(load_flow(text))
         except FlowFileError:  # of a release whose format was another
             continue

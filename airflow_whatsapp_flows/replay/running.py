@@ -11,9 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from dataclasses import dataclass, field
 
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
-from airflow_whatsapp_flows.flow.checks import references_of
-from airflow_whatsapp_flows.flow.model import Action, Flow
-from airflow_whatsapp_flows.flow.variables import Scope
+from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
@@ -104,7 +102,7 @@ async def run_replay(
         slots, noticing = SharedSlots(ledger), settings.stop_when_refused
         lanes = Lanes(slots, settings.rates, settings.concurrency, needs_credentials=noticing)
         await stack.enter_async_context(lanes)
-        sender = Sender(gateway, routes, lanes, journal, _referenced_actions(flow))
+        sender = Sender(gateway, routes, lanes, journal, flow.replies_read)
         if noticing:
             accepted = await asyncio.to_thread(accepted_steps, ledger, replay.no)
             sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted)
@@ -208,17 +206,6 @@ def _seldom_collecting() -> Iterator[None]:
     finally:
         gc.set_threshold(*thresholds)
         gc.unfreeze()
-
-
-def _referenced_actions(flow: Flow) -> frozenset[str]:
-    """Actions whose result a step of the flow reads."""
-    read = {
-        reference.path[0]
-        for step in flow.steps.values()
-        for reference in references_of(step)
-        if reference.scope == Scope.STEP.value and reference.path
-    }
-    return frozenset(name for name, step in flow.steps.items() if isinstance(step, Action) and name in read)
 
 
 def guard_rules(flow: Flow, *, force: bool = False) -> GuardRules:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
 from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.hidden import Hidden
 from airflow_whatsapp_flows.flow.masking import masked
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import shown_url
-from airflow_whatsapp_flows.flow.secrets import names_secret
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, hide, names_secret
 
 _SHOWN = 4000  # characters of a body
 _XML_TEXT = re.compile(r">([^<>]+)<|=\"([^\"]*)\"|='([^']*)'")
@@ -35,15 +37,19 @@ class Sample:
     body: str
 
 
-def sample_of(step: Action, request: HttpRequest) -> Sample:
+def sample_of(step: Action, request: HttpRequest, hidden: Hidden, secrets: Collection[str] = ()) -> Sample:
     """A request of an action, masked.
 
     Args:
         step: the action.
         request: complete, but for the credentials of its connection.
+        hidden: values of which not even the form is shown.
+        secrets: of its connection, one of which may stand in the path.
     """
-    headers = tuple((name, _header(step, name, value)) for name, value in request.headers)
-    return Sample(request.method, _url(step, request.url), headers, _body(request))
+    headers = tuple((name, _header(step, name, value, hidden)) for name, value in request.headers)
+    return Sample(
+        request.method, _url(step, hide(hidden.conceal(request.url), secrets)), headers, _body(request, hidden)
+    )
 
 
 def _url(step: Action, url: str) -> str:
@@ -59,21 +65,21 @@ def _url(step: Action, url: str) -> str:
     return shown_url(f"{path}{mark}{query}")
 
 
-def _header(step: Action, name: str, value: str) -> str:
+def _header(step: Action, name: str, value: str, hidden: Hidden) -> str:
     if names_secret(name):
-        return "***"
+        return HIDDEN
     if name.lower() == "content-type" or step.plan.headers.literal(name.lower()) == value:
-        return value
-    return str(masked(value))
+        return hidden.conceal(value)
+    return str(masked(hidden.conceal(value)))
 
 
-def _body(request: HttpRequest) -> str:
+def _body(request: HttpRequest, hidden: Hidden) -> str:
     if not request.content:
         return ""
     media_type = next((value for name, value in request.headers if name.lower() == "content-type"), "")
     kind = media_type.partition(";")[0].strip().lower()
     try:
-        text = _masked_text(kind, request.content.decode("utf-8"))
+        text = _masked_text(kind, request.content.decode("utf-8"), hidden)
     except (ValueError, msgspec.DecodeError):
         text = None
     if text is None:
@@ -81,19 +87,23 @@ def _body(request: HttpRequest) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def _masked_text(kind: str, content: str) -> str | None:
+def _masked_text(kind: str, content: str, hidden: Hidden) -> str | None:
     if kind.endswith("json"):
-        return msgspec.json.encode(masked(msgspec.json.decode(content))).decode()
+        return msgspec.json.encode(masked(hidden.conceal(msgspec.json.decode(content)))).decode()
     if kind == "application/x-www-form-urlencoded":
         pairs = parse_qsl(content, keep_blank_values=True, max_num_fields=10_000)
-        return "&".join(f"{name}={masked(value)}" for name, value in pairs)
+        return "&".join(f"{name}={masked(hidden.conceal(value))}" for name, value in pairs)
     if kind.endswith("xml"):
-        return _XML_TEXT.sub(_masked_match, content)
+        return _XML_TEXT.sub(_masked_match, hidden.conceal(content))
     if kind.endswith("yaml"):
         import yaml  # takes a moment, and few bodies are YAML
 
-        return str(yaml.safe_dump(masked(yaml.safe_load(content)), allow_unicode=True, sort_keys=False))
-    return None if kind.startswith("multipart/") else "\n".join(str(masked(line)) for line in content.splitlines())
+        return str(yaml.safe_dump(masked(hidden.conceal(yaml.safe_load(content))), allow_unicode=True, sort_keys=False))
+    return (
+        None
+        if kind.startswith("multipart/")
+        else "\n".join(str(masked(line)) for line in hidden.conceal(content).splitlines())
+    )
 
 
 def _masked_match(match: re.Match[str]) -> str:

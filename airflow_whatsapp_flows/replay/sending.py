@@ -18,7 +18,6 @@ from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.course import Attempt, Rekey, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Delivery, Fate, fate_of
 from airflow_whatsapp_flows.flow.exchange import HttpRequest, HttpResponse, Reply, TransportFailure
-from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
 from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.gateway import Gateway, is_web_address
@@ -135,7 +134,7 @@ class Sender:
         # Where nothing will be sent any more, no file is needed.
         settled = sending.record.settled(todo.step.name, todo.visit)
         if settled is not None:
-            return settled
+            return todo.veil.restored(settled)
         while (delay := sending.delay(self.clock())) > 0:
             await self.rest(delay)
         file = await self._fetch(todo)
@@ -202,7 +201,7 @@ class Sender:
                 lane.abandon(probe=probe)
                 raise
             attempted = Attempted(request, number, todo.idempotency_key)
-            judge = partial(_judged, reply, attempted, todo.step, route, todo.step.name in self.referenced)
+            judge = partial(_judged, reply, attempted, todo, route, todo.step.name in self.referenced)
             if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
                 return self._conclude(sending, todo, intent, judge(), probe=probe)
             try:  # reading it takes a while, in which the other contacts go on
@@ -292,7 +291,7 @@ class Sender:
 
     def _remembered(self, sending: Sending, todo: SendAction, route: Route, result: ActionResult) -> ActionResult:
         if result.error is not None:
-            sending.note_error(todo.step.name, route.host, result)
+            sending.note_error(todo.step.name, route.host, todo.veil.recorded(result))
         return result
 
 
@@ -305,18 +304,18 @@ class _Judged(NamedTuple):
     """The result as the ledger keeps it."""
 
 
-def _judged(reply: Reply, attempted: Attempted, step: Action, route: Route, referenced: bool) -> _Judged:
+def _judged(reply: Reply, attempted: Attempted, todo: SendAction, route: Route, referenced: bool) -> _Judged:
     """Read a reply.
 
     Args:
         reply: what came back.
         attempted: what was sent.
-        step: the action.
+        todo: what was asked for.
         route: that it was sent on.
         referenced: whether a later step reads the result; the content of other successes is not kept.
     """
-    result = route.concealed(classify(reply, attempted, step.success_when))
-    fate, value = fate_of(result, step.retry), result.as_value()
+    result = route.concealed(classify(reply, attempted, todo.step.success_when))
+    fate, value = fate_of(result, todo.step.retry), todo.veil.recorded(result).as_value()
     if fate is Fate.SUCCEEDED and not referenced:
         value["response"], value["headers"] = None, {}
     return _Judged(result, fate, msgspec.json.encode(value).decode())

@@ -11,12 +11,14 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "dags" / "flows" / "menu_router.
 OLD = flow(
     action("Call", headers={"Authorization": "Bearer s3cr3t"}, body={"a": 1}, on_success="Say"),
     {"name": "Say", "type": "message", "body": "one"},
+    not_secret=["Authorization"],
 )
 NEW = flow(
     action("Call", headers={"Authorization": "Bearer an0ther"}, body={"a": 2}, on_success="Thank", on_error="Stop"),
     {"name": "Thank", "type": "message", "body": "one"},
     {"name": "Stop", "type": "end"},
     timezone="America/Mexico_City",
+    not_secret=["Authorization"],
 )
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.hidden import Hidden
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
 from airflow_whatsapp_flows.flow.reply_excerpt import EXCERPT_LENGTH, error_line, reply_excerpt
-from airflow_whatsapp_flows.flow.telling import Hidden
 
 REQUEST = HttpRequest("POST", "https://crm.example/v1/contacts")
 

@@ -41,6 +41,7 @@ EVERYTHING: dict[str, Any] = {
     "missing": "null",
     "max_visits": 7,
     "sensitive": ["contact.email"],
+    "not_secret": ["X-Site-Key"],
     "imported": {"from": "hilos", "flow_version": None},
     "variables": {"campaign": {"type": "text", "default": None, "required": False, "description": "which"}},
     "effects": {"connection": None, "messages": False, "contact_updates": False, "tags": False, "flows": False},

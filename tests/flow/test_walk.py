@@ -393,19 +393,19 @@ def test_keys_are_the_same_for_the_same_visit_of_the_same_response() -> None:
         ({}, None),
         ({"delivery": "idempotent"}, None),
         ({"delivery": "keyed"}, "Idempotency-Key"),
-        ({"delivery": "keyed", "idempotency_header": "X-Key"}, "X-Key"),
+        ({"delivery": "keyed", "idempotency_header": "X-Request"}, "X-Request"),
     ],
     ids=str,
 )
 def test_the_key_is_sent_when_keyed_and_only_then(keys: dict[str, Any], header: str | None) -> None:
     todos: list[ToDo] = []
-    walked(flow_of(action(headers={"x-key": "author"}, **keys)), todos=todos)
+    walked(flow_of(action(headers={"x-request": "author"}, **keys)), todos=todos)
 
     (todo,) = todos
     assert isinstance(todo, SendAction)
     sent = [name for name, value in todo.request.headers if value == todo.idempotency_key]
     assert sent == ([header] if header else [])
-    assert (("x-key", "author") in todo.request.headers) is (header != "X-Key")
+    assert (("x-request", "author") in todo.request.headers) is (header != "X-Request")
 
 
 def test_with_header_replaces_one_of_the_same_name() -> None:

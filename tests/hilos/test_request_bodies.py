@@ -13,8 +13,8 @@ from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.request import RequestPlan, RequestText, parse_request
+from airflow_whatsapp_flows.flow.secrets import names_credential
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
-from airflow_whatsapp_flows.hilos.secret_spans import names_secret
 from tests.hilos.samples import CRM_KEY, everything, notes, read, request, step, steps_of
 
 _URL = "https://a.example/"
@@ -52,7 +52,7 @@ _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXTS,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(_TEXTS.filter(lambda key: not names_secret(key)), inner, max_size=3)
+        | st.dictionaries(_TEXTS.filter(lambda key: not names_credential(key)), inner, max_size=3)
     ),
     max_leaves=8,
 )

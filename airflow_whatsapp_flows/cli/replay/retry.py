@@ -12,6 +12,7 @@ from airflow_whatsapp_flows.cli.replay.run import ended_by_signals, go_on
 from airflow_whatsapp_flows.cli.replay.settings import prepare
 from airflow_whatsapp_flows.cli.tables import counted
 from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.literal_secrets import lacks_secrets
 from airflow_whatsapp_flows.flow.loading import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
@@ -34,17 +35,23 @@ def retry(options: argparse.Namespace) -> int:
             raise ReplayError(f"the replay {replay.id!r} has not read its source to the end: `replay run` it again")
         flow = _flow(replay, options)
         rename_steps(ledger, flow, options.renamed, user_name())
-        if options.flow:
+        is_other = flow.stored != replay.flow
+        if is_other:
             known_steps(ledger, replay, flow, states=())
         prepared = prepare(options, flow, replay.options)
         choice = _choice(flow, options)
-        chosen = walk_again(ledger, replay, choice, flow if options.flow else None)
+        chosen = walk_again(ledger, replay, choice, flow if is_other else None)
         print(_told(chosen, choice, replay), file=sys.stderr, flush=True)
         return go_on(ledger, replay_of(ledger, replay.id), flow, prepared, options)
 
 
 def _flow(replay: Replay, options: argparse.Namespace) -> Flow:
     if options.flow is None:
+        if lacks_secrets(replay.flow):
+            raise ReplayError(
+                f"the flow of the replay {replay.id!r} holds secrets, which the ledger does not keep: give its file "
+                "with --flow FILE"
+            )
         return load_flow(replay.flow, f"the flow of the replay {replay.id}")
     flow = load_flow_file(options.flow)
     if flow.id != replay.flow_id:

@@ -13,6 +13,7 @@ from typing import Any
 from airflow_whatsapp_flows.cli import STOPPED, UNFINISHED
 from airflow_whatsapp_flows.cli.tables import counted, duration, moment, plain, table
 from airflow_whatsapp_flows.flow.delivery import Delivery
+from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import (
     ErrorGroup,
@@ -67,6 +68,7 @@ class Summary:
     in_doubt: tuple[str, float] | None
     too_many_handled: str | None
     delivery: Mapping[str, Delivery]
+    flow: Flow | None
     ledger_words: str
 
     @property
@@ -103,6 +105,7 @@ def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> S
         in_doubt=oldest_in_doubt(ledger, replay.no),
         too_many_handled=too_many_handled(limit, counted),
         delivery=deliveries_of(flow),
+        flow=flow,
         ledger_words=_ledger_words(ledger, options),
     )
 
@@ -123,7 +126,11 @@ def errors_json(summary: Summary) -> list[dict[str, Any]]:
             "in_doubt": group.in_doubt,
             "first_seen": _iso(group.first_seen),
             "last_seen": _iso(group.last_seen),
-            "sample": {"id": group.sample.id, "place": group.sample.place, "response": masked_response(group)},
+            "sample": {
+                "id": group.sample.id,
+                "place": group.sample.place,
+                "response": masked_response(group, summary.flow),
+            },
             "reply": group.reply,
             "suggestion": suggestion_of(group, summary.delivery),
         }
@@ -180,7 +187,7 @@ def _error_lines(summary: Summary, group: ErrorGroup) -> Iterator[str]:
     yield f"error {group.fingerprint}: {counts_of(group)}"
     yield f"  {label_of(group)}"
     yield f"  seen {moment(group.first_seen)} to {moment(group.last_seen)} UTC"
-    response = masked_response(group)
+    response = masked_response(group, summary.flow)
     shown = json.dumps(response, ensure_ascii=False) if response is not None else "(purged)"
     yield f"  sample {group.sample.id}: {shown[:_SAMPLE]}{'…' if len(shown) > _SAMPLE else ''}"
     if group.reply is not None:

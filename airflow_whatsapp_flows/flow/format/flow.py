@@ -136,7 +136,12 @@ class FlowFormat(Written):
     sensitive: list[ShortText] = Field(
         default_factory=list,
         max_length=200,
-        description="variables whose values are *** in the texts that a walk records",
+        description="variables whose values are hidden in whatever is recorded and shown",
+    )
+    not_secret: list[ShortText] = Field(
+        default_factory=list,
+        max_length=200,
+        description="names of headers, parameters and fields whose literal values are no secrets, though they look so",
     )
     imported: dict[str, JsonValue] | None = Field(None, description="where the flow came from; kept, not used")
     variables: dict[str, VariableFormat] = Field(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from airflow_whatsapp_flows.flow.format import AirflowFormat, FlowTestFormat, ReplayFormat, VariableFormat
 from airflow_whatsapp_flows.flow.identity import IdentityRule
+from airflow_whatsapp_flows.flow.literal_secrets import stored_source
 from airflow_whatsapp_flows.flow.model.action import Action
 from airflow_whatsapp_flows.flow.model.leading import (
     Assignation,
@@ -67,6 +68,8 @@ class Flow:
         variables: declared ``flow_execution_variables``.
         loops: names of the steps of every loop, in the file's order.
         sensitive: variables whose values nobody reads.
+        literals: texts in its requests that may be secrets, see :mod:`~airflow_whatsapp_flows.flow.literal_secrets`.
+        replies_read: names of the actions whose result another step reads.
         identity: how contacts are identified.
         replay: how recorded responses are sent in batches; ``None`` when the flow does not say.
         airflow: what its DAGs are like.
@@ -83,11 +86,22 @@ class Flow:
     variables: Mapping[str, VariableFormat] = field(default_factory=dict)
     loops: tuple[tuple[str, ...], ...] = ()
     sensitive: tuple[Reference, ...] = ()
+    replies_read: frozenset[str] = frozenset()
+    literals: tuple[str, ...] = field(default=(), repr=False)
     identity: IdentityRule = field(default_factory=IdentityRule, repr=False)
     replay: ReplayFormat | None = field(default=None, repr=False)
     airflow: AirflowFormat = field(default_factory=AirflowFormat, repr=False)
     tests: tuple[FlowTestFormat, ...] = field(default=(), repr=False)
     source: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+    @property
+    def stored(self) -> str:
+        """The file as the ledger keeps it, JSON: with digests in place of what may be a secret."""
+        return stored_source(self.source, self.literals)
+
+    def gives_sensitive(self, step: str) -> bool:
+        """Whether the result of an action holds sensitive values that another step reads."""
+        return step in self.replies_read and any(reference.step == step for reference in self.sensitive)
 
     def loop_of(self, step: str) -> tuple[str, ...] | None:
         """Names of the steps of the loop that a step stands in; ``None`` when it stands in none."""
