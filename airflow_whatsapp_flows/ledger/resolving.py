@@ -283,11 +283,19 @@ def _own(replay: Replay, tried: FromClause) -> list[ColumnElement[bool]]:
 
 
 def _attempts(connection: Connection, asked: _Asked, response_ids: Sequence[str]) -> dict[str, list[Row[Any]]]:
-    """Attempts that may have been applied by response, those left out whose visit, or whose key, is settled."""
+    """Attempts that may have been applied by response, those left out whose visit, or whose key, is settled.
+
+    A handled one that was ``not_sent`` is left out, too, where a later visit has carried the same request out, unless
+    its own visit is asked for: a retry would send it twice.
+    """
     found: dict[str, list[Row[Any]]] = {}
     later = attempts.alias()
     same_step = func.coalesce(later.c.step_id, later.c.step) == func.coalesce(attempts.c.step_id, attempts.c.step)
     same_visit = and_(same_step, later.c.visit == attempts.c.visit, later.c.epoch == attempts.c.epoch)
+    if asked.which.handled and not asked.finding.sent and asked.which.visit is None:
+        # An error exit that leads back to the step has sent the same request once more.
+        by_loop = and_(later.c.visit > attempts.c.visit, later.c.digest == attempts.c.digest)
+        same_visit = or_(same_visit, and_(same_step, by_loop, later.c.epoch == attempts.c.epoch))
     settled = (
         select(later.c.id)
         .where(later.c.response_id == attempts.c.response_id, later.c.flow_id == attempts.c.flow_id)

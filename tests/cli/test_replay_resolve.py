@@ -178,3 +178,21 @@ def test_a_step_is_resolved_by_any_name_that_it_had(
 
     expected = 0 if name != "Primary" else 1  # a name that nothing was sent under, and that the flow has no more
     assert done.status == expected
+
+
+def test_not_sent_sends_nothing_again_that_a_later_visit_of_a_loop_has_sent(
+    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
+) -> None:
+    server.queued += [Answer(504), Answer.json({"id": 5})]
+    source = write("r.jsonl", json.dumps({"id": "r-1", "contact": {"phone": "+525500000001"}}) + "\n")
+    again = {"name": "Again", "type": "go_to", "next": "First"}
+    file = write("a_flow.json", flow({**FIRST, "on_error": "Again"}, SECOND, again))
+    words = ["--responses", source, "--replay-id", "b"]
+    cli("replay", "run", file, *words, *ledger)
+    assert [one.target for one in server.received] == ["/v1/x", "/v1/x", "/v1/second"]
+
+    done = cli("replay", "resolve", "b", "--step", "First", "--handled", "--as", "not_sent", *ledger)
+    chosen = cli("replay", "resolve", "b", "--step", "First", "--visit", 1, "--handled", "--as", "not_sent", *ledger)
+
+    assert (done.status, "nothing was changed" in done.out) == (1, True)
+    assert (chosen.status, "1 request resolved: not_sent" in chosen.out) == (0, True)
