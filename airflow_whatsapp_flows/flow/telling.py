@@ -9,13 +9,16 @@ from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.content import clean, storable_text
+from airflow_whatsapp_flows.flow.hidden import Hidden
 from airflow_whatsapp_flows.flow.model import Assignation, Delay, GoTo, Said, Tag, Text
 from airflow_whatsapp_flows.flow.moments import parse_moment
 from airflow_whatsapp_flows.flow.template.filters import MAX_TEXT
 from airflow_whatsapp_flows.flow.template.language import Value, fill
-from airflow_whatsapp_flows.flow.template.sizes import Room
+from airflow_whatsapp_flows.flow.template.sizes import Room, least_size
 
 _TOO_MUCH = f"the values would have more than {MAX_TEXT:,} characters in all"
+_CUT = f"… (cut: the steps of a walk keep {MAX_TEXT:,} characters of what they say)"
+_LEFT_OUT = f"the steps of a walk keep {MAX_TEXT:,} characters of what they say"
 _DEEPEST = 1000  # both the flow's own trees and the values in them are limited already
 
 
@@ -34,6 +37,43 @@ def rendered(text: Text, values: Mapping[str, object]) -> str | None:
 def kept(details: Mapping[str, Value] | None) -> Mapping[str, Value] | None:
     """What stands beside a step's text, as every database keeps it; what is sent stays as it was."""
     return None if details is None else cast(dict[str, Value], clean(dict(details), _DEEPEST))
+
+
+class Told:
+    """What the steps of one walk have said, bounded in all: a loop may say a long text thousands of times.
+
+    Args:
+        room: characters that are kept.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, room: int = MAX_TEXT) -> None:
+        self._left = room
+
+    def keep(
+        self, text: str | None, details: Mapping[str, Value] | None, hidden: Hidden
+    ) -> tuple[str | None, Mapping[str, Value] | None]:
+        """What the record of a visit keeps; what is cut or left out says so.
+
+        Args:
+            text: that the step says.
+            details: what stands beside it.
+            hidden: values that nobody is to read.
+        """
+        if text:
+            text = self._cut(hidden.conceal(text)) if self._left > 0 else _CUT
+        if details is not None:
+            size = least_size(details, self._left)
+            fits = size <= self._left
+            self._left -= min(size, self._left)
+            details = hidden.conceal(kept(details)) if fits else {"left_out": _LEFT_OUT}
+        return text, details
+
+    def _cut(self, text: str) -> str:
+        left = self._left
+        self._left -= min(len(text), left)
+        return text if len(text) <= left else text[:left] + _CUT
 
 
 def told(said: Said, values: Mapping[str, object]) -> tuple[str | None, Mapping[str, Value] | None]:

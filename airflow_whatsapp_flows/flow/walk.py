@@ -40,7 +40,7 @@ from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.performing import Done, SendAction, ToDo, Wait, perform
 from airflow_whatsapp_flows.flow.response import ContactResponse
 from airflow_whatsapp_flows.flow.starting import check_exits, starting_variables
-from airflow_whatsapp_flows.flow.telling import changed, kept, moment_of, noted, rendered, told
+from airflow_whatsapp_flows.flow.telling import changed, moment_of, noted, rendered, told
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk_record import State as State
@@ -284,7 +284,7 @@ class _Walker:
         result: ActionResult | None = None, details: Mapping[str, Value] | None = None,
     ) -> str | None:  # fmt: skip
         self._hidden.note(self._record.variables)
-        text, details = self._hidden.conceal(text), self._hidden.conceal(kept(details))
+        text, details = self._record.told.keep(text, details, self._hidden)
         shown = None if result is None else self._hidden.hide(result)
         self._record.visits.append(Visit(step.name, self._counts[step.name], label, target, text, shown, details))
         return target

@@ -10,6 +10,7 @@ from itertools import islice
 from airflow_whatsapp_flows.flow.doubt import Doubt
 from airflow_whatsapp_flows.flow.hidden import Hidden
 from airflow_whatsapp_flows.flow.outcome import ActionResult
+from airflow_whatsapp_flows.flow.telling import Told
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.variables import Variables
 
@@ -34,7 +35,7 @@ class Visit:
         number: which visit of this step it is, from 1.
         exit: label of the way it was left by; ``None`` when the walk ended in it.
         target: name of the next step; ``None`` when the walk ended.
-        text: what it said, rendered.
+        text: what it said, rendered; all visits of a walk together keep 1,048,576 characters, and what is cut says so.
         result: what came of an action, with marks where sensitive values stand.
         details: what else it would have done on the platform, by the keys of the flow file: a file shown, a message
             template and its variables, tags, changed fields of the contact, …; ``None`` when there is nothing
@@ -68,6 +69,7 @@ class Walk:
             are made of it, for a request keeps its key when its step gets another identity.
         variables: the contact's values at this moment.
         hidden: those of them, and of the ones before, that the flow calls sensitive.
+        told: how much of what the steps say is still kept.
     """
 
     variables: Variables
@@ -80,6 +82,7 @@ class Walk:
     failure: str | None = None
     identities: Mapping[str, str] = field(default_factory=dict)
     hidden: Hidden = field(default_factory=lambda: Hidden(()))
+    told: Told = field(default_factory=Told)
 
     @property
     def path(self) -> list[str]:

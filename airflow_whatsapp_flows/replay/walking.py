@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.flow.outcome import ActionResult
 from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait
 from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
 from airflow_whatsapp_flows.flow.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.telling import Told
 from airflow_whatsapp_flows.flow.template.sizes import least_size
 from airflow_whatsapp_flows.flow.variables import Variables
 from airflow_whatsapp_flows.flow.walk import Walk, Walking, walk
@@ -87,7 +88,7 @@ class ContactWalker:
         )
         if self.flow.replay is not None and self.flow.replay.only_once and self.epoch is None:
             sending.once = self.flow.identity.of(response.contact, response.flow_execution_variables).marks
-        record = Walk(Variables(), identities=sending.record.identities)
+        record = Walk(Variables(), identities=sending.record.identities, told=Told(0))  # nobody reads it
         self.under_way[contact.id] = sending
         try:
             await self._follow(response, sending, record, large=len(contact.response) > _LARGE)

@@ -589,3 +589,35 @@ def test_an_exit_tells_of_one_visit_and_the_next_ones_are_sent() -> None:
     todos: list[ToDo] = []
     walked(flow, {"exits": {"Send": "success"}}, todos=todos)
     assert [todo.visit for todo in todos] == [2, 3]
+
+
+def _loop(text: str, visits: int, **keys: Any) -> Flow:
+    again = {"name": "Say", "type": "message", "body": text, "next": "Say", "on_max_visits": "z", "max_visits": visits}
+    return flow_of({**again, **keys}, END)
+
+
+def test_what_a_walk_says_is_bounded_in_all_and_what_is_cut_says_so() -> None:
+    text = "x" * 400_000
+    record = walked(_loop("{{ contact.first_name }}", 10_000), {"id": "r-1", "contact": {"first_name": text}})
+
+    said = [visit.text or "" for visit in record.visits[:-1]]
+    assert (record.state, len(said)) == (State.COMPLETED, 10_000)
+    assert said[:2] == [text, text]
+    assert said[2].startswith("x" * (1_048_576 - 800_000) + "… (cut: ")
+    assert set(said[3:]) == {"… (cut: the steps of a walk keep 1,048,576 characters of what they say)"}
+    assert sum(map(len, set(said))) < 2 * 1_048_576
+
+
+def test_what_stands_beside_the_texts_of_a_walk_is_bounded_with_them() -> None:
+    beside = {"whatsapp_template": "hi", "whatsapp_template_variables": {"1": "{{ contact.first_name }}"}}
+    record = walked(_loop("Hi", 100, **beside), {"id": "r-1", "contact": {"first_name": "x" * 400_000}})
+
+    kept = [visit.details or {} for visit in record.visits[:-1]]
+    assert [len(str(one.get("whatsapp_template_variables", ""))) > 400_000 for one in kept] == [True] * 2 + [False] * 98
+    assert all("keep 1,048,576 characters" in str(one["left_out"]) for one in kept[2:])
+
+
+def test_an_empty_text_is_never_cut() -> None:
+    record = walked(_loop("{{ contact.first_name }}", 10), {"id": "r-1", "contact": {"first_name": ""}})
+
+    assert {visit.text for visit in record.visits[:-1]} == {""}
