@@ -23,6 +23,7 @@ from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, is_owned, release
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.once import free_person
+from airflow_whatsapp_flows.ledger.pages import batches, size_of_attempts
 from airflow_whatsapp_flows.ledger.recording import AGAIN
 from airflow_whatsapp_flows.ledger.records import attempt_of
 from airflow_whatsapp_flows.ledger.renaming import renames_of, sent_steps, step_identities
@@ -174,32 +175,41 @@ def resolve(ledger: Ledger, replay: Replay, which: Doubtful, finding: Finding) -
 
 
 def _resolve_chunk(ledger: Ledger, connection: Connection, asked: _Asked, claimed: Claim) -> Resolved:
-    elsewhere, purged, changed = 0, 0, 0
-    reasons: dict[str, None] = {}
+    done, again = Resolved(), list[int]()
     with ledger.write(connection):
         check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
         own = and_(*_contacts(asked), contacts.c.chunk == claimed.chunk)
-        columns = [contacts.c[name] for name in ("id", "response_id", "reason", "path", "epoch")]
-        has_response = contacts.c.response.is_not(None).label("has_response")
-        rows = connection.execute(select(*[*columns, has_response]).where(own).order_by(contacts.c.id)).all()
-        doubtful = _attempts(connection, asked, [row.response_id for row in rows])
-        again = []
-        for row in rows:
-            unknown = _of_contact(row, doubtful.get(row.response_id, ()))
-            if asked.which.handled and not unknown:
-                continue
-            if not row.has_response:
-                purged += 1
-            elif not unknown:
-                elsewhere += 1
-                reasons.setdefault(row.reason or "", None)
-            else:
-                again.append(row.id)
-                changed += _settle(connection, unknown, asked.finding)
+        size = size_of_attempts(asked.replay.flow_id, attempts.c.result)
+        sizes = connection.execute(select(contacts.c.id, size).where(own).order_by(contacts.c.id)).all()
+        for page in batches(sizes, _PAGE, lambda row: row[1]):
+            done = done.and_then(_resolve_contacts(connection, asked, [row[0] for row in page], again))
         for start in range(0, len(again), _PAGE):
             these = contacts.c.id.in_(again[start : start + _PAGE])
             connection.execute(update(contacts).where(these).values(AGAIN))
-    return Resolved(len(again), changed, elsewhere, tuple(filter(None, reasons)), purged)
+    return done
+
+
+def _resolve_contacts(connection: Connection, asked: _Asked, numbers: Sequence[int], again: list[int]) -> Resolved:
+    elsewhere, purged, changed, before = 0, 0, 0, len(again)
+    reasons: dict[str, None] = {}
+    columns = [contacts.c[name] for name in ("id", "response_id", "reason", "epoch")]
+    found_out = [contacts.c.path.is_not(None).label("was_walked"), contacts.c.response.is_not(None).label("is_kept")]
+    query = select(*columns, *found_out).where(contacts.c.id.in_(numbers)).order_by(contacts.c.id)
+    rows = connection.execute(query).all()
+    doubtful = _attempts(connection, asked, [row.response_id for row in rows])
+    for row in rows:
+        unknown = _of_contact(row, doubtful.get(row.response_id, ()))
+        if asked.which.handled and not unknown:
+            continue
+        if not row.is_kept:
+            purged += 1
+        elif not unknown:
+            elsewhere += 1
+            reasons.setdefault(row.reason or "", None)
+        else:
+            again.append(row.id)
+            changed += _settle(connection, unknown, asked.finding)
+    return Resolved(len(again) - before, changed, elsewhere, tuple(filter(None, reasons)), purged)
 
 
 def _of_contact(contact: Row[Any], unknown: Sequence[Row[Any]]) -> list[Row[Any]]:
@@ -208,7 +218,7 @@ def _of_contact(contact: Row[Any], unknown: Sequence[Row[Any]]) -> list[Row[Any]
     One that was not walked is not in doubt here. It is held back by what was sent before, with other content: that is
     settled here where a DAG run has sent it, for no replay holds it.
     """
-    if contact.path is None:
+    if not contact.was_walked:
         return [row for row in unknown if row.epoch < contact.epoch and row.replay_no is None]
     return [row for row in unknown if row.epoch == contact.epoch]
 
@@ -304,12 +314,10 @@ def _attempts(connection: Connection, asked: _Asked, response_ids: Sequence[str]
         .correlate(attempts)
         .exists()
     )
-    for start in range(0, len(response_ids), _PAGE):
-        of_these = attempts.c.response_id.in_(response_ids[start : start + _PAGE])
-        query = select(attempts).where(of_these, ~settled, *_open(asked)).order_by(attempts.c.id)
-        for row in connection.execute(query):
-            if not asked.which.handled or _may_be_handled(asked, row):
-                found.setdefault(row.response_id, []).append(row)
+    of_these = attempts.c.response_id.in_(response_ids)
+    for row in connection.execute(select(attempts).where(of_these, ~settled, *_open(asked)).order_by(attempts.c.id)):
+        if not asked.which.handled or _may_be_handled(asked, row):
+            found.setdefault(row.response_id, []).append(row)
     return found
 
 

@@ -14,6 +14,7 @@ from airflow_whatsapp_flows.flow.course import forbids_another, may_have_been_ap
 from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.model import Action, End, Flow
 from airflow_whatsapp_flows.flow.step_identity import StepIdentities
+from airflow_whatsapp_flows.ledger.pages import batches, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.records import attempt_of
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, resolution
@@ -57,21 +58,20 @@ def stuck_contacts(
         flow: by which they are walked.
         steps: its steps, by what they are known by.
     """
-    query = (
-        select(contacts.c.id, contacts.c.response_id, contacts.c.path, contacts.c.epoch)
-        .where(where, may_be_unconfirmed(replay))
-        .order_by(contacts.c.id)
-    )
-    rows = connection.execute(query).all()
+    size = size_of(contacts.c.path) + size_of_attempts(replay.flow_id, attempts.c.result)
+    chosen = select(contacts.c.id, size).where(where, may_be_unconfirmed(replay)).order_by(contacts.c.id)
+    sizes = connection.execute(chosen).all()
+    query = select(contacts.c.id, contacts.c.response_id, contacts.c.path, contacts.c.epoch).order_by(contacts.c.id)
     now = time.time()
     stuck = []
-    for page in _pages(rows):
+    for numbers in batches(sizes, _PAGE, lambda row: row[1]):
+        page = connection.execute(query.where(contacts.c.id.in_([row[0] for row in numbers]))).all()
         tried = _visits(connection, replay, [row.response_id for row in page], steps)
         for row in page:
             found = _stuck(row, tried[row.response_id, row.epoch], flow, now)
             if found is not None:
                 stuck.append(found)
-    return [row.id for row in rows], stuck
+    return [row[0] for row in sizes], stuck
 
 
 def accept_duplicates(connection: Connection, replay: Replay, stuck: Iterable[StuckContact], by: str) -> list[int]:

@@ -9,15 +9,18 @@ import pytest
 from sqlalchemy import Connection, event
 
 from airflow_whatsapp_flows.flow.delivery import Fate
-from airflow_whatsapp_flows.ledger import AttemptEnd, Ledger, pages
+from airflow_whatsapp_flows.ledger import AttemptEnd, ContactState, Ledger, pages
 from airflow_whatsapp_flows.ledger.epochs import known_responses
 from airflow_whatsapp_flows.ledger.persons import Move
 from airflow_whatsapp_flows.ledger.recording import write_entries
 from airflow_whatsapp_flows.ledger.records import Page, pending_contacts
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.resolving import Doubtful, Finding, resolve
 from airflow_whatsapp_flows.ledger.results import contact_results, recorded_responses
+from airflow_whatsapp_flows.ledger.retrying import Choice, walk_again
 from airflow_whatsapp_flows.ledger.schema import contacts
 from airflow_whatsapp_flows.ledger.snapshots import chunks_of_phones, move_contacts
-from tests.ledger.filling import FLOW_ID, a_replay, intent, response
+from tests.ledger.filling import FLOW_ID, a_replay, attempt, end, intent, response, result, rows_of
 from tests.servers.postgres import PostgresServer
 
 LONG = 40_000
@@ -146,3 +149,53 @@ def test_postgresql_knows_the_rows_of_a_snapshot_while_it_is_taken(postgres: Pos
         assert len(plans) == 2
         assert f"{contacts.name}_phone" in plans[0]
         assert [plan for plan in plans if f"{contacts.name}_chunk" in plan] == []  # that is all rows of the replay
+
+
+class LongestRead:
+    """The longest sum of results that any one statement has read from the attempts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.most = self.all = 0
+        execute = Connection.execute
+
+        def noting(connection: Connection, *arguments: Any, **named: Any) -> Any:
+            found = execute(connection, *arguments, **named)
+            if not found.returns_rows or "result" not in found.keys():  # noqa: SIM118  # a result of rows
+                return found
+            rows = found.all()
+            size = sum(len(row.result or "") for row in rows)
+            self.most, self.all = max(self.most, size), self.all + size
+            return rows
+
+        monkeypatch.setattr(Connection, "execute", noting)
+
+
+def failed_with_long_replies(ledger: Ledger, count: int) -> Replay:
+    replay = a_replay(ledger, [response(number) for number in range(count)])
+    end(ledger, replay, [ContactState.FAILED] * count, handled_errors=1)
+    error = {"kind": "status", "sent": "yes"}
+    reply = result("y" * LONG, status_code=504, outcome="error", error=error)
+    for number in range(count):
+        attempt(ledger, f"r-{number}", Fate.ANSWERED, replay, status_code=504, result=reply)
+    return replay
+
+
+def test_a_retry_reads_few_long_replies_at_a_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "PAGE_BYTES", 2 * LONG)
+    replay = failed_with_long_replies(ledger, 6)
+    read = LongestRead(monkeypatch)
+    choice = Choice(states=[ContactState.FAILED], duplicates_accepted_by="ana")
+    assert walk_again(ledger, replay, choice).contacts == 6
+    assert read.all >= 6 * LONG
+    assert read.most < 3 * LONG
+
+
+def test_resolving_reads_few_long_replies_at_a_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "PAGE_BYTES", 2 * LONG)
+    replay = failed_with_long_replies(ledger, 6)
+    read = LongestRead(monkeypatch)
+    resolved = resolve(ledger, replay, Doubtful(step="Create", handled=True), Finding(sent=False, by="ana"))
+    assert (resolved.contacts, resolved.attempts) == (6, 6)
+    assert read.all >= 6 * LONG
+    assert read.most < 3 * LONG
+    assert {row.state for row in rows_of(ledger, replay)} == {"pending"}
