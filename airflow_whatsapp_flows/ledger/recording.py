@@ -43,7 +43,8 @@ _CONTACT_END: Columns = {
     "handled_errors": _WHOLE, "unanswered": "boolean",
 }  # fmt: skip
 _INTEND = inserting(attempts.name, _INTENT)
-_END_ATTEMPTS = updating(attempts.name, _ATTEMPT_END, _WHICH_ATTEMPT)
+# The moment tells an intent that was refused, and then withdrawn, from the one of another worker that stands there.
+_END_ATTEMPTS = updating(attempts.name, _ATTEMPT_END, {**_WHICH_ATTEMPT, "begun_at": _NUMBER})
 _END_CONTACTS = updating(contacts.name, _CONTACT_END, {"id": "bigint"})
 
 
@@ -69,7 +70,7 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
         if isinstance(entry, Intent):
             intents.append(entry)
         elif isinstance(entry, AttemptEnd):
-            attempt_ends.append((*entry[1:], *entry.intent.subject, *entry.intent[1:5]))
+            attempt_ends.append((*entry[1:], *entry.intent.subject, *entry.intent[1:5], entry.intent.begun_at))
             if entry.intent.once and entry.fate in MAY_BE_RELEASED:
                 released.append(entry.intent)
         elif isinstance(entry, ContactEnd):

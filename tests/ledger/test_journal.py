@@ -97,6 +97,21 @@ async def test_one_intent_of_two_journals_is_refused_and_the_rest_of_its_commit_
     assert [len(attempts_of(ledger, f"r-{number}")) for number in range(4)] == [1, 1, 1, 1]
 
 
+async def test_the_end_of_an_intent_that_was_refused_is_not_that_of_the_other_workers(
+    ledger: Ledger, ledger_url: str
+) -> None:
+    """A run that is stopped while its intent is committed withdraws the intent, whatever came of the commit."""
+    with Ledger(ledger_url) as other:
+        async with Journal(ledger) as first, Journal(other) as second:
+            await first.add(intent("r-1", begun_at=901.0))
+            refused = intent("r-1", begun_at=901.5)
+            with pytest.raises(IntentConflictError):
+                await second.add(refused)
+            second.note(AttemptEnd(refused, Fate.NOT_SENT, None, None, None, 902.0))
+
+    assert [(row.begun_at, row.fate) for row in attempts_of(ledger, "r-1")] == [(901.0, None)]
+
+
 async def test_a_commit_that_fails_fails_every_waiter_and_everything_after_it(ledger: Ledger) -> None:
     _break(ledger)
     async with Journal(ledger) as journal:
