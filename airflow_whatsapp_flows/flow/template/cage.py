@@ -22,6 +22,7 @@ from jinja2.visitor import NodeTransformer
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAKERS, check_literals, joined
+from airflow_whatsapp_flows.flow.template.json_filter import size_of
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
 from airflow_whatsapp_flows.flow.template.references import list_position, unknown_name
 from airflow_whatsapp_flows.flow.template.sizes import Room
@@ -61,6 +62,7 @@ class _Cage(ImmutableSandboxedEnvironment):
         makers: dict[str, Callable[..., Any]] = {name: FILTERS[name] for name in MAKERS}
         makers |= {_JOINED: joined, _SLICED: _sliced}
         self.filters = {**FILTERS, **{name: _limited(function) for name, function in makers.items()}}
+        self.filters["from_json"] = _limited(FILTERS["from_json"], size_of)
         # ``response.error is none`` asks the same of a server that leaves the field out.
         self.tests = {name: self.tests[name] for name in _TESTS} | {"none": _is_none}
         self._missing = missing
@@ -103,13 +105,15 @@ class _Cage(ImmutableSandboxedEnvironment):
             raise RenderError(f"'{operator}': {error}") from None
 
 
-def _limited(function: Callable[..., str | list[Value]]) -> Callable[..., str | list[Value]]:
+def _limited(
+    function: Callable[..., Value], size: Callable[[Value], int] = lambda made: made.__sizeof__()
+) -> Callable[..., Value]:
     """A filter, what it makes taken from the room of the text."""
 
     @jinja2.pass_context
-    def filtered(context: Context, *arguments: Any, **keywords: Any) -> str | list[Value]:
+    def filtered(context: Context, *arguments: Any, **keywords: Any) -> Value:
         made = function(*arguments, **keywords)
-        context.parent[_ROOM].take(made.__sizeof__())
+        context.parent[_ROOM].take(size(made))
         return made
 
     return filtered

@@ -20,6 +20,7 @@ from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.moments import parse_iso
 from airflow_whatsapp_flows.flow.numbers import parse_number
 from airflow_whatsapp_flows.flow.phones import e164, is_country
+from airflow_whatsapp_flows.flow.template.json_filter import from_json
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.sizes import least_size
 
@@ -294,6 +295,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "float": _float,
     "round": _round,
     "json": _json,
+    "from_json": from_json,
     "urlencode": _urlencode,
     "date": _date,
     "digits": _digits,

@@ -212,3 +212,41 @@ def test_joined_stops_before_memory_is_used_up() -> None:
     with pytest.raises(RenderError):
         joined(texts())
     assert len(taken) == 3
+
+
+@pytest.mark.parametrize(
+    ("filters", "value", "expected"),
+    [
+        ("from_json", '{"id": 7, "tags": ["a", null]}', {"id": 7, "tags": ["a", None]}),
+        ("from_json | length", "[1, 2]", 2),
+        ("from_json", {"x": 1}, {"x": 1}),
+        ("from_json", None, None),
+        ("from_json(none)", "{'id': 7}", None),
+        ("from_json", '"a\\u0000b"', "a\ufffdb"),
+    ],
+)
+def test_a_text_that_is_json_is_read(filters: str, value: object, expected: object) -> None:
+    assert use(filters, value) == expected
+
+
+def test_a_value_of_a_reply_that_came_as_text_is_reached() -> None:
+    template = CagedLanguage().parse("{{ (contact.a | from_json).tags.0 | upper }}")
+    assert not isinstance(template, str)
+    assert template.evaluate(Variables(contact={"a": '{"tags": ["x"]}'})) == "X"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{'a': 1}", '{"a": 1, "a": 2}', "[NaN]", "[1e999]", "[" * 30_000, "[0\0,0]", '"\ud800"'],
+    ids=["empty", "single quotes", "a key twice", "NaN", "infinite", "deep", "NUL", "surrogate"],
+)  # fmt: skip
+def test_a_text_that_is_not_json_is_refused_without_a_word_of_it(text: str) -> None:
+    with pytest.raises(RenderError, match=rf"a text of {len(text)} characters is not JSON \(.*from_json\(none\)"):
+        use("from_json", text)
+
+
+def test_what_many_readings_of_one_text_make_is_limited() -> None:
+    many = ", ".join(["contact.a | from_json"] * 30)
+    template = CagedLanguage().parse("{{ [" + many + "] | length }}")
+    assert not isinstance(template, str)
+    with pytest.raises(RenderError, match="would make more than"):
+        template.evaluate(Variables(contact={"a": "[" + ",".join(["{}"] * 24_000) + "]"}))

@@ -1,0 +1,62 @@
+"""The filter ``from_json``: a text that is JSON as plain data, with the limits of a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Undefined
+
+from airflow_whatsapp_flows.errors import MissingValueError, RenderError
+from airflow_whatsapp_flows.flow.content import MAX_DEPTH, UnparsableContent, clean
+from airflow_whatsapp_flows.flow.json_reply import JsonReplyError, read_json
+from airflow_whatsapp_flows.flow.template.language import Value
+
+
+def from_json(value: object, *fallback: Value) -> Any:
+    """Parse a text; a value that is no text stays as it is.
+
+    Raises:
+        MissingValueError: there is no value.
+        RenderError: it is not JSON, and there is no fallback.
+    """
+    if isinstance(value, Undefined):
+        if fallback:
+            return fallback[0]
+        raise MissingValueError(f"{value._undefined_hint} for this contact")
+    if not isinstance(value, str):
+        return value
+    try:
+        return _parsed(value)
+    except (JsonReplyError, UnparsableContent) as error:
+        if fallback:
+            return fallback[0]
+        # The value is a person's: what is wrong with it says enough to find it.
+        raise RenderError(
+            f"a text of {len(value)} characters is not JSON ({error}); give from_json a default to allow that: "
+            "from_json(none)"
+        ) from None
+
+
+def _parsed(text: str) -> Value:
+    if "\0" in text:  # the encoding of bytes is told by their zeros
+        raise JsonReplyError("has a NUL character")
+    try:
+        return clean(read_json(text.encode()), MAX_DEPTH)
+    except UnicodeEncodeError:
+        raise JsonReplyError("has half of a surrogate pair") from None
+    except RecursionError:
+        raise JsonReplyError(f"is nested deeper than {MAX_DEPTH} levels") from None
+
+
+def size_of(value: object) -> int:
+    """Bytes of all objects of plain data that was just made."""
+    size, waiting = 0, [value]
+    while waiting:
+        item = waiting.pop()
+        size += item.__sizeof__()
+        if isinstance(item, list):
+            waiting.extend(item)
+        elif isinstance(item, Mapping):
+            waiting.extend(item.values())
+    return size
