@@ -10,7 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, Inspector, create_engine, event, inspect, text
 
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.migrations import FOLDER, revision_of, upgrade_tables
@@ -44,10 +44,18 @@ def schema_of(connection: Connection) -> dict[str, Any]:
             "key": database.get_pk_constraint(table),
             "unique": database.get_unique_constraints(table),
             "indexes": [{**one, "dialect_options": _texts(one)} for one in database.get_indexes(table)],
-            "options": database.get_table_options(table),
+            "options": _options(database, table),
         }
         for table in database.get_table_names()
     }
+
+
+def _options(database: Inspector, table: str) -> Any:
+    """STRICT, WITHOUT ROWID and the like, where this SQLAlchemy reads them: from 2.1 on."""
+    try:
+        return database.get_table_options(table)
+    except NotImplementedError:
+        return None
 
 
 def _texts(index: Any) -> dict[str, str]:
