@@ -63,7 +63,8 @@ def _needles(name: str, text: str, family: Family) -> list[_Needle]:
         forms = {text: ""}
     else:
         return []
-    return [_Needle(form, needle(form).casefold(), name, label) for form, label in forms.items()]
+    made = {needle(form).casefold(): (form, label) for form, label in reversed(forms.items())}  # the first of each wins
+    return [_Needle(form, folded, name, label) for folded, (form, label) in made.items()]
 
 
 def _named_literals(literals: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -112,7 +113,7 @@ class Hidden:
 
     def conceal(self, value: _Shown) -> _Shown:
         """The same, with ``***`` where one of the values stands, in any case: for what people read."""
-        if not self._values:
+        if not self._values or not value:
             return value
         standing = self._standing(haystack(value))
         return cast(_Shown, self._replaced(value, standing, lambda _, __: HIDDEN))
@@ -166,7 +167,7 @@ class Hidden:
         return other
 
     def _add(self, name: str, text: str) -> None:
-        name = _NOT_IN_NAMES.sub("_", name)
+        name = _storable_name(name)
         digits = re.sub(r"[^0-9]", "", text) if _PHONE.fullmatch(text) else text  # many servers write numbers so
         for written in dict.fromkeys((text, storable_text(text), digits)):
             if written in self._named:
@@ -303,6 +304,11 @@ def _with_texts(result: ActionResult, change: Callable[[Any], Any]) -> ActionRes
     url, reason, message, headers, response = after
     error = result.error and replace(result.error, message=message)
     return replace(result, url=url, reason=reason, headers=headers, response=response, error=error)
+
+
+@lru_cache(maxsize=1024)
+def _storable_name(name: str) -> str:
+    return _NOT_IN_NAMES.sub("_", name)
 
 
 def _leaves(value: Value, name: str) -> Iterator[tuple[str, str]]:

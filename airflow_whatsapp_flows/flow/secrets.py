@@ -80,10 +80,13 @@ def _base64url(text: str) -> str:
     return base64.urlsafe_b64encode(_raw(text)).decode()
 
 
+_AS_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
+
+
 def needle(text: str) -> str:
     """A text as it stands in a :func:`haystack`."""
     # Most texts hold nothing that JSON escapes.
-    return text if text.isalnum() else json.dumps(text, ensure_ascii=False)[1:-1]
+    return text if text.isalnum() else _AS_JSON.encode(text)[1:-1]
 
 
 def _json(text: str) -> str:
@@ -130,7 +133,10 @@ _PACKED = tuple(name for name in FORMS if name.startswith(("base64", "hex")))
 _ESCAPED = tuple(name for name in FORMS if name.startswith(("json", "html")))
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")
 _UNESCAPED = re.compile(r"[ !#-%(-.0-;=?-\[\]-~]*")
+_NO_WORD = re.compile(r"[A-Z0-9]")
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{6,}")
+
+_FOR_URLS = str.maketrans("+/", "-_")
 
 Family = Literal["raw", "percent", "packed", "escaped"]
 """Forms that stand in the same texts."""
@@ -143,11 +149,15 @@ def forms_of(secret: str, family: Family | None = None) -> dict[str, str]:
         secret: as it is.
         family: of those forms that are wanted; all by default.
     """
-    names: tuple[str, ...] = ("",) if family in (None, "raw") else ()
+    if family == "raw":
+        return {secret: ""} if len(secret) >= SHORTEST else {}
+    if family == "packed":
+        return _packed(secret)
+    names: tuple[str, ...] = ("",) if family is None else ()
     # Nothing escapes letters and digits: most of the forms are the text itself.
     if family in (None, "percent") and not _UNRESERVED.fullmatch(secret):
         names += _PERCENT
-    if family in (None, "packed"):
+    if family is None:
         names += _PACKED
     if family in (None, "escaped") and not _UNESCAPED.fullmatch(secret):
         names += _ESCAPED
@@ -159,9 +169,22 @@ def forms_of(secret: str, family: Family | None = None) -> dict[str, str]:
     return found
 
 
+def _packed(secret: str) -> dict[str, str]:
+    """The same for Base64 and hexadecimal, of which each is made once."""
+    raw = _raw(secret)
+    coded = base64.b64encode(raw).decode()
+    found = {coded: "base64", coded.rstrip("="): "base64-bare"} if coded[-1:] == "=" else {coded: "base64"}
+    if "+" in coded or "/" in coded:
+        coded = coded.translate(_FOR_URLS)
+        found |= {coded: "base64url", coded.rstrip("="): "base64url-bare"}
+    hexadecimal = raw.hex()
+    found |= {hexadecimal: "hex", hexadecimal.upper(): "hex-upper"}
+    return {form: name for form, name in found.items() if len(form) >= SHORTEST}
+
+
 def haystack(value: object) -> str:
     """Plain data as one text in which secrets are looked for, each as :func:`needle` writes it."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return _AS_JSON.encode(value)
 
 
 cached_needle = lru_cache(maxsize=1024)(needle)
@@ -178,8 +201,10 @@ def families_in(text: str) -> dict[Family, int]:
         families["percent"] = len(text)
     if "\\" in text or "&" in text:
         families["escaped"] = len(text)
-    if runs := _RUN.findall(text):  # three bytes make four characters of Base64; hexadecimal is longer
-        families["packed"] = max(map(len, runs)) * 3 // 4
+    # Three bytes make four characters of Base64, and hexadecimal is longer; neither is a long word in small letters.
+    longest = max((len(run) for run in _RUN.findall(text) if len(run) < 12 or _NO_WORD.search(run)), default=0)
+    if longest:
+        families["packed"] = longest * 3 // 4
     return families
 
 
