@@ -1,6 +1,6 @@
 """What masking costs: a whole replay with it against the same replay without it, CPU within one run.
 
-The connection has a bearer token, a header and a token in its path, 54 forms to look for in each reply; in the second
+The connection has a bearer token, a header and a token in its path, 57 forms to look for in each reply; in the second
 line the flow calls the contact's e-mail address and phone number sensitive besides. Rounds alternate, and the ratio is
 that of the medians of all rounds.
 
