@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_whatsapp_flows.dag_factory import build_dag, load_dags
-    from airflow_whatsapp_flows.dag_factory.replay import build_replay_dag
+    from airflow_whatsapp_flows.dag_factory.replay_dag import build_replay_dag
     from airflow_whatsapp_flows.errors import FlowFileError, FlowsError
-    from airflow_whatsapp_flows.flow.loading import load_flow
+    from airflow_whatsapp_flows.flow.loading.load import load_flow
     from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
     from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
     from airflow_whatsapp_flows.operators.branch import WhatsAppBranchOperator

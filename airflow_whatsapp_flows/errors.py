@@ -18,9 +18,10 @@
         └── IntentConflictError another worker is sending the same request
 
 What went wrong on the wire is no exception but data
-(:class:`~airflow_whatsapp_flows.flow.exchange.TransportFailure`), and so is an action that ended in error: its result
-says so. Faults of templates and bodies have classes of their own, which stay inside the package and reach callers as
-the faults of a :class:`FlowFileError`. Inside a task, Airflow's own exceptions decide whether it is tried again.
+(:class:`~airflow_whatsapp_flows.flow.request.messages.TransportFailure`), and so is an action that ended in error:
+its result says so. Faults of templates and bodies have classes of their own, which stay inside the package and reach
+callers as the faults of a :class:`FlowFileError`. Inside a task, Airflow's own exceptions decide whether it is tried
+again.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.json_source import MAX_BYTES, JsonSource
-from airflow_whatsapp_flows.flow.loading import read_flow
+from airflow_whatsapp_flows.flow.loading.load import read_flow
 from airflow_whatsapp_flows.flow.model import Flow
 
 

@@ -28,15 +28,15 @@ from unittest.mock import patch
 
 from airflow_whatsapp_flows.connections import ActionConnection, action_connection
 from airflow_whatsapp_flows.connections.fields import ConnectionFields
-from airflow_whatsapp_flows.flow.hidden import Hidden
-from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.outcome import ActionResult
-from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.reply.hidden import Hidden
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import tally
-from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay
-from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
+from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay
+from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
+from airflow_whatsapp_flows.sender import Gateway
 from airflow_whatsapp_flows.settings import Settings
 from benchmarks.replay import CONCURRENCY, flow_file, write_responses
 from benchmarks.server import running_server

@@ -274,7 +274,7 @@ def plain(folder: Path) -> float:
 
     from airflow_whatsapp_flows.dag_factory import task_ids_of
     from airflow_whatsapp_flows.dag_factory.params import build_params
-    from airflow_whatsapp_flows.flow.loading import load_flow
+    from airflow_whatsapp_flows.flow.loading.load import load_flow
     from airflow_whatsapp_flows.flow.model import Action
     from airflow_whatsapp_flows.operators.branch import WhatsAppBranchOperator
     from airflow_whatsapp_flows.operators.flow_steps import FlowActionOperator, FlowStepOperator

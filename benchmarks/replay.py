@@ -28,13 +28,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay, tally
-from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay
-from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
+from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay
+from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
+from airflow_whatsapp_flows.sender import Gateway
 from airflow_whatsapp_flows.settings import Settings
 from benchmarks.bare import Figures, bare
 from benchmarks.server import running_server

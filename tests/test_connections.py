@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.connections import (
     connection_from_environment,
 )
 from airflow_whatsapp_flows.errors import ConnectionConfigError
-from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 
 
 def _airflows(text: str) -> dict[str, Any]:

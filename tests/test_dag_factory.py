@@ -12,7 +12,7 @@ import pytest
 
 from airflow_whatsapp_flows import FlowFileError, build_dag, load_flow
 from airflow_whatsapp_flows.dag_factory import load_dags, raise_faults, task_ids_of
-from airflow_whatsapp_flows.dag_factory.replay import build_replay_dag
+from airflow_whatsapp_flows.dag_factory.replay_dag import build_replay_dag
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 from tests.airflow_runs import run_dag
 from tests.operators.one_action import new_dag_id

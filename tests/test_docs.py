@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from airflow_whatsapp_flows.cli import main
-from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.response import read_response
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.walk.response import read_response
 from tests.airflow_runs import run_dag
 from tests.conftest import REPOSITORY
 from tests.servers.recording import Answer, RecordingServer
@@ -171,7 +171,7 @@ def choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParse
 
 
 def test_states_modes_and_fates_are_documented() -> None:
-    from airflow_whatsapp_flows.flow.delivery import Delivery, Fate
+    from airflow_whatsapp_flows.flow.delivery.rule import Delivery, Fate
     from airflow_whatsapp_flows.ledger.rows import ContactState
 
     text = (REPOSITORY / "docs" / "guarantees.md").read_text(encoding="utf-8")
@@ -180,7 +180,8 @@ def test_states_modes_and_fates_are_documented() -> None:
 
 
 def test_the_columns_with_personal_data_are_those_that_a_purge_erases() -> None:
-    from airflow_whatsapp_flows.ledger import purging, schema
+    from airflow_whatsapp_flows.ledger import purge as purging
+    from airflow_whatsapp_flows.ledger import schema
 
     text = (REPOSITORY / "docs" / "guarantees.md").read_text(encoding="utf-8")
     documented = text[text.index("## Personal data") :]

@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 
 from airflow_whatsapp_flows.flow import format as flow_format
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS
-from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.testing import run_flow_test
+from airflow_whatsapp_flows.flow.inspect.testing import run_flow_test
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from tests.conftest import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "flow-format.md").read_text(encoding="utf-8")

@@ -7,20 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from airflow_whatsapp_flows import gateway
-from airflow_whatsapp_flows.flow import (
-    content,
-    header_fields,
-    json_reply,
-    json_source,
-    placeholder_limits,
-    reply_excerpt,
-    url,
-    xml_reply,
-)
+from airflow_whatsapp_flows import sender as gateway
+from airflow_whatsapp_flows.flow import json_source
 from airflow_whatsapp_flows.flow.body import encoded, yaml_text
-from airflow_whatsapp_flows.flow.delivery import RetryRule
+from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
 from airflow_whatsapp_flows.flow.format import flow as flow_format
+from airflow_whatsapp_flows.flow.loading.load import placeholder_limits
+from airflow_whatsapp_flows.flow.reply import content
+from airflow_whatsapp_flows.flow.reply import excerpt as reply_excerpt
+from airflow_whatsapp_flows.flow.reply import json_content as json_reply
+from airflow_whatsapp_flows.flow.reply import xml_content as xml_reply
+from airflow_whatsapp_flows.flow.request.plan import headers as header_fields
+from airflow_whatsapp_flows.flow.request.plan import url
 from airflow_whatsapp_flows.flow.template import cage, caged, filters
 from airflow_whatsapp_flows.replay.sources import source
 from airflow_whatsapp_flows.settings import Settings

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_whatsapp_flows import errors
 from airflow_whatsapp_flows.errors import Fault, FlowsError
-from airflow_whatsapp_flows.operators.retrying import ActionRetryError
+from airflow_whatsapp_flows.operators.retry import ActionRetryError
 
 FAULTS = (Fault("unknown key 'nmae'", ("steps", 3, "nmae"), 7, 12, "Ask"), Fault("no steps"))
 EXAMPLES: list[Exception] = [

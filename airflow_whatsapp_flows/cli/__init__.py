@@ -127,7 +127,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def refuse(*errors: FlowsError) -> int:
     """Print why something is refused, without what a terminal would obey; returns the exit status."""
-    from airflow_whatsapp_flows.flow.excerpts import harmless
+    from airflow_whatsapp_flows.flow.loading.excerpts import harmless
 
     for error in errors:
         for line in str(error).split("\n"):

@@ -10,7 +10,7 @@ from typing import Any
 from airflow_whatsapp_flows.cli import refuse
 from airflow_whatsapp_flows.cli.tables import plain
 from airflow_whatsapp_flows.errors import FlowFileError
-from airflow_whatsapp_flows.flow.difference import ABSENT, Change, differences
+from airflow_whatsapp_flows.flow.inspect.diff import ABSENT, Change, differences
 from airflow_whatsapp_flows.flow_files import load_flow_file
 
 SAME = 0

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from airflow_whatsapp_flows.errors import MissingExtraError
-from airflow_whatsapp_flows.flow.graph import graph_of, mermaid, too_large_for_mermaid
+from airflow_whatsapp_flows.flow.inspect.graph import graph_of, mermaid, too_large_for_mermaid
 from airflow_whatsapp_flows.flow_files import load_flow_file
 
 

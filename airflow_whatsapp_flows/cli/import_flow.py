@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from airflow_whatsapp_flows.errors import SourceError
-from airflow_whatsapp_flows.flow.excerpts import harmless
+from airflow_whatsapp_flows.flow.loading.excerpts import harmless
 from airflow_whatsapp_flows.hilos import ImportedFlow, Note, read_step_records
 from airflow_whatsapp_flows.hilos.notes import NoteKind
 from airflow_whatsapp_flows.hilos.secrets import slug

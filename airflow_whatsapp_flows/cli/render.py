@@ -14,17 +14,17 @@ from airflow_whatsapp_flows.cli.responses import read_response_file
 from airflow_whatsapp_flows.cli.terminal import escape_acting
 from airflow_whatsapp_flows.connections import action_connection, connection_from_environment
 from airflow_whatsapp_flows.errors import ConnectionConfigError, RenderError
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.model import Action, Flow
-from airflow_whatsapp_flows.flow.outcome import ActionResult
-from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
-from airflow_whatsapp_flows.flow.response import ContactResponse
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest, TransportFailure
 from airflow_whatsapp_flows.flow.secrets import hide
-from airflow_whatsapp_flows.flow.suggestions import did_you_mean
-from airflow_whatsapp_flows.flow.variables import Variables
-from airflow_whatsapp_flows.flow.walk import Walk, walk
+from airflow_whatsapp_flows.flow.template.variables import Variables
+from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse
+from airflow_whatsapp_flows.flow.walk.walk import Walk, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
-from airflow_whatsapp_flows.gateway import Gateway, environment_gateway
+from airflow_whatsapp_flows.sender import Gateway, environment_gateway
 
 _MAX_WORD = 100_000
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from airflow_whatsapp_flows.errors import ResponseError
-from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
-from airflow_whatsapp_flows.flow.response_text import ResponseTextError, parse_response
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.walk.response_text import ResponseTextError, parse_response
 
 
 def read_response_file(path: Path) -> ContactResponse:

@@ -10,16 +10,16 @@ import sys
 
 from airflow_whatsapp_flows.cli import INTERRUPTED, UNFINISHED
 from airflow_whatsapp_flows.cli.responses import read_response_file
-from airflow_whatsapp_flows.flow.exchange import HttpRequest
-from airflow_whatsapp_flows.flow.marks import without_marks
 from airflow_whatsapp_flows.flow.model import Action, Flow
-from airflow_whatsapp_flows.flow.outcome import ActionResult, Outcome
-from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait
-from airflow_whatsapp_flows.flow.reply_excerpt import reply_excerpt
-from airflow_whatsapp_flows.flow.variables import Variables
-from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, drive, walk
+from airflow_whatsapp_flows.flow.reply.excerpt import reply_excerpt
+from airflow_whatsapp_flows.flow.reply.marks import without_marks
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest
+from airflow_whatsapp_flows.flow.template.variables import Variables
+from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait
+from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, drive, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
-from airflow_whatsapp_flows.gateway import Gateway, environment_gateway
+from airflow_whatsapp_flows.sender import Gateway, environment_gateway
 
 
 def run(options: argparse.Namespace) -> int:

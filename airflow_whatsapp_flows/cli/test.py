@@ -14,8 +14,8 @@ from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
 from airflow_whatsapp_flows.cli.tables import plain
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.concealing import concealed
-from airflow_whatsapp_flows.flow.excerpts import harmless
-from airflow_whatsapp_flows.flow.testing import FlowTestRun, UntakenExit, run_flow_test, untaken_exits
+from airflow_whatsapp_flows.flow.inspect.testing import FlowTestRun, UntakenExit, run_flow_test, untaken_exits
+from airflow_whatsapp_flows.flow.loading.excerpts import harmless
 from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file
 
 

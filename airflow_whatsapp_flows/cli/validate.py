@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
-from airflow_whatsapp_flows.flow.excerpts import excerpt, harmless
 from airflow_whatsapp_flows.flow.json_source import MAX_BYTES, JsonSource
-from airflow_whatsapp_flows.flow.loading import read_flow
+from airflow_whatsapp_flows.flow.loading.excerpts import excerpt, harmless
+from airflow_whatsapp_flows.flow.loading.load import read_flow
 from airflow_whatsapp_flows.flow_files import check_folder, decode_flow_text, load_flow_file, read_flow_text
 
 _STDIN = "<stdin>"

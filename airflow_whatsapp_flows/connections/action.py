@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.connections.fields import CONNECTION_TYPE, Connectio
 from airflow_whatsapp_flows.connections.headers import basic_credentials, connection_headers
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.concealing import secret_spans
-from airflow_whatsapp_flows.flow.exchange import Headers, HttpRequest
+from airflow_whatsapp_flows.flow.request.messages import Headers, HttpRequest
 from airflow_whatsapp_flows.flow.secrets import HIDDEN, all_spellings, names_secret
 
 _SCHEMES = ("http", "https")

@@ -9,9 +9,9 @@ from typing import Any
 
 from airflow_whatsapp_flows.connections.fields import CONNECTION_TYPE, ConnectionFields, unusable
 from airflow_whatsapp_flows.errors import ConnectionConfigError, RenderError
-from airflow_whatsapp_flows.flow.exchange import Headers
-from airflow_whatsapp_flows.flow.header_fields import MAX_VALUE, check_name, check_value
-from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
+from airflow_whatsapp_flows.flow.request.headers import MAX_VALUE, check_name, check_value
+from airflow_whatsapp_flows.flow.request.messages import Headers
 
 # Extra keys of a plain "http" connection that HttpHook takes as options; it sends every other one as a header.
 _HTTP_OPTIONS = frozenset(

@@ -8,11 +8,11 @@ from typing import Any
 from airflow.sdk import Param
 
 from airflow_whatsapp_flows.flow.answers import AnswerRule
-from airflow_whatsapp_flows.flow.checks import references_of
 from airflow_whatsapp_flows.flow.format.flow import VariableFormat
+from airflow_whatsapp_flows.flow.loading.graph_checks import references_of
 from airflow_whatsapp_flows.flow.model import Answered, Flow, Menu, TemplateMessage
 from airflow_whatsapp_flows.flow.model.step import Text
-from airflow_whatsapp_flows.flow.variables import Scope
+from airflow_whatsapp_flows.flow.template.variables import Scope
 
 _FILES = ("FILE", "DOCUMENT", "VIDEO", "IMAGE", "LOCATION")
 _EXPECTED: Mapping[str, str] = {

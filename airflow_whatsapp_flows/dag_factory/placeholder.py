@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG
 
 from airflow_whatsapp_flows.dag_factory.airflow_block import TAG
-from airflow_whatsapp_flows.dag_factory.replay import REPLAY_SUFFIX, is_schedule
+from airflow_whatsapp_flows.dag_factory.replay_dag import REPLAY_SUFFIX, is_schedule
 from airflow_whatsapp_flows.dag_factory.task_ids import number_task_ids
-from airflow_whatsapp_flows.flow.checks import targets_of
 from airflow_whatsapp_flows.flow.format import FLOW_ID, MAX_STEPS
+from airflow_whatsapp_flows.flow.loading.graph_checks import targets_of
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.moments import parse_moment
 from airflow_whatsapp_flows.operators.markdown import code

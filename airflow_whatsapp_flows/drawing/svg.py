@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from airflow_whatsapp_flows.drawing.lettering import width_of, wrapped
-from airflow_whatsapp_flows.drawing.outlines import outline, path_through
-from airflow_whatsapp_flows.drawing.placing import Link, Placement, Point, Size, place
+from airflow_whatsapp_flows.drawing.layout import Link, Placement, Point, Size, place
+from airflow_whatsapp_flows.drawing.shapes import outline, path_through
 from airflow_whatsapp_flows.drawing.style import STYLE
-from airflow_whatsapp_flows.flow.graph import Edge, Graph, Node, one_line
+from airflow_whatsapp_flows.drawing.text_layout import width_of, wrapped
+from airflow_whatsapp_flows.flow.inspect.graph import Edge, Graph, Node, one_line
 
 _NAME, _ABOUT, _LABEL = 14.0, 11.0, 12.0
 _LINE = 1.25

@@ -166,11 +166,16 @@ def _named(literal: str, is_secret: Callable[[str], bool]) -> Iterator[tuple[str
     for match in _ELEMENT.finditer(literal):
         if is_secret(match[1]):
             yield match[1], *match.span(2)
+    covered = 0
     for match in _NAME.finditer(literal):
+        if match.end() < covered:  # inside a value without quotes that is found already, and both end alike
+            continue
         if is_secret(match[1]) and (value := _VALUE.match(literal, match.end())):
             # {"grant_type": "client_credentials", "client_id": …}: a value, and the key behind it.
             if "," in match.group() and _IS_KEY.match(literal, value.end()):
                 continue
+            if literal[value.start()] not in "\\\"'":
+                covered = value.end()
             start = value.end() - len(value.group().lstrip("\\\"'"))
             yield match[1], *_after_scheme(literal, start, value.end())
 

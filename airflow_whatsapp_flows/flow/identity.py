@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_whatsapp_flows.flow.content import storable_text
 from airflow_whatsapp_flows.flow.phones import has_several_phones, looks_like_phone, phone_key
+from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.template.references import Reference
 
 PHONE = "phone"

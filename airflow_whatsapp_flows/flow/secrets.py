@@ -126,7 +126,7 @@ FORMS: Mapping[str, Callable[[str], str]] = {
 }
 """Every form in which a secret may come back: in a URL, a header, JSON, HTML, a dump, or another encoding's text.
 
-The names stand in recorded results: see :mod:`~airflow_whatsapp_flows.flow.hidden`.
+The names stand in recorded results: see :mod:`~airflow_whatsapp_flows.flow.reply.hidden`.
 """
 _PERCENT = tuple(name for name in FORMS if name.startswith("percent"))
 _PACKED = tuple(name for name in FORMS if name.startswith(("base64", "hex")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from airflow_whatsapp_flows.hilos.record import Record
-from airflow_whatsapp_flows.hilos.sightings import Plain, step_id
+from airflow_whatsapp_flows.hilos.record_versions import Plain, step_id
 
 _NOBODY = "nobody has taken this way, so where it leads to is not known; it ends the flow here"
 

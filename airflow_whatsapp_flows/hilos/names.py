@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from airflow_whatsapp_flows.hilos.masking import Syntax, placeholder_spans
+from airflow_whatsapp_flows.hilos.record_masking import Syntax, placeholder_spans
 
 MAX_NAME = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")

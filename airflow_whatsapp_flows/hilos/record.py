@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from airflow_whatsapp_flows.flow.numbers import parse_number
-from airflow_whatsapp_flows.hilos.masking import Syntax
 from airflow_whatsapp_flows.hilos.names import Names
 from airflow_whatsapp_flows.hilos.notes import NoteKind, Report
-from airflow_whatsapp_flows.hilos.sightings import Plain
+from airflow_whatsapp_flows.hilos.record_masking import Syntax
+from airflow_whatsapp_flows.hilos.record_versions import Plain
 
 # Which field must be filled for another one to mean anything: the platform fills these with its defaults.
 _MEANS_NOTHING_WITHOUT: Mapping[str, tuple[str, ...]] = {

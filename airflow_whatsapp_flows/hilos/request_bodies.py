@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from airflow_whatsapp_flows.flow.body import BodyType, infer_body_type
-from airflow_whatsapp_flows.hilos.masking import MASK, masked
 from airflow_whatsapp_flows.hilos.record import Record
+from airflow_whatsapp_flows.hilos.record_masking import MASK, masked
+from airflow_whatsapp_flows.hilos.record_versions import Plain
 from airflow_whatsapp_flows.hilos.secret_spans import body_spans
 from airflow_whatsapp_flows.hilos.secrets import SecretStore
-from airflow_whatsapp_flows.hilos.sightings import Plain
 
 _BODY = "action_request_body"
 

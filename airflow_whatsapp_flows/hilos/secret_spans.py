@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.flow.body import BodyType
 from airflow_whatsapp_flows.flow.secrets import KEY_SHAPES, SCHEMES, names_credential
-from airflow_whatsapp_flows.hilos.masking import MASK
+from airflow_whatsapp_flows.hilos.record_masking import MASK
 
 _SCHEME = re.compile(rf"\b(?:{SCHEMES}|api[-_]key|key|pwd|password)\b\s*[:=]?", re.IGNORECASE)
 _JSON_PIECE = re.compile(rf'"(?:\\.|[^"\\])*(?:"|\Z)|{MASK}+|[{{}}\[\],:]|[^\s{{}}\[\],:"{MASK}]+', re.DOTALL)

@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from airflow_whatsapp_flows.flow.secrets import all_spellings, hide
-from airflow_whatsapp_flows.hilos.masking import MASK, Syntax, masked
 from airflow_whatsapp_flows.hilos.notes import Report
 from airflow_whatsapp_flows.hilos.record import Record
+from airflow_whatsapp_flows.hilos.record_masking import MASK, Syntax, masked
+from airflow_whatsapp_flows.hilos.record_versions import Plain
 from airflow_whatsapp_flows.hilos.secret_spans import SecretSpan
-from airflow_whatsapp_flows.hilos.sightings import Plain
 
 _KEYS_OF_NAMES = frozenset(
     ["name", "type", "platform_id", "connection", "method", "options", "next", "otherwise", "on_success", "on_error",

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.header_fields import check_name
+from airflow_whatsapp_flows.flow.request.headers import check_name
 from airflow_whatsapp_flows.flow.secrets import names_credential
 from airflow_whatsapp_flows.hilos.links import Links
-from airflow_whatsapp_flows.hilos.masking import MASK, masked
 from airflow_whatsapp_flows.hilos.record import Record
+from airflow_whatsapp_flows.hilos.record_masking import MASK, masked
+from airflow_whatsapp_flows.hilos.record_versions import Plain
 from airflow_whatsapp_flows.hilos.request_bodies import request_body
 from airflow_whatsapp_flows.hilos.secret_spans import (
     has_secret,
@@ -20,7 +21,6 @@ from airflow_whatsapp_flows.hilos.secret_spans import (
     secret_shape,
 )
 from airflow_whatsapp_flows.hilos.secrets import Credentials, SecretStore, slug
-from airflow_whatsapp_flows.hilos.sightings import Plain
 
 _ABSOLUTE = re.compile(r"(https?)://([^/?#\\]*)(.*)", re.IGNORECASE | re.DOTALL)
 _URL, _HEADERS, _PARAMS = "action_request_url", "action_request_headers", "action_request_params"

@@ -9,7 +9,7 @@ from airflow_whatsapp_flows.flow.format import AnswerType
 from airflow_whatsapp_flows.flow.numbers import parse_number
 from airflow_whatsapp_flows.hilos.links import Links
 from airflow_whatsapp_flows.hilos.record import Record
-from airflow_whatsapp_flows.hilos.sightings import Plain
+from airflow_whatsapp_flows.hilos.record_versions import Plain
 from airflow_whatsapp_flows.hilos.step_bodies import duration, shown
 
 _RANGED = ("NUMBER", "DATE", "TIME", "DATETIME")

@@ -8,10 +8,10 @@ from typing import get_args
 
 from airflow_whatsapp_flows.flow.format import Comparison
 from airflow_whatsapp_flows.hilos.links import Links
-from airflow_whatsapp_flows.hilos.masking import masked
 from airflow_whatsapp_flows.hilos.record import Record
+from airflow_whatsapp_flows.hilos.record_masking import masked
+from airflow_whatsapp_flows.hilos.record_versions import Plain
 from airflow_whatsapp_flows.hilos.secret_spans import query_spans
-from airflow_whatsapp_flows.hilos.sightings import Plain
 
 _MESSAGE_TYPES = {
     **{name.lower(): name for name in ("IMAGE", "VIDEO", "DOCUMENT", "AUDIO", "STICKER", "LOCATION")},

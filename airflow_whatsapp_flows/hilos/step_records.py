@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.errors import FlowFileError, SourceError
 from airflow_whatsapp_flows.flow.format import FLOW_ID
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.hilos.links import Links
-from airflow_whatsapp_flows.hilos.masking import Syntax
 from airflow_whatsapp_flows.hilos.names import Names
 from airflow_whatsapp_flows.hilos.notes import Note, Report
 from airflow_whatsapp_flows.hilos.record import Record
+from airflow_whatsapp_flows.hilos.record_masking import Syntax
+from airflow_whatsapp_flows.hilos.record_versions import FlowRecords, Plain, read_flow_records
 from airflow_whatsapp_flows.hilos.secrets import SecretStore, scrub, slug
-from airflow_whatsapp_flows.hilos.sightings import FlowRecords, Plain, read_flow_records
 from airflow_whatsapp_flows.hilos.step_actions import action_keys
 from airflow_whatsapp_flows.hilos.step_answers import answered_keys
 from airflow_whatsapp_flows.hilos.step_bodies import BODIES

@@ -19,9 +19,9 @@ from airflow_whatsapp_flows.connections import (
     action_connection,
 )
 from airflow_whatsapp_flows.errors import ConnectionConfigError
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, TransportFailure
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest, TransportFailure
 from airflow_whatsapp_flows.flow.secrets import hide
-from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.sender import Gateway
 from airflow_whatsapp_flows.settings import SECTION, Settings, settings_from
 
 AuthType = Callable[..., Any]
@@ -118,7 +118,7 @@ def _understood(fields: ConnectionFields) -> ActionConnection:
 
 
 def find_connection(conn_id: str) -> ActionConnection:
-    """An Airflow connection, for a :class:`~airflow_whatsapp_flows.gateway.Gateway`.
+    """An Airflow connection, for a :class:`~airflow_whatsapp_flows.sender.Gateway`.
 
     Raises:
         ConnectionConfigError: there is no such connection, or it cannot be used.

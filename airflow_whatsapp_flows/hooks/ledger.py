@@ -20,11 +20,11 @@ from sqlalchemy.exc import IntegrityError
 
 from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.engine import ledger_path, open_file
 from airflow_whatsapp_flows.ledger.epochs import Made
 from airflow_whatsapp_flows.ledger.identifiers import ADD_ONE
 from airflow_whatsapp_flows.ledger.identity import FileIdentity, rescued
 from airflow_whatsapp_flows.ledger.once import TaskClaims
-from airflow_whatsapp_flows.ledger.opening import ledger_path, open_file
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, renames, versions
 from airflow_whatsapp_flows.settings import SECTION, Settings

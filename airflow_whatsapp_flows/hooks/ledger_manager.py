@@ -8,10 +8,10 @@ from airflow.utils.db_manager import BaseDBManager
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.hooks.action import provider_settings
+from airflow_whatsapp_flows.ledger.engine import read_url, shown_url
 from airflow_whatsapp_flows.ledger.migrations import FOLDER, revision_of
-from airflow_whatsapp_flows.ledger.opening import read_url, shown_url
 from airflow_whatsapp_flows.ledger.schema import MIGRATIONS_TABLE, SCHEMA_VERSION, metadata
-from airflow_whatsapp_flows.ledger.upgrading import find_version, upgrade
+from airflow_whatsapp_flows.ledger.upgrade import find_version, upgrade
 
 
 class LedgerDBManager(BaseDBManager):

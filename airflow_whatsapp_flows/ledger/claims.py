@@ -19,7 +19,7 @@ from sqlalchemy import Connection, and_, func, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError, OwnershipLostError
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.locking import lock_file, lock_number
+from airflow_whatsapp_flows.ledger.locks import lock_file, lock_number
 from airflow_whatsapp_flows.ledger.outages import SessionHeldError
 from airflow_whatsapp_flows.ledger.schema import chunks
 

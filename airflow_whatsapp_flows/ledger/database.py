@@ -12,10 +12,7 @@ from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
-from airflow_whatsapp_flows.ledger.identity import FileIdentity, ServerIdentity, rescued
-from airflow_whatsapp_flows.ledger.locking import lock_number
-from airflow_whatsapp_flows.ledger.migrations import revision_of
-from airflow_whatsapp_flows.ledger.opening import (
+from airflow_whatsapp_flows.ledger.engine import (
     file_engine,
     make_file,
     may_only_be_read,
@@ -26,9 +23,12 @@ from airflow_whatsapp_flows.ledger.opening import (
     shown_url,
     table_version,
 )
+from airflow_whatsapp_flows.ledger.identity import FileIdentity, ServerIdentity, rescued
+from airflow_whatsapp_flows.ledger.locks import lock_number
+from airflow_whatsapp_flows.ledger.migrations import revision_of
 from airflow_whatsapp_flows.ledger.outages import Outages
 from airflow_whatsapp_flows.ledger.schema import COMMITS, SCHEMA_VERSION, alembic_versions, metadata, versions
-from airflow_whatsapp_flows.ledger.upgrading import check_version, upgrade_file
+from airflow_whatsapp_flows.ledger.upgrade import check_version, upgrade_file
 
 _log = logging.getLogger(__name__)
 

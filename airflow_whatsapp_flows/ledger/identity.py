@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow_whatsapp_flows.errors import LedgerReplacedError
-from airflow_whatsapp_flows.ledger.locking import locks_folder
-from airflow_whatsapp_flows.ledger.opening import copy_database, open_file
+from airflow_whatsapp_flows.ledger.engine import copy_database, open_file
+from airflow_whatsapp_flows.ledger.locks import locks_folder
 from airflow_whatsapp_flows.ledger.schema import COMMITS, versions
 
 _READ = f"SELECT ledger_id, commits FROM {versions.name}"  # noqa: S608

@@ -20,11 +20,11 @@ from airflow_whatsapp_flows.errors import (
     LedgerReplacedError,
     OnceClaimedError,
 )
+from airflow_whatsapp_flows.ledger.attempts import find_committed, write_entries
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, reclaim, release
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.lost_entries import RecentEntries
 from airflow_whatsapp_flows.ledger.once import ONCE_CLAIMED
-from airflow_whatsapp_flows.ledger.recording import find_committed, write_entries
 from airflow_whatsapp_flows.ledger.rows import Entry, Intent
 from airflow_whatsapp_flows.ledger.schema import COMMITS
 

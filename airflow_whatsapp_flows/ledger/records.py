@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, Row, literal, select
 
-from airflow_whatsapp_flows.flow.course import Attempt, rekeyed
-from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
-from airflow_whatsapp_flows.flow.exchange import HttpRequest
+from airflow_whatsapp_flows.flow.delivery.decision import Attempt, rekeyed
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
-from airflow_whatsapp_flows.flow.outcome import ActionResult
-from airflow_whatsapp_flows.flow.performing import SendAction
-from airflow_whatsapp_flows.flow.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest
+from airflow_whatsapp_flows.flow.walk.perform import SendAction
+from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.epochs import Made
 from airflow_whatsapp_flows.ledger.once import may_have_been_applied
 from airflow_whatsapp_flows.ledger.pages import parts, size_of, size_of_attempts
@@ -62,7 +62,7 @@ class Record:
         Args:
             row: of the attempt.
             steps: the actions of the flow; ``None`` where an action stands in none.
-            current: see :class:`~airflow_whatsapp_flows.flow.course.Attempt`.
+            current: see :class:`~airflow_whatsapp_flows.flow.delivery.decision.Attempt`.
         """
         if self.moment is None:
             self.moment = row.moment

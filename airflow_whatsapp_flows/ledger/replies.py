@@ -9,14 +9,14 @@ import msgspec
 from sqlalchemy import ColumnElement, case, null
 
 from airflow_whatsapp_flows.errors import FlowFileError, ResponseError
-from airflow_whatsapp_flows.flow.delivery import Fate
-from airflow_whatsapp_flows.flow.hidden import Hidden
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.flow.outcome import ActionResult
-from airflow_whatsapp_flows.flow.reply_excerpt import reply_excerpt
-from airflow_whatsapp_flows.flow.response import read_response
-from airflow_whatsapp_flows.flow.variables import Variables
+from airflow_whatsapp_flows.flow.reply.excerpt import reply_excerpt
+from airflow_whatsapp_flows.flow.reply.hidden import Hidden
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
+from airflow_whatsapp_flows.flow.template.variables import Variables
+from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.ledger.schema import attempts
 
 refused_result: ColumnElement[Any] = case(

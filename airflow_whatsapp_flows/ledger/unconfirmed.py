@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, between, or_, select, true, update
 
-from airflow_whatsapp_flows.flow.course import forbids_another, may_have_been_applied
-from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate
+from airflow_whatsapp_flows.flow.delivery.decision import forbids_another, may_have_been_applied
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.model import Action, End, Flow
-from airflow_whatsapp_flows.flow.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.pages import batches, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.records import attempt_of
 from airflow_whatsapp_flows.ledger.replays import Replay

@@ -11,16 +11,15 @@ from airflow.sdk.exceptions import AirflowFailException, XComNotFound
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body import ABSENT, BodyType
-from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule, default_delivery, idempotency_key
-from airflow_whatsapp_flows.flow.doubt import leaves_doubt
+from airflow_whatsapp_flows.flow.delivery.rule import Delivery, RetryRule, default_delivery, idempotency_key
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.outcome import RESULT_NAMES, ActionResult, Outcome
-from airflow_whatsapp_flows.flow.performing import perform
-from airflow_whatsapp_flows.flow.request import RequestPlan, RequestText, parse_request
+from airflow_whatsapp_flows.flow.reply.result import RESULT_NAMES, ActionResult, Outcome
+from airflow_whatsapp_flows.flow.request.plan import RequestPlan, RequestText, parse_request
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import LITERAL, Data, TemplateFault, Value, fill, parse_tree
-from airflow_whatsapp_flows.flow.variables import Variables, global_variables
-from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.flow.template.variables import Variables, global_variables
+from airflow_whatsapp_flows.flow.walk.perform import perform
+from airflow_whatsapp_flows.flow.walk.uncertain import leaves_doubt
 from airflow_whatsapp_flows.hooks.action import AuthType, WhatsAppActionHook, airflow_gateway
 from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.ledger.rows import Subject
@@ -35,13 +34,14 @@ from airflow_whatsapp_flows.operators.arguments import (
 )
 from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, fields_first, resolve
 from airflow_whatsapp_flows.operators.branch import has_branch
-from airflow_whatsapp_flows.operators.failing import task_errors
+from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.large_replies import fit_for_xcom, whole_scopes
 from airflow_whatsapp_flows.operators.mapped_fields import checked_map_index, take_mapped_fields
-from airflow_whatsapp_flows.operators.retrying import retry_arguments
+from airflow_whatsapp_flows.operators.retry import retry_arguments
 from airflow_whatsapp_flows.operators.run_input import response_of, run_id_of, run_time
-from airflow_whatsapp_flows.operators.sending import Sender
+from airflow_whatsapp_flows.operators.send import Sender
 from airflow_whatsapp_flows.operators.task_record import Sendee
+from airflow_whatsapp_flows.sender import Gateway
 
 _WAYS = {"branch": "leaves by the error exit", "continue": "continues with the error"}
 _REFUSED = ("pagination_function", "retry_args", "request_kwargs", "extra_options")

@@ -9,10 +9,10 @@ from typing import Any
 from airflow.sdk.definitions.xcom_arg import PlainXComArg, XComArg
 from airflow.sdk.exceptions import XComNotFound
 
-from airflow_whatsapp_flows.flow.delivery import RetryRule, why_not_again
-from airflow_whatsapp_flows.flow.outcome import ActionResult
-from airflow_whatsapp_flows.flow.reply_excerpt import error_line
-from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, why_not_again
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
+from airflow_whatsapp_flows.flow.reply.excerpt import error_line
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.operators.large_replies import LARGE, whole

@@ -6,11 +6,11 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.walk.perform import Done, ToDo, Wait, Waited
 from airflow_whatsapp_flows.operators.flow_steps import FlowStepOperator
 from airflow_whatsapp_flows.operators.rewalk import Rewalk
-from airflow_whatsapp_flows.operators.waiting import pause_until, utc_now
+from airflow_whatsapp_flows.operators.wait import pause_until, utc_now
 
 
 class FlowDelayOperator(FlowStepOperator):

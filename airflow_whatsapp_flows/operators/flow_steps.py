@@ -2,7 +2,7 @@
 
 A task knows nothing but its flow and its step. It walks the flow again from the start with the results that
 earlier tasks recorded, so what a step sees, and whether it is visited at all, is what
-:func:`~airflow_whatsapp_flows.flow.walk.walk` says and nothing else. The flow's text is never a template of
+:func:`~airflow_whatsapp_flows.flow.walk.walk.walk` says and nothing else. The flow's text is never a template of
 Airflow's.
 """
 
@@ -15,24 +15,24 @@ from typing import Any
 from airflow.sdk import BaseBranchOperator, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_whatsapp_flows.flow.delivery import RetryRule
-from airflow_whatsapp_flows.flow.hidden import Hidden
+from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.outcome import shown_parameter, shown_url
-from airflow_whatsapp_flows.flow.performing import Done, ToDo, Waited
+from airflow_whatsapp_flows.flow.reply.hidden import Hidden
+from airflow_whatsapp_flows.flow.reply.result import shown_parameter, shown_url
 from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening
-from airflow_whatsapp_flows.flow.walk import Visit
+from airflow_whatsapp_flows.flow.walk.perform import Done, ToDo, Waited
+from airflow_whatsapp_flows.flow.walk.walk import Visit
 from airflow_whatsapp_flows.hooks.action import airflow_gateway, provider_settings
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
-from airflow_whatsapp_flows.operators.failing import task_errors
+from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT
 from airflow_whatsapp_flows.operators.rewalk import FlowStep, Rewalk
-from airflow_whatsapp_flows.operators.sending import Sender
-from airflow_whatsapp_flows.operators.waiting import utc_now
+from airflow_whatsapp_flows.operators.send import Sender
+from airflow_whatsapp_flows.operators.wait import utc_now
 
 _LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what stands beside the text
 

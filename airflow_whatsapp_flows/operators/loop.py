@@ -10,21 +10,21 @@ from airflow.sdk import BaseBranchOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.outcome import Outcome
-from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.reply.result import Outcome
 from airflow_whatsapp_flows.flow.template.language import Value
-from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.flow.walk.perform import Done, ToDo, Wait, Waited
 from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook, airflow_gateway
 from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.operators.action_output import result_line
-from airflow_whatsapp_flows.operators.failing import task_errors
+from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT_SUFFIX
 from airflow_whatsapp_flows.operators.flow_steps import not_on_the_way, note_doubt
 from airflow_whatsapp_flows.operators.loop_value import exit_of_loop, loop_value
-from airflow_whatsapp_flows.operators.retrying import ActionRetryError, retry_arguments
+from airflow_whatsapp_flows.operators.retry import ActionRetryError, retry_arguments
 from airflow_whatsapp_flows.operators.rewalk import FlowStep, Rewalk
-from airflow_whatsapp_flows.operators.sending import Sender
-from airflow_whatsapp_flows.operators.waiting import pause_until, utc_now
+from airflow_whatsapp_flows.operators.send import Sender
+from airflow_whatsapp_flows.operators.wait import pause_until, utc_now
+from airflow_whatsapp_flows.sender import Gateway
 
 
 class FlowLoopOperator(BaseBranchOperator):

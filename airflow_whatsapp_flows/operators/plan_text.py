@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_whatsapp_flows.operators.markdown import code, escape, table
-from airflow_whatsapp_flows.replay.planning import Plan
+from airflow_whatsapp_flows.replay.plan import Plan
 from airflow_whatsapp_flows.replay.samples import Sample
 
 _EXITS = 20

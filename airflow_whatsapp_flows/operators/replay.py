@@ -15,17 +15,23 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import error_groups
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
-from airflow_whatsapp_flows.ledger.retrying import walk_failed_again
+from airflow_whatsapp_flows.ledger.retry import walk_failed_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.arguments import check_choice
 from airflow_whatsapp_flows.operators.dated_templates import DatedTemplates
-from airflow_whatsapp_flows.operators.failing import task_errors
+from airflow_whatsapp_flows.operators.failures import task_errors
+from airflow_whatsapp_flows.operators.replay_options import (
+    FlowSource,
+    ReplayTerms,
+    default_replay_id,
+    flow_of,
+    gateway_of,
+)
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
     log_chosen,
@@ -34,20 +40,14 @@ from airflow_whatsapp_flows.operators.replay_status import (
     what_is_wrong,
     where_to_look,
 )
-from airflow_whatsapp_flows.operators.replay_terms import (
-    FlowSource,
-    ReplayTerms,
-    default_replay_id,
-    flow_of,
-    gateway_of,
-)
 from airflow_whatsapp_flows.operators.task_record import TaskTry
 from airflow_whatsapp_flows.replay.budget import read_handled_errors
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
-from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
+from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.snapshot import ON_CHANGED, OnChanged
 from airflow_whatsapp_flows.replay.status import replay_status
+from airflow_whatsapp_flows.sender import Gateway
 
 _REPORT_SECONDS = 10.0
 _ALL_HANDLED = "100%"  # of the contacts may take an error exit

@@ -7,10 +7,10 @@ from typing import Any
 
 from airflow_whatsapp_flows.ledger.groups import ErrorGroup
 from airflow_whatsapp_flows.ledger.replays import Tally
-from airflow_whatsapp_flows.ledger.retrying import Chosen
+from airflow_whatsapp_flows.ledger.retry import Chosen
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.budget import HandledErrors, too_many_handled
-from airflow_whatsapp_flows.replay.error_report import error_lines
+from airflow_whatsapp_flows.replay.report import error_lines
 from airflow_whatsapp_flows.replay.status import STATES
 
 

@@ -15,9 +15,10 @@ from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.groups import error_groups
 from airflow_whatsapp_flows.ledger.replays import pending_chunks, tally
-from airflow_whatsapp_flows.operators.failing import task_errors
+from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.plan_text import plan_markdown, plan_text, plan_value
 from airflow_whatsapp_flows.operators.replay import ReplayTask
+from airflow_whatsapp_flows.operators.replay_options import found_replay, gateway_of
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
     log_errors,
@@ -25,9 +26,8 @@ from airflow_whatsapp_flows.operators.replay_status import (
     what_is_wrong,
     where_to_look,
 )
-from airflow_whatsapp_flows.operators.replay_terms import found_replay, gateway_of
-from airflow_whatsapp_flows.replay.error_report import deliveries_of, errors_value, flow_of_replay
-from airflow_whatsapp_flows.replay.planning import PlanRequest, plan
+from airflow_whatsapp_flows.replay.plan import PlanRequest, plan
+from airflow_whatsapp_flows.replay.report import deliveries_of, errors_value, flow_of_replay
 from airflow_whatsapp_flows.replay.status import replay_status
 
 PLAN = "plan"

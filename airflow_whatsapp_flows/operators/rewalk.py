@@ -10,14 +10,14 @@ from typing import Any
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, Fate, is_server_failure
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate, is_server_failure
 from airflow_whatsapp_flows.flow.model import Action, Delay, Flow
-from airflow_whatsapp_flows.flow.outcome import ActionResult
-from airflow_whatsapp_flows.flow.performing import Done, ToDo, Wait, Waited
-from airflow_whatsapp_flows.flow.response_content import content_digest
-from airflow_whatsapp_flows.flow.step_identity import StepIdentities
-from airflow_whatsapp_flows.flow.variables import Variables
-from airflow_whatsapp_flows.flow.walk import State, Visit, Walk, Walking, walk
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
+from airflow_whatsapp_flows.flow.template.variables import Variables
+from airflow_whatsapp_flows.flow.walk.perform import Done, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.response_content import content_digest
+from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, Walking, walk
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow, task_ledger
 from airflow_whatsapp_flows.ledger.epochs import Known
 from airflow_whatsapp_flows.ledger.rows import Subject

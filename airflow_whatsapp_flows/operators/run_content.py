@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_whatsapp_flows.errors import IntentConflictError, ResponseError
-from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.flow.response import ContactResponse
-from airflow_whatsapp_flows.flow.response_content import is_content
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse
+from airflow_whatsapp_flows.flow.walk.response_content import is_content
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow, Transaction
 from airflow_whatsapp_flows.ledger import epochs
 from airflow_whatsapp_flows.ledger.epochs import Known, first_in_doubt, known_of, names_of, sent_since, standing

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_whatsapp_flows.flow.format.flow import VariableFormat
-from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
-from airflow_whatsapp_flows.flow.variables import Scope
+from airflow_whatsapp_flows.flow.template.variables import Scope
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
 
 _VARIABLE = Scope.FLOW_EXECUTION_VARIABLES.value
 _KEYS = ("id", "contact", "step", "global", "flow_execution_variables", "created_on", "actions")

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_whatsapp_flows.flow.exchange import HttpRequest
 from airflow_whatsapp_flows.flow.identity import Identity, IdentityRule
-from airflow_whatsapp_flows.flow.performing import SendAction
-from airflow_whatsapp_flows.flow.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest
+from airflow_whatsapp_flows.flow.walk.perform import SendAction
+from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow
 from airflow_whatsapp_flows.ledger.once import once_of
 from airflow_whatsapp_flows.ledger.records import Record

@@ -17,11 +17,11 @@ from airflow_whatsapp_flows.ledger.replays import pending_chunks
 from airflow_whatsapp_flows.ledger.rows import Again, ContactEnd, ContactState
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.budget import FailureBudget
+from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.order import PersonOrder, Turn
+from airflow_whatsapp_flows.replay.prior_sends import Held, Postponed, Screening
 from airflow_whatsapp_flows.replay.progress import Progress
-from airflow_whatsapp_flows.replay.screening import Held, Postponed, Screening
-from airflow_whatsapp_flows.replay.sending import StoppedError
-from airflow_whatsapp_flows.replay.walking import ContactWalker
+from airflow_whatsapp_flows.replay.send import StoppedError
 
 PAGE = 256
 _ENOUGH = PAGE

@@ -7,8 +7,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from airflow_whatsapp_flows.flow.delivery import Delivery
-from airflow_whatsapp_flows.flow.exchange import ErrorKind
+from airflow_whatsapp_flows.flow.delivery.rule import Delivery
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind
 
 _READ = 1000  # characters of a message that tell one error from another
 _SHOWN = 160  # characters of it in a label

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from airflow_whatsapp_flows.flow.identity import UNREADABLE_PHONE, Identity, IdentityRule, OptOut
 from airflow_whatsapp_flows.flow.moments import parse_iso
 from airflow_whatsapp_flows.flow.phones import phone_key
-from airflow_whatsapp_flows.flow.response import ContactResponse
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _FURTHEST = dt.timedelta(hours=48)  # an hour that is not quiet comes within a day, but for a change of the clocks

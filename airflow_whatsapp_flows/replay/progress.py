@@ -6,9 +6,9 @@ import datetime as dt
 from collections import Counter
 from dataclasses import dataclass, field
 
-from airflow_whatsapp_flows.flow.delivery import Delivery
+from airflow_whatsapp_flows.flow.delivery.rule import Delivery
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.replay.screening import Postponed
+from airflow_whatsapp_flows.replay.prior_sends import Postponed
 
 
 @dataclass(slots=True)

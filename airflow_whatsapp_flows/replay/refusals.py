@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from airflow_whatsapp_flows.flow.course import Attempt, may_have_been_applied
-from airflow_whatsapp_flows.flow.delivery import SAFE_METHODS, fate_of
-from airflow_whatsapp_flows.flow.exchange import ErrorKind
+from airflow_whatsapp_flows.flow.delivery.decision import Attempt, may_have_been_applied
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, fate_of
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.outcome import ActionResult
-from airflow_whatsapp_flows.flow.reply_excerpt import reply_excerpt
+from airflow_whatsapp_flows.flow.reply.excerpt import reply_excerpt
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 
 CREDENTIALS = (401, 403)

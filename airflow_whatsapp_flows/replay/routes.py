@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.connections import ActionConnection
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, Reply, TransportFailure
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.outcome import ActionResult
-from airflow_whatsapp_flows.gateway import Gateway, Outgoing, downloaded
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest, Reply, TransportFailure
+from airflow_whatsapp_flows.sender import Gateway, Outgoing, downloaded
 from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, Session, open_session, send
 from airflow_whatsapp_flows.transport.origin import origin_of
 

@@ -9,11 +9,11 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from airflow_whatsapp_flows.flow.exchange import HttpRequest
-from airflow_whatsapp_flows.flow.hidden import Hidden
 from airflow_whatsapp_flows.flow.masking import masked
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.outcome import shown_url
+from airflow_whatsapp_flows.flow.reply.hidden import Hidden
+from airflow_whatsapp_flows.flow.reply.result import shown_url
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.flow.secrets import HIDDEN, hide, names_secret
 
 _SHOWN = 4000  # characters of a body

@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple, get_args
 import msgspec
 
 from airflow_whatsapp_flows.errors import ResponseError
-from airflow_whatsapp_flows.flow.content import storable_text
 from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
-from airflow_whatsapp_flows.flow.response import ContactResponse, read_response
-from airflow_whatsapp_flows.flow.response_content import content_digest, is_content, response_value
+from airflow_whatsapp_flows.flow.storable import storable_text
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.walk.response_content import content_digest, is_content, response_value
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.epochs import Known, known_responses, standing
 from airflow_whatsapp_flows.ledger.identifiers import add_identifiers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from airflow_whatsapp_flows.errors import ConnectionConfigError
-from airflow_whatsapp_flows.flow.exchange import Headers
+from airflow_whatsapp_flows.flow.request.messages import Headers
 from airflow_whatsapp_flows.transport.origin import Origin, origin_of
 
 

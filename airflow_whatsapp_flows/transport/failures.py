@@ -9,9 +9,9 @@ import ssl
 
 import aiohttp
 
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, Sent
-from airflow_whatsapp_flows.transport.connecting import AddressRefusedError
-from airflow_whatsapp_flows.transport.decoding import ContentTooLargeError, ContentUnreadableError
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind, Sent
+from airflow_whatsapp_flows.transport.connector import AddressRefusedError
+from airflow_whatsapp_flows.transport.content_coding import ContentTooLargeError, ContentUnreadableError
 from airflow_whatsapp_flows.transport.policy import SendPolicy
 from airflow_whatsapp_flows.transport.reply_head import MAX_HEAD_BYTES, HeadTooLargeError
 

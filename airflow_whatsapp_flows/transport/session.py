@@ -10,7 +10,7 @@ from functools import lru_cache
 import aiohttp
 
 from airflow_whatsapp_flows import __version__
-from airflow_whatsapp_flows.transport.connecting import CleanConnector, JudgingResolver, Lookup, system_lookup
+from airflow_whatsapp_flows.transport.connector import CleanConnector, JudgingResolver, Lookup, system_lookup
 from airflow_whatsapp_flows.transport.network import PUBLIC_ONLY, NetworkPolicy
 from airflow_whatsapp_flows.transport.origin import Origin
 
@@ -64,7 +64,7 @@ async def open_session(
         proxy=network.proxy,
     )
     # aiohttp sends GET, PUT, DELETE and the like a second time, in silence, when a kept-alive connection drops. There
-    # is no public switch; tests/transport/test_sending.py counts what the server got.
+    # is no public switch; tests/transport/test_exchange.py counts what the server got.
     client._retry_connection = False
     try:
         yield Session(client, network, lru_cache(maxsize=256)(network.refusal_of_host))

@@ -12,13 +12,13 @@ from typing import Any
 
 from airflow_whatsapp_flows.connections import ActionConnection
 from airflow_whatsapp_flows.flow.body import FileContent
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, HttpResponse
-from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.outcome import Attempted, classify
-from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo
-from airflow_whatsapp_flows.flow.response import read_response
-from airflow_whatsapp_flows.flow.walk import drive, walk
-from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse
+from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.walk.response import read_response
+from airflow_whatsapp_flows.flow.walk.walk import drive, walk
+from airflow_whatsapp_flows.sender import Gateway
 from airflow_whatsapp_flows.settings import Settings
 
 Pairs = list[tuple[str, str]]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from airflow_whatsapp_flows.flow.course import pause
-from airflow_whatsapp_flows.flow.delivery import Delivery, RetryRule
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, HttpResponse
-from airflow_whatsapp_flows.flow.outcome import Attempted, classify
+from airflow_whatsapp_flows.flow.delivery.decision import pause
+from airflow_whatsapp_flows.flow.delivery.rule import Delivery, RetryRule
+from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse
 from tests.acceptance.partition import TOTAL
 from tests.replay.runs import Run, sqlite_url
 from tests.servers.crm_log import REPOSITORY, running_crm

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from airflow_whatsapp_flows.flow.content import storable_text
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, HttpResponse
-from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, Outcome, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, Outcome, classify
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse
+from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.transport import NetworkPolicy, SendPolicy, send_blocking
 from tests.servers.recording import Answer, RecordingServer
 

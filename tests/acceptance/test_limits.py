@@ -10,7 +10,7 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 
 from airflow_whatsapp_flows.dag_factory import load_dags
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, TransportFailure
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, TransportFailure
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 from airflow_whatsapp_flows.transport import NetworkPolicy, SendPolicy, send_blocking
 from tests.replay.runs import Run, sqlite_url

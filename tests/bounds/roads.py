@@ -93,13 +93,13 @@ class Heart:
 
 def by_replay(server: str, folder: Path, name: str, uses: bool) -> tuple[str, float]:
     """A replay of one response."""
-    from airflow_whatsapp_flows.flow.loading import load_flow
-    from airflow_whatsapp_flows.gateway import environment_gateway
+    from airflow_whatsapp_flows.flow.loading.load import load_flow
     from airflow_whatsapp_flows.ledger import Ledger
     from airflow_whatsapp_flows.ledger.replays import tally
-    from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay
-    from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
+    from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay
+    from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
     from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
+    from airflow_whatsapp_flows.sender import environment_gateway
 
     loaded = load_flow(flow(server, name, uses=uses))
     source = folder / "responses.jsonl"

@@ -20,8 +20,8 @@ from airflow_whatsapp_flows.flow.masking import mask_text
 from airflow_whatsapp_flows.flow.moments import parse_iso, parse_moment
 from airflow_whatsapp_flows.flow.numbers import parse_number
 from airflow_whatsapp_flows.flow.phones import e164, has_several_phones, looks_like_phone, phone_key
-from airflow_whatsapp_flows.flow.response import read_response
 from airflow_whatsapp_flows.flow.template.filters import FILTERS
+from airflow_whatsapp_flows.flow.walk.response import read_response
 
 SECONDS = 0.1
 MEMORY = 50_000_000

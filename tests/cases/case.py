@@ -12,9 +12,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpResponse, Reply, Sent, TransportFailure
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpResponse, Reply, Sent, TransportFailure
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ORIGIN = "http://crm.test"

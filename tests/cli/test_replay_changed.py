@@ -230,7 +230,7 @@ def test_force_sends_again_whatever_the_content_and_the_next_replay_knows_the_ne
 
 
 def test_the_key_of_a_first_content_is_what_it_was_before_there_were_epochs(leads: Leads) -> None:
-    from airflow_whatsapp_flows.flow.delivery import idempotency_key
+    from airflow_whatsapp_flows.flow.delivery.rule import idempotency_key
 
     write(leads, named(1, "Ana"))
     leads.run("--replay-id", "first")

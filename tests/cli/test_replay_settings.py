@@ -9,7 +9,7 @@ import pytest
 from airflow_whatsapp_flows.cli import parser
 from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare
 from airflow_whatsapp_flows.errors import ConnectionConfigError
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from tests.cli.replaying import LEADS
 
 URL = "http://127.0.0.1:9"

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows import FlowFileError
-from airflow_whatsapp_flows.dag_factory import load_dags, loading, raise_faults
+from airflow_whatsapp_flows.dag_factory import load as loading
+from airflow_whatsapp_flows.dag_factory import load_dags, raise_faults
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
-from tests.flow.test_load_limits import messages
+from tests.flow.loading.test_load_limits import messages
 from tests.operators.flows import flow, message
 
 pytestmark = pytest.mark.usefixtures("airflow")

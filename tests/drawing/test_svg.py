@@ -13,11 +13,11 @@ import pytest
 from lxml import etree
 
 from airflow_whatsapp_flows.drawing import draw
-from airflow_whatsapp_flows.drawing.lettering import width_of, wrapped
-from airflow_whatsapp_flows.drawing.placing import Link, Size, place
+from airflow_whatsapp_flows.drawing.layout import Link, Size, place
 from airflow_whatsapp_flows.drawing.style import STYLE
-from airflow_whatsapp_flows.flow.graph import graph_of
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.drawing.text_layout import width_of, wrapped
+from airflow_whatsapp_flows.flow.inspect.graph import graph_of
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
 from tests.conftest import REPOSITORY
 from tests.flow.samples import action, flow_of

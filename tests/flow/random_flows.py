@@ -11,14 +11,14 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import FlowFileError
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, Reply
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS
-from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Waited
-from airflow_whatsapp_flows.flow.response import read_response
-from airflow_whatsapp_flows.flow.walk import drive, walk
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest, Reply
+from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Waited
+from airflow_whatsapp_flows.flow.walk.response import read_response
+from airflow_whatsapp_flows.flow.walk.walk import drive, walk
 from tests.cases.case import ORIGIN, Case, reply_of
-from tests.cases.roads import by_walk, performed
+from tests.roads.roads import by_walk, performed
 
 NAMES = ("Ask name", "Start GPT thread", "v1.2 rate", "What's up?", "Menú ☎", "go", "7", "{brace}", "Ask name again")
 VALUES = ("contact.phone", "contact.first_name", "contact.plan", "global.Weekday", "flow_execution_variables.campaign")

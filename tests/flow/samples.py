@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.errors import FlowFileError
-from airflow_whatsapp_flows.flow.exchange import HttpResponse, Reply
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.flow.outcome import Attempted, classify
-from airflow_whatsapp_flows.flow.performing import Done, FetchFile, SendAction, ToDo, Wait, Waited
-from airflow_whatsapp_flows.flow.response import read_response
+from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
+from airflow_whatsapp_flows.flow.request.messages import HttpResponse, Reply
 from airflow_whatsapp_flows.flow.template.cage import MissingPolicy
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
-from airflow_whatsapp_flows.flow.variables import Variables, global_variables
-from airflow_whatsapp_flows.flow.walk import Walk, drive, walk
+from airflow_whatsapp_flows.flow.template.variables import Variables, global_variables
+from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.response import read_response
+from airflow_whatsapp_flows.flow.walk.walk import Walk, drive, walk
 
 NOW = dt.datetime(2026, 11, 22, 16, 4, 5, tzinfo=dt.timezone.utc)
 STEPS = frozenset({"Ask name", "Ask name again", "What's up?", "v1.2 rate", "Start GPT thread", "ask"})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from airflow_whatsapp_flows.flow.conditions import Condition, compare
 from airflow_whatsapp_flows.flow.format import Comparison
 from airflow_whatsapp_flows.flow.template.references import parse_bare_reference
-from airflow_whatsapp_flows.flow.variables import Variables
+from airflow_whatsapp_flows.flow.template.variables import Variables
 from tests.flow.samples import language
 
 PLAIN = st.recursive(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from airflow_whatsapp_flows.errors import FlowFileError, RenderError
 from airflow_whatsapp_flows.flow.body import BodyType, parse_body
 from airflow_whatsapp_flows.flow.body.encoded import MAX_CONTENT
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAX_TEXT, json_text, text_of
 from airflow_whatsapp_flows.flow.template.language import TemplateFault

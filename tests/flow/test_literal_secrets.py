@@ -9,7 +9,7 @@ import pytest
 
 from airflow_whatsapp_flows.errors import FlowFileError
 from airflow_whatsapp_flows.flow.literal_secrets import lacks_secrets
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 
 TOKEN = "c4n4ryT0k3nV4lu3"
 HOOK = "https://hooks.example.com/services/T0001/B0002/x7Fq2LmZp9RtY4kWvB3nQ8sD"

@@ -13,11 +13,11 @@ from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body import BodyType, FileContent, parse_body
 from airflow_whatsapp_flows.flow.body.encoded import MAX_CONTENT
 from airflow_whatsapp_flows.flow.model import Said
-from airflow_whatsapp_flows.flow.request import RequestText, parse_request
-from airflow_whatsapp_flows.flow.telling import changed, told
+from airflow_whatsapp_flows.flow.request.plan import RequestText, parse_request
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.filters import FILTERS
 from airflow_whatsapp_flows.flow.template.language import parse_tree
+from airflow_whatsapp_flows.flow.walk.messages import changed, told
 
 MEASURE = """
 import resource, sys

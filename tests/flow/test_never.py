@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.errors import FlowFileError
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 
 
 def faults(**step: Any) -> list[str]:

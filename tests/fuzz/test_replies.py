@@ -15,11 +15,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.content import parse_content
-from airflow_whatsapp_flows.flow.delivery import retry_after
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, HttpResponse, TransportFailure
-from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
-from airflow_whatsapp_flows.flow.reply_excerpt import EXCERPT_LENGTH, reply_excerpt
+from airflow_whatsapp_flows.flow.delivery.rule import retry_after
+from airflow_whatsapp_flows.flow.reply.content import parse_content
+from airflow_whatsapp_flows.flow.reply.excerpt import EXCERPT_LENGTH, reply_excerpt
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse, TransportFailure
 from airflow_whatsapp_flows.transport import NetworkPolicy, SendPolicy, open_session, send
 from tests.fuzz.budget import PLAIN, fuzzed, mutated
 from tests.servers.hostile import HostileServer, Peer, reply

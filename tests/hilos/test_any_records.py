@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import FlowFileError, SourceError
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.hilos import ImportedFlow, read_step_records
 from tests.hilos.samples import CRM_KEY, OPENAI_KEY, crm_records, gpt_records, request, step, uuid
 

@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.request import RequestPlan, RequestText, parse_request
+from airflow_whatsapp_flows.flow.request.plan import RequestPlan, RequestText, parse_request
 from airflow_whatsapp_flows.flow.secrets import names_credential
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from tests.hilos.samples import CRM_KEY, everything, notes, read, request, step, steps_of

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.errors import SourceError
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.request import build_request
+from airflow_whatsapp_flows.flow.walk.perform import build_request
 from airflow_whatsapp_flows.hilos import read_step_records
 from tests.hilos.samples import VERSION, crm_records, executions, gpt_records, notes, only, read, step, steps_of, uuid
 

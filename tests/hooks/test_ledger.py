@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError
-from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.hooks.ledger import TaskLedger, airflow_ledger, ledger_url, task_ledger
 from airflow_whatsapp_flows.ledger import AttemptEnd, Intent, Ledger, Subject
 from airflow_whatsapp_flows.settings import Settings

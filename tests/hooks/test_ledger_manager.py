@@ -12,7 +12,7 @@ import pytest
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.hooks.ledger_manager import LedgerDBManager
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION
-from airflow_whatsapp_flows.ledger.upgrading import find_version
+from airflow_whatsapp_flows.ledger.upgrade import find_version
 from tests.ledger.old_ledgers import make_ledger
 
 pytestmark = pytest.mark.usefixtures("airflow")

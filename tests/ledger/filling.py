@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from airflow_whatsapp_flows.flow.delivery import Fate
-from airflow_whatsapp_flows.flow.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger import ContactEnd, ContactState, Intent, Ledger, Subject
+from airflow_whatsapp_flows.ledger.attempts import write_entries
 from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
-from airflow_whatsapp_flows.ledger.recording import write_entries
 from airflow_whatsapp_flows.ledger.records import Record, records_of
 from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts

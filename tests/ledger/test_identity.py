@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, text
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger import Journal, Ledger
 from airflow_whatsapp_flows.ledger import identity as identity_module
-from airflow_whatsapp_flows.ledger.accepting import accept
+from airflow_whatsapp_flows.ledger.acceptance import accept
 from airflow_whatsapp_flows.ledger.identity import FileIdentity, mark_path, read_mark, stored_commits
 from airflow_whatsapp_flows.ledger.replays import create_replay, find_replay, list_replays
 from airflow_whatsapp_flows.ledger.rows import Once

@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import Connection, NullPool, create_engine, event, func, select, text
 
 from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError, OwnershipLostError
-from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Journal, Ledger
-from airflow_whatsapp_flows.ledger.locking import lock_number
+from airflow_whatsapp_flows.ledger.locks import lock_number
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks
 from tests.ledger.filling import a_replay, attempts_of, intent, response, rows_of
 from tests.servers.postgres import PostgresServer

@@ -13,10 +13,10 @@ from sqlalchemy import event, select, text
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.epochs import KNOWN_OF_SUBJECT, SENT_SINCE, WAITING_SINCE, known_responses
 from airflow_whatsapp_flows.ledger.groups import reason_groups
-from airflow_whatsapp_flows.ledger.purging import Data, purge
+from airflow_whatsapp_flows.ledger.purge import Data, purge
 from airflow_whatsapp_flows.ledger.replays import tally
 from airflow_whatsapp_flows.ledger.results import contact_results, recorded_responses
-from airflow_whatsapp_flows.ledger.retrying import Choice, walk_again
+from airflow_whatsapp_flows.ledger.retry import Choice, walk_again
 from airflow_whatsapp_flows.ledger.schema import contacts
 from tests.ledger.filling import FLOW_ID, a_replay, end, response, rows_of, states_of
 

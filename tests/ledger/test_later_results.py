@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.resolving import Doubtful, Finding, resolve
+from airflow_whatsapp_flows.ledger.resolve import Doubtful, Finding, resolve
 from airflow_whatsapp_flows.ledger.results import ContactResult, contact_results
 from tests.ledger.filling import a_replay, attempt, change, end, response, rows_of
 

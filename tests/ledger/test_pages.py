@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactState, Ledger, pages
+from airflow_whatsapp_flows.ledger.attempts import write_entries
 from airflow_whatsapp_flows.ledger.epochs import known_responses
 from airflow_whatsapp_flows.ledger.persons import Move
-from airflow_whatsapp_flows.ledger.recording import write_entries
 from airflow_whatsapp_flows.ledger.records import Page, pending_contacts
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.resolving import Doubtful, Finding, resolve
+from airflow_whatsapp_flows.ledger.resolve import Doubtful, Finding, resolve
 from airflow_whatsapp_flows.ledger.results import contact_results, recorded_responses
-from airflow_whatsapp_flows.ledger.retrying import Choice, walk_again
+from airflow_whatsapp_flows.ledger.retry import Choice, walk_again
 from airflow_whatsapp_flows.ledger.schema import contacts
 from airflow_whatsapp_flows.ledger.snapshots import chunks_of_phones, move_contacts
 from tests.ledger.filling import FLOW_ID, a_replay, attempt, end, intent, response, result, rows_of

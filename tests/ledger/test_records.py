@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.flow.identity import Identity, IdentityRule
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactState, Ledger, Subject
-from airflow_whatsapp_flows.ledger.recording import write_entries
+from airflow_whatsapp_flows.ledger.attempts import write_entries
 from airflow_whatsapp_flows.ledger.records import Page, pending_contacts, responses_sent_to
 from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, intent, record_of, response, result, rows_of
 

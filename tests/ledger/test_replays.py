@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import update
 
-from airflow_whatsapp_flows.flow.delivery import Fate
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger import ContactEnd, ContactState, Ledger
-from airflow_whatsapp_flows.ledger.recording import AGAIN, write_entries
+from airflow_whatsapp_flows.ledger.attempts import AGAIN, write_entries
 from airflow_whatsapp_flows.ledger.replays import (
     change_flow,
     create_replay,
@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.ledger.replays import (
     pending_chunks,
     tally,
 )
-from airflow_whatsapp_flows.ledger.resolving import Doubtful, Finding, resolve
+from airflow_whatsapp_flows.ledger.resolve import Doubtful, Finding, resolve
 from airflow_whatsapp_flows.ledger.schema import contacts
 from tests.ledger.filling import a_replay, attempt, change, end, response
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from airflow_whatsapp_flows.errors import SourceError
-from airflow_whatsapp_flows.flow.response import read_response
+from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.epochs import known_responses
 from airflow_whatsapp_flows.ledger.replays import create_replay, find_replay, pending_chunks

@@ -28,7 +28,7 @@ def run_killed(dag: DAG, monkeypatch: pytest.MonkeyPatch) -> str:
         def die(*_: Any, **__: Any) -> None:
             raise _KilledError
 
-        patch.setattr("airflow_whatsapp_flows.operators.sending.classify", die)
+        patch.setattr("airflow_whatsapp_flows.operators.send.classify", die)
         with _quiet(), contextlib.suppress(_KilledError):
             _synced(dag).test()
     with create_session() as session:

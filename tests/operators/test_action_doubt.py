@@ -11,10 +11,10 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_whatsapp_flows import WhatsAppActionOperator
-from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.response import read_response
-from airflow_whatsapp_flows.flow.walk import State, drive, walk
-from airflow_whatsapp_flows.gateway import environment_gateway
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.walk.response import read_response
+from airflow_whatsapp_flows.flow.walk.walk import State, drive, walk
+from airflow_whatsapp_flows.sender import environment_gateway
 from tests.airflow_runs import run_dag
 from tests.operators.clearing import run_again, run_killed
 from tests.operators.one_action import new_dag_id, run_action

@@ -12,8 +12,8 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_whatsapp_flows import WhatsAppActionOperator, WhatsAppBranchOperator, build_dag
-from airflow_whatsapp_flows.operators import retrying
-from airflow_whatsapp_flows.operators.retrying import ActionRetryError
+from airflow_whatsapp_flows.operators import retry as retrying
+from airflow_whatsapp_flows.operators.retry import ActionRetryError
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.clearing import run_again, run_killed
 from tests.operators.conftest import TaskLog

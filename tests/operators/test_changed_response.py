@@ -13,7 +13,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_whatsapp_flows import WhatsAppReplayOperator, build_dag
-from airflow_whatsapp_flows.operators import sending
+from airflow_whatsapp_flows.operators import send as sending
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.clearing import run_again
 from tests.operators.flows import action, flow, message, question

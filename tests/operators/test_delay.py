@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows import build_dag
-from airflow_whatsapp_flows.operators import delay, waiting
+from airflow_whatsapp_flows.operators import delay
+from airflow_whatsapp_flows.operators import wait as waiting
 from airflow_whatsapp_flows.operators.delay import FlowDelayOperator
 from tests.airflow_runs import run_dag
 from tests.operators.clearing import run_again

@@ -12,7 +12,8 @@ import pytest
 
 from airflow_whatsapp_flows import build_dag
 from airflow_whatsapp_flows.hooks.ledger import Transaction
-from airflow_whatsapp_flows.operators import sending, waiting
+from airflow_whatsapp_flows.operators import send as sending
+from airflow_whatsapp_flows.operators import wait as waiting
 from airflow_whatsapp_flows.operators.loop import FlowLoopOperator
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.clearing import run_again

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from airflow_whatsapp_flows.operators.markdown import code, escape, table
 from airflow_whatsapp_flows.operators.plan_text import plan_markdown, plan_text, plan_value
-from airflow_whatsapp_flows.replay.planning import Load, Plan
+from airflow_whatsapp_flows.replay.plan import Load, Plan
 from airflow_whatsapp_flows.replay.samples import Sample
 
 STEP = "Create *a* | `b`"

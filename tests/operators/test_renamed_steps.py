@@ -9,7 +9,7 @@ import pytest
 
 from airflow_whatsapp_flows import build_dag
 from airflow_whatsapp_flows.ledger import Ledger
-from airflow_whatsapp_flows.ledger.renaming import confirm_renames
+from airflow_whatsapp_flows.ledger.renames import confirm_renames
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.flows import action, flow
 from tests.servers.postgres import PostgresServer

@@ -19,11 +19,11 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_whatsapp_flows import WhatsAppReplayOperator, build_dag
-from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.response import ContactResponse
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.operators import replay as replay_module
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Verdict
-from airflow_whatsapp_flows.replay.screening import Postponed, Screening
+from airflow_whatsapp_flows.replay.prior_sends import Postponed, Screening
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.conftest import TaskLog
 from tests.operators.one_action import Failures, new_dag_id

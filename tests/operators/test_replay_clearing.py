@@ -13,7 +13,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_whatsapp_flows import WhatsAppReplayOperator, build_replay_dag
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState

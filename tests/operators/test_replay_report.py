@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows import build_replay_dag
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.conftest import TaskLog
 from tests.operators.flows import action, flow

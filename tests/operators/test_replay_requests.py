@@ -10,10 +10,10 @@ import pytest
 
 from airflow_whatsapp_flows import build_replay_dag
 from airflow_whatsapp_flows.cli import main
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay
-from airflow_whatsapp_flows.ledger.resolving import Doubtful, Finding, resolve
+from airflow_whatsapp_flows.ledger.resolve import Doubtful, Finding, resolve
 from tests.airflow_runs import run_dag
 from tests.operators.clearing import run_cleared
 from tests.operators.conftest import TaskLog

@@ -18,7 +18,7 @@ from airflow.sdk.io import store as airflow_stores
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_whatsapp_flows import WhatsAppReplayOperator, build_replay_dag
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from tests.airflow_runs import run_dag
 from tests.operators.one_action import Failures, new_dag_id
 from tests.servers.recording import RecordingServer

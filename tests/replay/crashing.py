@@ -31,20 +31,20 @@ import aiohttp  # noqa: E402
 
 from airflow_whatsapp_flows.connections import ActionConnection  # noqa: E402
 from airflow_whatsapp_flows.errors import ConnectionConfigError, FlowsError  # noqa: E402
-from airflow_whatsapp_flows.flow.loading import load_flow  # noqa: E402
+from airflow_whatsapp_flows.flow.loading.load import load_flow  # noqa: E402
 from airflow_whatsapp_flows.flow.model import Flow  # noqa: E402
-from airflow_whatsapp_flows.gateway import Gateway  # noqa: E402
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, Intent, Journal, Ledger  # noqa: E402
 from airflow_whatsapp_flows.ledger import journal as journal_module  # noqa: E402
 from airflow_whatsapp_flows.ledger.replays import tally  # noqa: E402
 from airflow_whatsapp_flows.ledger.rows import ContactState  # noqa: E402
-from airflow_whatsapp_flows.replay import lanes as lanes_module  # noqa: E402
-from airflow_whatsapp_flows.replay import sending as sending_module  # noqa: E402
+from airflow_whatsapp_flows.replay import host_limits as lanes_module  # noqa: E402
+from airflow_whatsapp_flows.replay import send as sending_module  # noqa: E402
 from airflow_whatsapp_flows.replay import snapshot as snapshot_module  # noqa: E402
-from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay  # noqa: E402
+from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay  # noqa: E402
 from airflow_whatsapp_flows.replay.routes import Route  # noqa: E402
-from airflow_whatsapp_flows.replay.running import RunSettings, run_replay  # noqa: E402
+from airflow_whatsapp_flows.replay.run import RunSettings, run_replay  # noqa: E402
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source  # noqa: E402
+from airflow_whatsapp_flows.sender import Gateway  # noqa: E402
 from airflow_whatsapp_flows.settings import Settings  # noqa: E402
 
 PENDING = 4

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.connections import ActionConnection
-from airflow_whatsapp_flows.flow.exchange import Reply
-from airflow_whatsapp_flows.flow.loading import load_flow
-from airflow_whatsapp_flows.flow.outcome import ActionResult, classify
-from airflow_whatsapp_flows.gateway import Gateway
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, classify
+from airflow_whatsapp_flows.flow.request.messages import Reply
 from airflow_whatsapp_flows.ledger import Ledger
-from airflow_whatsapp_flows.replay.beginning import ReplayRequest, begin_replay
-from airflow_whatsapp_flows.replay.running import RunSettings, run_replay
+from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay
+from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
+from airflow_whatsapp_flows.sender import Gateway
 from airflow_whatsapp_flows.settings import Settings
 from tests.replay.ledger_history import read_states
 from tests.replay.runs import response, sqlite_url
@@ -111,7 +111,7 @@ async def test_a_large_reply_is_read_while_the_other_contacts_go_on(
         went_on.append(moved.wait(10))
         return classify(reply, *more)
 
-    monkeypatch.setattr("airflow_whatsapp_flows.replay.sending.classify", judge)
+    monkeypatch.setattr("airflow_whatsapp_flows.replay.send.classify", judge)
     (tmp_path / "r.jsonl").write_text(json.dumps(response(1)) + "\n")
     async with _server(_reply(b'"' + b"x" * 100_000 + b'"')) as port:
         step = {"name": "Create", "type": "action", "url": f"http://127.0.0.1:{port}/", "body": {"a": 1}}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.delivery import Delivery
-from airflow_whatsapp_flows.flow.exchange import ErrorKind
+from airflow_whatsapp_flows.flow.delivery.rule import Delivery
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind
 from airflow_whatsapp_flows.replay.fingerprints import fingerprint, normalised, suggestion
 
 HOST = "crm.example:443"

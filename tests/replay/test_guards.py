@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.flow.identity import IdentityRule
-from airflow_whatsapp_flows.flow.response import ContactResponse
 from airflow_whatsapp_flows.flow.template.references import Reference
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.replay.guards import Go, GuardRules, Guards, Later, Skip, SkipReason
 
 MEXICO = "+525512345678"  # UTC-6 all year

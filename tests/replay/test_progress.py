@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
+from airflow_whatsapp_flows.replay.prior_sends import Postponed
 from airflow_whatsapp_flows.replay.progress import Progress
-from airflow_whatsapp_flows.replay.screening import Postponed
 
 
 def at(hour: int) -> dt.datetime:

@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Reply, Sent, TransportFailure
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.outcome import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.request.messages import (
+    ErrorKind,
+    HttpRequest,
+    HttpResponse,
+    Reply,
+    Sent,
+    TransportFailure,
+)
 from airflow_whatsapp_flows.replay.refusals import Refusals
 
 HOST = "crm.example:443"

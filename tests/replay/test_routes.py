@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from airflow_whatsapp_flows.flow.body import FileSource
-from airflow_whatsapp_flows.gateway import Gateway
 from airflow_whatsapp_flows.replay.routes import Routes
+from airflow_whatsapp_flows.sender import Gateway
 from airflow_whatsapp_flows.settings import Settings
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from cryptography import x509
 
-from airflow_whatsapp_flows.flow.exchange import HttpRequest, Reply
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest, Reply
 from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, SendPolicy, open_session, send
 from tests.servers.certificates import Certificate, make_certificate
 from tests.servers.hostile import HostileServer, Script

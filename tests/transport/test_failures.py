@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, HttpRequest, HttpResponse, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, HttpResponse, Sent, TransportFailure
 from airflow_whatsapp_flows.transport import NetworkPolicy, SendPolicy, open_session, send
 from tests.servers.hostile import Peer, Script, after_request, reply
 from tests.transport.conftest import LOOPBACK, Certificate, SendTo, Serve

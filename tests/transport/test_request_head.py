@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_whatsapp_flows.flow.exchange import ErrorKind, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind, Sent, TransportFailure
 from tests.servers.hostile import HostileServer, honest, reply
 from tests.transport.conftest import SendTo, Serve
 

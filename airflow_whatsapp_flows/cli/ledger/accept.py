@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 from airflow_whatsapp_flows.cli import REFUSED
-from airflow_whatsapp_flows.cli.ledger.asking import agreed
-from airflow_whatsapp_flows.cli.opening import ledger_url
+from airflow_whatsapp_flows.cli.ledger.confirmation import agreed
+from airflow_whatsapp_flows.cli.ledger_access import ledger_url
 from airflow_whatsapp_flows.cli.tables import counted
-from airflow_whatsapp_flows.ledger.accepting import accept as accept_file
+from airflow_whatsapp_flows.ledger.acceptance import accept as accept_file
+from airflow_whatsapp_flows.ledger.engine import read_url, shown_url
 from airflow_whatsapp_flows.ledger.identity import read_mark
-from airflow_whatsapp_flows.ledger.opening import read_url, shown_url
 
 
 def accept(options: argparse.Namespace) -> int:

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from airflow_whatsapp_flows.cli.opening import open_ledger
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger
 from airflow_whatsapp_flows.cli.tables import counted, moment, plain
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
 from airflow_whatsapp_flows.flow.phones import has_several_phones, looks_like_phone
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.finding import Person, Sent, find_person, find_sent
+from airflow_whatsapp_flows.ledger.person_history import Person, Sent, find_person, find_sent
 
 KINDS = (PHONE, EMAIL, "id", "user_id")
 """Identifiers that somebody can be asked for by, as options of the command line spell them."""

@@ -6,13 +6,13 @@ import argparse
 import sys
 
 from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
-from airflow_whatsapp_flows.cli.ledger.asking import agreed
+from airflow_whatsapp_flows.cli.ledger.confirmation import agreed
 from airflow_whatsapp_flows.cli.ledger.find import asked_for, person_of
-from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of
 from airflow_whatsapp_flows.cli.tables import counted, plain
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.purging import Data, Holding, find_data
-from airflow_whatsapp_flows.ledger.purging import purge as erase
+from airflow_whatsapp_flows.ledger.purge import Data, Holding, find_data
+from airflow_whatsapp_flows.ledger.purge import purge as erase
 
 
 def purge(options: argparse.Namespace) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from airflow_whatsapp_flows.cli import UNFINISHED
-from airflow_whatsapp_flows.cli.opening import ledger_url
-from airflow_whatsapp_flows.ledger.opening import read_url, shown_url
+from airflow_whatsapp_flows.cli.ledger_access import ledger_url
+from airflow_whatsapp_flows.ledger.engine import read_url, shown_url
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION
-from airflow_whatsapp_flows.ledger.upgrading import check_version, found_version, upgrade_command
-from airflow_whatsapp_flows.ledger.upgrading import upgrade as upgrade_ledger
+from airflow_whatsapp_flows.ledger.upgrade import check_version, found_version, upgrade_command
+from airflow_whatsapp_flows.ledger.upgrade import upgrade as upgrade_ledger
 
 
 def upgrade(options: argparse.Namespace) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from airflow_whatsapp_flows.cli.opening import open_ledger
-from airflow_whatsapp_flows.ledger.vacuuming import vacuum as vacuum_ledger
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger
+from airflow_whatsapp_flows.ledger.vacuum import vacuum as vacuum_ledger
 
 
 def vacuum(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from airflow_whatsapp_flows.cli.opening import open_ledger
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger
 from airflow_whatsapp_flows.cli.tables import moment, table
 from airflow_whatsapp_flows.ledger.replays import Replay, list_replays, states_of_replays
 from airflow_whatsapp_flows.ledger.rows import ContactState

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from airflow_whatsapp_flows.cli.opening import open_ledger
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger
 from airflow_whatsapp_flows.cli.replay.progress import reading
 from airflow_whatsapp_flows.cli.replay.settings import prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.tables import counted, duration, plain, table
@@ -22,10 +22,10 @@ from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.replay.beginning import existing_replay
-from airflow_whatsapp_flows.replay.forecast import DEPENDS
-from airflow_whatsapp_flows.replay.planning import Load, Plan, PlanRequest
-from airflow_whatsapp_flows.replay.planning import plan as make_plan
+from airflow_whatsapp_flows.replay.create import existing_replay
+from airflow_whatsapp_flows.replay.estimate import DEPENDS
+from airflow_whatsapp_flows.replay.plan import Load, Plan, PlanRequest
+from airflow_whatsapp_flows.replay.plan import plan as make_plan
 from airflow_whatsapp_flows.replay.renames import confirmed_renames
 from airflow_whatsapp_flows.replay.samples import Sample
 from airflow_whatsapp_flows.replay.sources import open_source

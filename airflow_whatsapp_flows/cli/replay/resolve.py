@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from airflow_whatsapp_flows.cli import REFUSED, USAGE
-from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of, user_name
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of, user_name
 from airflow_whatsapp_flows.cli.tables import counted
 from airflow_whatsapp_flows.errors import ReplayError, ResponseError
-from airflow_whatsapp_flows.flow.content import storable_text
-from airflow_whatsapp_flows.flow.response_text import parse_response
+from airflow_whatsapp_flows.flow.storable import storable_text
+from airflow_whatsapp_flows.flow.walk.response_text import parse_response
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.resolving import Doubtful, Finding, Resolved
-from airflow_whatsapp_flows.ledger.resolving import resolve as settle
+from airflow_whatsapp_flows.ledger.resolve import Doubtful, Finding, Resolved
+from airflow_whatsapp_flows.ledger.resolve import resolve as settle
 
 
 def resolve(options: argparse.Namespace) -> int:

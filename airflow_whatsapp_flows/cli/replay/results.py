@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from airflow_whatsapp_flows.cli import USAGE
-from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of
 from airflow_whatsapp_flows.cli.tables import counted
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.later_results import LaterResult
@@ -106,7 +106,7 @@ def _print_responses(ledger: Ledger, replay: Replay, states: list[str]) -> None:
 
 
 def _export(options: argparse.Namespace, replay: Replay, found: Iterator[ContactResult]) -> None:
-    from airflow_whatsapp_flows.replay.exporting import export_results
+    from airflow_whatsapp_flows.replay.export import export_results
 
     written = export_results(options.to, options.table, replay, found)
     print(f"{counted(written, 'row')} of the replay {replay.id} in the table {options.table}")

@@ -7,18 +7,18 @@ import shlex
 import sys
 
 from airflow_whatsapp_flows.cli import USAGE
-from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of, user_name
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of, user_name
 from airflow_whatsapp_flows.cli.replay.run import ended_by_signals, go_on
 from airflow_whatsapp_flows.cli.replay.settings import prepare
 from airflow_whatsapp_flows.cli.tables import counted
 from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.literal_secrets import lacks_secrets
-from airflow_whatsapp_flows.flow.loading import load_flow
+from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Flow
-from airflow_whatsapp_flows.flow.suggestions import did_you_mean
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.retrying import Choice, Chosen, walk_again
+from airflow_whatsapp_flows.ledger.retry import Choice, Chosen, walk_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.renames import known_steps, rename_steps
 

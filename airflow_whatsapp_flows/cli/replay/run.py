@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from airflow_whatsapp_flows.cli import STOPPED
-from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of, user_name
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of, user_name
 from airflow_whatsapp_flows.cli.replay.progress import Display, Watched, display, follow, reading
 from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
@@ -25,11 +25,11 @@ from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.replay.beginning import begin_replay
+from airflow_whatsapp_flows.replay.create import begin_replay
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.renames import rename_steps
-from airflow_whatsapp_flows.replay.running import run_replay
+from airflow_whatsapp_flows.replay.run import run_replay
 from airflow_whatsapp_flows.replay.sources import Source, open_source
 
 

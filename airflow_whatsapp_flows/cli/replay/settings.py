@@ -13,16 +13,16 @@ import msgspec
 
 from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
 from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Action, Flow
-from airflow_whatsapp_flows.flow.suggestions import did_you_mean
-from airflow_whatsapp_flows.gateway import Gateway
-from airflow_whatsapp_flows.replay.beginning import ReplayRequest, reading_of
-from airflow_whatsapp_flows.replay.forecast import hosts_of
-from airflow_whatsapp_flows.replay.lanes import ANY_HOST
+from airflow_whatsapp_flows.replay.create import ReplayRequest, reading_of
+from airflow_whatsapp_flows.replay.estimate import hosts_of
+from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
 from airflow_whatsapp_flows.replay.rates import spellings
-from airflow_whatsapp_flows.replay.running import RunSettings
+from airflow_whatsapp_flows.replay.run import RunSettings
 from airflow_whatsapp_flows.replay.sources import Source, SourceSpec
+from airflow_whatsapp_flows.sender import Gateway
 from airflow_whatsapp_flows.settings import settings_from_environment
 
 

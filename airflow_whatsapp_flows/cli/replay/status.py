@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from airflow_whatsapp_flows.cli.opening import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of
 from airflow_whatsapp_flows.cli.replay.summary import status_json, summary_of, summary_text
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_whatsapp_flows.cli import STOPPED, UNFINISHED
 from airflow_whatsapp_flows.cli.tables import counted, duration, moment, plain, table
-from airflow_whatsapp_flows.flow.delivery import Delivery
+from airflow_whatsapp_flows.flow.delivery.rule import Delivery
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import (
@@ -25,7 +25,7 @@ from airflow_whatsapp_flows.ledger.groups import (
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.budget import too_many_handled
-from airflow_whatsapp_flows.replay.error_report import (
+from airflow_whatsapp_flows.replay.report import (
     counts_of,
     deliveries_of,
     flow_of_replay,

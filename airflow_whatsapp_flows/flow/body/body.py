@@ -10,9 +10,9 @@ from airflow_whatsapp_flows.flow.body.faults import with_other_faults
 from airflow_whatsapp_flows.flow.body.form import parse_form
 from airflow_whatsapp_flows.flow.body.json_body import parse_json
 from airflow_whatsapp_flows.flow.body.media_type import essence
-from airflow_whatsapp_flows.flow.body.multipart_parsing import parse_multipart
+from airflow_whatsapp_flows.flow.body.multipart_parser import parse_multipart
 from airflow_whatsapp_flows.flow.body.plain import parse_none, parse_plain
-from airflow_whatsapp_flows.flow.body.xml_parsing import parse_xml
+from airflow_whatsapp_flows.flow.body.xml_parser import parse_xml
 from airflow_whatsapp_flows.flow.body.yaml_body import parse_yaml
 from airflow_whatsapp_flows.flow.template.language import LITERAL, Data, TemplateFault, TemplateLanguage
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders

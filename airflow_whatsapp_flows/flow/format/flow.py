@@ -1,7 +1,7 @@
 """Flow format 1: the keys of a flow file, their types and defaults.
 
 This is the file as it is written. What it means is in :mod:`~airflow_whatsapp_flows.flow.model`, and
-:mod:`~airflow_whatsapp_flows.flow.loading` turns the one into the other.
+:mod:`~airflow_whatsapp_flows.flow.loading.load` turns the one into the other.
 """
 
 from __future__ import annotations

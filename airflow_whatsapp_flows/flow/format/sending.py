@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from airflow_whatsapp_flows.flow.body import BodyType
-from airflow_whatsapp_flows.flow.delivery import KEY_LIFETIME, Delivery
+from airflow_whatsapp_flows.flow.delivery.rule import KEY_LIFETIME, Delivery
 from airflow_whatsapp_flows.flow.format.common import Scalar, StepBase, Target, Written
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]

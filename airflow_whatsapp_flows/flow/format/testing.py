@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from airflow_whatsapp_flows.flow.exchange import ErrorKind
 from airflow_whatsapp_flows.flow.format.common import StepName, Written
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind
 
 
 class ReplyFormat(Written):

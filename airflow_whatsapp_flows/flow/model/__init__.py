@@ -1,12 +1,13 @@
 """What a flow means: steps, their exits and their parsed templates.
 
-Made by :mod:`~airflow_whatsapp_flows.flow.loading` from a flow file that has no fault, so nothing here needs to be
+Made by :mod:`~airflow_whatsapp_flows.flow.loading.load` from a flow file that has no fault, so nothing here needs to be
 checked again.
 """
 
 from airflow_whatsapp_flows.flow.model.action import Action
 from airflow_whatsapp_flows.flow.model.flow import TOO_MANY_VISITS, Flow, Step, ways_out
-from airflow_whatsapp_flows.flow.model.leading import (
+from airflow_whatsapp_flows.flow.model.messages import Answered, Menu, Message, Question, Said, TemplateMessage
+from airflow_whatsapp_flows.flow.model.routing import (
     Assignation,
     Conditional,
     ConditionPath,
@@ -17,7 +18,6 @@ from airflow_whatsapp_flows.flow.model.leading import (
     Tag,
     TriggerFlow,
 )
-from airflow_whatsapp_flows.flow.model.saying import Answered, Menu, Message, Question, Said, TemplateMessage
 from airflow_whatsapp_flows.flow.model.step import Exit, StepBase, Text
 
 __all__ = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from airflow_whatsapp_flows.flow.delivery import RetryRule
+from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
 from airflow_whatsapp_flows.flow.model.step import Exit, StepBase, Text
-from airflow_whatsapp_flows.flow.request import RequestPlan
+from airflow_whatsapp_flows.flow.request.plan import RequestPlan
 from airflow_whatsapp_flows.flow.template.cage import Expression
 
 

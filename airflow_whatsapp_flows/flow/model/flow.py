@@ -9,7 +9,8 @@ from airflow_whatsapp_flows.flow.format import AirflowFormat, FlowTestFormat, Re
 from airflow_whatsapp_flows.flow.identity import IdentityRule
 from airflow_whatsapp_flows.flow.literal_secrets import stored_source
 from airflow_whatsapp_flows.flow.model.action import Action
-from airflow_whatsapp_flows.flow.model.leading import (
+from airflow_whatsapp_flows.flow.model.messages import Menu, Message, Question, TemplateMessage
+from airflow_whatsapp_flows.flow.model.routing import (
     Assignation,
     Conditional,
     ContactUpdate,
@@ -19,7 +20,6 @@ from airflow_whatsapp_flows.flow.model.leading import (
     Tag,
     TriggerFlow,
 )
-from airflow_whatsapp_flows.flow.model.saying import Menu, Message, Question, TemplateMessage
 from airflow_whatsapp_flows.flow.model.step import Exit
 from airflow_whatsapp_flows.flow.template.cage import MissingPolicy
 from airflow_whatsapp_flows.flow.template.references import Reference

@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
-from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAKERS, check_literals, joined
 from airflow_whatsapp_flows.flow.template.json_filter import size_of
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value

@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.flow.template.references import (
 )
 from airflow_whatsapp_flows.flow.template.sizes import Room
 from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening, find_statement
-from airflow_whatsapp_flows.flow.variables import SCOPES
+from airflow_whatsapp_flows.flow.template.variables import SCOPES
 
 MAX_TEMPLATE_BYTES = 64_000
 """Size that one text of a flow may have, in bytes of UTF-8."""

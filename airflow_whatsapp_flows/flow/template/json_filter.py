@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Undefined
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
-from airflow_whatsapp_flows.flow.content import MAX_DEPTH, UnparsableContent, clean
-from airflow_whatsapp_flows.flow.json_reply import JsonReplyError, read_json
+from airflow_whatsapp_flows.flow.json_values import JsonReplyError, read_json
+from airflow_whatsapp_flows.flow.storable import MAX_DEPTH, UnparsableContent, clean
 from airflow_whatsapp_flows.flow.template.language import Value
 
 
@@ -42,7 +42,8 @@ def _parsed(text: str) -> Value:
     if "\0" in text:  # the encoding of bytes is told by their zeros
         raise JsonReplyError("has a NUL character")
     try:
-        return clean(read_json(text.encode()), MAX_DEPTH)
+        value: Value = clean(read_json(text.encode()), MAX_DEPTH)
+        return value
     except UnicodeEncodeError:
         raise JsonReplyError("has half of a surrogate pair") from None
     except RecursionError:

@@ -10,9 +10,9 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from airflow_whatsapp_flows.flow.suggestions import did_you_mean
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
-from airflow_whatsapp_flows.flow.variables import SCOPES, Scope
+from airflow_whatsapp_flows.flow.template.variables import SCOPES, Scope
 
 _SCOPE = re.compile(r"(?<![\w.\])])(contact|step|global|flow_execution_variables)\b(?=\s*[.\[])")
 _SEGMENT = re.compile(

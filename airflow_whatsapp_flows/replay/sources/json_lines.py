@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from airflow_whatsapp_flows.errors import SourceError
-from airflow_whatsapp_flows.flow.response_text import ResponseTextError, parse_response
+from airflow_whatsapp_flows.flow.walk.response_text import ResponseTextError, parse_response
 from airflow_whatsapp_flows.replay.sources.keys import Keys
 from airflow_whatsapp_flows.replay.sources.lines import check_encoding, skip_line
 from airflow_whatsapp_flows.replay.sources.source import MAX_ROW_BYTES, Row, no_id, rejected, row_of

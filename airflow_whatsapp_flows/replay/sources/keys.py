@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from airflow_whatsapp_flows.errors import SourceError
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.model import Flow, Menu, Question
-from airflow_whatsapp_flows.flow.suggestions import did_you_mean
-from airflow_whatsapp_flows.flow.variables import Scope
+from airflow_whatsapp_flows.flow.template.variables import Scope
 
 PHONE = "contact.phone"
 SCOPES = tuple(scope.value for scope in Scope)

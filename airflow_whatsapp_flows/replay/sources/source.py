@@ -23,7 +23,7 @@ class Row:
     Attributes:
         number: in a text file the line where the row starts, from 1; elsewhere the number of the row, from 1.
         place: for people, such as ``responses.csv:17``.
-        value: plain data for :func:`~airflow_whatsapp_flows.flow.response.read_response`; ``None`` when the row
+        value: plain data for :func:`~airflow_whatsapp_flows.flow.walk.response.read_response`; ``None`` when the row
             is rejected.
         problem: why it is rejected: a stable code, a colon, and a sentence. ``None`` when it has a value.
         shown_id: the id of a rejected row, if it could be found.

@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.template.caged import MAX_TEMPLATE_BYTES, CagedLanguage
 from airflow_whatsapp_flows.flow.template.filters import MAX_TEXT
 from airflow_whatsapp_flows.flow.template.language import MAX_FAULTS, TemplateFault
-from airflow_whatsapp_flows.flow.variables import Variables
+from airflow_whatsapp_flows.flow.template.variables import Variables
 from tests.flow.samples import VALUES, evaluate, language, refusal, render
 
 PLAIN = st.recursive(

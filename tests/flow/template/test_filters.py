@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAX_TEXT, joined, json_text, text_of
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
-from airflow_whatsapp_flows.flow.variables import Variables
+from airflow_whatsapp_flows.flow.template.variables import Variables
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

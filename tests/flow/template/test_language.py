@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.template.language import (
     parse_tree,
     tree_faults,
 )
-from airflow_whatsapp_flows.flow.variables import Variables
+from airflow_whatsapp_flows.flow.template.variables import Variables
 from tests.flow.samples import VALUES, language
 
 PLAIN = st.recursive(

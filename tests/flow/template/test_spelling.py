@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body import parse_body
 from airflow_whatsapp_flows.flow.body.body import BodyType
+from airflow_whatsapp_flows.flow.request.url import parse_url
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage, CagedTemplate
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, parse_tree
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 from airflow_whatsapp_flows.flow.template.spelling import holds_placeholder
-from airflow_whatsapp_flows.flow.url import parse_url
-from airflow_whatsapp_flows.flow.variables import SCOPES
+from airflow_whatsapp_flows.flow.template.variables import SCOPES
 from tests.flow.samples import STEPS, VALUES, action, flow_of, walked
 
 HILOS = CagedLanguage(STEPS)

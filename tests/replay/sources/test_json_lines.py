@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.replay.sources.json_lines import JsonLines
 from airflow_whatsapp_flows.replay.sources.keys import Keys
 from airflow_whatsapp_flows.replay.sources.source import MAX_ROW_BYTES, Row
-from tests.flow.test_response_text import JSON, TEXT
+from tests.flow.walk.test_response_text import JSON, TEXT
 from tests.replay.sources.reading import FLOW, codes, rows_of, values
 
 GOOD = '{"id": "ok"}'

@@ -1,0 +1,52 @@
+"""Opening the ledger that a command names, finding a replay in it, and who does so."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+
+from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay, find_replay, list_replays
+from airflow_whatsapp_flows.settings import settings_from_environment
+
+
+def open_ledger(options: argparse.Namespace) -> Ledger:
+    """The ledger of ``--ledger``, else the one of the settings; to be closed.
+
+    Raises:
+        LedgerError: it cannot be opened.
+        ConnectionConfigError: the settings cannot be read.
+    """
+    return Ledger(ledger_url(options))
+
+
+def ledger_url(options: argparse.Namespace) -> str:
+    """The URL of ``--ledger``, else the one of the settings.
+
+    Raises:
+        ConnectionConfigError: the settings cannot be read.
+    """
+    return options.ledger or settings_from_environment().ledger_url
+
+
+def replay_of(ledger: Ledger, replay_id: str) -> Replay:
+    """The replay of a name.
+
+    Raises:
+        ReplayError: there is none.
+    """
+    found = find_replay(ledger, replay_id)
+    if found is None:
+        hint = did_you_mean(replay_id, [replay.id for replay in list_replays(ledger)])
+        raise ReplayError(f"there is no replay {replay_id!r} in the ledger {ledger.shown}{hint}")
+    return found
+
+
+def user_name() -> str:
+    """The name that a decision is recorded under."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

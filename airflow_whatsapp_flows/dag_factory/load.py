@@ -1,0 +1,253 @@
+"""A folder of flow files as DAGs."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from airflow import settings
+from airflow.sdk import DAG, get_parsing_context
+
+from airflow_whatsapp_flows.dag_factory.flow_dag import build_dag
+from airflow_whatsapp_flows.dag_factory.placeholder import build_placeholders
+from airflow_whatsapp_flows.dag_factory.replay_dag import REPLAY_SUFFIX, build_replay_dag
+from airflow_whatsapp_flows.errors import Fault, FlowFileError
+from airflow_whatsapp_flows.flow.json_source import JsonSource
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file, read_flow_text
+
+log = logging.getLogger(__name__)
+
+_LOADING = 0.6
+"""Share of the time that Airflow gives a DAG file after which no further flow is loaded."""
+_STANDING_IN = 0.8
+"""Share of it after which not even stand-ins are built."""
+_SLOWEST = 3
+
+
+def load_dags(folder: str | Path = "flows") -> dict[str, DAG]:
+    """Build a DAG from every flow file of a folder, and a second one, ``<id>__replay``, where a flow has a ``replay``.
+
+    A file with faults hides no other. Its faults are logged, and :func:`raise_faults` in a DAG file of its own shows
+    them as an import error. Where the file can be read as JSON and says whose it is, its DAGs stay, with their history,
+    and every task of them fails with the faults.
+
+    Slow files hide no other either: small files are loaded first, and what is not loaded after 60 % of
+    ``[core] dagbag_import_timeout``, at whose end Airflow would drop all DAGs of the folder, counts as faulty.
+
+    Args:
+        folder: of ``<flow id>.json`` files; a relative one is relative to the file that calls this.
+
+    Returns:
+        DAG id to DAG, for ``globals().update(…)``.
+    """
+    caller = sys._getframe(1).f_globals
+    found = _folder(folder, caller)
+    wanted = (get_parsing_context().dag_id or "").removesuffix(REPLAY_SUFFIX)
+    if wanted:
+        # A worker needs one DAG, and a file is called after its DAG: the others are not even opened.
+        file = found / f"{wanted}.json"
+        dags, faulty = _build_all([file], _Time(None)) if file.is_file() else ({}, [])
+    else:
+        dags, faulty = _load(found, caller)
+    for error in faulty:
+        log.error("flow file with faults:\n%s", error)
+    return dags
+
+
+def raise_faults(folder: str | Path = "flows") -> None:
+    """Raise one error that lists every fault of every flow file of a folder.
+
+    Called from a DAG file of its own, it makes Airflow show the faults as an import error of that file, while
+    the DAGs of the other flows stay as they are.
+
+    Args:
+        folder: as for :func:`load_dags`.
+
+    Raises:
+        FlowFileError: at least one file has faults.
+    """
+    if get_parsing_context().dag_id:
+        return
+    caller = sys._getframe(1).f_globals
+    _, faulty = _load(_folder(folder, caller), caller)
+    if len(faulty) == 1:
+        raise faulty[0]
+    if faulty:
+        every = FlowFileError(f"{len(faulty)} flow files", [fault for error in faulty for fault in error.faults])
+        every.args = ("\n".join(str(error) for error in faulty),)  # each fault with the name of its own file
+        raise every
+
+
+def _folder(folder: str | Path, caller: Mapping[str, Any]) -> Path:
+    path = Path(folder).expanduser()
+    return path if path.is_absolute() else Path(str(caller.get("__file__", "."))).resolve().parent / path
+
+
+def _load(folder: Path, caller: Mapping[str, Any]) -> tuple[dict[str, DAG], list[FlowFileError]]:
+    time = _Time(settings.get_dagbag_import_timeout(str(caller.get("__file__", ""))))
+    try:
+        return _build_all(sorted(find_flow_files(folder), key=_size), time)
+    except FlowFileError as error:
+        return {}, [error]
+    except OSError as error:
+        return {}, [FlowFileError(str(folder), [Fault(f"the folder cannot be read: {error.strerror}")])]
+
+
+def _size(path: Path) -> int:
+    """What a file takes is about proportional to its size."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+class _Time:
+    """The time that Airflow gives a DAG file, and what the files of flows take of it.
+
+    Args:
+        seconds: ``None`` or 0 for no limit.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._limit = seconds or 0.0
+        self._began = self._at = monotonic()
+        self._taken: list[tuple[float, str]] = []
+
+    def took(self, path: Path) -> None:
+        """Note that a file was loaded."""
+        before, self._at = self._at, monotonic()
+        self._taken.append((self._at - before, path.name))
+
+    def is_over(self, share: float) -> bool:
+        """Whether more than a share of it has passed."""
+        return self._limit > 0 and self._at - self._began > share * self._limit
+
+    def fault(self) -> Fault:
+        """What is wrong with a file for which no time is left."""
+        slowest = ", ".join(f"{name} {seconds:.1f} s" for seconds, name in sorted(self._taken)[: -_SLOWEST - 1 : -1])
+        return Fault(
+            f"not loaded: the other flows of the folder took {self._at - self._began:.1f} of the {self._limit:g} "
+            f"seconds that Airflow gives a DAG file (slowest: {slowest}); move some to a folder and DAG file of their "
+            "own, or raise [core] dagbag_import_timeout"
+        )
+
+
+def _build_all(paths: list[Path], time: _Time) -> tuple[dict[str, DAG], list[FlowFileError]]:
+    dags: dict[str, DAG] = {}
+    faulty: list[FlowFileError] = []
+    with _uncollected():
+        for path in paths:
+            built, error = _unbuilt(path, time) if time.is_over(_LOADING) else _build(path)
+            time.took(path)
+            dags.update(built)
+            if error is not None:
+                faulty.append(error)
+    return dags, sorted(faulty, key=lambda error: error.source)
+
+
+def _unbuilt(path: Path, time: _Time) -> tuple[dict[str, DAG], FlowFileError]:
+    """The stand-ins of a file for which no time is left."""
+    error = FlowFileError(str(path), [time.fault()])
+    if time.is_over(_STANDING_IN):
+        return {}, error
+    return _quietly(path, lambda: build_placeholders(_plain_data(path), path.stem, str(error))), error
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector, which would walk over every DAG built so far, again and again, and find no garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _build(path: Path) -> tuple[dict[str, DAG], FlowFileError | None]:
+    """The DAGs of one file, and what is wrong with it."""
+    try:
+        flow = load_flow_file(path, in_flows_folder=True)
+    except FlowFileError as error:
+        faulty = error
+        return _quietly(path, lambda: build_placeholders(_value(path, faulty), path.stem, str(faulty))), faulty
+    # PostgreSQL stores no DAG with it, nor any other DAG of the same parse.
+    faults = [Fault("the character U+0000 cannot be stored by Airflow", place) for place in _nul_places(flow.source)]
+    dags: dict[str, DAG] = {}
+    if not faults:
+        dags = _sound(path, flow, build_dag, faults)
+        if flow.replay is not None:
+            dags |= _sound(path, flow, build_replay_dag, faults)
+    if not faults:
+        return dags, None
+    unsound = FlowFileError(str(path), _placed(path, faults))
+    stand_ins = _quietly(path, lambda: build_placeholders(flow.source, path.stem, str(unsound)))
+    return {**stand_ins, **dags}, unsound
+
+
+def _nul_places(value: object, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The places of texts with U+0000 in them; of an object's keys, that of the object's value."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield place
+        return
+    if not isinstance(value, (Mapping, list)):
+        return
+    for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+        if isinstance(key, str) and "\0" in key:
+            yield (*place, key)
+        yield from _nul_places(item, (*place, key))
+
+
+def _sound(path: Path, flow: Flow, build: Callable[[Flow], DAG], faults: list[Fault]) -> dict[str, DAG]:
+    """One DAG of a flow; none when it cannot be built, for a fault that is added to the others."""
+    try:
+        dag = build(flow)
+    except FlowFileError as error:
+        faults += [fault for fault in error.faults if fault not in faults]
+        return {}
+    except Exception as error:
+        # Whatever is wrong with one flow, the others keep their DAGs; and it is reported like a fault.
+        log.exception("building the DAG of %s failed", path)
+        faults.append(Fault(f"no DAG can be made of it: {error!r}"))
+        return {}
+    return {dag.dag_id: dag}
+
+
+def _quietly(path: Path, build: Callable[[], dict[str, DAG]]) -> dict[str, DAG]:
+    """Stand-ins, or none where even they cannot be made of what the file says."""
+    try:
+        return build()
+    except Exception:
+        log.exception("building the stand-in for the DAG of %s failed", path)
+        return {}
+
+
+def _value(path: Path, error: FlowFileError) -> object:
+    """The file as plain data; ``None`` where it was not, or not to be, read."""
+    return None if any(fault.line is None for fault in error.faults) else _plain_data(path)
+
+
+def _plain_data(path: Path) -> object:
+    """The file as plain data; ``None`` where it cannot be read."""
+    try:
+        return JsonSource(read_flow_text(path)).load()[0]
+    except FlowFileError:
+        return None
+
+
+def _placed(path: Path, faults: list[Fault]) -> list[Fault]:
+    """Faults with the place that they have in the file."""
+    source = JsonSource(read_flow_text(path))
+    places = [source.place(fault.path) for fault in faults]
+    found = [replace(fault, line=line, column=column) for fault, (line, column) in zip(faults, places, strict=True)]
+    return sorted(found, key=lambda fault: (fault.line or 0, fault.column or 0))

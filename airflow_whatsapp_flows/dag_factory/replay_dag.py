@@ -1,0 +1,152 @@
+"""The DAG that replays a flow's recorded responses: plan, approve, replay, report."""
+
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import DAG, Param
+from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # it has no types
+
+from airflow_whatsapp_flows.dag_factory.airflow_block import (
+    assets,
+    default_args,
+    display_name,
+    replay_asset,
+    retry_args,
+    start_date,
+    tags,
+)
+from airflow_whatsapp_flows.errors import Fault, FlowFileError
+from airflow_whatsapp_flows.flow.format import ReplayFormat
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.operators.replay import WhatsAppReplayOperator
+from airflow_whatsapp_flows.operators.replay_options import LoadedFlow
+from airflow_whatsapp_flows.operators.replay_steps import (
+    ReplayApprovalOperator,
+    ReplayPlanOperator,
+    ReplayReportOperator,
+)
+
+REPLAY_SUFFIX = "__replay"
+_PRESETS = ("@once", "@continuous", "@quarterly")  # those that are no cron's own
+_RETRIES = 5
+_FIRST_RETRY = dt.timedelta(seconds=30)
+_ASKED_AGAIN = dt.timedelta(seconds=5)
+_LONGEST_RETRY = dt.timedelta(minutes=15)
+
+
+def build_replay_dag(flow: Flow) -> DAG:
+    """Build the DAG ``<id>__replay`` of a flow.
+
+    A run takes the snapshot of the source, asks for approval above ``approve_above``, sends chunk by chunk, and
+    reports. Its replay is called ``<flow id>__<run id>``: a task that is tried again, or cleared, goes on with it.
+
+    Args:
+        flow: as a rule with a ``replay``; without one the source must be given when the DAG is triggered.
+
+    Raises:
+        FlowFileError: its schedule is none.
+    """
+    block = flow.replay or ReplayFormat()
+    _check_schedule(flow, block.schedule)
+    with DAG(
+        dag_id=f"{flow.id}{REPLAY_SUFFIX}",
+        dag_display_name=display_name(f"{flow.id}{REPLAY_SUFFIX}", flow.name),
+        schedule=block.schedule,
+        start_date=start_date(flow) or dt.datetime(2020, 1, 1, tzinfo=ZoneInfo(flow.timezone)),
+        catchup=flow.airflow.catchup,
+        max_active_runs=1,
+        params=_params(block),
+        tags=tags(flow, "replay"),
+        default_args=default_args(flow),
+        doc_md=f"Sends recorded responses through the WhatsApp flow `{flow.id}`.",
+        render_template_as_native_obj=False,
+        auto_register=False,
+    ) as dag:
+        _add_tasks(flow, block)
+    return dag
+
+
+def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
+    replay_id = f"{flow.id}__{{{{ run_id }}}}"
+    inlets, outlets = assets(flow)
+    plan = ReplayPlanOperator(
+        task_id="plan",
+        flow=LoadedFlow(flow.id, flow),
+        source="{{ params.source or '' }}",
+        replay_id=replay_id,
+        note="{{ params.note or '' }}",
+        only_plan="{{ params.dry_run }}",
+        **retry_args(flow),
+    )
+    approve = ReplayApprovalOperator(
+        task_id="approve",
+        plan_task="plan",
+        approve_above=block.approve_above,
+        subject=f"Send recorded responses through {flow.id}?",  # a name could be a template of Airflow's
+        # Airflow fails a task whose answer comes within a second or two of its question; it is asked again then.
+        retries=2,
+        retry_delay=_ASKED_AGAIN,
+    )
+    replay = WhatsAppReplayOperator.partial(
+        task_id="replay",
+        flow=LoadedFlow(flow.id, flow),
+        source="{{ params.source or '' }}",
+        replay_id=replay_id,
+        # A limit is one of all chunks, and for the report to judge. Where any failed contact matters, the task of its
+        # chunk is red too: Airflow's "clear failed tasks" then sends again what failed.
+        fail_when="any" if block.fail_when == "any" else "never",
+        retries=_RETRIES,
+        retry_delay=_FIRST_RETRY,
+        retry_exponential_backoff=True,
+        max_retry_delay=_LONGEST_RETRY,
+        inlets=inlets,
+        **({"pool": flow.airflow.pool} if flow.airflow.pool else {}),
+    ).expand(chunks=plan.output)
+    report = ReplayReportOperator(
+        task_id="report",
+        replay_id=replay_id,
+        plan_task="plan",
+        fail_when=block.fail_when,
+        max_failures=block.max_failures,
+        max_handled_errors=block.max_handled_errors,
+        outlets=[replay_asset(flow.id), *(asset for asset in outlets if asset != replay_asset(flow.id))],
+        trigger_rule="all_done",
+        **retry_args(flow),
+    )
+    plan >> approve >> replay >> report
+
+
+def is_schedule(text: str) -> bool:
+    """Whether Airflow takes a text as a schedule that ever comes.
+
+    Args:
+        text: such as ``0 3 * * *`` or ``@daily``.
+    """
+    if text in _PRESETS:
+        return True
+    try:
+        croniter(text, dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)).get_next()
+    except (CroniterError, ValueError):  # the 30th of February is written well, and never comes
+        return False
+    return True
+
+
+def _check_schedule(flow: Flow, schedule: str | None) -> None:
+    if schedule is None or is_schedule(schedule):
+        return
+    # Airflow would find out when it stores the DAG, and say so of the whole file.
+    what = f"{schedule!r} is no cron expression, such as '0 3 * * *', and none of Airflow's presets, such as '@daily'"
+    raise FlowFileError(flow.id, [Fault(what, ("replay", "schedule"))])
+
+
+def _params(block: ReplayFormat) -> dict[str, Param]:
+    source = "a path, a glob, a URL of object storage; with a query a database's URL or the id of a connection"
+    return {
+        "source": Param(block.source, type=["string", "null"], title="Source of the responses", description=source),
+        "dry_run": Param(
+            False, type="boolean", title="Dry run", description="plan and count, send nothing, leave nothing behind"
+        ),
+        "note": Param(None, type=["string", "null"], title="Note", description="why, kept with the replay"),
+    }

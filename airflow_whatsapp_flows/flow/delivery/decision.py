@@ -1,0 +1,338 @@
+"""What to do next about one visit of an action, given every attempt at it: the table of delivery, in one pure place.
+
+Whoever sends, keeps the attempts and asks :func:`next_move` before each one. What is kept in memory, in a task's
+state or in a ledger makes no difference to what may be sent.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from airflow_whatsapp_flows.flow.delivery.rate_headers import reset_after
+from airflow_whatsapp_flows.flow.delivery.rule import (
+    SAFE_METHODS,
+    Delivery,
+    Fate,
+    RetryRule,
+    idempotency_key,
+    is_complete_2xx,
+    is_server_failure,
+    retry_after,
+)
+from airflow_whatsapp_flows.flow.reply.result import ActionError, ActionResult, Attempted, Outcome, classify
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Sent, TransportFailure
+
+MAX_CLOCK_STEP = 300.0
+"""Seconds that a clock may go back between two attempts; beyond it nobody knows how old a key is."""
+
+_SETTLED = (Fate.SUCCEEDED, Fate.APPLIED)
+_UNKNOWN = (None, Fate.UNKNOWN)
+_REFUSING = (429, 503)  # only of these is a reset the time at which the server lets the request in
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to send the request of a visit.
+
+    Attributes:
+        number: from 1, for each idempotency key.
+        digest: of the request that was, or was about to be, sent; see :meth:`HttpRequest.digest`.
+        begun_at: epoch seconds, noted before the first byte.
+        fate: what is known of it; ``None`` when the sender stopped before it could tell.
+        result: what came of it, without regard to the attempts before; ``None`` when that is not known.
+        current: whether it belongs to this round. Those of earlier rounds (another replay, a cleared task) count for
+            what may have been applied, and not for ``retry.attempts``.
+        status_code: of the reply, which is known even where the result is not.
+    """
+
+    number: int
+    digest: str
+    begun_at: float
+    fate: Fate | None
+    result: ActionResult | None
+    current: bool = True
+    status_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendNext:
+    """Send the request.
+
+    Attributes:
+        number: of the attempt.
+        wait: seconds before it.
+    """
+
+    number: int
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Send nothing more.
+
+    Attributes:
+        result: what the action comes to.
+    """
+
+    result: ActionResult
+
+
+@dataclass(frozen=True, slots=True)
+class Rekey:
+    """Go on under a new key: the bytes were mended, and nothing of the old ones was applied.
+
+    Attributes:
+        key: the new one, as :func:`rekeyed` makes it.
+    """
+
+    key: str
+
+
+Move = SendNext | Settled | Rekey
+
+
+def next_move(
+    rule: RetryRule,
+    attempts: Sequence[Attempt],
+    request: HttpRequest,
+    key: str,
+    now: float,
+    *,
+    jitter: Callable[[float, float], float] = random.uniform,
+) -> Move:
+    """Decide what to do about one visit of an action.
+
+    Args:
+        rule: of the action.
+        attempts: all that were made at this visit, by number, whatever key they had, but for those under the key that
+            a :class:`Rekey` leads to; with that key, its own.
+        request: that would be sent.
+        key: idempotency key of the visit.
+        now: epoch seconds.
+        jitter: a number between two others; random by default.
+    """
+    if not attempts:
+        return SendNext(1, 0.0)
+    if attempts[-1].fate in _SETTLED and attempts[-1].result is not None:  # what nearly all come to, and cheap to tell
+        return Settled(attempts[-1].result)
+    return _next_of(_Course(rule, attempts, request, key), rule, attempts, now, jitter)
+
+
+def _next_of(
+    course: _Course,
+    rule: RetryRule,
+    attempts: Sequence[Attempt],
+    now: float,
+    jitter: Callable[[float, float], float],
+) -> Move:
+    settled = course.settled()
+    if settled is not None:
+        return Settled(settled)
+    if any(attempt.digest != course.digest for attempt in attempts):
+        return Settled(course.other_bytes()) if course.is_bound else Rekey(rekeyed(course.key, course.digest))
+    if course.may_be_applied and rule.delivery is Delivery.AT_MOST_ONCE:
+        return Settled(course.result())
+    if course.may_be_applied and _is_stale(rule, attempts, now):
+        return Settled(course.stale())
+    last, made = attempts[-1], sum(attempt.current and not _was_given_up(attempt) for attempt in attempts)
+    if not last.current or _was_given_up(last):
+        return SendNext(last.number + 1, 0.0)
+    if made >= rule.attempts or not course.may_send_again():
+        return Settled(course.result())
+    wait = pause(rule, made, last.result, now, jitter=jitter)
+    if course.may_be_applied and _is_stale(rule, attempts, now + wait):
+        return Settled(course.stale())
+    return SendNext(last.number + 1, wait)
+
+
+def may_have_been_applied(rule: RetryRule, attempt: Attempt) -> bool:
+    """Whether the server may have carried out an attempt.
+
+    An attempt that was answered takes an exit of the flow; that alone does not say that nothing was done. A 5xx or 408
+    says that the server failed, and a 2xx that ``success_when`` rejects says that something came of the request.
+
+    Args:
+        rule: of the action. A status that it lists under ``at_most_once``, and a reply of which ``slow_down_when``
+            holds, say that the request was not processed.
+        attempt: an attempt at the action.
+    """
+    if attempt.fate is not Fate.ANSWERED:
+        return attempt.fate is not Fate.NOT_SENT
+    if _is_slow(rule, attempt):
+        return False
+    status = (attempt.result.status_code if attempt.result else attempt.status_code) or 0
+    if 200 <= status <= 299:
+        return rule.delivery is not Delivery.IDEMPOTENT
+    listed = rule.delivery is Delivery.AT_MOST_ONCE and status in rule.statuses
+    return is_server_failure(status) and not listed
+
+
+def forbids_another(rule: RetryRule, attempts: Sequence[Attempt], now: float) -> bool:
+    """Whether the attempts at a visit rule out one more, even of the same bytes and in a new round.
+
+    Args:
+        rule: of the action.
+        attempts: that were made at the visit.
+        now: epoch seconds.
+    """
+    if any(attempt.fate in _SETTLED for attempt in attempts):
+        return True
+    if not any(may_have_been_applied(rule, attempt) for attempt in attempts):
+        return False
+    return rule.delivery is Delivery.AT_MOST_ONCE or _is_stale(rule, attempts, now)
+
+
+def _is_stale(rule: RetryRule, attempts: Sequence[Attempt], now: float) -> bool:
+    """Whether the server may have forgotten the key by now."""
+    begun = [attempt.begun_at for attempt in attempts]
+    expired = now - min(begun) >= rule.key_lifetime or max(begun) - now > MAX_CLOCK_STEP
+    return rule.delivery is Delivery.KEYED and expired
+
+
+def _is_slow(rule: RetryRule, attempt: Attempt) -> bool:
+    """Whether the reply to an attempt only said to slow down."""
+    result = attempt.result
+    if result is None or attempt.fate is not Fate.ANSWERED:
+        return False
+    # Of a 2xx the fate says enough: its content may no longer be there.
+    return result.error is None or rule.asks_to_slow_down(result)
+
+
+def _was_given_up(attempt: Attempt) -> bool:
+    """Whether nobody tried: the sender was stopped between the intent and the first byte, or somebody found out."""
+    return attempt.fate is Fate.NOT_SENT and attempt.result is None
+
+
+def rekeyed(key: str, digest: str) -> str:
+    """The key of mended bytes.
+
+    Args:
+        key: of the visit.
+        digest: of the request as it is now, under that key.
+    """
+    return idempotency_key(key, digest)
+
+
+class _Course:
+    """The attempts at one visit, and what can be told from them."""
+
+    def __init__(self, rule: RetryRule, attempts: Sequence[Attempt], request: HttpRequest, key: str) -> None:
+        self.may_be_applied = any(may_have_been_applied(rule, attempt) for attempt in attempts)
+        self._rule = rule
+        self._attempts = attempts
+        self._request = request
+        self.key = key
+
+    @cached_property
+    def digest(self) -> str:
+        return self._request.digest()
+
+    def settled(self) -> ActionResult | None:
+        """The result of the attempt that the server has carried out, if it is known of one."""
+        found = next((attempt for attempt in self._attempts if attempt.fate in _SETTLED), None)
+        if found is None or found.result is not None:
+            return None if found is None else found.result
+        if found.fate is Fate.SUCCEEDED:
+            return replace(self._made(ErrorKind.UNPARSABLE, "", Sent.YES), outcome=Outcome.SUCCESS, error=None)
+        return self._made(ErrorKind.UNPARSABLE, "the server carried it out; its reply is not known", Sent.YES)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether no bytes but those sent may go out: they may have been applied, or went out in this round."""
+        unsafe = self._request.method not in SAFE_METHODS
+        return (unsafe and self.may_be_applied) or any(attempt.current for attempt in self._attempts)
+
+    def may_send_again(self) -> bool:
+        """Whether the last attempt leaves the way open for another."""
+        last = self._attempts[-1]
+        if last.result is not None:
+            return _is_slow(self._rule, last) or self._rule.may_send_again(last.result)
+        repeatable = last.fate in _UNKNOWN and self._rule.delivery is not Delivery.AT_MOST_ONCE
+        return last.fate is Fate.NOT_SENT or repeatable
+
+    def result(self) -> ActionResult:
+        """The last result; unknown when an attempt is, unless a complete 2xx came after it."""
+        last = next((attempt for attempt in reversed(self._attempts) if not _was_given_up(attempt)), self._attempts[-1])
+        result = last.result or self._without_result(last)
+        if result.error is None and _is_slow(self._rule, last):
+            message = "the server did not carry it out: slow_down_when holds of its reply"
+            result = result.failed(ErrorKind.SUCCESS_WHEN, message, Sent.YES)
+        if result.error is None or result.method in SAFE_METHODS or not self._is_doubted():
+            return result
+        return result.failed(result.error.kind, result.error.message, Sent.UNKNOWN)
+
+    def _is_doubted(self) -> bool:
+        doubted = False
+        for attempt in self._attempts:
+            told = attempt.result
+            if told is not None and is_complete_2xx(told) and not _is_slow(self._rule, attempt):
+                doubted = False
+            elif attempt.fate in _UNKNOWN and attempt is not self._attempts[-1]:
+                doubted = True
+        return doubted
+
+    def stale(self) -> ActionResult:
+        """The last result, of a request whose key is too old to be sent once more."""
+        result = self.result()
+        why = "it was not sent again, since its key is older than key_lifetime, or the clock went back"
+        error = result.error or ActionError(ErrorKind.INTERRUPTED, "its fate is not known", Sent.UNKNOWN)
+        return result.failed(error.kind, f"{error.message}; {why}", self._sent)
+
+    def other_bytes(self) -> ActionResult:
+        """The error of a request that is no longer the one that was sent."""
+        message = (
+            "nothing was sent: the request is no longer the one that was sent before under this key; "
+            "use no value that changes from one attempt to the next"
+        )
+        unsafe = self.may_be_applied and self._request.method not in SAFE_METHODS
+        return self._made(ErrorKind.PROTOCOL, message, self._sent if unsafe else Sent.NO)
+
+    @property
+    def _sent(self) -> Sent:
+        """Whether the server got what may have been applied: what it answered, it did."""
+        return Sent.UNKNOWN if any(attempt.fate in _UNKNOWN for attempt in self._attempts) else Sent.YES
+
+    def _without_result(self, attempt: Attempt) -> ActionResult:
+        if attempt.fate is Fate.NOT_SENT:
+            return self._made(ErrorKind.CONNECT, "the request did not reach the server", Sent.NO)
+        if attempt.fate is Fate.ANSWERED:
+            return self._made(ErrorKind.STATUS, "the server refused the request; its reply is not known", Sent.YES)
+        message = "the sender stopped before an answer came; the request may have reached the server"
+        return self._made(ErrorKind.INTERRUPTED, message, Sent.UNKNOWN)
+
+    def _made(self, kind: ErrorKind, message: str, sent: Sent) -> ActionResult:
+        attempted = Attempted(self._request, self._attempts[-1].number, self.key)
+        return classify(TransportFailure(kind, message, sent), attempted)
+
+
+def pause(
+    rule: RetryRule,
+    retry: int,
+    result: ActionResult | None,
+    now: float,
+    *,
+    jitter: Callable[[float, float], float] = random.uniform,
+) -> float:
+    """Seconds before a retry: what the server asks for, else full jitter; never above ``max_wait``.
+
+    Args:
+        rule: of the action.
+        retry: its number, from 1.
+        result: of the attempt before; ``None`` when none came.
+        now: epoch seconds.
+        jitter: a number between two others; random by default.
+    """
+    asked = None if result is None else _asked(rule, result, dt.datetime.fromtimestamp(now, dt.timezone.utc))
+    return jitter(0.0, rule.cap(retry)) if asked is None else min(asked, rule.max_wait)
+
+
+def _asked(rule: RetryRule, result: ActionResult, now: dt.datetime) -> float | None:
+    asked = retry_after(result, now)
+    if asked is None and (result.status_code in _REFUSING or rule.asks_to_slow_down(result)):
+        return reset_after(result.headers, now)
+    return asked

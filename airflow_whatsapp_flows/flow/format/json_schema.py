@@ -1,0 +1,143 @@
+"""The JSON Schema of flow format 1, for editors and for programs that write flow files.
+
+It says what a file may look like: keys, types, ranges, choices. What only the whole of a flow can tell, such as a
+target that is no step, is told by :func:`~airflow_whatsapp_flows.flow.loading.load.load_flow` alone.
+
+The package ships it as a file; ``python -m airflow_whatsapp_flows.flow.format.json_schema`` prints it anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, NoDefault
+from pydantic_core import core_schema
+
+from airflow_whatsapp_flows.flow.format import STEP_FORMATS, FlowFormat
+
+SCHEMA_ID = "urn:airflow-whatsapp-flows:flow-format-1"
+"""What the schema is called by; nothing is found there."""
+
+_CLASS = "Format"
+_STEP = "Step"
+_ANYTHING = "JsonValue"
+_OF_MAPPINGS = ("properties", "$defs")
+_OF_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_OF_ONE = ("items", "additionalProperties", "propertyNames")
+
+
+class _Generator(GenerateJsonSchema):
+    """As pydantic has it, but for what editors would show or write without use."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False  # a key is its own title
+
+    def get_default_value(self, schema: core_schema.WithDefaultSchema) -> Any:
+        if schema.get("default_factory") in (dict, list):
+            return schema["default_factory"]()  # type: ignore[call-arg]
+        default = super().get_default_value(schema)
+        # null is the default of what is absent; an editor would write it out.
+        return NoDefault if default is None else default
+
+
+def flow_schema() -> dict[str, Any]:
+    """The schema (JSON Schema 2020-12), made of the classes of :mod:`~airflow_whatsapp_flows.flow.format`.
+
+    A step is what its ``type`` says, told by ``if`` and ``then``: so an editor knows which step is meant, and reports
+    the one key that is wrong, where ``oneOf`` would say that nothing fits.
+    """
+    made = FlowFormat.model_json_schema(by_alias=True, schema_generator=_Generator)
+    made["properties"]["steps"]["items"] = {"$ref": f"#/$defs/{_STEP}"}
+    definitions: dict[str, JsonSchemaValue] = made.pop("$defs")
+    inlined = {name: found for name, found in definitions.items() if "enum" in found or name == _ANYTHING}
+    schema = {"$schema": GenerateJsonSchema.schema_dialect, "$id": SCHEMA_ID, **_tidy(made, inlined)}
+    schema["title"] = "WhatsApp flow"
+    schema["$defs"] = {_STEP: _any_step()}
+    for name, definition in sorted(definitions.items()):
+        if name not in inlined:
+            schema["$defs"][name.removesuffix(_CLASS)] = _tidy(definition, inlined)
+    for kind, step in STEP_FORMATS.items():
+        told = schema["$defs"][step.__name__.removesuffix(_CLASS)]
+        told["title"] = kind
+        told["properties"]["type"]["description"] = told["description"]
+    return schema
+
+
+def schema_text() -> str:
+    """The schema as it is shipped."""
+    return json.dumps(flow_schema(), ensure_ascii=False, indent=2) + "\n"
+
+
+def _any_step() -> dict[str, Any]:
+    """A step of any type. As long as it has none, an editor offers ``name`` and ``type``, and explains each type."""
+    kinds = {kind: step.__name__.removesuffix(_CLASS) for kind, step in STEP_FORMATS.items()}
+    explained = [{"const": kind, "description": _text(step.__doc__)} for kind, step in STEP_FORMATS.items()]
+    return {
+        "title": "step",
+        "description": "one step of the flow; its type says which other keys it has",
+        "type": "object",
+        "required": ["name", "type"],
+        "properties": {
+            "name": {"type": "string", "description": "what other steps call it by"},
+            "type": {"description": "what the step does", "oneOf": explained},
+        },
+        "allOf": [
+            {
+                "if": {"properties": {"type": {"const": kind}}, "required": ["type"]},
+                "then": {"$ref": f"#/$defs/{definition}"},
+            }
+            for kind, definition in kinds.items()
+        ],
+    }
+
+
+def _tidy(schema: Mapping[str, Any], inlined: Mapping[str, JsonSchemaValue]) -> dict[str, Any]:
+    """A schema without what pydantic says for itself: names of classes, a definition for every enumeration."""
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    if name in inlined:
+        told = {} if name == _ANYTHING else dict(inlined[name])
+        schema = {**told, **{key: value for key, value in schema.items() if key != "$ref"}}
+    tidied: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "title":
+            continue
+        if key == "$ref":
+            value = value.removesuffix(_CLASS)
+        elif key == "description":
+            value = _text(value)
+        elif key in _OF_MAPPINGS:
+            value = {inner: _tidy(found, inlined) for inner, found in value.items()}
+        elif key in _OF_LISTS:
+            value = [_tidy(found, inlined) for found in value]
+        elif key in _OF_ONE and isinstance(value, Mapping):
+            value = _tidy(value, inlined)
+        tidied[key] = value
+    return _merged(tidied)
+
+
+def _merged(schema: dict[str, Any]) -> dict[str, Any]:
+    """Alternatives of one plain type each as a list of types: what else they say holds for their own type only."""
+    branches = schema.get("anyOf", [])
+    types = [branch.get("type") for branch in branches]
+    if not branches or not all(isinstance(kind, str) for kind in types):
+        return schema
+    together: dict[str, Any] = {}
+    for branch in branches:
+        together.update({key: value for key, value in branch.items() if key not in ("type", "description")})
+    if "enum" in together:
+        if types != ["string", "null"]:
+            return schema
+        together["enum"] = [*together["enum"], None]
+    kinds = [kind for kind in dict.fromkeys(types) if kind != "integer" or "number" not in types]
+    merged = {"type": kinds, **together}
+    return {**merged, **{key: value for key, value in schema.items() if key != "anyOf"}}
+
+
+def _text(docstring: str | None) -> str:
+    return " ".join((docstring or "").replace("``", "`").split())
+
+
+if __name__ == "__main__":
+    print(schema_text(), end="")

@@ -1,0 +1,1 @@
+"""Flows looked at, not run: graphs, differences and tests."""

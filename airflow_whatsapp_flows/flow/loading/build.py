@@ -1,0 +1,122 @@
+"""Building every step of a flow."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from airflow_whatsapp_flows.errors import Fault
+from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS
+from airflow_whatsapp_flows.flow.format import StepFormat
+from airflow_whatsapp_flows.flow.json_source import JsonSource
+from airflow_whatsapp_flows.flow.loading.build_action import build_action
+from airflow_whatsapp_flows.flow.loading.build_answered import build_menu, build_message, build_question, build_template
+from airflow_whatsapp_flows.flow.loading.build_other import (
+    build_assignation,
+    build_conditional,
+    build_contact_update,
+    build_delay,
+    build_end,
+    build_go_to,
+    build_tag,
+    build_trigger_flow,
+)
+from airflow_whatsapp_flows.flow.loading.builder import FlowTexts, StepBuilder
+from airflow_whatsapp_flows.flow.loading.schema_faults import close_literal
+from airflow_whatsapp_flows.flow.model import Step
+
+_STEP: TypeAdapter[StepFormat] = TypeAdapter(StepFormat)
+_BUILD: Mapping[str, Callable[[StepBuilder, Any], Step | None]] = {
+    "question": build_question,
+    "menu": build_menu,
+    "message": build_message,
+    "template": build_template,
+    "conditional": build_conditional,
+    "action": build_action,
+    "delay": build_delay,
+    "contact_update": build_contact_update,
+    "tag": build_tag,
+    "assignation": build_assignation,
+    "go_to": build_go_to,
+    "trigger_flow": build_trigger_flow,
+    "end": build_end,
+}
+
+
+def valid_steps(value: dict[str, Any]) -> dict[int, StepFormat]:
+    """The steps of a faulty file that can be read, by their position: their templates are checked all the same.
+
+    A key that is wrong is left out, or has the value that was meant where one is close; without one that it must have,
+    a step cannot be read.
+
+    Args:
+        value: the file as plain data.
+    """
+    steps: dict[int, StepFormat] = {}
+    for index, raw in enumerate(_written(value)):
+        try:
+            steps[index] = _STEP.validate_json(json.dumps(raw))
+        except ValidationError as error:
+            known = _without_faults(raw, error)
+            with contextlib.suppress(ValidationError):
+                steps[index] = _STEP.validate_json(json.dumps(known))
+    return steps
+
+
+def _without_faults(raw: Any, error: ValidationError) -> Any:
+    known = copy.deepcopy(raw)
+    for details in error.errors(include_url=False):
+        *path, key = details["loc"][1:] or ("",)  # the first is the type of the step
+        holder: Any = known
+        for part in path:
+            try:
+                holder = holder[part]
+            except (LookupError, TypeError):  # a union's location names its alternatives too
+                break
+        else:
+            if isinstance(holder, dict):
+                meant = close_literal(details)
+                if meant is None:
+                    holder.pop(key, None)
+                else:
+                    holder[key] = meant
+    return known
+
+
+def build_steps(
+    value: dict[str, Any], formats: Mapping[int, StepFormat], source: JsonSource
+) -> tuple[dict[int, Step], list[Fault]]:
+    """Build every step that can be built.
+
+    Args:
+        value: the file as plain data.
+        formats: its steps, by their position.
+        source: its text.
+
+    Returns:
+        The steps by their position in the file, and the faults of their templates.
+    """
+    written = _written(value)
+    names = {step["name"] for step in written if isinstance(step, dict) and isinstance(step.get("name"), str)}
+    flow = FlowTexts(value, frozenset(names))
+    steps: dict[int, Step] = {}
+    faults: list[Fault] = []
+    for index, step in formats.items():
+        if len(faults) > MOST_FAULTS:
+            break
+        builder = StepBuilder(step, ("steps", index), flow, source)
+        built = _BUILD[step.type](builder, step)
+        faults.extend(builder.faults)
+        if built is not None and not builder.faults:
+            steps[index] = built
+    return steps, faults
+
+
+def _written(value: dict[str, Any]) -> list[Any]:
+    steps = value.get("steps")
+    return steps if isinstance(steps, list) else []

@@ -1,0 +1,113 @@
+"""Building the steps that say something and those that a contact answers."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from airflow_whatsapp_flows.flow.answers import (
+    RANGED_TYPES,
+    AnswerMisfit,
+    AnswerRule,
+    ListedOptions,
+    check_bound,
+    check_country,
+)
+from airflow_whatsapp_flows.flow.format import (
+    AnsweredStep,
+    AnswerRangeFormat,
+    MenuFormat,
+    MessageFormat,
+    QuestionFormat,
+    TemplateFormat,
+)
+from airflow_whatsapp_flows.flow.loading.builder import StepBuilder
+from airflow_whatsapp_flows.flow.model import Menu, Message, Question, Said, TemplateMessage
+
+
+class _Answering(TypedDict):
+    said: Said
+    rule: AnswerRule
+    wait: float | None
+    max_answer_attempts: int | None
+    on_no_answer: str | None
+    on_answer_failed: str | None
+
+
+def build_message(builder: StepBuilder, step: MessageFormat) -> Message:
+    """A message."""
+    return Message(**builder.common, said=builder.said(step), next=step.next)
+
+
+def build_question(builder: StepBuilder, step: QuestionFormat) -> Question:
+    """A question."""
+    return Question(**builder.common, **_answering(builder, step), next=step.next)
+
+
+def build_menu(builder: StepBuilder, step: MenuFormat) -> Menu:
+    """A menu."""
+    return Menu(**builder.common, **_answering(builder, step), options=step.options)
+
+
+def build_template(builder: StepBuilder, step: TemplateFormat) -> TemplateMessage:
+    """A template message."""
+    return TemplateMessage(
+        **builder.common,
+        **_answering(builder, step),
+        options=step.options,
+        has_next="next" in step.model_fields_set,
+        next=step.next,
+    )
+
+
+def _answering(builder: StepBuilder, step: AnsweredStep) -> _Answering:
+    attempts = step.max_answer_attempts
+    if attempts is None and step.on_answer_failed is not None:
+        attempts = 1
+    return _Answering(
+        said=builder.said(step),
+        rule=_rule(builder, step),
+        wait=None if step.wait is None else builder.seconds(step.wait.amount, step.wait.unit, "wait", "amount"),
+        max_answer_attempts=attempts,
+        on_no_answer=step.on_no_answer,
+        on_answer_failed=step.on_answer_failed,
+    )
+
+
+def _rule(builder: StepBuilder, step: AnsweredStep) -> AnswerRule:
+    limits = step.answer_range or AnswerRangeFormat()
+    if step.answer_range is not None:
+        _check_range(builder, step, step.answer_range)
+    country = step.answer_phone_default_country
+    if country is not None:
+        builder.checked(lambda: check_country(country), "answer_phone_default_country")
+    return AnswerRule(
+        answer_type=step.answer_type,
+        options=tuple(step.answer_options or ()),
+        listed=_listed(builder, step),
+        minimum=limits.min,
+        maximum=limits.max,
+        decimals=step.answer_allow_decimals,
+        country=country,
+    )
+
+
+def _check_range(builder: StepBuilder, step: AnsweredStep, limits: AnswerRangeFormat) -> None:
+    def check(bound: int | float | str) -> None:
+        if step.answer_type not in RANGED_TYPES:
+            allowed = ", ".join(RANGED_TYPES)
+            raise AnswerMisfit(f"an answer of type {step.answer_type} has no range; allowed for: {allowed}")
+        check_bound(step.answer_type, bound)
+
+    for key, bound in (("min", limits.min), ("max", limits.max)):
+        if bound is not None:
+            builder.checked(lambda bound=bound: check(bound), "answer_range", key)  # type: ignore[misc]
+
+
+def _listed(builder: StepBuilder, step: AnsweredStep) -> ListedOptions | None:
+    written = step.options_from_variable
+    if written is None:
+        return None
+    source = builder.reference(written.list, "options_from_variable", "list")
+    if source is None:
+        return None
+    return ListedOptions(source, written.value, written.title or written.value)

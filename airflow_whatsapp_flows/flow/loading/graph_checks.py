@@ -1,0 +1,294 @@
+"""Faults of a flow as a graph: targets that are not there, steps never reached, values read too early."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from airflow_whatsapp_flows.errors import Fault
+from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS, did_you_mean
+from airflow_whatsapp_flows.flow.format import STEP_FORMATS
+from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
+from airflow_whatsapp_flows.flow.loops import components
+from airflow_whatsapp_flows.flow.model import Answered, Step, TemplateMessage, ways_out
+from airflow_whatsapp_flows.flow.template.references import Reference
+from airflow_whatsapp_flows.flow.template.variables import Scope
+
+_TARGET_KEYS = ("next", "on_no_answer", "on_answer_failed", "on_success", "on_error", "otherwise", "on_max_visits")
+_WITHOUT_VALUE = ("on_no_answer", "on_answer_failed", "on_max_visits")
+"""Exits by which a step is left although this visit of it has kept nothing."""
+_ANYWHERE = ""
+_MANY_NAMES = 8
+
+
+def check_graph(
+    value: dict[str, Any], valid: Collection[int], steps: Mapping[int, Step], source: JsonSource
+) -> list[Fault]:
+    """Every fault of the graph.
+
+    Args:
+        value: the file as plain data.
+        valid: positions of the steps whose keys are right; of the others nobody knows where they lead.
+        steps: the steps that could be built, by their position.
+        source: the file's text.
+    """
+    written = value.get("steps")
+    if not isinstance(written, list):
+        return []
+    raw = [(index, step) for index, step in enumerate(written) if isinstance(step, dict)]
+    names = [step["name"] for _, step in raw if isinstance(step.get("name"), str)]
+    graph = _Graph(source, set(names), valid)
+    graph.check_names(raw)
+    graph.check_identities(raw)
+    graph.check_targets(value, raw)
+    start = value.get("start") or (names[0] if names else "")
+    if graph.is_whole and start in names and len(valid) == len(written):
+        graph.check_reachable(start, raw)
+        if len(steps) == len(written):
+            graph.check_loops({step.name: (index, step) for index, step in steps.items()})
+    if len(set(names)) == len(names):
+        named = [(index, step) for index, step in raw if isinstance(step.get("name"), str) and step["name"]]
+        graph.check_references(named, steps)
+        graph.check_variables(value.get("variables"), named, steps)
+    return graph.faults
+
+
+def targets_of(step: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
+    """Every target that a step of the file names, with the path below the step where it stands."""
+    for key in _TARGET_KEYS:
+        if step.get(key) is not None:
+            yield (key,), step[key]
+    options = step.get("options")
+    if isinstance(options, dict):
+        yield from ((("options", label), target) for label, target in options.items() if target is not None)
+    paths = step.get("paths")
+    if isinstance(paths, list):
+        for index, path in enumerate(paths):
+            if isinstance(path, dict) and path.get("next") is not None:
+                yield ("paths", index, "next"), path["next"]
+
+
+class _Graph:
+    """Finds the faults.
+
+    Attributes:
+        faults: every one found so far.
+        is_whole: whether every name stands once and every target is there, so that ways can be followed.
+    """
+
+    def __init__(self, source: JsonSource, names: set[str], valid: Collection[int]) -> None:
+        self.faults: list[Fault] = []
+        self.is_whole = True
+        self._valid = valid
+        self._source = source
+        self._names = names
+
+    def check_names(self, raw: list[tuple[int, dict[str, Any]]]) -> None:
+        seen: dict[str, int] = {}
+        alike: dict[str, tuple[int, str]] = {}
+        for index, step in raw:
+            name = step.get("name")
+            if not isinstance(name, str):
+                continue
+            if name in seen:
+                line, _ = self._source.place(("steps", seen[name], "name"))
+                self._add(f"a step called {name!r} stands in line {line} already", ("steps", index, "name"), name)
+                self.is_whole = False
+            elif name != name.strip() or any(ord(character) < 32 for character in name):
+                self._add("a name has no blanks around it and no control characters", ("steps", index, "name"), name)
+            elif (folded := _folded(name)) in alike:
+                first, other = alike[folded]
+                line, _ = self._source.place(("steps", first, "name"))
+                message = f"{name!r} is too similar to {other!r} in line {line}: people would take one for the other"
+                self._add(f"{message}; rename one of them", ("steps", index, "name"), name)
+            else:
+                alike[folded] = index, name
+            seen.setdefault(name, index)
+
+    def check_identities(self, raw: list[tuple[int, dict[str, Any]]]) -> None:
+        """No two steps may be known by the same: what was sent for the one would count for the other."""
+        for key in ("platform_id", "id"):
+            first: dict[str, int] = {}
+            for index, step in raw:
+                known_by = step.get(key)
+                if not isinstance(known_by, str) or not known_by:
+                    continue
+                if known_by in first:
+                    line, _ = self._source.place(("steps", first[known_by], key))
+                    message = f"the step in line {line} has the {key} {known_by!r} already: every step has another"
+                    self._add(message, ("steps", index, key), str(step.get("name")))
+                first.setdefault(known_by, index)
+            if key == "platform_id":
+                continue
+            without_id = (step for _, step in raw if not step.get("id") and not step.get("platform_id"))
+            by_name = {step["name"] for step in without_id if isinstance(step.get("name"), str)}
+            for known_by, index in first.items():
+                if known_by in by_name and raw[index][1].get("name") != known_by:
+                    message = (
+                        f"the step called {known_by!r} has no id, so it is known by its name: give it an id of its "
+                        "own, or give this one another"
+                    )
+                    self._add(message, ("steps", index, "id"), str(raw[index][1].get("name")))
+
+    def check_targets(self, value: dict[str, Any], raw: list[tuple[int, dict[str, Any]]]) -> None:
+        start = value.get("start")
+        if isinstance(start, str) and start not in self._names:
+            self._add(f"there is no step called {start!r}{did_you_mean(start, self._names)}", ("start",), None)
+            self.is_whole = False
+        for index, step in raw:
+            for path, target in targets_of(step):
+                if not isinstance(target, str) or target in self._names or len(self.faults) > MOST_FAULTS:
+                    continue
+                message = f"there is no step called {target!r}{did_you_mean(target, self._names)}"
+                if not target:
+                    message = "an empty name leads to no step; name one, or write null to end the walk here"
+                name = step.get("name")
+                self._add(message, ("steps", index, *path), name if isinstance(name, str) else None)
+                self.is_whole = False
+
+    def check_reachable(self, start: str, raw: list[tuple[int, dict[str, Any]]]) -> None:
+        targets = {step["name"]: {target for _, target in targets_of(step)} for _, step in raw}
+        reached = {start} | _closure(start, targets)
+        for index, step in raw:
+            name = step["name"]
+            if name not in reached:
+                self._add("no step leads here; remove it, or name it as a target", ("steps", index, "name"), name)
+
+    def check_references(self, raw: list[tuple[int, dict[str, Any]]], steps: Mapping[int, Step]) -> None:
+        types = {step["name"]: str(step.get("type")) for _, step in raw}
+        kept: dict[str, set[str]] = {}  # steps that one comes to when a step has left its value
+        # Where a target or a key is misspelt nobody knows what was meant: it may lead to every step.
+        leads_here: dict[str, set[str]] = {_ANYWHERE: set(), **{name: {_ANYWHERE} for name in types}}
+        for index, step in raw:
+            ways = [(path[0], target) for path, target in targets_of(step) if isinstance(target, str)]
+            if index not in self._valid or not self._names.issuperset(target for _, target in ways):
+                ways = [("", _ANYWHERE)]
+            kept[step["name"]] = {target for key, target in ways if key not in _WITHOUT_VALUE}
+            for _, target in ways:
+                leads_here[target].add(step["name"])
+        for index, written in raw:
+            built = steps.get(index)
+            read = {} if built is None else {reference.text: reference.step for reference in references_of(built)}
+            before = _closure(written["name"], leads_here) if any(read.values()) else set()
+            for text, name in read.items():
+                if name is None or len(self.faults) > MOST_FAULTS:
+                    continue
+                problem = _problem(written["name"], name, types[name], before)
+                if problem is None and kept[name].isdisjoint({*before, written["name"]}):
+                    problem = f"on every way to {written['name']!r}, {name!r} is left without an answer to be kept"
+                if problem:
+                    path, offset = _find_text(written, text)
+                    self._add(f"{text}: {problem}", ("steps", index, *path), written["name"], offset)
+
+    def check_variables(
+        self, declared: object, raw: list[tuple[int, dict[str, Any]]], steps: Mapping[int, Step]
+    ) -> None:
+        if not isinstance(declared, dict) or not declared:
+            return
+        for index, written in raw:
+            for reference in dict.fromkeys(references_of(steps[index]) if index in steps else ()):
+                if reference.scope != Scope.FLOW_EXECUTION_VARIABLES.value or not reference.path:
+                    continue
+                name = reference.path[0]
+                if name not in declared and len(self.faults) <= MOST_FAULTS:
+                    path, offset = _find_text(written, reference.text)
+                    message = f"{reference.text}: {name!r} is not among the flow's 'variables'"
+                    close = did_you_mean(name, declared)
+                    self._add(message + close, ("steps", index, *path), written["name"], offset)
+
+    def check_loops(self, steps: Mapping[str, tuple[int, Step]]) -> None:
+        ways = {name: next_steps(step) for name, (_, step) in steps.items()}
+        for loop in components(ways):
+            inside = set(loop)
+            leading_out = {name for name in loop if _leads_out(steps[name][1], inside)}
+            if leading_out:
+                self._check_exhaustion({name: steps[name] for name in loop}, ways, leading_out)
+                continue
+            names = ", ".join(map(repr, loop[:_MANY_NAMES])) + (", …" if len(loop) > _MANY_NAMES else "")
+            who = f"{names} leads only to itself" if len(loop) == 1 else f"{names} lead only to each other"
+            message = f"{who}, so no contact gets out; give an exit that leads elsewhere or ends (null)"
+            self._add(f"{message}, or 'on_max_visits'", ("steps", steps[loop[0]][0], "name"), loop[0])
+
+    def _check_exhaustion(
+        self, loop: Mapping[str, tuple[int, Step]], ways: Mapping[str, list[str]], leading_out: Collection[str]
+    ) -> None:
+        """A step without visits left must not lead only to where the walk fails for want of visits."""
+        inside = {name: loop.keys() & ways[name] for name in loop}
+        for name, (index, step) in loop.items():
+            target = step.on_max_visits
+            if target not in loop or target is None:
+                continue
+            reached = _closure(name, {**inside, name: {target}}) - {name}
+            if reached.isdisjoint(leading_out):
+                where = (
+                    "to itself" if target == name else f"to {target!r}, and from there every way leads back to {name!r}"
+                )
+                message = f"when {name!r} has no visits left, 'on_max_visits' leads {where}, so the walk can only fail"
+                self._add(f"{message}; name a step that leads elsewhere", ("steps", index, "on_max_visits"), name)
+
+    def _add(self, message: str, path: Path, step: str | None, offset: int = 0) -> None:
+        line, column = self._source.place(path, offset)
+        self.faults.append(Fault(message, path, line, column, step))
+
+
+def _closure(start: str, ways: Mapping[str, AbstractSet[str]]) -> set[str]:
+    """Every name to which a way leads from the start; the start itself when it stands in a loop."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        more = ways[waiting.pop()] - found
+        found |= more
+        waiting.extend(more)
+    return found
+
+
+def _folded(name: str) -> str:
+    """What names that people cannot tell apart have in common."""
+    folded = unicodedata.normalize("NFKC", name.casefold())
+    return re.sub(r"[\s_]+", " ", folded).strip()
+
+
+def _leads_out(step: Step, inside: Collection[str]) -> bool:
+    """Whether a contact may leave a loop by a step of it, other than by failing."""
+    if (
+        isinstance(step, Answered)
+        and step.on_no_answer is None
+        and (not isinstance(step, TemplateMessage) or step.waits)
+    ):
+        return True  # the walk ends when nobody answers
+    return any(way.target not in inside for way in ways_out(step))
+
+
+def _find_text(value: object, text: str) -> tuple[Path, int]:
+    """Path and offset of the first text in plain data that holds another text; its name when none does."""
+    waiting: list[tuple[Path, object]] = [((), value)]
+    while waiting:
+        path, item = waiting.pop()
+        if isinstance(item, str) and path != ("name",) and text in item:
+            return path, item.index(text)
+        if isinstance(item, dict):
+            waiting.extend(((*path, key), inner) for key, inner in reversed(item.items()))
+        elif isinstance(item, list):
+            waiting.extend(((*path, index), inner) for index, inner in reversed(list(enumerate(item))))
+    return ("name",), 0
+
+
+def next_steps(step: Step) -> list[str]:
+    """Names of the steps that may follow a step."""
+    return [way.target for way in ways_out(step) if way.target is not None]
+
+
+def references_of(step: Step) -> list[Reference]:
+    """Every reference that a step reads."""
+    return [*step.fields, *(read for text in step.templates for read in getattr(text, "references", ()))]
+
+
+def _problem(step: str, read: str, read_type: str, before: set[str]) -> str | None:
+    if read_type in STEP_FORMATS and not STEP_FORMATS[read_type].leaves_value:
+        return f"{'an' if read_type == 'end' else 'a'} {read_type} step leaves no value"
+    if read in before:
+        return None
+    return "a step cannot read its own result" if read == step else f"{read!r} cannot have run before {step!r}"

@@ -1,0 +1,150 @@
+"""From the text of a flow file to a :class:`~airflow_whatsapp_flows.flow.model.Flow`, or to every fault in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from airflow_whatsapp_flows.errors import Fault, FlowFileError
+from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS
+from airflow_whatsapp_flows.flow.format import FlowFormat
+from airflow_whatsapp_flows.flow.json_source import JsonSource
+from airflow_whatsapp_flows.flow.literal_secrets import check_literal_secrets, possible_secrets
+from airflow_whatsapp_flows.flow.loading.block_checks import (
+    check_airflow,
+    check_effects,
+    check_replay,
+    check_tests,
+    read_identity,
+    read_sensitive,
+)
+from airflow_whatsapp_flows.flow.loading.build import build_steps, valid_steps
+from airflow_whatsapp_flows.flow.loading.graph_checks import check_graph, next_steps, references_of
+from airflow_whatsapp_flows.flow.loading.placeholder_limits import check_placeholders
+from airflow_whatsapp_flows.flow.loading.schema_faults import format_faults
+from airflow_whatsapp_flows.flow.loops import components
+from airflow_whatsapp_flows.flow.model import Action, Flow, Step
+
+
+def load_flow(source: str | Mapping[str, object], name: str = "<flow>") -> Flow:
+    """Read a flow.
+
+    Args:
+        source: JSON text of format 1, or the same as plain data.
+        name: file name for error messages.
+
+    Raises:
+        FlowFileError: the flow has faults; holds all of them, each with line and column when read from text.
+    """
+    text = source if isinstance(source, str) else _as_text(source, name)
+    flow, faults = read_flow(JsonSource(text.removeprefix("\ufeff")))
+    if not isinstance(source, str):
+        faults = [Fault(fault.message, fault.path, step=fault.step) for fault in faults]
+    if flow is None or faults:
+        raise FlowFileError(name, faults)
+    return flow
+
+
+def _as_text(source: Mapping[str, object], name: str) -> str:
+    try:
+        return json.dumps(source, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FlowFileError(name, [Fault(f"a flow is plain data, as JSON has it: {error}")]) from None
+
+
+def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
+    """Read a flow from a JSON text.
+
+    Returns:
+        The flow and no fault, or ``None`` and every fault in the order of the text.
+    """
+    value, faults = source.load()
+    if value is None and faults:
+        return None, faults
+    if not isinstance(value, dict):
+        return None, faults or [Fault("a flow is a JSON object: { … }", line=1, column=1)]
+    uncertain: set[object] = set()  # positions of steps of which nobody knows where they lead
+    try:
+        written = FlowFormat.model_validate_json(source.text)
+        formats = dict(enumerate(written.steps))
+    except ValidationError as error:
+        written = None
+        faults = [*faults, *format_faults(error, value, source)]
+        formats = valid_steps(value)
+        uncertain = {fault.path[1] for fault in faults if fault.path[:1] == ("steps",) and len(fault.path) > 1}
+    too_many = check_placeholders(value, source)
+    if too_many:
+        return None, _first(_in_order([*faults, *too_many]))
+    steps, more = build_steps(value, formats, source)
+    faults += more
+    faults += _check_timezone(value.get("timezone", "UTC"), source)
+    sensitive, more = read_sensitive(value, source)
+    faults += more
+    identity, more = read_identity(value, source)
+    faults += more
+    faults += check_replay(value.get("replay"), source)
+    faults += check_effects(value, source)
+    faults += check_airflow(value.get("airflow"), source)
+    faults += check_tests(value, source)
+    faults += check_literal_secrets(value, source)
+    faults += check_graph(value, formats.keys() - uncertain, steps, source)
+    if faults or written is None:
+        return None, _first(_in_order(faults))
+    by_name = {step.name: step for step in steps.values()}
+    flow = Flow(
+        id=written.id,
+        name=written.name or written.id,
+        steps=by_name,
+        start=written.start or written.steps[0].name,
+        timezone=written.timezone,
+        missing=written.missing,
+        variables=written.variables,
+        loops=tuple(tuple(loop) for loop in components({name: next_steps(step) for name, step in by_name.items()})),
+        sensitive=sensitive,
+        replies_read=_replies_read(by_name),
+        literals=possible_secrets(value),
+        identity=identity,
+        replay=written.replay,
+        airflow=written.airflow,
+        tests=tuple(written.tests),
+        source=value,
+    )
+    return flow, []
+
+
+def _replies_read(steps: Mapping[str, Step]) -> frozenset[str]:
+    """Names of the actions whose result a step reads."""
+    read = {reference.step for step in steps.values() for reference in references_of(step)}
+    return frozenset(name for name, step in steps.items() if isinstance(step, Action) and name in read)
+
+
+def _check_timezone(timezone: object, source: JsonSource) -> list[Fault]:
+    if not isinstance(timezone, str):
+        return []
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError):
+        line, column = source.place(("timezone",))
+        message = f"{timezone!r} is not a time zone; give an IANA name such as America/Mexico_City or UTC"
+        return [Fault(message, ("timezone",), line, column)]
+    return []
+
+
+def _in_order(faults: list[Fault]) -> list[Fault]:
+    unique = dict.fromkeys(faults)
+    return sorted(unique, key=_position)
+
+
+def _first(faults: list[Fault]) -> list[Fault]:
+    if len(faults) <= MOST_FAULTS:
+        return faults
+    last = faults[MOST_FAULTS - 1]
+    more = Fault(f"there are more faults; these are {MOST_FAULTS} of them", last.path, last.line, last.column)
+    return [*faults[:MOST_FAULTS], more]
+
+
+def _position(fault: Fault) -> tuple[int, int]:
+    return fault.line or 0, fault.column or 0

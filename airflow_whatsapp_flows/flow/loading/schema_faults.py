@@ -1,0 +1,171 @@
+"""What pydantic found wrong in a flow file, said to the person who wrote it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from airflow_whatsapp_flows.errors import Fault
+from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS, did_you_mean
+from airflow_whatsapp_flows.flow.format import STEP_FORMATS, FlowFormat
+from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
+from airflow_whatsapp_flows.flow.loading.graph_checks import targets_of
+
+_TIME_RULE = "a time of day such as 21:30"
+_QUOTED = re.compile(r"'([^']*)'")
+_ID_RULE = "an id is 1 to 100 characters: a-z, 0-9, '_' and '-', the first a letter or digit"
+
+
+def format_faults(error: ValidationError, value: dict[str, Any], source: JsonSource) -> list[Fault]:
+    """Every fault that pydantic reports, with its place in the text.
+
+    Args:
+        error: of validating the whole file.
+        value: the file as plain data.
+        source: the file's text.
+    """
+    faults: dict[tuple[Path, str | int | None], Fault] = {}
+    targets = set(_target_paths(value))
+    for details in error.errors(include_url=False):
+        if len(faults) > MOST_FAULTS:
+            break
+        path, is_key = _path(details, value)
+        # A union reports once per alternative; the first says enough.
+        found = path, details["loc"][-1] if details["type"] == "missing" else None
+        # An empty target is told with what a target may be.
+        if found in faults or (details["type"] == "string_too_short" and path in targets):
+            continue
+        line, column = source.place(path, key=is_key)
+        step = _step_name(value, path)
+        faults[found] = Fault(_message(details, path, value), path, line, column, step)
+    return list(faults.values())
+
+
+def _path(details: ErrorDetails, value: Any) -> tuple[Path, bool]:
+    path: list[str | int] = []
+    for part in details["loc"]:
+        if isinstance(value, list):
+            inside = isinstance(part, int) and part < len(value)
+        else:
+            inside = isinstance(value, dict) and part in value
+        if inside:
+            value = value[part]
+            path.append(part)
+    return tuple(path), details["type"] == "extra_forbidden"
+
+
+def _target_paths(value: dict[str, Any]) -> Iterator[Path]:
+    steps = value.get("steps")
+    for index, step in enumerate(steps if isinstance(steps, list) else []):
+        if isinstance(step, dict):
+            yield from (("steps", index, *path) for path, _ in targets_of(step))
+
+
+def _step_name(value: dict[str, Any], path: Path) -> str | None:
+    if len(path) < 2 or path[0] != "steps":
+        return None
+    step = value["steps"][path[1]]
+    name = step.get("name") if isinstance(step, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _message(details: ErrorDetails, path: Path, value: dict[str, Any]) -> str:
+    kind, context = details["type"], details.get("ctx", {})
+    key = details["loc"][-1] if details["loc"] else ""
+    if kind == "missing":
+        return f"the key {key!r} is missing"
+    if kind == "extra_forbidden":
+        return f"unknown key {key!r}{_close(str(key), _keys_at(path[:-1], value))}"
+    if kind == "union_tag_not_found":
+        return f"the key 'type' is missing; allowed: {', '.join(STEP_FORMATS)}"
+    if kind == "union_tag_invalid":
+        return f"there is no step type {context.get('tag')!r}{_close(str(context.get('tag')), list(STEP_FORMATS))}"
+    if kind in ("literal_error", "enum"):
+        allowed = str(context.get("expected", ""))
+        meant = close_literal(details)
+        hint = f"; did you mean {meant!r}? Allowed" if meant else "; allowed"
+        return f"{_shown(details['input'])} is not allowed{hint}: {allowed}"
+    if path[-2:-1] == ("headers",) and isinstance(details["input"], list):
+        return "a header stands once, and is one text: several values of it are joined with commas (RFC 9110 §5.3)"
+    if path == ("id",):
+        return f"{_shown(details['input'])} is not an id: {_ID_RULE}"
+    if kind == "string_pattern_mismatch":
+        wanted = "the two capital letters of a country, such as MX" if "country" in str(key) else _TIME_RULE
+        return f"{_shown(details['input'])} is not {wanted}"
+    return _plain(details)
+
+
+def close_literal(details: ErrorDetails) -> str | None:
+    """What a text that is none of a few allowed ones was meant to be, if one is close."""
+    if details["type"] not in ("literal_error", "enum") or not isinstance(details["input"], str):
+        return None
+    allowed = {text.casefold(): text for text in _QUOTED.findall(str(details.get("ctx", {}).get("expected", "")))}
+    close = difflib.get_close_matches(details["input"].casefold(), allowed, n=1, cutoff=0.75)
+    return allowed[close[0]] if close else None
+
+
+def _plain(details: ErrorDetails) -> str:
+    message = details["msg"]
+    for pydantic, ours in (
+        ("Input should be a valid ", "must be a "),
+        ("Input should be ", "must be "),
+        ("String should ", "the text must "),
+        ("List should ", "the list must "),
+        ("Dictionary should ", "the object must "),
+        ("Tuple should ", "the pair must "),
+    ):
+        if message.startswith(pydantic):
+            message = ours + message[len(pydantic) :]
+            break
+    message = (
+        message.replace(" after validation", "")
+        .replace("dictionary", "object")
+        .replace("integer", "whole number")
+        .replace("array", "list")
+        .replace("string", "text")
+    )
+    return f"{message[0].lower()}{message[1:]}; here it is {_shown(details['input'])}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _keys_at(path: Path, value: dict[str, Any]) -> list[str]:
+    """The keys that the object at a path may have."""
+    models: Iterable[type[BaseModel]] = [FlowFormat]
+    there: Any = value
+    for part in path:
+        there = there[part]
+        if isinstance(part, str):
+            fields = [field for model in models for key, field in _fields(model) if key == part]
+            # A name that is no key of theirs is one of a mapping's own: the objects in it are those already found.
+            models = [found for field in fields for found in _models_in(field.annotation)] or models
+        if isinstance(there, dict) and len(list(models)) > 1:
+            # Of the steps, the one that its type names; of others, each says what it allows.
+            models = [STEP_FORMATS[str(there["type"])]] if there.get("type") in STEP_FORMATS else models
+    return list(dict.fromkeys(key for model in models for key, _ in _fields(model)))
+
+
+def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    return ((field.alias or name, field) for name, field in model.model_fields.items())
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
+
+
+def _close(word: str, choices: list[str]) -> str:
+    return did_you_mean(word, choices) or f"; allowed: {', '.join(choices)}"

@@ -1,0 +1,1 @@
+"""From a reply to what later steps see of it."""

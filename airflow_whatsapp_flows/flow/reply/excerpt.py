@@ -1,0 +1,99 @@
+"""What a server said when it refused a request, short and safe enough to be shown to people."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow_whatsapp_flows.flow.concealing import concealed
+from airflow_whatsapp_flows.flow.masking import mask_text
+from airflow_whatsapp_flows.flow.reply.hidden import Hidden
+from airflow_whatsapp_flows.flow.reply.marks import without_marks
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
+from airflow_whatsapp_flows.flow.secrets import HIDDEN
+from airflow_whatsapp_flows.flow.template.language import Value
+
+EXCERPT_LENGTH = 500
+"""Characters of an excerpt at most."""
+
+_READ = 8 * EXCERPT_LENGTH  # characters that are searched for secrets
+_MARKUP = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
+_UNSEEN = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^<>]{0,2000}>")
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_OWN_LEAST = 3  # characters; a shorter answer stands within the words of every reply
+
+
+def reply_excerpt(result: ActionResult, hidden: Hidden | None = None, own: Iterable[Value] = ()) -> str | None:
+    """The reply of a server to a request that it refused, as one line.
+
+    JSON is compact, the tags of a page are left out, blanks are joined. Secrets, values that the flow calls sensitive,
+    phone numbers and e-mail addresses are masked, and characters that do not print are escaped.
+
+    Args:
+        result: of an action; the secrets of its connection are hidden in it already.
+        hidden: the values that nobody is to read.
+        own: of the contact, which are hidden too; for those who must not learn whose reply it was.
+
+    Returns:
+        At most :data:`EXCERPT_LENGTH` characters; ``None`` for a success, and where the reply has no content.
+    """
+    if result.outcome is Outcome.SUCCESS or result.response in (None, ""):
+        return None
+    response = without_marks(result.response)
+    response = hidden.conceal(response) if hidden else response
+    text = response if isinstance(response, str) else _beginning(response)
+    if _MARKUP.match(text):
+        text = _TAG.sub(" ", _UNSEEN.sub(" ", text[: 10 * _READ]))
+    words = {word for value in own for word in _words(value)}
+    # Half of a value that is cut off would not be found.
+    text = concealed(" ".join(text[: 10 * _READ if words else _READ].split()))
+    if words:
+        longest_first = sorted(words, key=len, reverse=True)
+        text = re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", HIDDEN, text, flags=re.IGNORECASE)
+    shown = "".join(map(_printable, mask_text(text[:_READ])))
+    return shown if len(shown) <= EXCERPT_LENGTH else f"{shown[: EXCERPT_LENGTH - 1]}…"
+
+
+def error_line(result: ActionResult) -> str:
+    """What came of a request, as one line for logs and errors: with the server's words when it was refused."""
+    if result.error is None:
+        return without_marks(f"{result.method} {result.url}: {result.status_code} {result.reason}".strip())
+    error, reply = result.error, reply_excerpt(result)
+    line = without_marks(
+        f"{result.method} {result.url}: {error.message} ({error.kind.value}; sent: {error.sent.value})"
+    )
+    return line if reply is None else f"{line}; reply: {reply}"
+
+
+def _beginning(value: Value) -> str:
+    """As much of a value's JSON as is read."""
+    pieces: list[str] = []
+    size = 0
+    for piece in _COMPACT.iterencode(value):
+        pieces.append(piece)
+        size += len(piece)
+        if size > 10 * _READ:
+            break
+    return "".join(pieces)
+
+
+def _words(value: Any) -> Iterable[str]:
+    if isinstance(value, Mapping):
+        return [word for item in value.values() for word in _words(item)]
+    if isinstance(value, (list, tuple)):
+        return [word for item in value for word in _words(item)]
+    if value is None or isinstance(value, bool):
+        return ()
+    text = " ".join(value.split()) if isinstance(value, str) else str(value)
+    return {text, json.dumps(text, ensure_ascii=False)[1:-1]} if len(text) >= _OWN_LEAST else ()
+
+
+def _printable(character: str) -> str:
+    # Controls could move the cursor of a terminal; marks of direction could show a text as another one.
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,1 @@
+"""From an action and one contact's values to a request."""

@@ -1,0 +1,1 @@
+"""One contact through a flow: the only meaning of a flow."""

@@ -1,0 +1,145 @@
+"""What a step leaves in the record of a walk: what it said, and what it would have done on the platform."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import cast
+from zoneinfo import ZoneInfo
+
+from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.model import Assignation, Delay, GoTo, Said, Tag, Text
+from airflow_whatsapp_flows.flow.moments import parse_moment
+from airflow_whatsapp_flows.flow.reply.hidden import Hidden
+from airflow_whatsapp_flows.flow.storable import clean, storable_text
+from airflow_whatsapp_flows.flow.template.filters import MAX_TEXT
+from airflow_whatsapp_flows.flow.template.language import Value, fill
+from airflow_whatsapp_flows.flow.template.sizes import Room, least_size
+
+_TOO_MUCH = f"the values would have more than {MAX_TEXT:,} characters in all"
+_CUT = f"… (cut: the steps of a walk keep {MAX_TEXT:,} characters of what they say)"
+_LEFT_OUT = f"the steps of a walk keep {MAX_TEXT:,} characters of what they say"
+_DEEPEST = 1000  # both the flow's own trees and the values in them are limited already
+
+
+def rendered(text: Text, values: Mapping[str, object]) -> str | None:
+    """A text for one contact.
+
+    Raises:
+        RenderError: a value is missing, or cannot be shown as text.
+    """
+    if text is None or isinstance(text, str):
+        return text
+    # Nothing of it is sent; it is kept, and no database keeps NUL or half of a surrogate pair.
+    return storable_text(text.render(values))
+
+
+def kept(details: Mapping[str, Value] | None) -> Mapping[str, Value] | None:
+    """What stands beside a step's text, as every database keeps it; what is sent stays as it was."""
+    return None if details is None else cast(dict[str, Value], clean(dict(details), _DEEPEST))
+
+
+class Told:
+    """What the steps of one walk have said, bounded in all: a loop may say a long text thousands of times.
+
+    Args:
+        room: characters that are kept.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, room: int = MAX_TEXT) -> None:
+        self._left = room
+
+    def keep(
+        self, text: str | None, details: Mapping[str, Value] | None, hidden: Hidden
+    ) -> tuple[str | None, Mapping[str, Value] | None]:
+        """What the record of a visit keeps; what is cut or left out says so.
+
+        Args:
+            text: that the step says.
+            details: what stands beside it.
+            hidden: values that nobody is to read.
+        """
+        if text:
+            text = self._cut(hidden.conceal(text)) if self._left > 0 else _CUT
+        if details is not None:
+            size = least_size(details, self._left)
+            fits = size <= self._left
+            self._left -= min(size, self._left)
+            details = hidden.conceal(kept(details)) if fits else {"left_out": _LEFT_OUT}
+        return text, details
+
+    def _cut(self, text: str) -> str:
+        left = self._left
+        self._left -= min(len(text), left)
+        return text if len(text) <= left else text[:left] + _CUT
+
+
+def told(said: Said, values: Mapping[str, object]) -> tuple[str | None, Mapping[str, Value] | None]:
+    """The text that a step says, and what stands beside it.
+
+    Raises:
+        RenderError: a value is missing, or cannot be shown as text.
+    """
+    text = rendered(said.body, values)
+    if said.file_url is None and said.whatsapp_template is None and not said.whatsapp_template_variables:
+        return text, None
+    details: dict[str, Value] = {}
+    if said.file_url is not None:
+        details["file_url"] = rendered(said.file_url, values)
+    if said.whatsapp_template is not None:
+        details["whatsapp_template"] = said.whatsapp_template
+    if said.whatsapp_template_variables:
+        details["whatsapp_template_variables"] = fill(dict(said.whatsapp_template_variables), values, _room())
+    return text, details
+
+
+def changed(changes: Mapping[str, Text | bool | int | float], values: Mapping[str, object]) -> dict[str, Value]:
+    """The new values of a contact's fields; one that is a lone placeholder keeps its type.
+
+    Raises:
+        RenderError: a value is missing.
+    """
+    room = _room()
+    filled: dict[str, Value] = {}
+    for name, value in changes.items():
+        plain = value is None or isinstance(value, (str, bool, int, float))
+        filled[name] = value if plain else value.evaluate(values)  # type: ignore[union-attr, assignment]
+        room.take_value(filled[name])
+    return filled
+
+
+def _room() -> Room:
+    return Room(MAX_TEXT, _TOO_MUCH)
+
+
+def noted(step: Tag | Assignation | GoTo, values: Mapping[str, object]) -> Mapping[str, Value] | None:
+    """What a step would have done on the platform.
+
+    Raises:
+        RenderError: a value is missing, or cannot be shown as text.
+    """
+    if isinstance(step, Tag):
+        return {
+            "contact_tags": [rendered(tag, values) for tag in step.contact_tags],
+            "conversation_tags": [rendered(tag, values) for tag in step.conversation_tags],
+            "append_tags": step.append_tags,
+        }
+    if isinstance(step, Assignation):
+        return {"assign_to_users": list(step.users), "assign_to_teams": list(step.teams)}
+    return None
+
+
+def moment_of(step: Delay, values: Mapping[str, object]) -> dt.datetime | None:
+    """The moment that a delay waits for; ``None`` when it has a length instead.
+
+    Raises:
+        RenderError: it is no moment for this contact.
+    """
+    if step.until is None:
+        return None
+    try:
+        return parse_moment(rendered(step.until, values) or "", ZoneInfo(step.rule.timezone))
+    except ValueError as error:
+        raise RenderError(str(error), "until") from None

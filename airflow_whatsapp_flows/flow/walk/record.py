@@ -1,0 +1,105 @@
+"""What became of one contact: the steps visited, and how the walk ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import islice
+
+from airflow_whatsapp_flows.flow.reply.hidden import Hidden
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
+from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.template.variables import Variables
+from airflow_whatsapp_flows.flow.walk.messages import Told
+from airflow_whatsapp_flows.flow.walk.uncertain import Doubt
+
+_MISFITS = 5  # that are told
+
+
+class State(str, Enum):
+    """What became of a contact, as far as a walk can tell."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One step of a walk.
+
+    Attributes:
+        step: its name.
+        number: which visit of this step it is, from 1.
+        exit: label of the way it was left by; ``None`` when the walk ended in it.
+        target: name of the next step; ``None`` when the walk ended.
+        text: what it said, rendered; all visits of a walk together keep 1,048,576 characters, and what is cut says so.
+        result: what came of an action, with marks where sensitive values stand.
+        details: what else it would have done on the platform, by the keys of the flow file: a file shown, a message
+            template and its variables, tags, changed fields of the contact, …; ``None`` when there is nothing
+        reason: why no answer fitted; ``None`` when one did, or there was none.
+    """
+
+    step: str
+    number: int
+    exit: str | None
+    target: str | None
+    text: str | None = None
+    result: ActionResult | None = None
+    details: Mapping[str, Value] | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Walk:
+    """What became of one contact, so far or in the end.
+
+    Attributes:
+        state: ``None`` while it goes on.
+        reason: why it ended so, for people; of one that completed without an end step also the answers that did not
+            fit. Empty when there is nothing to say.
+        visits: every step visited, in order.
+        handled_errors: errors that an error exit took care of.
+        unanswered: whether it ended at a question without an answer.
+        doubts: requests whose outcome is unknown. Only later visits of the same action can settle one.
+        failure: why the step that the walk ended in failed, apart from doubts; ``None`` when it did not fail.
+        identities: what steps were known by when something was first sent for the contact, by their names: their keys
+            are made of it, for a request keeps its key when its step gets another identity.
+        variables: the contact's values at this moment.
+        hidden: those of them, and of the ones before, that the flow calls sensitive.
+        told: how much of what the steps say is still kept.
+    """
+
+    variables: Variables
+    state: State | None = None
+    reason: str = ""
+    visits: list[Visit] = field(default_factory=list)
+    handled_errors: int = 0
+    unanswered: bool = False
+    doubts: tuple[Doubt, ...] = ()
+    failure: str | None = None
+    identities: Mapping[str, str] = field(default_factory=dict)
+    hidden: Hidden = field(default_factory=lambda: Hidden(()))
+    told: Told = field(default_factory=Told)
+
+    @property
+    def path(self) -> list[str]:
+        """Names of the steps visited, in order."""
+        return [visit.step for visit in self.visits]
+
+    @property
+    def misfits(self) -> list[str]:
+        """Why answers did not fit, each with its step; the first few."""
+        told = (f"{visit.step}: {visit.reason}" for visit in self.visits if visit.reason is not None)
+        return list(islice(dict.fromkeys(told), _MISFITS))
+
+    def ending(self) -> dict[str, Value]:
+        """How the contact ended, as plain data: the same on every road."""
+        return {
+            "state": self.state.value if self.state else None,
+            "reason": self.reason,
+            "handled_errors": self.handled_errors,
+            "unanswered": self.unanswered,
+        }

@@ -1,0 +1,230 @@
+"""One contact response: the recorded answers of one contact, which is what a walk starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_whatsapp_flows.errors import ResponseError
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
+from airflow_whatsapp_flows.flow.format import VariableFormat
+from airflow_whatsapp_flows.flow.phones import has_several_phones
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
+from airflow_whatsapp_flows.flow.template.language import Value
+
+_KEYS = (
+    "id", "contact", "step", "global", "flow_execution_variables", "created_on", "history", "actions", "exits",
+)  # fmt: skip
+_SCOPES = ("contact", "step", "global", "flow_execution_variables")
+_KINDS: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "number": (int, float),
+    "bool": (bool,),
+    "list": (list,),
+    "object": (dict,),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactResponse:
+    """The recorded answers of one contact.
+
+    Attributes:
+        id: identifies the response; part of every idempotency key.
+        contact: ``phone``, ``first_name``, …; custom fields in ``meta``.
+        step: answers by the name of their question or menu; ``null`` is an answer, an absent name is none.
+        global_variables: added to the flow's own ``global`` values.
+        flow_execution_variables: values given when the flow was started.
+        created_on: when it was recorded, as written.
+        history: every answer of a question or menu that was answered more than once, by step, in order; a visit takes
+            the next one that fits. Without a history there is one answer, that of ``step``; each is used once.
+        actions: results of actions that ran already, by step, one per visit. A walk uses successes and sends the
+            others again.
+        exits: by which exit a step was left, where that is known and no more. A walk takes an action that was left by
+            ``success`` as done, without a reply that later steps could read.
+    """
+
+    id: str | None = None
+    contact: Mapping[str, Value] = field(default_factory=dict)
+    step: Mapping[str, Value] = field(default_factory=dict)
+    global_variables: Mapping[str, Value] = field(default_factory=dict)
+    flow_execution_variables: Mapping[str, Value] = field(default_factory=dict)
+    created_on: str | None = None
+    history: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    actions: Mapping[str, tuple[Mapping[str, Value], ...]] = field(default_factory=dict)
+    exits: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """Its id, or a hash of the answers: two contacts without an id must not share an idempotency key."""
+        if self.id is not None:
+            return self.id
+        parts: list[object] = [self.contact, self.step, self.flow_execution_variables, self.created_on]
+        if self.history:
+            parts.append(self.history)
+        text = json.dumps(parts, sort_keys=True, default=str)
+        return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
+
+    def answers(self, step: str, used: int = 0) -> tuple[Value, ...]:
+        """The answers to a question or menu that are left, in order; nothing when it was not answered any more.
+
+        Args:
+            step: its name.
+            used: answers that are over: each was given once, and a later visit does not get it again.
+        """
+        told = self.history.get(step, ())
+        # The last answer of a history stands in 'step' too.
+        if step in self.step and (not told or told[-1] != self.step[step]):
+            told = (*told, self.step[step])
+        return told[used:]
+
+    def check_actions(self) -> None:
+        """Check that recorded results can be read.
+
+        Raises:
+            ResponseError: one is no result of an action; names the step.
+        """
+        for step, results in self.actions.items():
+            for result in results:
+                try:
+                    ActionResult.from_value(result)
+                except ResponseError as error:
+                    raise ResponseError(f"actions.{step}: {error}") from None
+
+
+def read_response(value: object) -> ContactResponse:
+    """Read a contact response from plain data.
+
+    Args:
+        value: ``{"id", "contact", "step", "flow_execution_variables", "created_on", "history", "actions",
+            "exits"}``, all optional, nested or with dotted names as in CSV:
+            ``{"contact.phone": "+52…", "step.Ask name": "Ana"}``. A dotted name goes before a nested one, and says
+            nothing when it is ``null``.
+
+    Raises:
+        ResponseError: it is not an object, holds an unknown key, or a part of it has the wrong type.
+    """
+    if not isinstance(value, Mapping):
+        raise ResponseError(f"a contact response is an object, not {_kind(value)}")
+    nested = _nested(value)
+    for key in nested:
+        if key not in _KEYS:
+            raise ResponseError(f"unknown key {key!r} in the contact response{did_you_mean(str(key), _KEYS)}")
+    for key in _SCOPES:
+        if not isinstance(nested.get(key, {}), Mapping):
+            raise ResponseError(f"{key!r} of a contact response is an object, not {_kind(nested[key])}")
+    contact = nested.get("contact", {})
+    for key in ("phone", "canonical_phone"):
+        if has_several_phones(contact.get(key)):
+            raise ResponseError(f"contact.{key} is one phone number, not a list; make a response of its own for each")
+    return ContactResponse(
+        id=_text(nested, "id"),
+        contact=contact,
+        step=nested.get("step", {}),
+        global_variables=nested.get("global", {}),
+        flow_execution_variables=nested.get("flow_execution_variables", {}),
+        created_on=_text(nested, "created_on"),
+        history=_history(nested.get("history", [])),
+        actions=_actions(nested.get("actions", {})),
+        exits=_exits(nested.get("exits", {})),
+    )
+
+
+def _nested(value: Mapping[Any, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {str(key): item for key, item in value.items() if "." not in str(key)}
+    for key, item in value.items():
+        scope, dot, name = str(key).partition(".")
+        # A cell of a table and a field of a form have no null: left blank, they say nothing.
+        if not dot or item is None:
+            continue
+        if scope not in _SCOPES:
+            raise ResponseError(f"unknown key {key!r} in the contact response; dotted names begin with {_SCOPES}")
+        inner = nested.setdefault(scope, {})
+        if not isinstance(inner, Mapping):
+            raise ResponseError(f"{scope!r} and {key!r} stand side by side in the contact response")
+        nested[scope] = _with(dict(inner), name, item, scope)
+    return nested
+
+
+def _with(inner: dict[str, Any], name: str, item: Any, scope: str) -> dict[str, Any]:
+    head, dot, rest = name.partition(".")
+    # Only contact.meta has a level of its own; the name of a step may hold dots.
+    if scope != "contact" or not dot or head != "meta":
+        return {**inner, name: item}
+    meta = inner.get("meta")
+    if meta is not None and not isinstance(meta, Mapping):
+        raise ResponseError(f"'contact.meta' and 'contact.{name}' stand side by side in the contact response")
+    return {**inner, "meta": {**(meta or {}), rest: item}}
+
+
+def _text(nested: Mapping[str, Any], key: str) -> str | None:
+    value = nested.get(key)
+    if value is None or isinstance(value, str):
+        return value or None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ResponseError(f"{key!r} of a contact response is text, not {_kind(value)}")
+
+
+def _actions(value: object) -> dict[str, tuple[Mapping[str, Value], ...]]:
+    if not isinstance(value, Mapping):
+        raise ResponseError(f"'actions' of a contact response is an object, not {_kind(value)}")
+    actions: dict[str, tuple[Mapping[str, Value], ...]] = {}
+    for step, results in value.items():
+        listed = results if isinstance(results, list) else [results]
+        if not all(isinstance(result, Mapping) for result in listed):
+            raise ResponseError(f"'actions.{step}' is a list of results, one per visit")
+        actions[str(step)] = tuple(listed)
+    return actions
+
+
+def _history(value: object) -> dict[str, tuple[Value, ...]]:
+    if not isinstance(value, (list, tuple)):
+        raise ResponseError(f"'history' of a contact response is a list, not {_kind(value)}")
+    history: dict[str, tuple[Value, ...]] = {}
+    for index, entry in enumerate(value):
+        if not isinstance(entry, Mapping) or set(entry) != {"step", "value"} or not isinstance(entry["step"], str):
+            raise ResponseError(f"'history[{index}]' is an object with 'step', a name, and 'value'")
+        history[entry["step"]] = (*history.get(entry["step"], ()), entry["value"])
+    return history
+
+
+def _exits(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise ResponseError(f"'exits' of a contact response is an object, not {_kind(value)}")
+    for step, taken in value.items():
+        if not isinstance(taken, str):
+            raise ResponseError(f"'exits.{step}' is the name of an exit, not {_kind(taken)}")
+    return {str(step): taken for step, taken in value.items()}
+
+
+def with_defaults(values: Mapping[str, Value], declared: Mapping[str, VariableFormat]) -> dict[str, Value]:
+    """The flow's execution variables, defaults filled in.
+
+    Args:
+        values: as given.
+        declared: what the flow declares.
+
+    Raises:
+        ResponseError: a required one is absent, or one has another type than declared.
+    """
+    complete = dict(values)
+    for name, variable in declared.items():
+        if name not in complete:
+            if variable.required:
+                raise ResponseError(f"flow_execution_variables.{name} is required and was not given")
+            complete[name] = variable.default
+            continue
+        value = complete[name]
+        kinds = _KINDS[variable.type]
+        if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            raise ResponseError(f"flow_execution_variables.{name} must be a {variable.type}, not {_kind(value)}")
+    return complete
+
+
+def _kind(value: object) -> str:
+    names = {type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "text"}
+    return names.get(type(value), "a list" if isinstance(value, (list, tuple)) else "an object")

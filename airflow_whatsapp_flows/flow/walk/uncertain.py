@@ -1,0 +1,110 @@
+"""Requests of one contact that may have reached the server, with nobody knowing what became of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Delivery, Fate, fate_of
+from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
+from airflow_whatsapp_flows.flow.walk.perform import SendAction
+
+
+def may_leave_doubt(step: Action) -> bool:
+    """Whether a request of an action can be in doubt at all: one that changes nothing never is."""
+    return step.plan.method not in SAFE_METHODS
+
+
+def leaves_doubt(step: Action, result: ActionResult) -> bool:
+    """Whether nobody knows what a request has done, by what came of it."""
+    return may_leave_doubt(step) and fate_of(result, step.retry) is Fate.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One request that may have reached the server.
+
+    Attributes:
+        step: name of its action.
+        reason: what happened; it names the step.
+        key: idempotency key that it was sent under.
+        digest: of the request without its key; ``None`` where the result came from a record.
+    """
+
+    step: str
+    reason: str
+    key: str | None
+    digest: str | None
+
+
+class Doubts:
+    """What is in doubt, so far in a walk."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, list[Doubt]] = {}
+
+    @property
+    def open(self) -> tuple[Doubt, ...]:
+        """Every request that is in doubt now."""
+        return tuple(doubt for doubts in self._open.values() for doubt in doubts)
+
+    def forbid(self, step: Action) -> bool:
+        """Whether an action may not be visited again, whatever its request would be."""
+        return step.name in self._open and step.retry.delivery is Delivery.AT_MOST_ONCE
+
+    def admit(self, todo: SendAction) -> SendAction | None:
+        """What may be sent when a loop comes back to an action that is in doubt.
+
+        Args:
+            todo: what the walk would send.
+
+        Returns:
+            The same under ``idempotent``; under ``keyed`` with the key of the visit in doubt when the bytes are equal;
+            else ``None``.
+        """
+        doubts = self._open.get(todo.step.name, [])
+        delivery = todo.step.retry.delivery
+        if not doubts or delivery is Delivery.IDEMPOTENT:
+            return todo
+        same = next((doubt for doubt in doubts if doubt.digest == _digest(todo)), None)
+        if delivery is Delivery.AT_MOST_ONCE or same is None or same.key is None:
+            return None
+        return todo.with_key(same.key)
+
+    def conclude(self, step: Action, result: ActionResult, sent: SendAction | None) -> None:
+        """Note what came of a visit.
+
+        Args:
+            step: the action.
+            result: of the visit.
+            sent: what the walk asked to send; ``None`` when the result was recorded and nothing was asked for.
+        """
+        in_doubt = leaves_doubt(step, result)
+        if not in_doubt and step.name not in self._open:
+            return
+        digest = None if sent is None else _digest(sent)
+        key = result.idempotency_key if sent is None else sent.idempotency_key
+        if in_doubt:
+            reason = f"{step.name}: {result.error.message if result.error else 'its fate is not known'}"
+            self._settle(step, digest, key)  # the same request is in doubt once
+            self._open.setdefault(step.name, []).append(Doubt(step.name, reason, key, digest))
+        elif fate_of(result, step.retry) in (Fate.SUCCEEDED, Fate.APPLIED):
+            self._settle(step, digest, key)
+
+    def _settle(self, step: Action, digest: str | None, key: str | None) -> None:
+        rest = [doubt for doubt in self._open.pop(step.name, []) if not _is_of(doubt, digest, key)]
+        if rest:
+            self._open[step.name] = rest
+
+
+def _is_of(doubt: Doubt, digest: str | None, key: str | None) -> bool:
+    # A key never stands for two requests.
+    return (digest is not None and digest == doubt.digest) or (key is not None and key == doubt.key)
+
+
+def _digest(todo: SendAction) -> str:
+    request = todo.request
+    if todo.step.retry.delivery is not Delivery.KEYED:
+        return request.digest()
+    name = todo.step.idempotency_header.lower()
+    return replace(request, headers=tuple(field for field in request.headers if field[0].lower() != name)).digest()

@@ -1,0 +1,307 @@
+"""Following a flow step by step, for one contact, without doing anything.
+
+``walk`` is a generator: it yields what must be done (send a request, fetch a file), receives what came of
+it, and returns what became of the contact. Airflow's tasks and the command line drive the same generator, so
+a flow has one meaning.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
+
+from airflow_whatsapp_flows.errors import RenderError, ResponseError
+from airflow_whatsapp_flows.flow.answers import AnswerMisfit
+from airflow_whatsapp_flows.flow.delivery.rule import Delivery, idempotency_key
+from airflow_whatsapp_flows.flow.model import (
+    Action,
+    Answered,
+    Assignation,
+    Conditional,
+    ContactUpdate,
+    Delay,
+    End,
+    Flow,
+    GoTo,
+    Message,
+    Step,
+    StepBase,
+    Tag,
+    TemplateMessage,
+    TriggerFlow,
+)
+from airflow_whatsapp_flows.flow.reply.hidden import Hidden, Veil
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
+from airflow_whatsapp_flows.flow.storable import storable_text
+from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.template.variables import Variables
+from airflow_whatsapp_flows.flow.walk.choose_exit import fit_one, misfit_reason
+from airflow_whatsapp_flows.flow.walk.messages import changed, moment_of, noted, rendered, told
+from airflow_whatsapp_flows.flow.walk.perform import Done, SendAction, ToDo, Wait, perform
+from airflow_whatsapp_flows.flow.walk.record import State as State
+from airflow_whatsapp_flows.flow.walk.record import Visit as Visit
+from airflow_whatsapp_flows.flow.walk.record import Walk as Walk
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse
+from airflow_whatsapp_flows.flow.walk.start import check_exits, starting_variables
+from airflow_whatsapp_flows.flow.walk.uncertain import Doubts
+
+Walking = Generator[ToDo, Done, Walk]
+
+
+def walk(
+    flow: Flow,
+    response: ContactResponse,
+    *,
+    now: dt.datetime,
+    record: Walk | None = None,
+    epoch: str | int | None = None,
+    resend: bool = False,
+) -> Walking:
+    """Follow a flow for one contact.
+
+    Args:
+        flow: without faults.
+        response: the contact's answers.
+        now: an aware time, fixed for this contact: what ``global.Date`` and its kin are made of.
+        record: filled as the walk goes, for those who stop it half-way; a new one by default.
+        epoch: last part of every idempotency key: the number of the response's content, or a name for a second send
+            on purpose. ``None`` (default) and 1 are the first content.
+        resend: whether actions that have run with success elsewhere are sent all the same. By default their recorded
+            results are used.
+
+    Yields:
+        What must be done next.
+
+    Returns:
+        What became of the contact.
+    """
+    try:
+        variables = starting_variables(flow, response, now)
+        response.check_actions()
+        check_exits(flow, response)
+    except ResponseError as error:
+        rejected = record or Walk(Variables())
+        rejected.state, rejected.reason, rejected.failure = State.REJECTED, str(error), str(error)
+        return rejected
+    record = record or Walk(variables)
+    record.variables = variables
+    walker = _Walker(
+        flow, replace(response, actions={}, exits={}) if resend else response, record, None if epoch == 1 else epoch
+    )
+    yield from walker.run()
+    return record
+
+
+class _Walker:
+    def __init__(self, flow: Flow, response: ContactResponse, record: Walk, epoch: str | int | None) -> None:
+        self._flow = flow
+        self._response = response
+        self._record = record
+        self._epoch = epoch
+        self._doubts = Doubts()
+        self._counts: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()  # recorded answers that earlier visits have used up
+        self._exhausted_steps: set[str] = set()
+        self._hidden = record.hidden = Hidden(flow.sensitive, flow.literals)
+        self._hidden.note(record.variables)
+
+    def run(self) -> Generator[ToDo, Done, None]:
+        name: str | None = self._flow.start
+        while name is not None and self._record.state is None:
+            step = self._flow.steps[name]
+            if self._counts[name] >= step.max_visits:
+                name = self._exhausted(step)
+                continue
+            self._counts[name] += 1
+            self._exhausted_steps.clear()
+            try:
+                name = yield from self._visit(step)
+            except RenderError as error:
+                self._add(step, None, None)
+                self._stop(State.FAILED, f"{step.name}: {error}")
+        record = self._record
+        if record.state is None:
+            record.state = State.COMPLETED
+            record.reason = self._fit("; ".join(record.misfits))
+        if record.state is not State.COMPLETED:
+            record.failure = record.reason
+        if self._doubts.open:
+            self._note_doubts()  # values that became known since are hidden too, so that equal texts are equal
+            reasons = dict.fromkeys([*(doubt.reason for doubt in record.doubts), record.reason])
+            self._stop(State.IN_DOUBT, "; ".join(filter(None, reasons)))
+
+    def _note_doubts(self) -> None:
+        self._hidden.note(self._record.variables)
+        self._record.doubts = tuple(replace(doubt, reason=self._fit(doubt.reason)) for doubt in self._doubts.open)
+
+    def _visit(self, step: Step) -> Generator[ToDo, Done, str | None]:
+        if isinstance(step, Action):
+            return (yield from self._action(step))
+        if isinstance(step, Answered):
+            return self._answer(step)
+        if isinstance(step, Conditional):
+            return self._conditional(step)
+        if isinstance(step, Delay):
+            until = moment_of(step, self._record.variables)
+            polling = self._flow.is_polling(step.name)
+            yield Wait(step, self._counts[step.name], until, polling)
+            return self._add(step, "next", step.next)
+        if isinstance(step, End):
+            self._stop(State(step.state), rendered(step.reason, self._record.variables) or "")
+            return self._add(step, None, None)
+        if isinstance(step, TriggerFlow):
+            self._stop(State.COMPLETED, f"goes on in the flow {step.next_flow!r}")
+            return self._add(step, None, None, details={"next_flow": step.next_flow})
+        return self._pass(step)
+
+    def _pass(self, step: Message | ContactUpdate | Tag | Assignation | GoTo) -> str | None:
+        """A step with one way out that leaves its trace in the record alone."""
+        values = self._record.variables
+        if isinstance(step, Message):
+            text, details = told(step.said, values)
+            return self._add(step, "next", step.next, text=text, details=details)
+        if isinstance(step, ContactUpdate):
+            changes, meta = changed(step.changes, values), changed(step.meta, values)
+            self._record.variables = values.with_contact(changes, meta)
+            return self._add(step, "next", step.next, details={**changes, **({"meta": meta} if meta else {})})
+        return self._add(step, "next", step.next, details=noted(step, values))
+
+    def _exhausted(self, step: Step) -> str | None:
+        # Two steps may send a walk to each other when both have no visits left.
+        if step.on_max_visits is None or step.name in self._exhausted_steps:
+            self._stop(State.FAILED, f"{step.name} was visited {step.max_visits} times, which is as often as it may be")
+        self._exhausted_steps.add(step.name)
+        return step.on_max_visits
+
+    def _answer(self, step: Answered) -> str | None:
+        text, details = told(step.said, self._record.variables)
+        answers = self._answers(step)
+        if not answers:
+            if isinstance(step, TemplateMessage) and not step.waits:
+                return self._add(step, "next", step.next, text=text, details=details)
+            if step.on_no_answer is None:
+                self._record.unanswered = True
+                self._stop(State.COMPLETED, f"{step.name} was not answered")
+                return self._add(step, None, None, text=text, details=details)
+            return self._add(step, "no answer", step.on_no_answer, text=text, details=details)
+        try:
+            fit = fit_one(step, answers, self._record.variables)
+        except AnswerMisfit as error:
+            self._told[step.name] += len(answers)
+            label = None if step.on_answer_failed is None else "answer failed"
+            self._add(step, label, step.on_answer_failed, text=text, details=details)
+            reason = self._misfit(step, answers, error)
+            self._record.visits[-1] = replace(self._record.visits[-1], reason=reason)
+            if label is None:
+                self._stop(State.FAILED, f"{step.name}: {reason}")
+            return step.on_answer_failed
+        self._told[step.name] += fit.tried
+        self._record.variables = self._record.variables.with_step(step.name, fit.value)
+        return self._add(step, fit.label, fit.target, text=text, details=details)
+
+    def _misfit(self, step: Answered, answers: Sequence[Value], misfit: AnswerMisfit) -> str:
+        for answer in answers:  # no variable has them, but nobody is to read them either
+            self._hidden.note(self._record.variables.with_step(step.name, answer))
+        return self._fit(misfit_reason(step, misfit, self._hidden.conceal))
+
+    def _answers(self, step: Answered) -> tuple[Value, ...]:
+        """The recorded answers that one visit may try."""
+        told = self._response.answers(step.name, self._told[step.name])
+        return told[: step.max_answer_attempts]
+
+    def _conditional(self, step: Conditional) -> str | None:
+        for path in step.paths:
+            if all(condition.holds(self._record.variables) for condition in path.conditions):
+                return self._add(step, path.label, path.next)
+        return self._add(step, "otherwise", step.otherwise)
+
+    def _action(self, step: Action) -> Generator[ToDo, Done, str | None]:
+        visit = self._counts[step.name]
+        result = self._recorded(step, visit)
+        if result is None:
+            result = yield from self._performed(step, visit)
+        if result is None:
+            return self._add(step, None, None)
+        # Later steps read its values; whatever is recorded of the visit has marks in their places.
+        self._record.variables = self._record.variables.with_step(step.name, result.as_value())
+        if result.outcome is Outcome.SUCCESS:
+            return self._add(step, "success", step.on_success, result=result)
+        if step.has_error_exit:
+            self._record.handled_errors += 1
+            return self._add(step, "error", step.on_error, result=result)
+        self._stop(State.FAILED, f"{step.name}: {result.error.message if result.error else 'error'}")
+        return self._add(step, None, None, result=result)
+
+    def _performed(self, step: Action, visit: int) -> Generator[ToDo, Done, ActionResult | None]:
+        """What came of a visit; ``None`` when the walk stops here, for an earlier one is in doubt."""
+        if self._doubts.forbid(step):
+            self._stop_in_doubt(step)
+            return None
+        identity = self._record.identities.get(step.name, step.identity)
+        key = idempotency_key(self._flow.id, identity, self._response.identity, visit, self._epoch)
+        performing = perform(step, self._record.variables, visit=visit, key=key, identity=identity)
+        sent: SendAction | None = None
+        is_read = step.name in self._flow.replies_read
+        veil = Veil(self._hidden, None if is_read else step.name)
+        todo = next(performing)
+        try:
+            while True:
+                if isinstance(todo, SendAction):
+                    sent = self._doubts.admit(todo)
+                    if sent is None:
+                        self._stop_in_doubt(step)
+                        return None
+                    todo = sent
+                done = yield replace(todo, veil=veil)
+                if isinstance(done, ActionResult):
+                    self._hidden.check_restored(step.name, is_read=is_read)
+                todo = performing.send(done)
+        except StopIteration as stop:
+            result: ActionResult = stop.value
+        self._doubts.conclude(step, result, sent)
+        self._note_doubts()
+        return result
+
+    def _stop_in_doubt(self, step: Action) -> None:
+        keyed = step.retry.delivery is Delivery.KEYED
+        rule = "other bytes may not go out under its key" if keyed else "delivery 'at_most_once' does not send twice"
+        why = f"{step.name}: stopped at its next visit, since the one before may have reached the server, and {rule}"
+        self._stop(State.IN_DOUBT, why)
+
+    def _recorded(self, step: Action, visit: int) -> ActionResult | None:
+        # What the platform has sent with success is not sent again; what failed there, or never ran, is.
+        recorded = self._response.actions.get(step.name, ())
+        result = ActionResult.from_value(recorded[visit - 1]) if visit <= len(recorded) else None
+        if not recorded and visit == 1 and self._response.exits.get(step.name) == Outcome.SUCCESS.value:
+            # That it succeeded is known, though not what came back.
+            result = ActionResult.from_value({"outcome": Outcome.SUCCESS.value, "method": step.plan.method})
+        return result if result is not None and result.outcome is Outcome.SUCCESS else None
+
+    def _add(
+        self, step: StepBase, label: str | None, target: str | None, *, text: str | None = None,
+        result: ActionResult | None = None, details: Mapping[str, Value] | None = None,
+    ) -> str | None:  # fmt: skip
+        self._hidden.note(self._record.variables)
+        text, details = self._record.told.keep(text, details, self._hidden)
+        shown = None if result is None else self._hidden.hide(result)
+        self._record.visits.append(Visit(step.name, self._counts[step.name], label, target, text, shown, details))
+        return target
+
+    def _stop(self, state: State, reason: str) -> None:
+        self._hidden.note(self._record.variables)
+        self._record.state, self._record.reason = state, self._fit(reason)
+
+    def _fit(self, reason: str) -> str:
+        return self._hidden.conceal(storable_text(reason))
+
+
+def drive(walking: Walking, do: Callable[[ToDo], Done]) -> Walk:
+    """Run a walk to its end with a function that does what it asks for."""
+    try:
+        todo = next(walking)
+        while True:
+            todo = walking.send(do(todo))
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # typeshed knows StopIteration's value as Any

@@ -1,0 +1,109 @@
+"""Going on with a file that is not what the ledger was: an older copy, another ledger, or none.
+
+Nobody but a person can say that this is meant. What the file does not know of may be sent again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.ledger.engine import open_file
+from airflow_whatsapp_flows.ledger.identity import Mark, mark_path, read_mark, stored_commits, write_mark
+from airflow_whatsapp_flows.ledger.schema import attempts, identifiers, once, versions
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What was accepted.
+
+    Attributes:
+        commits: that the file has; 0 where there is none.
+        expected: commits that were made.
+        added: lost requests that were added.
+    """
+
+    commits: int
+    expected: int
+    added: int
+
+
+def accept(file: Path, lost: Path | None = None) -> Accepted:
+    """Take the file of a ledger as it is now for the ledger, and add what it had lost.
+
+    Args:
+        file: of the ledger; where it is gone, the next command makes an empty one.
+        lost: requests that a run wrote there, because the file had lost them.
+
+    Raises:
+        LedgerError: the file is damaged, or of another version, or the lost requests cannot be read.
+    """
+    mark = read_mark(file)
+    if not (file.exists() and file.stat().st_size):
+        if lost is not None:
+            raise LedgerError(f"the ledger sqlite:///{file} is gone: restore a copy of it first, then add {lost} to it")
+        mark_path(file).unlink(missing_ok=True)
+        return Accepted(0, mark.commits if mark else 0, 0)
+    try:
+        with closing(open_file(file, "mode=rw")) as connection:
+            connection.isolation_level = None
+            [state] = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if state != "ok":
+                raise LedgerError(f"the ledger sqlite:///{file} is damaged ({state}): restore a copy of it")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            added = _add_lost(connection, lost) if lost else 0
+            ledger_id = uuid.uuid4().hex  # whoever has the one before still open is to stop
+            commits = connection.execute(
+                f"UPDATE {versions.name} SET ledger_id = ?, commits = commits + 1 RETURNING commits",  # noqa: S608
+                (ledger_id,),
+            ).fetchone()[0]
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise LedgerError(f"the ledger sqlite:///{file} cannot be written: {error}") from error
+    own = stored_commits(file)
+    write_mark(file, Mark(ledger_id, commits, own[1] if own else 0))
+    return Accepted(commits, mark.commits if mark else commits, added)
+
+
+def _add_lost(connection: sqlite3.Connection, lost: Path) -> int:
+    names = [column.name for column in attempts.columns if column.name != "id"]
+    key = ("response_id", "flow_id", "step", "visit", "key", "number")
+    told = ("fate", "status_code", "error_kind", "result", "ended_at")
+    statement = (
+        f"INSERT INTO {attempts.name} ({{names}}) VALUES ({{marks}}) ON CONFLICT ({', '.join(key)}) "  # noqa: S608
+        f"DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in told)} WHERE {attempts.name}.fate IS NULL "
+        "AND excluded.fate IS NOT NULL"
+    )
+    added = 0
+    try:
+        with lost.open(encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                own = [name for name in names if name in row]
+                full = statement.format(names=", ".join(own), marks=", ".join(f":{name}" for name in own))
+                added += max(0, connection.execute(full, {"fate": None, **row}).rowcount)
+                _add_marks(connection, row)
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise LedgerError(f"the lost requests in {lost} cannot be read: {error}") from error
+    return added
+
+
+def _add_marks(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
+    """What the contact of a lost request is known by, and what it has claimed under ``only_once``."""
+    of_response = (row["flow_id"], row["response_id"])
+    known = [(value, kind, *of_response) for kind, value in row.get("identifiers") or ()]
+    names = "value, kind, flow_id, response_id"
+    connection.executemany(f"INSERT OR IGNORE INTO {identifiers.name} ({names}) VALUES (?, ?, ?, ?)", known)  # noqa: S608
+    if row.get("fate") != Fate.NOT_SENT.value and row.get("once"):
+        step_id, marks, *_ = row["once"]  # the fields of Once
+        claimed = [(row["flow_id"], step_id, mark, row["response_id"]) for mark in marks]
+        names = "flow_id, step_id, identifier, response_id"
+        connection.executemany(f"INSERT OR IGNORE INTO {once.name} ({names}) VALUES (?, ?, ?, ?)", claimed)  # noqa: S608

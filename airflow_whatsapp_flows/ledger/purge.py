@@ -1,0 +1,185 @@
+"""Erasing personal data; keys, states and times stay, so that nothing is sent twice afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, null, or_, select, update
+
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.identifiers import forget_purged
+from airflow_whatsapp_flows.ledger.person_history import Person
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
+
+PURGED = "purged"
+"""The reason of a contact whose own reason was erased: it may have held an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """Whose data; exactly one is given.
+
+    Attributes:
+        person: one person, see :func:`~airflow_whatsapp_flows.ledger.person_history.find_person`.
+        before: epoch seconds; of contacts that ended before, and of requests of DAG runs begun before.
+        replay_no: of one replay.
+    """
+
+    person: Person | None = None
+    before: float | None = None
+    replay_no: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the ledger holds of somebody's data.
+
+    Attributes:
+        contacts: that hold personal data, and can be purged.
+        attempts: whose replies and phone numbers can be erased.
+        pending: contacts that keep their data, since a response that is to be walked needs it.
+        replays: names of the first replays that have them pending.
+    """
+
+    contacts: int
+    attempts: int
+    pending: int
+    replays: tuple[str, ...]
+
+
+def find_data(ledger: Ledger, data: Data) -> Holding:
+    """Count what :func:`purge` would erase.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    with ledger.read() as connection:
+        return _holding(connection, data)
+
+
+def purge(ledger: Ledger, data: Data) -> tuple[Holding, bool]:
+    """Erase personal data.
+
+    Responses, phone numbers and other identifiers, ids of rejected rows, replies and texts of errors go, and so do
+    claims of ``only_once``, which hold identifiers. What stays is pseudonymous: the
+    response's id and digest, keys, states, times, names of steps, status codes.
+
+    Args:
+        ledger: where it is.
+        data: whose.
+
+    Returns:
+        What was erased, and whether the bytes are gone from the write-ahead log of an SQLite ledger too: they are
+        not while another process reads an older state.
+
+    Raises:
+        LedgerError: the ledger cannot be written; nothing was erased.
+    """
+    with ledger.read() as connection:
+        if ledger.is_sqlite:
+            connection.exec_driver_sql("PRAGMA secure_delete=ON").close()
+            connection.rollback()
+        with ledger.write(connection):
+            holding = _holding(connection, data)
+            connection.execute(update(attempts).where(_attempts(data)).values(phone=null(), result=null()))
+            connection.execute(update(contacts).where(_contacts(data)).values(_ERASED))
+            forget_purged(connection)
+        if not ledger.is_sqlite:
+            return holding, True
+        busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+        connection.exec_driver_sql("PRAGMA secure_delete=OFF").close()
+        connection.rollback()
+        return holding, not busy
+
+
+_ERASED: dict[str, Any] = {
+    "response": null(),
+    "phone": null(),
+    "error": null(),
+    # Why a row was skipped is a text of this program's alone.
+    "reason": case(
+        (contacts.c.state == ContactState.SKIPPED.value, contacts.c.reason),
+        (contacts.c.reason.is_(None), null()),
+        else_=PURGED,
+    ),
+    "response_id": case((contacts.c.state == ContactState.REJECTED.value, null()), else_=contacts.c.response_id),
+}
+
+
+def _holding(connection: Connection, data: Data) -> Holding:
+    count = select(func.count())
+    waiting = and_(_of(data), _holds_data(), _needed(contacts.c.response_id))
+    pending = connection.execute(count.where(waiting)).scalar_one()
+    names: Sequence[str] = ()
+    if pending:
+        other = contacts.alias()
+        ids = select(contacts.c.response_id).where(waiting)
+        query = (
+            select(replays.c.id)
+            .join(other, other.c.replay_no == replays.c.no)
+            .where(other.c.state == ContactState.PENDING.value)
+            .where(other.c.response_id.in_(ids), other.c.digest.is_not(None))
+            .distinct()
+            .limit(5)
+        )
+        names = connection.execute(query).scalars().all()
+    return Holding(
+        contacts=connection.execute(count.where(_contacts(data))).scalar_one(),
+        attempts=connection.execute(count.where(_attempts(data))).scalar_one(),
+        pending=pending,
+        replays=tuple(names),
+    )
+
+
+def _contacts(data: Data) -> ColumnElement[bool]:
+    return and_(_of(data), _holds_data(), ~_needed(contacts.c.response_id))
+
+
+def _holds_data() -> ColumnElement[bool]:
+    rejected = and_(contacts.c.state == ContactState.REJECTED.value, contacts.c.response_id.is_not(None))
+    unsaid = and_(contacts.c.state != ContactState.SKIPPED.value, contacts.c.reason != PURGED)
+    return or_(
+        contacts.c.response.is_not(None), contacts.c.phone.is_not(None), contacts.c.error.is_not(None), rejected, unsaid
+    )
+
+
+def _of(data: Data) -> ColumnElement[bool]:
+    if data.person is not None:
+        rows = data.person.responses(
+            contacts.c.response_id,
+            lambda flow: contacts.c.replay_no.in_(select(replays.c.no).where(replays.c.flow_id == flow)),
+        )
+        return or_(
+            contacts.c.phone.in_(data.person.phones), and_(rows, contacts.c.state != ContactState.REJECTED.value)
+        )
+    if data.replay_no is not None:
+        return contacts.c.replay_no == data.replay_no
+    taken = select(replays.c.created_at).where(replays.c.no == contacts.c.replay_no).correlate(contacts)
+    return func.coalesce(contacts.c.ended_at, taken.scalar_subquery()) < data.before
+
+
+def _attempts(data: Data) -> ColumnElement[bool]:
+    holds = or_(attempts.c.phone.is_not(None), attempts.c.result.is_not(None))
+    own = attempts.alias()
+    same = and_(own.c.response_id == contacts.c.response_id, own.c.replay_no == contacts.c.replay_no)
+    of_contacts = select(own.c.id).select_from(contacts).join(own, same)
+    # A rejected row may have the id of somebody else's response.
+    of_contacts = of_contacts.where(_of(data), contacts.c.state != ContactState.REJECTED.value)
+    chosen: ColumnElement[bool] = attempts.c.id.in_(of_contacts)
+    if data.person is not None:
+        runs = data.person.responses(attempts.c.response_id, lambda flow: attempts.c.flow_id == flow)
+        chosen = or_(chosen, attempts.c.phone.in_(data.person.phones), runs)
+    elif data.before is not None:
+        chosen = or_(chosen, and_(attempts.c.replay_no.is_(None), attempts.c.begun_at < data.before))
+    return and_(holds, chosen, ~_needed(attempts.c.response_id))
+
+
+def _needed(response_id: Any) -> ColumnElement[bool]:
+    """Whether a response is still to be walked in some replay: its own data, and every reply to it, are needed."""
+    other = contacts.alias()
+    own = (other.c.response_id == response_id, other.c.digest.is_not(None))
+    query = select(other.c.id).where(*own, other.c.state == ContactState.PENDING.value)
+    return query.correlate(response_id.table).exists()

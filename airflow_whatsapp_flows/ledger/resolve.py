@@ -1,0 +1,356 @@
+"""Saying what came of requests that may have been applied: a person has looked it up at the server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, false, func, or_, select, update
+
+from airflow_whatsapp_flows.errors import FlowFileError, ReplayError
+from airflow_whatsapp_flows.flow.delivery.decision import may_have_been_applied
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
+from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.ledger.attempts import AGAIN
+from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, is_owned, release
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.once import free_person
+from airflow_whatsapp_flows.ledger.pages import batches, size_of_attempts
+from airflow_whatsapp_flows.ledger.records import attempt_of
+from airflow_whatsapp_flows.ledger.renames import renames_of, sent_steps, step_identities
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, resolution
+from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
+from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts
+from airflow_whatsapp_flows.ledger.unconfirmed import is_suspect_answer
+
+_PAGE = 500
+_REASONS = 5  # that are told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubtful:
+    """Which requests; every condition that is given must hold, and a response, a step or a fingerprint must be given.
+
+    Attributes:
+        response_id: of this response.
+        step: of this action, by its name now or when it was sent.
+        visit: of this visit of the action, from 1.
+        fingerprint: of contacts with this error.
+        handled: those that an error exit took although the server may have applied them, such as a 504 of a contact
+            that completed; by default those in doubt.
+    """
+
+    response_id: str | None = None
+    step: str | None = None
+    visit: int | None = None
+    fingerprint: str | None = None
+    handled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found out.
+
+    Attributes:
+        sent: whether the server has carried the requests out.
+        by: who says so.
+        reply: what it answered, for later steps; ``None`` when that is not known.
+    """
+
+    sent: bool
+    by: str
+    reply: Value = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What was resolved.
+
+    Attributes:
+        contacts: that are pending now.
+        attempts: whose fate was set.
+        elsewhere: contacts in doubt for what another replay sent, and the reasons of the first of them.
+        purged: contacts whose response has been erased; they cannot be walked any more, and stay as they are.
+    """
+
+    contacts: int = 0
+    attempts: int = 0
+    elsewhere: int = 0
+    reasons: tuple[str, ...] = ()
+    purged: int = 0
+
+    def and_then(self, more: Resolved) -> Resolved:
+        """What was resolved here, and what was resolved after that."""
+        return Resolved(
+            self.contacts + more.contacts,
+            self.attempts + more.attempts,
+            self.elsewhere + more.elsewhere,
+            tuple(dict.fromkeys((*self.reasons, *more.reasons)))[:_REASONS],
+            self.purged + more.purged,
+        )
+
+
+class _Asked(NamedTuple):
+    """What is resolved: the requests of a replay that hold, and what was found out.
+
+    Attributes:
+        sent_as: names and identities under which the step was sent; ``None`` where no step is given.
+        flow: of the replay; ``None`` where this release cannot read it.
+    """
+
+    replay: Replay
+    which: Doubtful
+    finding: Finding
+    sent_as: Sequence[tuple[str, str | None]] | None
+    steps: StepIdentities
+    flow: Flow | None
+
+
+def _asked(connection: Connection, replay: Replay, which: Doubtful, finding: Finding) -> _Asked:
+    flow = None
+    with suppress(FlowFileError):
+        flow = load_flow(replay.flow)
+    if flow is not None:
+        steps = step_identities(connection, flow)
+    else:
+        names = frozenset(() if which.step is None else (which.step,))
+        steps = StepIdentities({}, names, renames_of(connection, replay.flow_id))
+    if which.step is None:
+        return _Asked(replay, which, finding, None, steps, flow)
+    wanted = steps.owner(which.step, None) or which.step
+    sent = [(one.step, one.step_id) for one in sent_steps(connection, replay, _states(which))]
+    sent_as = [(step, step_id) for step, step_id in sent if (steps.owner(step, step_id) or step) == wanted]
+    return _Asked(replay, which, finding, sent_as, steps, flow)
+
+
+def _states(which: Doubtful) -> tuple[ContactState, ...]:
+    return (ContactState.COMPLETED, ContactState.FAILED) if which.handled else (ContactState.IN_DOUBT,)
+
+
+def resolve(ledger: Ledger, replay: Replay, which: Doubtful, finding: Finding) -> Resolved:
+    """Give attempts that may have been applied the fate that was found out; their contacts become ``pending``.
+
+    Of several attempts with one key the last one is taken to be the one that the server carried out. Each attempt
+    keeps in its ``origin`` who has resolved it, when, and what was known of it before.
+
+    Args:
+        ledger: where they are.
+        replay: whose contacts they are of.
+        which: which of them.
+        finding: what was found out.
+
+    Raises:
+        ReplayError: the replay is running.
+        LedgerError: the ledger cannot be read or written.
+    """
+    done = Resolved()
+    with ledger.connect() as connection:
+        with ledger.read() as reading:
+            asked = _asked(reading, replay, which, finding)
+            chosen = select(contacts.c.chunk).where(*_contacts(asked)).distinct().order_by(contacts.c.chunk)
+            numbers = list(reading.execute(chosen).scalars())
+        for number in numbers:
+            if is_owned(ledger, connection, replay.no, number):
+                raise _is_running(ledger, replay, number, done)
+        # One after the other: in SQLite each owned chunk is an open file.
+        for number in numbers:
+            claimed = claim(ledger, connection, replay.no, number)
+            if claimed is None:
+                raise _is_running(ledger, replay, number, done)
+            try:
+                done = done.and_then(_resolve_chunk(ledger, connection, asked, claimed))
+            finally:
+                release(ledger, connection, claimed)
+    return done
+
+
+def _resolve_chunk(ledger: Ledger, connection: Connection, asked: _Asked, claimed: Claim) -> Resolved:
+    done, again = Resolved(), list[int]()
+    with ledger.write(connection):
+        check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
+        own = and_(*_contacts(asked), contacts.c.chunk == claimed.chunk)
+        size = size_of_attempts(asked.replay.flow_id, attempts.c.result)
+        sizes = connection.execute(select(contacts.c.id, size).where(own).order_by(contacts.c.id)).all()
+        for page in batches(sizes, _PAGE, lambda row: row[1]):
+            done = done.and_then(_resolve_contacts(connection, asked, [row[0] for row in page], again))
+        for start in range(0, len(again), _PAGE):
+            these = contacts.c.id.in_(again[start : start + _PAGE])
+            connection.execute(update(contacts).where(these).values(AGAIN))
+    return done
+
+
+def _resolve_contacts(connection: Connection, asked: _Asked, numbers: Sequence[int], again: list[int]) -> Resolved:
+    elsewhere, purged, changed, before = 0, 0, 0, len(again)
+    reasons: dict[str, None] = {}
+    columns = [contacts.c[name] for name in ("id", "response_id", "reason", "epoch")]
+    found_out = [contacts.c.path.is_not(None).label("was_walked"), contacts.c.response.is_not(None).label("is_kept")]
+    query = select(*columns, *found_out).where(contacts.c.id.in_(numbers)).order_by(contacts.c.id)
+    rows = connection.execute(query).all()
+    doubtful = _attempts(connection, asked, [row.response_id for row in rows])
+    for row in rows:
+        unknown = _of_contact(row, doubtful.get(row.response_id, ()))
+        if asked.which.handled and not unknown:
+            continue
+        if not row.is_kept:
+            purged += 1
+        elif not unknown:
+            elsewhere += 1
+            reasons.setdefault(row.reason or "", None)
+        else:
+            again.append(row.id)
+            changed += _settle(connection, unknown, asked.finding)
+    return Resolved(len(again) - before, changed, elsewhere, tuple(filter(None, reasons)), purged)
+
+
+def _of_contact(contact: Row[Any], unknown: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """The attempts of unknown fate that are to be settled with a contact.
+
+    One that was not walked is not in doubt here. It is held back by what was sent before, with other content: that is
+    settled here where a DAG run has sent it, for no replay holds it.
+    """
+    if not contact.was_walked:
+        return [row for row in unknown if row.epoch < contact.epoch and row.replay_no is None]
+    return [row for row in unknown if row.epoch == contact.epoch]
+
+
+def _contacts(asked: _Asked) -> list[ColumnElement[bool]]:
+    which = asked.which
+    states = [state.value for state in _states(which)]
+    conditions = [contacts.c.replay_no == asked.replay.no, contacts.c.state.in_(states)]
+    if which.response_id is not None:
+        conditions += [contacts.c.response_id == which.response_id, contacts.c.digest.is_not(None)]
+    if which.fingerprint is not None:
+        conditions.append(contacts.c.fingerprint == which.fingerprint)
+    if which.handled:
+        conditions.append(contacts.c.handled_errors > 0)
+    if which.handled or which.step is not None or which.visit is not None:
+        conditions.append(
+            select(attempts.c.id)
+            .where(attempts.c.response_id == contacts.c.response_id, *_open(asked))
+            .correlate(contacts)
+            .exists()
+        )
+    return conditions
+
+
+def _is_running(ledger: Ledger, replay: Replay, number: int, done: Resolved) -> ReplayError:
+    with ledger.read() as reading:
+        of_chunk = and_(chunks.c.replay_no == replay.no, chunks.c.chunk == number)
+        owner = reading.execute(select(chunks.c.owner).where(of_chunk)).scalar_one_or_none()
+    changed, rest = "nothing was changed", ""
+    if done.contacts:
+        contacts_were = "1 contact was" if done.contacts == 1 else f"{done.contacts:,} contacts were"
+        changed, rest = f"{contacts_were} resolved before it was started", " the others"
+    return ReplayError(
+        f"the replay {replay.id!r} is running (process {owner}): {changed}; let it end, or stop it, and resolve{rest} "
+        "then"
+    )
+
+
+def _open(asked: _Asked) -> list[ColumnElement[bool]]:
+    """Conditions on attempts that may have been applied; of handled ones :func:`_may_be_handled` says the rest."""
+    replay, which = asked.replay, asked.which
+    own_or_over = or_(
+        attempts.c.replay_no == replay.no,
+        attempts.c.fate == Fate.UNKNOWN.value,
+        attempts.c.begun_at < time.time() - LONGEST_EXCHANGE,
+    )
+    unknown = and_(or_(attempts.c.fate.is_(None), attempts.c.fate == Fate.UNKNOWN.value), own_or_over)
+    conditions = [
+        *_own(replay, attempts),
+        attempts.c.flow_id == replay.flow_id,
+        is_suspect_answer() if which.handled else unknown,
+        attempts.c.method.not_in(SAFE_METHODS),
+    ]
+    if asked.sent_as is not None:
+        sent_as = [and_(attempts.c.step == step, attempts.c.step_id == step_id) for step, step_id in asked.sent_as]
+        conditions.append(or_(false(), *sent_as))
+    if which.visit is not None:
+        conditions.append(attempts.c.visit == which.visit)
+    return conditions
+
+
+def _may_be_handled(asked: _Asked, row: Row[Any]) -> bool:
+    """Whether an answer leaves open what the server did; a status of the step's ``retry.statuses`` does not."""
+    name = asked.steps.owner(row.step, row.step_id)
+    step = asked.flow.steps.get(name) if asked.flow is not None and name is not None else None
+    return not isinstance(step, Action) or may_have_been_applied(step.retry, attempt_of(row, current=False))
+
+
+def _own(replay: Replay, tried: FromClause) -> list[ColumnElement[bool]]:
+    """What was sent again on purpose has nothing to do with what was sent before."""
+    return [tried.c.replay_no == replay.no] if replay.options.get("force") else []
+
+
+def _attempts(connection: Connection, asked: _Asked, response_ids: Sequence[str]) -> dict[str, list[Row[Any]]]:
+    """Attempts that may have been applied by response, those left out whose visit, or whose key, is settled.
+
+    A handled one that was ``not_sent`` is left out, too, where a later visit has carried the same request out, unless
+    its own visit is asked for: a retry would send it twice.
+    """
+    found: dict[str, list[Row[Any]]] = {}
+    later = attempts.alias()
+    same_step = func.coalesce(later.c.step_id, later.c.step) == func.coalesce(attempts.c.step_id, attempts.c.step)
+    same_visit = and_(same_step, later.c.visit == attempts.c.visit, later.c.epoch == attempts.c.epoch)
+    if asked.which.handled and not asked.finding.sent and asked.which.visit is None:
+        # An error exit that leads back to the step has sent the same request once more.
+        by_loop = and_(later.c.visit > attempts.c.visit, later.c.digest == attempts.c.digest)
+        same_visit = or_(same_visit, and_(same_step, by_loop, later.c.epoch == attempts.c.epoch))
+    settled = (
+        select(later.c.id)
+        .where(later.c.response_id == attempts.c.response_id, later.c.flow_id == attempts.c.flow_id)
+        .where(or_(later.c.key == attempts.c.key, same_visit))
+        .where(later.c.fate.in_([Fate.SUCCEEDED.value, Fate.APPLIED.value]), *_own(asked.replay, later))
+        .correlate(attempts)
+        .exists()
+    )
+    of_these = attempts.c.response_id.in_(response_ids)
+    for row in connection.execute(select(attempts).where(of_these, ~settled, *_open(asked)).order_by(attempts.c.id)):
+        if not asked.which.handled or _may_be_handled(asked, row):
+            found.setdefault(row.response_id, []).append(row)
+    return found
+
+
+def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Finding) -> int:
+    if finding.sent:  # one request was carried out, however often it was sent
+        rows = list({row.key: row for row in rows}.values())
+    for row in rows:
+        # What it came to before is no longer true; that it was so stays in its origin.
+        values = {
+            "fate": (Fate.SUCCEEDED if finding.sent else Fate.NOT_SENT).value,
+            "status_code": 200 if finding.sent else None,
+            "error_kind": None,
+            "result": _result(row, finding.reply) if finding.sent else None,
+            "origin": resolution(row, "sent" if finding.sent else "not_sent", finding.by),
+            "ended_at": row.ended_at or time.time(),
+        }
+        connection.execute(update(attempts).where(attempts.c.id == row.id).values(values))
+        if not finding.sent:
+            free_person(
+                connection, Subject(row.flow_id, row.response_id), row.step, {row.step, row.step_id or row.step}
+            )
+    return len(rows)
+
+
+def _result(row: Row[Any], reply: Value) -> str:
+    result = ActionResult(
+        outcome=Outcome.SUCCESS,
+        status_code=200,
+        response=reply,
+        headers={},
+        method=row.method,
+        url="" if row.result is None else str(json.loads(row.result).get("url") or ""),
+        attempts=row.number,
+        idempotency_key=row.key,
+    )
+    return msgspec.json.encode(result.as_value()).decode()

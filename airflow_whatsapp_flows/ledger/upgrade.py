@@ -1,0 +1,238 @@
+"""Upgrading a ledger that an earlier release made; what it held stays.
+
+A file is upgraded when it is opened and no other process uses it, after a copy was made beside it. A database on a
+server is upgraded on request alone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import create_engine, func, select, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.ledger.engine import (
+    copy_database,
+    may_only_be_read,
+    open_file,
+    read_url,
+    reading_engine,
+    reason_of,
+    server_engine,
+    shown_url,
+    table_version,
+)
+from airflow_whatsapp_flows.ledger.locks import lock_file, lock_number, running_replays
+from airflow_whatsapp_flows.ledger.migrations import upgrade_tables
+from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, versions
+
+_ALONE_SECONDS = 5.0
+"""For so long another process may use the file when it is upgraded: one that opens it looks at its version first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What became of an upgrade.
+
+    Attributes:
+        found: version before.
+        version: version now.
+        backup: copy of the file as it was; ``None`` for a server, and where nothing had to be done.
+    """
+
+    found: int
+    version: int
+    backup: Path | None = None
+
+
+def upgrade_command(shown: str) -> str:
+    """The command that upgrades a ledger."""
+    return f"whatsapp-flows ledger upgrade --ledger {shown}"
+
+
+def check_version(found: int, shown: str, *, is_read_only: bool = False) -> None:
+    """Find out whether this release can use tables of a version.
+
+    Args:
+        found: version of the tables.
+        shown: URL of the ledger, without its password.
+        is_read_only: whether it is a file that this process may not write.
+
+    Raises:
+        LedgerError: it cannot; the message says what to do.
+    """
+    if found == SCHEMA_VERSION:
+        return
+    has = f"the ledger {shown} has version {found}, and this release uses version {SCHEMA_VERSION}"
+    if found > SCHEMA_VERSION:
+        raise LedgerError(
+            f"{has}: a newer release made it. Upgrade airflow-whatsapp-flows here to the release that the others use; "
+            "another ledger does not know what was sent already"
+        )
+    if found < 1:
+        raise LedgerError(f"{has}: no release made that version, so the file is damaged; restore it from a backup")
+    who = ", as a user who may write the file" if is_read_only else ""
+    raise LedgerError(f"{has}: run `{upgrade_command(shown)}`{who}. Nothing of what it holds is lost")
+
+
+def found_version(url: str) -> int:
+    """The version of the ledger of a URL; nothing is changed.
+
+    Raises:
+        LedgerError: there is no ledger, or it cannot be read.
+    """
+    found = find_version(url)
+    if found is None:
+        raise LedgerError(f"there is no ledger in {shown_url(read_url(url))}; the first replay or task makes it")
+    return found
+
+
+def find_version(url: str) -> int | None:
+    """The version of the ledger of a URL, or ``None`` where there is none; nothing is changed.
+
+    Raises:
+        LedgerError: it cannot be read.
+    """
+    parsed = read_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if not Path(parsed.database or "").exists():
+            return None
+        engine = reading_engine(Path(parsed.database or ""))
+    else:
+        engine = server_engine(parsed)
+    try:
+        with engine.connect() as connection:
+            return table_version(connection)
+    except SQLAlchemyError as error:
+        raise LedgerError(f"the ledger {shown_url(parsed)} cannot be read: {reason_of(error)}") from error
+    finally:
+        engine.dispose()
+
+
+def upgrade(url: str) -> Upgrade:
+    """Upgrade the ledger of a URL; a failure leaves it as it was.
+
+    Raises:
+        LedgerError: there is no ledger, another process uses it, or it cannot be upgraded.
+    """
+    parsed, found = read_url(url), found_version(url)
+    if found >= SCHEMA_VERSION or found < 1:
+        check_version(found, shown_url(parsed))
+        return Upgrade(found, found)
+    if parsed.get_backend_name() == "sqlite":
+        return upgrade_file(Path(parsed.database or ""))
+    return _upgrade_server(parsed)
+
+
+def upgrade_file(file: Path) -> Upgrade:
+    """Upgrade an SQLite ledger, if no other process uses it; one that does the same is waited for.
+
+    Args:
+        file: of an earlier version.
+
+    Raises:
+        LedgerError: another process uses it, or it cannot be upgraded; it is as it was.
+    """
+    shown = f"sqlite:///{file}"
+    if may_only_be_read(file):
+        check_version(found_version(shown), shown, is_read_only=True)
+    lock = lock_file(file, "upgrade", wait=True)
+    try:
+        found = found_version(shown)
+        if found >= SCHEMA_VERSION:  # another process has done it, and may use the file by now
+            return Upgrade(found, found)
+        connection = _alone(file)
+        try:
+            found = int(connection.execute(f"SELECT version FROM {versions.name}").fetchone()[0])  # noqa: S608
+            if found >= SCHEMA_VERSION:  # another process has done it
+                return Upgrade(found, found)
+            backup = _back_up(connection, file, found)
+            _migrate_file(connection, found)
+        finally:
+            connection.close()
+    except (sqlite3.Error, SQLAlchemyError, OSError) as error:
+        raise LedgerError(
+            f"the ledger {shown} cannot be upgraded: {reason_of(error)}; it is as it was before"
+        ) from error
+    finally:
+        if lock is not None:
+            lock.close()
+    return Upgrade(found, SCHEMA_VERSION, backup)
+
+
+def _alone(file: Path) -> sqlite3.Connection:
+    """A connection that shuts out every other one until it is closed."""
+    connection = open_file(file, "mode=rw", timeout=0)
+    connection.isolation_level = None
+    until = time.monotonic() + _ALONE_SECONDS
+    try:
+        while True:
+            try:
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+                connection.execute("PRAGMA synchronous=FULL")
+                connection.execute("BEGIN EXCLUSIVE")
+                connection.execute("COMMIT")  # the lock stays, for such is the locking mode
+                return connection
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if "locked" not in str(error):
+            raise
+        shown = f"sqlite:///{file}"
+        raise LedgerError(
+            f"the ledger {shown} is of an earlier version, and another process uses it, so it was not upgraded: once "
+            f"that has ended, run `{upgrade_command(shown)}`"
+        ) from None
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _back_up(connection: sqlite3.Connection, file: Path, found: int) -> Path:
+    name, number = f"{file.name}.v{found}-backup", 1
+    backup = file.with_name(name)
+    while backup.exists():
+        number += 1
+        backup = file.with_name(f"{name}-{number}")
+    copy_database(connection, backup)
+    return backup
+
+
+def _migrate_file(connection: sqlite3.Connection, found: int) -> None:
+    engine = create_engine("sqlite+pysqlite://", creator=lambda: connection, poolclass=StaticPool)
+    with engine.connect() as own, own.begin():
+        own.exec_driver_sql("BEGIN EXCLUSIVE")
+        upgrade_tables(own, found, SCHEMA_VERSION)
+
+
+def _upgrade_server(url: URL) -> Upgrade:
+    engine, shown = server_engine(url), shown_url(url)
+    try:
+        with engine.connect() as connection, connection.begin():
+            connection.execute(text("SET LOCAL lock_timeout = '30s'"))
+            connection.execute(select(func.pg_advisory_xact_lock(lock_number("tables"))))
+            found = table_version(connection)
+            if found is None or found >= SCHEMA_VERSION:  # another process has done it
+                return Upgrade(found or SCHEMA_VERSION, found or SCHEMA_VERSION)
+            if running := running_replays(connection, None):
+                raise LedgerError(
+                    f"the ledger {shown} was not upgraded, for replays of the earlier version run: "
+                    f"{', '.join(running)}. Let them end, or stop them; they can be resumed"
+                )
+            upgrade_tables(connection, found, SCHEMA_VERSION)
+    except SQLAlchemyError as error:
+        raise LedgerError(
+            f"the ledger {shown} cannot be upgraded: {reason_of(error)}; it is as it was before"
+        ) from error
+    finally:
+        engine.dispose()
+    return Upgrade(found, SCHEMA_VERSION)

@@ -1,0 +1,52 @@
+"""Giving back the room of rows that are gone."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.locks import running_replays
+from airflow_whatsapp_flows.ledger.schema import metadata
+
+
+def vacuum(ledger: Ledger) -> int:
+    """Rewrite an SQLite file without its unused parts, or have PostgreSQL use those of our tables again.
+
+    Args:
+        ledger: that no replay uses.
+
+    Returns:
+        Bytes that the files of the ledger are smaller; on a server only what was at the end of its files.
+
+    Raises:
+        LedgerError: a replay runs, or it cannot be written.
+    """
+    ledger.check_writable()
+    with ledger.read() as connection:
+        running = running_replays(connection, ledger.file)
+    if running:
+        raise LedgerError(
+            f"the ledger {ledger.shown} is in use: {', '.join(running)}. Let that end, or stop it, and try again; "
+            "it can be resumed"
+        )
+    with ledger.read() as connection:
+        before = _size(ledger, connection)
+        connection.rollback()
+        ledger.check_identity()
+        if ledger.is_sqlite:
+            connection.exec_driver_sql("VACUUM").close()
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        else:
+            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+            for table in metadata.tables:
+                alone.execute(text(f"VACUUM {table}"))
+        return max(0, before - _size(ledger, connection))
+
+
+def _size(ledger: Ledger, connection: Connection) -> int:
+    if ledger.file is not None:
+        log = ledger.file.with_name(f"{ledger.file.name}-wal")
+        return sum(file.stat().st_size for file in (ledger.file, log) if file.exists())
+    sizes = " + ".join(f"pg_total_relation_size('{table}')" for table in metadata.tables)
+    return int(connection.execute(text(f"SELECT {sizes}")).scalar_one())

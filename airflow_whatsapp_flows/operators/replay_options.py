@@ -1,0 +1,265 @@
+"""How a task runs a replay: what it was given, else what the flow's own ``replay`` says."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from glob import has_magic
+from pathlib import Path
+from typing import Any
+
+from airflow_whatsapp_flows.connections import ActionConnection
+from airflow_whatsapp_flows.errors import ReplayError, SourceError
+from airflow_whatsapp_flows.flow.format import ReplayFormat
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow_files import load_flow_file
+from airflow_whatsapp_flows.hooks.action import airflow_gateway
+from airflow_whatsapp_flows.hooks.sources import AirflowAccess
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
+from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
+from airflow_whatsapp_flows.replay.budget import HandledErrors
+from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay, keeps_source, reading_of
+from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
+from airflow_whatsapp_flows.replay.run import RunSettings
+from airflow_whatsapp_flows.replay.snapshot import OnChanged
+from airflow_whatsapp_flows.replay.sources import Row, Source, SourceSpec, open_source
+from airflow_whatsapp_flows.sender import Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFlow:
+    """A flow as an argument of a mapped task: Airflow stores such arguments as they are shown.
+
+    Attributes:
+        id: of the flow.
+        flow: the flow, which is not shown.
+    """
+
+    id: str
+    flow: Flow = field(repr=False)
+
+
+FlowSource = Flow | LoadedFlow | Mapping[str, object] | Path | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayTerms:
+    """What a task was given; what is ``None`` is as the flow's ``replay`` says, and else as in a flow file.
+
+    Attributes:
+        source: of the contact responses.
+        query: one SQL statement; then ``source`` is a database's URL, or the id of an Airflow connection.
+        columns: names of columns by the key of a response that they hold.
+        id_column: name of the column that holds the id.
+        source_format: ``jsonl``, ``csv`` or ``parquet``.
+        limit: rows to take at most.
+        send: ``failed`` or ``all``.
+        on_changed: ``reject`` or ``update``.
+        rate: requests a second and host, or host to that.
+        concurrency: requests under way at once.
+        chunk_size: contacts of one chunk.
+        max_failures: contacts that may fail before the replay is stopped.
+        max_handled_errors: contacts that may take an error exit: a number, or a share.
+        stop_when_refused: whether the replay stops when a server refuses everything.
+        force: whether responses that were completed before are sent again on purpose.
+        accept_changed_flow: whether a replay may go on with another version of its flow.
+    """
+
+    source: str | None = None
+    query: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    id_column: str | None = None
+    source_format: str | None = None
+    limit: int | None = None
+    send: str | None = None
+    on_changed: OnChanged | None = None
+    rate: float | Mapping[str, float] | None = None
+    concurrency: int | None = None
+    chunk_size: int | None = None
+    max_failures: int | None = None
+    max_handled_errors: HandledErrors | None = None
+    stop_when_refused: bool | None = None
+    force: bool = False
+    accept_changed_flow: bool = False
+
+    def begin(
+        self, ledger: Ledger, flow: Flow, replay_id: str, note: str | None, on_rows: Callable[[int], None]
+    ) -> Replay:
+        """The replay, begun or gone on with; every row of its source is in the ledger.
+
+        The source of one that has them already is not looked at again: it may be gone.
+
+        Raises:
+            FlowsError: it cannot be begun, or gone on with.
+        """
+        spec, found = self.spec(flow), find_replay(ledger, replay_id)
+        if found is not None and found.sealed:
+            source: Source = _Taken(self._name(found, flow), found.source_mark)
+        else:
+            source = self.open(flow)
+        run = self.run_settings(flow)
+        request = ReplayRequest(
+            flow=flow,
+            source=source,
+            replay_id=replay_id,
+            reading=reading_of(spec),
+            options={
+                "concurrency": run.concurrency,
+                "rates": run.rates,
+                "send": "all" if run.resend else "failed",
+                "max_handled_errors": run.max_handled_errors,
+                "stop_when_refused": self.stop_when_refused,
+            },
+            note=note,
+            chunk_size=self.chunk_size or _block(flow).chunk_size,
+            limit=self.limit,
+            force=self.force,
+            accept_changed_flow=self.accept_changed_flow,
+            on_changed=self.changed_rule(flow),
+        )
+        return begin_replay(ledger, request, on_rows)
+
+    def _name(self, found: Replay, flow: Flow) -> str:
+        """Name of the source that is given, where the ledger does not keep where the replay's own was looked for."""
+        if keeps_source(found):
+            return found.source  # where it was looked for is compared instead
+        try:
+            return self.open(flow).name
+        except SourceError:  # it is gone
+            spec = self.spec(flow)
+            return found.source if spec.query is not None or has_magic(spec.location) else str(spec.location)
+
+    def open(self, flow: Flow) -> Source:
+        """The source.
+
+        Raises:
+            SourceError: none is given, or it cannot be read.
+        """
+        spec = self.spec(flow)
+        if not spec.location:
+            raise SourceError(f"no source of responses: give `source`, or set `replay.source` in the flow {flow.id!r}")
+        return open_source(spec, flow, AirflowAccess())
+
+    def spec(self, flow: Flow) -> SourceSpec:
+        """Where the source is, and how it is to be read."""
+        block = _block(flow)
+        given = self.source or None
+        return SourceSpec(
+            location=given or block.source or "",
+            columns=dict(self.columns),
+            id_column=self.id_column,
+            query=self.query or (block.query if given is None or given == block.source else None),
+            format=self.source_format,
+        )
+
+    def changed_rule(self, flow: Flow) -> OnChanged:
+        """What becomes of a response whose id is known with other content."""
+        return self.on_changed or _block(flow).on_changed
+
+    def run_settings(self, flow: Flow) -> RunSettings:
+        """How contacts are sent."""
+        block = _block(flow)
+        rate = block.rate if self.rate is None else self.rate
+        return RunSettings(
+            concurrency=self.concurrency or block.concurrency,
+            rates=dict(rate) if isinstance(rate, Mapping) else {ANY_HOST: rate} if rate else {},
+            max_failures=block.max_failures if self.max_failures is None else self.max_failures,
+            max_handled_errors=(
+                block.max_handled_errors if self.max_handled_errors is None else self.max_handled_errors
+            ),
+            stop_when_refused=block.stop_when_refused if self.stop_when_refused is None else self.stop_when_refused,
+            resend=(self.send or block.send) == "all",
+            force=self.force,
+            grace=3.0,  # Airflow kills a task 5 s after it has asked it to end
+        )
+
+
+MAX_REPLAY_ID = 500
+"""Characters of a replay's default name."""
+
+
+def default_replay_id(flow_id: str, context: Mapping[str, Any]) -> str:
+    """Name of the replay of a task that names none: no other task, mapped task, run, DAG or flow has the same.
+
+    Args:
+        flow_id: id of the flow.
+        context: Airflow's, of the running task.
+
+    Returns:
+        ``flow:dag:task:run``, with ``task+3`` for a mapped task. Ids of flows, DAGs and tasks hold neither ``:`` nor
+        ``+``, so no two places have one name. A longer one ends in a hash.
+    """
+    ti = context.get("ti")
+    index = map_index_of(context)
+    task = f"{getattr(ti, 'task_id', '')}+{index}" if index >= 0 else getattr(ti, "task_id", "")
+    run = run_id_of(context) or f"no run {uuid.uuid4().hex}"  # outside of a run nothing can be the same try again
+    name = f"{flow_id}:{getattr(ti, 'dag_id', '')}:{task}:{run}"
+    if len(name) <= MAX_REPLAY_ID:
+        return name
+    return f"{name[: MAX_REPLAY_ID - 33]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def flow_of(source: FlowSource, dag_file: str | None) -> Flow:
+    """The flow that a task was given.
+
+    Args:
+        source: the flow, its plain data, or the path of its file.
+        dag_file: that a relative path is relative to.
+
+    Raises:
+        FlowFileError: it has faults, or cannot be read.
+    """
+    if isinstance(source, (Flow, LoadedFlow)):
+        return source.flow if isinstance(source, LoadedFlow) else source
+    if isinstance(source, Mapping):
+        return load_flow(source)
+    path = Path(source).expanduser()
+    return load_flow_file(path if path.is_absolute() or dag_file is None else Path(dag_file).parent / path)
+
+
+def gateway_of(flow: Flow) -> Gateway:
+    """The way out, with every connection of a flow looked for: a missing one must not show half-way.
+
+    Raises:
+        ConnectionConfigError: a connection is missing, or cannot be used.
+    """
+    gateway = airflow_gateway()
+    connections: dict[str, ActionConnection] = {}
+    for step in flow.steps.values():
+        conn_id = step.plan.connection if isinstance(step, Action) else None
+        if conn_id and conn_id not in connections:
+            connections[conn_id] = gateway.find_connection(conn_id)
+    # Airflow's own look-up would stand in the way of everything else in the event loop.
+    return replace(gateway, find_connection=connections.__getitem__)
+
+
+def found_replay(ledger: Ledger, replay_id: str) -> Replay:
+    """A replay that was begun.
+
+    Raises:
+        ReplayError: there is none.
+    """
+    replay = find_replay(ledger, replay_id)
+    if replay is None:
+        raise ReplayError(f"there is no replay {replay_id!r} in the ledger {ledger.shown}")
+    return replay
+
+
+def _block(flow: Flow) -> ReplayFormat:
+    return flow.replay or ReplayFormat()
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A source whose rows are in the ledger."""
+
+    name: str
+    mark: str | None
+    ignored: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(())

@@ -1,0 +1,277 @@
+"""Sending an action's request from a task: once in each try, with an intent in the ledger before the first byte."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import msgspec
+import requests
+from airflow.sdk import Context
+from airflow.sdk.bases.decorator import determine_kwargs
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from requests.structures import CaseInsensitiveDict
+
+from airflow_whatsapp_flows.errors import LedgerError, OnceClaimedError, ReplayError
+from airflow_whatsapp_flows.flow.delivery.decision import Attempt, Move, Rekey, SendNext, Settled, next_move
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Delivery, Fate, fate_of
+from airflow_whatsapp_flows.flow.reply.excerpt import error_line
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, Outcome, classify
+from airflow_whatsapp_flows.flow.request.messages import (
+    ErrorKind,
+    HttpRequest,
+    HttpResponse,
+    Reply,
+    Sent,
+    TransportFailure,
+)
+from airflow_whatsapp_flows.flow.storable import MAX_DEPTH, clean
+from airflow_whatsapp_flows.flow.template.filters import json_text
+from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
+from airflow_whatsapp_flows.hooks.ledger import Transaction, task_ledger
+from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent
+from airflow_whatsapp_flows.operators.author_text import plain_data
+from airflow_whatsapp_flows.operators.retry import ActionRetryError
+from airflow_whatsapp_flows.operators.run_content import check_newest
+from airflow_whatsapp_flows.operators.task_record import Sendee, TaskTry
+from airflow_whatsapp_flows.sender import Gateway, Outgoing
+
+
+class SendingTask(Protocol):
+    """An operator that sends."""
+
+    log_response: bool
+    response_check: Any
+    response_filter: Any
+
+    @property
+    def log(self) -> Any:
+        """Its log."""
+
+    def action_hook(self, conn_id: str) -> WhatsAppActionHook:
+        """The hook of a connection."""
+
+
+class Sender:
+    """Does for one try of a task what an action asks for.
+
+    Args:
+        task: the operator.
+        context: Airflow's, of the running task.
+        gateway: the way out.
+        sendee: whom it is for.
+        waits_itself: whether the task waits and asks again where a request may be sent again, instead of leaving that
+            to Airflow's next try.
+
+    Raises:
+        ConnectionConfigError: the ledger is a file, and tasks may run on other machines.
+        LedgerError: the ledger cannot be opened.
+    """
+
+    def __init__(
+        self,
+        task: SendingTask,
+        context: Context,
+        gateway: Gateway,
+        sendee: Sendee,
+        *,
+        waits_itself: bool = False,
+    ) -> None:
+        self._task = task
+        self._context = context
+        self._gateway = gateway
+        self._sendee = sendee
+        self._try = TaskTry.of(context, task)
+        self._leaves_tries = waits_itself or not self._try.is_last
+        self._ledger = task_ledger(gateway.settings)
+
+    def do(self, todo: ToDo) -> Done:
+        """Fetch a file, or send a request unless what the ledger holds forbids it.
+
+        Raises:
+            ActionRetryError: the same request may be sent again, and there is a try left.
+            AirflowSkipException: under ``only_once`` another response of the same person was sent this step.
+            IntentConflictError: another worker is sending the same request, or other content of the same response.
+            ResponseError: newer content of the response was sent.
+            LedgerError: the ledger cannot be written; nothing was sent.
+        """
+        if isinstance(todo, SendAction):
+            return self._send(todo)
+        if isinstance(todo, Wait):
+            return Waited()
+        settled = self._settled(todo)
+        if settled is not None:
+            return todo.veil.restored(settled)
+        return self._gateway.fetch(todo.source, todo.step.timeout)
+
+    def will_send(self, todo: SendAction | FetchFile) -> bool:
+        """Whether something goes out for this, or what the ledger holds settles it.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+        if isinstance(todo, FetchFile):
+            return self._settled(todo) is None
+        base = todo.idempotency_key
+        while True:
+            request = self._outgoing(todo).request
+            with self._ledger.transaction() as transaction:
+                move, _ = self._next(transaction, todo, request, base)
+            if not isinstance(move, Rekey):
+                return isinstance(move, SendNext)
+            todo = todo.with_key(move.key)
+
+    def _settled(self, todo: FetchFile) -> ActionResult | None:
+        """What earlier attempts came to, when nothing will be sent any more: then no file is needed either."""
+        with self._ledger.transaction() as transaction:
+            rows = transaction.attempts_of_visit(
+                self._sendee.subject, self._names(todo), todo.visit, epoch=self._sendee.epoch
+            )
+        record = self._try.record(rows, self._sendee.steps)
+        done = record.settled(todo.step.name, todo.visit)
+        if done is not None or todo.step.retry.delivery is not Delivery.AT_MOST_ONCE:
+            return done
+        place = (todo.step.name, todo.visit)
+        attempts = [tried.attempt for tried in record.tried if (tried.step, tried.visit) == place]
+        doubted = next((attempt for attempt in attempts if attempt.fate in (None, Fate.UNKNOWN)), None)
+        if doubted is None or doubted.result is not None:
+            return None if doubted is None else doubted.result
+        plan = todo.step.plan
+        unsent = HttpRequest(plan.method, plan.url.origin, connection=plan.connection)
+        message = "the sender stopped before an answer came; the request may have reached the server"
+        failure = TransportFailure(ErrorKind.INTERRUPTED, message, Sent.UNKNOWN)
+        return classify(failure, Attempted(unsent, doubted.number))
+
+    def _send(self, todo: SendAction) -> ActionResult:
+        base = todo.idempotency_key
+        while True:
+            # What the connection gives comes before the intent: when it cannot be used, nothing was sent.
+            outgoing = self._outgoing(todo)
+            request = outgoing.request
+            try:
+                with self._ledger.transaction() as transaction:
+                    move, attempts = self._next(transaction, todo, request, base)
+                    if isinstance(move, SendNext):
+                        check_newest(transaction, self._sendee)
+                        intent = self._try.intent(todo, request, move.number, self._sendee)
+                        transaction.intend(intent)
+            except OnceClaimedError as error:
+                raise AirflowSkipException(f"{todo.step.name}: {error}") from None
+            if isinstance(move, Settled):
+                self._task.log.info("nothing is sent: an earlier attempt has settled it")
+                return move.result
+            if isinstance(move, SendNext):
+                return self._exchange(todo, outgoing, intent, attempts)
+            todo = todo.with_key(move.key)
+
+    def _next(
+        self, transaction: Transaction, todo: SendAction, request: HttpRequest, base: str
+    ) -> tuple[Move, list[Attempt]]:
+        key, steps, epoch = todo.idempotency_key, self._sendee.steps, self._sendee.epoch
+        rows = transaction.attempts_of_visit(self._sendee.subject, self._names(todo), todo.visit, key, epoch)
+        attempts = self._try.record(rows, steps, request.digest()).attempts(todo, request, base)
+        if not attempts and self._sendee.lost is not None and request.method not in SAFE_METHODS:
+            raise ReplayError(_renamed(todo.step.name, self._sendee.lost))
+        return next_move(todo.step.retry, attempts, request, todo.idempotency_key, time.time()), attempts
+
+    def _names(self, todo: SendAction | FetchFile) -> tuple[str, ...]:
+        """What the action's attempts are recorded under."""
+        steps, name = self._sendee.steps, todo.step.name
+        return (name,) if steps is None else steps.recorded_under(name)
+
+    def _exchange(self, todo: SendAction, outgoing: Outgoing, intent: Intent, attempts: list[Attempt]) -> ActionResult:
+        rule, request = todo.step.retry, outgoing.request
+        reply = outgoing.send()
+        result = classify(reply, Attempted(request, intent.number, intent.key), todo.step.success_when)
+        try:
+            result = outgoing.concealed(self._checked(result, reply, outgoing))
+        except (AirflowFailException, AirflowSkipException) as error:
+            message = f"response_check or response_filter raised {type(error).__name__}: {error}"
+            result = result.failed(ErrorKind.RESPONSE_CHECK, message, Sent.YES)
+            self._end(intent, fate_of(result, rule), todo.veil.recorded(outgoing.concealed(result)))
+            raise
+        fate = fate_of(result, rule)
+        self._end(intent, fate, todo.veil.recorded(result))
+        attempts.append(Attempt(intent.number, intent.digest, intent.begun_at, fate, result))
+        move = next_move(rule, attempts, request, intent.key, time.time())
+        if isinstance(move, SendNext) and self._leaves_tries:
+            raise ActionRetryError(error_line(todo.veil.hidden.hide(result, todo.step.name)), move.wait)
+        if isinstance(move, SendNext):  # it could be sent again, but Airflow has no try left
+            move = next_move(replace(rule, attempts=1), attempts, request, intent.key, time.time())
+        if not isinstance(move, Settled):
+            raise TypeError("what was just sent is not sent under another key")
+        return move.result
+
+    def _end(self, intent: Intent, fate: Fate, result: ActionResult) -> None:
+        kind = result.error.kind.value if result.error else None
+        kept = msgspec.json.encode(result.as_value()).decode()
+        try:
+            with self._ledger.transaction() as transaction:
+                transaction.end(AttemptEnd(intent, fate, result.status_code, kind, kept, time.time()))
+        except LedgerError as error:
+            # The reply is here, and is worth more than the note of it; without the note nothing is sent again.
+            self._task.log.error("what came of the request could not be noted: %s", error)
+
+    def _outgoing(self, todo: SendAction) -> Outgoing:
+        request, connection = todo.request, None
+        if request.connection:
+            hook = self._task.action_hook(request.connection)
+            connection = hook.action_connection()
+            connection = hook.signed(connection, connection.absolute(request))
+        return self._gateway.outgoing(connection, request, todo.step.timeout)
+
+    def _checked(self, result: ActionResult, reply: Reply, outgoing: Outgoing) -> ActionResult:
+        task = self._task
+        if not isinstance(reply, HttpResponse):
+            return result
+        if task.log_response:
+            shown = outgoing.conceal(reply.content[:10_000].decode("utf-8", "replace"))
+            task.log.info("reply of %s bytes: %s", len(reply.content), shown)
+        if result.outcome is not Outcome.SUCCESS or not (task.response_check or task.response_filter):
+            return result
+        response = as_requests(reply, result.url)
+        part = "response_check"
+        try:
+            if task.response_check and not _call(task.response_check, response, self._context):
+                return result.failed(ErrorKind.RESPONSE_CHECK, "response_check returned false", Sent.YES)
+            part = "response_filter"
+            if task.response_filter:
+                filtered = plain_data(_call(task.response_filter, response, self._context))
+                json_text(filtered)  # NaN and Infinity are no JSON, and no XCom
+                return replace(result, response=clean(filtered, MAX_DEPTH))
+        except (AirflowFailException, AirflowSkipException):
+            raise
+        except Exception as error:
+            # The request is sent: another try for the sake of a function that fails would send it again.
+            return result.failed(ErrorKind.RESPONSE_CHECK, f"{part} raised {type(error).__name__}: {error}", Sent.YES)
+        return result
+
+
+def _renamed(step: str, lost: str) -> str:
+    name = json.dumps(lost, ensure_ascii=False)
+    return (
+        f"something was sent for this contact as {lost!r}, and the flow has no such step any more: {step!r} is not "
+        f'sent, since it may be that step under another name. If it is, give it "id": {name} in the flow; if it was '
+        f"removed, say so: whatsapp-flows replay retry ID --renamed {shlex.quote(lost + '=')}"
+    )
+
+
+def _call(function: Any, response: requests.Response, context: Mapping[str, Any]) -> Any:
+    return function(response, **determine_kwargs(function, [response], context))
+
+
+def as_requests(reply: HttpResponse, url: str) -> requests.Response:
+    """A reply as the ``requests.Response`` that ``response_check`` and ``response_filter`` expect."""
+    response = requests.Response()
+    response.status_code = reply.status_code
+    response.reason = reply.reason
+    response.headers = CaseInsensitiveDict(reply.headers)
+    response.url = url
+    response.encoding = requests.utils.get_encoding_from_headers(response.headers)
+    response._content = reply.content
+    return response

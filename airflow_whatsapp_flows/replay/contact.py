@@ -1,0 +1,192 @@
+"""Walking one contact of a replay, from its row in the ledger to the row's end."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from airflow_whatsapp_flows.errors import IntentConflictError, OnceClaimedError, ResponseError
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Delivery, Fate
+from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
+from airflow_whatsapp_flows.flow.template.sizes import least_size
+from airflow_whatsapp_flows.flow.template.variables import Variables
+from airflow_whatsapp_flows.flow.walk.messages import Told
+from airflow_whatsapp_flows.flow.walk.perform import Done, ToDo, Wait
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.walk.walk import Walk, Walking, walk
+from airflow_whatsapp_flows.ledger.records import PendingContact
+from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState, Subject
+from airflow_whatsapp_flows.replay.fingerprints import fingerprint
+from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
+from airflow_whatsapp_flows.replay.prior_sends import Held, Postponed, skipped
+from airflow_whatsapp_flows.replay.send import Sender, Sending
+
+_LARGE = 32_768
+"""Characters of a response or a reply from which on the walk runs in a thread."""
+
+
+@dataclass(slots=True)
+class ContactWalker:
+    """Walks the contacts of one replay.
+
+    Attributes:
+        flow: their flow.
+        replay_no: number of the replay.
+        sender: does what walks ask for.
+        guards: who is not to be sent to, or not now.
+        epoch: last part of every key when sent on purpose for a second time, the replay's id; else that of a contact's
+            content is.
+        resend: whether actions that the platform ran with success are sent all the same.
+        steps: the steps of the flow, by what they are known by.
+        under_way: the contacts being walked, by row number.
+    """
+
+    flow: Flow
+    replay_no: int
+    sender: Sender
+    guards: Guards
+    epoch: str | None = None
+    resend: bool = False
+    steps: StepIdentities = field(default_factory=StepIdentities)
+    clock: Callable[[], float] = time.time
+    under_way: dict[int, Sending] = field(default_factory=dict)
+
+    async def walk(self, contact: PendingContact) -> Held:
+        """Walk a contact to its end, whatever it takes.
+
+        Raises:
+            LedgerError: nothing can be written any more; the contact stays pending.
+        """
+        now = self.clock()
+        try:
+            response = read_response(msgspec.json.decode(contact.response))
+        except ResponseError as error:
+            return ContactEnd(contact.id, ContactState.REJECTED, f"invalid: {error}", now)
+        verdict = self.guards.judge(response, dt.datetime.fromtimestamp(now, dt.timezone.utc))
+        if isinstance(verdict, Skip):
+            return skipped(contact, str(verdict), now)
+        if isinstance(verdict, Later):
+            return Postponed(f"{verdict.reason}: until {verdict.until:%Y-%m-%d %H:%M} UTC", verdict.until)
+        sending = Sending(
+            subject=Subject(self.flow.id, contact.response_id),
+            replay_no=self.replay_no,
+            round=contact.round,
+            moment=contact.record.moment or now,
+            record=contact.record,
+            reached=now,
+            contact_id=contact.id,
+            epoch=contact.epoch,
+        )
+        if self.flow.replay is not None and self.flow.replay.only_once and self.epoch is None:
+            sending.once = self.flow.identity.of(response.contact, response.flow_execution_variables).marks
+        record = Walk(Variables(), identities=sending.record.identities, told=Told(0))  # nobody reads it
+        self.under_way[contact.id] = sending
+        try:
+            await self._follow(response, sending, record, large=len(contact.response) > _LARGE)
+        except IntentConflictError:
+            return Postponed("another replay or DAG run is sending the same response")
+        except OnceClaimedError as error:
+            return self._claimed(contact, sending, record, str(error))
+        finally:
+            del self.under_way[contact.id]
+        return _ending(contact, record, sending, self.clock())
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are on their way."""
+        return sum(sending.under_way for sending in self.under_way.values())
+
+    @property
+    def on_their_way(self) -> Counter[Delivery]:
+        """Requests that are on their way, by what may happen to them when they are cut off."""
+        return Counter(sending.sent_as for sending in self.under_way.values() if sending.sent_as is not None)
+
+    def _claimed(self, contact: PendingContact, sending: Sending, record: Walk, reason: str) -> ContactEnd:
+        """What becomes of a contact whose next step was sent to the same person by another response."""
+        fates = {tried.attempt.fate for tried in sending.record.tried if self._changes_something(tried.step)}
+        state = ContactState.SKIPPED
+        if fates & {None, Fate.UNKNOWN}:
+            state = ContactState.IN_DOUBT
+        elif fates & {Fate.SUCCEEDED, Fate.APPLIED}:
+            state = ContactState.FAILED  # a part of its walk was sent, and the rest is not
+        return ContactEnd(contact.id, state, reason, self.clock(), path=_json(record.path))
+
+    def _changes_something(self, name: str) -> bool:
+        step = self.flow.steps.get(name)
+        return not isinstance(step, Action) or step.plan.method not in SAFE_METHODS
+
+    async def _follow(self, response: ContactResponse, sending: Sending, record: Walk, *, large: bool) -> None:
+        moment = dt.datetime.fromtimestamp(sending.moment, dt.timezone.utc)
+        epoch = self.epoch or sending.epoch
+        walking = walk(self.flow, response, now=moment, record=record, epoch=epoch, resend=self.resend)
+        # What the flow makes of large answers and replies takes a while, in which the other contacts go on.
+        todo = await asyncio.to_thread(_next, walking, None) if large else _next(walking, None)
+        while todo is not None:
+            asked, before = todo, len(record.visits)
+            done = await self.sender.do(sending, todo)
+            large = large or (isinstance(done, ActionResult) and least_size(done.response, _LARGE) > _LARGE)
+            todo = await asyncio.to_thread(_next, walking, done) if large else _next(walking, done)
+            if isinstance(asked, Wait) and any(visit.result for visit in record.visits[before:]):
+                sending.arrive(self.clock())  # the platform has sent what stands behind the delay
+
+
+def _next(walking: Walking, done: Done | None) -> ToDo | None:
+    """What a walk asks for next; ``None`` at its end."""
+    try:
+        return walking.send(done)  # type: ignore[arg-type]  # None starts a generator
+    except StopIteration:
+        return None
+
+
+def _ending(contact: PendingContact, record: Walk, sending: Sending, now: float) -> ContactEnd:
+    state = ContactState(record.state.value) if record.state else ContactState.FAILED
+    error, print_ = None, None
+    step = _step_to_blame(record, sending)
+    if step is not None:
+        host, result = sending.errors[step]
+        problem = result.error
+        if problem is not None:
+            found = fingerprint(problem.kind, result.status_code, host, step, problem.message)
+            print_ = found.key
+            error = _json(
+                {
+                    "step": step,
+                    "kind": problem.kind.value,
+                    "message": problem.message,
+                    "sent": problem.sent.value,
+                    "status_code": result.status_code,
+                    "host": host,
+                }
+            )
+    elif state is ContactState.FAILED:
+        print_ = fingerprint("flow", None, "", record.path[-1] if record.path else "", record.reason).key
+    return ContactEnd(
+        contact_id=contact.id,
+        state=state,
+        reason=record.reason,
+        ended_at=now,
+        path=_json(record.path),
+        error=error,
+        fingerprint=print_,
+        handled_errors=record.handled_errors,
+        unanswered=record.unanswered,
+    )
+
+
+def _step_to_blame(record: Walk, sending: Sending) -> str | None:
+    """The step whose error a contact is listed under: the one that is in doubt, else the one that erred last."""
+    in_doubt = (doubt.step for doubt in record.doubts if doubt.step in sending.errors)
+    return next(in_doubt, next(reversed(sending.errors), None))
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,226 @@
+"""Beginning a replay, or finding the one that goes on."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.ledger.claims import exclusive
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import (
+    Replay,
+    change_flow,
+    create_replay,
+    discard_replay,
+    find_replay,
+    note_snapshot,
+    replays_of_source,
+)
+from airflow_whatsapp_flows.replay.renames import known_steps
+from airflow_whatsapp_flows.replay.snapshot import OnChanged, Snapshot
+from airflow_whatsapp_flows.replay.source_warnings import Noticing
+from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, shown_location
+
+_ID = "replay id (replay_id, --replay-id)"
+_NAMED = {
+    "source": "source",
+    "query": "query",
+    "columns": "mapping of columns",
+    "id_column": "id column",
+    "format": "format",
+    "limit": "limit",
+}
+_LONGEST_TOLD = 200  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRequest:
+    """What is asked for.
+
+    Attributes:
+        flow: for every contact.
+        source: of the contact responses.
+        replay_id: of a replay that goes on, or of a new one; ``None`` to go on with the replay of the same flow and
+            the same content of the source, read in the same way, else to begin a new one. One that came to its end
+            with another version of the flow is not gone on with, and neither is one that was forced.
+        reading: what else decides which rows there are, see :func:`reading_of`.
+        options: settings that a later ``retry`` goes on with, as plain data.
+        note: why, in the user's words.
+        chunk_size: contacts of one chunk.
+        limit: rows to take at most; ``None`` for all.
+        force: whether responses that were completed before are sent again on purpose.
+        accept_changed_flow: whether a replay may go on with another version of its flow.
+        on_changed: what becomes of a response whose id is known with other content: ``reject``, or ``update``.
+    """
+
+    flow: Flow
+    source: Source
+    replay_id: str | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
+    chunk_size: int = 1000
+    limit: int | None = None
+    force: bool = False
+    accept_changed_flow: bool = False
+    on_changed: OnChanged = "reject"
+
+
+def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int], None] = lambda _: None) -> Replay:
+    """The replay that is asked for, with every row of its source in the ledger.
+
+    Args:
+        ledger: where.
+        request: what is asked for.
+        on_rows: told the number of rows taken so far.
+
+    Raises:
+        ReplayError: the replay goes on, but with another source, query, mapping, limit or flow; it names which.
+        SourceError: the source cannot be read.
+        LedgerError: the ledger cannot be written.
+    """
+    flow = request.flow.stored
+    with exclusive(ledger, "begin", request.flow.id):  # a second process that begins the same replay finds this one
+        replay = _existing(ledger, request, flow)
+        if replay is not None and not replay.sealed:
+            discard_replay(ledger, replay.no)  # it was not read to its end: what it was asked for is of no account
+        if replay is None or not replay.sealed:
+            replay = create_replay(
+                ledger,
+                replay.id if replay else request.replay_id or _new_id(request.flow),
+                request.flow.id,
+                flow,
+                (request.source.name, request.source.mark),
+                options={
+                    **request.options,
+                    "force": request.force,
+                    "on_changed": request.on_changed,
+                    "reading": _reading(request),
+                },
+                note=request.note,
+            )
+            noticing = Noticing(request.flow)
+            snapshot = Snapshot(
+                ledger, replay, request.chunk_size, request.force, request.limit, on_rows, noticing.look,
+                request.flow.identity, request.on_changed,
+            )  # fmt: skip
+            taken = snapshot.take(request.source)
+            note_snapshot(ledger, replay.no, noticing.warnings(taken, request.source.ignored), snapshot.changed)
+        else:
+            _check_same(replay, request, flow)
+            if replay.flow != flow:
+                known_steps(ledger, replay, request.flow, states=())  # refuses a rename that nobody has confirmed
+                change_flow(ledger, replay.no, flow)
+    found = find_replay(ledger, replay.id)
+    if found is None:
+        raise ReplayError(f"the replay {replay.id!r} has been removed from the ledger")
+    return found
+
+
+def existing_replay(ledger: Ledger, request: ReplayRequest) -> Replay | None:
+    """The replay that goes on when this is asked for; ``None`` when a new one begins.
+
+    Raises:
+        ReplayError: the replay goes on, but with another source, query, mapping, limit or flow; it names which.
+        LedgerError: the ledger cannot be read.
+    """
+    flow = request.flow.stored
+    replay = _existing(ledger, request, flow)
+    if replay is None or not replay.sealed:
+        return None
+    _check_same(replay, request, flow)
+    return replay
+
+
+def _existing(ledger: Ledger, request: ReplayRequest, flow: str) -> Replay | None:
+    if request.replay_id is not None:
+        return find_replay(ledger, request.replay_id)
+    same = [
+        (replay, ended)
+        for replay, ended in replays_of_source(ledger, request.flow.id, request.source.name, request.source.mark)
+        if _is_forced(replay) == request.force
+        and _on_changed(replay) == request.on_changed
+        and not _differences(replay, request)
+    ]
+    unfinished = next((replay for replay, ended in same if not ended), None)
+    if unfinished is not None or request.force:
+        return unfinished  # a second send on purpose is a replay of its own
+    return next((replay for replay, _ in same if replay.flow == flow), None)
+
+
+def reading_of(spec: SourceSpec) -> dict[str, Any]:
+    """What decides which rows a source has, as plain data without passwords, for :attr:`ReplayRequest.reading`.
+
+    Args:
+        spec: where the source is looked for, and how it is read.
+    """
+    kept = {key: value for key, value in asdict(spec).items() if key != "location" and value}
+    return {"source": shown_location(spec), **kept}
+
+
+def keeps_source(replay: Replay) -> bool:
+    """Whether the ledger keeps where the source of a replay was looked for; earlier versions kept only its name."""
+    return "source" in (replay.options.get("reading") or {})
+
+
+def _reading(request: ReplayRequest) -> dict[str, Any]:
+    return {**request.reading, "limit": request.limit}
+
+
+def _differences(replay: Replay, request: ReplayRequest) -> dict[str, tuple[Any, Any]]:
+    """What a replay and a request read differently: what it was then, and what it is now."""
+    then, now = dict(replay.options.get("reading") or {}), _reading(request)
+    if not keeps_source(replay) or "source" not in now or replay.source != request.source.name:
+        then["source"], now["source"] = replay.source, request.source.name
+    differing = [key for key in _NAMED if (then.get(key) or None) != (now.get(key) or None)]
+    return {key: (then.get(key), now.get(key)) for key in differing}
+
+
+def _on_changed(replay: Replay) -> str:
+    return str(replay.options.get("on_changed") or "reject")
+
+
+def _is_forced(replay: Replay) -> bool:
+    return bool(replay.options.get("force"))
+
+
+def _check_same(replay: Replay, request: ReplayRequest, flow: str) -> None:
+    if replay.flow_id != request.flow.id:
+        raise ReplayError(f"the replay {replay.id!r} is of the flow {replay.flow_id!r}: give another {_ID}")
+    for key, (then, now) in _differences(replay, request).items():
+        raise ReplayError(
+            f"the replay {replay.id!r} was started with another {_NAMED[key]}: {_told(then)} then, {_told(now)} now; "
+            f"give another {_ID}, or what it was started with"
+        )
+    if _is_forced(replay) != request.force:
+        how = "with --force: go on with it" if _is_forced(replay) else "without --force: go on without it"
+        raise ReplayError(f"the replay {replay.id!r} was begun {how}, or give another {_ID}")
+    if replay.flow != flow and not request.accept_changed_flow:
+        raise ReplayError(
+            f"the flow has changed since the replay {replay.id!r} began: go on with the flow as it was, "
+            "or give --accept-changed-flow (accept_changed_flow) to send what is left with the flow as it is now"
+        )
+
+    if _on_changed(replay) != request.on_changed and not request.accept_changed_flow:
+        raise ReplayError(
+            f"the replay {replay.id!r} was started with on_changed {_on_changed(replay)!r}, which has judged its rows: "
+            f"resume it with that (--on-changed), or give another {_ID}"
+        )
+
+
+def _told(value: object) -> str:
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}…"
+
+
+def _new_id(flow: Flow) -> str:
+    now = dt.datetime.now(dt.timezone.utc)
+    return f"{flow.id}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,0 +1,232 @@
+"""What one contact after the other would send, without sending it: walks whose actions are assumed to succeed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from dataclasses import dataclass, field
+
+from airflow_whatsapp_flows.connections import ActionConnection
+from airflow_whatsapp_flows.flow.body import FileContent
+from airflow_whatsapp_flows.flow.delivery.decision import Rekey, Settled, next_move
+from airflow_whatsapp_flows.flow.loading.graph_checks import references_of
+from airflow_whatsapp_flows.flow.model import Action, Conditional, Flow, Step
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest
+from airflow_whatsapp_flows.flow.template.variables import Scope, Variables
+from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse
+from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, walk
+from airflow_whatsapp_flows.ledger.records import Record
+from airflow_whatsapp_flows.replay.fingerprints import normalised
+from airflow_whatsapp_flows.replay.samples import Sample, sample_of
+from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.transport.origin import origin_of
+
+SAMPLES = 3
+"""Requests of one action that are shown."""
+
+DEPENDS = "depends_on_reply"
+"""The end of a walk that cannot be foretold: what comes next depends on a reply that nobody has yet."""
+
+_FILE = FileContent(b"", "file", "application/octet-stream")
+_REPLY = frozenset({"response", "headers"})  # of a result; the rest of an assumed success can be known
+
+
+@dataclass(slots=True)
+class Counts:
+    """What walks would do.
+
+    Attributes:
+        ends: contacts by the state they would end in; :data:`DEPENDS` where that is not known.
+        reasons: why contacts would not be completed, texts of one kind together.
+        exits: contacts by step and an exit that they leave it by, however often.
+        calls: requests by step.
+        recorded: visits by step whose outcome is known, and that send nothing.
+        files: files to be fetched, by step.
+        depends: contacts by the step from which on nothing is known.
+        longest_wait: seconds that delays take of the contact that they take most of.
+        samples: the first requests of each step, masked.
+    """
+
+    ends: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    exits: Counter[tuple[str, str]] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
+    recorded: Counter[str] = field(default_factory=Counter)
+    files: Counter[str] = field(default_factory=Counter)
+    depends: Counter[str] = field(default_factory=Counter)
+    longest_wait: float = 0.0
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+
+
+class Forecast:
+    """Walks contacts and counts what they would do.
+
+    Args:
+        flow: of the contacts.
+        gateway: its connections; nothing is sent.
+        epoch: last part of every key when sent on purpose for a second time, see :func:`walk`.
+        resend: whether actions that ran with success elsewhere are sent all the same.
+
+    Raises:
+        ConnectionConfigError: a connection is missing or cannot be used.
+    """
+
+    def __init__(self, flow: Flow, gateway: Gateway, *, epoch: str | None = None, resend: bool = False) -> None:
+        self.counts = Counts()
+        self._flow, self._epoch, self._resend = flow, epoch, resend
+        actions = [step for step in flow.steps.values() if isinstance(step, Action)]
+        self._connections = {step.name: _connection(step, gateway) for step in actions}
+        self.hosts = hosts_of(flow, gateway)
+        names = frozenset(self.hosts)
+        self._reads = {step.name: _replies_read(step, names) for step in flow.steps.values()}
+
+    def add(self, response: ContactResponse, record: Record, moment: float, epoch: int = 1) -> None:
+        """Walk one contact.
+
+        Args:
+            response: its answers.
+            record: what was tried for it.
+            moment: when its walk begins, epoch seconds.
+            epoch: of the response's content.
+        """
+        contact = _Contact(response, record, moment, Walk(Variables(), identities=record.identities))
+        now = dt.datetime.fromtimestamp(record.moment or moment, dt.timezone.utc)
+        key = self._epoch or epoch
+        walking = walk(self._flow, response, now=now, record=contact.walk, epoch=key, resend=self._resend)
+        try:
+            todo = next(walking)
+            while not self._passed(contact):
+                todo = walking.send(self._answer(contact, todo))
+        except StopIteration:
+            self._passed(contact)
+        walking.close()
+        self._end(contact)
+
+    def _answer(self, contact: _Contact, todo: ToDo) -> Done:
+        if isinstance(todo, FetchFile):
+            settled = contact.record.settled(todo.step.name, todo.visit)
+            if settled is None:
+                self.counts.files[todo.step.name] += 1
+            return _FILE if settled is None else todo.veil.restored(settled)
+        if isinstance(todo, Wait):
+            if todo.waited_in_replay:
+                reached = dt.datetime.fromtimestamp(contact.moment + contact.waited, dt.timezone.utc)
+                contact.waited = todo.ends(reached).timestamp() - contact.moment
+            return Waited()
+        name = todo.step.name
+        known = self._known(contact, todo) if contact.record.tried else None
+        if known is not None:
+            self.counts.recorded[name] += 1
+            contact.waited = 0.0  # what it waited before that is over
+            contact.assumed.discard(name)
+            return known
+        self.counts.calls[name] += 1
+        self.counts.longest_wait = max(self.counts.longest_wait, contact.waited)
+        self._keep_sample(todo)
+        recorded = contact.response.actions.get(name, ())
+        if todo.visit <= len(recorded) and recorded[todo.visit - 1].get("outcome") == Outcome.SUCCESS.value:
+            contact.assumed.discard(name)  # it is sent once more; what it was answered is the best guess there is
+            return ActionResult.from_value(recorded[todo.visit - 1])
+        contact.assumed.add(name)
+        return ActionResult(
+            outcome=Outcome.SUCCESS,
+            status_code=200,
+            headers={},
+            method=todo.request.method,
+            url=todo.request.url,
+            idempotency_key=todo.idempotency_key,
+        )
+
+    def _known(self, contact: _Contact, todo: SendAction) -> ActionResult | None:
+        base = todo.idempotency_key
+        while True:
+            request = self._complete(todo)
+            attempts = contact.record.attempts(todo, request, base)
+            move = next_move(todo.step.retry, attempts, request, todo.idempotency_key, contact.moment)
+            if isinstance(move, Rekey):
+                todo = todo.with_key(move.key)
+                continue
+            return move.result if isinstance(move, Settled) else None
+
+    def _complete(self, todo: SendAction) -> HttpRequest:
+        connection = self._connections[todo.step.name]
+        return todo.request if connection is None else connection.absolute(todo.request)
+
+    def _keep_sample(self, todo: SendAction) -> None:
+        samples = self.counts.samples.setdefault(todo.step.name, [])
+        if len(samples) < SAMPLES:
+            connection = self._connections[todo.step.name]
+            secrets = connection.secrets if connection is not None else ()
+            samples.append(sample_of(todo.step, self._complete(todo), todo.veil.hidden, secrets))
+
+    def _passed(self, contact: _Contact) -> bool:
+        """Count the visits since; whether nothing behind them can be known."""
+        visits = contact.walk.visits
+        while contact.counted < len(visits):
+            visit = visits[contact.counted]
+            contact.counted += 1
+            if contact.assumed & self._reads[visit.step] and self._turns_on_reply(visit):
+                contact.depends = visit.step
+                return True
+            if visit.exit is not None and (visit.step, visit.exit) not in contact.left:
+                contact.left.add((visit.step, visit.exit))
+                self.counts.exits[visit.step, visit.exit] += 1
+        return False
+
+    def _turns_on_reply(self, visit: Visit) -> bool:
+        step = self._flow.steps[visit.step]
+        if isinstance(step, Conditional):
+            return True
+        # What could be rendered without the reply can be rendered with it.
+        return visit.exit is None and visit.result is None
+
+    def _end(self, contact: _Contact) -> None:
+        if contact.depends is not None:
+            self.counts.ends[DEPENDS] += 1
+            self.counts.depends[contact.depends] += 1
+            if contact.depends in self.hosts:
+                self.counts.calls[contact.depends] += 1
+            return
+        state = contact.walk.state or State.FAILED
+        self.counts.ends[state.value] += 1
+        if state is not State.COMPLETED:
+            self.counts.reasons[normalised(contact.walk.reason)] += 1
+
+
+@dataclass(slots=True)
+class _Contact:
+    response: ContactResponse
+    record: Record
+    moment: float
+    walk: Walk
+    assumed: set[str] = field(default_factory=set)
+    left: set[tuple[str, str]] = field(default_factory=set)
+    counted: int = 0
+    waited: float = 0.0
+    depends: str | None = None
+
+
+def hosts_of(flow: Flow, gateway: Gateway) -> dict[str, str]:
+    """Host and port that each action sends to, by step.
+
+    Raises:
+        ConnectionConfigError: a connection is missing or cannot be used.
+    """
+    actions = [step for step in flow.steps.values() if isinstance(step, Action)]
+    return {step.name: _host(step, _connection(step, gateway)) for step in actions}
+
+
+def _connection(step: Action, gateway: Gateway) -> ActionConnection | None:
+    return gateway.find_connection(step.plan.connection) if step.plan.connection else None
+
+
+def _host(step: Action, connection: ActionConnection | None) -> str:
+    return origin_of(step.plan.url.origin or (connection.origin if connection else "")).place
+
+
+def _replies_read(step: Step, actions: frozenset[str]) -> frozenset[str]:
+    """Names of the actions whose reply a step reads."""
+    paths = [reference.path for reference in references_of(step) if reference.scope == Scope.STEP.value]
+    return frozenset(path[0] for path in paths if path[0] in actions and (len(path) == 1 or path[1] in _REPLY))

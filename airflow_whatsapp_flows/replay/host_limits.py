@@ -1,0 +1,150 @@
+"""When each host may be sent to: how many at once, how many a second, and not at all while it is down."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import time
+from collections.abc import Mapping
+
+from airflow_whatsapp_flows.flow.delivery.rate_headers import nothing_remains, reset_after
+from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, retry_after
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind
+from airflow_whatsapp_flows.replay.breaker import Breaker
+from airflow_whatsapp_flows.replay.descriptors import bound_concurrency
+from airflow_whatsapp_flows.replay.rate_limit import Pace, SlotStore
+from airflow_whatsapp_flows.replay.rates import rate_for
+from airflow_whatsapp_flows.replay.refusals import CREDENTIALS
+
+_log = logging.getLogger(__name__)
+
+ANY_HOST = ""
+"""The key, among rates by host, of the rate of every other host."""
+
+_COMMIT_SECONDS = 0.03
+"""Seconds that the commit of an intent, between slot and send, may take; paid for by as much less than the rate."""
+
+# The next contact would meet the same: the host is down, or cannot be used as the connection says.
+_DOWN = (ErrorKind.CONNECT, ErrorKind.TIMEOUT, ErrorKind.INTERRUPTED, ErrorKind.TLS, ErrorKind.POLICY)
+
+
+class Lane:
+    """One host.
+
+    Args:
+        host: host and port.
+        pace: how many a second.
+        concurrency: how many at once.
+        needs_credentials: whether a reply that refuses the credentials is a failure of the host.
+    """
+
+    def __init__(self, host: str, pace: Pace, concurrency: int, *, needs_credentials: bool = True) -> None:
+        self._needs_credentials = needs_credentials
+        self.gate = asyncio.Semaphore(concurrency)
+        self.pace = pace
+        self._told = False
+        self._breaker = Breaker(host)
+
+    async def enter(self) -> bool:
+        """Return when a send may begin.
+
+        Returns:
+            Whether it is a probe of a host that was down; to be told to :meth:`leave` or :meth:`abandon`.
+
+        Raises:
+            BatchStoppedError: the host was down for too long.
+            LedgerError: the slots, which all processes share, cannot be read or written.
+        """
+        probe = await self._breaker.enter()
+        try:
+            await self.pace.enter()
+        except BaseException:
+            self._breaker.abandon(probe=probe)
+            raise
+        return probe
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is known that a send would have to wait for, but for those under way."""
+        return self.pace.is_open and not self._breaker.is_open
+
+    async def settle(self, entered: float) -> None:
+        """Wait for the next slot when the one that was entered has passed: a late send would meet the next ones.
+
+        Args:
+            entered: ``time.monotonic()`` after :meth:`enter`.
+        """
+        if not self.pace.is_open and time.monotonic() - entered > _COMMIT_SECONDS:
+            await self.pace.enter(first=True)
+
+    def leave(self, result: ActionResult, rule: RetryRule, *, probe: bool) -> None:
+        """Say what came of a send.
+
+        Args:
+            result: of the attempt.
+            rule: of the action.
+            probe: what :meth:`enter` returned.
+        """
+        error, status = result.error, result.status_code or 0
+        if error is None and not result.headers:
+            self._breaker.note(failed=False, probe=probe)
+            self.pace.note(None, too_many=False)
+            return
+        down = error is not None and (error.kind in _DOWN or status == 408 or status >= 500)
+        down = down or (self._needs_credentials and status in CREDENTIALS)
+        self._breaker.note(failed=down, problem=error.message if error else "", probe=probe)
+        too_many = status == 429 or rule.asks_to_slow_down(result)
+        waits = None
+        if too_many or status == 503 or nothing_remains(result.headers):
+            now = dt.datetime.now(dt.timezone.utc)
+            asked = [wait for wait in (retry_after(result, now), reset_after(result.headers, now)) if wait is not None]
+            waits = min(max(asked), rule.max_wait) if asked else None
+        self.pace.note(waits, too_many=too_many)
+
+    def note_local(self, problem: str) -> None:
+        """Say, once, that requests wait for something that this machine lacks."""
+        if not self._told:
+            self._told = True
+            _log.warning("%s; requests wait until one is free", problem)
+
+    def abandon(self, *, probe: bool) -> None:
+        """Say that a send did not begin, or that nothing is known of its end."""
+        self._breaker.abandon(probe=probe)
+
+
+class Lanes:
+    """A lane for every host.
+
+    Args:
+        store: the slots that processes share.
+        rates: requests a second by host, and under :data:`ANY_HOST` for every other one.
+        concurrency: requests to one host that may be under way at once; fewer where this process may not open as many
+            connections.
+        needs_credentials: whether a reply that refuses the credentials is a failure of the host.
+    """
+
+    def __init__(
+        self, store: SlotStore, rates: Mapping[str, float], concurrency: int, *, needs_credentials: bool = True
+    ) -> None:
+        self._needs_credentials = needs_credentials
+        self._store = store
+        self._rates = rates
+        self._concurrency = bound_concurrency(concurrency)
+        self._lanes: dict[str, Lane] = {}
+
+    async def __aenter__(self) -> Lanes:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*(lane.pace.close() for lane in self._lanes.values()), return_exceptions=True)
+
+    def of(self, host: str) -> Lane:
+        """The lane of a host."""
+        lane = self._lanes.get(host)
+        if lane is None:
+            rate = rate_for(host, self._rates, self._rates.get(ANY_HOST))
+            pace = Pace(host, self._store, asyncio.to_thread, rate=rate, lag=_COMMIT_SECONDS)
+            lane = self._lanes[host] = Lane(host, pace, self._concurrency, needs_credentials=self._needs_credentials)
+        return lane

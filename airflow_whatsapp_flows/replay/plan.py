@@ -1,0 +1,349 @@
+"""What a replay would do: every row read, every contact walked, and nothing sent or written."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+
+import msgspec
+from sqlalchemy import Connection
+
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.epochs import Known, known_responses
+from airflow_whatsapp_flows.ledger.pages import batches
+from airflow_whatsapp_flows.ledger.person_history import recent_latencies
+from airflow_whatsapp_flows.ledger.records import Page, PendingContact, Record, pending_contacts, records_of
+from airflow_whatsapp_flows.ledger.renames import SentNames, step_identities
+from airflow_whatsapp_flows.ledger.replays import Replay, pending_chunks, tally
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.replay.estimate import Counts, Forecast
+from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
+from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
+from airflow_whatsapp_flows.replay.prior_sends import Held, Postponed, Screening
+from airflow_whatsapp_flows.replay.rates import rate_for
+from airflow_whatsapp_flows.replay.renames import check_names, known_steps
+from airflow_whatsapp_flows.replay.run import RunSettings, guard_rules
+from airflow_whatsapp_flows.replay.seen_rows import SeenRows
+from airflow_whatsapp_flows.replay.snapshot import OnChanged, ReadRow, judged, read_row, size_of_row
+from airflow_whatsapp_flows.replay.source_warnings import Noticing
+from airflow_whatsapp_flows.replay.sources import Row
+from airflow_whatsapp_flows.sender import Gateway
+
+ASSUMED_LATENCY = 0.2
+"""Seconds that a reply is taken to need where the ledger holds none of the host."""
+
+REJECTIONS = 10
+"""Rejected rows that are shown."""
+
+ONLY_ONCE = "only_once: an earlier response of this person is in the source"
+
+_BATCH = 500
+_HERE = 0  # replays count from 1
+# A replay that is not begun yet: the latest of all.
+_NEW = Replay(
+    no=2**31 - 1, id="(new)", flow_id="", flow="", source="", source_mark=None, options={}, note=None,
+    created_at=0.0, started_at=None, ended_at=None, sealed=False,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What is to be planned.
+
+    Attributes:
+        flow: for every contact.
+        rows: of the source, or the source itself; not read when ``replay`` holds them already.
+        gateway: connections and settings.
+        run: how contacts would be sent.
+        replay: the one that goes on; ``None`` for a new one.
+        limit: rows to take at most; ``None`` for all.
+        on_changed: what becomes of a response whose id is known with other content.
+        renamed: renames of steps that the ledger does not have; see :mod:`~airflow_whatsapp_flows.replay.renames`.
+    """
+
+    flow: Flow
+    rows: Iterable[Row]
+    gateway: Gateway
+    run: RunSettings
+    replay: Replay | None = None
+    limit: int | None = None
+    on_changed: OnChanged = "reject"
+    renamed: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one host would get.
+
+    Attributes:
+        host: host and port.
+        calls: requests, at least.
+        rate: requests a second at most; ``None`` for no limit.
+        latency: seconds for one reply.
+        seen: whether the latency is that of replies in the ledger; else it is :data:`ASSUMED_LATENCY`.
+        seconds: that the calls take.
+    """
+
+    host: str
+    calls: int
+    rate: float | None
+    latency: float
+    seen: bool
+    seconds: float
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a replay would do.
+
+    Attributes:
+        rows: of the source.
+        done: contacts that had ended already, when a replay goes on.
+        rejected: rows that are no valid response.
+        rejections: place and reason of the first of them.
+        skipped: contacts that nothing is sent for, by the reason.
+        in_doubt: contacts that an earlier replay holds in doubt; nothing is sent for them.
+        postponed: contacts that would wait, by the reason.
+        changed: rows whose id is known with other content; by ``on_changed`` they are among the rejected, or are sent.
+        counts: what the others would do.
+        loads: what each host would get, the longest first.
+        warnings: what is odd about the source.
+    """
+
+    rows: int = 0
+    done: int = 0
+    rejected: int = 0
+    rejections: list[tuple[str, str]] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    in_doubt: int = 0
+    postponed: Counter[str] = field(default_factory=Counter)
+    changed: int = 0
+    counts: Counts = field(default_factory=Counts)
+    loads: list[Load] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def valid(self) -> int:
+        """Rows that are valid responses."""
+        return self.rows - self.rejected
+
+    @property
+    def walked(self) -> int:
+        """Contacts that would be walked."""
+        return sum(self.counts.ends.values())
+
+    @property
+    def calls(self) -> int:
+        """Requests in all, at least: retries and what depends on replies left out."""
+        return sum(self.counts.calls.values())
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes: hosts are sent to side by side, and contacts wait side by side."""
+        return max((load.seconds for load in self.loads), default=0.0) + self.counts.longest_wait
+
+
+def plan(request: PlanRequest, ledger: Ledger | None, on_rows: Callable[[int], None] = lambda _: None) -> Plan:
+    """Find out what a replay would do.
+
+    An action is answered by its recorded outcome if the ledger has one, else by what the response recorded of it,
+    else by an assumed success without content. What depends on such a reply is counted as that.
+
+    Args:
+        request: what is to be planned.
+        ledger: is read for what earlier replays did; ``None`` when there is none yet.
+        on_rows: told the number of rows read so far.
+
+    Raises:
+        ConnectionConfigError: a connection is missing or cannot be used.
+        ReplayError: a step was sent under another name, and nobody has said which step that is.
+        SourceError: the source cannot be read.
+        LedgerError: the ledger cannot be read.
+    """
+    planner = _Planner(request, ledger)
+    if request.replay is not None and request.replay.sealed and ledger is not None:
+        planner.go_on(ledger, request.replay)
+    else:
+        planner.begin(on_rows)
+    planner.weigh()
+    return planner.plan
+
+
+class _Planner:
+    def __init__(self, request: PlanRequest, ledger: Ledger | None) -> None:
+        self.plan = Plan()
+        self._request, self._ledger = request, ledger
+        self._now = time.time()
+        self._moment = dt.datetime.fromtimestamp(self._now, dt.timezone.utc)
+        self._guards = Guards(guard_rules(request.flow, force=request.run.force))
+        replay = request.replay or _NEW
+        epoch = replay.id if request.run.force else None
+        only_once = bool(request.flow.replay and request.flow.replay.only_once)
+        self._screening = Screening(request.flow, replay, only_once, request.run.force)
+        self._names = SentNames(request.flow.id)
+        self._steps = StepIdentities.of(request.flow, {})
+        self._forecast = Forecast(request.flow, request.gateway, epoch=epoch, resend=request.run.resend)
+        self.plan.counts = self._forecast.counts
+
+    def begin(self, on_rows: Callable[[int], None]) -> None:
+        """Read the source, and walk what a new replay would."""
+        if self._ledger is not None:
+            with self._ledger.read() as connection:
+                self._steps = step_identities(connection, self._request.flow, self._request.renamed)
+        rows = islice(self._request.rows, self._request.limit)
+        noticing = Noticing(self._request.flow)
+        with closing(SeenRows()) as seen:
+            for batch in batches(map(read_row, rows), _BATCH, size_of_row):
+                self._add_batch(batch, seen)
+                for one in batch:
+                    if one.response is not None:
+                        noticing.look(one.response)
+                self.plan.rows += len(batch)
+                on_rows(self.plan.rows)
+        if self._ledger is not None and not self._request.run.force:
+            check_names(self._ledger, self._request.flow, self._names, self._request.renamed)
+        self.plan.warnings = noticing.warnings(self.plan.rows, getattr(self._request.rows, "ignored", ()))
+
+    def go_on(self, ledger: Ledger, replay: Replay) -> None:
+        """Walk what is pending of a replay."""
+        flow = self._request.flow
+        which = (ContactState.PENDING,) if replay.flow == json.dumps(flow.source, ensure_ascii=False) else ()
+        self._steps = known_steps(ledger, replay, flow, states=which, renamed=self._request.renamed)
+        states = tally(ledger, replay.no).states
+        self.plan.warnings = replay.warnings
+        self.plan.rows = sum(states.values())
+        self.plan.changed = replay.changed
+        self.plan.rejected = states[ContactState.REJECTED]
+        self.plan.in_doubt = states[ContactState.IN_DOUBT]
+        self.plan.done = states[ContactState.COMPLETED] + states[ContactState.FAILED] + states[ContactState.SKIPPED]
+        for page in _pending(ledger, flow, replay, self._steps, forced=self._request.run.force):
+            with ledger.read() as connection:
+                held = self._screening.hold(connection, page)
+            for contact in page:
+                if contact.id in held:
+                    self._count_held(held[contact.id])
+                else:
+                    self._walk(read_response(msgspec.json.decode(contact.response)), contact)
+
+    def weigh(self) -> None:
+        """What the calls mean for each host."""
+        calls: Counter[str] = Counter()
+        for step, number in self.plan.counts.calls.items():
+            calls[self._forecast.hosts[step]] += number
+        latencies: dict[str, float] = {}
+        if self._ledger is not None:
+            with self._ledger.read() as connection:
+                latencies = recent_latencies(connection, calls)
+        loads = [self._load(host, number, latencies.get(host)) for host, number in calls.items()]
+        self.plan.loads = sorted(loads, key=lambda load: -load.seconds)
+
+    def _load(self, host: str, calls: int, seen: float | None) -> Load:
+        run = self._request.run
+        rate = rate_for(host, run.rates, run.rates.get(ANY_HOST))
+        latency = ASSUMED_LATENCY if seen is None else seen
+        # The last request of a line of its own still takes its time.
+        seconds = max(calls * latency / run.concurrency, min(calls, 1) * latency, calls / rate if rate else 0.0)
+        return Load(host, calls, rate, latency, seen is not None, seconds)
+
+    def _add_batch(self, batch: Sequence[ReadRow], seen: SeenRows) -> None:
+        ids = [one.response.id for one in batch if one.response is not None and one.response.id is not None]
+        with self._ledger.read() if self._ledger else nullcontext() as connection:
+            known = known_responses(connection, self._request.flow.id, ids) if connection and ids else {}
+            for response_id, digest, epoch in seen.contents(ids):
+                known.setdefault(response_id, []).append(Known(_HERE, "", digest, ContactState.PENDING, epoch))
+            todo = [admitted for one in batch if (admitted := self._admitted(one, known)) is not None]
+            waiting = self._waiting(None if self._request.run.force else connection, todo)
+            held = {} if connection is None else self._screening.hold(connection, waiting)
+            if connection is not None:
+                self._names.add(connection, [contact.response_id for contact in waiting])
+        seen.add(
+            (response_id, one.digest, one.epoch)
+            for response_id, held_here in known.items()
+            for one in held_here
+            if one.replay_no == _HERE
+        )
+        for (response, _, _), contact in zip(todo, waiting, strict=True):
+            found = held.get(contact.id)
+            if found is None and self._screening.only_once and not seen.is_first(contact.identity.marks):
+                self.plan.skipped[ONLY_ONCE] += 1
+            elif found is None:
+                self._walk(response, contact)
+            else:
+                self._count_held(found)
+
+    def _waiting(
+        self, connection: Connection | None, admitted: Sequence[tuple[ContactResponse, ReadRow, int]]
+    ) -> list[PendingContact]:
+        flow = self._request.flow
+        records: dict[str, Record] = {}
+        if connection is not None:
+            epochs = {response.identity: epoch for response, _, epoch in admitted}
+            records = records_of(connection, flow.id, dict.fromkeys(epochs, (None, 0)), self._steps, None, epochs)
+        return [
+            PendingContact(
+                number, "", response.identity, None, "", 1, records.get(response.identity) or Record(),
+                flow.identity.of(response.contact, response.flow_execution_variables), epoch, one.digest,
+            )
+            for number, (response, one, epoch) in enumerate(admitted)
+        ]  # fmt: skip
+
+    def _admitted(self, one: ReadRow, known: dict[str, list[Known]]) -> tuple[ContactResponse, ReadRow, int] | None:
+        """A response that is to be walked, its row, and the epoch of its content."""
+        earlier = known.setdefault(one.response.id, []) if one.response and one.response.id else []
+        force, rule = self._request.run.force, self._request.on_changed
+        state, reason, epoch, changed = judged(one, earlier, _HERE, force=force, on_changed=rule)
+        self.plan.changed += changed
+        if state is ContactState.REJECTED:
+            self.plan.rejected += 1
+            if len(self.plan.rejections) < REJECTIONS:
+                self.plan.rejections.append((one.row.place, reason or ""))
+            return None
+        earlier.append(Known(_HERE, "", one.digest, state, epoch))
+        if state is ContactState.SKIPPED:
+            self.plan.skipped[reason or ""] += 1
+        elif state is ContactState.IN_DOUBT:
+            self.plan.in_doubt += 1
+        return (one.response, one, epoch) if one.response and state is ContactState.PENDING else None
+
+    def _count_held(self, found: Held) -> None:
+        if isinstance(found, Postponed):
+            self.plan.postponed[found.reason] += 1
+        elif found.state is ContactState.IN_DOUBT:
+            self.plan.in_doubt += 1
+        elif found.state is ContactState.REJECTED:
+            self.plan.rejected += 1
+        else:
+            self.plan.skipped[found.reason] += 1
+
+    def _walk(self, response: ContactResponse, contact: PendingContact) -> None:
+        verdict = self._guards.judge(response, self._moment)
+        if isinstance(verdict, Skip):
+            self.plan.skipped[str(verdict)] += 1
+        elif isinstance(verdict, Later):
+            self.plan.postponed[verdict.reason] += 1
+        else:
+            self._forecast.add(response, contact.record, self._now, contact.epoch)
+
+
+def _pending(
+    ledger: Ledger, flow: Flow, replay: Replay, steps: StepIdentities, *, forced: bool
+) -> Iterator[list[PendingContact]]:
+    for chunk in pending_chunks(ledger, replay.no):
+        after = 0
+        while True:
+            page = Page(flow.id, replay.no, chunk, after, _BATCH, forced, flow.identity, steps)
+            with ledger.read() as connection:
+                found = pending_contacts(connection, page)
+            if not found:
+                break
+            yield found
+            after = found[-1].id

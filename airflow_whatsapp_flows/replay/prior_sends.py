@@ -1,0 +1,150 @@
+"""What other replays and other responses of the same contact say, before a contact is walked."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Connection
+
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.walk.response import read_response
+from airflow_whatsapp_flows.flow.walk.response_content import is_content
+from airflow_whatsapp_flows.ledger.epochs import Known, Made, first_in_doubt, known_responses, names_of
+from airflow_whatsapp_flows.ledger.known_rows import done_by
+from airflow_whatsapp_flows.ledger.records import PendingContact, responses_sent_to
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
+
+ONLY_ONCE = "only_once: an earlier response of this person was sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A contact that stays pending for now.
+
+    Attributes:
+        reason: why, for people; equal for contacts that wait for the same.
+        until: when it may be walked, if that is known; an aware time.
+    """
+
+    reason: str
+    until: dt.datetime | None = None
+
+
+Held = ContactEnd | Postponed
+"""What becomes of a contact that is not walked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """Finds the contacts of a page that are not to be walked now.
+
+    Attributes:
+        flow: of the replay.
+        replay: that runs.
+        only_once: whether a person gets each step once, whatever the response.
+        force: whether everything is sent again on purpose.
+    """
+
+    flow: Flow
+    replay: Replay
+    only_once: bool = False
+    force: bool = False
+
+    def hold(self, connection: Connection, contacts: Sequence[PendingContact]) -> dict[int, Held]:
+        """Contacts that are not to be walked, by row number.
+
+        Args:
+            connection: of the ledger.
+            contacts: of one page.
+        """
+        held: dict[int, Held] = {}
+        if self.force or not contacts:
+            return held
+        ids = [contact.response_id for contact in contacts]
+        known = known_responses(connection, self.flow.id, ids, of_runs=False)  # what runs did is in the records
+        people = [contact.identity for contact in contacts] if self.only_once else []
+        sent = responses_sent_to(connection, self.flow.id, people)
+        for contact in contacts:
+            others = [one for one in known.get(contact.response_id, []) if one.replay_no != self.replay.no]
+            found = self._elsewhere(contact, others) or self._under_other_content(contact, others)
+            if found is None and any(sent.get(mark, set()) - {contact.response_id} for mark in contact.identity.marks):
+                found = skipped(contact, ONLY_ONCE, time.time())
+            if found is not None:
+                held[contact.id] = found
+        return held
+
+    def _elsewhere(self, contact: PendingContact, others: Sequence[Known]) -> Held | None:
+        return next((held for other in others if (held := self._held_by(contact, other)) is not None), None)
+
+    def _held_by(self, contact: PendingContact, other: Known) -> Held | None:
+        same = other.epoch == contact.epoch
+        if same and other.state is ContactState.COMPLETED:
+            return ContactEnd(contact.id, ContactState.SKIPPED, done_by(other.replay_id), time.time())
+        if same and other.state is ContactState.IN_DOUBT and other.walked:
+            reason = f"in doubt in the replay {other.replay_id}; resolve it there, with `replay resolve`"
+            return ContactEnd(contact.id, ContactState.IN_DOUBT, reason, time.time())
+        is_older = other.replay_no is not None and other.replay_no < self.replay.no
+        if is_older and other.state is ContactState.PENDING and other.epoch <= contact.epoch:
+            # Two replays that both wait for each other would leave a contact behind: the older one goes first.
+            command = f"whatsapp-flows replay retry {other.replay_id}"
+            return Postponed(f"pending in the replay {other.replay_id}: `{command}` goes on with it")
+        return None
+
+    def _under_other_content(self, contact: PendingContact, others: Sequence[Known]) -> Held | None:
+        """What holds a contact back because its response was, or is being, sent with other content."""
+        made = contact.record.made
+        newer = next((one for one in made if one.epoch > contact.epoch), None)
+        waiting = next((one for one in others if one.epoch > contact.epoch and one.state is ContactState.PENDING), None)
+        if newer is None and waiting is not None:
+            # What is in doubt of this content may be settled first; the newer one waits for it.
+            own = [one for one in made if one.epoch == contact.epoch]
+            waiting = None if first_in_doubt(own) else waiting
+        if newer is not None or waiting is not None:
+            where = waiting.where if newer is None and waiting else _where(newer, others)
+            reason = f"superseded: {where} has newer content of this response; the older one is not sent any more"
+            return ContactEnd(contact.id, ContactState.SKIPPED, reason, time.time())
+        doubtful = first_in_doubt([one for one in made if one.epoch < contact.epoch])
+        if doubtful is not None:
+            return ContactEnd(contact.id, ContactState.IN_DOUBT, self._doubt(doubtful, others), time.time())
+        taken = next((one for one in made if one.epoch == contact.epoch and _differs(one, contact)), None)
+        if taken is not None:  # both were begun at the same moment; the next replay finds which is the newer one
+            reason = f"id_reused: {_where(taken, others)} sent other content of this response at the same time"
+            return ContactEnd(contact.id, ContactState.REJECTED, f"{reason}; run it in another replay", time.time())
+        return None
+
+    def _doubt(self, doubtful: Made, others: Sequence[Known]) -> str:
+        what = f"{_where(doubtful, others)} may have sent earlier content of this response (step {doubtful.step})"
+        name = names_of(others).get(doubtful.replay_no or 0) or self.replay.id
+        return (
+            f"in doubt: {what}, and it is not known whether it arrived; settle it with `replay resolve {name}`, then "
+            f"`replay retry {self.replay.id} --state in_doubt` sends the newer content"
+        )
+
+
+def skipped(contact: PendingContact, reason: str, now: float) -> ContactEnd:
+    """What becomes of a contact that a guard stops: what was sent of it before may be in doubt, and stays so."""
+    doubtful = first_in_doubt([one for one in contact.record.made if one.epoch == contact.epoch])
+    if doubtful is None:
+        return ContactEnd(contact.id, ContactState.SKIPPED, reason, now)
+    told = f"in doubt: {doubtful.step} was sent before, and it is not known whether it arrived; the rest is not sent"
+    return ContactEnd(
+        contact.id, ContactState.IN_DOUBT, f"{told}, for: {reason}", now, path=json.dumps([doubtful.step])
+    )
+
+
+def _where(made: Made | None, known: Sequence[Known]) -> str:
+    if made is None or made.replay_no is None:
+        return f"the DAG run {made.run_id if made else ''}"
+    return f"the replay {names_of(known).get(made.replay_no, made.replay_no)}"
+
+
+def _differs(made: Made, contact: PendingContact) -> bool:
+    if made.content in (None, contact.digest) or contact.digest is None or not contact.response:
+        return False
+    return not is_content(read_response(msgspec.json.decode(contact.response)), made.content)

@@ -1,0 +1,100 @@
+"""The errors of a replay in groups, as people and programs read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from airflow_whatsapp_flows.errors import FlowFileError
+from airflow_whatsapp_flows.flow.delivery.rule import Delivery
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.masking import masked
+from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.reply.hidden import Hidden
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind
+from airflow_whatsapp_flows.flow.template.variables import Variables
+from airflow_whatsapp_flows.ledger.groups import ErrorGroup
+from airflow_whatsapp_flows.ledger.replays import Replay
+from airflow_whatsapp_flows.replay.fingerprints import fingerprint, suggestion
+
+_AGAIN, _HANDLED_AGAIN = "`replay retry`", "`replay retry --handled`"
+
+
+def flow_of_replay(replay: Replay) -> Flow | None:
+    """The flow of a replay; ``None`` when another release has written it, and this one cannot read it."""
+    try:
+        return load_flow(replay.flow, f"the flow of the replay {replay.id}")
+    except FlowFileError:
+        return None
+
+
+def deliveries_of(flow: Flow | None) -> dict[str, Delivery]:
+    """The delivery of each action, by name."""
+    steps = flow.steps.items() if flow is not None else ()
+    return {name: step.retry.delivery for name, step in steps if isinstance(step, Action)}
+
+
+def label_of(group: ErrorGroup) -> str:
+    """What a group has in common, one line; holds nothing of a contact's that can be told by its form."""
+    error, sample = group.sample.error, group.sample
+    if error is None:
+        return fingerprint("flow", None, "", sample.path[-1] if sample.path else "", sample.reason or "").label
+    return fingerprint(error["kind"], error["status_code"], error["host"], error["step"], error["message"] or "").label
+
+
+def suggestion_of(group: ErrorGroup, delivery: Mapping[str, Delivery]) -> str:
+    """One thing to do next about a group."""
+    error = group.sample.error
+    if error is None:
+        return "look at one sample, mend the flow, then `replay retry --flow FILE`"
+    mode = delivery.get(error["step"])
+    told = suggestion(ErrorKind(error["kind"]), error["status_code"], in_doubt=group.in_doubt > 0, delivery=mode)
+    return told.replace(_AGAIN, _HANDLED_AGAIN) if group.handled == group.count else told
+
+
+def masked_response(group: ErrorGroup, flow: Flow | None) -> Any:
+    """The answers of a group's sample, masked; ``None`` when they were purged."""
+    if group.response is None:
+        return None
+    response: Mapping[str, Any] = msgspec.json.decode(group.response)
+    shown = {key: value for key, value in response.items() if key in ("contact", "step")}
+    if flow is not None and flow.sensitive:
+        hidden = Hidden(flow.sensitive)
+        hidden.note(Variables(contact=shown.get("contact"), step=shown.get("step")))
+        shown = hidden.conceal(shown)
+    return {key: masked(value) for key, value in shown.items()}
+
+
+def counts_of(group: ErrorGroup) -> str:
+    """How many contacts a group has, and what became of them."""
+    parts = [f"{group.count:,} contact{'' if group.count == 1 else 's'}"]
+    if group.handled:
+        parts.append(f"{group.handled:,} handled by an error exit")
+    if group.in_doubt:
+        parts.append(f"{group.in_doubt:,} in doubt")
+    return ", ".join(parts)
+
+
+def error_lines(group: ErrorGroup) -> list[str]:
+    """A group for a log: its counts, what it has in common, and what the server said."""
+    lines = [f"error {group.fingerprint}: {counts_of(group)}: {label_of(group)}"]
+    return lines if group.reply is None else [*lines, f"  reply: {group.reply}"]
+
+
+def errors_value(groups: Sequence[ErrorGroup], delivery: Mapping[str, Delivery]) -> list[dict[str, Any]]:
+    """Groups as plain data: small, and without personal data."""
+    return [
+        {
+            "fingerprint": group.fingerprint,
+            "label": label_of(group),
+            "count": group.count,
+            "handled": group.handled,
+            "in_doubt": group.in_doubt,
+            "sample": group.sample.id,
+            "reply": group.reply,
+            "suggestion": suggestion_of(group, delivery),
+        }
+        for group in groups
+    ]

@@ -1,0 +1,229 @@
+"""One run of a replay, from an open ledger to what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+
+from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.journal import Journal
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, accepted_steps, mark_ended, mark_started, tally
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.slots import SharedSlots
+from airflow_whatsapp_flows.replay.budget import FailureBudget, HandledErrors, walked_of
+from airflow_whatsapp_flows.replay.contact import ContactWalker
+from airflow_whatsapp_flows.replay.engine import Engine
+from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
+from airflow_whatsapp_flows.replay.host_limits import Lanes
+from airflow_whatsapp_flows.replay.prior_sends import Screening
+from airflow_whatsapp_flows.replay.progress import Progress
+from airflow_whatsapp_flows.replay.refusals import Refusals
+from airflow_whatsapp_flows.replay.renames import known_steps
+from airflow_whatsapp_flows.replay.routes import Routes
+from airflow_whatsapp_flows.replay.send import Sender
+from airflow_whatsapp_flows.sender import Gateway
+
+_LAST_COMMITS_SECONDS = 1.5
+"""Seconds after the grace in which a ledger's server has to take what was done; later it counts as not answering."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """How contacts are sent.
+
+    Attributes:
+        concurrency: requests to one host that may be under way at once.
+        rates: requests a second by host, and for every other host under ``""``.
+        max_failures: stop when more contacts of the replay than this failed, in earlier runs too; ``None`` for never.
+        max_handled_errors: stop when more contacts than this took an error exit; ``None`` for never.
+        stop_when_refused: stop when a server refuses the credentials, or every request of a step.
+        resend: whether actions that the platform ran with success are sent all the same.
+        force: whether every request is sent again on purpose, under new keys.
+        chunks: of these chunks alone; of every chunk by default.
+        grace: seconds that requests under way have to end when the run is stopped. The default leaves some of the
+            10 s that supervisors give.
+        reconnect_timeout: seconds in which a ledger's server that went away may come back; ``None`` for the setting
+            ``ledger_reconnect_timeout``.
+    """
+
+    concurrency: int = 64
+    rates: Mapping[str, float] = field(default_factory=dict)
+    max_failures: int | None = None
+    max_handled_errors: HandledErrors | None = None
+    stop_when_refused: bool = True
+    resend: bool = False
+    force: bool = False
+    chunks: Sequence[int] | None = None
+    grace: float = 7.0
+    reconnect_timeout: float | None = None
+
+
+async def run_replay(
+    ledger: Ledger,
+    replay: Replay,
+    flow: Flow,
+    gateway: Gateway,
+    settings: RunSettings,
+    on_engine: Callable[[Engine], None] = lambda _: None,
+) -> Progress:
+    """Run what is pending of a replay; SIGTERM and SIGINT end it within 10 seconds.
+
+    Args:
+        ledger: where the replay is.
+        replay: sealed.
+        flow: its flow.
+        gateway: connections and settings.
+        settings: how contacts are sent.
+        on_engine: told the engine before it runs, such as to show its progress.
+
+    Raises:
+        LedgerError: the ledger cannot be read or written; what is left stays pending.
+        ConnectionConfigError: a connection is not there or cannot be used; what is left stays pending.
+        ReplayError: something was sent under the name of a step that the flow no longer has, and nobody has said which
+            step that is now; nothing was sent.
+    """
+    waits = settings.reconnect_timeout
+    ledger.outages.begin(gateway.settings.ledger_reconnect_timeout if waits is None else waits)
+    steps = await asyncio.to_thread(known_steps, ledger, replay, flow, chunks=settings.chunks)
+    # The budget is the replay's: what failed in earlier runs counts.
+    budget = _budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_marked(ledger, replay.no))
+        journal = await stack.enter_async_context(Journal(ledger))
+        await stack.enter_async_context(_losses_told(ledger, journal))
+        routes = await stack.enter_async_context(Routes(gateway))
+        slots, noticing = SharedSlots(ledger), settings.stop_when_refused
+        lanes = Lanes(slots, settings.rates, settings.concurrency, needs_credentials=noticing)
+        await stack.enter_async_context(lanes)
+        sender = Sender(gateway, routes, lanes, journal, flow.replies_read)
+        if noticing:
+            accepted = await asyncio.to_thread(accepted_steps, ledger, replay.no)
+            sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted)
+        walker = ContactWalker(
+            flow=flow,
+            replay_no=replay.no,
+            sender=sender,
+            guards=Guards(guard_rules(flow, force=settings.force)),
+            epoch=replay.id if settings.force else None,
+            resend=settings.resend,
+            steps=steps,
+        )
+        screening = Screening(flow, replay, bool(flow.replay and flow.replay.only_once), settings.force)
+        engine = Engine(ledger, journal, walker, screening, settings.concurrency, budget)
+        engine.grace = settings.grace
+        on_engine(engine)
+        async with _stopped_by_signals(engine, ledger):
+            with _seldom_collecting():
+                return await engine.run(settings.chunks)
+
+
+@asynccontextmanager
+async def _marked(ledger: Ledger, replay_no: int) -> AsyncIterator[None]:
+    """Note in the ledger when the run begins and ends."""
+    await asyncio.to_thread(mark_started, ledger, replay_no, time.time())
+
+    def end() -> None:
+        ledger.outages.outlast(lambda: mark_ended(ledger, replay_no, time.time()))
+
+    try:
+        yield
+    except LedgerReplacedError:
+        raise  # nothing can be noted, and the error says what to do
+    except BaseException:
+        with suppress(LedgerError):  # what went wrong first says more
+            await asyncio.to_thread(end)
+        raise
+    await asyncio.to_thread(end)
+
+
+@asynccontextmanager
+async def _losses_told(ledger: Ledger, journal: Journal) -> AsyncIterator[None]:
+    """Say what had been sent, and save what is lost of it, where the ledger was replaced."""
+    try:
+        yield
+        await asyncio.to_thread(ledger.check_identity)
+    except LedgerError as error:
+        try:
+            await asyncio.to_thread(ledger.check_identity)  # what else went wrong may come of it
+        except LedgerReplacedError as replaced:
+            found = error if isinstance(error, LedgerReplacedError) else replaced
+            raise await asyncio.to_thread(journal.with_losses, found) from error
+        raise
+
+
+def _budget(before: Tally, settings: RunSettings) -> FailureBudget:
+    return FailureBudget(
+        max_failures=settings.max_failures,
+        failed=before.states[ContactState.FAILED] + before.states[ContactState.IN_DOUBT],
+        max_handled_errors=settings.max_handled_errors,
+        handled=before.handled,
+        walked=walked_of(before),
+    )
+
+
+@asynccontextmanager
+async def _stopped_by_signals(engine: Engine, ledger: Ledger) -> AsyncIterator[None]:
+    def stop(name: str) -> None:
+        engine.stop(f"stopped by {name}")
+        ledger.outages.give_up_in(engine.grace + _LAST_COMMITS_SECONDS)
+
+    loop = asyncio.get_running_loop()
+    kept = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Only the main thread may listen; elsewhere whoever runs the loop has to stop the engine.
+        with suppress(ValueError, RuntimeError):
+            kept[number] = signal.getsignal(number)
+            loop.add_signal_handler(number, stop, number.name)
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            with suppress(ValueError, RuntimeError):
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _seldom_collecting() -> Iterator[None]:
+    """Let the garbage collector look at what a run makes, and seldom at all that was imported before.
+
+    A contact makes hundreds of small objects, and hardly one in a circle: with Python's own thresholds the collector
+    took a fifth of the time (benchmarks/replay.py).
+    """
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 10, 10)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+
+
+def guard_rules(flow: Flow, *, force: bool = False) -> GuardRules:
+    """The guards that a flow asks for.
+
+    Args:
+        flow: any flow.
+        force: whether everything is sent again on purpose; then ``only_once`` holds nobody back.
+    """
+    block = flow.replay
+    if block is None:
+        return GuardRules(timezone=flow.timezone, identity=flow.identity)
+    quiet = block.quiet_hours
+    return GuardRules(
+        max_age=block.max_age,
+        opt_out=tuple(block.opt_out),
+        quiet_hours=(quiet.start, quiet.end) if quiet else None,
+        timezone=flow.timezone,
+        identity=flow.identity,
+        only_once=block.only_once and not force,
+    )

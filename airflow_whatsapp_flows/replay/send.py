@@ -1,0 +1,329 @@
+"""Doing what the walks of many contacts ask for: every attempt intended in the ledger before its first byte."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+
+from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.flow.body import FileContent
+from airflow_whatsapp_flows.flow.delivery.decision import Attempt, Rekey, Settled, next_move
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Delivery, Fate, fate_of
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse, Reply, TransportFailure
+from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.ledger.journal import Journal
+from airflow_whatsapp_flows.ledger.once import once_of
+from airflow_whatsapp_flows.ledger.records import Record
+from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
+from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
+from airflow_whatsapp_flows.replay.host_limits import Lanes
+from airflow_whatsapp_flows.replay.refusals import Refusals
+from airflow_whatsapp_flows.replay.routes import Route, Routes
+from airflow_whatsapp_flows.sender import Gateway, is_web_address
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds, while no file descriptor is free
+_LARGE_REPLY = 32_768
+"""Bytes of a reply from which on it is read in a thread: 50,000 elements of XML take a tenth of a second."""
+
+
+class StoppedError(Exception):
+    """The run was stopped: no more requests are begun."""
+
+
+@dataclass(slots=True)
+class Sending:
+    """One contact, being walked.
+
+    Attributes:
+        subject: flow and response.
+        replay_no: number of the replay.
+        round: of the contact.
+        moment: when its walk first began, epoch seconds.
+        record: every attempt made for it so far; attempts made now are added.
+        under_way: whether a request may be on its way: then it must not be dropped without need.
+        sent_as: what may happen to the request on its way when it is cut off; ``None`` while none is on its way.
+        errors: the last result of each step that was an error, and the host that it was of; the latest stands last.
+        reached: when the contact came to the step that it is at, epoch seconds.
+        once: marks of the contact to be claimed with each request, under ``only_once``.
+        contact_id: number of its row.
+        epoch: of the response's content.
+        wait_until: when it may be gone on with, epoch seconds; ``None`` where no delay stands before its next request.
+    """
+
+    subject: Subject
+    replay_no: int
+    round: int
+    moment: float
+    record: Record
+    reached: float
+    contact_id: int = 0
+    under_way: bool = False
+    sent_as: Delivery | None = None
+    errors: dict[str, tuple[str, ActionResult]] = field(default_factory=dict)
+    wait_until: float | None = None
+    once: tuple[str, ...] = ()
+    epoch: int = 1
+
+    def note_error(self, step: str, host: str, result: ActionResult) -> None:
+        """Note what a step ended with; it is the latest error then."""
+        self.errors.pop(step, None)
+        self.errors[step] = host, result
+
+    def arrive(self, moment: float) -> None:
+        """Note when the contact came to another step: every delay before it is over."""
+        self.reached, self.wait_until = moment, None
+
+    def delay(self, now: float) -> float:
+        """Seconds for which the flow has it wait before its next request."""
+        return 0.0 if self.wait_until is None else self.wait_until - now
+
+
+@dataclass(slots=True)
+class Sender:
+    """Sends the requests of one engine.
+
+    Attributes:
+        gateway: connections, settings and files.
+        routes: where requests go.
+        lanes: when a host may be sent to.
+        journal: the ledger.
+        referenced: actions whose reply a later step refers to; of the others, the content of a success is not kept.
+        clock: epoch seconds.
+        stopped: whether no more requests are to be begun.
+        rest: waits where the flow has a delay.
+        refusals: notices that a server refuses everything; ``None`` to go on all the same.
+        give_up: told why the batch is to stop.
+    """
+
+    gateway: Gateway
+    routes: Routes
+    lanes: Lanes
+    journal: Journal
+    referenced: frozenset[str]
+    clock: Callable[[], float] = time.time
+    stopped: bool = False
+    rest: Callable[[float], Awaitable[None]] = asyncio.sleep
+    refusals: Refusals | None = None
+    give_up: Callable[[BatchStoppedError], None] = lambda _: None
+
+    async def do(self, sending: Sending, todo: ToDo) -> Done:
+        """Do what a walk asks for, to the end: all tries included.
+
+        Raises:
+            StoppedError: the run was stopped before the request could be sent.
+            BatchStoppedError: the host was down for too long.
+            LedgerError: the ledger cannot be written.
+            OnceClaimedError: under ``only_once`` another response of this person has claimed the step.
+            ConnectionConfigError: a connection is not there or cannot be used.
+        """
+        if isinstance(todo, SendAction):
+            return await self._deliver(sending, todo)
+        if isinstance(todo, Wait):
+            if todo.waited_in_replay:
+                sending.wait_until = self._over(todo, sending.wait_until or sending.reached)
+            return Waited()
+        # Where nothing will be sent any more, no file is needed.
+        settled = sending.record.settled(todo.step.name, todo.visit)
+        if settled is not None:
+            return todo.veil.restored(settled)
+        while (delay := sending.delay(self.clock())) > 0:
+            await self.rest(delay)
+        file = await self._fetch(todo)
+        sending.arrive(self.clock())
+        return file
+
+    async def _fetch(self, todo: FetchFile) -> FileContent | TransportFailure:
+        if is_web_address(todo.source):
+            return await self.routes.download(todo.source, todo.step.timeout)
+        return await asyncio.to_thread(self.gateway.fetch, todo.source, todo.step.timeout)
+
+    async def _deliver(self, sending: Sending, todo: SendAction) -> ActionResult:
+        route = await self.routes.of(todo.step, todo.request)
+        base, record = todo.idempotency_key, sending.record
+        request = route.complete(todo.request)
+        attempts, sent = record.attempts(todo, request, base), False
+        while True:
+            move = next_move(todo.step.retry, attempts, request, todo.idempotency_key, self.clock())
+            if isinstance(move, Settled):
+                if not sent:
+                    sending.arrive(min(_ended_at(attempts[-1]), self.clock()))
+                return self._remembered(sending, todo, route, move.result)
+            if isinstance(move, Rekey):
+                todo = todo.with_key(move.key)
+                request = route.complete(todo.request)
+                attempts = record.attempts(todo, request, base)
+                continue
+            # A delay is waited for only here: on resume, those before what was sent already are over.
+            delay = sending.delay(self.clock())
+            if delay > 0:
+                await self.rest(delay)
+                continue
+            if move.wait:
+                await asyncio.sleep(move.wait)
+            attempt = await self._attempt(sending, todo, request, route, move.number)
+            attempts.append(attempt)
+            record.add(todo, attempt)
+            sent = True
+            sending.arrive(self.clock())
+
+    def _over(self, todo: Wait, reached: float) -> float:
+        over = todo.ends(_moment(reached))
+        if todo.step.rule.windows:  # one that was open may be closed by now
+            over = todo.step.rule.ends(_moment(self.clock()), over)
+        return over.timestamp()
+
+    async def _attempt(
+        self, sending: Sending, todo: SendAction, request: HttpRequest, route: Route, number: int
+    ) -> Attempt:
+        lane = self.lanes.of(route.host)
+        # The place at the host comes before the intent: a killed process leaves in doubt what it was sending, and no
+        # request that was still waiting for its turn.
+        async with lane.gate:
+            probe, entered = await lane.enter(), time.monotonic()
+            was_open = lane.is_open
+            try:
+                intent = await self._intend(sending, todo, request, route, number)
+                if was_open and not lane.is_open and not self.stopped:
+                    lane.abandon(probe=probe)  # the host was closed during the commit: start over
+                    return self._withdraw(intent)
+                reply = await self._send(sending, todo, route, request, intent, entered)
+            except BaseException:
+                sending.under_way = False
+                lane.abandon(probe=probe)
+                raise
+            attempted = Attempted(request, number, todo.idempotency_key)
+            judge = partial(_judged, reply, attempted, todo, route, todo.step.name in self.referenced)
+            if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
+                return self._conclude(sending, todo, intent, judge(), probe=probe)
+            try:  # reading it takes a while, in which the other contacts go on
+                judged = await asyncio.to_thread(judge)
+            except asyncio.CancelledError:  # the reply is here, so what came of the request is known
+                self._conclude(sending, todo, intent, judge(), probe=probe)
+                raise
+            return self._conclude(sending, todo, intent, judged, probe=probe)
+
+    async def _send(
+        self, sending: Sending, todo: SendAction, route: Route, request: HttpRequest, intent: Intent, entered: float
+    ) -> Reply:
+        """Send a request whose intent is committed."""
+        lane, pause = self.lanes.of(route.host), _FIRST_PAUSE
+        try:
+            while True:
+                await lane.settle(entered)
+                if self.stopped:
+                    raise StoppedError
+                safe = request.method in SAFE_METHODS
+                sending.sent_as = Delivery.IDEMPOTENT if safe else todo.step.retry.delivery
+                sending.under_way = True
+                reply = await route.send(request)
+                if not (isinstance(reply, TransportFailure) and reply.is_local):
+                    return reply
+                # No descriptor is free. Neither the server nor the contact can help it, and others end meanwhile.
+                sending.under_way, sending.sent_as = False, None
+                lane.note_local(reply.message)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        except BaseException:
+            if not sending.under_way:
+                with suppress(LedgerError):  # then it stays in doubt
+                    self._withdraw(intent)
+            raise
+
+    def _conclude(self, sending: Sending, todo: SendAction, intent: Intent, judged: _Judged, *, probe: bool) -> Attempt:
+        """Note what came of an attempt."""
+        result, fate, kept = judged
+        self.lanes.of(intent.host).leave(result, todo.step.retry, probe=probe)
+        kind = result.error.kind.value if result.error else None
+        self.journal.note(AttemptEnd(intent, fate, result.status_code, kind, kept, self.clock()))
+        sending.under_way, sending.sent_as = False, None
+        if self.refusals is not None:
+            stop = self.refusals.note(sending.contact_id, intent.host, todo.step, result, intent.begun_at)
+            if stop is not None:
+                self.give_up(stop)
+        return Attempt(intent.number, intent.digest, intent.begun_at, fate, result)
+
+    async def _intend(
+        self, sending: Sending, todo: SendAction, request: HttpRequest, route: Route, number: int
+    ) -> Intent:
+        if self.stopped:
+            raise StoppedError
+        intent = Intent(
+            subject=sending.subject,
+            step=todo.step.name,
+            visit=todo.visit,
+            key=todo.idempotency_key,
+            number=number,
+            digest=request.digest(),
+            method=request.method,
+            host=route.host,
+            moment=sending.moment,
+            begun_at=self.clock(),
+            replay_no=sending.replay_no,
+            round=sending.round,
+            step_id=todo.step_id,
+            once=once_of(todo.step, sending.once),
+            epoch=sending.epoch,
+        )
+        sending.under_way = True
+        try:
+            await self.journal.add(intent)
+        except asyncio.CancelledError:
+            with suppress(LedgerError):  # its commit may end all the same
+                self._withdraw(intent)
+            raise
+        finally:
+            sending.under_way = False
+        return intent
+
+    def _withdraw(self, intent: Intent) -> Attempt:
+        """Note that a request was intended and not sent."""
+        self.journal.note(AttemptEnd(intent, Fate.NOT_SENT, None, None, None, self.clock()))
+        return Attempt(intent.number, intent.digest, intent.begun_at, Fate.NOT_SENT, None)
+
+    def _remembered(self, sending: Sending, todo: SendAction, route: Route, result: ActionResult) -> ActionResult:
+        if result.error is not None:
+            sending.note_error(todo.step.name, route.host, todo.veil.recorded(result))
+        return result
+
+
+class _Judged(NamedTuple):
+    """What a reply comes to."""
+
+    result: ActionResult
+    fate: Fate
+    kept: str
+    """The result as the ledger keeps it."""
+
+
+def _judged(reply: Reply, attempted: Attempted, todo: SendAction, route: Route, referenced: bool) -> _Judged:
+    """Read a reply.
+
+    Args:
+        reply: what came back.
+        attempted: what was sent.
+        todo: what was asked for.
+        route: that it was sent on.
+        referenced: whether a later step reads the result; the content of other successes is not kept.
+    """
+    result = route.concealed(classify(reply, attempted, todo.step.success_when))
+    fate, value = fate_of(result, todo.step.retry), todo.veil.recorded(result).as_value()
+    if fate is Fate.SUCCEEDED and not referenced:
+        value["response"], value["headers"] = None, {}
+    return _Judged(result, fate, msgspec.json.encode(value).decode())
+
+
+def _ended_at(attempt: Attempt) -> float:
+    return attempt.begun_at + (attempt.result.elapsed_ms / 1000 if attempt.result else 0.0)
+
+
+def _moment(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.timezone.utc)

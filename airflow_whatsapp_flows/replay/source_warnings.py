@@ -1,0 +1,70 @@
+"""What is odd about the rows of a source, and no reason to reject them: told once, as warnings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse
+
+_SHOWN = 5  # names
+_KEPT = 1000  # names: memory does not grow with the number of rows
+_LONGEST = 60  # characters of a name
+
+
+class Noticing:
+    """Looks at one response after the other.
+
+    Args:
+        flow: whose responses they are.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        self._rows = 0
+        self._names: Counter[str] = Counter()
+
+    def look(self, response: ContactResponse) -> None:
+        """Look at a response: each name in it is to be that of a step."""
+        steps = self._flow.steps.keys()
+        strange: set[str] = set()
+        for told in (response.step, response.history, response.actions, response.exits):
+            if told and not told.keys() <= steps:
+                strange |= told.keys() - steps
+        if strange:
+            self._rows += 1
+            self._names.update(name for name in strange if name in self._names or len(self._names) < _KEPT)
+
+    def warnings(self, rows: int, ignored: Iterable[str]) -> list[str]:
+        """What was noticed, one sentence each.
+
+        Args:
+            rows: of the source.
+            ignored: names of columns that are not read.
+        """
+        found = [] if rows else ["0 responses: the source holds no row, so there is nothing to send"]
+        if self._rows:
+            has = "1 response names a step" if self._rows == 1 else f"{self._rows:,} responses name steps"
+            found.append(
+                f"{has} that the flow {self._flow.id!r} does not have, and what is said of it is not used: "
+                + _listed(self._told(name, number) for name, number in self._most())
+            )
+        columns = [repr(name[:_LONGEST]) for name in ignored]
+        if columns:
+            found.append(f"not read, for they are no keys of a contact response: the columns {_listed(columns)}")
+        return found
+
+    def _most(self) -> list[tuple[str, int]]:
+        return sorted(self._names.items(), key=lambda item: (-item[1], item[0]))
+
+    def _told(self, name: str, number: int) -> str:
+        hint = did_you_mean(name, self._flow.steps)
+        return f"{name[:_LONGEST]!r} ({number:,}{hint if 'did you mean' in hint else ''})"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    listed = list(texts)
+    more = len(listed) - _SHOWN
+    return ", ".join(listed[:_SHOWN]) + (f", and {more:,} more" if more > 0 else "")

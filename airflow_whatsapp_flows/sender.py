@@ -1,0 +1,205 @@
+"""Doing what a walk asks for: sending an action's request, with its retries, and fetching files."""
+
+from __future__ import annotations
+
+import datetime as dt
+import mimetypes
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
+from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.flow.body import FileContent, FileSource
+from airflow_whatsapp_flows.flow.delivery.decision import Attempt, SendNext, Settled, next_move
+from airflow_whatsapp_flows.flow.delivery.rule import fate_of
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Reply, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.secrets import hide
+from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.settings import Settings, settings_from_environment
+from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, SendPolicy, send_blocking
+
+MAX_FILE_BYTES = 16 * 1024 * 1024
+"""Bytes of a file that a request may carry; WhatsApp's own limit for media, documents aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request about to be sent.
+
+    Attributes:
+        request: with an absolute URL.
+        policy: limits.
+        network: who may be reached.
+        connection: credentials for its own origin, if it uses one.
+    """
+
+    request: HttpRequest
+    policy: SendPolicy
+    network: NetworkPolicy
+    connection: ActionConnection | None
+
+    def send(self) -> Reply:
+        """Send it once."""
+        connection = self.connection
+        credentials = Credentials(connection.origin, connection.headers) if connection and connection.headers else None
+        return send_blocking(self.request, self.policy, credentials, network=self.network)
+
+    def concealed(self, result: ActionResult) -> ActionResult:
+        """The result without the connection's secrets: some servers answer with what they were sent."""
+        return result.without(self._secrets) if self._secrets else result
+
+    def conceal(self, text: str) -> str:
+        """A text without the connection's secrets."""
+        return hide(text, self._secrets)
+
+    @property
+    def _secrets(self) -> tuple[str, ...]:
+        return self.connection.telling_secrets if self.connection else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The way out: which connections there are, and what the platform's operator allows.
+
+    Attributes:
+        settings: limits and allowed hosts.
+        find_connection: id to connection; raises ``ConnectionConfigError`` when there is none.
+        wait: sleeps for a number of seconds, between two tries and where the flow has a delay.
+    """
+
+    settings: Settings
+    find_connection: Callable[[str], ActionConnection]
+    wait: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        for hosts in (self.settings.allowed_hosts, self.settings.media_hosts):
+            NetworkPolicy(allowed=hosts)  # a wrong entry shows before anything is sent
+
+    def do(self, todo: ToDo) -> Done:
+        """Do what a walk asks for, to the end: all tries included."""
+        if isinstance(todo, FetchFile):
+            return self.fetch(todo.source, todo.step.timeout)
+        if isinstance(todo, Wait):
+            if todo.waited_in_replay:
+                now = dt.datetime.now(dt.timezone.utc)
+                self.wait((todo.ends(now) - now).total_seconds())
+            return Waited()
+        return self.deliver(todo)
+
+    def deliver(self, todo: SendAction) -> ActionResult:
+        """Send the request of an action as often as its retry rule allows, and classify what came of it.
+
+        Raises:
+            ConnectionConfigError: its connection is not there or cannot be used.
+        """
+        rule, key = todo.step.retry, todo.idempotency_key
+        connection = self.find_connection(todo.request.connection) if todo.request.connection else None
+        outgoing = self.outgoing(connection, todo.request, todo.step.timeout)
+        request, digest = outgoing.request, outgoing.request.digest()
+        attempts: list[Attempt] = []
+        while isinstance(move := next_move(rule, attempts, request, key, time.time()), SendNext):
+            if attempts:
+                self.wait(move.wait)
+            begun_at = time.time()
+            reply = outgoing.send()
+            result = outgoing.concealed(classify(reply, Attempted(request, move.number, key), todo.step.success_when))
+            attempts.append(Attempt(move.number, digest, begun_at, fate_of(result, rule), result))
+        if not isinstance(move, Settled):
+            raise TypeError("one request has one key")
+        return move.result
+
+    def outgoing(
+        self, connection: ActionConnection | None, request: HttpRequest, timeout: float, max_content: int | None = None
+    ) -> Outgoing:
+        """A request with all that sending it needs, checked before anything is noted or sent.
+
+        Args:
+            connection: gives a relative URL its origin, and credentials to its own origin; ``None`` for none.
+            request: of a walk.
+            timeout: seconds for the whole exchange; the connection's and the operator's own limits may be lower.
+            max_content: bytes of the reply, decompressed; ``response_max_bytes`` by default.
+
+        Raises:
+            ConnectionConfigError: the URL is relative and there is no connection, or a setting cannot be used.
+        """
+        if connection is None and request.url.startswith("/"):
+            raise ConnectionConfigError(f"{request.url!r} has no host, and no connection gives one")
+        if connection is not None:
+            request = connection.absolute(request)
+            timeout = min(timeout, connection.timeout or timeout)
+        policy = SendPolicy(
+            deadline=min(timeout, self.settings.request_timeout),
+            max_content=max_content or self.settings.response_max_bytes,
+            verify=connection.verify if connection else True,
+            certificate=connection.certificate if connection else None,
+        )
+        network = NetworkPolicy(
+            allowed=self.settings.allowed_hosts,
+            trusted=(connection.origin,) if connection else (),
+            proxy=connection.proxy if connection else None,
+        )
+        return Outgoing(request, policy, network, connection)
+
+    def fetch(self, source: FileSource, timeout: float) -> FileContent | TransportFailure:
+        """Fetch a file that a request carries: from its URL, or from below the folder that is allowed."""
+        if is_web_address(source):
+            return downloaded(self.download(source, timeout).send())
+        return read_local_file(source.url_or_path, self.settings.files_folder)
+
+    def download(self, source: FileSource, timeout: float) -> Outgoing:
+        """The request for a file at a web address."""
+        outgoing = self.outgoing(None, HttpRequest("GET", source.url_or_path), timeout, MAX_FILE_BYTES)
+        if source.from_answer:
+            # The address came from a stranger: what is allowed for the flow's own requests is not for this one.
+            outgoing = replace(outgoing, network=NetworkPolicy(allowed=self.settings.media_hosts))
+        return outgoing
+
+
+def environment_gateway() -> Gateway:
+    """The way out for code that runs without Airflow: connections and settings from the environment.
+
+    Raises:
+        ConnectionConfigError: a setting cannot be used.
+    """
+    return Gateway(settings_from_environment(), lambda conn_id: action_connection(connection_from_environment(conn_id)))
+
+
+def is_web_address(source: FileSource) -> bool:
+    """Whether a file is to be fetched from a server."""
+    return urlsplit(source.url_or_path).scheme in ("http", "https")
+
+
+def downloaded(reply: Reply) -> FileContent | TransportFailure:
+    """The file that a server replied with, or why there is none."""
+    if isinstance(reply, TransportFailure):
+        return reply
+    if not 200 <= reply.status_code <= 299:
+        return _no_file(f"the server of the file answered {reply.status_code} {reply.reason}".strip())
+    content_type = reply.header("content-type")
+    return FileContent(reply.content, None, content_type.partition(";")[0].strip() if content_type else None)
+
+
+def read_local_file(path: str, folder: str | None) -> FileContent | TransportFailure:
+    """Read a file below the folder that is allowed; anything else is a failure that sent nothing."""
+    if folder is None:
+        return _no_file("local files are not allowed; set files_folder in [whatsapp_flows] to the folder they are in")
+    root = Path(folder).expanduser().resolve()
+    try:
+        file = (root / path).resolve()
+        if not file.is_relative_to(root):
+            return _no_file("the path leads out of files_folder")
+        if not file.is_file():
+            return _no_file("there is no such file in files_folder")
+        if file.stat().st_size > MAX_FILE_BYTES:
+            return _no_file(f"the file has more than {MAX_FILE_BYTES:,} bytes")
+        return FileContent(file.read_bytes(), file.name, mimetypes.guess_type(file.name)[0])
+    except (OSError, ValueError) as error:
+        return _no_file(f"the file cannot be read: {type(error).__name__}")
+
+
+def _no_file(message: str) -> TransportFailure:
+    return TransportFailure(ErrorKind.FILE, message, Sent.NO)

@@ -1,0 +1,61 @@
+"""From an aiohttp response to a complete reply."""
+
+from __future__ import annotations
+
+import aiohttp
+
+from airflow_whatsapp_flows.flow.request.messages import HttpResponse
+from airflow_whatsapp_flows.transport.content_coding import (
+    ContentTooLargeError,
+    content_coding,
+    decode_content,
+    received_limit,
+)
+
+
+def head_of(response: aiohttp.ClientResponse, elapsed_ms: int) -> HttpResponse:
+    """Status line and header fields, without content."""
+    reason = response.reason or ""
+    return HttpResponse(
+        status_code=response.status,
+        reason=reason if reason.isascii() else reason.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        headers=tuple([(_text(name), _text(value)) for name, value in response.raw_headers]),
+        elapsed_ms=elapsed_ms,
+    )
+
+
+async def receive_content(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """All of the content, decoded from its content coding.
+
+    Args:
+        response: one whose head has come.
+        limit: bytes, decoded.
+
+    Raises:
+        ContentTooLargeError: the content is longer than ``limit``.
+        ContentUnreadableError: it is not in the coding that it says.
+        aiohttp.ClientError: it did not come completely.
+    """
+    protocol = response.connection.protocol if response.connection is not None else None
+    wire_limit = received_limit(limit)
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await response.content.readany():
+        size += len(piece)
+        if size > wire_limit:
+            raise ContentTooLargeError
+        pieces.append(piece)
+    lost = protocol.exception() if protocol is not None else None
+    if isinstance(lost, aiohttp.ClientOSError):
+        # Content without a length ends with the connection (RFC 9112 §6.3), and aiohttp takes a reset for that end too.
+        raise lost
+    fields = response.headers.getall("Content-Encoding", ())
+    return decode_content(b"".join(pieces), content_coding(fields) if pieces else "", limit)
+
+
+def _text(field: bytes) -> str:
+    # RFC 9110 §5.5: ASCII by rule, ISO-8859-1 by history, UTF-8 in practice; never a lone surrogate.
+    try:
+        return field.decode("utf-8")
+    except UnicodeDecodeError:
+        return field.decode("latin-1")

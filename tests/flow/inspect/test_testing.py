@@ -1,0 +1,366 @@
+"""A flow's own tests: canned replies in, what differs from what was expected out; nothing is sent."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_whatsapp_flows.flow.inspect.compare import differences
+from airflow_whatsapp_flows.flow.inspect.testing import FlowTestRun, run_flow_test, untaken_exits
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind
+from airflow_whatsapp_flows.flow.template.references import MISSING
+
+ASK = {"name": "Ask name", "type": "question", "next": "Save", "on_no_answer": "Sorry"}
+SAVE = {
+    "name": "Save", "type": "action", "connection": "crm", "url": "/v1/contacts",
+    "query_params": {"upsert": "true"}, "headers": {"X-Source": "whatsapp"},
+    "body": {"name": "{{ step.Ask name }}", "tags": ["a", "b"], "age": 41},
+    "on_success": "Thanks", "on_error": "Sorry",
+}  # fmt: skip
+THANKS = {"name": "Thanks", "type": "message", "body": "Number {{ step.Save.response.id }}"}
+SORRY = {"name": "Sorry", "type": "message", "body": "Sorry"}
+ANA: dict[str, Any] = {"contact": {"phone": "+52"}, "step": {"Ask name": "Ana"}}
+OK = {"step": "Save", "status_code": 201, "response": {"id": 7}}
+
+
+def ran(
+    *steps: dict[str, Any], expect: Any = None, replies: Any = (OK,), response: Any = None, **more: Any
+) -> FlowTestRun:
+    """One test of a flow of these steps."""
+    test = {"name": "a test", "response": ANA if response is None else response, "replies": list(replies)}
+    test |= {key: more.pop(key) for key in ("now",) if key in more}
+    written = {"flow_format": 1, "id": "a", **more, "steps": list(steps or (ASK, SAVE, THANKS, SORRY))}
+    flow = load_flow({**written, "tests": [{**test, "expect": expect or {}}]})
+    return run_flow_test(flow, flow.tests[0])
+
+
+def told(run: FlowTestRun) -> dict[str, str]:
+    return {one.where: one.message for one in run.mismatches}
+
+
+def test_a_test_that_expects_what_happens_passes() -> None:
+    run = ran(
+        expect={
+            "path": ["Ask name", "Save", "Thanks"],
+            "state": "completed",
+            "requests": [
+                {
+                    "step": "Save",
+                    "method": "POST",
+                    "url": "/v1/contacts?upsert=true",
+                    "headers": {"x-source": "whatsapp"},
+                    "body": {"age": 41, "name": "Ana", "tags": ["a", "b"]},
+                }
+            ],
+            "variables": {"step.Ask name": "Ana", "step.Save.response": {"id": 7}, "{{ step.Save.status_code }}": 201},
+        }
+    )
+
+    assert (run.passed, run.mismatches, run.unused) == (True, (), ())
+
+
+def test_what_is_not_said_may_be_anything() -> None:
+    assert ran(expect={}).passed
+    assert ran(expect={"requests": [{}]}).passed
+
+
+@pytest.mark.parametrize(
+    ("expect", "where", "message"),
+    [
+        ({"path": ["Ask name", "Save", "Sorry"]}, "path",
+         "step 3: expected 'Sorry', got 'Thanks', for 'Save' was left by 'success'"),
+        ({"path": ["Save"]}, "path", "step 1: expected 'Save', got 'Ask name'"),
+        ({"path": ["Ask name", "Save"]}, "path", "expected to end after step 2, goes on with 'Thanks'"),
+        ({"path": ["Ask name", "Save", "Thanks", "Sorry"]}, "path", "ends after step 3, expected 'Sorry' next"),
+        ({"state": "failed"}, "state", 'expected "failed", got "completed"'),
+        ({"requests": []}, "requests", "expected 0, got 1 ('Save': POST /v1/contacts?upsert=true)"),
+        ({"requests": [{}, {}]}, "requests", "expected 2, got 1 ('Save': POST /v1/contacts?upsert=true)"),
+        ({"requests": [{"method": "PUT"}]}, "requests[0].method", 'expected "PUT", got "POST"'),
+        ({"requests": [{"url": "/v1"}]}, "requests[0].url", 'expected "/v1", got "/v1/contacts?upsert=true"'),
+        ({"requests": [{"headers": {"X-Source": "b"}}]}, "requests[0].headers.X-Source",
+         'expected "b", got "whatsapp"'),
+        ({"requests": [{"headers": {"X-Other": "b"}}]}, "requests[0].headers.X-Other", 'expected "b", got nothing'),
+        ({"requests": [{"body": {"name": "Ana", "tags": ["a"], "age": 41}}]}, "requests[0].body.tags[1]",
+         'expected nothing, got "b"'),
+        ({"requests": [{"body": {"name": "Ana", "tags": ["a", "b"], "age": "41"}}]}, "requests[0].body.age",
+         'expected "41", got 41'),
+        ({"requests": [{"body": None}]}, "requests[0].body",
+         'expected null, got {"name": "Ana", "tags": ["a", "b"], "age": 41}'),
+        ({"requests": [{"body": '{"name":"Ana"}'}]}, "requests[0].body",
+         'expected "{\\"name\\":\\"Ana\\"}", got "{\\"name\\":\\"Ana\\",\\"tags\\":[\\"a\\",\\"b\\"],\\"age\\":41}"'),
+        ({"variables": {"step.Save.response.id": True}}, "variables.step.Save.response.id", "expected true, got 7"),
+        ({"variables": {"contact.email": None}}, "variables.contact.email", "expected null, got nothing"),
+    ],
+)  # fmt: skip
+def test_what_differs_is_told_at_its_place(expect: dict[str, Any], where: str, message: str) -> None:
+    run = ran(expect=expect)
+
+    assert not run.passed
+    assert told(run) == {where: message}
+
+
+def test_a_long_text_is_told_at_the_first_place_where_it_differs() -> None:
+    got = "a" * 100 + "b" + "c" * 200
+    (found,) = differences("a" * 100 + "x" + "c" * 200, got, "body")
+
+    assert found.message.startswith("differs at character 101: expected …")
+    assert len(found.message) < 250
+
+
+@given(value=st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner)
+                          | st.dictionaries(st.text(), inner), max_leaves=8))  # fmt: skip
+def test_a_value_differs_from_no_copy_of_itself_and_from_everything_else(value: Any) -> None:
+    assert list(differences(value, copy.deepcopy(value), "x")) == []
+    assert list(differences(value, [value], "x"))
+    assert list(differences(value, MISSING, "x"))
+
+
+@pytest.mark.parametrize(("one", "other"), [(True, 1), (False, 0), (None, ""), ("1", 1), ({}, []), (None, MISSING)])
+def test_values_of_other_types_are_not_the_same(one: Any, other: Any) -> None:
+    assert len(list(differences(one, other, "x"))) == 1
+    assert len(list(differences(other, one, "x"))) == 1
+
+
+def test_keys_and_items_that_are_missing_or_too_many_are_told() -> None:
+    one, other = {"a": 1, "b": {"c": [1]}}, {"a": 1, "b": {"c": [1, None]}, "d": None}
+
+    assert [found.where for found in differences(one, other, "x")] == ["x.b.c[1]", "x.d"]
+    assert [found.where for found in differences(other, one, "x")] == ["x.b.c[1]", "x.d"]
+
+
+def test_a_number_is_the_same_however_it_is_written() -> None:
+    assert list(differences(1, 1.0, "x")) == []
+
+
+@pytest.mark.parametrize(
+    ("body_type", "body", "expected"),
+    [
+        ("form", {"name": "{{ step.Ask name }}", "tag": ["a", "b"]}, {"name": "Ana", "tag": ["a", "b"]}),
+        ("form", {"name": "{{ step.Ask name }}"}, "name=Ana"),
+        ("xml", "<lead><name>{{ step.Ask name }}</name></lead>", {"lead": {"name": "Ana"}}),
+        ("yaml", {"name": "{{ step.Ask name }}", "n": 1}, {"name": "Ana", "n": 1}),
+        ("plain", "Hi {{ step.Ask name }}", "Hi Ana"),
+        ("multipart", {"name": "{{ step.Ask name }}", 'a"b\n': ["c", "d"]}, {"name": "Ana", 'a"b\n': ["c", "d"]}),
+        ("json", '{"name": "{{ step.Ask name }}", "n": 1}', {"name": "Ana", "n": 1}),
+    ],
+)
+def test_every_body_is_compared_as_it_reads(body_type: str, body: Any, expected: Any) -> None:
+    save = {**SAVE, "body_type": body_type, "body": body}
+    right = ran(ASK, save, THANKS, SORRY, expect={"requests": [{"body": expected}]})
+    wrong = ran(ASK, save, THANKS, SORRY, expect={"requests": [{"body": expected}]},
+                response={"step": {"Ask name": "Eva"}})  # fmt: skip
+
+    assert right.mismatches == ()
+    assert [one.where.startswith("requests[0].body") for one in wrong.mismatches] == [True]
+
+
+def test_a_body_is_read_as_its_type_whatever_its_content_type_says() -> None:
+    save = {**SAVE, "body_type": "json", "headers": {"Content-Type": "application/vnd.lead"}, "body": {"a": 1}}
+
+    assert ran(ASK, save, THANKS, SORRY, expect={"requests": [{"body": {"a": 1}}]}).passed
+
+
+FILE_BODY = [{"name": "note", "value": "hi"}, {"name": "photo", "file": "https://files.example/p.png"}]
+
+
+def test_a_file_is_fetched_from_nowhere() -> None:
+    save = {**SAVE, "body_type": "multipart", "body": FILE_BODY}
+    expected = {"note": "hi", "photo": {"filename": "p.png", "content_type": "application/octet-stream"}}
+
+    run = ran(ASK, save, THANKS, SORRY, expect={"requests": [{"body": expected}]})
+
+    assert run.mismatches == ()
+
+
+def test_a_file_that_is_gone_is_a_reply_of_kind_file() -> None:
+    save = {**SAVE, "body_type": "multipart", "body": FILE_BODY}
+
+    run = ran(ASK, save, THANKS, SORRY, replies=[{"step": "Save", "error": "file"}],
+              expect={"path": ["Ask name", "Save", "Sorry"], "requests": []})  # fmt: skip
+
+    assert run.mismatches == ()
+
+
+def test_a_file_that_comes_at_the_second_visit_is_sent_then() -> None:
+    save = {**SAVE, "body_type": "multipart", "body": FILE_BODY, "on_error": "Save"}
+
+    run = ran(save, THANKS, replies=[{"step": "Save", "error": "file"}, OK],
+              expect={"path": ["Save", "Save", "Thanks"], "requests": [{}]})  # fmt: skip
+
+    assert (run.mismatches, run.unused) == ((), ())
+
+
+@pytest.mark.parametrize("kind", ["status", "unparsable", "success_when", "response_check", "file"])
+def test_an_error_that_no_reply_can_be_is_refused(kind: str) -> None:
+    run = ran(replies=[{"step": "Save", "error": kind}])
+
+    assert list(told(run)) == ["replies[0]"]
+    assert kind in told(run)["replies[0]"]
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in ErrorKind if kind.value in ("timeout", "connect", "tls", "protocol", "interrupted",
+                                                           "too_large", "policy")]
+)  # fmt: skip
+def test_every_other_error_takes_the_error_exit(kind: ErrorKind) -> None:
+    run = ran(replies=[{"step": "Save", "error": kind.value}],
+              expect={"path": ["Ask name", "Save", "Sorry"],
+                      "variables": {"step.Save.error.kind": kind.value}})  # fmt: skip
+
+    assert run.mismatches == ()
+
+
+def test_what_may_have_reached_the_server_puts_the_contact_in_doubt() -> None:
+    for kind, state in (("interrupted", "in_doubt"), ("connect", "completed")):
+        assert ran(replies=[{"step": "Save", "error": kind}], expect={"state": state}).mismatches == ()
+
+
+def test_a_reply_that_is_too_large_has_a_status() -> None:
+    variables = {"step.Save.status_code": 201, "step.Save.error.sent": "yes", "step.Save.response": None}
+    reply = {"step": "Save", "status_code": 201, "error": "too_large"}
+
+    assert ran(replies=[reply], expect={"state": "completed", "variables": variables}).mismatches == ()
+
+
+def test_a_request_without_a_reply_fails_the_test_and_says_so() -> None:
+    run = ran(replies=[], expect={"path": ["Ask name", "Save", "Thanks"], "state": "completed"})
+
+    assert told(run) == {"replies": "'Save' sends a request, and the test has no reply for it"}
+    assert [todo.step.name for todo in run.requests] == ["Save"]
+
+
+def test_replies_are_used_in_their_order_and_the_last_one_for_good() -> None:
+    poll = {"name": "Poll", "type": "action", "method": "GET", "connection": "crm", "url": "/", "on_success": "Ready?"}
+    ready = {
+        "name": "Ready?", "type": "conditional", "otherwise": "Wait",
+        "paths": [{"conditions": [{"field": "step.Poll.response.n", "comparison": "exact", "value": 3}],
+                   "next": "Done"}],
+    }  # fmt: skip
+    wait = {"name": "Wait", "type": "delay", "amount": 10, "unit": "HOUR", "next": "Poll"}
+    done = {"name": "Done", "type": "message", "body": "Done"}
+
+    replies = [{"step": "Poll", "response": {"n": n}} for n in (1, 2, 3)]
+    run = ran(poll, ready, wait, done, replies=replies, expect={"state": "completed", "requests": [{}, {}, {}]})
+    never = ran(poll, ready, wait, done, replies=replies[:2], expect={"state": "failed"}, max_visits=5)
+
+    assert run.mismatches == ()
+    assert never.mismatches == ()
+    assert len(never.requests) == 5
+
+
+def test_a_reply_that_would_be_asked_for_again_is_the_last_one() -> None:
+    save = {**SAVE, "retry": {"attempts": 3, "slow_down_when": "response.slow"}}
+    slow = {"step": "Save", "status_code": 200, "response": {"slow": True}}
+
+    run = ran(
+        ASK, save, THANKS, SORRY, replies=[slow], expect={"path": ["Ask name", "Save", "Sorry"], "requests": [{}]}
+    )
+    busy = ran(replies=[{"step": "Save", "status_code": 429}], expect={"path": ["Ask name", "Save", "Sorry"]})
+
+    assert run.mismatches == ()
+    assert busy.mismatches == ()
+    assert len(busy.requests) == 1
+
+
+def test_success_when_is_asked_of_the_reply() -> None:
+    save = {**SAVE, "success_when": "response.ok"}
+
+    for ok, last in ((True, "Thanks"), (False, "Sorry")):
+        reply = {"step": "Save", "response": {"ok": ok, "id": 1}}
+        assert ran(ASK, save, THANKS, SORRY, replies=[reply], expect={"path": ["Ask name", "Save", last]}).passed
+
+
+@pytest.mark.parametrize(
+    ("reply", "response"),
+    [
+        ({"response": {"a": 1}}, {"a": 1}),
+        ({"response": "text"}, "text"),
+        ({"response": '{"a": 1}', "headers": {"content-type": "application/json"}}, {"a": 1}),
+        ({"response": {"a": 1}, "headers": {"Content-Type": "text/plain"}}, '{"a": 1}'),
+        ({}, None),
+    ],
+)
+def test_a_reply_reads_as_its_content_type_says(reply: dict[str, Any], response: Any) -> None:
+    run = ran({**SAVE, "body": {"a": 1}, "on_success": None, "on_error": None}, replies=[{"step": "Save", **reply}],
+              expect={"variables": {"step.Save.response": response}})  # fmt: skip
+
+    assert run.mismatches == ()
+
+
+def test_a_response_that_cannot_be_walked_is_rejected() -> None:
+    variables = {"campaign": {"required": True}}
+
+    for response in ({"stepp": {}}, {}):
+        run = ran(response=response, variables=variables, expect={"state": "rejected", "path": [], "requests": []},
+                  replies=[])  # fmt: skip
+        assert run.mismatches == ()
+
+
+def test_the_time_is_the_one_of_the_test_in_the_zone_of_the_flow() -> None:
+    expect = {"variables": {"global.Datetime": "2026-11-22T16:04:00-06:00", "global.Weekday": "Sunday"}}
+
+    run = ran(SORRY, replies=[], now="2026-11-22T16:04", timezone="America/Mexico_City", expect=expect)
+
+    assert run.mismatches == ()
+
+
+def test_a_test_that_names_no_time_has_the_same_one_every_day() -> None:
+    run = ran(SORRY, replies=[], expect={"variables": {"global.Datetime": "2026-01-01T12:00:00+00:00"}})
+
+    assert run.mismatches == ()
+
+
+def test_a_reply_that_nothing_asks_for_is_told() -> None:
+    run = ran(replies=[OK, OK], expect={"state": "completed"})
+
+    assert run.passed
+    assert run.unused == (1,)
+
+
+def test_exits_and_steps_that_no_test_takes_are_told() -> None:
+    flow = load_flow({"flow_format": 1, "id": "a", "steps": [ASK, SAVE, THANKS, SORRY], "tests": [
+        {"name": "one", "response": ANA, "replies": [OK], "expect": {}},
+        {"name": "two", "response": {}, "expect": {}},
+    ]})  # fmt: skip
+    one, two = (run_flow_test(flow, test) for test in flow.tests)
+
+    assert [(way.step, way.exit) for way in untaken_exits(flow, [one])] == [
+        ("Ask name", "no answer"),
+        ("Save", "error"),
+        ("Sorry", None),
+    ]
+    assert [(way.step, way.exit) for way in untaken_exits(flow, [one, two])] == [("Save", "error")]
+
+
+def test_secrets_that_are_written_in_the_flow_are_not_told() -> None:
+    send = {
+        "name": "Save", "type": "action", "url": "https://crm.example/x?api_key=s3cr%20t-1", "body_type": "json",
+        "query_params": {"token": "s3cr t/3"},
+        "headers": {"Authorization": "Bearer hunter", "X-Key": "{{ step.Ask name }}"},
+        "body": {"password": "s3cr t-2", "key": "Kind", "note": "s3cr t-2 and {{ step.Ask name }}"},
+    }  # fmt: skip
+    request = {
+        "url": "https://crm.example/y?api_key=s3cr%20t-1",
+        "headers": {"Authorization": "Bearer hunter2", "X-Key": "Eva"},
+        "body": {"password": "other", "note": "Eva"},
+    }
+
+    allowed = ["api_key", "token", "Authorization", "password"]  # refused otherwise
+    run = ran({**ASK, "on_no_answer": None}, send, expect={"requests": [request]}, not_secret=allowed)
+    counted = ran({**ASK, "on_no_answer": None}, send, expect={"requests": []}, not_secret=allowed)
+
+    assert not any(secret in repr(run.mismatches + counted.mismatches) for secret in ("s3cr", "hunter"))
+    assert told(run) == {
+        "requests[0].url": 'expected "https://crm.example/y?api_key=***", got "https://crm.example/x?api_key=***&token=***"',
+        "requests[0].headers.Authorization": 'expected "Bearer ***2", got "Bearer ***"',
+        "requests[0].headers.X-Key": 'expected "Eva", got "Ana"',
+        "requests[0].body.password": 'expected "other", got "***"',
+        "requests[0].body.key": 'expected nothing, got "Kind"',
+        "requests[0].body.note": 'expected "Eva", got "*** and Ana"',
+    }
+    assert "api_key=***" in told(counted)["requests"]

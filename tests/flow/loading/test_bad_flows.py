@@ -1,0 +1,318 @@
+"""Whatever is done to a flow file: it gives a flow that can be walked, or faults with places, and soon."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_whatsapp_flows.errors import Fault, FlowFileError
+from airflow_whatsapp_flows.flow.body import FileContent
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
+from airflow_whatsapp_flows.flow.request.messages import HttpResponse
+from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Waited
+from airflow_whatsapp_flows.flow.walk.response import read_response
+from airflow_whatsapp_flows.flow.walk.walk import drive, walk
+from airflow_whatsapp_flows.flow_files import check_folder, load_flow_file
+from tests.cases.case import REPOSITORY
+from tests.flow.samples import FLOW, NOW
+from tests.roads.roads import all_cases
+
+SOONEST = 2.0
+"""Seconds of CPU that any file may take."""
+
+
+def _examples() -> Iterator[tuple[str, str]]:
+    yield "one step of every type", json.dumps(FLOW, indent=1)
+    for file in sorted((REPOSITORY / "dags" / "flows").glob("*.json")):
+        yield file.stem, file.read_text(encoding="utf-8")
+    for case in all_cases():
+        if "flow" in case.data:
+            yield case.name, json.dumps(json.loads(case.source), indent=1)
+
+
+EXAMPLES = dict(_examples())
+# What a hand, a script or a hostile neighbour puts where something else is expected.
+STRANGE: tuple[Any, ...] = (
+    None, True, 0, -1, 1e300, float("nan"), float("inf"), 10**400, "", " ", "\0", "\ud800", "x" * 300, "Nobody", "..",
+    "{{", "{{ step. }}", "{{ 7 * 7 }}", "%contact.", "{% for x in y %}", [], {}, [[]], [None], {"": None},
+)  # fmt: skip
+Path_ = tuple[str | int, ...]
+
+
+def _paths(value: object, path: Path_ = ()) -> list[Path_]:
+    keys = range(len(value)) if isinstance(value, list) else list(value) if isinstance(value, dict) else []
+    return [path, *(found for key in keys for found in _paths(value[key], (*path, key)))]  # type: ignore[index]
+
+
+def _within(value: Any, path: Path_) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+def _changed(value: Any, path: Path_, change: Callable[[Any, Any], None]) -> Any:
+    """A copy in which the holder and key of a path were handed to a function."""
+    changed = copy.deepcopy(value)
+    change(_within(changed, path[:-1]), path[-1])
+    return changed
+
+
+def dropped(value: Any, path: Path_) -> Any:
+    return _changed(value, path, lambda holder, key: holder.pop(key))
+
+
+def replaced(value: Any, path: Path_, by: object) -> Any:
+    return _changed(value, path, lambda holder, key: holder.__setitem__(key, by))
+
+
+def renamed(value: Any, path: Path_) -> Any:
+    def rename(holder: Any, key: Any) -> None:
+        if isinstance(holder, dict):
+            holder[f"{key}s"] = holder.pop(key)
+        elif isinstance(holder[key], str):
+            holder[key] += "s"
+        else:
+            holder.append(holder[key])
+
+    return _changed(value, path, rename)
+
+
+def misread(value: Any, path: Path_) -> Any:
+    """A name of one letter more or less, where a text stands."""
+    return _changed(value, path, lambda holder, key: holder.__setitem__(key, _misspelt(holder[key])))
+
+
+def _misspelt(value: Any) -> Any:
+    return value[:-1] if isinstance(value, str) and len(value) > 1 else f"{value}"
+
+
+ANSWERS = read_response(
+    {"id": "r-1", "contact": {"phone": "+525512345678"}, "step": {"Ask name": "Ana", "Menu": "Buy"}}
+)
+
+
+def _done(todo: ToDo) -> Done:
+    if isinstance(todo, SendAction):
+        reply = HttpResponse(200, headers=(("Content-Type", "application/json"),), content=b'{"id": 1}')
+        return classify(reply, Attempted(todo.request, 1, todo.idempotency_key), todo.step.success_when)
+    return FileContent(b"%PDF") if isinstance(todo, FetchFile) else Waited()
+
+
+def judge(text: str) -> Flow | None:
+    """The flow of a text, which must walk to an end; ``None`` after faults, each with its place."""
+    begun = time.process_time()
+    flow: Flow | None = None
+    faults: tuple[Fault, ...] = ()
+    try:
+        flow = load_flow(text, "f.json")
+    except FlowFileError as error:
+        faults = error.faults
+    assert flow or faults
+    lines = text.removeprefix("\ufeff").split("\n")
+    for fault in faults:
+        assert fault.message.strip()
+        assert "\n" not in fault.message
+        assert fault.line is not None
+        assert 1 <= fault.line <= len(lines)
+        assert fault.column is not None
+        assert 1 <= fault.column <= len(lines[fault.line - 1]) + 1
+    if flow is not None and sum(step.max_visits for step in flow.steps.values()) < 10_000:
+        assert drive(walk(flow, ANSWERS, now=NOW), _done).state
+    assert time.process_time() - begun < SOONEST
+    return flow
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=1)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_is_a_flow_and_walks(name: str) -> None:
+    assert judge(EXAMPLES[name])
+
+
+MUTATIONS = st.sampled_from(["drop", "replace", "rename", "misspell", "truncate", "duplicate", "insert", "swap"])
+
+
+def _mutated(text: str, draw: Callable[[int], int], mutation: str) -> str:
+    """A text after one mutation; ``draw(n)`` chooses among n."""
+    if mutation == "truncate":
+        return text[: draw(len(text))]
+    if mutation == "insert":
+        place = draw(len(text))
+        return text[:place] + '"{}[],:\\\0\x1b\ud800%{'[draw(14)] + text[place:]
+    value = json.loads(text)
+    paths = _paths(value)[1:]
+    path = paths[draw(len(paths))]
+    if mutation == "drop":
+        return _text(dropped(value, path))
+    if mutation == "replace":
+        return _text(replaced(value, path, STRANGE[draw(len(STRANGE))]))
+    if mutation == "rename":
+        return _text(renamed(value, path))
+    if mutation == "misspell":
+        return _text(misread(value, path))
+    if mutation == "swap":
+        other = _within(value, paths[draw(len(paths))])
+        return _text(replaced(value, path, copy.deepcopy(other)))
+    return _duplicated(value, path)
+
+
+def _duplicated(value: Any, path: Path_) -> str:
+    """The text, in which the key of a path stands twice, or the item of a list does."""
+    holder, key = _within(value, path[:-1]), path[-1]
+    if isinstance(holder, list):
+        return _text(_changed(value, path, lambda listed, at: listed.insert(at, copy.deepcopy(listed[at]))))
+    twin = "twin of that key"
+    changed = _changed(value, path, lambda found, at: found.__setitem__(twin, found[at]))
+    return _text(changed).replace(json.dumps(twin), json.dumps(key))
+
+
+@given(st.data())
+@settings(max_examples=600, deadline=None, derandomize=True)
+def test_any_mutation_of_any_example_gives_a_flow_or_places(data: st.DataObject) -> None:
+    text = EXAMPLES[data.draw(st.sampled_from(sorted(EXAMPLES)))]
+
+    for _ in range(data.draw(st.integers(1, 3))):
+        mutation = data.draw(MUTATIONS)
+        try:
+            text = _mutated(text, lambda many: data.draw(st.integers(0, max(many - 1, 0))), mutation)
+        except (ValueError, IndexError, RecursionError):
+            break  # the one before has made it no JSON
+    judge(text)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_mutation_of_every_example_gives_a_flow_or_places(name: str) -> None:
+    text, chance = EXAMPLES[name], random.Random(name)
+    value = json.loads(text)
+
+    for path in _paths(value)[1:]:
+        judge(_text(dropped(value, path)))
+        judge(_text(renamed(value, path)))
+        judge(_text(misread(value, path)))
+        judge(_duplicated(value, path))
+        for strange in chance.sample(STRANGE, 6):
+            judge(_text(replaced(value, path, strange)))
+    for _ in range(100):
+        judge(text[: chance.randrange(len(text))])
+
+
+NEEDED = {"flow_format", "id", "steps", "type", "options", "paths", "conditions", "field", "comparison", "url"}
+
+
+def test_a_dropped_key_that_a_flow_needs_is_named() -> None:
+    value = json.loads(EXAMPLES["menu_router"])
+    needed = [path for path in _paths(value) if path and path[-1] in NEEDED]
+    assert {path[-1] for path in needed} == NEEDED
+
+    for path in needed:
+        with pytest.raises(FlowFileError) as caught:
+            load_flow(_text(dropped(value, path)), "f.json")
+        assert any(repr(path[-1]) in fault.message for fault in caught.value.faults), str(caught.value)
+
+
+def test_a_renamed_target_is_a_fault_at_its_place() -> None:
+    value = json.loads(EXAMPLES["one step of every type"])
+    targets = [path for path in _paths(value) if path and path[-1] in ("next", "on_success", "on_error", "otherwise")]
+    assert len(targets) > 10
+
+    for path in targets:
+        text = _text(misread(value, path))
+        with pytest.raises(FlowFileError) as caught:
+            load_flow(text, "f.json")
+        (fault,) = [fault for fault in caught.value.faults if fault.path == path]
+        assert "did you mean" in fault.message
+        line = text.split("\n")[(fault.line or 0) - 1]
+        assert json.dumps(_within(json.loads(text), path)) in line
+
+
+def _deep(depth: int, opening: str, closing: str) -> str:
+    text = _text({"flow_format": 1, "id": "f", "steps": [{"name": "a", "type": "action", "url": "/", "body": 1}]})
+    return text.replace('"body": 1', f'"body": {opening * depth}1{closing * depth}')
+
+
+def _with(**keys: Any) -> str:
+    return _text({**FLOW, **keys})
+
+
+def _with_body(body: str) -> str:
+    return _text({"flow_format": 1, "id": "f", "steps": [{"name": "a", "type": "message", "body": body}]})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param(_with_body("x" * 65_536 + "{{ contact.phone }}"), "64,000", id="65 kB template"),
+        pytest.param(_with_body("{{ contact.a }}" * 4500), "1,000 placeholders", id="65 kB of placeholders"),
+        pytest.param(_with_body("{{" + "(" * 60_000 + "}}"), "", id="60,000 brackets in a template"),
+        pytest.param(_with_body("{{ contact" + ".a" * 30_000 + "( }}"), "", id="30,000 names before a bracket"),
+        pytest.param(_with_body("{{ " + "-" * 60_000 + "1 }}"), "", id="60,000 signs in a template"),
+        pytest.param(_with_body("{{ " + " + ".join(["contact.a"] * 5000) + " }}"), "", id="5,000 sums"),
+        pytest.param(_with_body("{{ 'a' * 200000000 }}"), "", id="a bomb"),
+        pytest.param(_deep(1000, "[", "]"), "64", id="lists of depth 1,000"),
+        pytest.param(_deep(1000, '{"a":', "}"), "64", id="objects of depth 1,000"),
+        pytest.param(_deep(100_000, "[", "]"), "64", id="lists of depth 100,000"),
+        pytest.param(_with(max_visits=float("nan")), "NaN", id="NaN"),
+        pytest.param(_with(name="\ud800"), "surrogate", id="lone surrogate"),
+        pytest.param(_with(id="\0"), "an id is", id="NUL"),
+        pytest.param(_with(id=".."), "an id is", id="id of dots"),
+        pytest.param(_with(id="x" * 300), "an id is", id="id of 300 characters"),
+        pytest.param("[" * 300_000, "", id="300,000 brackets"),
+        pytest.param('"' * 300_000, "", id="300,000 quotes"),
+        pytest.param("\\" * 300_000, "", id="300,000 backslashes"),
+        pytest.param('{"a":' * 100_000, "", id="100,000 openings"),
+        pytest.param("{" + '"a": 1,' * 100_000 + '"a": 1}', "", id="100,000 times one key"),
+        pytest.param(" " * 1_100_000, "1,048,576", id="more than a mebibyte"),
+        pytest.param("1" * 300_000, "", id="300,000 digits"),
+    ],
+)  # fmt: skip
+def test_what_is_too_much_is_a_fault_that_says_so(text: str, words: str) -> None:
+    assert judge(text) is None
+    with pytest.raises(FlowFileError) as caught:
+        load_flow(text)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["support_ticket", "menu_router", "one step of every type"])
+def test_the_neighbours_of_a_bad_file_load(tmp_path: Path, name: str) -> None:
+    folder, outside = tmp_path / "flows", tmp_path / "outside.json"
+    folder.mkdir()
+    for other in ("lead_to_crm", "order_status"):
+        (folder / f"{other}.json").write_text(EXAMPLES[other], encoding="utf-8")
+    flow_id = json.loads(EXAMPLES[name])["id"] if name != "one step of every type" else "every"
+    text = _text({**json.loads(EXAMPLES[name]), "id": flow_id})
+    outside.write_text(text, encoding="utf-8")
+    bad = {
+        "cut.json": text[: len(text) // 2].encode(),
+        "bytes.json": b"\xff\xfe" + text.encode("utf-16-le"),
+        "nul.json": b"\0" * 100,
+        "empty.json": b"",
+        "x" * 100 + ".json": text.replace(flow_id, "x" * 300).encode(),
+        "copy.json": text.encode(),
+        f"{flow_id}.json": text.encode(),
+    }
+    for file, content in bad.items():
+        (folder / file).write_bytes(content)
+    (folder / "link.json").symlink_to(outside)
+    (folder / "nowhere.json").symlink_to(tmp_path / "nowhere")
+    (folder / "folder.json").mkdir()
+
+    found = dict(check_folder(folder))
+
+    faulty = {path.name for path, faults in found.items() if faults}
+    assert faulty >= {*bad, "link.json", "nowhere.json", "folder.json"} - {f"{flow_id}.json"}
+    assert not faulty & {"lead_to_crm.json", "order_status.json"}
+    assert load_flow_file(folder / "lead_to_crm.json", in_flows_folder=True)

@@ -1,0 +1,187 @@
+"""A fault's line is shown as it is, harmless to a terminal, with carets where the fault is."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_whatsapp_flows.errors import Fault
+from airflow_whatsapp_flows.flow.loading.excerpts import excerpt
+
+LINE = '      "on_sucess": "Say thanks", "n": 12.5, "body": "Hi {{ step.A b }} %contact.x y% {{ open"'
+
+
+def shown(text: str, column: int, line: int = 1, step: str | None = None) -> list[str]:
+    return excerpt(text, Fault("x", line=line, column=column, step=step)).splitlines()
+
+
+def columns(text: str) -> int:
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.category(character) in ("Mn", "Me") for character in text)
+
+
+def test_carets_stand_below_the_key_and_the_step_is_named() -> None:
+    text = "{\n" * 13 + '      "on_sucess": "Say thanks",\n'
+
+    assert shown(text, 7, line=14, step="Create contact") == [
+        '   14 |       "on_sucess": "Say thanks",',
+        "      |       ^^^^^^^^^^^ in the step 'Create contact'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("at", "token"),
+    [
+        ('"Say', '"Say thanks"'),
+        ("12.5", "12.5"),
+        ("{{ step", "{{ step.A b }}"),
+        ("%contact", "%contact.x y%"),
+        ("{{ open", '{{ open"'),
+        ("step.A", "step.A"),
+        (", ", ","),
+        (": 12", ":"),
+        ("Hi", "Hi"),
+    ],
+)
+def test_carets_are_as_long_as_what_they_mark(at: str, token: str) -> None:
+    line, carets = shown(LINE, LINE.index(at) + 1)
+
+    start = carets.index("^")
+    assert line[start:].startswith(token)
+    assert carets[start:] == "^" * len(token)
+
+
+def test_a_text_with_escaped_quotes_is_one_token() -> None:
+    _, carets = shown(r'["a \" b", 1]', 2)
+    assert carets.count("^") == len(r'"a \" b"')
+
+
+@pytest.mark.parametrize("text", ["", "a", "a\n"])
+def test_the_end_of_a_line_has_a_place(text: str) -> None:
+    line, carets = shown(text, len(text.rstrip("\n")) + 1)
+    assert carets == "     | ^" if not text else "     |  ^"
+    assert line == f"   1 | {text.rstrip()}".rstrip()
+
+
+@pytest.mark.parametrize(("line", "column"), [(3, 1), (1, 9), (None, None)])
+def test_a_place_that_is_not_in_the_text_shows_nothing(line: int | None, column: int | None) -> None:
+    assert excerpt("abc\n", Fault("x", line=line, column=column)) == ""
+
+
+def test_wide_and_combining_characters_and_tabs_keep_carets_in_place() -> None:
+    line, carets = shown('\t"名前": "e\u0301", "x": 1', 14)
+    assert line == '   1 |     "名前": "e\u0301", "x": 1'
+    assert columns(line[: line.index('"x"')]) == carets.index("^")
+    assert shown('"名前"', 1)[1] == "     | ^^^^^^"
+
+
+def test_what_a_terminal_would_obey_is_shown_escaped() -> None:
+    text = '["\x1b[31m\x00\u202e\x85\u2028\ud800\r", 5]'
+    line, carets = shown(text, text.index("5") + 1)
+
+    assert line == r'   1 | ["\x1b[31m\x00\u202e\x85\u2028\ud800\r", 5]'
+    assert line[carets.index("^")] == "5"
+
+
+def test_lines_end_with_line_feeds_whether_a_carriage_return_goes_before_or_not() -> None:
+    assert shown("a\r\nb\r\n", 1, line=2) == ["   2 | b", "     | ^"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a" * 5000, ""),
+        ("", "b" * 5000),
+        ("a" * 500, "b" * 500),
+        ("名" * 90, "Ｂ" * 90),
+        ("\u0301" * 300, "\u0301" * 300),
+    ],
+)
+def test_a_long_line_is_cut_around_the_fault(before: str, after: str) -> None:
+    line, carets = shown(f"{before} X {after}", len(before) + 2)
+
+    assert columns(line) <= 100 + len("   1 | ")
+    assert carets.endswith("^")
+    assert carets.count("^") == 1
+    assert columns(line[: line.index("X")]) == carets.index("^")
+    assert line.startswith("   1 | …") is bool(before)
+    assert line.endswith("…") is bool(after)
+
+
+def test_a_long_token_is_marked_as_far_as_it_is_shown() -> None:
+    line, carets = shown('"' + "x" * 5000 + '", 1', 1)
+    assert line.endswith("x…")
+    assert columns(line) == 100 + len("   1 | ")
+    assert len(carets) == len(line)
+
+
+def test_a_line_of_a_mebibyte_is_cut_too() -> None:
+    text = '{"a": "' + "\t名" * 400_000 + '"}'
+    line, carets = shown(text, 400_000)
+    assert columns(line) <= 107
+    assert "^" in carets
+
+
+@given(st.text(max_size=300), st.integers(1, 320), st.integers(1, 4))
+def test_any_text_gives_two_harmless_lines_or_none(text: str, column: int, line: int) -> None:
+    found = excerpt(text, Fault("x", line=line, column=column))
+
+    if found:
+        first, second = found.split("\n")
+        assert first.isprintable()
+        assert set(second.partition("|")[2]) <= {" ", "^"}
+        assert columns(first) <= 100 + len("   1 | ")
+        assert columns(second) <= 100 + len("   1 | ") + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ('{"Authorization":"Bearer hunter2x"},"bogus":1}', '"bogus"'),
+        ('{"X-Api-Key": "hunter2\\n", "next": "B"}', '"hunter2'),
+        ('{"token": "hunter2 {{ contact.phone | nofilter }}"}', "{{"),
+        ('{"X-Api-Key": "hunter2 {{ contact.phone"', ""),
+        ('{"url": "https://bob:hunter2@h.example.com/x y"}', '"https'),
+        ('{"body": "{\\"password\\": \\"hunter2\\" }", "x": 1}', "}"),
+        ('[\n  "api_key",\n  "hunter2 {{ bogus.x }}"\n]', "{{"),
+        ('{\n  "name": "pin",\n  "value": "hunter2 {{ bogus.x }}"\n}', "{{"),
+        ('{"password": "' + "hunter2" * 100 + '", "bogus": 1}', '"bogus"'),
+    ],
+)
+def test_secrets_are_hidden_and_carets_stay_in_place(text: str, at: str) -> None:
+    place = text.index(at) if at else text.index("{{")
+    number = text.count("\n", 0, place) + 1
+
+    line, carets = shown(text, place - text.rfind("\n", 0, place), line=number)
+
+    assert "hunter2" not in line
+    assert "***" in line
+    start = carets.index("^")
+    assert line[start:].startswith(at.replace("hunter2", "***"))
+
+
+def test_a_secret_is_hidden_once_with_what_stands_around_it() -> None:
+    line, carets = shown('{"Authorization":"Bearer hunter2x"},"bogus":1}', 37)
+
+    assert line == '   1 | {"Authorization":"Bearer ***"},"bogus":1}'
+    assert carets == "     |                                ^^^^^^^"
+
+
+def test_secrets_around_many_faults_of_one_long_line_are_looked_for_in_no_time() -> None:
+    text = '{"body": "' + "a" * 1_000_000 + '"}'
+    begun = time.process_time()
+    for column in range(500_000, 500_200):
+        assert "aaaa" in shown(text, column)[0]
+    assert time.process_time() - begun < 10
+
+
+def test_a_key_behind_a_word_that_sounds_like_a_secret_is_shown() -> None:
+    text = '{"grant_type": "client_credentials", "client_id": "a", "l": ["token", "s3cr3t"], "x": 1}'
+
+    line, _ = shown(text, text.index('"x"') + 1)
+
+    assert 'client_id": "a", "l": ["token", "***"]' in line

@@ -1,0 +1,69 @@
+"""One contact's values: four scopes, which nothing can change."""
+
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from airflow_whatsapp_flows.flow.template.variables import SCOPES, Scope, Variables, global_variables
+
+
+def test_there_are_four_scopes_and_nothing_else() -> None:
+    values = Variables()
+
+    assert set(values) == SCOPES == {"contact", "step", "global", "flow_execution_variables"}
+    assert len(values) == len(Scope) == 4
+    assert all(dict(values[scope]) == {} for scope in values)
+
+
+def test_a_scope_is_asked_for_like_any_key() -> None:
+    values = Variables(contact={"phone": "1"})
+
+    assert values.get("contact") == values["contact"] == {"phone": "1"}
+    assert (values.get("conn"), values.get("conn", 1)) == (None, 1)
+    with pytest.raises(KeyError):
+        values["conn"]
+
+
+def test_a_custom_field_is_read_without_meta_and_a_built_in_one_wins() -> None:
+    contact = Variables(contact={"phone": "+52", "meta": {"plan": "pro", "phone": "not this"}})["contact"]
+
+    assert (contact["plan"], contact["phone"]) == ("pro", "+52")
+    assert contact["meta"] == {"plan": "pro", "phone": "not this"}
+
+
+@pytest.mark.parametrize("meta", [None, "", "text", [1]], ids=repr)
+def test_meta_that_is_no_object_adds_nothing(meta: object) -> None:
+    assert dict(Variables(contact={"phone": "1", "meta": meta})["contact"]) == {"phone": "1", "meta": meta}  # type: ignore[dict-item]
+
+
+def test_values_cannot_be_changed() -> None:
+    answers = {"Ask": 1}
+    values = Variables(step=answers)
+    answers["Ask"] = 2
+
+    assert values["step"]["Ask"] == 1
+    with pytest.raises(TypeError):
+        values["step"]["Ask"] = 3  # type: ignore[index]
+
+
+def test_a_step_joins_in_a_copy() -> None:
+    before = Variables(contact={"phone": "1"}, step={"a": 1})
+    after = before.with_step("b", 2).with_step("a", 3)
+
+    assert dict(before["step"]) == {"a": 1}
+    assert dict(after["step"]) == {"a": 3, "b": 2}
+    assert after["contact"] == before["contact"]
+
+
+def test_global_time_is_told_in_the_zone_it_is_given_in() -> None:
+    now = dt.datetime(2026, 11, 23, 5, 4, 3, 999, tzinfo=dt.timezone.utc).astimezone(ZoneInfo("America/Mexico_City"))
+
+    assert global_variables(now) == {
+        "Weekday": "Sunday",
+        "Date": "2026-11-22",
+        "Time": "23:04",
+        "Datetime": "2026-11-22T23:04:03-06:00",
+    }

@@ -1,0 +1,70 @@
+"""What of a response is its content."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+import pytest
+
+from airflow_whatsapp_flows.flow.walk.response import read_response
+from airflow_whatsapp_flows.flow.walk.response_content import content_digest, is_content, response_value
+
+WHOLE: dict[str, Any] = {
+    "id": "r-1",
+    "contact": {"phone": "+52", "meta": {"plan": "pro"}},
+    "step": {"Ask": "x"},
+    "global": {"Day": "1"},
+    "flow_execution_variables": {"campaign": "spring"},
+    "created_on": "2026-11-20",
+    "history": [{"step": "Ask", "value": "w"}],
+    "actions": {"Call": [{"outcome": "success"}]},
+    "exits": {"Call": "success"},
+}
+
+
+def digest(**changes: Any) -> str:
+    return content_digest(read_response({**WHOLE, **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"contact": {"phone": "+52", "meta": {"plan": "free"}}}, id="contact"),
+        pytest.param({"step": {"Ask": None}}, id="step"),
+        pytest.param({"global": {}}, id="global"),
+        pytest.param({"flow_execution_variables": {"campaign": "fall"}}, id="variables"),
+        pytest.param({"history": []}, id="history"),
+        pytest.param({"actions": {"Call": [{"outcome": "error"}]}}, id="actions"),
+        pytest.param({"exits": {"Call": "error"}}, id="exits"),
+    ],
+)
+def test_whatever_a_flow_reads_is_content(changes: dict[str, Any]) -> None:
+    assert digest(**changes) != digest()
+
+
+def test_neither_the_order_of_keys_nor_the_time_of_recording_is_content() -> None:
+    assert content_digest(read_response(dict(reversed(WHOLE.items())))) == digest()
+    assert digest(created_on="2030-01-01") == digest(created_on=None) == digest()
+
+
+def test_a_digest_of_an_earlier_version_is_known() -> None:
+    value = {"id": "r-1", "contact": {"phone": "+52"}, "created_on": "2026-11-20"}
+    response = read_response(value)
+    earlier = read_response({"id": "r-1", "contact": {"phone": "+52"}})
+
+    assert is_content(earlier, content_digest(response))
+    assert is_content(response, None)
+    assert not is_content(response, "b7d4b9a9a6e4ce4b0c1ea8e1a0d1a3a0")
+    assert is_content(response, _of_an_earlier_version(value))
+
+
+def test_a_response_reads_back_as_it_was() -> None:
+    response = read_response(WHOLE)
+    assert read_response(msgspec.json.decode(msgspec.json.encode(response_value(response)))) == response
+
+
+def _of_an_earlier_version(value: dict[str, Any]) -> str:
+    """It took the time of recording for content."""
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:32]

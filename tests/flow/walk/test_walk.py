@@ -1,0 +1,630 @@
+"""Following a flow for one contact: every step, every exit, and what becomes of the contact."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows.flow.body import FileContent
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
+from airflow_whatsapp_flows.flow.request.messages import (
+    ErrorKind,
+    HttpRequest,
+    HttpResponse,
+    Reply,
+    Sent,
+    TransportFailure,
+)
+from airflow_whatsapp_flows.flow.template.filters import text_of
+from airflow_whatsapp_flows.flow.template.variables import Variables
+from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.walk.response import read_response
+from airflow_whatsapp_flows.flow.walk.start import starting_variables
+from airflow_whatsapp_flows.flow.walk.walk import State, Walk, drive, walk
+from tests.flow.samples import FLOW, NOW, action, flow_of, json_reply, walked
+
+ANA = {
+    "id": "r-1",
+    "contact": {"phone": "+52155", "first_name": "Ana", "meta": {"age": "41"}},
+    "step": {"Ask name": "Ana", "Choose": "Sales", "Remind": "Stop"},
+}
+LOST = TransportFailure(ErrorKind.TIMEOUT, "no answer", Sent.UNKNOWN)
+END: dict[str, Any] = {"name": "z", "type": "end"}
+NOT_SENT = TransportFailure(ErrorKind.CONNECT, "refused", Sent.NO)
+
+
+def exits(record: Walk) -> list[tuple[str, str | None]]:
+    return [(visit.step, visit.exit) for visit in record.visits]
+
+
+def test_the_sample_goes_from_the_first_question_to_the_last_message() -> None:
+    todos: list[ToDo] = []
+    record = walked(flow_of(*FLOW["steps"]), ANA, json_reply(201, {"id": 7}), todos)
+
+    assert (record.state, record.handled_errors) == (State.COMPLETED, 0)
+    assert record.reason == "goes on in the flow 'survey'"
+    assert exits(record) == [
+        ("Ask name", "next"),
+        ("Choose", "Sales"),
+        ("Decide", "adults"),
+        ("Create contact", "success"),
+        ("Say thanks", "next"),
+        ("Remind", "Stop"),
+        ("Note it", "next"),
+        ("Mark", "next"),
+        ("Hand over", "next"),
+        ("Onwards", "next"),
+        ("Survey", None),
+    ]
+    assert record.visits[4].text == "Thanks Ana"
+    (todo,) = todos
+    assert isinstance(todo, SendAction)
+    assert todo.request == HttpRequest(
+        "POST",
+        "https://crm.example/v1/contacts/%2B52155?upsert=true&name=Ana",
+        (("X-Source", "whatsapp"), ("Content-Type", "application/json")),
+        b'{"name":"Ana","tags":["whatsapp",1,null,true]}',
+    )
+
+
+def test_an_error_exit_leads_on_and_is_counted() -> None:
+    record = walked(flow_of(*FLOW["steps"]), ANA, json_reply(500))
+
+    assert exits(record)[-2:] == [("Create contact", "error"), ("Give up", None)]
+    assert (record.state, record.reason, record.handled_errors) == (State.FAILED, "status", 1)
+
+
+@pytest.mark.parametrize(
+    ("step", "answers", "expected"),
+    [
+        pytest.param({}, {}, (None, State.COMPLETED, True), id="unanswered"),
+        pytest.param({"on_no_answer": "z"}, {}, ("no answer", State.COMPLETED, False), id="unanswered, with an exit"),
+        pytest.param({}, {"q": None}, ("next", State.COMPLETED, False), id="null is an answer"),
+        pytest.param({}, {"q": "x"}, (None, State.FAILED, False), id="misfit"),
+        pytest.param(
+            {"on_answer_failed": "z"}, {"q": "x"}, ("answer failed", State.COMPLETED, False), id="misfit, with an exit"
+        ),
+        pytest.param({}, {"q": " 41 "}, ("next", State.COMPLETED, False), id="answered"),
+    ],
+)
+def test_a_question(step: dict[str, Any], answers: dict[str, Any], expected: tuple[object, ...]) -> None:
+    flow = flow_of(
+        {"name": "q", "type": "question", "answer_type": "NUMBER", "next": "z", "body": "Age?", **step},
+        {"name": "z", "type": "message"},
+    )
+    record = walked(flow, {"step": answers})
+
+    assert (record.visits[0].exit, record.state, record.unanswered) == expected
+    assert record.visits[0].text == "Age?"
+    assert record.variables["step"].get("q") == (41 if answers.get("q") == " 41 " else None)
+    assert (
+        record.state is State.COMPLETED
+        or record.reason == 'q: the answer "x" does not fit NUMBER: a number is expected, such as 41 or 3.5'
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "exit_taken"),
+    [
+        ("Sales", "Sales"),
+        (" sALES ", "Sales"),
+        ("sales", "Sales"),
+        ("SUPPORT", "Support"),
+        ("support", "support"),
+        (1, "1"),
+    ],
+)
+def test_a_menu_goes_by_the_option_in_any_case_and_by_the_exact_one_first(answer: object, exit_taken: str) -> None:
+    flow = flow_of(
+        {"name": "m", "type": "menu", "options": {"Sales": None, "support": None, "Support": None, "1": None}}
+    )
+
+    assert exits(walked(flow, {"step": {"m": answer}}))[0][1] == exit_taken
+
+
+@pytest.mark.parametrize("answer", ["Other", "", None, ["Sales"], {"a": 1}], ids=str)
+def test_an_option_that_is_not_there_fails_or_takes_its_exit(answer: object) -> None:
+    menu: dict[str, Any] = {"name": "m", "type": "menu", "options": {"Sales": None}}
+    record = walked(flow_of(menu), {"step": {"m": answer}})
+    shown = text_of(answer).replace('"', "'")  # type: ignore[arg-type]
+    assert (record.state, record.reason) == (
+        State.FAILED,
+        f'm: the answer "{shown}" does not fit: it is none of the options: Sales',
+    )
+
+    flow = flow_of({**menu, "on_answer_failed": "e"}, {"name": "e", "type": "end"})
+    assert exits(walked(flow, {"step": {"m": answer}})) == [("m", "answer failed"), ("e", None)]
+
+
+def test_a_menu_without_an_answer_ends_the_walk() -> None:
+    record = walked(flow_of({"name": "m", "type": "menu", "options": {"Sales": None}}))
+
+    assert (record.state, record.unanswered, record.reason) == (State.COMPLETED, True, "m was not answered")
+
+
+@pytest.mark.parametrize(("age", "label"), [("17", "path 1"), ("18", "adults"), ("70", "adults"), (None, "otherwise")])
+def test_a_conditional_takes_the_first_path_whose_conditions_all_hold(age: str | None, label: str) -> None:
+    paths = [
+        {"conditions": [_is("lt", "18"), _is("!isnull", None)]},
+        {"name": "adults", "conditions": [_is("gte", "18")]},
+        {"name": "seniors", "conditions": [_is("gte", "65")]},
+    ]
+    flow = flow_of({"name": "c", "type": "conditional", "paths": paths})
+
+    assert exits(walked(flow, {"contact.age": age})) == [("c", label)]
+
+
+def _is(comparison: str, value: str | None) -> dict[str, Any]:
+    return {"field": "contact.age", "comparison": comparison, "value": value}
+
+
+@pytest.mark.parametrize(("state", "expected"), [("completed", State.COMPLETED), ("failed", State.FAILED)])
+def test_an_end_says_how_it_ended(state: str, expected: State) -> None:
+    record = walked(
+        flow_of({"name": "e", "type": "end", "state": state, "reason": "{{ contact.a }}"}), {"contact.a": "why"}
+    )
+
+    assert (record.state, record.reason, record.visits[0].exit) == (expected, "why", None)
+
+
+def failure(kind: ErrorKind, sent: Sent) -> TransportFailure:
+    return TransportFailure(kind, "went wrong", sent)
+
+
+ONCE, KEYED, IDEMPOTENT = ({"delivery": name} for name in ("at_most_once", "keyed", "idempotent"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "reply", "state"),
+    [
+        pytest.param(ONCE, NOT_SENT, State.FAILED, id="not sent"),
+        pytest.param(ONCE, failure(ErrorKind.POLICY, Sent.NO), State.FAILED, id="policy"),
+        pytest.param(ONCE, LOST, State.IN_DOUBT, id="no answer"),
+        pytest.param(KEYED, LOST, State.IN_DOUBT, id="no answer, keyed"),
+        pytest.param(IDEMPOTENT, LOST, State.IN_DOUBT, id="no answer to a POST that is idempotent"),
+        pytest.param({"method": "PUT"}, LOST, State.IN_DOUBT, id="no answer to a PUT"),
+        pytest.param({"method": "GET"}, LOST, State.FAILED, id="no answer to a GET"),
+        pytest.param({"method": "HEAD"}, LOST, State.FAILED, id="no answer to a HEAD"),
+        pytest.param({"method": "OPTIONS"}, LOST, State.FAILED, id="no answer to OPTIONS"),
+        pytest.param(ONCE, json_reply(500), State.IN_DOUBT, id="500"),
+        pytest.param(ONCE, json_reply(408), State.IN_DOUBT, id="408"),
+        pytest.param(KEYED, json_reply(503), State.IN_DOUBT, id="503, keyed"),
+        pytest.param({"method": "GET"}, json_reply(500), State.FAILED, id="500 to a GET"),
+        pytest.param(ONCE, json_reply(404), State.FAILED, id="404"),
+        pytest.param(ONCE, json_reply(302), State.FAILED, id="302"),
+        pytest.param(ONCE, json_reply(429), State.FAILED, id="429"),
+        pytest.param({"retry": {"statuses": [503]}}, json_reply(503), State.FAILED, id="503, listed as not processed"),
+        pytest.param({"retry": {"statuses": [503]}}, json_reply(500), State.IN_DOUBT, id="500, not listed"),
+        pytest.param({**KEYED, "retry": {"statuses": [503]}}, json_reply(503), State.IN_DOUBT, id="listed, but keyed"),
+        pytest.param(ONCE, failure(ErrorKind.TOO_LARGE, Sent.YES), State.FAILED, id="2xx too large"),
+        pytest.param({"success_when": "response.ok"}, json_reply(200, {"ok": False}), State.FAILED, id="success_when"),
+    ],
+)
+def test_an_error_that_nothing_handles(keys: dict[str, Any], reply: Reply, state: State) -> None:
+    record = walked(flow_of(action(**keys)), reply=reply)
+
+    assert (record.state, record.handled_errors) == (state, 0)
+    assert record.reason.startswith("Send: ")
+    assert record.visits[0].result is not None
+    assert record.variables["step"]["Send"]["outcome"] == "error"  # type: ignore[index, call-overload]
+
+
+@pytest.mark.parametrize(
+    ("keys", "reply", "state"),
+    [
+        pytest.param(ONCE, NOT_SENT, State.COMPLETED, id="not sent"),
+        pytest.param(ONCE, json_reply(404), State.COMPLETED, id="404"),
+        pytest.param(ONCE, json_reply(500), State.COMPLETED, id="500"),
+        pytest.param(ONCE, json_reply(408), State.COMPLETED, id="408"),
+        pytest.param(KEYED, json_reply(500), State.IN_DOUBT, id="500, keyed"),
+        pytest.param(IDEMPOTENT, json_reply(500), State.IN_DOUBT, id="500 to a POST that is idempotent"),
+        pytest.param({"method": "PUT"}, json_reply(408), State.IN_DOUBT, id="408 to a PUT"),
+        pytest.param({"method": "GET"}, json_reply(500), State.COMPLETED, id="500 to a GET"),
+        pytest.param(ONCE, LOST, State.IN_DOUBT, id="no answer"),
+        pytest.param(KEYED, LOST, State.IN_DOUBT, id="no answer, keyed"),
+        pytest.param({"method": "PUT"}, LOST, State.IN_DOUBT, id="no answer to a PUT"),
+        pytest.param({"method": "GET"}, LOST, State.COMPLETED, id="no answer to a GET"),
+        pytest.param({"method": "GET", **ONCE}, LOST, State.COMPLETED, id="no answer to a GET at most once"),
+    ],
+)
+@pytest.mark.parametrize("end", ["completed", "failed"])
+def test_an_error_exit_handles_every_error_and_leaves_what_is_unknown_in_doubt(
+    keys: dict[str, Any], reply: Reply, state: State, end: str
+) -> None:
+    flow = flow_of(
+        action(on_error="z", **keys),
+        {"name": "z", "type": "message", "body": "{{ step.Send.error.sent }}", "next": "e"},
+        {"name": "e", "type": "end", "state": end, "reason": "over"},
+    )
+    record = walked(flow, reply=reply)
+
+    in_doubt = state is State.IN_DOUBT
+    assert (record.state, record.handled_errors) == (state if in_doubt else State(end), 1)
+    assert record.path == ["Send", "z", "e"]
+    assert record.visits[1].text in ("unknown", "no", "yes")
+    message = record.visits[0].result.error.message  # type: ignore[union-attr]
+    assert record.reason == (f"Send: {message}; over" if in_doubt else "over")
+
+
+def test_a_second_send_on_purpose_has_other_keys() -> None:
+    def keys(epoch: str | None) -> list[str]:
+        todos: list[ToDo] = []
+
+        def do(todo: ToDo) -> Done:
+            assert isinstance(todo, SendAction)
+            todos.append(todo)
+            return classify(json_reply(200, {"id": 9}), Attempted(todo.request))
+
+        drive(walk(flow_of(*CHAIN), read_response({"id": "r"}), now=NOW, epoch=epoch), do)
+        return [todo.idempotency_key for todo in todos if isinstance(todo, SendAction)]
+
+    assert keys(None) == keys(None)
+    assert len({*keys(None), *keys("replay-1"), *keys("replay-2")}) == 6
+
+
+def test_another_key_stands_in_the_request_only_where_it_is_keyed() -> None:
+    def todo_of(keys: dict[str, Any]) -> SendAction:
+        todos: list[ToDo] = []
+        walked(flow_of(action(**keys)), todos=todos)
+        assert isinstance(todos[0], SendAction)
+        return todos[0].with_key("other")
+
+    keyed, once = todo_of({**KEYED, "idempotency_header": "X-Key"}), todo_of(ONCE)
+    assert (keyed.idempotency_key, keyed.request.headers) == ("other", (("X-Key", "other"),))
+    assert (once.idempotency_key, once.request.headers) == ("other", ())
+
+
+def test_later_steps_read_what_came_back() -> None:
+    flow = flow_of(
+        action("Create contact", on_success="z"),
+        {
+            "name": "z",
+            "type": "message",
+            "body": "{{ step.Create contact.response.items.1.id }} {{step.Create contact.status_code}}",
+        },
+    )
+
+    assert walked(flow, reply=json_reply(201, {"items": [{}, {"id": 7}]})).visits[1].text == "7 201"
+
+
+def test_a_value_that_is_missing_fails_the_walk_with_the_name_of_the_step() -> None:
+    record = walked(flow_of(action(body={"a": "{{ contact.nope }}"})))
+
+    assert (record.state, exits(record)) == (State.FAILED, [("Send", None)])
+    assert record.reason == "Send: body.a: contact.nope has no value for this contact"
+
+
+@pytest.mark.parametrize(("missing", "content"), [("null", b'{"a":null}'), ("empty", b'{"a":""}')])
+def test_a_flow_says_what_a_missing_value_is(missing: str, content: bytes) -> None:
+    todos: list[ToDo] = []
+    walked(flow_of(action(body={"a": "{{ contact.nope }}"}), missing=missing), todos=todos)
+
+    assert isinstance(todos[0], SendAction)
+    assert todos[0].request.content == content
+
+
+@pytest.mark.parametrize("answer", ["{{ 7*7 }}", "{{ conn.crm.password }}", "{% for a in b %}", "{# x #}"])
+def test_an_answer_is_never_evaluated(answer: str) -> None:
+    flow = flow_of(
+        {"name": "Ask", "type": "question", "next": "Send"},
+        action(body={"a": "{{ step.Ask }}", "b": "x {{ step.Ask }}"}, on_success="Again"),
+        action("Again", body="{{ step.Send.response.echo }}", body_type="plain"),
+    )
+    todos: list[ToDo] = []
+    walked(flow, {"step": {"Ask": answer}}, json_reply(200, {"echo": answer}), todos)
+
+    first, second = todos
+    assert isinstance(first, SendAction)
+    assert isinstance(second, SendAction)
+    assert json.loads(first.request.content) == {"a": answer, "b": f"x {answer}"}
+    assert second.request.content == answer.encode()
+
+
+def test_no_naughty_string_stops_a_walk(naughty_strings: list[str]) -> None:
+    flow = flow_of(
+        {"name": "Ask", "type": "question", "next": "Send"},
+        action(body={"a": "{{ step.Ask }}"}, query_params={"q": "{{ step.Ask }}"}),
+    )
+    for text in naughty_strings:
+        todos: list[ToDo] = []
+        assert walked(flow, {"step": {"Ask": text}}, todos=todos).state is State.COMPLETED
+        assert isinstance(todos[0], SendAction)
+        assert json.loads(todos[0].request.content) == {"a": text}
+
+
+def test_half_a_surrogate_pair_fails_one_contact_and_raises_nothing() -> None:
+    flow = flow_of({"name": "Ask", "type": "question", "next": "Send"}, action(body={"a": "{{ step.Ask }}"}))
+
+    record = walked(flow, {"step": {"Ask": "\ud800"}})
+    assert record.state is State.FAILED
+    assert record.reason.startswith("Send: body")
+
+
+def test_a_loop_ends_when_its_step_has_no_visits_left() -> None:
+    todos: list[ToDo] = []
+    flow = flow_of(action("a", on_success="b", max_visits=3), action("b", on_success="a", on_error="z"), END)
+    record = walked(flow, {"id": "r"}, todos=todos)
+
+    assert record.path == ["a", "b"] * 3
+    assert (record.state, record.reason) == (State.FAILED, "a was visited 3 times, which is as often as it may be")
+    assert [visit.number for visit in record.visits] == [1, 1, 2, 2, 3, 3]
+    assert len({todo.idempotency_key for todo in todos if isinstance(todo, SendAction)}) == 6
+
+
+def test_a_loop_without_a_limit_of_its_own_is_bounded_all_the_same() -> None:
+    record = walked(flow_of(action("a", on_success="b"), action("b", on_success="a", on_error="z"), END))
+
+    assert len(record.visits) == 200
+    assert record.state is State.FAILED
+
+
+def test_exhausted_visits_may_lead_on() -> None:
+    flow = flow_of(action("a", on_success="a", max_visits=2, on_max_visits="z"), {"name": "z", "type": "message"})
+
+    assert walked(flow).path == ["a", "a", "z"]
+    assert walked(flow).state is State.COMPLETED
+
+
+def test_two_exhausted_steps_that_lead_to_each_other_end() -> None:
+    flow = flow_of(
+        action("a", on_success="b", on_error="z", max_visits=1, on_max_visits="b"),
+        action("b", on_success="a", on_error="z", max_visits=1, on_max_visits="a"),
+        END,
+    )
+
+    assert walked(flow).path == ["a", "b"]
+    assert walked(flow).state is State.FAILED
+
+
+def test_keys_are_the_same_for_the_same_visit_of_the_same_response() -> None:
+    def keys(response: dict[str, Any], flow: Flow) -> list[str]:
+        todos: list[ToDo] = []
+        walked(flow, response, todos=todos)
+        return [todo.idempotency_key for todo in todos if isinstance(todo, SendAction)]
+
+    flow = flow_of(action("a", on_success="b"), action("b"))
+    other = flow_of(action("a", on_success="b"), action("b"), id="g")
+
+    assert keys({"id": "r-1"}, flow) == keys({"id": "r-1", "contact.phone": "1"}, flow)
+    unique = [*keys({"id": "r-1"}, flow), *keys({"id": "r-2"}, flow), *keys({"id": "r-1"}, other)]
+    assert len(set(unique)) == 6
+    assert keys({"contact.phone": "1"}, flow) != keys({"contact.phone": "2"}, flow)
+
+
+@pytest.mark.parametrize(
+    ("keys", "header"),
+    [
+        ({}, None),
+        ({"delivery": "idempotent"}, None),
+        ({"delivery": "keyed"}, "Idempotency-Key"),
+        ({"delivery": "keyed", "idempotency_header": "X-Request"}, "X-Request"),
+    ],
+    ids=str,
+)
+def test_the_key_is_sent_when_keyed_and_only_then(keys: dict[str, Any], header: str | None) -> None:
+    todos: list[ToDo] = []
+    walked(flow_of(action(headers={"x-request": "author"}, **keys)), todos=todos)
+
+    (todo,) = todos
+    assert isinstance(todo, SendAction)
+    sent = [name for name, value in todo.request.headers if value == todo.idempotency_key]
+    assert sent == ([header] if header else [])
+    assert (("x-request", "author") in todo.request.headers) is (header != "X-Request")
+
+
+def test_with_header_replaces_one_of_the_same_name() -> None:
+    request = HttpRequest("GET", "/", (("A", "1"), ("b", "2")), b"x", "crm")
+
+    assert request.with_header("B", "3") == HttpRequest("GET", "/", (("A", "1"), ("B", "3")), b"x", "crm")
+
+
+SEND_FILE = action(body=[{"name": "doc", "file": "{{ contact.file }}"}], body_type="multipart")
+CONTACT = {"contact": {"file": {"url": "https://media.example/a.png", "filename": "a.png"}}}
+
+
+def with_file(fetched: Done, keys: dict[str, Any] | None = None) -> tuple[Walk, list[ToDo]]:
+    todos: list[ToDo] = []
+
+    def do(todo: ToDo) -> Done:
+        todos.append(todo)
+        return fetched if isinstance(todo, FetchFile) else classify(json_reply(), Attempted(todo.request))
+
+    return drive(walk(flow_of({**SEND_FILE, **(keys or {})}), read_response(CONTACT), now=NOW), do), todos
+
+
+def test_a_file_is_fetched_and_then_sent() -> None:
+    record, todos = with_file(FileContent(b"\x89PNG", None, "image/png"))
+
+    assert [type(todo) for todo in todos] == [FetchFile, SendAction]
+    fetch, send = todos
+    assert isinstance(fetch, FetchFile)
+    assert isinstance(send, SendAction)
+    assert (fetch.source.url_or_path, fetch.visit) == ("https://media.example/a.png", 1)
+    assert b'filename="a.png"' in send.request.content
+    assert b"\x89PNG" in send.request.content
+    assert record.state is State.COMPLETED
+
+
+def test_a_file_that_does_not_come_is_an_error_of_kind_file_and_nothing_is_sent() -> None:
+    record, todos = with_file(TransportFailure(ErrorKind.TIMEOUT, "too slow", Sent.UNKNOWN))
+
+    assert [type(todo) for todo in todos] == [FetchFile]
+    result = record.visits[0].result
+    assert record.state is State.FAILED
+    assert result is not None
+    assert result.error is not None
+    assert (result.error.kind, result.error.sent, result.attempts) == (ErrorKind.FILE, Sent.NO, 0)
+    assert "too slow" in result.error.message
+
+
+def test_where_a_result_is_recorded_no_file_is_needed() -> None:
+    recorded = classify(HttpResponse(201), Attempted(HttpRequest("POST", "https://crm.example/")))
+    record, todos = with_file(recorded)
+
+    assert len(todos) == 1
+    assert record.visits[0].result is recorded
+
+
+def test_a_request_is_answered_with_a_result() -> None:
+    walking = walk(flow_of(action()), read_response({}), now=NOW)
+    next(walking)
+
+    with pytest.raises(TypeError, match="ActionResult"):
+        walking.send(NOT_SENT)
+
+
+def test_a_response_that_the_flow_cannot_use_is_rejected_and_nothing_is_asked_for() -> None:
+    flow = flow_of(action(), variables={"campaign": {"required": True}, "n": {"type": "number"}})
+    todos: list[ToDo] = []
+
+    record = walked(flow, {"id": "r"}, todos=todos)
+    assert (record.state, record.visits, todos) == (State.REJECTED, [], [])
+    assert record.reason == "flow_execution_variables.campaign is required and was not given"
+    assert walked(flow, {"flow_execution_variables": {"campaign": "x", "n": "7"}}).state is State.REJECTED
+
+
+def test_the_record_is_filled_as_the_walk_goes() -> None:
+    record = Walk(Variables())
+    walking = walk(flow_of(*FLOW["steps"]), read_response(ANA), now=NOW, record=record)
+    next(walking)
+
+    assert record.path == ["Ask name", "Choose", "Decide"]
+    assert record.state is None
+
+
+def test_global_time_is_told_in_the_zone_of_the_flow_and_the_caller_may_add() -> None:
+    flow = flow_of(action(), timezone="Asia/Tokyo")
+    values = starting_variables(flow, read_response({"global.Shop": "Roma", "global.Weekday": "Someday"}), NOW)[
+        "global"
+    ]
+
+    assert values["Datetime"] == "2026-11-23T01:04:05+09:00"
+    assert (values["Shop"], values["Weekday"]) == ("Roma", "Someday")
+
+
+CHAIN = [
+    action("First", connection="crm", url="/first", on_success="Second", on_error="Second"),
+    action("Second", connection="crm", url="/second", body="{{ step.First.outcome }} {{ step.First.response.id }}"),
+]
+
+
+def _asked(
+    actions: dict[str, Any], exits: dict[str, str] | None = None, *, resend: bool = False
+) -> tuple[Walk, list[str]]:
+    asked: list[str] = []
+
+    def do(todo: ToDo) -> Done:
+        assert isinstance(todo, SendAction)
+        asked.append(f"{todo.step.name}: {todo.request.content.decode()}")
+        return classify(json_reply(200, {"id": 9}), Attempted(todo.request))
+
+    response = read_response({"id": "r-1", "actions": actions, "exits": exits or {}})
+    return drive(walk(flow_of(*CHAIN), response, now=NOW, resend=resend), do), asked
+
+
+def test_an_action_that_succeeded_before_is_not_sent_again_and_its_result_is_used() -> None:
+    record, asked = _asked({"First": [{"outcome": "success", "response": {"id": 7}}]})
+    assert asked == ["Second: success 7"]
+    assert record.path == ["First", "Second"]
+
+
+def test_an_action_that_failed_before_or_never_ran_is_sent() -> None:
+    failed_before = {"outcome": "error", "error": {"kind": "status", "message": "", "sent": "yes"}}
+    _, asked = _asked({"First": [failed_before]})
+    assert asked == ["First: ", "Second: success 9"]
+
+
+def test_recorded_results_that_cannot_be_read_reject_the_response() -> None:
+    record, asked = _asked({"First": [{"status": 200}]})
+    assert (record.state, asked) == (State.REJECTED, [])
+    assert "actions.First" in record.reason
+
+
+def test_everything_is_sent_again_when_that_is_asked_for() -> None:
+    recorded = {"First": [{"outcome": "success", "response": {"id": 7}}]}
+    _, asked = _asked(recorded, {"Second": "success"}, resend=True)
+    assert asked == ["First: ", "Second: success 9"]
+
+
+def test_an_action_that_was_left_by_success_is_not_sent_again_though_nobody_knows_the_reply() -> None:
+    record, asked = _asked({}, {"Second": "success"})
+    assert asked == ["First: "]
+    assert [visit.exit for visit in record.visits] == ["success", "success"]
+    assert record.visits[1].result is not None
+    assert (record.visits[1].result.response, record.visits[1].result.status_code) == (None, None)
+
+
+def test_an_action_that_was_left_by_error_is_sent_and_a_recorded_result_says_more_than_an_exit() -> None:
+    _, asked = _asked({}, {"First": "error", "Second": "error"})
+    assert asked == ["First: ", "Second: success 9"]
+    failed_before = {"outcome": "error", "error": {"kind": "status", "message": "", "sent": "yes"}}
+    _, asked = _asked({"First": [failed_before]}, {"First": "success"})
+    assert asked == ["First: ", "Second: success 9"]
+
+
+def test_an_exit_that_no_action_has_rejects_the_response() -> None:
+    record, asked = _asked({}, {"First": "succes", "Nobody": "x"})
+    assert (record.state, asked) == (State.REJECTED, [])
+    assert record.reason == "exits.First: an action is left by 'success' or 'error', not 'succes'"
+
+
+def test_a_question_that_was_asked_more_than_once_has_its_answers_in_order() -> None:
+    flow = flow_of(
+        {"name": "q", "type": "question", "answer_type": "NUMBER", "next": "m", "on_answer_failed": "q"},
+        {"name": "m", "type": "menu", "options": {"Again": "q", "Done": None}},
+    )
+    history = [{"step": "q", "value": "many"}, {"step": "m", "value": "Again"}, {"step": "q", "value": 3}]
+    record = walked(flow, {"step": {"q": 4, "m": "Done"}, "history": history})
+
+    assert exits(record) == [("q", "answer failed"), ("q", "next"), ("m", "Again"), ("q", "next"), ("m", "Done")]
+    assert record.variables["step"]["q"] == 4
+    assert record.visits[3].number == 3
+
+
+def test_beyond_the_answers_told_a_question_is_unanswered() -> None:
+    flow = flow_of({"name": "q", "type": "question", "next": "q", "max_visits": 5})
+    record = walked(flow, {"history": [{"step": "q", "value": None}, {"step": "q", "value": "x"}]})
+
+    assert (record.state, record.unanswered, record.path) == (State.COMPLETED, True, ["q"] * 3)
+
+
+def test_an_exit_tells_of_one_visit_and_the_next_ones_are_sent() -> None:
+    flow = flow_of(action(on_success="Send", max_visits=3, on_max_visits="z"), {"name": "z", "type": "end"})
+    todos: list[ToDo] = []
+    walked(flow, {"exits": {"Send": "success"}}, todos=todos)
+    assert [todo.visit for todo in todos] == [2, 3]
+
+
+def _loop(text: str, visits: int, **keys: Any) -> Flow:
+    again = {"name": "Say", "type": "message", "body": text, "next": "Say", "on_max_visits": "z", "max_visits": visits}
+    return flow_of({**again, **keys}, END)
+
+
+def test_what_a_walk_says_is_bounded_in_all_and_what_is_cut_says_so() -> None:
+    text = "x" * 400_000
+    record = walked(_loop("{{ contact.first_name }}", 10_000), {"id": "r-1", "contact": {"first_name": text}})
+
+    said = [visit.text or "" for visit in record.visits[:-1]]
+    assert (record.state, len(said)) == (State.COMPLETED, 10_000)
+    assert said[:2] == [text, text]
+    assert said[2].startswith("x" * (1_048_576 - 800_000) + "… (cut: ")
+    assert set(said[3:]) == {"… (cut: the steps of a walk keep 1,048,576 characters of what they say)"}
+    assert sum(map(len, set(said))) < 2 * 1_048_576
+
+
+def test_what_stands_beside_the_texts_of_a_walk_is_bounded_with_them() -> None:
+    beside = {"whatsapp_template": "hi", "whatsapp_template_variables": {"1": "{{ contact.first_name }}"}}
+    record = walked(_loop("Hi", 100, **beside), {"id": "r-1", "contact": {"first_name": "x" * 400_000}})
+
+    kept = [visit.details or {} for visit in record.visits[:-1]]
+    assert [len(str(one.get("whatsapp_template_variables", ""))) > 400_000 for one in kept] == [True] * 2 + [False] * 98
+    assert all("keep 1,048,576 characters" in str(one["left_out"]) for one in kept[2:])
+
+
+def test_an_empty_text_is_never_cut() -> None:
+    record = walked(_loop("{{ contact.first_name }}", 10), {"id": "r-1", "contact": {"first_name": ""}})
+
+    assert {visit.text for visit in record.visits[:-1]} == {""}

@@ -1,0 +1,120 @@
+"""Entries, many in one statement, arrive as they were written."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Ledger
+from airflow_whatsapp_flows.ledger.attempts import write_entries
+from airflow_whatsapp_flows.ledger.rows import Again
+from tests.ledger.filling import a_replay, attempts_of, intent, response, rows_of
+
+TEXT = "Ñandú 🦩 'quoted' \"double\" \\ {}[]:; %s ? \n\t\x7f"
+
+
+def write(ledger: Ledger, *entries: object) -> None:
+    with ledger.write() as connection:
+        write_entries(connection, entries)  # type: ignore[arg-type]
+
+
+def test_every_field_of_an_attempt_arrives(ledger: Ledger) -> None:
+    one = intent(
+        "r-1", step=TEXT, visit=3, number=2, digest="d1", method="PUT", host="h:1", moment=1700000000.123456,
+        begun_at=1700000001.654321, replay_no=7, round=4, phone="+52", origin=TEXT,
+    )  # fmt: skip
+    write(ledger, one)
+    (row,) = attempts_of(ledger, "r-1")
+    assert (row.fate, row.result, row.ended_at) == (None, None, None)
+    assert (row.flow_id, row.step, row.visit, row.key, row.number) == ("lead", TEXT, 3, "key-r-1", 2)
+    assert (row.digest, row.method, row.host) == ("d1", "PUT", "h:1")
+    assert (row.moment, row.begun_at) == (1700000000.123456, 1700000001.654321)
+    assert (row.replay_no, row.round, row.phone, row.origin) == (7, 4, "+52", TEXT)
+
+    write(ledger, AttemptEnd(one, Fate.ANSWERED, 404, "status", TEXT, 1700000002.5))
+
+    (row,) = attempts_of(ledger, "r-1")
+    assert (row.fate, row.status_code, row.error_kind, row.result) == ("answered", 404, "status", TEXT)
+    assert row.ended_at == 1700000002.5
+
+
+def test_every_field_of_a_contact_arrives(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2)])
+    first, second = rows_of(ledger, replay)
+    write(
+        ledger,
+        ContactEnd(first.id, ContactState.IN_DOUBT, TEXT, 5.25, TEXT, TEXT, "f", 3, True),
+        ContactEnd(second.id, ContactState.COMPLETED, "", 6.0),
+    )
+
+    first, second = rows_of(ledger, replay)
+    assert (first.state, first.reason, first.ended_at, first.path, first.error) == ("in_doubt", TEXT, 5.25, TEXT, TEXT)
+    assert (first.fingerprint, first.handled_errors, first.unanswered) == ("f", 3, True)
+    assert (second.state, second.path, second.handled_errors, second.unanswered) == ("completed", None, 0, False)
+    assert not second.reason
+
+
+def test_an_end_changes_its_own_attempt_and_no_other(ledger: Ledger) -> None:
+    others = [
+        intent("r-1", visit=2),
+        intent("r-1", number=2),
+        intent("r-1", key="k"),
+        intent("r-1", step="S"),
+        intent("r-2"),
+    ]
+    write(ledger, intent("r-1"), *others)
+
+    write(ledger, AttemptEnd(intent("r-1"), Fate.SUCCEEDED, 200, None, None, 1.0))
+
+    rows = attempts_of(ledger, "r-1") + attempts_of(ledger, "r-2")
+    assert [row.fate for row in rows] == ["succeeded", None, None, None, None, None]
+
+
+def test_an_end_and_the_next_intent_of_a_contact_may_be_in_one_commit(ledger: Ledger) -> None:
+    write(ledger, intent("r-1"))
+
+    write(ledger, AttemptEnd(intent("r-1"), Fate.NOT_SENT, None, "connect", None, 1.0), intent("r-1", number=2))
+
+    assert [(row.number, row.fate) for row in attempts_of(ledger, "r-1")] == [(1, "not_sent"), (2, None)]
+
+
+def test_an_intent_that_is_there_already_is_refused_and_nothing_of_its_commit_is_kept(ledger: Ledger) -> None:
+    write(ledger, intent("r-1"))
+
+    with pytest.raises(Exception, match="cannot be written") as raised:
+        write(ledger, intent("r-0"), intent("r-1", digest="other"))
+
+    assert isinstance(raised.value.__cause__, IntegrityError)
+    assert attempts_of(ledger, "r-0") == []
+    assert attempts_of(ledger, "r-1")[0].digest == "d"
+
+
+def test_nothing_to_write_is_no_error(ledger: Ledger) -> None:
+    write(ledger)
+
+
+def test_escapes_within_json_arrive_to_the_byte(ledger: Ledger) -> None:
+    json = '{"a": "\\u0000 \\ud83e\\udda9 \\\\u0000", "b": 1e400}'
+    write(ledger, intent("r-1"))
+    write(ledger, AttemptEnd(intent("r-1"), Fate.SUCCEEDED, 200, None, json, 1.0))
+
+    assert attempts_of(ledger, "r-1")[0].result == json
+
+
+def test_a_contact_that_nothing_was_done_for_is_pending_in_a_new_round(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 6)])
+    handled, failed, doubted, pending, other = (row.id for row in rows_of(ledger, replay))
+    write(
+        ledger,
+        ContactEnd(handled, ContactState.COMPLETED, "", 1.0, '["A"]', "{}", "f", 1, True),
+        ContactEnd(failed, ContactState.FAILED, "no", 1.0),
+        ContactEnd(doubted, ContactState.IN_DOUBT, "who knows", 1.0),
+        ContactEnd(other, ContactState.COMPLETED, "", 1.0),
+        *(Again(number) for number in (handled, failed, doubted, pending)),
+    )
+
+    rows = rows_of(ledger, replay)
+    assert [row.state for row in rows] == ["pending", "pending", "in_doubt", "pending", "completed"]
+    assert [row.round for row in rows] == [2, 2, 1, 2, 1]
+    assert (rows[0].handled_errors, rows[0].fingerprint, rows[0].error, rows[0].ended_at) == (0, None, None, None)

@@ -1,0 +1,217 @@
+"""Which contacts are walked again, and what becomes of their rows."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger.replays import find_replay
+from airflow_whatsapp_flows.ledger.retry import Choice, walk_again
+from tests.ledger.filling import FLOW, a_replay, attempt, attempts_of, change, end, response, rows_of, states_of
+
+C, F, D, P = ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT, ContactState.PENDING
+
+
+def test_by_default_those_that_failed_are_pending_in_a_new_round(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2), response(3), None])
+    end(ledger, replay, [C, F, D], fingerprint="f", path='["Create"]', error="{}", handled_errors=2, unanswered=True)
+
+    chosen = walk_again(ledger, replay, Choice())
+
+    assert (chosen.contacts, chosen.purged) == (1, 0)
+    assert states_of(ledger, replay) == ["completed", "pending", "in_doubt", "rejected"]
+    row = rows_of(ledger, replay)[1]
+    assert (row.round, row.handled_errors, row.unanswered) == (2, 0, False)
+    assert (row.reason, row.path, row.error, row.fingerprint, row.ended_at) == (None,) * 5
+    assert row.response is not None
+
+
+def test_states_that_are_named_are_chosen_and_no_others(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2), response(3), response(1)])
+    end(ledger, replay, [C, F, D])
+
+    chosen = walk_again(ledger, replay, Choice(states=[C, D, ContactState.SKIPPED]))
+
+    assert chosen.contacts == 3
+    assert states_of(ledger, replay) == ["pending", "failed", "pending", "pending"]
+
+
+def test_a_pending_contact_keeps_its_round(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2)])
+
+    assert walk_again(ledger, replay, Choice(states=[P, F])).contacts == 0
+    assert [row.round for row in rows_of(ledger, replay)] == [1, 1]
+
+
+def test_a_rejected_row_is_never_walked(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), None])
+    end(ledger, replay, [F])
+
+    with pytest.raises(ReplayError, match="mend it in the source"):
+        walk_again(ledger, replay, Choice(states=[F, ContactState.REJECTED]))
+    assert states_of(ledger, replay) == ["failed", "rejected"]
+
+
+def test_a_step_chooses_by_its_last_attempt_and_takes_completed_contacts_too(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 6)])
+    end(ledger, replay, [C, C, F, D, C])
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, error_kind="status")
+    attempt(ledger, "r-2", Fate.ANSWERED, replay)
+    attempt(ledger, "r-2", Fate.SUCCEEDED, replay, number=2)
+    attempt(ledger, "r-3", Fate.SUCCEEDED, replay)
+    attempt(ledger, "r-4", Fate.NOT_SENT, replay)
+    attempt(ledger, "r-5", Fate.ANSWERED, replay, step="Other")
+
+    chosen = walk_again(ledger, replay, Choice(step="Create"))
+
+    assert chosen.contacts == 2
+    assert states_of(ledger, replay) == ["pending", "completed", "failed", "pending", "completed"]
+
+
+def test_every_condition_must_hold(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 5)])
+    ids = end(ledger, replay, [F, F, F, C], fingerprint="f")
+    change(ledger, ids[0], ended_at=500.0)
+    change(ledger, ids[1], fingerprint="g")
+
+    chosen = walk_again(ledger, replay, Choice(fingerprint="f", since=1000.0, until=1001.0))
+
+    assert chosen.contacts == 1
+    assert chosen.others == {C: 1}
+    assert states_of(ledger, replay) == ["failed", "failed", "pending", "completed"]
+    assert walk_again(ledger, replay, Choice(until=1000.0)).contacts == 1  # until is not in it
+
+
+def test_a_contact_whose_response_was_purged_stays(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2)])
+    ids = end(ledger, replay, [F, F])
+    change(ledger, ids[0], response=None)
+
+    chosen = walk_again(ledger, replay, Choice())
+
+    assert (chosen.contacts, chosen.purged) == (1, 1)
+    assert states_of(ledger, replay) == ["failed", "pending"]
+
+
+def test_other_replays_are_left_alone_and_a_mended_flow_is_kept(ledger: Ledger) -> None:
+    replay, other = a_replay(ledger, [response(1)]), a_replay(ledger, [response(2)], "second")
+    end(ledger, replay, [F])
+    end(ledger, other, [F])
+
+    mended = {**FLOW, "name": "Mended"}
+
+    walk_again(ledger, replay, Choice(), load_flow(json.dumps(mended)))
+
+    assert states_of(ledger, other) == ["failed"]
+    found, left = find_replay(ledger, "first"), find_replay(ledger, "second")
+    assert found is not None
+    assert left is not None
+    assert (json.loads(found.flow), json.loads(left.flow)) == (mended, FLOW)
+
+
+def test_a_forced_replay_chooses_by_its_own_attempts(ledger: Ledger) -> None:
+    forced = a_replay(ledger, [response(1)], force=True)
+    end(ledger, forced, [C])
+    attempt(ledger, "r-1", Fate.ANSWERED, forced)
+    attempt(ledger, "r-1", Fate.SUCCEEDED, key="other")
+
+    assert walk_again(ledger, forced, Choice(step="Create")).contacts == 1
+
+
+_UNDER = {
+    delivery: {**FLOW, "steps": [{**FLOW["steps"][0], "delivery": delivery}, *FLOW["steps"][1:]]}
+    for delivery in ("keyed", "idempotent")
+}
+
+
+@pytest.mark.parametrize(
+    ("fate", "status", "flow", "walked"),
+    [
+        pytest.param(Fate.ANSWERED, 422, FLOW, True, id="a refusal"),
+        pytest.param(Fate.ANSWERED, 429, FLOW, True, id="too many requests"),
+        pytest.param(Fate.NOT_SENT, None, FLOW, True, id="no connection"),
+        pytest.param(Fate.ANSWERED, 504, FLOW, False, id="a 504 with an error exit"),
+        pytest.param(Fate.ANSWERED, 408, FLOW, False, id="a 408 with an error exit"),
+        pytest.param(Fate.ANSWERED, 200, FLOW, False, id="a 2xx that success_when rejects"),
+        pytest.param(Fate.UNKNOWN, None, FLOW, False, id="no answer"),
+        pytest.param(None, None, FLOW, False, id="a killed process"),
+        pytest.param(Fate.UNKNOWN, 504, _UNDER["idempotent"], True, id="idempotent"),
+        pytest.param(Fate.UNKNOWN, 504, _UNDER["keyed"], False, id="a key that is too old"),
+    ],
+)
+def test_a_retry_leaves_out_what_may_have_been_applied(
+    ledger: Ledger, fate: Fate | None, status: int | None, flow: dict[str, Any], walked: bool
+) -> None:
+    replay = a_replay(ledger, [response(1)], flow=flow)
+    end(ledger, replay, [F], path='["Create", "Failed"]')
+    result = json.dumps({"outcome": "error", "status_code": status, "error": {"kind": "status", "sent": "yes"}})
+    attempt(ledger, "r-1", fate, replay, status_code=status, result=result)
+
+    chosen = walk_again(ledger, replay, Choice())
+
+    assert (chosen.contacts, chosen.left_out) == ((1, 0) if walked else (0, 1))
+    assert states_of(ledger, replay) == ["pending" if walked else "failed"]
+    if not walked:
+        came = "no answer" if status is None else f"answered {status}"
+        assert chosen.unconfirmed == {("Create", came): 1}
+
+
+def test_a_contact_with_something_else_to_send_is_walked_again(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2), response(3)])
+    end(ledger, replay, [F, F, F], path='["Create", "Tell", "Failed"]')
+    for name in ("r-1", "r-2", "r-3"):
+        attempt(ledger, name, Fate.ANSWERED, replay, status_code=504)
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, step="Tell", key="tell", status_code=422)
+    attempt(ledger, "r-2", Fate.SUCCEEDED, replay, step="Tell", key="tell", status_code=200)
+    change(ledger, rows_of(ledger, replay)[2].id, path='["Create", "Tell"]')  # a text of it could not be made
+
+    chosen = walk_again(ledger, replay, Choice())
+
+    assert (chosen.contacts, chosen.left_out) == (2, 1)
+    assert states_of(ledger, replay) == ["pending", "failed", "pending"]
+
+
+def test_another_flow_walks_them_since_it_may_lead_elsewhere(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1)])
+    end(ledger, replay, [F])
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, status_code=504)
+
+    assert walk_again(ledger, replay, Choice(), load_flow(json.dumps(FLOW))).contacts == 1
+    assert attempts_of(ledger, "r-1")[0].fate == "answered"
+
+
+def test_who_accepts_duplicates_is_recorded_with_what_was_known_before(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2)])
+    end(ledger, replay, [F, F])
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, status_code=504, error_kind="status")
+    attempt(ledger, "r-2", None, None, begun_at=time.time())  # a DAG run may be sending it
+
+    chosen = walk_again(ledger, replay, Choice(duplicates_accepted_by="ana"))
+
+    assert (chosen.contacts, chosen.left_out) == (1, 1)
+    assert states_of(ledger, replay) == ["pending", "failed"]
+    accepted, under_way = attempts_of(ledger, "r-1")[0], attempts_of(ledger, "r-2")[0]
+    assert (accepted.fate, under_way.fate) == ("not_sent", None)
+    origin = json.loads(accepted.origin)
+    assert (origin["resolved"], origin["by"]) == ("duplicate_accepted", "ana")
+    assert origin["was"] == {"fate": "answered", "status_code": 504, "error_kind": "status"}
+
+
+def test_handled_errors_and_a_chunk_narrow_the_choice(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(1, 5)], chunk_size=2)
+    ids = end(ledger, replay, [C, C, C, F])
+    for number in (0, 2, 3):
+        change(ledger, ids[number], handled_errors=1)
+
+    chunk = rows_of(ledger, replay)[0].chunk
+    assert walk_again(ledger, replay, Choice(handled_errors=True, chunks=[chunk])).contacts == 1
+    assert states_of(ledger, replay) == ["pending", "completed", "completed", "failed"]
+    assert walk_again(ledger, replay, Choice(handled_errors=True, states=[C])).contacts == 1
+    assert states_of(ledger, replay) == ["pending", "completed", "pending", "failed"]

@@ -1,0 +1,152 @@
+"""When a host may be sent to, over processes and while it is down."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from pathlib import Path
+
+import pytest
+
+from airflow_whatsapp_flows.flow.delivery.rule import Delivery, RetryRule
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.request.messages import (
+    ErrorKind,
+    HttpRequest,
+    HttpResponse,
+    Reply,
+    Sent,
+    TransportFailure,
+)
+from airflow_whatsapp_flows.replay.breaker import BatchStoppedError, Breaker
+from airflow_whatsapp_flows.replay.host_limits import ANY_HOST, Lane, Lanes
+from tests.replay.runs import Run, sqlite_url
+from tests.replay.slot_stores import MemorySlots
+from tests.servers.crm_log import running_crm
+
+RULE = RetryRule.of(Delivery.AT_MOST_ONCE)
+OK = HttpResponse(201, "Created", (), b"{}", 1)
+REFUSED = TransportFailure(ErrorKind.CONNECT, "refused", Sent.NO)
+
+
+def _result(reply: Reply) -> ActionResult:
+    return classify(reply, Attempted(HttpRequest("POST", "http://crm.example/")))
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_two_processes_together_keep_the_rate(tmp_path: Path, request: pytest.FixtureRequest, database: str) -> None:
+    ledger = sqlite_url(tmp_path)
+    if database == "postgresql":
+        ledger = request.getfixturevalue("postgres").create_database()
+    with running_crm(tmp_path / "crm.log") as crm:
+        run = Run(tmp_path, crm, ledger, total=200, begin={"chunk_size": 25}, settings={"rates": {"": 50}})
+        with run.start(chunks=[0, 1, 2, 3]) as one, run.start(chunks=[4, 5, 6, 7]) as other:
+            ended = [one.wait(), other.wait()]
+
+        assert [process.told["ended"] for process in ended] == [{"completed": 100}] * 2
+        assert run.states() == {"completed": 200}
+        assert run.broken_promises(kills=0, rate=50) == []
+        times = [entry.t for entry in crm.requests()]
+        assert len(times) / ((times[-1] - times[0]) / 1e9) > 40  # and it is used
+
+
+async def _lane(**breaker: float) -> Lane:
+    lane = Lanes(MemorySlots(time.monotonic), {}, 2).of("crm.example:443")
+    lane._breaker = Breaker("crm.example:443", **breaker)  # type: ignore[arg-type]
+    return lane
+
+
+async def _probe(lane: Lane, result: ActionResult, probes: list[float]) -> None:
+    while True:
+        probe = await lane.enter()
+        probes.append(asyncio.get_running_loop().time())
+        assert probe is True
+        lane.leave(result, RULE, probe=probe)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [REFUSED, TransportFailure(ErrorKind.TIMEOUT, "late", Sent.UNKNOWN), HttpResponse(503, "", (), b"", 1)],
+)
+async def test_a_host_that_is_down_is_probed_once_an_interval_and_given_up(reply: Reply) -> None:
+    lane = await _lane(threshold=3, interval=0.1, patience=0.5)
+    for _ in range(3):
+        assert await lane.enter() is False
+        lane.leave(_result(reply), RULE, probe=False)
+
+    probes: list[float] = []
+    with pytest.raises(BatchStoppedError, match=r"^crm\.example:443 failed \d times in a row"):
+        await _probe(lane, _result(reply), probes)
+
+    assert 1 <= len(probes) <= 3
+    assert all(after - before >= 0.15 for before, after in itertools.pairwise(probes))
+
+
+@pytest.mark.parametrize("reply", [OK, HttpResponse(404, "", (), b"", 1), HttpResponse(429, "", (), b"", 1)])
+async def test_any_answer_of_a_host_is_a_sign_of_life(reply: HttpResponse) -> None:
+    lane = await _lane(threshold=2, interval=60, patience=60)
+    for one in (REFUSED, reply, REFUSED):
+        probe = await lane.enter()
+        lane.leave(_result(one), RULE, probe=probe)
+
+    assert lane._breaker.is_open is False
+
+
+async def test_a_probe_that_was_abandoned_leaves_the_next_one_free() -> None:
+    lane = await _lane(threshold=1, interval=0.01, patience=60)
+    lane.leave(_result(REFUSED), RULE, probe=await lane.enter())
+
+    lane.abandon(probe=await lane.enter())
+
+    assert await asyncio.wait_for(lane.enter(), 5) is True
+
+
+async def test_a_wait_that_a_reply_asks_for_holds_the_whole_host() -> None:
+    store = MemorySlots(time.monotonic)
+    lane = Lanes(store, {}, 2).of("crm.example:443")
+    await lane.enter()
+
+    lane.leave(_result(HttpResponse(429, "", (("Retry-After", "30"),), b"", 1)), RULE, probe=False)
+
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(lane.enter(), 0.1)
+    await lane.pace.close()
+    assert store.held("crm.example:443") > 25
+
+
+async def test_a_wait_is_clamped_to_what_the_flow_allows() -> None:
+    store = MemorySlots(time.monotonic)
+    lane = Lanes(store, {}, 2).of("crm.example:443")
+    await lane.enter()
+
+    rule = RetryRule.of(Delivery.AT_MOST_ONCE, max_wait=5)
+    lane.leave(_result(HttpResponse(429, "", (("Retry-After", "99999999999"),), b"", 1)), rule, probe=False)
+    await lane.pace.close()
+
+    assert store.held("crm.example:443") <= 5
+
+
+async def test_each_host_has_a_lane_of_its_own() -> None:
+    async with Lanes(MemorySlots(time.monotonic), {ANY_HOST: 1000, "b.example": 5}, 2) as lanes:
+        assert lanes.of("a.example:80") is lanes.of("a.example:80")
+        assert lanes.of("a.example:80") is not lanes.of("b.example:80")
+
+
+def test_a_dead_server_ends_the_run_with_a_reason(tmp_path: Path) -> None:
+    with running_crm(tmp_path / "crm.log", shares={"reset_before": 1}) as crm:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), total=200, concurrency=64)
+        ended = run.finish(breaker={"threshold": 20, "interval": 0.3, "patience": 2.0})
+
+        assert ended.status == 4, ended
+        assert "times in a row" in ended.told["stopped"]
+        # What was only intended when the host was given up is withdrawn, not in doubt.
+        assert {attempt["fate"] for attempt in run.attempts()} <= {"unknown", "not_sent"}
+        doubtful = run.states()["in_doubt"]
+        assert 20 <= doubtful <= 20 + 3  # and probes after 0.3, 0.9 and 2.1 seconds
+
+        crm.configure()
+        assert run.finish().status == 0
+        assert run.states() == {"completed": 200 - doubtful, "in_doubt": doubtful}
+        assert run.broken_promises(kills=None) == []

@@ -1,0 +1,42 @@
+"""When a replay does what the walk of a contact asks for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind, Sent, TransportFailure
+from airflow_whatsapp_flows.ledger.records import PendingContact, Record
+from airflow_whatsapp_flows.replay.contact import ContactWalker
+from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
+from airflow_whatsapp_flows.replay.send import Sender
+
+NOON = 1_800_014_400.0
+SEND = {
+    "name": "Send", "type": "action", "url": "http://crm.example/", "body_type": "multipart", "max_visits": 3,
+    "body": [{"name": "scan", "file": "scan.pdf"}], "on_error": "Pause", "on_max_visits": "Give up",
+}  # fmt: skip
+PAUSE = {"name": "Pause", "type": "delay", "amount": 1, "unit": "HOUR", "next": "Send"}
+GIVE_UP = {"name": "Give up", "type": "end"}
+
+
+async def test_a_file_that_a_loop_waits_for_is_fetched_after_each_delay() -> None:
+    clock = SimpleNamespace(now=NOON)
+    fetched: list[float] = []
+
+    def fetch(*_: Any) -> TransportFailure:
+        fetched.append(clock.now - NOON)
+        return TransportFailure(ErrorKind.FILE, "there is no such file in files_folder", Sent.NO)
+
+    async def rest(seconds: float) -> None:
+        clock.now += seconds
+
+    flow = load_flow({"flow_format": 1, "id": "scans", "steps": [SEND, PAUSE, GIVE_UP]})
+    parts = cast("Any", SimpleNamespace(fetch=fetch))
+    sender = Sender(parts, parts, parts, parts, frozenset(), clock=lambda: clock.now, rest=rest)
+    walker = ContactWalker(flow, 1, sender, Guards(GuardRules()), clock=lambda: clock.now)
+
+    await walker.walk(PendingContact(7, "r.jsonl:1", "r-1", None, '{"id": "r-1"}', 1, Record()))
+
+    assert fetched == [0, 3_600, 7_200]

@@ -1,0 +1,61 @@
+"""What is odd about a source is told, and its rows are used all the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_whatsapp_flows.flow.walk.response import read_response
+from airflow_whatsapp_flows.replay.source_warnings import Noticing
+from tests.flow.samples import flow_of
+
+CHOOSE = {"name": "Choose", "type": "menu", "options": {"Yes": "Ask name"}}
+FLOW = flow_of({"name": "Ask name", "type": "question", "next": "Choose"}, CHOOSE)
+
+
+def told(*responses: dict[str, Any], rows: int = 1, ignored: tuple[str, ...] = ()) -> list[str]:
+    noticing = Noticing(FLOW)
+    for response in responses:
+        noticing.look(read_response(response))
+    return noticing.warnings(rows, ignored)
+
+
+def test_a_source_as_it_should_be_is_not_warned_of() -> None:
+    history = [{"step": "Choose", "value": 1}]
+    assert told({"step": {"Ask name": "Ana"}, "history": history, "exits": {"Ask name": "next"}}) == []
+
+
+def test_a_name_that_is_no_step_is_told_wherever_it_stands_with_what_it_could_mean() -> None:
+    result = {"outcome": "success"}
+    [warning] = told(
+        {"step": {"Ask nmae": "Ana"}},
+        {"step": {"Ask nmae": "Eva"}, "actions": {"Send": [result]}},
+        {"history": [{"step": "Chose", "value": 1}]},
+        {"exits": {"Zzz": "next"}},
+        {"step": {"Ask name": "Zoé"}},
+    )
+    assert warning == (
+        "4 responses name steps that the flow 'f' does not have, and what is said of it is not used: "
+        "'Ask nmae' (2; did you mean 'Ask name'?), 'Chose' (1; did you mean 'Choose'?), 'Send' (1), 'Zzz' (1)"
+    )
+
+
+def test_only_the_first_names_are_shown_and_no_more_than_some_are_kept() -> None:
+    noticing = Noticing(FLOW)
+    for number in range(3000):
+        noticing.look(read_response({"step": {f"{number:04}" + "x" * 100: 1}}))
+    [warning] = noticing.warnings(3000, ())
+    assert "'0000xxxx" in warning
+    assert warning.endswith(", and 995 more")
+    assert len(warning) < 600
+
+
+def test_columns_that_are_not_read_are_named() -> None:
+    columns = ("Nro. Cliente", "b", "c", "d", "e", "f")
+    assert told(ignored=columns) == [
+        "not read, for they are no keys of a contact response: the columns "
+        "'Nro. Cliente', 'b', 'c', 'd', 'e', and 1 more"
+    ]
+
+
+def test_a_source_without_rows_is_told() -> None:
+    assert told(rows=0) == ["0 responses: the source holds no row, so there is nothing to send"]

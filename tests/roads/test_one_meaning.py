@@ -1,0 +1,98 @@
+"""One meaning: a random flow and a random contact give the same requests, path, exits and state by every road."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.cases.case import Case
+from tests.flow.random_flows import contacts_of_flows, features, with_replies
+from tests.roads.roads import by_cli, by_dag, by_replay, by_walk
+from tests.roads.test_cases import assert_same_by_dag, assert_same_by_replay
+
+NUMBERS = itertools.count()
+Drawn = tuple[dict[str, Any], list[Mapping[str, Any]]]
+CALM = [
+    HealthCheck.function_scoped_fixture,
+    HealthCheck.too_slow,
+    HealthCheck.filter_too_much,
+    HealthCheck.data_too_large,
+]
+
+
+@contextmanager
+def _apart() -> Iterator[tuple[Path, pytest.MonkeyPatch]]:
+    """A folder and an environment for one example."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        yield Path(folder), patch
+
+
+def _check(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    walked = by_walk(case)
+    with _apart() as (folder, patch):
+        assert by_cli(case, folder, patch, capsys, process=False) == walked
+    with _apart() as (folder, patch):
+        assert_same_by_replay(by_replay(case, folder, patch), walked)
+
+
+def _check_dag(case: Case) -> None:
+    # A response that an earlier example has sent would not be sent again.
+    fresh = Case(case.name, {**case.data, "response": {**case.data["response"], "id": f"r-{next(NUMBERS)}"}})
+    with _apart() as (_, patch):
+        assert_same_by_dag(fresh, by_dag(fresh, patch), by_walk(fresh))
+
+
+@given(drawn=contacts_of_flows())
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=CALM)
+def test_walk_command_line_and_replay_agree(drawn: Drawn, capsys: pytest.CaptureFixture[str]) -> None:
+    _check(with_replies(*drawn), capsys)
+
+
+@given(drawn=contacts_of_flows())
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=CALM)
+def test_a_dag_run_agrees(drawn: Drawn, airflow: None) -> None:
+    _check_dag(with_replies(*drawn))
+
+
+@pytest.mark.long
+def test_all_roads_agree_on_hundreds_of_flows(airflow: None, capsys: pytest.CaptureFixture[str]) -> None:
+    happened: Counter[str] = Counter()
+
+    @given(drawn=contacts_of_flows())
+    @settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=CALM)
+    def agree(drawn: Drawn) -> None:
+        case = with_replies(*drawn)
+        _check(case, capsys)
+        _check_dag(case)
+        happened.update(["flows", *features(case)])
+
+    agree()
+    assert happened["flows"] >= 500
+    print(dict(happened))
+    rare = {name: happened[name] for name in OFTEN_ENOUGH if happened[name] < OFTEN_ENOUGH[name]}
+    assert rare == {}, f"too seldom among {happened['flows']} flows, to say that roads agree"
+
+
+OFTEN_ENOUGH = {
+    "completed": 50,
+    "failed": 50,
+    "in_doubt": 25,
+    "rejected": 1,
+    "a loop": 50,
+    "a drop": 50,
+    "a refusal": 50,
+    "an error exit that is an action": 25,
+    "visits used up": 25,
+    "a doubt that the walk went on with": 15,
+    "an error and no way to handle it": 10,
+    "several tasks": 8,
+}
+"""What happens to how many of the contacts, at least."""

@@ -1,0 +1,119 @@
+"""How much of a reply is taken in."""
+
+from __future__ import annotations
+
+import gzip
+import resource
+import zlib
+
+import pytest
+
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, HttpResponse, Sent, TransportFailure
+from airflow_whatsapp_flows.transport import SendPolicy, open_session, send
+from tests.servers.hostile import Script, after_request, endless, honest, reply
+from tests.transport.conftest import LOOPBACK, SendTo, Serve
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def _peak_rss_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _bomb() -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    block = b"\0" * 1_000_000
+    return b"".join([packer.compress(block) for _ in range(500)]) + packer.flush()
+
+
+class TestSize:
+    async def test_a_bomb_costs_no_memory(self, serve: Serve, send_to: SendTo) -> None:
+        bomb = _bomb()
+        assert len(bomb) < 600_000
+        server = serve(after_request(reply(bomb, "200 OK", "Content-Encoding: gzip")))
+        before = _peak_rss_kib()
+
+        got = await send_to(server)
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent) == (ErrorKind.TOO_LARGE, Sent.YES)
+        assert got.head is not None
+        assert got.head.status_code == 200
+        assert _peak_rss_kib() - before < 20_000
+
+    @pytest.mark.parametrize(
+        ("piece", "head"),
+        [
+            pytest.param(b"a" * 65_536, OK + b"\r\n", id="plain"),
+            pytest.param(
+                b"ffff\r\n" + b"a" * 0xFFFF + b"\r\n", OK + b"Transfer-Encoding: chunked\r\n\r\n", id="chunked"
+            ),
+            pytest.param(
+                b"\x00\x00\x00\xff\xff" * 10_000, OK + b"Content-Encoding: deflate\r\n\r\n\x78\x9c", id="empty blocks"
+            ),
+        ],
+    )
+    async def test_endless_content_is_cut_off(self, serve: Serve, send_to: SendTo, piece: bytes, head: bytes) -> None:
+        got = await send_to(serve(endless(piece, head)))
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent) == (ErrorKind.TOO_LARGE, Sent.YES)
+        assert "1048576 bytes" in got.message
+
+    @pytest.mark.parametrize("coding", ["identity", "gzip"])
+    async def test_the_limit_itself_is_allowed_and_one_more_is_not(
+        self, serve: Serve, send_to: SendTo, coding: str
+    ) -> None:
+        for length, fits in ((1000, True), (1001, False)):
+            content = b"a" * length if coding == "identity" else gzip.compress(b"a" * length)
+            server = serve(after_request(reply(content, "200 OK", f"Content-Encoding: {coding}")))
+            got = await send_to(server, policy=SendPolicy(max_content=1000))
+            assert isinstance(got, HttpResponse) == fits
+
+    async def test_two_codings_are_refused_with_the_status_kept(self, serve: Serve, send_to: SendTo) -> None:
+        twice = gzip.compress(gzip.compress(b"{}"))
+        got = await send_to(serve(after_request(reply(twice, "201 Created", "Content-Encoding: gzip, gzip"))))
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent) == (ErrorKind.UNPARSABLE, Sent.YES)
+        assert got.head is not None
+        assert got.head.status_code == 201
+
+
+class TestHead:
+    @pytest.mark.parametrize(
+        "script",
+        [
+            pytest.param(endless(b"HTTP/1.1 100 Continue\r\n\r\n" * 100), id="interim replies"),
+            pytest.param(endless(b"\r\n" * 1000), id="blank lines"),
+            pytest.param(after_request(OK + (b"a: " + b"b" * 30_000 + b"\r\n") * 100 + b"\r\n"), id="long fields"),
+        ],
+    )
+    async def test_a_head_without_an_end_is_cut_off(self, serve: Serve, send_to: SendTo, script: Script) -> None:
+        got = await send_to(serve(script))
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent) == (ErrorKind.PROTOCOL, Sent.UNKNOWN)
+        assert "head of the reply" in got.message
+        assert "131072 bytes" in got.message
+
+    async def test_a_long_head_and_interim_replies_are_read_to_the_end(self, serve: Serve, send_to: SendTo) -> None:
+        fields = b"".join(b"h%d: %s\r\n" % (number, b"b" * 1000) for number in range(90))
+        content = b"x" * 500_000
+        interim = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" * 20
+        head = interim + OK + fields + b"Content-Length: %d\r\n\r\n" % len(content)
+
+        got = await send_to(serve(after_request(head, content)))
+
+        assert isinstance(got, HttpResponse)
+        assert len(got.headers) == 91
+        assert got.content == content
+
+    async def test_each_reply_of_a_connection_has_a_head_of_its_own(self, serve: Serve) -> None:
+        answer = reply(b"ok", "200 OK", *(f"h{number}: {'b' * 1000}" for number in range(80)))
+        server = serve(honest(answer))
+        async with open_session(LOOPBACK) as session:
+            for _ in range(4):
+                got = await send(HttpRequest("POST", server.url(), (), b"{}"), SendPolicy(deadline=5), session=session)
+                assert isinstance(got, HttpResponse)
+        assert server.connections == 1
