@@ -6,7 +6,11 @@ import json
 import time
 from typing import Any
 
+import msgspec
 from sqlalchemy import Row
+
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
+from airflow_whatsapp_flows.flow.template.language import Value
 
 LONGEST_EXCHANGE = 3600.0
 """Seconds that a request has at most; an attempt of another road without an outcome may still be under way before."""
@@ -29,3 +33,23 @@ def resolution(row: Row[Any], decision: str, by: str) -> str:
     origin["by"] = by
     origin["was"] = {"fate": row.fate, "status_code": row.status_code, "error_kind": row.error_kind}
     return json.dumps(origin, ensure_ascii=False)
+
+
+def found_result(row: Row[Any], reply: Value) -> str:
+    """The result of an attempt that is found to be carried out, as the ledger keeps it.
+
+    Args:
+        row: of the attempt, as it is now.
+        reply: what the server answered; ``None`` when that is not known.
+    """
+    result = ActionResult(
+        outcome=Outcome.SUCCESS,
+        status_code=200,
+        response=reply,
+        headers={},
+        method=row.method,
+        url="" if row.result is None else str(json.loads(row.result).get("url") or ""),
+        attempts=row.number,
+        idempotency_key=row.key,
+    )
+    return msgspec.json.encode(result.as_value()).decode()

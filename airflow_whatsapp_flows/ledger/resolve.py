@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import msgspec
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, false, func, or_, select, update
 
 from airflow_whatsapp_flows.errors import FlowFileError, ReplayError
@@ -17,7 +15,6 @@ from airflow_whatsapp_flows.flow.delivery.decision import may_have_been_applied
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Flow
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.attempts import AGAIN
@@ -28,7 +25,7 @@ from airflow_whatsapp_flows.ledger.pages import batches, size_of_attempts
 from airflow_whatsapp_flows.ledger.records import attempt_of
 from airflow_whatsapp_flows.ledger.renames import renames_of, sent_steps, step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, resolution
+from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, found_result, resolution
 from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts
 from airflow_whatsapp_flows.ledger.unconfirmed import is_suspect_answer
@@ -330,7 +327,7 @@ def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Finding) 
             "fate": (Fate.SUCCEEDED if finding.sent else Fate.NOT_SENT).value,
             "status_code": 200 if finding.sent else None,
             "error_kind": None,
-            "result": _result(row, finding.reply) if finding.sent else None,
+            "result": found_result(row, finding.reply) if finding.sent else None,
             "origin": resolution(row, "sent" if finding.sent else "not_sent", finding.by),
             "ended_at": row.ended_at or time.time(),
         }
@@ -340,17 +337,3 @@ def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Finding) 
                 connection, Subject(row.flow_id, row.response_id), row.step, {row.step, row.step_id or row.step}
             )
     return len(rows)
-
-
-def _result(row: Row[Any], reply: Value) -> str:
-    result = ActionResult(
-        outcome=Outcome.SUCCESS,
-        status_code=200,
-        response=reply,
-        headers={},
-        method=row.method,
-        url="" if row.result is None else str(json.loads(row.result).get("url") or ""),
-        attempts=row.number,
-        idempotency_key=row.key,
-    )
-    return msgspec.json.encode(result.as_value()).decode()
