@@ -7,18 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from airflow_whatsapp_flows import sender as gateway
-from airflow_whatsapp_flows.flow import json_source
+from airflow_whatsapp_flows import sender
+from airflow_whatsapp_flows.flow import json_source, json_values
 from airflow_whatsapp_flows.flow.body import encoded, yaml_text
 from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
 from airflow_whatsapp_flows.flow.format import flow as flow_format
-from airflow_whatsapp_flows.flow.loading.load import placeholder_limits
+from airflow_whatsapp_flows.flow.loading import placeholder_limits
 from airflow_whatsapp_flows.flow.reply import content
 from airflow_whatsapp_flows.flow.reply import excerpt as reply_excerpt
-from airflow_whatsapp_flows.flow.reply import json_content as json_reply
 from airflow_whatsapp_flows.flow.reply import xml_content as xml_reply
-from airflow_whatsapp_flows.flow.request.plan import headers as header_fields
-from airflow_whatsapp_flows.flow.request.plan import url
+from airflow_whatsapp_flows.flow.request import headers as header_fields
+from airflow_whatsapp_flows.flow.request import url
 from airflow_whatsapp_flows.flow.template import cage, caged, filters
 from airflow_whatsapp_flows.replay.sources import source
 from airflow_whatsapp_flows.settings import Settings
@@ -34,8 +33,8 @@ LIMITS = {
     "one header field of a reply": (session._MAX_FIELD_BYTES,),
     "content codings": (1,),
     "levels of a reply": (content.MAX_DEPTH,),
-    "values of a JSON reply": (json_reply.MAX_VALUES,),
-    "digits of a number": (json_reply.MAX_DIGITS,),
+    "values of a JSON reply": (json_values.MAX_VALUES,),
+    "digits of a number": (json_values.MAX_DIGITS,),
     "elements and attributes": (xml_reply.MAX_NODES,),
     "attributes of one": (xml_reply.MAX_ATTRIBUTES,),
     "name of an XML namespace": (xml_reply.MAX_NAMESPACE,),
@@ -48,7 +47,7 @@ LIMITS = {
     "rendered text": (filters.MAX_TEXT,),
     "everything that the expressions": (cage.MAX_MADE,),
     "body of a request": (encoded.MAX_CONTENT,),
-    "file that a request carries": (gateway.MAX_FILE_BYTES,),
+    "file that a request carries": (sender.MAX_FILE_BYTES,),
     "URL of a request": (url.MAX_URL,),
     "headers of a request": (header_fields.MAX_VALUE, header_fields.MAX_VALUES),
     "row of a source": (source.MAX_ROW_BYTES,),
