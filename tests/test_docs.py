@@ -76,6 +76,15 @@ def test_the_readme_s_flow_runs_as_it_says(server: RecordingServer) -> None:
     assert set(shown) <= set(run.result("create_contact"))
 
 
+def test_the_readme_shows_the_graph_of_its_flow(tmp_path: Path) -> None:
+    readme = DOCUMENTS[0].read_text(encoding="utf-8")
+    lead = next(match.group(2) for match in BLOCK.finditer(readme) if '"flow_format"' in match.group(2))
+    (tmp_path / "lead.json").write_text(lead, encoding="utf-8")
+    drawn = tmp_path / "drawn.svg"
+    assert main(["graph", str(tmp_path / "lead.json"), "--format", "svg", "-o", str(drawn)]) == 0
+    assert (REPOSITORY / "docs" / "lead.svg").read_text(encoding="utf-8") == drawn.read_text(encoding="utf-8")
+
+
 @pytest.mark.usefixtures("airflow")
 @pytest.mark.parametrize(
     ("answer", "taken", "said"),
