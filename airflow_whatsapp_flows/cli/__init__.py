@@ -1,4 +1,4 @@
-"""The command ``whatsapp-flows``. It imports no Airflow, so it starts in a fraction of a second."""
+"""The command ``whatsapp-flows``. It doesn't import Airflow, so it starts in a fraction of a second."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from airflow_whatsapp_flows.errors import FlowsError
 REFUSED = 1
 USAGE = 2
 UNFINISHED = 3
-"""It went to its end, and a contact has failed, was rejected or is in doubt."""
+"""Finished, and some contacts failed, were rejected, or are in doubt."""
 STOPPED = 4
-"""A replay was stopped before its end; the same command goes on."""
+"""A replay stopped early; the same command resumes it."""
 INTERRUPTED = 130
-"""As shells have it: 128 and the number of SIGINT."""
+"""As in shells: 128 plus the number of SIGINT."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of every command; ``command`` is also the name of the module and function that does it."""
     top = argparse.ArgumentParser(
         prog="whatsapp-flows",
-        description="Check, render, run and replay WhatsApp flows, without Airflow.",
+        description="Validate, render, run, and replay WhatsApp flows, without Airflow.",
         epilog=(
-            "Exit status: 0 done, 1 refused (a flow with faults, an unusable response), 2 usage, 3 ended with errors "
-            "or differences, 4 stopped and to be gone on with, 130 interrupted."
+            "Exit status: 0 success, 1 refused (an invalid flow or response), 2 usage error, 3 finished with errors or "
+            "differences, 4 stopped early (rerun the same command to resume), 130 interrupted."
         ),
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -42,34 +42,36 @@ def parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser(
         "validate",
-        help="report every fault of flow files",
+        help="report every error in flow files",
         description=(
-            "Report every fault of flow files, each with line and column, and the line itself, its secrets as ***. "
-            "Exit status: 0 none, 1 some."
+            "Report every error in flow files, each with its line and column and the text of the line. Secrets are "
+            "shown as ***. Exit status: 0 no errors, 1 errors found, 2 usage error."
         ),
     )
-    command.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a flow file, a folder of them, or -")
+    command.add_argument(
+        "files", metavar="FILE", nargs="+", type=Path, help="flow file, folder of flow files, or - for stdin"
+    )
     command.add_argument("--format", choices=("text", "json", "github"), default="text", help="default: text")
 
     command = commands.add_parser(
         "render",
-        help="show the request of one step for one contact",
+        help="show the request of one action for one contact",
         description=(
-            "Show the request of an action for one contact, without sending it. Earlier actions of its way must have "
-            'recorded results in the response: "actions": {"Create contact": [{"outcome": "success", …}]}.'
+            "Show the request of an action for one contact, without sending it. The response must contain recorded "
+            'results of earlier actions on the path: "actions": {"Create contact": [{"outcome": "success", …}]}.'
         ),
     )
     _add_flow_and_response(command)
-    command.add_argument("--step", metavar="NAME", required=True, help="name of an action step")
+    command.add_argument("--step", metavar="NAME", required=True, help="name of the action step")
     command.add_argument("--format", choices=("http", "curl", "json"), default="http", help="default: http")
 
     command = commands.add_parser(
         "run",
-        help="send one contact through a flow",
+        help="run a flow for one contact",
         description=(
-            "Walk one contact through a flow, and send what its actions say. Connections come from AIRFLOW_CONN_<ID>, "
-            "limits from AIRFLOW__WHATSAPP_FLOWS__… or airflow.cfg. Exit status: 0 completed, 3 failed, rejected or "
-            "in doubt, 1 refused, 2 usage, 130 interrupted."
+            "Walk one contact through a flow and send the requests of its actions. Connections come from "
+            "AIRFLOW_CONN_<ID>, limits from AIRFLOW__WHATSAPP_FLOWS__… or airflow.cfg. Exit status: 0 completed, "
+            "1 refused, 2 usage error, 3 failed, rejected, or in doubt, 130 interrupted."
         ),
     )
     _add_flow_and_response(command)
@@ -87,15 +89,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_flow_and_response(command: argparse.ArgumentParser) -> None:
-    command.add_argument("file", metavar="FILE", type=Path, help="a flow file")
-    command.add_argument("--response", metavar="FILE", type=Path, required=True, help="a contact response; - for stdin")
+    command.add_argument("file", metavar="FILE", type=Path, help="flow file")
+    command.add_argument(
+        "--response", metavar="FILE", type=Path, required=True, help="contact response, or - for stdin"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: words behind the program's name; the process's own by default.
+        arguments: without the program name; default: ``sys.argv[1:]``.
 
     Returns:
         The exit status.
@@ -126,7 +130,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def refuse(*errors: FlowsError) -> int:
-    """Print why something is refused, without what a terminal would obey; returns the exit status."""
+    """Print errors without terminal control characters and return the exit status."""
     from airflow_whatsapp_flows.flow.loading.excerpts import harmless
 
     for error in errors:
@@ -136,11 +140,11 @@ def refuse(*errors: FlowsError) -> int:
 
 
 def _unreadable(error: OSError, status: int) -> int:
-    """End without the complaint that Python would make when it flushes at exit."""
+    """Exit without the error that Python would print when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):  # the reader, such as head, has what it wanted
         return status
-    print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
+    print(f"cannot write the output: {error.strerror}", file=sys.stderr)
     return status or REFUSED
 
 

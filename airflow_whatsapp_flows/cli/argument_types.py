@@ -1,4 +1,4 @@
-"""What the arguments of a command are read as."""
+"""Parsers for the values of command-line arguments."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ MAX_CONCURRENCY = 1024
 
 
 def whole(text: str) -> int:
-    """A whole number from 1."""
+    """Parse a positive integer."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
 
 
 def concurrency(text: str) -> int:
-    """How many requests may be under way at once."""
+    """Parse the number of concurrent requests."""
     number = whole(text)
     if number > MAX_CONCURRENCY:
-        raise argparse.ArgumentTypeError(f"{number} is too many: at most {MAX_CONCURRENCY}")
+        raise argparse.ArgumentTypeError(f"{number} is too high; the maximum is {MAX_CONCURRENCY}")
     return number
 
 
 def rate(text: str) -> tuple[str, float]:
-    """A host, or the empty text for every one, and its requests a second."""
+    """Parse a host (empty for every host) and its number of requests per second."""
     host, _, number = text.rpartition("=")
     try:
         found = float(number)
     except ValueError:
         found = 0.0
     if not 0 < found <= 100_000 or ("=" in text and not host):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of requests a second nor HOST=NUMBER")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of requests per second nor HOST=NUMBER")
     return host, found
 
 
 def handled_errors(text: str) -> int | str:
-    """A number or a share of contacts that may take an error exit."""
+    """Parse the number or share of contacts that may take an error exit."""
     from airflow_whatsapp_flows.replay.budget import read_handled_errors
 
     try:
@@ -46,31 +46,27 @@ def handled_errors(text: str) -> int | str:
 
 
 def pair(text: str) -> tuple[str, str]:
-    """A name and a value."""
+    """Parse NAME=VALUE."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise argparse.ArgumentTypeError("it is written NAME=VALUE")  # what was given may hold a password
+        raise argparse.ArgumentTypeError("expected NAME=VALUE")  # without the value, which may be a password
     return name.strip(), value.strip()
 
 
 def renamed(text: str) -> tuple[str, str]:
-    """The old name of a step and its new one, which is empty where the step was removed."""
+    """Parse the old and the new name of a step; the new one is empty for a removed step."""
     old, equals, new = text.rpartition("=")
     if not (old and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not written OLD=NEW")
+        raise argparse.ArgumentTypeError(f"{text!r} is not OLD=NEW")
     return old, new
 
 
 def moment(text: str) -> float:
-    """A date, or a date and time, as seconds since the epoch; UTC where it names no offset.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
+    """Parse a date, or a date and time, to seconds since the epoch; UTC if it has no offset."""
     from airflow_whatsapp_flows.flow.moments import parse_iso
 
     try:
         found = parse_iso(text.strip())
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date and time such as 2026-11-22T16:04") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date or date and time, such as 2026-11-22T16:04") from None
     return (found if found.tzinfo else found.replace(tzinfo=dt.timezone.utc)).timestamp()

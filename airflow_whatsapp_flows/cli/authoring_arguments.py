@@ -1,4 +1,4 @@
-"""The arguments of the commands for those who write flow files: ``schema``, ``test``, ``init``, ``graph``, ``diff``."""
+"""Arguments of the commands for flow authors: ``schema``, ``test``, ``init``, ``graph``, ``diff``."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ def add_schema(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "schema",
         help="print the JSON Schema of flow files, for editors",
         description=(
-            "Print the JSON Schema of flow files (2020-12). Written beside them and named in their key "
-            '"$schema", it lets an editor complete keys, explain them and mark what is wrong.'
+            "Print the JSON Schema (2020-12) of flow files. Save it next to them and name it in their key "
+            '"$schema", so that editors complete keys, describe them, and highlight errors.'
         ),
     )
-    command.add_argument("-o", "--output", metavar="FILE", type=Path, help="write it there instead; replaces the file")
+    command.add_argument("-o", "--output", metavar="FILE", type=Path, help="write to this file instead, replacing it")
 
 
 def add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``test``."""
     command = commands.add_parser(
         "test",
-        help="run the tests that flow files hold; nothing is sent",
+        help="run the tests in flow files, without sending anything",
         description=(
-            'Run the tests that flow files hold in their key "tests": a contact response, canned replies, and the '
-            "path, the requests and the variables that must come of them. Nothing is sent, and no connection is "
-            "needed. Exit status: 0 all have passed, 3 some have failed, 1 refused (a flow with faults, no such file "
-            "or test), 2 usage."
+            'Run the tests in the key "tests" of flow files: each has a contact response, canned replies, and the '
+            "expected path, requests, and variables. Nothing is sent, and no connection is needed. Exit status: 0 all "
+            "tests passed, 1 refused (an invalid flow, no such file or test), 2 usage error, 3 some tests failed."
         ),
     )
-    command.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a flow file, or a folder of them")
-    command.add_argument("--name", metavar="TEXT", help="run only the tests whose name holds this text, in any case")
+    command.add_argument("files", metavar="FILE", nargs="+", type=Path, help="flow file, or folder of flow files")
+    command.add_argument(
+        "--name", metavar="TEXT", help="run only tests whose name contains this text (case-insensitive)"
+    )
     command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
 
 
@@ -40,43 +41,43 @@ def add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """Add ``init``."""
     command = commands.add_parser(
         "init",
-        help="make a working folder: an example flow with its tests, and the DAG files",
+        help="create a working folder with an example flow, its tests, and DAG files",
         description=(
-            "Make a working folder: an example flow with its tests, the files that make DAGs of flows, recorded "
-            "responses to try it with, the JSON Schema for editors, and a README.md with what to do next. Files that "
-            "are there already are never overwritten. Exit status: 0 made, 1 refused."
+            "Create a working folder: an example flow with its tests, the DAG files that load flows, recorded "
+            "responses to try it with, the JSON Schema for editors, and a README.md with the next steps. Existing "
+            "files are never overwritten. Exit status: 0 created, 1 refused."
         ),
     )
-    command.add_argument("folder", metavar="DIR", type=Path, help="it is made when it is not there")
+    command.add_argument("folder", metavar="DIR", type=Path, help="created if it doesn't exist")
 
 
 def add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``graph``."""
     command = commands.add_parser(
         "graph",
-        help="draw a flow",
+        help="draw the graph of a flow",
         description=(
-            "Draw a flow: its steps, and every exit with its label. Mermaid is text for Markdown pages; SVG is a "
-            "drawing that needs nothing else, made with the extra 'draw': pip install 'airflow-whatsapp-flows[draw]'. "
-            "Exit status: 0 drawn, 1 the flow has faults or the extra is not installed."
+            "Draw the graph of a flow: its steps, and every exit with its label. Mermaid is text for Markdown pages. "
+            "SVG is a standalone image and requires the extra 'draw': pip install 'airflow-whatsapp-flows[draw]'. Exit "
+            "status: 0 success, 1 the flow is invalid or the extra is not installed."
         ),
     )
-    command.add_argument("file", metavar="FILE", type=Path, help="a flow file")
+    command.add_argument("file", metavar="FILE", type=Path, help="flow file")
     command.add_argument("--format", choices=("mermaid", "svg"), default="mermaid", help="default: mermaid")
-    command.add_argument("-o", "--output", metavar="FILE", type=Path, help="written instead of printed")
+    command.add_argument("-o", "--output", metavar="FILE", type=Path, help="write to this file instead of stdout")
 
 
 def add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``diff``."""
     command = commands.add_parser(
         "diff",
-        help="tell what two flows mean differently",
+        help="show what differs between two flows",
         description=(
-            "Tell what two flows mean differently: steps that came, went or have another name, exits that lead "
-            "elsewhere, requests and texts, one line for each. How the files are written does not count. Secrets are "
-            "shown as ***. Exit status: 0 they mean the same, 3 they do not, 1 a flow has faults, 2 usage."
+            "Show what differs in meaning between two flows, one difference per line: added, removed, and renamed "
+            "steps, changed exits, requests, and texts. Formatting is ignored. Secrets are shown as ***. Exit status: "
+            "0 no differences, 1 a flow is invalid, 2 usage error, 3 differences found."
         ),
     )
-    command.add_argument("old", metavar="OLD", type=Path, help="a flow file")
-    command.add_argument("new", metavar="NEW", type=Path, help="a flow file")
+    command.add_argument("old", metavar="OLD", type=Path, help="flow file")
+    command.add_argument("new", metavar="NEW", type=Path, help="flow file")
     command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")

@@ -1,48 +1,46 @@
-"""The arguments of the commands of ``whatsapp-flows ledger`` that keep the ledger itself in order."""
+"""Arguments of the maintenance commands of ``whatsapp-flows ledger``."""
 
 from __future__ import annotations
 
 import argparse
 
-_LEDGER = "SQLAlchemy URL; default: [whatsapp_flows] ledger, else a file in AIRFLOW_HOME"
+_LEDGER = "SQLAlchemy URL; default: [whatsapp_flows] ledger, or else a file in AIRFLOW_HOME"
 
 
 def add_upkeep(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``upgrade``, ``vacuum`` and ``accept``."""
     command = inner.add_parser(
         "upgrade",
-        help="upgrade a ledger that an earlier release made",
+        help="upgrade a ledger from an earlier release",
         description=(
-            "Upgrade a ledger that an earlier release made; all that it holds stays. A copy of an SQLite file is made "
-            "beside it first. No other process may use the ledger meanwhile. Exit status: 0 upgraded, or nothing to "
-            "do; 1 refused, and the ledger is as it was; 2 usage; 3 with --check, an upgrade is needed."
+            "Upgrade a ledger from an earlier release, without losing data. An SQLite file is copied first. No other "
+            "process may use the ledger during the upgrade. Exit status: 0 upgraded or already up to date; 1 refused, "
+            "the ledger is unchanged; 2 usage error; 3 an upgrade is needed (with --check)."
         ),
     )
-    command.add_argument("--check", action="store_true", help="print whether an upgrade is needed; change nothing")
+    command.add_argument("--check", action="store_true", help="only print whether an upgrade is needed")
     command.add_argument("--ledger", metavar="URL", help=_LEDGER)
 
     command = inner.add_parser(
         "accept",
-        help="go on with an SQLite ledger that was deleted, replaced or restored from an older copy",
+        help="accept an SQLite ledger that was deleted, replaced, or restored from an older copy",
         description=(
-            "Take the file of an SQLite ledger as it is now for the ledger, after it was deleted, replaced or restored "
-            "from an older copy. What it does not know of may be sent again: put the newest copy back first if there "
-            "is one. Exit status: 0 accepted, 1 refused, 2 usage."
+            "Accept the current file of an SQLite ledger after it was deleted, replaced, or restored from an older "
+            "copy. Requests that it has no record of may be sent again: if a newer copy exists, restore that one "
+            "first. Exit status: 0 accepted, 1 refused, 2 usage error."
         ),
     )
-    command.add_argument(
-        "--lost", metavar="FILE", help="add requests that the file had lost, which the run that stopped wrote there"
-    )
-    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--lost", metavar="FILE", help="add lost requests from this file, which the stopped run wrote")
+    command.add_argument("--yes", action="store_true", help="don't ask for confirmation")
     command.add_argument("--ledger", metavar="URL", help=_LEDGER)
 
     command = inner.add_parser(
         "vacuum",
-        help="give back the room of rows that are gone",
+        help="reclaim the space of deleted rows",
         description=(
-            "Rewrite an SQLite ledger without its unused parts, which needs as much free space as the file has; in "
-            "PostgreSQL, VACUUM the ledger's tables. Refused while a replay runs. Exit status: 0 done, 1 refused, 2 "
-            "usage."
+            "Rewrite an SQLite ledger without unused space, which needs as much free disk space as the file has, or "
+            "VACUUM the ledger's tables in PostgreSQL. Refused while a replay is running. Exit status: 0 success, 1 "
+            "refused, 2 usage error."
         ),
     )
     command.add_argument("--ledger", metavar="URL", help=_LEDGER)

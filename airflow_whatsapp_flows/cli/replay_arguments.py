@@ -1,4 +1,4 @@
-"""The arguments of ``whatsapp-flows replay`` and ``whatsapp-flows ledger``."""
+"""Arguments of ``whatsapp-flows replay`` and ``whatsapp-flows ledger``."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from airflow_whatsapp_flows.cli.ledger_arguments import add_upkeep
 
 _STATES = ("pending", "completed", "failed", "rejected", "in_doubt", "skipped")
 _STATUS = (
-    "Exit status: 0 every contact completed or skipped; 3 finished with some failed, rejected or in doubt, or with too "
-    "many, or all, that took an error exit; "
-    "4 stopped early, and the same command goes on; 1 refused (flow, source, ledger); 2 usage."
+    "Exit status: 0 every contact is completed or skipped; 1 refused (flow, source, or ledger); 2 usage error; "
+    "3 finished, but some contacts are failed, rejected, or in doubt, or too many (or all) took an error exit; "
+    "4 stopped early (rerun the same command to resume)."
 )
 
 
 def add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``replay`` and its commands; ``replay_command`` is also the name of the module and function that does it."""
+    """Add ``replay`` and its commands; ``replay_command`` is also the name of the module and function that runs it."""
     replay = commands.add_parser(
         "replay",
-        help="send batches of recorded responses through a flow",
+        help="replay batches of recorded responses through a flow",
         description=(
-            "Send a batch of recorded contact responses through a flow. What was sent, and what came of it, is in the "
-            "ledger: run the same command again, and it goes on where it stopped."
+            "Replay a batch of recorded contact responses through a flow. The ledger records every request and its "
+            "outcome: rerun the same command to resume where it stopped."
         ),
     )
     inner = replay.add_subparsers(dest="replay_command", metavar="COMMAND", required=True)
@@ -45,18 +45,18 @@ def add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``ledger`` and its commands; ``ledger_command`` is also the name of the module and function that does it."""
+    """Add ``ledger`` and its commands; ``ledger_command`` is also the name of the module and function that runs it."""
     ledger = commands.add_parser(
         "ledger",
-        help="what the ledger holds of a person, and upkeep of the ledger itself",
-        description="Find, and erase, what the ledger holds of a person; upgrade the ledger.",
+        help="find and erase data about a person; maintain the ledger",
+        description="Find and erase what the ledger stores about a person, and maintain the ledger.",
     )
     inner = ledger.add_subparsers(dest="ledger_command", metavar="COMMAND", required=True)
 
     command = inner.add_parser(
         "find",
-        help="everything that was sent to one person",
-        description="Everything that was sent to one person, over all replays and DAG runs.",
+        help="show everything that was sent to one person",
+        description="Show everything that was sent to one person, across all replays and DAG runs.",
     )
     _add_person(command.add_mutually_exclusive_group(required=True))
     _add_format(command)
@@ -64,17 +64,19 @@ def add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     command = inner.add_parser(
         "purge",
-        help="erase personal data; keys, states and times stay",
+        help="erase personal data, but keep keys, states, and times",
         description=(
-            "Erase personal data: responses, phone numbers and other identifiers, replies and texts of errors. Keys, "
-            "states and times stay, so no response is sent twice afterwards."
+            "Erase personal data: responses, phone numbers and other identifiers, replies, and error messages. Keys, "
+            "states, and times are kept, so no response is sent twice afterwards."
         ),
     )
     which = command.add_mutually_exclusive_group(required=True)
     _add_person(which)
-    which.add_argument("--before", metavar="DATE", type=moment, help="of contacts that ended before, 2026-11-01")
-    which.add_argument("--replay", metavar="ID", help="of one replay")
-    command.add_argument("--yes", action="store_true", help="do not ask")
+    which.add_argument(
+        "--before", metavar="DATE", type=moment, help="contacts that ended before this date, such as 2026-11-01"
+    )
+    which.add_argument("--replay", metavar="ID", help="contacts of one replay")
+    command.add_argument("--yes", action="store_true", help="don't ask for confirmation")
     _add_ledger_url(command)
 
     add_upkeep(inner)
@@ -83,42 +85,52 @@ def add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_person(which: argparse._MutuallyExclusiveGroup) -> None:
     which.add_argument("--phone", metavar="P", help="one person, by phone number")
     which.add_argument("--email", metavar="E", help="one person, by e-mail address")
-    which.add_argument("--id", metavar="ID", help="one person, by contact.id or an identifier that the flow lists")
-    which.add_argument("--user-id", metavar="ID", help="one person, by WhatsApp's contact.user_id")
+    which.add_argument("--id", metavar="ID", help="one person, by contact.id or an identifier listed in the flow")
+    which.add_argument("--user-id", metavar="ID", help="one person, by contact.user_id (assigned by WhatsApp)")
 
 
 def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    plan = "Show what a replay would send; sends nothing, and writes nothing. Exit status: 0 shown, 1 refused, 2 usage."
-    run = f"Send a batch of responses, or go on with one that was stopped. {_STATUS}"
+    plan = (
+        "Show what a replay would send, without sending or writing anything. "
+        "Exit status: 0 success, 1 refused, 2 usage error."
+    )
+    run = f"Send a batch of responses, or resume one that stopped. {_STATUS}"
     for name, short, long in (
-        ("plan", "show what a replay would send, and send nothing", plan),
-        ("run", "send a batch, or go on with it", run),
+        ("plan", "show what a replay would send, without sending anything", plan),
+        ("run", "send a batch, or resume it", run),
     ):
         command = inner.add_parser(name, help=short, description=long)
-        command.add_argument("flow", metavar="FLOW", type=Path, help="a flow file")
+        command.add_argument("flow", metavar="FLOW", type=Path, help="flow file")
         _add_source(command)
-        command.add_argument("--replay-id", metavar="ID", help="name of the replay; default: found or made")
+        command.add_argument(
+            "--replay-id",
+            metavar="ID",
+            help="name of the replay; default: the existing replay of this batch, or a new name",
+        )
         _add_sending(command)
-        command.add_argument("--limit", metavar="N", type=whole, help="take this many rows at most")
+        command.add_argument("--limit", metavar="N", type=whole, help="read at most this many rows")
         command.add_argument(
             "--send",
             choices=("failed", "all"),
-            help="where a response has recorded results: send what failed or never ran, or all again; default: failed",
+            help="for responses with recorded results: send only what failed or never ran, or send all again; "
+            "default: failed",
         )
         command.add_argument(
             "--on-changed",
             choices=("reject", "update"),
-            help="a response whose id was sent with other content: reject it, or send it under new keys once the fate "
-            "of what was sent before is known; default: the flow's replay.on_changed, else reject",
+            help="a response whose id was already sent with different content: reject it, or send it under new keys "
+            "once the outcome of earlier requests is known; default: replay.on_changed of the flow, or else reject",
         )
         command.add_argument(
-            "--force", action="store_true", help="send again on purpose what was sent before, under new keys"
+            "--force", action="store_true", help="send everything again, under new keys, even if it was already sent"
         )
         command.add_argument(
-            "--accept-changed-flow", action="store_true", help="go on although the flow has changed since it began"
+            "--accept-changed-flow",
+            action="store_true",
+            help="resume even though the flow has changed since the replay started",
         )
         _add_renamed(command)
-        command.add_argument("--note", metavar="TEXT", help="why; kept in the ledger")
+        command.add_argument("--note", metavar="TEXT", help="reason for the replay, stored in the ledger")
         _add_format(command)
         _add_ledger_url(command)
 
@@ -129,27 +141,27 @@ def _add_source(command: argparse.ArgumentParser) -> None:
         "--responses",
         metavar="SRC",
         required=True,
-        help="a file (JSON Lines, CSV, Parquet; .gz), a glob, - for standard input, s3://…, or a database URL",
+        help="file (JSON Lines, CSV, Parquet; .gz), glob, - for stdin, s3://…, or database URL",
     )
-    source.add_argument("--query", metavar="SQL", help="the rows of a database URL")
-    source.add_argument("--id", metavar="COLUMN", help="column of the response's id; default: id")
+    source.add_argument("--query", metavar="SQL", help="query to run if the source is a database URL")
+    source.add_argument("--id", metavar="COLUMN", help="column with the response id; default: id")
     source.add_argument(
         "--column",
         metavar="KEY=COLUMN",
         type=pair,
         action="append",
         default=[],
-        help="column of a key of the response, such as contact.phone=Teléfono",
+        help="column to read a key of the response from, such as contact.phone=Teléfono",
     )
     source.add_argument(
-        "--responses-format", choices=("jsonl", "csv", "parquet"), help="default: what the file's name ends in"
+        "--responses-format", choices=("jsonl", "csv", "parquet"), help="default: by the file extension"
     )
 
 
 def _add_sending(command: argparse.ArgumentParser) -> None:
     sending = command.add_argument_group("sending")
     sending.add_argument(
-        "--concurrency", metavar="N", type=concurrency, help="requests under way at once, for each host; default: 64"
+        "--concurrency", metavar="N", type=concurrency, help="concurrent requests per host; default: 64"
     )
     sending.add_argument(
         "--rate",
@@ -157,14 +169,14 @@ def _add_sending(command: argparse.ArgumentParser) -> None:
         type=rate,
         action="append",
         default=[],
-        help="requests a second at most, for each host or for one",
+        help="maximum requests per second, for every host or for one",
     )
     sending.add_argument(
         "--allow-host",
         metavar="HOST",
         action="append",
         default=[],
-        help="a private host, host:port or range that may be reached",
+        help="private host, host:port, or range to allow",
     )
     sending.add_argument(
         "--connection",
@@ -172,35 +184,37 @@ def _add_sending(command: argparse.ArgumentParser) -> None:
         type=pair,
         action="append",
         default=[],
-        help="a connection, in place of AIRFLOW_CONN_<ID>: https://user:secret@crm.example",
+        help="connection to use instead of AIRFLOW_CONN_<ID>: https://user:secret@crm.example",
     )
 
     sending.add_argument(
         "--max-handled-errors",
         metavar="N|N%",
         type=handled_errors,
-        help="contacts that may take an error exit before the replay stops: a number, or a share; default: any number "
-        "while it runs, and not all of them at its end",
+        help="how many contacts, or what share, may take an error exit before the replay stops; default: no limit, but "
+        "the replay doesn't succeed if all of them do",
     )
     sending.add_argument(
         "--stop-when-refused",
         action=argparse.BooleanOptionalAction,
-        help="stop when a server refuses the credentials 20 times in a row, or the first 50 requests of a step; "
+        help="stop if a server refuses the credentials 20 times in a row, or refuses the first 50 requests of a step; "
         "default: yes",
     )
 
 
 def _add_list_and_status(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = inner.add_parser("list", help="every replay", description="Every replay of the ledger, newest first.")
+    command = inner.add_parser(
+        "list", help="list all replays", description="List all replays in the ledger, newest first."
+    )
     _add_format(command)
     _add_ledger_url(command)
 
     command = inner.add_parser(
         "status",
-        help="how far a replay has come",
-        description="How far a replay has come, what went wrong, and what to do next.",
+        help="show the progress of a replay",
+        description="Show the progress of a replay, its errors, and what to do next.",
     )
-    command.add_argument("id", metavar="ID", help="a replay")
+    command.add_argument("id", metavar="ID", help="id of the replay")
     _add_format(command)
     _add_ledger_url(command)
 
@@ -208,50 +222,58 @@ def _add_list_and_status(inner: argparse._SubParsersAction[argparse.ArgumentPars
 def _add_results(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = inner.add_parser(
         "results",
-        help="what became of each contact",
-        description="What became of each contact, in the order of the source: printed, or put into a table of yours.",
+        help="show the result of each contact",
+        description="Show the result of each contact, in source order, or write the results to a database table.",
     )
-    command.add_argument("id", metavar="ID", help="a replay")
-    _add_states(command, "these contacts alone; may be repeated")
+    command.add_argument("id", metavar="ID", help="id of the replay")
+    _add_states(command, "only contacts in this state; may be repeated")
     command.add_argument(
-        "--handled", action="store_true", help="contacts alone with an error that an error exit handled"
+        "--handled", action="store_true", help="only contacts with an error that an error exit handled"
     )
     command.add_argument(
-        "--as-responses", action="store_true", help="the responses as they were recorded, one JSON object per line"
+        "--as-responses", action="store_true", help="print the responses as recorded, one JSON object per line"
     )
     command.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: jsonl")
-    command.add_argument("--to", metavar="URL", help="write a table of this database, an SQLAlchemy URL")
-    command.add_argument("--table", metavar="NAME", help="name of that table; made when it is not there")
+    command.add_argument("--to", metavar="URL", help="write to a table in this database (SQLAlchemy URL)")
+    command.add_argument("--table", metavar="NAME", help="name of the table; created if it doesn't exist")
     _add_ledger_url(command)
 
 
 def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = inner.add_parser(
         "retry",
-        help="walk chosen contacts again from where they failed",
+        help="resume selected contacts where they failed",
         description=(
-            "Walk chosen contacts again from where they failed; what succeeded, or may have been applied, is not sent "
-            "again. "
-            f"Conditions are ANDed. {_STATUS}"
+            "Resume selected contacts where they failed. Requests that succeeded, or may have been applied, are not "
+            f"sent again. Conditions are combined with AND. {_STATUS}"
         ),
     )
-    command.add_argument("id", metavar="ID", help="a replay")
-    _add_states(command, "contacts in this state; may be repeated; default: failed")
-    command.add_argument("--step", metavar="NAME", help="contacts whose last attempt of this action was an error")
-    command.add_argument("--outcome", choices=("error",), help="with --step")
+    command.add_argument("id", metavar="ID", help="id of the replay")
+    _add_states(command, "only contacts in this state; may be repeated; default: failed")
+    command.add_argument("--step", metavar="NAME", help="only contacts whose last attempt of this action was an error")
+    command.add_argument("--outcome", choices=("error",), help="how the last attempt ended; with --step")
     command.add_argument(
         "--handled",
         action="store_true",
-        help="contacts with an error that an error exit handled",
+        help="only contacts with an error that an error exit handled",
     )
-    command.add_argument("--fingerprint", metavar="F", help="contacts with this error, as `replay status` shows it")
-    command.add_argument("--since", metavar="T", type=moment, help="contacts that ended at or after; UTC by default")
-    command.add_argument("--until", metavar="T", type=moment, help="contacts that ended before; UTC by default")
-    command.add_argument("--flow", metavar="FILE", type=Path, help="go on with a mended flow")
+    command.add_argument(
+        "--fingerprint", metavar="F", help="only contacts with this error, as shown by `replay status`"
+    )
+    command.add_argument(
+        "--since",
+        metavar="T",
+        type=moment,
+        help="only contacts that ended at or after this time; default time zone: UTC",
+    )
+    command.add_argument(
+        "--until", metavar="T", type=moment, help="only contacts that ended before this time; default time zone: UTC"
+    )
+    command.add_argument("--flow", metavar="FILE", type=Path, help="continue with a fixed flow")
     command.add_argument(
         "--accept-duplicates",
         action="store_true",
-        help="send again also what the server may have applied; it may be applied twice",
+        help="also resend requests that the server may have applied; they may be applied twice",
     )
     _add_renamed(command)
     _add_sending(command)
@@ -262,28 +284,31 @@ def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _add_resolve(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = inner.add_parser(
         "resolve",
-        help="say what came of requests that are in doubt",
-        description="Say what came of requests that are in doubt, or with --handled of server errors that an error "
-        "exit took, as you found it in the CRM. Their contacts become pending.",
+        help="record the outcome of requests that are in doubt",
+        description="Record what you found in the CRM about requests that are in doubt or, with --handled, about "
+        "server errors that an error exit handled. Their contacts become pending.",
     )
-    command.add_argument("id", metavar="ID", help="a replay")
-    command.add_argument("response", metavar="RESPONSE", nargs="?", help="id of one response")
-    command.add_argument("--step", metavar="NAME", help="attempts of this action")
-    command.add_argument("--visit", metavar="N", type=whole, help="attempts of this visit of the step, from 1")
-    command.add_argument("--fingerprint", metavar="F", help="contacts with this error")
+    command.add_argument("id", metavar="ID", help="id of the replay")
+    command.add_argument("response", metavar="RESPONSE", nargs="?", help="id of the response")
+    command.add_argument("--step", metavar="NAME", help="only attempts of this action")
+    command.add_argument(
+        "--visit", metavar="N", type=whole, help="only attempts of this visit of the step, starting at 1"
+    )
+    command.add_argument("--fingerprint", metavar="F", help="only contacts with this error")
     command.add_argument(
         "--handled",
         action="store_true",
-        help="errors that an error exit took although the server may have applied the request, such as a 504",
+        help="errors that an error exit handled although the server may have applied the request, such as a 504",
     )
     command.add_argument(
         "--as",
         dest="as_",
         choices=("sent", "not_sent"),
         required=True,
-        help="sent: the CRM has it, and the walk goes on behind it; not_sent: it has not, and it may be sent again",
+        help="sent: the CRM has it, and the walk continues after it; not_sent: the CRM doesn't have it, and it may be "
+        "sent again",
     )
-    command.add_argument("--reply", metavar="FILE", type=Path, help="with --as sent: the reply, for later steps")
+    command.add_argument("--reply", metavar="FILE", type=Path, help="the reply, for later steps; with --as sent")
     _add_format(command)
     _add_ledger_url(command)
 
@@ -295,7 +320,7 @@ def _add_renamed(command: argparse.ArgumentParser) -> None:
         type=renamed,
         action="append",
         default=[],
-        help="the step NEW was called OLD when it was sent; OLD= says that it was removed; may be repeated",
+        help="step NEW was called OLD when its requests were sent; OLD= if it was removed; may be repeated",
     )
 
 
@@ -309,12 +334,14 @@ def _add_format(command: argparse.ArgumentParser) -> None:
 
 def _add_ledger_url(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--ledger", metavar="URL", help="SQLAlchemy URL; default: [whatsapp_flows] ledger, else a file in AIRFLOW_HOME"
+        "--ledger",
+        metavar="URL",
+        help="SQLAlchemy URL; default: [whatsapp_flows] ledger, or else a file in AIRFLOW_HOME",
     )
 
 
 def command_of(group: str, name: str) -> Callable[[argparse.Namespace], int]:
-    """The function of a command of a group, such as ``run`` of ``replay``; only its own module is imported."""
+    """Return the function of a command in a group, such as ``run`` in ``replay``; imports only its module."""
     module = importlib.import_module(f"airflow_whatsapp_flows.cli.{group}.{name}")
     command: Callable[[argparse.Namespace], int] = getattr(module, name)
     return command

@@ -156,7 +156,7 @@ def test_what_is_in_doubt_and_sent_at_most_once_stays_so(
         (["b", "--outcome", "error"], 2, "give --step NAME too"),
         (["b", "--step", "Frist"], 1, "did you mean 'First'"),
         (["b", "--state", "rejected"], 1, "mend it in the source"),
-        (["b", "--since", "yesterday"], 2, "is not a date and time"),
+        (["b", "--since", "yesterday"], 2, "is not a date or date and time"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(

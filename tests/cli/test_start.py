@@ -112,5 +112,5 @@ def test_an_output_that_is_lost_is_no_success(unbuffered: str) -> None:
         )  # fmt: skip
 
     assert done.returncode == 1
-    assert "the output cannot be written: No space left on device\n" in done.stderr
+    assert "cannot write the output: No space left on device\n" in done.stderr
     assert "Traceback" not in done.stderr
