@@ -269,7 +269,7 @@ def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     command.add_argument(
         "--until", metavar="T", type=moment, help="only contacts that ended before this time; default time zone: UTC"
     )
-    command.add_argument("--flow", metavar="FILE", type=Path, help="continue with a fixed flow")
+    command.add_argument("--flow", metavar="FILE", type=Path, help="continue with this corrected flow")
     command.add_argument(
         "--accept-duplicates",
         action="store_true",
