@@ -20,8 +20,8 @@ TEXT = (REPOSITORY / "docs" / "flow-format.md").read_text(encoding="utf-8")
 HEADINGS = {
     "FlowFormat": "## The flow",
     "StepBase": "## Steps",
-    "StepWithText": "### Steps that say something",
-    "AnsweredStep": "### Steps that are answered",
+    "StepWithText": "### Steps with text",
+    "AnsweredStep": "### Steps with answers",
     "DurationFormat": "#### `wait`",
     "OptionsFromVariableFormat": "#### `options_from_variable`",
     "AnswerRangeFormat": "#### `answer_range`",
@@ -36,7 +36,7 @@ HEADINGS = {
     "AirflowFormat": "## Airflow",
     "FlowTestFormat": "## Tests",
     "ReplyFormat": "### A reply",
-    "ExpectationFormat": "### What is expected",
+    "ExpectationFormat": "### Expectations",
     "ExpectedRequestFormat": "### An expected request",
     **{step.__name__: f"### `{kind}`" for kind, step in STEP_FORMATS.items()},
 }
