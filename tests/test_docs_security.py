@@ -32,7 +32,7 @@ LIMITS = {
     "head of a reply": (reply_head.MAX_HEAD_BYTES,),
     "one header field of a reply": (session._MAX_FIELD_BYTES,),
     "content codings": (1,),
-    "levels of a reply": (content.MAX_DEPTH,),
+    "nesting levels of a reply": (content.MAX_DEPTH,),
     "values of a JSON reply": (json_values.MAX_VALUES,),
     "digits of a number": (json_values.MAX_DIGITS,),
     "elements and attributes": (xml_reply.MAX_NODES,),
@@ -45,14 +45,14 @@ LIMITS = {
     "placeholders of a flow": (placeholder_limits.MAX_PLACEHOLDERS, placeholder_limits.MAX_CHARACTERS),
     "template": (caged.MAX_TEMPLATE_BYTES, caged.MAX_IN_TEXT),
     "rendered text": (filters.MAX_TEXT,),
-    "everything that the expressions": (cage.MAX_MADE,),
+    "intermediate values of the expressions": (cage.MAX_MADE,),
     "body of a request": (encoded.MAX_CONTENT,),
-    "file that a request carries": (sender.MAX_FILE_BYTES,),
+    "file in a request": (sender.MAX_FILE_BYTES,),
     "URL of a request": (url.MAX_URL,),
     "headers of a request": (header_fields.MAX_VALUE, header_fields.MAX_VALUES),
     "row of a source": (source.MAX_ROW_BYTES,),
     "excerpt": (reply_excerpt.EXCERPT_LENGTH,),
-    "wait that": (RetryRule.__dataclass_fields__["max_wait"].default,),
+    "wait requested by": (RetryRule.__dataclass_fields__["max_wait"].default,),
 }
 
 
