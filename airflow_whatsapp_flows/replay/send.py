@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +32,10 @@ from airflow_whatsapp_flows.replay.routes import Route, Routes
 from airflow_whatsapp_flows.sender import Gateway, is_web_address
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds, while no file descriptor is free
+_READERS = 2
+"""Threads that read large replies. They share Python's lock: more of them read no faster, and all end later."""
+_LAST_READING_SECONDS = 1.0
+"""Seconds in which a run that is stopped goes on reading the large replies that are here."""
 _LARGE_REPLY = 32_768
 """Bytes of a reply from which on it is read in a thread: 50,000 elements of XML take a tenth of a second."""
 
@@ -114,6 +119,8 @@ class Sender:
     rest: Callable[[float], Awaitable[None]] = asyncio.sleep
     refusals: Refusals | None = None
     give_up: Callable[[BatchStoppedError], None] = lambda _: None
+    _readers: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _READERS), init=False)
+    _read_until: float | None = field(default=None, init=False)
 
     async def do(self, sending: Sending, todo: ToDo) -> Done:
         """Do what a walk asks for, to the end: all tries included.
@@ -204,12 +211,25 @@ class Sender:
             judge = partial(_judged, reply, attempted, todo, route, todo.step.name in self.referenced)
             if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
                 return self._conclude(sending, todo, intent, judge(), probe=probe)
-            try:  # reading it takes a while, in which the other contacts go on
-                judged = await asyncio.to_thread(judge)
-            except asyncio.CancelledError:  # the reply is here, so what came of the request is known
-                self._conclude(sending, todo, intent, judge(), probe=probe)
+            # Reading it takes a while, in which the other contacts go on.
+            reading = asyncio.get_running_loop().run_in_executor(self._readers, judge)
+            try:
+                judged = await asyncio.shield(reading)
+            except asyncio.CancelledError:  # the reply is here: a run that is stopped takes what is read in time
+                if await self._is_read_in_time(reading):
+                    self._conclude(sending, todo, intent, reading.result(), probe=probe)
                 raise
             return self._conclude(sending, todo, intent, judged, probe=probe)
+
+    async def _is_read_in_time(self, reading: asyncio.Future[_Judged]) -> bool:
+        """Wait for the rest of a reply's reading, in the time that all replies have together; later it is in doubt."""
+        loop = asyncio.get_running_loop()
+        if self._read_until is None:
+            self._read_until = loop.time() + _LAST_READING_SECONDS
+        done, _ = await asyncio.wait((reading,), timeout=max(0.0, self._read_until - loop.time()))
+        if not done:
+            reading.cancel()
+        return bool(done) and not reading.cancelled() and reading.exception() is None
 
     async def _send(
         self, sending: Sending, todo: SendAction, route: Route, request: HttpRequest, intent: Intent, entered: float

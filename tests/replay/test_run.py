@@ -6,6 +6,8 @@ import itertools
 import shutil
 import signal
 import sqlite3
+import subprocess
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -86,6 +88,42 @@ def test_sigterm_ends_it_within_10_seconds_whatever_the_server_sends(tmp_path: P
 
         assert stopped.status == PENDING, stopped
         assert stopped.seconds < 10
+
+
+def test_sigterm_ends_it_within_10_seconds_when_large_replies_come_all_at_once(tmp_path: Path) -> None:
+    content, number = b"<r>" + b"<a/>" * 49_990 + b"</r>", itertools.count()
+    together, calm = threading.Event(), threading.Event()
+
+    def send_late(peer: Peer) -> None:
+        while peer.receive() is not None:
+            if next(number) < 80 or calm.is_set():  # a server that has never replied gets fewer requests at a time
+                peer.send(reply(b"{}", "200 OK", "Content-Type: application/json"))
+                continue
+            together.wait(30)
+            peer.send(reply(content, "200 OK", "Content-Type: application/xml"))
+
+    with running_crm(tmp_path / "crm.log") as crm, closing(HostileServer(send_late)) as hostile:
+        run = Run(tmp_path, crm, sqlite_url(tmp_path), total=300, concurrency=64)
+        run.change_flow(crm.url, hostile.url("").rstrip("/"))
+        run.change_flow('"timeout": 5', '"timeout": 60')
+        with run.start() as running:
+            end = time.monotonic() + 30
+            while len(hostile.requests) < 144 and time.monotonic() < end:
+                time.sleep(0.01)
+            running.signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                running.wait(6)  # the grace is 7 seconds
+            together.set()
+            stopped = running.wait(60)
+
+        assert stopped.status == PENDING, stopped
+        assert stopped.seconds < 10
+        calm.set()
+        assert run.finish().status == 0
+        states = run.states()
+        assert states["completed"] + states["in_doubt"] == 300
+        assert 0 < states["in_doubt"] <= 64
+        assert len(hostile.requests) == 300
 
 
 def test_sigterm_ends_it_while_retries_wait(tmp_path: Path) -> None:
