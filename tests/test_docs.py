@@ -199,3 +199,27 @@ def test_the_columns_with_personal_data_are_those_that_a_purge_erases() -> None:
         assert f"`{column}`" in documented
     for table in (schema.contacts, schema.attempts, schema.replays):
         assert f"`{table.name}`" in documented
+
+
+def test_the_architecture_names_modules_that_exist() -> None:
+    tree = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
+    folders = [REPOSITORY / "airflow_whatsapp_flows"]
+    named = 0
+    for line in tree.splitlines():
+        if not (entry := re.match(r"((?:│   )*)[├└]── (\S+(?:, \S+)*)(.*)", line)):
+            continue
+        depth, names, description = len(entry.group(1)) // 4, entry.group(2), entry.group(3)
+        del folders[depth + 1 :]
+        for name in re.findall(r"[\w./]+", description if names == "…" else names):
+            assert any((folders[depth] / path).exists() for path in (name, f"{name}.py")), line
+            named += 1
+        folders.append(folders[depth] / names.rstrip("/"))
+    assert named > 60
+
+
+def test_the_contributor_guide_counts_the_modules_of_a_step_type() -> None:
+    guide = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    modules = (REPOSITORY / "airflow_whatsapp_flows" / "flow").rglob("*.py")
+    naming = [path for path in modules if re.search(r"\bcontact_update\b|\bContactUpdate", path.read_text("utf-8"))]
+
+    assert f"such as `contact_update` you edit {len(naming)} modules in `flow/`" in guide
