@@ -40,7 +40,7 @@ def replay_of(ledger: Ledger, replay_id: str) -> Replay:
     found = find_replay(ledger, replay_id)
     if found is None:
         hint = did_you_mean(replay_id, [replay.id for replay in list_replays(ledger)])
-        raise ReplayError(f"there is no replay {replay_id!r} in the ledger {ledger.shown}{hint}")
+        raise ReplayError(f"there is no replay {replay_id!r} in the ledger {ledger.display_url}{hint}")
     return found
 
 

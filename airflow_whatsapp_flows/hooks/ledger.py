@@ -21,9 +21,9 @@ from sqlalchemy.exc import IntegrityError
 from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.engine import ledger_path, open_file
-from airflow_whatsapp_flows.ledger.epochs import Made
+from airflow_whatsapp_flows.ledger.epochs import AttemptSummary
 from airflow_whatsapp_flows.ledger.identifiers import ADD_ONE
-from airflow_whatsapp_flows.ledger.identity import FileIdentity, rescued
+from airflow_whatsapp_flows.ledger.identity import FileIdentity, rescue_ledger
 from airflow_whatsapp_flows.ledger.once import TaskClaims
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, renames, versions
@@ -54,9 +54,9 @@ class AttemptRow(NamedTuple):
     epoch: int = 1
     content: str | None = None
 
-    def made(self) -> Made:
+    def made(self) -> AttemptSummary:
         """What it tells of contents."""
-        return Made(*(getattr(self, name) for name in Made._fields))
+        return AttemptSummary(*(getattr(self, name) for name in AttemptSummary._fields))
 
 
 _COLUMNS = (
@@ -202,13 +202,13 @@ class _FileLedger:
                 yield Transaction(execute, is_sqlite=True)
                 connection.execute("COMMIT")
                 if commits:
-                    self._identity.committed(commits)
+                    self._identity.note_commit(commits)
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
         except LedgerReplacedError as error:
-            raise rescued(connection, Path(self._path), error) if error.can_be_copied else error from None
+            raise rescue_ledger(connection, Path(self._path), error) if error.can_be_copied else error from None
         except sqlite3.IntegrityError:
             raise _conflict() from None
         except sqlite3.Error as error:

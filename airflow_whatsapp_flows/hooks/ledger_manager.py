@@ -8,7 +8,7 @@ from airflow.utils.db_manager import BaseDBManager
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.hooks.action import provider_settings
-from airflow_whatsapp_flows.ledger.engine import read_url, shown_url
+from airflow_whatsapp_flows.ledger.engine import display_url, read_url
 from airflow_whatsapp_flows.ledger.migrations import FOLDER, revision_of
 from airflow_whatsapp_flows.ledger.schema import MIGRATIONS_TABLE, SCHEMA_VERSION, metadata
 from airflow_whatsapp_flows.ledger.upgrade import find_version, upgrade
@@ -89,4 +89,4 @@ class LedgerDBManager(BaseDBManager):
 
     @property
     def _shown(self) -> str:
-        return shown_url(read_url(self._url))
+        return display_url(read_url(self._url))

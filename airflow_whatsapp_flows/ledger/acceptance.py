@@ -16,12 +16,12 @@ from typing import Any
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger.engine import open_file
-from airflow_whatsapp_flows.ledger.identity import Mark, mark_path, read_mark, stored_commits, write_mark
+from airflow_whatsapp_flows.ledger.identity import Mark, mark_path, read_mark, read_stored_commits, write_mark
 from airflow_whatsapp_flows.ledger.schema import attempts, identifiers, once, versions
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptResult:
     """What was accepted.
 
     Attributes:
@@ -35,7 +35,7 @@ class Accepted:
     added: int
 
 
-def accept(file: Path, lost: Path | None = None) -> Accepted:
+def accept(file: Path, lost: Path | None = None) -> AcceptResult:
     """Take the file of a ledger as it is now for the ledger, and add what it had lost.
 
     Args:
@@ -50,7 +50,7 @@ def accept(file: Path, lost: Path | None = None) -> Accepted:
         if lost is not None:
             raise LedgerError(f"the ledger sqlite:///{file} is gone: restore a copy of it first, then add {lost} to it")
         mark_path(file).unlink(missing_ok=True)
-        return Accepted(0, mark.commits if mark else 0, 0)
+        return AcceptResult(0, mark.commits if mark else 0, 0)
     try:
         with closing(open_file(file, "mode=rw")) as connection:
             connection.isolation_level = None
@@ -68,9 +68,9 @@ def accept(file: Path, lost: Path | None = None) -> Accepted:
             connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise LedgerError(f"the ledger sqlite:///{file} cannot be written: {error}") from error
-    own = stored_commits(file)
+    own = read_stored_commits(file)
     write_mark(file, Mark(ledger_id, commits, own[1] if own else 0))
-    return Accepted(commits, mark.commits if mark else commits, added)
+    return AcceptResult(commits, mark.commits if mark else commits, added)
 
 
 def _add_lost(connection: sqlite3.Connection, lost: Path) -> int:

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, null, select, update
 
 from airflow_whatsapp_flows.ledger.once import MAY_BE_RELEASED, claim_once, release_once
-from airflow_whatsapp_flows.ledger.rows import Again, AttemptEnd, ContactEnd, ContactState, Entry, Intent
+from airflow_whatsapp_flows.ledger.rows import AttemptEnd, ContactEnd, ContactState, Entry, Intent, NextRound
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
-from airflow_whatsapp_flows.ledger.statements import Columns, inserting, updating
+from airflow_whatsapp_flows.ledger.statements import Columns, insert_statement, update_statement
 
 AGAIN: dict[str, Any] = {
     "state": ContactState.PENDING.value,
@@ -42,10 +42,10 @@ _CONTACT_END: Columns = {
     "state": _TEXT, "reason": _TEXT, "ended_at": _NUMBER, "path": _TEXT, "error": _TEXT, "fingerprint": _TEXT,
     "handled_errors": _WHOLE, "unanswered": "boolean",
 }  # fmt: skip
-_INTEND = inserting(attempts.name, _INTENT)
+_INTEND = insert_statement(attempts.name, _INTENT)
 # The moment tells an intent that was refused, and then withdrawn, from the one of another worker that stands there.
-_END_ATTEMPTS = updating(attempts.name, _ATTEMPT_END, {**_WHICH_ATTEMPT, "begun_at": _NUMBER})
-_END_CONTACTS = updating(contacts.name, _CONTACT_END, {"id": "bigint"})
+_END_ATTEMPTS = update_statement(attempts.name, _ATTEMPT_END, {**_WHICH_ATTEMPT, "begun_at": _NUMBER})
+_END_CONTACTS = update_statement(contacts.name, _CONTACT_END, {"id": "bigint"})
 
 
 def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
@@ -75,7 +75,7 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
                 released.append(entry.intent)
         elif isinstance(entry, ContactEnd):
             contact_ends.append((*entry[1:], entry.contact_id))
-        elif isinstance(entry, Again):
+        elif isinstance(entry, NextRound):
             again.append(entry.contact_id)
     _END_ATTEMPTS.run(connection, attempt_ends)
     if released:

@@ -115,7 +115,7 @@ def reclaim(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
         is_free: bool = connection.execute(select(func.pg_try_advisory_lock(number))).scalar_one()
         check_fences(connection, [claimed], sqlite=False)
     if not is_free:
-        raise SessionHeldError(f"the ledger {ledger.shown} still keeps a lock of the session that was lost")
+        raise SessionHeldError(f"the ledger {ledger.display_url} still keeps a lock of the session that was lost")
 
 
 def _next_fence(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) -> int:

@@ -13,17 +13,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger.engine import (
+    display_url,
     file_engine,
+    is_read_only,
     make_file,
-    may_only_be_read,
+    read_only_engine,
     read_url,
-    reading_engine,
     reason_of,
     server_engine,
-    shown_url,
     table_version,
 )
-from airflow_whatsapp_flows.ledger.identity import FileIdentity, ServerIdentity, rescued
+from airflow_whatsapp_flows.ledger.identity import FileIdentity, ServerIdentity, rescue_ledger
 from airflow_whatsapp_flows.ledger.locks import lock_number
 from airflow_whatsapp_flows.ledger.migrations import revision_of
 from airflow_whatsapp_flows.ledger.outages import Outages
@@ -53,9 +53,9 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self._url = read_url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        self.is_read_only = self.file is not None and may_only_be_read(self.file)
+        self.is_read_only = self.file is not None and is_read_only(self.file)
         self._identity: FileIdentity | ServerIdentity | None = None
-        self.outages = Outages(self.shown)
+        self.outages = Outages(self.display_url)
         self._engine = self._make_engine()
         try:
             self._prepare()
@@ -64,9 +64,9 @@ class Ledger:
             raise
 
     @property
-    def shown(self) -> str:
+    def display_url(self) -> str:
         """The URL without its password, as it may be given again."""
-        return shown_url(self._url)
+        return display_url(self._url)
 
     @property
     def file(self) -> Path | None:
@@ -81,8 +81,8 @@ class Ledger:
         """
         if self.is_read_only:
             raise LedgerError(
-                f"the ledger {self.shown} may only be read here: let this user write the file and its folder, or name "
-                "another ledger"
+                f"the ledger {self.display_url} may only be read here: let this user write the file and its folder, or "
+                "name another ledger"
             )
 
     def check_identity(self) -> None:
@@ -114,7 +114,7 @@ class Ledger:
         Raises:
             LedgerError: there is none to be had.
         """
-        with self._explained("opened"):
+        with self._explain_errors("opened"):
             return self._engine.connect()
 
     @contextmanager
@@ -124,7 +124,7 @@ class Ledger:
         Raises:
             LedgerError: the database cannot be read.
         """
-        with self._explained("read"), self._engine.connect() as connection:
+        with self._explain_errors("read"), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -139,7 +139,7 @@ class Ledger:
             LedgerReplacedError: it is not the one that was opened.
         """
         self.check_writable()
-        with self._explained("written"):
+        with self._explain_errors("written"):
             if connection is None:
                 with self._engine.connect() as own, self._transaction(own):
                     yield own
@@ -156,7 +156,7 @@ class Ledger:
             commits = self._count_commit(connection)
             yield
         if self._identity is not None:
-            self._identity.committed(commits)
+            self._identity.note_commit(commits)
 
     def _count_commit(self, connection: Connection) -> int:
         """Check that the ledger is still the one that was opened, and count up its commits."""
@@ -167,17 +167,17 @@ class Ledger:
         except LedgerReplacedError as error:
             if self.file is None or not error.can_be_copied:
                 raise
-            raise rescued(connection.connection.driver_connection, self.file, error) from None
+            raise rescue_ledger(connection.connection.driver_connection, self.file, error) from None
         connection.info[COMMITS] = commits
         return commits
 
     @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
+    def _explain_errors(self, what: str) -> Iterator[None]:
         try:
             yield
         except SQLAlchemyError as error:
             self.check_identity()  # what the database says of a file that is gone helps nobody
-            raise LedgerError(f"the ledger {self.shown} cannot be {what}: {reason_of(error)}") from error
+            raise LedgerError(f"the ledger {self.display_url} cannot be {what}: {reason_of(error)}") from error
 
     def _make_engine(self) -> Engine:
         if self.file is None:
@@ -185,7 +185,7 @@ class Ledger:
             self.outages.watch(engine)
             return engine
         if self.is_read_only:
-            return reading_engine(self.file)
+            return read_only_engine(self.file)
         FileIdentity(self.file).check_opening()
         make_file(self.file)
         return file_engine(self.file)
@@ -202,10 +202,10 @@ class Ledger:
             found = done.version
             if done.backup is not None:
                 text = "the ledger %s was upgraded from version %s to %s; as it was before it is in %s"
-                _log.warning(text, self.shown, done.found, done.version, done.backup)
-        check_version(found, self.shown, is_read_only=self.is_read_only)
+                _log.warning(text, self.display_url, done.found, done.version, done.backup)
+        check_version(found, self.display_url, is_read_only=self.is_read_only)
         if not self.is_read_only:
-            identity = ServerIdentity(self.shown) if self.file is None else FileIdentity(self.file)
+            identity = ServerIdentity(self.display_url) if self.file is None else FileIdentity(self.file)
             with self.read() as connection:
                 identity.learn(lambda statement: connection.exec_driver_sql(statement).one_or_none())
             self._identity = identity

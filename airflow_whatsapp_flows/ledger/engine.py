@@ -47,7 +47,7 @@ def ledger_path(text: str) -> Path:
     return Path(os.path.realpath(Path(text).expanduser()))
 
 
-def shown_url(url: URL) -> str:
+def display_url(url: URL) -> str:
     """The URL without its password, as it may be given again."""
     return hide_password(url.set(drivername=url.get_backend_name()))
 
@@ -140,7 +140,7 @@ def server_engine(url: URL) -> Engine:
         ) from None
 
 
-def may_only_be_read(file: Path) -> bool:
+def is_read_only(file: Path) -> bool:
     """Whether a file is there that this process may read and not write."""
 
     def writable(path: Path) -> bool:
@@ -150,7 +150,7 @@ def may_only_be_read(file: Path) -> bool:
     return file.exists() and not (writable(file) and (writable(file.parent) or _log_of(file).exists()))
 
 
-def reading_engine(file: Path) -> Engine:
+def read_only_engine(file: Path) -> Engine:
     """An engine for a file that may not be written, nor any file be made beside it."""
 
     def connect() -> sqlite3.Connection:

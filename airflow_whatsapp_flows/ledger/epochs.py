@@ -23,7 +23,7 @@ _UNKNOWN = (None, Fate.UNKNOWN.value)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownResponse:
     """A response that the ledger already holds for a flow.
 
     Attributes:
@@ -55,7 +55,7 @@ class Known:
         return self.sent or self.state is not ContactState.SKIPPED
 
 
-class Made(NamedTuple):
+class AttemptSummary(NamedTuple):
     """One attempt, as far as it tells of contents.
 
     Attributes:
@@ -88,7 +88,7 @@ class Made(NamedTuple):
         return run_id_of(self.origin)
 
 
-class Standing(NamedTuple):
+class ContentMatch(NamedTuple):
     """How a content stands to those that the ledger knows.
 
     Attributes:
@@ -97,7 +97,7 @@ class Standing(NamedTuple):
     """
 
     epoch: int
-    other: Known | None
+    other: KnownResponse | None
 
 
 def run_id_of(origin: str | None) -> str:
@@ -105,7 +105,7 @@ def run_id_of(origin: str | None) -> str:
     return str((json.loads(origin) if origin else {}).get("run_id") or "")
 
 
-def standing(known: Sequence[Known], is_same: Callable[[str | None], bool]) -> Standing:
+def compare_content(known: Sequence[KnownResponse], is_same: Callable[[str | None], bool]) -> ContentMatch:
     """How a content stands to those that the ledger knows of the same response.
 
     Args:
@@ -115,41 +115,41 @@ def standing(known: Sequence[Known], is_same: Callable[[str | None], bool]) -> S
     top = max((one.epoch for one in known), default=0)
     bound = [one for one in known if one.is_evidence] or [one for one in known if one.epoch == top]
     if not bound:
-        return Standing(top + 1, None)
+        return ContentMatch(top + 1, None)
     newest = max(one.epoch for one in bound)
     of_newest = [one for one in bound if one.epoch == newest]
     told = [one for one in of_newest if one.digest is not None] or of_newest
     if any(is_same(one.digest) for one in told):
-        return Standing(newest, None)
+        return ContentMatch(newest, None)
     if not told[-1].is_evidence:
-        return Standing(top + 1, None)
-    return Standing(top + 1, told[-1])
+        return ContentMatch(top + 1, None)
+    return ContentMatch(top + 1, told[-1])
 
 
-def first_in_doubt(made: Sequence[Made]) -> Made | None:
+def first_in_doubt(made: Sequence[AttemptSummary]) -> AttemptSummary | None:
     """The first attempt that may have been applied, while nobody knows whether it was; ``None`` where all is known."""
     return next((one for one in made if _is_unknown(one) and not any(_settles(other, one) for other in made)), None)
 
 
-def _is_unknown(one: Made) -> bool:
+def _is_unknown(one: AttemptSummary) -> bool:
     return one.fate in _UNKNOWN and one.method not in SAFE_METHODS
 
 
-def _settles(other: Made, one: Made) -> bool:
+def _settles(other: AttemptSummary, one: AttemptSummary) -> bool:
     """Whether an attempt of the same visit, or under the same key, came to a complete 2xx."""
     same = other.key == one.key or (other.step, other.visit) == (one.step, one.visit)
     complete = other.fate in _DONE or (other.fate == Fate.ANSWERED.value and 200 <= (other.status_code or 0) < 300)
     return complete and same and other.epoch == one.epoch
 
 
-def known_responses(
+def find_known_responses(
     connection: Connection,
     flow_id: str,
     response_ids: Sequence[str],
     *,
     reading: int | None = None,
     of_runs: bool = True,
-) -> dict[str, list[Known]]:
+) -> dict[str, list[KnownResponse]]:
     """What the ledger holds of responses of a flow, in replays the oldest first, and then in DAG runs.
 
     Rejected rows are left out, for nothing of them is ever sent, and so are rows that only point to others, for they
@@ -181,17 +181,19 @@ def known_responses(
         .where(or_(replays.c.sealed, replays.c.no == reading))
         .order_by(contacts.c.id)
     )  # fmt: skip
-    found: dict[str, list[Known]] = {}
+    found: dict[str, list[KnownResponse]] = {}
     for response_id, replay_no, replay_id, digest, state, epoch, walked, was_sent in connection.execute(query):
-        one = Known(replay_no, replay_id, digest, ContactState(state), epoch, bool(walked), bool(was_sent))
+        one = KnownResponse(replay_no, replay_id, digest, ContactState(state), epoch, bool(walked), bool(was_sent))
         found.setdefault(response_id, []).append(one)
     if of_runs:
-        for response_id, one in _known_to_runs(connection, flow_id, response_ids):
+        for response_id, one in _find_known_to_runs(connection, flow_id, response_ids):
             found.setdefault(response_id, []).append(one)
     return found
 
 
-def _known_to_runs(connection: Connection, flow_id: str, response_ids: Sequence[str]) -> Iterable[tuple[str, Known]]:
+def _find_known_to_runs(
+    connection: Connection, flow_id: str, response_ids: Sequence[str]
+) -> Iterable[tuple[str, KnownResponse]]:
     query = (
         select(attempts.c.response_id, attempts.c.epoch, attempts.c.content, attempts.c.origin)
         .where(attempts.c.response_id.in_(response_ids), attempts.c.flow_id == flow_id)
@@ -202,7 +204,7 @@ def _known_to_runs(connection: Connection, flow_id: str, response_ids: Sequence[
     for response_id, epoch, content, origin in connection.execute(query):
         if (response_id, epoch, content) not in seen:
             seen.add((response_id, epoch, content))
-            yield response_id, Known(None, run_id_of(origin), content, None, epoch)
+            yield response_id, KnownResponse(None, run_id_of(origin), content, None, epoch)
 
 
 # What a task asks, which reads and writes through the driver itself; every name in it is our own.
@@ -214,7 +216,7 @@ KNOWN_OF_SUBJECT = (
     "SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL "
     f"{_CONTACTS_OF_SUBJECT} AND c.state <> '{ContactState.REJECTED.value}' ORDER BY c.id"
 )
-"""Contacts of one response that no replay has rejected; a row is made a :class:`Known` by :func:`known_of`."""
+"""Contacts of one response that no replay has rejected; read a row with :func:`parse_known_row`."""
 
 
 WAITING_SINCE = (
@@ -230,21 +232,21 @@ SENT_SINCE = (
     "WHERE a.response_id = :response_id AND a.flow_id = :flow_id "
     "AND (a.epoch > :epoch OR (a.epoch = :epoch AND a.content <> :content)) ORDER BY a.id LIMIT 1"
 )
-"""An attempt with content that is newer than a DAG run's; a row is made a :class:`Known` by :func:`sent_since`."""
+"""An attempt with content that is newer than a DAG run's; read a row with :func:`parse_sent_row`."""
 
 
-def sent_since(row: Sequence[Any]) -> Known:
+def parse_sent_row(row: Sequence[Any]) -> KnownResponse:
     """A row of :data:`SENT_SINCE`."""
     replay_no, replay_id, content, epoch, origin = row
-    return Known(replay_no, replay_id or run_id_of(origin), content, None, epoch)
+    return KnownResponse(replay_no, replay_id or run_id_of(origin), content, None, epoch)
 
 
-def known_of(row: Sequence[Any]) -> Known:
+def parse_known_row(row: Sequence[Any]) -> KnownResponse:
     """A row of :data:`KNOWN_OF_SUBJECT`."""
     replay_no, replay_id, digest, state, epoch, walked = row
-    return Known(replay_no, replay_id, digest, ContactState(state), epoch, bool(walked))
+    return KnownResponse(replay_no, replay_id, digest, ContactState(state), epoch, bool(walked))
 
 
-def names_of(known: Iterable[Known]) -> Mapping[int, str]:
+def names_of(known: Iterable[KnownResponse]) -> Mapping[int, str]:
     """Names of replays by their numbers."""
     return {one.replay_no: one.replay_id for one in known if one.replay_no is not None}

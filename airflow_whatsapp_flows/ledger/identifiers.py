@@ -8,9 +8,9 @@ from sqlalchemy import Connection, and_, delete, select
 
 from airflow_whatsapp_flows.flow.identity import Identifier
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, once
-from airflow_whatsapp_flows.ledger.statements import inserting
+from airflow_whatsapp_flows.ledger.statements import insert_statement
 
-_ADD = inserting(
+_ADD = insert_statement(
     identifiers.name,
     {"value": "text", "kind": "text", "flow_id": "text", "response_id": "text"},
     or_nothing=True,

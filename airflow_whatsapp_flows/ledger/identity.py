@@ -74,7 +74,7 @@ def write_mark(file: Path, mark: Mark) -> None:
         mark_path(file).write_bytes(mark.text())
 
 
-def stored_commits(file: Path) -> tuple[str, int] | None:
+def read_stored_commits(file: Path) -> tuple[str, int] | None:
     """Id and commits in the file itself, its log left out; ``None`` where they cannot be read."""
     with suppress(sqlite3.Error), closing(open_file(file, "immutable=1", timeout=0)) as connection:
         row = connection.execute(_READ).fetchone()
@@ -125,7 +125,7 @@ class ServerIdentity:
             )
         return int(row[1])
 
-    def committed(self, commits: int) -> None:
+    def note_commit(self, commits: int) -> None:
         """Note that a transaction was committed."""
         self.commits = max(self.commits, commits)
 
@@ -157,11 +157,11 @@ class FileIdentity:
         """
         mark = read_mark(self._file)
         if mark is not None and not (self._file.exists() and self._file.stat().st_size):
-            raise LedgerReplacedError(_gone(self._file, mark))
+            raise LedgerReplacedError(_missing_text(self._file, mark))
         if mark is not None and mark.is_overwritten:
             was = f"the ledger sqlite:///{self._file} was overwritten while it was in use"
-            raise LedgerReplacedError(f"{was}. {_restoring(self._file)}")
-        own = stored_commits(self._file)
+            raise LedgerReplacedError(f"{was}. {_damage_hint(self._file)}")
+        own = read_stored_commits(self._file)
         if mark is not None and own is not None:
             # Before SQLite reads it: a log of the newer file that was left beside it would be mixed into it.
             self._compare(mark, own[0], own[1], mark.stored)
@@ -177,7 +177,7 @@ class FileIdentity:
         self._ledger_id, self.commits = (str(row[0]), int(row[1])) if row else ("", 0)
         found = os.stat(self._file)
         self._inode, self._changed = (found.st_dev, found.st_ino), (found.st_mtime_ns, found.st_size)
-        own = stored_commits(self._file)
+        own = read_stored_commits(self._file)
         self.stored = own[1] if own else 0  # nothing is in it yet, or it cannot be told
         if mark is not None:
             self._compare(mark, self._ledger_id, self.commits, mark.commits)
@@ -194,7 +194,7 @@ class FileIdentity:
         seen = self.commits
         row = execute(_COUNT_IN_FILE)
         if row is None or row[0] != self._ledger_id or row[1] <= seen:
-            self._overwritten(None if row is None else row[0])
+            self._fail_overwritten(None if row is None else row[0])
         return int(row[1])
 
     def check(self) -> None:
@@ -208,15 +208,15 @@ class FileIdentity:
         try:
             found = os.stat(self._file)
         except OSError:
-            self._replaced("was deleted or moved")
+            self._fail_replaced("was deleted or moved")
         if (found.st_dev, found.st_ino) != self._inode:
-            self._replaced("was replaced by another file")
+            self._fail_replaced("was replaced by another file")
         changed = (found.st_mtime_ns, found.st_size)
         if changed != self._changed:
             self._check_content()
             self._changed = changed
 
-    def committed(self, commits: int) -> None:
+    def note_commit(self, commits: int) -> None:
         """Note that a transaction was committed, here and in the mark."""
         self.commits = max(self.commits, commits)
         with suppress(LedgerReplacedError):  # the next transaction says so
@@ -239,7 +239,7 @@ class FileIdentity:
         self._mark = None
         with suppress(LedgerReplacedError):
             self.check()
-            own = stored_commits(self._file)
+            own = read_stored_commits(self._file)
             if own is not None and own[0] == self._ledger_id:
                 self.stored = max(self.stored, own[1])
                 write_mark(self._file, self._own_mark())
@@ -252,18 +252,18 @@ class FileIdentity:
         for _ in range(_TRIES):
             # Other processes and threads may have seen more of it; before the file, which they change first.
             mark, least = read_mark(self._file), self.stored
-            own = stored_commits(self._file)
+            own = read_stored_commits(self._file)
             if own is not None:
                 if own[0] != self._ledger_id or own[1] < max(least, mark.stored if mark else 0):
-                    self._overwritten(own[0])
+                    self._fail_overwritten(own[0])
                 self.stored = max(self.stored, own[1])
                 return
             time.sleep(0.02)
         # Half of the log may be in it, such as on a full disk: then it cannot be read without the other half.
         if not _is_database(self._file):
-            self._overwritten()
+            self._fail_overwritten()
 
-    def _replaced(self, what: str) -> NoReturn:
+    def _fail_replaced(self, what: str) -> NoReturn:
         mark = read_mark(self._file)
         if mark is None or mark.ledger_id == self._ledger_id:  # else somebody has accepted the other one
             # All of it is in the file itself that is put back. A log that was left here may belong to another one.
@@ -272,7 +272,7 @@ class FileIdentity:
         self._problem = LedgerReplacedError(text, can_be_copied=True)
         raise self._problem
 
-    def _overwritten(self, found: str | None = None) -> NoReturn:
+    def _fail_overwritten(self, found: str | None = None) -> NoReturn:
         mark, shown = read_mark(self._file), f"the ledger sqlite:///{self._file}"
         if mark is not None and found == mark.ledger_id != self._ledger_id:
             self._problem = LedgerReplacedError(
@@ -283,7 +283,7 @@ class FileIdentity:
         write_mark(self._file, replace(self._own_mark(), is_overwritten=True))
         self._problem = LedgerReplacedError(
             f"{shown} was overwritten with something else while it was in use; nothing more is sent. "
-            f"{_restoring(self._file)}"
+            f"{_damage_hint(self._file)}"
         )
         raise self._problem
 
@@ -294,10 +294,10 @@ class FileIdentity:
             what = f"is an older copy: {wanted - has:,} of {mark.commits:,} commits are not in it"
         else:
             return
-        raise LedgerReplacedError(f"the ledger sqlite:///{self._file} {what}. {_put_back(self._file)}")
+        raise LedgerReplacedError(f"the ledger sqlite:///{self._file} {what}. {_restore_hint(self._file)}")
 
 
-def rescued(connection: Any, file: Path, error: LedgerReplacedError) -> LedgerReplacedError:
+def rescue_ledger(connection: Any, file: Path, error: LedgerReplacedError) -> LedgerReplacedError:
     """Save a ledger whose file was deleted or replaced, by way of a connection that has it open still.
 
     Args:
@@ -316,18 +316,18 @@ def rescued(connection: Any, file: Path, error: LedgerReplacedError) -> LedgerRe
         if not copy.exists():
             copy_database(connection, copy)
     except (OSError, sqlite3.Error) as problem:
-        return LedgerReplacedError(f"{error}. A copy of it could not be saved ({problem}). {_put_back(file)}")
-    return LedgerReplacedError(f"{error}. All of it was saved. {_put_back(file)}")
+        return LedgerReplacedError(f"{error}. A copy of it could not be saved ({problem}). {_restore_hint(file)}")
+    return LedgerReplacedError(f"{error}. All of it was saved. {_restore_hint(file)}")
 
 
-def _gone(file: Path, mark: Mark) -> str:
+def _missing_text(file: Path, mark: Mark) -> str:
     return (
         f"the ledger sqlite:///{file} is gone: it was deleted or moved, with {mark.commits:,} commits that say what "
-        f"was sent. {_put_back(file)}"
+        f"was sent. {_restore_hint(file)}"
     )
 
 
-def _put_back(file: Path) -> str:
+def _restore_hint(file: Path) -> str:
     copies = sorted(file.parent.glob(f"{file.name}-rescued-*"), key=lambda copy: copy.stat().st_mtime)
     how = f"`mv {copies[-1]} {file}` puts back what was saved" if copies else "Put the newest one back"
     return (
@@ -336,7 +336,7 @@ def _put_back(file: Path) -> str:
     )
 
 
-def _restoring(file: Path) -> str:
+def _damage_hint(file: Path) -> str:
     return (
         f"It may be damaged now: when no process uses it, delete {file.name}-wal and {file.name}-shm, restore the file "
         f"again, and run `whatsapp-flows ledger accept --ledger sqlite:///{file}`"

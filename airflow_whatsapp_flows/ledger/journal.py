@@ -103,7 +103,7 @@ class Journal:
         told = f"{error}. This run has sent {sent.requests:,} requests since {since} UTC"
         if error.can_be_copied or self._ledger.file is None:
             return LedgerReplacedError(told)
-        return LedgerReplacedError(f"{told}; {sent.lost_since(self._ledger.file)}")
+        return LedgerReplacedError(f"{told}; {sent.save_lost(self._ledger.file)}")
 
     def note(self, entry: Entry) -> None:
         """Write an entry with the next commit, without waiting for it.

@@ -24,7 +24,7 @@ _DONE = "done:"
 _PAGE = 500
 
 
-def done_by(replay_id: str) -> str:
+def completion_reason(replay_id: str) -> str:
     """Why a response is not sent that another replay completed."""
     return f"done: the replay {replay_id} completed it"
 
@@ -39,7 +39,7 @@ def short_reason(reason: str | None, replays_of_response: Iterable[tuple[int, st
     if reason == DUPLICATE:
         return DUPLICATE.partition(":")[0]
     for number, replay_id in replays_of_response:
-        if reason == done_by(replay_id):
+        if reason == completion_reason(replay_id):
             return f"{_DONE}{number}"
     return reason
 
@@ -55,7 +55,7 @@ def full_reason(reason: str | None, names: Mapping[int, str]) -> str | None:
         return DUPLICATE
     number = (reason or "").removeprefix(_DONE)
     if reason != number and number.isdecimal() and int(number) in names:
-        return done_by(names[int(number)])
+        return completion_reason(names[int(number)])
     return reason
 
 
@@ -66,7 +66,7 @@ def names_of_replays(connection: Connection) -> dict[int, str]:
 
 def response_of() -> ColumnElement[str]:
     """The response of a contact, also where an earlier row holds it; an expression over ``contacts``."""
-    return func.coalesce(contacts.c.response, _held("response"))
+    return func.coalesce(contacts.c.response, _holder_column("response"))
 
 
 def is_known() -> ColumnElement[bool]:
@@ -99,7 +99,7 @@ def _restore(connection: Connection, persons: Persons, numbers: Sequence[int]) -
     query = (
         select(
             contacts.c.id, contacts.c.replay_no, contacts.c.response_id, contacts.c.chunk, replays.c.flow_id,
-            _held("phone").label("phone"),
+            _holder_column("phone").label("phone"),
         )
         .join(replays, replays.c.no == contacts.c.replay_no)
         .where(own)
@@ -113,7 +113,7 @@ def _restore(connection: Connection, persons: Persons, numbers: Sequence[int]) -
     phones = chunks_of_phones(connection, replay_no, [row.phone for row in rows if row.phone is not None])
     shared, moves = persons.place([row for row in (*peers, *placed) if row.marks], phones)
     chunks = {f"{PHONE}:{phone}": chunk for phone, (chunk, _) in phones.items()} | shared
-    held = {name: _held(name) for name in ("response", "phone", "digest")}
+    held = {name: _holder_column(name) for name in ("response", "phone", "digest")}
     connection.execute(update(contacts).where(own).values(**held))
     for row, one in zip(rows, placed, strict=True):
         chunk = chunks.setdefault(one.marks[0], row.chunk) if one.marks else row.chunk
@@ -154,7 +154,7 @@ def _marks(phone: str | None, others: Iterable[tuple[str, str]]) -> tuple[str, .
     return (*first, *(f"{kind}:{value}" for kind, value in others))
 
 
-def _held(column: str) -> ScalarSelect[Any]:
+def _holder_column(column: str) -> ScalarSelect[Any]:
     holder, its, own = contacts.alias("holder"), replays.alias("its"), replays.alias("own")
     return (
         select(holder.c[column])

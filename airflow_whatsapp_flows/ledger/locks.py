@@ -58,7 +58,7 @@ def advisory_locks(connection: Connection) -> set[int]:
     return set(connection.execute(query).scalars())
 
 
-def running_replays(connection: Connection, file: Path | None) -> list[str]:
+def find_running_replays(connection: Connection, file: Path | None) -> list[str]:
     """Return the names of the replays that living processes are running now; nothing is changed.
 
     Args:

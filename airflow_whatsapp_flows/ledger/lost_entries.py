@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow_whatsapp_flows.ledger.identity import stored_commits
+from airflow_whatsapp_flows.ledger.identity import read_stored_commits
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Entry, Intent
 
 _MOST = 50_000
@@ -59,13 +59,13 @@ class RecentEntries:
             self._dropped, oldest = self._entries.popleft()
             self._characters -= _characters_of(oldest)
 
-    def lost_since(self, file: Path) -> str:
+    def save_lost(self, file: Path) -> str:
         """Write what a file has lost beside it, and say so.
 
         Args:
             file: the ledger, overwritten by an older copy or something else.
         """
-        own = stored_commits(file)
+        own = read_stored_commits(file)
         has = own[1] if own else 0
         written = self._write(file, has)
         if written is None:

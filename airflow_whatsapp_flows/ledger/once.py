@@ -15,13 +15,13 @@ from airflow_whatsapp_flows.errors import OnceClaimedError
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.ledger.locks import lock_number
-from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Once, Subject
+from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, OnceClaim, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, once
-from airflow_whatsapp_flows.ledger.statements import inserting
+from airflow_whatsapp_flows.ledger.statements import insert_statement
 
 MAY_HAVE_BEEN_APPLIED = tuple(fate.value for fate in (Fate.SUCCEEDED, Fate.APPLIED, Fate.UNKNOWN))
 _PAGE = 500
-_ADD = inserting(
+_ADD = insert_statement(
     once.name, {"flow_id": "text", "step_id": "text", "identifier": "text", "response_id": "text"}, or_nothing=True
 )
 MAY_BE_RELEASED = (Fate.NOT_SENT, Fate.ANSWERED)
@@ -99,7 +99,7 @@ def free_person(connection: Connection, subject: Subject, step: str, identities:
     connection.execute(delete(once).where(*mine, once.c.step_id.in_(identities), ~applied.exists()))
 
 
-def once_of(step: Action, marks: tuple[str, ...], known: Iterable[str] = ()) -> Once | None:
+def once_of(step: Action, marks: tuple[str, ...], known: Iterable[str] = ()) -> OnceClaim | None:
     """What a request of an action claims for a person.
 
     Args:
@@ -109,7 +109,7 @@ def once_of(step: Action, marks: tuple[str, ...], known: Iterable[str] = ()) -> 
     """
     if not marks or step.plan.method in SAFE_METHODS:
         return None
-    return Once(step.identity, marks, tuple(one for one in known if one != step.identity))
+    return OnceClaim(step.identity, marks, tuple(one for one in known if one != step.identity))
 
 
 def keys_of(intent: Intent) -> list[Key]:
@@ -184,7 +184,7 @@ class TaskClaims:
         Raises:
             OnceClaimedError: another response has claimed it.
         """
-        for flow_id, step_id, mark in self._locked(intent):
+        for flow_id, step_id, mark in self._lock(intent):
             names = {"flow_id": flow_id, "step_id": step_id, "identifier": mark}
             earlier = intent.once.earlier if intent.once else ()
             for known in (*earlier, step_id):
@@ -197,7 +197,7 @@ class TaskClaims:
     def release(self, end: AttemptEnd) -> None:
         """Give up the claims of an attempt that came to nothing, as :func:`free_person` does."""
         intent = end.intent
-        if end.fate not in MAY_BE_RELEASED or not self._locked(intent) or intent.once is None:
+        if end.fate not in MAY_BE_RELEASED or not self._lock(intent) or intent.once is None:
             return
         known = {intent.once.step_id, *intent.once.earlier, intent.step_id or intent.step, intent.step}
         names = intent.subject._asdict()
@@ -205,7 +205,7 @@ class TaskClaims:
             for one in sorted(known):
                 self._execute(_RELEASE, {**names, "step_id": one})
 
-    def _locked(self, intent: Intent) -> list[Key]:
+    def _lock(self, intent: Intent) -> list[Key]:
         keys = keys_of(intent)
         if keys and not self._is_sqlite:
             self._execute(_LOCK, {"number": lock_of(intent.subject.flow_id)})

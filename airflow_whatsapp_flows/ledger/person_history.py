@@ -23,7 +23,7 @@ _TELLING = 8  # digits; what spellings of one number differ in stands before the
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentAttempt:
     """One attempt to send something to a person.
 
     Attributes:
@@ -115,7 +115,7 @@ def find_person(connection: Connection, kind: str, value: str) -> Person:
     return Person(phones, [(row.kind, row.value, row.flow_id) for row in rows])
 
 
-def find_sent(ledger: Ledger, person: Person) -> Iterator[Sent]:
+def find_sent(ledger: Ledger, person: Person) -> Iterator[SentAttempt]:
     """Everything that was sent to one person, the oldest first.
 
     Args:
@@ -132,7 +132,7 @@ def find_sent(ledger: Ledger, person: Person) -> Iterator[Sent]:
             of = (row.flow_id, row.replay_no)
             if of not in replies:
                 replies[of] = Replies(connection.execute(_flow(*of)).scalar())
-            yield _sent(row, replies[of])
+            yield _attempt(row, replies[of])
 
 
 def spellings(connection: Connection, phone: str) -> list[str]:
@@ -217,8 +217,8 @@ def _flow(flow_id: str, replay_no: int | None) -> Select[Any]:
     return query.where(replays.c.flow_id == flow_id if replay_no is None else replays.c.no == replay_no)
 
 
-def _sent(row: Row[Any], replies: Replies) -> Sent:
-    return Sent(
+def _attempt(row: Row[Any], replies: Replies) -> SentAttempt:
+    return SentAttempt(
         begun_at=row.begun_at,
         flow_id=row.flow_id,
         replay_id=row.replay_id,

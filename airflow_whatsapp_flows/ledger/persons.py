@@ -90,9 +90,9 @@ class Persons:
         """
         if self._database is None and all(len(row.marks) == 1 and row.marks[0].startswith(_PHONE_MARK) for row in rows):
             return {}, []
-        database = self._opened()
+        database = self._open_database()
         marks = list({mark for row in rows for mark in row.marks})
-        batch = self._known(database, marks)
+        batch = self._find_groups(database, marks)
         for row in rows:
             if len(row.marks) > 1 or not row.marks[0].startswith(_PHONE_MARK) or row.marks[0] in batch.group_of:
                 self._add(database, batch, row, phones)
@@ -101,7 +101,7 @@ class Persons:
         moves = [Move(batch.groups[batch.find(group)].chunk, ids, spelt) for group, ids, spelt in batch.moves]
         return chunks, moves
 
-    def _opened(self) -> sqlite3.Connection:
+    def _open_database(self) -> sqlite3.Connection:
         if self._database is None:
             self._database = sqlite3.connect("")  # a file of its own, gone when it is closed
             self._database.executescript(
@@ -114,11 +114,11 @@ class Persons:
             )
         return self._database
 
-    def _known(self, database: sqlite3.Connection, marks: Sequence[str]) -> _Batch:
-        group_of = dict(_chosen(database, "SELECT mark, person FROM marks WHERE mark IN ({})", marks))
+    def _find_groups(self, database: sqlite3.Connection, marks: Sequence[str]) -> _Batch:
+        group_of = dict(_select_in(database, "SELECT mark, person FROM marks WHERE mark IN ({})", marks))
         numbers = list(set(group_of.values()))
         query = "SELECT person, chunk, size FROM persons WHERE person IN ({})"
-        groups = {person: _Group(chunk, size) for person, chunk, size in _chosen(database, query, numbers)}
+        groups = {person: _Group(chunk, size) for person, chunk, size in _select_in(database, query, numbers)}
         return _Batch(group_of, groups)
 
     def _add(
@@ -169,7 +169,7 @@ class Persons:
         )
 
 
-def _chosen(database: sqlite3.Connection, query: str, values: Sequence[object]) -> list[Any]:
+def _select_in(database: sqlite3.Connection, query: str, values: Sequence[object]) -> list[Any]:
     found: list[Any] = []
     for start in range(0, len(values), 500):
         some = values[start : start + 500]

@@ -19,7 +19,7 @@ PURGED = "purged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Data:
+class DataSelection:
     """Whose data; exactly one is given.
 
     Attributes:
@@ -34,7 +34,7 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class StoredData:
     """What the ledger holds of somebody's data.
 
     Attributes:
@@ -50,17 +50,17 @@ class Holding:
     replays: tuple[str, ...]
 
 
-def find_data(ledger: Ledger, data: Data) -> Holding:
+def find_data(ledger: Ledger, data: DataSelection) -> StoredData:
     """Count what :func:`purge` would erase.
 
     Raises:
         LedgerError: the ledger cannot be read.
     """
     with ledger.read() as connection:
-        return _holding(connection, data)
+        return _count_data(connection, data)
 
 
-def purge(ledger: Ledger, data: Data) -> tuple[Holding, bool]:
+def purge(ledger: Ledger, data: DataSelection) -> tuple[StoredData, bool]:
     """Erase personal data.
 
     Responses, phone numbers and other identifiers, ids of rejected rows, replies and texts of errors go, and so do
@@ -83,7 +83,7 @@ def purge(ledger: Ledger, data: Data) -> tuple[Holding, bool]:
             connection.exec_driver_sql("PRAGMA secure_delete=ON").close()
             connection.rollback()
         with ledger.write(connection):
-            holding = _holding(connection, data)
+            holding = _count_data(connection, data)
             connection.execute(update(attempts).where(_attempts(data)).values(phone=null(), result=null()))
             connection.execute(update(contacts).where(_contacts(data)).values(_ERASED))
             forget_purged(connection)
@@ -109,9 +109,9 @@ _ERASED: dict[str, Any] = {
 }
 
 
-def _holding(connection: Connection, data: Data) -> Holding:
+def _count_data(connection: Connection, data: DataSelection) -> StoredData:
     count = select(func.count())
-    waiting = and_(_of(data), _holds_data(), _needed(contacts.c.response_id))
+    waiting = and_(_of(data), _holds_data(), _is_needed(contacts.c.response_id))
     pending = connection.execute(count.where(waiting)).scalar_one()
     names: Sequence[str] = ()
     if pending:
@@ -126,7 +126,7 @@ def _holding(connection: Connection, data: Data) -> Holding:
             .limit(5)
         )
         names = connection.execute(query).scalars().all()
-    return Holding(
+    return StoredData(
         contacts=connection.execute(count.where(_contacts(data))).scalar_one(),
         attempts=connection.execute(count.where(_attempts(data))).scalar_one(),
         pending=pending,
@@ -134,8 +134,8 @@ def _holding(connection: Connection, data: Data) -> Holding:
     )
 
 
-def _contacts(data: Data) -> ColumnElement[bool]:
-    return and_(_of(data), _holds_data(), ~_needed(contacts.c.response_id))
+def _contacts(data: DataSelection) -> ColumnElement[bool]:
+    return and_(_of(data), _holds_data(), ~_is_needed(contacts.c.response_id))
 
 
 def _holds_data() -> ColumnElement[bool]:
@@ -146,7 +146,7 @@ def _holds_data() -> ColumnElement[bool]:
     )
 
 
-def _of(data: Data) -> ColumnElement[bool]:
+def _of(data: DataSelection) -> ColumnElement[bool]:
     if data.person is not None:
         rows = data.person.responses(
             contacts.c.response_id,
@@ -161,7 +161,7 @@ def _of(data: Data) -> ColumnElement[bool]:
     return func.coalesce(contacts.c.ended_at, taken.scalar_subquery()) < data.before
 
 
-def _attempts(data: Data) -> ColumnElement[bool]:
+def _attempts(data: DataSelection) -> ColumnElement[bool]:
     holds = or_(attempts.c.phone.is_not(None), attempts.c.result.is_not(None))
     own = attempts.alias()
     same = and_(own.c.response_id == contacts.c.response_id, own.c.replay_no == contacts.c.replay_no)
@@ -174,10 +174,10 @@ def _attempts(data: Data) -> ColumnElement[bool]:
         chosen = or_(chosen, attempts.c.phone.in_(data.person.phones), runs)
     elif data.before is not None:
         chosen = or_(chosen, and_(attempts.c.replay_no.is_(None), attempts.c.begun_at < data.before))
-    return and_(holds, chosen, ~_needed(attempts.c.response_id))
+    return and_(holds, chosen, ~_is_needed(attempts.c.response_id))
 
 
-def _needed(response_id: Any) -> ColumnElement[bool]:
+def _is_needed(response_id: Any) -> ColumnElement[bool]:
     """Whether a response is still to be walked in some replay: its own data, and every reply to it, are needed."""
     other = contacts.alias()
     own = (other.c.response_id == response_id, other.c.digest.is_not(None))

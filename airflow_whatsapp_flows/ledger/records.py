@@ -17,14 +17,14 @@ from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.flow.walk.perform import SendAction
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
-from airflow_whatsapp_flows.ledger.epochs import Made
+from airflow_whatsapp_flows.ledger.epochs import AttemptSummary
 from airflow_whatsapp_flows.ledger.once import may_have_been_applied
 from airflow_whatsapp_flows.ledger.pages import parts, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 
 
-class Tried(NamedTuple):
+class RecordedAttempt(NamedTuple):
     """One attempt, and what it was of.
 
     Attributes:
@@ -41,7 +41,7 @@ class Tried(NamedTuple):
 
 
 @dataclass(slots=True)
-class Record:
+class ResponseRecord:
     """Every attempt made for one response.
 
     Attributes:
@@ -52,9 +52,9 @@ class Record:
     """
 
     moment: float | None = None
-    tried: list[Tried] = field(default_factory=list)
+    tried: list[RecordedAttempt] = field(default_factory=list)
     identities: dict[str, str] = field(default_factory=dict)
-    made: list[Made] = field(default_factory=list)
+    made: list[AttemptSummary] = field(default_factory=list)
 
     def note(self, row: Any, steps: StepIdentities | None, *, current: bool) -> None:
         """Add an attempt of the ledger.
@@ -69,15 +69,15 @@ class Record:
         owner = None if steps is None else steps.owner(row.step, row.step_id)
         if owner is not None:
             self.identities.setdefault(owner, row.step_id or row.step)
-        self.tried.append(Tried(owner or row.step, row.visit, row.key, attempt_of(row, current=current)))
+        self.tried.append(RecordedAttempt(owner or row.step, row.visit, row.key, attempt_of(row, current=current)))
 
     def add(self, todo: SendAction, attempt: Attempt) -> None:
         """Add an attempt that was just made."""
         if attempt.result is not None:  # as the ledger has it
             attempt = replace(attempt, result=todo.veil.recorded(attempt.result))
-        self.tried.append(Tried(todo.step.name, todo.visit, todo.idempotency_key, attempt))
+        self.tried.append(RecordedAttempt(todo.step.name, todo.visit, todo.idempotency_key, attempt))
 
-    def settled(self, step: str, visit: int) -> ActionResult | None:
+    def find_settled_result(self, step: str, visit: int) -> ActionResult | None:
         """The result of a visit that the server has carried out, if one is known."""
         for tried in self.tried:
             if (tried.step, tried.visit) == (step, visit) and tried.attempt.fate in (Fate.SUCCEEDED, Fate.APPLIED):
@@ -132,7 +132,7 @@ class PendingContact:
     phone: str | None
     response: str
     round: int
-    record: Record
+    record: ResponseRecord
     identity: Identity = field(default_factory=Identity)
     epoch: int = 1
     digest: str | None = None
@@ -163,7 +163,7 @@ class Page:
     steps: StepIdentities = field(default_factory=StepIdentities)
 
 
-def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]:
+def read_pending_contacts(connection: Connection, page: Page) -> list[PendingContact]:
     """Contacts that are to be walked, in the order of the source, each with what was tried for it.
 
     There are fewer than the page's size where their texts are long; there are none when there are no more.
@@ -184,23 +184,23 @@ def pending_contacts(connection: Connection, page: Page) -> list[PendingContact]
     rounds = {row.response_id: (page.replay_no, row.round) for row in rows}
     epochs = {row.response_id: row.epoch for row in rows}
     alone = page.replay_no if page.alone else None
-    records = records_of(connection, page.flow_id, rounds, page.steps, alone, epochs)
+    records = read_records(connection, page.flow_id, rounds, page.steps, alone, epochs)
     return [
         PendingContact(
-            *row[:6], records.get(row.response_id) or Record(), _identified(page.identity, row.response), *row[6:]
+            *row[:6], records.get(row.response_id) or ResponseRecord(), _identify(page.identity, row.response), *row[6:]
         )
         for row in rows
     ]
 
 
-def records_of(
+def read_records(
     connection: Connection,
     flow_id: str,
     rounds: Mapping[str, tuple[int | None, int]],
     steps: StepIdentities,
     alone: int | None = None,
     epochs: Mapping[str, int] | None = None,
-) -> dict[str, Record]:
+) -> dict[str, ResponseRecord]:
     """What was tried for responses of a flow, on any road.
 
     Args:
@@ -220,11 +220,11 @@ def records_of(
     )
     if alone is not None:
         query = query.where(attempts.c.replay_no == alone)
-    found: dict[str, Record] = defaultdict(Record)
+    found: dict[str, ResponseRecord] = defaultdict(ResponseRecord)
     for row in connection.execute(query):
         record = found[row.response_id]
         record.made.append(
-            Made(
+            AttemptSummary(
                 row.epoch, row.step, row.visit, row.key, row.fate, row.method, row.status_code, row.replay_no,
                 row.origin, row.content,
             )
@@ -302,7 +302,7 @@ class _Who(msgspec.Struct):
 _WHO = msgspec.json.Decoder(_Who)
 
 
-def _identified(rule: IdentityRule, response: str) -> Identity:
+def _identify(rule: IdentityRule, response: str) -> Identity:
     try:
         who = _WHO.decode(response)
     except msgspec.DecodeError:

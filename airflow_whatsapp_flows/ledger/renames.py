@@ -74,7 +74,7 @@ def confirm_renames(connection: Connection, flow_id: str, confirmed: Mapping[str
         connection.execute(insert(renames).values(flow_id=flow_id, old=old, new=new, at=time.time(), by=by))
 
 
-def sent_steps(
+def find_sent_steps(
     connection: Connection, replay: Replay, states: Collection[ContactState], chunks: Sequence[int] | None = None
 ) -> list[SentStep]:
     """The names under which something may have been applied for the responses of a replay, on any road.
@@ -98,7 +98,7 @@ def sent_steps(
 def flows_sent_with(
     connection: Connection, replay: Replay, states: Collection[ContactState], chunks: Sequence[int] | None = None
 ) -> list[str | None]:
-    """The versions of the flow by which the steps of :func:`sent_steps` were sent, JSON; ``None`` for a DAG run's."""
+    """The flow versions that sent the steps of :func:`find_sent_steps`, as JSON; ``None`` for a DAG run's."""
     numbers = (
         select(attempts.c.replay_no)
         .join(contacts, attempts.c.response_id == contacts.c.response_id)
@@ -129,7 +129,7 @@ class SentNames:
 
     @property
     def steps(self) -> list[SentStep]:
-        """The names, as :func:`sent_steps` returns them."""
+        """The names, as :func:`find_sent_steps` returns them."""
         return [SentStep(*name, self._responses[name]) for name in sorted(self._responses, key=str)]
 
     def add(self, connection: Connection, response_ids: Sequence[str]) -> None:

@@ -59,11 +59,11 @@ class Replay:
         return list(self.options.get(_WARNINGS, ()))
 
     @property
-    def changed(self) -> int:
+    def rows_changed(self) -> int:
         """Rows whose ids were known with other content when its source was read."""
         return int(self.options.get(_CHANGED) or 0)
 
-    def running_time(self, now: float) -> float:
+    def run_seconds(self, now: float) -> float:
         """Seconds for which it ran, the time between two runs left out.
 
         Args:
@@ -237,7 +237,7 @@ def change_flow(ledger: Ledger, replay_no: int, flow: str) -> None:
         connection.execute(update(replays).where(replays.c.no == replay_no).values(flow=flow))
 
 
-def accepted_steps(ledger: Ledger, replay_no: int) -> set[str]:
+def find_accepted_steps(ledger: Ledger, replay_no: int) -> set[str]:
     """Names of the steps that a server has carried out for a contact of a replay."""
     query = select(attempts.c.step).distinct()
     query = query.where(attempts.c.replay_no == replay_no, attempts.c.fate == Fate.SUCCEEDED.value)
@@ -303,7 +303,7 @@ def _requests(replay_no: int, only: Sequence[int] | None) -> Select[Any]:
     )
 
 
-def pending_chunks(ledger: Ledger, replay_no: int) -> list[int]:
+def find_pending_chunks(ledger: Ledger, replay_no: int) -> list[int]:
     """Numbers of the chunks that have pending contacts."""
     pending = select(contacts.c.id).where(
         contacts.c.replay_no == replay_no,

@@ -59,13 +59,13 @@ class Replies:
             return None
         try:
             told = ActionResult.from_value(msgspec.json.decode(result))
-            hidden = self._hidden(step, told, response) if self.needs_response else None
+            hidden = self._collect_hidden(step, told, response) if self.needs_response else None
         except (ResponseError, msgspec.DecodeError):
             return None
         own: Mapping[str, Any] = msgspec.json.decode(response) if foreign and response is not None else {}
         return reply_excerpt(told, hidden, [own.get(key) for key in _OWN])
 
-    def _hidden(self, step: str, result: ActionResult, response: str | None) -> Hidden | None:
+    def _collect_hidden(self, step: str, result: ActionResult, response: str | None) -> Hidden | None:
         if self._flow is None or response is None:
             return None
         told = read_response(msgspec.json.decode(response))

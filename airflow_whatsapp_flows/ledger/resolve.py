@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.once import free_person
 from airflow_whatsapp_flows.ledger.pages import batches, size_of_attempts
 from airflow_whatsapp_flows.ledger.records import attempt_of
-from airflow_whatsapp_flows.ledger.renames import renames_of, sent_steps, step_identities
+from airflow_whatsapp_flows.ledger.renames import find_sent_steps, renames_of, step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, found_result, resolution
 from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
@@ -35,7 +35,7 @@ _REASONS = 5  # that are told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doubtful:
+class ResolveSelection:
     """Which requests; every condition that is given must hold, and a response, a step or a fingerprint must be given.
 
     Attributes:
@@ -55,7 +55,7 @@ class Doubtful:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Resolution:
     """What was found out.
 
     Attributes:
@@ -70,7 +70,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolveResult:
     """What was resolved.
 
     Attributes:
@@ -86,9 +86,9 @@ class Resolved:
     reasons: tuple[str, ...] = ()
     purged: int = 0
 
-    def and_then(self, more: Resolved) -> Resolved:
+    def and_then(self, more: ResolveResult) -> ResolveResult:
         """What was resolved here, and what was resolved after that."""
-        return Resolved(
+        return ResolveResult(
             self.contacts + more.contacts,
             self.attempts + more.attempts,
             self.elsewhere + more.elsewhere,
@@ -97,7 +97,7 @@ class Resolved:
         )
 
 
-class _Asked(NamedTuple):
+class _Request(NamedTuple):
     """What is resolved: the requests of a replay that hold, and what was found out.
 
     Attributes:
@@ -106,14 +106,14 @@ class _Asked(NamedTuple):
     """
 
     replay: Replay
-    which: Doubtful
-    finding: Finding
+    which: ResolveSelection
+    finding: Resolution
     sent_as: Sequence[tuple[str, str | None]] | None
     steps: StepIdentities
     flow: Flow | None
 
 
-def _asked(connection: Connection, replay: Replay, which: Doubtful, finding: Finding) -> _Asked:
+def _build_request(connection: Connection, replay: Replay, which: ResolveSelection, finding: Resolution) -> _Request:
     flow = None
     with suppress(FlowFileError):
         flow = load_flow(replay.flow)
@@ -123,18 +123,18 @@ def _asked(connection: Connection, replay: Replay, which: Doubtful, finding: Fin
         names = frozenset(() if which.step is None else (which.step,))
         steps = StepIdentities({}, names, renames_of(connection, replay.flow_id))
     if which.step is None:
-        return _Asked(replay, which, finding, None, steps, flow)
+        return _Request(replay, which, finding, None, steps, flow)
     wanted = steps.owner(which.step, None) or which.step
-    sent = [(one.step, one.step_id) for one in sent_steps(connection, replay, _states(which))]
+    sent = [(one.step, one.step_id) for one in find_sent_steps(connection, replay, _states(which))]
     sent_as = [(step, step_id) for step, step_id in sent if (steps.owner(step, step_id) or step) == wanted]
-    return _Asked(replay, which, finding, sent_as, steps, flow)
+    return _Request(replay, which, finding, sent_as, steps, flow)
 
 
-def _states(which: Doubtful) -> tuple[ContactState, ...]:
+def _states(which: ResolveSelection) -> tuple[ContactState, ...]:
     return (ContactState.COMPLETED, ContactState.FAILED) if which.handled else (ContactState.IN_DOUBT,)
 
 
-def resolve(ledger: Ledger, replay: Replay, which: Doubtful, finding: Finding) -> Resolved:
+def resolve(ledger: Ledger, replay: Replay, which: ResolveSelection, finding: Resolution) -> ResolveResult:
     """Give attempts that may have been applied the fate that was found out; their contacts become ``pending``.
 
     Of several attempts with one key the last one is taken to be the one that the server carried out. Each attempt
@@ -150,10 +150,10 @@ def resolve(ledger: Ledger, replay: Replay, which: Doubtful, finding: Finding) -
         ReplayError: the replay is running.
         LedgerError: the ledger cannot be read or written.
     """
-    done = Resolved()
+    done = ResolveResult()
     with ledger.connect() as connection:
         with ledger.read() as reading:
-            asked = _asked(reading, replay, which, finding)
+            asked = _build_request(reading, replay, which, finding)
             chosen = select(contacts.c.chunk).where(*_contacts(asked)).distinct().order_by(contacts.c.chunk)
             numbers = list(reading.execute(chosen).scalars())
         for number in numbers:
@@ -171,8 +171,8 @@ def resolve(ledger: Ledger, replay: Replay, which: Doubtful, finding: Finding) -
     return done
 
 
-def _resolve_chunk(ledger: Ledger, connection: Connection, asked: _Asked, claimed: Claim) -> Resolved:
-    done, again = Resolved(), list[int]()
+def _resolve_chunk(ledger: Ledger, connection: Connection, asked: _Request, claimed: Claim) -> ResolveResult:
+    done, again = ResolveResult(), list[int]()
     with ledger.write(connection):
         check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
         own = and_(*_contacts(asked), contacts.c.chunk == claimed.chunk)
@@ -186,7 +186,9 @@ def _resolve_chunk(ledger: Ledger, connection: Connection, asked: _Asked, claime
     return done
 
 
-def _resolve_contacts(connection: Connection, asked: _Asked, numbers: Sequence[int], again: list[int]) -> Resolved:
+def _resolve_contacts(
+    connection: Connection, asked: _Request, numbers: Sequence[int], again: list[int]
+) -> ResolveResult:
     elsewhere, purged, changed, before = 0, 0, 0, len(again)
     reasons: dict[str, None] = {}
     columns = [contacts.c[name] for name in ("id", "response_id", "reason", "epoch")]
@@ -206,7 +208,7 @@ def _resolve_contacts(connection: Connection, asked: _Asked, numbers: Sequence[i
         else:
             again.append(row.id)
             changed += _settle(connection, unknown, asked.finding)
-    return Resolved(len(again) - before, changed, elsewhere, tuple(filter(None, reasons)), purged)
+    return ResolveResult(len(again) - before, changed, elsewhere, tuple(filter(None, reasons)), purged)
 
 
 def _of_contact(contact: Row[Any], unknown: Sequence[Row[Any]]) -> list[Row[Any]]:
@@ -220,7 +222,7 @@ def _of_contact(contact: Row[Any], unknown: Sequence[Row[Any]]) -> list[Row[Any]
     return [row for row in unknown if row.epoch == contact.epoch]
 
 
-def _contacts(asked: _Asked) -> list[ColumnElement[bool]]:
+def _contacts(asked: _Request) -> list[ColumnElement[bool]]:
     which = asked.which
     states = [state.value for state in _states(which)]
     conditions = [contacts.c.replay_no == asked.replay.no, contacts.c.state.in_(states)]
@@ -240,7 +242,7 @@ def _contacts(asked: _Asked) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _is_running(ledger: Ledger, replay: Replay, number: int, done: Resolved) -> ReplayError:
+def _is_running(ledger: Ledger, replay: Replay, number: int, done: ResolveResult) -> ReplayError:
     with ledger.read() as reading:
         of_chunk = and_(chunks.c.replay_no == replay.no, chunks.c.chunk == number)
         owner = reading.execute(select(chunks.c.owner).where(of_chunk)).scalar_one_or_none()
@@ -254,7 +256,7 @@ def _is_running(ledger: Ledger, replay: Replay, number: int, done: Resolved) -> 
     )
 
 
-def _open(asked: _Asked) -> list[ColumnElement[bool]]:
+def _open(asked: _Request) -> list[ColumnElement[bool]]:
     """Conditions on attempts that may have been applied; of handled ones :func:`_may_be_handled` says the rest."""
     replay, which = asked.replay, asked.which
     own_or_over = or_(
@@ -277,7 +279,7 @@ def _open(asked: _Asked) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _may_be_handled(asked: _Asked, row: Row[Any]) -> bool:
+def _may_be_handled(asked: _Request, row: Row[Any]) -> bool:
     """Whether an answer leaves open what the server did; a status of the step's ``retry.statuses`` does not."""
     name = asked.steps.owner(row.step, row.step_id)
     step = asked.flow.steps.get(name) if asked.flow is not None and name is not None else None
@@ -289,7 +291,7 @@ def _own(replay: Replay, tried: FromClause) -> list[ColumnElement[bool]]:
     return [tried.c.replay_no == replay.no] if replay.options.get("force") else []
 
 
-def _attempts(connection: Connection, asked: _Asked, response_ids: Sequence[str]) -> dict[str, list[Row[Any]]]:
+def _attempts(connection: Connection, asked: _Request, response_ids: Sequence[str]) -> dict[str, list[Row[Any]]]:
     """Attempts that may have been applied by response, those left out whose visit, or whose key, is settled.
 
     A handled one that was ``not_sent`` is left out, too, where a later visit has carried the same request out, unless
@@ -318,7 +320,7 @@ def _attempts(connection: Connection, asked: _Asked, response_ids: Sequence[str]
     return found
 
 
-def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Finding) -> int:
+def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Resolution) -> int:
     if finding.sent:  # one request was carried out, however often it was sent
         rows = list({row.key: row for row in rows}.values())
     for row in rows:

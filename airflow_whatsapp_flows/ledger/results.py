@@ -127,10 +127,10 @@ def contact_results(
             }
             elsewhere = states_elsewhere(connection, made.values())
             for row in rows:
-                yield _told(row, made.get(row.id) or AttemptsMade(), (names, elsewhere), replies)
+                yield _build_result(row, made.get(row.id) or AttemptsMade(), (names, elsewhere), replies)
 
 
-def recorded_responses(ledger: Ledger, replay: Replay, states: Sequence[str] = ()) -> Iterator[str | None]:
+def iter_responses(ledger: Ledger, replay: Replay, states: Sequence[str] = ()) -> Iterator[str | None]:
     """The responses of a replay as JSON texts, in the order of the source.
 
     Yields:
@@ -187,7 +187,9 @@ def attempts_of(
     return found
 
 
-def _told(contact: Any, made: AttemptsMade, known: tuple[Mapping[int, str], States], replies: Replies) -> ContactResult:
+def _build_result(
+    contact: Any, made: AttemptsMade, known: tuple[Mapping[int, str], States], replies: Replies
+) -> ContactResult:
     response = contact.response if replies.needs_response else None
     later = later_result(made, *known, _actions(made.later, response, replies))
     result = contact_result(contact, _actions(made.own, response, replies), known[0], later)

@@ -19,14 +19,14 @@ from airflow_whatsapp_flows.ledger.renames import step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, replays
-from airflow_whatsapp_flows.ledger.unconfirmed import accept_duplicates, may_be_unconfirmed, stuck_contacts
+from airflow_whatsapp_flows.ledger.unconfirmed import accept_duplicates, find_stuck_contacts, may_be_unconfirmed
 
 _PAGE = 500
 _ENDED = (ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class RetrySelection:
     """Which contacts are to be walked again; every condition that is given must hold.
 
     Attributes:
@@ -52,7 +52,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class RetryResult:
     """What a choice came to.
 
     Attributes:
@@ -71,7 +71,7 @@ class Chosen:
     unconfirmed: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
-def walk_again(ledger: Ledger, replay: Replay, choice: Choice, flow: Flow | None = None) -> Chosen:
+def walk_again(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: Flow | None = None) -> RetryResult:
     """Set contacts to ``pending``, in one transaction; the next run walks them.
 
     Contacts of which nothing may be sent any more are left out: every request of theirs that came to nothing may have
@@ -107,7 +107,7 @@ def walk_again(ledger: Ledger, replay: Replay, choice: Choice, flow: Flow | None
             connection.execute(update(replays).where(replays.c.no == replay.no).values(flow=flow.stored))
         others = _states(connection, and_(holds, contacts.c.state.not_in([*wanted, ContactState.PENDING.value])))
         restore_content(connection, chosen)
-        suspects, stuck = stuck_contacts(connection, replay, walkable, walked, steps)
+        suspects, stuck = find_stuck_contacts(connection, replay, walkable, walked, steps)
         if choice.duplicates_accepted_by is not None:
             under_way = accept_duplicates(connection, replay, stuck, choice.duplicates_accepted_by)
             stuck = [contact for contact in stuck if contact.id in under_way]
@@ -120,10 +120,14 @@ def walk_again(ledger: Ledger, replay: Replay, choice: Choice, flow: Flow | None
             these = contacts.c.id.in_(suspects[start : start + _PAGE])
             again += connection.execute(update(contacts).where(walkable, these).values(AGAIN)).rowcount
         purged = connection.execute(select(func.count()).where(chosen, contacts.c.response.is_(None))).scalar_one()
-    return Chosen(again, purged, others, len(stuck), Counter(what for contact in stuck for what in contact.requests))
+    return RetryResult(
+        again, purged, others, len(stuck), Counter(what for contact in stuck for what in contact.requests)
+    )
 
 
-def walk_failed_again(ledger: Ledger, replay: Replay, of_chunks: Collection[int] | None, clear: str) -> Chosen | None:
+def walk_failed_again(
+    ledger: Ledger, replay: Replay, of_chunks: Collection[int] | None, clear: str
+) -> RetryResult | None:
     """Set the failed contacts of a cleared task to ``pending``: once for each clear, however often the task is tried.
 
     Args:
@@ -146,14 +150,14 @@ def walk_failed_again(ledger: Ledger, replay: Replay, of_chunks: Collection[int]
         numbers = list(connection.execute(select(chunks.c.chunk).where(due)).scalars())
     if not numbers:
         return None
-    chosen = walk_again(ledger, replay, Choice(chunks=numbers))
+    chosen = walk_again(ledger, replay, RetrySelection(chunks=numbers))
     # A worker that dies before this is noted has sent nothing yet: the next try finds the same contacts pending.
     with ledger.write() as connection:
         connection.execute(update(chunks).where(due).values(cleared_by=clear))
     return chosen
 
 
-def _conditions(replay: Replay, choice: Choice, names: Sequence[str]) -> list[ColumnElement[bool]]:
+def _conditions(replay: Replay, choice: RetrySelection, names: Sequence[str]) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if choice.fingerprint is not None:
         conditions.append(contacts.c.fingerprint == choice.fingerprint)

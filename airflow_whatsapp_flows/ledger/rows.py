@@ -40,7 +40,7 @@ class Subject(NamedTuple):
     response_id: str
 
 
-class Once(NamedTuple):
+class OnceClaim(NamedTuple):
     """A step that a person gets once.
 
     Attributes:
@@ -98,7 +98,7 @@ class Intent(NamedTuple):
     epoch: int = 1
     content: str | None = None
     identifiers: tuple[Identifier, ...] = ()
-    once: Once | None = None
+    once: OnceClaim | None = None
 
 
 class AttemptEnd(NamedTuple):
@@ -147,7 +147,7 @@ class ContactEnd(NamedTuple):
     unanswered: bool = False
 
 
-class Again(NamedTuple):
+class NextRound(NamedTuple):
     """A contact that is to be walked once more, in a new round: nothing was done for it in this one.
 
     Attributes:
@@ -157,4 +157,4 @@ class Again(NamedTuple):
     contact_id: int
 
 
-Entry = Intent | AttemptEnd | ContactEnd | Again
+Entry = Intent | AttemptEnd | ContactEnd | NextRound

@@ -72,15 +72,15 @@ class SharedSlots:
             until = max(held_until, now + min(seconds, _LONGEST_HOLD))
             connection.execute(update(slots).where(self._is(host)).values(held_until=until))
 
-    def held(self, host: str) -> float:
+    def hold_seconds(self, host: str) -> float:
         """Seconds for which a host is still held.
 
         Raises:
             LedgerError: the ledger cannot be read.
         """
-        return self._ledger.outages.outlast(lambda: self._held(host))
+        return self._ledger.outages.outlast(lambda: self._read_hold(host))
 
-    def _held(self, host: str) -> float:
+    def _read_hold(self, host: str) -> float:
         with self._ledger.read() as connection:
             now = self._now(connection)
             until = connection.execute(select(slots.c.held_until).where(self._is(host))).scalar_one_or_none()

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal,
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.persons import Move
 from airflow_whatsapp_flows.ledger.schema import chunks, contacts, replays
-from airflow_whatsapp_flows.ledger.statements import inserting
+from airflow_whatsapp_flows.ledger.statements import insert_statement
 
 _PAGE = 500
 
@@ -71,7 +71,7 @@ def add_contacts(connection: Connection, replay_no: int, rows: Sequence[NewConta
     _ADD.run(connection, [(*row, replay_no, 1, 0, False) for row in rows])
 
 
-_ADD = inserting(
+_ADD = insert_statement(
     contacts.name,
     {
         "chunk": "integer",

@@ -41,7 +41,7 @@ class Statement:
             connection.exec_driver_sql(self._for_all, (msgspec.json.encode(rows).decode(),))
 
 
-def inserting(table: str, columns: Columns, *, or_nothing: bool = False) -> Statement:
+def insert_statement(table: str, columns: Columns, *, or_nothing: bool = False) -> Statement:
     """A statement that adds rows.
 
     Args:
@@ -58,7 +58,7 @@ def inserting(table: str, columns: Columns, *, or_nothing: bool = False) -> Stat
     )
 
 
-def updating(table: str, changed: Columns, which: Columns) -> Statement:
+def update_statement(table: str, changed: Columns, which: Columns) -> Statement:
     """A statement that changes rows: values of the changed columns first, then of those that say which."""
     each = ", ".join(f"{name} = ?" for name in changed)
     this_one = " AND ".join(f"{name} = ?" for name in which)

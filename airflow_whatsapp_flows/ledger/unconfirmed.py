@@ -46,7 +46,7 @@ def may_be_unconfirmed(replay: Replay) -> ColumnElement[bool]:
     return select(attempts.c.id).where(own, *_suspect(replay)).exists()
 
 
-def stuck_contacts(
+def find_stuck_contacts(
     connection: Connection, replay: Replay, where: ColumnElement[bool], flow: Flow, steps: StepIdentities
 ) -> tuple[list[int], list[StuckContact]]:
     """Contacts for which :func:`may_be_unconfirmed` holds: their numbers, and those of them that are stuck.
@@ -68,7 +68,7 @@ def stuck_contacts(
         page = connection.execute(query.where(contacts.c.id.in_([row[0] for row in numbers]))).all()
         tried = _visits(connection, replay, [row.response_id for row in page], steps)
         for row in page:
-            found = _stuck(row, tried[row.response_id, row.epoch], flow, now)
+            found = _find_stuck(row, tried[row.response_id, row.epoch], flow, now)
             if found is not None:
                 stuck.append(found)
     return [row[0] for row in sizes], stuck
@@ -146,7 +146,7 @@ def _visits(
     return found
 
 
-def _stuck(contact: Any, visits: Mapping[_Visit, list[Row[Any]]], flow: Flow, now: float) -> StuckContact | None:
+def _find_stuck(contact: Any, visits: Mapping[_Visit, list[Row[Any]]], flow: Flow, now: float) -> StuckContact | None:
     """The contact, if what may have been applied is all that a walk could send again."""
     blocked: dict[_Visit, tuple[Row[Any], ...]] = {}
     for visit, rows in visits.items():
@@ -160,7 +160,7 @@ def _stuck(contact: Any, visits: Mapping[_Visit, list[Row[Any]]], flow: Flow, no
         blocked[visit] = tuple(row for row, one in applied if may_have_been_applied(step.retry, one))
     if not blocked or _ended_elsewhere(contact, visits, flow):
         return None
-    requests = tuple((visit[0], _told(rows[-1])) for visit, rows in blocked.items())
+    requests = tuple((visit[0], _describe_reply(rows[-1])) for visit, rows in blocked.items())
     return StuckContact(contact.id, requests, tuple(row.id for rows in blocked.values() for row in rows))
 
 
@@ -173,7 +173,7 @@ def _ended_elsewhere(contact: Any, visits: Mapping[_Visit, list[Row[Any]]], flow
     return (last.name, path.count(last.name)) not in visits
 
 
-def _told(row: Row[Any]) -> str:
+def _describe_reply(row: Row[Any]) -> str:
     return "no answer" if row.status_code is None else f"answered {row.status_code}"
 
 

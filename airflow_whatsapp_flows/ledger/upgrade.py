@@ -19,16 +19,16 @@ from sqlalchemy.pool import StaticPool
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.ledger.engine import (
     copy_database,
-    may_only_be_read,
+    display_url,
+    is_read_only,
     open_file,
+    read_only_engine,
     read_url,
-    reading_engine,
     reason_of,
     server_engine,
-    shown_url,
     table_version,
 )
-from airflow_whatsapp_flows.ledger.locks import lock_file, lock_number, running_replays
+from airflow_whatsapp_flows.ledger.locks import find_running_replays, lock_file, lock_number
 from airflow_whatsapp_flows.ledger.migrations import upgrade_tables
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, versions
 
@@ -89,7 +89,7 @@ def found_version(url: str) -> int:
     """
     found = find_version(url)
     if found is None:
-        raise LedgerError(f"there is no ledger in {shown_url(read_url(url))}; the first replay or task makes it")
+        raise LedgerError(f"there is no ledger in {display_url(read_url(url))}; the first replay or task makes it")
     return found
 
 
@@ -103,14 +103,14 @@ def find_version(url: str) -> int | None:
     if parsed.get_backend_name() == "sqlite":
         if not Path(parsed.database or "").exists():
             return None
-        engine = reading_engine(Path(parsed.database or ""))
+        engine = read_only_engine(Path(parsed.database or ""))
     else:
         engine = server_engine(parsed)
     try:
         with engine.connect() as connection:
             return table_version(connection)
     except SQLAlchemyError as error:
-        raise LedgerError(f"the ledger {shown_url(parsed)} cannot be read: {reason_of(error)}") from error
+        raise LedgerError(f"the ledger {display_url(parsed)} cannot be read: {reason_of(error)}") from error
     finally:
         engine.dispose()
 
@@ -123,7 +123,7 @@ def upgrade(url: str) -> Upgrade:
     """
     parsed, found = read_url(url), found_version(url)
     if found >= SCHEMA_VERSION or found < 1:
-        check_version(found, shown_url(parsed))
+        check_version(found, display_url(parsed))
         return Upgrade(found, found)
     if parsed.get_backend_name() == "sqlite":
         return upgrade_file(Path(parsed.database or ""))
@@ -140,7 +140,7 @@ def upgrade_file(file: Path) -> Upgrade:
         LedgerError: another process uses it, or it cannot be upgraded; it is as it was.
     """
     shown = f"sqlite:///{file}"
-    if may_only_be_read(file):
+    if is_read_only(file):
         check_version(found_version(shown), shown, is_read_only=True)
     lock = lock_file(file, "upgrade", wait=True)
     try:
@@ -215,7 +215,7 @@ def _migrate_file(connection: sqlite3.Connection, found: int) -> None:
 
 
 def _upgrade_server(url: URL) -> Upgrade:
-    engine, shown = server_engine(url), shown_url(url)
+    engine, shown = server_engine(url), display_url(url)
     try:
         with engine.connect() as connection, connection.begin():
             connection.execute(text("SET LOCAL lock_timeout = '30s'"))
@@ -223,7 +223,7 @@ def _upgrade_server(url: URL) -> Upgrade:
             found = table_version(connection)
             if found is None or found >= SCHEMA_VERSION:  # another process has done it
                 return Upgrade(found or SCHEMA_VERSION, found or SCHEMA_VERSION)
-            if running := running_replays(connection, None):
+            if running := find_running_replays(connection, None):
                 raise LedgerError(
                     f"the ledger {shown} was not upgraded, for replays of the earlier version run: "
                     f"{', '.join(running)}. Let them end, or stop them; they can be resumed"

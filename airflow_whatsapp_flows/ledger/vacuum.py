@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.locks import running_replays
+from airflow_whatsapp_flows.ledger.locks import find_running_replays
 from airflow_whatsapp_flows.ledger.schema import metadata
 
 
@@ -24,11 +24,11 @@ def vacuum(ledger: Ledger) -> int:
     """
     ledger.check_writable()
     with ledger.read() as connection:
-        running = running_replays(connection, ledger.file)
+        running = find_running_replays(connection, ledger.file)
     if running:
         raise LedgerError(
-            f"the ledger {ledger.shown} is in use: {', '.join(running)}. Let that end, or stop it, and try again; "
-            "it can be resumed"
+            f"the ledger {ledger.display_url} is in use: {', '.join(running)}. Let that end, or stop it, and try "
+            "again; it can be resumed"
         )
     with ledger.read() as connection:
         before = _size(ledger, connection)

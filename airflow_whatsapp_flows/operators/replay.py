@@ -258,7 +258,7 @@ class WhatsAppReplayOperator(ReplayTask):
             gateway = gateway_of(flow)
             replay = self.begun(ledger, flow, context)
             begun = time.monotonic()
-            self.log.info("replay %s in the ledger %s", replay.id, ledger.shown)
+            self.log.info("replay %s in the ledger %s", replay.id, ledger.display_url)
             settings = replace(self.given_terms().run_settings(flow), chunks=self.chunks)
             progress = asyncio.run(self._run(ledger, replay, flow, gateway, settings))
             counted = tally(ledger, replay.no, self.chunks)

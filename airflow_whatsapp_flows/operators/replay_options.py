@@ -245,7 +245,7 @@ def found_replay(ledger: Ledger, replay_id: str) -> Replay:
     """
     replay = find_replay(ledger, replay_id)
     if replay is None:
-        raise ReplayError(f"there is no replay {replay_id!r} in the ledger {ledger.shown}")
+        raise ReplayError(f"there is no replay {replay_id!r} in the ledger {ledger.display_url}")
     return replay
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_whatsapp_flows.ledger.groups import ErrorGroup
 from airflow_whatsapp_flows.ledger.replays import Tally
-from airflow_whatsapp_flows.ledger.retry import Chosen
+from airflow_whatsapp_flows.ledger.retry import RetryResult
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.budget import HandledErrors, too_many_handled
 from airflow_whatsapp_flows.replay.report import error_lines
@@ -56,7 +56,7 @@ def log_errors(log: Any, groups: Sequence[ErrorGroup]) -> None:
             log.warning("%s", line)
 
 
-def log_chosen(log: Any, chosen: Chosen) -> None:
+def log_chosen(log: Any, chosen: RetryResult) -> None:
     """Write to the log of a cleared task which contacts are walked again, and which are not."""
     log.info("the task was cleared: %s failed contacts are walked again", f"{chosen.contacts:,}")
     if chosen.left_out:

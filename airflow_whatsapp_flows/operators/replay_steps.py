@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.groups import error_groups
-from airflow_whatsapp_flows.ledger.replays import pending_chunks, tally
+from airflow_whatsapp_flows.ledger.replays import find_pending_chunks, tally
 from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.plan_text import plan_markdown, plan_text, plan_value
 from airflow_whatsapp_flows.operators.replay import ReplayTask
@@ -73,7 +73,7 @@ class ReplayPlanOperator(ReplayTask):
             else:
                 replay = self.begun(ledger, flow, context)
                 request = PlanRequest(flow=flow, rows=(), gateway=gateway, run=run, replay=replay)
-                planned, chunks, name = plan(request, ledger), pending_chunks(ledger, replay.no), replay.source
+                planned, chunks, name = plan(request, ledger), find_pending_chunks(ledger, replay.no), replay.source
         told = plan_value(planned, name, replay.id if replay else None)
         self.log.info("%s", plan_text(told))
         context["ti"].xcom_push(key=PLAN, value=told)

@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.flow.walk.response_content import content_digest
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, Walking, walk
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow, task_ledger
-from airflow_whatsapp_flows.ledger.epochs import Known
+from airflow_whatsapp_flows.ledger.epochs import KnownResponse
 from airflow_whatsapp_flows.ledger.rows import Subject
 from airflow_whatsapp_flows.operators.large_replies import whole
 from airflow_whatsapp_flows.operators.loop_value import result_of_visit
@@ -101,7 +101,7 @@ class Rewalk:
                 break
             self._advance(done)
 
-    def _known(self) -> tuple[list[AttemptRow], list[Known]]:
+    def _known(self) -> tuple[list[AttemptRow], list[KnownResponse]]:
         if not any(isinstance(step, Action) for step in self._step.flow.steps.values()):
             return [], []
         with task_ledger(self._settings).transaction() as transaction:

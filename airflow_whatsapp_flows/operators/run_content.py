@@ -14,14 +14,25 @@ from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.flow.walk.response_content import is_content
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow, Transaction
 from airflow_whatsapp_flows.ledger import epochs
-from airflow_whatsapp_flows.ledger.epochs import Known, first_in_doubt, known_of, names_of, sent_since, standing
+from airflow_whatsapp_flows.ledger.epochs import (
+    KnownResponse,
+    compare_content,
+    first_in_doubt,
+    names_of,
+    parse_known_row,
+    parse_sent_row,
+)
 from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
 from airflow_whatsapp_flows.operators.run_input import run_id_of
 from airflow_whatsapp_flows.operators.task_record import Sendee
 
 
 def epoch_of_run(
-    flow: Flow, response: ContactResponse, context: Mapping[str, Any], made: Sequence[AttemptRow], held: Sequence[Known]
+    flow: Flow,
+    response: ContactResponse,
+    context: Mapping[str, Any],
+    made: Sequence[AttemptRow],
+    held: Sequence[KnownResponse],
 ) -> int:
     """The epoch that a DAG run sends its response under; the flow's ``replay.on_changed`` decides on a changed one.
 
@@ -44,9 +55,9 @@ def epoch_of_run(
     own = [row.epoch for row in of_runs if _is_of(row, context) and is_same(row.content)]
     if own:
         return max(own)  # also when newer content has been sent since: then nothing is sent any more
-    runs = (Known(None, epochs.run_id_of(row.origin), row.content, None, row.epoch) for row in of_runs)
+    runs = (KnownResponse(None, epochs.run_id_of(row.origin), row.content, None, row.epoch) for row in of_runs)
     sent = {row.epoch for row in made if row.fate != Fate.NOT_SENT.value}
-    epoch, other = standing([*(replace(one, sent=one.epoch in sent) for one in held), *runs], is_same)
+    epoch, other = compare_content([*(replace(one, sent=one.epoch in sent) for one in held), *runs], is_same)
     if other is not None:
         _check_changed(flow, response, context, other)
         _check_known_fates(response, made, held)
@@ -73,20 +84,20 @@ def check_newest(transaction: Transaction, sendee: Sendee) -> None:
     )
 
 
-def contacts_of(transaction: Transaction, subject: Subject) -> list[Known]:
+def contacts_of(transaction: Transaction, subject: Subject) -> list[KnownResponse]:
     """The contacts of replays that hold a response."""
-    return [known_of(row) for row in transaction.rows(epochs.KNOWN_OF_SUBJECT, subject)]
+    return [parse_known_row(row) for row in transaction.rows(epochs.KNOWN_OF_SUBJECT, subject)]
 
 
-def _newer(transaction: Transaction, sendee: Sendee) -> Known | None:
+def _newer(transaction: Transaction, sendee: Sendee) -> KnownResponse | None:
     """Who sends, or is about to send, other content of the response; ``None`` when nobody does."""
     subject, which = sendee.subject, {"epoch": sendee.epoch, "content": sendee.content}
     for row in transaction.rows(epochs.SENT_SINCE, subject, **which):
-        return sent_since(row)
+        return parse_sent_row(row)
     for row in transaction.rows(epochs.WAITING_SINCE, subject, **which):
         # What is in doubt of this content may be settled first; the newer one waits for it.
         own = [one.made() for one in transaction.attempts(subject) if one.epoch == sendee.epoch]
-        return None if first_in_doubt(own) else known_of(row)
+        return None if first_in_doubt(own) else parse_known_row(row)
     return None
 
 
@@ -96,7 +107,7 @@ def _is_of(row: AttemptRow, context: Mapping[str, Any]) -> bool:
     return origin.get("run_id") == run_id_of(context) and origin.get("dag_id") == dag_id
 
 
-def _check_changed(flow: Flow, response: ContactResponse, context: Mapping[str, Any], other: Known) -> None:
+def _check_changed(flow: Flow, response: ContactResponse, context: Mapping[str, Any], other: KnownResponse) -> None:
     what = f"{other.where} has the response id {response.id!r} with other content"
     if flow.replay is None or flow.replay.on_changed == "reject":
         raise ResponseError(
@@ -108,7 +119,7 @@ def _check_changed(flow: Flow, response: ContactResponse, context: Mapping[str, 
         raise ResponseError(f"superseded: {what}, and this run was cleared; trigger a new run to send it again")
 
 
-def _check_known_fates(response: ContactResponse, made: Sequence[AttemptRow], held: Sequence[Known]) -> None:
+def _check_known_fates(response: ContactResponse, made: Sequence[AttemptRow], held: Sequence[KnownResponse]) -> None:
     pending = next((one for one in held if one.state is ContactState.PENDING), None)
     if pending is not None:
         raise IntentConflictError(

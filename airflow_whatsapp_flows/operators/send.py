@@ -133,7 +133,7 @@ class Sender:
                 self._sendee.subject, self._names(todo), todo.visit, epoch=self._sendee.epoch
             )
         record = self._try.record(rows, self._sendee.steps)
-        done = record.settled(todo.step.name, todo.visit)
+        done = record.find_settled_result(todo.step.name, todo.visit)
         if done is not None or todo.step.retry.delivery is not Delivery.AT_MOST_ONCE:
             return done
         place = (todo.step.name, todo.visit)

@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.flow.walk.perform import SendAction
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.hooks.ledger import AttemptRow
 from airflow_whatsapp_flows.ledger.once import once_of
-from airflow_whatsapp_flows.ledger.records import Record
+from airflow_whatsapp_flows.ledger.records import ResponseRecord
 from airflow_whatsapp_flows.ledger.rows import Intent, Subject
 from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
 from airflow_whatsapp_flows.transport.origin import origin_of
@@ -121,7 +121,7 @@ class TaskTry:
 
     def record(
         self, rows: Iterable[AttemptRow], steps: StepIdentities | None = None, digest: str | None = None
-    ) -> Record:
+    ) -> ResponseRecord:
         """Attempts as the rules of delivery see them.
 
         Args:
@@ -130,7 +130,7 @@ class TaskTry:
             digest: of the request as it is now. Between two tries of a task its connection may be mended, and what
                 its author wrote is rendered anew: an attempt with other bytes is then none of this round.
         """
-        record = Record()
+        record = ResponseRecord()
         for row in rows:
             record.note(row, steps, current=digest in (None, row.digest) and self.made(row))
         return record

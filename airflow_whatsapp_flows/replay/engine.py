@@ -12,9 +12,9 @@ from airflow_whatsapp_flows.ledger.claims import Claim
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.pages import PAGE_BYTES
-from airflow_whatsapp_flows.ledger.records import Page, PendingContact, pending_contacts
-from airflow_whatsapp_flows.ledger.replays import pending_chunks
-from airflow_whatsapp_flows.ledger.rows import Again, ContactEnd, ContactState
+from airflow_whatsapp_flows.ledger.records import Page, PendingContact, read_pending_contacts
+from airflow_whatsapp_flows.ledger.replays import find_pending_chunks
+from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState, NextRound
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.budget import FailureBudget
 from airflow_whatsapp_flows.replay.contact import ContactWalker
@@ -144,7 +144,7 @@ class Engine:
         refusals = self._walker.sender.refusals
         turned_away = dict.fromkeys(refusals.turned_away if refusals else ())
         if turned_away and self._journal.failure is None:
-            await asyncio.gather(*(self._journal.add(Again(contact_id)) for contact_id in turned_away))
+            await asyncio.gather(*(self._journal.add(NextRound(contact_id)) for contact_id in turned_away))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -316,12 +316,12 @@ class Engine:
             await self._journal.release(claimed)
 
     def _pending_chunks(self) -> list[int]:
-        return self._ledger.outages.outlast(lambda: pending_chunks(self._ledger, self._walker.replay_no))
+        return self._ledger.outages.outlast(lambda: find_pending_chunks(self._ledger, self._walker.replay_no))
 
     def _read(self, page: Page) -> tuple[list[PendingContact], dict[int, Held]]:
         def read() -> tuple[list[PendingContact], dict[int, Held]]:
             with self._ledger.read() as connection:
-                contacts = pending_contacts(connection, page)
+                contacts = read_pending_contacts(connection, page)
                 return contacts, self._screening.hold(connection, contacts)
 
         return self._ledger.outages.outlast(read)

@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.template.variables import Scope, Variables
 from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, walk
-from airflow_whatsapp_flows.ledger.records import Record
+from airflow_whatsapp_flows.ledger.records import ResponseRecord
 from airflow_whatsapp_flows.replay.fingerprints import normalised
 from airflow_whatsapp_flows.replay.samples import Sample, sample_of
 from airflow_whatsapp_flows.sender import Gateway
@@ -82,7 +82,7 @@ class Forecast:
         names = frozenset(self.hosts)
         self._reads = {step.name: _replies_read(step, names) for step in flow.steps.values()}
 
-    def add(self, response: ContactResponse, record: Record, moment: float, epoch: int = 1) -> None:
+    def add(self, response: ContactResponse, record: ResponseRecord, moment: float, epoch: int = 1) -> None:
         """Walk one contact.
 
         Args:
@@ -106,7 +106,7 @@ class Forecast:
 
     def _answer(self, contact: _Contact, todo: ToDo) -> Done:
         if isinstance(todo, FetchFile):
-            settled = contact.record.settled(todo.step.name, todo.visit)
+            settled = contact.record.find_settled_result(todo.step.name, todo.visit)
             if settled is None:
                 self.counts.files[todo.step.name] += 1
             return _FILE if settled is None else todo.veil.restored(settled)
@@ -198,7 +198,7 @@ class Forecast:
 @dataclass(slots=True)
 class _Contact:
     response: ContactResponse
-    record: Record
+    record: ResponseRecord
     moment: float
     walk: Walk
     assumed: set[str] = field(default_factory=set)

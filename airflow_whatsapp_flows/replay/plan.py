@@ -18,12 +18,18 @@ from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.epochs import Known, known_responses
+from airflow_whatsapp_flows.ledger.epochs import KnownResponse, find_known_responses
 from airflow_whatsapp_flows.ledger.pages import batches
 from airflow_whatsapp_flows.ledger.person_history import recent_latencies
-from airflow_whatsapp_flows.ledger.records import Page, PendingContact, Record, pending_contacts, records_of
+from airflow_whatsapp_flows.ledger.records import (
+    Page,
+    PendingContact,
+    ResponseRecord,
+    read_pending_contacts,
+    read_records,
+)
 from airflow_whatsapp_flows.ledger.renames import SentNames, step_identities
-from airflow_whatsapp_flows.ledger.replays import Replay, pending_chunks, tally
+from airflow_whatsapp_flows.ledger.replays import Replay, find_pending_chunks, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.estimate import Counts, Forecast
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
@@ -221,7 +227,7 @@ class _Planner:
         states = tally(ledger, replay.no).states
         self.plan.warnings = replay.warnings
         self.plan.rows = sum(states.values())
-        self.plan.changed = replay.changed
+        self.plan.changed = replay.rows_changed
         self.plan.rejected = states[ContactState.REJECTED]
         self.plan.in_doubt = states[ContactState.IN_DOUBT]
         self.plan.done = states[ContactState.COMPLETED] + states[ContactState.FAILED] + states[ContactState.SKIPPED]
@@ -257,9 +263,9 @@ class _Planner:
     def _add_batch(self, batch: Sequence[ReadRow], seen: SeenRows) -> None:
         ids = [one.response.id for one in batch if one.response is not None and one.response.id is not None]
         with self._ledger.read() if self._ledger else nullcontext() as connection:
-            known = known_responses(connection, self._request.flow.id, ids) if connection and ids else {}
+            known = find_known_responses(connection, self._request.flow.id, ids) if connection and ids else {}
             for response_id, digest, epoch in seen.contents(ids):
-                known.setdefault(response_id, []).append(Known(_HERE, "", digest, ContactState.PENDING, epoch))
+                known.setdefault(response_id, []).append(KnownResponse(_HERE, "", digest, ContactState.PENDING, epoch))
             todo = [admitted for one in batch if (admitted := self._admitted(one, known)) is not None]
             waiting = self._waiting(None if self._request.run.force else connection, todo)
             held = {} if connection is None else self._screening.hold(connection, waiting)
@@ -284,19 +290,21 @@ class _Planner:
         self, connection: Connection | None, admitted: Sequence[tuple[ContactResponse, ReadRow, int]]
     ) -> list[PendingContact]:
         flow = self._request.flow
-        records: dict[str, Record] = {}
+        records: dict[str, ResponseRecord] = {}
         if connection is not None:
             epochs = {response.identity: epoch for response, _, epoch in admitted}
-            records = records_of(connection, flow.id, dict.fromkeys(epochs, (None, 0)), self._steps, None, epochs)
+            records = read_records(connection, flow.id, dict.fromkeys(epochs, (None, 0)), self._steps, None, epochs)
         return [
             PendingContact(
-                number, "", response.identity, None, "", 1, records.get(response.identity) or Record(),
+                number, "", response.identity, None, "", 1, records.get(response.identity) or ResponseRecord(),
                 flow.identity.of(response.contact, response.flow_execution_variables), epoch, one.digest,
             )
             for number, (response, one, epoch) in enumerate(admitted)
         ]  # fmt: skip
 
-    def _admitted(self, one: ReadRow, known: dict[str, list[Known]]) -> tuple[ContactResponse, ReadRow, int] | None:
+    def _admitted(
+        self, one: ReadRow, known: dict[str, list[KnownResponse]]
+    ) -> tuple[ContactResponse, ReadRow, int] | None:
         """A response that is to be walked, its row, and the epoch of its content."""
         earlier = known.setdefault(one.response.id, []) if one.response and one.response.id else []
         force, rule = self._request.run.force, self._request.on_changed
@@ -307,7 +315,7 @@ class _Planner:
             if len(self.plan.rejections) < REJECTIONS:
                 self.plan.rejections.append((one.row.place, reason or ""))
             return None
-        earlier.append(Known(_HERE, "", one.digest, state, epoch))
+        earlier.append(KnownResponse(_HERE, "", one.digest, state, epoch))
         if state is ContactState.SKIPPED:
             self.plan.skipped[reason or ""] += 1
         elif state is ContactState.IN_DOUBT:
@@ -337,12 +345,12 @@ class _Planner:
 def _pending(
     ledger: Ledger, flow: Flow, replay: Replay, steps: StepIdentities, *, forced: bool
 ) -> Iterator[list[PendingContact]]:
-    for chunk in pending_chunks(ledger, replay.no):
+    for chunk in find_pending_chunks(ledger, replay.no):
         after = 0
         while True:
             page = Page(flow.id, replay.no, chunk, after, _BATCH, forced, flow.identity, steps)
             with ledger.read() as connection:
-                found = pending_contacts(connection, page)
+                found = read_pending_contacts(connection, page)
             if not found:
                 break
             yield found

@@ -14,8 +14,14 @@ from sqlalchemy import Connection
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.response_content import is_content
-from airflow_whatsapp_flows.ledger.epochs import Known, Made, first_in_doubt, known_responses, names_of
-from airflow_whatsapp_flows.ledger.known_rows import done_by
+from airflow_whatsapp_flows.ledger.epochs import (
+    AttemptSummary,
+    KnownResponse,
+    find_known_responses,
+    first_in_doubt,
+    names_of,
+)
+from airflow_whatsapp_flows.ledger.known_rows import completion_reason
 from airflow_whatsapp_flows.ledger.records import PendingContact, responses_sent_to
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
@@ -67,7 +73,7 @@ class Screening:
         if self.force or not contacts:
             return held
         ids = [contact.response_id for contact in contacts]
-        known = known_responses(connection, self.flow.id, ids, of_runs=False)  # what runs did is in the records
+        known = find_known_responses(connection, self.flow.id, ids, of_runs=False)  # what runs did is in the records
         people = [contact.identity for contact in contacts] if self.only_once else []
         sent = responses_sent_to(connection, self.flow.id, people)
         for contact in contacts:
@@ -79,13 +85,13 @@ class Screening:
                 held[contact.id] = found
         return held
 
-    def _elsewhere(self, contact: PendingContact, others: Sequence[Known]) -> Held | None:
+    def _elsewhere(self, contact: PendingContact, others: Sequence[KnownResponse]) -> Held | None:
         return next((held for other in others if (held := self._held_by(contact, other)) is not None), None)
 
-    def _held_by(self, contact: PendingContact, other: Known) -> Held | None:
+    def _held_by(self, contact: PendingContact, other: KnownResponse) -> Held | None:
         same = other.epoch == contact.epoch
         if same and other.state is ContactState.COMPLETED:
-            return ContactEnd(contact.id, ContactState.SKIPPED, done_by(other.replay_id), time.time())
+            return ContactEnd(contact.id, ContactState.SKIPPED, completion_reason(other.replay_id), time.time())
         if same and other.state is ContactState.IN_DOUBT and other.walked:
             reason = f"in doubt in the replay {other.replay_id}; resolve it there, with `replay resolve`"
             return ContactEnd(contact.id, ContactState.IN_DOUBT, reason, time.time())
@@ -96,7 +102,7 @@ class Screening:
             return Postponed(f"pending in the replay {other.replay_id}: `{command}` goes on with it")
         return None
 
-    def _under_other_content(self, contact: PendingContact, others: Sequence[Known]) -> Held | None:
+    def _under_other_content(self, contact: PendingContact, others: Sequence[KnownResponse]) -> Held | None:
         """What holds a contact back because its response was, or is being, sent with other content."""
         made = contact.record.made
         newer = next((one for one in made if one.epoch > contact.epoch), None)
@@ -118,7 +124,7 @@ class Screening:
             return ContactEnd(contact.id, ContactState.REJECTED, f"{reason}; run it in another replay", time.time())
         return None
 
-    def _doubt(self, doubtful: Made, others: Sequence[Known]) -> str:
+    def _doubt(self, doubtful: AttemptSummary, others: Sequence[KnownResponse]) -> str:
         what = f"{_where(doubtful, others)} may have sent earlier content of this response (step {doubtful.step})"
         name = names_of(others).get(doubtful.replay_no or 0) or self.replay.id
         return (
@@ -138,13 +144,13 @@ def skipped(contact: PendingContact, reason: str, now: float) -> ContactEnd:
     )
 
 
-def _where(made: Made | None, known: Sequence[Known]) -> str:
+def _where(made: AttemptSummary | None, known: Sequence[KnownResponse]) -> str:
     if made is None or made.replay_no is None:
         return f"the DAG run {made.run_id if made else ''}"
     return f"the replay {names_of(known).get(made.replay_no, made.replay_no)}"
 
 
-def _differs(made: Made, contact: PendingContact) -> bool:
+def _differs(made: AttemptSummary, contact: PendingContact) -> bool:
     if made.content in (None, contact.digest) or contact.digest is None or not contact.response:
         return False
     return not is_content(read_response(msgspec.json.decode(contact.response)), made.content)

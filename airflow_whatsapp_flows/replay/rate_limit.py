@@ -45,7 +45,7 @@ class SlotStore(Protocol):
     def hold(self, host: str, seconds: float) -> None:
         """Give out no slot before now + ``seconds``; a longer hold stays as it is."""
 
-    def held(self, host: str) -> float:
+    def hold_seconds(self, host: str) -> float:
         """Seconds until the hold ends; 0 when there is none."""
 
 
@@ -263,7 +263,7 @@ class Pace:
             self._looking = asyncio.create_task(self._or_fail(self._find_hold()))
 
     async def _find_hold(self) -> None:
-        held = float(await self._call(partial(self._store.held, self._host)))
+        held = float(await self._call(partial(self._store.hold_seconds, self._host)))
         now = self._clock()
         # A hold that this process put there looks a little longer, by the time that the answer took.
         if held > 0 and now + held > self._held_until + 0.1:

@@ -23,9 +23,9 @@ from airflow_whatsapp_flows.ledger.renames import (
     SentStep,
     confirm_renames,
     earlier_flows,
+    find_sent_steps,
     flows_sent_with,
     renames_of,
-    sent_steps,
     step_identities,
     versions_of,
 )
@@ -61,7 +61,7 @@ def known_steps(
     """
     with ledger.read() as connection:
         steps = step_identities(connection, flow, renamed)
-        sent = sent_steps(connection, replay, states, chunks)
+        sent = find_sent_steps(connection, replay, states, chunks)
         sent_with = flows_sent_with(connection, replay, states, chunks) if sent else []
         _check(connection, flow, steps, sent, sent_with)
     return steps

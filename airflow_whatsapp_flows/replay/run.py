@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
-from airflow_whatsapp_flows.ledger.replays import Replay, Tally, accepted_steps, mark_ended, mark_started, tally
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_accepted_steps, mark_ended, mark_started, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
 from airflow_whatsapp_flows.replay.budget import FailureBudget, HandledErrors, walked_of
@@ -104,7 +104,7 @@ async def run_replay(
         await stack.enter_async_context(lanes)
         sender = Sender(gateway, routes, lanes, journal, flow.replies_read)
         if noticing:
-            accepted = await asyncio.to_thread(accepted_steps, ledger, replay.no)
+            accepted = await asyncio.to_thread(find_accepted_steps, ledger, replay.no)
             sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted)
         walker = ContactWalker(
             flow=flow,

@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpRespon
 from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.once import once_of
-from airflow_whatsapp_flows.ledger.records import Record
+from airflow_whatsapp_flows.ledger.records import ResponseRecord
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.host_limits import Lanes
@@ -68,7 +68,7 @@ class Sending:
     replay_no: int
     round: int
     moment: float
-    record: Record
+    record: ResponseRecord
     reached: float
     contact_id: int = 0
     under_way: bool = False
@@ -139,7 +139,7 @@ class Sender:
                 sending.wait_until = self._over(todo, sending.wait_until or sending.reached)
             return Waited()
         # Where nothing will be sent any more, no file is needed.
-        settled = sending.record.settled(todo.step.name, todo.visit)
+        settled = sending.record.find_settled_result(todo.step.name, todo.visit)
         if settled is not None:
             return todo.veil.restored(settled)
         while (delay := sending.delay(self.clock())) > 0:

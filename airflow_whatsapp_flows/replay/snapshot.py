@@ -16,9 +16,9 @@ from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
 from airflow_whatsapp_flows.flow.walk.response_content import content_digest, is_content, response_value
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.epochs import Known, known_responses, standing
+from airflow_whatsapp_flows.ledger.epochs import KnownResponse, compare_content, find_known_responses
 from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
-from airflow_whatsapp_flows.ledger.known_rows import DUPLICATE, done_by, short_reason
+from airflow_whatsapp_flows.ledger.known_rows import DUPLICATE, completion_reason, short_reason
 from airflow_whatsapp_flows.ledger.pages import batches
 from airflow_whatsapp_flows.ledger.persons import Persons, SourceRow
 from airflow_whatsapp_flows.ledger.replays import Replay
@@ -145,7 +145,7 @@ class Snapshot:
         people = [self._identified(one) for one in reads]
         with self.ledger.write() as connection:
             ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
-            known = known_responses(connection, self.replay.flow_id, ids, reading=self.replay.no)
+            known = find_known_responses(connection, self.replay.flow_id, ids, reading=self.replay.no)
             for response_id, digest, epoch in seen.contents(ids):  # these rows have no content in the ledger
                 known.setdefault(response_id, []).append(self._own(digest, ContactState.SKIPPED, epoch))
             phones = [phone for one in people if (phone := one.stored_phone)]
@@ -175,8 +175,8 @@ class Snapshot:
             if contact.state == _SKIPPED
         )
 
-    def _own(self, digest: str | None, state: ContactState, epoch: int) -> Known:
-        return Known(self.replay.no, self.replay.id, digest, state, epoch)
+    def _own(self, digest: str | None, state: ContactState, epoch: int) -> KnownResponse:
+        return KnownResponse(self.replay.no, self.replay.id, digest, state, epoch)
 
     def _identified(self, one: ReadRow) -> Identity:
         if one.response is None:
@@ -186,7 +186,7 @@ class Snapshot:
     def _contacts(
         self,
         reads: Iterable[tuple[ReadRow, Identity]],
-        known: dict[str, list[Known]],
+        known: dict[str, list[KnownResponse]],
         chunks: dict[str, int],
         taken: int,
     ) -> Iterator[NewContact]:
@@ -217,7 +217,7 @@ class Snapshot:
 
 def judged(
     one: ReadRow,
-    earlier: Sequence[Known],
+    earlier: Sequence[KnownResponse],
     replay_no: int,
     *,
     force: bool = False,
@@ -234,7 +234,7 @@ def judged(
     """
     if one.response is None:
         return Judged(ContactState.REJECTED, one.problem)
-    epoch, other = standing(earlier, one.is_content)
+    epoch, other = compare_content(earlier, one.is_content)
     here = next((known for known in earlier if known.replay_no == replay_no), None)
     if here is not None and not one.is_content(here.digest):
         reason = f"id_reused: an earlier row of this source {_OTHER_CONTENT}"
@@ -243,7 +243,7 @@ def judged(
         if known.epoch != epoch or known.replay_no == replay_no:
             continue
         if known.state is ContactState.COMPLETED:
-            return Judged(ContactState.SKIPPED, done_by(known.replay_id), epoch)
+            return Judged(ContactState.SKIPPED, completion_reason(known.replay_id), epoch)
         if known.state is ContactState.IN_DOUBT and known.walked:
             reason = f"in doubt in {known.where}; resolve it there, with `replay resolve`"
             return Judged(ContactState.IN_DOUBT, reason, epoch)

@@ -28,7 +28,7 @@ def replay_status(replay: Replay, tally: Tally, elapsed: float | None = None) ->
         elapsed: seconds; by default those for which the replay ran.
     """
     if elapsed is None:
-        elapsed = replay.running_time(time.time())
+        elapsed = replay.run_seconds(time.time())
     return {
         "replay_id": replay.id,
         "flow_id": replay.flow_id,

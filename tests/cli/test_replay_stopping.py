@@ -115,7 +115,7 @@ def test_a_ledger_that_may_only_be_read_can_be_looked_at_and_refuses_a_run(
 ) -> None:
     leads.write(2)
     leads.run("--replay-id", "first")
-    monkeypatch.setattr("airflow_whatsapp_flows.ledger.database.may_only_be_read", lambda _: True)
+    monkeypatch.setattr("airflow_whatsapp_flows.ledger.database.is_read_only", lambda _: True)
 
     refused = [leads.run("--replay-id", "second"), leads.replay("retry", "first", *leads.sending[:4])]
 

@@ -43,7 +43,7 @@ def test_what_a_task_writes_is_what_a_replay_reads(ledger: TaskLedger, url: str)
     with Ledger(url) as whole, whole.read() as connection:
         record = record_of(connection, SUBJECT, None, 1)
     assert record.moment == 1.5
-    assert record.settled("A", 1) is not None
+    assert record.find_settled_result("A", 1) is not None
 
 
 def test_a_task_that_only_reads_writes_nothing_to_the_disk(url: str) -> None:

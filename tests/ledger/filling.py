@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger import ContactEnd, ContactState, Intent, Ledger, Subject
 from airflow_whatsapp_flows.ledger.attempts import write_entries
 from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
-from airflow_whatsapp_flows.ledger.records import Record, records_of
+from airflow_whatsapp_flows.ledger.records import ResponseRecord, read_records
 from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
 from airflow_whatsapp_flows.replay.snapshot import Snapshot
@@ -99,10 +99,12 @@ def attempts_of(ledger: Ledger, response_id: str) -> list[Any]:
         return list(connection.execute(query).all())
 
 
-def record_of(connection: Connection, subject: Subject, replay_no: int | None, round_: int) -> Record:
+def record_of(connection: Connection, subject: Subject, replay_no: int | None, round_: int) -> ResponseRecord:
     """What was tried for one subject."""
     rounds = {subject.response_id: (replay_no, round_)}
-    return records_of(connection, subject.flow_id, rounds, StepIdentities()).get(subject.response_id) or Record()
+    return (
+        read_records(connection, subject.flow_id, rounds, StepIdentities()).get(subject.response_id) or ResponseRecord()
+    )
 
 
 def change(ledger: Ledger, contact: int, **values: Any) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Ledger
 from airflow_whatsapp_flows.ledger.attempts import write_entries
-from airflow_whatsapp_flows.ledger.rows import Again
+from airflow_whatsapp_flows.ledger.rows import NextRound
 from tests.ledger.filling import a_replay, attempts_of, intent, response, rows_of
 
 TEXT = "Ñandú 🦩 'quoted' \"double\" \\ {}[]:; %s ? \n\t\x7f"
@@ -111,7 +111,7 @@ def test_a_contact_that_nothing_was_done_for_is_pending_in_a_new_round(ledger: L
         ContactEnd(failed, ContactState.FAILED, "no", 1.0),
         ContactEnd(doubted, ContactState.IN_DOUBT, "who knows", 1.0),
         ContactEnd(other, ContactState.COMPLETED, "", 1.0),
-        *(Again(number) for number in (handled, failed, doubted, pending)),
+        *(NextRound(number) for number in (handled, failed, doubted, pending)),
     )
 
     rows = rows_of(ledger, replay)

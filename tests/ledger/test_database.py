@@ -98,7 +98,7 @@ def test_its_folder_is_made_and_a_relative_path_is_of_the_working_folder(
     monkeypatch.chdir(tmp_path)
     with Ledger("sqlite:///a/l.db") as ledger:
         assert ledger.file == tmp_path / "a" / "l.db"
-        assert str(tmp_path) in ledger.shown
+        assert str(tmp_path) in ledger.display_url
         assert ledger.file.exists()
 
 

@@ -6,18 +6,26 @@ from typing import Any
 
 import pytest
 
-from airflow_whatsapp_flows.ledger.epochs import Known, Made, Standing, first_in_doubt, standing
+from airflow_whatsapp_flows.ledger.epochs import (
+    AttemptSummary,
+    ContentMatch,
+    KnownResponse,
+    compare_content,
+    first_in_doubt,
+)
 from airflow_whatsapp_flows.ledger.rows import ContactState
 
 DONE, SKIPPED, PENDING = ContactState.COMPLETED, ContactState.SKIPPED, ContactState.PENDING
 
 
-def known(digest: str | None, epoch: int = 1, state: ContactState | None = DONE, replay_no: int | None = 1) -> Known:
-    return Known(replay_no, f"r{replay_no}", digest, state, epoch)
+def known(
+    digest: str | None, epoch: int = 1, state: ContactState | None = DONE, replay_no: int | None = 1
+) -> KnownResponse:
+    return KnownResponse(replay_no, f"r{replay_no}", digest, state, epoch)
 
 
-def stands(*others: Known, digest: str = "a") -> Standing:
-    return standing(others, lambda kept: kept in (None, digest))
+def stands(*others: KnownResponse, digest: str = "a") -> ContentMatch:
+    return compare_content(others, lambda kept: kept in (None, digest))
 
 
 @pytest.mark.parametrize(
@@ -37,17 +45,17 @@ def stands(*others: Known, digest: str = "a") -> Standing:
         pytest.param([known("a"), known("b", 2, PENDING)], 3, True, id="what-waits-counts"),
     ],
 )
-def test_a_content_is_the_newest_or_gets_a_new_epoch(others: list[Known], epoch: int, changed: bool) -> None:
+def test_a_content_is_the_newest_or_gets_a_new_epoch(others: list[KnownResponse], epoch: int, changed: bool) -> None:
     found = stands(*others)
     assert (found.epoch, found.other is not None) == (epoch, changed)
 
 
-def made(fate: str | None, epoch: int = 1, **more: Any) -> Made:
+def made(fate: str | None, epoch: int = 1, **more: Any) -> AttemptSummary:
     values: dict[str, Any] = {
         "epoch": epoch, "step": "Create", "visit": 1, "key": f"k{epoch}", "fate": fate, "method": "POST",
         "status_code": None, "replay_no": 1, "origin": None, "content": None,
     }  # fmt: skip
-    return Made(**{**values, **more})
+    return AttemptSummary(**{**values, **more})
 
 
 @pytest.mark.parametrize(
@@ -67,5 +75,7 @@ def made(fate: str | None, epoch: int = 1, **more: Any) -> Made:
         pytest.param([made("unknown"), made("succeeded", step="Note", key="x")], True, id="another-step"),
     ],
 )
-def test_what_may_have_been_applied_is_in_doubt_until_it_is_settled(attempts: list[Made], in_doubt: bool) -> None:
+def test_what_may_have_been_applied_is_in_doubt_until_it_is_settled(
+    attempts: list[AttemptSummary], in_doubt: bool
+) -> None:
     assert (first_in_doubt(attempts) is not None) == in_doubt

@@ -20,9 +20,9 @@ from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger import Journal, Ledger
 from airflow_whatsapp_flows.ledger import identity as identity_module
 from airflow_whatsapp_flows.ledger.acceptance import accept
-from airflow_whatsapp_flows.ledger.identity import FileIdentity, mark_path, read_mark, stored_commits
+from airflow_whatsapp_flows.ledger.identity import FileIdentity, mark_path, read_mark, read_stored_commits
 from airflow_whatsapp_flows.ledger.replays import create_replay, find_replay, list_replays
-from airflow_whatsapp_flows.ledger.rows import Once
+from airflow_whatsapp_flows.ledger.rows import OnceClaim
 from tests.ledger.filling import attempt, attempts_of, intent
 
 
@@ -214,13 +214,13 @@ def test_threads_that_look_at_the_file_as_the_log_is_brought_into_it_do_not_alar
         create_replay(ledger, "second", "f", "{}", ("x", None))
 
         def overtaken(path: Path) -> tuple[str, int] | None:
-            seen = stored_commits(path)
+            seen = read_stored_commits(path)
             monkeypatch.undo()
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             shared.check()  # in another thread, which is done first
             return seen
 
-        monkeypatch.setattr(identity_module, "stored_commits", overtaken)
+        monkeypatch.setattr(identity_module, "read_stored_commits", overtaken)
         os.utime(file)
         shared.check()
         assert shared.stored == 2
@@ -228,7 +228,7 @@ def test_threads_that_look_at_the_file_as_the_log_is_brought_into_it_do_not_alar
 
 def test_looking_at_a_file_that_cannot_be_read_alone_gives_up_no_lock_on_it(file: Path) -> None:
     with Ledger(url_of(file)) as ledger:
-        assert stored_commits(file) is None, "its tables are in the log"
+        assert read_stored_commits(file) is None, "its tables are in the log"
         os.utime(file)
         ledger.check_identity()
         other = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA user_version').fetchone()"
@@ -284,7 +284,7 @@ async def test_requests_that_an_overwritten_file_has_lost_are_written_down_and_c
     with Ledger(url_of(file)) as ledger:
         async with Journal(ledger) as journal:
             for number in range(3):
-                marks: dict[str, Any] = {"identifiers": (("email", "a@x"),), "once": Once("Create", ("phone:+1",))}
+                marks: dict[str, Any] = {"identifiers": (("email", "a@x"),), "once": OnceClaim("Create", ("phone:+1",))}
                 await journal.add(intent(f"r-{number}", **(marks if number == 2 else {})))
             with ledger.read() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()

@@ -11,16 +11,16 @@ import pytest
 from sqlalchemy import event, select, text
 
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
-from airflow_whatsapp_flows.ledger.epochs import KNOWN_OF_SUBJECT, SENT_SINCE, WAITING_SINCE, known_responses
+from airflow_whatsapp_flows.ledger.epochs import KNOWN_OF_SUBJECT, SENT_SINCE, WAITING_SINCE, find_known_responses
 from airflow_whatsapp_flows.ledger.groups import reason_groups
-from airflow_whatsapp_flows.ledger.purge import Data, purge
+from airflow_whatsapp_flows.ledger.purge import DataSelection, purge
 from airflow_whatsapp_flows.ledger.replays import tally
-from airflow_whatsapp_flows.ledger.results import contact_results, recorded_responses
-from airflow_whatsapp_flows.ledger.retry import Choice, walk_again
+from airflow_whatsapp_flows.ledger.results import contact_results, iter_responses
+from airflow_whatsapp_flows.ledger.retry import RetrySelection, walk_again
 from airflow_whatsapp_flows.ledger.schema import contacts
 from tests.ledger.filling import FLOW_ID, a_replay, end, response, rows_of, states_of
 
-_SKIPPED = Choice(states=[ContactState.SKIPPED])
+_SKIPPED = RetrySelection(states=[ContactState.SKIPPED])
 
 
 def size_of(ledger: Ledger) -> int:
@@ -56,17 +56,17 @@ def test_known_rows_say_why_and_give_back_their_responses(ledger: Ledger) -> Non
     assert first.reason == "duplicate: an earlier row of this source is the same response"
     groups = {group.code: (group.count, group.sample.reason) for group in reason_groups(ledger, later.no)}
     assert groups["done"] == (3, "done: the replay first completed it")
-    original = list(recorded_responses(ledger, a_replay(ledger, [response(1), response(2)], "forced", force=True)))
-    assert list(recorded_responses(ledger, later)) == [*original, original[0], None]
+    original = list(iter_responses(ledger, a_replay(ledger, [response(1), response(2)], "forced", force=True)))
+    assert list(iter_responses(ledger, later)) == [*original, original[0], None]
 
 
 def test_the_response_of_another_flow_or_of_a_rejected_row_is_not_taken_for_it(ledger: Ledger) -> None:
     end(ledger, a_replay(ledger, [response(1)]), [ContactState.COMPLETED])
-    original = list(recorded_responses(ledger, a_replay(ledger, [response(1)], "again", force=True)))
+    original = list(iter_responses(ledger, a_replay(ledger, [response(1)], "again", force=True)))
     changed = a_replay(ledger, [response(1, step={"Ask name": "Eva"}), response(1)], "changed")
 
     assert states_of(ledger, changed) == ["rejected", "skipped"]
-    assert list(recorded_responses(ledger, changed, ["skipped"])) == original
+    assert list(iter_responses(ledger, changed, ["skipped"])) == original
 
 
 def test_known_rows_are_walked_again_with_their_content_in_the_chunk_of_their_contact(ledger: Ledger) -> None:
@@ -122,9 +122,9 @@ def test_a_known_row_whose_content_was_purged_counts_as_purged(ledger: Ledger) -
     first = a_replay(ledger, [response(1)])
     end(ledger, first, [ContactState.COMPLETED])
     later = a_replay(ledger, [response(1)], "later")
-    purge(ledger, Data(replay_no=first.no))
+    purge(ledger, DataSelection(replay_no=first.no))
 
-    assert list(recorded_responses(ledger, later)) == [None]
+    assert list(iter_responses(ledger, later)) == [None]
     chosen = walk_again(ledger, later, _SKIPPED)
     assert (chosen.contacts, chosen.purged) == (0, 1)
 
@@ -145,7 +145,7 @@ def test_no_query_about_a_response_looks_at_every_row(sqlite_ledger: Ledger) -> 
         event.listen(
             connection, "before_cursor_execute", lambda _, __, query, values, *___: asked.append((query, values))
         )
-        known_responses(connection, FLOW_ID, ["r", "s"])
+        find_known_responses(connection, FLOW_ID, ["r", "s"])
         for query in (KNOWN_OF_SUBJECT, WAITING_SINCE, SENT_SINCE):
             connection.execute(text(query), which)
         plans = [

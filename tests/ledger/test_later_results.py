@@ -8,7 +8,7 @@ from typing import Any
 from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.resolve import Doubtful, Finding, resolve
+from airflow_whatsapp_flows.ledger.resolve import Resolution, ResolveSelection, resolve
 from airflow_whatsapp_flows.ledger.results import ContactResult, contact_results
 from tests.ledger.filling import a_replay, attempt, change, end, response, rows_of
 
@@ -58,7 +58,7 @@ def test_a_decision_of_another_replay_leaves_what_was_known_then(ledger: Ledger)
     second = a_replay(ledger, [response(1)], "second")
     end(ledger, second, [D], at=1100.0)
 
-    resolved = resolve(ledger, second, Doubtful(response_id="r-1"), Finding(sent=True, by="ana"))
+    resolved = resolve(ledger, second, ResolveSelection(response_id="r-1"), Resolution(sent=True, by="ana"))
 
     found = the_result(ledger, first)
     assert resolved.attempts == 1

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from airflow_whatsapp_flows.errors import IntentConflictError, OnceClaimedError
 from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, Intent, Journal, Ledger
-from airflow_whatsapp_flows.ledger.rows import Once
+from airflow_whatsapp_flows.ledger.rows import OnceClaim
 from airflow_whatsapp_flows.ledger.schema import attempts, once
 from tests.ledger.filling import attempts_of, intent
 
@@ -25,7 +25,7 @@ def claims(ledger: Ledger) -> set[tuple[str, str, str]]:
 
 
 def wanted(number: int, marks: tuple[str, ...] = ANA, **more: Any) -> Intent:
-    return intent(f"r-{number}", once=Once(more.get("step", "Create"), marks), **more)
+    return intent(f"r-{number}", once=OnceClaim(more.get("step", "Create"), marks), **more)
 
 
 async def test_of_two_in_one_commit_the_first_is_sent_and_others_are_not_touched(ledger: Ledger) -> None:
@@ -108,10 +108,10 @@ async def test_what_was_sent_under_an_earlier_name_keeps_the_claims_of_a_renamed
     async with Journal(ledger) as journal:
         await journal.add(wanted(1))
         journal.note(AttemptEnd(wanted(1), Fate.UNKNOWN, None, None, None, 902.0))
-        again = intent("r-1", step="New", step_id="Create", number=2, once=Once("new", ANA, ("Create",)))
+        again = intent("r-1", step="New", step_id="Create", number=2, once=OnceClaim("new", ANA, ("Create",)))
         await journal.add(again)
         journal.note(AttemptEnd(again, Fate.ANSWERED, 422, None, None, 903.0))
-        other = intent("r-2", step="New", once=Once("new", ANA, ("Create",)))
+        other = intent("r-2", step="New", once=OnceClaim("new", ANA, ("Create",)))
         [done] = await asyncio.gather(journal.add(other), return_exceptions=True)
 
     assert isinstance(done, OnceClaimedError)
@@ -124,7 +124,7 @@ async def test_a_refusal_under_the_new_name_frees_the_claim_of_the_old_one(ledge
     with ledger.write() as connection:  # the process died after its intent; somebody has looked it up
         connection.execute(update(attempts).values(fate=Fate.NOT_SENT.value))
     async with Journal(ledger) as journal:
-        again = intent("r-1", step="New", step_id="new", once=Once("new", ANA, ("Create",)))
+        again = intent("r-1", step="New", step_id="new", once=OnceClaim("new", ANA, ("Create",)))
         await journal.add(again)
         journal.note(AttemptEnd(again, Fate.ANSWERED, 422, None, None, 903.0))
 

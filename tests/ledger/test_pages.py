@@ -11,13 +11,13 @@ from sqlalchemy import Connection, event
 from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactState, Ledger, pages
 from airflow_whatsapp_flows.ledger.attempts import write_entries
-from airflow_whatsapp_flows.ledger.epochs import known_responses
+from airflow_whatsapp_flows.ledger.epochs import find_known_responses
 from airflow_whatsapp_flows.ledger.persons import Move
-from airflow_whatsapp_flows.ledger.records import Page, pending_contacts
+from airflow_whatsapp_flows.ledger.records import Page, read_pending_contacts
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.resolve import Doubtful, Finding, resolve
-from airflow_whatsapp_flows.ledger.results import contact_results, recorded_responses
-from airflow_whatsapp_flows.ledger.retry import Choice, walk_again
+from airflow_whatsapp_flows.ledger.resolve import Resolution, ResolveSelection, resolve
+from airflow_whatsapp_flows.ledger.results import contact_results, iter_responses
+from airflow_whatsapp_flows.ledger.retry import RetrySelection, walk_again
 from airflow_whatsapp_flows.ledger.schema import contacts
 from airflow_whatsapp_flows.ledger.snapshots import chunks_of_phones, move_contacts
 from tests.ledger.filling import FLOW_ID, a_replay, attempt, end, intent, response, result, rows_of
@@ -41,7 +41,7 @@ def pending_pages(ledger: Ledger, replay_no: int) -> list[list[str]]:
     found: list[list[str]] = []
     after = 0
     with ledger.read() as connection:
-        while contacts := pending_contacts(connection, Page(FLOW_ID, replay_no, 0, after, 256)):
+        while contacts := read_pending_contacts(connection, Page(FLOW_ID, replay_no, 0, after, 256)):
             found.append([contact.response_id for contact in contacts])
             after = contacts[-1].id
     return found
@@ -75,7 +75,7 @@ def test_results_of_long_responses_are_all_there_in_their_order(
     monkeypatch.setattr(pages, "PAGE_BYTES", LONG)
     replay = a_replay(ledger, [*long_responses(3), None, response(4), response(5)])
     assert [result.place for result in contact_results(ledger, replay)] == [f"x:{number}" for number in range(1, 7)]
-    responses = list(recorded_responses(ledger, replay))
+    responses = list(iter_responses(ledger, replay))
     assert [found is not None for found in responses] == [True, True, True, False, True, True]
 
 
@@ -145,7 +145,7 @@ def test_postgresql_knows_the_rows_of_a_snapshot_while_it_is_taken(postgres: Pos
 
             event.listen(connection, "before_cursor_execute", explain)
             chunks_of_phones(connection, replay.no, phones)
-            known_responses(connection, FLOW_ID, [f"r-{number}" for number in range(100)], of_runs=False)
+            find_known_responses(connection, FLOW_ID, [f"r-{number}" for number in range(100)], of_runs=False)
         assert len(plans) == 2
         assert f"{contacts.name}_phone" in plans[0]
         assert [plan for plan in plans if f"{contacts.name}_chunk" in plan] == []  # that is all rows of the replay
@@ -184,7 +184,7 @@ def test_a_retry_reads_few_long_replies_at_a_time(ledger: Ledger, monkeypatch: p
     monkeypatch.setattr(pages, "PAGE_BYTES", 2 * LONG)
     replay = failed_with_long_replies(ledger, 6)
     read = LongestRead(monkeypatch)
-    choice = Choice(states=[ContactState.FAILED], duplicates_accepted_by="ana")
+    choice = RetrySelection(states=[ContactState.FAILED], duplicates_accepted_by="ana")
     assert walk_again(ledger, replay, choice).contacts == 6
     assert read.all >= 6 * LONG
     assert read.most < 3 * LONG
@@ -194,7 +194,7 @@ def test_resolving_reads_few_long_replies_at_a_time(ledger: Ledger, monkeypatch:
     monkeypatch.setattr(pages, "PAGE_BYTES", 2 * LONG)
     replay = failed_with_long_replies(ledger, 6)
     read = LongestRead(monkeypatch)
-    resolved = resolve(ledger, replay, Doubtful(step="Create", handled=True), Finding(sent=False, by="ana"))
+    resolved = resolve(ledger, replay, ResolveSelection(step="Create", handled=True), Resolution(sent=False, by="ana"))
     assert (resolved.contacts, resolved.attempts) == (6, 6)
     assert read.all >= 6 * LONG
     assert read.most < 3 * LONG

@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.person_history import Person, find_person
-from airflow_whatsapp_flows.ledger.purge import Data, Holding, find_data, purge
+from airflow_whatsapp_flows.ledger.purge import DataSelection, StoredData, find_data, purge
 from airflow_whatsapp_flows.ledger.schema import identifiers, replays
 from tests.ledger.filling import a_replay, attempt, attempts_of, change, end, response, result, rows_of, states_of
 
@@ -30,12 +30,12 @@ def a_ledger(ledger: Ledger) -> None:
 
 def test_one_persons_data_goes_and_keys_states_and_times_stay(ledger: Ledger) -> None:
     a_ledger(ledger)
-    data = Data(person=Person(PHONES))
-    assert find_data(ledger, data) == Holding(contacts=1, attempts=2, pending=0, replays=())
+    data = DataSelection(person=Person(PHONES))
+    assert find_data(ledger, data) == StoredData(contacts=1, attempts=2, pending=0, replays=())
 
     held, gone = purge(ledger, data)
 
-    assert (held, gone) == (Holding(1, 2, 0, ()), True)
+    assert (held, gone) == (StoredData(1, 2, 0, ()), True)
     replay = type("Replay", (), {"no": 1})()
     first, second, third = rows_of(ledger, replay)
     assert (first.response, first.phone, first.error, first.reason) == (None, None, None, "purged")
@@ -50,12 +50,12 @@ def test_one_persons_data_goes_and_keys_states_and_times_stay(ledger: Ledger) ->
     (in_dag,) = attempts_of(ledger, "run-1")
     assert (in_dag.result, in_dag.phone, in_dag.origin) == (None, None, '{"dag": "d"}')
     assert attempts_of(ledger, "r-2")[0].result is not None
-    assert find_data(ledger, data) == Holding(0, 0, 0, ())
+    assert find_data(ledger, data) == StoredData(0, 0, 0, ())
 
 
 def test_a_purged_response_that_comes_again_is_known_as_done(ledger: Ledger) -> None:
     a_ledger(ledger)
-    purge(ledger, Data(replay_no=1))
+    purge(ledger, DataSelection(replay_no=1))
 
     again = a_replay(ledger, [response(1, step={"Ask name": "Xochitl"}), response(1, step={"Ask name": "B"})], "again")
 
@@ -70,7 +70,7 @@ def test_a_whole_replay_goes_and_others_stay(ledger: Ledger) -> None:
     other = a_replay(ledger, [response(7)], "other")
     end(ledger, other, [C])
 
-    assert purge(ledger, Data(replay_no=1))[0] == Holding(2, 2, 0, ())
+    assert purge(ledger, DataSelection(replay_no=1))[0] == StoredData(2, 2, 0, ())
     assert rows_of(ledger, other)[0].response is not None
     assert attempts_of(ledger, "run-1")[0].phone is not None
 
@@ -82,12 +82,12 @@ def test_what_ended_before_a_date_goes(ledger: Ledger) -> None:
     with ledger.read() as connection:
         taken = connection.execute(select(replays.c.created_at).where(replays.c.no == 1)).scalar_one()
 
-    held, _ = purge(ledger, Data(before=2000.0))
+    held, _ = purge(ledger, DataSelection(before=2000.0))
 
     # What was never walked is as old as its replay.
-    assert held == Holding(contacts=2, attempts=3, pending=0, replays=())
+    assert held == StoredData(contacts=2, attempts=3, pending=0, replays=())
     assert rows_of(ledger, other)[0].response is not None
-    assert purge(ledger, Data(before=taken + 1e6))[0].contacts == 2
+    assert purge(ledger, DataSelection(before=taken + 1e6))[0].contacts == 2
 
 
 def test_an_id_of_a_rejected_row_may_be_personal(ledger: Ledger) -> None:
@@ -95,7 +95,7 @@ def test_an_id_of_a_rejected_row_may_be_personal(ledger: Ledger) -> None:
     end(ledger, replay, [C])
     change(ledger, rows_of(ledger, replay)[1].id, response_id="+525512345678")
 
-    purge(ledger, Data(replay_no=replay.no))
+    purge(ledger, DataSelection(replay_no=replay.no))
 
     rows = rows_of(ledger, replay)
     assert [row.response_id for row in rows] == ["r-1", None, None]
@@ -109,12 +109,12 @@ def test_what_is_pending_keeps_its_data_and_the_replies_it_needs(ledger: Ledger)
     second = a_replay(ledger, [response(1)], "second")
     assert states_of(ledger, second) == ["pending"]
 
-    held, _ = purge(ledger, Data(replay_no=first.no))
+    held, _ = purge(ledger, DataSelection(replay_no=first.no))
 
-    assert held == Holding(contacts=1, attempts=0, pending=1, replays=("second",))
+    assert held == StoredData(contacts=1, attempts=0, pending=1, replays=("second",))
     assert rows_of(ledger, first)[0].response is not None
     assert attempts_of(ledger, "r-1")[0].result is not None
-    assert find_data(ledger, Data(person=Person(PHONES))) == Holding(0, 0, 2, ("second",))
+    assert find_data(ledger, DataSelection(person=Person(PHONES))) == StoredData(0, 0, 2, ("second",))
 
 
 def test_the_bytes_are_gone_from_the_file_and_its_log(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_bytes_are_gone_from_the_file_and_its_log(tmp_path: Path) -> None:
         needles = [b"777788889999", "Cuauhtémoc".encode()]
         assert all(any(needle in content for content in _files(tmp_path)) for needle in needles)
 
-        held, gone = purge(ledger, Data(person=Person(["+5255777788889999"])))
+        held, gone = purge(ledger, DataSelection(person=Person(["+5255777788889999"])))
 
         assert (held.contacts, held.attempts, gone) == (1, 1, True)
         assert not [needle for content in _files(tmp_path) for needle in needles if needle in content]
@@ -146,7 +146,7 @@ def test_bytes_that_another_process_still_reads_are_told_of(
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM whatsapp_flows_contacts").fetchone()
 
-        assert purge(impatient, Data(person=Person(PHONES)))[1] is False
+        assert purge(impatient, DataSelection(person=Person(PHONES)))[1] is False
         reader.close()
     with sqlite_ledger.read() as connection:
         assert connection.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
@@ -170,7 +170,7 @@ def test_a_person_is_purged_by_every_identifier_and_the_identifiers_go_too(
     with ledger.read() as connection:
         person = find_person(connection, kind, value)
 
-    assert purge(ledger, Data(person=person))[0] == Holding(1, 2, 0, ())
+    assert purge(ledger, DataSelection(person=person))[0] == StoredData(1, 2, 0, ())
 
     with ledger.read() as connection:
         assert not find_person(connection, kind, value)

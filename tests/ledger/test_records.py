@@ -8,7 +8,7 @@ from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.flow.identity import Identity, IdentityRule
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactState, Ledger, Subject
 from airflow_whatsapp_flows.ledger.attempts import write_entries
-from airflow_whatsapp_flows.ledger.records import Page, pending_contacts, responses_sent_to
+from airflow_whatsapp_flows.ledger.records import Page, read_pending_contacts, responses_sent_to
 from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, intent, record_of, response, result, rows_of
 
 
@@ -17,9 +17,9 @@ def test_pages_hold_the_pending_contacts_of_a_chunk_in_the_order_of_the_source(l
     end(ledger, replay, [ContactState.COMPLETED])
 
     with ledger.read() as connection:
-        first = pending_contacts(connection, Page(FLOW_ID, replay.no, 0, 0, 3))
-        rest = pending_contacts(connection, Page(FLOW_ID, replay.no, 0, first[-1].id, 3))
-        other = pending_contacts(connection, Page(FLOW_ID, replay.no, 1, 0, 3))
+        first = read_pending_contacts(connection, Page(FLOW_ID, replay.no, 0, 0, 3))
+        rest = read_pending_contacts(connection, Page(FLOW_ID, replay.no, 0, first[-1].id, 3))
+        other = read_pending_contacts(connection, Page(FLOW_ID, replay.no, 1, 0, 3))
 
     assert [contact.response_id for contact in first] == ["r-1", "r-2", "r-3"]
     assert [contact.response_id for contact in rest] == ["r-4"]
@@ -39,17 +39,17 @@ def test_a_record_holds_every_attempt_of_every_road_and_says_which_are_of_this_r
     change(ledger, rows_of(ledger, replay)[0].id, round=2)
 
     with ledger.read() as connection:
-        first, third = pending_contacts(connection, Page(FLOW_ID, replay.no, 0, 0, 9))
+        first, third = read_pending_contacts(connection, Page(FLOW_ID, replay.no, 0, 0, 9))
 
     tried = [one.attempt for one in first.record.tried]
     assert first.record.moment == 100.0
     assert [one.number for one in tried] == [1, 2, 3, 4]
     assert [one.fate for one in tried] == [Fate.ANSWERED, Fate.NOT_SENT, None, Fate.SUCCEEDED]
     assert [one.current for one in tried] == [False, False, False, True]
-    settled = first.record.settled("Create", 1)
+    settled = first.record.find_settled_result("Create", 1)
     assert settled is not None
     assert settled.response == {"id": 7}
-    assert first.record.settled("Create", 2) is None
+    assert first.record.find_settled_result("Create", 2) is None
     assert third.record.tried == []
 
 

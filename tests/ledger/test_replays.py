@@ -10,14 +10,14 @@ from airflow_whatsapp_flows.ledger.attempts import AGAIN, write_entries
 from airflow_whatsapp_flows.ledger.replays import (
     change_flow,
     create_replay,
+    find_pending_chunks,
     find_replay,
     list_replays,
     mark_ended,
     mark_started,
-    pending_chunks,
     tally,
 )
-from airflow_whatsapp_flows.ledger.resolve import Doubtful, Finding, resolve
+from airflow_whatsapp_flows.ledger.resolve import Resolution, ResolveSelection, resolve
 from airflow_whatsapp_flows.ledger.schema import contacts
 from tests.ledger.filling import a_replay, attempt, change, end, response
 
@@ -44,7 +44,7 @@ def test_the_newest_is_listed_first(ledger: Ledger) -> None:
 def _running_time(ledger: Ledger, now: float) -> float:
     found = find_replay(ledger, "r")
     assert found is not None
-    return found.running_time(now)
+    return found.run_seconds(now)
 
 
 def test_the_running_time_is_that_of_all_runs_without_the_time_between_them(ledger: Ledger) -> None:
@@ -109,7 +109,7 @@ def test_states_add_up_to_the_rows(ledger: Ledger) -> None:
     }
     assert (found.handled_errors, found.handled, found.unanswered, found.requests) == (6, 1, 4, 3)
     assert tally(ledger, replay.no, [0]).total == 5  # a duplicate is beside its first
-    assert pending_chunks(ledger, replay.no) == [1]
+    assert find_pending_chunks(ledger, replay.no) == [1]
 
 
 def test_requests_of_the_chunks_add_up_to_those_of_the_replay(ledger: Ledger) -> None:
@@ -125,7 +125,7 @@ def test_requests_of_the_chunks_add_up_to_those_of_the_replay(ledger: Ledger) ->
         connection.execute(update(contacts).where(contacts.c.id == ids[2]).values(AGAIN))
         write_entries(connection, [ContactEnd(ids[2], ContactState.SKIPPED, "opt_out", 1000.0)])
     change(ledger, ids[1], state="in_doubt")
-    resolve(ledger, replay, Doubtful(response_id="r-1"), Finding(sent=False, by="ana"))
+    resolve(ledger, replay, ResolveSelection(response_id="r-1"), Resolution(sent=False, by="ana"))
 
     assert tally(ledger, replay.no).requests == 3
     assert [tally(ledger, replay.no, [chunk]).requests for chunk in range(6)] == [1, 1, 1, 0, 0, 0]

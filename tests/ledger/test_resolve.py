@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger, Subject
 from airflow_whatsapp_flows.ledger import resolve as resolving
 from airflow_whatsapp_flows.ledger.claims import claim, release
-from airflow_whatsapp_flows.ledger.resolve import Doubtful, Finding, resolve
+from airflow_whatsapp_flows.ledger.resolve import Resolution, ResolveSelection, resolve
 from tests.ledger.filling import (
     FLOW_ID,
     a_replay,
@@ -31,7 +31,7 @@ from tests.ledger.filling import (
 )
 
 C, F, D = ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT
-SENT, NOT_SENT = Finding(sent=True, by="ana", reply={"id": 7}), Finding(sent=False, by="ana")
+SENT, NOT_SENT = Resolution(sent=True, by="ana", reply={"id": 7}), Resolution(sent=False, by="ana")
 
 
 def test_sent_is_a_success_with_the_reply_for_later_steps(ledger: Ledger) -> None:
@@ -40,14 +40,14 @@ def test_sent_is_a_success_with_the_reply_for_later_steps(ledger: Ledger) -> Non
     attempt(ledger, "r-1", None, replay)
     attempt(ledger, "r-2", Fate.UNKNOWN, replay)
 
-    resolved = resolve(ledger, replay, Doubtful(response_id="r-1"), SENT)
+    resolved = resolve(ledger, replay, ResolveSelection(response_id="r-1"), SENT)
 
     assert (resolved.contacts, resolved.attempts, resolved.elsewhere, resolved.purged) == (1, 1, 0, 0)
     assert states_of(ledger, replay) == ["pending", "in_doubt"]
     assert rows_of(ledger, replay)[0].round == 2
     with ledger.read() as connection:
         record = record_of(connection, Subject(FLOW_ID, "r-1"), replay.no, 2)
-    settled = record.settled("Create", 1)
+    settled = record.find_settled_result("Create", 1)
     assert settled is not None
     assert (settled.status_code, settled.response, settled.idempotency_key) == (200, {"id": 7}, "key-r-1")
 
@@ -58,7 +58,7 @@ def test_not_sent_says_that_nothing_was_applied(ledger: Ledger) -> None:
     attempt(ledger, "r-1", Fate.UNKNOWN, replay, status_code=500, error_kind="status", result=result())
     attempt(ledger, "r-1", None, replay, number=2)
 
-    resolved = resolve(ledger, replay, Doubtful(response_id="r-1"), NOT_SENT)
+    resolved = resolve(ledger, replay, ResolveSelection(response_id="r-1"), NOT_SENT)
 
     assert resolved.attempts == 2
     for row in attempts_of(ledger, "r-1"):
@@ -80,7 +80,7 @@ def test_who_resolved_it_when_and_what_was_known_before_stays_with_the_attempt(l
     )
     before = time.time()
 
-    resolve(ledger, replay, Doubtful(response_id="r-1"), SENT)
+    resolve(ledger, replay, ResolveSelection(response_id="r-1"), SENT)
 
     (row,) = attempts_of(ledger, "r-1")
     origin = json.loads(row.origin)
@@ -100,7 +100,7 @@ def test_of_several_attempts_with_one_key_one_was_carried_out(ledger: Ledger) ->
     attempt(ledger, "r-1", Fate.UNKNOWN, replay)
     attempt(ledger, "r-1", Fate.UNKNOWN, replay, number=2)
 
-    assert resolve(ledger, replay, Doubtful(step="Create"), SENT).attempts == 1
+    assert resolve(ledger, replay, ResolveSelection(step="Create"), SENT).attempts == 1
     assert [row.fate for row in attempts_of(ledger, "r-1")] == ["unknown", "succeeded"]
 
 
@@ -112,21 +112,21 @@ def test_what_is_settled_or_changes_nothing_is_left(ledger: Ledger) -> None:
     attempt(ledger, "r-1", Fate.UNKNOWN, replay, key="g", method="GET", step="Look")
     attempt(ledger, "r-1", Fate.UNKNOWN, replay, key="n", step="Note")
 
-    assert resolve(ledger, replay, Doubtful(response_id="r-1"), NOT_SENT).attempts == 1
+    assert resolve(ledger, replay, ResolveSelection(response_id="r-1"), NOT_SENT).attempts == 1
     assert [row.fate for row in attempts_of(ledger, "r-1")] == ["unknown", "succeeded", "unknown", "not_sent"]
 
 
 @pytest.mark.parametrize(
     ("which", "expected"),
     [
-        (Doubtful(step="Create"), ["pending", "in_doubt", "pending", "failed"]),
-        (Doubtful(step="Create", visit=2), ["in_doubt", "in_doubt", "pending", "failed"]),
-        (Doubtful(fingerprint="f"), ["pending", "pending", "in_doubt", "failed"]),
-        (Doubtful(fingerprint="f", step="Note"), ["in_doubt", "pending", "in_doubt", "failed"]),
-        (Doubtful(response_id="r-9"), ["in_doubt", "in_doubt", "in_doubt", "failed"]),
+        (ResolveSelection(step="Create"), ["pending", "in_doubt", "pending", "failed"]),
+        (ResolveSelection(step="Create", visit=2), ["in_doubt", "in_doubt", "pending", "failed"]),
+        (ResolveSelection(fingerprint="f"), ["pending", "pending", "in_doubt", "failed"]),
+        (ResolveSelection(fingerprint="f", step="Note"), ["in_doubt", "pending", "in_doubt", "failed"]),
+        (ResolveSelection(response_id="r-9"), ["in_doubt", "in_doubt", "in_doubt", "failed"]),
     ],
 )
-def test_every_condition_must_hold(ledger: Ledger, which: Doubtful, expected: list[str]) -> None:
+def test_every_condition_must_hold(ledger: Ledger, which: ResolveSelection, expected: list[str]) -> None:
     replay = a_replay(ledger, [response(number) for number in range(1, 5)], chunk_size=1)
     ids = end(ledger, replay, [D, D, D, F], fingerprint="f")
     change(ledger, ids[2], fingerprint="g")
@@ -150,19 +150,19 @@ def test_while_the_chunk_is_run_nothing_is_changed(ledger: Ledger) -> None:
     assert claimed is not None
 
     with pytest.raises(ReplayError, match=r"'first' is running \(process .*:\d+\)"):
-        resolve(ledger, replay, Doubtful(step="Create"), SENT)
+        resolve(ledger, replay, ResolveSelection(step="Create"), SENT)
     assert states_of(ledger, replay) == ["in_doubt", "in_doubt"]
 
     release(ledger, owner, claimed)
     owner.close()
-    assert resolve(ledger, replay, Doubtful(step="Create"), SENT).contacts == 2
+    assert resolve(ledger, replay, ResolveSelection(step="Create"), SENT).contacts == 2
 
 
 def test_afterwards_the_chunks_can_be_run_again(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     end(ledger, replay, [D])
     attempt(ledger, "r-1", None, replay)
-    resolve(ledger, replay, Doubtful(step="Create"), SENT)
+    resolve(ledger, replay, ResolveSelection(step="Create"), SENT)
 
     with ledger.connect() as connection:
         claimed = claim(ledger, connection, replay.no, 0)
@@ -177,7 +177,7 @@ def test_a_contact_that_another_replay_holds_in_doubt_says_where(ledger: Ledger)
     later = a_replay(ledger, [response(1)], "later")
     assert states_of(ledger, later) == ["in_doubt"]
 
-    resolved = resolve(ledger, later, Doubtful(response_id="r-1"), NOT_SENT)
+    resolved = resolve(ledger, later, ResolveSelection(response_id="r-1"), NOT_SENT)
 
     assert (resolved.contacts, resolved.elsewhere) == (0, 1)
     assert resolved.reasons == ("in doubt in the replay first; resolve it there, with `replay resolve`",)
@@ -190,7 +190,7 @@ def test_an_attempt_of_another_road_that_may_be_under_way_is_left(ledger: Ledger
     attempt(ledger, "r-1", None, begun_at=time.time() - 60)
     attempt(ledger, "r-2", None, begun_at=time.time() - 3700)
 
-    resolved = resolve(ledger, replay, Doubtful(step="Create"), NOT_SENT)
+    resolved = resolve(ledger, replay, ResolveSelection(step="Create"), NOT_SENT)
 
     assert resolved.contacts == 1
     assert states_of(ledger, replay) == ["in_doubt", "pending"]
@@ -202,7 +202,7 @@ def test_a_contact_whose_response_was_purged_stays(ledger: Ledger) -> None:
     attempt(ledger, "r-1", None, replay)
     change(ledger, ids[0], response=None)
 
-    resolved = resolve(ledger, replay, Doubtful(response_id="r-1"), SENT)
+    resolved = resolve(ledger, replay, ResolveSelection(response_id="r-1"), SENT)
 
     assert (resolved.contacts, resolved.purged) == (0, 1)
     assert attempts_of(ledger, "r-1")[0].fate is None
@@ -216,7 +216,7 @@ def test_what_was_sent_again_on_purpose_is_resolved_by_itself(ledger: Ledger) ->
     end(ledger, forced, [D])
     attempt(ledger, "r-1", None, forced, key="other")
 
-    assert resolve(ledger, forced, Doubtful(response_id="r-1"), NOT_SENT).contacts == 1
+    assert resolve(ledger, forced, ResolveSelection(response_id="r-1"), NOT_SENT).contacts == 1
     assert [row.fate for row in attempts_of(ledger, "r-1")] == ["succeeded", "not_sent"]
 
 
@@ -230,7 +230,7 @@ def test_any_number_of_chunks_is_resolved_with_few_open_files(sqlite_ledger: Led
     free = itertools.islice((number for number in itertools.count() if number not in taken), 20, None)
     resource.setrlimit(resource.RLIMIT_NOFILE, (next(free), before[1]))
     try:
-        resolved = resolve(sqlite_ledger, replay, Doubtful(step="Create"), NOT_SENT)
+        resolved = resolve(sqlite_ledger, replay, ResolveSelection(step="Create"), NOT_SENT)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
@@ -248,7 +248,7 @@ def test_a_replay_of_which_a_later_chunk_runs_is_not_changed(ledger: Ledger) -> 
         owned = claim(ledger, connection, replay.no, 1)
         assert owned is not None
         with pytest.raises(ReplayError, match=r"is running .*nothing was changed"):
-            resolve(ledger, replay, Doubtful(step="Create"), SENT)
+            resolve(ledger, replay, ResolveSelection(step="Create"), SENT)
         release(ledger, connection, owned)
 
     assert states_of(ledger, replay) == ["in_doubt", "in_doubt"]
@@ -267,7 +267,7 @@ def test_what_was_resolved_before_the_replay_was_started_is_told(
         owned = claim(ledger, connection, replay.no, 1)
         assert owned is not None
         with pytest.raises(ReplayError, match=r"is running .*1 contact was resolved.*the others"):
-            resolve(ledger, replay, Doubtful(step="Create"), SENT)
+            resolve(ledger, replay, ResolveSelection(step="Create"), SENT)
         release(ledger, connection, owned)
 
     assert states_of(ledger, replay) == ["pending", "in_doubt"]

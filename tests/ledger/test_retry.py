@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay
-from airflow_whatsapp_flows.ledger.retry import Choice, walk_again
+from airflow_whatsapp_flows.ledger.retry import RetrySelection, walk_again
 from tests.ledger.filling import FLOW, a_replay, attempt, attempts_of, change, end, response, rows_of, states_of
 
 C, F, D, P = ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT, ContactState.PENDING
@@ -23,7 +23,7 @@ def test_by_default_those_that_failed_are_pending_in_a_new_round(ledger: Ledger)
     replay = a_replay(ledger, [response(1), response(2), response(3), None])
     end(ledger, replay, [C, F, D], fingerprint="f", path='["Create"]', error="{}", handled_errors=2, unanswered=True)
 
-    chosen = walk_again(ledger, replay, Choice())
+    chosen = walk_again(ledger, replay, RetrySelection())
 
     assert (chosen.contacts, chosen.purged) == (1, 0)
     assert states_of(ledger, replay) == ["completed", "pending", "in_doubt", "rejected"]
@@ -37,7 +37,7 @@ def test_states_that_are_named_are_chosen_and_no_others(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2), response(3), response(1)])
     end(ledger, replay, [C, F, D])
 
-    chosen = walk_again(ledger, replay, Choice(states=[C, D, ContactState.SKIPPED]))
+    chosen = walk_again(ledger, replay, RetrySelection(states=[C, D, ContactState.SKIPPED]))
 
     assert chosen.contacts == 3
     assert states_of(ledger, replay) == ["pending", "failed", "pending", "pending"]
@@ -46,7 +46,7 @@ def test_states_that_are_named_are_chosen_and_no_others(ledger: Ledger) -> None:
 def test_a_pending_contact_keeps_its_round(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2)])
 
-    assert walk_again(ledger, replay, Choice(states=[P, F])).contacts == 0
+    assert walk_again(ledger, replay, RetrySelection(states=[P, F])).contacts == 0
     assert [row.round for row in rows_of(ledger, replay)] == [1, 1]
 
 
@@ -55,7 +55,7 @@ def test_a_rejected_row_is_never_walked(ledger: Ledger) -> None:
     end(ledger, replay, [F])
 
     with pytest.raises(ReplayError, match="mend it in the source"):
-        walk_again(ledger, replay, Choice(states=[F, ContactState.REJECTED]))
+        walk_again(ledger, replay, RetrySelection(states=[F, ContactState.REJECTED]))
     assert states_of(ledger, replay) == ["failed", "rejected"]
 
 
@@ -69,7 +69,7 @@ def test_a_step_chooses_by_its_last_attempt_and_takes_completed_contacts_too(led
     attempt(ledger, "r-4", Fate.NOT_SENT, replay)
     attempt(ledger, "r-5", Fate.ANSWERED, replay, step="Other")
 
-    chosen = walk_again(ledger, replay, Choice(step="Create"))
+    chosen = walk_again(ledger, replay, RetrySelection(step="Create"))
 
     assert chosen.contacts == 2
     assert states_of(ledger, replay) == ["pending", "completed", "failed", "pending", "completed"]
@@ -81,12 +81,12 @@ def test_every_condition_must_hold(ledger: Ledger) -> None:
     change(ledger, ids[0], ended_at=500.0)
     change(ledger, ids[1], fingerprint="g")
 
-    chosen = walk_again(ledger, replay, Choice(fingerprint="f", since=1000.0, until=1001.0))
+    chosen = walk_again(ledger, replay, RetrySelection(fingerprint="f", since=1000.0, until=1001.0))
 
     assert chosen.contacts == 1
     assert chosen.others == {C: 1}
     assert states_of(ledger, replay) == ["failed", "failed", "pending", "completed"]
-    assert walk_again(ledger, replay, Choice(until=1000.0)).contacts == 1  # until is not in it
+    assert walk_again(ledger, replay, RetrySelection(until=1000.0)).contacts == 1  # until is not in it
 
 
 def test_a_contact_whose_response_was_purged_stays(ledger: Ledger) -> None:
@@ -94,7 +94,7 @@ def test_a_contact_whose_response_was_purged_stays(ledger: Ledger) -> None:
     ids = end(ledger, replay, [F, F])
     change(ledger, ids[0], response=None)
 
-    chosen = walk_again(ledger, replay, Choice())
+    chosen = walk_again(ledger, replay, RetrySelection())
 
     assert (chosen.contacts, chosen.purged) == (1, 1)
     assert states_of(ledger, replay) == ["failed", "pending"]
@@ -107,7 +107,7 @@ def test_other_replays_are_left_alone_and_a_mended_flow_is_kept(ledger: Ledger) 
 
     mended = {**FLOW, "name": "Mended"}
 
-    walk_again(ledger, replay, Choice(), load_flow(json.dumps(mended)))
+    walk_again(ledger, replay, RetrySelection(), load_flow(json.dumps(mended)))
 
     assert states_of(ledger, other) == ["failed"]
     found, left = find_replay(ledger, "first"), find_replay(ledger, "second")
@@ -122,7 +122,7 @@ def test_a_forced_replay_chooses_by_its_own_attempts(ledger: Ledger) -> None:
     attempt(ledger, "r-1", Fate.ANSWERED, forced)
     attempt(ledger, "r-1", Fate.SUCCEEDED, key="other")
 
-    assert walk_again(ledger, forced, Choice(step="Create")).contacts == 1
+    assert walk_again(ledger, forced, RetrySelection(step="Create")).contacts == 1
 
 
 _UNDER = {
@@ -154,7 +154,7 @@ def test_a_retry_leaves_out_what_may_have_been_applied(
     result = json.dumps({"outcome": "error", "status_code": status, "error": {"kind": "status", "sent": "yes"}})
     attempt(ledger, "r-1", fate, replay, status_code=status, result=result)
 
-    chosen = walk_again(ledger, replay, Choice())
+    chosen = walk_again(ledger, replay, RetrySelection())
 
     assert (chosen.contacts, chosen.left_out) == ((1, 0) if walked else (0, 1))
     assert states_of(ledger, replay) == ["pending" if walked else "failed"]
@@ -172,7 +172,7 @@ def test_a_contact_with_something_else_to_send_is_walked_again(ledger: Ledger) -
     attempt(ledger, "r-2", Fate.SUCCEEDED, replay, step="Tell", key="tell", status_code=200)
     change(ledger, rows_of(ledger, replay)[2].id, path='["Create", "Tell"]')  # a text of it could not be made
 
-    chosen = walk_again(ledger, replay, Choice())
+    chosen = walk_again(ledger, replay, RetrySelection())
 
     assert (chosen.contacts, chosen.left_out) == (2, 1)
     assert states_of(ledger, replay) == ["pending", "failed", "pending"]
@@ -183,7 +183,7 @@ def test_another_flow_walks_them_since_it_may_lead_elsewhere(ledger: Ledger) -> 
     end(ledger, replay, [F])
     attempt(ledger, "r-1", Fate.ANSWERED, replay, status_code=504)
 
-    assert walk_again(ledger, replay, Choice(), load_flow(json.dumps(FLOW))).contacts == 1
+    assert walk_again(ledger, replay, RetrySelection(), load_flow(json.dumps(FLOW))).contacts == 1
     assert attempts_of(ledger, "r-1")[0].fate == "answered"
 
 
@@ -193,7 +193,7 @@ def test_who_accepts_duplicates_is_recorded_with_what_was_known_before(ledger: L
     attempt(ledger, "r-1", Fate.ANSWERED, replay, status_code=504, error_kind="status")
     attempt(ledger, "r-2", None, None, begun_at=time.time())  # a DAG run may be sending it
 
-    chosen = walk_again(ledger, replay, Choice(duplicates_accepted_by="ana"))
+    chosen = walk_again(ledger, replay, RetrySelection(duplicates_accepted_by="ana"))
 
     assert (chosen.contacts, chosen.left_out) == (1, 1)
     assert states_of(ledger, replay) == ["pending", "failed"]
@@ -211,7 +211,7 @@ def test_handled_errors_and_a_chunk_narrow_the_choice(ledger: Ledger) -> None:
         change(ledger, ids[number], handled_errors=1)
 
     chunk = rows_of(ledger, replay)[0].chunk
-    assert walk_again(ledger, replay, Choice(handled_errors=True, chunks=[chunk])).contacts == 1
+    assert walk_again(ledger, replay, RetrySelection(handled_errors=True, chunks=[chunk])).contacts == 1
     assert states_of(ledger, replay) == ["pending", "completed", "completed", "failed"]
-    assert walk_again(ledger, replay, Choice(handled_errors=True, states=[C])).contacts == 1
+    assert walk_again(ledger, replay, RetrySelection(handled_errors=True, states=[C])).contacts == 1
     assert states_of(ledger, replay) == ["pending", "completed", "pending", "failed"]

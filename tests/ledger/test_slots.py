@@ -82,16 +82,16 @@ def test_a_hold_delays_every_process_and_the_longer_one_stays(ledger: Ledger, le
     shared.hold("a", 5.0)
 
     with Ledger(ledger_url) as other:
-        assert SharedSlots(other).held("a") == pytest.approx(60.0, abs=2.0)
+        assert SharedSlots(other).hold_seconds("a") == pytest.approx(60.0, abs=2.0)
         assert SharedSlots(other).reserve("a", 1.0, 1) == pytest.approx(60.0, abs=2.0)
-    assert shared.held("b") == 0.0
+    assert shared.hold_seconds("b") == 0.0
 
 
 def test_a_hold_has_an_end(ledger: Ledger) -> None:
     shared = SharedSlots(ledger)
     shared.hold("a", 1e12)
 
-    assert 86_000 < shared.held("a") <= 86_400
+    assert 86_000 < shared.hold_seconds("a") <= 86_400
 
 
 def test_the_clock_of_the_process_does_not_matter(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_what_was_written_before_the_machine_was_started_again_says_nothing(
     monkeypatch.setattr(module, "_BOOT_ID", boot)
     monkeypatch.setattr(time, "monotonic", lambda: 12.0)
 
-    assert SharedSlots(sqlite_ledger).held("a") == 0.0
+    assert SharedSlots(sqlite_ledger).hold_seconds("a") == 0.0
     assert SharedSlots(sqlite_ledger).reserve("a", 1.0, 1) == 0.0
 
 
@@ -124,7 +124,7 @@ def test_where_the_system_does_not_say_when_it_was_started_a_slot_beyond_a_day_i
     with sqlite_ledger.write() as connection:
         connection.execute(insert(slots).values(host="a", next_at=far, held_until=far))
 
-    assert SharedSlots(sqlite_ledger).held("a") == 0.0
+    assert SharedSlots(sqlite_ledger).hold_seconds("a") == 0.0
     assert SharedSlots(sqlite_ledger).reserve("a", 1.0, 1) == 0.0
     with sqlite_ledger.read() as connection:
         assert connection.execute(select(slots.c.next_at)).scalar_one() < far

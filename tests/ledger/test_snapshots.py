@@ -9,8 +9,8 @@ import pytest
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
-from airflow_whatsapp_flows.ledger.epochs import known_responses
-from airflow_whatsapp_flows.ledger.replays import create_replay, find_replay, pending_chunks
+from airflow_whatsapp_flows.ledger.epochs import find_known_responses
+from airflow_whatsapp_flows.ledger.replays import create_replay, find_pending_chunks, find_replay
 from airflow_whatsapp_flows.ledger.results import contact_results
 from airflow_whatsapp_flows.replay.snapshot import Snapshot
 from airflow_whatsapp_flows.replay.sources import Row
@@ -69,7 +69,7 @@ def test_responses_of_one_phone_are_in_one_chunk(ledger: Ledger) -> None:
 
     rows = rows_of(ledger, replay)
     assert {row.chunk for row in rows if row.phone == phone["phone"]} == {0}
-    assert pending_chunks(ledger, replay.no) == list(range(14))
+    assert find_pending_chunks(ledger, replay.no) == list(range(14))
 
 
 def test_what_other_replays_have_done_or_hold_in_doubt_is_not_sent_and_force_sends_it(ledger: Ledger) -> None:
@@ -92,7 +92,7 @@ def test_a_contact_that_only_points_to_another_replay_is_in_doubt_nowhere(ledger
     a_replay(ledger, [response(1)], "later")
 
     with ledger.read() as connection:
-        known = known_responses(connection, FLOW_ID, ["r-1"])
+        known = find_known_responses(connection, FLOW_ID, ["r-1"])
 
     assert [(one.replay_id, one.walked) for one in known["r-1"]] == [("first", True), ("later", False)]
 
@@ -110,7 +110,7 @@ def test_a_snapshot_that_was_not_finished_is_taken_anew(ledger: Ledger) -> None:
     found = find_replay(ledger, "r")
     assert found is not None
     assert not found.sealed
-    assert pending_chunks(ledger, replay.no) == []
+    assert find_pending_chunks(ledger, replay.no) == []
 
     assert Snapshot(ledger, replay).take(Row(number, f"x:{number}", response(number)) for number in range(800)) == 800
     assert len(rows_of(ledger, replay)) == 800

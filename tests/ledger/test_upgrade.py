@@ -25,7 +25,7 @@ from airflow_whatsapp_flows.ledger import upgrade as upgrading
 from airflow_whatsapp_flows.ledger.locks import lock_number
 from airflow_whatsapp_flows.ledger.replays import find_replay, list_replays, tally
 from airflow_whatsapp_flows.ledger.results import contact_results
-from airflow_whatsapp_flows.ledger.rows import Once
+from airflow_whatsapp_flows.ledger.rows import OnceClaim
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, once, replays
 from airflow_whatsapp_flows.ledger.upgrade import Upgrade, found_version, upgrade
 from tests.ledger.filling import intent
@@ -165,7 +165,8 @@ def test_an_upgrade_that_is_killed_leaves_the_old_file_usable(old_file: Path) ->
     url = f"sqlite:///{old_file}"
     before = rows_of(url)
     code = (
-        "import os, signal, sys; from airflow_whatsapp_flows.ledger import upgrading; real = upgrading.upgrade_tables\n"
+        "import os, signal, sys; from airflow_whatsapp_flows.ledger import upgrade as upgrading\n"
+        "real = upgrading.upgrade_tables\n"
         "def kill(*a): real(*a); os.kill(os.getpid(), signal.SIGKILL)\n"
         "upgrading.upgrade_tables = kill; upgrading.upgrade(sys.argv[1])"
     )
@@ -179,8 +180,8 @@ def test_an_upgrade_that_is_killed_leaves_the_old_file_usable(old_file: Path) ->
 def test_an_old_file_that_may_only_be_read_says_who_has_to_do_what(
     old_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("database", "upgrading"):
-        monkeypatch.setattr(f"airflow_whatsapp_flows.ledger.{module}.may_only_be_read", lambda _: True)
+    for module in ("database", "upgrade"):
+        monkeypatch.setattr(f"airflow_whatsapp_flows.ledger.{module}.is_read_only", lambda _: True)
     for opening in (Ledger, upgrade):
         with pytest.raises(
             LedgerError, match=r"run `whatsapp-flows ledger upgrade .*`, as a user who may write the file"
@@ -244,7 +245,7 @@ async def test_an_upgrade_claims_who_was_sent_to_before(ledger_url: str, *, only
             claims = {tuple(row) for row in connection.execute(select(once.c["flow_id", "step_id", "response_id"]))}
         async with Journal(ledger) as journal:
             mark = ("phone:+525512340009",)  # of the DAG run r-9
-            asked = intent("new", step="Create contact", once=Once("Create contact", mark))
+            asked = intent("new", step="Create contact", once=OnceClaim("Create contact", mark))
             asked = asked._replace(subject=Subject("lead_to_crm", "new"))
             [done] = await asyncio.gather(journal.add(asked), return_exceptions=True)
 

@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.cli import main
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay
-from airflow_whatsapp_flows.ledger.resolve import Doubtful, Finding, resolve
+from airflow_whatsapp_flows.ledger.resolve import Resolution, ResolveSelection, resolve
 from tests.airflow_runs import run_dag
 from tests.operators.clearing import run_cleared
 from tests.operators.conftest import TaskLog
@@ -42,7 +42,7 @@ def test_tasks_the_report_and_the_command_line_count_the_same_requests(
     with Ledger(f"sqlite:///{ledger_file}") as ledger:
         replay = find_replay(ledger, replay_id)
         assert replay is not None
-        resolve(ledger, replay, Doubtful(response_id="r-7"), Finding(sent=False, by="ana"))
+        resolve(ledger, replay, ResolveSelection(response_id="r-7"), Resolution(sent=False, by="ana"))
     server._script = lambda _: Answer()
 
     run = run_cleared(dag, run.run_id, [("replay", 0), ("replay", 1), ("replay", 2), "report"])

@@ -32,7 +32,7 @@ class MemorySlots:
         self.holds += 1
         self._until[host] = max(self._until.get(host, 0.0), self._clock() + seconds)
 
-    def held(self, host: str) -> float:
+    def hold_seconds(self, host: str) -> float:
         self.looks += 1
         return max(0.0, self._until.get(host, 0.0) - self._clock())
 

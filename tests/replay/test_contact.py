@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.walk.perform import Done, SendAction, ToDo, Wait, Waited
-from airflow_whatsapp_flows.ledger.records import PendingContact, Record
+from airflow_whatsapp_flows.ledger.records import PendingContact, ResponseRecord
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
 from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
@@ -52,9 +52,9 @@ def _walker(sender: FakeSender, steps: list[dict[str, Any]] = STEPS, **keys: Any
     return ContactWalker(flow=flow, replay_no=1, sender=sender, **keys)  # type: ignore[arg-type]
 
 
-def _contact(record: Record | None = None, **response: Any) -> PendingContact:
+def _contact(record: ResponseRecord | None = None, **response: Any) -> PendingContact:
     said = {"id": "r-1", "contact": {"phone": "+525512345678"}, **response}
-    return PendingContact(7, "r.jsonl:1", "r-1", "+525512345678", json.dumps(said), 1, record or Record())
+    return PendingContact(7, "r.jsonl:1", "r-1", "+525512345678", json.dumps(said), 1, record or ResponseRecord())
 
 
 async def _end(walker: ContactWalker, contact: PendingContact) -> ContactEnd:
@@ -118,7 +118,7 @@ async def test_text_that_cannot_be_rendered_fails_one_contact_and_sends_nothing(
 async def test_the_time_of_a_walk_that_goes_on_is_that_of_its_beginning() -> None:
     sender = FakeSender(CREATED)
 
-    await _walker(sender).walk(_contact(Record(moment=NOON - 86_400)))
+    await _walker(sender).walk(_contact(ResponseRecord(moment=NOON - 86_400)))
     await _walker(sender).walk(_contact())
 
     days = [json.loads(todo.request.content)["day"] for todo in sender.asked]

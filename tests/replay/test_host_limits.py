@@ -113,7 +113,7 @@ async def test_a_wait_that_a_reply_asks_for_holds_the_whole_host() -> None:
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(lane.enter(), 0.1)
     await lane.pace.close()
-    assert store.held("crm.example:443") > 25
+    assert store.hold_seconds("crm.example:443") > 25
 
 
 async def test_a_wait_is_clamped_to_what_the_flow_allows() -> None:
@@ -125,7 +125,7 @@ async def test_a_wait_is_clamped_to_what_the_flow_allows() -> None:
     lane.leave(_result(HttpResponse(429, "", (("Retry-After", "99999999999"),), b"", 1)), rule, probe=False)
     await lane.pace.close()
 
-    assert store.held("crm.example:443") <= 5
+    assert store.hold_seconds("crm.example:443") <= 5
 
 
 async def test_each_host_has_a_lane_of_its_own() -> None:

@@ -296,7 +296,7 @@ class BrokenStoreError(Exception):
     pass
 
 
-@pytest.mark.parametrize("broken", ["reserve", "held", "hold"])
+@pytest.mark.parametrize("broken", ["reserve", "hold_seconds", "hold"])
 def test_when_the_store_fails_nothing_is_sent_any_more(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         store = MemorySlots(loop.time)
@@ -329,7 +329,7 @@ def test_closing_puts_the_last_hold_into_the_store_and_lets_nobody_hang() -> Non
         waiting = asyncio.create_task(one.enter())
         await asyncio.sleep(0)
         await one.close()
-        assert store.held(HOST) == pytest.approx(20, abs=0.1)
+        assert store.hold_seconds(HOST) == pytest.approx(20, abs=0.1)
         with pytest.raises(asyncio.CancelledError):
             await waiting
 

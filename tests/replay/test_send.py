@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, Sent, TransportFailure
-from airflow_whatsapp_flows.ledger.records import PendingContact, Record
+from airflow_whatsapp_flows.ledger.records import PendingContact, ResponseRecord
 from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
 from airflow_whatsapp_flows.replay.send import Sender
@@ -37,6 +37,6 @@ async def test_a_file_that_a_loop_waits_for_is_fetched_after_each_delay() -> Non
     sender = Sender(parts, parts, parts, parts, frozenset(), clock=lambda: clock.now, rest=rest)
     walker = ContactWalker(flow, 1, sender, Guards(GuardRules()), clock=lambda: clock.now)
 
-    await walker.walk(PendingContact(7, "r.jsonl:1", "r-1", None, '{"id": "r-1"}', 1, Record()))
+    await walker.walk(PendingContact(7, "r.jsonl:1", "r-1", None, '{"id": "r-1"}', 1, ResponseRecord()))
 
     assert fetched == [0, 3_600, 7_200]

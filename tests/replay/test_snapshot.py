@@ -15,7 +15,7 @@ import pytest
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.identity import IdentityRule
 from airflow_whatsapp_flows.ledger import Ledger
-from airflow_whatsapp_flows.ledger.epochs import Known
+from airflow_whatsapp_flows.ledger.epochs import KnownResponse
 from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.snapshot import Snapshot, judged, read_row
@@ -231,7 +231,7 @@ def test_what_another_replay_made_of_a_response_decides(
     state: ContactState, digest: str | None, judgement: ContactState, reason: str
 ) -> None:
     one = read_row(Row(1, "r:1", response(0)))
-    known = Known(1, "one", one.digest if digest == "same" else digest, state)
+    known = KnownResponse(1, "one", one.digest if digest == "same" else digest, state)
 
     found = judged(one, [known], 2)
 

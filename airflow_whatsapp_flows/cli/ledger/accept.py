@@ -10,14 +10,14 @@ from airflow_whatsapp_flows.cli.ledger.confirmation import agreed
 from airflow_whatsapp_flows.cli.ledger_access import ledger_url
 from airflow_whatsapp_flows.cli.tables import counted
 from airflow_whatsapp_flows.ledger.acceptance import accept as accept_file
-from airflow_whatsapp_flows.ledger.engine import read_url, shown_url
+from airflow_whatsapp_flows.ledger.engine import display_url, read_url
 from airflow_whatsapp_flows.ledger.identity import read_mark
 
 
 def accept(options: argparse.Namespace) -> int:
     """Accept it; returns 0, or 1 when nobody agreed."""
     url = read_url(ledger_url(options))
-    shown = shown_url(url)
+    shown = display_url(url)
     if url.get_backend_name() != "sqlite":
         print(f"the ledger {shown} is on a server: there is nothing to accept")
         return 0

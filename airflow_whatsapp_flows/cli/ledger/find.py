@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
 from airflow_whatsapp_flows.flow.phones import has_several_phones, looks_like_phone
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.person_history import Person, Sent, find_person, find_sent
+from airflow_whatsapp_flows.ledger.person_history import Person, SentAttempt, find_person, find_sent
 
 KINDS = (PHONE, EMAIL, "id", "user_id")
 """Identifiers that somebody can be asked for by, as options of the command line spell them."""
@@ -73,12 +73,12 @@ def _known(kind: str, person: Person) -> str:
     return f"the ledger knows it as {', '.join(map(plain, kinds))}"
 
 
-def _as_json(sent: Sent) -> dict[str, Any]:
+def _as_json(sent: SentAttempt) -> dict[str, Any]:
     value = asdict(sent)
     return {"begun_at": moment(value.pop("begun_at")).replace(" ", "T") + "Z", **value}
 
 
-def _as_text(sent: Sent) -> str:
+def _as_text(sent: SentAttempt) -> str:
     road = f"replay {sent.replay_id}" if sent.replay_id else _run(sent.origin)
     visit = f", visit {sent.visit}" if sent.visit > 1 else ""
     came = "fate not known" if sent.fate is None else sent.fate

@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.cli.ledger.find import asked_for, person_of
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of
 from airflow_whatsapp_flows.cli.tables import counted, plain
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.purge import Data, Holding, find_data
+from airflow_whatsapp_flows.ledger.purge import DataSelection, StoredData, find_data
 from airflow_whatsapp_flows.ledger.purge import purge as erase
 
 
@@ -20,7 +20,7 @@ def purge(options: argparse.Namespace) -> int:
     with open_ledger(options) as ledger:
         data = _data(ledger, options)
         held = find_data(ledger, data)
-        print(f"{_counts(held)} of the ledger {ledger.shown} hold such data")
+        print(f"{_counts(held)} of the ledger {ledger.display_url} hold such data")
         if held.contacts or held.attempts:
             if not (options.yes or agreed("Erase it? It cannot be had back.", "nothing was erased")):
                 return REFUSED
@@ -33,15 +33,15 @@ def purge(options: argparse.Namespace) -> int:
     return 0
 
 
-def _data(ledger: Ledger, options: argparse.Namespace) -> Data:
+def _data(ledger: Ledger, options: argparse.Namespace) -> DataSelection:
     if options.replay is not None:
-        return Data(replay_no=replay_of(ledger, options.replay).no)
+        return DataSelection(replay_no=replay_of(ledger, options.replay).no)
     if options.before is not None:
-        return Data(before=options.before)
-    return Data(person=person_of(ledger, *asked_for(options)))
+        return DataSelection(before=options.before)
+    return DataSelection(person=person_of(ledger, *asked_for(options)))
 
 
-def _counts(held: Holding) -> str:
+def _counts(held: StoredData) -> str:
     return f"{counted(held.contacts, 'contact')} and {counted(held.attempts, 'request')}"
 
 
@@ -54,7 +54,7 @@ def _remains(ledger: Ledger, *, gone: bool) -> str:
     return f"another process reads the ledger, so its write-ahead log still holds the data: close it; then {copies}"
 
 
-def _pending(held: Holding) -> str:
+def _pending(held: StoredData) -> str:
     names = ", ".join(plain(name) for name in held.replays)
     return (
         f"{counted(held.pending, 'contact')} keep their data, for they are pending in {names}: let these replays end "

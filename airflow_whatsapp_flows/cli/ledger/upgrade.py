@@ -6,7 +6,7 @@ import argparse
 
 from airflow_whatsapp_flows.cli import UNFINISHED
 from airflow_whatsapp_flows.cli.ledger_access import ledger_url
-from airflow_whatsapp_flows.ledger.engine import read_url, shown_url
+from airflow_whatsapp_flows.ledger.engine import display_url, read_url
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION
 from airflow_whatsapp_flows.ledger.upgrade import check_version, found_version, upgrade_command
 from airflow_whatsapp_flows.ledger.upgrade import upgrade as upgrade_ledger
@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.ledger.upgrade import upgrade as upgrade_ledger
 def upgrade(options: argparse.Namespace) -> int:
     """Upgrade it; returns 0, or 3 when it was only asked whether that is needed, and it is."""
     url = ledger_url(options)
-    shown = shown_url(read_url(url))
+    shown = display_url(read_url(url))
     if options.check:
         found = found_version(url)
         if 0 < found < SCHEMA_VERSION:

@@ -19,7 +19,7 @@ def list(options: argparse.Namespace) -> int:  # noqa: A001  # named like its co
     with open_ledger(options) as ledger:
         states = states_of_replays(ledger)
         found = [_as_json(replay, states.get(replay.no, {})) for replay in list_replays(ledger)]
-        shown = ledger.shown
+        shown = ledger.display_url
     if options.format == "json":
         print(json.dumps(found, ensure_ascii=False, indent=2))
     elif not found:

@@ -57,7 +57,7 @@ def plan(options: argparse.Namespace) -> int:
         )
         with reading() as on_rows:
             planned = make_plan(request, ledger, on_rows)
-        shown = ledger.shown if ledger is not None else "none yet"
+        shown = ledger.display_url if ledger is not None else "none yet"
     if options.format == "json":
         print(json.dumps(as_json(planned, flow, source.name, replay), ensure_ascii=False, indent=2))
     else:

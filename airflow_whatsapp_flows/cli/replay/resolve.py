@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.errors import ReplayError, ResponseError
 from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.walk.response_text import parse_response
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.resolve import Doubtful, Finding, Resolved
+from airflow_whatsapp_flows.ledger.resolve import Resolution, ResolveResult, ResolveSelection
 from airflow_whatsapp_flows.ledger.resolve import resolve as settle
 
 
@@ -27,8 +27,8 @@ def resolve(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
         return USAGE
     reply = _reply(options.reply) if options.reply else None
-    finding = Finding(sent=options.as_ == "sent", by=user_name(), reply=reply)
-    which = Doubtful(
+    finding = Resolution(sent=options.as_ == "sent", by=user_name(), reply=reply)
+    which = ResolveSelection(
         response_id=options.response,
         step=options.step,
         visit=options.visit,
@@ -70,7 +70,7 @@ def _reply(path: Path) -> Any:
         return storable_text(text)
 
 
-def _as_json(replay: Replay, resolved: Resolved) -> dict[str, Any]:
+def _as_json(replay: Replay, resolved: ResolveResult) -> dict[str, Any]:
     return {
         "replay_id": replay.id,
         "contacts": resolved.contacts,
@@ -80,7 +80,7 @@ def _as_json(replay: Replay, resolved: Resolved) -> dict[str, Any]:
     }
 
 
-def _as_text(replay: Replay, resolved: Resolved, options: argparse.Namespace) -> str:
+def _as_text(replay: Replay, resolved: ResolveResult, options: argparse.Namespace) -> str:
     lines = []
     ledger = f" --ledger {shlex.quote(options.ledger)}" if options.ledger else ""
     again = f"whatsapp-flows replay retry {shlex.quote(replay.id)}"

@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.cli.tables import counted
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.later_results import LaterResult
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.results import ActionRecord, ContactResult, contact_results, recorded_responses
+from airflow_whatsapp_flows.ledger.results import ActionRecord, ContactResult, contact_results, iter_responses
 
 _COLUMNS = ("id", "state", "reason", "handled_errors", "path", "error", "actions", "later")
 # A spreadsheet takes what begins so for a formula.
@@ -95,7 +95,7 @@ def _action(action: ActionRecord) -> dict[str, Any]:
 
 def _print_responses(ledger: Ledger, replay: Replay, states: list[str]) -> None:
     without = 0
-    for response in recorded_responses(ledger, replay, states):
+    for response in iter_responses(ledger, replay, states):
         if response is None:
             without += 1
         else:

@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.retry import Choice, Chosen, walk_again
+from airflow_whatsapp_flows.ledger.retry import RetryResult, RetrySelection, walk_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.renames import known_steps, rename_steps
 
@@ -29,7 +29,7 @@ def retry(options: argparse.Namespace) -> int:
         print("--outcome says how the last attempt of a --step ended: give --step NAME too", file=sys.stderr)
         return USAGE
     with open_ledger(options) as ledger, ended_by_signals():
-        print(f"ledger {ledger.shown}", file=sys.stderr)
+        print(f"ledger {ledger.display_url}", file=sys.stderr)
         replay = replay_of(ledger, options.id)
         if not replay.sealed:
             raise ReplayError(f"the replay {replay.id!r} has not read its source to the end: `replay run` it again")
@@ -62,11 +62,11 @@ def _flow(replay: Replay, options: argparse.Namespace) -> Flow:
     return flow
 
 
-def _choice(flow: Flow, options: argparse.Namespace) -> Choice:
+def _choice(flow: Flow, options: argparse.Namespace) -> RetrySelection:
     if options.step is not None and not isinstance(flow.steps.get(options.step), Action):
         actions = [name for name, step in flow.steps.items() if isinstance(step, Action)]
         raise ReplayError(f"there is no action step called {options.step!r}{did_you_mean(options.step, actions)}")
-    return Choice(
+    return RetrySelection(
         states=[ContactState(state) for state in options.state],
         step=options.step,
         handled_errors=options.handled,
@@ -77,7 +77,7 @@ def _choice(flow: Flow, options: argparse.Namespace) -> Choice:
     )
 
 
-def _told(chosen: Chosen, choice: Choice, replay: Replay) -> str:
+def _told(chosen: RetryResult, choice: RetrySelection, replay: Replay) -> str:
     lines = [f"{counted(chosen.contacts, 'contact')} chosen"]
     if chosen.purged:
         lines.append(f"{counted(chosen.purged, 'contact')} cannot be walked again: the response has been purged")
@@ -92,7 +92,7 @@ def _told(chosen: Chosen, choice: Choice, replay: Replay) -> str:
     return "\n".join(lines)
 
 
-def _left_out(chosen: Chosen, choice: Choice, replay: Replay) -> list[str]:
+def _left_out(chosen: RetryResult, choice: RetrySelection, replay: Replay) -> list[str]:
     requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in sorted(chosen.unconfirmed.items()))
     lines = [
         f"{counted(chosen.left_out, 'contact')} left out: the request may have been applied, and is not sent again "

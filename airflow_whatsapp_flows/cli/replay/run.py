@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     with open_ledger(options) as ledger, ended_by_signals():
         ledger.check_writable()
         try:
-            _say(f"ledger {ledger.shown}")
+            _say(f"ledger {ledger.display_url}")
             rename_steps(ledger, flow, options.renamed, user_name())
             with reading() as on_rows:
                 replay = begin_replay(ledger, replay_request(options, flow, source, prepared), on_rows)

@@ -13,7 +13,7 @@ def status(options: argparse.Namespace) -> int:
     """Print it; returns 0."""
     with open_ledger(options) as ledger:
         summary = summary_of(ledger, replay_of(ledger, options.id), options)
-        shown = ledger.shown
+        shown = ledger.display_url
     if options.format == "json":
         print(json.dumps(status_json(summary), ensure_ascii=False))
     else:

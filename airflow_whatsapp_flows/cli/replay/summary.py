@@ -83,7 +83,7 @@ class Summary:
     @property
     def elapsed(self) -> float:
         """Seconds for which it ran."""
-        return self.replay.running_time(time.time())
+        return self.replay.run_seconds(time.time())
 
 
 def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> Summary:
@@ -230,7 +230,7 @@ def _next_steps(summary: Summary) -> Iterator[str]:
 
 
 def _ledger_words(ledger: Ledger, options: argparse.Namespace) -> str:
-    return f" --ledger {shlex.quote(ledger.shown)}" if options.ledger else ""
+    return f" --ledger {shlex.quote(ledger.display_url)}" if options.ledger else ""
 
 
 def _iso(epoch: float) -> str:

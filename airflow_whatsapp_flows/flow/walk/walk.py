@@ -104,8 +104,8 @@ class _Walker:
         self._counts: Counter[str] = Counter()
         self._told: Counter[str] = Counter()  # recorded answers that earlier visits have used up
         self._exhausted_steps: set[str] = set()
-        self._hidden = record.hidden = Hidden(flow.sensitive, flow.literals)
-        self._hidden.note(record.variables)
+        self._collect_hidden = record.hidden = Hidden(flow.sensitive, flow.literals)
+        self._collect_hidden.note(record.variables)
 
     def run(self) -> Generator[ToDo, Done, None]:
         name: str | None = self._flow.start
@@ -133,7 +133,7 @@ class _Walker:
             self._stop(State.IN_DOUBT, "; ".join(filter(None, reasons)))
 
     def _note_doubts(self) -> None:
-        self._hidden.note(self._record.variables)
+        self._collect_hidden.note(self._record.variables)
         self._record.doubts = tuple(replace(doubt, reason=self._fit(doubt.reason)) for doubt in self._doubts.open)
 
     def _visit(self, step: Step) -> Generator[ToDo, Done, str | None]:
@@ -203,8 +203,8 @@ class _Walker:
 
     def _misfit(self, step: Answered, answers: Sequence[Value], misfit: AnswerMisfit) -> str:
         for answer in answers:  # no variable has them, but nobody is to read them either
-            self._hidden.note(self._record.variables.with_step(step.name, answer))
-        return self._fit(misfit_reason(step, misfit, self._hidden.conceal))
+            self._collect_hidden.note(self._record.variables.with_step(step.name, answer))
+        return self._fit(misfit_reason(step, misfit, self._collect_hidden.conceal))
 
     def _answers(self, step: Answered) -> tuple[Value, ...]:
         """The recorded answers that one visit may try."""
@@ -244,7 +244,7 @@ class _Walker:
         performing = perform(step, self._record.variables, visit=visit, key=key, identity=identity)
         sent: SendAction | None = None
         is_read = step.name in self._flow.replies_read
-        veil = Veil(self._hidden, None if is_read else step.name)
+        veil = Veil(self._collect_hidden, None if is_read else step.name)
         todo = next(performing)
         try:
             while True:
@@ -256,7 +256,7 @@ class _Walker:
                     todo = sent
                 done = yield replace(todo, veil=veil)
                 if isinstance(done, ActionResult):
-                    self._hidden.check_restored(step.name, is_read=is_read)
+                    self._collect_hidden.check_restored(step.name, is_read=is_read)
                 todo = performing.send(done)
         except StopIteration as stop:
             result: ActionResult = stop.value
@@ -283,18 +283,18 @@ class _Walker:
         self, step: StepBase, label: str | None, target: str | None, *, text: str | None = None,
         result: ActionResult | None = None, details: Mapping[str, Value] | None = None,
     ) -> str | None:  # fmt: skip
-        self._hidden.note(self._record.variables)
-        text, details = self._record.told.keep(text, details, self._hidden)
-        shown = None if result is None else self._hidden.hide(result)
+        self._collect_hidden.note(self._record.variables)
+        text, details = self._record.told.keep(text, details, self._collect_hidden)
+        shown = None if result is None else self._collect_hidden.hide(result)
         self._record.visits.append(Visit(step.name, self._counts[step.name], label, target, text, shown, details))
         return target
 
     def _stop(self, state: State, reason: str) -> None:
-        self._hidden.note(self._record.variables)
+        self._collect_hidden.note(self._record.variables)
         self._record.state, self._record.reason = state, self._fit(reason)
 
     def _fit(self, reason: str) -> str:
-        return self._hidden.conceal(storable_text(reason))
+        return self._collect_hidden.conceal(storable_text(reason))
 
 
 def drive(walking: Walking, do: Callable[[ToDo], Done]) -> Walk:

@@ -31,15 +31,15 @@ def upgrade() -> None:
 
 def _columns() -> None:
     op.add_column("whatsapp_flows_ledger", sa.Column("ledger_id", sa.Text))
-    op.add_column("whatsapp_flows_ledger", _counting("commits", sa.BigInteger(), 0))
-    op.add_column("whatsapp_flows_contacts", _counting("epoch", sa.Integer(), 1))
+    op.add_column("whatsapp_flows_ledger", _counter_column("commits", sa.BigInteger(), 0))
+    op.add_column("whatsapp_flows_contacts", _counter_column("epoch", sa.Integer(), 1))
     op.add_column("whatsapp_flows_attempts", sa.Column("step_id", sa.Text))
-    op.add_column("whatsapp_flows_attempts", _counting("epoch", sa.Integer(), 1))
+    op.add_column("whatsapp_flows_attempts", _counter_column("epoch", sa.Integer(), 1))
     op.add_column("whatsapp_flows_attempts", sa.Column("content", sa.Text))
     op.add_column("whatsapp_flows_chunks", sa.Column("cleared_by", sa.Text))
 
 
-def _counting(name: str, kind: sa.types.TypeEngine[int], first: int) -> sa.Column[int]:
+def _counter_column(name: str, kind: sa.types.TypeEngine[int], first: int) -> sa.Column[int]:
     return sa.Column(name, kind, nullable=False, server_default=str(first))
 
 
