@@ -35,7 +35,7 @@ def init(options: argparse.Namespace) -> int:
             print(f"{path}: it cannot be written: {error.strerror}", file=sys.stderr)
             return REFUSED
         print(path)
-    print(f"go on with {folder / 'README.md'}", file=sys.stderr)
+    print(f"to continue, read {folder / 'README.md'}", file=sys.stderr)
     return 0
 
 

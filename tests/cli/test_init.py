@@ -58,7 +58,7 @@ def test_it_makes_the_folder_and_names_each_file(cli: Cli, tmp_path: Path) -> No
     assert done.status == 0
     assert files_in(made) == MADE
     assert {Path(line).relative_to(made).as_posix() for line in done.out.splitlines()} == MADE
-    assert done.err == f"go on with {made / 'README.md'}\n"
+    assert done.err == f"to continue, read {made / 'README.md'}\n"
 
 
 def test_it_joins_other_files_of_a_folder(cli: Cli, tmp_path: Path) -> None:
