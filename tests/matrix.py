@@ -51,21 +51,26 @@ class Outcome:
 
 def main(words: list[str]) -> int:
     """Run what is asked for; returns the exit status."""
-    own, _, for_pytest = ("\0".join(words)).partition("\0--\0") if "--" in words else ("\0".join(words), "", "")
+    own, arguments = split_words(words)
     parser = argparse.ArgumentParser(description="Run the suite with the lowest and the newest dependencies.")
     parser.add_argument("sets", nargs="*", metavar="SET", help="lowest or newest; default: both")
     parser.add_argument("--resolve", action="store_true", help="write constraints-lowest.txt anew, and run nothing")
-    options = parser.parse_args([word for word in own.split("\0") if word])
+    options = parser.parse_args(own)
     unknown = set(options.sets) - set(SETS)
     if unknown:
         parser.error(f"unknown set {min(unknown)!r}; allowed: {', '.join(SETS)}")
     if options.resolve:
         LOWEST.write_text(resolve(), encoding="utf-8")
         return 0
-    arguments = [word for word in for_pytest.split("\0") if word]
     outcomes = [run(name, arguments) for name in options.sets or SETS]
     print(table(outcomes))
     return max(outcome.status for outcome in outcomes)
+
+
+def split_words(words: list[str]) -> tuple[list[str], list[str]]:
+    """The script's own arguments, and those behind ``--``, which are pytest's."""
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
 
 
 def run(name: str, arguments: list[str]) -> Outcome:

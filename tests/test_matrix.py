@@ -10,7 +10,7 @@ import pytest
 
 from tests.audit import judge
 from tests.conftest import REPOSITORY
-from tests.matrix import Outcome, counts_of, table
+from tests.matrix import Outcome, counts_of, split_words, table
 
 VERSIONS = {
     "Python": "3.11.7",
@@ -49,6 +49,19 @@ def test_the_table_has_a_row_for_each_set_also_where_no_test_ran() -> None:
         ["lowest", "9", "1", "0", "1.5"],
         ["newest", "?", "?", "?", "0.1"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "own", "for_pytest"),
+    [
+        ([], [], []),
+        (["newest"], ["newest"], []),
+        (["--", "-k", "a b"], [], ["-k", "a b"]),
+        (["lowest", "--", "-k", "x"], ["lowest"], ["-k", "x"]),
+    ],
+)
+def test_what_stands_behind_two_dashes_is_for_pytest(words: list[str], own: list[str], for_pytest: list[str]) -> None:
+    assert split_words(words) == (own, for_pytest)
 
 
 def test_an_unknown_set_is_refused_by_name() -> None:
