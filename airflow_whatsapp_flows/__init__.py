@@ -30,9 +30,9 @@ _MODULES = {
     "WhatsAppBranchOperator": "operators.branch",
     "WhatsAppReplayOperator": "operators.replay",
     "build_dag": "dag_factory",
-    "build_replay_dag": "dag_factory.replay",
+    "build_replay_dag": "dag_factory.replay_dag",
     "load_dags": "dag_factory",
-    "load_flow": "flow.loading",
+    "load_flow": "flow.loading.load",
 }
 
 __all__ = [

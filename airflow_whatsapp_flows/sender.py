@@ -15,10 +15,10 @@ from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, SendNext, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery.rule import fate_of
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.secrets import hide
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.settings import Settings, settings_from_environment
 from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, SendPolicy, send_blocking
 
@@ -79,7 +79,7 @@ class Gateway:
         for hosts in (self.settings.allowed_hosts, self.settings.media_hosts):
             NetworkPolicy(allowed=hosts)  # a wrong entry shows before anything is sent
 
-    def do(self, todo: ToDo) -> Done:
+    def do(self, todo: Effect) -> EffectResult:
         """Do what a walk asks for, to the end: all tries included."""
         if isinstance(todo, FetchFile):
             return self.fetch(todo.source, todo.step.timeout)
@@ -106,7 +106,7 @@ class Gateway:
                 self.wait(move.wait)
             begun_at = time.time()
             reply = outgoing.send()
-            result = outgoing.concealed(classify(reply, Attempted(request, move.number, key), todo.step.success_when))
+            result = outgoing.concealed(classify(reply, SentRequest(request, move.number, key), todo.step.success_when))
             attempts.append(Attempt(move.number, digest, begun_at, fate_of(result, rule), result))
         if not isinstance(move, Settled):
             raise TypeError("one request has one key")

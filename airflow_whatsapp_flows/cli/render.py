@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, TransportFailure
 from airflow_whatsapp_flows.flow.secrets import hide
 from airflow_whatsapp_flows.flow.template.variables import Variables
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.flow.walk.walk import Walk, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
@@ -73,7 +73,7 @@ def rendered_request(flow: Flow, step: str, response: ContactResponse) -> HttpRe
         raise RenderError(_way(record, step)) from None
 
 
-def _answer(todo: ToDo, step: str, response: ContactResponse, gateway: Gateway) -> Done:
+def _answer(todo: Effect, step: str, response: ContactResponse, gateway: Gateway) -> EffectResult:
     if isinstance(todo, Wait):
         return Waited()
     if isinstance(todo, FetchFile) and todo.step.name == step:

@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.flow.reply.marks import without_marks
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.flow.template.variables import Variables
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait
 from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, drive, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.sender import Gateway, environment_gateway
@@ -30,9 +30,9 @@ def run(options: argparse.Namespace) -> int:
     _find_connections(flow, gateway)
     record = Walk(Variables())
     shown = _Shown(record, quiet=options.format == "json")
-    under_way: ToDo | None = None
+    under_way: Effect | None = None
 
-    def do(todo: ToDo) -> Done:
+    def do(todo: Effect) -> EffectResult:
         nonlocal under_way
         shown.catch_up()
         shown.begin(todo)
@@ -64,7 +64,7 @@ def _find_connections(flow: Flow, gateway: Gateway) -> None:
             gateway.find_connection(step.plan.connection)
 
 
-def _interruption(under_way: ToDo | None) -> str:
+def _interruption(under_way: Effect | None) -> str:
     if not isinstance(under_way, SendAction):
         return "interrupted; nothing was under way"
     return f"interrupted; the request of {under_way.step.name!r} may have been sent"
@@ -89,7 +89,7 @@ class _Shown:
             with contextlib.suppress(OSError):
                 print(f"the output cannot be written ({error.strerror}); the walk goes on", file=sys.stderr)
 
-    def begin(self, todo: ToDo) -> None:
+    def begin(self, todo: Effect) -> None:
         if self._quiet or not sys.stdout.isatty():
             return
         self.say(f"  … {todo.step.name}: {self._record.hidden.conceal(_doing(todo))}")
@@ -101,7 +101,7 @@ class _Shown:
                 self.say(_visit(visit))
 
 
-def _doing(todo: ToDo) -> str:
+def _doing(todo: Effect) -> str:
     if isinstance(todo, FetchFile):
         return f"fetching {todo.source.where}"
     if isinstance(todo, Wait):
@@ -150,7 +150,7 @@ def _end(record: Walk) -> str:
 def as_json(record: Walk) -> dict[str, object]:
     """A walk as JSON: ``state``, ``reason``, ``path``, ``handled_errors``, ``unanswered``, ``visits``."""
     return {
-        **record.ending(),
+        **record.outcome(),
         "path": record.path,
         "visits": [
             {

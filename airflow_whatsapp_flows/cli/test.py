@@ -13,7 +13,7 @@ from pathlib import Path
 from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
 from airflow_whatsapp_flows.cli.tables import plain
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
-from airflow_whatsapp_flows.flow.concealing import concealed
+from airflow_whatsapp_flows.flow.concealing import mask_secrets
 from airflow_whatsapp_flows.flow.inspect.testing import FlowTestRun, UntakenExit, run_flow_test, untaken_exits
 from airflow_whatsapp_flows.flow.loading.excerpts import harmless
 from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file
@@ -150,7 +150,7 @@ def _run_as_json(run: FlowTestRun) -> dict[str, object]:
         "state": run.walk.state.value if run.walk.state else None,
         "reason": run.walk.reason,
         "requests": [
-            {"step": todo.step.name, "method": todo.request.method, "url": concealed(todo.request.url)}
+            {"step": todo.step.name, "method": todo.request.method, "url": mask_secrets(todo.request.url)}
             for todo in run.requests
         ],
         "unused_replies": list(run.unused),

@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.dag_factory.task_ids import task_ids_of
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.delivery.rule import Delivery
 from airflow_whatsapp_flows.flow.loading.load import load_flow
-from airflow_whatsapp_flows.flow.model import Action, Delay, Flow, ways_out
+from airflow_whatsapp_flows.flow.model import Action, Delay, Flow, exits_of
 from airflow_whatsapp_flows.flow.walk.uncertain import may_leave_doubt
 from airflow_whatsapp_flows.operators.delay import FlowDelayOperator
 from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT_SUFFIX, FlowExitOperator, FlowInDoubtOperator
@@ -116,7 +116,7 @@ class _Building:
         name = self._heads[task_id]
         for own in self._flow.loop_of(name) or (name,):
             step = self._flow.steps[own]
-            for way in ways_out(step):
+            for way in exits_of(step):
                 if way.target is not None and self._task_ids[way.target] != task_id:
                     yield own, way.label, self._task_ids[way.target]
 
@@ -186,7 +186,7 @@ def _documentation(flow: Flow) -> str:
     lines = [f"Walks one contact through the WhatsApp flow *{escape(flow.name)}* (`{flow.id}`).", ""]
     for step in flow.steps.values():
         ways = "; ".join(
-            f"{escape(way.label)} → {'end' if way.target is None else escape(way.target)}" for way in ways_out(step)
+            f"{escape(way.label)} → {'end' if way.target is None else escape(way.target)}" for way in exits_of(step)
         )
         lines.append(f"1. **{escape(step.name)}** ({type(step).__name__}){': ' if ways else ''}{ways}")
     return "\n".join(lines)

@@ -71,7 +71,7 @@ def _variable(name: str, variable: VariableFormat) -> Param:
 
 
 def _answer(step: Answered) -> Param:
-    question, rule = _text(step.said.body), step.rule
+    question, rule = _text(step.content.body), step.rule
     if isinstance(step, (Menu, TemplateMessage)) and step.options:
         what = "one of the options of the menu" if isinstance(step, Menu) else "one of the buttons"
         return _field(step.name, _joined(question, what), list(step.options))

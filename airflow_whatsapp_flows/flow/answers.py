@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from airflow_whatsapp_flows.flow.format import AnswerType
 from airflow_whatsapp_flows.flow.moments import parse_day, parse_iso
-from airflow_whatsapp_flows.flow.options import chosen_option
+from airflow_whatsapp_flows.flow.options import find_option
 from airflow_whatsapp_flows.flow.phones import e164, is_country
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
@@ -64,7 +64,7 @@ class ListedOptions:
             if self.value in option and text_of(option[self.value]).strip() == wanted:
                 return option.get(self.value)
         titled = [option for option in options if self.title in option]
-        chosen = chosen_option([text_of(option[self.title]) for option in titled], wanted)
+        chosen = find_option([text_of(option[self.title]) for option in titled], wanted)
         if chosen is not None:
             return titled[chosen].get(self.value)
         titles = [text_of(option[self.title]) for option in options if self.title in option]
@@ -112,7 +112,7 @@ class AnswerRule:
             return self.listed.choose(answer, values)
         if self.answer_type == "SINGLE_OPTION" and self.options:
             scalar = isinstance(answer, (str, int, float)) and not isinstance(answer, bool)
-            chosen = chosen_option(self.options, text_of(answer)) if scalar else None
+            chosen = find_option(self.options, text_of(answer)) if scalar else None
             if chosen is None:
                 options = ", ".join(self.options[:10])
                 raise AnswerMisfit(f"it is none of the {len(self.options)} options: {options}")
@@ -163,7 +163,7 @@ def _bool(answer: Value) -> Value:
     raise AnswerMisfit("yes or no is expected")
 
 
-def _matching(pattern: re.Pattern[str], expected: str) -> Callable[[Value], Value]:
+def _pattern_parser(pattern: re.Pattern[str], expected: str) -> Callable[[Value], Value]:
     def read(answer: Value) -> Value:
         if isinstance(answer, str) and pattern.fullmatch(answer.strip()):
             return answer
@@ -220,9 +220,9 @@ _READERS: dict[AnswerType, Callable[[Value], Value]] = {
     "SINGLE_OPTION": _as_is,
     "NUMBER": _number,
     "BOOL": _bool,
-    "EMAIL": _matching(_EMAIL, "an e-mail address"),
-    "PHONE": _matching(_PHONE, "a phone number"),
-    "TIME": _matching(_TIME, "a time such as 16:04"),
+    "EMAIL": _pattern_parser(_EMAIL, "an e-mail address"),
+    "PHONE": _pattern_parser(_PHONE, "a phone number"),
+    "TIME": _pattern_parser(_TIME, "a time such as 16:04"),
     "URL": _url,
     "DATE": _iso(parse_day, "a date such as 2026-11-22"),
     "DATETIME": _iso(parse_iso, "a date and time such as 2026-11-22T16:04"),

@@ -48,7 +48,7 @@ _LEAST = 4
 """Characters from which on a text is looked for elsewhere."""
 
 
-def concealed(text: str) -> str:
+def mask_secrets(text: str) -> str:
     """A text with ``***`` for whatever in it has the form of a secret; its placeholders stay.
 
     That is: user and password of a URL, what stands under a name that says so, what follows the name of an
@@ -73,14 +73,14 @@ class LiteralSecrets:
         written = all_spellings(found)  # the longest match wins
         self._pattern = re.compile("|".join(map(re.escape, written))) if written else None
 
-    def hidden(self, value: Any) -> Any:
+    def mask(self, value: Any) -> Any:
         """Plain data with ``***`` for every secret in its texts."""
         if self._pattern is None:
             return value
         if isinstance(value, dict):
-            return {key: self.hidden(item) for key, item in value.items()}
+            return {key: self.mask(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.hidden(item) for item in value]
+            return [self.mask(item) for item in value]
         return self._pattern.sub(HIDDEN, value) if isinstance(value, str) else value
 
 
@@ -91,10 +91,10 @@ def _literals(step: Mapping[str, Any]) -> Iterator[str]:
         for start, end in secret_spans(text):
             found = text[start:end].strip()
             if len(found) >= (least_word if found.isalpha() else _LEAST):
-                yield _unescaped(found)
+                yield _unescape(found)
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     try:
         return str(json.loads(f'"{text}"'))
     except ValueError:  # cut within an escape
@@ -103,7 +103,7 @@ def _unescaped(text: str) -> str:
 
 def secret_spans(text: str) -> list[tuple[int, int]]:
     """Where whatever has the form of a secret begins and ends in a text: in order, apart from each other."""
-    literal = _masked(text)
+    literal = _mask_placeholders(text)
     return _apart(literal, _found(literal))
 
 
@@ -112,23 +112,27 @@ def credential_spans(text: str) -> list[tuple[str, int, int]]:
 
     Fewer than :func:`secret_spans`: what only looks like a secret by its length is none.
     """
-    literal = _masked(text)
+    literal = _mask_placeholders(text)
     found = [("", *match.span()) for match in KEY_SHAPES.finditer(literal)]
-    found += [one for one in _named(literal, names_credential) if not re.search(r"\s", literal[one[1] : one[2]])]
+    found += [
+        one
+        for one in _values_of_secret_names(literal, names_credential)
+        if not re.search(r"\s", literal[one[1] : one[2]])
+    ]
     return [
         (name, first, last)
         for name, start, end in found
-        for first, last in _unmasked(literal, start, end)
+        for first, last in _literal_parts(literal, start, end)
         if last - first >= _LEAST
     ]
 
 
 def literal_text(text: str) -> str:
     """A text without its placeholders."""
-    return _masked(text).replace(_MASK, " ").strip()
+    return _mask_placeholders(text).replace(_MASK, " ").strip()
 
 
-def _masked(text: str) -> str:
+def _mask_placeholders(text: str) -> str:
     return _PLACEHOLDER.sub(lambda match: _MASK * len(match.group()), text.replace(_MASK, "\ufffd"))
 
 
@@ -138,10 +142,10 @@ def _apart(literal: str, found: Iterator[tuple[int, int]]) -> list[tuple[int, in
         if spans and start <= spans[-1][1]:
             start, end = spans[-1][0], max(end, spans.pop()[1])
         spans.append((start, end))
-    return [part for start, end in spans for part in _unmasked(literal, start, end)]
+    return [part for start, end in spans for part in _literal_parts(literal, start, end)]
 
 
-def _unmasked(literal: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _literal_parts(literal: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """The parts of a span that are literal and hold more than blanks."""
     for match in re.finditer(f"[^{_MASK}]+", literal[start:end]):
         if match.group().strip():
@@ -157,11 +161,11 @@ def _found(literal: str) -> Iterator[tuple[int, int]]:
         # "Basic plan" and "the token expired" are no more than words.
         if credentials and not (credentials.group().isalpha() and len(credentials.group()) < _WORD):
             yield credentials.span()
-    for _, start, end in _named(literal, names_secret):
+    for _, start, end in _values_of_secret_names(literal, names_secret):
         yield start, end
 
 
-def _named(literal: str, is_secret: Callable[[str], bool]) -> Iterator[tuple[str, int, int]]:
+def _values_of_secret_names(literal: str, is_secret: Callable[[str], bool]) -> Iterator[tuple[str, int, int]]:
     """What stands under a name that says that it is a secret: the name, and where."""
     for match in _ELEMENT.finditer(literal):
         if is_secret(match[1]):

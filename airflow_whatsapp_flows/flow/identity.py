@@ -44,7 +44,7 @@ class Identity:
     others: tuple[Identifier, ...] = ()
 
     @property
-    def stored_phone(self) -> str | None:
+    def phone_for_storage(self) -> str | None:
         """What the ledger keeps in its column of phones."""
         if self.phone is None and self.phone_text is not None:
             # What holds no digit stands for nobody: "n/a" is not one person.
@@ -55,7 +55,7 @@ class Identity:
     def marks(self) -> tuple[str, ...]:
         """Every identifier as one text: two contacts that share one are the same person."""
         others = tuple(f"{kind}:{value}" for kind, value in self.others)
-        phone = self.stored_phone
+        phone = self.phone_for_storage
         return others if phone is None else (f"{PHONE}:{phone}", *others)
 
     @property
@@ -100,7 +100,7 @@ class IdentityRule:
         for reference in self.listed:
             text = _id_text(_resolve(reference, contact, variables))
             if text is not None:
-                others.append((listed_kind(reference), text))
+                others.append((identifier_kind(reference), text))
         phone_text = _phone_text(written) if phone is None and written is not None else None
         return Identity(phone, phone_text, tuple(others))
 
@@ -140,7 +140,7 @@ class OptOut:
                 return True
         return False
 
-    def missing(self, identity: Identity) -> str | None:
+    def reason_unchecked(self, identity: Identity) -> str | None:
         """What a contact lacks for the list to say anything about it; ``None`` when nothing."""
         if PHONE in self._values and identity.phone_text is not None:
             return f"opt_out lists phones, and {UNREADABLE_PHONE}"
@@ -149,7 +149,7 @@ class OptOut:
             kinds.add(PHONE)
         if kinds & self._values.keys():
             return None
-        return f"opt_out lists {_joined(_LISTED[kind] for kind in self._values)}, and the contact has none"
+        return f"opt_out lists {_join(_LISTED[kind] for kind in self._values)}, and the contact has none"
 
 
 UNREADABLE_PHONE = (
@@ -199,7 +199,7 @@ def email_key(value: object) -> str | None:
     return text if _EMAIL_FORM.fullmatch(text) and storable_text(text) == text else None
 
 
-def listed_kind(reference: Reference) -> str:
+def identifier_kind(reference: Reference) -> str:
     """The kind of an identifier that a flow lists: its path, such as ``contact.meta.crm_id``."""
     return ".".join((reference.scope, *reference.path))
 
@@ -225,6 +225,6 @@ def _phone_text(value: object) -> str | None:
     return storable_text(str(value).strip())[:_MAX_PHONE_TEXT] or None
 
 
-def _joined(words: Iterable[str]) -> str:
+def _join(words: Iterable[str]) -> str:
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last

@@ -73,7 +73,7 @@ def possible_secrets(value: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(text for text in found if not _DIGEST.fullmatch(text))
 
 
-def stored_source(value: Mapping[str, Any], secrets: tuple[str, ...]) -> str:
+def source_for_storage(value: Mapping[str, Any], secrets: tuple[str, ...]) -> str:
     """A flow file as the ledger keeps it, JSON: with a digest for each of its possible secrets.
 
     Args:
@@ -82,7 +82,7 @@ def stored_source(value: Mapping[str, Any], secrets: tuple[str, ...]) -> str:
     """
     if secrets:
         steps = [
-            {key: _digested(item, secrets) if key in _REQUEST else item for key, item in step.items()}
+            {key: _replace_secrets(item, secrets) if key in _REQUEST else item for key, item in step.items()}
             if step["type"] == "action"
             else step
             for step in value["steps"]
@@ -100,11 +100,11 @@ def _actions(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     return (step for step in value["steps"] if step["type"] == "action")
 
 
-def _digested(value: Any, secrets: tuple[str, ...]) -> Any:
+def _replace_secrets(value: Any, secrets: tuple[str, ...]) -> Any:
     if isinstance(value, dict):
-        return {key: _digested(item, secrets) for key, item in value.items()}
+        return {key: _replace_secrets(item, secrets) for key, item in value.items()}
     if isinstance(value, list):
-        return [_digested(item, secrets) for item in value]
+        return [_replace_secrets(item, secrets) for item in value]
     if isinstance(value, str):
         for secret in sorted(secrets, key=len, reverse=True):
             value = value.replace(secret, _digest(secret))

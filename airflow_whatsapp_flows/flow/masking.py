@@ -26,13 +26,13 @@ _PERSONAL = re.compile(
 )
 
 
-def masked(value: Any) -> Any:
+def mask_value(value: Any) -> Any:
     """Plain data with every text and long number in it masked; names of fields stay.
 
     ``"+5215512345678"`` becomes ``"+52…78"``, ``"ana@example.com"`` becomes ``"a…@example.com"``, any other text its
     first letter and ``"…"``. Numbers of at most four digits, true, false and null stay. Lists end after 20 items.
     """
-    return _masked(value, 0)
+    return _mask(value, 0)
 
 
 def mask_text(text: str) -> str:
@@ -40,7 +40,7 @@ def mask_text(text: str) -> str:
     return _PERSONAL.sub(lambda match: match.group() if match["date"] else _text(match.group()), text)
 
 
-def _masked(value: Any, depth: int) -> Any:
+def _mask(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -50,9 +50,9 @@ def _masked(value: Any, depth: int) -> Any:
     if depth >= _MAX_DEPTH:
         return "…"
     if isinstance(value, Mapping):
-        return {str(key): _masked(item, depth + 1) for key, item in value.items()}
+        return {str(key): _mask(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        items = [_masked(item, depth + 1) for item in value[:_MAX_ITEMS]]
+        items = [_mask(item, depth + 1) for item in value[:_MAX_ITEMS]]
         return [*items, "…"] if len(value) > _MAX_ITEMS else items
     return "…"
 

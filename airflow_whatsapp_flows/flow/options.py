@@ -12,7 +12,7 @@ _NUMBER = re.compile(r"[0-9]{1,4}")
 _KEYCAP_TEN = "\U0001f51f"
 
 
-def chosen_option(options: Sequence[str], answer: str) -> int | None:
+def find_option(options: Sequence[str], answer: str) -> int | None:
     """The position of the option that an answer means; ``None`` when it means none.
 
     An option is meant by its own text, first as it is and then without regard to case, blanks around it, width and
@@ -27,8 +27,8 @@ def chosen_option(options: Sequence[str], answer: str) -> int | None:
     for position, option in enumerate(options):
         if option.strip() == wanted:
             return position
-    folded = {_folded(option): position for position, option in enumerate(options)}
-    meant = _folded(wanted)
+    folded = {_fold(option): position for position, option in enumerate(options)}
+    meant = _fold(wanted)
     if meant in folded:
         return folded[meant]
     if _NUMBER.fullmatch(meant) and not any(_NUMBER.fullmatch(option) for option in folded):
@@ -37,7 +37,7 @@ def chosen_option(options: Sequence[str], answer: str) -> int | None:
     return None
 
 
-def _folded(text: str) -> str:
+def _fold(text: str) -> str:
     text = text.replace(_KEYCAP_TEN, "10")
     seen = _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
     return unicodedata.normalize("NFKC", " ".join(seen.split()).casefold()) or text

@@ -152,7 +152,7 @@ def forms_of(secret: str, family: Family | None = None) -> dict[str, str]:
     if family == "raw":
         return {secret: ""} if len(secret) >= SHORTEST else {}
     if family == "packed":
-        return _packed(secret)
+        return _base64_and_hex_forms(secret)
     names: tuple[str, ...] = ("",) if family is None else ()
     # Nothing escapes letters and digits: most of the forms are the text itself.
     if family in (None, "percent") and not _UNRESERVED.fullmatch(secret):
@@ -169,7 +169,7 @@ def forms_of(secret: str, family: Family | None = None) -> dict[str, str]:
     return found
 
 
-def _packed(secret: str) -> dict[str, str]:
+def _base64_and_hex_forms(secret: str) -> dict[str, str]:
     """The same for Base64 and hexadecimal, of which each is made once."""
     raw = _raw(secret)
     coded = base64.b64encode(raw).decode()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, Row, literal, select
 
-from airflow_whatsapp_flows.flow.delivery.decision import Attempt, rekeyed
+from airflow_whatsapp_flows.flow.delivery.decision import Attempt, derive_key
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
@@ -74,7 +74,7 @@ class ResponseRecord:
     def add(self, todo: SendAction, attempt: Attempt) -> None:
         """Add an attempt that was just made."""
         if attempt.result is not None:  # as the ledger has it
-            attempt = replace(attempt, result=todo.veil.recorded(attempt.result))
+            attempt = replace(attempt, result=todo.veil.hide(attempt.result))
         self.tried.append(RecordedAttempt(todo.step.name, todo.visit, todo.idempotency_key, attempt))
 
     def find_settled_result(self, step: str, visit: int) -> ActionResult | None:
@@ -95,7 +95,7 @@ class ResponseRecord:
         """
         if not self.tried:
             return []
-        mended = rekeyed(base, request.digest()) if todo.idempotency_key == base else None
+        mended = derive_key(base, request.digest()) if todo.idempotency_key == base else None
         found = []
         for step, visit, key, attempt in self.tried:
             if step != todo.step.name or visit > todo.visit:
@@ -106,7 +106,7 @@ class ResponseRecord:
                     found.append(replace(attempt, current=False))
             elif key == todo.idempotency_key or (mended is not None and key != mended):
                 found.append(attempt)
-        return [one if one.result is None else replace(one, result=todo.veil.restored(one.result)) for one in found]
+        return [one if one.result is None else replace(one, result=todo.veil.restore(one.result)) for one in found]
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,12 +99,12 @@ def walk_again(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: Flo
     walked = flow or load_flow(replay.flow, f"the flow of the replay {replay.id}")
     with ledger.write() as connection:
         steps = step_identities(connection, walked)
-        names = steps.recorded_under(choice.step) if choice.step is not None else ()
+        names = steps.names_and_ids(choice.step) if choice.step is not None else ()
         holds = and_(contacts.c.replay_no == replay.no, *_conditions(replay, choice, names))
         chosen = and_(holds, contacts.c.state.in_(wanted))
         walkable = and_(chosen, contacts.c.response.is_not(None))
         if flow is not None:
-            connection.execute(update(replays).where(replays.c.no == replay.no).values(flow=flow.stored))
+            connection.execute(update(replays).where(replays.c.no == replay.no).values(flow=flow.source_for_storage))
         others = _states(connection, and_(holds, contacts.c.state.not_in([*wanted, ContactState.PENDING.value])))
         restore_content(connection, chosen)
         suspects, stuck = find_stuck_contacts(connection, replay, walkable, walked, steps)

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from airflow_whatsapp_flows.flow.template.language import Value
-from airflow_whatsapp_flows.flow.walk.perform import Done, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Wait, Waited
 from airflow_whatsapp_flows.operators.flow_steps import FlowStepOperator
 from airflow_whatsapp_flows.operators.rewalk import Rewalk
 from airflow_whatsapp_flows.operators.wait import pause_until, utc_now
@@ -33,7 +33,7 @@ class FlowDelayOperator(FlowStepOperator):
         """
         return self.walk_through(context, lambda _walked, _todo: Waited())
 
-    def do(self, walked: Rewalk, todo: ToDo) -> Done:
+    def do(self, walked: Rewalk, todo: Effect) -> EffectResult:
         """Wait.
 
         Raises:

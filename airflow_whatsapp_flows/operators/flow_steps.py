@@ -18,13 +18,13 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.reply.hidden import Hidden
-from airflow_whatsapp_flows.flow.reply.result import shown_parameter, shown_url
+from airflow_whatsapp_flows.flow.reply.result import mask_parameter, mask_url
 from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening
-from airflow_whatsapp_flows.flow.walk.perform import Done, ToDo, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Waited
 from airflow_whatsapp_flows.flow.walk.walk import Visit
 from airflow_whatsapp_flows.hooks.action import airflow_gateway, provider_settings
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
@@ -51,7 +51,7 @@ class FlowActionOperator(WhatsAppActionOperator):
         action = _action(step)
         written = Hidden((), step.flow.literals).conceal(dict(_written(step)))
         super().__init__(
-            url=shown_url(written["url"]),
+            url=mask_url(written["url"]),
             method=action.plan.method,
             headers=_shown_headers(written.get("headers")),
             query_params=_shown_parameters(written.get("query_params"), CagedLanguage(syntax=_syntax(step))),
@@ -113,11 +113,11 @@ class FlowStepOperator(BaseBranchOperator):
         """Choose the next task, and return the step's exit, its next step, the text it said and its other details."""
         return self.walk_through(context, self.do)
 
-    def do(self, walked: Rewalk, todo: ToDo) -> Done:
+    def do(self, walked: Rewalk, todo: Effect) -> EffectResult:
         """Do what the step asks for; most ask for nothing."""
         return Waited()
 
-    def walk_through(self, context: Context, do: Callable[[Rewalk, ToDo], Done]) -> dict[str, Value]:
+    def walk_through(self, context: Context, do: Callable[[Rewalk, Effect], EffectResult]) -> dict[str, Value]:
         """Walk to the step and out of it.
 
         Args:
@@ -201,7 +201,7 @@ def _shown_parameters(parameters: Any, language: CagedLanguage) -> Any:
     def shown(name: str, value: Any) -> Any:
         if isinstance(value, str) and find_opening(value, language):
             return value
-        return HIDDEN if isinstance(value, (dict, list)) else shown_parameter(name, text_of(value))
+        return HIDDEN if isinstance(value, (dict, list)) else mask_parameter(name, text_of(value))
 
     pairs = parameters.items() if isinstance(parameters, Mapping) else parameters or ()
     return {name: shown(name, value) for name, value in pairs}

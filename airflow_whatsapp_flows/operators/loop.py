@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.reply.result import Outcome
 from airflow_whatsapp_flows.flow.template.language import Value
-from airflow_whatsapp_flows.flow.walk.perform import Done, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Wait, Waited
 from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook, airflow_gateway
 from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.operators.action_output import result_line
@@ -138,7 +138,7 @@ class _Going:
         self._rested = rested
         self._pending: list[Wait] = []
 
-    def do(self, todo: ToDo) -> Done:
+    def do(self, todo: Effect) -> EffectResult:
         """Do one thing.
 
         Raises:

@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate, is_ser
 from airflow_whatsapp_flows.flow.model import Action, Delay, Flow
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.template.variables import Variables
-from airflow_whatsapp_flows.flow.walk.perform import Done, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Wait, Waited
 from airflow_whatsapp_flows.flow.walk.response_content import content_digest
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, Walking, walk
@@ -93,7 +93,7 @@ class Rewalk:
         self.record.identities = steps.first_known((row.step, row.step_id) for row in own)
         self._walking: Walking = walk(step.flow, response, now=moment, record=self.record, epoch=epoch)
         self._pulled: dict[str, Any] = {}
-        self.todo: ToDo | None = None
+        self.todo: Effect | None = None
         self._advance(None)
         while self.todo is not None and self.todo.step.name not in step.own:
             done = self._done_before(self.todo)
@@ -122,7 +122,7 @@ class Rewalk:
         """When the contact was first walked, on any road: from then on its ``global`` values stay as they are."""
         return dt.datetime.fromtimestamp(made[0].moment, dt.timezone.utc) if made else None
 
-    def _done_before(self, todo: ToDo) -> Done | None:
+    def _done_before(self, todo: Effect) -> EffectResult | None:
         """What came of something that another task did; ``None`` when it did nothing."""
         if isinstance(todo, Wait):
             return Waited()  # a task starts when those before it are done
@@ -135,15 +135,15 @@ class Rewalk:
         if recorded is None:
             return None
         found = whole(recorded, lambda: task_ledger(self._settings), lambda place: place == self._subject)
-        return todo.veil.restored(ActionResult.from_value(found))
+        return todo.veil.restore(ActionResult.from_value(found))
 
-    def _advance(self, done: Done | None) -> None:
+    def _advance(self, done: EffectResult | None) -> None:
         try:
             self.todo = next(self._walking) if done is None else self._walking.send(done)
         except StopIteration:
             self.todo = None
 
-    def perform_own(self, do: Callable[[ToDo], Done]) -> None:
+    def perform_own(self, do: Callable[[Effect], EffectResult]) -> None:
         """Do what the task's own steps ask for, if the walk has come to them."""
         while self.todo is not None and self.todo.step.name in self._step.own:
             self._advance(do(self.todo))
@@ -176,7 +176,7 @@ class Rewalk:
         """
         if not self._ended_here:
             return
-        end = self.record.ending()
+        end = self.record.outcome()
         end["reason"] = self.record.reason[: self._settings.xcom_max_bytes // _LONGEST_ESCAPE]
         self._context["ti"].xcom_push(key=END, value=end)
         told = f"{end['state']}: {end['reason']}" if end["reason"] else end["state"]

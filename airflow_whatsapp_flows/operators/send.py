@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.errors import LedgerError, OnceClaimedError, ReplayE
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, Move, Rekey, SendNext, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Delivery, Fate, fate_of
 from airflow_whatsapp_flows.flow.reply.excerpt import error_line
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, Outcome, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
     ErrorKind,
     HttpRequest,
@@ -31,7 +31,7 @@ from airflow_whatsapp_flows.flow.request.messages import (
 )
 from airflow_whatsapp_flows.flow.storable import MAX_DEPTH, clean
 from airflow_whatsapp_flows.flow.template.filters import json_text
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
 from airflow_whatsapp_flows.hooks.ledger import Transaction, task_ledger
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent
@@ -90,7 +90,7 @@ class Sender:
         self._leaves_tries = waits_itself or not self._try.is_last
         self._ledger = task_ledger(gateway.settings)
 
-    def do(self, todo: ToDo) -> Done:
+    def do(self, todo: Effect) -> EffectResult:
         """Fetch a file, or send a request unless what the ledger holds forbids it.
 
         Raises:
@@ -106,7 +106,7 @@ class Sender:
             return Waited()
         settled = self._settled(todo)
         if settled is not None:
-            return todo.veil.restored(settled)
+            return todo.veil.restore(settled)
         return self._gateway.fetch(todo.source, todo.step.timeout)
 
     def will_send(self, todo: SendAction | FetchFile) -> bool:
@@ -145,7 +145,7 @@ class Sender:
         unsent = HttpRequest(plan.method, plan.url.origin, connection=plan.connection)
         message = "the sender stopped before an answer came; the request may have reached the server"
         failure = TransportFailure(ErrorKind.INTERRUPTED, message, Sent.UNKNOWN)
-        return classify(failure, Attempted(unsent, doubted.number))
+        return classify(failure, SentRequest(unsent, doubted.number))
 
     def _send(self, todo: SendAction) -> ActionResult:
         base = todo.idempotency_key
@@ -182,21 +182,21 @@ class Sender:
     def _names(self, todo: SendAction | FetchFile) -> tuple[str, ...]:
         """What the action's attempts are recorded under."""
         steps, name = self._sendee.steps, todo.step.name
-        return (name,) if steps is None else steps.recorded_under(name)
+        return (name,) if steps is None else steps.names_and_ids(name)
 
     def _exchange(self, todo: SendAction, outgoing: Outgoing, intent: Intent, attempts: list[Attempt]) -> ActionResult:
         rule, request = todo.step.retry, outgoing.request
         reply = outgoing.send()
-        result = classify(reply, Attempted(request, intent.number, intent.key), todo.step.success_when)
+        result = classify(reply, SentRequest(request, intent.number, intent.key), todo.step.success_when)
         try:
             result = outgoing.concealed(self._checked(result, reply, outgoing))
         except (AirflowFailException, AirflowSkipException) as error:
             message = f"response_check or response_filter raised {type(error).__name__}: {error}"
-            result = result.failed(ErrorKind.RESPONSE_CHECK, message, Sent.YES)
-            self._end(intent, fate_of(result, rule), todo.veil.recorded(outgoing.concealed(result)))
+            result = result.as_error(ErrorKind.RESPONSE_CHECK, message, Sent.YES)
+            self._end(intent, fate_of(result, rule), todo.veil.hide(outgoing.concealed(result)))
             raise
         fate = fate_of(result, rule)
-        self._end(intent, fate, todo.veil.recorded(result))
+        self._end(intent, fate, todo.veil.hide(result))
         attempts.append(Attempt(intent.number, intent.digest, intent.begun_at, fate, result))
         move = next_move(rule, attempts, request, intent.key, time.time())
         if isinstance(move, SendNext) and self._leaves_tries:
@@ -238,7 +238,7 @@ class Sender:
         part = "response_check"
         try:
             if task.response_check and not _call(task.response_check, response, self._context):
-                return result.failed(ErrorKind.RESPONSE_CHECK, "response_check returned false", Sent.YES)
+                return result.as_error(ErrorKind.RESPONSE_CHECK, "response_check returned false", Sent.YES)
             part = "response_filter"
             if task.response_filter:
                 filtered = plain_data(_call(task.response_filter, response, self._context))
@@ -248,7 +248,7 @@ class Sender:
             raise
         except Exception as error:
             # The request is sent: another try for the sake of a function that fails would send it again.
-            return result.failed(ErrorKind.RESPONSE_CHECK, f"{part} raised {type(error).__name__}: {error}", Sent.YES)
+            return result.as_error(ErrorKind.RESPONSE_CHECK, f"{part} raised {type(error).__name__}: {error}", Sent.YES)
         return result
 
 

@@ -156,7 +156,7 @@ class TaskTry:
             moment=sendee.moment.timestamp(),
             begun_at=time.time(),
             round=self.round,
-            phone=sendee.identity.stored_phone,
+            phone=sendee.identity.phone_for_storage,
             origin=json.dumps(self.origin),
             epoch=sendee.epoch,
             content=sendee.content,
@@ -165,7 +165,7 @@ class TaskTry:
             once=once_of(
                 todo.step,
                 sendee.identity.marks if sendee.only_once else (),
-                sendee.steps.recorded_under(todo.step.name) if sendee.steps else (),
+                sendee.steps.names_and_ids(todo.step.name) if sendee.steps else (),
             ),
         )
 

@@ -18,8 +18,8 @@ from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.template.sizes import least_size
 from airflow_whatsapp_flows.flow.template.variables import Variables
-from airflow_whatsapp_flows.flow.walk.messages import Told
-from airflow_whatsapp_flows.flow.walk.perform import Done, ToDo, Wait
+from airflow_whatsapp_flows.flow.walk.messages import MessageRecorder
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Wait
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.walk.walk import Walk, Walking, walk
@@ -88,7 +88,7 @@ class ContactWalker:
         )
         if self.flow.replay is not None and self.flow.replay.only_once and self.epoch is None:
             sending.once = self.flow.identity.of(response.contact, response.flow_execution_variables).marks
-        record = Walk(Variables(), identities=sending.record.identities, told=Told(0))  # nobody reads it
+        record = Walk(Variables(), identities=sending.record.identities, messages=MessageRecorder(0))  # nobody reads it
         self.under_way[contact.id] = sending
         try:
             await self._follow(response, sending, record, large=len(contact.response) > _LARGE)
@@ -139,7 +139,7 @@ class ContactWalker:
                 sending.arrive(self.clock())  # the platform has sent what stands behind the delay
 
 
-def _next(walking: Walking, done: Done | None) -> ToDo | None:
+def _next(walking: Walking, done: EffectResult | None) -> Effect | None:
     """What a walk asks for next; ``None`` at its end."""
     try:
         return walking.send(done)  # type: ignore[arg-type]  # None starts a generator

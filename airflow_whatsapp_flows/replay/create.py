@@ -85,7 +85,7 @@ def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int]
         SourceError: the source cannot be read.
         LedgerError: the ledger cannot be written.
     """
-    flow = request.flow.stored
+    flow = request.flow.source_for_storage
     with exclusive(ledger, "begin", request.flow.id):  # a second process that begins the same replay finds this one
         replay = _existing(ledger, request, flow)
         if replay is not None and not replay.sealed:
@@ -130,7 +130,7 @@ def existing_replay(ledger: Ledger, request: ReplayRequest) -> Replay | None:
         ReplayError: the replay goes on, but with another source, query, mapping, limit or flow; it names which.
         LedgerError: the ledger cannot be read.
     """
-    flow = request.flow.stored
+    flow = request.flow.source_for_storage
     replay = _existing(ledger, request, flow)
     if replay is None or not replay.sealed:
         return None

@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.flow.model import Action, Conditional, Flow, Step
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.flow.template.variables import Scope, Variables
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, walk
 from airflow_whatsapp_flows.ledger.records import ResponseRecord
@@ -104,12 +104,12 @@ class Forecast:
         walking.close()
         self._end(contact)
 
-    def _answer(self, contact: _Contact, todo: ToDo) -> Done:
+    def _answer(self, contact: _Contact, todo: Effect) -> EffectResult:
         if isinstance(todo, FetchFile):
             settled = contact.record.find_settled_result(todo.step.name, todo.visit)
             if settled is None:
                 self.counts.files[todo.step.name] += 1
-            return _FILE if settled is None else todo.veil.restored(settled)
+            return _FILE if settled is None else todo.veil.restore(settled)
         if isinstance(todo, Wait):
             if todo.waited_in_replay:
                 reached = dt.datetime.fromtimestamp(contact.moment + contact.waited, dt.timezone.utc)

@@ -134,7 +134,7 @@ class Guards:
         if self._opt_out:
             if self._opt_out.holds(identity):
                 return Skip(SkipReason.OPTED_OUT)
-            missing = self._opt_out.missing(identity)
+            missing = self._opt_out.reason_unchecked(identity)
             if missing is not None:
                 return Skip(SkipReason.UNIDENTIFIED, missing)
         if self._only_once and not identity.is_comparable:

@@ -94,7 +94,7 @@ def _check(
 ) -> None:
     lost = [one for one in sent if steps.is_lost(one.step, one.step_id)]
     versions = earlier_flows(connection, flow.id) if sent else []
-    for name, now in steps.taken_again:
+    for name, now in steps.name_conflicts:
         raise ReplayError(
             f"the step that is called {now!r} now was called {name!r} when it was sent, and the flow has another step "
             f'called {name!r}: give that one an "id" of its own, for what was sent under the name is not its own'
@@ -173,7 +173,7 @@ def _versions(texts: Sequence[str], flow: Flow) -> list[Flow]:
     found = []
     for text in texts:
         try:
-            if text != flow.stored:
+            if text != flow.source_for_storage:
                 found.append(load_flow(text))
         except FlowFileError:  # of a release whose format was another
             continue

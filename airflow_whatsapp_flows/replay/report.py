@@ -10,7 +10,7 @@ import msgspec
 from airflow_whatsapp_flows.errors import FlowFileError
 from airflow_whatsapp_flows.flow.delivery.rule import Delivery
 from airflow_whatsapp_flows.flow.loading.load import load_flow
-from airflow_whatsapp_flows.flow.masking import masked
+from airflow_whatsapp_flows.flow.masking import mask_value
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.reply.hidden import Hidden
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind
@@ -64,7 +64,7 @@ def masked_response(group: ErrorGroup, flow: Flow | None) -> Any:
         hidden = Hidden(flow.sensitive)
         hidden.note(Variables(contact=shown.get("contact"), step=shown.get("step")))
         shown = hidden.conceal(shown)
-    return {key: masked(value) for key, value in shown.items()}
+    return {key: mask_value(value) for key, value in shown.items()}
 
 
 def counts_of(group: ErrorGroup) -> str:

@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from airflow_whatsapp_flows.flow.masking import masked
+from airflow_whatsapp_flows.flow.masking import mask_value
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.reply.hidden import Hidden
-from airflow_whatsapp_flows.flow.reply.result import shown_url
+from airflow_whatsapp_flows.flow.reply.result import mask_url
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.flow.secrets import HIDDEN, hide, names_secret
 
@@ -58,11 +58,11 @@ def _url(step: Action, url: str) -> str:
     base, *written = path.rsplit("/", len(segments)) if segments else (path,)
     if len(written) == len(segments):
         shown = [
-            segment if all(isinstance(piece, str) for piece in pieces) else str(masked(unquote(segment)))
+            segment if all(isinstance(piece, str) for piece in pieces) else str(mask_value(unquote(segment)))
             for segment, pieces in zip(written, segments, strict=True)
         ]
         path = "/".join([base, *shown])
-    return shown_url(f"{path}{mark}{query}")
+    return mask_url(f"{path}{mark}{query}")
 
 
 def _header(step: Action, name: str, value: str, hidden: Hidden) -> str:
@@ -70,7 +70,7 @@ def _header(step: Action, name: str, value: str, hidden: Hidden) -> str:
         return HIDDEN
     if name.lower() == "content-type" or step.plan.headers.literal(name.lower()) == value:
         return hidden.conceal(value)
-    return str(masked(hidden.conceal(value)))
+    return str(mask_value(hidden.conceal(value)))
 
 
 def _body(request: HttpRequest, hidden: Hidden) -> str:
@@ -89,23 +89,25 @@ def _body(request: HttpRequest, hidden: Hidden) -> str:
 
 def _masked_text(kind: str, content: str, hidden: Hidden) -> str | None:
     if kind.endswith("json"):
-        return msgspec.json.encode(masked(hidden.conceal(msgspec.json.decode(content)))).decode()
+        return msgspec.json.encode(mask_value(hidden.conceal(msgspec.json.decode(content)))).decode()
     if kind == "application/x-www-form-urlencoded":
         pairs = parse_qsl(content, keep_blank_values=True, max_num_fields=10_000)
-        return "&".join(f"{name}={masked(hidden.conceal(value))}" for name, value in pairs)
+        return "&".join(f"{name}={mask_value(hidden.conceal(value))}" for name, value in pairs)
     if kind.endswith("xml"):
         return _XML_TEXT.sub(_masked_match, hidden.conceal(content))
     if kind.endswith("yaml"):
         import yaml  # takes a moment, and few bodies are YAML
 
-        return str(yaml.safe_dump(masked(hidden.conceal(yaml.safe_load(content))), allow_unicode=True, sort_keys=False))
+        return str(
+            yaml.safe_dump(mask_value(hidden.conceal(yaml.safe_load(content))), allow_unicode=True, sort_keys=False)
+        )
     return (
         None
         if kind.startswith("multipart/")
-        else "\n".join(str(masked(line)) for line in hidden.conceal(content).splitlines())
+        else "\n".join(str(mask_value(line)) for line in hidden.conceal(content).splitlines())
     )
 
 
 def _masked_match(match: re.Match[str]) -> str:
     whole, found = match.group(), match.group(1) or match.group(2) or match.group(3)
-    return whole if not found or not found.strip() else whole.replace(found, str(masked(found)))
+    return whole if not found or not found.strip() else whole.replace(found, str(mask_value(found)))

@@ -18,9 +18,9 @@ from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, Rekey, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Delivery, Fate, fate_of
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse, Reply, TransportFailure
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.once import once_of
 from airflow_whatsapp_flows.ledger.records import ResponseRecord
@@ -122,7 +122,7 @@ class Sender:
     _readers: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _READERS), init=False)
     _read_until: float | None = field(default=None, init=False)
 
-    async def do(self, sending: Sending, todo: ToDo) -> Done:
+    async def do(self, sending: Sending, todo: Effect) -> EffectResult:
         """Do what a walk asks for, to the end: all tries included.
 
         Raises:
@@ -141,7 +141,7 @@ class Sender:
         # Where nothing will be sent any more, no file is needed.
         settled = sending.record.find_settled_result(todo.step.name, todo.visit)
         if settled is not None:
-            return todo.veil.restored(settled)
+            return todo.veil.restore(settled)
         while (delay := sending.delay(self.clock())) > 0:
             await self.rest(delay)
         file = await self._fetch(todo)
@@ -207,7 +207,7 @@ class Sender:
                 sending.under_way = False
                 lane.abandon(probe=probe)
                 raise
-            attempted = Attempted(request, number, todo.idempotency_key)
+            attempted = SentRequest(request, number, todo.idempotency_key)
             judge = partial(_judged, reply, attempted, todo, route, todo.step.name in self.referenced)
             if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
                 return self._conclude(sending, todo, intent, judge(), probe=probe)
@@ -311,7 +311,7 @@ class Sender:
 
     def _remembered(self, sending: Sending, todo: SendAction, route: Route, result: ActionResult) -> ActionResult:
         if result.error is not None:
-            sending.note_error(todo.step.name, route.host, todo.veil.recorded(result))
+            sending.note_error(todo.step.name, route.host, todo.veil.hide(result))
         return result
 
 
@@ -324,7 +324,7 @@ class _Judged(NamedTuple):
     """The result as the ledger keeps it."""
 
 
-def _judged(reply: Reply, attempted: Attempted, todo: SendAction, route: Route, referenced: bool) -> _Judged:
+def _judged(reply: Reply, attempted: SentRequest, todo: SendAction, route: Route, referenced: bool) -> _Judged:
     """Read a reply.
 
     Args:
@@ -335,7 +335,7 @@ def _judged(reply: Reply, attempted: Attempted, todo: SendAction, route: Route, 
         referenced: whether a later step reads the result; the content of other successes is not kept.
     """
     result = route.concealed(classify(reply, attempted, todo.step.success_when))
-    fate, value = fate_of(result, todo.step.retry), todo.veil.recorded(result).as_value()
+    fate, value = fate_of(result, todo.step.retry), todo.veil.hide(result).as_value()
     if fate is Fate.SUCCEEDED and not referenced:
         value["response"], value["headers"] = None, {}
     return _Judged(result, fate, msgspec.json.encode(value).decode())

@@ -148,7 +148,7 @@ class Snapshot:
             known = find_known_responses(connection, self.replay.flow_id, ids, reading=self.replay.no)
             for response_id, digest, epoch in seen.contents(ids):  # these rows have no content in the ledger
                 known.setdefault(response_id, []).append(self._own(digest, ContactState.SKIPPED, epoch))
-            phones = [phone for one in people if (phone := one.stored_phone)]
+            phones = [phone for one in people if (phone := one.phone_for_storage)]
             of_phones = chunks_of_phones(connection, self.replay.no, phones)
             rows = [
                 SourceRow(person.marks, one.response.id or "", position // self.chunk_size)
@@ -208,7 +208,7 @@ class Snapshot:
             self.changed += changed
             if state is not ContactState.REJECTED:
                 earlier.append(self._own(one.digest, state, epoch))
-            content = (person.stored_phone, one.digest, one.json)
+            content = (person.phone_for_storage, one.digest, one.json)
             if state is ContactState.SKIPPED:
                 reason = short_reason(reason, ((known.replay_no or 0, known.replay_id) for known in earlier))
                 content = (None, None, None)

@@ -13,9 +13,9 @@ from typing import Any
 from airflow_whatsapp_flows.connections import ActionConnection
 from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.loading.load import load_flow
-from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import drive, walk
 from airflow_whatsapp_flows.sender import Gateway
@@ -54,7 +54,7 @@ def say(url: str, body_type: str, body: object, contact: Mapping[str, object] | 
     gateway = Gateway(Settings((origin,)), lambda name: ActionConnection(name, f"http://{origin}"))
     heard: list[Heard] = []
 
-    def do(todo: ToDo) -> Done:
+    def do(todo: Effect) -> EffectResult:
         if isinstance(todo, FetchFile):
             return FileContent(b"x")
         assert isinstance(todo, SendAction)
@@ -63,7 +63,7 @@ def say(url: str, body_type: str, body: object, contact: Mapping[str, object] | 
         assert isinstance(reply, HttpResponse), reply
         assert reply.status_code == 200, reply.content[:2000]
         heard.append(Heard(**json.loads(reply.content), request=todo.request))
-        return classify(reply, Attempted(todo.request, 1, todo.idempotency_key), todo.step.success_when)
+        return classify(reply, SentRequest(todo.request, 1, todo.idempotency_key), todo.step.success_when)
 
     response = read_response({"id": "1", "contact": dict(contact or {})})
     drive(walk(flow, response, now=dt.datetime.now(dt.timezone.utc)), do)

@@ -15,7 +15,7 @@ import pytest
 
 from airflow_whatsapp_flows.flow.delivery.decision import pause
 from airflow_whatsapp_flows.flow.delivery.rule import Delivery, RetryRule
-from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse
 from tests.acceptance.partition import TOTAL
 from tests.replay.runs import Run, sqlite_url
@@ -69,7 +69,7 @@ def test_every_reset_connection_leaves_one_doubt(tmp_path: Path) -> None:
 
 
 RULE = RetryRule.of(Delivery.IDEMPOTENT, wait=1, backoff=2, max_wait=30)
-BROKEN = classify(HttpResponse(503), Attempted(HttpRequest("PUT", "https://crm.example/"), 1, "key"))
+BROKEN = classify(HttpResponse(503), SentRequest(HttpRequest("PUT", "https://crm.example/"), 1, "key"))
 
 
 @pytest.mark.parametrize("retry", [1, 3, 5, 20])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, Outcome, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse
 from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.transport import NetworkPolicy, SendPolicy, send_blocking
@@ -74,7 +74,7 @@ def results(cases: dict[str, Case]) -> dict[str, ActionResult]:
         for name in cases:
             reply = send_blocking(request, policy, network=network)
             assert isinstance(reply, HttpResponse), (name, reply)
-            found[name] = classify(reply, Attempted(request, 1, "key"))
+            found[name] = classify(reply, SentRequest(request, 1, "key"))
     finally:
         server.close()
     return found

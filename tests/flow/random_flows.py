@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.errors import FlowFileError
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, Reply
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Waited
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import drive, walk
 from tests.cases.case import ORIGIN, Case, reply_of
@@ -298,7 +298,7 @@ def with_replies(data: dict[str, Any], replies: Sequence[Mapping[str, Any]]) -> 
         used.append({"step": step, **next(told, REPLIES[0])})
         return reply_of(used[-1])
 
-    def do(todo: ToDo) -> Done:
+    def do(todo: Effect) -> EffectResult:
         assert not isinstance(todo, FetchFile), "no random flow sends files"
         return performed(todo, exchange) if isinstance(todo, SendAction) else Waited()
 

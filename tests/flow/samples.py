@@ -12,13 +12,13 @@ import pytest
 from airflow_whatsapp_flows.errors import FlowFileError
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import HttpResponse, Reply
 from airflow_whatsapp_flows.flow.template.cage import MissingPolicy
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.template.variables import Variables, global_variables
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import Walk, drive, walk
 
@@ -147,12 +147,12 @@ def json_reply(status: int = 200, value: object = None) -> HttpResponse:
 def walked(
     flow: Flow,
     response: Mapping[str, Any] | None = None,
-    reply: Reply | Callable[[ToDo], Reply] | None = None,
-    todos: list[ToDo] | None = None,
+    reply: Reply | Callable[[Effect], Reply] | None = None,
+    todos: list[Effect] | None = None,
 ) -> Walk:
     """Walk one contact; every request gets the reply, and everything asked for is noted."""
 
-    def do(todo: ToDo) -> Done:
+    def do(todo: Effect) -> EffectResult:
         if todos is not None:
             todos.append(todo)
         assert not isinstance(todo, FetchFile)
@@ -160,6 +160,6 @@ def walked(
             return Waited()
         assert isinstance(todo, SendAction)
         came = reply(todo) if callable(reply) else reply or json_reply()
-        return classify(came, Attempted(todo.request, 1, todo.idempotency_key), todo.step.success_when)
+        return classify(came, SentRequest(todo.request, 1, todo.idempotency_key), todo.step.success_when)
 
     return drive(walk(flow, read_response(response or {}), now=NOW), do)

@@ -100,7 +100,7 @@ def test_what_is_no_secret_is_not_refused(keys: dict[str, Any]) -> None:
     flow = load_flow(flow_text(**keys))
 
     assert flow.literals == ()
-    assert flow.stored == json.dumps(flow.source)
+    assert flow.source_for_storage == json.dumps(flow.source)
 
 
 def test_a_literal_secret_for_a_default_of_a_variable_is_refused() -> None:
@@ -122,7 +122,7 @@ def test_what_the_author_calls_no_secret_is_kept() -> None:
 
     flow = load_flow({**source, "not_secret": ["x-api-key", "token"]})
 
-    assert TOKEN in flow.stored
+    assert TOKEN in flow.source_for_storage
 
 
 def test_the_token_of_a_webhook_is_sent_and_stored_as_a_digest() -> None:
@@ -130,10 +130,10 @@ def test_the_token_of_a_webhook_is_sent_and_stored_as_a_digest() -> None:
     other = load_flow(flow_text(url=f"{HOOK}9", headers={"X-Trace": "a1b2c3d4e5f6a7b8c9d0e1f2"}))
 
     assert flow.literals == ("x7Fq2LmZp9RtY4kWvB3nQ8sD", "a1b2c3d4e5f6a7b8c9d0e1f2")
-    assert not [secret for secret in flow.literals if secret in flow.stored]
-    assert lacks_secrets(flow.stored)
-    assert flow.stored != other.stored, "a change is not noticed"
-    stored = load_flow(flow.stored)
-    assert stored.stored == flow.stored
+    assert not [secret for secret in flow.literals if secret in flow.source_for_storage]
+    assert lacks_secrets(flow.source_for_storage)
+    assert flow.source_for_storage != other.source_for_storage, "a change is not noticed"
+    stored = load_flow(flow.source_for_storage)
+    assert stored.source_for_storage == flow.source_for_storage
     assert stored.literals == ()
     assert list(stored.steps) == list(flow.steps)

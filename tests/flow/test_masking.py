@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.masking import mask_text, masked
+from airflow_whatsapp_flows.flow.masking import mask_text, mask_value
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ from airflow_whatsapp_flows.flow.masking import mask_text, masked
     ],
 )
 def test_what_is_shown(value: Any, expected: Any) -> None:
-    assert masked(value) == expected
+    assert mask_value(value) == expected
 
 
 def leaves(value: Any) -> list[str]:
@@ -66,7 +66,7 @@ values = st.recursive(
 
 @given(values)
 def test_no_text_and_no_long_number_is_shown_whole(value: Any) -> None:
-    shown = leaves(masked(value))
+    shown = leaves(mask_value(value))
     assert all(len(leaf) <= 7 for leaf in shown)
     assert not {leaf for leaf in leaves(value) if len(leaf) > 4 and not leaf.strip("+-.,").isdecimal()} & set(shown)
 
@@ -75,7 +75,7 @@ def test_what_is_nested_too_deep_is_not_shown() -> None:
     value: Any = "Ana"
     for _ in range(1000):
         value = {"x": value}
-    assert "Ana" not in str(masked(value))
+    assert "Ana" not in str(mask_value(value))
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import pytest
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body import BodyType, FileContent, parse_body
 from airflow_whatsapp_flows.flow.body.encoded import MAX_CONTENT
-from airflow_whatsapp_flows.flow.model import Said
+from airflow_whatsapp_flows.flow.model import MessageContent
 from airflow_whatsapp_flows.flow.request.plan import RequestText, parse_request
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.filters import FILTERS
 from airflow_whatsapp_flows.flow.template.language import parse_tree
-from airflow_whatsapp_flows.flow.walk.messages import changed, told
+from airflow_whatsapp_flows.flow.walk.messages import render_changes, render_message
 
 MEASURE = """
 import resource, sys
@@ -97,7 +97,11 @@ def attempt(kind: str, made: Any, contact: dict[str, Any]) -> str:
             return f"{len(language.parse(made).render(values)):,}"  # type: ignore[union-attr]
         if kind in ("told", "changed"):
             tree: Any = parse_tree(made, language)
-            done = told(Said(whatsapp_template_variables=tree), values) if kind == "told" else changed(tree, values)
+            done = (
+                render_message(MessageContent(whatsapp_template_variables=tree), values)
+                if kind == "told"
+                else render_changes(tree, values)
+            )
             return f"{len(done)}"
         if kind == "url":
             texts = {"url": f"https://crm.example{made}"}

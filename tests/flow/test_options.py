@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit, AnswerRule, ListedOptions
-from airflow_whatsapp_flows.flow.options import chosen_option
+from airflow_whatsapp_flows.flow.options import find_option
 from airflow_whatsapp_flows.flow.template.references import parse_bare_reference
 from tests.flow.walk.test_walk import exits, flow_of, walked
 
@@ -38,25 +38,25 @@ MENU = ("Sales 💬", "Soporte técnico", "❤️ Other")
     ],
 )
 def test_an_option_is_meant_by_its_text_in_any_spelling_or_by_its_number(answer: str, position: int | None) -> None:
-    assert chosen_option(MENU, answer) == position
+    assert find_option(MENU, answer) == position
 
 
 def test_numbers_are_texts_where_an_option_is_a_number() -> None:
-    assert chosen_option(["10", "20", "More"], "2") is None
-    assert chosen_option(["10", "20", "More"], "20") == 1
-    assert chosen_option(["2", "1"], "1") == 1
-    assert chosen_option(["1️⃣", "2️⃣"], "2") == 1
-    assert chosen_option([str(number) + "." for number in range(1, 11)], "🔟") == 9
+    assert find_option(["10", "20", "More"], "2") is None
+    assert find_option(["10", "20", "More"], "20") == 1
+    assert find_option(["2", "1"], "1") == 1
+    assert find_option(["1️⃣", "2️⃣"], "2") == 1
+    assert find_option([str(number) + "." for number in range(1, 11)], "🔟") == 9
 
 
 @given(st.lists(st.text(min_size=1).filter(lambda text: text == text.strip() and text), min_size=1, unique=True))
 def test_every_option_is_meant_by_its_own_text(options: list[str]) -> None:
-    assert [chosen_option(options, option) for option in options] == list(range(len(options)))
+    assert [find_option(options, option) for option in options] == list(range(len(options)))
 
 
 @given(st.lists(st.text(), max_size=4), st.text())
 def test_any_answer_means_an_option_or_none(options: list[str], answer: str) -> None:
-    chosen = chosen_option(options, answer)
+    chosen = find_option(options, answer)
     assert chosen is None or 0 <= chosen < len(options)
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from airflow_whatsapp_flows.flow.delivery.rule import retry_after
 from airflow_whatsapp_flows.flow.reply.content import parse_content
 from airflow_whatsapp_flows.flow.reply.excerpt import EXCERPT_LENGTH, reply_excerpt
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse, TransportFailure
 from airflow_whatsapp_flows.transport import NetworkPolicy, SendPolicy, open_session, send
 from tests.fuzz.budget import PLAIN, fuzzed, mutated
@@ -35,7 +35,7 @@ def parse(content: bytes, media_type: str) -> Any:
 
 def judged(response: HttpResponse | TransportFailure) -> ActionResult:
     """The result of a reply, which every database keeps and every person may see."""
-    result = classify(response, Attempted(REQUEST))
+    result = classify(response, SentRequest(REQUEST))
     json.dumps(result.as_value(), allow_nan=False, ensure_ascii=False).encode()
     excerpt = reply_excerpt(result)
     assert excerpt is None or (len(excerpt) <= EXCERPT_LENGTH and (excerpt.isprintable()))

@@ -223,7 +223,7 @@ class Running:
 
     def mark(self) -> None:
         """Count seconds from now."""
-        self._marked = time.monotonic()
+        self._insert_marks = time.monotonic()
 
     def await_running(self) -> None:
         """Wait until contacts are walked, or it has ended."""
@@ -247,7 +247,7 @@ class Running:
             subprocess.TimeoutExpired: it has not ended in time.
         """
         status = self.process.wait(timeout)
-        seconds = time.monotonic() - self._marked
+        seconds = time.monotonic() - self._insert_marks
         self._reader.join(PATIENCE)
         self._errors.flush()
         self._errors.seek(0)

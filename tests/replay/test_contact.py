@@ -10,9 +10,9 @@ import pytest
 
 from airflow_whatsapp_flows.errors import IntentConflictError
 from airflow_whatsapp_flows.flow.loading.load import load_flow
-from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpResponse, Reply, Sent, TransportFailure
-from airflow_whatsapp_flows.flow.walk.perform import Done, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, SendAction, Wait, Waited
 from airflow_whatsapp_flows.ledger.records import PendingContact, ResponseRecord
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
 from airflow_whatsapp_flows.replay.contact import ContactWalker
@@ -34,13 +34,13 @@ class FakeSender:
         self.replies = replies
         self.asked: list[SendAction] = []
 
-    async def do(self, sending: Sending, todo: ToDo) -> Done:
+    async def do(self, sending: Sending, todo: Effect) -> EffectResult:
         assert isinstance(todo, SendAction)
         self.asked.append(todo)
         reply = self.replies.get(todo.step.name, self.reply)
         if isinstance(reply, Exception):
             raise reply
-        result = classify(reply, Attempted(todo.request, 1, todo.idempotency_key), todo.step.success_when)
+        result = classify(reply, SentRequest(todo.request, 1, todo.idempotency_key), todo.step.success_when)
         if result.error is not None:
             sending.note_error(todo.step.name, "crm.example:80", result)
         return result
@@ -154,7 +154,7 @@ class WaitingSender(FakeSender):
         super().__init__(CREATED)
         self.reached: list[float] = []
 
-    async def do(self, sending: Sending, todo: ToDo) -> Done:
+    async def do(self, sending: Sending, todo: Effect) -> EffectResult:
         if isinstance(todo, Wait):
             sending.reached += 3_600
             return Waited()

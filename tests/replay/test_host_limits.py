@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_whatsapp_flows.flow.delivery.rule import Delivery, RetryRule
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
     ErrorKind,
     HttpRequest,
@@ -31,7 +31,7 @@ REFUSED = TransportFailure(ErrorKind.CONNECT, "refused", Sent.NO)
 
 
 def _result(reply: Reply) -> ActionResult:
-    return classify(reply, Attempted(HttpRequest("POST", "http://crm.example/")))
+    return classify(reply, SentRequest(HttpRequest("POST", "http://crm.example/")))
 
 
 @pytest.mark.alone

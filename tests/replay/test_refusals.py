@@ -8,7 +8,7 @@ import pytest
 
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
     ErrorKind,
     HttpRequest,
@@ -35,7 +35,7 @@ STEP = a_step()
 
 def result(reply: Reply | int) -> ActionResult:
     reply = HttpResponse(reply, "No", (), b"go away") if isinstance(reply, int) else reply
-    return classify(reply, Attempted(HttpRequest("POST", "https://crm.example/v1")))
+    return classify(reply, SentRequest(HttpRequest("POST", "https://crm.example/v1")))
 
 
 def stopped_at(refusals: Refusals, replies: list[Reply | int], step: Action = STEP) -> int | None:

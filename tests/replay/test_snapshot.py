@@ -116,7 +116,7 @@ def test_however_a_phone_is_spelt_its_responses_are_in_one_chunk(ledger: Ledger)
     ],
 )
 def test_the_phone_that_the_ledger_keeps(phone: object, kept: str | None) -> None:
-    assert IdentityRule().of({"phone": phone}).stored_phone == kept
+    assert IdentityRule().of({"phone": phone}).phone_for_storage == kept
 
 
 def _person_of_each(values: list[dict[str, Any]]) -> list[int]:

@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, SendNext, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery.rule import fate_of
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
     ErrorKind,
     HttpRequest,
@@ -32,7 +32,7 @@ from airflow_whatsapp_flows.flow.request.messages import (
     Sent,
     TransportFailure,
 )
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import Walk, drive, walk
 from airflow_whatsapp_flows.ledger import Ledger
@@ -79,7 +79,7 @@ def by_walk(case: Case) -> Seen:
             seen.requests.append(Request(request.method, request.url.removeprefix(ORIGIN), headers, request.content))
         return reply_of(reply)
 
-    def do(todo: ToDo) -> Done:
+    def do(todo: Effect) -> EffectResult:
         if isinstance(todo, FetchFile):
             found = exchange(todo.step.name, HttpRequest("GET", todo.source.url_or_path))
             if isinstance(found, HttpResponse) and found.status_code == 200:
@@ -96,7 +96,7 @@ def by_walk(case: Case) -> Seen:
         seen.visit(
             SeenVisit(visit.step, visit.exit, visit.text, details), visit.result.as_value() if visit.result else None
         )
-    seen.end(record.ending())
+    seen.end(record.outcome())
     seen.red_tasks = red_tasks(case.flow, record)
     return seen
 
@@ -111,13 +111,13 @@ def red_tasks(flow: Flow, record: Walk) -> set[str]:
     return failed | {f"{task_id}__in_doubt" for task_id in in_doubt}
 
 
-def performed(todo: SendAction, exchange: Callable[[str, HttpRequest], Reply]) -> Done:
+def performed(todo: SendAction, exchange: Callable[[str, HttpRequest], Reply]) -> EffectResult:
     """What comes of an action, all tries included, where a function stands for the network."""
     rule, request, key = todo.step.retry, todo.request, todo.idempotency_key
     attempts: list[Attempt] = []
     while isinstance(move := next_move(rule, attempts, request, key, 0.0), SendNext):
         reply = exchange(todo.step.name, request)
-        result = classify(reply, Attempted(request, move.number, key), todo.step.success_when)
+        result = classify(reply, SentRequest(request, move.number, key), todo.step.success_when)
         attempts.append(Attempt(move.number, request.digest(), 0.0, fate_of(result, rule), result))
     assert isinstance(move, Settled)
     return move.result

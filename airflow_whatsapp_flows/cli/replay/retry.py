@@ -35,7 +35,7 @@ def retry(options: argparse.Namespace) -> int:
             raise ReplayError(f"the replay {replay.id!r} has not read its source to the end: `replay run` it again")
         flow = _flow(replay, options)
         rename_steps(ledger, flow, options.renamed, user_name())
-        is_other = flow.stored != replay.flow
+        is_other = flow.source_for_storage != replay.flow
         if is_other:
             known_steps(ledger, replay, flow, states=())
         prepared = prepare(options, flow, replay.options)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.faults import Path, where_of
-from airflow_whatsapp_flows.flow.body.leaves import checked_name, literals, plain_value
+from airflow_whatsapp_flows.flow.body.leaves import literals, plain_value, validate_name
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, scalar_text, utf8
 from airflow_whatsapp_flows.flow.template.language import TemplateLanguage, Tree, TreeFault, fill
 
@@ -75,7 +75,7 @@ def parse_field(name: object, value: Tree, path: Path, language: TemplateLanguag
     Raises:
         TreeFault: the name or the value cannot be sent.
     """
-    name = checked_name(name, path, language)
+    name = validate_name(name, path, language)
     value = plain_value(value)
     items = value if isinstance(value, (list, tuple)) else [value]
     if any(isinstance(plain_value(item), (Mapping, list, tuple)) for item in items):

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.encoded import FileContent, FileSource
-from airflow_whatsapp_flows.flow.body.leaves import written_templates
+from airflow_whatsapp_flows.flow.body.leaves import templates_of
 from airflow_whatsapp_flows.flow.body.media_type import is_media_type
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, scalar_text
 from airflow_whatsapp_flows.flow.template.language import Data, Template, Tree, fill
@@ -58,7 +58,7 @@ class FilePart:
     def templates(self) -> tuple[Template, ...]:
         """Every template in it."""
         return tuple(
-            template for tree in (self.file, self.filename, self.content_type) for template in written_templates(tree)
+            template for tree in (self.file, self.filename, self.content_type) for template in templates_of(tree)
         )
 
     def source(self, values: Mapping[str, object]) -> FileSource:
@@ -106,7 +106,7 @@ class FilePart:
             # What a stranger's server says is taken only if it is well-formed; nobody here can mend it.
             content_type = fetched.content_type
         try:
-            content_type = checked_media_type(content_type or DEFAULT_CONTENT_TYPE)
+            content_type = validate_media_type(content_type or DEFAULT_CONTENT_TYPE)
         except RenderError as error:
             raise error.at(f"{self.where}.content_type") from None
         names = (source.filename, fetched.filename, _url_path(source.url_or_path), "file")
@@ -130,7 +130,7 @@ def _is_chosen_by_author(file: Tree, url: str) -> bool:
     return bool(folder) and ".." not in url.replace("\\", "/").split("/")
 
 
-def checked_media_type(text: str) -> str:
+def validate_media_type(text: str) -> str:
     """The text itself, which is a media type or empty.
 
     Raises:

@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.body.encoded import (
 )
 from airflow_whatsapp_flows.flow.body.faults import check_length, text_fault
 from airflow_whatsapp_flows.flow.body.fields import Field, parse_field, parse_fields
-from airflow_whatsapp_flows.flow.body.leaves import checked_name, tree_at, tree_of, written_templates
+from airflow_whatsapp_flows.flow.body.leaves import templates_of, tree_at, tree_of, validate_name
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, utf8
 from airflow_whatsapp_flows.flow.body.tokens import TokenText, find_spans
 from airflow_whatsapp_flows.flow.template.language import Data, Template, TemplateFault, TemplateLanguage, TreeFault
@@ -45,7 +45,7 @@ class FormBody(WithoutFiles):
     @property
     def templates(self) -> tuple[Template, ...]:
         """Every template in the fields' values."""
-        return tuple(template for field in self.fields for template in written_templates(field.value))
+        return tuple(template for field in self.fields for template in templates_of(field.value))
 
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
         """The form for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
@@ -134,7 +134,7 @@ def _parse_text_pair(pair: str, start: int, tokens: TokenText, language: Templat
     except UnicodeDecodeError:
         raise tokens.fault("%XX in this field is not UTF-8; write the characters themselves", offset) from None
     try:
-        checked_name(tokens.restore(name), (), language)
+        validate_name(tokens.restore(name), (), language)
         return parse_field(name, tokens.parse(value, language, offset), (name,), language)
     except TreeFault as fault:
         raise tokens.fault(fault.message, offset) from None

@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.body.encoded import (
 )
 from airflow_whatsapp_flows.flow.body.faults import MAX_DEPTH, Path, where_of
 from airflow_whatsapp_flows.flow.body.json_text import parse_json_text
-from airflow_whatsapp_flows.flow.body.leaves import Leaf, tree_of, written_templates
+from airflow_whatsapp_flows.flow.body.leaves import Leaf, templates_of, tree_of
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, number_text, utf8
 from airflow_whatsapp_flows.flow.template.filters import json_text as written
 from airflow_whatsapp_flows.flow.template.language import Data, Template, TemplateLanguage, Tree, TreeFault
@@ -44,7 +44,7 @@ class JsonBody(WithoutFiles):
 
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
         """The JSON for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
-        write = partial(_written, content_room(self.literal))
+        write = partial(_write_value, content_room(self.literal))
         pieces = [piece if isinstance(piece, bytes) else piece.encode(values, write) for piece in self.pieces]
         return EncodedBody(b"".join(pieces), CONTENT_TYPE)
 
@@ -63,7 +63,7 @@ def parse_json(body: object, language: TemplateLanguage) -> JsonBody:
     tree = parse_json_text(body, language) if isinstance(body, str) else tree_of(body, language)
     pieces = tuple(_merge(_pieces(tree, ())))
     literal = sum(len(piece) for piece in pieces if isinstance(piece, bytes))
-    return JsonBody(pieces, written_templates(tree), literal)
+    return JsonBody(pieces, templates_of(tree), literal)
 
 
 def json_text(value: object, room: Room | None = None) -> str:
@@ -89,7 +89,7 @@ def json_text(value: object, room: Room | None = None) -> str:
     return written(value)
 
 
-def _written(room: Room, value: object) -> bytes:
+def _write_value(room: Room, value: object) -> bytes:
     if isinstance(value, str) and len(value) <= SHORT:
         short = json_text(value).encode()
         room.take(len(short))

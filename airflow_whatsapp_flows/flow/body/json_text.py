@@ -81,7 +81,7 @@ class _Parser:
             return self._object(depth + 1) if sign == "{" else self._list(depth + 1)
         if sign == '"':
             start = self._at + 1
-            parsed = self._parse(self._string(), start)
+            parsed = self._parse(self._text_in_quotes(), start)
             return parsed if isinstance(parsed, str) else AsText(parsed)
         return self._word(sign)
 
@@ -136,7 +136,7 @@ class _Parser:
             raise self._fault("a key must follow ','; remove the comma before '}'")
         if sign != '"':
             raise self._fault('a key must stand here, in double quotes: "name"' if sign else "'}' is missing")
-        key = self._string()
+        key = self._text_in_quotes()
         if self._language is not LITERAL and holds_placeholder(key, self._language):
             raise self._fault("a placeholder cannot be in a key; an answer may be a value, never a name", start)
         return key
@@ -178,7 +178,7 @@ class _Parser:
         self._at += len(word)
         return value
 
-    def _string(self) -> str:
+    def _text_in_quotes(self) -> str:
         """The text whose opening quote is next, unescaped; the position is moved behind its closing quote."""
         opening = copied = self._at
         at = opening + 1
@@ -191,7 +191,7 @@ class _Parser:
                 break
             at = stop.end() + (1 if stop.group() == "\\" else 0)
             if stop.group() == "{{" and self._language is not LITERAL:
-                at, source = self._quoted_placeholder(stop.start())
+                at, source = self._placeholder_in_quotes(stop.start())
                 pieces += [self._text[copied : stop.start()], source]
                 copied = at
         self._at = stop.end()
@@ -201,7 +201,7 @@ class _Parser:
         except json.JSONDecodeError as error:
             raise self._fault(_about_string(error.msg), opening + error.pos) from None
 
-    def _quoted_placeholder(self, start: int) -> tuple[int, str]:
+    def _placeholder_in_quotes(self, start: int) -> tuple[int, str]:
         """Where a placeholder inside quotes ends, and its source as JSON would have it."""
         closing = self._text.find("}}", start + 2)
         until_quote = _UNTIL_QUOTE.match(self._text, start, max(closing, start))

@@ -119,12 +119,12 @@ def literals(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Value]]:
         yield path, tree
 
 
-def written_templates(tree: Tree) -> tuple[Template, ...]:
+def templates_of(tree: Tree) -> tuple[Template, ...]:
     """Every template of a tree as the language made it, in order."""
     return tuple(leaf.template if isinstance(leaf, AsText) else leaf for leaf in leaves(tree))
 
 
-def checked_name(name: object, path: Path, language: TemplateLanguage | None = None) -> str:
+def validate_name(name: object, path: Path, language: TemplateLanguage | None = None) -> str:
     """The name of a field: text without a placeholder.
 
     Args:

@@ -9,8 +9,8 @@ from hashlib import sha256
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, FileSource, content_room
 from airflow_whatsapp_flows.flow.body.fields import Field
-from airflow_whatsapp_flows.flow.body.file_part import FilePart, checked_media_type
-from airflow_whatsapp_flows.flow.body.leaves import written_templates
+from airflow_whatsapp_flows.flow.body.file_part import FilePart, validate_media_type
+from airflow_whatsapp_flows.flow.body.leaves import templates_of
 from airflow_whatsapp_flows.flow.body.scalars import scalar_text, utf8
 from airflow_whatsapp_flows.flow.template.language import Template, Tree, fill
 from airflow_whatsapp_flows.flow.template.sizes import Room
@@ -36,7 +36,7 @@ class TextPart:
     @property
     def templates(self) -> tuple[Template, ...]:
         """Every template in it."""
-        return written_templates(self.field.value) + written_templates(self.content_type)
+        return templates_of(self.field.value) + templates_of(self.content_type)
 
     def encode(self, values: Mapping[str, object], room: Room) -> Iterator[bytes]:
         """Head and content of each part; a list gives as many parts as it has items.
@@ -46,7 +46,7 @@ class TextPart:
         """
         try:
             content_type = scalar_text(fill(self.content_type, values))
-            head = _head(self.field.name, None, checked_media_type(content_type))
+            head = _head(self.field.name, None, validate_media_type(content_type))
         except RenderError as error:
             raise error.at(self.field.where) from None
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.faults import where_of
 from airflow_whatsapp_flows.flow.body.fields import parse_field, parse_fields
-from airflow_whatsapp_flows.flow.body.file_part import FilePart, checked_media_type
-from airflow_whatsapp_flows.flow.body.leaves import checked_name, plain_value, tree_at, tree_of
+from airflow_whatsapp_flows.flow.body.file_part import FilePart, validate_media_type
+from airflow_whatsapp_flows.flow.body.leaves import plain_value, tree_at, tree_of, validate_name
 from airflow_whatsapp_flows.flow.body.multipart import MultipartBody, TextPart
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, utf8
 from airflow_whatsapp_flows.flow.template.language import Data, TemplateFault, TemplateLanguage, Tree, TreeFault
@@ -53,7 +53,7 @@ def _parse_part(index: int, part: object, language: TemplateLanguage) -> TextPar
     if "value" in part:
         value = tree_at((index, "value"), part["value"], language)
         return TextPart(parse_field(part["name"], value, path, language), content_type)
-    name = checked_name(part["name"], path, language)
+    name = validate_name(part["name"], path, language)
     file, filename = _leaf(index, "file", part, language), _leaf(index, "filename", part, language)
     try:
         utf8(name)
@@ -77,7 +77,7 @@ def _leaf(index: int, key: str, part: Mapping[str, object], language: TemplateLa
         try:
             utf8(value)
             if key == "content_type":
-                checked_media_type(value)
+                validate_media_type(value)
         except RenderError as error:
             raise TreeFault(str(error), path=path) from None
     return value

@@ -40,7 +40,7 @@ def write_object(tree: Tree, hold: Hold) -> str:
 def _element(name: str, value: Tree, path: Path, namespaces: Mapping[str, str], hold: Hold) -> str:
     value = plain_value(value)
     members: Mapping[str, Tree] = value if isinstance(value, Mapping) else {"#text": value}
-    namespaces = {**namespaces, **_declared(members, path)}
+    namespaces = {**namespaces, **_namespace_declarations(members, path)}
     _check_name(name, path, namespaces)
     attributes: dict[tuple[str, str], str] = {}
     content = ""
@@ -76,7 +76,7 @@ def _children(name: str, value: Tree, path: Path, namespaces: Mapping[str, str],
     return "".join(children)
 
 
-def _declared(members: Mapping[str, Tree], path: Path) -> dict[str, str]:
+def _namespace_declarations(members: Mapping[str, Tree], path: Path) -> dict[str, str]:
     declared = {}
     for key, item in members.items():
         if not isinstance(key, str) or not (key == "@xmlns" or key.startswith("@xmlns:")):

@@ -71,7 +71,7 @@ def _parse_object(body: Mapping[str, object], language: TemplateLanguage) -> Xml
         return tokens.token(len(templates) - 1)
 
     text = write_object(tree_of(body, language), hold)
-    compiler = _Compiler(tokens, lambda part, _: _held(part, tokens, templates))
+    compiler = _Compiler(tokens, lambda part, _: _template_or_text(part, tokens, templates))
     root = _parse_document(TokenText(text, ()))
     compiler.read(root)
     return _body(compiler.pieces(root, b""))
@@ -81,7 +81,7 @@ def _body(pieces: tuple[bytes | XmlLeaf, ...]) -> XmlBody:
     return XmlBody(pieces, sum(len(piece) for piece in pieces if isinstance(piece, bytes)))
 
 
-def _held(part: str, tokens: TokenText, templates: list[Template]) -> Template | str:
+def _template_or_text(part: str, tokens: TokenText, templates: list[Template]) -> Template | str:
     indexes = tokens.indexes(part)
     return templates[indexes[0]] if indexes else part
 

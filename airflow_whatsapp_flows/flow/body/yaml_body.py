@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body.encoded import NO_FILES, EncodedBody, FileContent, WithoutFiles, content_room
 from airflow_whatsapp_flows.flow.body.faults import Path
-from airflow_whatsapp_flows.flow.body.leaves import literals, tree_of, written_templates
+from airflow_whatsapp_flows.flow.body.leaves import literals, templates_of, tree_of
 from airflow_whatsapp_flows.flow.body.yaml_text import parse_yaml_text
 from airflow_whatsapp_flows.flow.body.yaml_writer import write_yaml
 from airflow_whatsapp_flows.flow.template.language import Template, TemplateLanguage, Tree, TreeFault
@@ -32,7 +32,7 @@ class YamlBody(WithoutFiles):
     @property
     def templates(self) -> tuple[Template, ...]:
         """Every template in it, in order."""
-        return written_templates(self.tree)
+        return templates_of(self.tree)
 
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
         """The YAML for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""

@@ -112,12 +112,12 @@ def _find_yaml_spans(text: str, language: TemplateLanguage) -> Iterator[Span]:
         return
     end = 0
     while opening := find_opening(text, language, end):
-        span = _escaped_span(text, opening) or _written_span(text, opening.start(), language)
+        span = _span_with_escapes(text, opening) or _plain_span(text, opening.start(), language)
         yield span
         end = span.end
 
 
-def _written_span(text: str, start: int, language: TemplateLanguage) -> Span:
+def _plain_span(text: str, start: int, language: TemplateLanguage) -> Span:
     try:
         found = next(find_placeholders(text, language, start))
     except TemplateFault as fault:
@@ -125,7 +125,7 @@ def _written_span(text: str, start: int, language: TemplateLanguage) -> Span:
     return Span(found.start, found.end, found.source)
 
 
-def _escaped_span(text: str, opening: re.Match[str]) -> Span | None:
+def _span_with_escapes(text: str, opening: re.Match[str]) -> Span | None:
     start, braces = opening.start(), opening.group() == "{{"
     end = text.find("}}", start) + 2 if braces else opening.end()
     source = text[start:end]

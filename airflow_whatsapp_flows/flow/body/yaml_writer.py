@@ -54,7 +54,7 @@ class _Writer:
 
     def write(self, value: object, first: str, indent: str) -> None:
         """Add the lines of a value; the first one begins with ``first`` in place of its indent."""
-        value = self._filled(value)
+        value = self._fill(value)
         if len(indent) > 2 * MAX_DEPTH:
             raise RenderError(f"the value is nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, Mapping) and value:
@@ -76,7 +76,7 @@ class _Writer:
     def _write_member(self, key: object, value: object, start: str, indent: str) -> None:
         start = f"{start}{_key(key)}:"
         try:
-            value = self._filled(value)
+            value = self._fill(value)
             if isinstance(value, (Mapping, list, tuple)) and value:
                 self._add(f"{start}\n")
                 self.write(value, "", indent + "  ")
@@ -85,7 +85,7 @@ class _Writer:
         except RenderError as error:
             raise error.at(str(key)) from None
 
-    def _filled(self, value: object) -> object:
+    def _fill(self, value: object) -> object:
         if value is None or isinstance(value, (str, bool, int, float, list, dict, tuple)):
             return value
         if isinstance(value, Data):
@@ -102,7 +102,7 @@ class _Writer:
 def _key(key: object) -> str:
     if not isinstance(key, str):
         raise RenderError(f"the key {key!r} is not text; every key must be text")
-    written = _quoted(key)
+    written = _quote(key)
     if len(written) > MAX_KEY:
         raise RenderError(f"the key {key[:40]!r}… has {len(written)} characters; a key in YAML may have {MAX_KEY}")
     return written
@@ -110,7 +110,7 @@ def _key(key: object) -> str:
 
 def _scalar(value: object) -> str:
     if isinstance(value, str):
-        return _quoted(value)
+        return _quote(value)
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -128,7 +128,7 @@ def _scalar(value: object) -> str:
     raise RenderError(f"{kind_of(value)} cannot be sent; use text, numbers, true, false, null, lists and objects")
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     utf8(text)
     if len(text) <= _PART:
         return f'"{_ESCAPED.sub(_escape, text)}"'

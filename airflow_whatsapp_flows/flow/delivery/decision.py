@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.flow.delivery.rule import (
     is_server_failure,
     retry_after,
 )
-from airflow_whatsapp_flows.flow.reply.result import ActionError, ActionResult, Attempted, Outcome, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionError, ActionResult, Outcome, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Sent, TransportFailure
 
 MAX_CLOCK_STEP = 300.0
@@ -87,7 +87,7 @@ class Rekey:
     """Go on under a new key: the bytes were mended, and nothing of the old ones was applied.
 
     Attributes:
-        key: the new one, as :func:`rekeyed` makes it.
+        key: the new one, as :func:`derive_key` makes it.
     """
 
     key: str
@@ -120,21 +120,21 @@ def next_move(
         return SendNext(1, 0.0)
     if attempts[-1].fate in _SETTLED and attempts[-1].result is not None:  # what nearly all come to, and cheap to tell
         return Settled(attempts[-1].result)
-    return _next_of(_Course(rule, attempts, request, key), rule, attempts, now, jitter)
+    return _next_of(_AttemptHistory(rule, attempts, request, key), rule, attempts, now, jitter)
 
 
 def _next_of(
-    course: _Course,
+    course: _AttemptHistory,
     rule: RetryRule,
     attempts: Sequence[Attempt],
     now: float,
     jitter: Callable[[float, float], float],
 ) -> Move:
-    settled = course.settled()
+    settled = course.final_result()
     if settled is not None:
         return Settled(settled)
     if any(attempt.digest != course.digest for attempt in attempts):
-        return Settled(course.other_bytes()) if course.is_bound else Rekey(rekeyed(course.key, course.digest))
+        return Settled(course.other_bytes()) if course.is_bound else Rekey(derive_key(course.key, course.digest))
     if course.may_be_applied and rule.delivery is Delivery.AT_MOST_ONCE:
         return Settled(course.result())
     if course.may_be_applied and _is_stale(rule, attempts, now):
@@ -208,7 +208,7 @@ def _was_given_up(attempt: Attempt) -> bool:
     return attempt.fate is Fate.NOT_SENT and attempt.result is None
 
 
-def rekeyed(key: str, digest: str) -> str:
+def derive_key(key: str, digest: str) -> str:
     """The key of mended bytes.
 
     Args:
@@ -218,7 +218,7 @@ def rekeyed(key: str, digest: str) -> str:
     return idempotency_key(key, digest)
 
 
-class _Course:
+class _AttemptHistory:
     """The attempts at one visit, and what can be told from them."""
 
     def __init__(self, rule: RetryRule, attempts: Sequence[Attempt], request: HttpRequest, key: str) -> None:
@@ -232,14 +232,14 @@ class _Course:
     def digest(self) -> str:
         return self._request.digest()
 
-    def settled(self) -> ActionResult | None:
+    def final_result(self) -> ActionResult | None:
         """The result of the attempt that the server has carried out, if it is known of one."""
         found = next((attempt for attempt in self._attempts if attempt.fate in _SETTLED), None)
         if found is None or found.result is not None:
             return None if found is None else found.result
         if found.fate is Fate.SUCCEEDED:
-            return replace(self._made(ErrorKind.UNPARSABLE, "", Sent.YES), outcome=Outcome.SUCCESS, error=None)
-        return self._made(ErrorKind.UNPARSABLE, "the server carried it out; its reply is not known", Sent.YES)
+            return replace(self._make_result(ErrorKind.UNPARSABLE, "", Sent.YES), outcome=Outcome.SUCCESS, error=None)
+        return self._make_result(ErrorKind.UNPARSABLE, "the server carried it out; its reply is not known", Sent.YES)
 
     @property
     def is_bound(self) -> bool:
@@ -261,10 +261,10 @@ class _Course:
         result = last.result or self._without_result(last)
         if result.error is None and _is_slow(self._rule, last):
             message = "the server did not carry it out: slow_down_when holds of its reply"
-            result = result.failed(ErrorKind.SUCCESS_WHEN, message, Sent.YES)
+            result = result.as_error(ErrorKind.SUCCESS_WHEN, message, Sent.YES)
         if result.error is None or result.method in SAFE_METHODS or not self._is_doubted():
             return result
-        return result.failed(result.error.kind, result.error.message, Sent.UNKNOWN)
+        return result.as_error(result.error.kind, result.error.message, Sent.UNKNOWN)
 
     def _is_doubted(self) -> bool:
         doubted = False
@@ -281,7 +281,7 @@ class _Course:
         result = self.result()
         why = "it was not sent again, since its key is older than key_lifetime, or the clock went back"
         error = result.error or ActionError(ErrorKind.INTERRUPTED, "its fate is not known", Sent.UNKNOWN)
-        return result.failed(error.kind, f"{error.message}; {why}", self._sent)
+        return result.as_error(error.kind, f"{error.message}; {why}", self._receipt)
 
     def other_bytes(self) -> ActionResult:
         """The error of a request that is no longer the one that was sent."""
@@ -290,23 +290,25 @@ class _Course:
             "use no value that changes from one attempt to the next"
         )
         unsafe = self.may_be_applied and self._request.method not in SAFE_METHODS
-        return self._made(ErrorKind.PROTOCOL, message, self._sent if unsafe else Sent.NO)
+        return self._make_result(ErrorKind.PROTOCOL, message, self._receipt if unsafe else Sent.NO)
 
     @property
-    def _sent(self) -> Sent:
+    def _receipt(self) -> Sent:
         """Whether the server got what may have been applied: what it answered, it did."""
         return Sent.UNKNOWN if any(attempt.fate in _UNKNOWN for attempt in self._attempts) else Sent.YES
 
     def _without_result(self, attempt: Attempt) -> ActionResult:
         if attempt.fate is Fate.NOT_SENT:
-            return self._made(ErrorKind.CONNECT, "the request did not reach the server", Sent.NO)
+            return self._make_result(ErrorKind.CONNECT, "the request did not reach the server", Sent.NO)
         if attempt.fate is Fate.ANSWERED:
-            return self._made(ErrorKind.STATUS, "the server refused the request; its reply is not known", Sent.YES)
+            return self._make_result(
+                ErrorKind.STATUS, "the server refused the request; its reply is not known", Sent.YES
+            )
         message = "the sender stopped before an answer came; the request may have reached the server"
-        return self._made(ErrorKind.INTERRUPTED, message, Sent.UNKNOWN)
+        return self._make_result(ErrorKind.INTERRUPTED, message, Sent.UNKNOWN)
 
-    def _made(self, kind: ErrorKind, message: str, sent: Sent) -> ActionResult:
-        attempted = Attempted(self._request, self._attempts[-1].number, self.key)
+    def _make_result(self, kind: ErrorKind, message: str, sent: Sent) -> ActionResult:
+        attempted = SentRequest(self._request, self._attempts[-1].number, self.key)
         return classify(TransportFailure(kind, message, sent), attempted)
 
 
@@ -327,11 +329,11 @@ def pause(
         now: epoch seconds.
         jitter: a number between two others; random by default.
     """
-    asked = None if result is None else _asked(rule, result, dt.datetime.fromtimestamp(now, dt.timezone.utc))
+    asked = None if result is None else _server_wait(rule, result, dt.datetime.fromtimestamp(now, dt.timezone.utc))
     return jitter(0.0, rule.cap(retry)) if asked is None else min(asked, rule.max_wait)
 
 
-def _asked(rule: RetryRule, result: ActionResult, now: dt.datetime) -> float | None:
+def _server_wait(rule: RetryRule, result: ActionResult, now: dt.datetime) -> float | None:
     asked = retry_after(result, now)
     if asked is None and (result.status_code in _REFUSING or rule.asks_to_slow_down(result)):
         return reset_after(result.headers, now)

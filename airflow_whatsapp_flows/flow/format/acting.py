@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from airflow_whatsapp_flows.flow.format.common import Label, Scalar, StepBase, StepName, StepWithText, Target, Written
+from airflow_whatsapp_flows.flow.format.common import (
+    FormatModel,
+    Label,
+    Scalar,
+    StepBase,
+    StepName,
+    StepWithText,
+    Target,
+)
 
 Comparison = Literal[
     "exact", "!exact", "gt", "gte", "lt", "lte", "isnull", "!isnull", "icontains", "!icontains"
@@ -22,7 +30,7 @@ class MessageFormat(StepWithText):
     next: Target = Field(None, description="the next step; null ends the walk")
 
 
-class ConditionFormat(Written):
+class ConditionFormat(FormatModel):
     """One comparison; the conditions of a path are joined by AND."""
 
     field: str = Field(min_length=1, max_length=255, description="a reference without braces")
@@ -32,7 +40,7 @@ class ConditionFormat(Written):
     value: Scalar = Field(None, description="compared with; a template where it is text")
 
 
-class PathFormat(Written):
+class PathFormat(FormatModel):
     """One exit of a conditional."""
 
     name: str | None = Field(None, max_length=100, description="what the exit is called in graphs")
@@ -48,7 +56,7 @@ class ConditionalFormat(StepBase):
     otherwise: Target = Field(None, description="where to go when no path's conditions hold; null ends the walk")
 
 
-class TimeWindowFormat(Written):
+class TimeWindowFormat(FormatModel):
     """Hours of one weekday at which a delay may end, in the flow's time zone."""
 
     weekday: int = Field(ge=0, le=6, description="0 is Monday, 6 is Sunday")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from airflow_whatsapp_flows.flow.format.common import DurationFormat, Label, StepWithText, Target, Written
+from airflow_whatsapp_flows.flow.format.common import DurationFormat, FormatModel, Label, StepWithText, Target
 
 AnswerType = Literal[
     "ANY", "FREE_TEXT", "SINGLE_OPTION", "NUMBER", "URL", "EMAIL", "FILE", "DOCUMENT", "VIDEO", "IMAGE", "PHONE",
@@ -15,7 +15,7 @@ AnswerType = Literal[
 """The platform's ``AnswerTypeEnum``."""
 
 
-class OptionsFromVariableFormat(Written):
+class OptionsFromVariableFormat(FormatModel):
     """Options that are a list of objects in a variable, such as the reply of an action."""
 
     list: str = Field(min_length=1, max_length=255, description="a reference without braces to a list of objects")
@@ -25,7 +25,7 @@ class OptionsFromVariableFormat(Written):
     )
 
 
-class AnswerRangeFormat(Written):
+class AnswerRangeFormat(FormatModel):
     """What a number, a date or a time lies between, both ends included."""
 
     min: int | float | Annotated[str, Field(min_length=1, max_length=50)] | None = Field(

@@ -13,13 +13,13 @@ Label = Annotated[str, Field(max_length=255)]
 TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
-class Written(BaseModel):
+class FormatModel(BaseModel):
     """An object of a flow file: it has the keys that are told here and no others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class StepBase(Written):
+class StepBase(FormatModel):
     """What every step has."""
 
     leaves_value: ClassVar[bool] = False
@@ -55,7 +55,7 @@ class StepWithText(StepBase):
     )
 
 
-class DurationFormat(Written):
+class DurationFormat(FormatModel):
     """A length of time."""
 
     amount: float = Field(ge=0, le=31_536_000, description="how long, in the unit")

@@ -24,7 +24,7 @@ from airflow_whatsapp_flows.flow.format.acting import (
     TriggerFlowFormat,
 )
 from airflow_whatsapp_flows.flow.format.asking import MenuFormat, QuestionFormat, TemplateFormat
-from airflow_whatsapp_flows.flow.format.common import StepName, Written
+from airflow_whatsapp_flows.flow.format.common import FormatModel, StepName
 from airflow_whatsapp_flows.flow.format.replay import ReplayFormat
 from airflow_whatsapp_flows.flow.format.sending import ActionFormat
 from airflow_whatsapp_flows.flow.format.testing import FlowTestFormat
@@ -64,7 +64,7 @@ STEP_FORMATS: Mapping[str, type[AnyStepFormat]] = {
 """The steps by their ``type``, in the order in which they are told to people."""
 
 
-class VariableFormat(Written):
+class VariableFormat(FormatModel):
     """One of the flow's ``flow_execution_variables``."""
 
     type: Literal["text", "number", "bool", "list", "object"] = Field("text", description="what its values are")
@@ -73,7 +73,7 @@ class VariableFormat(Written):
     description: str | None = Field(None, description="shown in Airflow's form")
 
 
-class EffectsFormat(Written):
+class EffectsFormat(FormatModel):
     """What a walk may do on WhatsApp and on the platform besides the flow's own requests; nothing by default."""
 
     connection: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
@@ -85,7 +85,7 @@ class EffectsFormat(Written):
     flows: bool = Field(False, description="whether other flows are started")
 
 
-class AirflowFormat(Written):
+class AirflowFormat(FormatModel):
     """What the flow's DAGs are like in Airflow. What runs on a schedule is the replay."""
 
     start_date: str | None = Field(
@@ -110,7 +110,7 @@ class AirflowFormat(Written):
     outlets: list[ShortText] = Field(default_factory=list, max_length=50, description="URIs of assets that it writes")
 
 
-class FlowFormat(Written):
+class FlowFormat(FormatModel):
     """A flow file."""
 
     schema_: str | None = Field(None, alias="$schema", description="where editors find the schema; not read")

@@ -114,10 +114,10 @@ def _tidy(schema: Mapping[str, Any], inlined: Mapping[str, JsonSchemaValue]) -> 
         elif key in _OF_ONE and isinstance(value, Mapping):
             value = _tidy(value, inlined)
         tidied[key] = value
-    return _merged(tidied)
+    return _merge(tidied)
 
 
-def _merged(schema: dict[str, Any]) -> dict[str, Any]:
+def _merge(schema: dict[str, Any]) -> dict[str, Any]:
     """Alternatives of one plain type each as a list of types: what else they say holds for their own type only."""
     branches = schema.get("anyOf", [])
     types = [branch.get("type") for branch in branches]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from airflow_whatsapp_flows.flow.format.common import TimeOfDay, Written
+from airflow_whatsapp_flows.flow.format.common import FormatModel, TimeOfDay
 
 Rate = Annotated[float, Field(gt=0, le=100_000)]
 HostRates = dict[Annotated[str, Field(min_length=1, max_length=255)], Rate]
@@ -24,14 +24,14 @@ HandledErrors = Annotated[
 ]
 
 
-class QuietHoursFormat(Written):
+class QuietHoursFormat(FormatModel):
     """Hours of the day at which nobody is sent anything, in the contact's zone; over midnight where end is earlier."""
 
     start: TimeOfDay = Field(description="HH:MM")
     end: TimeOfDay = Field(description="HH:MM; over midnight where it is earlier than start")
 
 
-class ReplayFormat(Written):
+class ReplayFormat(FormatModel):
     """How recorded responses are sent in batches."""
 
     schedule: str | None = Field(None, min_length=1, max_length=200, description="cron expression or preset of Airflow")

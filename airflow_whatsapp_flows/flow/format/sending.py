@@ -8,12 +8,12 @@ from pydantic import Field, JsonValue
 
 from airflow_whatsapp_flows.flow.body import BodyType
 from airflow_whatsapp_flows.flow.delivery.rule import KEY_LIFETIME, Delivery
-from airflow_whatsapp_flows.flow.format.common import Scalar, StepBase, Target, Written
+from airflow_whatsapp_flows.flow.format.common import FormatModel, Scalar, StepBase, Target
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 
-class RetryFormat(Written):
+class RetryFormat(FormatModel):
     """When and how often an action is tried again."""
 
     attempts: int = Field(4, ge=1, le=20, description="tries in all, the first one included")

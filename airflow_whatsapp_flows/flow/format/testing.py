@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from airflow_whatsapp_flows.flow.format.common import StepName, Written
+from airflow_whatsapp_flows.flow.format.common import FormatModel, StepName
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind
 
 
-class ReplyFormat(Written):
+class ReplyFormat(FormatModel):
     """What an action is answered in a test; the replies of a step are used in their order, the last one for good."""
 
     step: StepName = Field(description="name of the action")
@@ -20,7 +20,7 @@ class ReplyFormat(Written):
     error: ErrorKind | None = Field(None, description="kind of the error, where there is no reply")
 
 
-class ExpectedRequestFormat(Written):
+class ExpectedRequestFormat(FormatModel):
     """A request that a test expects; what it does not say may be anything."""
 
     step: StepName | None = Field(None, description="name of the action")
@@ -30,7 +30,7 @@ class ExpectedRequestFormat(Written):
     body: JsonValue = Field(None, description="text: the very content; else what the content is when it is parsed")
 
 
-class ExpectationFormat(Written):
+class ExpectationFormat(FormatModel):
     """What a test expects; what it does not say may be anything."""
 
     path: list[StepName] | None = Field(None, description="names of the steps, in order")
@@ -41,7 +41,7 @@ class ExpectationFormat(Written):
     )
 
 
-class FlowTestFormat(Written):
+class FlowTestFormat(FormatModel):
     """One test of a flow: a response, canned replies, and what must come of them. Nothing is sent."""
 
     name: str = Field(min_length=1, max_length=200, description="what it promises")

@@ -55,7 +55,7 @@ def mismatch(where: str, expected: Value | Missing, got: Value | Missing, hide: 
         hide: puts something else in place of the secrets of plain data.
     """
     expected, got = (value if isinstance(value, Missing) else hide(value) for value in (expected, got))
-    message = f"expected {_shown(expected)}, got {_shown(got)}"
+    message = f"expected {_show(expected)}, got {_show(got)}"
     if isinstance(expected, str) and isinstance(got, str) and max(len(expected), len(got)) > _SHOWN:
         at = next((i for i, (one, other) in enumerate(zip(expected, got, strict=False)) if one != other), None)
         at = min(len(expected), len(got)) if at is None else at
@@ -114,7 +114,7 @@ def _parts(request: HttpRequest) -> Value:
     for part in request.content.split(f"--{boundary[1]}".encode())[1:-1]:
         head, _, content = part.removeprefix(b"\r\n").removesuffix(b"\r\n").partition(b"\r\n\r\n")
         disposition, _, media_type = head.decode().partition("\r\nContent-Type: ")
-        told = {key: _unescaped(text) for key, text in _PARAMETER.findall(disposition)}
+        told = {key: _unescape(text) for key, text in _PARAMETER.findall(disposition)}
         name = told["name"]
         item: Value = content.decode("utf-8", "replace")
         if "filename" in told:
@@ -126,13 +126,13 @@ def _parts(request: HttpRequest) -> Value:
     return value
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     for escaped, character in (("%22", '"'), ("%0D", "\r"), ("%0A", "\n")):
         text = text.replace(escaped, character)
     return text
 
 
-def _shown(value: Value | Missing) -> str:
+def _show(value: Value | Missing) -> str:
     if isinstance(value, Missing):
         return "nothing"
     text = json.dumps(value, ensure_ascii=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
-from airflow_whatsapp_flows.flow.concealing import concealed
+from airflow_whatsapp_flows.flow.concealing import mask_secrets
 from airflow_whatsapp_flows.flow.format import ActionFormat, FlowFormat, StepFormat, TemplateFormat
 from airflow_whatsapp_flows.flow.inspect.step_matching import Renaming, match_steps
 from airflow_whatsapp_flows.flow.model import Flow
@@ -242,29 +242,29 @@ def _same(old: Any, new: Any) -> bool:
 def _change(part: Part, step: str | None, path: tuple[_Key, ...], old: Any, new: Any) -> Change:
     what: What = "added" if old is ABSENT else "removed" if new is ABSENT else "changed"
     if part in _NAMES_STEPS:
-        return Change(what, part, step, _written(path), old, new)
+        return Change(what, part, step, _format_path(path), old, new)
     # The format's own keys name no secret.
     secret = any(isinstance(key, str) and names_secret(key) for key in path[1:])
-    shown_old, shown_new = _shown(old, secret), _shown(new, secret)
+    shown_old, shown_new = _show(old, secret), _show(new, secret)
     hidden = not (_same(shown_old, old) and _same(shown_new, new))
-    return Change(what, part, step, _written(path), shown_old, shown_new, hidden)
+    return Change(what, part, step, _format_path(path), shown_old, shown_new, hidden)
 
 
-def _shown(value: Any, secret: bool) -> Any:
+def _show(value: Any, secret: bool) -> Any:
     if _names_a_secret(value):
         return dict(value, value=HIDDEN) if isinstance(value, dict) else [value[0], HIDDEN]
     if isinstance(value, dict):
-        return {key: _shown(item, secret or names_secret(key)) for key, item in value.items()}
+        return {key: _show(item, secret or names_secret(key)) for key, item in value.items()}
     if isinstance(value, list):
-        return [_shown(item, secret) for item in value]
+        return [_show(item, secret) for item in value]
     if value is None or value is ABSENT:
         return value
     if secret:
         return HIDDEN
-    return concealed(value) if isinstance(value, str) else value
+    return mask_secrets(value) if isinstance(value, str) else value
 
 
-def _written(path: tuple[_Key, ...]) -> str:
+def _format_path(path: tuple[_Key, ...]) -> str:
     text = ""
     for key in path:
         if isinstance(key, int):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from airflow_whatsapp_flows.flow.model import TOO_MANY_VISITS, Action, Delay, End, Flow, Step, TriggerFlow, ways_out
+from airflow_whatsapp_flows.flow.model import TOO_MANY_VISITS, Action, Delay, End, Flow, Step, TriggerFlow, exits_of
 
 MERMAID_EDGES = 500
 MERMAID_CHARACTERS = 50_000
@@ -132,9 +132,9 @@ def graph_of(flow: Flow) -> Graph:
         does = "fails" if isinstance(step, End) and step.state == "failed" else _CLASSES[types[name]]
         nodes.append(Node(ids[name], name, types[name], _detail(step), does, loops.get(name, 0)))
         end = "e" + ids[name][1:]
-        if any(way.target is None for way in ways_out(step)):
+        if any(way.target is None for way in exits_of(step)):
             nodes.append(Node(end))
-        for way in ways_out(step):
+        for way in exits_of(step):
             kind = "back" if (name, way.target) in backwards else _kind(step, way.label)
             edges.append(Edge(ids[name], end if way.target is None else ids[way.target], way.label, kind))
     return Graph(flow.id, flow.name, ids[flow.start], tuple(nodes), tuple(edges))
@@ -159,7 +159,7 @@ def _backwards(flow: Flow) -> set[tuple[str, str | None]]:
         if root in seen:
             continue
         seen.add(root)
-        trail = [(root, iter(ways_out(flow.steps[root])))]
+        trail = [(root, iter(exits_of(flow.steps[root])))]
         on_trail = {root}
         while trail:
             name, ways = trail[-1]
@@ -174,7 +174,7 @@ def _backwards(flow: Flow) -> set[tuple[str, str | None]]:
             elif target is not None and target not in seen:
                 seen.add(target)
                 on_trail.add(target)
-                trail.append((target, iter(ways_out(flow.steps[target]))))
+                trail.append((target, iter(exits_of(flow.steps[target]))))
     return found
 
 
@@ -206,13 +206,13 @@ def mermaid(graph: Graph) -> str:
     something in its grammar, in Markdown or in HTML.
     """
     # A title of Mermaid's own would be read as HTML, and knows no entity codes.
-    lines = ["flowchart TD", f'  start(["{escaped(graph.title)}"])']
+    lines = ["flowchart TD", f'  start(["{escape_label(graph.title)}"])']
     for node in graph.nodes:
         lines.append(f"  {node.id}{_node(node)}")
     lines.append(f"  start --> {graph.start}")
     for edge in graph.edges:
         arrow = "-.->" if edge.kind == "back" else "-->"
-        lines.append(f'  {edge.source} {arrow}|"{escaped(edge.label) or "(empty)"}"| {edge.target}')
+        lines.append(f'  {edge.source} {arrow}|"{escape_label(edge.label) or "(empty)"}"| {edge.target}')
     lines += _styles(graph)
     return "\n".join(lines) + "\n"
 
@@ -222,7 +222,7 @@ def _node(node: Node) -> str:
         return '((("end")))'
     about = " ".join(part for part in (node.type.replace("_", " "), node.detail) if part)
     loop = f"<br/>loop {node.loop}" if node.loop else ""
-    return _SHAPES.get(node.type, _RECTANGLE).format(f"{escaped(node.name)}<br/>{escaped(about)}{loop}")
+    return _SHAPES.get(node.type, _RECTANGLE).format(f"{escape_label(node.name)}<br/>{escape_label(about)}{loop}")
 
 
 def _styles(graph: Graph) -> Iterator[str]:
@@ -234,7 +234,7 @@ def _styles(graph: Graph) -> Iterator[str]:
         yield f"  class {','.join(ids)} {does}"
 
 
-def escaped(text: str) -> str:
+def escape_label(text: str) -> str:
     """A text as it may stand between the quotes of a Mermaid label, on one line."""
     apart = _READ_LATE.sub(lambda match: match.group() + _WORD_JOINER, one_line(text))
     return "".join(character if _PLAIN.match(character) else f"#{ord(character)};" for character in apart)
@@ -242,10 +242,10 @@ def escaped(text: str) -> str:
 
 def one_line(text: str) -> str:
     """A text as it may stand in a drawing: on one line, without control characters and marks that turn text round."""
-    return " ".join("".join(map(_seen, text)).split())
+    return " ".join("".join(map(_visible, text)).split())
 
 
-def _seen(character: str) -> str:
+def _visible(character: str) -> str:
     # Joiners are not seen, and yet make one emoji, or one letter of Persian or Hindi, of several.
     return character if character.isprintable() or character in "\u200c\u200d" else " "
 

@@ -32,7 +32,7 @@ def match_steps(old: Mapping[str, Written], new: Mapping[str, Written]) -> dict[
         Name in the old flow to the name in the new one, of the steps that are in both.
     """
     pairs = _by(_platform_id, old, new)
-    pairs |= {name: other for name, other in _by(_known_by, old, new).items() if name not in pairs}
+    pairs |= {name: other for name, other in _by(_own_id, old, new).items() if name not in pairs}
     taken = set(pairs.values())
     pairs |= {name: name for name in old if name in new and name not in pairs and name not in taken}
     candidates = _candidates(old, new, pairs)
@@ -60,7 +60,7 @@ def _platform_id(step: Written) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _known_by(step: Written) -> str | None:
+def _own_id(step: Written) -> str | None:
     return None if _platform_id(step) is not None else step.get("id") or step["name"]
 
 
@@ -155,9 +155,9 @@ class Renaming:
         return self._text(value) if isinstance(value, str) else value
 
     def _text(self, text: str) -> str:
-        return self._reference.sub(self._renamed, text)
+        return self._reference.sub(self._rename, text)
 
-    def _renamed(self, match: re.Match[str]) -> str:
+    def _rename(self, match: re.Match[str]) -> str:
         group = "bare" if match["bare"] is not None else "quoted"
         start, end = match.start(group) - match.start(), match.end(group) - match.start()
         whole = match.group()

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.body import FileContent
-from airflow_whatsapp_flows.flow.concealing import LiteralSecrets, concealed
+from airflow_whatsapp_flows.flow.concealing import LiteralSecrets, mask_secrets
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery.rule import fate_of
 from airflow_whatsapp_flows.flow.format import ExpectedRequestFormat, FlowTestFormat, ReplyFormat
@@ -23,12 +23,12 @@ from airflow_whatsapp_flows.flow.inspect.compare import Hide, Mismatch, content_
 from airflow_whatsapp_flows.flow.loading.builder import FlowTexts
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.moments import parse_moment
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.storable import UnparsableContent
 from airflow_whatsapp_flows.flow.template.references import MISSING
 from airflow_whatsapp_flows.flow.template.variables import Variables
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk, drive, walk
 
@@ -107,9 +107,9 @@ def run_flow_test(flow: Flow, test: FlowTestFormat) -> FlowTestRun:
     except _NoReplyError as error:
         # What would have come of it is not known: there is nothing to compare.
         return FlowTestRun(test.name, record, tuple(server.sent), (Mismatch(error.where, error.reason),))
-    hide = LiteralSecrets(flow.source).hidden
+    hide = LiteralSecrets(flow.source).mask
     found = (*_compare(flow, test, record, hide), *_compare_requests(test, server.sent, hide))
-    return FlowTestRun(test.name, record, tuple(server.sent), found, tuple(server.unused()))
+    return FlowTestRun(test.name, record, tuple(server.sent), found, tuple(server.replies_left()))
 
 
 def untaken_exits(flow: Flow, runs: Iterable[FlowTestRun]) -> list[UntakenExit]:
@@ -146,7 +146,7 @@ class _Server:
     _asked: Counter[str] = field(default_factory=Counter)
     _used: set[int] = field(default_factory=set)
 
-    def do(self, todo: ToDo) -> Done:
+    def do(self, todo: Effect) -> EffectResult:
         if isinstance(todo, Wait):
             return Waited()
         if isinstance(todo, FetchFile):
@@ -155,10 +155,10 @@ class _Server:
         where, reply = self._next(todo.step.name)
         return _result(todo, _reply(reply, where))
 
-    def unused(self) -> list[int]:
+    def replies_left(self) -> list[int]:
         return [index for index in range(len(self.replies)) if index not in self._used]
 
-    def _file(self, todo: FetchFile) -> Done:
+    def _file(self, todo: FetchFile) -> EffectResult:
         listed = [reply for reply in self.replies if reply.step == todo.step.name]
         following = listed[min(self._asked[todo.step.name], len(listed) - 1)] if listed else None
         if following is None or following.error is not ErrorKind.FILE:
@@ -204,7 +204,7 @@ def _reply(reply: ReplyFormat, where: str) -> Reply:
 def _result(todo: SendAction, reply: Reply) -> ActionResult:
     """What a visit comes to, with this for its last reply."""
     rule, request = replace(todo.step.retry, attempts=1), todo.request
-    result = classify(reply, Attempted(request, 1, todo.idempotency_key), todo.step.success_when)
+    result = classify(reply, SentRequest(request, 1, todo.idempotency_key), todo.step.success_when)
     attempt = Attempt(1, request.digest(), 0.0, fate_of(result, rule), result)
     move = next_move(rule, [attempt], request, todo.idempotency_key, 0.0)
     return move.result if isinstance(move, Settled) else result
@@ -242,7 +242,7 @@ def _compare_requests(test: FlowTestFormat, sent: list[SendAction], hide: Hide) 
     if expected is None:
         return
     if len(expected) != len(sent):
-        told = ", ".join(f"{todo.step.name!r}: {todo.request.method} {concealed(todo.request.url)}" for todo in sent)
+        told = ", ".join(f"{todo.step.name!r}: {todo.request.method} {mask_secrets(todo.request.url)}" for todo in sent)
         counted = f"expected {len(expected)}, got {len(sent)}{f' ({told})' if told else ''}"
         yield Mismatch("requests", counted, len(expected), len(sent))
     for index, (wanted, todo) in enumerate(zip(expected, sent, strict=False)):

@@ -58,7 +58,7 @@ def valid_steps(value: dict[str, Any]) -> dict[int, StepFormat]:
         value: the file as plain data.
     """
     steps: dict[int, StepFormat] = {}
-    for index, raw in enumerate(_written(value)):
+    for index, raw in enumerate(_step_list(value)):
         try:
             steps[index] = _STEP.validate_json(json.dumps(raw))
         except ValidationError as error:
@@ -101,7 +101,7 @@ def build_steps(
     Returns:
         The steps by their position in the file, and the faults of their templates.
     """
-    written = _written(value)
+    written = _step_list(value)
     names = {step["name"] for step in written if isinstance(step, dict) and isinstance(step.get("name"), str)}
     flow = FlowTexts(value, frozenset(names))
     steps: dict[int, Step] = {}
@@ -117,6 +117,6 @@ def build_steps(
     return steps, faults
 
 
-def _written(value: dict[str, Any]) -> list[Any]:
+def _step_list(value: dict[str, Any]) -> list[Any]:
     steps = value.get("steps")
     return steps if isinstance(steps, list) else []

@@ -35,7 +35,7 @@ def build_action(builder: StepBuilder, step: ActionFormat) -> Action | None:
         builder.add(TemplateFault(fault.message, fault.offset), "idempotency_header")
     success_when = builder.over_result(step.success_when, "success_when")
     if success_when is not None:
-        builder.checked(lambda: check_success_when(success_when), "success_when")
+        builder.check(lambda: check_success_when(success_when), "success_when")
     retry = _retry(builder, step)
     if plan is None:
         return None

@@ -21,11 +21,11 @@ from airflow_whatsapp_flows.flow.format import (
     TemplateFormat,
 )
 from airflow_whatsapp_flows.flow.loading.builder import StepBuilder
-from airflow_whatsapp_flows.flow.model import Menu, Message, Question, Said, TemplateMessage
+from airflow_whatsapp_flows.flow.model import Menu, Message, MessageContent, Question, TemplateMessage
 
 
-class _Answering(TypedDict):
-    said: Said
+class _AnswerFields(TypedDict):
+    content: MessageContent
     rule: AnswerRule
     wait: float | None
     max_answer_attempts: int | None
@@ -35,36 +35,36 @@ class _Answering(TypedDict):
 
 def build_message(builder: StepBuilder, step: MessageFormat) -> Message:
     """A message."""
-    return Message(**builder.common, said=builder.said(step), next=step.next)
+    return Message(**builder.common, content=builder.message_content(step), next=step.next)
 
 
 def build_question(builder: StepBuilder, step: QuestionFormat) -> Question:
     """A question."""
-    return Question(**builder.common, **_answering(builder, step), next=step.next)
+    return Question(**builder.common, **_answer_fields(builder, step), next=step.next)
 
 
 def build_menu(builder: StepBuilder, step: MenuFormat) -> Menu:
     """A menu."""
-    return Menu(**builder.common, **_answering(builder, step), options=step.options)
+    return Menu(**builder.common, **_answer_fields(builder, step), options=step.options)
 
 
 def build_template(builder: StepBuilder, step: TemplateFormat) -> TemplateMessage:
     """A template message."""
     return TemplateMessage(
         **builder.common,
-        **_answering(builder, step),
+        **_answer_fields(builder, step),
         options=step.options,
         has_next="next" in step.model_fields_set,
         next=step.next,
     )
 
 
-def _answering(builder: StepBuilder, step: AnsweredStep) -> _Answering:
+def _answer_fields(builder: StepBuilder, step: AnsweredStep) -> _AnswerFields:
     attempts = step.max_answer_attempts
     if attempts is None and step.on_answer_failed is not None:
         attempts = 1
-    return _Answering(
-        said=builder.said(step),
+    return _AnswerFields(
+        content=builder.message_content(step),
         rule=_rule(builder, step),
         wait=None if step.wait is None else builder.seconds(step.wait.amount, step.wait.unit, "wait", "amount"),
         max_answer_attempts=attempts,
@@ -79,11 +79,11 @@ def _rule(builder: StepBuilder, step: AnsweredStep) -> AnswerRule:
         _check_range(builder, step, step.answer_range)
     country = step.answer_phone_default_country
     if country is not None:
-        builder.checked(lambda: check_country(country), "answer_phone_default_country")
+        builder.check(lambda: check_country(country), "answer_phone_default_country")
     return AnswerRule(
         answer_type=step.answer_type,
         options=tuple(step.answer_options or ()),
-        listed=_listed(builder, step),
+        listed=_list_options(builder, step),
         minimum=limits.min,
         maximum=limits.max,
         decimals=step.answer_allow_decimals,
@@ -100,10 +100,10 @@ def _check_range(builder: StepBuilder, step: AnsweredStep, limits: AnswerRangeFo
 
     for key, bound in (("min", limits.min), ("max", limits.max)):
         if bound is not None:
-            builder.checked(lambda bound=bound: check(bound), "answer_range", key)  # type: ignore[misc]
+            builder.check(lambda bound=bound: check(bound), "answer_range", key)  # type: ignore[misc]
 
 
-def _listed(builder: StepBuilder, step: AnsweredStep) -> ListedOptions | None:
+def _list_options(builder: StepBuilder, step: AnsweredStep) -> ListedOptions | None:
     written = step.options_from_variable
     if written is None:
         return None

@@ -64,10 +64,10 @@ def _condition(builder: StepBuilder, written: ConditionFormat, path: Path) -> Co
     if isinstance(value, str):
         parsed = builder.text(value, *path, "value")
         if ordered and isinstance(parsed, str):
-            builder.checked(lambda: check_ordered(value), *path, "value")
+            builder.check(lambda: check_ordered(value), *path, "value")
         return None if parsed is None or reference is None else Condition(reference, written.comparison, parsed)
     if ordered:
-        builder.checked(lambda: check_ordered(value), *path, "value")
+        builder.check(lambda: check_ordered(value), *path, "value")
     return None if reference is None else Condition(reference, written.comparison, value)
 
 
@@ -77,7 +77,7 @@ def build_delay(builder: StepBuilder, step: DelayFormat) -> Delay:
     until = builder.text(step.until, "until")
     if isinstance(until, str):
         text = until
-        builder.checked(lambda: parse_moment(text, _zone(zone)), "until")
+        builder.check(lambda: parse_moment(text, _zone(zone)), "until")
     if step.until is not None and step.amount is not None:
         builder.add(TemplateFault("a delay has an amount or ends at a moment, not both; remove one"), "until")
     if step.until is None and step.amount is None:

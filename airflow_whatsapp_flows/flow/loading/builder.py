@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.format import StepBase, StepWithText
 from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
-from airflow_whatsapp_flows.flow.model import Said, Text
+from airflow_whatsapp_flows.flow.model import MessageContent, Text
 from airflow_whatsapp_flows.flow.reply.result import RESULT_NAMES
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
@@ -54,7 +54,7 @@ class StepBuilder:
         self._source = source
         self._name = step.name
 
-    def said(self, step: StepWithText) -> Said:
+    def message_content(self, step: StepWithText) -> MessageContent:
         """What a step says."""
         variables: dict[str, Tree] = {}
         for name, value in step.whatsapp_template_variables.items():
@@ -63,7 +63,7 @@ class StepBuilder:
                 self.add(fault, "whatsapp_template_variables", name)
             if not faults:
                 variables[name] = parse_tree(value, self.flow.language)
-        return Said(
+        return MessageContent(
             body=self.text(step.body, "body"),
             file_url=self.text(step.file_url, "file_url"),
             whatsapp_template=step.whatsapp_template,
@@ -118,7 +118,7 @@ class StepBuilder:
             )
         return seconds
 
-    def checked(self, check: Callable[[], object], *path: str | int) -> None:
+    def check(self, check: Callable[[], object], *path: str | int) -> None:
         """Note what a check raises as a fault of the value at a path.
 
         Args:

@@ -60,7 +60,7 @@ def excerpt(text: str, fault: Fault) -> str:
 
 def harmless(text: str) -> str:
     """A text on one line in which control characters, and all else that is not printed, are escaped."""
-    return "".join(map(_printed, text))
+    return "".join(map(_printable, text))
 
 
 def _line_start(text: str, number: int) -> int | None:
@@ -127,12 +127,12 @@ def _cell(character: str) -> _Cell:
     if character == "\t":
         return _TAB, len(_TAB)
     if not character.isprintable():
-        return _printed(character), len(_printed(character))
+        return _printable(character), len(_printable(character))
     if unicodedata.category(character) in ("Mn", "Me"):
         return character, 0
     return character, 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
-def _printed(character: str) -> str:
+def _printable(character: str) -> str:
     # A terminal would obey what is not printable, or draw nothing, or write from right to left.
     return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

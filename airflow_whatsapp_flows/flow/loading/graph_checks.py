@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS, did_you_mean
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS
 from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
 from airflow_whatsapp_flows.flow.loops import components
-from airflow_whatsapp_flows.flow.model import Answered, Step, TemplateMessage, ways_out
+from airflow_whatsapp_flows.flow.model import Answered, Step, TemplateMessage, exits_of
 from airflow_whatsapp_flows.flow.template.references import Reference
 from airflow_whatsapp_flows.flow.template.variables import Scope
 
@@ -99,7 +99,7 @@ class _Graph:
                 self.is_whole = False
             elif name != name.strip() or any(ord(character) < 32 for character in name):
                 self._add("a name has no blanks around it and no control characters", ("steps", index, "name"), name)
-            elif (folded := _folded(name)) in alike:
+            elif (folded := _fold(name)) in alike:
                 first, other = alike[folded]
                 line, _ = self._source.place(("steps", first, "name"))
                 message = f"{name!r} is too similar to {other!r} in line {line}: people would take one for the other"
@@ -245,7 +245,7 @@ def _closure(start: str, ways: Mapping[str, AbstractSet[str]]) -> set[str]:
     return found
 
 
-def _folded(name: str) -> str:
+def _fold(name: str) -> str:
     """What names that people cannot tell apart have in common."""
     folded = unicodedata.normalize("NFKC", name.casefold())
     return re.sub(r"[\s_]+", " ", folded).strip()
@@ -259,7 +259,7 @@ def _leads_out(step: Step, inside: Collection[str]) -> bool:
         and (not isinstance(step, TemplateMessage) or step.waits)
     ):
         return True  # the walk ends when nobody answers
-    return any(way.target not in inside for way in ways_out(step))
+    return any(way.target not in inside for way in exits_of(step))
 
 
 def _find_text(value: object, text: str) -> tuple[Path, int]:
@@ -278,7 +278,7 @@ def _find_text(value: object, text: str) -> tuple[Path, int]:
 
 def next_steps(step: Step) -> list[str]:
     """Names of the steps that may follow a step."""
-    return [way.target for way in ways_out(step) if way.target is not None]
+    return [way.target for way in exits_of(step) if way.target is not None]
 
 
 def references_of(step: Step) -> list[Reference]:

@@ -91,14 +91,14 @@ def _message(details: ErrorDetails, path: Path, value: dict[str, Any]) -> str:
         allowed = str(context.get("expected", ""))
         meant = close_literal(details)
         hint = f"; did you mean {meant!r}? Allowed" if meant else "; allowed"
-        return f"{_shown(details['input'])} is not allowed{hint}: {allowed}"
+        return f"{_show(details['input'])} is not allowed{hint}: {allowed}"
     if path[-2:-1] == ("headers",) and isinstance(details["input"], list):
         return "a header stands once, and is one text: several values of it are joined with commas (RFC 9110 §5.3)"
     if path == ("id",):
-        return f"{_shown(details['input'])} is not an id: {_ID_RULE}"
+        return f"{_show(details['input'])} is not an id: {_ID_RULE}"
     if kind == "string_pattern_mismatch":
         wanted = "the two capital letters of a country, such as MX" if "country" in str(key) else _TIME_RULE
-        return f"{_shown(details['input'])} is not {wanted}"
+        return f"{_show(details['input'])} is not {wanted}"
     return _plain(details)
 
 
@@ -131,10 +131,10 @@ def _plain(details: ErrorDetails) -> str:
         .replace("array", "list")
         .replace("string", "text")
     )
-    return f"{message[0].lower()}{message[1:]}; here it is {_shown(details['input'])}"
+    return f"{message[0].lower()}{message[1:]}; here it is {_show(details['input'])}"
 
 
-def _shown(value: object) -> str:
+def _show(value: object) -> str:
     if isinstance(value, (dict, list)):
         return "an object" if isinstance(value, dict) else "a list"
     text = repr(value) if isinstance(value, str) else json.dumps(value)

@@ -5,8 +5,15 @@ checked again.
 """
 
 from airflow_whatsapp_flows.flow.model.action import Action
-from airflow_whatsapp_flows.flow.model.flow import TOO_MANY_VISITS, Flow, Step, ways_out
-from airflow_whatsapp_flows.flow.model.messages import Answered, Menu, Message, Question, Said, TemplateMessage
+from airflow_whatsapp_flows.flow.model.flow import TOO_MANY_VISITS, Flow, Step, exits_of
+from airflow_whatsapp_flows.flow.model.messages import (
+    Answered,
+    Menu,
+    Message,
+    MessageContent,
+    Question,
+    TemplateMessage,
+)
 from airflow_whatsapp_flows.flow.model.routing import (
     Assignation,
     Conditional,
@@ -35,13 +42,13 @@ __all__ = [
     "GoTo",
     "Menu",
     "Message",
+    "MessageContent",
     "Question",
-    "Said",
     "Step",
     "StepBase",
     "Tag",
     "TemplateMessage",
     "Text",
     "TriggerFlow",
-    "ways_out",
+    "exits_of",
 ]

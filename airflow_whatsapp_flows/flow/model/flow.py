@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from airflow_whatsapp_flows.flow.format import AirflowFormat, FlowTestFormat, ReplayFormat, VariableFormat
 from airflow_whatsapp_flows.flow.identity import IdentityRule
-from airflow_whatsapp_flows.flow.literal_secrets import stored_source
+from airflow_whatsapp_flows.flow.literal_secrets import source_for_storage
 from airflow_whatsapp_flows.flow.model.action import Action
 from airflow_whatsapp_flows.flow.model.messages import Menu, Message, Question, TemplateMessage
 from airflow_whatsapp_flows.flow.model.routing import (
@@ -45,7 +45,7 @@ TOO_MANY_VISITS = "too many visits"
 """Label of the way that a visit beyond ``max_visits`` takes."""
 
 
-def ways_out(step: Step) -> tuple[Exit, ...]:
+def exits_of(step: Step) -> tuple[Exit, ...]:
     """Every way out of a step: its exits, and that of a visit too many where it has one.
 
     Args:
@@ -95,9 +95,9 @@ class Flow:
     source: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     @property
-    def stored(self) -> str:
+    def source_for_storage(self) -> str:
         """The file as the ledger keeps it, JSON: with digests in place of what may be a secret."""
-        return stored_source(self.source, self.literals)
+        return source_for_storage(self.source, self.literals)
 
     def gives_sensitive(self, step: str) -> bool:
         """Whether the result of an action holds sensitive values that another step reads."""

@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.flow.template.references import Reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class MessageContent:
     """What a step says.
 
     Attributes:
@@ -37,7 +37,7 @@ class Said:
 class Message(StepBase):
     """Says something; its text is rendered into the record."""
 
-    said: Said
+    content: MessageContent
     next: str | None = None
 
     @property
@@ -48,7 +48,7 @@ class Message(StepBase):
     @property
     def templates(self) -> tuple[Text, ...]:
         """Its texts."""
-        return self.said.templates
+        return self.content.templates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Answered(StepBase):
     """A step whose recorded answer becomes ``step.<name>``.
 
     Attributes:
-        said: what it asks with.
+        content: what it asks with.
         rule: which answers fit, and what they are read as.
         wait: seconds that the platform waits for an answer; ``None`` when the flow does not say.
         max_answer_attempts: recorded answers that are tried in one visit; ``None`` for all.
@@ -64,7 +64,7 @@ class Answered(StepBase):
         on_answer_failed: name of the step that is gone on with when no answer fits.
     """
 
-    said: Said = field(default_factory=Said)
+    content: MessageContent = field(default_factory=MessageContent)
     rule: AnswerRule = field(default_factory=AnswerRule)
     wait: float | None = None
     max_answer_attempts: int | None = None
@@ -74,7 +74,7 @@ class Answered(StepBase):
     @property
     def templates(self) -> tuple[Text, ...]:
         """Its texts."""
-        return self.said.templates
+        return self.content.templates
 
     @property
     def fields(self) -> tuple[Reference, ...]:

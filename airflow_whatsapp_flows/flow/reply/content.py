@@ -81,10 +81,10 @@ def _form(content: bytes) -> Any:
 
 def _unescape(text: bytes) -> str:
     # urllib makes an object of its own for each escape, and joining bytes takes 80 of them for each: bytes as letters.
-    return _ESCAPED.sub(_escaped, text.decode("latin-1")).encode("latin-1").decode("utf-8", "replace")
+    return _ESCAPED.sub(_unescape_match, text.decode("latin-1")).encode("latin-1").decode("utf-8", "replace")
 
 
-def _escaped(match: re.Match[str]) -> str:
+def _unescape_match(match: re.Match[str]) -> str:
     return chr(int(match[1], 16))
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from airflow_whatsapp_flows.flow.concealing import concealed
+from airflow_whatsapp_flows.flow.concealing import mask_secrets
 from airflow_whatsapp_flows.flow.masking import mask_text
 from airflow_whatsapp_flows.flow.reply.hidden import Hidden
 from airflow_whatsapp_flows.flow.reply.marks import without_marks
@@ -44,12 +44,12 @@ def reply_excerpt(result: ActionResult, hidden: Hidden | None = None, own: Itera
         return None
     response = without_marks(result.response)
     response = hidden.conceal(response) if hidden else response
-    text = response if isinstance(response, str) else _beginning(response)
+    text = response if isinstance(response, str) else _json_prefix(response)
     if _MARKUP.match(text):
         text = _TAG.sub(" ", _UNSEEN.sub(" ", text[: 10 * _READ]))
     words = {word for value in own for word in _words(value)}
     # Half of a value that is cut off would not be found.
-    text = concealed(" ".join(text[: 10 * _READ if words else _READ].split()))
+    text = mask_secrets(" ".join(text[: 10 * _READ if words else _READ].split()))
     if words:
         longest_first = sorted(words, key=len, reverse=True)
         text = re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", HIDDEN, text, flags=re.IGNORECASE)
@@ -68,7 +68,7 @@ def error_line(result: ActionResult) -> str:
     return line if reply is None else f"{line}; reply: {reply}"
 
 
-def _beginning(value: Value) -> str:
+def _json_prefix(value: Value) -> str:
     """As much of a value's JSON as is read."""
     pieces: list[str] = []
     size = 0

@@ -67,7 +67,7 @@ def _needles(name: str, text: str, family: Family) -> list[_Needle]:
     return [_Needle(form, folded, name, label) for folded, (form, label) in made.items()]
 
 
-def _named_literals(literals: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _literals_with_names(literals: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for number, text in enumerate(literals, 1):
         yield ("flow.secret" if number == 1 else f"flow.secret#{number}"), text
 
@@ -75,7 +75,7 @@ def _named_literals(literals: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 @lru_cache(maxsize=64)
 def _needles_of(literals: tuple[str, ...], family: Family) -> tuple[_Needle, ...]:
     """Those of a flow, which are the same for each of its contacts."""
-    return tuple(one for name, text in _named_literals(literals) for one in _needles(name, text, family))
+    return tuple(one for name, text in _literals_with_names(literals) for one in _needles(name, text, family))
 
 
 class Hidden:
@@ -93,7 +93,7 @@ class Hidden:
     def __init__(self, references: Iterable[Reference], literals: tuple[str, ...] = ()) -> None:
         self._references = tuple(references)
         self._literals = literals
-        self._values = dict(_named_literals(literals))  # by name
+        self._values = dict(_literals_with_names(literals))  # by name
         self._named = {text: name for name, text in self._values.items()}
         self._counts: Counter[str] = Counter()
         self._needles = {family: list(_needles_of(literals, family)) for family in _FAMILIES}
@@ -115,8 +115,8 @@ class Hidden:
         """The same, with ``***`` where one of the values stands, in any case: for what people read."""
         if not self._values or not value:
             return value
-        standing = self._standing(haystack(value))
-        return cast(_Shown, self._replaced(value, standing, lambda _, __: HIDDEN))
+        standing = self._needles_in(haystack(value))
+        return cast(_Shown, self._replace(value, standing, lambda _, __: HIDDEN))
 
     def hide(self, result: ActionResult, own: str | None = None) -> ActionResult:
         """A result as it is recorded: with marks where the values stand.
@@ -132,13 +132,13 @@ class Hidden:
             return self._with_own(result, own).hide(result)
         known, hidden, count = self._last
         if known is not result or count != len(self._values):  # an attempt and a visit record the same result
-            hidden = _with_texts(result, self._marked)
+            hidden = _with_texts(result, self._insert_marks)
             self._last = result, hidden, len(self._values)
         return hidden
 
     def restore(self, result: ActionResult) -> ActionResult:
         """A recorded result with its values in place of the marks; marks of unknown values stay."""
-        return _with_texts(result, self._restored) if self._references or self._literals else result
+        return _with_texts(result, self._restore) if self._references or self._literals else result
 
     def check_restored(self, step: str, *, is_read: bool) -> None:
         """Check that every mark in the results that were restored since the last check was put back.
@@ -179,7 +179,7 @@ class Hidden:
             for names in self._unmade.values():
                 names.append(unique)
 
-    def _standing(self, shown: str) -> list[_Needle]:
+    def _needles_in(self, shown: str) -> list[_Needle]:
         """The texts that stand in a haystack, the longest first."""
         if not self._values:
             return []
@@ -207,15 +207,15 @@ class Hidden:
             self._unmade[family] = waiting
         return needles
 
-    def _marked(self, value: Any) -> Any:
+    def _insert_marks(self, value: Any) -> Any:
         shown = haystack(value)
-        standing = self._standing(shown)
+        standing = self._needles_in(shown)
         if not standing and OPEN not in shown:
             return value
-        return self._replaced(escape(value), standing, _mark)
+        return self._replace(escape(value), standing, _mark)
 
     @staticmethod
-    def _replaced(value: Any, standing: list[_Needle], instead: Callable[[_Needle, str], str]) -> Any:
+    def _replace(value: Any, standing: list[_Needle], instead: Callable[[_Needle, str], str]) -> Any:
         if not standing:
             return value
         pattern = re.compile("|".join(f"({needle.pattern})" for needle in standing), re.IGNORECASE)
@@ -239,11 +239,11 @@ class Hidden:
 
         return replaced(value)
 
-    def _restored(self, value: Any) -> Any:
+    def _restore(self, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {self._restored(key): self._restored(item) for key, item in value.items()}
+            return {self._restore(key): self._restore(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self._restored(item) for item in value]
+            return [self._restore(item) for item in value]
         if not isinstance(value, str) or OPEN not in value:
             return value
         restored = MARK.sub(self._value, value.removeprefix(NUMBER))
@@ -283,11 +283,11 @@ class Veil(NamedTuple):
     hidden: Hidden
     own: str | None = None
 
-    def recorded(self, result: ActionResult) -> ActionResult:
+    def hide(self, result: ActionResult) -> ActionResult:
         """A result as it is written into the ledger."""
         return self.hidden.hide(result, self.own)
 
-    def restored(self, result: ActionResult) -> ActionResult:
+    def restore(self, result: ActionResult) -> ActionResult:
         """A result of the ledger, or of XCom, as the walk is answered with it."""
         return self.hidden.restore(result)
 

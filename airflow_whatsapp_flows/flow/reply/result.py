@@ -122,15 +122,15 @@ class ActionResult:
             error = value.get("error")
             return cls(
                 outcome=Outcome(value["outcome"]),
-                status_code=_typed(value.get("status_code"), int),
-                reason=_typed(value.get("reason"), str) or "",
+                status_code=_require(value.get("status_code"), int),
+                reason=_require(value.get("reason"), str) or "",
                 response=value.get("response"),
-                headers=_typed(value.get("headers"), Mapping) or {},
-                method=_typed(value.get("method"), str) or "",
-                url=_typed(value.get("url"), str) or "",
-                elapsed_ms=_typed(value.get("elapsed_ms"), int) or 0,
-                attempts=_typed(value.get("attempts"), int) or 0,
-                idempotency_key=_typed(value.get("idempotency_key"), str),
+                headers=_require(value.get("headers"), Mapping) or {},
+                method=_require(value.get("method"), str) or "",
+                url=_require(value.get("url"), str) or "",
+                elapsed_ms=_require(value.get("elapsed_ms"), int) or 0,
+                attempts=_require(value.get("attempts"), int) or 0,
+                idempotency_key=_require(value.get("idempotency_key"), str),
                 error=None
                 if error is None
                 else ActionError(ErrorKind(error["kind"]), error.get("message") or "", Sent(error["sent"])),
@@ -160,19 +160,19 @@ class ActionResult:
             error=self.error and replace(self.error, message=hide(message, found)),
         )
 
-    def failed(self, kind: ErrorKind, message: str, sent: Sent) -> ActionResult:
+    def as_error(self, kind: ErrorKind, message: str, sent: Sent) -> ActionResult:
         """The same result, leaving by the error exit."""
         return replace(self, outcome=Outcome.ERROR, error=ActionError(kind, message, sent))
 
 
-def _typed(value: Any, kind: type) -> Any:
+def _require(value: Any, kind: type) -> Any:
     if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         raise TypeError
     return value
 
 
 @dataclass(frozen=True, slots=True)
-class Attempted:
+class SentRequest:
     """What was sent, for the result.
 
     Attributes:
@@ -186,7 +186,7 @@ class Attempted:
     idempotency_key: str | None = None
 
 
-def classify(reply: Reply, attempted: Attempted, success_when: Expression | None = None) -> ActionResult:
+def classify(reply: Reply, attempted: SentRequest, success_when: Expression | None = None) -> ActionResult:
     """The result of an action.
 
     Success is a complete 2xx reply (RFC 9110 §15.3) whose content parses, and ``success_when`` if given.
@@ -202,29 +202,29 @@ def classify(reply: Reply, attempted: Attempted, success_when: Expression | None
         result = _result(head, None, attempted, reply.elapsed_ms)
         if reply.head is None:
             result = replace(result, status_code=None)
-        return result.failed(reply.kind, reply.message, reply.sent)
+        return result.as_error(reply.kind, reply.message, reply.sent)
     try:
         response, problem = parse_content(reply), None
     except UnparsableContent as error:
         response, problem = None, str(error)
     result = _result(reply, response, attempted, reply.elapsed_ms)
     if not 200 <= reply.status_code <= 299:
-        return result.failed(ErrorKind.STATUS, _status_message(reply), Sent.YES)
+        return result.as_error(ErrorKind.STATUS, _status_message(reply), Sent.YES)
     if problem is not None:
         message = f"the server answered {reply.status_code}, but its content cannot be read: {problem}"
-        return result.failed(ErrorKind.UNPARSABLE, message, Sent.YES)
+        return result.as_error(ErrorKind.UNPARSABLE, message, Sent.YES)
     return _check_success(result, success_when)
 
 
-def _result(head: HttpResponse, response: Value, attempted: Attempted, elapsed_ms: int) -> ActionResult:
+def _result(head: HttpResponse, response: Value, attempted: SentRequest, elapsed_ms: int) -> ActionResult:
     return ActionResult(
         outcome=Outcome.SUCCESS,
         status_code=head.status_code,
         reason=head.reason,
         response=response,
-        headers=_shown_headers(head.headers),
+        headers=_headers_for_result(head.headers),
         method=attempted.request.method,
-        url=shown_url(attempted.request.url),
+        url=mask_url(attempted.request.url),
         elapsed_ms=elapsed_ms,
         attempts=attempted.attempts,
         idempotency_key=attempted.idempotency_key,
@@ -239,7 +239,7 @@ def _check_success(result: ActionResult, success_when: Expression | None) -> Act
         message = f"success_when is false of the reply: {success_when.source}"
     except RenderError as error:
         holds, message = False, f"success_when cannot be computed from the reply: {error}"
-    return result if holds else result.failed(ErrorKind.SUCCESS_WHEN, message, Sent.YES)
+    return result if holds else result.as_error(ErrorKind.SUCCESS_WHEN, message, Sent.YES)
 
 
 def _status_message(reply: HttpResponse) -> str:
@@ -247,34 +247,34 @@ def _status_message(reply: HttpResponse) -> str:
     location = reply.header("location")
     if 300 <= reply.status_code <= 399 and location:
         # A followed redirect could send a contact's data to another host, or turn a POST into a GET.
-        message += f"; redirects are not followed, and it points to {shown_url(location)}"
+        message += f"; redirects are not followed, and it points to {mask_url(location)}"
     return message
 
 
-def _shown_headers(headers: Headers) -> dict[str, str]:
+def _headers_for_result(headers: Headers) -> dict[str, str]:
     shown: dict[str, str] = {}
     for name, value in headers:
         folded = name.lower()
         if folded not in _HIDDEN_HEADERS:
             folded, value = storable_key(folded), storable_text(value)
             if folded in ("location", "content-location"):
-                value = shown_url(value)
+                value = mask_url(value)
             shown[folded] = f"{shown[folded]}, {value}" if folded in shown else value
     return shown
 
 
-def shown_url(url: str) -> str:
+def mask_url(url: str) -> str:
     """A URL for logs, results and pages: no user name or password, and of its query only switches and short numbers."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return "(not a URL)"
-    query = _PARAMETER.sub(lambda found: f"{found[1]}={shown_parameter(found[1], found[2])}", parts.query)
+    query = _PARAMETER.sub(lambda found: f"{found[1]}={mask_parameter(found[1], found[2])}", parts.query)
     authority = parts.netloc.rpartition("@")[2]
     origin = f"{parts.scheme + ':' if parts.scheme else ''}//{authority}" if authority else ""
     return f"{origin}{parts.path}{'?' + query if query else ''}"
 
 
-def shown_parameter(name: str, value: str) -> str:
+def mask_parameter(name: str, value: str) -> str:
     """Return the value of a query parameter, or ``***`` for what may be a secret or a contact's."""
     return value if _HARMLESS.fullmatch(value) and not names_secret(unquote_plus(name)) else HIDDEN

@@ -94,7 +94,7 @@ class _Reader:
         if len(self._open) >= self._depth:
             raise XmlReplyError(f"is nested deeper than {self._depth} levels")
         names = (f"@{_local(attribute)}" for attribute in attributes[::2])
-        self._open.append((_qualified(name), dict(zip(names, attributes[1::2], strict=True)), []))
+        self._open.append((_prefixed_name(name), dict(zip(names, attributes[1::2], strict=True)), []))
 
     def namespace(self, _: str | None, uri: str | None) -> None:
         if uri is not None and len(uri) > MAX_NAMESPACE:
@@ -132,7 +132,7 @@ def _local(name: str) -> str:
     return name.split(_SEPARATOR)[1] if _SEPARATOR in name else name
 
 
-def _qualified(name: str) -> str:
+def _prefixed_name(name: str) -> str:
     """``uri local prefix`` as ``prefix:local``."""
     parts = name.split(_SEPARATOR)
     if len(parts) == 3:

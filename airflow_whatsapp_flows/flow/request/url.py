@@ -63,7 +63,7 @@ class UrlPlan:
         """
         room = Room(MAX_URL, _TOO_LONG, "url")
         path = "".join("/" + self._segment(pieces, values, room) for pieces in self.segments)
-        pairs = [name if pieces is None else f"{name}={_encoded(pieces, values, room)}" for name, pieces in self.query]
+        pairs = [name if pieces is None else f"{name}={_encode(pieces, values, room)}" for name, pieces in self.query]
         for name, tree in self.query_params:
             pairs.extend(_parameter(name, tree, values, room))
         url = f"{self.origin}{path}{'?' if pairs else ''}{'&'.join(pairs)}"
@@ -74,7 +74,7 @@ class UrlPlan:
     def _segment(self, pieces: tuple[Piece, ...], values: Mapping[str, object], room: Room) -> str:
         if len(pieces) == 1 and isinstance(pieces[0], str):
             return pieces[0]
-        text = _encoded(pieces, values, room)
+        text = _encode(pieces, values, room)
         if unquote(text) in ("", ".", ".."):
             shown = pieces[0] if isinstance(pieces[0], str) else pieces[0].text
             raise RenderError(f"{shown} gives {unquote(text)!r}, which would change the path", "url")
@@ -207,11 +207,11 @@ def _keep_escapes(text: str, safe: str) -> str:
     return re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(text, safe=safe))
 
 
-def _encoded(pieces: tuple[Piece, ...], values: Mapping[str, object], room: Room) -> str:
-    return "".join(piece if isinstance(piece, str) else _quoted(piece.render(values), "url", room) for piece in pieces)
+def _encode(pieces: tuple[Piece, ...], values: Mapping[str, object], room: Room) -> str:
+    return "".join(piece if isinstance(piece, str) else _quote(piece.render(values), "url", room) for piece in pieces)
 
 
-def _quoted(text: str, where: str, room: Room) -> str:
+def _quote(text: str, where: str, room: Room) -> str:
     room.take(len(text))
     try:
         return quote(text, safe="")
@@ -259,4 +259,4 @@ def _parameter(name: str, tree: Tree, values: Mapping[str, object], room: Room) 
     items: list[Value] = value if isinstance(value, list) else [value]
     if any(isinstance(item, (list, dict)) for item in items):
         raise RenderError("an object or a list of lists cannot stand in a query; use text, numbers, or a list", where)
-    return [f"{_quoted(name, where, room)}={_quoted(text_of(item), where, room)}" for item in items]
+    return [f"{_quote(name, where, room)}={_quote(text_of(item), where, room)}" for item in items]

@@ -21,7 +21,7 @@ from jinja2.visitor import NodeTransformer
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
-from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAKERS, check_literals, joined
+from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAKERS, check_literals, join_texts
 from airflow_whatsapp_flows.flow.template.json_filter import size_of
 from airflow_whatsapp_flows.flow.template.language import TemplateFault, Value
 from airflow_whatsapp_flows.flow.template.references import list_position, unknown_name
@@ -60,9 +60,9 @@ class _Cage(ImmutableSandboxedEnvironment):
         super().__init__(undefined=jinja2.StrictUndefined, cache_size=0, optimized=False, autoescape=False)
         self.globals.clear()
         makers: dict[str, Callable[..., Any]] = {name: FILTERS[name] for name in MAKERS}
-        makers |= {_JOINED: joined, _SLICED: _sliced}
-        self.filters = {**FILTERS, **{name: _limited(function) for name, function in makers.items()}}
-        self.filters["from_json"] = _limited(FILTERS["from_json"], size_of)
+        makers |= {_JOINED: join_texts, _SLICED: _slice}
+        self.filters = {**FILTERS, **{name: _limit(function) for name, function in makers.items()}}
+        self.filters["from_json"] = _limit(FILTERS["from_json"], size_of)
         # ``response.error is none`` asks the same of a server that leaves the field out.
         self.tests = {name: self.tests[name] for name in _TESTS} | {"none": _is_none}
         self._missing = missing
@@ -105,7 +105,7 @@ class _Cage(ImmutableSandboxedEnvironment):
             raise RenderError(f"'{operator}': {error}") from None
 
 
-def _limited(
+def _limit(
     function: Callable[..., Value], size: Callable[[Value], int] = lambda made: made.__sizeof__()
 ) -> Callable[..., Value]:
     """A filter, what it makes taken from the room of the text."""
@@ -119,12 +119,12 @@ def _limited(
     return filtered
 
 
-def _sliced(value: Any, start: Any, stop: Any, step: Any) -> str | list[Value]:
+def _slice(value: Any, start: Any, stop: Any, step: Any) -> str | list[Value]:
     made: str | list[Value] = value[start:stop:step]
     return made
 
 
-def made_room() -> Room:
+def room_for_results() -> Room:
     """Room for what the expressions of one text make."""
     return Room(MAX_MADE, _TOO_MUCH_MADE)
 
@@ -177,7 +177,7 @@ class Expression:
         try:
             if self._program is None:
                 self._program = _compile(self._tree, _cage(self._missing))
-            value = self._program({**values, _ROOM: room or made_room()})
+            value = self._program({**values, _ROOM: room or room_for_results()})
         except RenderError:
             raise
         except jinja2.UndefinedError as error:
@@ -198,7 +198,7 @@ def _parse(source: str, names: Collection[str], cage: _Cage) -> nodes.Expr:
         if len(body) != 1 or not isinstance(body[0], nodes.Output) or len(body[0].nodes) != 1:
             raise TemplateFault("'{{' and '}}' must hold one expression")
         expression = body[0].nodes[0]
-        checked = list(_checked(expression, names, 0))
+        checked = list(_check_nodes(expression, names, 0))
         if sum(isinstance(node, nodes.Name) for node in checked) > MAX_NAMES:
             raise TemplateFault(f"a placeholder holds at most {MAX_NAMES} variables")
         for concat in (node for node in checked if isinstance(node, nodes.Concat)):
@@ -227,7 +227,7 @@ class _Slices(NodeTransformer):
         return nodes.Filter(node.node, _SLICED, bounds, [], None, None)
 
 
-def _checked(node: nodes.Node, names: Collection[str], depth: int) -> Iterator[nodes.Node]:
+def _check_nodes(node: nodes.Node, names: Collection[str], depth: int) -> Iterator[nodes.Node]:
     """The node and all below it, each once it is known to be allowed."""
     if depth > MAX_DEPTH:
         raise TemplateFault(f"the expression is nested deeper than {MAX_DEPTH} levels")
@@ -238,7 +238,7 @@ def _checked(node: nodes.Node, names: Collection[str], depth: int) -> Iterator[n
         raise TemplateFault("'*' needs numbers on both sides; a text or a list cannot be repeated")
     yield node
     for child in node.iter_child_nodes():
-        yield from _checked(child, names, depth + 1)
+        yield from _check_nodes(child, names, depth + 1)
 
 
 def _check_names(node: nodes.Node, names: Collection[str]) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from airflow_whatsapp_flows.errors import MissingValueError
-from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy, made_room
-from airflow_whatsapp_flows.flow.template.filters import joined
+from airflow_whatsapp_flows.flow.template.cage import Expression, MissingPolicy, room_for_results
+from airflow_whatsapp_flows.flow.template.filters import join_texts
 from airflow_whatsapp_flows.flow.template.language import MAX_FAULTS, TemplateFault, Value
 from airflow_whatsapp_flows.flow.template.placeholders import Placeholder, find_placeholders
 from airflow_whatsapp_flows.flow.template.references import (
@@ -68,8 +68,8 @@ class CagedTemplate:
 
     def render(self, values: Mapping[str, object]) -> str:
         """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
-        room = made_room() if self.computes else None
-        return joined(part if isinstance(part, str) else part.evaluate(values, room) for part in self.parts)
+        room = room_for_results() if self.computes else None
+        return join_texts(part if isinstance(part, str) else part.evaluate(values, room) for part in self.parts)
 
     def evaluate(self, values: Mapping[str, object]) -> Value:
         """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""

@@ -109,7 +109,7 @@ def _as_object(value: object) -> dict[str, object]:
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_object)
 
 
-def joined(values: Iterable[object]) -> str:
+def join_texts(values: Iterable[object]) -> str:
     """The texts of values, one behind the other; stops as soon as they are too long, before memory is used up.
 
     Raises:
@@ -127,7 +127,7 @@ def joined(values: Iterable[object]) -> str:
     return "".join(texts)
 
 
-def _capped(text: str) -> str:
+def _check_size(text: str) -> str:
     if len(text) > MAX_TEXT:
         raise _too_long(MAX_TEXT)
     return text
@@ -135,15 +135,15 @@ def _capped(text: str) -> str:
 
 def _lower(value: object) -> str:
     # No character becomes more than three in another case: "ß" is "SS", and "ΐ" three.
-    return _capped(_capped(text_of(value)).lower())
+    return _check_size(_check_size(text_of(value)).lower())
 
 
 def _upper(value: object) -> str:
-    return _capped(_capped(text_of(value)).upper())
+    return _check_size(_check_size(text_of(value)).upper())
 
 
 def _trim(value: object) -> str:
-    return _capped(text_of(value).strip())
+    return _check_size(text_of(value).strip())
 
 
 _UNESCAPED = b"-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -151,7 +151,7 @@ _PART = 65_536
 
 
 def _urlencode(value: object) -> str:
-    text = _capped(text_of(value)).encode()
+    text = _check_size(text_of(value)).encode()
     if len(text) + 2 * len(text.translate(None, _UNESCAPED)) > MAX_TEXT:
         raise _too_long(MAX_TEXT)
     # In parts: quote() makes a list of every byte.
@@ -172,7 +172,7 @@ def _replace(value: object, old: str, new: str) -> str:
     text, old, new = text_of(value), text_of(old), text_of(new)
     _check_old(old)
     if old not in text:
-        return _capped(text)
+        return _check_size(text)
     growth = text.count(old) * (len(new) - len(old))
     if len(text) + growth > MAX_TEXT:
         raise _too_long(MAX_TEXT)
@@ -183,7 +183,7 @@ def _join(value: object, separator: str = ", ") -> str:
     if not isinstance(value, list):
         raise RenderError("join needs a list")
     separator = text_of(separator)
-    return joined(piece for index, item in enumerate(value) for piece in ((separator, item) if index else (item,)))
+    return join_texts(piece for index, item in enumerate(value) for piece in ((separator, item) if index else (item,)))
 
 
 def _length(value: object) -> int:
@@ -210,7 +210,7 @@ def _int(value: object, *fallback: Value) -> Value:
         return int(value)
     if fallback:
         return fallback[0]
-    raise RenderError(f"{_shown(value)} is not a whole number; give int a default to allow that: int(0)")
+    raise RenderError(f"{_describe(value)} is not a whole number; give int a default to allow that: int(0)")
 
 
 def _float(value: object, *fallback: Value) -> Value:
@@ -219,7 +219,7 @@ def _float(value: object, *fallback: Value) -> Value:
         return float(number)
     if fallback:
         return fallback[0]
-    raise RenderError(f"{_shown(value)} is not a number; give float a default to allow that: float(0)")
+    raise RenderError(f"{_describe(value)} is not a number; give float a default to allow that: float(0)")
 
 
 def _check_digits(digits: object) -> None:
@@ -247,7 +247,7 @@ def _date(value: object, pattern: str = "%Y-%m-%d") -> str:
         moment = parse_iso(text)
     except ValueError:
         raise RenderError(
-            f"{_shown(value)} is not a date; it must look like 2026-11-22 or 2026-11-22T16:04:00Z"
+            f"{_describe(value)} is not a date; it must look like 2026-11-22 or 2026-11-22T16:04:00Z"
         ) from None
     return moment.strftime(pattern)
 
@@ -260,7 +260,7 @@ _NO_DIGITS = bytes(set(range(128)) - set(b"0123456789"))
 
 
 def _digits(value: object) -> str:
-    return _capped(text_of(value).encode("ascii", "ignore").translate(None, _NO_DIGITS).decode())
+    return _check_size(text_of(value).encode("ascii", "ignore").translate(None, _NO_DIGITS).decode())
 
 
 def _e164(value: object, country: str | None = None) -> str:
@@ -268,11 +268,11 @@ def _e164(value: object, country: str | None = None) -> str:
     number = e164(text, country)
     if number is None:
         hint = "" if country else "; give the country of numbers without '+': e164('MX')"
-        raise RenderError(f"{_shown(value)} is not a phone number{hint}")
+        raise RenderError(f"{_describe(value)} is not a phone number{hint}")
     return number
 
 
-def _shown(value: object) -> str:
+def _describe(value: object) -> str:
     if isinstance(value, Undefined):
         raise MissingValueError(f"{value._undefined_hint} for this contact")
     # The value is a person's: its kind and size say enough to find it.

@@ -27,7 +27,7 @@ def from_json(value: object, *fallback: Value) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return _parsed(value)
+        return _parse(value)
     except (JsonReplyError, UnparsableContent) as error:
         if fallback:
             return fallback[0]
@@ -38,7 +38,7 @@ def from_json(value: object, *fallback: Value) -> Any:
         ) from None
 
 
-def _parsed(text: str) -> Value:
+def _parse(text: str) -> Value:
     if "\0" in text:  # the encoding of bytes is told by their zeros
         raise JsonReplyError("has a NUL character")
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit
 from airflow_whatsapp_flows.flow.model import Answered, Menu, Question, TemplateMessage
-from airflow_whatsapp_flows.flow.options import chosen_option
+from airflow_whatsapp_flows.flow.options import find_option
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
 
@@ -85,5 +85,5 @@ _TEXTS = ("ANY", "FREE_TEXT", "SINGLE_OPTION")
 
 def _option(options: Mapping[str, str | None], answer: Value) -> str | None:
     labels = list(options)
-    chosen = chosen_option(labels, text_of(answer))
+    chosen = find_option(labels, text_of(answer))
     return None if chosen is None else labels[chosen]

@@ -8,7 +8,7 @@ from typing import cast
 from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.model import Assignation, Delay, GoTo, Said, Tag, Text
+from airflow_whatsapp_flows.flow.model import Assignation, Delay, GoTo, MessageContent, Tag, Text
 from airflow_whatsapp_flows.flow.moments import parse_moment
 from airflow_whatsapp_flows.flow.reply.hidden import Hidden
 from airflow_whatsapp_flows.flow.storable import clean, storable_text
@@ -22,7 +22,7 @@ _LEFT_OUT = f"the steps of a walk keep {MAX_TEXT:,} characters of what they say"
 _DEEPEST = 1000  # both the flow's own trees and the values in them are limited already
 
 
-def rendered(text: Text, values: Mapping[str, object]) -> str | None:
+def render_text(text: Text, values: Mapping[str, object]) -> str | None:
     """A text for one contact.
 
     Raises:
@@ -34,12 +34,12 @@ def rendered(text: Text, values: Mapping[str, object]) -> str | None:
     return storable_text(text.render(values))
 
 
-def kept(details: Mapping[str, Value] | None) -> Mapping[str, Value] | None:
+def storable_details(details: Mapping[str, Value] | None) -> Mapping[str, Value] | None:
     """What stands beside a step's text, as every database keeps it; what is sent stays as it was."""
     return None if details is None else cast(dict[str, Value], clean(dict(details), _DEEPEST))
 
 
-class Told:
+class MessageRecorder:
     """What the steps of one walk have said, bounded in all: a loop may say a long text thousands of times.
 
     Args:
@@ -67,7 +67,7 @@ class Told:
             size = least_size(details, self._left)
             fits = size <= self._left
             self._left -= min(size, self._left)
-            details = hidden.conceal(kept(details)) if fits else {"left_out": _LEFT_OUT}
+            details = hidden.conceal(storable_details(details)) if fits else {"left_out": _LEFT_OUT}
         return text, details
 
     def _cut(self, text: str) -> str:
@@ -76,26 +76,28 @@ class Told:
         return text if len(text) <= left else text[:left] + _CUT
 
 
-def told(said: Said, values: Mapping[str, object]) -> tuple[str | None, Mapping[str, Value] | None]:
+def render_message(
+    content: MessageContent, values: Mapping[str, object]
+) -> tuple[str | None, Mapping[str, Value] | None]:
     """The text that a step says, and what stands beside it.
 
     Raises:
         RenderError: a value is missing, or cannot be shown as text.
     """
-    text = rendered(said.body, values)
-    if said.file_url is None and said.whatsapp_template is None and not said.whatsapp_template_variables:
+    text = render_text(content.body, values)
+    if content.file_url is None and content.whatsapp_template is None and not content.whatsapp_template_variables:
         return text, None
     details: dict[str, Value] = {}
-    if said.file_url is not None:
-        details["file_url"] = rendered(said.file_url, values)
-    if said.whatsapp_template is not None:
-        details["whatsapp_template"] = said.whatsapp_template
-    if said.whatsapp_template_variables:
-        details["whatsapp_template_variables"] = fill(dict(said.whatsapp_template_variables), values, _room())
+    if content.file_url is not None:
+        details["file_url"] = render_text(content.file_url, values)
+    if content.whatsapp_template is not None:
+        details["whatsapp_template"] = content.whatsapp_template
+    if content.whatsapp_template_variables:
+        details["whatsapp_template_variables"] = fill(dict(content.whatsapp_template_variables), values, _room())
     return text, details
 
 
-def changed(changes: Mapping[str, Text | bool | int | float], values: Mapping[str, object]) -> dict[str, Value]:
+def render_changes(changes: Mapping[str, Text | bool | int | float], values: Mapping[str, object]) -> dict[str, Value]:
     """The new values of a contact's fields; one that is a lone placeholder keeps its type.
 
     Raises:
@@ -114,7 +116,7 @@ def _room() -> Room:
     return Room(MAX_TEXT, _TOO_MUCH)
 
 
-def noted(step: Tag | Assignation | GoTo, values: Mapping[str, object]) -> Mapping[str, Value] | None:
+def platform_details(step: Tag | Assignation | GoTo, values: Mapping[str, object]) -> Mapping[str, Value] | None:
     """What a step would have done on the platform.
 
     Raises:
@@ -122,8 +124,8 @@ def noted(step: Tag | Assignation | GoTo, values: Mapping[str, object]) -> Mappi
     """
     if isinstance(step, Tag):
         return {
-            "contact_tags": [rendered(tag, values) for tag in step.contact_tags],
-            "conversation_tags": [rendered(tag, values) for tag in step.conversation_tags],
+            "contact_tags": [render_text(tag, values) for tag in step.contact_tags],
+            "conversation_tags": [render_text(tag, values) for tag in step.conversation_tags],
             "append_tags": step.append_tags,
         }
     if isinstance(step, Assignation):
@@ -140,6 +142,6 @@ def moment_of(step: Delay, values: Mapping[str, object]) -> dt.datetime | None:
     if step.until is None:
         return None
     try:
-        return parse_moment(rendered(step.until, values) or "", ZoneInfo(step.rule.timezone))
+        return parse_moment(render_text(step.until, values) or "", ZoneInfo(step.rule.timezone))
     except ValueError as error:
         raise RenderError(str(error), "until") from None

@@ -10,7 +10,7 @@ from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.delivery.rule import Delivery
 from airflow_whatsapp_flows.flow.model import Action, Delay
 from airflow_whatsapp_flows.flow.reply.hidden import NO_VEIL, Veil
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Sent, TransportFailure
 
 
@@ -97,9 +97,9 @@ class Waited:
     """A wait is over, or was passed over."""
 
 
-ToDo = SendAction | FetchFile | Wait
-Done = ActionResult | FileContent | TransportFailure | Waited
-Performing = Generator["SendAction | FetchFile", Done, ActionResult]
+Effect = SendAction | FetchFile | Wait
+EffectResult = ActionResult | FileContent | TransportFailure | Waited
+Performing = Generator["SendAction | FetchFile", EffectResult, ActionResult]
 
 
 def build_request(
@@ -147,7 +147,7 @@ def perform(
         if isinstance(done, TransportFailure):
             failure = TransportFailure(ErrorKind.FILE, f"{source.where}: {done.message}", Sent.NO)
             unsent = HttpRequest(step.plan.method, step.plan.url.build(values), connection=step.plan.connection)
-            return classify(failure, Attempted(unsent, 0, key))
+            return classify(failure, SentRequest(unsent, 0, key))
         if not isinstance(done, FileContent):
             raise TypeError(f"a file to fetch is answered with its content, not {type(done).__name__}")
         files[source.url_or_path] = done

@@ -11,8 +11,8 @@ from airflow_whatsapp_flows.flow.reply.hidden import Hidden
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.variables import Variables
-from airflow_whatsapp_flows.flow.walk.messages import Told
-from airflow_whatsapp_flows.flow.walk.uncertain import Doubt
+from airflow_whatsapp_flows.flow.walk.messages import MessageRecorder
+from airflow_whatsapp_flows.flow.walk.uncertain import UncertainRequest
 
 _MISFITS = 5  # that are told
 
@@ -69,7 +69,7 @@ class Walk:
             are made of it, for a request keeps its key when its step gets another identity.
         variables: the contact's values at this moment.
         hidden: those of them, and of the ones before, that the flow calls sensitive.
-        told: how much of what the steps say is still kept.
+        messages: how much of what the steps say is still kept.
     """
 
     variables: Variables
@@ -78,11 +78,11 @@ class Walk:
     visits: list[Visit] = field(default_factory=list)
     handled_errors: int = 0
     unanswered: bool = False
-    doubts: tuple[Doubt, ...] = ()
+    doubts: tuple[UncertainRequest, ...] = ()
     failure: str | None = None
     identities: Mapping[str, str] = field(default_factory=dict)
     hidden: Hidden = field(default_factory=lambda: Hidden(()))
-    told: Told = field(default_factory=Told)
+    messages: MessageRecorder = field(default_factory=MessageRecorder)
 
     @property
     def path(self) -> list[str]:
@@ -92,10 +92,10 @@ class Walk:
     @property
     def misfits(self) -> list[str]:
         """Why answers did not fit, each with its step; the first few."""
-        told = (f"{visit.step}: {visit.reason}" for visit in self.visits if visit.reason is not None)
-        return list(islice(dict.fromkeys(told), _MISFITS))
+        reasons = (f"{visit.step}: {visit.reason}" for visit in self.visits if visit.reason is not None)
+        return list(islice(dict.fromkeys(reasons), _MISFITS))
 
-    def ending(self) -> dict[str, Value]:
+    def outcome(self) -> dict[str, Value]:
         """How the contact ended, as plain data: the same on every road."""
         return {
             "state": self.state.value if self.state else None,

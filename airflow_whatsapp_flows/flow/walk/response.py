@@ -109,7 +109,7 @@ def read_response(value: object) -> ContactResponse:
     """
     if not isinstance(value, Mapping):
         raise ResponseError(f"a contact response is an object, not {_kind(value)}")
-    nested = _nested(value)
+    nested = _nest(value)
     for key in nested:
         if key not in _KEYS:
             raise ResponseError(f"unknown key {key!r} in the contact response{did_you_mean(str(key), _KEYS)}")
@@ -133,7 +133,7 @@ def read_response(value: object) -> ContactResponse:
     )
 
 
-def _nested(value: Mapping[Any, Any]) -> dict[str, Any]:
+def _nest(value: Mapping[Any, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {str(key): item for key, item in value.items() if "." not in str(key)}
     for key, item in value.items():
         scope, dot, name = str(key).partition(".")

@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.flow.template.variables import Variables, global_var
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, with_defaults
 
 
-def starting_variables(flow: Flow, response: ContactResponse, now: dt.datetime) -> Variables:
+def initial_variables(flow: Flow, response: ContactResponse, now: dt.datetime) -> Variables:
     """The values that a walk starts with; answers join them as their questions are visited.
 
     Raises:

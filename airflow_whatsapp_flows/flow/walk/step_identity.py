@@ -81,7 +81,7 @@ class StepIdentities:
                 found.setdefault(owner, step_id or step)
         return found
 
-    def recorded_under(self, name: str) -> tuple[str, ...]:
+    def names_and_ids(self, name: str) -> tuple[str, ...]:
         """Everything that attempts of a step may be recorded under: as the name, or as the identity.
 
         Args:
@@ -92,7 +92,7 @@ class StepIdentities:
         return tuple(sorted(known))
 
     @property
-    def taken_again(self) -> list[tuple[str, str]]:
+    def name_conflicts(self) -> list[tuple[str, str]]:
         """Renames whose old name another step of the flow has now: the old name, and the name of the renamed step."""
         found = []
         for old, new in self.renames.items():

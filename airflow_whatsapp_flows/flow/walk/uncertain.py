@@ -21,7 +21,7 @@ def leaves_doubt(step: Action, result: ActionResult) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class UncertainRequest:
     """One request that may have reached the server.
 
     Attributes:
@@ -37,14 +37,14 @@ class Doubt:
     digest: str | None
 
 
-class Doubts:
+class UncertainRequests:
     """What is in doubt, so far in a walk."""
 
     def __init__(self) -> None:
-        self._open: dict[str, list[Doubt]] = {}
+        self._open: dict[str, list[UncertainRequest]] = {}
 
     @property
-    def open(self) -> tuple[Doubt, ...]:
+    def open(self) -> tuple[UncertainRequest, ...]:
         """Every request that is in doubt now."""
         return tuple(doubt for doubts in self._open.values() for doubt in doubts)
 
@@ -87,7 +87,7 @@ class Doubts:
         if in_doubt:
             reason = f"{step.name}: {result.error.message if result.error else 'its fate is not known'}"
             self._settle(step, digest, key)  # the same request is in doubt once
-            self._open.setdefault(step.name, []).append(Doubt(step.name, reason, key, digest))
+            self._open.setdefault(step.name, []).append(UncertainRequest(step.name, reason, key, digest))
         elif fate_of(result, step.retry) in (Fate.SUCCEEDED, Fate.APPLIED):
             self._settle(step, digest, key)
 
@@ -97,7 +97,7 @@ class Doubts:
             self._open[step.name] = rest
 
 
-def _is_of(doubt: Doubt, digest: str | None, key: str | None) -> bool:
+def _is_of(doubt: UncertainRequest, digest: str | None, key: str | None) -> bool:
     # A key never stands for two requests.
     return (digest is not None and digest == doubt.digest) or (key is not None and key == doubt.key)
 

@@ -38,16 +38,22 @@ from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.variables import Variables
 from airflow_whatsapp_flows.flow.walk.choose_exit import fit_one, misfit_reason
-from airflow_whatsapp_flows.flow.walk.messages import changed, moment_of, noted, rendered, told
-from airflow_whatsapp_flows.flow.walk.perform import Done, SendAction, ToDo, Wait, perform
+from airflow_whatsapp_flows.flow.walk.messages import (
+    moment_of,
+    platform_details,
+    render_changes,
+    render_message,
+    render_text,
+)
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, SendAction, Wait, perform
 from airflow_whatsapp_flows.flow.walk.record import State as State
 from airflow_whatsapp_flows.flow.walk.record import Visit as Visit
 from airflow_whatsapp_flows.flow.walk.record import Walk as Walk
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
-from airflow_whatsapp_flows.flow.walk.start import check_exits, starting_variables
-from airflow_whatsapp_flows.flow.walk.uncertain import Doubts
+from airflow_whatsapp_flows.flow.walk.start import check_exits, initial_variables
+from airflow_whatsapp_flows.flow.walk.uncertain import UncertainRequests
 
-Walking = Generator[ToDo, Done, Walk]
+Walking = Generator[Effect, EffectResult, Walk]
 
 
 def walk(
@@ -78,7 +84,7 @@ def walk(
         What became of the contact.
     """
     try:
-        variables = starting_variables(flow, response, now)
+        variables = initial_variables(flow, response, now)
         response.check_actions()
         check_exits(flow, response)
     except ResponseError as error:
@@ -100,19 +106,19 @@ class _Walker:
         self._response = response
         self._record = record
         self._epoch = epoch
-        self._doubts = Doubts()
+        self._doubts = UncertainRequests()
         self._counts: Counter[str] = Counter()
         self._told: Counter[str] = Counter()  # recorded answers that earlier visits have used up
         self._exhausted_steps: set[str] = set()
-        self._collect_hidden = record.hidden = Hidden(flow.sensitive, flow.literals)
-        self._collect_hidden.note(record.variables)
+        self._hidden = record.hidden = Hidden(flow.sensitive, flow.literals)
+        self._hidden.note(record.variables)
 
-    def run(self) -> Generator[ToDo, Done, None]:
+    def run(self) -> Generator[Effect, EffectResult, None]:
         name: str | None = self._flow.start
         while name is not None and self._record.state is None:
             step = self._flow.steps[name]
             if self._counts[name] >= step.max_visits:
-                name = self._exhausted(step)
+                name = self._visits_exhausted(step)
                 continue
             self._counts[name] += 1
             self._exhausted_steps.clear()
@@ -133,10 +139,10 @@ class _Walker:
             self._stop(State.IN_DOUBT, "; ".join(filter(None, reasons)))
 
     def _note_doubts(self) -> None:
-        self._collect_hidden.note(self._record.variables)
+        self._hidden.note(self._record.variables)
         self._record.doubts = tuple(replace(doubt, reason=self._fit(doubt.reason)) for doubt in self._doubts.open)
 
-    def _visit(self, step: Step) -> Generator[ToDo, Done, str | None]:
+    def _visit(self, step: Step) -> Generator[Effect, EffectResult, str | None]:
         if isinstance(step, Action):
             return (yield from self._action(step))
         if isinstance(step, Answered):
@@ -149,7 +155,7 @@ class _Walker:
             yield Wait(step, self._counts[step.name], until, polling)
             return self._add(step, "next", step.next)
         if isinstance(step, End):
-            self._stop(State(step.state), rendered(step.reason, self._record.variables) or "")
+            self._stop(State(step.state), render_text(step.reason, self._record.variables) or "")
             return self._add(step, None, None)
         if isinstance(step, TriggerFlow):
             self._stop(State.COMPLETED, f"goes on in the flow {step.next_flow!r}")
@@ -160,15 +166,15 @@ class _Walker:
         """A step with one way out that leaves its trace in the record alone."""
         values = self._record.variables
         if isinstance(step, Message):
-            text, details = told(step.said, values)
+            text, details = render_message(step.content, values)
             return self._add(step, "next", step.next, text=text, details=details)
         if isinstance(step, ContactUpdate):
-            changes, meta = changed(step.changes, values), changed(step.meta, values)
+            changes, meta = render_changes(step.changes, values), render_changes(step.meta, values)
             self._record.variables = values.with_contact(changes, meta)
             return self._add(step, "next", step.next, details={**changes, **({"meta": meta} if meta else {})})
-        return self._add(step, "next", step.next, details=noted(step, values))
+        return self._add(step, "next", step.next, details=platform_details(step, values))
 
-    def _exhausted(self, step: Step) -> str | None:
+    def _visits_exhausted(self, step: Step) -> str | None:
         # Two steps may send a walk to each other when both have no visits left.
         if step.on_max_visits is None or step.name in self._exhausted_steps:
             self._stop(State.FAILED, f"{step.name} was visited {step.max_visits} times, which is as often as it may be")
@@ -176,7 +182,7 @@ class _Walker:
         return step.on_max_visits
 
     def _answer(self, step: Answered) -> str | None:
-        text, details = told(step.said, self._record.variables)
+        text, details = render_message(step.content, self._record.variables)
         answers = self._answers(step)
         if not answers:
             if isinstance(step, TemplateMessage) and not step.waits:
@@ -203,8 +209,8 @@ class _Walker:
 
     def _misfit(self, step: Answered, answers: Sequence[Value], misfit: AnswerMisfit) -> str:
         for answer in answers:  # no variable has them, but nobody is to read them either
-            self._collect_hidden.note(self._record.variables.with_step(step.name, answer))
-        return self._fit(misfit_reason(step, misfit, self._collect_hidden.conceal))
+            self._hidden.note(self._record.variables.with_step(step.name, answer))
+        return self._fit(misfit_reason(step, misfit, self._hidden.conceal))
 
     def _answers(self, step: Answered) -> tuple[Value, ...]:
         """The recorded answers that one visit may try."""
@@ -217,11 +223,11 @@ class _Walker:
                 return self._add(step, path.label, path.next)
         return self._add(step, "otherwise", step.otherwise)
 
-    def _action(self, step: Action) -> Generator[ToDo, Done, str | None]:
+    def _action(self, step: Action) -> Generator[Effect, EffectResult, str | None]:
         visit = self._counts[step.name]
-        result = self._recorded(step, visit)
+        result = self._prior_result(step, visit)
         if result is None:
-            result = yield from self._performed(step, visit)
+            result = yield from self._perform(step, visit)
         if result is None:
             return self._add(step, None, None)
         # Later steps read its values; whatever is recorded of the visit has marks in their places.
@@ -234,7 +240,7 @@ class _Walker:
         self._stop(State.FAILED, f"{step.name}: {result.error.message if result.error else 'error'}")
         return self._add(step, None, None, result=result)
 
-    def _performed(self, step: Action, visit: int) -> Generator[ToDo, Done, ActionResult | None]:
+    def _perform(self, step: Action, visit: int) -> Generator[Effect, EffectResult, ActionResult | None]:
         """What came of a visit; ``None`` when the walk stops here, for an earlier one is in doubt."""
         if self._doubts.forbid(step):
             self._stop_in_doubt(step)
@@ -244,7 +250,7 @@ class _Walker:
         performing = perform(step, self._record.variables, visit=visit, key=key, identity=identity)
         sent: SendAction | None = None
         is_read = step.name in self._flow.replies_read
-        veil = Veil(self._collect_hidden, None if is_read else step.name)
+        veil = Veil(self._hidden, None if is_read else step.name)
         todo = next(performing)
         try:
             while True:
@@ -256,7 +262,7 @@ class _Walker:
                     todo = sent
                 done = yield replace(todo, veil=veil)
                 if isinstance(done, ActionResult):
-                    self._collect_hidden.check_restored(step.name, is_read=is_read)
+                    self._hidden.check_restored(step.name, is_read=is_read)
                 todo = performing.send(done)
         except StopIteration as stop:
             result: ActionResult = stop.value
@@ -270,7 +276,7 @@ class _Walker:
         why = f"{step.name}: stopped at its next visit, since the one before may have reached the server, and {rule}"
         self._stop(State.IN_DOUBT, why)
 
-    def _recorded(self, step: Action, visit: int) -> ActionResult | None:
+    def _prior_result(self, step: Action, visit: int) -> ActionResult | None:
         # What the platform has sent with success is not sent again; what failed there, or never ran, is.
         recorded = self._response.actions.get(step.name, ())
         result = ActionResult.from_value(recorded[visit - 1]) if visit <= len(recorded) else None
@@ -283,21 +289,21 @@ class _Walker:
         self, step: StepBase, label: str | None, target: str | None, *, text: str | None = None,
         result: ActionResult | None = None, details: Mapping[str, Value] | None = None,
     ) -> str | None:  # fmt: skip
-        self._collect_hidden.note(self._record.variables)
-        text, details = self._record.told.keep(text, details, self._collect_hidden)
-        shown = None if result is None else self._collect_hidden.hide(result)
+        self._hidden.note(self._record.variables)
+        text, details = self._record.messages.keep(text, details, self._hidden)
+        shown = None if result is None else self._hidden.hide(result)
         self._record.visits.append(Visit(step.name, self._counts[step.name], label, target, text, shown, details))
         return target
 
     def _stop(self, state: State, reason: str) -> None:
-        self._collect_hidden.note(self._record.variables)
+        self._hidden.note(self._record.variables)
         self._record.state, self._record.reason = state, self._fit(reason)
 
     def _fit(self, reason: str) -> str:
-        return self._collect_hidden.conceal(storable_text(reason))
+        return self._hidden.conceal(storable_text(reason))
 
 
-def drive(walking: Walking, do: Callable[[ToDo], Done]) -> Walk:
+def drive(walking: Walking, do: Callable[[Effect], EffectResult]) -> Walk:
     """Run a walk to its end with a function that does what it asks for."""
     try:
         todo = next(walking)

@@ -15,12 +15,12 @@ from airflow_whatsapp_flows.flow.delivery.decision import (
     Rekey,
     SendNext,
     Settled,
+    derive_key,
     next_move,
     pause,
-    rekeyed,
 )
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Delivery, Fate, RetryRule, fate_of
-from airflow_whatsapp_flows.flow.reply.result import RESULT_NAMES, ActionResult, Attempted, Outcome, classify
+from airflow_whatsapp_flows.flow.reply.result import RESULT_NAMES, ActionResult, Outcome, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
     ErrorKind,
     HttpRequest,
@@ -47,7 +47,7 @@ def rule_of(delivery: Delivery, *, error_exit: bool = False, attempts: int = 2, 
 
 def result_of(reply: Reply, request: HttpRequest = POST, number: int = 1) -> ActionResult:
     ok = Expression("response.ok is not defined or response.ok", RESULT_NAMES)
-    return classify(reply, Attempted(request, number, KEY), ok)
+    return classify(reply, SentRequest(request, number, KEY), ok)
 
 
 def tried(
@@ -368,8 +368,8 @@ def test_mended_bytes_go_on_under_a_new_key_where_nothing_was_applied(delivery: 
     rule = rule_of(delivery)
     attempts = tried(json_reply(404), rule=rule, current=False)
 
-    assert moved(rule, attempts, MENDED) == Rekey(rekeyed(KEY, MENDED.digest()))
-    assert rekeyed(KEY, MENDED.digest()) not in (KEY, rekeyed(KEY, POST.digest()))
+    assert moved(rule, attempts, MENDED) == Rekey(derive_key(KEY, MENDED.digest()))
+    assert derive_key(KEY, MENDED.digest()) not in (KEY, derive_key(KEY, POST.digest()))
 
 
 @pytest.mark.parametrize("delivery", Delivery)
@@ -458,7 +458,7 @@ def test_whatever_happens_the_modes_keep_their_promise(
         if mended:
             bytes_ = dataclasses.replace(bytes_, content=bytes_.content + b"+")
         given_, key = [a for made in sent.values() for a in made], KEY
-        target = rekeyed(KEY, bytes_.digest())
+        target = derive_key(KEY, bytes_.digest())
         move = moved(rule, [a for a in given_ if a not in sent.get(target, [])], bytes_, now)
         if isinstance(move, Rekey):
             key = move.key

@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.delivery.rule import (
     idempotency_key,
     retry_after,
 )
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
     ErrorKind,
     HttpRequest,
@@ -36,7 +36,7 @@ def failed(kind: ErrorKind, sent: Sent) -> TransportFailure:
 
 
 def came_to(reply: Reply) -> ActionResult:
-    return classify(reply, Attempted(HttpRequest("", "")))
+    return classify(reply, SentRequest(HttpRequest("", "")))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_key_is_the_same_in_every_process_and_fits_a_header() -> None:
 
 def _fate(reply: Reply, delivery: Delivery = Delivery.AT_MOST_ONCE, statuses: list[int] | None = None) -> Fate:
     rule = RetryRule.of(delivery, statuses=statuses)
-    return fate_of(classify(reply, Attempted(HttpRequest("POST", "/"))), rule)
+    return fate_of(classify(reply, SentRequest(HttpRequest("POST", "/"))), rule)
 
 
 def _json(status: int, content: bytes = b"{}") -> HttpResponse:

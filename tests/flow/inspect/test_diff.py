@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.errors import FlowFileError
-from airflow_whatsapp_flows.flow.concealing import concealed
+from airflow_whatsapp_flows.flow.concealing import mask_secrets
 from airflow_whatsapp_flows.flow.format import FlowFormat
 from airflow_whatsapp_flows.flow.inspect.diff import ABSENT, Change, differences
 from airflow_whatsapp_flows.flow.loading.load import load_flow
@@ -330,7 +330,7 @@ def test_what_came_with_a_secret_in_it_hides_it_too() -> None:
     ],
 )  # fmt: skip
 def test_texts_keep_all_but_their_secrets(text: str, shown: str) -> None:
-    assert concealed(text) == shown
+    assert mask_secrets(text) == shown
 
 
 def test_secrets_in_pairs_and_parts_of_a_body_are_not_shown() -> None:
@@ -366,7 +366,7 @@ def test_a_field_that_gets_the_name_of_a_secret_is_not_shown() -> None:
 @pytest.mark.parametrize("text", ["a", "a.", "a-", "{{", "://", "://x@", "bearer ", "token=", 'token="', "<a ", '\\"'])
 def test_a_long_text_takes_no_longer_than_its_length(text: str) -> None:
     begun = time.process_time()
-    concealed(text * (60_000 // len(text)))
+    mask_secrets(text * (60_000 // len(text)))
     assert time.process_time() - begun < 0.5
 
 

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.inspect.graph import Graph, escaped, graph_of, mermaid, one_line, too_large_for_mermaid
+from airflow_whatsapp_flows.flow.inspect.graph import (
+    Graph,
+    escape_label,
+    graph_of,
+    mermaid,
+    one_line,
+    too_large_for_mermaid,
+)
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
 from tests.conftest import REPOSITORY
@@ -211,18 +218,18 @@ def test_whatever_a_step_is_called_is_text_to_mermaid(name: str) -> None:
     nodes, edges = _parsed(text)
     assert len(nodes) == 4
     assert _shown(edges[0]["label"]) == name
-    assert f'  s1{{{{"{escaped(name)}<br/>menu"}}}}' in text
+    assert f'  s1{{{{"{escape_label(name)}<br/>menu"}}}}' in text
 
 
 def test_what_mermaid_reads_late_is_kept_apart() -> None:
-    assert escaped("\\n") == "#92;\u2060n"
-    assert escaped("fab:fa-x $$") == "fab#58;\u2060fa#45;x #36;\u2060#36;"
-    assert escaped("ﬂ°¶ß") == "ﬂ\u2060°¶\u2060ß"
+    assert escape_label("\\n") == "#92;\u2060n"
+    assert escape_label("fab:fa-x $$") == "fab#58;\u2060fa#45;x #36;\u2060#36;"
+    assert escape_label("ﬂ°¶ß") == "ﬂ\u2060°¶\u2060ß"
 
 
 @given(st.text())
 def test_any_text_is_shown_as_it_is(text: str) -> None:
-    written = escaped(text)
+    written = escape_label(text)
 
     assert re.fullmatch(_TEXT, written) or written == ""
     assert _shown(written) == one_line(text).replace("\u2060", "")

@@ -18,9 +18,9 @@ from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import HttpResponse
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Waited
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import drive, walk
 from airflow_whatsapp_flows.flow_files import check_folder, load_flow_file
@@ -102,10 +102,10 @@ ANSWERS = read_response(
 )
 
 
-def _done(todo: ToDo) -> Done:
+def _done(todo: Effect) -> EffectResult:
     if isinstance(todo, SendAction):
         reply = HttpResponse(200, headers=(("Content-Type", "application/json"),), content=b'{"id": 1}')
-        return classify(reply, Attempted(todo.request, 1, todo.idempotency_key), todo.step.success_when)
+        return classify(reply, SentRequest(todo.request, 1, todo.idempotency_key), todo.step.success_when)
     return FileContent(b"%PDF") if isinstance(todo, FetchFile) else Waited()
 
 

@@ -110,7 +110,7 @@ def test_text_without_a_placeholder_stays_text() -> None:
     step = flow_of({"name": "m", "type": "message", "body": "100% { } %"}).steps["m"]
 
     assert isinstance(step, Message)
-    assert step.said.body == "100% { } %"
+    assert step.content.body == "100% { } %"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.reply.excerpt import EXCERPT_LENGTH, error_line, reply_excerpt
 from airflow_whatsapp_flows.flow.reply.hidden import Hidden
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, HttpResponse, Sent, TransportFailure
 
 REQUEST = HttpRequest("POST", "https://crm.example/v1/contacts")
@@ -21,7 +21,7 @@ REQUEST = HttpRequest("POST", "https://crm.example/v1/contacts")
 def refused(content: Any, content_type: str = "application/json", status: int = 422) -> ActionResult:
     body = content.encode() if isinstance(content, str) else json.dumps(content).encode()
     reply = HttpResponse(status, "Unprocessable Entity", (("Content-Type", content_type),), body)
-    return classify(reply, Attempted(REQUEST))
+    return classify(reply, SentRequest(REQUEST))
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_every_character_of_an_excerpt_prints(text: str) -> None:
 
 
 def test_a_success_and_an_empty_reply_have_none() -> None:
-    assert reply_excerpt(classify(HttpResponse(200, "OK", (), b"fine"), Attempted(REQUEST))) is None
+    assert reply_excerpt(classify(HttpResponse(200, "OK", (), b"fine"), SentRequest(REQUEST))) is None
     assert reply_excerpt(refused("")) is None
     failure = TransportFailure(ErrorKind.TIMEOUT, "no reply within 30 s", Sent.UNKNOWN)
-    assert reply_excerpt(classify(failure, Attempted(REQUEST))) is None
+    assert reply_excerpt(classify(failure, SentRequest(REQUEST))) is None
 
 
 def test_what_the_flow_calls_sensitive_is_hidden() -> None:

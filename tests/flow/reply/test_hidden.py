@@ -54,7 +54,7 @@ def test_a_value_is_hidden_in_every_form_and_case_and_put_back(form: str, case: 
 def test_every_part_of_a_result_that_a_server_writes_is_hidden() -> None:
     failed = result(
         {EMAIL: [EMAIL, {"a": 1}]}, reason=f"for {EMAIL}", headers={"x-a": EMAIL, EMAIL: "x"}, url=f"https://a/{EMAIL}"
-    ).failed(ErrorKind.STATUS, f"no {EMAIL}", Sent.YES)
+    ).as_error(ErrorKind.STATUS, f"no {EMAIL}", Sent.YES)
 
     recorded = hidden_of().hide(failed)
 

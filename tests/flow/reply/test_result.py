@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import ResponseError
-from airflow_whatsapp_flows.flow.reply.result import RESULT_NAMES, ActionResult, Attempted, Outcome, classify, shown_url
+from airflow_whatsapp_flows.flow.reply.result import (
+    RESULT_NAMES,
+    ActionResult,
+    Outcome,
+    SentRequest,
+    classify,
+    mask_url,
+)
 from airflow_whatsapp_flows.flow.request.messages import (
     ErrorKind,
     HttpRequest,
@@ -21,7 +28,7 @@ from airflow_whatsapp_flows.flow.request.messages import (
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from tests.flow.samples import json_reply
 
-SENT = Attempted(HttpRequest("POST", "https://crm.example/v1?token=s3cret&b=2"), 2, "k-1")
+SENT = SentRequest(HttpRequest("POST", "https://crm.example/v1?token=s3cret&b=2"), 2, "k-1")
 
 
 def result(reply: Reply, success_when: str | None = None) -> ActionResult:
@@ -152,7 +159,7 @@ def test_credentials_of_the_server_are_left_out() -> None:
     ],
 )
 def test_a_url_is_shown_without_secrets(url: str, shown: str) -> None:
-    assert shown_url(url) == shown
+    assert mask_url(url) == shown
 
 
 def test_a_recorded_result_comes_back() -> None:

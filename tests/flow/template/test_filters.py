@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
-from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAX_TEXT, joined, json_text, text_of
+from airflow_whatsapp_flows.flow.template.filters import FILTERS, MAX_TEXT, join_texts, json_text, text_of
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.template.variables import Variables
 
@@ -210,7 +210,7 @@ def test_joined_stops_before_memory_is_used_up() -> None:
             yield "a" * 500_000
 
     with pytest.raises(RenderError):
-        joined(texts())
+        join_texts(texts())
     assert len(taken) == 3
 
 

@@ -55,14 +55,14 @@ def test_an_attempt_is_of_the_step_that_it_was_sent_for(
     assert steps.owner(*recorded) == owner
     assert steps.is_lost(*recorded) is (owner is None and renames != {"A": None})
     if owner is not None:
-        assert {recorded[0], recorded[1]} & set(steps.recorded_under(owner))
+        assert {recorded[0], recorded[1]} & set(steps.names_and_ids(owner))
         assert steps.first_known([recorded, ("other", None)])[owner] == (recorded[1] or recorded[0])
 
 
 def test_a_new_step_of_an_old_name_is_found_out() -> None:
     steps = identities({"name": "Primary"}, {"name": "First"}, First="Primary")
-    assert steps.taken_again == [("First", "Primary")]
-    assert identities({"name": "Primary"}, {"name": "First", "id": "x"}, First="Primary").taken_again == []
+    assert steps.name_conflicts == [("First", "Primary")]
+    assert identities({"name": "Primary"}, {"name": "First", "id": "x"}, First="Primary").name_conflicts == []
 
 
 @pytest.mark.parametrize(

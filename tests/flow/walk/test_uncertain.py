@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.flow.body import FileContent
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpResponse, Reply, Sent, TransportFailure
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction
 from airflow_whatsapp_flows.flow.walk.response import read_response
-from airflow_whatsapp_flows.flow.walk.uncertain import Doubts
+from airflow_whatsapp_flows.flow.walk.uncertain import UncertainRequests
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk, drive, walk
 from tests.flow.samples import NOW, action, flow_of, json_reply, walked
 
@@ -26,7 +26,7 @@ def exits(record: Walk) -> list[tuple[str, str | None]]:
 
 def _loop(replies: list[Reply], body: str | None = "same", **keys: Any) -> tuple[Walk, list[SendAction]]:
     """An action whose error exit comes back to it, up to three visits."""
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
     left = iter(replies)
     content = {} if body is None else {"body": body, "body_type": "plain"}
     step = action(on_error="Send", max_visits=3, on_max_visits="z", **content, **keys)
@@ -60,9 +60,9 @@ def test_a_loop_comes_back_to_what_was_answered_or_not_sent(reply: Reply) -> Non
 
 def test_equal_bytes_are_no_excuse_where_delivery_is_at_most_once() -> None:
     _, (todo,) = _loop([LOST], **ONCE)
-    doubts = Doubts()
+    doubts = UncertainRequests()
     assert doubts.admit(todo) is todo
-    doubts.conclude(todo.step, classify(LOST, Attempted(todo.request)), todo)
+    doubts.conclude(todo.step, classify(LOST, SentRequest(todo.request)), todo)
     assert doubts.admit(todo) is None
     assert doubts.forbid(todo.step)
 
@@ -136,18 +136,18 @@ def test_text_that_cannot_be_rendered_does_not_hide_a_doubt() -> None:
     assert record.reason == "Send: no answer; z: contact.nope has no value for this contact"
 
 
-def _loop_with_a_file(record_of: dict[int, ActionResult], **keys: Any) -> tuple[Walk, list[ToDo]]:
+def _loop_with_a_file(record_of: dict[int, ActionResult], **keys: Any) -> tuple[Walk, list[Effect]]:
     """Two visits of an action that sends a file, of which some are recorded: then nothing is fetched."""
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
 
-    def do(todo: ToDo) -> Done:
+    def do(todo: Effect) -> EffectResult:
         todos.append(todo)
         if todo.visit in record_of:
             return record_of[todo.visit]
         if isinstance(todo, FetchFile):
             return FileContent(b"x", "a.png", "image/png")
         reply = LOST if todo.visit == 1 else json_reply()
-        return classify(reply, Attempted(todo.request, 1, todo.idempotency_key))
+        return classify(reply, SentRequest(todo.request, 1, todo.idempotency_key))
 
     body = [{"name": "doc", "file": "https://media.example/a.png"}]
     flow = flow_of(action(body=body, body_type="multipart", on_error="Send", **keys))

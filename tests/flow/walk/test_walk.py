@@ -9,7 +9,7 @@ import pytest
 
 from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.flow.reply.result import Attempted, classify
+from airflow_whatsapp_flows.flow.reply.result import SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
     ErrorKind,
     HttpRequest,
@@ -20,9 +20,9 @@ from airflow_whatsapp_flows.flow.request.messages import (
 )
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.variables import Variables
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction
 from airflow_whatsapp_flows.flow.walk.response import read_response
-from airflow_whatsapp_flows.flow.walk.start import starting_variables
+from airflow_whatsapp_flows.flow.walk.start import initial_variables
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk, drive, walk
 from tests.flow.samples import FLOW, NOW, action, flow_of, json_reply, walked
 
@@ -41,7 +41,7 @@ def exits(record: Walk) -> list[tuple[str, str | None]]:
 
 
 def test_the_sample_goes_from_the_first_question_to_the_last_message() -> None:
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
     record = walked(flow_of(*FLOW["steps"]), ANA, json_reply(201, {"id": 7}), todos)
 
     assert (record.state, record.handled_errors) == (State.COMPLETED, 0)
@@ -251,12 +251,12 @@ def test_an_error_exit_handles_every_error_and_leaves_what_is_unknown_in_doubt(
 
 def test_a_second_send_on_purpose_has_other_keys() -> None:
     def keys(epoch: str | None) -> list[str]:
-        todos: list[ToDo] = []
+        todos: list[Effect] = []
 
-        def do(todo: ToDo) -> Done:
+        def do(todo: Effect) -> EffectResult:
             assert isinstance(todo, SendAction)
             todos.append(todo)
-            return classify(json_reply(200, {"id": 9}), Attempted(todo.request))
+            return classify(json_reply(200, {"id": 9}), SentRequest(todo.request))
 
         drive(walk(flow_of(*CHAIN), read_response({"id": "r"}), now=NOW, epoch=epoch), do)
         return [todo.idempotency_key for todo in todos if isinstance(todo, SendAction)]
@@ -267,7 +267,7 @@ def test_a_second_send_on_purpose_has_other_keys() -> None:
 
 def test_another_key_stands_in_the_request_only_where_it_is_keyed() -> None:
     def todo_of(keys: dict[str, Any]) -> SendAction:
-        todos: list[ToDo] = []
+        todos: list[Effect] = []
         walked(flow_of(action(**keys)), todos=todos)
         assert isinstance(todos[0], SendAction)
         return todos[0].with_key("other")
@@ -299,7 +299,7 @@ def test_a_value_that_is_missing_fails_the_walk_with_the_name_of_the_step() -> N
 
 @pytest.mark.parametrize(("missing", "content"), [("null", b'{"a":null}'), ("empty", b'{"a":""}')])
 def test_a_flow_says_what_a_missing_value_is(missing: str, content: bytes) -> None:
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
     walked(flow_of(action(body={"a": "{{ contact.nope }}"}), missing=missing), todos=todos)
 
     assert isinstance(todos[0], SendAction)
@@ -313,7 +313,7 @@ def test_an_answer_is_never_evaluated(answer: str) -> None:
         action(body={"a": "{{ step.Ask }}", "b": "x {{ step.Ask }}"}, on_success="Again"),
         action("Again", body="{{ step.Send.response.echo }}", body_type="plain"),
     )
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
     walked(flow, {"step": {"Ask": answer}}, json_reply(200, {"echo": answer}), todos)
 
     first, second = todos
@@ -329,7 +329,7 @@ def test_no_naughty_string_stops_a_walk(naughty_strings: list[str]) -> None:
         action(body={"a": "{{ step.Ask }}"}, query_params={"q": "{{ step.Ask }}"}),
     )
     for text in naughty_strings:
-        todos: list[ToDo] = []
+        todos: list[Effect] = []
         assert walked(flow, {"step": {"Ask": text}}, todos=todos).state is State.COMPLETED
         assert isinstance(todos[0], SendAction)
         assert json.loads(todos[0].request.content) == {"a": text}
@@ -344,7 +344,7 @@ def test_half_a_surrogate_pair_fails_one_contact_and_raises_nothing() -> None:
 
 
 def test_a_loop_ends_when_its_step_has_no_visits_left() -> None:
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
     flow = flow_of(action("a", on_success="b", max_visits=3), action("b", on_success="a", on_error="z"), END)
     record = walked(flow, {"id": "r"}, todos=todos)
 
@@ -381,7 +381,7 @@ def test_two_exhausted_steps_that_lead_to_each_other_end() -> None:
 
 def test_keys_are_the_same_for_the_same_visit_of_the_same_response() -> None:
     def keys(response: dict[str, Any], flow: Flow) -> list[str]:
-        todos: list[ToDo] = []
+        todos: list[Effect] = []
         walked(flow, response, todos=todos)
         return [todo.idempotency_key for todo in todos if isinstance(todo, SendAction)]
 
@@ -405,7 +405,7 @@ def test_keys_are_the_same_for_the_same_visit_of_the_same_response() -> None:
     ids=str,
 )
 def test_the_key_is_sent_when_keyed_and_only_then(keys: dict[str, Any], header: str | None) -> None:
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
     walked(flow_of(action(headers={"x-request": "author"}, **keys)), todos=todos)
 
     (todo,) = todos
@@ -425,12 +425,12 @@ SEND_FILE = action(body=[{"name": "doc", "file": "{{ contact.file }}"}], body_ty
 CONTACT = {"contact": {"file": {"url": "https://media.example/a.png", "filename": "a.png"}}}
 
 
-def with_file(fetched: Done, keys: dict[str, Any] | None = None) -> tuple[Walk, list[ToDo]]:
-    todos: list[ToDo] = []
+def with_file(fetched: EffectResult, keys: dict[str, Any] | None = None) -> tuple[Walk, list[Effect]]:
+    todos: list[Effect] = []
 
-    def do(todo: ToDo) -> Done:
+    def do(todo: Effect) -> EffectResult:
         todos.append(todo)
-        return fetched if isinstance(todo, FetchFile) else classify(json_reply(), Attempted(todo.request))
+        return fetched if isinstance(todo, FetchFile) else classify(json_reply(), SentRequest(todo.request))
 
     return drive(walk(flow_of({**SEND_FILE, **(keys or {})}), read_response(CONTACT), now=NOW), do), todos
 
@@ -461,7 +461,7 @@ def test_a_file_that_does_not_come_is_an_error_of_kind_file_and_nothing_is_sent(
 
 
 def test_where_a_result_is_recorded_no_file_is_needed() -> None:
-    recorded = classify(HttpResponse(201), Attempted(HttpRequest("POST", "https://crm.example/")))
+    recorded = classify(HttpResponse(201), SentRequest(HttpRequest("POST", "https://crm.example/")))
     record, todos = with_file(recorded)
 
     assert len(todos) == 1
@@ -478,7 +478,7 @@ def test_a_request_is_answered_with_a_result() -> None:
 
 def test_a_response_that_the_flow_cannot_use_is_rejected_and_nothing_is_asked_for() -> None:
     flow = flow_of(action(), variables={"campaign": {"required": True}, "n": {"type": "number"}})
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
 
     record = walked(flow, {"id": "r"}, todos=todos)
     assert (record.state, record.visits, todos) == (State.REJECTED, [], [])
@@ -497,9 +497,7 @@ def test_the_record_is_filled_as_the_walk_goes() -> None:
 
 def test_global_time_is_told_in_the_zone_of_the_flow_and_the_caller_may_add() -> None:
     flow = flow_of(action(), timezone="Asia/Tokyo")
-    values = starting_variables(flow, read_response({"global.Shop": "Roma", "global.Weekday": "Someday"}), NOW)[
-        "global"
-    ]
+    values = initial_variables(flow, read_response({"global.Shop": "Roma", "global.Weekday": "Someday"}), NOW)["global"]
 
     assert values["Datetime"] == "2026-11-23T01:04:05+09:00"
     assert (values["Shop"], values["Weekday"]) == ("Roma", "Someday")
@@ -516,10 +514,10 @@ def _asked(
 ) -> tuple[Walk, list[str]]:
     asked: list[str] = []
 
-    def do(todo: ToDo) -> Done:
+    def do(todo: Effect) -> EffectResult:
         assert isinstance(todo, SendAction)
         asked.append(f"{todo.step.name}: {todo.request.content.decode()}")
-        return classify(json_reply(200, {"id": 9}), Attempted(todo.request))
+        return classify(json_reply(200, {"id": 9}), SentRequest(todo.request))
 
     response = read_response({"id": "r-1", "actions": actions, "exits": exits or {}})
     return drive(walk(flow_of(*CHAIN), response, now=NOW, resend=resend), do), asked
@@ -593,7 +591,7 @@ def test_beyond_the_answers_told_a_question_is_unanswered() -> None:
 
 def test_an_exit_tells_of_one_visit_and_the_next_ones_are_sent() -> None:
     flow = flow_of(action(on_success="Send", max_visits=3, on_max_visits="z"), {"name": "z", "type": "end"})
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
     walked(flow, {"exits": {"Send": "success"}}, todos=todos)
     assert [todo.visit for todo in todos] == [2, 3]
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.loops import components
-from airflow_whatsapp_flows.flow.model import Flow, Step, ways_out
+from airflow_whatsapp_flows.flow.model import Flow, Step, exits_of
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Reply, Sent, TransportFailure
-from airflow_whatsapp_flows.flow.walk.perform import Done, FetchFile, SendAction, ToDo, Waited
+from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Waited
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk, drive, walk
 from airflow_whatsapp_flows.operators.loop_value import exit_of_loop
@@ -72,7 +72,7 @@ def graphs(draw: st.DrawFn) -> Flow:
         else:
             keys |= {"on_success": draw(target), "on_error": draw(target)}
         steps[name] = replace(KINDS[kind], name=name, **keys)
-    ways = {name: [way.target for way in ways_out(step) if way.target] for name, step in steps.items()}
+    ways = {name: [way.target for way in exits_of(step) if way.target] for name, step in steps.items()}
     loops = tuple(tuple(loop) for loop in components(ways))
     return Flow(id="f", name="f", start="a", steps=steps, loops=loops, missing="null")
 
@@ -81,7 +81,7 @@ def _walked(flow: Flow, replies: Iterator[Reply]) -> Walk:
     def exchange(_step: str, _request: HttpRequest) -> Reply:
         return next(replies)
 
-    def do(todo: ToDo) -> Done:
+    def do(todo: Effect) -> EffectResult:
         assert not isinstance(todo, FetchFile)
         return performed(todo, exchange) if isinstance(todo, SendAction) else Waited()
 
@@ -126,4 +126,4 @@ def _check_exit(flow: Flow, loop: tuple[str, ...], record: Walk) -> None:
     assert name in loop
     if following is not None:
         step = dict(flow.steps)[name]
-        assert following in [way.target for way in ways_out(step) if way.label == label]
+        assert following in [way.target for way in exits_of(step) if way.label == label]

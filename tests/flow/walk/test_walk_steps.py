@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.walk.perform import SendAction, ToDo, Wait
+from airflow_whatsapp_flows.flow.walk.perform import Effect, SendAction, Wait
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk
 from tests.flow.samples import action, flow_of, json_reply, walked
 
@@ -157,7 +157,7 @@ def test_a_question_that_is_asked_again_goes_on_with_the_answers_that_are_left()
 def test_an_answer_is_used_once() -> None:
     menu = {"name": "Menu", "type": "menu", "options": {"Sales": "Send", "Bye": None}}
     flow = flow_of(menu, action(on_success="Menu"))
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
 
     record = walked(flow, {"step": {"Menu": "Sales"}}, None, todos)
 
@@ -209,7 +209,7 @@ def test_an_answer_that_is_in_no_list_does_not_fit(items: Any, message_: str) ->
 
 
 def waits(flow: Any, response: Any = None, reply: Any = None) -> list[Wait]:
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
     walked(flow, response, reply, todos)
     return [todo for todo in todos if isinstance(todo, Wait)]
 
@@ -301,7 +301,7 @@ def test_an_update_of_the_contact_is_seen_by_later_steps() -> None:
         question(next="Update"),
         start="Age",
     )
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
     contact = {**CONTACT, "email": "ana@x.example", "meta": {"plan": "pro", "n": [1, 2]}}
 
     record = walked(flow, {"contact": contact, "step": {"Age": "41"}}, None, todos)
@@ -375,7 +375,7 @@ def test_only_actions_ask_for_a_request(data: st.DataObject) -> None:
     last = {"name": "F", "type": "trigger_flow", "next_flow": "x"}
     steps[-1]["on_success" if steps[-1]["type"] == "action" else "next"] = "F"
     effects = {"messages": False, "contact_updates": False, "tags": False, "flows": False}
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
 
     record = walked(flow_of(*steps, last, effects=effects), {"contact": CONTACT}, None, todos)
 
@@ -396,7 +396,7 @@ def test_sensitive_values_are_sent_and_not_shown() -> None:
         start="Age",
         sensitive=["step.Age", "contact.ids", "contact.phone"],
     )
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
 
     record = walked(flow, {"contact": {**CONTACT, "ids": ["A-1", {"n": "A-12"}]}, "step": {"Age": "4141"}}, None, todos)
 
@@ -444,7 +444,7 @@ def test_what_is_noted_can_be_kept_and_what_is_sent_stays_as_it_was() -> None:
         {"name": "Offer", "type": "template", "whatsapp_template_variables": {"a": ["{{ step.Ask }}"]}, "next": "Send"},
         action(body_type="plain", body="{{ contact.first_name }}"),
     )
-    todos: list[ToDo] = []
+    todos: list[Effect] = []
     record = walked(flow, {"step": {"Ask": "a\0b"}}, None, todos)
 
     assert details(record, "Note") == {"first_name": "a\ufffdb"}
