@@ -33,7 +33,7 @@ from airflow_whatsapp_flows.flow.reply.hidden import Hidden
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import tally
-from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay
+from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
 from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
 from airflow_whatsapp_flows.sender import Gateway
@@ -77,7 +77,7 @@ def replay(url: str, responses: Path, ledger_url: str, sensitive: tuple[str, ...
     begin = time.process_time()
     with Ledger(ledger_url) as ledger:
         request = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(responses), {}), flow))
-        begun = begin_replay(ledger, request)
+        begun = create_or_resume_replay(ledger, request)
         asyncio.run(run_replay(ledger, begun, flow, gateway, RunSettings(concurrency=CONCURRENCY)))
         seconds = time.process_time() - begin
         counted = tally(ledger, begun.no)

@@ -31,7 +31,7 @@ from pathlib import Path
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay, tally
-from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay
+from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
 from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
 from airflow_whatsapp_flows.sender import Gateway
@@ -99,7 +99,7 @@ def replay(url: str, responses: Path, ledger_url: str, concurrency: int = CONCUR
     wall, cpu = time.perf_counter(), time.process_time()
     with Ledger(ledger_url) as ledger:
         request = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(responses), {}), flow))
-        begun = begin_replay(ledger, request)
+        begun = create_or_resume_replay(ledger, request)
         asyncio.run(run_replay(ledger, begun, flow, gateway, RunSettings(concurrency=concurrency)))
         figures = (time.perf_counter() - wall, time.process_time() - cpu)
         counted = tally(ledger, begun.no)
@@ -181,7 +181,7 @@ def _spread(count: int, url: str, responses: Path, ledger_url: str) -> float:
     flow = load_flow(flow_file(url))
     with Ledger(ledger_url) as ledger:
         source = open_source(SourceSpec(str(responses), {}), flow)
-        begun = begin_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id="r", chunk_size=200))
+        begun = create_or_resume_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id="r", chunk_size=200))
         command = [sys.executable, os.path.abspath(__file__), "--worker", ledger_url, url]
         workers = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
@@ -223,7 +223,9 @@ def snapshot(contacts: int, rounds: int, folder: Path) -> None:
         flow = load_flow(flow_file("http://127.0.0.1:9/"))
         with Ledger(f"sqlite:///{folder / f's{size}.db'}") as ledger:
             before = time.process_time()
-            begin_replay(ledger, ReplayRequest(flow=flow, source=open_source(SourceSpec(str(responses)), flow)))
+            create_or_resume_replay(
+                ledger, ReplayRequest(flow=flow, source=open_source(SourceSpec(str(responses)), flow))
+            )
             each[size] = (time.process_time() - before) / size
         print(f"  {size:>9,} responses: {each[size] * 1e6:.0f} µs")
     print(f"  ratio {each[240_000] / each[20_000]:.2f} (asked <= 1.2)")

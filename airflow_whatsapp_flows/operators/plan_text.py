@@ -39,7 +39,7 @@ def plan_value(planned: Plan, source: str, replay_id: str | None) -> dict[str, A
         "in_doubt": planned.in_doubt,
         "done": planned.done,
         "postponed": sum(planned.postponed.values()),
-        "walked": planned.walked,
+        "walked": planned.total_walked,
         "exits": exits[:_EXITS],
         "calls": {load.host: load.calls for load in planned.loads},
         "seconds": round(planned.seconds, 1),

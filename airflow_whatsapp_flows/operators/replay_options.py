@@ -22,7 +22,7 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
 from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
 from airflow_whatsapp_flows.replay.budget import HandledErrors
-from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay, keeps_source, reading_of
+from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay, keeps_source, source_settings
 from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
 from airflow_whatsapp_flows.replay.run import RunSettings
 from airflow_whatsapp_flows.replay.snapshot import OnChanged
@@ -106,7 +106,7 @@ class ReplayTerms:
             flow=flow,
             source=source,
             replay_id=replay_id,
-            reading=reading_of(spec),
+            reading=source_settings(spec),
             options={
                 "concurrency": run.concurrency,
                 "rates": run.rates,
@@ -121,7 +121,7 @@ class ReplayTerms:
             accept_changed_flow=self.accept_changed_flow,
             on_changed=self.changed_rule(flow),
         )
-        return begin_replay(ledger, request, on_rows)
+        return create_or_resume_replay(ledger, request, on_rows)
 
     def _name(self, found: Replay, flow: Flow) -> str:
         """Name of the source that is given, where the ledger does not keep where the replay's own was looked for."""

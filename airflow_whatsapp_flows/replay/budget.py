@@ -31,7 +31,7 @@ def read_handled_errors(written: int | str) -> HandledErrors:
     raise ValueError(f"{written!r} is neither a number of contacts nor a share such as '20%'")
 
 
-def handled_allowed(limit: HandledErrors, walked: int) -> int:
+def max_handled(limit: HandledErrors, walked: int) -> int:
     """Contacts that may complete by an error exit.
 
     Args:
@@ -41,7 +41,7 @@ def handled_allowed(limit: HandledErrors, walked: int) -> int:
     return limit if isinstance(limit, int) else int(walked * float(limit.rstrip("%")) / 100 + 1e-9)
 
 
-def walked_of(tally: Tally) -> int:
+def count_walked(tally: Tally) -> int:
     """Contacts of a batch that are walked, or still to be: neither rejected nor skipped."""
     return sum(tally.states[state] for state in _WALKED)
 
@@ -60,7 +60,7 @@ def too_many_handled(limit: HandledErrors | None, tally: Tally) -> str | None:
             return None
         who = "the contact" if handled == 1 else f"every one of {handled:,} contacts"
         return f"{who} that completed took an error exit (max_handled_errors says how many may)"
-    allowed = handled_allowed(limit, walked_of(tally))
+    allowed = max_handled(limit, count_walked(tally))
     return None if handled <= allowed else _over(handled, limit, allowed)
 
 
@@ -99,7 +99,7 @@ class FailureBudget:
             )
         if self.max_handled_errors is None:
             return None
-        allowed = handled_allowed(self.max_handled_errors, self.walked)
+        allowed = max_handled(self.max_handled_errors, self.walked)
         if self.handled <= allowed:
             return None
         told = _over(self.handled, self.max_handled_errors, allowed)

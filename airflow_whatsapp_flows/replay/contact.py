@@ -27,8 +27,8 @@ from airflow_whatsapp_flows.ledger.records import PendingContact
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState, Subject
 from airflow_whatsapp_flows.replay.fingerprints import fingerprint
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
-from airflow_whatsapp_flows.replay.prior_sends import Held, Postponed, skipped
-from airflow_whatsapp_flows.replay.send import Sender, Sending
+from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, skip_contact
+from airflow_whatsapp_flows.replay.send import ContactRun, ContactSender
 
 _LARGE = 32_768
 """Characters of a response or a reply from which on the walk runs in a thread."""
@@ -52,15 +52,15 @@ class ContactWalker:
 
     flow: Flow
     replay_no: int
-    sender: Sender
+    sender: ContactSender
     guards: Guards
     epoch: str | None = None
     resend: bool = False
     steps: StepIdentities = field(default_factory=StepIdentities)
     clock: Callable[[], float] = time.time
-    under_way: dict[int, Sending] = field(default_factory=dict)
+    under_way: dict[int, ContactRun] = field(default_factory=dict)
 
-    async def walk(self, contact: PendingContact) -> Held:
+    async def walk(self, contact: PendingContact) -> NotWalked:
         """Walk a contact to its end, whatever it takes.
 
         Raises:
@@ -73,10 +73,10 @@ class ContactWalker:
             return ContactEnd(contact.id, ContactState.REJECTED, f"invalid: {error}", now)
         verdict = self.guards.judge(response, dt.datetime.fromtimestamp(now, dt.timezone.utc))
         if isinstance(verdict, Skip):
-            return skipped(contact, str(verdict), now)
+            return skip_contact(contact, str(verdict), now)
         if isinstance(verdict, Later):
             return Postponed(f"{verdict.reason}: until {verdict.until:%Y-%m-%d %H:%M} UTC", verdict.until)
-        sending = Sending(
+        sending = ContactRun(
             subject=Subject(self.flow.id, contact.response_id),
             replay_no=self.replay_no,
             round=contact.round,
@@ -95,10 +95,10 @@ class ContactWalker:
         except IntentConflictError:
             return Postponed("another replay or DAG run is sending the same response")
         except OnceClaimedError as error:
-            return self._claimed(contact, sending, record, str(error))
+            return self._end_claimed(contact, sending, record, str(error))
         finally:
             del self.under_way[contact.id]
-        return _ending(contact, record, sending, self.clock())
+        return _contact_end(contact, record, sending, self.clock())
 
     @property
     def in_flight(self) -> int:
@@ -110,7 +110,7 @@ class ContactWalker:
         """Requests that are on their way, by what may happen to them when they are cut off."""
         return Counter(sending.sent_as for sending in self.under_way.values() if sending.sent_as is not None)
 
-    def _claimed(self, contact: PendingContact, sending: Sending, record: Walk, reason: str) -> ContactEnd:
+    def _end_claimed(self, contact: PendingContact, sending: ContactRun, record: Walk, reason: str) -> ContactEnd:
         """What becomes of a contact whose next step was sent to the same person by another response."""
         fates = {tried.attempt.fate for tried in sending.record.tried if self._changes_something(tried.step)}
         state = ContactState.SKIPPED
@@ -124,7 +124,7 @@ class ContactWalker:
         step = self.flow.steps.get(name)
         return not isinstance(step, Action) or step.plan.method not in SAFE_METHODS
 
-    async def _follow(self, response: ContactResponse, sending: Sending, record: Walk, *, large: bool) -> None:
+    async def _follow(self, response: ContactResponse, sending: ContactRun, record: Walk, *, large: bool) -> None:
         moment = dt.datetime.fromtimestamp(sending.moment, dt.timezone.utc)
         epoch = self.epoch or sending.epoch
         walking = walk(self.flow, response, now=moment, record=record, epoch=epoch, resend=self.resend)
@@ -147,7 +147,7 @@ def _next(walking: Walking, done: EffectResult | None) -> Effect | None:
         return None
 
 
-def _ending(contact: PendingContact, record: Walk, sending: Sending, now: float) -> ContactEnd:
+def _contact_end(contact: PendingContact, record: Walk, sending: ContactRun, now: float) -> ContactEnd:
     state = ContactState(record.state.value) if record.state else ContactState.FAILED
     error, print_ = None, None
     step = _step_to_blame(record, sending)
@@ -182,7 +182,7 @@ def _ending(contact: PendingContact, record: Walk, sending: Sending, now: float)
     )
 
 
-def _step_to_blame(record: Walk, sending: Sending) -> str | None:
+def _step_to_blame(record: Walk, sending: ContactRun) -> str | None:
     """The step whose error a contact is listed under: the one that is in doubt, else the one that erred last."""
     in_doubt = (doubt.step for doubt in record.doubts if doubt.step in sending.errors)
     return next(in_doubt, next(reversed(sending.errors), None))

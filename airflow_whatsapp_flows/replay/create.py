@@ -22,10 +22,10 @@ from airflow_whatsapp_flows.ledger.replays import (
     note_snapshot,
     replays_of_source,
 )
-from airflow_whatsapp_flows.replay.renames import known_steps
+from airflow_whatsapp_flows.replay.renames import load_step_identities
 from airflow_whatsapp_flows.replay.snapshot import OnChanged, Snapshot
-from airflow_whatsapp_flows.replay.source_warnings import Noticing
-from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, shown_location
+from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings
+from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, display_location
 
 _ID = "replay id (replay_id, --replay-id)"
 _NAMED = {
@@ -49,7 +49,7 @@ class ReplayRequest:
         replay_id: of a replay that goes on, or of a new one; ``None`` to go on with the replay of the same flow and
             the same content of the source, read in the same way, else to begin a new one. One that came to its end
             with another version of the flow is not gone on with, and neither is one that was forced.
-        reading: what else decides which rows there are, see :func:`reading_of`.
+        reading: what else decides which rows there are, see :func:`source_settings`.
         options: settings that a later ``retry`` goes on with, as plain data.
         note: why, in the user's words.
         chunk_size: contacts of one chunk.
@@ -72,7 +72,9 @@ class ReplayRequest:
     on_changed: OnChanged = "reject"
 
 
-def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int], None] = lambda _: None) -> Replay:
+def create_or_resume_replay(
+    ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int], None] = lambda _: None
+) -> Replay:
     """The replay that is asked for, with every row of its source in the ledger.
 
     Args:
@@ -87,7 +89,7 @@ def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int]
     """
     flow = request.flow.source_for_storage
     with exclusive(ledger, "begin", request.flow.id):  # a second process that begins the same replay finds this one
-        replay = _existing(ledger, request, flow)
+        replay = _find_existing(ledger, request, flow)
         if replay is not None and not replay.sealed:
             discard_replay(ledger, replay.no)  # it was not read to its end: what it was asked for is of no account
         if replay is None or not replay.sealed:
@@ -101,21 +103,23 @@ def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int]
                     **request.options,
                     "force": request.force,
                     "on_changed": request.on_changed,
-                    "reading": _reading(request),
+                    "reading": _read_settings(request),
                 },
                 note=request.note,
             )
-            noticing = Noticing(request.flow)
+            source_warnings = SourceWarnings(request.flow)
             snapshot = Snapshot(
-                ledger, replay, request.chunk_size, request.force, request.limit, on_rows, noticing.look,
+                ledger, replay, request.chunk_size, request.force, request.limit, on_rows, source_warnings.check,
                 request.flow.identity, request.on_changed,
             )  # fmt: skip
             taken = snapshot.take(request.source)
-            note_snapshot(ledger, replay.no, noticing.warnings(taken, request.source.ignored), snapshot.changed)
+            note_snapshot(ledger, replay.no, source_warnings.warnings(taken, request.source.ignored), snapshot.changed)
         else:
             _check_same(replay, request, flow)
             if replay.flow != flow:
-                known_steps(ledger, replay, request.flow, states=())  # refuses a rename that nobody has confirmed
+                load_step_identities(
+                    ledger, replay, request.flow, states=()
+                )  # refuses a rename that nobody has confirmed
                 change_flow(ledger, replay.no, flow)
     found = find_replay(ledger, replay.id)
     if found is None:
@@ -123,7 +127,7 @@ def begin_replay(ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int]
     return found
 
 
-def existing_replay(ledger: Ledger, request: ReplayRequest) -> Replay | None:
+def find_existing_replay(ledger: Ledger, request: ReplayRequest) -> Replay | None:
     """The replay that goes on when this is asked for; ``None`` when a new one begins.
 
     Raises:
@@ -131,14 +135,14 @@ def existing_replay(ledger: Ledger, request: ReplayRequest) -> Replay | None:
         LedgerError: the ledger cannot be read.
     """
     flow = request.flow.source_for_storage
-    replay = _existing(ledger, request, flow)
+    replay = _find_existing(ledger, request, flow)
     if replay is None or not replay.sealed:
         return None
     _check_same(replay, request, flow)
     return replay
 
 
-def _existing(ledger: Ledger, request: ReplayRequest, flow: str) -> Replay | None:
+def _find_existing(ledger: Ledger, request: ReplayRequest, flow: str) -> Replay | None:
     if request.replay_id is not None:
         return find_replay(ledger, request.replay_id)
     same = [
@@ -154,14 +158,14 @@ def _existing(ledger: Ledger, request: ReplayRequest, flow: str) -> Replay | Non
     return next((replay for replay, _ in same if replay.flow == flow), None)
 
 
-def reading_of(spec: SourceSpec) -> dict[str, Any]:
+def source_settings(spec: SourceSpec) -> dict[str, Any]:
     """What decides which rows a source has, as plain data without passwords, for :attr:`ReplayRequest.reading`.
 
     Args:
         spec: where the source is looked for, and how it is read.
     """
     kept = {key: value for key, value in asdict(spec).items() if key != "location" and value}
-    return {"source": shown_location(spec), **kept}
+    return {"source": display_location(spec), **kept}
 
 
 def keeps_source(replay: Replay) -> bool:
@@ -169,13 +173,13 @@ def keeps_source(replay: Replay) -> bool:
     return "source" in (replay.options.get("reading") or {})
 
 
-def _reading(request: ReplayRequest) -> dict[str, Any]:
+def _read_settings(request: ReplayRequest) -> dict[str, Any]:
     return {**request.reading, "limit": request.limit}
 
 
 def _differences(replay: Replay, request: ReplayRequest) -> dict[str, tuple[Any, Any]]:
     """What a replay and a request read differently: what it was then, and what it is now."""
-    then, now = dict(replay.options.get("reading") or {}), _reading(request)
+    then, now = dict(replay.options.get("reading") or {}), _read_settings(request)
     if not keeps_source(replay) or "source" not in now or replay.source != request.source.name:
         then["source"], now["source"] = replay.source, request.source.name
     differing = [key for key in _NAMED if (then.get(key) or None) != (now.get(key) or None)]
@@ -195,8 +199,8 @@ def _check_same(replay: Replay, request: ReplayRequest, flow: str) -> None:
         raise ReplayError(f"the replay {replay.id!r} is of the flow {replay.flow_id!r}: give another {_ID}")
     for key, (then, now) in _differences(replay, request).items():
         raise ReplayError(
-            f"the replay {replay.id!r} was started with another {_NAMED[key]}: {_told(then)} then, {_told(now)} now; "
-            f"give another {_ID}, or what it was started with"
+            f"the replay {replay.id!r} was started with another {_NAMED[key]}: {_shorten(then)} then, {_shorten(now)} "
+            f"now; give another {_ID}, or what it was started with"
         )
     if _is_forced(replay) != request.force:
         how = "with --force: go on with it" if _is_forced(replay) else "without --force: go on without it"
@@ -214,7 +218,7 @@ def _check_same(replay: Replay, request: ReplayRequest, flow: str) -> None:
         )
 
 
-def _told(value: object) -> str:
+def _shorten(value: object) -> str:
     if value is None:
         return "none"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

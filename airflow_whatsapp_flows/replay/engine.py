@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.budget import FailureBudget
 from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.order import PersonOrder, Turn
-from airflow_whatsapp_flows.replay.prior_sends import Held, Postponed, Screening
+from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorSends
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.send import StoppedError
 
@@ -34,7 +34,7 @@ class _Chunk:
     claim: Claim
     outstanding: int = 0
     read: bool = False
-    held: dict[int, Held] = field(default_factory=dict)
+    held: dict[int, NotWalked] = field(default_factory=dict)
     order: PersonOrder = field(default_factory=PersonOrder)
     seen: set[str] = field(default_factory=set)  # identifiers; all responses of one person are in the same chunk
 
@@ -60,7 +60,7 @@ class Engine:
         ledger: Ledger,
         journal: Journal,
         walker: ContactWalker,
-        screening: Screening,
+        screening: PriorSends,
         concurrency: int,
         budget: FailureBudget,
     ) -> None:
@@ -122,7 +122,7 @@ class Engine:
             FlowsError: the ledger cannot be written any more, a connection cannot be used; what is left stays pending.
         """
         self._check_budget()  # an earlier run may have spent it
-        feeder = self._start(self._feed(None if chunks is None else list(chunks)))
+        feeder = self._start(self._queue_chunks(None if chunks is None else list(chunks)))
         for _ in range(self._walkers):
             self._add_worker()
         try:
@@ -215,7 +215,7 @@ class Engine:
             self._awake -= 1
 
     async def _end(self, turn: Turn, chunk: _Chunk) -> None:
-        end = await self._held(turn.contact, chunk) or await self._walker.walk(turn.contact)
+        end = await self._check_contact(turn.contact, chunk) or await self._walker.walk(turn.contact)
         if isinstance(end, Postponed):
             self.progress.postpone(end)
         else:
@@ -227,19 +227,19 @@ class Engine:
             self._count(end)
         await self._finish(turn, chunk)
 
-    async def _held(self, contact: PendingContact, chunk: _Chunk) -> Held | None:
+    async def _check_contact(self, contact: PendingContact, chunk: _Chunk) -> NotWalked | None:
         held = chunk.held.pop(contact.id, None)
         if held is None and self._screening.only_once:
             marks = contact.identity.marks
             if not chunk.seen.isdisjoint(marks):  # what came of an earlier one was not known when the page was read
-                return (await asyncio.to_thread(self._screen, [contact])).get(contact.id)
+                return (await asyncio.to_thread(self._check_prior_sends, [contact])).get(contact.id)
             chunk.seen.update(marks)
         return held
 
-    def _screen(self, contacts: list[PendingContact]) -> dict[int, Held]:
-        def hold() -> dict[int, Held]:
+    def _check_prior_sends(self, contacts: list[PendingContact]) -> dict[int, NotWalked]:
+        def hold() -> dict[int, NotWalked]:
             with self._ledger.read() as connection:
-                return self._screening.hold(connection, contacts)
+                return self._screening.find_not_walked(connection, contacts)
 
         return self._ledger.outages.outlast(hold)
 
@@ -274,10 +274,10 @@ class Engine:
         if self._fed and not self._waiting:
             self._more.set()
 
-    async def _feed(self, wanted: list[int] | None) -> None:
+    async def _queue_chunks(self, wanted: list[int] | None) -> None:
         done: set[int] = set()
         while True:
-            left = await asyncio.to_thread(self._pending_chunks)
+            left = await asyncio.to_thread(self._find_pending_chunks)
             left = [chunk for chunk in left if chunk not in done and (wanted is None or chunk in wanted)]
             if not left:
                 break
@@ -285,7 +285,7 @@ class Engine:
             for chunk in left:
                 claimed = await self._journal.claim(self._walker.replay_no, chunk)
                 if claimed is not None:
-                    await self._feed_chunk(claimed)
+                    await self._queue_chunk(claimed)
                     done.add(chunk)
             if len(done) == before:
                 # Another living process owns what is left: it may end it, or end itself.
@@ -293,7 +293,7 @@ class Engine:
         self._fed = True
         self._more.set()
 
-    async def _feed_chunk(self, claimed: Claim) -> None:
+    async def _queue_chunk(self, claimed: Claim) -> None:
         chunk, after = _Chunk(claimed), 0
         while True:
             while self._waiting - self._resting >= _ENOUGH or self._waiting_bytes >= PAGE_BYTES:
@@ -315,14 +315,14 @@ class Engine:
         if not chunk.outstanding:
             await self._journal.release(claimed)
 
-    def _pending_chunks(self) -> list[int]:
+    def _find_pending_chunks(self) -> list[int]:
         return self._ledger.outages.outlast(lambda: find_pending_chunks(self._ledger, self._walker.replay_no))
 
-    def _read(self, page: Page) -> tuple[list[PendingContact], dict[int, Held]]:
-        def read() -> tuple[list[PendingContact], dict[int, Held]]:
+    def _read(self, page: Page) -> tuple[list[PendingContact], dict[int, NotWalked]]:
+        def read() -> tuple[list[PendingContact], dict[int, NotWalked]]:
             with self._ledger.read() as connection:
                 contacts = read_pending_contacts(connection, page)
-                return contacts, self._screening.hold(connection, contacts)
+                return contacts, self._screening.find_not_walked(connection, contacts)
 
         return self._ledger.outages.outlast(read)
 

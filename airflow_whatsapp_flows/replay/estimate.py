@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Fetch
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, walk
 from airflow_whatsapp_flows.ledger.records import ResponseRecord
-from airflow_whatsapp_flows.replay.fingerprints import normalised
+from airflow_whatsapp_flows.replay.fingerprints import normalize
 from airflow_whatsapp_flows.replay.samples import Sample, sample_of
 from airflow_whatsapp_flows.sender import Gateway
 from airflow_whatsapp_flows.transport.origin import origin_of
@@ -60,7 +60,7 @@ class Counts:
     samples: dict[str, list[Sample]] = field(default_factory=dict)
 
 
-class Forecast:
+class Estimate:
     """Walks contacts and counts what they would do.
 
     Args:
@@ -116,7 +116,7 @@ class Forecast:
                 contact.waited = todo.ends(reached).timestamp() - contact.moment
             return Waited()
         name = todo.step.name
-        known = self._known(contact, todo) if contact.record.tried else None
+        known = self._find_known_result(contact, todo) if contact.record.tried else None
         if known is not None:
             self.counts.recorded[name] += 1
             contact.waited = 0.0  # what it waited before that is over
@@ -139,7 +139,7 @@ class Forecast:
             idempotency_key=todo.idempotency_key,
         )
 
-    def _known(self, contact: _Contact, todo: SendAction) -> ActionResult | None:
+    def _find_known_result(self, contact: _Contact, todo: SendAction) -> ActionResult | None:
         base = todo.idempotency_key
         while True:
             request = self._complete(todo)
@@ -192,7 +192,7 @@ class Forecast:
         state = contact.walk.state or State.FAILED
         self.counts.ends[state.value] += 1
         if state is not State.COMPLETED:
-            self.counts.reasons[normalised(contact.walk.reason)] += 1
+            self.counts.reasons[normalize(contact.walk.reason)] += 1
 
 
 @dataclass(slots=True)

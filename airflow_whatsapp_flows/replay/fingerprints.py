@@ -102,7 +102,7 @@ def fingerprint(kind: ErrorKind | str, status: int | None, host: str, step: str,
         message: for people, as recorded.
     """
     name = kind.value if isinstance(kind, ErrorKind) else kind
-    text = normalised(message)
+    text = normalize(message)
     parts = json.dumps([name, status, host, step, text], ensure_ascii=True, separators=(",", ":"))
     key = hashlib.sha256(parts.encode("ascii")).hexdigest()[:12]
     what = f"{name} {status}" if status is not None else name
@@ -110,7 +110,7 @@ def fingerprint(kind: ErrorKind | str, status: int | None, host: str, step: str,
     return Fingerprint(key, " · ".join(part for part in (step, what, host, shown) if part))
 
 
-def normalised(message: str) -> str:
+def normalize(message: str) -> str:
     """A message without what differs from one contact to the next.
 
     Numbers, phone numbers and ids become ``#``; dates, e-mail addresses and quoted texts become ``<date>``, ``<email>``

@@ -120,7 +120,7 @@ class Guards:
             if skip is not None:
                 return skip
         if self._max_age is not None:
-            created_on = self._created_on(response)
+            created_on = self._parse_created_on(response)
             if created_on is None:
                 return Skip(SkipReason.NO_CREATED_ON)
             if (now - created_on).total_seconds() > self._max_age:
@@ -142,7 +142,7 @@ class Guards:
             return Skip(SkipReason.UNIDENTIFIED, f"only_once compares people, and {why}")
         return None
 
-    def _created_on(self, response: ContactResponse) -> dt.datetime | None:
+    def _parse_created_on(self, response: ContactResponse) -> dt.datetime | None:
         try:
             moment = parse_iso((response.created_on or "").strip())
         except ValueError:

@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind
 from airflow_whatsapp_flows.replay.breaker import Breaker
 from airflow_whatsapp_flows.replay.descriptors import bound_concurrency
-from airflow_whatsapp_flows.replay.rate_limit import Pace, SlotStore
+from airflow_whatsapp_flows.replay.rate_limit import HostRate, SlotStore
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.refusals import CREDENTIALS
 
@@ -30,7 +30,7 @@ _COMMIT_SECONDS = 0.03
 _DOWN = (ErrorKind.CONNECT, ErrorKind.TIMEOUT, ErrorKind.INTERRUPTED, ErrorKind.TLS, ErrorKind.POLICY)
 
 
-class Lane:
+class HostLimiter:
     """One host.
 
     Args:
@@ -40,7 +40,7 @@ class Lane:
         needs_credentials: whether a reply that refuses the credentials is a failure of the host.
     """
 
-    def __init__(self, host: str, pace: Pace, concurrency: int, *, needs_credentials: bool = True) -> None:
+    def __init__(self, host: str, pace: HostRate, concurrency: int, *, needs_credentials: bool = True) -> None:
         self._needs_credentials = needs_credentials
         self.gate = asyncio.Semaphore(concurrency)
         self.pace = pace
@@ -114,7 +114,7 @@ class Lane:
         self._breaker.abandon(probe=probe)
 
 
-class Lanes:
+class HostLimits:
     """A lane for every host.
 
     Args:
@@ -132,19 +132,21 @@ class Lanes:
         self._store = store
         self._rates = rates
         self._concurrency = bound_concurrency(concurrency)
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, HostLimiter] = {}
 
-    async def __aenter__(self) -> Lanes:
+    async def __aenter__(self) -> HostLimits:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(*(lane.pace.close() for lane in self._lanes.values()), return_exceptions=True)
 
-    def of(self, host: str) -> Lane:
+    def of(self, host: str) -> HostLimiter:
         """The lane of a host."""
         lane = self._lanes.get(host)
         if lane is None:
             rate = rate_for(host, self._rates, self._rates.get(ANY_HOST))
-            pace = Pace(host, self._store, asyncio.to_thread, rate=rate, lag=_COMMIT_SECONDS)
-            lane = self._lanes[host] = Lane(host, pace, self._concurrency, needs_credentials=self._needs_credentials)
+            pace = HostRate(host, self._store, asyncio.to_thread, rate=rate, lag=_COMMIT_SECONDS)
+            lane = self._lanes[host] = HostLimiter(
+                host, pace, self._concurrency, needs_credentials=self._needs_credentials
+            )
         return lane

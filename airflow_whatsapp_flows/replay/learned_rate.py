@@ -34,7 +34,7 @@ class LearnedRate:
         self._recent_from = now
         self._recent = {True: 0.0, False: 0.0}  # by whether it was let in
 
-    def accepted(self, now: float) -> None:
+    def note_accepted(self, now: float) -> None:
         """Count one request that was let in."""
         self._accepted += 1
         self._note(now, let_in=True)
@@ -42,7 +42,7 @@ class LearnedRate:
             self._accepted /= 2
             self._counted_from += (now - self._counted_from) / 2
 
-    def refused(self, now: float, held_until: float) -> None:
+    def note_refused(self, now: float, held_until: float) -> None:
         """Fall where refusals are the rule, unless this is one more of those that it fell for already.
 
         A few refusals among many replies only keep it from growing: a server may refuse at random, and at any rate.

@@ -27,20 +27,20 @@ from airflow_whatsapp_flows.ledger.records import (
     ResponseRecord,
     read_pending_contacts,
     read_records,
-)
+)  # fmt: skip
 from airflow_whatsapp_flows.ledger.renames import SentNames, step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay, find_pending_chunks, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.replay.estimate import Counts, Forecast
+from airflow_whatsapp_flows.replay.estimate import Counts, Estimate
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
 from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
-from airflow_whatsapp_flows.replay.prior_sends import Held, Postponed, Screening
+from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorSends
 from airflow_whatsapp_flows.replay.rates import rate_for
-from airflow_whatsapp_flows.replay.renames import check_names, known_steps
+from airflow_whatsapp_flows.replay.renames import check_names, load_step_identities
 from airflow_whatsapp_flows.replay.run import RunSettings, guard_rules
 from airflow_whatsapp_flows.replay.seen_rows import SeenRows
-from airflow_whatsapp_flows.replay.snapshot import OnChanged, ReadRow, judged, read_row, size_of_row
-from airflow_whatsapp_flows.replay.source_warnings import Noticing
+from airflow_whatsapp_flows.replay.snapshot import OnChanged, ReadRow, classify_row, read_row, size_of_row
+from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings
 from airflow_whatsapp_flows.replay.sources import Row
 from airflow_whatsapp_flows.sender import Gateway
 
@@ -143,7 +143,7 @@ class Plan:
         return self.rows - self.rejected
 
     @property
-    def walked(self) -> int:
+    def total_walked(self) -> int:
         """Contacts that would be walked."""
         return sum(self.counts.ends.values())
 
@@ -194,10 +194,10 @@ class _Planner:
         replay = request.replay or _NEW
         epoch = replay.id if request.run.force else None
         only_once = bool(request.flow.replay and request.flow.replay.only_once)
-        self._screening = Screening(request.flow, replay, only_once, request.run.force)
+        self._screening = PriorSends(request.flow, replay, only_once, request.run.force)
         self._names = SentNames(request.flow.id)
         self._steps = StepIdentities.of(request.flow, {})
-        self._forecast = Forecast(request.flow, request.gateway, epoch=epoch, resend=request.run.resend)
+        self._forecast = Estimate(request.flow, request.gateway, epoch=epoch, resend=request.run.resend)
         self.plan.counts = self._forecast.counts
 
     def begin(self, on_rows: Callable[[int], None]) -> None:
@@ -206,24 +206,24 @@ class _Planner:
             with self._ledger.read() as connection:
                 self._steps = step_identities(connection, self._request.flow, self._request.renamed)
         rows = islice(self._request.rows, self._request.limit)
-        noticing = Noticing(self._request.flow)
+        source_warnings = SourceWarnings(self._request.flow)
         with closing(SeenRows()) as seen:
             for batch in batches(map(read_row, rows), _BATCH, size_of_row):
                 self._add_batch(batch, seen)
                 for one in batch:
                     if one.response is not None:
-                        noticing.look(one.response)
+                        source_warnings.check(one.response)
                 self.plan.rows += len(batch)
                 on_rows(self.plan.rows)
         if self._ledger is not None and not self._request.run.force:
             check_names(self._ledger, self._request.flow, self._names, self._request.renamed)
-        self.plan.warnings = noticing.warnings(self.plan.rows, getattr(self._request.rows, "ignored", ()))
+        self.plan.warnings = source_warnings.warnings(self.plan.rows, getattr(self._request.rows, "ignored", ()))
 
     def go_on(self, ledger: Ledger, replay: Replay) -> None:
         """Walk what is pending of a replay."""
         flow = self._request.flow
         which = (ContactState.PENDING,) if replay.flow == json.dumps(flow.source, ensure_ascii=False) else ()
-        self._steps = known_steps(ledger, replay, flow, states=which, renamed=self._request.renamed)
+        self._steps = load_step_identities(ledger, replay, flow, states=which, renamed=self._request.renamed)
         states = tally(ledger, replay.no).states
         self.plan.warnings = replay.warnings
         self.plan.rows = sum(states.values())
@@ -231,9 +231,9 @@ class _Planner:
         self.plan.rejected = states[ContactState.REJECTED]
         self.plan.in_doubt = states[ContactState.IN_DOUBT]
         self.plan.done = states[ContactState.COMPLETED] + states[ContactState.FAILED] + states[ContactState.SKIPPED]
-        for page in _pending(ledger, flow, replay, self._steps, forced=self._request.run.force):
+        for page in _iter_pending(ledger, flow, replay, self._steps, forced=self._request.run.force):
             with ledger.read() as connection:
-                held = self._screening.hold(connection, page)
+                held = self._screening.find_not_walked(connection, page)
             for contact in page:
                 if contact.id in held:
                     self._count_held(held[contact.id])
@@ -266,9 +266,9 @@ class _Planner:
             known = find_known_responses(connection, self._request.flow.id, ids) if connection and ids else {}
             for response_id, digest, epoch in seen.contents(ids):
                 known.setdefault(response_id, []).append(KnownResponse(_HERE, "", digest, ContactState.PENDING, epoch))
-            todo = [admitted for one in batch if (admitted := self._admitted(one, known)) is not None]
-            waiting = self._waiting(None if self._request.run.force else connection, todo)
-            held = {} if connection is None else self._screening.hold(connection, waiting)
+            todo = [admitted for one in batch if (admitted := self._admit(one, known)) is not None]
+            waiting = self._pending_contacts(None if self._request.run.force else connection, todo)
+            held = {} if connection is None else self._screening.find_not_walked(connection, waiting)
             if connection is not None:
                 self._names.add(connection, [contact.response_id for contact in waiting])
         seen.add(
@@ -286,7 +286,7 @@ class _Planner:
             else:
                 self._count_held(found)
 
-    def _waiting(
+    def _pending_contacts(
         self, connection: Connection | None, admitted: Sequence[tuple[ContactResponse, ReadRow, int]]
     ) -> list[PendingContact]:
         flow = self._request.flow
@@ -302,13 +302,13 @@ class _Planner:
             for number, (response, one, epoch) in enumerate(admitted)
         ]  # fmt: skip
 
-    def _admitted(
+    def _admit(
         self, one: ReadRow, known: dict[str, list[KnownResponse]]
     ) -> tuple[ContactResponse, ReadRow, int] | None:
         """A response that is to be walked, its row, and the epoch of its content."""
         earlier = known.setdefault(one.response.id, []) if one.response and one.response.id else []
         force, rule = self._request.run.force, self._request.on_changed
-        state, reason, epoch, changed = judged(one, earlier, _HERE, force=force, on_changed=rule)
+        state, reason, epoch, changed = classify_row(one, earlier, _HERE, force=force, on_changed=rule)
         self.plan.changed += changed
         if state is ContactState.REJECTED:
             self.plan.rejected += 1
@@ -322,7 +322,7 @@ class _Planner:
             self.plan.in_doubt += 1
         return (one.response, one, epoch) if one.response and state is ContactState.PENDING else None
 
-    def _count_held(self, found: Held) -> None:
+    def _count_held(self, found: NotWalked) -> None:
         if isinstance(found, Postponed):
             self.plan.postponed[found.reason] += 1
         elif found.state is ContactState.IN_DOUBT:
@@ -342,7 +342,7 @@ class _Planner:
             self._forecast.add(response, contact.record, self._now, contact.epoch)
 
 
-def _pending(
+def _iter_pending(
     ledger: Ledger, flow: Flow, replay: Replay, steps: StepIdentities, *, forced: bool
 ) -> Iterator[list[PendingContact]]:
     for chunk in find_pending_chunks(ledger, replay.no):

@@ -42,12 +42,12 @@ class Postponed:
     until: dt.datetime | None = None
 
 
-Held = ContactEnd | Postponed
+NotWalked = ContactEnd | Postponed
 """What becomes of a contact that is not walked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Screening:
+class PriorSends:
     """Finds the contacts of a page that are not to be walked now.
 
     Attributes:
@@ -62,14 +62,14 @@ class Screening:
     only_once: bool = False
     force: bool = False
 
-    def hold(self, connection: Connection, contacts: Sequence[PendingContact]) -> dict[int, Held]:
+    def find_not_walked(self, connection: Connection, contacts: Sequence[PendingContact]) -> dict[int, NotWalked]:
         """Contacts that are not to be walked, by row number.
 
         Args:
             connection: of the ledger.
             contacts: of one page.
         """
-        held: dict[int, Held] = {}
+        held: dict[int, NotWalked] = {}
         if self.force or not contacts:
             return held
         ids = [contact.response_id for contact in contacts]
@@ -78,17 +78,17 @@ class Screening:
         sent = responses_sent_to(connection, self.flow.id, people)
         for contact in contacts:
             others = [one for one in known.get(contact.response_id, []) if one.replay_no != self.replay.no]
-            found = self._elsewhere(contact, others) or self._under_other_content(contact, others)
+            found = self._check_other_replays(contact, others) or self._check_other_content(contact, others)
             if found is None and any(sent.get(mark, set()) - {contact.response_id} for mark in contact.identity.marks):
-                found = skipped(contact, ONLY_ONCE, time.time())
+                found = skip_contact(contact, ONLY_ONCE, time.time())
             if found is not None:
                 held[contact.id] = found
         return held
 
-    def _elsewhere(self, contact: PendingContact, others: Sequence[KnownResponse]) -> Held | None:
-        return next((held for other in others if (held := self._held_by(contact, other)) is not None), None)
+    def _check_other_replays(self, contact: PendingContact, others: Sequence[KnownResponse]) -> NotWalked | None:
+        return next((held for other in others if (held := self._check_replay(contact, other)) is not None), None)
 
-    def _held_by(self, contact: PendingContact, other: KnownResponse) -> Held | None:
+    def _check_replay(self, contact: PendingContact, other: KnownResponse) -> NotWalked | None:
         same = other.epoch == contact.epoch
         if same and other.state is ContactState.COMPLETED:
             return ContactEnd(contact.id, ContactState.SKIPPED, completion_reason(other.replay_id), time.time())
@@ -102,7 +102,7 @@ class Screening:
             return Postponed(f"pending in the replay {other.replay_id}: `{command}` goes on with it")
         return None
 
-    def _under_other_content(self, contact: PendingContact, others: Sequence[KnownResponse]) -> Held | None:
+    def _check_other_content(self, contact: PendingContact, others: Sequence[KnownResponse]) -> NotWalked | None:
         """What holds a contact back because its response was, or is being, sent with other content."""
         made = contact.record.made
         newer = next((one for one in made if one.epoch > contact.epoch), None)
@@ -117,14 +117,14 @@ class Screening:
             return ContactEnd(contact.id, ContactState.SKIPPED, reason, time.time())
         doubtful = first_in_doubt([one for one in made if one.epoch < contact.epoch])
         if doubtful is not None:
-            return ContactEnd(contact.id, ContactState.IN_DOUBT, self._doubt(doubtful, others), time.time())
+            return ContactEnd(contact.id, ContactState.IN_DOUBT, self._doubt_reason(doubtful, others), time.time())
         taken = next((one for one in made if one.epoch == contact.epoch and _differs(one, contact)), None)
         if taken is not None:  # both were begun at the same moment; the next replay finds which is the newer one
             reason = f"id_reused: {_where(taken, others)} sent other content of this response at the same time"
             return ContactEnd(contact.id, ContactState.REJECTED, f"{reason}; run it in another replay", time.time())
         return None
 
-    def _doubt(self, doubtful: AttemptSummary, others: Sequence[KnownResponse]) -> str:
+    def _doubt_reason(self, doubtful: AttemptSummary, others: Sequence[KnownResponse]) -> str:
         what = f"{_where(doubtful, others)} may have sent earlier content of this response (step {doubtful.step})"
         name = names_of(others).get(doubtful.replay_no or 0) or self.replay.id
         return (
@@ -133,7 +133,7 @@ class Screening:
         )
 
 
-def skipped(contact: PendingContact, reason: str, now: float) -> ContactEnd:
+def skip_contact(contact: PendingContact, reason: str, now: float) -> ContactEnd:
     """What becomes of a contact that a guard stops: what was sent of it before may be in doubt, and stays so."""
     doubtful = first_in_doubt([one for one in contact.record.made if one.epoch == contact.epoch])
     if doubtful is None:

@@ -58,7 +58,7 @@ class _Slot(NamedTuple):
     end: float  # a send that has not begun by then is not in this slot
 
 
-class Pace:
+class HostRate:
     """Lets sends to one host begin, in one process: in the order in which they ask, each not before its time.
 
     Args:
@@ -143,12 +143,12 @@ class Pace:
         """
         now = self._clock()
         if not too_many:
-            self._learned.accepted(now)
+            self._learned.note_accepted(now)
             if waits is None:
                 return
         until = now + max(0.0, waits or 0.0)
         if too_many or self._limit is None:
-            self._learned.refused(now, until)
+            self._learned.note_refused(now, until)
         self._hold(until)
         if waits:
             self._tell()
@@ -192,14 +192,14 @@ class Pace:
             while self._anyone_waits():
                 self._let_in(math.inf)
             return 0.0
-        slot = self._learned_slot(now) if self._limit is None else await self._reserved_slot(now)
+        slot = self._next_learned_slot(now) if self._limit is None else await self._next_reserved_slot(now)
         if slot is None:
             return 0.0
         if slot.due <= now:
             self._let_in(slot.end)
         return slot.due - now
 
-    def _learned_slot(self, now: float) -> _Slot:
+    def _next_learned_slot(self, now: float) -> _Slot:
         due = max(self._next_slot, now - _CATCH_UP)
         if due <= now:
             self._next_slot = due + 1 / (self._learned.rate(now) or math.inf)
@@ -213,7 +213,7 @@ class Pace:
     def _let_in(self, end: float) -> None:
         heapq.heappop(self._waiting)[1].set_result(end)
 
-    async def _reserved_slot(self, now: float) -> _Slot | None:
+    async def _next_reserved_slot(self, now: float) -> _Slot | None:
         """The next slot, taken if it is due; ``None`` when time passed and all is to be asked anew."""
         while self._slots and self._slots[0].end <= now:
             self._slots.popleft()
@@ -268,7 +268,7 @@ class Pace:
         # A hold that this process put there looks a little longer, by the time that the answer took.
         if held > 0 and now + held > self._held_until + 0.1:
             if self._limit is None:
-                self._learned.refused(now, now + held)
+                self._learned.note_refused(now, now + held)
             self._hold(now + held)
 
     def _tell(self) -> None:

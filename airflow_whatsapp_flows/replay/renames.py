@@ -35,7 +35,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 _PENDING = (ContactState.PENDING,)
 
 
-def known_steps(
+def load_step_identities(
     ledger: Ledger,
     replay: Replay,
     flow: Flow,
@@ -52,7 +52,7 @@ def known_steps(
         flow: that it is to be sent with.
         states: of contacts in these states; of all by an empty one.
         chunks: of these chunks alone; of all by default.
-        renamed: renames that the ledger does not have, as :func:`confirmed_renames` returns them.
+        renamed: renames that the ledger does not have, as :func:`resolve_renames` returns them.
 
     Raises:
         ReplayError: something may have been applied under a name that the flow no longer has, or under one that may
@@ -68,16 +68,16 @@ def known_steps(
 
 
 def check_names(ledger: Ledger, flow: Flow, names: SentNames, renamed: Mapping[str, str | None]) -> None:
-    """Check what was sent for responses of a replay that is not started yet, as :func:`known_steps` does.
+    """Check what was sent for responses of a replay that is not started yet, as :func:`load_step_identities` does.
 
     Args:
         ledger: where it was sent.
         flow: that they are to be sent with.
         names: under which something may have been applied for them.
-        renamed: renames that the ledger does not have, as :func:`confirmed_renames` returns them.
+        renamed: renames that the ledger does not have, as :func:`resolve_renames` returns them.
 
     Raises:
-        ReplayError: as :func:`known_steps`.
+        ReplayError: as :func:`load_step_identities`.
         LedgerError: the ledger cannot be read.
     """
     with ledger.read() as connection:
@@ -106,7 +106,7 @@ def _check(
         _check_exchanged(old, flow, sent)
     candidates = _candidates(flow, steps, sent, lost, before)
     if lost and candidates:
-        raise ReplayError(_lost(lost, candidates, flow, before))
+        raise ReplayError(_lost_steps_text(lost, candidates, flow, before))
 
 
 def rename_steps(ledger: Ledger, flow: Flow, pairs: Sequence[tuple[str, str]], by: str) -> None:
@@ -125,10 +125,10 @@ def rename_steps(ledger: Ledger, flow: Flow, pairs: Sequence[tuple[str, str]], b
     if not pairs:
         return
     with ledger.write() as connection:
-        confirm_renames(connection, flow.id, _confirmed(connection, flow, pairs), by)
+        confirm_renames(connection, flow.id, _resolve(connection, flow, pairs), by)
 
 
-def confirmed_renames(ledger: Ledger, flow: Flow, pairs: Sequence[tuple[str, str]]) -> dict[str, str | None]:
+def resolve_renames(ledger: Ledger, flow: Flow, pairs: Sequence[tuple[str, str]]) -> dict[str, str | None]:
     """Return what :func:`rename_steps` would keep; nothing is written.
 
     Raises:
@@ -136,10 +136,10 @@ def confirmed_renames(ledger: Ledger, flow: Flow, pairs: Sequence[tuple[str, str
         LedgerError: the ledger cannot be read.
     """
     with ledger.read() as connection:
-        return _confirmed(connection, flow, pairs)
+        return _resolve(connection, flow, pairs)
 
 
-def _confirmed(connection: Connection, flow: Flow, pairs: Sequence[tuple[str, str]]) -> dict[str, str | None]:
+def _resolve(connection: Connection, flow: Flow, pairs: Sequence[tuple[str, str]]) -> dict[str, str | None]:
     confirmed = {old: _identity(flow, old, new) for old, new in pairs}
     _check_merged({**renames_of(connection, flow.id), **confirmed}, confirmed)
     return confirmed
@@ -199,7 +199,7 @@ def _candidates(
     ]
 
 
-def _lost(lost: Sequence[SentStep], candidates: Sequence[str], flow: Flow, before: Sequence[Flow]) -> str:
+def _lost_steps_text(lost: Sequence[SentStep], candidates: Sequence[str], flow: Flow, before: Sequence[Flow]) -> str:
     lines = []
     for one in lost:
         old = next((version for version in before if one.step in version.steps), None)

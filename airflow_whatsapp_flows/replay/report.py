@@ -54,7 +54,7 @@ def suggestion_of(group: ErrorGroup, delivery: Mapping[str, Delivery]) -> str:
     return told.replace(_AGAIN, _HANDLED_AGAIN) if group.handled == group.count else told
 
 
-def masked_response(group: ErrorGroup, flow: Flow | None) -> Any:
+def mask_response(group: ErrorGroup, flow: Flow | None) -> Any:
     """The answers of a group's sample, masked; ``None`` when they were purged."""
     if group.response is None:
         return None

@@ -44,7 +44,7 @@ class Route:
         """Send a complete request, once."""
         return await send(request, self.outgoing.policy, self.credentials, session=self.session)
 
-    def concealed(self, result: ActionResult) -> ActionResult:
+    def conceal(self, result: ActionResult) -> ActionResult:
         """The result without the connection's secrets."""
         return self.outgoing.concealed(result)
 

@@ -17,17 +17,17 @@ from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_accepted_steps, mark_ended, mark_started, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
-from airflow_whatsapp_flows.replay.budget import FailureBudget, HandledErrors, walked_of
+from airflow_whatsapp_flows.replay.budget import FailureBudget, HandledErrors, count_walked
 from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
-from airflow_whatsapp_flows.replay.host_limits import Lanes
-from airflow_whatsapp_flows.replay.prior_sends import Screening
+from airflow_whatsapp_flows.replay.host_limits import HostLimits
+from airflow_whatsapp_flows.replay.prior_sends import PriorSends
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.refusals import Refusals
-from airflow_whatsapp_flows.replay.renames import known_steps
+from airflow_whatsapp_flows.replay.renames import load_step_identities
 from airflow_whatsapp_flows.replay.routes import Routes
-from airflow_whatsapp_flows.replay.send import Sender
+from airflow_whatsapp_flows.replay.send import ContactSender
 from airflow_whatsapp_flows.sender import Gateway
 
 _LAST_COMMITS_SECONDS = 1.5
@@ -91,18 +91,18 @@ async def run_replay(
     """
     waits = settings.reconnect_timeout
     ledger.outages.begin(gateway.settings.ledger_reconnect_timeout if waits is None else waits)
-    steps = await asyncio.to_thread(known_steps, ledger, replay, flow, chunks=settings.chunks)
+    steps = await asyncio.to_thread(load_step_identities, ledger, replay, flow, chunks=settings.chunks)
     # The budget is the replay's: what failed in earlier runs counts.
     budget = _budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(_marked(ledger, replay.no))
+        await stack.enter_async_context(_mark_run(ledger, replay.no))
         journal = await stack.enter_async_context(Journal(ledger))
-        await stack.enter_async_context(_losses_told(ledger, journal))
+        await stack.enter_async_context(_report_losses(ledger, journal))
         routes = await stack.enter_async_context(Routes(gateway))
         slots, noticing = SharedSlots(ledger), settings.stop_when_refused
-        lanes = Lanes(slots, settings.rates, settings.concurrency, needs_credentials=noticing)
+        lanes = HostLimits(slots, settings.rates, settings.concurrency, needs_credentials=noticing)
         await stack.enter_async_context(lanes)
-        sender = Sender(gateway, routes, lanes, journal, flow.replies_read)
+        sender = ContactSender(gateway, routes, lanes, journal, flow.replies_read)
         if noticing:
             accepted = await asyncio.to_thread(find_accepted_steps, ledger, replay.no)
             sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted)
@@ -115,17 +115,17 @@ async def run_replay(
             resend=settings.resend,
             steps=steps,
         )
-        screening = Screening(flow, replay, bool(flow.replay and flow.replay.only_once), settings.force)
+        screening = PriorSends(flow, replay, bool(flow.replay and flow.replay.only_once), settings.force)
         engine = Engine(ledger, journal, walker, screening, settings.concurrency, budget)
         engine.grace = settings.grace
         on_engine(engine)
-        async with _stopped_by_signals(engine, ledger):
-            with _seldom_collecting():
+        async with _stop_on_signals(engine, ledger):
+            with _reduce_gc():
                 return await engine.run(settings.chunks)
 
 
 @asynccontextmanager
-async def _marked(ledger: Ledger, replay_no: int) -> AsyncIterator[None]:
+async def _mark_run(ledger: Ledger, replay_no: int) -> AsyncIterator[None]:
     """Note in the ledger when the run begins and ends."""
     await asyncio.to_thread(mark_started, ledger, replay_no, time.time())
 
@@ -144,7 +144,7 @@ async def _marked(ledger: Ledger, replay_no: int) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _losses_told(ledger: Ledger, journal: Journal) -> AsyncIterator[None]:
+async def _report_losses(ledger: Ledger, journal: Journal) -> AsyncIterator[None]:
     """Say what had been sent, and save what is lost of it, where the ledger was replaced."""
     try:
         yield
@@ -164,12 +164,12 @@ def _budget(before: Tally, settings: RunSettings) -> FailureBudget:
         failed=before.states[ContactState.FAILED] + before.states[ContactState.IN_DOUBT],
         max_handled_errors=settings.max_handled_errors,
         handled=before.handled,
-        walked=walked_of(before),
+        walked=count_walked(before),
     )
 
 
 @asynccontextmanager
-async def _stopped_by_signals(engine: Engine, ledger: Ledger) -> AsyncIterator[None]:
+async def _stop_on_signals(engine: Engine, ledger: Ledger) -> AsyncIterator[None]:
     def stop(name: str) -> None:
         engine.stop(f"stopped by {name}")
         ledger.outages.give_up_in(engine.grace + _LAST_COMMITS_SECONDS)
@@ -191,7 +191,7 @@ async def _stopped_by_signals(engine: Engine, ledger: Ledger) -> AsyncIterator[N
 
 
 @contextmanager
-def _seldom_collecting() -> Iterator[None]:
+def _reduce_gc() -> Iterator[None]:
     """Let the garbage collector look at what a run makes, and seldom at all that was imported before.
 
     A contact makes hundreds of small objects, and hardly one in a circle: with Python's own thresholds the collector

@@ -79,7 +79,7 @@ def _body(request: HttpRequest, hidden: Hidden) -> str:
     media_type = next((value for name, value in request.headers if name.lower() == "content-type"), "")
     kind = media_type.partition(";")[0].strip().lower()
     try:
-        text = _masked_text(kind, request.content.decode("utf-8"), hidden)
+        text = _mask_text(kind, request.content.decode("utf-8"), hidden)
     except (ValueError, msgspec.DecodeError):
         text = None
     if text is None:
@@ -87,14 +87,14 @@ def _body(request: HttpRequest, hidden: Hidden) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def _masked_text(kind: str, content: str, hidden: Hidden) -> str | None:
+def _mask_text(kind: str, content: str, hidden: Hidden) -> str | None:
     if kind.endswith("json"):
         return msgspec.json.encode(mask_value(hidden.conceal(msgspec.json.decode(content)))).decode()
     if kind == "application/x-www-form-urlencoded":
         pairs = parse_qsl(content, keep_blank_values=True, max_num_fields=10_000)
         return "&".join(f"{name}={mask_value(hidden.conceal(value))}" for name, value in pairs)
     if kind.endswith("xml"):
-        return _XML_TEXT.sub(_masked_match, hidden.conceal(content))
+        return _XML_TEXT.sub(_mask_match, hidden.conceal(content))
     if kind.endswith("yaml"):
         import yaml  # takes a moment, and few bodies are YAML
 
@@ -108,6 +108,6 @@ def _masked_text(kind: str, content: str, hidden: Hidden) -> str | None:
     )
 
 
-def _masked_match(match: re.Match[str]) -> str:
+def _mask_match(match: re.Match[str]) -> str:
     whole, found = match.group(), match.group(1) or match.group(2) or match.group(3)
     return whole if not found or not found.strip() else whole.replace(found, str(mask_value(found)))

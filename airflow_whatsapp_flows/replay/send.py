@@ -26,7 +26,7 @@ from airflow_whatsapp_flows.ledger.once import once_of
 from airflow_whatsapp_flows.ledger.records import ResponseRecord
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
-from airflow_whatsapp_flows.replay.host_limits import Lanes
+from airflow_whatsapp_flows.replay.host_limits import HostLimits
 from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.routes import Route, Routes
 from airflow_whatsapp_flows.sender import Gateway, is_web_address
@@ -45,7 +45,7 @@ class StoppedError(Exception):
 
 
 @dataclass(slots=True)
-class Sending:
+class ContactRun:
     """One contact, being walked.
 
     Attributes:
@@ -93,7 +93,7 @@ class Sending:
 
 
 @dataclass(slots=True)
-class Sender:
+class ContactSender:
     """Sends the requests of one engine.
 
     Attributes:
@@ -111,7 +111,7 @@ class Sender:
 
     gateway: Gateway
     routes: Routes
-    lanes: Lanes
+    lanes: HostLimits
     journal: Journal
     referenced: frozenset[str]
     clock: Callable[[], float] = time.time
@@ -122,7 +122,7 @@ class Sender:
     _readers: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _READERS), init=False)
     _read_until: float | None = field(default=None, init=False)
 
-    async def do(self, sending: Sending, todo: Effect) -> EffectResult:
+    async def do(self, sending: ContactRun, todo: Effect) -> EffectResult:
         """Do what a walk asks for, to the end: all tries included.
 
         Raises:
@@ -153,7 +153,7 @@ class Sender:
             return await self.routes.download(todo.source, todo.step.timeout)
         return await asyncio.to_thread(self.gateway.fetch, todo.source, todo.step.timeout)
 
-    async def _deliver(self, sending: Sending, todo: SendAction) -> ActionResult:
+    async def _deliver(self, sending: ContactRun, todo: SendAction) -> ActionResult:
         route = await self.routes.of(todo.step, todo.request)
         base, record = todo.idempotency_key, sending.record
         request = route.complete(todo.request)
@@ -162,8 +162,8 @@ class Sender:
             move = next_move(todo.step.retry, attempts, request, todo.idempotency_key, self.clock())
             if isinstance(move, Settled):
                 if not sent:
-                    sending.arrive(min(_ended_at(attempts[-1]), self.clock()))
-                return self._remembered(sending, todo, route, move.result)
+                    sending.arrive(min(_end_time(attempts[-1]), self.clock()))
+                return self._note_result(sending, todo, route, move.result)
             if isinstance(move, Rekey):
                 todo = todo.with_key(move.key)
                 request = route.complete(todo.request)
@@ -189,7 +189,7 @@ class Sender:
         return over.timestamp()
 
     async def _attempt(
-        self, sending: Sending, todo: SendAction, request: HttpRequest, route: Route, number: int
+        self, sending: ContactRun, todo: SendAction, request: HttpRequest, route: Route, number: int
     ) -> Attempt:
         lane = self.lanes.of(route.host)
         # The place at the host comes before the intent: a killed process leaves in doubt what it was sending, and no
@@ -208,7 +208,7 @@ class Sender:
                 lane.abandon(probe=probe)
                 raise
             attempted = SentRequest(request, number, todo.idempotency_key)
-            judge = partial(_judged, reply, attempted, todo, route, todo.step.name in self.referenced)
+            judge = partial(_classify, reply, attempted, todo, route, todo.step.name in self.referenced)
             if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
                 return self._conclude(sending, todo, intent, judge(), probe=probe)
             # Reading it takes a while, in which the other contacts go on.
@@ -221,7 +221,7 @@ class Sender:
                 raise
             return self._conclude(sending, todo, intent, judged, probe=probe)
 
-    async def _is_read_in_time(self, reading: asyncio.Future[_Judged]) -> bool:
+    async def _is_read_in_time(self, reading: asyncio.Future[_ClassifiedReply]) -> bool:
         """Wait for the rest of a reply's reading, in the time that all replies have together; later it is in doubt."""
         loop = asyncio.get_running_loop()
         if self._read_until is None:
@@ -232,7 +232,7 @@ class Sender:
         return bool(done) and not reading.cancelled() and reading.exception() is None
 
     async def _send(
-        self, sending: Sending, todo: SendAction, route: Route, request: HttpRequest, intent: Intent, entered: float
+        self, sending: ContactRun, todo: SendAction, route: Route, request: HttpRequest, intent: Intent, entered: float
     ) -> Reply:
         """Send a request whose intent is committed."""
         lane, pause = self.lanes.of(route.host), _FIRST_PAUSE
@@ -258,7 +258,9 @@ class Sender:
                     self._withdraw(intent)
             raise
 
-    def _conclude(self, sending: Sending, todo: SendAction, intent: Intent, judged: _Judged, *, probe: bool) -> Attempt:
+    def _conclude(
+        self, sending: ContactRun, todo: SendAction, intent: Intent, judged: _ClassifiedReply, *, probe: bool
+    ) -> Attempt:
         """Note what came of an attempt."""
         result, fate, kept = judged
         self.lanes.of(intent.host).leave(result, todo.step.retry, probe=probe)
@@ -272,7 +274,7 @@ class Sender:
         return Attempt(intent.number, intent.digest, intent.begun_at, fate, result)
 
     async def _intend(
-        self, sending: Sending, todo: SendAction, request: HttpRequest, route: Route, number: int
+        self, sending: ContactRun, todo: SendAction, request: HttpRequest, route: Route, number: int
     ) -> Intent:
         if self.stopped:
             raise StoppedError
@@ -309,13 +311,13 @@ class Sender:
         self.journal.note(AttemptEnd(intent, Fate.NOT_SENT, None, None, None, self.clock()))
         return Attempt(intent.number, intent.digest, intent.begun_at, Fate.NOT_SENT, None)
 
-    def _remembered(self, sending: Sending, todo: SendAction, route: Route, result: ActionResult) -> ActionResult:
+    def _note_result(self, sending: ContactRun, todo: SendAction, route: Route, result: ActionResult) -> ActionResult:
         if result.error is not None:
             sending.note_error(todo.step.name, route.host, todo.veil.hide(result))
         return result
 
 
-class _Judged(NamedTuple):
+class _ClassifiedReply(NamedTuple):
     """What a reply comes to."""
 
     result: ActionResult
@@ -324,7 +326,7 @@ class _Judged(NamedTuple):
     """The result as the ledger keeps it."""
 
 
-def _judged(reply: Reply, attempted: SentRequest, todo: SendAction, route: Route, referenced: bool) -> _Judged:
+def _classify(reply: Reply, attempted: SentRequest, todo: SendAction, route: Route, referenced: bool) -> _ClassifiedReply:
     """Read a reply.
 
     Args:
@@ -334,14 +336,14 @@ def _judged(reply: Reply, attempted: SentRequest, todo: SendAction, route: Route
         route: that it was sent on.
         referenced: whether a later step reads the result; the content of other successes is not kept.
     """
-    result = route.concealed(classify(reply, attempted, todo.step.success_when))
+    result = route.conceal(classify(reply, attempted, todo.step.success_when))
     fate, value = fate_of(result, todo.step.retry), todo.veil.hide(result).as_value()
     if fate is Fate.SUCCEEDED and not referenced:
         value["response"], value["headers"] = None, {}
-    return _Judged(result, fate, msgspec.json.encode(value).decode())
+    return _ClassifiedReply(result, fate, msgspec.json.encode(value).decode())
 
 
-def _ended_at(attempt: Attempt) -> float:
+def _end_time(attempt: Attempt) -> float:
     return attempt.begun_at + (attempt.result.elapsed_ms / 1000 if attempt.result else 0.0)
 
 

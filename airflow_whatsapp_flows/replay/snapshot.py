@@ -70,7 +70,7 @@ class ReadRow:
         return digest == self.digest or self.response is None or is_content(self.response, digest)
 
 
-class Judged(NamedTuple):
+class RowStatus(NamedTuple):
     """How a row begins.
 
     Attributes:
@@ -142,7 +142,7 @@ class Snapshot:
         return taken
 
     def _take(self, reads: Sequence[ReadRow], persons: Persons, seen: SeenRows, taken: int) -> None:
-        people = [self._identified(one) for one in reads]
+        people = [self._identify(one) for one in reads]
         with self.ledger.write() as connection:
             ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
             known = find_known_responses(connection, self.replay.flow_id, ids, reading=self.replay.no)
@@ -178,7 +178,7 @@ class Snapshot:
     def _own(self, digest: str | None, state: ContactState, epoch: int) -> KnownResponse:
         return KnownResponse(self.replay.no, self.replay.id, digest, state, epoch)
 
-    def _identified(self, one: ReadRow) -> Identity:
+    def _identify(self, one: ReadRow) -> Identity:
         if one.response is None:
             return _NOBODY
         return self.identity.of(one.response.contact, one.response.flow_execution_variables)
@@ -196,13 +196,13 @@ class Snapshot:
                 chunk = chunks.setdefault(person.marks[0], chunk)
             if one.response is None or one.response.id is None:
                 shown = storable_text(one.row.shown_id)[:_MAX_ID] if one.row.shown_id else None
-                state, reason, *_ = judged(one, (), self.replay.no)
+                state, reason, *_ = classify_row(one, (), self.replay.no)
                 reason = reason and storable_text(reason)
                 yield NewContact(chunk, one.row.place, shown, None, None, None, state.value, reason)
                 continue
             self.on_response(one.response)
             earlier = known.setdefault(one.response.id, [])
-            state, reason, epoch, changed = judged(
+            state, reason, epoch, changed = classify_row(
                 one, earlier, self.replay.no, force=self.force, on_changed=self.on_changed
             )
             self.changed += changed
@@ -215,14 +215,14 @@ class Snapshot:
             yield NewContact(chunk, one.row.place, one.response.id, *content, state.value, reason, epoch)
 
 
-def judged(
+def classify_row(
     one: ReadRow,
     earlier: Sequence[KnownResponse],
     replay_no: int,
     *,
     force: bool = False,
     on_changed: OnChanged = "reject",
-) -> Judged:
+) -> RowStatus:
     """The state that a row begins in, why it is not ``pending``, and the epoch of its content.
 
     Args:
@@ -233,26 +233,26 @@ def judged(
         on_changed: what becomes of it when other content is known.
     """
     if one.response is None:
-        return Judged(ContactState.REJECTED, one.problem)
+        return RowStatus(ContactState.REJECTED, one.problem)
     epoch, other = compare_content(earlier, one.is_content)
     here = next((known for known in earlier if known.replay_no == replay_no), None)
     if here is not None and not one.is_content(here.digest):
         reason = f"id_reused: an earlier row of this source {_OTHER_CONTENT}"
-        return Judged(ContactState.REJECTED, reason, changed=True)
+        return RowStatus(ContactState.REJECTED, reason, changed=True)
     for known in () if force or other is not None else earlier:
         if known.epoch != epoch or known.replay_no == replay_no:
             continue
         if known.state is ContactState.COMPLETED:
-            return Judged(ContactState.SKIPPED, completion_reason(known.replay_id), epoch)
+            return RowStatus(ContactState.SKIPPED, completion_reason(known.replay_id), epoch)
         if known.state is ContactState.IN_DOUBT and known.walked:
             reason = f"in doubt in {known.where}; resolve it there, with `replay resolve`"
-            return Judged(ContactState.IN_DOUBT, reason, epoch)
+            return RowStatus(ContactState.IN_DOUBT, reason, epoch)
     if here is not None:
-        return Judged(ContactState.SKIPPED, DUPLICATE, here.epoch)
+        return RowStatus(ContactState.SKIPPED, DUPLICATE, here.epoch)
     if other is None or force or on_changed == "update":
-        return Judged(ContactState.PENDING, None, epoch, other is not None)
+        return RowStatus(ContactState.PENDING, None, epoch, other is not None)
     how = f'{_OTHER_CONTENT}, or send what has changed with on_changed "update"'
-    return Judged(ContactState.REJECTED, f"id_reused: {other.where} {how}", changed=True)
+    return RowStatus(ContactState.REJECTED, f"id_reused: {other.where} {how}", changed=True)
 
 
 _OTHER_CONTENT = "has the same id with other content; give it another id"

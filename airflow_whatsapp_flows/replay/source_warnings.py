@@ -14,7 +14,7 @@ _KEPT = 1000  # names: memory does not grow with the number of rows
 _LONGEST = 60  # characters of a name
 
 
-class Noticing:
+class SourceWarnings:
     """Looks at one response after the other.
 
     Args:
@@ -26,7 +26,7 @@ class Noticing:
         self._rows = 0
         self._names: Counter[str] = Counter()
 
-    def look(self, response: ContactResponse) -> None:
+    def check(self, response: ContactResponse) -> None:
         """Look at a response: each name in it is to be that of a step."""
         steps = self._flow.steps.keys()
         strange: set[str] = set()
@@ -49,22 +49,22 @@ class Noticing:
             has = "1 response names a step" if self._rows == 1 else f"{self._rows:,} responses name steps"
             found.append(
                 f"{has} that the flow {self._flow.id!r} does not have, and what is said of it is not used: "
-                + _listed(self._told(name, number) for name, number in self._most())
+                + _join(self._name_text(name, number) for name, number in self._most())
             )
         columns = [repr(name[:_LONGEST]) for name in ignored]
         if columns:
-            found.append(f"not read, for they are no keys of a contact response: the columns {_listed(columns)}")
+            found.append(f"not read, for they are no keys of a contact response: the columns {_join(columns)}")
         return found
 
     def _most(self) -> list[tuple[str, int]]:
         return sorted(self._names.items(), key=lambda item: (-item[1], item[0]))
 
-    def _told(self, name: str, number: int) -> str:
+    def _name_text(self, name: str, number: int) -> str:
         hint = did_you_mean(name, self._flow.steps)
         return f"{name[:_LONGEST]!r} ({number:,}{hint if 'did you mean' in hint else ''})"
 
 
-def _listed(texts: Iterable[str]) -> str:
+def _join(texts: Iterable[str]) -> str:
     listed = list(texts)
     more = len(listed) - _SHOWN
     return ", ".join(listed[:_SHOWN]) + (f", and {more:,} more" if more > 0 else "")

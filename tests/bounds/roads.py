@@ -96,7 +96,7 @@ def by_replay(server: str, folder: Path, name: str, uses: bool) -> tuple[str, fl
     from airflow_whatsapp_flows.flow.loading.load import load_flow
     from airflow_whatsapp_flows.ledger import Ledger
     from airflow_whatsapp_flows.ledger.replays import tally
-    from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay
+    from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
     from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
     from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
     from airflow_whatsapp_flows.sender import environment_gateway
@@ -108,7 +108,7 @@ def by_replay(server: str, folder: Path, name: str, uses: bool) -> tuple[str, fl
 
     async def run() -> str:
         with Ledger(f"sqlite:///{folder / f'{name}.db'}") as ledger:
-            replay = begin_replay(
+            replay = create_or_resume_replay(
                 ledger, ReplayRequest(flow=loaded, source=open_source(SourceSpec(str(source)), loaded))
             )
             beating = asyncio.create_task(heart.beat())

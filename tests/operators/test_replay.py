@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.operators import replay as replay_module
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Verdict
-from airflow_whatsapp_flows.replay.prior_sends import Postponed, Screening
+from airflow_whatsapp_flows.replay.prior_sends import Postponed, PriorSends
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.conftest import TaskLog
 from tests.operators.one_action import Failures, new_dag_id
@@ -156,7 +156,7 @@ def test_a_stopped_task_ends_within_ten_seconds_and_its_next_try_goes_on(
 def test_pending_contacts_fail_the_task_which_says_how_to_go_on(
     server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Screening, "hold", lambda _, __, page: {one.id: Postponed("elsewhere") for one in page})
+    monkeypatch.setattr(PriorSends, "hold", lambda _, __, page: {one.id: Postponed("elsewhere") for one in page})
     replay = Replay(responses)
     assert "20 of 20 contacts are pending (elsewhere)" in replay.message
     assert "goes on with them" in replay.message

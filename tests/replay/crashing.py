@@ -40,7 +40,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState  # noqa: E402
 from airflow_whatsapp_flows.replay import host_limits as lanes_module  # noqa: E402
 from airflow_whatsapp_flows.replay import send as sending_module  # noqa: E402
 from airflow_whatsapp_flows.replay import snapshot as snapshot_module  # noqa: E402
-from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay  # noqa: E402
+from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay  # noqa: E402
 from airflow_whatsapp_flows.replay.routes import Route  # noqa: E402
 from airflow_whatsapp_flows.replay.run import RunSettings, run_replay  # noqa: E402
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source  # noqa: E402
@@ -133,7 +133,7 @@ async def _run(spec: dict[str, Any], flow: Flow) -> int:
     with Ledger(spec["ledger"]) as ledger:
         source = open_source(SourceSpec(spec["responses"]), flow)
         request = ReplayRequest(flow=flow, source=source, replay_id=spec["replay_id"], **spec["begin"])
-        replay = begin_replay(ledger, request)
+        replay = create_or_resume_replay(ledger, request)
         gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
         progress = await run_replay(ledger, replay, flow, gateway, settings, lambda _: print("running", flush=True))
         counted = tally(ledger, replay.no)

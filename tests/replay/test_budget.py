@@ -10,7 +10,7 @@ from airflow_whatsapp_flows.ledger.replays import Tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.budget import (
     FailureBudget,
-    handled_allowed,
+    max_handled,
     read_handled_errors,
     too_many_handled,
 )
@@ -62,7 +62,7 @@ def test_one_more_handled_error_than_allowed_stops_the_batch(limit: Any, last_al
     ("limit", "allowed"), [("0%", 0), ("29%", 29), ("99.99%", 99), ("100%", 100), ("57%", 57), (7, 7)]
 )
 def test_a_share_is_one_of_the_contacts_that_are_walked(limit: Any, allowed: int) -> None:
-    assert handled_allowed(limit, 100) == allowed
+    assert max_handled(limit, 100) == allowed
 
 
 @pytest.mark.parametrize("written", [0, 50, "20%", "0.5%", "100%"])

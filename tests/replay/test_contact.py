@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
 from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
 from airflow_whatsapp_flows.replay.prior_sends import Postponed
-from airflow_whatsapp_flows.replay.send import Sending
+from airflow_whatsapp_flows.replay.send import ContactRun
 
 NOON = 1_800_014_400.0  # 2027-01-15 12:00 UTC
 STEPS = [
@@ -34,7 +34,7 @@ class FakeSender:
         self.replies = replies
         self.asked: list[SendAction] = []
 
-    async def do(self, sending: Sending, todo: Effect) -> EffectResult:
+    async def do(self, sending: ContactRun, todo: Effect) -> EffectResult:
         assert isinstance(todo, SendAction)
         self.asked.append(todo)
         reply = self.replies.get(todo.step.name, self.reply)
@@ -154,7 +154,7 @@ class WaitingSender(FakeSender):
         super().__init__(CREATED)
         self.reached: list[float] = []
 
-    async def do(self, sending: Sending, todo: Effect) -> EffectResult:
+    async def do(self, sending: ContactRun, todo: Effect) -> EffectResult:
         if isinstance(todo, Wait):
             sending.reached += 3_600
             return Waited()

@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay, existing_replay
+from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay, find_existing_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
 from tests.replay.ledger_history import read_states
 from tests.replay.runs import sqlite_url
@@ -39,8 +39,8 @@ def begin(tmp_path: Path, source: Path) -> Begin:
     def begun(location: Path = source, flow: Flow | None = None, **keys: Any) -> Replay:
         flow = flow or _flow()
         asked = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(location)), flow), **keys)
-        existing = existing_replay(ledger, asked)
-        replay = begin_replay(ledger, asked)
+        existing = find_existing_replay(ledger, asked)
+        replay = create_or_resume_replay(ledger, asked)
         assert existing is None or existing.no == replay.no
         return replay
 
@@ -102,9 +102,11 @@ def test_what_was_never_read_to_its_end_may_be_asked_for_in_another_way(tmp_path
     wrong = SourceSpec(str(tmp_path / "r.csv"), {}, "Folo")
     right = SourceSpec(str(tmp_path / "r.csv"), {}, "Folio")
     with pytest.raises(SourceError):
-        begin_replay(ledger, ReplayRequest(flow=flow, source=open_source(wrong, flow), replay_id="r", limit=5))
+        create_or_resume_replay(
+            ledger, ReplayRequest(flow=flow, source=open_source(wrong, flow), replay_id="r", limit=5)
+        )
 
-    replay = begin_replay(ledger, ReplayRequest(flow=flow, source=open_source(right, flow), replay_id="r"))
+    replay = create_or_resume_replay(ledger, ReplayRequest(flow=flow, source=open_source(right, flow), replay_id="r"))
 
     assert read_states(sqlite_url(tmp_path), replay.id) == {"pending": 1}
 
@@ -120,7 +122,7 @@ def test_a_replay_that_died_while_its_source_was_read_binds_no_other(
         raise KeyboardInterrupt
 
     with Ledger(sqlite_url(tmp_path)) as ledger, pytest.raises(KeyboardInterrupt):
-        begin_replay(ledger, asked, die)
+        create_or_resume_replay(ledger, asked, die)
     source.write_text('{"id": "r-1", "contact": {"first_name": "Ana"}}\n{"id": "r-2"}\n{"id": "r-2"}\n')
 
     replay = begin(flow=flow, replay_id="next")

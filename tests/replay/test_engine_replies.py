@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, classify
 from airflow_whatsapp_flows.flow.request.messages import Reply
 from airflow_whatsapp_flows.ledger import Ledger
-from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay
+from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
 from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
 from airflow_whatsapp_flows.sender import Gateway
@@ -90,7 +90,7 @@ async def test_any_reply_ends_its_contact_and_no_other(
         gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
         with Ledger(url) as ledger:
             source = open_source(SourceSpec(str(tmp_path / "r.jsonl")), flow)
-            replay = begin_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id="one"))
+            replay = create_or_resume_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id="one"))
             progress = await run_replay(ledger, replay, flow, gateway, RunSettings(concurrency=2))
 
     states = read_states(url, "one")
@@ -119,7 +119,7 @@ async def test_a_large_reply_is_read_while_the_other_contacts_go_on(
         gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
         with Ledger(sqlite_url(tmp_path)) as ledger:
             source = open_source(SourceSpec(str(tmp_path / "r.jsonl")), flow)
-            replay = begin_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id="one"))
+            replay = create_or_resume_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id="one"))
             await run_replay(ledger, replay, flow, gateway, RunSettings(concurrency=2))
 
     assert went_on == [True]

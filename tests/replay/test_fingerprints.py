@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.flow.delivery.rule import Delivery
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind
-from airflow_whatsapp_flows.replay.fingerprints import fingerprint, normalised, suggestion
+from airflow_whatsapp_flows.replay.fingerprints import fingerprint, normalize, suggestion
 
 HOST = "crm.example:443"
 
@@ -38,7 +38,7 @@ HOST = "crm.example:443"
     ],
 )
 def test_what_differs_between_contacts_is_left_out(message: str, expected: str) -> None:
-    assert normalised(message) == expected
+    assert normalize(message) == expected
 
 
 def test_five_thousand_equal_errors_are_one_group() -> None:
@@ -83,7 +83,7 @@ def test_a_fingerprint_is_the_same_in_every_process() -> None:
 def test_every_message_has_a_fingerprint(message: str, step: str) -> None:
     one = fingerprint(ErrorKind.STATUS, 500, HOST, step, message)
     assert re.fullmatch("[0-9a-f]{12}", one.key)
-    assert not re.search("[0-9]", normalised(message))
+    assert not re.search("[0-9]", normalize(message))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_no_message_takes_long(text: str) -> None:
     import time
 
     began = time.perf_counter()
-    normalised(text)
+    normalize(text)
     assert time.perf_counter() - began < 0.1
 
 

@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.flow.request.messages import (
     TransportFailure,
 )
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError, Breaker
-from airflow_whatsapp_flows.replay.host_limits import ANY_HOST, Lane, Lanes
+from airflow_whatsapp_flows.replay.host_limits import ANY_HOST, HostLimiter, HostLimits
 from tests.replay.runs import Run, sqlite_url
 from tests.replay.slot_stores import MemorySlots
 from tests.servers.crm_log import running_crm
@@ -52,13 +52,13 @@ def test_two_processes_together_keep_the_rate(tmp_path: Path, request: pytest.Fi
         assert len(times) / ((times[-1] - times[0]) / 1e9) > 40  # and it is used
 
 
-async def _lane(**breaker: float) -> Lane:
-    lane = Lanes(MemorySlots(time.monotonic), {}, 2).of("crm.example:443")
+async def _lane(**breaker: float) -> HostLimiter:
+    lane = HostLimits(MemorySlots(time.monotonic), {}, 2).of("crm.example:443")
     lane._breaker = Breaker("crm.example:443", **breaker)  # type: ignore[arg-type]
     return lane
 
 
-async def _probe(lane: Lane, result: ActionResult, probes: list[float]) -> None:
+async def _probe(lane: HostLimiter, result: ActionResult, probes: list[float]) -> None:
     while True:
         probe = await lane.enter()
         probes.append(asyncio.get_running_loop().time())
@@ -105,7 +105,7 @@ async def test_a_probe_that_was_abandoned_leaves_the_next_one_free() -> None:
 
 async def test_a_wait_that_a_reply_asks_for_holds_the_whole_host() -> None:
     store = MemorySlots(time.monotonic)
-    lane = Lanes(store, {}, 2).of("crm.example:443")
+    lane = HostLimits(store, {}, 2).of("crm.example:443")
     await lane.enter()
 
     lane.leave(_result(HttpResponse(429, "", (("Retry-After", "30"),), b"", 1)), RULE, probe=False)
@@ -118,7 +118,7 @@ async def test_a_wait_that_a_reply_asks_for_holds_the_whole_host() -> None:
 
 async def test_a_wait_is_clamped_to_what_the_flow_allows() -> None:
     store = MemorySlots(time.monotonic)
-    lane = Lanes(store, {}, 2).of("crm.example:443")
+    lane = HostLimits(store, {}, 2).of("crm.example:443")
     await lane.enter()
 
     rule = RetryRule.of(Delivery.AT_MOST_ONCE, max_wait=5)
@@ -129,7 +129,7 @@ async def test_a_wait_is_clamped_to_what_the_flow_allows() -> None:
 
 
 async def test_each_host_has_a_lane_of_its_own() -> None:
-    async with Lanes(MemorySlots(time.monotonic), {ANY_HOST: 1000, "b.example": 5}, 2) as lanes:
+    async with HostLimits(MemorySlots(time.monotonic), {ANY_HOST: 1000, "b.example": 5}, 2) as lanes:
         assert lanes.of("a.example:80") is lanes.of("a.example:80")
         assert lanes.of("a.example:80") is not lanes.of("b.example:80")
 

@@ -10,13 +10,13 @@ from airflow_whatsapp_flows.replay.learned_rate import LearnedRate
 def after_traffic(ceiling: float | None, rate: int, seconds: int) -> LearnedRate:
     learned = LearnedRate(ceiling, 0.0)
     for number in range(rate * seconds):
-        learned.accepted(number / rate)
+        learned.note_accepted(number / rate)
     return learned
 
 
 def refuse(learned: LearnedRate, now: float, until: float, times: int = 100) -> None:
     for _ in range(times):
-        learned.refused(now, until)
+        learned.note_refused(now, until)
 
 
 def test_before_the_first_refusal_there_is_no_limit_but_the_one_configured() -> None:
@@ -34,7 +34,7 @@ def test_it_falls_to_nine_tenths_of_what_was_let_in(seconds: int) -> None:
 def test_a_short_burst_counts_as_what_was_let_in_in_a_second() -> None:
     learned = LearnedRate(None, 0.0)
     for _ in range(400):
-        learned.accepted(0.1)
+        learned.note_accepted(0.1)
     refuse(learned, 0.1, 1)
     assert learned.rate(1) == pytest.approx(360)
 
@@ -80,7 +80,7 @@ def test_a_pace_that_nobody_needs_is_forgotten() -> None:
     learned = after_traffic(None, 100, 10)
     refuse(learned, 10, 10)
     for number in range(1000):
-        learned.accepted(10 + number / 10)  # 10 a second
+        learned.note_accepted(10 + number / 10)  # 10 a second
     assert learned.rate(39) is not None
     assert learned.rate(110) is None
 
@@ -89,7 +89,7 @@ def test_time_that_the_server_made_wait_counts() -> None:
     learned = after_traffic(None, 100, 10)
     refuse(learned, 10, 60)
     for _ in range(100):
-        learned.accepted(60.5)
+        learned.note_accepted(60.5)
     refuse(learned, 61, 110)
     assert learned.rate(110) == pytest.approx(0.9 * 100 / 51)
 
@@ -99,9 +99,9 @@ def test_refusals_at_random_neither_slow_it_down_nor_let_it_grow(ceiling: float 
     learned = LearnedRate(ceiling, 0.0)
     for number in range(6000):
         if number % 20 == 7:
-            learned.refused(number / 100, number / 100)
+            learned.note_refused(number / 100, number / 100)
         else:
-            learned.accepted(number / 100)
+            learned.note_accepted(number / 100)
     assert learned.rate(60) == ceiling
 
 
@@ -109,5 +109,5 @@ def test_it_does_not_grow_while_some_are_refused() -> None:
     learned = after_traffic(None, 100, 10)
     refuse(learned, 10, 10)
     for number in range(1200):
-        (learned.refused if number % 20 == 7 else lambda now, _: learned.accepted(now))(16 + number / 100, 0)
+        (learned.note_refused if number % 20 == 7 else lambda now, _: learned.note_accepted(now))(16 + number / 100, 0)
     assert learned.rate(28) == pytest.approx(learned.rate(17), rel=0.1)

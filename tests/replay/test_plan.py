@@ -64,7 +64,7 @@ def test_every_row_is_counted_once() -> None:
         [response(1), response(2), response(1), None, response(2, step={"Ask name": "Eva"}), {"contact": {}}]
     )
 
-    assert (found.rows, found.valid, found.walked, found.rejected) == (6, 3, 2, 3)
+    assert (found.rows, found.valid, found.total_walked, found.rejected) == (6, 3, 2, 3)
     assert dict(found.skipped) == {"duplicate: an earlier row of this source is the same response": 1}
     assert [place for place, _ in found.rejections] == ["x:4", "x:5", "x:6"]
     assert [reason.partition(":")[0] for _, reason in found.rejections] == ["not_json", "id_reused", "missing_id"]
@@ -73,7 +73,7 @@ def test_every_row_is_counted_once() -> None:
 def test_duplicates_are_known_over_the_whole_source() -> None:
     found = planned([*map(response, range(1200)), response(3)])
 
-    assert (found.walked, found.skipped.total()) == (1200, 1)
+    assert (found.total_walked, found.skipped.total()) == (1200, 1)
 
 
 def test_what_earlier_replays_did_is_left_out_and_force_sends_it_again(ledger: Ledger) -> None:
@@ -85,9 +85,9 @@ def test_what_earlier_replays_did_is_left_out_and_force_sends_it_again(ledger: L
     found = planned(values, ledger)
 
     assert dict(found.skipped) == {"done: the replay first completed it": 1}
-    assert (found.in_doubt, found.walked, found.calls) == (1, 2, 2)
+    assert (found.in_doubt, found.total_walked, found.calls) == (1, 2, 2)
     forced = planned(values, ledger, run=RunSettings(force=True))
-    assert (forced.walked, forced.calls) == (4, 4)
+    assert (forced.total_walked, forced.calls) == (4, 4)
 
 
 def test_an_action_with_a_known_outcome_is_not_called_again(ledger: Ledger) -> None:
@@ -202,7 +202,7 @@ def test_what_another_replay_has_pending_is_left_to_it(ledger: Ledger) -> None:
 
     found = planned([response(1), response(2)], ledger)
 
-    assert found.walked == 1
+    assert found.total_walked == 1
     ((reason, number),) = found.postponed.items()
     assert (reason.startswith("pending in the replay first"), number) == (True, 1)
 
@@ -216,15 +216,15 @@ def test_only_once_counts_each_phone_once(ledger: Ledger) -> None:
 
     found = planned([again, response(2), twice], ledger, flow=a_flow(replay={"only_once": True}))
 
-    assert found.walked == 1
+    assert found.total_walked == 1
     assert [reason.partition(":")[0] for reason in found.skipped.elements()] == ["only_once"] * 2
-    assert planned([again, response(2), twice], ledger).walked == 3
+    assert planned([again, response(2), twice], ledger).total_walked == 3
 
 
 def test_only_once_knows_a_phone_however_it_is_spelt() -> None:
     spelt = [response(n, contact={"phone": phone}) for n, phone in enumerate(["+52 1 55 1234 5678", "+525512345678"])]
     found = planned(spelt, flow=a_flow(replay={"only_once": True}))
-    assert (found.walked, sum(found.skipped.values())) == (1, 1)
+    assert (found.total_walked, sum(found.skipped.values())) == (1, 1)
 
 
 def test_samples_are_masked_and_hold_no_secret() -> None:
@@ -313,7 +313,7 @@ def test_a_replay_that_goes_on_is_planned_from_the_ledger(ledger: Ledger) -> Non
 
     found = planned([], ledger, replay=replay)
 
-    assert (found.rows, found.done, found.rejected, found.walked, found.calls) == (4, 1, 1, 2, 2)
+    assert (found.rows, found.done, found.rejected, found.total_walked, found.calls) == (4, 1, 1, 2, 2)
 
 
 def test_a_connection_that_is_missing_is_refused() -> None:

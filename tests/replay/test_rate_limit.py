@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.replay.rate_limit import Pace
+from airflow_whatsapp_flows.replay.rate_limit import HostRate
 from tests.replay.slot_stores import MemorySlots, SlowCall
 from tests.replay.virtual_time import VirtualTimeLoop, run_virtual
 
@@ -24,8 +24,8 @@ async def at_once(function: Callable[[], Any]) -> Any:
     return function()
 
 
-def pace(loop: VirtualTimeLoop, store: MemorySlots, call: Any = at_once, rate: float | None = None) -> Pace:
-    return Pace(HOST, store, call, rate=rate, clock=loop.time)
+def pace(loop: VirtualTimeLoop, store: MemorySlots, call: Any = at_once, rate: float | None = None) -> HostRate:
+    return HostRate(HOST, store, call, rate=rate, clock=loop.time)
 
 
 def most_in(seconds: float, times: list[float]) -> int:
@@ -39,7 +39,7 @@ def most_in(seconds: float, times: list[float]) -> int:
 
 async def sends(
     loop: VirtualTimeLoop,
-    one: Pace,
+    one: HostRate,
     times: list[float],
     pauses: list[float],
     busy: Callable[[], float] | None = None,
@@ -83,7 +83,7 @@ def test_there_are_never_more_sends_in_a_second_than_the_limit_says(
         store = MemorySlots(loop.time)
         calls = [SlowCall(slowest, seed + n) for n in range(processes)]
         most = seconds if lag else 0.0
-        paces = [Pace(HOST, store, call, rate=rate, lag=most, clock=loop.time) for call in calls]
+        paces = [HostRate(HOST, store, call, rate=rate, lag=most, clock=loop.time) for call in calls]
         pauses = [chance.uniform(0, longest_pause) for _ in range(math.ceil(rate / 3) + 2)]
         await asyncio.gather(*(sends(loop, one, times, pauses, busy, lag) for one in paces for _ in range(4)))
         for one in paces:
@@ -337,7 +337,7 @@ def test_closing_puts_the_last_hold_into_the_store_and_lets_nobody_hang() -> Non
 
 
 async def test_it_works_with_threads_and_the_real_clock() -> None:
-    one = Pace(HOST, MemorySlots(time.monotonic), asyncio.to_thread, rate=100)
+    one = HostRate(HOST, MemorySlots(time.monotonic), asyncio.to_thread, rate=100)
     times: list[float] = []
 
     async def sender() -> None:

@@ -10,7 +10,7 @@ from airflow_whatsapp_flows.flow.request.messages import ErrorKind, Sent, Transp
 from airflow_whatsapp_flows.ledger.records import PendingContact, ResponseRecord
 from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
-from airflow_whatsapp_flows.replay.send import Sender
+from airflow_whatsapp_flows.replay.send import ContactSender
 
 NOON = 1_800_014_400.0
 SEND = {
@@ -34,7 +34,7 @@ async def test_a_file_that_a_loop_waits_for_is_fetched_after_each_delay() -> Non
 
     flow = load_flow({"flow_format": 1, "id": "scans", "steps": [SEND, PAUSE, GIVE_UP]})
     parts = cast("Any", SimpleNamespace(fetch=fetch))
-    sender = Sender(parts, parts, parts, parts, frozenset(), clock=lambda: clock.now, rest=rest)
+    sender = ContactSender(parts, parts, parts, parts, frozenset(), clock=lambda: clock.now, rest=rest)
     walker = ContactWalker(flow, 1, sender, Guards(GuardRules()), clock=lambda: clock.now)
 
     await walker.walk(PendingContact(7, "r.jsonl:1", "r-1", None, '{"id": "r-1"}', 1, ResponseRecord()))

@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.epochs import KnownResponse
 from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.replay.snapshot import Snapshot, judged, read_row
+from airflow_whatsapp_flows.replay.snapshot import Snapshot, classify_row, read_row
 from airflow_whatsapp_flows.replay.sources import Row
 from tests.replay.ledger_history import read_contacts, read_reasons, read_states
 from tests.replay.runs import response, sqlite_url
@@ -233,11 +233,11 @@ def test_what_another_replay_made_of_a_response_decides(
     one = read_row(Row(1, "r:1", response(0)))
     known = KnownResponse(1, "one", one.digest if digest == "same" else digest, state)
 
-    found = judged(one, [known], 2)
+    found = classify_row(one, [known], 2)
 
     assert found.state is judgement
     assert (found.reason or "").startswith(reason)
-    assert judged(one, [known], 2, force=True)[:2] == (ContactState.PENDING, None)
+    assert classify_row(one, [known], 2, force=True)[:2] == (ContactState.PENDING, None)
 
 
 def test_a_limit_takes_the_first_rows(ledger: Ledger) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_whatsapp_flows.flow.walk.response import read_response
-from airflow_whatsapp_flows.replay.source_warnings import Noticing
+from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings
 from tests.flow.samples import flow_of
 
 CHOOSE = {"name": "Choose", "type": "menu", "options": {"Yes": "Ask name"}}
@@ -13,9 +13,9 @@ FLOW = flow_of({"name": "Ask name", "type": "question", "next": "Choose"}, CHOOS
 
 
 def told(*responses: dict[str, Any], rows: int = 1, ignored: tuple[str, ...] = ()) -> list[str]:
-    noticing = Noticing(FLOW)
+    noticing = SourceWarnings(FLOW)
     for response in responses:
-        noticing.look(read_response(response))
+        noticing.check(read_response(response))
     return noticing.warnings(rows, ignored)
 
 
@@ -40,9 +40,9 @@ def test_a_name_that_is_no_step_is_told_wherever_it_stands_with_what_it_could_me
 
 
 def test_only_the_first_names_are_shown_and_no_more_than_some_are_kept() -> None:
-    noticing = Noticing(FLOW)
+    noticing = SourceWarnings(FLOW)
     for number in range(3000):
-        noticing.look(read_response({"step": {f"{number:04}" + "x" * 100: 1}}))
+        noticing.check(read_response({"step": {f"{number:04}" + "x" * 100: 1}}))
     [warning] = noticing.warnings(3000, ())
     assert "'0000xxxx" in warning
     assert warning.endswith(", and 995 more")

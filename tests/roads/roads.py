@@ -40,7 +40,7 @@ from airflow_whatsapp_flows.ledger.replays import tally
 from airflow_whatsapp_flows.ledger.results import contact_results
 from airflow_whatsapp_flows.replay import run as running
 from airflow_whatsapp_flows.replay.contact import ContactWalker
-from airflow_whatsapp_flows.replay.create import ReplayRequest, begin_replay
+from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
 from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
 from airflow_whatsapp_flows.sender import environment_gateway
@@ -203,7 +203,7 @@ def by_replay(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Seen
         monkeypatch.setattr(running, "ContactWalker", partial(ContactWalker, clock=case.now.timestamp))
         with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger:
             request = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(source), {}), flow))
-            replay = begin_replay(ledger, request)
+            replay = create_or_resume_replay(ledger, request)
             asyncio.run(run_replay(ledger, replay, flow, environment_gateway(), RunSettings()))
             (contact,) = contact_results(ledger, replay)
             unanswered = tally(ledger, replay.no).unanswered == 1

@@ -22,11 +22,11 @@ from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.replay.create import existing_replay
+from airflow_whatsapp_flows.replay.create import find_existing_replay
 from airflow_whatsapp_flows.replay.estimate import DEPENDS
 from airflow_whatsapp_flows.replay.plan import Load, Plan, PlanRequest
 from airflow_whatsapp_flows.replay.plan import plan as make_plan
-from airflow_whatsapp_flows.replay.renames import confirmed_renames
+from airflow_whatsapp_flows.replay.renames import resolve_renames
 from airflow_whatsapp_flows.replay.samples import Sample
 from airflow_whatsapp_flows.replay.sources import open_source
 from airflow_whatsapp_flows.settings import settings_from_environment
@@ -44,7 +44,7 @@ def plan(options: argparse.Namespace) -> int:
         if ledger is not None:
             stack.enter_context(ledger)
         asked = replay_request(options, flow, source, prepared)
-        replay = existing_replay(ledger, asked) if ledger else None
+        replay = find_existing_replay(ledger, asked) if ledger else None
         request = PlanRequest(
             flow=flow,
             rows=source,
@@ -53,7 +53,7 @@ def plan(options: argparse.Namespace) -> int:
             replay=replay,
             limit=options.limit,
             on_changed=asked.on_changed,
-            renamed=confirmed_renames(ledger, flow, options.renamed) if ledger else {},
+            renamed=resolve_renames(ledger, flow, options.renamed) if ledger else {},
         )
         with reading() as on_rows:
             planned = make_plan(request, ledger, on_rows)
@@ -94,7 +94,7 @@ def as_json(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> dict[
         "skipped": dict(plan.skipped),
         "in_doubt": plan.in_doubt,
         "postponed": dict(plan.postponed),
-        "walked": plan.walked,
+        "walked": plan.total_walked,
         "ends": dict(counts.ends),
         "reasons": dict(counts.reasons.most_common(_REASONS)),
         "exits": [{"step": step, "exit": exit_, "contacts": n} for (step, exit_), n in _in_order(counts.exits, flow)],
@@ -137,7 +137,7 @@ def as_text(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> str:
 
 def _contact_rows(plan: Plan) -> list[tuple[str, int]]:
     ends = plan.counts.ends
-    rows = [("would be walked", plan.walked)]
+    rows = [("would be walked", plan.total_walked)]
     rows += [(f"  {_END.get(end, end)}", number) for end, number in ends.most_common()]
     rows += [("ended already", plan.done)] if plan.done else []
     rows += [(f"skipped: {reason}", number) for reason, number in plan.skipped.most_common()]

@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.retry import RetryResult, RetrySelection, walk_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.replay.renames import known_steps, rename_steps
+from airflow_whatsapp_flows.replay.renames import load_step_identities, rename_steps
 
 
 def retry(options: argparse.Namespace) -> int:
@@ -37,7 +37,7 @@ def retry(options: argparse.Namespace) -> int:
         rename_steps(ledger, flow, options.renamed, user_name())
         is_other = flow.source_for_storage != replay.flow
         if is_other:
-            known_steps(ledger, replay, flow, states=())
+            load_step_identities(ledger, replay, flow, states=())
         prepared = prepare(options, flow, replay.options)
         choice = _choice(flow, options)
         chosen = walk_again(ledger, replay, choice, flow if is_other else None)

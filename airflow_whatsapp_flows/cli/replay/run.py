@@ -25,7 +25,7 @@ from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.replay.create import begin_replay
+from airflow_whatsapp_flows.replay.create import create_or_resume_replay
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.renames import rename_steps
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
             _say(f"ledger {ledger.display_url}")
             rename_steps(ledger, flow, options.renamed, user_name())
             with reading() as on_rows:
-                replay = begin_replay(ledger, replay_request(options, flow, source, prepared), on_rows)
+                replay = create_or_resume_replay(ledger, replay_request(options, flow, source, prepared), on_rows)
         except LedgerReplacedError:
             raise
         except LedgerError as error:

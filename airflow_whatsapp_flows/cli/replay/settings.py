@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Action, Flow
-from airflow_whatsapp_flows.replay.create import ReplayRequest, reading_of
+from airflow_whatsapp_flows.replay.create import ReplayRequest, source_settings
 from airflow_whatsapp_flows.replay.estimate import hosts_of
 from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
 from airflow_whatsapp_flows.replay.rates import spellings
@@ -127,7 +127,7 @@ def replay_request(options: argparse.Namespace, flow: Flow, source: Source, prep
         flow=flow,
         source=source,
         replay_id=options.replay_id,
-        reading=reading_of(source_spec(options)),
+        reading=source_settings(source_spec(options)),
         options=prepared.options,
         note=options.note,
         chunk_size=prepared.chunk_size,

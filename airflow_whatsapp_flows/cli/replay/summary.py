@@ -30,7 +30,7 @@ from airflow_whatsapp_flows.replay.report import (
     deliveries_of,
     flow_of_replay,
     label_of,
-    masked_response,
+    mask_response,
     suggestion_of,
 )
 from airflow_whatsapp_flows.replay.status import replay_status
@@ -129,7 +129,7 @@ def errors_json(summary: Summary) -> list[dict[str, Any]]:
             "sample": {
                 "id": group.sample.id,
                 "place": group.sample.place,
-                "response": masked_response(group, summary.flow),
+                "response": mask_response(group, summary.flow),
             },
             "reply": group.reply,
             "suggestion": suggestion_of(group, summary.delivery),
@@ -187,7 +187,7 @@ def _error_lines(summary: Summary, group: ErrorGroup) -> Iterator[str]:
     yield f"error {group.fingerprint}: {counts_of(group)}"
     yield f"  {label_of(group)}"
     yield f"  seen {moment(group.first_seen)} to {moment(group.last_seen)} UTC"
-    response = masked_response(group, summary.flow)
+    response = mask_response(group, summary.flow)
     shown = json.dumps(response, ensure_ascii=False) if response is not None else "(purged)"
     yield f"  sample {group.sample.id}: {shown[:_SAMPLE]}{'…' if len(shown) > _SAMPLE else ''}"
     if group.reply is not None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_whatsapp_flows.replay.sources.keys import Column
-from airflow_whatsapp_flows.replay.sources.source import Row, no_id, rejected, row_of
+from airflow_whatsapp_flows.replay.sources.source import Row, no_id, reject_row, row_of
 
 
 class CellError(ValueError):
@@ -21,7 +21,7 @@ class CellError(ValueError):
         super().__init__(reason)
 
 
-def typed_row(
+def row_from_cells(
     number: int, place: str, columns: Sequence[Column], cells: Sequence[Any], id_column: str | None = None
 ) -> Row:
     """A row of typed cells; a cell without a value is as absent.
@@ -44,9 +44,9 @@ def typed_row(
         if plain is not None:
             value[column.key] = plain
     if problem is not None:
-        return rejected(number, place, *problem, value.get("id"))
+        return reject_row(number, place, *problem, value.get("id"))
     if not value:
-        return rejected(number, place, "empty_row", "every column that is read is empty")
+        return reject_row(number, place, "empty_row", "every column that is read is empty")
     if id_column is not None and value.get("id") in (None, ""):
         return no_id(number, place, id_column)
     return row_of(number, place, {key: _without_absent(key, item) for key, item in value.items()})

@@ -60,7 +60,7 @@ def _cursor(connection: Any, driver: str) -> Any:
 def _stream(connection: Any, query: str) -> Iterator[Sequence[Any]]:
     from psycopg.rows import tuple_row
 
-    names = _described(connection, query)
+    names = _describe(connection, query)
     if names is not None:
         if not names:
             return
@@ -73,7 +73,7 @@ def _stream(connection: Any, query: str) -> Iterator[Sequence[Any]]:
             yield record
 
 
-def _described(connection: Any, query: str) -> list[str] | None:
+def _describe(connection: Any, query: str) -> list[str] | None:
     """Names of the columns before there are rows, for there may be none; ``None`` where the server does not say."""
     protocol = connection.pgconn
     prepared = protocol.prepare(b"", query.encode())

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.replay.sources.keys import Column, Keys
 from airflow_whatsapp_flows.replay.sources.lines import check_encoding, skip_line
-from airflow_whatsapp_flows.replay.sources.source import MAX_ROW_BYTES, Row, no_id, rejected, row_of
+from airflow_whatsapp_flows.replay.sources.source import MAX_ROW_BYTES, Row, no_id, reject_row, row_of
 
 _DELIMITERS = (",", ";", "\t", "|")
 _QUOTED = re.compile(r'"(?:[^"]|"")*(?:"|$)')
@@ -53,15 +53,15 @@ class Delimited:
             place = f"{name}:{number}"
             if fault is not None:
                 code, reason = fault
-                yield rejected(number, place, code, records.spanning(reason), _cell(cells, id_index))
+                yield reject_row(number, place, code, records.add_line_range(reason), _cell(cells, id_index))
                 continue
             if len(cells) != width:
                 reason = f"{len(cells)} cells, but the header has {width}"
-                yield rejected(number, place, "cells", records.spanning(reason), _cell(cells, id_index))
+                yield reject_row(number, place, "cells", records.add_line_range(reason), _cell(cells, id_index))
                 continue
             value = {key: cells[index] for key, index in key_indexes if cells[index]}
             if not value:
-                yield rejected(number, place, "empty_row", "every cell that is read is empty")
+                yield reject_row(number, place, "empty_row", "every cell that is read is empty")
             elif self._keys.id_column is not None and "id" not in value:
                 yield no_id(number, place, self._keys.id_column)
             else:
@@ -165,7 +165,7 @@ class _Records:
             if fault is not None or any(map(str.strip, cells)) or len(cells) > 1:
                 yield lines.start, cells, fault
 
-    def spanning(self, reason: str) -> str:
+    def add_line_range(self, reason: str) -> str:
         """A reason, with the lines that the record takes if there are several."""
         first, last = self._lines.start, self._lines.number
         return reason if last <= first else f"{reason} (lines {first} to {last})"

@@ -41,7 +41,7 @@ class SourceFile:
     mark: str | None = None
 
 
-def shown(location: str) -> str:
+def hide_credentials(location: str) -> str:
     """A location without the credentials of its URL."""
     return location if _CONNECTION.match(location) else _CREDENTIALS.sub("***@", location)
 
@@ -89,7 +89,7 @@ def _local_file(path: str) -> SourceFile:
     if stat.S_ISDIR(status.st_mode):
         raise SourceError(f"{path}: is a folder; name its files, as in {Path(path) / '*.jsonl'}")
     mark = f"{status.st_size}:{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else None
-    return SourceFile(path, lambda: _opened(lambda: open(path, "rb"), path), mark)
+    return SourceFile(path, lambda: _open_buffered(lambda: open(path, "rb"), path), mark)
 
 
 def _fsspec_storage(location: str) -> tuple[Any, str]:
@@ -100,7 +100,7 @@ def _fsspec_storage(location: str) -> tuple[Any, str]:
 
 
 def _find_objects(location: str, known: Storage | None) -> list[SourceFile]:
-    name = shown(location)
+    name = hide_credentials(location)
     try:
         storage, path = (known and known(location)) or _fsspec_storage(location)
         paths = [path]
@@ -118,7 +118,9 @@ def _find_objects(location: str, known: Storage | None) -> list[SourceFile]:
         raise SourceError(f"{name}: this storage needs a package that is not installed: {error}") from None
     except Exception as error:  # every storage has errors of its own
         hint = "; files are at s3://…, gs://… and the like, and a database needs a query" if _is_unknown(error) else ""
-        raise SourceError(f"{name}: cannot be opened: {shown(str(error)) or type(error).__name__}{hint}") from None
+        raise SourceError(
+            f"{name}: cannot be opened: {hide_credentials(str(error)) or type(error).__name__}{hint}"
+        ) from None
 
 
 def _is_unknown(error: Exception) -> bool:
@@ -130,11 +132,11 @@ def _object_file(storage: Any, path: str, name: str) -> SourceFile:
         mark = str(storage.ukey(path))
     except Exception:  # a storage that has no such thing says so in its own way
         mark = None
-    return SourceFile(name, lambda: _opened(lambda: storage.open(path, "rb"), path), mark)
+    return SourceFile(name, lambda: _open_buffered(lambda: storage.open(path, "rb"), path), mark)
 
 
 @contextmanager
-def _opened(open_raw: Callable[[], Any], path: str) -> Iterator[BinaryIO]:
+def _open_buffered(open_raw: Callable[[], Any], path: str) -> Iterator[BinaryIO]:
     with open_raw() as raw:
         if path.endswith(".gz"):
             with gzip.GzipFile(fileobj=raw) as unpacked:

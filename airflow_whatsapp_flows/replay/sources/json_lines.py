@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.walk.response_text import ResponseTextError, parse_response
 from airflow_whatsapp_flows.replay.sources.keys import Keys
 from airflow_whatsapp_flows.replay.sources.lines import check_encoding, skip_line
-from airflow_whatsapp_flows.replay.sources.source import MAX_ROW_BYTES, Row, no_id, rejected, row_of
+from airflow_whatsapp_flows.replay.sources.source import MAX_ROW_BYTES, Row, no_id, reject_row, row_of
 
 _SHOWN_BYTES = 4096
 _PEEKED_BYTES = 1024
@@ -57,7 +57,7 @@ class JsonLines:
                 first = False
                 skip_line(stream)
                 reason = f"the line has more than {MAX_ROW_BYTES:,} bytes"
-                yield rejected(number, place, "too_large", reason, self._find_id(line[:_SHOWN_BYTES]))
+                yield reject_row(number, place, "too_large", reason, self._find_id(line[:_SHOWN_BYTES]))
                 continue
             row = self._row(number, place, line)
             if first:
@@ -81,12 +81,12 @@ class JsonLines:
             value = parse_response(text)
         except UnicodeDecodeError as error:
             reason = f"byte {line[error.start]:#04x} at position {error.start + 1} is not UTF-8"
-            return rejected(number, place, "not_utf8", reason, self._find_id(line))
+            return reject_row(number, place, "not_utf8", reason, self._find_id(line))
         except ResponseTextError as error:
             where = "" if error.position is None else f" (character {error.position + 1})"
-            return rejected(number, place, error.code, error.reason + where, self._find_id(line))
+            return reject_row(number, place, error.code, error.reason + where, self._find_id(line))
         if not isinstance(value, dict):
-            return rejected(number, place, "not_object", "a line holds one contact response, which is an object")
+            return reject_row(number, place, "not_object", "a line holds one contact response, which is an object")
         if self._mapped:
             self._rename(value)
             if self._id_column is not None and value.get("id") in (None, ""):
@@ -125,7 +125,7 @@ def _check_shape(row: Row, line: bytes, stream: BinaryIO, name: str) -> None:
     if row.problem is None or not row.problem.startswith("not_json") or not line.lstrip().startswith(b"{"):
         return
     # One object over several lines ends its first line after a brace, a bracket or a comma.
-    following = _following(stream)
+    following = _peek(stream)
     if line.rstrip().endswith((b"{", b"[", b",")) and following.lstrip()[:1] not in (b"", b"{"):
         if b'"flow_format"' in line + following:
             raise _is_a_flow(name)
@@ -134,7 +134,7 @@ def _check_shape(row: Row, line: bytes, stream: BinaryIO, name: str) -> None:
         )
 
 
-def _following(stream: BinaryIO) -> bytes:
+def _peek(stream: BinaryIO) -> bytes:
     found: bytes = stream.peek(_PEEKED_BYTES)[:_PEEKED_BYTES] if hasattr(stream, "peek") else b""
     return found
 

@@ -82,7 +82,7 @@ class Keys:
                 a dotted name begins with no scope; a column that is read stands twice; none can be read.
         """
         times = Counter(names)
-        columns = [self._named(key, name, names, place) for key, name in self.mapped.items()]
+        columns = [self._find_column(key, name, names, place) for key, name in self.mapped.items()]
         taken = {column.name for column in columns}
         for index, name in enumerate(names):
             if name in self.mapped or name in taken:
@@ -99,12 +99,12 @@ class Keys:
                 raise SourceError(f"{place}: the column {column.name!r} stands twice; only one of them would count")
         if not columns:
             raise SourceError(
-                f"{place}: no column is a key of a contact response; found {_listed(names)}. Call them id, "
+                f"{place}: no column is a key of a contact response; found {_join_names(names)}. Call them id, "
                 f"contact.phone, {self._example()}, … or say where they are, as in --column contact.phone=COLUMN"
             )
         return tuple(columns)
 
-    def _named(self, key: str, name: str, names: Sequence[str], place: str) -> Column:
+    def _find_column(self, key: str, name: str, names: Sequence[str], place: str) -> Column:
         if name not in names:
             what = "the id" if key == "id" else f"{key!r}"
             raise SourceError(f"{place}: there is no column {name!r} for {what}{did_you_mean(name, set(names))}")
@@ -130,6 +130,6 @@ class Keys:
         return f"step.{self._steps[0]}" if self._steps else "contact.first_name"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     shown = [repr(name[:60]) for name in names[:8]]
     return ", ".join([*shown, "…"] if len(names) > 8 else shown) or "none"

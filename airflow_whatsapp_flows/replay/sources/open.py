@@ -10,7 +10,7 @@ from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.replay.sources.delimited import Delimited
-from airflow_whatsapp_flows.replay.sources.files import SourceFile, find_files, mark_of, shown
+from airflow_whatsapp_flows.replay.sources.files import SourceFile, find_files, hide_credentials, mark_of
 from airflow_whatsapp_flows.replay.sources.json_lines import JsonLines
 from airflow_whatsapp_flows.replay.sources.keys import Keys
 from airflow_whatsapp_flows.replay.sources.source import Format, Row, Source, SourceSpec
@@ -82,18 +82,20 @@ def open_source(spec: SourceSpec, flow: Flow, access: Access | None = None) -> S
     files = find_files(spec.location, None if access is None else access.storage)
     formats = {_format(file, spec) for file in files}
     if len(formats) > 1:
-        raise SourceError(f"{shown(spec.location)}: files of several formats, {', '.join(sorted(formats))}; read one")
-    name = files[0].name if len(files) == 1 else shown(spec.location)
+        raise SourceError(
+            f"{hide_credentials(spec.location)}: files of several formats, {', '.join(sorted(formats))}; read one"
+        )
+    name = files[0].name if len(files) == 1 else hide_credentials(spec.location)
     return _FileSource(name, files, _reader(formats.pop(), keys), keys.ignored)
 
 
-def shown_location(spec: SourceSpec) -> str:
+def display_location(spec: SourceSpec) -> str:
     """Where a source is looked for, as it was written, without passwords; nothing is opened."""
     if spec.query is None or "://" not in spec.location:
-        return shown(spec.location)
-    from airflow_whatsapp_flows.replay.sources.sql import shown_url
+        return hide_credentials(spec.location)
+    from airflow_whatsapp_flows.replay.sources.sql import display_url
 
-    return shown_url(spec.location)
+    return display_url(spec.location)
 
 
 def _format(file: SourceFile, spec: SourceSpec) -> Format:

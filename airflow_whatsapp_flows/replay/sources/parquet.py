@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.ledger.pages import PAGE_BYTES
-from airflow_whatsapp_flows.replay.sources.cells import typed_row
+from airflow_whatsapp_flows.replay.sources.cells import row_from_cells
 from airflow_whatsapp_flows.replay.sources.keys import PHONE, Column, Keys
 from airflow_whatsapp_flows.replay.sources.source import Row
 
@@ -48,7 +48,7 @@ class Parquet:
             for batch in self._batches(file, [column.name for column in columns]):
                 for cells in zip(*self._values(batch, columns), strict=True):
                     number += 1
-                    yield typed_row(number, f"{name}:{number}", columns, cells, self._keys.id_column)
+                    yield row_from_cells(number, f"{name}:{number}", columns, cells, self._keys.id_column)
         except self._arrow.ArrowException as error:
             raise SourceError(f"{name}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 
@@ -59,8 +59,8 @@ class Parquet:
         """Rows in batches, of fewer rows where they are long."""
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         longest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
-        for batch in file.iter_batches(_fitting(longest), columns=names):
-            size = _fitting(batch.nbytes // max(1, batch.num_rows))  # a file's own sizes are those of encoded values
+        for batch in file.iter_batches(_batch_size(longest), columns=names):
+            size = _batch_size(batch.nbytes // max(1, batch.num_rows))  # a file's own sizes are those of encoded values
             for start in range(0, batch.num_rows, size):
                 yield batch.slice(start, size)
 
@@ -104,7 +104,7 @@ class Parquet:
         return texts
 
 
-def _fitting(row_bytes: int) -> int:
+def _batch_size(row_bytes: int) -> int:
     return max(1, min(_BATCH_ROWS, PAGE_BYTES // max(1, row_bytes)))
 
 

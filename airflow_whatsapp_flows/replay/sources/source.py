@@ -88,7 +88,7 @@ def row_of(number: int, place: str, value: Mapping[str, Any]) -> Row:
     if phone is None or not _is_scientific(phone):
         return Row(number, place, value)
     problem = "the phone is a number in scientific notation, which has lost digits; export the column as text"
-    return rejected(number, place, "scientific_phone", problem, value.get("id"))
+    return reject_row(number, place, "scientific_phone", problem, value.get("id"))
 
 
 def _is_scientific(phone: object) -> bool:
@@ -97,7 +97,7 @@ def _is_scientific(phone: object) -> bool:
     return isinstance(phone, float)
 
 
-def rejected(number: int, place: str, code: str, reason: str, found_id: object = None) -> Row:
+def reject_row(number: int, place: str, code: str, reason: str, found_id: object = None) -> Row:
     """A row that cannot be used.
 
     Args:
@@ -113,4 +113,4 @@ def rejected(number: int, place: str, code: str, reason: str, found_id: object =
 
 def no_id(number: int, place: str, column: str) -> Row:
     """A row without the id that the user said it has."""
-    return rejected(number, place, "no_id", f"{column!r}, which holds the id, is absent or empty")
+    return reject_row(number, place, "no_id", f"{column!r}, which holds the id, is absent or empty")

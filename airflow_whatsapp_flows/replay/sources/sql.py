@@ -12,9 +12,9 @@ from sqlalchemy.engine import URL
 
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.ledger.urls import hide_password
-from airflow_whatsapp_flows.replay.sources.cells import typed_row
+from airflow_whatsapp_flows.replay.sources.cells import row_from_cells
 from airflow_whatsapp_flows.replay.sources.cursors import stream_records
-from airflow_whatsapp_flows.replay.sources.files import shown
+from airflow_whatsapp_flows.replay.sources.files import hide_credentials
 from airflow_whatsapp_flows.replay.sources.keys import NESTED, PHONE, Keys
 from airflow_whatsapp_flows.replay.sources.source import Row
 
@@ -61,9 +61,9 @@ class QuerySource:
             SourceError: the database refuses the query, or its columns are not the flow's.
         """
         with self._database.connect() as connection, closing(stream_records(connection, self._query)) as records:
-            yield from self._rows(self._guarded(records))
+            yield from self._rows(self._wrap_errors(records))
 
-    def _guarded(self, records: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    def _wrap_errors(self, records: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         try:
             yield from records
         except Exception as error:  # every driver has errors of its own
@@ -85,7 +85,7 @@ class QuerySource:
                     "leading zeros; cast the column to text"
                 )
             place = f"query:{number}"
-            yield typed_row(number, place, columns, [record[index] for index in indexes], self._keys.id_column)
+            yield row_from_cells(number, place, columns, [record[index] for index in indexes], self._keys.id_column)
 
 
 class UrlDatabase:
@@ -99,7 +99,7 @@ class UrlDatabase:
     """
 
     def __init__(self, location: str) -> None:
-        url = _parsed(location)
+        url = _parse_url(location)
         self.name = hide_password(url)
         if url.get_backend_name() == "sqlite" and is_absent(url.database):
             # SQLite would make it.
@@ -143,12 +143,14 @@ def database_url(text: str) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgres", "postgresql") else url
 
 
-def _parsed(location: str) -> URL:
+def _parse_url(location: str) -> URL:
     try:
         return database_url(location)
     except (sa.exc.ArgumentError, ValueError):  # a port that is no number is a ValueError
         example = "sqlite:///responses.db or postgresql://user@host/database"
-        raise SourceError(f"{shown(location)}: is no SQLAlchemy URL of a database, such as {example}") from None
+        raise SourceError(
+            f"{hide_credentials(location)}: is no SQLAlchemy URL of a database, such as {example}"
+        ) from None
 
 
 def is_absent(database: str | None) -> bool:
@@ -156,10 +158,10 @@ def is_absent(database: str | None) -> bool:
     return bool(database) and not str(database).startswith((":memory:", "file:")) and not os.path.exists(str(database))
 
 
-def shown_url(location: str) -> str:
+def display_url(location: str) -> str:
     """The URL of a database as it may be shown.
 
     Raises:
         SourceError: it is none.
     """
-    return hide_password(_parsed(location))
+    return hide_password(_parse_url(location))

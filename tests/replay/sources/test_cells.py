@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from airflow_whatsapp_flows.replay.sources.cells import typed_row
+from airflow_whatsapp_flows.replay.sources.cells import row_from_cells
 from airflow_whatsapp_flows.replay.sources.keys import Column
 
 
@@ -25,7 +25,7 @@ class Name(str):
     ids=["surrogate", "bytes", "complex", "infinite"],
 )
 def test_what_has_no_place_in_a_response_rejects_the_row(cell: object, problem: str) -> None:
-    row = typed_row(3, "query:3", [Column(0, "Name", "step.Ask name"), Column(1, "id", "id")], [cell, 7])
+    row = row_from_cells(3, "query:3", [Column(0, "Name", "step.Ask name"), Column(1, "id", "id")], [cell, 7])
 
     assert row.value is None
     assert str(row.problem).startswith(problem)
@@ -35,7 +35,7 @@ def test_what_has_no_place_in_a_response_rejects_the_row(cell: object, problem: 
 def test_texts_and_lists_are_plain() -> None:
     columns = [Column(0, "a", "step.a"), Column(1, "b", "step.b"), Column(2, "c", "step.c")]
 
-    row = typed_row(1, "query:1", columns, [Name("é"), [("a", 1), ("b", dt.date(2026, 1, 2))], [[1, 2], [3, 4]]])
+    row = row_from_cells(1, "query:1", columns, [Name("é"), [("a", 1), ("b", dt.date(2026, 1, 2))], [[1, 2], [3, 4]]])
 
     assert row.value == {"step.a": "é", "step.b": {"a": 1, "b": "2026-01-02"}, "step.c": [[1, 2], [3, 4]]}
     assert type(row.value["step.a"]) is str
