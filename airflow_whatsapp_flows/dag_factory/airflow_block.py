@@ -69,7 +69,7 @@ def default_args(flow: Flow) -> dict[str, Any]:
     return {} if flow.airflow.owner is None else {"owner": flow.airflow.owner}
 
 
-def sending_args(flow: Flow) -> dict[str, Any]:
+def request_task_args(flow: Flow) -> dict[str, Any]:
     """What the tasks are given besides that send requests: a pool, and the assets that they read and write.
 
     Args:

@@ -13,8 +13,8 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import (
     display_name,
     doc_md,
     max_active_runs,
+    request_task_args,
     retry_args,
-    sending_args,
     tags,
 )
 from airflow_whatsapp_flows.dag_factory.params import build_params
@@ -54,7 +54,7 @@ def build_dag(flow: Flow | str | Mapping[str, object]) -> DAG:
         other = flow.id.removesuffix(REPLAY_SUFFIX)
         what = f"an id cannot end in {REPLAY_SUFFIX}: that is the DAG which replays the flow of {other}.json"
         raise FlowFileError(flow.id, [Fault(what, ("id",))])
-    sending = sending_args(flow)
+    sending = request_task_args(flow)
     with DAG(
         dag_id=flow.id,
         dag_display_name=display_name(flow.id, flow.name),
@@ -70,13 +70,13 @@ def build_dag(flow: Flow | str | Mapping[str, object]) -> DAG:
         # Airflow would give the DAG to whichever file is being parsed, raise_faults' among them.
         auto_register=False,
     ) as dag:
-        _Building(flow, sending).add_tasks()
+        _DagBuilder(flow, sending).add_tasks()
     # Given before, every task would copy them for each class that it is of: half of the time that parsing takes.
     dag.params = ParamsDict(build_params(flow))
     return dag
 
 
-class _Building:
+class _DagBuilder:
     def __init__(self, flow: Flow, sending: Mapping[str, Any]) -> None:
         self._flow = flow
         self._sending = sending
@@ -87,7 +87,7 @@ class _Building:
 
     def add_tasks(self) -> None:
         """One task for each step or loop, and the edges between them."""
-        joined = self._joined()
+        joined = self._find_joins()
         tasks = {task_id: self._task(name, task_id in joined) for task_id, name in self._heads.items()}
         for task_id, name in self._heads.items():
             self._connect(tasks, task_id, name)
@@ -120,7 +120,7 @@ class _Building:
                 if way.target is not None and self._task_ids[way.target] != task_id:
                     yield own, way.label, self._task_ids[way.target]
 
-    def _joined(self) -> set[str]:
+    def _find_joins(self) -> set[str]:
         """The tasks that more than one task leads to."""
         sources: dict[str, set[str]] = {}
         for task_id in self._heads:
@@ -154,7 +154,7 @@ class _Building:
             return None
         return FlowInDoubtOperator(
             task_id=f"{source.task_id}{IN_DOUBT_SUFFIX}",
-            task_display_name=f"{_shortened(', '.join(step.name for step in handing_on))}: outcome unknown",
+            task_display_name=f"{_shorten(', '.join(step.name for step in handing_on))}: outcome unknown",
             action=source.task_id,
             resends=all(step.retry.delivery is not Delivery.AT_MOST_ONCE for step in handing_on),
             **retry_args(self._flow),
@@ -175,10 +175,10 @@ class _Building:
 
 
 def _loop_name(loop: tuple[str, ...]) -> str:
-    return _shortened(f"Loop: {' → '.join(loop)}")
+    return _shorten(f"Loop: {' → '.join(loop)}")
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 

@@ -143,7 +143,7 @@ class _Time:
 def _build_all(paths: list[Path], time: _Time) -> tuple[dict[str, DAG], list[FlowFileError]]:
     dags: dict[str, DAG] = {}
     faulty: list[FlowFileError] = []
-    with _uncollected():
+    with _pause_gc():
         for path in paths:
             built, error = _unbuilt(path, time) if time.is_over(_LOADING) else _build(path)
             time.took(path)
@@ -162,7 +162,7 @@ def _unbuilt(path: Path, time: _Time) -> tuple[dict[str, DAG], FlowFileError]:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def _pause_gc() -> Iterator[None]:
     """Without the collector, which would walk over every DAG built so far, again and again, and find no garbage."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -189,7 +189,7 @@ def _build(path: Path) -> tuple[dict[str, DAG], FlowFileError | None]:
             dags |= _sound(path, flow, build_replay_dag, faults)
     if not faults:
         return dags, None
-    unsound = FlowFileError(str(path), _placed(path, faults))
+    unsound = FlowFileError(str(path), _locate(path, faults))
     stand_ins = _quietly(path, lambda: build_placeholders(flow.source, path.stem, str(unsound)))
     return {**stand_ins, **dags}, unsound
 
@@ -245,7 +245,7 @@ def _plain_data(path: Path) -> object:
         return None
 
 
-def _placed(path: Path, faults: list[Fault]) -> list[Fault]:
+def _locate(path: Path, faults: list[Fault]) -> list[Fault]:
     """Faults with the place that they have in the file."""
     source = JsonSource(read_flow_text(path))
     places = [source.place(fault.path) for fault in faults]

@@ -74,18 +74,18 @@ def _answer(step: Answered) -> Param:
     question, rule = _text(step.content.body), step.rule
     if isinstance(step, (Menu, TemplateMessage)) and step.options:
         what = "one of the options of the menu" if isinstance(step, Menu) else "one of the buttons"
-        return _field(step.name, _joined(question, what), list(step.options))
-    expected = _expected(rule)
+        return _field(step.name, _join_texts(question, what), list(step.options))
+    expected = _describe_rule(rule)
     if rule.listed is not None:
         listed = rule.listed
         expected = f"one of those in {listed.source.text}, by its {listed.value} or {listed.title}"
-    description = _joined(question, expected)
+    description = _join_texts(question, expected)
     if rule.answer_type in _FILES:
         return Param(None, type=["object", "string", "null"], title=step.name, description=description)
     return _field(step.name, description, rule.options)
 
 
-def _expected(rule: AnswerRule) -> str | None:
+def _describe_rule(rule: AnswerRule) -> str | None:
     """What an answer has to be, in words; ``None`` when everything fits."""
     expected = _EXPECTED.get(rule.answer_type)
     if rule.answer_type == "NUMBER" and not rule.decimals:
@@ -103,7 +103,7 @@ def _text(text: Text) -> str | None:
     return written if len(written) <= _LONGEST_TEXT else f"{written[:_LONGEST_TEXT]}…"
 
 
-def _joined(question: str | None, expected: str | None) -> str | None:
+def _join_texts(question: str | None, expected: str | None) -> str | None:
     if question and expected:
         return f"{question} ({expected})"
     return question or expected

@@ -52,9 +52,9 @@ class WhatsAppActionHook(HttpHook):
         Raises:
             ConnectionConfigError: there is no such connection, or it cannot be used.
         """
-        return _understood(self._fields())
+        return _resolve_connection(self._fields())
 
-    def signed(self, connection: ActionConnection, request: HttpRequest) -> ActionConnection:
+    def sign(self, connection: ActionConnection, request: HttpRequest) -> ActionConnection:
         """The connection with the headers that ``auth_type`` gives this request, if one was given.
 
         Args:
@@ -110,7 +110,7 @@ class WhatsAppActionHook(HttpHook):
         )
 
 
-def _understood(fields: ConnectionFields) -> ActionConnection:
+def _resolve_connection(fields: ConnectionFields) -> ActionConnection:
     connection = action_connection(fields)
     for secret in connection.secrets:
         mask_secret(secret)

@@ -54,7 +54,7 @@ class AttemptRow(NamedTuple):
     epoch: int = 1
     content: str | None = None
 
-    def made(self) -> AttemptSummary:
+    def summary(self) -> AttemptSummary:
         """What it tells of contents."""
         return AttemptSummary(*(getattr(self, name) for name in AttemptSummary._fields))
 
@@ -172,10 +172,10 @@ class _FileLedger:
         self._path = path
         self._identity = FileIdentity(Path(path))
         self._identity.check_opening()
-        connection = _connected(path)
+        connection = _connect(path)
         if connection is None:
             Ledger(f"{_FILE}{path}").close()  # makes the tables, upgrades them, or says what is wrong
-            connection = _connected(path)
+            connection = _connect(path)
         if connection is None:
             raise LedgerError(f"the ledger {_FILE}{path} cannot be opened")
         self._connection = connection
@@ -319,7 +319,7 @@ def _is_test_run() -> bool:
     return type(comms).__name__ == "InProcessSupervisorComms"
 
 
-def _connected(path: str) -> sqlite3.Connection | None:
+def _connect(path: str) -> sqlite3.Connection | None:
     """A connection to the file, if it holds the tables of this release."""
     connection = None
     try:

@@ -47,7 +47,7 @@ class LedgerDBManager(BaseDBManager):
 
     def resetdb(self, skip_init: bool = False, use_migration_files: bool = False) -> None:
         """Leave it as it is, and upgrade it."""
-        self.log.info("The ledger %s is kept: it knows what was sent", self._shown)
+        self.log.info("The ledger %s is kept: it knows what was sent", self._display_url)
         if not skip_init:
             self.upgradedb(use_migration_files=use_migration_files)
 
@@ -66,14 +66,16 @@ class LedgerDBManager(BaseDBManager):
         if show_sql_only or from_revision or to_revision not in (None, "heads", revision_of(SCHEMA_VERSION)):
             raise LedgerError("the ledger is upgraded as a whole, to the version that this release uses")
         if find_version(self._url) is None:
-            self.log.info("There is no ledger in %s yet; the first task or replay makes it", self._shown)
+            self.log.info("There is no ledger in %s yet; the first task or replay makes it", self._display_url)
             return
         done = upgrade(self._url)
         if done.found == done.version:
-            self.log.info("The ledger %s has version %s already", self._shown, done.version)
+            self.log.info("The ledger %s has version %s already", self._display_url, done.version)
             return
         kept = f"; as it was before it is in {done.backup}" if done.backup else ""
-        self.log.info("The ledger %s was upgraded from version %s to %s%s", self._shown, done.found, done.version, kept)
+        self.log.info(
+            "The ledger %s was upgraded from version %s to %s%s", self._display_url, done.found, done.version, kept
+        )
 
     def downgrade(self, to_revision: Any, from_revision: Any = None, show_sql_only: bool = False) -> None:
         """A ledger cannot be downgraded.
@@ -88,5 +90,5 @@ class LedgerDBManager(BaseDBManager):
         return provider_settings().ledger_url
 
     @property
-    def _shown(self) -> str:
+    def _display_url(self) -> str:
         return display_url(read_url(self._url))

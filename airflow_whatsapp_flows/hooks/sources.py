@@ -45,7 +45,7 @@ class ConnectionDatabase:
                 "a query's source is a database's URL or the id of an Airflow connection; "
                 f"there is no connection {conn_id!r}"
             ) from None
-        self.name = _shown(self._connection)
+        self.name = _display_url(self._connection)
         self._conn_id = conn_id
         self._secrets = all_spellings(_secrets_of(self._connection))
         self._hook = _hook_of(self._connection, conn_id)
@@ -150,7 +150,7 @@ def _hook_of(connection: Connection, conn_id: str) -> DbApiHook:
     return hook
 
 
-def _shown(connection: Connection) -> str:
+def _display_url(connection: Connection) -> str:
     """What a connection leads to, without secrets: a replay keeps it, and one that is resumed compares it."""
     if connection.conn_type == "sqlite":
         return f"sqlite:///{connection.host or ''}"

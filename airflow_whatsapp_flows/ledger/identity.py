@@ -102,7 +102,7 @@ class ServerIdentity:
     def __init__(self, shown: str) -> None:
         self.commits = 0
         self._ledger_id = ""
-        self._shown = shown
+        self._display_url = shown
 
     def learn(self, execute: Execute) -> None:
         """Note what was opened."""
@@ -119,9 +119,9 @@ class ServerIdentity:
         row = execute(_COUNT_ON_SERVER)
         if row is None or row[0] != self._ledger_id or row[1] <= seen:
             raise LedgerReplacedError(
-                f"the ledger {self._shown} was replaced or restored from an older copy while it was in use; nothing "
-                "more is sent. Restore the newest copy before anything is run again: what was sent since that copy "
-                "was made would be sent again"
+                f"the ledger {self._display_url} was replaced or restored from an older copy while it was in use; "
+                "nothing more is sent. Restore the newest copy before anything is run again: what was sent since that "
+                "copy was made would be sent again"
             )
         return int(row[1])
 

@@ -61,7 +61,7 @@ class Outages:
 
     def __init__(self, shown: str) -> None:
         self.timeout = 0.0
-        self._shown = shown
+        self._display_url = shown
         self._sessions: WeakSet[Any] = WeakSet()  # the driver's connections
         self._away = False
         self._found: dict[Hashable, float] = {}
@@ -126,7 +126,7 @@ class Outages:
         """
         if since is not None and self._away:
             self._away = False
-            _log.warning("the ledger %s is back after %.1f s", self._shown, time.monotonic() - since)
+            _log.warning("the ledger %s is back after %.1f s", self._display_url, time.monotonic() - since)
 
     def is_fresh(self, found: Hashable) -> bool:
         """Whether something was found for the first time less than :data:`RETURN_SECONDS` ago."""
@@ -160,5 +160,5 @@ class Outages:
         if self._deadline == math.inf:
             return
         if time.monotonic() + _SHORTEST_TIMEOUT > self._deadline:
-            raise LedgerError(f"the ledger {self._shown} did not answer while the run was stopped")
+            raise LedgerError(f"the ledger {self._display_url} did not answer while the run was stopped")
         parameters["connect_timeout"] = _SHORTEST_TIMEOUT

@@ -36,11 +36,11 @@ from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, fields_
 from airflow_whatsapp_flows.operators.branch import has_branch
 from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.large_replies import fit_for_xcom, whole_scopes
-from airflow_whatsapp_flows.operators.mapped_fields import checked_map_index, take_mapped_fields
+from airflow_whatsapp_flows.operators.mapped_fields import guard_map_index, take_mapped_fields
 from airflow_whatsapp_flows.operators.retry import retry_arguments
 from airflow_whatsapp_flows.operators.run_input import response_of, run_id_of, run_time
-from airflow_whatsapp_flows.operators.send import Sender
-from airflow_whatsapp_flows.operators.task_record import Sendee
+from airflow_whatsapp_flows.operators.send import TaskSender
+from airflow_whatsapp_flows.operators.task_record import Recipient
 from airflow_whatsapp_flows.sender import Gateway
 
 _WAYS = {"branch": "leaves by the error exit", "continue": "continues with the error"}
@@ -182,7 +182,7 @@ class WhatsAppActionOperator(HttpOperator):
             AirflowFailException: the request cannot be built, or it ended in error and nothing takes the error.
             AirflowException: it may be tried again; Airflow does.
         """
-        with checked_map_index(self, context):
+        with guard_map_index(self, context):
             with task_errors(self.task_id):
                 gateway = airflow_gateway()
                 result, sendee, step = self._perform(context, gateway)
@@ -198,7 +198,7 @@ class WhatsAppActionOperator(HttpOperator):
         result: ActionResult,
         context: Context,
         gateway: Gateway,
-        sendee: Sendee,
+        sendee: Recipient,
         *,
         in_doubt: bool,
         in_ledger: bool = False,
@@ -227,13 +227,13 @@ class WhatsAppActionOperator(HttpOperator):
         """The hook of a connection, with this task's ``auth_type``."""
         return WhatsAppActionHook(conn_id, self.auth_type)
 
-    def _perform(self, context: Context, gateway: Gateway) -> tuple[ActionResult, Sendee, Action]:
+    def _perform(self, context: Context, gateway: Gateway) -> tuple[ActionResult, Recipient, Action]:
         language = AuthorLanguage(self._environment(), context)
         values = self._values(context, language, gateway)
         step = self._action(context, values, language)
         contact: Any = values["contact"]
-        sendee = Sendee.of_task(context, self.dag_id, run_time(context), contact)
-        sender = Sender(self, context, gateway, sendee)
+        sendee = Recipient.of_task(context, self.dag_id, run_time(context), contact)
+        sender = TaskSender(self, context, gateway, sendee)
         performing = perform(step, values, visit=1, key=idempotency_key(*_identity(self, context)))
         try:
             todo = next(performing)
@@ -244,10 +244,10 @@ class WhatsAppActionOperator(HttpOperator):
 
     def _action(self, context: Context, values: Mapping[str, object], language: AuthorLanguage) -> Action:
         field = {name: self._field(name, context) for name in type(self).template_fields}
-        method = str(_rendered("method", field, language, values)).upper()
+        method = str(_render("method", field, language, values)).upper()
         if method not in METHODS:
             raise RenderError(f"{method[:20]!r} is none of {', '.join(METHODS)}", "method")
-        connection = _rendered("http_conn_id", field, language, values)
+        connection = _render("http_conn_id", field, language, values)
         body = field["body"] if self.has_body or "body" in self._mapped else ABSENT
         url = field["url"].value if isinstance(field["url"], Data) else field["url"]
         headers = field["headers"]
@@ -317,7 +317,7 @@ def _plan(text: RequestText, url_language: Any, language: AuthorLanguage) -> Req
     return plan
 
 
-def _rendered(name: str, field: Mapping[str, Any], language: AuthorLanguage, values: Mapping[str, object]) -> Any:
+def _render(name: str, field: Mapping[str, Any], language: AuthorLanguage, values: Mapping[str, object]) -> Any:
     value = field[name]
     if isinstance(value, Data):
         return value.value

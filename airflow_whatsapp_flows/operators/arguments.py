@@ -92,14 +92,14 @@ def check_retry(retry: Any) -> None:
             # A DAG may write a tuple where a flow file has a list.
             RetryFormat.model_validate({key: list(value) if isinstance(value, tuple) else value})
         except ValidationError:
-            raise ValueError(f"retry: {key} is {_allowed(_RETRY[key])}, not {value!r}") from None
+            raise ValueError(f"retry: {key} is {_describe_schema(_RETRY[key])}, not {value!r}") from None
 
 
-def _allowed(schema: Mapping[str, Any]) -> str:
+def _describe_schema(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
-        return _allowed(schema["anyOf"][0])
+        return _describe_schema(schema["anyOf"][0])
     if schema["type"] == "array":
-        return f"a list, each {_allowed(schema['items'])}"
+        return f"a list, each {_describe_schema(schema['items'])}"
     kind = "a whole number" if schema["type"] == "integer" else "a number"
     return f"{kind} from {schema['minimum']} to {schema['maximum']}"
 

@@ -40,5 +40,5 @@ class FlowDelayOperator(FlowStepOperator):
             TaskDeferred: Airflow starts the task again when the wait is over.
         """
         if isinstance(todo, Wait):
-            pause_until(self, todo.ends(walked.reached_at(utc_now())))
+            pause_until(self, todo.ends(walked.find_arrival(utc_now())))
         return Waited()

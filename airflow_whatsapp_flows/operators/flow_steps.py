@@ -31,7 +31,7 @@ from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
 from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT
 from airflow_whatsapp_flows.operators.rewalk import FlowStep, Rewalk
-from airflow_whatsapp_flows.operators.send import Sender
+from airflow_whatsapp_flows.operators.send import TaskSender
 from airflow_whatsapp_flows.operators.wait import utc_now
 
 _LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what stands beside the text
@@ -49,12 +49,12 @@ class FlowActionOperator(WhatsAppActionOperator):
 
     def __init__(self, *, step: FlowStep, **kwargs: Any) -> None:
         action = _action(step)
-        written = Hidden((), step.flow.literals).conceal(dict(_written(step)))
+        written = Hidden((), step.flow.literals).conceal(dict(_step_source(step)))
         super().__init__(
             url=mask_url(written["url"]),
             method=action.plan.method,
-            headers=_shown_headers(written.get("headers")),
-            query_params=_shown_parameters(written.get("query_params"), CagedLanguage(syntax=_syntax(step))),
+            headers=_mask_headers(written.get("headers")),
+            query_params=_mask_parameters(written.get("query_params"), CagedLanguage(syntax=_syntax(step))),
             **({"body": written["body"]} if "body" in written else {}),
             body_type=action.plan.body_type.value,
             http_conn_id=action.plan.connection,
@@ -76,7 +76,7 @@ class FlowActionOperator(WhatsAppActionOperator):
         with task_errors(self.task_id):
             gateway = airflow_gateway()
             walked = Rewalk(self.step, context, gateway.settings)
-            walked.perform_own(Sender(self, context, gateway, walked.sendee).do)
+            walked.perform_own(TaskSender(self, context, gateway, walked.sendee).do)
         walked.note_end(self.log)
         for visit in walked.own_visits:
             if visit.result is not None:
@@ -191,27 +191,27 @@ def _action(step: FlowStep) -> Action:
     return action
 
 
-def _shown_headers(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _mask_headers(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if headers is None:
         return None
     return {name: HIDDEN if names_secret(name) else value for name, value in headers.items()}
 
 
-def _shown_parameters(parameters: Any, language: CagedLanguage) -> Any:
-    def shown(name: str, value: Any) -> Any:
+def _mask_parameters(parameters: Any, language: CagedLanguage) -> Any:
+    def mask(name: str, value: Any) -> Any:
         if isinstance(value, str) and find_opening(value, language):
             return value
         return HIDDEN if isinstance(value, (dict, list)) else mask_parameter(name, text_of(value))
 
     pairs = parameters.items() if isinstance(parameters, Mapping) else parameters or ()
-    return {name: shown(name, value) for name, value in pairs}
+    return {name: mask(name, value) for name, value in pairs}
 
 
 def _syntax(step: FlowStep) -> Syntax:
     return "activecampaign" if step.flow.source.get("syntax") == "activecampaign" else "hilos"
 
 
-def _written(step: FlowStep) -> Mapping[str, Any]:
+def _step_source(step: FlowStep) -> Mapping[str, Any]:
     steps: Any = step.flow.source["steps"]
     found: Mapping[str, Any] = next(written for written in steps if written["name"] == step.name)
     return found

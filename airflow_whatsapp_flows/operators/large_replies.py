@@ -56,7 +56,7 @@ def whole(value: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subj
     if not isinstance(place, Mapping) or "outcome" not in value:
         return value
     subject = Subject(str(place.get("flow_id")), str(place.get("response_id")))
-    kept = _kept(ledger(), subject, place) if may_read(subject) else None
+    kept = _read_stored_reply(ledger(), subject, place) if may_read(subject) else None
     if kept is None:
         raise RenderError("the reply of an action was kept out of XCom, and is no longer in the ledger")
     rest = {key: item for key, item in value.items() if key != IN_LEDGER}
@@ -85,7 +85,7 @@ def whole_scopes(scopes: Any, ledger: Callable[[], TaskLedger], may_read: Callab
     }
 
 
-def _kept(ledger: TaskLedger, subject: Subject, place: Mapping[str, Any]) -> Any:
+def _read_stored_reply(ledger: TaskLedger, subject: Subject, place: Mapping[str, Any]) -> Any:
     with ledger.transaction() as transaction:
         rows = transaction.attempts(subject)
     wanted = (place.get("key"), place.get("number"))

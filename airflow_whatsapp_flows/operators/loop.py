@@ -22,7 +22,7 @@ from airflow_whatsapp_flows.operators.flow_steps import not_on_the_way, note_dou
 from airflow_whatsapp_flows.operators.loop_value import exit_of_loop, loop_value
 from airflow_whatsapp_flows.operators.retry import ActionRetryError, retry_arguments
 from airflow_whatsapp_flows.operators.rewalk import FlowStep, Rewalk
-from airflow_whatsapp_flows.operators.send import Sender
+from airflow_whatsapp_flows.operators.send import TaskSender
 from airflow_whatsapp_flows.operators.wait import pause_until, utc_now
 from airflow_whatsapp_flows.sender import Gateway
 
@@ -54,7 +54,7 @@ class FlowLoopOperator(BaseBranchOperator):
     response_filter = None
 
     def __init__(self, *, step: FlowStep, **kwargs: Any) -> None:
-        super().__init__(**_retried(step, kwargs))
+        super().__init__(**_add_retry_arguments(step, kwargs))
         self.step = step
 
     def action_hook(self, conn_id: str) -> WhatsAppActionHook:
@@ -83,8 +83,8 @@ class FlowLoopOperator(BaseBranchOperator):
         with task_errors(self.task_id):
             gateway = airflow_gateway()
             walked = Rewalk(self.step, context, gateway.settings)
-            sender = Sender(self, context, gateway, walked.sendee, waits_itself=True)
-            going = _Going(self, sender, rested)
+            sender = TaskSender(self, context, gateway, walked.sendee, waits_itself=True)
+            going = _LoopRun(self, sender, rested)
             walked.perform_own(going.do)
             walked.note_end(self.log)
             if not walked.own_visits:
@@ -122,7 +122,7 @@ class FlowLoopOperator(BaseBranchOperator):
         return {**value, "exit": way, "next": walked.next_step}
 
 
-class _Going:
+class _LoopRun:
     """Does what the steps of a loop ask for.
 
     Args:
@@ -132,7 +132,7 @@ class _Going:
             where that was: so the first wait that it comes to is over.
     """
 
-    def __init__(self, task: FlowLoopOperator, sender: Sender, rested: bool) -> None:
+    def __init__(self, task: FlowLoopOperator, sender: TaskSender, rested: bool) -> None:
         self._task = task
         self._sender = sender
         self._rested = rested
@@ -177,7 +177,7 @@ def _actions(step: FlowStep) -> list[Action]:
     return [found for found in steps if isinstance(found, Action)]
 
 
-def _retried(step: FlowStep, kwargs: dict[str, Any]) -> dict[str, Any]:
+def _add_retry_arguments(step: FlowStep, kwargs: dict[str, Any]) -> dict[str, Any]:
     rule = max((action.retry for action in _actions(step)), key=lambda retry: retry.attempts, default=None)
     if rule is None:
         return kwargs

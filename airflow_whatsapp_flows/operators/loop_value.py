@@ -39,7 +39,7 @@ def loop_value(
             actions.setdefault(visit.step, []).append(result)
     value: dict[str, Value] = {
         "loop": list(loop),
-        "visits": [_shown(visit) for visit in visits],
+        "visits": [_visit_value(visit) for visit in visits],
         "actions": {**actions},
     }
     if _size(value) <= max_bytes:
@@ -108,7 +108,7 @@ def _reference(result: Any, kept: set[tuple[str, int]]) -> Value:
     return {"outcome": result["outcome"], "error": result["error"], IN_LEDGER: {"key": key, "number": number}}
 
 
-def _shown(visit: Visit) -> Value:
+def _visit_value(visit: Visit) -> Value:
     shown = _brief(visit)
     if visit.reason is not None:
         shown["reason"] = visit.reason[:_LONGEST_TEXT]

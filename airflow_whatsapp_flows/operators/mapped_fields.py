@@ -56,7 +56,7 @@ def _is_given_by(mapped: Any, name: str) -> bool:
 
 
 @contextmanager
-def checked_map_index(task: Any, context: Any) -> Iterator[None]:
+def guard_map_index(task: Any, context: Any) -> Iterator[None]:
     """Keep a ``map_index_template`` from failing a task whose request was sent.
 
     Airflow renders the template after the task has succeeded, and fails the task where that is not possible. A label

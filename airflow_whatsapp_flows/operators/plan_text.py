@@ -84,14 +84,14 @@ def _parts(told: Mapping[str, Any]) -> Iterator[str]:
     yield table(("Responses", "Number"), rows)
     yield table(("Host", "Requests, at least"), list(told["calls"].items()))
     yield table(("Step", "Exit", "Contacts"), [(way["step"], way["exit"], way["contacts"]) for way in told["exits"]])
-    yield _listed("Warnings", told.get("warnings", ()))
-    yield _listed("Rejected rows, the first of them", told["rejections"])
+    yield _bullet_list("Warnings", told.get("warnings", ()))
+    yield _bullet_list("Rejected rows, the first of them", told["rejections"])
     for step, request in told.get("samples", {}).items():
         yield f"**{escape(step)}**, for example (masked):"
         yield code(request)
 
 
-def _listed(title: str, lines: Sequence[str]) -> str:
+def _bullet_list(title: str, lines: Sequence[str]) -> str:
     return "\n".join([f"**{title}**", "", *(f"- {escape(line)}" for line in lines)]) if lines else ""
 
 

@@ -27,15 +27,15 @@ from airflow_whatsapp_flows.operators.dated_templates import DatedTemplates
 from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.replay_options import (
     FlowSource,
-    ReplayTerms,
+    ReplayOptions,
     default_replay_id,
     flow_of,
     gateway_of,
 )
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
-    log_chosen,
     log_errors,
+    log_retried,
     status_line,
     what_is_wrong,
     where_to_look,
@@ -124,7 +124,7 @@ class ReplayTask(DatedTemplates):
         self.source = source
         self.replay_id = replay_id
         self.note = note
-        self.terms = ReplayTerms(
+        self.terms = ReplayOptions(
             query=query,
             columns=columns or {},
             id_column=id_column,
@@ -156,18 +156,18 @@ class ReplayTask(DatedTemplates):
         dag = self.get_dag()
         return flow_of(self.flow, dag.fileloc if dag else None)
 
-    def given_terms(self) -> ReplayTerms:
+    def current_options(self) -> ReplayOptions:
         """How the replay is run, once the template fields are rendered."""
         return replace(self.terms, source=self.source or None)
 
-    def begun(self, ledger: Ledger, flow: Flow, context: Context) -> Replay:
+    def create_or_resume(self, ledger: Ledger, flow: Flow, context: Context) -> Replay:
         """The replay, begun or gone on with.
 
         Raises:
             FlowsError: it cannot be.
         """
         replay_id = self.replay_id or default_replay_id(flow.id, context)
-        replay = self.given_terms().begin(ledger, flow, replay_id, self.note or None, self._note_rows)
+        replay = self.current_options().begin(ledger, flow, replay_id, self.note or None, self._note_rows)
         for warning in replay.warnings:
             self.log.warning("%s", warning)
         self._send_failed_again(ledger, replay, context)
@@ -177,7 +177,7 @@ class ReplayTask(DatedTemplates):
         clear = TaskTry.of(context, self).clear
         chosen = None if clear is None else walk_failed_again(ledger, replay, self.chunks, clear)
         if chosen is not None:
-            log_chosen(self.log, chosen)
+            log_retried(self.log, chosen)
 
     def _note_rows(self, rows: int) -> None:
         if self._killed:
@@ -256,10 +256,10 @@ class WhatsAppReplayOperator(ReplayTask):
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
             flow = self.the_flow()
             gateway = gateway_of(flow)
-            replay = self.begun(ledger, flow, context)
+            replay = self.create_or_resume(ledger, flow, context)
             begun = time.monotonic()
             self.log.info("replay %s in the ledger %s", replay.id, ledger.display_url)
-            settings = replace(self.given_terms().run_settings(flow), chunks=self.chunks)
+            settings = replace(self.current_options().run_settings(flow), chunks=self.chunks)
             progress = asyncio.run(self._run(ledger, replay, flow, gateway, settings))
             counted = tally(ledger, replay.no, self.chunks)
             # Of chunks, which are mapped, the report tells the errors of all.

@@ -47,7 +47,7 @@ FlowSource = Flow | LoadedFlow | Mapping[str, object] | Path | str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayTerms:
+class ReplayOptions:
     """What a task was given; what is ``None`` is as the flow's ``replay`` says, and else as in a flow file.
 
     Attributes:
@@ -98,7 +98,7 @@ class ReplayTerms:
         """
         spec, found = self.spec(flow), find_replay(ledger, replay_id)
         if found is not None and found.sealed:
-            source: Source = _Taken(self._name(found, flow), found.source_mark)
+            source: Source = _LimitedSource(self._name(found, flow), found.source_mark)
         else:
             source = self.open(flow)
         run = self.run_settings(flow)
@@ -119,7 +119,7 @@ class ReplayTerms:
             limit=self.limit,
             force=self.force,
             accept_changed_flow=self.accept_changed_flow,
-            on_changed=self.changed_rule(flow),
+            on_changed=self.on_changed_rule(flow),
         )
         return create_or_resume_replay(ledger, request, on_rows)
 
@@ -156,7 +156,7 @@ class ReplayTerms:
             format=self.source_format,
         )
 
-    def changed_rule(self, flow: Flow) -> OnChanged:
+    def on_changed_rule(self, flow: Flow) -> OnChanged:
         """What becomes of a response whose id is known with other content."""
         return self.on_changed or _block(flow).on_changed
 
@@ -237,7 +237,7 @@ def gateway_of(flow: Flow) -> Gateway:
     return replace(gateway, find_connection=connections.__getitem__)
 
 
-def found_replay(ledger: Ledger, replay_id: str) -> Replay:
+def get_replay(ledger: Ledger, replay_id: str) -> Replay:
     """A replay that was begun.
 
     Raises:
@@ -254,7 +254,7 @@ def _block(flow: Flow) -> ReplayFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
+class _LimitedSource:
     """A source whose rows are in the ledger."""
 
     name: str

@@ -56,7 +56,7 @@ def log_errors(log: Any, groups: Sequence[ErrorGroup]) -> None:
             log.warning("%s", line)
 
 
-def log_chosen(log: Any, chosen: RetryResult) -> None:
+def log_retried(log: Any, chosen: RetryResult) -> None:
     """Write to the log of a cleared task which contacts are walked again, and which are not."""
     log.info("the task was cleared: %s failed contacts are walked again", f"{chosen.contacts:,}")
     if chosen.left_out:

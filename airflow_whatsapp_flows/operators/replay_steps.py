@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.ledger.replays import find_pending_chunks, tally
 from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.plan_text import plan_markdown, plan_text, plan_value
 from airflow_whatsapp_flows.operators.replay import ReplayTask
-from airflow_whatsapp_flows.operators.replay_options import found_replay, gateway_of
+from airflow_whatsapp_flows.operators.replay_options import gateway_of, get_replay
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
     log_errors,
@@ -62,16 +62,16 @@ class ReplayPlanOperator(ReplayTask):
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
             flow = self.the_flow()
             gateway = gateway_of(flow)
-            run = self.given_terms().run_settings(flow)
+            run = self.current_options().run_settings(flow)
             if dry:
-                source = self.given_terms().open(flow)
-                rule = self.given_terms().changed_rule(flow)
+                source = self.current_options().open(flow)
+                rule = self.current_options().on_changed_rule(flow)
                 rows = PlanRequest(
                     flow=flow, rows=source, gateway=gateway, run=run, limit=self.terms.limit, on_changed=rule
                 )
                 replay, planned, chunks, name = None, plan(rows, ledger, self._note_rows), [], source.name
             else:
-                replay = self.begun(ledger, flow, context)
+                replay = self.create_or_resume(ledger, flow, context)
                 request = PlanRequest(flow=flow, rows=(), gateway=gateway, run=run, replay=replay)
                 planned, chunks, name = plan(request, ledger), find_pending_chunks(ledger, replay.no), replay.source
         told = plan_value(planned, name, replay.id if replay else None)
@@ -167,7 +167,7 @@ class ReplayReportOperator(BaseOperator):
         if told["replay_id"] is None:
             raise AirflowSkipException("a dry run: nothing was sent")
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
-            replay = found_replay(ledger, self.replay_id)
+            replay = get_replay(ledger, self.replay_id)
             counted, errors = tally(ledger, replay.no), error_groups(ledger, replay, SHOWN_ERRORS)
         status = replay_status(replay, counted)
         self.log.info("%s", status_line(status))

@@ -25,7 +25,7 @@ from airflow_whatsapp_flows.operators.large_replies import whole
 from airflow_whatsapp_flows.operators.loop_value import result_of_visit
 from airflow_whatsapp_flows.operators.run_content import contacts_of, epoch_of_run
 from airflow_whatsapp_flows.operators.run_input import response_of, run_time
-from airflow_whatsapp_flows.operators.task_record import Sendee
+from airflow_whatsapp_flows.operators.task_record import Recipient
 from airflow_whatsapp_flows.settings import Settings
 
 LEFT_AT = "left_at"
@@ -82,26 +82,28 @@ class Rewalk:
         self._settings = settings
         response = response_of(context, strict=True, variables=step.flow.variables)
         self._subject = Subject(step.flow.id, response.identity)
-        self.attempts, held = self._known()
+        self.attempts, held = self._read_ledger()
         epoch = epoch_of_run(step.flow, response, context, self.attempts, held)
         own = [row for row in self.attempts if row.epoch == epoch]  # with other content it is another response
-        moment = self._moment(own) or run_time(context)
+        moment = self._find_walk_start(own) or run_time(context)
         steps = StepIdentities.of(step.flow, self._renames)
         person = step.flow.identity.of(response.contact, response.flow_execution_variables)
         content = content_digest(response)
-        self.sendee = Sendee(self._subject, moment, person, steps, _lost(own, steps), self._only_once, epoch, content)
+        self.sendee = Recipient(
+            self._subject, moment, person, steps, _find_lost(own, steps), self._only_once, epoch, content
+        )
         self.record.identities = steps.first_known((row.step, row.step_id) for row in own)
         self._walking: Walking = walk(step.flow, response, now=moment, record=self.record, epoch=epoch)
         self._pulled: dict[str, Any] = {}
         self.todo: Effect | None = None
         self._advance(None)
         while self.todo is not None and self.todo.step.name not in step.own:
-            done = self._done_before(self.todo)
+            done = self._find_result(self.todo)
             if done is None:
                 break
             self._advance(done)
 
-    def _known(self) -> tuple[list[AttemptRow], list[KnownResponse]]:
+    def _read_ledger(self) -> tuple[list[AttemptRow], list[KnownResponse]]:
         if not any(isinstance(step, Action) for step in self._step.flow.steps.values()):
             return [], []
         with task_ledger(self._settings).transaction() as transaction:
@@ -118,11 +120,11 @@ class Rewalk:
     def _only_once(self) -> bool:
         return self._step.flow.replay is not None and self._step.flow.replay.only_once
 
-    def _moment(self, made: Sequence[AttemptRow]) -> dt.datetime | None:
+    def _find_walk_start(self, made: Sequence[AttemptRow]) -> dt.datetime | None:
         """When the contact was first walked, on any road: from then on its ``global`` values stay as they are."""
         return dt.datetime.fromtimestamp(made[0].moment, dt.timezone.utc) if made else None
 
-    def _done_before(self, todo: Effect) -> EffectResult | None:
+    def _find_result(self, todo: Effect) -> EffectResult | None:
         """What came of something that another task did; ``None`` when it did nothing."""
         if isinstance(todo, Wait):
             return Waited()  # a task starts when those before it are done
@@ -210,7 +212,7 @@ class Rewalk:
         if isinstance(self._step.flow.steps.get(self.next_step or ""), Delay):
             self._context["ti"].xcom_push(key=LEFT_AT, value=moment.isoformat())
 
-    def reached_at(self, moment: dt.datetime) -> dt.datetime:
+    def find_arrival(self, moment: dt.datetime) -> dt.datetime:
         """When the step that asks for something was reached: the same at every try, and after the task was cleared.
 
         Args:
@@ -223,7 +225,7 @@ class Rewalk:
         return dt.datetime.fromisoformat(told) if isinstance(told, str) else moment
 
 
-def _lost(rows: Sequence[AttemptRow], steps: StepIdentities) -> str | None:
+def _find_lost(rows: Sequence[AttemptRow], steps: StepIdentities) -> str | None:
     """What something was sent under that may have been applied, and that the flow no longer has."""
     return next(
         (row.step_id or row.step for row in rows if _counts(row) and steps.is_lost(row.step, row.step_id)), None

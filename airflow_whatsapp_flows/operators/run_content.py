@@ -24,7 +24,7 @@ from airflow_whatsapp_flows.ledger.epochs import (
 )
 from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
 from airflow_whatsapp_flows.operators.run_input import run_id_of
-from airflow_whatsapp_flows.operators.task_record import Sendee
+from airflow_whatsapp_flows.operators.task_record import Recipient
 
 
 def epoch_of_run(
@@ -64,7 +64,7 @@ def epoch_of_run(
     return epoch
 
 
-def check_newest(transaction: Transaction, sendee: Sendee) -> None:
+def check_newest(transaction: Transaction, sendee: Recipient) -> None:
     """Check that no newer content of a response was sent, or is about to be, in the transaction of an intent.
 
     Raises:
@@ -89,14 +89,14 @@ def contacts_of(transaction: Transaction, subject: Subject) -> list[KnownRespons
     return [parse_known_row(row) for row in transaction.rows(epochs.KNOWN_OF_SUBJECT, subject)]
 
 
-def _newer(transaction: Transaction, sendee: Sendee) -> KnownResponse | None:
+def _newer(transaction: Transaction, sendee: Recipient) -> KnownResponse | None:
     """Who sends, or is about to send, other content of the response; ``None`` when nobody does."""
     subject, which = sendee.subject, {"epoch": sendee.epoch, "content": sendee.content}
     for row in transaction.rows(epochs.SENT_SINCE, subject, **which):
         return parse_sent_row(row)
     for row in transaction.rows(epochs.WAITING_SINCE, subject, **which):
         # What is in doubt of this content may be settled first; the newer one waits for it.
-        own = [one.made() for one in transaction.attempts(subject) if one.epoch == sendee.epoch]
+        own = [one.summary() for one in transaction.attempts(subject) if one.epoch == sendee.epoch]
         return None if first_in_doubt(own) else parse_known_row(row)
     return None
 
@@ -126,7 +126,7 @@ def _check_known_fates(response: ContactResponse, made: Sequence[AttemptRow], he
             f"earlier content of the response {response.id!r} is pending in {pending.where}: "
             f"`whatsapp-flows replay retry {pending.replay_id}` sends it; then run this task again"
         )
-    doubtful = first_in_doubt([row.made() for row in made])
+    doubtful = first_in_doubt([row.summary() for row in made])
     if doubtful is None:
         return
     replay_id = names_of(held).get(doubtful.replay_no or 0)

@@ -38,7 +38,7 @@ from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent
 from airflow_whatsapp_flows.operators.author_text import plain_data
 from airflow_whatsapp_flows.operators.retry import ActionRetryError
 from airflow_whatsapp_flows.operators.run_content import check_newest
-from airflow_whatsapp_flows.operators.task_record import Sendee, TaskTry
+from airflow_whatsapp_flows.operators.task_record import Recipient, TaskTry
 from airflow_whatsapp_flows.sender import Gateway, Outgoing
 
 
@@ -57,7 +57,7 @@ class SendingTask(Protocol):
         """The hook of a connection."""
 
 
-class Sender:
+class TaskSender:
     """Does for one try of a task what an action asks for.
 
     Args:
@@ -78,7 +78,7 @@ class Sender:
         task: SendingTask,
         context: Context,
         gateway: Gateway,
-        sendee: Sendee,
+        sendee: Recipient,
         *,
         waits_itself: bool = False,
     ) -> None:
@@ -104,7 +104,7 @@ class Sender:
             return self._send(todo)
         if isinstance(todo, Wait):
             return Waited()
-        settled = self._settled(todo)
+        settled = self._find_settled_result(todo)
         if settled is not None:
             return todo.veil.restore(settled)
         return self._gateway.fetch(todo.source, todo.step.timeout)
@@ -116,17 +116,17 @@ class Sender:
             LedgerError: the ledger cannot be read.
         """
         if isinstance(todo, FetchFile):
-            return self._settled(todo) is None
+            return self._find_settled_result(todo) is None
         base = todo.idempotency_key
         while True:
-            request = self._outgoing(todo).request
+            request = self._prepare(todo).request
             with self._ledger.transaction() as transaction:
                 move, _ = self._next(transaction, todo, request, base)
             if not isinstance(move, Rekey):
                 return isinstance(move, SendNext)
             todo = todo.with_key(move.key)
 
-    def _settled(self, todo: FetchFile) -> ActionResult | None:
+    def _find_settled_result(self, todo: FetchFile) -> ActionResult | None:
         """What earlier attempts came to, when nothing will be sent any more: then no file is needed either."""
         with self._ledger.transaction() as transaction:
             rows = transaction.attempts_of_visit(
@@ -151,7 +151,7 @@ class Sender:
         base = todo.idempotency_key
         while True:
             # What the connection gives comes before the intent: when it cannot be used, nothing was sent.
-            outgoing = self._outgoing(todo)
+            outgoing = self._prepare(todo)
             request = outgoing.request
             try:
                 with self._ledger.transaction() as transaction:
@@ -176,7 +176,7 @@ class Sender:
         rows = transaction.attempts_of_visit(self._sendee.subject, self._names(todo), todo.visit, key, epoch)
         attempts = self._try.record(rows, steps, request.digest()).attempts(todo, request, base)
         if not attempts and self._sendee.lost is not None and request.method not in SAFE_METHODS:
-            raise ReplayError(_renamed(todo.step.name, self._sendee.lost))
+            raise ReplayError(_lost_step_text(todo.step.name, self._sendee.lost))
         return next_move(todo.step.retry, attempts, request, todo.idempotency_key, time.time()), attempts
 
     def _names(self, todo: SendAction | FetchFile) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ class Sender:
         reply = outgoing.send()
         result = classify(reply, SentRequest(request, intent.number, intent.key), todo.step.success_when)
         try:
-            result = outgoing.concealed(self._checked(result, reply, outgoing))
+            result = outgoing.concealed(self._check_response(result, reply, outgoing))
         except (AirflowFailException, AirflowSkipException) as error:
             message = f"response_check or response_filter raised {type(error).__name__}: {error}"
             result = result.as_error(ErrorKind.RESPONSE_CHECK, message, Sent.YES)
@@ -217,15 +217,15 @@ class Sender:
             # The reply is here, and is worth more than the note of it; without the note nothing is sent again.
             self._task.log.error("what came of the request could not be noted: %s", error)
 
-    def _outgoing(self, todo: SendAction) -> Outgoing:
+    def _prepare(self, todo: SendAction) -> Outgoing:
         request, connection = todo.request, None
         if request.connection:
             hook = self._task.action_hook(request.connection)
             connection = hook.action_connection()
-            connection = hook.signed(connection, connection.absolute(request))
+            connection = hook.sign(connection, connection.absolute(request))
         return self._gateway.outgoing(connection, request, todo.step.timeout)
 
-    def _checked(self, result: ActionResult, reply: Reply, outgoing: Outgoing) -> ActionResult:
+    def _check_response(self, result: ActionResult, reply: Reply, outgoing: Outgoing) -> ActionResult:
         task = self._task
         if not isinstance(reply, HttpResponse):
             return result
@@ -252,7 +252,7 @@ class Sender:
         return result
 
 
-def _renamed(step: str, lost: str) -> str:
+def _lost_step_text(step: str, lost: str) -> str:
     name = json.dumps(lost, ensure_ascii=False)
     return (
         f"something was sent for this contact as {lost!r}, and the flow has no such step any more: {step!r} is not "

@@ -25,7 +25,7 @@ _SAME_TASK = ("dag_id", "run_id", "task_id", "map_index")
 
 
 @dataclass(frozen=True, slots=True)
-class Sendee:
+class Recipient:
     """The contact that a task sends for.
 
     Attributes:
@@ -52,7 +52,7 @@ class Sendee:
     @classmethod
     def of_task(
         cls, context: Mapping[str, Any], dag_id: str, moment: dt.datetime, contact: Mapping[str, Any]
-    ) -> Sendee:
+    ) -> Recipient:
         """The contact of a task that stands in no flow: known by its DAG run, and its place in the mapping.
 
         Args:
@@ -135,7 +135,7 @@ class TaskTry:
             record.note(row, steps, current=digest in (None, row.digest) and self.made(row))
         return record
 
-    def intent(self, todo: SendAction, request: HttpRequest, number: int, sendee: Sendee) -> Intent:
+    def intent(self, todo: SendAction, request: HttpRequest, number: int, sendee: Recipient) -> Intent:
         """The attempt about to be made.
 
         Args:

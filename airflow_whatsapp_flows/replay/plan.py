@@ -66,12 +66,9 @@ class PlanRequest:
     """What is to be planned.
 
     Attributes:
-        flow: for every contact.
         rows: of the source, or the source itself; not read when ``replay`` holds them already.
-        gateway: connections and settings.
         run: how contacts would be sent.
         replay: the one that goes on; ``None`` for a new one.
-        limit: rows to take at most; ``None`` for all.
         on_changed: what becomes of a response whose id is known with other content.
         renamed: renames of steps that the ledger does not have; see :mod:`~airflow_whatsapp_flows.replay.renames`.
     """
@@ -91,8 +88,6 @@ class Load:
     """What one host would get.
 
     Attributes:
-        host: host and port.
-        calls: requests, at least.
         rate: requests a second at most; ``None`` for no limit.
         latency: seconds for one reply.
         seen: whether the latency is that of replies in the ledger; else it is :data:`ASSUMED_LATENCY`.
@@ -112,9 +107,7 @@ class Plan:
     """What a replay would do.
 
     Attributes:
-        rows: of the source.
         done: contacts that had ended already, when a replay goes on.
-        rejected: rows that are no valid response.
         rejections: place and reason of the first of them.
         skipped: contacts that nothing is sent for, by the reason.
         in_doubt: contacts that an earlier replay holds in doubt; nothing is sent for them.
@@ -189,7 +182,7 @@ class _Planner:
         self.plan = Plan()
         self._request, self._ledger = request, ledger
         self._now = time.time()
-        self._moment = dt.datetime.fromtimestamp(self._now, dt.timezone.utc)
+        self._find_walk_start = dt.datetime.fromtimestamp(self._now, dt.timezone.utc)
         self._guards = Guards(guard_rules(request.flow, force=request.run.force))
         replay = request.replay or _NEW
         epoch = replay.id if request.run.force else None
@@ -333,7 +326,7 @@ class _Planner:
             self.plan.skipped[found.reason] += 1
 
     def _walk(self, response: ContactResponse, contact: PendingContact) -> None:
-        verdict = self._guards.judge(response, self._moment)
+        verdict = self._guards.judge(response, self._find_walk_start)
         if isinstance(verdict, Skip):
             self.plan.skipped[str(verdict)] += 1
         elif isinstance(verdict, Later):

@@ -326,16 +326,10 @@ class _ClassifiedReply(NamedTuple):
     """The result as the ledger keeps it."""
 
 
-def _classify(reply: Reply, attempted: SentRequest, todo: SendAction, route: Route, referenced: bool) -> _ClassifiedReply:
-    """Read a reply.
-
-    Args:
-        reply: what came back.
-        attempted: what was sent.
-        todo: what was asked for.
-        route: that it was sent on.
-        referenced: whether a later step reads the result; the content of other successes is not kept.
-    """
+def _classify(
+    reply: Reply, attempted: SentRequest, todo: SendAction, route: Route, referenced: bool
+) -> _ClassifiedReply:
+    """Read a reply; unless a later step reads the result (``referenced``), the content of a success is not kept."""
     result = route.conceal(classify(reply, attempted, todo.step.success_when))
     fate, value = fate_of(result, todo.step.retry), todo.veil.hide(result).as_value()
     if fate is Fate.SUCCEEDED and not referenced:

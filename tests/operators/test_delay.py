@@ -91,7 +91,7 @@ def test_a_delay_at_the_start_waits_from_the_runs_start(moments: list[dt.datetim
 
 def test_it_ends_in_the_hours_of_the_flows_zone(moments: list[dt.datetime], monkeypatch: pytest.MonkeyPatch) -> None:
     sunday = dt.datetime(2026, 11, 22, 12, tzinfo=dt.timezone.utc)
-    monkeypatch.setattr(delay.Rewalk, "reached_at", lambda *_: sunday)
+    monkeypatch.setattr(delay.Rewalk, "find_arrival", lambda *_: sunday)
     windows = [{"weekday": 0, "start_at": "09:00", "end_at": "18:00"}]
     made = flow(seconds("D", 60, time_windows=windows, next="B"), message("B"), timezone="America/Mexico_City")
     run_dag(build_dag(made))

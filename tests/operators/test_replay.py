@@ -156,7 +156,9 @@ def test_a_stopped_task_ends_within_ten_seconds_and_its_next_try_goes_on(
 def test_pending_contacts_fail_the_task_which_says_how_to_go_on(
     server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PriorSends, "hold", lambda _, __, page: {one.id: Postponed("elsewhere") for one in page})
+    monkeypatch.setattr(
+        PriorSends, "find_not_walked", lambda _, __, page: {one.id: Postponed("elsewhere") for one in page}
+    )
     replay = Replay(responses)
     assert "20 of 20 contacts are pending (elsewhere)" in replay.message
     assert "goes on with them" in replay.message
