@@ -28,7 +28,7 @@ def load_flow_file(path: Path, *, in_flows_folder: bool = False) -> Flow:
         raise FlowFileError(str(path), [Fault("it is a link out of the folder of flows; put the file itself there")])
     source = JsonSource(read_flow_text(path))
     flow, faults = read_flow(source)
-    flow_id = _written_id(source) if flow is None else flow.id
+    flow_id = _read_id(source) if flow is None else flow.id
     if in_flows_folder and flow_id not in (None, path.stem) and all(fault.path != ("id",) for fault in faults):
         message = f"the flow {flow_id!r} must be in a file called {flow_id}.json; this one is {path.name}"
         faults = sorted([*faults, Fault(message, ("id",), *source.place(("id",)))], key=_place)
@@ -41,7 +41,7 @@ def _place(fault: Fault) -> tuple[int, int]:
     return fault.line or 0, fault.column or 0
 
 
-def _written_id(source: JsonSource) -> str | None:
+def _read_id(source: JsonSource) -> str | None:
     value, _ = source.load()
     flow_id = value.get("id") if isinstance(value, dict) else None
     return flow_id if isinstance(flow_id, str) else None
@@ -73,7 +73,7 @@ def check_folder(folder: Path) -> Iterator[tuple[Path, tuple[Fault, ...]]]:
 
 
 def _twins(path: Path, files: dict[str, Path], ids: dict[str, Path]) -> Iterator[Fault]:
-    other = files.setdefault(_folded(path.name), path)
+    other = files.setdefault(_fold(path.name), path)
     if other is not path:
         message = f"{path.name!r} and {other.name!r} are one file on systems that tell no case or accents apart"
         yield Fault(f"{message}; rename one of them")
@@ -81,13 +81,13 @@ def _twins(path: Path, files: dict[str, Path], ids: dict[str, Path]) -> Iterator
         source = JsonSource(read_flow_text(path))
     except FlowFileError:
         return
-    flow_id = _written_id(source)
-    if flow_id is not None and (other := ids.setdefault(_folded(flow_id), path)) is not path:
+    flow_id = _read_id(source)
+    if flow_id is not None and (other := ids.setdefault(_fold(flow_id), path)) is not path:
         line, column = source.place(("id",))
         yield Fault(f"{other.name!r} has the id {flow_id!r} too; give one of the two another", ("id",), line, column)
 
 
-def _folded(name: str) -> str:
+def _fold(name: str) -> str:
     """What names have in common that a file system may take for one (Unicode's D145, canonical caseless matching)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 

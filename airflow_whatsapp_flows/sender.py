@@ -27,7 +27,7 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class PreparedRequest:
     """A request about to be sent.
 
     Attributes:
@@ -48,7 +48,7 @@ class Outgoing:
         credentials = Credentials(connection.origin, connection.headers) if connection and connection.headers else None
         return send_blocking(self.request, self.policy, credentials, network=self.network)
 
-    def concealed(self, result: ActionResult) -> ActionResult:
+    def mask_secrets(self, result: ActionResult) -> ActionResult:
         """The result without the connection's secrets: some servers answer with what they were sent."""
         return result.without(self._secrets) if self._secrets else result
 
@@ -62,7 +62,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class RequestSender:
     """The way out: which connections there are, and what the platform's operator allows.
 
     Attributes:
@@ -106,7 +106,9 @@ class Gateway:
                 self.wait(move.wait)
             begun_at = time.time()
             reply = outgoing.send()
-            result = outgoing.concealed(classify(reply, SentRequest(request, move.number, key), todo.step.success_when))
+            result = outgoing.mask_secrets(
+                classify(reply, SentRequest(request, move.number, key), todo.step.success_when)
+            )
             attempts.append(Attempt(move.number, digest, begun_at, fate_of(result, rule), result))
         if not isinstance(move, Settled):
             raise TypeError("one request has one key")
@@ -114,7 +116,7 @@ class Gateway:
 
     def outgoing(
         self, connection: ActionConnection | None, request: HttpRequest, timeout: float, max_content: int | None = None
-    ) -> Outgoing:
+    ) -> PreparedRequest:
         """A request with all that sending it needs, checked before anything is noted or sent.
 
         Args:
@@ -142,15 +144,15 @@ class Gateway:
             trusted=(connection.origin,) if connection else (),
             proxy=connection.proxy if connection else None,
         )
-        return Outgoing(request, policy, network, connection)
+        return PreparedRequest(request, policy, network, connection)
 
     def fetch(self, source: FileSource, timeout: float) -> FileContent | TransportFailure:
         """Fetch a file that a request carries: from its URL, or from below the folder that is allowed."""
         if is_web_address(source):
-            return downloaded(self.download(source, timeout).send())
+            return file_from_reply(self.download(source, timeout).send())
         return read_local_file(source.url_or_path, self.settings.files_folder)
 
-    def download(self, source: FileSource, timeout: float) -> Outgoing:
+    def download(self, source: FileSource, timeout: float) -> PreparedRequest:
         """The request for a file at a web address."""
         outgoing = self.outgoing(None, HttpRequest("GET", source.url_or_path), timeout, MAX_FILE_BYTES)
         if source.from_answer:
@@ -159,13 +161,15 @@ class Gateway:
         return outgoing
 
 
-def environment_gateway() -> Gateway:
+def sender_from_environment() -> RequestSender:
     """The way out for code that runs without Airflow: connections and settings from the environment.
 
     Raises:
         ConnectionConfigError: a setting cannot be used.
     """
-    return Gateway(settings_from_environment(), lambda conn_id: action_connection(connection_from_environment(conn_id)))
+    return RequestSender(
+        settings_from_environment(), lambda conn_id: action_connection(connection_from_environment(conn_id))
+    )
 
 
 def is_web_address(source: FileSource) -> bool:
@@ -173,7 +177,7 @@ def is_web_address(source: FileSource) -> bool:
     return urlsplit(source.url_or_path).scheme in ("http", "https")
 
 
-def downloaded(reply: Reply) -> FileContent | TransportFailure:
+def file_from_reply(reply: Reply) -> FileContent | TransportFailure:
     """The file that a server replied with, or why there is none."""
     if isinstance(reply, TransportFailure):
         return reply

@@ -60,8 +60,8 @@ def settings_from(read: Callable[[str], str | None]) -> Settings:
     """
     default = Settings()
     return Settings(
-        allowed_hosts=_listed(read("allowed_hosts")),
-        media_hosts=_listed(read("media_hosts")),
+        allowed_hosts=_split_list(read("allowed_hosts")),
+        media_hosts=_split_list(read("media_hosts")),
         response_max_bytes=_whole(read, "response_max_bytes", default.response_max_bytes),
         request_timeout=_number(read, "request_timeout", default.request_timeout),
         files_folder=read("files_folder") or None,
@@ -71,7 +71,7 @@ def settings_from(read: Callable[[str], str | None]) -> Settings:
     )
 
 
-def _listed(text: str | None) -> tuple[str, ...]:
+def _split_list(text: str | None) -> tuple[str, ...]:
     return tuple(item.strip() for item in (text or "").split(",") if item.strip())
 
 

@@ -36,7 +36,7 @@ from airflow_whatsapp_flows.ledger.replays import tally
 from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
 from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import Settings
 from benchmarks.replay import CONCURRENCY, flow_file, write_responses
 from benchmarks.server import running_server
@@ -73,7 +73,7 @@ def replay(url: str, responses: Path, ledger_url: str, sensitive: tuple[str, ...
     written = {**flow_file("/v1/contacts"), "sensitive": list(sensitive)}
     written["steps"][-1]["connection"] = "crm"  # type: ignore[index]
     flow, used = load_flow(written), connection(url)
-    gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), lambda _: used)
+    gateway = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), lambda _: used)
     begin = time.process_time()
     with Ledger(ledger_url) as ledger:
         request = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(responses), {}), flow))

@@ -34,7 +34,7 @@ from airflow_whatsapp_flows.ledger.replays import find_replay, tally
 from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
 from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import Settings
 from benchmarks.bare import Figures, bare
 from benchmarks.server import running_server
@@ -95,7 +95,7 @@ def write_responses(file: Path, contacts: int) -> None:
 def replay(url: str, responses: Path, ledger_url: str, concurrency: int = CONCURRENCY) -> Figures:
     """One whole replay, from an empty place in the ledger to the last contact."""
     flow = load_flow(flow_file(url))
-    gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+    gateway = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
     wall, cpu = time.perf_counter(), time.process_time()
     with Ledger(ledger_url) as ledger:
         request = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(responses), {}), flow))
@@ -204,7 +204,7 @@ def _spread(count: int, url: str, responses: Path, ledger_url: str) -> float:
 def work(ledger_url: str, url: str) -> None:
     """What one of several processes does."""
     flow = load_flow(flow_file(url))
-    gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+    gateway = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
     print("ready", flush=True)
     sys.stdin.readline()
     with Ledger(ledger_url) as ledger:

@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, TransportFailure
 from airflow_whatsapp_flows.flow.walk.perform import SendAction
-from airflow_whatsapp_flows.sender import Gateway, read_local_file
+from airflow_whatsapp_flows.sender import RequestSender, read_local_file
 from airflow_whatsapp_flows.settings import Settings
 from tests.servers.recording import Answer, RecordingServer
 
@@ -22,7 +22,9 @@ def _deliver(server: RecordingServer, **keys: Any) -> tuple[Any, list[float]]:
     step = {"name": "A", "type": "action", "connection": "crm", "url": "/c", **keys}
     action: Any = load_flow({"flow_format": 1, "id": "f", "steps": [step]}).steps["A"]
     waits: list[float] = []
-    gateway = Gateway(Settings((server.host,)), lambda conn_id: ActionConnection(conn_id, server.url), waits.append)
+    gateway = RequestSender(
+        Settings((server.host,)), lambda conn_id: ActionConnection(conn_id, server.url), waits.append
+    )
     return gateway.deliver(SendAction(action, 1, HttpRequest(action.plan.method, "/c", connection="crm"), "key")), waits
 
 
@@ -66,12 +68,12 @@ def test_a_path_without_a_connection_is_refused() -> None:
         raise AssertionError
 
     with pytest.raises(ConnectionConfigError, match="no host"):
-        Gateway(Settings(), none).outgoing(None, HttpRequest("GET", "/c"), 1)
+        RequestSender(Settings(), none).outgoing(None, HttpRequest("GET", "/c"), 1)
 
 
 def test_a_wrong_entry_of_allowed_hosts_shows_before_anything_is_sent() -> None:
     with pytest.raises(ConnectionConfigError, match=r"10\.0\.0\.0/33"):
-        Gateway(Settings(allowed_hosts=("10.0.0.0/33",)), lambda _: None)  # type: ignore[arg-type,return-value]
+        RequestSender(Settings(allowed_hosts=("10.0.0.0/33",)), lambda _: None)  # type: ignore[arg-type,return-value]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_a_file_that_an_answer_names_is_fetched_only_from_where_media_may_be(
     action: Any = load_flow({"flow_format": 1, "id": "f", "steps": steps}).steps["A"]
     photo = {"url": f"http://{server.host}/a.jpg", "filename": "a.jpg", "content_type": "image/jpeg"}
     (source,) = action.plan.file_sources({"step": {"Photo": photo, "Host": server.host, "Name": "a.jpg"}})
-    gateway = Gateway(Settings(**{allowed: (server.host,)}), lambda _: pytest.fail("no connection is used"))
+    gateway = RequestSender(Settings(**{allowed: (server.host,)}), lambda _: pytest.fail("no connection is used"))
 
     got = gateway.fetch(source, 5)
 

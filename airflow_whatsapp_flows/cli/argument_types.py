@@ -53,7 +53,7 @@ def pair(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def renamed(text: str) -> tuple[str, str]:
+def rename(text: str) -> tuple[str, str]:
     """Parse the old and the new name of a step; the new one is empty for a removed step."""
     old, equals, new = text.rpartition("=")
     if not (old and equals):

@@ -77,11 +77,11 @@ def _pair(change: Change) -> str:
             sides.append(side)
         else:
             sides.append(json.dumps(side, ensure_ascii=False))
-    old, new = _shortened(*sides)
+    old, new = _shorten(*sides)
     return f"{old} → {new}{' (a secret changed)' if change.hidden and old == new else ''}"
 
 
-def _shortened(old: str, new: str) -> tuple[str, str]:
+def _shorten(old: str, new: str) -> tuple[str, str]:
     """Both sides, from a little before they begin to differ, where they are long."""
     if max(len(old), len(new)) <= _WIDTH:
         return old, new

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from airflow_whatsapp_flows.cli import REFUSED
-from airflow_whatsapp_flows.cli.schema import SCHEMA_FILE, shipped_schema
+from airflow_whatsapp_flows.cli.schema import SCHEMA_FILE, schema_bytes
 
 _STARTING = Path(__file__).parents[1] / "starting"
 _AS_TEXT = ".txt"  # files of Python are kept as texts: they are no modules of this package
@@ -18,7 +18,7 @@ _AS_TEXT = ".txt"  # files of Python are kept as texts: they are no modules of t
 def init(options: argparse.Namespace) -> int:
     """Make the folder; returns 0, or 1 when a file would be overwritten or cannot be written."""
     folder: Path = options.folder
-    content = {folder / path: content for path, content in starting_files()}
+    content = {folder / path: content for path, content in template_files()}
     taken = [path for path in content if os.path.lexists(path)]
     if taken:
         print(f"{folder}: nothing was written, for these files are there already:", file=sys.stderr)
@@ -39,9 +39,9 @@ def init(options: argparse.Namespace) -> int:
     return 0
 
 
-def starting_files() -> Iterator[tuple[PurePosixPath, bytes]]:
+def template_files() -> Iterator[tuple[PurePosixPath, bytes]]:
     """The files of a working folder: the path of each within it, and its content."""
     for file in sorted(path for path in _STARTING.rglob("*") if path.is_file()):
         inner = PurePosixPath(file.relative_to(_STARTING).as_posix())
         yield inner.with_name(inner.name.removesuffix(_AS_TEXT)), file.read_bytes()
-    yield PurePosixPath("dags", SCHEMA_FILE), shipped_schema()
+    yield PurePosixPath("dags", SCHEMA_FILE), schema_bytes()

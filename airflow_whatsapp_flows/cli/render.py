@@ -24,7 +24,7 @@ from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Fetch
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.flow.walk.walk import Walk, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
-from airflow_whatsapp_flows.sender import Gateway, environment_gateway
+from airflow_whatsapp_flows.sender import RequestSender, sender_from_environment
 
 _MAX_WORD = 100_000
 
@@ -32,7 +32,7 @@ _MAX_WORD = 100_000
 def render(options: argparse.Namespace) -> int:
     """Print the request; returns 0."""
     flow = load_flow_file(options.file)
-    request = rendered_request(flow, options.step, read_response_file(options.response))
+    request = render_request(flow, options.step, read_response_file(options.response))
     if options.format == "json":
         print(json.dumps(as_json(request), ensure_ascii=False))
     elif options.format == "curl":
@@ -44,7 +44,7 @@ def render(options: argparse.Namespace) -> int:
     return 0
 
 
-def rendered_request(flow: Flow, step: str, response: ContactResponse) -> HttpRequest:
+def render_request(flow: Flow, step: str, response: ContactResponse) -> HttpRequest:
     """The request of a step when the contact's way first leads there.
 
     Args:
@@ -58,7 +58,7 @@ def rendered_request(flow: Flow, step: str, response: ContactResponse) -> HttpRe
     if not isinstance(flow.steps.get(step), Action):
         actions = [name for name, found in flow.steps.items() if isinstance(found, Action)]
         raise RenderError(f"there is no action step called {step!r}{did_you_mean(step, actions)}")
-    gateway = environment_gateway()
+    gateway = sender_from_environment()
     record = Walk(Variables())
     # The step's own recorded result would answer for it.
     others = replace(response, actions={name: found for name, found in response.actions.items() if name != step})
@@ -73,7 +73,7 @@ def rendered_request(flow: Flow, step: str, response: ContactResponse) -> HttpRe
         raise RenderError(_way(record, step)) from None
 
 
-def _answer(todo: Effect, step: str, response: ContactResponse, gateway: Gateway) -> EffectResult:
+def _answer(todo: Effect, step: str, response: ContactResponse, gateway: RequestSender) -> EffectResult:
     if isinstance(todo, Wait):
         return Waited()
     if isinstance(todo, FetchFile) and todo.step.name == step:

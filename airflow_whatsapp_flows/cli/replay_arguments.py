@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.cli.argument_types import (
     moment,
     pair,
     rate,
-    renamed,
+    rename,
     whole,
 )
 from airflow_whatsapp_flows.cli.ledger_arguments import add_upkeep
@@ -317,7 +317,7 @@ def _add_renamed(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--renamed",
         metavar="OLD=NEW",
-        type=renamed,
+        type=rename,
         action="append",
         default=[],
         help="step NEW was called OLD when its requests were sent; OLD= if it was removed; may be repeated",

@@ -19,17 +19,17 @@ from airflow_whatsapp_flows.flow.template.variables import Variables
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait
 from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, drive, walk
 from airflow_whatsapp_flows.flow_files import load_flow_file
-from airflow_whatsapp_flows.sender import Gateway, environment_gateway
+from airflow_whatsapp_flows.sender import RequestSender, sender_from_environment
 
 
 def run(options: argparse.Namespace) -> int:
     """Walk the contact; returns 0 when completed, 130 when interrupted, else 3."""
     flow = load_flow_file(options.file)
     response = read_response_file(options.response)
-    gateway = environment_gateway()
+    gateway = sender_from_environment()
     _find_connections(flow, gateway)
     record = Walk(Variables())
-    shown = _Shown(record, quiet=options.format == "json")
+    shown = _ProgressPrinter(record, quiet=options.format == "json")
     under_way: Effect | None = None
 
     def do(todo: Effect) -> EffectResult:
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     return 0 if record.state is State.COMPLETED else UNFINISHED
 
 
-def _find_connections(flow: Flow, gateway: Gateway) -> None:
+def _find_connections(flow: Flow, gateway: RequestSender) -> None:
     # Found out half-way, a connection that is not there would leave the contact half done.
     for step in flow.steps.values():
         if isinstance(step, Action) and step.plan.connection:
@@ -70,7 +70,7 @@ def _interruption(under_way: Effect | None) -> str:
     return f"interrupted; the request of {under_way.step.name!r} may have been sent"
 
 
-class _Shown:
+class _ProgressPrinter:
     """Prints visits as they happen. When nobody reads any more, the contact is walked to the end all the same."""
 
     def __init__(self, record: Walk, *, quiet: bool) -> None:
@@ -92,7 +92,7 @@ class _Shown:
     def begin(self, todo: Effect) -> None:
         if self._quiet or not sys.stdout.isatty():
             return
-        self.say(f"  … {todo.step.name}: {self._record.hidden.conceal(_doing(todo))}")
+        self.say(f"  … {todo.step.name}: {self._record.hidden.conceal(_describe_effect(todo))}")
 
     def catch_up(self) -> None:
         for visit in self._record.visits[self._printed :]:
@@ -101,7 +101,7 @@ class _Shown:
                 self.say(_visit(visit))
 
 
-def _doing(todo: Effect) -> str:
+def _describe_effect(todo: Effect) -> str:
     if isinstance(todo, FetchFile):
         return f"fetching {todo.source.where}"
     if isinstance(todo, Wait):

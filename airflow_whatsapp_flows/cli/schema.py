@@ -13,7 +13,7 @@ SCHEMA_FILE = "flow-format-1.schema.json"
 
 def schema(options: argparse.Namespace) -> int:
     """Print or write the schema; returns 0, or 1 when it cannot be written there."""
-    content = shipped_schema()
+    content = schema_bytes()
     if options.output is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
@@ -27,6 +27,6 @@ def schema(options: argparse.Namespace) -> int:
     return 0
 
 
-def shipped_schema() -> bytes:
+def schema_bytes() -> bytes:
     """The schema in UTF-8, byte for byte as it is in the package."""
     return (Path(__file__).parents[1] / SCHEMA_FILE).read_bytes()

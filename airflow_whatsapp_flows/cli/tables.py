@@ -40,7 +40,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def counted(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """A number with its noun, ``1 contact``, ``2,000 contacts``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 

@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file
 
 
 @dataclass(frozen=True)
-class _Tested:
+class _FileResult:
     """One flow file.
 
     Attributes:
@@ -40,7 +40,7 @@ class _Tested:
 
 def test(options: argparse.Namespace) -> int:
     """Run the tests; returns 0 when all have passed, 3 when some have failed, 1 when a file is refused."""
-    tested: list[_Tested] = []
+    tested: list[_FileResult] = []
     refused: list[FlowFileError] = []
     for path in options.files:
         for item in _run_all(path, options.name):
@@ -66,7 +66,7 @@ def test(options: argparse.Namespace) -> int:
     return UNFINISHED if failed else 0
 
 
-def _run_all(path: Path, name: str | None) -> Iterator[_Tested | FlowFileError]:
+def _run_all(path: Path, name: str | None) -> Iterator[_FileResult | FlowFileError]:
     found = list(find_flow_files(path)) if os.path.isdir(path) else [path]
     if not found:
         yield FlowFileError(str(path), [Fault("there is no flow file (*.json) in this folder")])
@@ -79,10 +79,10 @@ def _run_all(path: Path, name: str | None) -> Iterator[_Tested | FlowFileError]:
         chosen = [one for one in flow.tests if name is None or name.casefold() in one.name.casefold()]
         runs = [run_flow_test(flow, one) for one in chosen]
         untaken = untaken_exits(flow, runs) if runs and len(runs) == len(flow.tests) else None
-        yield _Tested(file, flow.id, runs, untaken, len(flow.tests))
+        yield _FileResult(file, flow.id, runs, untaken, len(flow.tests))
 
 
-def _lines(item: _Tested) -> Iterable[str]:
+def _lines(item: _FileResult) -> Iterable[str]:
     if not item.defined:
         yield f'{item.file}: no tests; write some in its key "tests"'
         return
@@ -106,7 +106,7 @@ def _exit(way: UntakenExit) -> str:
     return f"{way.step} ({'never reached' if way.exit is None else way.exit})"
 
 
-def _summary(tested: list[_Tested], runs: int, failed: int, refused: int) -> str:
+def _summary(tested: list[_FileResult], runs: int, failed: int, refused: int) -> str:
     counts = [f"{runs} test{'s' if runs != 1 else ''}: {runs - failed} passed"]
     if failed:
         counts.append(f"{failed} failed")
@@ -118,7 +118,7 @@ def _summary(tested: list[_Tested], runs: int, failed: int, refused: int) -> str
     return ", ".join(counts)
 
 
-def _as_json(tested: list[_Tested], refused: list[FlowFileError]) -> dict[str, object]:
+def _as_json(tested: list[_FileResult], refused: list[FlowFileError]) -> dict[str, object]:
     return {
         "flows": [
             {

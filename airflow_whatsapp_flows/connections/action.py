@@ -78,11 +78,11 @@ def action_connection(fields: ConnectionFields) -> ActionConnection:
         ConnectionConfigError: it has no host, or a field cannot be used; names the connection and the field.
     """
     _check_not_hidden(fields)
-    timeout = _from_text(_given(fields, "timeout"))
+    timeout = _from_text(_first_value(fields, "timeout"))
     number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
     if timeout is not None and not (number and 0 < timeout < float("inf")):
         raise unusable(fields, "timeout", "a number of seconds above 0")
-    verify = _from_text(_given(fields, "verify", "verify_ssl"))
+    verify = _from_text(_first_value(fields, "verify", "verify_ssl"))
     verify = True if verify is None else verify
     if not isinstance(verify, (bool, str)):
         raise unusable(fields, "verify", "true, false, or the path of a bundle of certificate authorities")
@@ -138,7 +138,7 @@ def _no_part_of_a_base_url(parts: SplitResult, host: str) -> str:
 
 
 def _proxy(fields: ConnectionFields) -> str | None:
-    proxy = _given(fields, "proxy", "proxies")
+    proxy = _first_value(fields, "proxy", "proxies")
     if isinstance(proxy, Mapping):
         proxy = proxy.get("https") or proxy.get("http")
     if proxy is not None and not isinstance(proxy, str):
@@ -213,7 +213,7 @@ def _secrets(fields: ConnectionFields, headers: Headers, proxy: str | None, base
     return found
 
 
-def _given(fields: ConnectionFields, *names: str) -> Any:
+def _first_value(fields: ConnectionFields, *names: str) -> Any:
     """What the first of some extra fields holds that is not blank: a form stores blank ones too."""
     return next((value for name in names if (value := fields.extra.get(name)) not in (None, "")), None)
 

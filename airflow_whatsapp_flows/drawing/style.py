@@ -38,10 +38,10 @@ def _sheet(dark: int) -> str:
         rules.append(f".arrow.{kind} path{{fill:{tones[dark]}}}")
         if kind != "next":
             rules.append(f".{kind} .exit{{fill:{tones[dark]}}}")
-    return "".join(map(_scoped, rules))
+    return "".join(map(_scope, rules))
 
 
-def _scoped(rule: str) -> str:
+def _scope(rule: str) -> str:
     """A rule that holds in drawings only: the page around may have classes of these names too."""
     selectors, _, declarations = rule.partition("{")
     return ",".join(f"{_ROOT} {selector}" for selector in selectors.split(",")) + "{" + declarations

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from airflow_whatsapp_flows.drawing.layout import Link, Placement, Point, Size, place
 from airflow_whatsapp_flows.drawing.shapes import outline, path_through
 from airflow_whatsapp_flows.drawing.style import STYLE
-from airflow_whatsapp_flows.drawing.text_layout import width_of, wrapped
+from airflow_whatsapp_flows.drawing.text_layout import width_of, wrap_text
 from airflow_whatsapp_flows.flow.inspect.graph import Edge, Graph, Node, one_line
 
 _NAME, _ABOUT, _LABEL = 14.0, 11.0, 12.0
@@ -69,9 +69,9 @@ def draw(graph: Graph) -> str:
 def _card(node: Node) -> _Card:
     if not node.name:
         return _Card(node, [], "", Size(_END, _END))
-    names = wrapped(_clean(node.name), _NAME * _BOLD, _MAX_NAME, 4)
+    names = wrap_text(_clean(node.name), _NAME * _BOLD, _MAX_NAME, 4)
     parts = [node.type.replace("_", " "), node.detail, f"loop {node.loop}" if node.loop else ""]
-    [about] = wrapped(_clean(" · ".join(part for part in parts if part)), _ABOUT, _MAX_NAME + 30, 1)
+    [about] = wrap_text(_clean(" · ".join(part for part in parts if part)), _ABOUT, _MAX_NAME + 30, 1)
     text = max(*(width_of(line, _NAME * _BOLD) for line in names), width_of(about, _ABOUT))
     width = max(_MIN_WIDTH, text + 2 * (_PAD_X + _SLANT))
     height = len(names) * _NAME * _LINE + _ABOUT * _LINE + 2 * _PAD_Y
@@ -81,7 +81,7 @@ def _card(node: Node) -> _Card:
 def _label(text: str) -> _Label:
     if not text:
         return _Label([], Size(1, 1))
-    lines = wrapped(_clean(text), _LABEL, _MAX_LABEL, 3)
+    lines = wrap_text(_clean(text), _LABEL, _MAX_LABEL, 3)
     width = max(width_of(line, _LABEL) for line in lines) + 8
     return _Label(lines, Size(round(width), round(len(lines) * _LABEL * _LINE + 4)))
 
@@ -124,7 +124,7 @@ def _head(graph: Graph, least: Point, most: Point) -> ElementTree.Element:
     ElementTree.SubElement(svg, "title", {"id": _id(graph, "title")}).text = _clean(graph.title)
     steps = sum(1 for node in graph.nodes if node.name)
     loops = max((node.loop for node in graph.nodes), default=0)
-    about = f"Flow of {_counted(steps, 'step')}, {_counted(len(graph.edges), 'exit')} and {_counted(loops, 'loop')}."
+    about = f"Flow of {_plural(steps, 'step')}, {_plural(len(graph.edges), 'exit')} and {_plural(loops, 'loop')}."
     ElementTree.SubElement(svg, "desc", {"id": _id(graph, "desc")}).text = about
     ElementTree.SubElement(svg, "style").text = STYLE
     defs = ElementTree.SubElement(svg, "defs")
@@ -150,7 +150,7 @@ def _head(graph: Graph, least: Point, most: Point) -> ElementTree.Element:
     return svg
 
 
-def _counted(number: int, noun: str) -> str:
+def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

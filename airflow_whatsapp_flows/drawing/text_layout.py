@@ -45,7 +45,7 @@ def _em(character: str) -> float:
     return 0.70 if character.isupper() else 0.58
 
 
-def wrapped(text: str, size: float, width: float, lines: int) -> list[str]:
+def wrap_text(text: str, size: float, width: float, lines: int) -> list[str]:
     """A text in lines that are at most so wide; what does not fit into the last line ends with an ellipsis.
 
     Args:

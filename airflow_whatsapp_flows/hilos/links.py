@@ -45,7 +45,7 @@ class Links:
         if ids and len(ids) != count:
             ids = self._spread(record, ids, indexes, count)
         size = max(count, len(ids), len(indexes) if not ids else 0)
-        ids, indexes = _padded(ids, size), _padded(indexes if not any(ids) else [], size)
+        ids, indexes = _pad(ids, size), _pad(indexes if not any(ids) else [], size)
         return [self._resolve(record, f"{field}[{at}]", ids[at], indexes[at]) for at in range(size)]
 
     def _spread(self, record: Record, ids: list[object], indexes: list[object], count: int) -> list[object]:
@@ -84,5 +84,5 @@ def _list(value: object) -> list[object]:
     return list(value) if isinstance(value, list) else []
 
 
-def _padded(items: list[object], size: int) -> list[object]:
+def _pad(items: list[object], size: int) -> list[object]:
     return [*items, *[None] * (size - len(items))]

@@ -37,7 +37,7 @@ class Names:
 
     def reference(self, text: str) -> str:
         """A reference, written without braces, with the names that the steps have now."""
-        return self._reference.sub(self._renamed, text) if self._reference else text
+        return self._reference.sub(self._rename, text) if self._reference else text
 
     def text(self, text: str) -> str:
         """A text whose placeholders refer to the names that the steps have now."""
@@ -50,7 +50,7 @@ class Names:
             copied = end
         return "".join([*pieces, text[copied:]])
 
-    def _renamed(self, match: re.Match[str]) -> str:
+    def _rename(self, match: re.Match[str]) -> str:
         written = match.group("bare") or match.group("quoted")
         final = self._by_name.get(written) or self._by_key.get(similar_key(written), written)
         if match.group("bare") is None and '"' not in final and "'" not in final:

@@ -47,10 +47,10 @@ class Report:
             secrets: texts that are concealed wherever a note would show them.
         """
         spelt = all_spellings(secrets)
-        return tuple(_concealed(note, spelt) for note in self._notes)
+        return tuple(_mask_note(note, spelt) for note in self._notes)
 
 
-def _concealed(note: Note, secrets: Sequence[str]) -> Note:
+def _mask_note(note: Note, secrets: Sequence[str]) -> Note:
     def conceal(text: str) -> str:
         return hide(text, secrets)
 

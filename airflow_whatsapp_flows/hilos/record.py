@@ -90,7 +90,7 @@ class Record:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             value = str(value)
         if isinstance(value, str):
-            return self.renamed(value, field) if value.strip() else None
+            return self.rename_references(value, field) if value.strip() else None
         self._expect(field, value, "text")
         return None
 
@@ -103,7 +103,7 @@ class Record:
         for index, item in enumerate(value):
             if not isinstance(item, str):
                 self._expect(f"{field}[{index}]", item, "text")
-        return [self.renamed(item, field) if isinstance(item, str) else None for item in value]
+        return [self.rename_references(item, field) if isinstance(item, str) else None for item in value]
 
     def reference(self, field: str) -> str | None:
         """A reference without braces or percent signs; ``None`` when it is blank."""
@@ -119,13 +119,13 @@ class Record:
         for start, end in (("{{", "}}"), ("%", "%")):
             if text.startswith(start) and text.endswith(end) and len(text) > len(start + end):
                 text = text[len(start) : -len(end)].strip()
-        return self._told(field, text, self._names.reference(text))
+        return self._note_rename(field, text, self._names.reference(text))
 
-    def renamed(self, text: str, field: str) -> str:
+    def rename_references(self, text: str, field: str) -> str:
         """Another text of this step, with the names that the steps have now."""
-        return self._told(field, text, self._names.text(text))
+        return self._note_rename(field, text, self._names.text(text))
 
-    def _told(self, field: str, written: str, text: str) -> str:
+    def _note_rename(self, field: str, written: str, text: str) -> str:
         if text != written:
             self.note("renamed", field, "a step that it reads has another name, or was spelt otherwise; it was adapted")
         return text

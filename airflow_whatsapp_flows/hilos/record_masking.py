@@ -9,13 +9,13 @@ from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 from airflow_whatsapp_flows.flow.template.spelling import Syntax
 
-__all__ = ["MASK", "Syntax", "masked", "placeholder_spans"]
+__all__ = ["MASK", "Syntax", "mask_placeholders", "placeholder_spans"]
 
 MASK = "\x00"
 """Stands for each character of a placeholder."""
 
 
-def masked(text: str, syntax: Syntax) -> str:
+def mask_placeholders(text: str, syntax: Syntax) -> str:
     """The text with :data:`MASK` for every character of its placeholders: what is left is literal.
 
     Args:
@@ -36,4 +36,4 @@ def masked(text: str, syntax: Syntax) -> str:
 
 def placeholder_spans(text: str, syntax: Syntax) -> list[tuple[int, int]]:
     """Where the placeholders of a text are; those without anything between them are one."""
-    return [match.span() for match in re.finditer(f"{MASK}+", masked(text, syntax))]
+    return [match.span() for match in re.finditer(f"{MASK}+", mask_placeholders(text, syntax))]

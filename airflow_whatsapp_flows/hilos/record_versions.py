@@ -20,7 +20,7 @@ _LISTS = ("results", "execution_steps", "steps")
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class RecordedStep:
     """A step, as one record shows it.
 
     Attributes:
@@ -75,7 +75,7 @@ def read_flow_records(records: object, report: Report) -> FlowRecords:
         message = f"the records show {len(others) + 1} versions of the flow; the newest is imported, and not "
         report.add("lost", None, "flow_version", message + ", ".join(sorted(others)))
     used = [one.step for one in reader.sightings if one.version in (version, "")]
-    found = FlowRecords(_merged(used, report), version or None, reader.name, reader.variables)
+    found = FlowRecords(_merge(used, report), version or None, reader.name, reader.variables)
     found.steps.sort(key=_order)
     return found
 
@@ -97,7 +97,7 @@ def plain(value: object, depth: int = 0) -> object:
 
 class _Reader:
     def __init__(self, report: Report) -> None:
-        self.sightings: list[Sighting] = []
+        self.sightings: list[RecordedStep] = []
         self.current: str | None = None
         self.name: str | None = None
         self.variables: list[str] = []
@@ -118,7 +118,7 @@ class _Reader:
                 self.read(item, version, at, depth + 1)
         elif _STEP_SIGNS & value.keys() or isinstance(value.get("name"), str):
             own = _id_of(value.get("flow_version")) or version
-            self.sightings.append(Sighting(value, own, at))
+            self.sightings.append(RecordedStep(value, own, at))
         else:
             self._about(value, version, at)
             self._report.add("lost", None, "records", "a record holds no step; the call for one contact gives them")
@@ -141,7 +141,7 @@ class _Reader:
         return version, max(at, _moment(record.get("created_on")))
 
 
-def _newest(sightings: list[Sighting], current: str | None) -> str:
+def _newest(sightings: list[RecordedStep], current: str | None) -> str:
     versions = list(dict.fromkeys(one.version for one in sightings if one.version))
     if not versions:
         return ""
@@ -152,7 +152,7 @@ def _newest(sightings: list[Sighting], current: str | None) -> str:
     return max(versions, key=lambda version: (latest[version], count[version]))
 
 
-def _merged(steps: list[Plain], report: Report) -> list[Plain]:
+def _merge(steps: list[Plain], report: Report) -> list[Plain]:
     """Every step once: the first record of it, with what it lacks from later ones."""
     merged: dict[object, Plain] = {}
     for position, step in enumerate(steps):

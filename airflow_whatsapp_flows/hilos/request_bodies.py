@@ -6,7 +6,7 @@ import json
 
 from airflow_whatsapp_flows.flow.body import BodyType, infer_body_type
 from airflow_whatsapp_flows.hilos.record import Record
-from airflow_whatsapp_flows.hilos.record_masking import MASK, masked
+from airflow_whatsapp_flows.hilos.record_masking import MASK, mask_placeholders
 from airflow_whatsapp_flows.hilos.record_versions import Plain
 from airflow_whatsapp_flows.hilos.secret_spans import body_spans
 from airflow_whatsapp_flows.hilos.secrets import SecretStore
@@ -27,7 +27,7 @@ def request_body(record: Record, headers: Plain | dict[str, str], secrets: Secre
         return {}
     content_type = _content_type(record, headers)
     body_type = infer_body_type(text, content_type)
-    text = secrets.hidden(record, _BODY, text, body_spans(masked(text, record.syntax), body_type))
+    text = secrets.hidden(record, _BODY, text, body_spans(mask_placeholders(text, record.syntax), body_type))
     told = f"by the header Content-Type, {content_type}" if content_type else "by its shape"
     if body_type is BodyType.PLAIN and content_type is None:
         told = "no header Content-Type says what it is, and it does not look like JSON or XML"
@@ -40,7 +40,7 @@ def _text(record: Record) -> str | None:
     if isinstance(value, (dict, list)):
         record.take(_BODY)
         record.note("inferred", _BODY, "it is data, not text; it is taken as JSON")
-        return record.renamed(json.dumps(value, ensure_ascii=False), _BODY) if value else None
+        return record.rename_references(json.dumps(value, ensure_ascii=False), _BODY) if value else None
     if isinstance(value, str) and value and not value.strip():
         record.take(_BODY)
         record.note("inferred", _BODY, "it is blank, so there is none")
@@ -50,7 +50,7 @@ def _text(record: Record) -> str | None:
 
 def _content_type(record: Record, headers: Plain | dict[str, str]) -> str | None:
     written = next((str(value) for name, value in headers.items() if name.lower() == "content-type"), None)
-    if written is not None and MASK in masked(written, record.syntax):
+    if written is not None and MASK in mask_placeholders(written, record.syntax):
         return None  # as the flow has it: what is not literal tells nothing
     return written
 
@@ -61,13 +61,13 @@ def _nicer(record: Record, text: str, body_type: BodyType) -> object:
         return _fields(record, text)
     if body_type is not BodyType.JSON or text.strip()[:1] not in ("{", "["):
         return text
-    value = _parsed(text)
+    value = _parse(text)
     return text if value is None or not _means_the_same(value, record) else value
 
 
 def _fields(record: Record, text: str) -> object:
     """The editor keeps the fields of a form as an object."""
-    value = _parsed(text) if text.strip()[:1] == "{" else None
+    value = _parse(text) if text.strip()[:1] == "{" else None
     if not isinstance(value, dict) or any(isinstance(item, (dict, list)) for item in value.values()):
         return text
     record.note("inferred", _BODY, "it is a JSON object, and its members are taken as the form's fields")
@@ -83,13 +83,13 @@ def _means_the_same(value: object, record: Record) -> bool:
     while waiting:
         item = waiting.pop()
         if isinstance(item, dict):
-            if any(MASK in masked(key, record.syntax) or "{%" in key for key in item):
+            if any(MASK in mask_placeholders(key, record.syntax) or "{%" in key for key in item):
                 return False
             waiting += item.values()
         elif isinstance(item, list):
             waiting += item
         elif isinstance(item, str):
-            hidden = masked(item, record.syntax)
+            hidden = mask_placeholders(item, record.syntax)
             if hidden and not hidden.strip(MASK):
                 return False
             # Quotes and escapes inside a placeholder are read in two ways.
@@ -98,7 +98,7 @@ def _means_the_same(value: object, record: Record) -> bool:
     return True
 
 
-def _parsed(text: str) -> object:
+def _parse(text: str) -> object:
     """The value of a JSON text; ``None`` when it is none that can be written otherwise."""
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)

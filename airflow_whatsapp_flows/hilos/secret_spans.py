@@ -71,7 +71,7 @@ def body_spans(masked: str, body_type: BodyType) -> list[SecretSpan]:
         masked: the text, with its placeholders masked.
         body_type: how it is read.
     """
-    named = list(_named(masked, body_type))
+    named = list(_find_spans(masked, body_type))
     return _with_shapes(masked, named)
 
 
@@ -80,7 +80,7 @@ def query_spans(masked: str, start: int) -> list[SecretSpan]:
     return _with_shapes(masked, list(_in_form(masked, start)))
 
 
-def _named(masked: str, body_type: BodyType) -> Iterator[SecretSpan]:
+def _find_spans(masked: str, body_type: BodyType) -> Iterator[SecretSpan]:
     if body_type is BodyType.JSON or masked.lstrip()[:1] in ("{", "["):
         yield from _in_json(masked)
     elif body_type is BodyType.FORM:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from airflow_whatsapp_flows.flow.secrets import all_spellings, hide
 from airflow_whatsapp_flows.hilos.notes import Report
 from airflow_whatsapp_flows.hilos.record import Record
-from airflow_whatsapp_flows.hilos.record_masking import MASK, Syntax, masked
+from airflow_whatsapp_flows.hilos.record_masking import MASK, Syntax, mask_placeholders
 from airflow_whatsapp_flows.hilos.record_versions import Plain
 from airflow_whatsapp_flows.hilos.secret_spans import SecretSpan
 
@@ -142,7 +142,7 @@ def scrub(step: Plain, secrets: SecretStore, syntax: Syntax) -> Plain:
     def clean(value: object) -> object:
         if isinstance(value, str):
             for secret in secrets.values:
-                value = _replaced(value, secret, secrets, syntax)
+                value = _replace(value, secret, secrets, syntax)
             return value
         if isinstance(value, list):
             return [clean(item) for item in value]
@@ -153,12 +153,12 @@ def scrub(step: Plain, secrets: SecretStore, syntax: Syntax) -> Plain:
     return {key: value if key in _KEYS_OF_NAMES else clean(value) for key, value in step.items()}
 
 
-def _replaced(text: str, secret: str, secrets: SecretStore, syntax: Syntax) -> str:
-    at = masked(text, syntax).find(secret)
+def _replace(text: str, secret: str, secrets: SecretStore, syntax: Syntax) -> str:
+    at = mask_placeholders(text, syntax).find(secret)
     while at >= 0:
         variable = secrets.stand_in(secret)
         text = text[:at] + variable + text[at + len(secret) :]
-        at = masked(text, syntax).find(secret, at + len(variable))
+        at = mask_placeholders(text, syntax).find(secret, at + len(variable))
     return text
 
 

@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.flow.request.headers import check_name
 from airflow_whatsapp_flows.flow.secrets import names_credential
 from airflow_whatsapp_flows.hilos.links import Links
 from airflow_whatsapp_flows.hilos.record import Record
-from airflow_whatsapp_flows.hilos.record_masking import MASK, masked
+from airflow_whatsapp_flows.hilos.record_masking import MASK, mask_placeholders
 from airflow_whatsapp_flows.hilos.record_versions import Plain
 from airflow_whatsapp_flows.hilos.request_bodies import request_body
 from airflow_whatsapp_flows.hilos.secret_spans import (
@@ -47,7 +47,7 @@ def action_keys(record: Record, links: Links, secrets: SecretStore) -> Plain:
     """
     address = _address(record)
     headers, secret_headers = _headers(record, secrets)
-    url, connection = _connected(record, address, secret_headers, secrets)
+    url, connection = _url_and_connection(record, address, secret_headers, secrets)
     parameters = _parameters(record, secrets)
     body = request_body(record, headers, secrets)
     keys: Plain = {"connection": connection} if connection else {}
@@ -71,14 +71,14 @@ def _method(record: Record) -> str:
 
 def _address(record: Record) -> _Address:
     url = (record.text(_URL) or "").strip()
-    hidden = masked(url, record.syntax)
+    hidden = mask_placeholders(url, record.syntax)
     if "#" in hidden:
         record.note("lost", _URL, "'#' and what follows it are never sent to a server")
         url, hidden = url[: hidden.index("#")], hidden[: hidden.index("#")]
     if re.search(r"\s", hidden):
         record.note("inferred", _URL, "blanks were written as %20")
         url = "".join("%20" if sign.isspace() else char for char, sign in zip(url, hidden, strict=True))
-        hidden = masked(url, record.syntax)
+        hidden = mask_placeholders(url, record.syntax)
     match = _ABSOLUTE.fullmatch(hidden)
     if match is None:
         start = len(hidden) - len(hidden.lstrip(MASK))
@@ -92,7 +92,7 @@ def _address(record: Record) -> _Address:
     return _Address(f"{match.group(1).lower()}://{host}", host, userinfo, rest)
 
 
-def _connected(
+def _url_and_connection(
     record: Record, address: _Address, secret_headers: Mapping[str, str], secrets: SecretStore
 ) -> tuple[str, str | None]:
     """The URL and the connection: a URL is relative where a connection has its origin."""
@@ -121,7 +121,7 @@ def _connected(
 
 
 def _without_query_secrets(record: Record, rest: str, secrets: SecretStore) -> str:
-    hidden = masked(rest, record.syntax)
+    hidden = mask_placeholders(rest, record.syntax)
     start = hidden.index("?") + 1 if "?" in hidden else len(hidden)
     return secrets.hidden(record, _URL, rest, query_spans(hidden, start))
 
@@ -142,8 +142,8 @@ def _headers(record: Record, secrets: SecretStore) -> tuple[dict[str, str], dict
         if any(name.lower() == other.lower() for other in (*kept, *secret)):
             record.note("lost", field, "the header stands twice; the first one is kept")
             continue
-        text = record.renamed(str(value), field).strip()
-        hidden = masked(text, record.syntax)
+        text = record.rename_references(str(value), field).strip()
+        hidden = mask_placeholders(text, record.syntax)
         risky = (names_credential(name) and has_secret(hidden)) or secret_shape(hidden)
         if risky and MASK not in hidden:
             secret[name] = text
@@ -176,8 +176,8 @@ def _parameters(record: Record, secrets: SecretStore) -> Plain:
             continue
         if value is None:
             record.note("inferred", field, "a parameter without a value is sent with an empty one")
-        text = record.renamed("" if value is None else str(value), field)
-        hidden = masked(text, record.syntax)
+        text = record.rename_references("" if value is None else str(value), field)
+        hidden = mask_placeholders(text, record.syntax)
         if names_credential(name) and has_secret(hidden):
             text = secrets.hidden(record, field, text, literal_spans(name, hidden))
         elif secret_shape(hidden):

@@ -10,12 +10,12 @@ from airflow_whatsapp_flows.flow.numbers import parse_number
 from airflow_whatsapp_flows.hilos.links import Links
 from airflow_whatsapp_flows.hilos.record import Record
 from airflow_whatsapp_flows.hilos.record_versions import Plain
-from airflow_whatsapp_flows.hilos.step_bodies import duration, shown
+from airflow_whatsapp_flows.hilos.step_bodies import content_keys, duration
 
 _RANGED = ("NUMBER", "DATE", "TIME", "DATETIME")
 
 
-def answered_keys(record: Record, links: Links, kind: str) -> Plain:
+def answer_keys(record: Record, links: Links, kind: str) -> Plain:
     """The keys of a step that is answered, but for its name and type.
 
     Args:
@@ -23,7 +23,7 @@ def answered_keys(record: Record, links: Links, kind: str) -> Plain:
         links: where its ways lead.
         kind: ``question``, ``menu`` or ``template``.
     """
-    keys = shown(record)
+    keys = content_keys(record)
     if kind != "menu":
         keys |= _answer(record, kind)
     default = links.target(record, "next_step_default")
@@ -39,7 +39,7 @@ def answered_keys(record: Record, links: Links, kind: str) -> Plain:
     ways["on_no_answer"] = _no_answer(record, links)
     ways["on_answer_failed"] = links.target(record, "answer_failed_next_step")
     if kind == "template":
-        _continued(record, keys, ways)
+        _apply_next_action(record, keys, ways)
     return {**keys, **{key: value for key, value in ways.items() if value is not None}}
 
 
@@ -50,7 +50,7 @@ def _no_answer(record: Record, links: Links) -> str | None:
     return target
 
 
-def _continued(record: Record, keys: Plain, ways: Plain) -> None:
+def _apply_next_action(record: Record, keys: Plain, ways: Plain) -> None:
     """What ``next_action`` of ActiveCampaign says of a template: whether an answer is waited for."""
     action = (record.text("next_action") or "").strip().upper()
     if action == "CONTINUE" and ways["on_no_answer"] is None and ways.get("options"):

@@ -9,7 +9,7 @@ from typing import get_args
 from airflow_whatsapp_flows.flow.format import Comparison
 from airflow_whatsapp_flows.hilos.links import Links
 from airflow_whatsapp_flows.hilos.record import Record
-from airflow_whatsapp_flows.hilos.record_masking import masked
+from airflow_whatsapp_flows.hilos.record_masking import mask_placeholders
 from airflow_whatsapp_flows.hilos.record_versions import Plain
 from airflow_whatsapp_flows.hilos.secret_spans import query_spans
 
@@ -21,7 +21,7 @@ _UNITS = ("SECOND", "MINUTE", "HOUR", "DAY")
 _NOT = {"false", "no", "0"}
 
 
-def shown(record: Record) -> Plain:
+def content_keys(record: Record) -> Plain:
     """What a step says: text, media, the approved template."""
     keys: Plain = {}
     if (body := record.text("body")) is not None:
@@ -37,20 +37,20 @@ def shown(record: Record) -> Plain:
         keys["whatsapp_template"] = template.strip()
     variables = record.take("whatsapp_template_variables")
     if isinstance(variables, dict) and variables:
-        keys["whatsapp_template_variables"] = _renamed(record, variables, "whatsapp_template_variables")
+        keys["whatsapp_template_variables"] = _rename(record, variables, "whatsapp_template_variables")
     elif variables:
         message = "it should be an object of names and values, and is not"
         record.note("lost", "whatsapp_template_variables", message)
     return keys
 
 
-def _renamed(record: Record, value: object, field: str) -> object:
+def _rename(record: Record, value: object, field: str) -> object:
     if isinstance(value, str):
-        return record.renamed(value, field)
+        return record.rename_references(value, field)
     if isinstance(value, list):
-        return [_renamed(record, item, field) for item in value]
+        return [_rename(record, item, field) for item in value]
     if isinstance(value, dict):
-        return {key: _renamed(record, item, field) for key, item in value.items()}
+        return {key: _rename(record, item, field) for key, item in value.items()}
     return value
 
 
@@ -60,12 +60,12 @@ def _file_url(record: Record) -> str | None:
     if url is None and isinstance(uploaded, dict):
         found = uploaded.get("url") or uploaded.get("uploaded_file")
         url, field = (
-            record.renamed(found, "body_file") if isinstance(found, str) and found.strip() else None,
+            record.rename_references(found, "body_file") if isinstance(found, str) and found.strip() else None,
             "body_file",
         )
     if url is None:
         return None
-    hidden = masked(url, record.syntax)
+    hidden = mask_placeholders(url, record.syntax)
     start = hidden.find("?")
     if start >= 0 and query_spans(hidden, start + 1):
         record.note("secret", field, "the query of the file's address holds a secret, and was left out")
@@ -89,7 +89,7 @@ def duration(record: Record, key: str) -> Plain:
 
 def message_keys(record: Record, links: Links) -> Plain:
     """A message."""
-    return {**shown(record), **_next(record, links)}
+    return {**content_keys(record), **_next(record, links)}
 
 
 def conditional_keys(record: Record, links: Links) -> Plain:
@@ -142,7 +142,7 @@ def _condition(record: Record, written: object, where: str) -> Plain:
             record.note("inferred", where, f"{comparison} with the value {str(value).strip()!r} is {test}")
         return {"field": name, "comparison": test}
     if isinstance(value, str):
-        value = record.renamed(value, where)
+        value = record.rename_references(value, where)
     elif isinstance(value, (dict, list)):
         record.note("lost", f"{where}.value", "it should be text, and is not")
         value = None
@@ -231,7 +231,9 @@ def contact_update_keys(record: Record, links: Links) -> Plain:
         if not isinstance(name, str) or not name.strip() or isinstance(value, (dict, list)):
             record.note("lost", f"contact_custom_properties[{at}]", "it has no key, or its value is not text")
             continue
-        meta[name.strip()] = record.renamed(value, "contact_custom_properties") if isinstance(value, str) else value
+        meta[name.strip()] = (
+            record.rename_references(value, "contact_custom_properties") if isinstance(value, str) else value
+        )
     return {**keys, **({"meta": meta} if meta else {}), **_next(record, links)}
 
 

@@ -54,7 +54,7 @@ def kind_of(record: Record, step_types: Mapping[str, str]) -> str:
     written = record.raw.get("step_type")
     shown = written.strip() if isinstance(written, str) else ""
     hint = step_types.get(re.sub(r"[\s\-]+", "_", shown).upper())
-    fitting = _fitting(record)
+    fitting = _candidates(record)
     if hint in fitting:
         return str(hint)
     own = any(kind in _ONLY_OF for kind in fitting)
@@ -71,7 +71,7 @@ def kind_of(record: Record, step_types: Mapping[str, str]) -> str:
     return kind
 
 
-def _fitting(record: Record) -> list[str]:
+def _candidates(record: Record) -> list[str]:
     """Every type that the filled fields allow, the likeliest first."""
     kinds = [kind for kind, fields in _ONLY_OF.items() if record.filled(*fields)]
     if _has_option_links(record) and "conditional" not in kinds and not record.filled("has_options_from_variable"):

@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.hilos.record_masking import Syntax
 from airflow_whatsapp_flows.hilos.record_versions import FlowRecords, Plain, read_flow_records
 from airflow_whatsapp_flows.hilos.secrets import SecretStore, scrub, slug
 from airflow_whatsapp_flows.hilos.step_actions import action_keys
-from airflow_whatsapp_flows.hilos.step_answers import answered_keys
+from airflow_whatsapp_flows.hilos.step_answers import answer_keys
 from airflow_whatsapp_flows.hilos.step_bodies import BODIES
 from airflow_whatsapp_flows.hilos.step_kinds import STEP_TYPES, kind_of
 
@@ -132,7 +132,7 @@ class _Steps:
         if kind == "action":
             keys = action_keys(record, self._links, self._secrets)
         elif kind in ("question", "menu", "template"):
-            keys = answered_keys(record, self._links, kind)
+            keys = answer_keys(record, self._links, kind)
         elif kind in BODIES:
             keys = BODIES[kind](record, self._links)
         else:

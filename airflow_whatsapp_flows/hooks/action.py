@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.connections import (
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, TransportFailure
 from airflow_whatsapp_flows.flow.secrets import hide
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import SECTION, Settings, settings_from
 
 AuthType = Callable[..., Any]
@@ -118,7 +118,7 @@ def _resolve_connection(fields: ConnectionFields) -> ActionConnection:
 
 
 def find_connection(conn_id: str) -> ActionConnection:
-    """An Airflow connection, for a :class:`~airflow_whatsapp_flows.sender.Gateway`.
+    """An Airflow connection, for a :class:`~airflow_whatsapp_flows.sender.RequestSender`.
 
     Raises:
         ConnectionConfigError: there is no such connection, or it cannot be used.
@@ -131,6 +131,6 @@ def provider_settings() -> Settings:
     return settings_from(lambda option: conf.get(SECTION, option, fallback=None))
 
 
-def airflow_gateway() -> Gateway:
+def airflow_gateway() -> RequestSender:
     """The way out for tasks: Airflow's connections and configuration."""
-    return Gateway(provider_settings(), find_connection)
+    return RequestSender(provider_settings(), find_connection)

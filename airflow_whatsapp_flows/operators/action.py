@@ -41,7 +41,7 @@ from airflow_whatsapp_flows.operators.retry import retry_arguments
 from airflow_whatsapp_flows.operators.run_input import response_of, run_id_of, run_time
 from airflow_whatsapp_flows.operators.send import TaskSender
 from airflow_whatsapp_flows.operators.task_record import Recipient
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 
 _WAYS = {"branch": "leaves by the error exit", "continue": "continues with the error"}
 _REFUSED = ("pagination_function", "retry_args", "request_kwargs", "extra_options")
@@ -197,7 +197,7 @@ class WhatsAppActionOperator(HttpOperator):
         self,
         result: ActionResult,
         context: Context,
-        gateway: Gateway,
+        gateway: RequestSender,
         sendee: Recipient,
         *,
         in_doubt: bool,
@@ -227,7 +227,7 @@ class WhatsAppActionOperator(HttpOperator):
         """The hook of a connection, with this task's ``auth_type``."""
         return WhatsAppActionHook(conn_id, self.auth_type)
 
-    def _perform(self, context: Context, gateway: Gateway) -> tuple[ActionResult, Recipient, Action]:
+    def _perform(self, context: Context, gateway: RequestSender) -> tuple[ActionResult, Recipient, Action]:
         language = AuthorLanguage(self._environment(), context)
         values = self._values(context, language, gateway)
         step = self._action(context, values, language)
@@ -288,7 +288,7 @@ class WhatsAppActionOperator(HttpOperator):
         dag = self.get_dag()
         return fields_first(dag.get_template_env(force_sandboxed=True) if dag else self.get_template_env())
 
-    def _values(self, context: Context, language: AuthorLanguage, gateway: Gateway) -> Mapping[str, object]:
+    def _values(self, context: Context, language: AuthorLanguage, gateway: RequestSender) -> Mapping[str, object]:
         def is_of_this_run(subject: Subject) -> bool:
             run_id = run_id_of(context)
             return subject.flow_id == self.dag_id and subject.response_id.partition("[")[0] == run_id

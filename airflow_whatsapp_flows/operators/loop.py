@@ -24,7 +24,7 @@ from airflow_whatsapp_flows.operators.retry import ActionRetryError, retry_argum
 from airflow_whatsapp_flows.operators.rewalk import FlowStep, Rewalk
 from airflow_whatsapp_flows.operators.send import TaskSender
 from airflow_whatsapp_flows.operators.wait import pause_until, utc_now
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 
 
 class FlowLoopOperator(BaseBranchOperator):
@@ -111,7 +111,7 @@ class FlowLoopOperator(BaseBranchOperator):
         self.do_branch(context, [*chosen, f"{self.task_id}{IN_DOUBT_SUFFIX}"] if in_doubt else chosen)
         return value
 
-    def _value(self, walked: Rewalk, gateway: Gateway) -> dict[str, Value]:
+    def _value(self, walked: Rewalk, gateway: RequestSender) -> dict[str, Value]:
         visits = walked.own_visits
         attempts = walked.attempts
         if any(visit.result is not None for visit in visits):

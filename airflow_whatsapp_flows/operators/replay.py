@@ -47,7 +47,7 @@ from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.snapshot import ON_CHANGED, OnChanged
 from airflow_whatsapp_flows.replay.status import replay_status
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 
 _REPORT_SECONDS = 10.0
 _ALL_HANDLED = "100%"  # of the contacts may take an error exit
@@ -281,7 +281,7 @@ class WhatsAppReplayOperator(ReplayTask):
             loop.call_soon_threadsafe(engine.stop, "the task was stopped")
 
     async def _run(
-        self, ledger: Ledger, replay: Replay, flow: Flow, gateway: Gateway, settings: RunSettings
+        self, ledger: Ledger, replay: Replay, flow: Flow, gateway: RequestSender, settings: RunSettings
     ) -> Progress:
         reporting: list[asyncio.Task[None]] = []
         total = tally(ledger, replay.no, self.chunks).states[ContactState.PENDING]

@@ -27,7 +27,7 @@ from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
 from airflow_whatsapp_flows.replay.run import RunSettings
 from airflow_whatsapp_flows.replay.snapshot import OnChanged
 from airflow_whatsapp_flows.replay.sources import Row, Source, SourceSpec, open_source
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ def flow_of(source: FlowSource, dag_file: str | None) -> Flow:
     return load_flow_file(path if path.is_absolute() or dag_file is None else Path(dag_file).parent / path)
 
 
-def gateway_of(flow: Flow) -> Gateway:
+def gateway_of(flow: Flow) -> RequestSender:
     """The way out, with every connection of a flow looked for: a missing one must not show half-way.
 
     Raises:

@@ -39,7 +39,7 @@ from airflow_whatsapp_flows.operators.author_text import plain_data
 from airflow_whatsapp_flows.operators.retry import ActionRetryError
 from airflow_whatsapp_flows.operators.run_content import check_newest
 from airflow_whatsapp_flows.operators.task_record import Recipient, TaskTry
-from airflow_whatsapp_flows.sender import Gateway, Outgoing
+from airflow_whatsapp_flows.sender import PreparedRequest, RequestSender
 
 
 class SendingTask(Protocol):
@@ -77,7 +77,7 @@ class TaskSender:
         self,
         task: SendingTask,
         context: Context,
-        gateway: Gateway,
+        gateway: RequestSender,
         sendee: Recipient,
         *,
         waits_itself: bool = False,
@@ -184,16 +184,18 @@ class TaskSender:
         steps, name = self._sendee.steps, todo.step.name
         return (name,) if steps is None else steps.names_and_ids(name)
 
-    def _exchange(self, todo: SendAction, outgoing: Outgoing, intent: Intent, attempts: list[Attempt]) -> ActionResult:
+    def _exchange(
+        self, todo: SendAction, outgoing: PreparedRequest, intent: Intent, attempts: list[Attempt]
+    ) -> ActionResult:
         rule, request = todo.step.retry, outgoing.request
         reply = outgoing.send()
         result = classify(reply, SentRequest(request, intent.number, intent.key), todo.step.success_when)
         try:
-            result = outgoing.concealed(self._check_response(result, reply, outgoing))
+            result = outgoing.mask_secrets(self._check_response(result, reply, outgoing))
         except (AirflowFailException, AirflowSkipException) as error:
             message = f"response_check or response_filter raised {type(error).__name__}: {error}"
             result = result.as_error(ErrorKind.RESPONSE_CHECK, message, Sent.YES)
-            self._end(intent, fate_of(result, rule), todo.veil.hide(outgoing.concealed(result)))
+            self._end(intent, fate_of(result, rule), todo.veil.hide(outgoing.mask_secrets(result)))
             raise
         fate = fate_of(result, rule)
         self._end(intent, fate, todo.veil.hide(result))
@@ -217,7 +219,7 @@ class TaskSender:
             # The reply is here, and is worth more than the note of it; without the note nothing is sent again.
             self._task.log.error("what came of the request could not be noted: %s", error)
 
-    def _prepare(self, todo: SendAction) -> Outgoing:
+    def _prepare(self, todo: SendAction) -> PreparedRequest:
         request, connection = todo.request, None
         if request.connection:
             hook = self._task.action_hook(request.connection)
@@ -225,7 +227,7 @@ class TaskSender:
             connection = hook.sign(connection, connection.absolute(request))
         return self._gateway.outgoing(connection, request, todo.step.timeout)
 
-    def _check_response(self, result: ActionResult, reply: Reply, outgoing: Outgoing) -> ActionResult:
+    def _check_response(self, result: ActionResult, reply: Reply, outgoing: PreparedRequest) -> ActionResult:
         task = self._task
         if not isinstance(reply, HttpResponse):
             return result

@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, walk
 from airflow_whatsapp_flows.ledger.records import ResponseRecord
 from airflow_whatsapp_flows.replay.fingerprints import normalize
 from airflow_whatsapp_flows.replay.samples import Sample, sample_of
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.transport.origin import origin_of
 
 SAMPLES = 3
@@ -73,7 +73,7 @@ class Estimate:
         ConnectionConfigError: a connection is missing or cannot be used.
     """
 
-    def __init__(self, flow: Flow, gateway: Gateway, *, epoch: str | None = None, resend: bool = False) -> None:
+    def __init__(self, flow: Flow, gateway: RequestSender, *, epoch: str | None = None, resend: bool = False) -> None:
         self.counts = Counts()
         self._flow, self._epoch, self._resend = flow, epoch, resend
         actions = [step for step in flow.steps.values() if isinstance(step, Action)]
@@ -208,7 +208,7 @@ class _Contact:
     depends: str | None = None
 
 
-def hosts_of(flow: Flow, gateway: Gateway) -> dict[str, str]:
+def hosts_of(flow: Flow, gateway: RequestSender) -> dict[str, str]:
     """Host and port that each action sends to, by step.
 
     Raises:
@@ -218,7 +218,7 @@ def hosts_of(flow: Flow, gateway: Gateway) -> dict[str, str]:
     return {step.name: _host(step, _connection(step, gateway)) for step in actions}
 
 
-def _connection(step: Action, gateway: Gateway) -> ActionConnection | None:
+def _connection(step: Action, gateway: RequestSender) -> ActionConnection | None:
     return gateway.find_connection(step.plan.connection) if step.plan.connection else None
 
 

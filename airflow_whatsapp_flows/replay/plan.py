@@ -42,7 +42,7 @@ from airflow_whatsapp_flows.replay.seen_rows import SeenRows
 from airflow_whatsapp_flows.replay.snapshot import OnChanged, ReadRow, classify_row, read_row, size_of_row
 from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings
 from airflow_whatsapp_flows.replay.sources import Row
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 
 ASSUMED_LATENCY = 0.2
 """Seconds that a reply is taken to need where the ledger holds none of the host."""
@@ -75,7 +75,7 @@ class PlanRequest:
 
     flow: Flow
     rows: Iterable[Row]
-    gateway: Gateway
+    gateway: RequestSender
     run: RunSettings
     replay: Replay | None = None
     limit: int | None = None

@@ -10,7 +10,7 @@ from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, Reply, TransportFailure
-from airflow_whatsapp_flows.sender import Gateway, Outgoing, downloaded
+from airflow_whatsapp_flows.sender import PreparedRequest, RequestSender, file_from_reply
 from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, Session, open_session, send
 from airflow_whatsapp_flows.transport.origin import origin_of
 
@@ -27,7 +27,7 @@ class Route:
     """
 
     host: str
-    outgoing: Outgoing
+    outgoing: PreparedRequest
     session: Session
     credentials: Credentials | None
 
@@ -46,7 +46,7 @@ class Route:
 
     def conceal(self, result: ActionResult) -> ActionResult:
         """The result without the connection's secrets."""
-        return self.outgoing.concealed(result)
+        return self.outgoing.mask_secrets(result)
 
 
 class Routes:
@@ -56,7 +56,7 @@ class Routes:
         gateway: connections and settings.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: RequestSender) -> None:
         self._gateway = gateway
         self._routes: dict[str, Route] = {}
         self._sessions: dict[NetworkPolicy, Session] = {}
@@ -93,7 +93,7 @@ class Routes:
         """
         outgoing = self._gateway.download(source, timeout)
         session = await self._session(outgoing.network)
-        return downloaded(await send(outgoing.request, outgoing.policy, session=session))
+        return file_from_reply(await send(outgoing.request, outgoing.policy, session=session))
 
     async def _make(self, step: Action, request: HttpRequest) -> Route:
         conn_id = step.plan.connection

@@ -28,7 +28,7 @@ from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.renames import load_step_identities
 from airflow_whatsapp_flows.replay.routes import Routes
 from airflow_whatsapp_flows.replay.send import ContactSender
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 
 _LAST_COMMITS_SECONDS = 1.5
 """Seconds after the grace in which a ledger's server has to take what was done; later it counts as not answering."""
@@ -69,7 +69,7 @@ async def run_replay(
     ledger: Ledger,
     replay: Replay,
     flow: Flow,
-    gateway: Gateway,
+    gateway: RequestSender,
     settings: RunSettings,
     on_engine: Callable[[Engine], None] = lambda _: None,
 ) -> Progress:

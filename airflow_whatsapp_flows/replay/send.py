@@ -29,7 +29,7 @@ from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.host_limits import HostLimits
 from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.routes import Route, Routes
-from airflow_whatsapp_flows.sender import Gateway, is_web_address
+from airflow_whatsapp_flows.sender import RequestSender, is_web_address
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds, while no file descriptor is free
 _READERS = 2
@@ -109,7 +109,7 @@ class ContactSender:
         give_up: told why the batch is to stop.
     """
 
-    gateway: Gateway
+    gateway: RequestSender
     routes: Routes
     lanes: HostLimits
     journal: Journal

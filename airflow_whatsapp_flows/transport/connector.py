@@ -80,7 +80,7 @@ class JudgingResolver(AbstractResolver):
         refusal = self._network.refusal_of_resolved(host, port, [ip_address(address) for address in found])
         if refusal is not None:
             raise AddressRefusedError(refusal)
-        return [_resolved(host, port, address) for address in found]
+        return [_resolve_result(host, port, address) for address in found]
 
     async def close(self) -> None:
         """Let go of the threads; one in a lookup ends with it."""
@@ -166,7 +166,7 @@ class _Peephole:
         return self._socket is None or self._socket.fileno() < 0 or bool(self._poll.poll(0))
 
 
-def _resolved(host: str, port: int, address: str) -> ResolveResult:
+def _resolve_result(host: str, port: int, address: str) -> ResolveResult:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=flags)

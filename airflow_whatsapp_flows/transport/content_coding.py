@@ -17,7 +17,7 @@ class ContentUnreadableError(Exception):
     """The content is not in the coding that the reply names, or in one that we do not undo."""
 
 
-def received_limit(limit: int) -> int:
+def max_encoded_size(limit: int) -> int:
     """How many bytes on the wire can still be ``limit`` bytes of content: compressing may lengthen a little."""
     return limit + limit // 100 + 4096
 

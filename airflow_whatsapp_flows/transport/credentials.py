@@ -34,7 +34,7 @@ class Credentials:
         names = ", ".join(f"{name}: ***" for name, _ in self.headers)
         return f"Credentials(origin={self.origin!r}, headers=<{names}>)"
 
-    def added_to(self, headers: Headers, target: Origin) -> Headers:
+    def add_to(self, headers: Headers, target: Origin) -> Headers:
         """``headers``, and behind them those of ours that they do not already hold, if ``target`` is our origin."""
         if origin_of(self.origin) != target:
             return headers

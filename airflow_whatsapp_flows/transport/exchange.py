@@ -133,7 +133,7 @@ async def _exchange(
 ) -> HttpResponse:
     url, target = _target(request.url)
     progress.place = target.place
-    headers = request.headers if credentials is None else credentials.added_to(request.headers, target)
+    headers = request.headers if credentials is None else credentials.add_to(request.headers, target)
     typed = _check_head(request.method, headers)
     refusal = session.refusal_of_host(target)
     if refusal is not None:

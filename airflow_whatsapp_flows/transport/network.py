@@ -19,7 +19,7 @@ _LOOPBACK = host_address("127.0.0.1")
 
 
 @dataclass(frozen=True, slots=True)
-class _Named:
+class _AllowedTargets:
     """What the operator named; a port of ``None`` is every port."""
 
     hosts: frozenset[tuple[str, int | None]]
@@ -55,15 +55,15 @@ class NetworkPolicy:
     allowed: tuple[str, ...] = ()
     trusted: tuple[str, ...] = ()
     proxy: str | None = field(default=None, repr=False)
-    _named: _Named = field(init=False, repr=False, compare=False)
-    _proxy_named: _Named = field(init=False, repr=False, compare=False)
+    _named: _AllowedTargets = field(init=False, repr=False, compare=False)
+    _proxy_named: _AllowedTargets = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         entries = [_read_entry(entry) for entry in self.allowed]
-        entries += [_read_origin(_trusted_origin(url)) for url in self.trusted]
-        object.__setattr__(self, "_named", _named(entries))
+        entries += [_read_origin(_origin_to_trust(url)) for url in self.trusted]
+        object.__setattr__(self, "_named", _operator_entries(entries))
         proxies = [] if self.proxy is None else [_read_origin(_proxy_origin(self.proxy))]
-        object.__setattr__(self, "_proxy_named", _named(proxies))
+        object.__setattr__(self, "_proxy_named", _operator_entries(proxies))
 
     def refusal_of_host(self, target: Origin) -> str | None:
         """Why a request may not go to this host, as far as its URL tells; ``None`` when it may, or only DNS can tell.
@@ -94,7 +94,7 @@ class NetworkPolicy:
         return None
 
 
-def _allows(named: _Named, target: Origin, address: IpAddress) -> bool:
+def _allows(named: _AllowedTargets, target: Origin, address: IpAddress) -> bool:
     inner = unwrap(address)
     reach, _ = reach_of(inner)
     if reach is Reach.PUBLIC or named.holds_address(inner, target.port):
@@ -139,12 +139,12 @@ def _read_entry(text: str) -> _Entry:
         port = None if match["port"] is None else int(match["port"])
         if port is not None and not 0 < port < 65_536:
             raise ValueError("a port is one of 1 to 65535")
-        return _named_host(match["ipv6"] or match["host"] or "", port)
+        return _host_entry(match["ipv6"] or match["host"] or "", port)
     except ValueError as error:
         raise ConnectionConfigError(f"{_SETTING}: {text!r} cannot be used: {error}") from None
 
 
-def _named_host(host: str, port: int | None) -> _Entry:
+def _host_entry(host: str, port: int | None) -> _Entry:
     address = host_address(host)
     if address is not None:
         return unwrap(address), port
@@ -156,14 +156,14 @@ def _named_host(host: str, port: int | None) -> _Entry:
 
 def _read_origin(origin: Origin) -> _Entry:
     try:
-        return _named_host(origin.host, origin.port)
+        return _host_entry(origin.host, origin.port)
     except ValueError as error:
         raise ConnectionConfigError(
             f"the host {origin.host!r} of a connection or proxy cannot be used: {error}"
         ) from None
 
 
-def _trusted_origin(url: str) -> Origin:
+def _origin_to_trust(url: str) -> Origin:
     try:
         return origin_of(url)
     except ValueError as error:
@@ -177,7 +177,7 @@ def _proxy_origin(url: str) -> Origin:
         raise ConnectionConfigError(f"the proxy setting cannot be used: {error}") from None
 
 
-def _named(entries: list[_Entry]) -> _Named:
+def _operator_entries(entries: list[_Entry]) -> _AllowedTargets:
     hosts: set[tuple[str, int | None]] = set()
     addresses: set[tuple[IpAddress, int | None]] = set()
     networks: list[IPv4Network | IPv6Network] = []
@@ -188,7 +188,7 @@ def _named(entries: list[_Entry]) -> _Named:
             hosts.add((entry[0], entry[1]))
         else:
             addresses.add((entry[0], entry[1]))
-    return _Named(frozenset(hosts), frozenset(addresses), tuple(networks))
+    return _AllowedTargets(frozenset(hosts), frozenset(addresses), tuple(networks))
 
 
 PUBLIC_ONLY = NetworkPolicy()

@@ -9,7 +9,7 @@ from airflow_whatsapp_flows.transport.content_coding import (
     ContentTooLargeError,
     content_coding,
     decode_content,
-    received_limit,
+    max_encoded_size,
 )
 
 
@@ -37,7 +37,7 @@ async def receive_content(response: aiohttp.ClientResponse, limit: int) -> bytes
         aiohttp.ClientError: it did not come completely.
     """
     protocol = response.connection.protocol if response.connection is not None else None
-    wire_limit = received_limit(limit)
+    wire_limit = max_encoded_size(limit)
     pieces: list[bytes] = []
     size = 0
     while piece := await response.content.readany():

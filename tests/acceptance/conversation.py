@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpRespon
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import drive, walk
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import Settings
 
 Pairs = list[tuple[str, str]]
@@ -51,7 +51,7 @@ def say(url: str, body_type: str, body: object, contact: Mapping[str, object] | 
     origin, _, path = url.partition("://")[2].partition("/")
     action = {"type": "action", "connection": "peer", "url": f"/{path}", "body_type": body_type, "body": body}
     flow = load_flow({"flow_format": 1, "id": "acceptance", "steps": [{"name": "Say", **action}]})
-    gateway = Gateway(Settings((origin,)), lambda name: ActionConnection(name, f"http://{origin}"))
+    gateway = RequestSender(Settings((origin,)), lambda name: ActionConnection(name, f"http://{origin}"))
     heard: list[Heard] = []
 
     def do(todo: Effect) -> EffectResult:

@@ -99,7 +99,7 @@ def by_replay(server: str, folder: Path, name: str, uses: bool) -> tuple[str, fl
     from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
     from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
     from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
-    from airflow_whatsapp_flows.sender import environment_gateway
+    from airflow_whatsapp_flows.sender import sender_from_environment
 
     loaded = load_flow(flow(server, name, uses=uses))
     source = folder / "responses.jsonl"
@@ -113,7 +113,7 @@ def by_replay(server: str, folder: Path, name: str, uses: bool) -> tuple[str, fl
             )
             beating = asyncio.create_task(heart.beat())
             await asyncio.sleep(0)
-            await run_replay(ledger, replay, loaded, environment_gateway(), RunSettings())
+            await run_replay(ledger, replay, loaded, sender_from_environment(), RunSettings())
             beating.cancel()
             states = tally(ledger, replay.no).states
         return ",".join(state.value for state, count in states.items() if count)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from airflow_whatsapp_flows.cli.replay.progress import Lines, Reading, Watched
+from airflow_whatsapp_flows.cli.replay.progress import Lines, RowProgress, Watched
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
@@ -63,7 +63,7 @@ def test_a_line_says_how_many_are_done(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_reading_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    on_rows = Reading(None, _next=0.0)
+    on_rows = RowProgress(None, _next=0.0)
     on_rows(500)
     on_rows(1000)
 

@@ -38,7 +38,7 @@ def test_a_place_where_nothing_can_be_written_is_named(cli: Cli, tmp_path: Path)
 
 def test_it_makes_no_schema_anew() -> None:
     code = (
-        "import sys; from airflow_whatsapp_flows.cli.schema import shipped_schema; shipped_schema(); "
+        "import sys; from airflow_whatsapp_flows.cli.schema import schema_bytes; schema_bytes(); "
         "print('pydantic' in sys.modules)"
     )
 

@@ -15,7 +15,7 @@ from lxml import etree
 from airflow_whatsapp_flows.drawing import draw
 from airflow_whatsapp_flows.drawing.layout import Link, Size, place
 from airflow_whatsapp_flows.drawing.style import STYLE
-from airflow_whatsapp_flows.drawing.text_layout import width_of, wrapped
+from airflow_whatsapp_flows.drawing.text_layout import width_of, wrap_text
 from airflow_whatsapp_flows.flow.inspect.graph import graph_of
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
@@ -205,11 +205,11 @@ def test_everything_is_inside_of_the_drawing() -> None:
 
 @pytest.mark.parametrize("text", ["one", "a few words that go on", "x" * 100, "日本語" * 20, "a " * 50, "👩‍👩‍👧" * 12])
 def test_lines_are_never_wider_than_they_may_be(text: str) -> None:
-    lines = wrapped(text, 14, 120, 4)
+    lines = wrap_text(text, 14, 120, 4)
 
     assert 1 <= len(lines) <= 4
     assert all(width_of(line, 14) <= 120 for line in lines)
-    whole = "".join(wrapped(text, 14, 120, 1000)).replace(" ", "")
+    whole = "".join(wrap_text(text, 14, 120, 1000)).replace(" ", "")
     assert whole == text.replace(" ", "")
 
 
@@ -217,14 +217,14 @@ def test_a_text_that_is_cut_says_so_and_is_told_in_whole() -> None:
     name = "A name that goes on and on, with many words, far beyond what a box of a drawing has room for, or so"
     svg = _svg(flow_of({"name": name, "type": "end"}))
 
-    assert len(wrapped(name, 14, 90, 3)) == 3
-    assert wrapped(name, 14, 90, 3)[-1].endswith("…")
+    assert len(wrap_text(name, 14, 90, 3)) == 3
+    assert wrap_text(name, 14, 90, 3)[-1].endswith("…")
     assert f"{name} (end)" in [title.text for title in svg.iter(f"{S}title")]
 
 
 def test_no_emoji_of_several_is_broken() -> None:
-    assert all(not line.startswith(("\u200d", "\ufe0f")) for line in wrapped("👩‍👩‍👧" * 12, 14, 60, 99))
-    assert all(not line.endswith("\u200d") for line in wrapped("👩‍👩‍👧" * 12, 14, 60, 99))
+    assert all(not line.startswith(("\u200d", "\ufe0f")) for line in wrap_text("👩‍👩‍👧" * 12, 14, 60, 99))
+    assert all(not line.endswith("\u200d") for line in wrap_text("👩‍👩‍👧" * 12, 14, 60, 99))
 
 
 def test_what_is_meant_for_pages_is_passed_over_by_programs_that_know_none() -> None:

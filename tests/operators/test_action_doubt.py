@@ -14,7 +14,7 @@ from airflow_whatsapp_flows import WhatsAppActionOperator
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import State, drive, walk
-from airflow_whatsapp_flows.sender import environment_gateway
+from airflow_whatsapp_flows.sender import sender_from_environment
 from tests.airflow_runs import run_dag
 from tests.operators.clearing import run_again, run_killed
 from tests.operators.one_action import new_dag_id, run_action
@@ -40,7 +40,7 @@ def test_a_walk_is_in_doubt_when_an_earlier_attempt_is(server: RecordingServer, 
     action = {"name": "A", "type": "action", "connection": "crm", "url": "/a", "body": {"x": 1}, "delivery": delivery}
     flow = load_flow({"flow_format": 1, "id": "f", "steps": [{**action, "retry": {"attempts": 2, "wait": 0.01}}]})
     now = dt.datetime.now(dt.timezone.utc)
-    record = drive(walk(flow, read_response({"id": "1"}), now=now), environment_gateway().do)
+    record = drive(walk(flow, read_response({"id": "1"}), now=now), sender_from_environment().do)
     assert len(server.received) == 2
     assert record.state is State.IN_DOUBT
 

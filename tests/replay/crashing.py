@@ -44,7 +44,7 @@ from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume
 from airflow_whatsapp_flows.replay.routes import Route  # noqa: E402
 from airflow_whatsapp_flows.replay.run import RunSettings, run_replay  # noqa: E402
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source  # noqa: E402
-from airflow_whatsapp_flows.sender import Gateway  # noqa: E402
+from airflow_whatsapp_flows.sender import RequestSender  # noqa: E402
 from airflow_whatsapp_flows.settings import Settings  # noqa: E402
 
 PENDING = 4
@@ -134,7 +134,7 @@ async def _run(spec: dict[str, Any], flow: Flow) -> int:
         source = open_source(SourceSpec(spec["responses"]), flow)
         request = ReplayRequest(flow=flow, source=source, replay_id=spec["replay_id"], **spec["begin"])
         replay = create_or_resume_replay(ledger, request)
-        gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+        gateway = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
         progress = await run_replay(ledger, replay, flow, gateway, settings, lambda _: print("running", flush=True))
         counted = tally(ledger, replay.no)
     told = {

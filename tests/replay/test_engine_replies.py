@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
 from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import Settings
 from tests.replay.ledger_history import read_states
 from tests.replay.runs import response, sqlite_url
@@ -87,7 +87,7 @@ async def test_any_reply_ends_its_contact_and_no_other(
             {"name": "Stop", "type": "end", "state": "failed", "reason": "{{ step.Create.error.message }}"},
         ]  # fmt: skip
         flow = load_flow({"flow_format": 1, "id": "crm_flow", "missing": "null", "steps": steps})
-        gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+        gateway = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
         with Ledger(url) as ledger:
             source = open_source(SourceSpec(str(tmp_path / "r.jsonl")), flow)
             replay = create_or_resume_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id="one"))
@@ -116,7 +116,7 @@ async def test_a_large_reply_is_read_while_the_other_contacts_go_on(
     async with _server(_reply(b'"' + b"x" * 100_000 + b'"')) as port:
         step = {"name": "Create", "type": "action", "url": f"http://127.0.0.1:{port}/", "body": {"a": 1}}
         flow = load_flow({"flow_format": 1, "id": "crm_flow", "steps": [step]})
-        gateway = Gateway(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+        gateway = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
         with Ledger(sqlite_url(tmp_path)) as ledger:
             source = open_source(SourceSpec(str(tmp_path / "r.jsonl")), flow)
             replay = create_or_resume_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id="one"))

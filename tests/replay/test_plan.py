@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.replay.plan import Plan, PlanRequest, plan
 from airflow_whatsapp_flows.replay.run import RunSettings
 from airflow_whatsapp_flows.replay.sources import Row
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import Settings
 from tests.ledger.filling import FLOW_ID, a_replay, attempt, end, response, result
 
@@ -44,13 +44,13 @@ def rows(values: Iterable[Mapping[str, Any] | None]) -> Iterator[Row]:
         yield Row(number, f"x:{number}", value, None if value is not None else "not_json: no")
 
 
-def gateway() -> Gateway:
+def gateway() -> RequestSender:
     def find(conn_id: str) -> ActionConnection:
         if conn_id != "crm":
             raise ConnectionConfigError(f"there is no connection {conn_id!r}")
         return ActionConnection("crm", "https://crm.example/api", headers=(("Authorization", "Bearer s3cret"),))
 
-    return Gateway(Settings(), find)
+    return RequestSender(Settings(), find)
 
 
 @pytest.fixture

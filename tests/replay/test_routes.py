@@ -8,7 +8,7 @@ import pytest
 
 from airflow_whatsapp_flows.flow.body import FileSource
 from airflow_whatsapp_flows.replay.routes import Routes
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import Settings
 
 
@@ -22,7 +22,9 @@ async def test_fetching_a_file_can_be_given_up_at_once() -> None:
 
     server = await asyncio.start_server(never_answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    gateway = Gateway(Settings(allowed_hosts=(f"127.0.0.1:{port}",)), lambda _: pytest.fail("no connection is used"))
+    gateway = RequestSender(
+        Settings(allowed_hosts=(f"127.0.0.1:{port}",)), lambda _: pytest.fail("no connection is used")
+    )
     async with server, Routes(gateway) as routes:
         fetching = asyncio.create_task(
             routes.download(FileSource("body.file", f"http://127.0.0.1:{port}/photo", None), 60)

@@ -43,7 +43,7 @@ from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
 from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
-from airflow_whatsapp_flows.sender import environment_gateway
+from airflow_whatsapp_flows.sender import sender_from_environment
 from tests.cases.case import (
     CONNECTION_HEADERS,
     ORIGIN,
@@ -204,7 +204,7 @@ def by_replay(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Seen
         with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger:
             request = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(source), {}), flow))
             replay = create_or_resume_replay(ledger, request)
-            asyncio.run(run_replay(ledger, replay, flow, environment_gateway(), RunSettings()))
+            asyncio.run(run_replay(ledger, replay, flow, sender_from_environment(), RunSettings()))
             (contact,) = contact_results(ledger, replay)
             unanswered = tally(ledger, replay.no).unanswered == 1
         seen = Seen(requests=received(server), path=contact.path)

@@ -24,7 +24,7 @@ HEADERS = (("Authorization", "Bearer s3cret"), ("X-Api-Key", "s3cret"))
     ],
 )
 def test_scheme_host_and_port_must_all_be_equal(url: str, added: bool) -> None:
-    given = Credentials("https://crm.example/base", HEADERS).added_to((), origin_of(url))
+    given = Credentials("https://crm.example/base", HEADERS).add_to((), origin_of(url))
 
     assert given == (HEADERS if added else ())
 

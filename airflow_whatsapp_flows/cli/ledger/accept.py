@@ -8,7 +8,7 @@ from pathlib import Path
 from airflow_whatsapp_flows.cli import REFUSED
 from airflow_whatsapp_flows.cli.ledger.confirmation import agreed
 from airflow_whatsapp_flows.cli.ledger_access import ledger_url
-from airflow_whatsapp_flows.cli.tables import counted
+from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.ledger.acceptance import accept as accept_file
 from airflow_whatsapp_flows.ledger.engine import display_url, read_url
 from airflow_whatsapp_flows.ledger.identity import read_mark
@@ -23,7 +23,7 @@ def accept(options: argparse.Namespace) -> int:
         return 0
     file = Path(url.database or "")
     mark = read_mark(file)
-    made = f"{counted(mark.commits, 'commit')} were made to it" if mark else "nothing is known of it here"
+    made = f"{plural(mark.commits, 'commit')} were made to it" if mark else "nothing is known of it here"
     print(f"the ledger {shown}: {made}; what the file does not know of may be sent again")
     if not (options.yes or agreed("Go on with the file as it is?", "nothing was accepted")):
         return REFUSED
@@ -31,6 +31,6 @@ def accept(options: argparse.Namespace) -> int:
     if not done.commits:
         print("accepted: there is no file; the next replay or task makes an empty ledger")
         return 0
-    added = f"; {counted(done.added, 'lost request')} added" if options.lost else ""
-    print(f"accepted: the file has {counted(done.commits, 'commit')}{added}")
+    added = f"; {plural(done.added, 'lost request')} added" if options.lost else ""
+    print(f"accepted: the file has {plural(done.commits, 'commit')}{added}")
     return 0

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger
-from airflow_whatsapp_flows.cli.tables import counted, moment, plain
+from airflow_whatsapp_flows.cli.tables import moment, plain, plural
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
 from airflow_whatsapp_flows.flow.phones import has_several_phones, looks_like_phone
@@ -22,20 +22,20 @@ KINDS = (PHONE, EMAIL, "id", "user_id")
 
 def find(options: argparse.Namespace) -> int:
     """Print it, the oldest first; returns 0, also when there is nothing."""
-    kind, value = asked_for(options)
+    kind, value = identifier_of(options)
     with open_ledger(options) as ledger:
         person = person_of(ledger, kind, value)
         found = list(find_sent(ledger, person)) if person else []
     if options.format == "json":
         print(json.dumps([_as_json(sent) for sent in found], ensure_ascii=False, indent=2))
         return 0
-    print(f"{plain(value)}: {_known(kind, person)}; {counted(len(found), 'request')}")
+    print(f"{plain(value)}: {_ledger_identifiers(kind, person)}; {plural(len(found), 'request')}")
     for sent in found:
         print(_as_text(sent))
     return 0
 
 
-def asked_for(options: argparse.Namespace) -> tuple[str, str]:
+def identifier_of(options: argparse.Namespace) -> tuple[str, str]:
     """Kind and value of the identifier that the command line gives.
 
     Raises:
@@ -63,7 +63,7 @@ def person_of(ledger: Ledger, kind: str, value: str) -> Person:
         return find_person(connection, kind, value)
 
 
-def _known(kind: str, person: Person) -> str:
+def _ledger_identifiers(kind: str, person: Person) -> str:
     if not person:
         return "the ledger does not know it"
     if kind == PHONE:

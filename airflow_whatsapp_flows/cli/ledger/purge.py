@@ -7,9 +7,9 @@ import sys
 
 from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
 from airflow_whatsapp_flows.cli.ledger.confirmation import agreed
-from airflow_whatsapp_flows.cli.ledger.find import asked_for, person_of
+from airflow_whatsapp_flows.cli.ledger.find import identifier_of, person_of
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of
-from airflow_whatsapp_flows.cli.tables import counted, plain
+from airflow_whatsapp_flows.cli.tables import plain, plural
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.purge import DataSelection, StoredData, find_data
 from airflow_whatsapp_flows.ledger.purge import purge as erase
@@ -28,7 +28,7 @@ def purge(options: argparse.Namespace) -> int:
             print(f"erased: {_counts(held)}; keys, states and times stay")
             print(_remains(ledger, gone=gone))
     if held.pending:
-        print(_pending(held), file=sys.stderr)
+        print(_pending_text(held), file=sys.stderr)
         return UNFINISHED
     return 0
 
@@ -38,11 +38,11 @@ def _data(ledger: Ledger, options: argparse.Namespace) -> DataSelection:
         return DataSelection(replay_no=replay_of(ledger, options.replay).no)
     if options.before is not None:
         return DataSelection(before=options.before)
-    return DataSelection(person=person_of(ledger, *asked_for(options)))
+    return DataSelection(person=person_of(ledger, *identifier_of(options)))
 
 
 def _counts(held: StoredData) -> str:
-    return f"{counted(held.contacts, 'contact')} and {counted(held.attempts, 'request')}"
+    return f"{plural(held.contacts, 'contact')} and {plural(held.attempts, 'request')}"
 
 
 def _remains(ledger: Ledger, *, gone: bool) -> str:
@@ -54,9 +54,9 @@ def _remains(ledger: Ledger, *, gone: bool) -> str:
     return f"another process reads the ledger, so its write-ahead log still holds the data: close it; then {copies}"
 
 
-def _pending(held: StoredData) -> str:
+def _pending_text(held: StoredData) -> str:
     names = ", ".join(plain(name) for name in held.replays)
     return (
-        f"{counted(held.pending, 'contact')} keep their data, for they are pending in {names}: let these replays end "
+        f"{plural(held.pending, 'contact')} keep their data, for they are pending in {names}: let these replays end "
         "(`whatsapp-flows replay retry ID`), and purge again"
     )

@@ -15,9 +15,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger
-from airflow_whatsapp_flows.cli.replay.progress import reading
+from airflow_whatsapp_flows.cli.replay.progress import show_reading
 from airflow_whatsapp_flows.cli.replay.settings import prepare, replay_request, source_spec
-from airflow_whatsapp_flows.cli.tables import counted, duration, plain, table
+from airflow_whatsapp_flows.cli.tables import duration, plain, plural, table
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -55,7 +55,7 @@ def plan(options: argparse.Namespace) -> int:
             on_changed=asked.on_changed,
             renamed=resolve_renames(ledger, flow, options.renamed) if ledger else {},
         )
-        with reading() as on_rows:
+        with show_reading() as on_rows:
             planned = make_plan(request, ledger, on_rows)
         shown = ledger.display_url if ledger is not None else "none yet"
     if options.format == "json":
@@ -116,7 +116,7 @@ def _sample_json(sample: Sample) -> dict[str, Any]:
 def as_text(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> str:
     """A plan for people; samples are masked."""
     goes_on = f", going on with the replay {replay.id}" if replay else ""
-    lines = [f"plan of {flow.id}, {counted(plan.rows, 'row')} from {source}{goes_on}; nothing was sent"]
+    lines = [f"plan of {flow.id}, {plural(plan.rows, 'row')} from {source}{goes_on}; nothing was sent"]
     lines += [plain(f"warning: {warning}") for warning in plan.warnings]
     lines.append("")
     lines.append(table(("contacts", "number"), list(_contact_rows(plan))))
@@ -130,7 +130,7 @@ def as_text(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> str:
         rows = [(step, exit_, n) for (step, exit_), n in _in_order(plan.counts.exits, flow)]
         lines += ["", table(("step", "exit", "contacts"), rows)]
     for step, n in plan.counts.depends.items():
-        lines += ["", plain(f"{step}: what {counted(n, 'contact')} would do from here on depends on a reply")]
+        lines += ["", plain(f"{step}: what {plural(n, 'contact')} would do from here on depends on a reply")]
     lines += ["", *_call_lines(plan), *_sample_lines(plan)]
     return "\n".join(lines)
 
@@ -156,12 +156,12 @@ _END = {
 
 
 def _call_lines(plan: Plan) -> list[str]:
-    lines = [f"{counted(plan.calls, 'request')}, without retries"]
+    lines = [f"{plural(plan.calls, 'request')}, without retries"]
     if plan.counts.recorded:
         known = sum(plan.counts.recorded.values())
-        lines.append(f"{counted(known, 'action')} known from the ledger, and not sent again")
+        lines.append(f"{plural(known, 'action')} known from the ledger, and not sent again")
     if plan.counts.files:
-        lines.append(f"{counted(sum(plan.counts.files.values()), 'file')} to be fetched")
+        lines.append(f"{plural(sum(plan.counts.files.values()), 'file')} to be fetched")
     if not plan.loads:
         return lines
     lines += ["", table(("step", "requests"), [(step, number) for step, number in plan.counts.calls.items()])]

@@ -127,17 +127,17 @@ class _Bar:
 
 
 @contextmanager
-def reading() -> Iterator[Reading]:
+def show_reading() -> Iterator[RowProgress]:
     """Show how many rows of a source have been read."""
     if not sys.stderr.isatty():
-        yield Reading(None)
+        yield RowProgress(None)
         return
     with _bar("reading {task.completed:,} rows", bar=False) as show:
-        yield Reading(show)
+        yield RowProgress(show)
 
 
 @dataclass(slots=True)
-class Reading:
+class RowProgress:
     """Told the number of rows read so far, it shows it now and then."""
 
     shown: _Show | None

@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_whatsapp_flows.cli import REFUSED, USAGE
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of, user_name
-from airflow_whatsapp_flows.cli.tables import counted
+from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import ReplayError, ResponseError
 from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.walk.response_text import parse_response
@@ -85,19 +85,19 @@ def _as_text(replay: Replay, resolved: ResolveResult, options: argparse.Namespac
     ledger = f" --ledger {shlex.quote(options.ledger)}" if options.ledger else ""
     again = f"whatsapp-flows replay retry {shlex.quote(replay.id)}"
     if resolved.contacts:
-        pending = "1 contact is" if resolved.contacts == 1 else f"{counted(resolved.contacts, 'contact')} are"
-        lines.append(f"{counted(resolved.attempts, 'request')} resolved: {options.as_}")
+        pending = "1 contact is" if resolved.contacts == 1 else f"{plural(resolved.contacts, 'contact')} are"
+        lines.append(f"{plural(resolved.attempts, 'request')} resolved: {options.as_}")
         lines.append(f"{pending} pending; `{again}{ledger}` goes on with them")
     if resolved.elsewhere:
         reasons = "; ".join(resolved.reasons) or "no request of it is in doubt here"
-        lines.append(f"{counted(resolved.elsewhere, 'contact')} not changed: {reasons}")
+        lines.append(f"{plural(resolved.elsewhere, 'contact')} not changed: {reasons}")
         lines.append(f"once it is resolved there, `{again} --state in_doubt{ledger}` goes on here")
     if resolved.purged:
-        lines.append(f"{counted(resolved.purged, 'contact')} not changed: the response has been purged")
-    return "\n".join(lines) or _nothing(options)
+        lines.append(f"{plural(resolved.purged, 'contact')} not changed: the response has been purged")
+    return "\n".join(lines) or _no_match_text(options)
 
 
-def _nothing(options: argparse.Namespace) -> str:
+def _no_match_text(options: argparse.Namespace) -> str:
     if options.handled:
         return "no request that an error exit took and the server may have applied matches; nothing was changed"
     return (

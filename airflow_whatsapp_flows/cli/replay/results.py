@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_whatsapp_flows.cli import USAGE
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of
-from airflow_whatsapp_flows.cli.tables import counted
+from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.later_results import LaterResult
 from airflow_whatsapp_flows.ledger.replays import Replay
@@ -26,7 +26,7 @@ _NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?")
 
 def results(options: argparse.Namespace) -> int:
     """Print them, or write them into a table; returns 0."""
-    problem = _misused(options)
+    problem = _usage_error(options)
     if problem:
         print(problem, file=sys.stderr)
         return USAGE
@@ -46,7 +46,7 @@ def results(options: argparse.Namespace) -> int:
     return 0
 
 
-def _misused(options: argparse.Namespace) -> str | None:
+def _usage_error(options: argparse.Namespace) -> str | None:
     if bool(options.to) != bool(options.table):
         return "--to URL and --table NAME belong together"
     if options.to and options.as_responses:
@@ -101,7 +101,7 @@ def _print_responses(ledger: Ledger, replay: Replay, states: list[str]) -> None:
         else:
             print(response)
     if without:
-        rows = counted(without, "row")
+        rows = plural(without, "row")
         print(f"{rows} left out: rejected rows and purged ones have no response here", file=sys.stderr)
 
 
@@ -109,7 +109,7 @@ def _export(options: argparse.Namespace, replay: Replay, found: Iterator[Contact
     from airflow_whatsapp_flows.replay.export import export_results
 
     written = export_results(options.to, options.table, replay, found)
-    print(f"{counted(written, 'row')} of the replay {replay.id} in the table {options.table}")
+    print(f"{plural(written, 'row')} of the replay {replay.id} in the table {options.table}")
 
 
 def _print_csv(found: Iterator[ContactResult]) -> None:

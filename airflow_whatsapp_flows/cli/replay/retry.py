@@ -8,9 +8,9 @@ import sys
 
 from airflow_whatsapp_flows.cli import USAGE
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of, user_name
-from airflow_whatsapp_flows.cli.replay.run import ended_by_signals, go_on
+from airflow_whatsapp_flows.cli.replay.run import go_on, interrupt_on_sigterm
 from airflow_whatsapp_flows.cli.replay.settings import prepare
-from airflow_whatsapp_flows.cli.tables import counted
+from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.literal_secrets import lacks_secrets
@@ -28,7 +28,7 @@ def retry(options: argparse.Namespace) -> int:
     if options.outcome and not options.step:
         print("--outcome says how the last attempt of a --step ended: give --step NAME too", file=sys.stderr)
         return USAGE
-    with open_ledger(options) as ledger, ended_by_signals():
+    with open_ledger(options) as ledger, interrupt_on_sigterm():
         print(f"ledger {ledger.display_url}", file=sys.stderr)
         replay = replay_of(ledger, options.id)
         if not replay.sealed:
@@ -41,7 +41,7 @@ def retry(options: argparse.Namespace) -> int:
         prepared = prepare(options, flow, replay.options)
         choice = _choice(flow, options)
         chosen = walk_again(ledger, replay, choice, flow if is_other else None)
-        print(_told(chosen, choice, replay), file=sys.stderr, flush=True)
+        print(_choice_text(chosen, choice, replay), file=sys.stderr, flush=True)
         return go_on(ledger, replay_of(ledger, replay.id), flow, prepared, options)
 
 
@@ -77,12 +77,12 @@ def _choice(flow: Flow, options: argparse.Namespace) -> RetrySelection:
     )
 
 
-def _told(chosen: RetryResult, choice: RetrySelection, replay: Replay) -> str:
-    lines = [f"{counted(chosen.contacts, 'contact')} chosen"]
+def _choice_text(chosen: RetryResult, choice: RetrySelection, replay: Replay) -> str:
+    lines = [f"{plural(chosen.contacts, 'contact')} chosen"]
     if chosen.purged:
-        lines.append(f"{counted(chosen.purged, 'contact')} cannot be walked again: the response has been purged")
+        lines.append(f"{plural(chosen.purged, 'contact')} cannot be walked again: the response has been purged")
     if chosen.left_out:
-        lines += _left_out(chosen, choice, replay)
+        lines += _skipped_contacts(chosen, choice, replay)
     given = (choice.step, choice.fingerprint, choice.since, choice.until)
     narrowed = choice.handled_errors or given != (None, None, None, None)
     others = {state: count for state, count in chosen.others.items() if state is not ContactState.REJECTED}
@@ -92,10 +92,10 @@ def _told(chosen: RetryResult, choice: RetrySelection, replay: Replay) -> str:
     return "\n".join(lines)
 
 
-def _left_out(chosen: RetryResult, choice: RetrySelection, replay: Replay) -> list[str]:
+def _skipped_contacts(chosen: RetryResult, choice: RetrySelection, replay: Replay) -> list[str]:
     requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in sorted(chosen.unconfirmed.items()))
     lines = [
-        f"{counted(chosen.left_out, 'contact')} left out: the request may have been applied, and is not sent again "
+        f"{plural(chosen.left_out, 'contact')} left out: the request may have been applied, and is not sent again "
         f"({requests})"
     ]
     if choice.duplicates_accepted_by is not None:

@@ -15,10 +15,10 @@ from typing import Any
 
 from airflow_whatsapp_flows.cli import STOPPED
 from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of, user_name
-from airflow_whatsapp_flows.cli.replay.progress import Display, Watched, display, follow, reading
+from airflow_whatsapp_flows.cli.replay.progress import Display, Watched, display, follow, show_reading
 from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
-from airflow_whatsapp_flows.cli.tables import counted
+from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import FlowsError, LedgerError, LedgerReplacedError, ReplayError
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
@@ -38,12 +38,12 @@ def run(options: argparse.Namespace) -> int:
     flow = load_flow_file(options.flow)
     prepared = prepare(options, flow)
     source = open_source(source_spec(options), flow)
-    with open_ledger(options) as ledger, ended_by_signals():
+    with open_ledger(options) as ledger, interrupt_on_sigterm():
         ledger.check_writable()
         try:
             _say(f"ledger {ledger.display_url}")
             rename_steps(ledger, flow, options.renamed, user_name())
-            with reading() as on_rows:
+            with show_reading() as on_rows:
                 replay = create_or_resume_replay(ledger, replay_request(options, flow, source, prepared), on_rows)
         except LedgerReplacedError:
             raise
@@ -93,7 +93,7 @@ def go_on(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, option
     progress = Progress()
     if pending:
         ended = before.total - pending
-        _say(f"replay {replay.id}: {counted(pending, 'contact')} to send{f', {ended:,} ended before' if ended else ''}")
+        _say(f"replay {replay.id}: {plural(pending, 'contact')} to send{f', {ended:,} ended before' if ended else ''}")
         try:
             progress = _send(ledger, replay, flow, prepared, (before.total, ended))
         except LedgerReplacedError as error:
@@ -106,7 +106,7 @@ def go_on(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, option
             progress.stopped = "interrupted"
     elif replay.started_at is not None or replay.ended_at is not None:
         _say(f"the replay {replay.id} has ended already; nothing was sent")
-    return _told(ledger, replay, progress, options)
+    return _print_summary(ledger, replay, progress, options)
 
 
 def _send(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, counts: tuple[int, int]) -> Progress:
@@ -129,7 +129,7 @@ def _send(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, counts
         return asyncio.run(sending(where))
 
 
-def _told(ledger: Ledger, replay: Replay, progress: Progress, options: argparse.Namespace) -> int:
+def _print_summary(ledger: Ledger, replay: Replay, progress: Progress, options: argparse.Namespace) -> int:
     try:
         summary = summary_of(ledger, replay_of(ledger, replay.id), options)
     except LedgerError as error:
@@ -146,16 +146,16 @@ def _told(ledger: Ledger, replay: Replay, progress: Progress, options: argparse.
 def _as_text(summary: Summary, progress: Progress) -> str:
     parts = [summary_text(summary)]
     for reason, count in progress.postponed.most_common():
-        parts.append(f"postponed: {counted(count, 'contact')}: {reason}")
+        parts.append(f"postponed: {plural(count, 'contact')}: {reason}")
     if progress.stopped:
-        pending = counted(summary.tally.states[ContactState.PENDING], "contact")
+        pending = plural(summary.tally.states[ContactState.PENDING], "contact")
         parts.append(f"stopped: {progress.stopped}; {pending} pending; the same command goes on")
         if progress.cut_off_told:
             parts[-1] += f"\n{progress.cut_off_told}"
     elif progress.first_until is not None and progress.last_until is not None:
         last = progress.last_until
         later = f", the last of them until {last:%H:%M} UTC" if last != progress.first_until else ""
-        number = counted(progress.until.total(), "contact")
+        number = plural(progress.until.total(), "contact")
         parts.append(f"{number} postponed until {progress.first_until:%H:%M} UTC{later}; run the same command then")
     return "\n\n".join(parts)
 
@@ -173,7 +173,7 @@ def _as_json(summary: Summary, progress: Progress) -> dict[str, Any]:
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
+def interrupt_on_sigterm() -> Iterator[None]:
     """SIGTERM is as Ctrl-C within the block, so that it ends with a message and a status of its own."""
 
     def interrupt(_: int, __: FrameType | None) -> None:

@@ -22,7 +22,7 @@ from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
 from airflow_whatsapp_flows.replay.rates import spellings
 from airflow_whatsapp_flows.replay.run import RunSettings
 from airflow_whatsapp_flows.replay.sources import Source, SourceSpec
-from airflow_whatsapp_flows.sender import Gateway
+from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import settings_from_environment
 
 
@@ -37,7 +37,7 @@ class Prepared:
         options: the same as plain data without secrets, as the ledger keeps it for a later ``retry``.
     """
 
-    gateway: Gateway
+    gateway: RequestSender
     run: RunSettings
     chunk_size: int
     options: Mapping[str, Any]
@@ -61,7 +61,9 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
     connections = {**kept.get("connections", {}), **dict(options.connection)}
     allowed = list(dict.fromkeys([*kept.get("allow_hosts", ()), *options.allow_host]))
     given = settings_from_environment()
-    gateway = Gateway(replace(given, allowed_hosts=(*given.allowed_hosts, *allowed)), _Connections(connections).find)
+    gateway = RequestSender(
+        replace(given, allowed_hosts=(*given.allowed_hosts, *allowed)), _Connections(connections).find
+    )
     # Every connection is looked for: found out half-way, a missing one would leave contacts half done.
     _check_names(options, flow, hosts_of(flow, gateway).values())
     written = block.rate if isinstance(block.rate, dict) else {ANY_HOST: block.rate} if block.rate else {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_whatsapp_flows.cli import STOPPED, UNFINISHED
-from airflow_whatsapp_flows.cli.tables import counted, duration, moment, plain, table
+from airflow_whatsapp_flows.cli.tables import duration, moment, plain, plural, table
 from airflow_whatsapp_flows.flow.delivery.rule import Delivery
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -142,7 +142,7 @@ def summary_text(summary: Summary) -> str:
     """States, counts, errors, and what to do next with the commands to do it."""
     replay, told = summary.replay, summary.tally
     states = [(state.value, told.states[state]) for state in _ORDER if told.states[state]]
-    lines = [f"replay {replay.id} of {replay.flow_id}, {counted(told.total, 'contact')} from {replay.source}"]
+    lines = [f"replay {replay.id} of {replay.flow_id}, {plural(told.total, 'contact')} from {replay.source}"]
     if replay.note:
         lines.append(f"  note: {replay.note}")
     lines += [f"warning: {warning}" for warning in replay.warnings]
@@ -162,10 +162,10 @@ def summary_text(summary: Summary) -> str:
 
 def _counts(summary: Summary) -> str:
     told = summary.tally
-    counts = [counted(told.requests, "request")]
+    counts = [plural(told.requests, "request")]
     if told.handled_errors:
         counts.append(
-            f"{counted(told.handled_errors, 'error')} handled by error exits ({counted(told.handled, 'contact')})"
+            f"{plural(told.handled_errors, 'error')} handled by error exits ({plural(told.handled, 'contact')})"
         )
     if told.unanswered:
         counts.append(f"{told.unanswered:,} unanswered")
@@ -177,7 +177,7 @@ def _counts(summary: Summary) -> str:
 
 def _reason_lines(group: ReasonGroup) -> Iterator[str]:
     yield ""
-    yield f"{group.state.value}: {counted(group.count, 'row')} {group.code}".rstrip()
+    yield f"{group.state.value}: {plural(group.count, 'row')} {group.code}".rstrip()
     if group.sample.reason and group.sample.reason != group.code:
         yield f"  first: {group.sample.reason}"
 
@@ -210,7 +210,7 @@ def _next_steps(summary: Summary) -> Iterator[str]:
 
     if states[ContactState.PENDING] or not summary.replay.sealed:
         pending = states[ContactState.PENDING]
-        yield f"{counted(pending, 'contact')} pending: run the same command again, with --replay-id {id_}"
+        yield f"{plural(pending, 'contact')} pending: run the same command again, with --replay-id {id_}"
     if states[ContactState.FAILED]:
         yield f"look at what failed:      {command(f'results {id_} --state failed')}"
         yield f"send it again:            {command(f'retry {id_}')}"
