@@ -17,7 +17,10 @@ from tests.bounds.roads import DEADLINE
 from tests.servers.hostile import HostileServer
 from tests.servers.hostile_replies import CAP, complete, endless, names, serve
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, and forks")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, and forks"),
+]
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SECONDS = 1.0
@@ -26,7 +29,7 @@ MEMORY = CAP + 20_000_000
 MEMORY_OF_TEMPLATES = 50_000_000
 BLOCKED = 0.05
 """Seconds of CPU in which the event loop does nothing else."""
-TRIES = 3
+TRIES = 5
 """The least of them counts: what else a machine does makes a process slower, and never faster."""
 
 # What a task does is the same code as on the command line, and a DAG run takes seconds.

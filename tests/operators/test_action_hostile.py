@@ -119,17 +119,17 @@ def test_what_may_be_a_secret_in_a_flow_is_not_in_the_rendered_fields(server: Re
                 "name": "Act",
                 "type": "action",
                 "connection": "crm",
-                "url": "/x?api_key=TOPSECRET&upsert=true",
-                "headers": {"X-Signature": "TOPSECRET", "X-Source": "whatsapp"},
-                "query_params": {"sig": "TOPSECRET", "phone": "{{ contact.phone }}", "dry": False, "limit": 50},
+                "url": "/hooks/T0PSECRETT0PSECRETT0PSECRET?upsert=true",
+                "headers": {"X-Trace": "T0PSECRETT0PSECRETT0PSECRET", "X-Source": "whatsapp"},
+                "query_params": {"phone": "{{ contact.phone }}", "dry": False, "limit": 50},
             }
         ],
     }
     task = build_dag(flow).get_task("act")
     shown = {name: getattr(task, name) for name in task.template_fields}
-    assert "TOPSECRET" not in str(shown)
-    assert shown["url"] == "/x?api_key=***&upsert=true"
-    assert shown["query_params"] == {"sig": "***", "phone": "{{ contact.phone }}", "dry": "false", "limit": "50"}
+    assert "T0PSECRET" not in str(shown)
+    assert shown["url"] == "/hooks/***?upsert=true"
+    assert shown["query_params"] == {"phone": "{{ contact.phone }}", "dry": "false", "limit": "50"}
     assert shown["headers"]["X-Source"] == "whatsapp"
 
 
