@@ -63,7 +63,7 @@ browser: setup ## install Chromium and Playwright for the tests, where that can 
 # rate runs after the others, by itself. To run some: make pytest ARGS="-k name"
 pytest: setup ## the tests alone; ARGS="-k name" runs some
 	$(RUN) -m pytest $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist worksteal -m "not long and not alone")
-	$(if $(ARGS),,$(RUN) -m pytest -m alone)
+	$(if $(ARGS),,$(RUN) -m pytest -m "alone and not long")
 
 coverage: setup servers ## the tests with a report of the lines they run
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered --cov-report=html:.coverage-html
