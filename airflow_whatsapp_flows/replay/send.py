@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -119,7 +118,7 @@ class ContactSender:
     rest: Callable[[float], Awaitable[None]] = asyncio.sleep
     refusals: Refusals | None = None
     give_up: Callable[[BatchStoppedError], None] = lambda _: None
-    _readers: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _READERS), init=False)
+    _readers: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READERS), init=False)
     _read_until: float | None = field(default=None, init=False)
 
     async def do(self, sending: ContactRun, todo: Effect) -> EffectResult:
@@ -212,7 +211,7 @@ class ContactSender:
             if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
                 return self._conclude(sending, todo, intent, judge(), probe=probe)
             # Reading it takes a while, in which the other contacts go on.
-            reading = asyncio.get_running_loop().run_in_executor(self._readers, judge)
+            reading = asyncio.ensure_future(self._read(judge))
             try:
                 judged = await asyncio.shield(reading)
             except asyncio.CancelledError:  # the reply is here: a run that is stopped takes what is read in time
@@ -220,6 +219,10 @@ class ContactSender:
                     self._conclude(sending, todo, intent, reading.result(), probe=probe)
                 raise
             return self._conclude(sending, todo, intent, judged, probe=probe)
+
+    async def _read(self, judge: Callable[[], _ClassifiedReply]) -> _ClassifiedReply:
+        async with self._readers:
+            return await asyncio.to_thread(judge)
 
     async def _is_read_in_time(self, reading: asyncio.Future[_ClassifiedReply]) -> bool:
         """Wait for the rest of a reply's reading, in the time that all replies have together; later it is in doubt."""
