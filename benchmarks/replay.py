@@ -243,16 +243,16 @@ def memory(contacts: int, rounds: int, folder: Path) -> None:
             command = [sys.executable, os.path.abspath(__file__), "--peak", f"sqlite:///{folder / f'm{size}.db'}", url]
             told = subprocess.run([*command, str(responses)], check=True, capture_output=True, text=True).stdout
         peaks[size], seconds = (float(number) for number in told.split())
-        print(f"  {size:>9,} responses: {peaks[size] / 1024:.1f} MB, {size / seconds:.0f} contacts/s")
-    print(f"  {(peaks[1_000_000] - peaks[10_000]) / 1024:+.1f} MB (asked <= 10)")
+        print(f"  {size:>9,} responses: {peaks[size] / 1e6:.1f} MB, {size / seconds:.0f} contacts/s")
+    print(f"  {(peaks[1_000_000] - peaks[10_000]) / 1e6:+.1f} MB (asked <= 10)")
 
 
 def peak(ledger_url: str, url: str, responses: Path) -> None:
-    """What the process that is measured does; prints its peak in KiB and its seconds."""
-    import resource
+    """What the process that is measured does; prints its peak in bytes and its seconds."""
+    from tests.process_memory import peak_memory
 
     figures = replay(url, responses, ledger_url)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, figures.seconds)
+    print(peak_memory(), figures.seconds)
 
 
 def _median(figures: list[Figures]) -> float:

@@ -6,7 +6,7 @@ import base64
 import datetime as dt
 import json
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,13 @@ class Heard:
     request: HttpRequest
 
 
-def say(url: str, body_type: str, body: object, contact: Mapping[str, object] | None = None) -> Heard:
+def say(
+    url: str,
+    body_type: str,
+    body: object,
+    contact: Mapping[str, object] | None = None,
+    not_secret: Sequence[str] = (),
+) -> Heard:
     """Send the body of an action to a server that tells what it read.
 
     Args:
@@ -47,10 +53,12 @@ def say(url: str, body_type: str, body: object, contact: Mapping[str, object] | 
         body_type: of the action.
         body: as in a flow file; ``{{ contact.x }}`` are the values of ``contact``.
         contact: values of the contact; a file is ``{"url": …, "filename": …}``, and its content is ``b"x"``.
+        not_secret: names of the body that look as if their values were secrets.
     """
     origin, _, path = url.partition("://")[2].partition("/")
     action = {"type": "action", "connection": "peer", "url": f"/{path}", "body_type": body_type, "body": body}
-    flow = load_flow({"flow_format": 1, "id": "acceptance", "steps": [{"name": "Say", **action}]})
+    steps = [{"name": "Say", **action}]
+    flow = load_flow({"flow_format": 1, "id": "acceptance", "not_secret": list(not_secret), "steps": steps})
     gateway = RequestSender(Settings((origin,)), lambda name: ActionConnection(name, f"http://{origin}"))
     heard: list[Heard] = []
 

@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.process_memory import peak_memory, reset_peak
 from tests.servers.hostile_replies import HONEST, complete
 
 DEADLINE = 1.0
@@ -174,23 +175,17 @@ ROADS: dict[str, Callable[[str, Path, str, bool], tuple[str, float]]] = {
 }
 
 
-def _memory(field: str) -> int:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(field)) * 1024
-
-
 def measure(road: str, server: str, folder: Path, name: str, uses: bool) -> dict[str, Any]:
     """Walk the reply; what it cost."""
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is that of now
-    before, cpu, wall = _memory("VmRSS"), time.process_time(), time.monotonic()
+    before, cpu, wall = reset_peak(), time.process_time(), time.monotonic()
     state, blocked = ROADS[road](server, folder, name, uses)
     return {
         "name": name,
         "state": state,
         "wall": round(time.monotonic() - wall, 3),
         "cpu": round(time.process_time() - cpu, 3),
-        "grown": _memory("VmHWM") - before,
+        "grown": peak_memory() - before,
         "blocked": round(blocked, 4),
     }
 

@@ -25,6 +25,7 @@ ROADS = ("walk", "cli", "replay", "dag")
 CONNECTION_HEADERS = {"shop": {"X-Shopify-Access-Token": "shop-token"}}
 SERVER = "the-server"
 """Stands for host and port in the texts of a case."""
+_ANY_SERVER = re.compile(r"127\.0\.0\.1:\d+|\bcrm\.test\b")
 _FAILURES = {
     "connect": TransportFailure(ErrorKind.CONNECT, f"no connection to {SERVER}: connection refused", Sent.NO),
     "interrupted": TransportFailure(
@@ -69,7 +70,7 @@ class Seen:
 
     def end(self, ending: Mapping[str, Any]) -> None:
         """Take over how the contact ended, as a road tells it."""
-        self.state, self.reason = ending["state"], re.sub(r"127\.0\.0\.1:\d+", SERVER, ending["reason"])
+        self.state, self.reason = ending["state"], _ANY_SERVER.sub(SERVER, ending["reason"])
         self.handled_errors, self.unanswered = ending["handled_errors"], ending["unanswered"]
 
     def visit(self, visit: SeenVisit, result: dict[str, Any] | None) -> None:

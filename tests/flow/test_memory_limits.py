@@ -23,15 +23,15 @@ MEASURE = """
 import resource, sys
 sys.path.insert(0, {root!r})
 from tests.flow.test_memory_limits import ANSWERS, attempt
+from tests.process_memory import peak_memory, reset_peak
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 resource.setrlimit(resource.RLIMIT_CPU, (100, 100))
-usage = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 answers = ANSWERS[{answer!r}]()
 attempt("text", "{{{{ contact.first_name | urlencode }}}}", {{"first_name": "Ana"}})
-before = usage()
+before = reset_peak()
 for kind, made in {attacks!r}:
     outcome = attempt(kind, made, answers)
-    grown = (usage() - before) // 1024
+    grown = (peak_memory() - before) // 1_000_000
     print(grown, kind, outcome, str(made)[:80])
     if grown >= 50:
         sys.exit(1)

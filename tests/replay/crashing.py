@@ -46,6 +46,7 @@ from airflow_whatsapp_flows.replay.run import RunSettings, run_replay  # noqa: E
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source  # noqa: E402
 from airflow_whatsapp_flows.sender import RequestSender  # noqa: E402
 from airflow_whatsapp_flows.settings import Settings  # noqa: E402
+from tests.process_memory import IS_KNOWN, peak_memory  # noqa: E402
 
 PENDING = 4
 KILLED = 137
@@ -144,6 +145,7 @@ async def _run(spec: dict[str, Any], flow: Flow) -> int:
         "stopped": progress.stopped,
         "states": {state.value: count for state, count in counted.states.items() if count},
         "requests": counted.requests,
+        "peak_memory": peak_memory() if IS_KNOWN else None,
     }
     print(json.dumps(told), flush=True)
     return PENDING if counted.states[ContactState.PENDING] else 0

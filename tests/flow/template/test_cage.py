@@ -328,11 +328,11 @@ sys.path.insert(0, {root!r})
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
-usage = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from tests.process_memory import peak_memory, reset_peak
 answer = {{"contact": {{"a": "x" * 1_000_000, "l": ["y" * 1_000_000]}}}}
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
-before = usage()
+before = reset_peak()
 for text in {texts!r}:
     try:
         CagedLanguage().parse(text).render(answer)
@@ -340,7 +340,7 @@ for text in {texts!r}:
         assert "1,048,576" in str(error), error
     else:
         raise AssertionError(text)
-grown = (usage() - before) // 1024
+grown = (peak_memory() - before) // 1_000_000
 assert grown < 50, f"{{grown}} MB"
 """
 

@@ -12,18 +12,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPOSITORY
+from tests.process_memory import IS_KNOWN
 from tests.servers.postgres import PostgresServer
 from tests.servers.recording import Answer, RecordingServer
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not IS_KNOWN, reason="reads /proc")]
 ROWS, ROW_BYTES = 600, 1_000_000
 ROOM = 320_000_000
 """Bytes that a command may take beside what it takes for a small replay; all rows have 600 MB as plain text."""
 COMMAND = """
-import resource, sys
+import sys
 from airflow_whatsapp_flows.cli import main
+from tests.process_memory import peak_memory
 code = main(sys.argv[1:])
-print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr)
+print(code, peak_memory(), file=sys.stderr)
 """
 STEPS = [
     {"name": "Note", "type": "question", "next": "Create"},
@@ -60,7 +63,12 @@ def source(tmp_path: Path) -> Iterator[Path]:
 
 def run(folder: Path, server: RecordingServer, *arguments: object) -> tuple[int, int]:
     """Exit status of a command, and the most memory that it took."""
-    environment = {**os.environ, "AIRFLOW_CONN_CRM": server.url, "AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS": server.host}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "AIRFLOW_CONN_CRM": server.url,
+        "AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS": server.host,
+    }
     command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
     ended = subprocess.run(
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True
