@@ -30,6 +30,8 @@ from airflow_whatsapp_flows.ledger.outages import Outages
 from airflow_whatsapp_flows.ledger.schema import COMMITS, SCHEMA_VERSION, alembic_versions, metadata, versions
 from airflow_whatsapp_flows.ledger.upgrade import check_version, upgrade_file
 
+__all__ = ["Connection", "Ledger"]
+
 _log = logging.getLogger(__name__)
 
 

@@ -47,6 +47,15 @@ def ledger_path(text: str) -> Path:
     return Path(os.path.realpath(Path(text).expanduser()))
 
 
+def is_missing_file(text: str) -> bool:
+    """Whether a URL names an SQLite file that does not exist; text that is no URL names no file."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        return False
+    return url.get_backend_name() == "sqlite" and bool(url.database) and not ledger_path(url.database or "").exists()
+
+
 def display_url(url: URL) -> str:
     """The URL without its password, as it may be given again."""
     return hide_password(url.set(drivername=url.get_backend_name()))

@@ -8,8 +8,8 @@ from typing import Any
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.template.language import Value
-from airflow_whatsapp_flows.hooks.ledger import TaskLedger
 from airflow_whatsapp_flows.ledger.rows import Subject
+from airflow_whatsapp_flows.ledger.task_store import TaskLedger
 
 IN_LEDGER = "in_ledger"
 """Beside ``response``, not in it: what a server answers must not be taken for a reference."""

@@ -10,7 +10,7 @@ from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.model import TOO_MANY_VISITS, Flow
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.walk.walk import Visit
-from airflow_whatsapp_flows.hooks.ledger import AttemptRow
+from airflow_whatsapp_flows.ledger.task_store import AttemptRow
 from airflow_whatsapp_flows.operators.large_replies import IN_LEDGER
 
 _LONGEST_TEXT = 300

@@ -18,12 +18,13 @@ from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Wait,
 from airflow_whatsapp_flows.flow.walk.response_content import content_digest
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, Walking, walk
-from airflow_whatsapp_flows.hooks.ledger import AttemptRow, task_ledger
+from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.ledger.epochs import KnownResponse
 from airflow_whatsapp_flows.ledger.rows import Subject
+from airflow_whatsapp_flows.ledger.task_store import AttemptRow
 from airflow_whatsapp_flows.operators.large_replies import whole
 from airflow_whatsapp_flows.operators.loop_value import result_of_visit
-from airflow_whatsapp_flows.operators.run_content import contacts_of, epoch_of_run
+from airflow_whatsapp_flows.operators.run_content import epoch_of_run
 from airflow_whatsapp_flows.operators.run_input import response_of, run_time
 from airflow_whatsapp_flows.operators.task_record import Recipient
 from airflow_whatsapp_flows.settings import Settings
@@ -107,7 +108,7 @@ class Rewalk:
         if not any(isinstance(step, Action) for step in self._step.flow.steps.values()):
             return [], []
         with task_ledger(self._settings).transaction() as transaction:
-            return transaction.attempts(self._subject), contacts_of(transaction, self._subject)
+            return transaction.attempts(self._subject), transaction.known_contacts(self._subject)
 
     @property
     def _renames(self) -> dict[str, str | None]:

@@ -12,17 +12,10 @@ from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.flow.walk.response_content import is_content
-from airflow_whatsapp_flows.hooks.ledger import AttemptRow, Transaction
 from airflow_whatsapp_flows.ledger import epochs
-from airflow_whatsapp_flows.ledger.epochs import (
-    KnownResponse,
-    compare_content,
-    first_in_doubt,
-    names_of,
-    parse_known_row,
-    parse_sent_row,
-)
-from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
+from airflow_whatsapp_flows.ledger.epochs import KnownResponse, compare_content, first_in_doubt, names_of
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.task_store import AttemptRow, Transaction
 from airflow_whatsapp_flows.operators.run_input import run_id_of
 from airflow_whatsapp_flows.operators.task_record import Recipient
 
@@ -73,7 +66,7 @@ def check_newest(transaction: Transaction, sendee: Recipient) -> None:
     """
     if sendee.content is None:
         return
-    newer = _newer(transaction, sendee)
+    newer = _newer(transaction, sendee, sendee.content)
     if newer is None:
         return
     if newer.epoch == sendee.epoch:
@@ -84,21 +77,18 @@ def check_newest(transaction: Transaction, sendee: Recipient) -> None:
     )
 
 
-def contacts_of(transaction: Transaction, subject: Subject) -> list[KnownResponse]:
-    """The contacts of replays that hold a response."""
-    return [parse_known_row(row) for row in transaction.rows(epochs.KNOWN_OF_SUBJECT, subject)]
-
-
-def _newer(transaction: Transaction, sendee: Recipient) -> KnownResponse | None:
+def _newer(transaction: Transaction, sendee: Recipient, content: str) -> KnownResponse | None:
     """Who sends, or is about to send, other content of the response; ``None`` when nobody does."""
-    subject, which = sendee.subject, {"epoch": sendee.epoch, "content": sendee.content}
-    for row in transaction.rows(epochs.SENT_SINCE, subject, **which):
-        return parse_sent_row(row)
-    for row in transaction.rows(epochs.WAITING_SINCE, subject, **which):
-        # What is in doubt of this content may be settled first; the newer one waits for it.
-        own = [one.summary() for one in transaction.attempts(subject) if one.epoch == sendee.epoch]
-        return None if first_in_doubt(own) else parse_known_row(row)
-    return None
+    subject, epoch = sendee.subject, sendee.epoch
+    sent = transaction.other_content_sent(subject, epoch, content)
+    if sent is not None:
+        return sent
+    pending = transaction.other_content_pending(subject, epoch, content)
+    if pending is None:
+        return None
+    # What is in doubt of this content may be settled first; the newer one waits for it.
+    own = [one.summary() for one in transaction.attempts(subject) if one.epoch == epoch]
+    return None if first_in_doubt(own) else pending
 
 
 def _is_of(row: AttemptRow, context: Mapping[str, Any]) -> bool:

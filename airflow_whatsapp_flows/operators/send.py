@@ -33,8 +33,9 @@ from airflow_whatsapp_flows.flow.storable import MAX_DEPTH, clean
 from airflow_whatsapp_flows.flow.template.filters import json_text
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
-from airflow_whatsapp_flows.hooks.ledger import Transaction, task_ledger
+from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent
+from airflow_whatsapp_flows.ledger.task_store import Transaction
 from airflow_whatsapp_flows.operators.author_text import plain_data
 from airflow_whatsapp_flows.operators.retry import ActionRetryError
 from airflow_whatsapp_flows.operators.run_content import check_newest

@@ -14,10 +14,10 @@ from airflow_whatsapp_flows.flow.identity import Identity, IdentityRule
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.flow.walk.perform import SendAction
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
-from airflow_whatsapp_flows.hooks.ledger import AttemptRow
 from airflow_whatsapp_flows.ledger.once import once_of
 from airflow_whatsapp_flows.ledger.records import ResponseRecord
 from airflow_whatsapp_flows.ledger.rows import Intent, Subject
+from airflow_whatsapp_flows.ledger.task_store import AttemptRow
 from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
 from airflow_whatsapp_flows.transport.origin import origin_of
 

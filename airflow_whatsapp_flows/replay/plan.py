@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
-from sqlalchemy import Connection
 
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
-from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.database import Connection, Ledger
 from airflow_whatsapp_flows.ledger.epochs import KnownResponse, find_known_responses
 from airflow_whatsapp_flows.ledger.pages import batches
 from airflow_whatsapp_flows.ledger.person_history import recent_latencies
@@ -31,6 +30,7 @@ from airflow_whatsapp_flows.ledger.records import (
 from airflow_whatsapp_flows.ledger.renames import SentNames, step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay, find_pending_chunks, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.seen_rows import SeenRows
 from airflow_whatsapp_flows.replay.estimate import Counts, Estimate
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
 from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
@@ -38,7 +38,6 @@ from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, Prio
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.renames import check_names, load_step_identities
 from airflow_whatsapp_flows.replay.run import RunSettings, guard_rules
-from airflow_whatsapp_flows.replay.seen_rows import SeenRows
 from airflow_whatsapp_flows.replay.snapshot import OnChanged, ReadRow, classify_row, read_row, size_of_row
 from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings
 from airflow_whatsapp_flows.replay.sources import Row

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection
 
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.response_content import is_content
+from airflow_whatsapp_flows.ledger.database import Connection
 from airflow_whatsapp_flows.ledger.epochs import (
     AttemptSummary,
     KnownResponse,

@@ -8,8 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection
-
 from airflow_whatsapp_flows.errors import FlowFileError, ReplayError
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
@@ -17,7 +15,7 @@ from airflow_whatsapp_flows.flow.inspect.diff import same_request, step_pairs
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
-from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.database import Connection, Ledger
 from airflow_whatsapp_flows.ledger.renames import (
     SentNames,
     SentStep,

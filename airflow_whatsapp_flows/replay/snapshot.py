@@ -23,6 +23,7 @@ from airflow_whatsapp_flows.ledger.pages import batches
 from airflow_whatsapp_flows.ledger.persons import Persons, SourceRow
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.seen_rows import SeenRows
 from airflow_whatsapp_flows.ledger.snapshots import (
     NewContact,
     add_contacts,
@@ -32,7 +33,6 @@ from airflow_whatsapp_flows.ledger.snapshots import (
     refresh_statistics,
     seal,
 )
-from airflow_whatsapp_flows.replay.seen_rows import SeenRows
 from airflow_whatsapp_flows.replay.sources import Row
 
 OnChanged = Literal["reject", "update"]

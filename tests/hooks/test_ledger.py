@@ -1,117 +1,16 @@
-"""The ledger of tasks: one for every worker, or none at all."""
+"""Which ledger Airflow's configuration names: one for every worker, or none at all."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
-from pathlib import Path
 
 import pytest
 
-from airflow_whatsapp_flows.errors import ConnectionConfigError, IntentConflictError, LedgerError
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
-from airflow_whatsapp_flows.hooks.ledger import TaskLedger, airflow_ledger, ledger_url, task_ledger
-from airflow_whatsapp_flows.ledger import AttemptEnd, Intent, Ledger, Subject
+from airflow_whatsapp_flows.errors import ConnectionConfigError
+from airflow_whatsapp_flows.hooks.ledger import airflow_ledger, ledger_url, task_ledger
 from airflow_whatsapp_flows.settings import Settings
-from tests.ledger.filling import record_of
 
 pytestmark = pytest.mark.usefixtures("airflow")
-
-SUBJECT = Subject("f", "r")
-INTENT = Intent(SUBJECT, "A", 1, "k", 1, "d", "POST", "crm:443", 1.5, 2.5, phone="+52", origin="{}")
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'new' / 'ledger.db'}"
-
-
-@pytest.fixture(params=["driver", "sqlalchemy"])
-def ledger(request: pytest.FixtureRequest, url: str) -> TaskLedger:
-    """By the driver itself, and by SQLAlchemy, as a server's is."""
-    return task_ledger(Settings(ledger=url if request.param == "driver" else url.replace("sqlite", "sqlite+pysqlite")))
-
-
-def test_what_a_task_writes_is_what_a_replay_reads(ledger: TaskLedger, url: str) -> None:
-    with ledger.transaction() as transaction:
-        transaction.intend(INTENT)
-    with ledger.transaction() as transaction:
-        transaction.end(AttemptEnd(INTENT, Fate.SUCCEEDED, 201, None, '{"outcome":"success"}', 3.5))
-        [row] = transaction.attempts(SUBJECT)
-    assert (row.step, row.visit, row.key, row.number, row.fate, row.moment) == ("A", 1, "k", 1, "succeeded", 1.5)
-    with Ledger(url) as whole, whole.read() as connection:
-        record = record_of(connection, SUBJECT, None, 1)
-    assert record.moment == 1.5
-    assert record.find_settled_result("A", 1) is not None
-
-
-def test_a_task_that_only_reads_writes_nothing_to_the_disk(url: str) -> None:
-    ledger = task_ledger(Settings(ledger=url))
-    with ledger.transaction() as transaction:
-        transaction.intend(INTENT)
-    log = Path(url.removeprefix("sqlite:///") + "-wal")
-    before = log.stat()
-    with ledger.transaction() as transaction:
-        assert len(transaction.attempts(SUBJECT)) == 1
-        assert transaction.renames("f") == {}
-        assert len(transaction.attempts_of_visit(SUBJECT, ["A"], 1)) == 1
-    assert (log.stat().st_size, log.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-
-
-def test_what_decides_about_a_visit_is_its_own_and_what_was_sent_under_its_key(ledger: TaskLedger) -> None:
-    def intent(subject: Subject, step: str, visit: int, key: str) -> Intent:
-        return INTENT._replace(subject=subject, step=step, visit=visit, key=key)
-
-    with ledger.transaction() as transaction:
-        for step, visit, key in (("A", 1, "k2"), ("A", 1, "k1"), ("A", 2, "k2"), ("A", 2, "k3"), ("B", 2, "k2")):
-            transaction.intend(intent(SUBJECT, step, visit, key))
-        transaction.intend(intent(Subject("f", "s"), "A", 2, "k2"))
-        found = transaction.attempts_of_visit(SUBJECT, ["A"], 2, "k2")
-        assert [(row.visit, row.key) for row in found] == [(1, "k2"), (2, "k2"), (2, "k3")]
-
-
-def test_an_intent_that_another_worker_has_is_a_conflict(ledger: TaskLedger) -> None:
-    with ledger.transaction() as transaction:
-        transaction.intend(INTENT)
-    with pytest.raises(IntentConflictError), ledger.transaction() as transaction:
-        transaction.intend(INTENT)
-
-
-def test_nothing_of_a_transaction_that_fails_is_kept(ledger: TaskLedger) -> None:
-    with contextlib.suppress(KeyError), ledger.transaction() as transaction:
-        transaction.intend(INTENT)
-        raise KeyError
-    with ledger.transaction() as transaction:
-        assert transaction.attempts(SUBJECT) == []
-
-
-def test_a_ledger_that_cannot_be_written_says_which_and_why(url: str, tmp_path: Path) -> None:
-    ledger = task_ledger(Settings(ledger=url))
-    with contextlib.closing(sqlite3.connect(tmp_path / "new" / "ledger.db")) as connection:
-        connection.execute("DROP TABLE whatsapp_flows_attempts")
-    why = r"new/ledger\.db cannot be written: no such table"
-    with pytest.raises(LedgerError, match=why), ledger.transaction() as transaction:
-        transaction.intend(INTENT)
-
-
-def test_a_ledger_of_another_version_is_refused(url: str, tmp_path: Path) -> None:
-    Ledger(url).close()
-    with contextlib.closing(sqlite3.connect(tmp_path / "new" / "ledger.db")) as connection:
-        connection.execute("UPDATE whatsapp_flows_ledger SET version = 99")
-        connection.commit()
-    with pytest.raises(LedgerError, match="has version 99"):
-        task_ledger(Settings(ledger=url))
-
-
-def test_it_is_opened_once_in_a_process_and_anew_in_a_fork(url: str) -> None:
-    settings = Settings(ledger=url)
-    opened = task_ledger(settings)
-    assert task_ledger(settings) is opened
-    child = os.fork()
-    if child == 0:
-        os._exit(int(task_ledger(settings) is opened))
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_without_a_setting_it_is_a_file_in_airflows_home() -> None:

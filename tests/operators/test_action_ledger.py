@@ -14,9 +14,10 @@ from airflow.sdk import DAG
 
 from airflow_whatsapp_flows import WhatsAppActionOperator, build_dag
 from airflow_whatsapp_flows.hooks.action import provider_settings
-from airflow_whatsapp_flows.hooks.ledger import Transaction, _open, task_ledger
+from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.claims import exclusive
+from airflow_whatsapp_flows.ledger.task_store import Transaction, _open
 from tests.airflow_runs import run_dag
 from tests.ledger.old_ledgers import make_ledger
 from tests.operators.clearing import run_again

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows import build_dag
-from airflow_whatsapp_flows.hooks.ledger import Transaction
+from airflow_whatsapp_flows.ledger.task_store import Transaction
 from airflow_whatsapp_flows.operators import send as sending
 from airflow_whatsapp_flows.operators import wait as waiting
 from airflow_whatsapp_flows.operators.loop import FlowLoopOperator

@@ -8,19 +8,16 @@ import sys
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-
-from airflow_whatsapp_flows.cli.ledger_access import open_ledger
+from airflow_whatsapp_flows.cli.ledger_access import ledger_url, open_ledger
 from airflow_whatsapp_flows.cli.replay.progress import show_reading
 from airflow_whatsapp_flows.cli.replay.settings import prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.tables import duration, plain, plural, table
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.engine import is_missing_file
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.replay.create import find_existing_replay
 from airflow_whatsapp_flows.replay.estimate import DEPENDS
@@ -29,7 +26,6 @@ from airflow_whatsapp_flows.replay.plan import plan as make_plan
 from airflow_whatsapp_flows.replay.renames import resolve_renames
 from airflow_whatsapp_flows.replay.samples import Sample
 from airflow_whatsapp_flows.replay.sources import open_source
-from airflow_whatsapp_flows.settings import settings_from_environment
 
 _REASONS = 10
 
@@ -68,13 +64,7 @@ def plan(options: argparse.Namespace) -> int:
 
 def _ledger(options: argparse.Namespace) -> Ledger | None:
     """The ledger; ``None`` where a file is named that is not there, for a plan does not make one."""
-    try:
-        url = make_url(options.ledger or settings_from_environment().ledger_url)
-    except ArgumentError:
-        return open_ledger(options)  # says what is wrong with it
-    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).expanduser().exists():
-        return None
-    return open_ledger(options)
+    return None if is_missing_file(ledger_url(options)) else open_ledger(options)
 
 
 def as_json(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> dict[str, Any]:
