@@ -98,15 +98,15 @@ class RequestSender:
         """
         rule, key = todo.step.retry, todo.idempotency_key
         connection = self.find_connection(todo.request.connection) if todo.request.connection else None
-        outgoing = self.outgoing(connection, todo.request, todo.step.timeout)
-        request, digest = outgoing.request, outgoing.request.digest()
+        prepared = self.prepare(connection, todo.request, todo.step.timeout)
+        request, digest = prepared.request, prepared.request.digest()
         attempts: list[Attempt] = []
         while isinstance(move := next_move(rule, attempts, request, key, time.time()), SendNext):
             if attempts:
                 self.wait(move.wait)
             begun_at = time.time()
-            reply = outgoing.send()
-            result = outgoing.mask_secrets(
+            reply = prepared.send()
+            result = prepared.mask_secrets(
                 classify(reply, SentRequest(request, move.number, key), todo.step.success_when)
             )
             attempts.append(Attempt(move.number, digest, begun_at, fate_of(result, rule), result))
@@ -114,7 +114,7 @@ class RequestSender:
             raise TypeError("one request has one key")
         return move.result
 
-    def outgoing(
+    def prepare(
         self, connection: ActionConnection | None, request: HttpRequest, timeout: float, max_content: int | None = None
     ) -> PreparedRequest:
         """A request with all that sending it needs, checked before anything is noted or sent.
@@ -154,11 +154,11 @@ class RequestSender:
 
     def download(self, source: FileSource, timeout: float) -> PreparedRequest:
         """The request for a file at a web address."""
-        outgoing = self.outgoing(None, HttpRequest("GET", source.url_or_path), timeout, MAX_FILE_BYTES)
+        prepared = self.prepare(None, HttpRequest("GET", source.url_or_path), timeout, MAX_FILE_BYTES)
         if source.from_answer:
             # The address came from a stranger: what is allowed for the flow's own requests is not for this one.
-            outgoing = replace(outgoing, network=NetworkPolicy(allowed=self.settings.media_hosts))
-        return outgoing
+            prepared = replace(prepared, network=NetworkPolicy(allowed=self.settings.media_hosts))
+        return prepared
 
 
 def sender_from_environment() -> RequestSender:

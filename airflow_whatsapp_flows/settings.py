@@ -114,7 +114,7 @@ def settings_from_environment(environ: Mapping[str, str] | None = None) -> Setti
     environ = os.environ if environ is None else environ
     file = _config_file(environ)
 
-    def written(option: str) -> list[tuple[str, str | None]]:
+    def values_of(option: str) -> list[tuple[str, str | None]]:
         variable = f"AIRFLOW__{SECTION.upper()}__{option.upper()}"
         return [
             (variable, environ.get(variable)),
@@ -123,7 +123,7 @@ def settings_from_environment(environ: Mapping[str, str] | None = None) -> Setti
 
     def read(option: str) -> str | None:
         for (_, text), command, secret in zip(
-            written(option), written(f"{option}_cmd"), written(f"{option}_secret"), strict=True
+            values_of(option), values_of(f"{option}_cmd"), values_of(f"{option}_secret"), strict=True
         ):
             if text is not None:
                 return text

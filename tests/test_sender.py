@@ -68,7 +68,7 @@ def test_a_path_without_a_connection_is_refused() -> None:
         raise AssertionError
 
     with pytest.raises(ConnectionConfigError, match="no host"):
-        RequestSender(Settings(), none).outgoing(None, HttpRequest("GET", "/c"), 1)
+        RequestSender(Settings(), none).prepare(None, HttpRequest("GET", "/c"), 1)
 
 
 def test_a_wrong_entry_of_allowed_hosts_shows_before_anything_is_sent() -> None:

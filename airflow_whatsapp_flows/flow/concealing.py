@@ -104,7 +104,7 @@ def _unescape(text: str) -> str:
 def secret_spans(text: str) -> list[tuple[int, int]]:
     """Where whatever has the form of a secret begins and ends in a text: in order, apart from each other."""
     literal = _mask_placeholders(text)
-    return _apart(literal, _found(literal))
+    return _apart(literal, _secret_spans(literal))
 
 
 def credential_spans(text: str) -> list[tuple[str, int, int]]:
@@ -152,7 +152,7 @@ def _literal_parts(literal: str, start: int, end: int) -> Iterator[tuple[int, in
             yield start + match.start(), start + match.end()
 
 
-def _found(literal: str) -> Iterator[tuple[int, int]]:
+def _secret_spans(literal: str) -> Iterator[tuple[int, int]]:
     for pattern in (_USERINFO, _OPAQUE, KEY_SHAPES):
         for match in pattern.finditer(literal):
             yield match.span()

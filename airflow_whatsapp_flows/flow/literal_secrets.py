@@ -46,7 +46,7 @@ def check_literal_secrets(value: Mapping[str, Any], source: JsonSource) -> list[
     for index, step in enumerate(steps if isinstance(steps, list) else ()):
         if not isinstance(step, dict) or step.get("type") != "action":
             continue
-        for path, offset, name, message in _found(step):
+        for path, offset, name, message in _find_secrets(step):
             if name.casefold() not in allowed:
                 place = ("steps", index, *path)
                 line, column = source.place(place, offset)
@@ -132,7 +132,7 @@ _Found = tuple[Path, int, str, str]
 """Path in the step, characters into the text there, name that it stands under, message."""
 
 
-def _found(step: Mapping[str, Any]) -> Iterator[_Found]:
+def _find_secrets(step: Mapping[str, Any]) -> Iterator[_Found]:
     headers = step.get("headers")
     for name, text in headers.items() if isinstance(headers, dict) else ():
         literal = _literal(text)

@@ -27,7 +27,7 @@ def request_body(record: Record, headers: Plain | dict[str, str], secrets: Secre
         return {}
     content_type = _content_type(record, headers)
     body_type = infer_body_type(text, content_type)
-    text = secrets.hidden(record, _BODY, text, body_spans(mask_placeholders(text, record.syntax), body_type))
+    text = secrets.hide(record, _BODY, text, body_spans(mask_placeholders(text, record.syntax), body_type))
     told = f"by the header Content-Type, {content_type}" if content_type else "by its shape"
     if body_type is BodyType.PLAIN and content_type is None:
         told = "no header Content-Type says what it is, and it does not look like JSON or XML"

@@ -75,7 +75,7 @@ class SecretStore:
             self._remember(credentials.userinfo.partition(":")[2])
         return known
 
-    def hidden(self, record: Record, field: str, text: str, spans: Sequence[SecretSpan]) -> str:
+    def hide(self, record: Record, field: str, text: str, spans: Sequence[SecretSpan]) -> str:
         """A text of a request with a variable for each of its secrets.
 
         Args:

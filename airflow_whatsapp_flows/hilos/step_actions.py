@@ -123,7 +123,7 @@ def _url_and_connection(
 def _without_query_secrets(record: Record, rest: str, secrets: SecretStore) -> str:
     hidden = mask_placeholders(rest, record.syntax)
     start = hidden.index("?") + 1 if "?" in hidden else len(hidden)
-    return secrets.hidden(record, _URL, rest, query_spans(hidden, start))
+    return secrets.hide(record, _URL, rest, query_spans(hidden, start))
 
 
 def _headers(record: Record, secrets: SecretStore) -> tuple[dict[str, str], dict[str, str]]:
@@ -152,7 +152,7 @@ def _headers(record: Record, secrets: SecretStore) -> tuple[dict[str, str], dict
         elif _is_transports(name):
             record.note("lost", field, "the transport sets this header itself")
         else:
-            kept[name] = secrets.hidden(record, field, text, literal_spans(name, hidden) if risky else [])
+            kept[name] = secrets.hide(record, field, text, literal_spans(name, hidden) if risky else [])
     return kept, secret
 
 
@@ -179,8 +179,8 @@ def _parameters(record: Record, secrets: SecretStore) -> Plain:
         text = record.rename_references("" if value is None else str(value), field)
         hidden = mask_placeholders(text, record.syntax)
         if names_credential(name) and has_secret(hidden):
-            text = secrets.hidden(record, field, text, literal_spans(name, hidden))
+            text = secrets.hide(record, field, text, literal_spans(name, hidden))
         elif secret_shape(hidden):
-            text = secrets.hidden(record, field, text, query_spans(hidden, len(hidden)))
+            text = secrets.hide(record, field, text, query_spans(hidden, len(hidden)))
         parameters[name] = text
     return parameters

@@ -82,7 +82,7 @@ class WhatsAppActionHook(HttpHook):
         try:
             connection = self.action_connection()
             request = HttpRequest("GET", f"{connection.base_url}/")
-            reply = airflow_gateway().outgoing(connection, request, 10.0).send()
+            reply = airflow_gateway().prepare(connection, request, 10.0).send()
         except ConnectionConfigError as error:
             return False, str(error)
         if isinstance(reply, TransportFailure):

@@ -303,7 +303,7 @@ class WhatsAppReplayOperator(ReplayTask):
         begun = time.monotonic()
         while True:
             await asyncio.sleep(_REPORT_SECONDS)
-            done = engine.progress.done
+            done = engine.progress.ended_count
             rate = done / (time.monotonic() - begun)
             states = ", ".join(f"{count:,} {state.value}" for state, count in engine.progress.ended.items())
             self.log.info("%s of %s contacts, %.0f/s: %s", f"{done:,}", f"{total:,}", rate, states or "none yet")

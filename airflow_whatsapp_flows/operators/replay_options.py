@@ -259,7 +259,7 @@ class _LimitedSource:
 
     name: str
     mark: str | None
-    ignored: tuple[str, ...] = ()
+    ignored_columns: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Row]:
         return iter(())

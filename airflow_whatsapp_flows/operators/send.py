@@ -152,8 +152,8 @@ class TaskSender:
         base = todo.idempotency_key
         while True:
             # What the connection gives comes before the intent: when it cannot be used, nothing was sent.
-            outgoing = self._prepare(todo)
-            request = outgoing.request
+            prepared = self._prepare(todo)
+            request = prepared.request
             try:
                 with self._ledger.transaction() as transaction:
                     move, attempts = self._next(transaction, todo, request, base)
@@ -167,7 +167,7 @@ class TaskSender:
                 self._task.log.info("nothing is sent: an earlier attempt has settled it")
                 return move.result
             if isinstance(move, SendNext):
-                return self._exchange(todo, outgoing, intent, attempts)
+                return self._exchange(todo, prepared, intent, attempts)
             todo = todo.with_key(move.key)
 
     def _next(
@@ -186,17 +186,17 @@ class TaskSender:
         return (name,) if steps is None else steps.names_and_ids(name)
 
     def _exchange(
-        self, todo: SendAction, outgoing: PreparedRequest, intent: Intent, attempts: list[Attempt]
+        self, todo: SendAction, prepared: PreparedRequest, intent: Intent, attempts: list[Attempt]
     ) -> ActionResult:
-        rule, request = todo.step.retry, outgoing.request
-        reply = outgoing.send()
+        rule, request = todo.step.retry, prepared.request
+        reply = prepared.send()
         result = classify(reply, SentRequest(request, intent.number, intent.key), todo.step.success_when)
         try:
-            result = outgoing.mask_secrets(self._check_response(result, reply, outgoing))
+            result = prepared.mask_secrets(self._check_response(result, reply, prepared))
         except (AirflowFailException, AirflowSkipException) as error:
             message = f"response_check or response_filter raised {type(error).__name__}: {error}"
             result = result.as_error(ErrorKind.RESPONSE_CHECK, message, Sent.YES)
-            self._end(intent, fate_of(result, rule), todo.veil.hide(outgoing.mask_secrets(result)))
+            self._end(intent, fate_of(result, rule), todo.veil.hide(prepared.mask_secrets(result)))
             raise
         fate = fate_of(result, rule)
         self._end(intent, fate, todo.veil.hide(result))
@@ -226,14 +226,14 @@ class TaskSender:
             hook = self._task.action_hook(request.connection)
             connection = hook.action_connection()
             connection = hook.sign(connection, connection.absolute(request))
-        return self._gateway.outgoing(connection, request, todo.step.timeout)
+        return self._gateway.prepare(connection, request, todo.step.timeout)
 
-    def _check_response(self, result: ActionResult, reply: Reply, outgoing: PreparedRequest) -> ActionResult:
+    def _check_response(self, result: ActionResult, reply: Reply, prepared: PreparedRequest) -> ActionResult:
         task = self._task
         if not isinstance(reply, HttpResponse):
             return result
         if task.log_response:
-            shown = outgoing.conceal(reply.content[:10_000].decode("utf-8", "replace"))
+            shown = prepared.conceal(reply.content[:10_000].decode("utf-8", "replace"))
             task.log.info("reply of %s bytes: %s", len(reply.content), shown)
         if result.outcome is not Outcome.SUCCESS or not (task.response_check or task.response_filter):
             return result

@@ -113,7 +113,9 @@ def create_or_resume_replay(
                 request.flow.identity, request.on_changed,
             )  # fmt: skip
             taken = snapshot.take(request.source)
-            note_snapshot(ledger, replay.no, source_warnings.warnings(taken, request.source.ignored), snapshot.changed)
+            note_snapshot(
+                ledger, replay.no, source_warnings.warnings(taken, request.source.ignored_columns), snapshot.changed
+            )
         else:
             _check_same(replay, request, flow)
             if replay.flow != flow:

@@ -77,7 +77,7 @@ class Engine:
         self._waiting_bytes = 0
         self._places = asyncio.Semaphore(self._walkers)  # of contacts that are walked and do not rest
         self._awake = 0  # workers whose contact does not rest
-        self._resting = 0
+        self._delayed_count = 0
         self._ending = 0  # contacts whose end is being written
         self._fed = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,9 +95,9 @@ class Engine:
         return self._walker.in_flight
 
     @property
-    def resting(self) -> int:
+    def delayed_count(self) -> int:
         """Contacts that wait where the flow has a delay."""
-        return self._resting
+        return self._delayed_count
 
     def stop(self, reason: str) -> None:
         """Begin no more requests; those under way may end. What is left stays pending."""
@@ -167,9 +167,9 @@ class Engine:
     async def _rest(self, seconds: float) -> None:
         """Let a contact wait, and walk another one meanwhile."""
         self._awake -= 1
-        self._resting += 1
+        self._delayed_count += 1
         self._hungry.set()
-        if self._awake < self._walkers and self._resting <= _MOST_RESTING:
+        if self._awake < self._walkers and self._delayed_count <= _MOST_RESTING:
             self._add_worker()
         self._places.release()
         try:
@@ -178,7 +178,7 @@ class Engine:
             await self._places.acquire()
         finally:
             self._awake += 1
-            self._resting -= 1
+            self._delayed_count -= 1
 
     async def _wind_down(self, feeder: asyncio.Task[None]) -> None:
         feeder.cancel()
@@ -266,7 +266,7 @@ class Engine:
         for other in chunk.order.finish(turn):
             self._ready.append((other, chunk))
             self._more.set()  # this worker may be one too many by now
-        if self._waiting - self._resting < _ENOUGH and self._waiting_bytes < PAGE_BYTES:
+        if self._waiting - self._delayed_count < _ENOUGH and self._waiting_bytes < PAGE_BYTES:
             self._hungry.set()
         chunk.outstanding -= 1
         if chunk.read and not chunk.outstanding:
@@ -296,7 +296,7 @@ class Engine:
     async def _queue_chunk(self, claimed: Claim) -> None:
         chunk, after = _Chunk(claimed), 0
         while True:
-            while self._waiting - self._resting >= _ENOUGH or self._waiting_bytes >= PAGE_BYTES:
+            while self._waiting - self._delayed_count >= _ENOUGH or self._waiting_bytes >= PAGE_BYTES:
                 self._hungry.clear()
                 await self._hungry.wait()
             forced = self._walker.epoch is not None

@@ -181,16 +181,16 @@ class _Planner:
         self.plan = Plan()
         self._request, self._ledger = request, ledger
         self._now = time.time()
-        self._find_walk_start = dt.datetime.fromtimestamp(self._now, dt.timezone.utc)
+        self._walk_started_at = dt.datetime.fromtimestamp(self._now, dt.timezone.utc)
         self._guards = Guards(guard_rules(request.flow, force=request.run.force))
         replay = request.replay or _NEW
         epoch = replay.id if request.run.force else None
         only_once = bool(request.flow.replay and request.flow.replay.only_once)
-        self._screening = PriorSends(request.flow, replay, only_once, request.run.force)
+        self._prior_sends = PriorSends(request.flow, replay, only_once, request.run.force)
         self._names = SentNames(request.flow.id)
         self._steps = StepIdentities.of(request.flow, {})
-        self._forecast = Estimate(request.flow, request.gateway, epoch=epoch, resend=request.run.resend)
-        self.plan.counts = self._forecast.counts
+        self._estimate = Estimate(request.flow, request.gateway, epoch=epoch, resend=request.run.resend)
+        self.plan.counts = self._estimate.counts
 
     def begin(self, on_rows: Callable[[int], None]) -> None:
         """Read the source, and walk what a new replay would."""
@@ -202,14 +202,14 @@ class _Planner:
         with closing(SeenRows()) as seen:
             for batch in batches(map(read_row, rows), _BATCH, size_of_row):
                 self._add_batch(batch, seen)
-                for one in batch:
-                    if one.response is not None:
-                        source_warnings.check(one.response)
+                for response in filter(None, (one.response for one in batch)):
+                    source_warnings.check(response)
                 self.plan.rows += len(batch)
                 on_rows(self.plan.rows)
         if self._ledger is not None and not self._request.run.force:
             check_names(self._ledger, self._request.flow, self._names, self._request.renamed)
-        self.plan.warnings = source_warnings.warnings(self.plan.rows, getattr(self._request.rows, "ignored", ()))
+        ignored = getattr(self._request.rows, "ignored_columns", ())
+        self.plan.warnings = source_warnings.warnings(self.plan.rows, ignored)
 
     def go_on(self, ledger: Ledger, replay: Replay) -> None:
         """Walk what is pending of a replay."""
@@ -225,7 +225,7 @@ class _Planner:
         self.plan.done = states[ContactState.COMPLETED] + states[ContactState.FAILED] + states[ContactState.SKIPPED]
         for page in _iter_pending(ledger, flow, replay, self._steps, forced=self._request.run.force):
             with ledger.read() as connection:
-                held = self._screening.find_not_walked(connection, page)
+                held = self._prior_sends.find_not_walked(connection, page)
             for contact in page:
                 if contact.id in held:
                     self._count_held(held[contact.id])
@@ -236,7 +236,7 @@ class _Planner:
         """What the calls mean for each host."""
         calls: Counter[str] = Counter()
         for step, number in self.plan.counts.calls.items():
-            calls[self._forecast.hosts[step]] += number
+            calls[self._estimate.hosts[step]] += number
         latencies: dict[str, float] = {}
         if self._ledger is not None:
             with self._ledger.read() as connection:
@@ -260,7 +260,7 @@ class _Planner:
                 known.setdefault(response_id, []).append(KnownResponse(_HERE, "", digest, ContactState.PENDING, epoch))
             todo = [admitted for one in batch if (admitted := self._admit(one, known)) is not None]
             waiting = self._pending_contacts(None if self._request.run.force else connection, todo)
-            held = {} if connection is None else self._screening.find_not_walked(connection, waiting)
+            held = {} if connection is None else self._prior_sends.find_not_walked(connection, waiting)
             if connection is not None:
                 self._names.add(connection, [contact.response_id for contact in waiting])
         seen.add(
@@ -271,7 +271,7 @@ class _Planner:
         )
         for (response, _, _), contact in zip(todo, waiting, strict=True):
             found = held.get(contact.id)
-            if found is None and self._screening.only_once and not seen.is_first(contact.identity.marks):
+            if found is None and self._prior_sends.only_once and not seen.is_first(contact.identity.marks):
                 self.plan.skipped[ONLY_ONCE] += 1
             elif found is None:
                 self._walk(response, contact)
@@ -325,13 +325,13 @@ class _Planner:
             self.plan.skipped[found.reason] += 1
 
     def _walk(self, response: ContactResponse, contact: PendingContact) -> None:
-        verdict = self._guards.judge(response, self._find_walk_start)
+        verdict = self._guards.judge(response, self._walk_started_at)
         if isinstance(verdict, Skip):
             self.plan.skipped[str(verdict)] += 1
         elif isinstance(verdict, Later):
             self.plan.postponed[verdict.reason] += 1
         else:
-            self._forecast.add(response, contact.record, self._now, contact.epoch)
+            self._estimate.add(response, contact.record, self._now, contact.epoch)
 
 
 def _iter_pending(

@@ -36,7 +36,7 @@ class Progress:
     cut_off: Counter[Delivery] = field(default_factory=Counter)
 
     @property
-    def done(self) -> int:
+    def ended_count(self) -> int:
         """Contacts that ended."""
         return sum(self.ended.values())
 

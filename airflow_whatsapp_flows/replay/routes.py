@@ -21,20 +21,20 @@ class Route:
 
     Attributes:
         host: host and port.
-        outgoing: limits and connection; its request is the first one that took this way.
+        prepared: limits and connection; its request is the first one that took this way.
         session: connections to the network.
         credentials: of the connection, for its own origin.
     """
 
     host: str
-    outgoing: PreparedRequest
+    prepared: PreparedRequest
     session: Session
     credentials: Credentials | None
 
     @property
     def connection(self) -> ActionConnection | None:
         """The Airflow connection that the action names."""
-        return self.outgoing.connection
+        return self.prepared.connection
 
     def complete(self, request: HttpRequest) -> HttpRequest:
         """The request with an absolute URL."""
@@ -42,11 +42,11 @@ class Route:
 
     async def send(self, request: HttpRequest) -> Reply:
         """Send a complete request, once."""
-        return await send(request, self.outgoing.policy, self.credentials, session=self.session)
+        return await send(request, self.prepared.policy, self.credentials, session=self.session)
 
     def conceal(self, result: ActionResult) -> ActionResult:
         """The result without the connection's secrets."""
-        return self.outgoing.mask_secrets(result)
+        return self.prepared.mask_secrets(result)
 
 
 class Routes:
@@ -91,18 +91,18 @@ class Routes:
             source: at a web address.
             timeout: seconds.
         """
-        outgoing = self._gateway.download(source, timeout)
-        session = await self._session(outgoing.network)
-        return file_from_reply(await send(outgoing.request, outgoing.policy, session=session))
+        prepared = self._gateway.download(source, timeout)
+        session = await self._session(prepared.network)
+        return file_from_reply(await send(prepared.request, prepared.policy, session=session))
 
     async def _make(self, step: Action, request: HttpRequest) -> Route:
         conn_id = step.plan.connection
         connection = self._gateway.find_connection(conn_id) if conn_id else None
-        outgoing = self._gateway.outgoing(connection, request, step.timeout)
-        session = await self._session(outgoing.network)
-        origin = origin_of(outgoing.request.url)
+        prepared = self._gateway.prepare(connection, request, step.timeout)
+        session = await self._session(prepared.network)
+        origin = origin_of(prepared.request.url)
         credentials = Credentials(connection.origin, connection.headers) if connection and connection.headers else None
-        return Route(origin.place, outgoing, session, credentials)
+        return Route(origin.place, prepared, session, credentials)
 
     async def _session(self, network: NetworkPolicy) -> Session:
         session = self._sessions.get(network)

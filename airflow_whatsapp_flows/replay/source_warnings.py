@@ -37,12 +37,12 @@ class SourceWarnings:
             self._rows += 1
             self._names.update(name for name in strange if name in self._names or len(self._names) < _KEPT)
 
-    def warnings(self, rows: int, ignored: Iterable[str]) -> list[str]:
+    def warnings(self, rows: int, ignored_columns: Iterable[str]) -> list[str]:
         """What was noticed, one sentence each.
 
         Args:
             rows: of the source.
-            ignored: names of columns that are not read.
+            ignored_columns: names of columns that are not read.
         """
         found = [] if rows else ["0 responses: the source holds no row, so there is nothing to send"]
         if self._rows:
@@ -51,7 +51,7 @@ class SourceWarnings:
                 f"{has} that the flow {self._flow.id!r} does not have, and what is said of it is not used: "
                 + _join(self._name_text(name, number) for name, number in self._most())
             )
-        columns = [repr(name[:_LONGEST]) for name in ignored]
+        columns = [repr(name[:_LONGEST]) for name in ignored_columns]
         if columns:
             found.append(f"not read, for they are no keys of a contact response: the columns {_join(columns)}")
         return found

@@ -66,8 +66,8 @@ def say(
         if isinstance(todo, FetchFile):
             return FileContent(b"x")
         assert isinstance(todo, SendAction)
-        outgoing = gateway.outgoing(gateway.find_connection("peer"), todo.request, 60, 8_000_000)
-        reply = outgoing.send()
+        prepared = gateway.prepare(gateway.find_connection("peer"), todo.request, 60, 8_000_000)
+        reply = prepared.send()
         assert isinstance(reply, HttpResponse), reply
         assert reply.status_code == 200, reply.content[:2000]
         heard.append(Heard(**json.loads(reply.content), request=todo.request))

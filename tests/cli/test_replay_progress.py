@@ -20,8 +20,10 @@ from tests.cli.replaying import Leads
 from tests.servers.crm_log import running_crm
 
 
-def engine(in_flight: int = 0, resting: int = 0, **progress: Any) -> Engine:
-    return cast("Engine", SimpleNamespace(progress=Progress(**progress), in_flight=in_flight, resting=resting))
+def engine(in_flight: int = 0, delayed_count: int = 0, **progress: Any) -> Engine:
+    return cast(
+        "Engine", SimpleNamespace(progress=Progress(**progress), in_flight=in_flight, delayed_count=delayed_count)
+    )
 
 
 def test_rate_and_time_left_are_those_of_the_last_seconds() -> None:
@@ -51,7 +53,7 @@ def test_waiting_is_said() -> None:
 
 
 def test_contacts_that_wait_where_the_flow_has_a_delay_are_counted() -> None:
-    watched = Watched(engine(resting=1200), total=2000, before=0)
+    watched = Watched(engine(delayed_count=1200), total=2000, before=0)
 
     assert watched.look(1.0) == (0, "0/s, 0 in flight, 0 errors, 1,200 waiting as long as the flow says")
 

@@ -53,7 +53,7 @@ class Watched:
             now: seconds of a clock that only grows.
         """
         progress = self.engine.progress
-        done = self.before + progress.done
+        done = self.before + progress.ended_count
         self._seen.append((now, done))
         while len(self._seen) > 2 and self._seen[0][0] < now - _RATE_SECONDS:
             self._seen.popleft()
@@ -61,8 +61,8 @@ class Watched:
         rate = (done - first) / (now - since) if now > since else 0.0
         left = self.total - done - sum(progress.postponed.values())
         parts = [f"{rate:,.0f}/s", f"{self.engine.in_flight} in flight", f"{errors:,} errors"]
-        if self.engine.resting:
-            parts.append(f"{self.engine.resting:,} waiting as long as the flow says")
+        if self.engine.delayed_count:
+            parts.append(f"{self.engine.delayed_count:,} waiting as long as the flow says")
         elif left > 0 and not rate and not self.engine.in_flight:
             parts.append("waiting for a rate limit, a retry, or a host that is down")
         if rate and left > 0:

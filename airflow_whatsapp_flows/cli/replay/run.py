@@ -112,7 +112,7 @@ def go_on(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, option
 def _send(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, counts: tuple[int, int]) -> Progress:
     settings = replace(prepared.run, force=bool(replay.options.get("force")))
 
-    async def sending(where: Display) -> Progress:
+    async def send_all(where: Display) -> Progress:
         following: list[asyncio.Task[None]] = []
 
         def on_engine(engine: Engine) -> None:
@@ -126,7 +126,7 @@ def _send(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, counts
             await asyncio.gather(*following, return_exceptions=True)
 
     with display() as where:
-        return asyncio.run(sending(where))
+        return asyncio.run(send_all(where))
 
 
 def _print_summary(ledger: Ledger, replay: Replay, progress: Progress, options: argparse.Namespace) -> int:

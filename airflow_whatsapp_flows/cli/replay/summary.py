@@ -81,7 +81,7 @@ class Summary:
         return UNFINISHED if self.too_many_handled or any(states[state] for state in unfinished) else 0
 
     @property
-    def elapsed(self) -> float:
+    def run_seconds(self) -> float:
         """Seconds for which it ran."""
         return self.replay.run_seconds(time.time())
 
@@ -169,9 +169,9 @@ def _counts(summary: Summary) -> str:
         )
     if told.unanswered:
         counts.append(f"{told.unanswered:,} unanswered")
-    if summary.elapsed:
+    if summary.run_seconds:
         ended = told.total - told.states[ContactState.PENDING]
-        counts.append(f"{duration(summary.elapsed)} ({ended / summary.elapsed:,.0f} contacts/s)")
+        counts.append(f"{duration(summary.run_seconds)} ({ended / summary.run_seconds:,.0f} contacts/s)")
     return ", ".join(counts)
 
 

@@ -221,23 +221,23 @@ class Hidden:
         pattern = re.compile("|".join(f"({needle.pattern})" for needle in standing), re.IGNORECASE)
         marks = instead is _mark
 
-        def written(match: re.Match[str]) -> str:
+        def replace_match(match: re.Match[str]) -> str:
             return instead(standing[(match.lastindex or 1) - 1], match.group())
 
-        def replaced(value: Any) -> Any:
+        def replace_in(value: Any) -> Any:
             if isinstance(value, str):
-                return pattern.sub(written, value)
+                return pattern.sub(replace_match, value)
             if isinstance(value, Mapping):
-                return {replaced(key) if marks else key: replaced(item) for key, item in value.items()}
+                return {replace_in(key) if marks else key: replace_in(item) for key, item in value.items()}
             if isinstance(value, list):
-                return [replaced(item) for item in value]
+                return [replace_in(item) for item in value]
             if value is None or isinstance(value, bool):
                 return value
             text = text_of(value)
-            changed = pattern.sub(written, text)
+            changed = pattern.sub(replace_match, text)
             return value if changed == text else f"{NUMBER}{changed}" if marks else changed
 
-        return replaced(value)
+        return replace_in(value)
 
     def _restore(self, value: Any) -> Any:
         if isinstance(value, Mapping):

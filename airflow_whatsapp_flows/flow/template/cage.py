@@ -111,12 +111,12 @@ def _limit(
     """A filter, what it makes taken from the room of the text."""
 
     @jinja2.pass_context
-    def filtered(context: Context, *arguments: Any, **keywords: Any) -> Value:
+    def apply_filter(context: Context, *arguments: Any, **keywords: Any) -> Value:
         made = function(*arguments, **keywords)
         context.parent[_ROOM].take(size(made))
         return made
 
-    return filtered
+    return apply_filter
 
 
 def _slice(value: Any, start: Any, stop: Any, step: Any) -> str | list[Value]:

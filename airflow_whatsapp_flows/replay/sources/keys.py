@@ -41,7 +41,7 @@ class Keys:
     Attributes:
         mapped: names of columns by key, as the user said.
         id_column: name of the column that holds the id, if the user named one.
-        ignored: names of columns that hold nothing of a contact response, in the order in which they were met.
+        ignored_columns: names of columns that hold nothing of a contact response, in the order in which they were met.
 
     Args:
         flow: its questions and menus are the ``step.`` keys.
@@ -59,7 +59,7 @@ class Keys:
             raise SourceError(f"the id is in column {columns['id']!r} and in column {id_column!r}; say one of them")
         self.mapped = {**columns, **({} if id_column is None else {"id": id_column})}
         self.id_column = self.mapped.get("id")
-        self.ignored: dict[str, None] = {}
+        self.ignored_columns: dict[str, None] = {}
         for key in self.mapped:
             if key not in _PLAIN and not self._is_key(key):
                 raise SourceError(
@@ -70,7 +70,7 @@ class Keys:
     def resolve(self, names: Sequence[str], place: str, nested: Collection[str] = ()) -> tuple[Column, ...]:
         """The columns to read.
 
-        Columns that hold nothing of a contact response are left out, and their names are put into ``ignored``.
+        Columns that hold nothing of a contact response are left out, and their names are put into ``ignored_columns``.
 
         Args:
             names: of the table's columns, in their order.
@@ -91,7 +91,7 @@ class Keys:
                 if name in _PLAIN or (name in nested and name in NESTED) or self._is_key(name):
                     columns.append(Column(index, name, name))
                 else:
-                    self.ignored[name] = None
+                    self.ignored_columns[name] = None
             except SourceError as error:
                 raise SourceError(f"{place}: {error}") from None
         for column in columns:

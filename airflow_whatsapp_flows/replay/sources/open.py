@@ -86,7 +86,7 @@ def open_source(spec: SourceSpec, flow: Flow, access: Access | None = None) -> S
             f"{hide_credentials(spec.location)}: files of several formats, {', '.join(sorted(formats))}; read one"
         )
     name = files[0].name if len(files) == 1 else hide_credentials(spec.location)
-    return _FileSource(name, files, _reader(formats.pop(), keys), keys.ignored)
+    return _FileSource(name, files, _reader(formats.pop(), keys), keys.ignored_columns)
 
 
 def display_location(spec: SourceSpec) -> str:
@@ -126,9 +126,9 @@ def _reader(form: Format, keys: Keys) -> _Reader:
 class _FileSource:
     """Rows of files, one file after the other."""
 
-    def __init__(self, name: str, files: list[SourceFile], reader: _Reader, ignored: Collection[str]) -> None:
+    def __init__(self, name: str, files: list[SourceFile], reader: _Reader, ignored_columns: Collection[str]) -> None:
         self.name = name
-        self.ignored = ignored
+        self.ignored_columns = ignored_columns
         self.mark = mark_of(files)
         self._files = files
         self._reader = reader

@@ -72,7 +72,7 @@ class Source(Protocol):
         """Changes when the content does; ``None`` when that cannot be known, as of standard input and of SQL."""
 
     @property
-    def ignored(self) -> Collection[str]:
+    def ignored_columns(self) -> Collection[str]:
         """Names of the columns that hold nothing of a contact response, as far as it has been read."""
 
     def __iter__(self) -> Iterator[Row]:

@@ -49,7 +49,7 @@ class QuerySource:
     def __init__(self, database: Database, query: str, keys: Keys) -> None:
         self.name = database.name
         self.mark: str | None = None
-        self.ignored: Collection[str] = keys.ignored
+        self.ignored_columns: Collection[str] = keys.ignored_columns
         self._database = database
         self._query = query
         self._keys = keys
