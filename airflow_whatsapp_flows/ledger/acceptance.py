@@ -15,9 +15,10 @@ from typing import Any
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.ledger.attempts import insert_attempt
 from airflow_whatsapp_flows.ledger.engine import open_file
 from airflow_whatsapp_flows.ledger.identity import Mark, mark_path, read_mark, read_stored_commits, write_mark
-from airflow_whatsapp_flows.ledger.schema import attempts, identifiers, once, versions
+from airflow_whatsapp_flows.ledger.schema import identifiers, once, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +75,12 @@ def accept(file: Path, lost: Path | None = None) -> AcceptResult:
 
 
 def _add_lost(connection: sqlite3.Connection, lost: Path) -> int:
-    names = [column.name for column in attempts.columns if column.name != "id"]
-    key = ("response_id", "flow_id", "step", "visit", "key", "number")
-    told = ("fate", "status_code", "error_kind", "result", "ended_at")
-    statement = (
-        f"INSERT INTO {attempts.name} ({{names}}) VALUES ({{marks}}) ON CONFLICT ({', '.join(key)}) "  # noqa: S608
-        f"DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in told)} WHERE {attempts.name}.fate IS NULL "
-        "AND excluded.fate IS NOT NULL"
-    )
     added = 0
     try:
         with lost.open(encoding="utf-8") as lines:
             for line in lines:
                 row = json.loads(line)
-                own = [name for name in names if name in row]
-                full = statement.format(names=", ".join(own), marks=", ".join(f":{name}" for name in own))
-                added += max(0, connection.execute(full, {"fate": None, **row}).rowcount)
+                added += max(0, connection.execute(insert_attempt(row), {"fate": None, **row}).rowcount)
                 _add_marks(connection, row)
     except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         raise LedgerError(f"the lost requests in {lost} cannot be read: {error}") from error

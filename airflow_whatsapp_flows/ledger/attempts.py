@@ -1,16 +1,19 @@
-"""Writing intents and what came of them, many in one statement."""
+"""The one writer of the attempts: intents and what came of them, many in one statement; and of the ends of contacts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Container, Iterable
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, null, select, update
+from sqlalchemy import ColumnElement, Connection, Row, UniqueConstraint, null, select, update
 
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger.once import MAY_BE_RELEASED, claim_once, release_once
-from airflow_whatsapp_flows.ledger.rows import AttemptEnd, ContactEnd, ContactState, Entry, Intent, NextRound
+from airflow_whatsapp_flows.ledger.rows import AttemptEnd, ContactEnd, ContactState, Entry, Intent, NextRound, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
-from airflow_whatsapp_flows.ledger.statements import Columns, insert_statement, update_statement
+from airflow_whatsapp_flows.ledger.statements import insert_statement, update_statement
 
 AGAIN: dict[str, Any] = {
     "state": ContactState.PENDING.value,
@@ -26,26 +29,37 @@ AGAIN: dict[str, Any] = {
 """What a contact is set to that is to be walked again; what was tried for it stays among the attempts."""
 _NOT_IN_DOUBT = (ContactState.PENDING.value, ContactState.COMPLETED.value, ContactState.FAILED.value)
 
-_TEXT, _WHOLE, _NUMBER = "text", "integer", "double precision"
-_WHICH_ATTEMPT: Columns = {
-    "flow_id": _TEXT, "response_id": _TEXT, "step": _TEXT, "visit": _WHOLE, "key": _TEXT, "number": _WHOLE,
-}  # fmt: skip
-_INTENT: Columns = {
-    **_WHICH_ATTEMPT, "digest": _TEXT, "method": _TEXT, "host": _TEXT, "moment": _NUMBER, "begun_at": _NUMBER,
-    "replay_no": _WHOLE, "round": _WHOLE, "phone": _TEXT, "origin": _TEXT, "step_id": _TEXT,
-    "epoch": _WHOLE, "content": _TEXT,
-}  # fmt: skip
-_ATTEMPT_END: Columns = {
-    "fate": _TEXT, "status_code": _WHOLE, "error_kind": _TEXT, "result": _TEXT, "ended_at": _NUMBER,
-}  # fmt: skip
-_CONTACT_END: Columns = {
-    "state": _TEXT, "reason": _TEXT, "ended_at": _NUMBER, "path": _TEXT, "error": _TEXT, "fingerprint": _TEXT,
-    "handled_errors": _WHOLE, "unanswered": "boolean",
-}  # fmt: skip
-_INTEND = insert_statement(attempts.name, _INTENT)
-# The moment tells an intent that was refused, and then withdrawn, from the one of another worker that stands there.
-_END_ATTEMPTS = update_statement(attempts.name, _ATTEMPT_END, {**_WHICH_ATTEMPT, "begun_at": _NUMBER})
-_END_CONTACTS = update_statement(contacts.name, _CONTACT_END, {"id": "bigint"})
+_UNIQUE = next(one for one in attempts.constraints if isinstance(one, UniqueConstraint)).columns
+ATTEMPT_KEY = (*Subject._fields, *(name for name in Intent._fields if name in _UNIQUE))
+"""Columns that tell one attempt from every other."""
+ATTEMPT_OUTCOME = AttemptEnd._fields[1:]
+"""Columns of what came of an attempt."""
+INTENT_FIELDS = tuple(name for name in Intent._fields if name in attempts.c)
+"""Fields of an intent that are columns; the subject's two columns come before them, and the rest has its own tables."""
+_CONTACT_OUTCOME = ContactEnd._fields[1:]
+
+ADD_INTENTS = insert_statement(attempts, (*Subject._fields, *INTENT_FIELDS))
+"""Adds the rows of :func:`intent_row`."""
+# The time tells an intent that was refused, and then withdrawn, from the one of another worker that stands there.
+END_ATTEMPTS = update_statement(attempts, ATTEMPT_OUTCOME, (*ATTEMPT_KEY, "begun_at"))
+"""Changes the rows of :func:`outcome_row`."""
+_END_CONTACTS = update_statement(contacts, _CONTACT_OUTCOME, ("id",))
+_intent_values = attrgetter(*INTENT_FIELDS)
+
+
+def intent_row(intent: Intent) -> tuple[Any, ...]:
+    """The row of an attempt about to be made."""
+    return (*intent.subject, *_intent_values(intent))
+
+
+def outcome_row(end: AttemptEnd) -> tuple[Any, ...]:
+    """What came of an attempt, and which it is."""
+    intent = end.intent
+    return (*end[1:], *_key_of(intent), intent.begun_at)
+
+
+def _key_of(intent: Intent) -> tuple[Any, ...]:
+    return (*intent.subject, intent.step, intent.visit, intent.key, intent.number)
 
 
 def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
@@ -70,19 +84,19 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
         if isinstance(entry, Intent):
             intents.append(entry)
         elif isinstance(entry, AttemptEnd):
-            attempt_ends.append((*entry[1:], *entry.intent.subject, *entry.intent[1:5], entry.intent.begun_at))
+            attempt_ends.append(outcome_row(entry))
             if entry.intent.once and entry.fate in MAY_BE_RELEASED:
                 released.append(entry.intent)
         elif isinstance(entry, ContactEnd):
             contact_ends.append((*entry[1:], entry.contact_id))
         elif isinstance(entry, NextRound):
             again.append(entry.contact_id)
-    _END_ATTEMPTS.run(connection, attempt_ends)
+    END_ATTEMPTS.run(connection, attempt_ends)
     if released:
         release_once(connection, released)
     claiming = [intent for intent in intents if intent.once]
     refused = claim_once(connection, claiming) if claiming else set()
-    _INTEND.run(connection, [(*one.subject, *one[1:_NOT_COLUMNS]) for one in intents if id(one) not in refused])
+    ADD_INTENTS.run(connection, [intent_row(one) for one in intents if id(one) not in refused])
     _END_CONTACTS.run(connection, contact_ends)
     if again:
         these = contacts.c.id.in_(again) & contacts.c.state.in_(_NOT_IN_DOUBT)
@@ -99,13 +113,50 @@ def find_committed(connection: Connection, entries: Iterable[Entry]) -> set[int]
     intents = {_marks_of(one): id(one) for one in entries if isinstance(one, Intent)}
     if not intents:
         return set()
-    columns = (*(attempts.c[name] for name in _WHICH_ATTEMPT), attempts.c.begun_at, attempts.c.replay_no)
-    query = select(*columns).where(attempts.c.key.in_({marks[4] for marks in intents}))
+    columns = (*(attempts.c[name] for name in ATTEMPT_KEY), attempts.c.begun_at, attempts.c.replay_no)
+    query = select(*columns).where(attempts.c.key.in_({marks[ATTEMPT_KEY.index("key")] for marks in intents}))
     return {intents[tuple(row)] for row in connection.execute(query) if tuple(row) in intents}
 
 
+def insert_attempt(names: Container[str]) -> str:
+    """A statement for SQLite's driver that adds an attempt, or the outcome that the ledger does not have of it.
+
+    Args:
+        names: of the columns that are known.
+    """
+    own = [column.name for column in attempts.columns if column.name != "id" and column.name in names]
+    return (
+        f"INSERT INTO {attempts.name} ({', '.join(own)}) VALUES ({', '.join(f':{name}' for name in own)}) "  # noqa: S608
+        f"ON CONFLICT ({', '.join(ATTEMPT_KEY)}) "
+        f"DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in ATTEMPT_OUTCOME)} "
+        f"WHERE {attempts.name}.fate IS NULL AND excluded.fate IS NOT NULL"
+    )
+
+
+def overrule_attempt(
+    connection: Connection, row: Row[Any], fate: Fate, origin: str, *, status_code: int | None, result: str | None
+) -> None:
+    """Replace what was known of an attempt with what a person has decided about it.
+
+    Args:
+        connection: in a transaction.
+        row: of the attempt, as it is now.
+        fate: from now on.
+        origin: with the decision, and with what was known before.
+        status_code: from now on.
+        result: JSON.
+    """
+    values = {
+        "fate": fate.value, "status_code": status_code, "error_kind": None, "result": result,
+        "origin": origin, "ended_at": row.ended_at or time.time(),
+    }  # fmt: skip
+    connection.execute(update(attempts).where(attempts.c.id == row.id).values(values))
+
+
+def erase_personal_data(connection: Connection, these: ColumnElement[bool]) -> None:
+    """Erase from attempts what tells of a person; which requests were sent stays."""
+    connection.execute(update(attempts).where(these).values(phone=null(), result=null()))
+
+
 def _marks_of(one: Intent) -> tuple[Any, ...]:
-    return (*one.subject, one.step, one.visit, one.key, one.number, one.begun_at, one.replay_no)
-
-
-_NOT_COLUMNS = -2  # the last two fields of an intent are of tables of their own
+    return (*_key_of(one), one.begun_at, one.replay_no)

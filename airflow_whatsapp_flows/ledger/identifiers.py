@@ -10,16 +10,8 @@ from airflow_whatsapp_flows.flow.identity import Identifier
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, once
 from airflow_whatsapp_flows.ledger.statements import insert_statement
 
-_ADD = insert_statement(
-    identifiers.name,
-    {"value": "text", "kind": "text", "flow_id": "text", "response_id": "text"},
-    or_nothing=True,
-)
-ADD_ONE = (
-    f"INSERT INTO {identifiers.name} (value, kind, flow_id, response_id) "  # noqa: S608  # the table's own names
-    "VALUES (:value, :kind, :flow_id, :response_id) ON CONFLICT DO NOTHING"
-)
-"""Adds one identifier, by SQLite's driver and by PostgreSQL's."""
+ADD_IDENTIFIERS = insert_statement(identifiers, ("value", "kind", "flow_id", "response_id"), or_nothing=True)
+"""Adds the rows of :func:`identifier_rows`; those that are there already stay."""
 
 
 def add_identifiers(
@@ -32,8 +24,13 @@ def add_identifiers(
         flow_id: id of the flow.
         responses: ids of responses, each with the identifiers of its contact.
     """
-    rows = [(value, kind, flow_id, response_id) for response_id, known in responses for kind, value in known]
-    _ADD.run(connection, sorted(set(rows)))  # in one order: two writers never wait for each other
+    rows = {row for response_id, known in responses for row in identifier_rows(flow_id, response_id, known)}
+    ADD_IDENTIFIERS.run(connection, sorted(rows))  # in one order: two writers never wait for each other
+
+
+def identifier_rows(flow_id: str, response_id: str, known: Iterable[Identifier]) -> list[tuple[str, str, str, str]]:
+    """Rows of the table for one response."""
+    return [(value, kind, flow_id, response_id) for kind, value in known]
 
 
 def forget_purged(connection: Connection) -> None:

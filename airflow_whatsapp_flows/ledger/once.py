@@ -21,9 +21,7 @@ from airflow_whatsapp_flows.ledger.statements import insert_statement
 
 MAY_HAVE_BEEN_APPLIED = tuple(fate.value for fate in (Fate.SUCCEEDED, Fate.APPLIED, Fate.UNKNOWN))
 _PAGE = 500
-_ADD = insert_statement(
-    once.name, {"flow_id": "text", "step_id": "text", "identifier": "text", "response_id": "text"}, or_nothing=True
-)
+ADD_CLAIMS = insert_statement(once, ("flow_id", "step_id", "identifier", "response_id"), or_nothing=True)
 MAY_BE_RELEASED = (Fate.NOT_SENT, Fate.ANSWERED)
 """Fates of an attempt that may mean that nothing was applied."""
 ONCE_CLAIMED = "only_once: another response of this person was sent"
@@ -64,7 +62,7 @@ def claim_once(connection: Connection, intents: Sequence[Intent]) -> set[int]:
             continue
         new += [(*key, own) for key in keys if key not in holders]
         holders.update((key, own) for key in keys)
-    _ADD.run(connection, new)
+    ADD_CLAIMS.run(connection, new)
     return refused
 
 

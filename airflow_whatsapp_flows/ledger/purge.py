@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, null, or_, select, update
 
+from airflow_whatsapp_flows.ledger.attempts import erase_personal_data
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.identifiers import forget_purged
 from airflow_whatsapp_flows.ledger.person_history import Person
@@ -84,7 +85,7 @@ def purge(ledger: Ledger, data: DataSelection) -> tuple[StoredData, bool]:
             connection.rollback()
         with ledger.write(connection):
             holding = _count_data(connection, data)
-            connection.execute(update(attempts).where(_attempts(data)).values(phone=null(), result=null()))
+            erase_personal_data(connection, _attempts(data))
             connection.execute(update(contacts).where(_contacts(data)).values(_ERASED))
             forget_purged(connection)
         if not ledger.is_sqlite:

@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
-from airflow_whatsapp_flows.ledger.attempts import AGAIN
+from airflow_whatsapp_flows.ledger.attempts import AGAIN, overrule_attempt
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, is_owned, release
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.once import free_person
@@ -325,16 +325,12 @@ def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Resolutio
         rows = list({row.key: row for row in rows}.values())
     for row in rows:
         # What it came to before is no longer true; that it was so stays in its origin.
-        values = {
-            "fate": (Fate.SUCCEEDED if finding.sent else Fate.NOT_SENT).value,
-            "status_code": 200 if finding.sent else None,
-            "error_kind": None,
-            "result": found_result(row, finding.reply) if finding.sent else None,
-            "origin": resolution(row, "sent" if finding.sent else "not_sent", finding.by),
-            "ended_at": row.ended_at or time.time(),
-        }
-        connection.execute(update(attempts).where(attempts.c.id == row.id).values(values))
-        if not finding.sent:
+        origin = resolution(row, "sent" if finding.sent else "not_sent", finding.by)
+        if finding.sent:
+            result = found_result(row, finding.reply)
+            overrule_attempt(connection, row, Fate.SUCCEEDED, origin, status_code=200, result=result)
+        else:
+            overrule_attempt(connection, row, Fate.NOT_SENT, origin, status_code=None, result=None)
             free_person(
                 connection, Subject(row.flow_id, row.response_id), row.step, {row.step, row.step_id or row.step}
             )

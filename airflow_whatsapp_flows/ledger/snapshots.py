@@ -71,24 +71,7 @@ def add_contacts(connection: Connection, replay_no: int, rows: Sequence[NewConta
     _ADD.run(connection, [(*row, replay_no, 1, 0, False) for row in rows])
 
 
-_ADD = insert_statement(
-    contacts.name,
-    {
-        "chunk": "integer",
-        "place": "text",
-        "response_id": "text",
-        "phone": "text",
-        "digest": "text",
-        "response": "text",
-        "state": "text",
-        "reason": "text",
-        "epoch": "integer",
-        "replay_no": "integer",
-        "round": "integer",
-        "handled_errors": "integer",
-        "unanswered": "boolean",
-    },
-)
+_ADD = insert_statement(contacts, (*NewContact._fields, "replay_no", "round", "handled_errors", "unanswered"))
 
 
 def refresh_statistics(ledger: Ledger) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql
 
-Columns = dict[str, str]
-"""Names of columns and their types in PostgreSQL, in the order of a row's values."""
+_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 class Statement:
@@ -26,6 +26,11 @@ class Statement:
         self._for_each = for_each
         self._for_all = for_all.format(rows="json_array_elements(CAST(%s AS json)) AS r")
 
+    @property
+    def for_each(self) -> str:
+        """For SQLite's driver, with a ``?`` for every value of a row."""
+        return self._for_each
+
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Run it.
 
@@ -41,35 +46,37 @@ class Statement:
             connection.exec_driver_sql(self._for_all, (msgspec.json.encode(rows).decode(),))
 
 
-def insert_statement(table: str, columns: Columns, *, or_nothing: bool = False) -> Statement:
+def insert_statement(table: Table, names: Sequence[str], *, or_nothing: bool = False) -> Statement:
     """A statement that adds rows.
 
     Args:
-        table: its name.
-        columns: of a row.
+        table: of the ledger.
+        names: of the columns, in the order of a row's values.
         or_nothing: whether a row that is there already is left as it is.
     """
-    names = ", ".join(columns)
-    marks = ", ".join("?" * len(columns))
+    columns, marks = ", ".join(names), ", ".join("?" * len(names))
     end = " ON CONFLICT DO NOTHING" if or_nothing else ""
     return Statement(
-        f"INSERT INTO {table} ({names}) VALUES ({marks}){end}",  # noqa: S608  # the table's own names
-        f"INSERT INTO {table} ({names}) SELECT {', '.join(_values(columns))} FROM {{rows}}{end}",  # noqa: S608
+        f"INSERT INTO {table.name} ({columns}) VALUES ({marks}){end}",  # noqa: S608  # the table's own names
+        f"INSERT INTO {table.name} ({columns}) SELECT {', '.join(_values(table, names))} FROM {{rows}}{end}",  # noqa: S608
     )
 
 
-def update_statement(table: str, changed: Columns, which: Columns) -> Statement:
+def update_statement(table: Table, changed: Sequence[str], which: Sequence[str]) -> Statement:
     """A statement that changes rows: values of the changed columns first, then of those that say which."""
     each = ", ".join(f"{name} = ?" for name in changed)
     this_one = " AND ".join(f"{name} = ?" for name in which)
-    values = dict(zip((*changed, *which), _values({**changed, **which}), strict=True))
+    names = (*changed, *which)
+    values = dict(zip(names, _values(table, names), strict=True))
     every = ", ".join(f"{name} = {values[name]}" for name in changed)
-    these = " AND ".join(f"{table}.{name} = {values[name]}" for name in which)
+    these = " AND ".join(f"{table.name}.{name} = {values[name]}" for name in which)
     return Statement(
-        f"UPDATE {table} SET {each} WHERE {this_one}",  # noqa: S608
-        f"UPDATE {table} SET {every} FROM {{rows}} WHERE {these}",  # noqa: S608
+        f"UPDATE {table.name} SET {each} WHERE {this_one}",  # noqa: S608
+        f"UPDATE {table.name} SET {every} FROM {{rows}} WHERE {these}",  # noqa: S608
     )
 
 
-def _values(columns: Columns) -> list[str]:
-    return [f"CAST(r->>{position} AS {kind})" for position, kind in enumerate(columns.values())]
+def _values(table: Table, names: Sequence[str]) -> list[str]:
+    """The values of a row ``r``, which is a JSON list, as the types that the columns have in PostgreSQL."""
+    types = (table.c[name].type.compile(_POSTGRESQL) for name in names)
+    return [f"CAST(r->>{position} AS {type_})" for position, type_ in enumerate(types)]

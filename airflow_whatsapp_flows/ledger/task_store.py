@@ -19,14 +19,16 @@ from sqlalchemy.exc import IntegrityError
 
 from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger import epochs
+from airflow_whatsapp_flows.ledger.attempts import ADD_INTENTS, END_ATTEMPTS, intent_row, outcome_row
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.engine import ledger_path, open_file
 from airflow_whatsapp_flows.ledger.epochs import AttemptSummary, KnownResponse
-from airflow_whatsapp_flows.ledger.identifiers import ADD_ONE
+from airflow_whatsapp_flows.ledger.identifiers import ADD_IDENTIFIERS, identifier_rows
 from airflow_whatsapp_flows.ledger.identity import FileIdentity, rescue_ledger
 from airflow_whatsapp_flows.ledger.once import TaskClaims
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, attempts, renames, versions
+from airflow_whatsapp_flows.ledger.statements import Statement
 
 _FILE = "sqlite:///"
 
@@ -57,10 +59,6 @@ class AttemptRow(NamedTuple):
         return AttemptSummary(*(getattr(self, name) for name in AttemptSummary._fields))
 
 
-_COLUMNS = (
-    "response_id", "flow_id", "step", "visit", "key", "number", "digest", "method", "host", "phone", "round",
-    "origin", "moment", "begun_at", "step_id", "epoch", "content",
-)  # fmt: skip
 # The same text is run by SQLite's driver and by PostgreSQL's; every name in it is our own.
 _OF_SUBJECT = (
     f"SELECT {', '.join(AttemptRow._fields)} FROM {attempts.name} "  # noqa: S608
@@ -68,15 +66,6 @@ _OF_SUBJECT = (
 )
 _READ = f"{_OF_SUBJECT} ORDER BY id"
 _RENAMES = f"SELECT old, new FROM {renames.name} WHERE flow_id = :flow_id"  # noqa: S608
-_INTEND = (
-    f"INSERT INTO {attempts.name} ({', '.join(_COLUMNS)}) "  # noqa: S608
-    f"VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
-)
-_END = (
-    f"UPDATE {attempts.name} SET fate = :fate, status_code = :status_code, error_kind = :error_kind, "  # noqa: S608
-    "result = :result, ended_at = :ended_at WHERE response_id = :response_id AND flow_id = :flow_id "
-    "AND step = :step AND visit = :visit AND key = :key AND number = :number"
-)
 
 
 class Transaction:
@@ -84,11 +73,19 @@ class Transaction:
 
     Args:
         execute: runs a statement with named parameters, and returns its rows.
+        write: runs a statement for each of some rows.
         is_sqlite: whether a transaction that writes is alone.
     """
 
-    def __init__(self, execute: Callable[[str, Mapping[str, Any]], list[Any]], *, is_sqlite: bool) -> None:
+    def __init__(
+        self,
+        execute: Callable[[str, Mapping[str, Any]], list[Any]],
+        write: Callable[[Statement, Sequence[tuple[Any, ...]]], None],
+        *,
+        is_sqlite: bool,
+    ) -> None:
         self._execute = execute
+        self._write = write
         self._claims = TaskClaims(execute, is_sqlite=is_sqlite)
 
     def attempts(self, subject: Subject) -> list[AttemptRow]:
@@ -141,17 +138,13 @@ class Transaction:
         Raises:
             OnceClaimedError: under ``only_once`` another response of the same person has claimed the step.
         """
-        values = {name: getattr(intent, name) for name in _COLUMNS[2:]}
         self._claims.claim(intent)
-        self._execute(_INTEND, {**values, **_subject(intent.subject)})
-        for kind, value in intent.identifiers:
-            self._execute(ADD_ONE, {"kind": kind, "value": value, **_subject(intent.subject)})
+        self._write(ADD_INTENTS, [intent_row(intent)])
+        self._write(ADD_IDENTIFIERS, identifier_rows(*intent.subject, intent.identifiers))
 
     def end(self, end: AttemptEnd) -> None:
         """Note what came of a request."""
-        which = {name: getattr(end.intent, name) for name in ("step", "visit", "key", "number")}
-        told = {name: getattr(end, name) for name in ("status_code", "error_kind", "result", "ended_at")}
-        self._execute(_END, {**which, **told, **_subject(end.intent.subject), "fate": end.fate.value})
+        self._write(END_ATTEMPTS, [outcome_row(end)])
         self._claims.release(end)
 
 
@@ -195,22 +188,16 @@ class _FileLedger:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        connection, commits = self._connection, 0
-
-        def execute(sql: str, values: Mapping[str, Any]) -> list[Any]:
-            nonlocal commits
-            if not commits and not sql.startswith("SELECT"):  # what only reads need not wait for the disk
-                commits = self._identity.begin(self._row)
-            return connection.execute(sql, values).fetchall()
-
+        connection = self._connection
+        statements = _FileStatements(connection, lambda: self._identity.begin(self._row))
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 self._identity.check()
-                yield Transaction(execute, is_sqlite=True)
+                yield Transaction(statements.execute, statements.write, is_sqlite=True)
                 connection.execute("COMMIT")
-                if commits:
-                    self._identity.note_commit(commits)
+                if statements.commits:
+                    self._identity.note_commit(statements.commits)
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -232,6 +219,28 @@ class _FileLedger:
         self._identity.close()
 
 
+class _FileStatements:
+    """Statements of one transaction on a file: the first that writes counts the commit."""
+
+    def __init__(self, connection: sqlite3.Connection, count_commit: Callable[[], int]) -> None:
+        self.commits = 0
+        self._connection = connection
+        self._count_commit = count_commit
+
+    def execute(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
+        if not sql.startswith("SELECT"):  # what only reads need not wait for the disk
+            self._note_write()
+        return self._connection.execute(sql, values).fetchall()
+
+    def write(self, statement: Statement, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            self._note_write()
+            self._connection.executemany(statement.for_each, rows)
+
+    def _note_write(self) -> None:
+        self.commits = self.commits or self._count_commit()
+
+
 class _EngineLedger:
     """Any other ledger, by SQLAlchemy."""
 
@@ -247,7 +256,10 @@ class _EngineLedger:
                     done = connection.execute(text(sql), values)
                     return list(done) if done.returns_rows else []
 
-                yield Transaction(execute, is_sqlite=self._ledger.is_sqlite)
+                def write(statement: Statement, rows: Sequence[tuple[Any, ...]]) -> None:
+                    statement.run(connection, rows)
+
+                yield Transaction(execute, write, is_sqlite=self._ledger.is_sqlite)
         except LedgerError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise _conflict() from None

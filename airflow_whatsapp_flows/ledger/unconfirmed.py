@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, and_, between, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, between, or_, select, true
 
 from airflow_whatsapp_flows.flow.delivery.decision import forbids_another, may_have_been_applied
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate
 from airflow_whatsapp_flows.flow.model import Action, End, Flow
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.ledger.attempts import overrule_attempt
 from airflow_whatsapp_flows.ledger.pages import batches, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.records import attempt_of
 from airflow_whatsapp_flows.ledger.replays import Replay
@@ -101,11 +102,8 @@ def accept_duplicates(connection: Connection, replay: Replay, stuck: Iterable[St
                 under_way.append(contact.id)
                 continue
             for row in own:
-                values = {
-                    "fate": Fate.NOT_SENT.value, "status_code": None, "error_kind": None, "result": None,
-                    "origin": resolution(row, "duplicate_accepted", by), "ended_at": row.ended_at or time.time(),
-                }  # fmt: skip
-                connection.execute(update(attempts).where(attempts.c.id == row.id).values(values))
+                origin = resolution(row, "duplicate_accepted", by)
+                overrule_attempt(connection, row, Fate.NOT_SENT, origin, status_code=None, result=None)
     return under_way
 
 

@@ -7,8 +7,9 @@ from sqlalchemy.exc import IntegrityError
 
 from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Ledger
-from airflow_whatsapp_flows.ledger.attempts import write_entries
-from airflow_whatsapp_flows.ledger.rows import NextRound
+from airflow_whatsapp_flows.ledger.attempts import ATTEMPT_KEY, ATTEMPT_OUTCOME, INTENT_FIELDS, write_entries
+from airflow_whatsapp_flows.ledger.rows import NextRound, Subject
+from airflow_whatsapp_flows.ledger.schema import attempts
 from tests.ledger.filling import a_replay, attempts_of, intent, response, rows_of
 
 TEXT = "Ñandú 🦩 'quoted' \"double\" \\ {}[]:; %s ? \n\t\x7f"
@@ -118,3 +119,9 @@ def test_a_contact_that_nothing_was_done_for_is_pending_in_a_new_round(ledger: L
     assert [row.state for row in rows] == ["pending", "pending", "in_doubt", "pending", "completed"]
     assert [row.round for row in rows] == [2, 2, 1, 2, 1]
     assert (rows[0].handled_errors, rows[0].fingerprint, rows[0].error, rows[0].ended_at) == (0, None, None, None)
+
+
+def test_every_column_of_the_table_is_written_by_an_intent_or_its_outcome() -> None:
+    written = (*Subject._fields, *INTENT_FIELDS, *ATTEMPT_OUTCOME)
+    assert sorted(written) == sorted(column.name for column in attempts.columns if column.name != "id")
+    assert set(ATTEMPT_KEY) < set(written)
