@@ -180,7 +180,7 @@ def choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParse
 
 
 def test_states_modes_and_fates_are_documented() -> None:
-    from airflow_whatsapp_flows.flow.delivery.rule import Delivery, Fate
+    from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
     from airflow_whatsapp_flows.ledger.rows import ContactState
 
     text = (REPOSITORY / "docs" / "guarantees.md").read_text(encoding="utf-8")

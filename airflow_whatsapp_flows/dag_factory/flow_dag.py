@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.dag_factory.params import build_params
 from airflow_whatsapp_flows.dag_factory.replay_dag import REPLAY_SUFFIX
 from airflow_whatsapp_flows.dag_factory.task_ids import task_ids_of
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
-from airflow_whatsapp_flows.flow.delivery.rule import Delivery
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Delay, Flow, exits_of
 from airflow_whatsapp_flows.flow.walk.uncertain import may_leave_doubt

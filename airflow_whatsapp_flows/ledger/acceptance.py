@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_whatsapp_flows.errors import LedgerError
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger.attempts import insert_attempt
 from airflow_whatsapp_flows.ledger.engine import open_file
 from airflow_whatsapp_flows.ledger.identity import Mark, mark_path, read_mark, read_stored_commits, write_mark

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
 

@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, between, delete, func, or_, select
 
 from airflow_whatsapp_flows.errors import OnceClaimedError
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.ledger.locks import lock_number
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, OnceClaim, Subject

@@ -11,7 +11,8 @@ import msgspec
 from sqlalchemy import Connection, Row, literal, select
 
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, derive_key
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest

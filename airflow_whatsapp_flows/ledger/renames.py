@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, distinct, func, insert, or_, select
 
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.replays import Replay

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row, Select, and_, case, delete, func, insert, null, or_, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.resolutions import RESOLVED
 from airflow_whatsapp_flows.ledger.rows import ContactState

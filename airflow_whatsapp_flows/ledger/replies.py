@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import ColumnElement, case, null
 
 from airflow_whatsapp_flows.errors import FlowFileError, ResponseError
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.reply.excerpt import reply_excerpt

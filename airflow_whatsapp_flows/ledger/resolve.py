@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, false, 
 
 from airflow_whatsapp_flows.errors import FlowFileError, ReplayError
 from airflow_whatsapp_flows.flow.delivery.decision import may_have_been_applied
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.template.language import Value

@@ -11,7 +11,8 @@ from airflow.sdk.exceptions import AirflowFailException, XComNotFound
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body import ABSENT, BodyType
-from airflow_whatsapp_flows.flow.delivery.rule import Delivery, RetryRule, default_delivery, idempotency_key
+from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, default_delivery, idempotency_key
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.reply.result import RESULT_NAMES, ActionResult, Outcome
 from airflow_whatsapp_flows.flow.request.plan import RequestPlan, RequestText, parse_request

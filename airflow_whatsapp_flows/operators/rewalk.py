@@ -10,7 +10,8 @@ from typing import Any
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Fate, is_server_failure
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, is_server_failure
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.model import Action, Delay, Flow
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.template.variables import Variables

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_whatsapp_flows.errors import IntentConflictError, ResponseError
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.flow.walk.response_content import is_content

@@ -18,7 +18,8 @@ from requests.structures import CaseInsensitiveDict
 
 from airflow_whatsapp_flows.errors import LedgerError, OnceClaimedError, ReplayError
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, Move, Rekey, SendNext, Settled, next_move
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Delivery, Fate, fate_of
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, fate_of
+from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
 from airflow_whatsapp_flows.flow.reply.excerpt import error_line
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from airflow_whatsapp_flows.errors import IntentConflictError, OnceClaimedError, ResponseError
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Delivery, Fate
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
+from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.template.sizes import least_size

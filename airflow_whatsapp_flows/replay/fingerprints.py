@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from airflow_whatsapp_flows.flow.delivery.rule import Delivery
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind
 
 _READ = 1000  # characters of a message that tell one error from another

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from airflow_whatsapp_flows.errors import FlowFileError
-from airflow_whatsapp_flows.flow.delivery.rule import Delivery
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.masking import mask_value
 from airflow_whatsapp_flows.flow.model import Action, Flow

@@ -16,7 +16,8 @@ import msgspec
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, Rekey, Settled, next_move
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Delivery, Fate, fate_of
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, fate_of
+from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse, Reply, TransportFailure
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited

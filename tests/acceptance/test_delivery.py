@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from airflow_whatsapp_flows.flow.delivery.decision import pause
-from airflow_whatsapp_flows.flow.delivery.rule import Delivery, RetryRule
+from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.reply.result import SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse
 from tests.acceptance.partition import TOTAL

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Ledger
 from airflow_whatsapp_flows.ledger.attempts import ATTEMPT_KEY, ATTEMPT_OUTCOME, INTENT_FIELDS, write_entries
 from airflow_whatsapp_flows.ledger.rows import NextRound, Subject

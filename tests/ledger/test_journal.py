@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, NullPool, create_engine, event, func, select, text
 
 from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError, OwnershipLostError
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Journal, Ledger
 from airflow_whatsapp_flows.ledger.locks import lock_number
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, lost_entries
 from airflow_whatsapp_flows.ledger.lost_entries import RecentEntries
 from tests.ledger.filling import intent

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from airflow_whatsapp_flows.errors import IntentConflictError, OnceClaimedError
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, Intent, Journal, Ledger
 from airflow_whatsapp_flows.ledger.rows import OnceClaim
 from airflow_whatsapp_flows.ledger.schema import attempts, once

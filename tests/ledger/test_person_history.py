@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.person_history import Person, find_person, find_sent, recent_latencies, spellings
 from tests.ledger.filling import a_replay, attempt, end, response

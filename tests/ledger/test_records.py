@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.identity import Identity, IdentityRule
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactState, Ledger, Subject
 from airflow_whatsapp_flows.ledger.attempts import write_entries

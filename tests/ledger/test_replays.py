@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import update
 
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import ContactEnd, ContactState, Ledger
 from airflow_whatsapp_flows.ledger.attempts import AGAIN, write_entries
 from airflow_whatsapp_flows.ledger.replays import (

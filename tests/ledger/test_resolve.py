@@ -11,7 +11,7 @@ import time
 import pytest
 
 from airflow_whatsapp_flows.errors import ReplayError
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger, Subject
 from airflow_whatsapp_flows.ledger import resolve as resolving
 from airflow_whatsapp_flows.ledger.claims import claim, release

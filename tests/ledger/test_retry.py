@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.errors import ReplayError
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError
-from airflow_whatsapp_flows.flow.delivery.rule import Fate
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, Intent, Ledger, Subject
 from airflow_whatsapp_flows.ledger.task_store import TaskLedger, open_task_ledger
 from tests.ledger.filling import record_of

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_whatsapp_flows.flow.delivery.rule import Delivery, RetryRule
+from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
     ErrorKind,

@@ -12,7 +12,8 @@ import pytest
 
 from airflow_whatsapp_flows.connections import ActionConnection
 from airflow_whatsapp_flows.errors import ConnectionConfigError
-from airflow_whatsapp_flows.flow.delivery.rule import Fate, idempotency_key
+from airflow_whatsapp_flows.flow.delivery.rule import idempotency_key
+from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.replay.plan import Plan, PlanRequest, plan

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from airflow_whatsapp_flows.flow.delivery.rule import Delivery
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS, AnsweredStep, AnswerType, StepBase
 from airflow_whatsapp_flows.flow.inspect.testing import run_flow_test, untaken_exits
 from airflow_whatsapp_flows.flow.model import Action, Flow, Question

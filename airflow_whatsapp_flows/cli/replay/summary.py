@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_whatsapp_flows.cli import STOPPED, UNFINISHED
 from airflow_whatsapp_flows.cli.tables import duration, moment, plain, plural, table
-from airflow_whatsapp_flows.flow.delivery.rule import Delivery
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.groups import (

@@ -15,14 +15,13 @@ from functools import cached_property
 from airflow_whatsapp_flows.flow.delivery.rate_headers import reset_after
 from airflow_whatsapp_flows.flow.delivery.rule import (
     SAFE_METHODS,
-    Delivery,
-    Fate,
     RetryRule,
     idempotency_key,
     is_complete_2xx,
     is_server_failure,
     retry_after,
 )
+from airflow_whatsapp_flows.flow.delivery.table import EVENT_OF_FATE, TABLE, Delivery, Event, Fate
 from airflow_whatsapp_flows.flow.reply.result import ActionError, ActionResult, Outcome, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Sent, TransportFailure
 
@@ -161,15 +160,21 @@ def may_have_been_applied(rule: RetryRule, attempt: Attempt) -> bool:
             holds, say that the request was not processed.
         attempt: an attempt at the action.
     """
+    return TABLE[_event_of_attempt(rule, attempt)][rule.delivery].applied
+
+
+def _event_of_attempt(rule: RetryRule, attempt: Attempt) -> Event:
+    """The row of the table that an attempt belongs to, by what was recorded of it."""
     if attempt.fate is not Fate.ANSWERED:
-        return attempt.fate is not Fate.NOT_SENT
+        return EVENT_OF_FATE[attempt.fate]
     if _is_slow(rule, attempt):
-        return False
+        return Event.SLOW_DOWN
     status = (attempt.result.status_code if attempt.result else attempt.status_code) or 0
     if 200 <= status <= 299:
-        return rule.delivery is not Delivery.IDEMPOTENT
-    listed = rule.delivery is Delivery.AT_MOST_ONCE and status in rule.statuses
-    return is_server_failure(status) and not listed
+        return Event.REJECTED
+    if not is_server_failure(status):
+        return Event.REFUSED
+    return Event.SERVER_FAILURE_LISTED_UNREAD if status in rule.statuses else Event.SERVER_FAILURE
 
 
 def forbids_another(rule: RetryRule, attempts: Sequence[Attempt], now: float) -> bool:
@@ -252,8 +257,7 @@ class _AttemptHistory:
         last = self._attempts[-1]
         if last.result is not None:
             return _is_slow(self._rule, last) or self._rule.may_send_again(last.result)
-        repeatable = last.fate in _UNKNOWN and self._rule.delivery is not Delivery.AT_MOST_ONCE
-        return last.fate is Fate.NOT_SENT or repeatable
+        return TABLE[_event_of_attempt(self._rule, last)][self._rule.delivery].again
 
     def result(self) -> ActionResult:
         """The last result; unknown when an attempt is, unless a complete 2xx came after it."""

@@ -7,42 +7,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from enum import Enum
 
 from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.delivery.table import TABLE, Delivery, Event, Fate
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, Sent
 from airflow_whatsapp_flows.flow.template.cage import Expression
-
-
-class Delivery(str, Enum):
-    """What may happen to one request when its fate is not known.
-
-    ``at_most_once`` never sends again what may have been applied. ``keyed`` sends the same bytes with the
-    same ``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header), for servers that know it.
-    ``idempotent`` sends again freely, because twice is the same as once (RFC 9110 §9.2.2).
-    """
-
-    AT_MOST_ONCE = "at_most_once"
-    KEYED = "keyed"
-    IDEMPOTENT = "idempotent"
-
-
-class Fate(str, Enum):
-    """What is known of one attempt.
-
-    ``not_sent``: the server did not get it. ``answered``: its reply takes an exit of the flow; whether the server may
-    have carried it out, :func:`~airflow_whatsapp_flows.flow.delivery.decision.may_have_been_applied` says.
-    ``succeeded``: a complete 2xx, accepted. ``applied``: a complete 2xx that cannot be used. ``unknown``: it may have
-    been applied.
-    """
-
-    NOT_SENT = "not_sent"
-    ANSWERED = "answered"
-    SUCCEEDED = "succeeded"
-    APPLIED = "applied"
-    UNKNOWN = "unknown"
-
 
 _COMPACT = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1: they change nothing
@@ -120,23 +90,10 @@ class RetryRule:
     def may_send_again(self, result: ActionResult) -> bool:
         """Whether the same request may be sent once more after this attempt.
 
-        What did not reach the server for want of a connection may always be; what was answered, only for the
-        statuses listed and where ``slow_down_when`` holds; what has no known fate, never under ``at_most_once``.
-
         Args:
             result: of the attempt, as it is without the attempts before.
         """
-        error = result.error
-        if self.asks_to_slow_down(result):
-            return True
-        if error is None:
-            return False
-        if error.kind is ErrorKind.STATUS:
-            return result.status_code in self.statuses
-        if error.sent is Sent.NO:
-            # A refusal by policy or by a certificate is the same next time.
-            return error.kind in (ErrorKind.CONNECT, ErrorKind.TIMEOUT)
-        return error.sent is Sent.UNKNOWN and self.delivery is not Delivery.AT_MOST_ONCE
+        return TABLE[event_of(result, self)][self.delivery].again
 
     def cap(self, retry: int) -> float:
         """Seconds that the wait before retry number ``retry`` (from 1) has at most; the jitter is below it."""
@@ -150,21 +107,38 @@ def fate_of(result: ActionResult, rule: RetryRule) -> Fate:
         result: what came of it.
         rule: of the action; a status that it lists under ``at_most_once`` says that nothing was processed.
     """
+    if result.error is not None and result.error.sent is Sent.UNKNOWN:
+        return Fate.UNKNOWN  # also where an earlier attempt left it open, whatever was replied to the last one
+    verdict = TABLE[event_of(result, rule)][rule.delivery]
+    return verdict.fate_with_exit or verdict.fate if rule.has_error_exit else verdict.fate
+
+
+def event_of(result: ActionResult, rule: RetryRule) -> Event:
+    """The row of the table of delivery that an attempt belongs to.
+
+    Args:
+        result: what came of it.
+        rule: of the action.
+    """
     error = result.error
+    if error is not None and error.sent is Sent.NO:
+        # A refusal by policy or by a certificate is the same next time.
+        return Event.NO_CONNECTION if error.kind in (ErrorKind.CONNECT, ErrorKind.TIMEOUT) else Event.NOT_ALLOWED
+    if rule.asks_to_slow_down(result):
+        return Event.SLOW_DOWN
     if error is None:
-        return Fate.ANSWERED if rule.asks_to_slow_down(result) else Fate.SUCCEEDED
-    if error.sent is Sent.NO:
-        return Fate.NOT_SENT
-    if error.sent is Sent.UNKNOWN:
-        return Fate.UNKNOWN
+        return Event.ACCEPTED
+    if error.sent is Sent.UNKNOWN and error.kind is not ErrorKind.STATUS:
+        return Event.NO_REPLY
     status = result.status_code or 0
     if error.kind is ErrorKind.UNPARSABLE or 200 <= status <= 299:
-        refused = error.kind is ErrorKind.SUCCESS_WHEN or rule.asks_to_slow_down(result)
-        return Fate.ANSWERED if refused else Fate.APPLIED
-    if not is_server_failure(status) or rule.asks_to_slow_down(result):
-        return Fate.ANSWERED
-    taken_as_answer = rule.delivery is Delivery.AT_MOST_ONCE and (status in rule.statuses or rule.has_error_exit)
-    return Fate.ANSWERED if taken_as_answer else Fate.UNKNOWN
+        return Event.REJECTED if error.kind is ErrorKind.SUCCESS_WHEN else Event.UNUSABLE
+    is_listed, is_read = status in rule.statuses, error.kind is ErrorKind.STATUS
+    if not is_server_failure(status):
+        return Event.REFUSED_LISTED if is_listed and is_read else Event.REFUSED
+    if not is_listed:
+        return Event.SERVER_FAILURE
+    return Event.SERVER_FAILURE_LISTED if is_read else Event.SERVER_FAILURE_LISTED_UNREAD
 
 
 def is_server_failure(status: int) -> bool:

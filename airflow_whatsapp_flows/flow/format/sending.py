@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from airflow_whatsapp_flows.flow.body import BodyType
-from airflow_whatsapp_flows.flow.delivery.rule import KEY_LIFETIME, Delivery
+from airflow_whatsapp_flows.flow.delivery.rule import KEY_LIFETIME
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.format.common import FormatModel, Scalar, StepBase, Target
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
-from airflow_whatsapp_flows.flow.delivery.rule import Delivery
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.model import Action, Delay
 from airflow_whatsapp_flows.flow.reply.hidden import NO_VEIL, Veil
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify

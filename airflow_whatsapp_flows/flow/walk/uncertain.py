@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Delivery, Fate, fate_of
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, fate_of
+from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.walk.perform import SendAction

@@ -14,7 +14,8 @@ from dataclasses import replace
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit
-from airflow_whatsapp_flows.flow.delivery.rule import Delivery, idempotency_key
+from airflow_whatsapp_flows.flow.delivery.rule import idempotency_key
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.model import (
     Action,
     Answered,

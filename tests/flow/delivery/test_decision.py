@@ -19,7 +19,8 @@ from airflow_whatsapp_flows.flow.delivery.decision import (
     next_move,
     pause,
 )
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, Delivery, Fate, RetryRule, fate_of
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, RetryRule, fate_of
+from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
 from airflow_whatsapp_flows.flow.reply.result import RESULT_NAMES, ActionResult, Outcome, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
     ErrorKind,

@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.delivery.rule import (
-    Delivery,
-    Fate,
-    RetryRule,
-    default_delivery,
-    fate_of,
-    idempotency_key,
-    retry_after,
-)
+from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, default_delivery, fate_of, idempotency_key, retry_after
+from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
     ErrorKind,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_whatsapp_flows.flow.delivery.rule import Delivery
+from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.model import Action, Conditional, Delay, Message, Question
 from tests.flow.samples import action, faults_of, flow_of
 
