@@ -12,6 +12,7 @@ from typing import get_args
 
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.loading.excerpts import harmless
+from airflow_whatsapp_flows.flow.strict_json import NotStrictError, parse_strict_json
 from airflow_whatsapp_flows.hilos import ImportedFlow, Note, read_step_records
 from airflow_whatsapp_flows.hilos.notes import NoteKind
 from airflow_whatsapp_flows.hilos.secrets import slug
@@ -82,7 +83,9 @@ def _read(path: Path) -> object:
     except UnicodeDecodeError:
         raise SourceError(f"{path}: not UTF-8; save the records as UTF-8") from None
     try:
-        return json.loads(text)
+        return parse_strict_json(text)
+    except NotStrictError as error:
+        raise SourceError(f"{path}: {error}") from None
     except RecursionError:
         raise SourceError(f"{path}: nested too deeply to be records") from None
     except json.JSONDecodeError as error:
@@ -97,7 +100,7 @@ def _read(path: Path) -> object:
 def _json_lines(text: str) -> list[object] | None:
     """The values of JSON Lines; ``None`` when the text is something else."""
     try:
-        values = [json.loads(line) for line in text.splitlines() if line.strip()]
+        values = [parse_strict_json(line) for line in text.splitlines() if line.strip()]
     except (ValueError, RecursionError):
         return None
     return values or None

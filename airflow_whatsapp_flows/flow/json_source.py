@@ -14,6 +14,7 @@ from json.decoder import scanstring  # type: ignore[attr-defined]  # there since
 from typing import Any
 
 from airflow_whatsapp_flows.errors import Fault
+from airflow_whatsapp_flows.flow.strict_json import NotStrictError, parse_strict_json
 
 MAX_DEPTH = 64
 MAX_BYTES = 1_048_576
@@ -47,9 +48,8 @@ class JsonSource:
         """
         if len(self.text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
             return None, [Fault(f"the file has more than {MAX_BYTES:,} bytes", line=1, column=1)]
-        reading = _Reading()
         try:
-            value = reading.load(self.text)
+            value, is_strict = _parse(self.text)
         except json.JSONDecodeError as error:
             return None, self._find_faults() or [self._fault_at(f"not JSON: {_plain(error.msg)}", error.pos)]
         except (RecursionError, ValueError):
@@ -58,7 +58,7 @@ class JsonSource:
             return None, self._find_faults()
         if holds_half_pair(self.text, value):
             return None, self._find_surrogates()
-        return value, self._find_faults() if reading.faulty else []
+        return value, [] if is_strict else self._find_faults()
 
     def place(self, path: Path, offset: int = 0, *, key: bool = False) -> tuple[int, int]:
         """Line and column, from 1, of the value at a path.
@@ -115,27 +115,12 @@ class JsonSource:
         return [self._fault_at(message, position) for message, position in found]
 
 
-class _Reading:
-    """Reads what the standard library takes for JSON, and notes whether it was."""
-
-    def __init__(self) -> None:
-        self.faulty = False
-
-    def load(self, text: str) -> Any:
-        return json.loads(text, parse_constant=self._constant, parse_float=self._float, object_pairs_hook=self._object)
-
-    def _constant(self, _: str) -> None:
-        self.faulty = True
-
-    def _float(self, text: str) -> float:
-        number = float(text)
-        self.faulty = self.faulty or not math.isfinite(number)
-        return number
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        value = dict(pairs)
-        self.faulty = self.faulty or len(value) != len(pairs)
-        return value
+def _parse(text: str) -> tuple[Any, bool]:
+    """The value, and whether a strict reader takes the text for JSON."""
+    try:
+        return parse_strict_json(text), True
+    except NotStrictError:
+        return json.loads(text, parse_constant=lambda _: None), False
 
 
 def is_deeper_than(value: Any, depth: int) -> bool:

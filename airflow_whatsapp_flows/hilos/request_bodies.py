@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from airflow_whatsapp_flows.flow.body import BodyType, infer_body_type
+from airflow_whatsapp_flows.flow.strict_json import parse_strict_json
 from airflow_whatsapp_flows.hilos.record import Record
 from airflow_whatsapp_flows.hilos.record_masking import MASK, mask_placeholders
 from airflow_whatsapp_flows.hilos.record_versions import Plain
@@ -101,24 +102,6 @@ def _means_the_same(value: object, record: Record) -> bool:
 def _parse(text: str) -> object:
     """The value of a JSON text; ``None`` when it is none that can be written otherwise."""
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
+        return parse_strict_json(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key stands twice")
-    return value
-
-
-def _refuse(word: str) -> None:
-    raise ValueError(word)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError(text)
-    return number

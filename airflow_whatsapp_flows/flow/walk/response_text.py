@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.json_source import MAX_DEPTH, holds_half_pair, is_deeper_than
+from airflow_whatsapp_flows.flow.strict_json import NotStrictError, parse_strict_json
 
 
 class ResponseTextError(ResponseError):
@@ -45,13 +45,13 @@ def parse_response(text: str) -> Any:
             deeper than 64 levels, or it holds half of a surrogate pair, which is no character and cannot be sent.
     """
     try:
-        value = _DECODER.decode(text)
+        value = parse_strict_json(text)
     except json.JSONDecodeError as error:
         raise ResponseTextError("not_json", f"not JSON: {error.msg}", error.pos) from None
     except RecursionError:
         raise _too_deep() from None
-    except ResponseError:
-        raise
+    except NotStrictError as error:
+        raise ResponseTextError(_CODES[error.kind], str(error)) from None
     except ValueError:  # Python reads no integer of more digits than sys.get_int_max_str_digits()
         raise ResponseTextError("bad_number", "a number in it has too many digits") from None
     # Counting brackets is quick, and only a text with many of them can be deep.
@@ -62,29 +62,8 @@ def parse_response(text: str) -> Any:
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ResponseTextError("duplicate_key", f"an object in it has the same key twice, {twice!r}")
-    return value
-
-
-def _refuse(word: str) -> None:
-    raise ResponseTextError("not_json", f"{word} is not JSON; write a number, or null")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ResponseTextError("bad_number", f"the number {text[:40]} is too large")
-    return number
+_CODES = {"constant": "not_json", "number": "bad_number", "key": "duplicate_key"}
 
 
 def _too_deep() -> ResponseTextError:
     return ResponseTextError("too_deep", f"nested deeper than {MAX_DEPTH} levels")
-
-
-# One decoder for all texts: making it takes longer than reading a small response.
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_object)

@@ -1,0 +1,31 @@
+"""What strict JSON refuses, and the standard library's parser does not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_whatsapp_flows.flow.strict_json import NotStrictError, parse_strict_json, strict_decoder
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "found", "message"),
+    [
+        pytest.param("NaN", "constant", "NaN", "NaN is not JSON; write a number, or null", id="NaN"),
+        pytest.param("[-Infinity]", "constant", "-Infinity", "-Infinity is not JSON", id="infinity"),
+        pytest.param("1e999", "number", "1e999", "the number 1e999 is too large", id="no double"),
+        pytest.param('{"a": 1, "a": 1}', "key", "a", "the same key twice, 'a'", id="key"),
+        pytest.param('[{"b": {"c": 1, "\\u0063": 2}}]', "key", "c", "the same key twice, 'c'", id="escaped key"),
+    ],
+)
+def test_refuses_what_is_no_json(text: str, kind: str, found: str, message: str) -> None:
+    json.loads(text)
+    with pytest.raises(NotStrictError) as raised:
+        parse_strict_json(text)
+    assert (raised.value.kind, raised.value.found) == (kind, found)
+    assert message in str(raised.value)
+
+
+def test_whole_numbers_are_made_as_asked() -> None:
+    assert strict_decoder(str)("[1, 2.5]") == ["1", 2.5]
