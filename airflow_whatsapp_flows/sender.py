@@ -79,26 +79,26 @@ class RequestSender:
         for hosts in (self.settings.allowed_hosts, self.settings.media_hosts):
             NetworkPolicy(allowed=hosts)  # a wrong entry shows before anything is sent
 
-    def do(self, todo: Effect) -> EffectResult:
+    def do(self, effect: Effect) -> EffectResult:
         """Do what a walk asks for, to the end: all tries included."""
-        if isinstance(todo, FetchFile):
-            return self.fetch(todo.source, todo.step.timeout)
-        if isinstance(todo, Wait):
-            if todo.waited_in_replay:
+        if isinstance(effect, FetchFile):
+            return self.fetch(effect.source, effect.step.timeout)
+        if isinstance(effect, Wait):
+            if effect.waited_in_replay:
                 now = dt.datetime.now(dt.timezone.utc)
-                self.wait((todo.ends(now) - now).total_seconds())
+                self.wait((effect.ends(now) - now).total_seconds())
             return Waited()
-        return self.deliver(todo)
+        return self.deliver(effect)
 
-    def deliver(self, todo: SendAction) -> ActionResult:
+    def deliver(self, effect: SendAction) -> ActionResult:
         """Send the request of an action as often as its retry rule allows, and classify what came of it.
 
         Raises:
             ConnectionConfigError: its connection is not there or cannot be used.
         """
-        rule, key = todo.step.retry, todo.idempotency_key
-        connection = self.find_connection(todo.request.connection) if todo.request.connection else None
-        prepared = self.prepare(connection, todo.request, todo.step.timeout)
+        rule, key = effect.step.retry, effect.idempotency_key
+        connection = self.find_connection(effect.request.connection) if effect.request.connection else None
+        prepared = self.prepare(connection, effect.request, effect.step.timeout)
         request, digest = prepared.request, prepared.request.digest()
         attempts: list[Attempt] = []
         while isinstance(move := next_move(rule, attempts, request, key, time.time()), SendNext):
@@ -107,7 +107,7 @@ class RequestSender:
             begun_at = time.time()
             reply = prepared.send()
             result = prepared.mask_secrets(
-                classify(reply, SentRequest(request, move.number, key), todo.step.success_when)
+                classify(reply, SentRequest(request, move.number, key), effect.step.success_when)
             )
             attempts.append(Attempt(move.number, digest, begun_at, fate_of(result, rule), result))
         if not isinstance(move, Settled):

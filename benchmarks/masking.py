@@ -73,12 +73,12 @@ def replay(url: str, responses: Path, ledger_url: str, sensitive: tuple[str, ...
     written = {**flow_file("/v1/contacts"), "sensitive": list(sensitive)}
     written["steps"][-1]["connection"] = "crm"  # type: ignore[index]
     flow, used = load_flow(written), connection(url)
-    gateway = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), lambda _: used)
+    request_sender = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), lambda _: used)
     begin = time.process_time()
     with Ledger(ledger_url) as ledger:
         request = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(responses), {}), flow))
         begun = create_or_resume_replay(ledger, request)
-        asyncio.run(run_replay(ledger, begun, flow, gateway, RunSettings(concurrency=CONCURRENCY)))
+        asyncio.run(run_replay(ledger, begun, flow, request_sender, RunSettings(concurrency=CONCURRENCY)))
         seconds = time.process_time() - begin
         counted = tally(ledger, begun.no)
     if counted.states[ContactState.COMPLETED] != counted.total:

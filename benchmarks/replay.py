@@ -95,12 +95,12 @@ def write_responses(file: Path, contacts: int) -> None:
 def replay(url: str, responses: Path, ledger_url: str, concurrency: int = CONCURRENCY) -> Figures:
     """One whole replay, from an empty place in the ledger to the last contact."""
     flow = load_flow(flow_file(url))
-    gateway = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+    request_sender = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
     wall, cpu = time.perf_counter(), time.process_time()
     with Ledger(ledger_url) as ledger:
         request = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(responses), {}), flow))
         begun = create_or_resume_replay(ledger, request)
-        asyncio.run(run_replay(ledger, begun, flow, gateway, RunSettings(concurrency=concurrency)))
+        asyncio.run(run_replay(ledger, begun, flow, request_sender, RunSettings(concurrency=concurrency)))
         figures = (time.perf_counter() - wall, time.process_time() - cpu)
         counted = tally(ledger, begun.no)
     if counted.states[ContactState.COMPLETED] != counted.total:
@@ -204,12 +204,12 @@ def _spread(count: int, url: str, responses: Path, ledger_url: str) -> float:
 def work(ledger_url: str, url: str) -> None:
     """What one of several processes does."""
     flow = load_flow(flow_file(url))
-    gateway = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+    request_sender = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
     print("ready", flush=True)
     sys.stdin.readline()
     with Ledger(ledger_url) as ledger:
         begun = find_replay(ledger, "r")
-        asyncio.run(run_replay(ledger, begun, flow, gateway, RunSettings()))
+        asyncio.run(run_replay(ledger, begun, flow, request_sender, RunSettings()))
 
 
 def snapshot(contacts: int, rounds: int, folder: Path) -> None:

@@ -22,10 +22,11 @@ def _deliver(server: RecordingServer, **keys: Any) -> tuple[Any, list[float]]:
     step = {"name": "A", "type": "action", "connection": "crm", "url": "/c", **keys}
     action: Any = load_flow({"flow_format": 1, "id": "f", "steps": [step]}).steps["A"]
     waits: list[float] = []
-    gateway = RequestSender(
+    request_sender = RequestSender(
         Settings((server.host,)), lambda conn_id: ActionConnection(conn_id, server.url), waits.append
     )
-    return gateway.deliver(SendAction(action, 1, HttpRequest(action.plan.method, "/c", connection="crm"), "key")), waits
+    request = HttpRequest(action.plan.method, "/c", connection="crm")
+    return request_sender.deliver(SendAction(action, 1, request, "key")), waits
 
 
 def test_what_may_be_repeated_is_repeated_with_pauses(server: RecordingServer) -> None:
@@ -101,9 +102,11 @@ def test_a_file_that_an_answer_names_is_fetched_only_from_where_media_may_be(
     action: Any = load_flow({"flow_format": 1, "id": "f", "steps": steps}).steps["A"]
     photo = {"url": f"http://{server.host}/a.jpg", "filename": "a.jpg", "content_type": "image/jpeg"}
     (source,) = action.plan.file_sources({"step": {"Photo": photo, "Host": server.host, "Name": "a.jpg"}})
-    gateway = RequestSender(Settings(**{allowed: (server.host,)}), lambda _: pytest.fail("no connection is used"))
+    request_sender = RequestSender(
+        Settings(**{allowed: (server.host,)}), lambda _: pytest.fail("no connection is used")
+    )
 
-    got = gateway.fetch(source, 5)
+    got = request_sender.fetch(source, 5)
 
     assert (isinstance(got, FileContent), len(server.received)) == (is_fetched, int(is_fetched))
     if isinstance(got, TransportFailure):

@@ -58,36 +58,36 @@ def render_request(flow: Flow, step: str, response: ContactResponse) -> HttpRequ
     if not isinstance(flow.steps.get(step), Action):
         actions = [name for name, found in flow.steps.items() if isinstance(found, Action)]
         raise RenderError(f"there is no action step called {step!r}{did_you_mean(step, actions)}")
-    gateway = sender_from_environment()
+    request_sender = sender_from_environment()
     record = Walk(Variables())
     # The step's own recorded result would answer for it.
     others = replace(response, actions={name: found for name, found in response.actions.items() if name != step})
     walking = walk(flow, others, now=dt.datetime.now(dt.timezone.utc), record=record)
     try:
-        todo = next(walking)
+        effect = next(walking)
         while True:
-            if isinstance(todo, SendAction) and todo.step.name == step:
-                return _absolute(todo.request)
-            todo = walking.send(_answer(todo, step, response, gateway))
+            if isinstance(effect, SendAction) and effect.step.name == step:
+                return _absolute(effect.request)
+            effect = walking.send(_answer(effect, step, response, request_sender))
     except StopIteration:
         raise RenderError(_way(record, step)) from None
 
 
-def _answer(todo: Effect, step: str, response: ContactResponse, gateway: RequestSender) -> EffectResult:
-    if isinstance(todo, Wait):
+def _answer(effect: Effect, step: str, response: ContactResponse, request_sender: RequestSender) -> EffectResult:
+    if isinstance(effect, Wait):
         return Waited()
-    if isinstance(todo, FetchFile) and todo.step.name == step:
-        content = gateway.fetch(todo.source, todo.step.timeout)
+    if isinstance(effect, FetchFile) and effect.step.name == step:
+        content = request_sender.fetch(effect.source, effect.step.timeout)
         if isinstance(content, TransportFailure):
-            raise RenderError(f"the file of {todo.source.where} cannot be fetched: {content.message}")
+            raise RenderError(f"the file of {effect.source.where} cannot be fetched: {content.message}")
         return content
-    recorded = response.actions.get(todo.step.name, ())
-    if todo.visit > len(recorded):
+    recorded = response.actions.get(effect.step.name, ())
+    if effect.visit > len(recorded):
         raise RenderError(
-            f"{todo.step.name!r} comes before {step!r} on this contact's way and has no recorded result; "
-            f'add "actions": {{"{todo.step.name}": [{{"outcome": "success", "response": …}}]}} to the response'
+            f"{effect.step.name!r} comes before {step!r} on this contact's way and has no recorded result; "
+            f'add "actions": {{"{effect.step.name}": [{{"outcome": "success", "response": …}}]}} to the response'
         )
-    return ActionResult.from_value(recorded[todo.visit - 1])
+    return ActionResult.from_value(recorded[effect.visit - 1])
 
 
 def _way(record: Walk, step: str) -> str:

@@ -26,18 +26,18 @@ def run(options: argparse.Namespace) -> int:
     """Walk the contact; returns 0 when completed, 130 when interrupted, else 3."""
     flow = load_flow_file(options.file)
     response = read_response_file(options.response)
-    gateway = sender_from_environment()
-    _find_connections(flow, gateway)
+    request_sender = sender_from_environment()
+    _find_connections(flow, request_sender)
     record = Walk(Variables())
     shown = _ProgressPrinter(record, quiet=options.format == "json")
     under_way: Effect | None = None
 
-    def do(todo: Effect) -> EffectResult:
+    def do(effect: Effect) -> EffectResult:
         nonlocal under_way
         shown.catch_up()
-        shown.begin(todo)
-        under_way = todo
-        done = gateway.do(todo)
+        shown.begin(effect)
+        under_way = effect
+        done = request_sender.do(effect)
         under_way = None
         return done
 
@@ -57,11 +57,11 @@ def run(options: argparse.Namespace) -> int:
     return 0 if record.state is State.COMPLETED else UNFINISHED
 
 
-def _find_connections(flow: Flow, gateway: RequestSender) -> None:
+def _find_connections(flow: Flow, request_sender: RequestSender) -> None:
     # Found out half-way, a connection that is not there would leave the contact half done.
     for step in flow.steps.values():
         if isinstance(step, Action) and step.plan.connection:
-            gateway.find_connection(step.plan.connection)
+            request_sender.find_connection(step.plan.connection)
 
 
 def _interruption(under_way: Effect | None) -> str:
@@ -89,10 +89,10 @@ class _ProgressPrinter:
             with contextlib.suppress(OSError):
                 print(f"the output cannot be written ({error.strerror}); the walk goes on", file=sys.stderr)
 
-    def begin(self, todo: Effect) -> None:
+    def begin(self, effect: Effect) -> None:
         if self._quiet or not sys.stdout.isatty():
             return
-        self.say(f"  … {todo.step.name}: {self._record.hidden.conceal(_describe_effect(todo))}")
+        self.say(f"  … {effect.step.name}: {self._record.hidden.conceal(_describe_effect(effect))}")
 
     def catch_up(self) -> None:
         for visit in self._record.visits[self._printed :]:
@@ -101,14 +101,14 @@ class _ProgressPrinter:
                 self.say(_visit(visit))
 
 
-def _describe_effect(todo: Effect) -> str:
-    if isinstance(todo, FetchFile):
-        return f"fetching {todo.source.where}"
-    if isinstance(todo, Wait):
-        if not todo.waited_in_replay:
+def _describe_effect(effect: Effect) -> str:
+    if isinstance(effect, FetchFile):
+        return f"fetching {effect.source.where}"
+    if isinstance(effect, Wait):
+        if not effect.waited_in_replay:
             return "passed over"
-        return f"waiting until {todo.ends(dt.datetime.now(dt.timezone.utc)):%Y-%m-%d %H:%M:%S} UTC"
-    return _request(todo.request)
+        return f"waiting until {effect.ends(dt.datetime.now(dt.timezone.utc)):%Y-%m-%d %H:%M:%S} UTC"
+    return _request(effect.request)
 
 
 def _request(request: HttpRequest) -> str:

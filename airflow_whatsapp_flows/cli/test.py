@@ -150,8 +150,8 @@ def _run_as_json(run: FlowTestRun) -> dict[str, object]:
         "state": run.walk.state.value if run.walk.state else None,
         "reason": run.walk.reason,
         "requests": [
-            {"step": todo.step.name, "method": todo.request.method, "url": mask_secrets(todo.request.url)}
-            for todo in run.requests
+            {"step": effect.step.name, "method": effect.request.method, "url": mask_secrets(effect.request.url)}
+            for effect in run.requests
         ],
         "unused_replies": list(run.unused),
     }

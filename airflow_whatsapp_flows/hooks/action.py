@@ -82,7 +82,7 @@ class WhatsAppActionHook(HttpHook):
         try:
             connection = self.action_connection()
             request = HttpRequest("GET", f"{connection.base_url}/")
-            reply = airflow_gateway().prepare(connection, request, 10.0).send()
+            reply = sender_from_airflow().prepare(connection, request, 10.0).send()
         except ConnectionConfigError as error:
             return False, str(error)
         if isinstance(reply, TransportFailure):
@@ -131,6 +131,6 @@ def provider_settings() -> Settings:
     return settings_from(lambda option: conf.get(SECTION, option, fallback=None))
 
 
-def airflow_gateway() -> RequestSender:
+def sender_from_airflow() -> RequestSender:
     """The way out for tasks: Airflow's connections and configuration."""
     return RequestSender(provider_settings(), find_connection)

@@ -46,13 +46,13 @@ class ResponseRecord:
     """Every attempt made for one response.
 
     Attributes:
-        moment: when its walk first began, epoch seconds; ``None`` when nothing was tried.
+        walk_started_at: when its walk first began, epoch seconds; ``None`` when nothing was tried.
         tried: under the epoch of its content, in their order.
         identities: what actions were known by when something was first sent, by their names now: their keys go by it.
         made: under any epoch, in their order; what is added while it is walked is not among them.
     """
 
-    moment: float | None = None
+    walk_started_at: float | None = None
     tried: list[RecordedAttempt] = field(default_factory=list)
     identities: dict[str, str] = field(default_factory=dict)
     made: list[AttemptSummary] = field(default_factory=list)
@@ -65,18 +65,18 @@ class ResponseRecord:
             steps: the actions of the flow; ``None`` where an action stands in none.
             current: see :class:`~airflow_whatsapp_flows.flow.delivery.decision.Attempt`.
         """
-        if self.moment is None:
-            self.moment = row.moment
+        if self.walk_started_at is None:
+            self.walk_started_at = row.moment
         owner = None if steps is None else steps.owner(row.step, row.step_id)
         if owner is not None:
             self.identities.setdefault(owner, row.step_id or row.step)
         self.tried.append(RecordedAttempt(owner or row.step, row.visit, row.key, attempt_of(row, current=current)))
 
-    def add(self, todo: SendAction, attempt: Attempt) -> None:
+    def add(self, effect: SendAction, attempt: Attempt) -> None:
         """Add an attempt that was just made."""
         if attempt.result is not None:  # as the ledger has it
-            attempt = replace(attempt, result=todo.veil.hide(attempt.result))
-        self.tried.append(RecordedAttempt(todo.step.name, todo.visit, todo.idempotency_key, attempt))
+            attempt = replace(attempt, result=effect.veil.hide(attempt.result))
+        self.tried.append(RecordedAttempt(effect.step.name, effect.visit, effect.idempotency_key, attempt))
 
     def find_settled_result(self, step: str, visit: int) -> ActionResult | None:
         """The result of a visit that the server has carried out, if one is known."""
@@ -85,29 +85,29 @@ class ResponseRecord:
                 return tried.attempt.result
         return None
 
-    def attempts(self, todo: SendAction, request: HttpRequest, base: str) -> list[Attempt]:
+    def attempts(self, effect: SendAction, request: HttpRequest, base: str) -> list[Attempt]:
         """The attempts that decide whether a request may be sent, for :func:`next_move`.
 
         Args:
-            todo: what the walk asks for, under the key that it is to be sent under.
+            effect: what the walk asks for, under the key that it is to be sent under.
             request: complete.
             base: key of the visit, before any bytes were mended. Under it every attempt of the visit counts, also
                 under keys of mended bytes: what one of those has left in doubt forbids all others.
         """
         if not self.tried:
             return []
-        mended = derive_key(base, request.digest()) if todo.idempotency_key == base else None
+        mended = derive_key(base, request.digest()) if effect.idempotency_key == base else None
         found = []
         for step, visit, key, attempt in self.tried:
-            if step != todo.step.name or visit > todo.visit:
+            if step != effect.step.name or visit > effect.visit:
                 continue
-            if visit < todo.visit:
+            if visit < effect.visit:
                 # A loop that comes back to a keyed action in doubt keeps the key; the tries of this visit are its own.
-                if key == todo.idempotency_key:
+                if key == effect.idempotency_key:
                     found.append(replace(attempt, current=False))
-            elif key == todo.idempotency_key or (mended is not None and key != mended):
+            elif key == effect.idempotency_key or (mended is not None and key != mended):
                 found.append(attempt)
-        return [one if one.result is None else replace(one, result=todo.veil.restore(one.result)) for one in found]
+        return [one if one.result is None else replace(one, result=effect.veil.restore(one.result)) for one in found]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.flow.template.language import LITERAL, Data, Templat
 from airflow_whatsapp_flows.flow.template.variables import Variables, global_variables
 from airflow_whatsapp_flows.flow.walk.perform import perform
 from airflow_whatsapp_flows.flow.walk.uncertain import leaves_doubt
-from airflow_whatsapp_flows.hooks.action import AuthType, WhatsAppActionHook, airflow_gateway
+from airflow_whatsapp_flows.hooks.action import AuthType, WhatsAppActionHook, sender_from_airflow
 from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.ledger.rows import Subject
 from airflow_whatsapp_flows.operators.action_output import ActionOutput, result_line
@@ -185,9 +185,9 @@ class WhatsAppActionOperator(HttpOperator):
         """
         with guard_map_index(self, context):
             with task_errors(self.task_id):
-                gateway = airflow_gateway()
-                result, sendee, step = self._perform(context, gateway)
-            return self.conclude(result, context, gateway, sendee, in_doubt=leaves_doubt(step, result))
+                request_sender = sender_from_airflow()
+                result, recipient, step = self._perform(context, request_sender)
+            return self.conclude(result, context, request_sender, recipient, in_doubt=leaves_doubt(step, result))
 
     @property
     def output(self) -> XComArg:
@@ -198,8 +198,8 @@ class WhatsAppActionOperator(HttpOperator):
         self,
         result: ActionResult,
         context: Context,
-        gateway: RequestSender,
-        sendee: Recipient,
+        request_sender: RequestSender,
+        recipient: Recipient,
         *,
         in_doubt: bool,
         in_ledger: bool = False,
@@ -208,8 +208,8 @@ class WhatsAppActionOperator(HttpOperator):
 
         ``in_doubt`` adds what to do then; ``in_ledger`` keeps the reply out of XCom, which must not show it.
         """
-        max_bytes = 0 if in_ledger and result.response is not None else gateway.settings.xcom_max_bytes
-        value = fit_for_xcom(result.as_value(), sendee.subject, max_bytes)
+        max_bytes = 0 if in_ledger and result.response is not None else request_sender.settings.xcom_max_bytes
+        value = fit_for_xcom(result.as_value(), recipient.subject, max_bytes)
         line = result_line(result, self.rule(result.method))
         if result.outcome is Outcome.SUCCESS:
             self.log.info("success: %s", line)
@@ -228,20 +228,20 @@ class WhatsAppActionOperator(HttpOperator):
         """The hook of a connection, with this task's ``auth_type``."""
         return WhatsAppActionHook(conn_id, self.auth_type)
 
-    def _perform(self, context: Context, gateway: RequestSender) -> tuple[ActionResult, Recipient, Action]:
+    def _perform(self, context: Context, request_sender: RequestSender) -> tuple[ActionResult, Recipient, Action]:
         language = AuthorLanguage(self._environment(), context)
-        values = self._values(context, language, gateway)
+        values = self._values(context, language, request_sender)
         step = self._action(context, values, language)
         contact: Any = values["contact"]
-        sendee = Recipient.of_task(context, self.dag_id, run_time(context), contact)
-        sender = TaskSender(self, context, gateway, sendee)
+        recipient = Recipient.of_task(context, self.dag_id, run_time(context), contact)
+        sender = TaskSender(self, context, request_sender, recipient)
         performing = perform(step, values, visit=1, key=idempotency_key(*_identity(self, context)))
         try:
-            todo = next(performing)
+            effect = next(performing)
             while True:
-                todo = performing.send(sender.do(todo))
+                effect = performing.send(sender.do(effect))
         except StopIteration as stop:
-            return stop.value, sendee, step
+            return stop.value, recipient, step
 
     def _action(self, context: Context, values: Mapping[str, object], language: AuthorLanguage) -> Action:
         field = {name: self._field(name, context) for name in type(self).template_fields}
@@ -289,14 +289,14 @@ class WhatsAppActionOperator(HttpOperator):
         dag = self.get_dag()
         return fields_first(dag.get_template_env(force_sandboxed=True) if dag else self.get_template_env())
 
-    def _values(self, context: Context, language: AuthorLanguage, gateway: RequestSender) -> Mapping[str, object]:
+    def _values(self, context: Context, language: AuthorLanguage, sender: RequestSender) -> Mapping[str, object]:
         def is_of_this_run(subject: Subject) -> bool:
             run_id = run_id_of(context)
             return subject.flow_id == self.dag_id and subject.response_id.partition("[")[0] == run_id
 
         try:
             given = fill(parse_tree(self._field("variables", context), language), {})
-            given = whole_scopes(given, lambda: task_ledger(gateway.settings), is_of_this_run)
+            given = whole_scopes(given, lambda: task_ledger(sender.settings), is_of_this_run)
             response = response_of(context, given)
         except TemplateFault as fault:
             raise RenderError(fault.message, "variables") from None

@@ -33,12 +33,12 @@ class FlowDelayOperator(FlowStepOperator):
         """
         return self.walk_through(context, lambda _walked, _todo: Waited())
 
-    def do(self, walked: Rewalk, todo: Effect) -> EffectResult:
+    def do(self, walked: Rewalk, effect: Effect) -> EffectResult:
         """Wait.
 
         Raises:
             TaskDeferred: Airflow starts the task again when the wait is over.
         """
-        if isinstance(todo, Wait):
-            pause_until(self, todo.ends(walked.find_arrival(utc_now())))
+        if isinstance(effect, Wait):
+            pause_until(self, effect.ends(walked.find_arrival(utc_now())))
         return Waited()

@@ -26,7 +26,7 @@ from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Waited
 from airflow_whatsapp_flows.flow.walk.walk import Visit
-from airflow_whatsapp_flows.hooks.action import airflow_gateway, provider_settings
+from airflow_whatsapp_flows.hooks.action import provider_settings, sender_from_airflow
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
 from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT
@@ -74,9 +74,9 @@ class FlowActionOperator(WhatsAppActionOperator):
     def execute(self, context: Context) -> dict[str, Value]:
         """Send the request of this step for the run's contact, and return its result."""
         with task_errors(self.task_id):
-            gateway = airflow_gateway()
-            walked = Rewalk(self.step, context, gateway.settings)
-            walked.perform_own(TaskSender(self, context, gateway, walked.sendee).do)
+            request_sender = sender_from_airflow()
+            walked = Rewalk(self.step, context, request_sender.settings)
+            walked.perform_own(TaskSender(self, context, request_sender, walked.recipient).do)
         walked.note_end(self.log)
         for visit in walked.own_visits:
             if visit.result is not None:
@@ -84,7 +84,7 @@ class FlowActionOperator(WhatsAppActionOperator):
                 in_doubt = note_doubt(self, context, walked)
                 in_ledger = self.step.flow.gives_sensitive(visit.step)
                 return self.conclude(
-                    visit.result, context, gateway, walked.sendee, in_doubt=in_doubt, in_ledger=in_ledger
+                    visit.result, context, request_sender, walked.recipient, in_doubt=in_doubt, in_ledger=in_ledger
                 )
         walked.fail_if_ended_here()
         raise AirflowSkipException(not_on_the_way(self.step))
@@ -113,7 +113,7 @@ class FlowStepOperator(BaseBranchOperator):
         """Choose the next task, and return the step's exit, its next step, the text it said and its other details."""
         return self.walk_through(context, self.do)
 
-    def do(self, walked: Rewalk, todo: Effect) -> EffectResult:
+    def do(self, walked: Rewalk, effect: Effect) -> EffectResult:
         """Do what the step asks for; most ask for nothing."""
         return Waited()
 
@@ -131,7 +131,7 @@ class FlowStepOperator(BaseBranchOperator):
         with task_errors(self.task_id):
             settings = provider_settings()
             walked = Rewalk(self.step, context, settings)
-            walked.perform_own(lambda todo: do(walked, todo))
+            walked.perform_own(lambda effect: do(walked, effect))
         walked.note_end(self.log)
         if not walked.own_visits:
             walked.fail_if_ended_here()

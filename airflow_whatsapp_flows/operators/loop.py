@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.reply.result import Outcome
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Wait, Waited
-from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook, airflow_gateway
+from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook, sender_from_airflow
 from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.operators.action_output import result_line
 from airflow_whatsapp_flows.operators.failures import task_errors
@@ -81,9 +81,9 @@ class FlowLoopOperator(BaseBranchOperator):
 
     def _walk(self, context: Context, *, rested: bool) -> dict[str, Value]:
         with task_errors(self.task_id):
-            gateway = airflow_gateway()
-            walked = Rewalk(self.step, context, gateway.settings)
-            sender = TaskSender(self, context, gateway, walked.sendee, waits_itself=True)
+            request_sender = sender_from_airflow()
+            walked = Rewalk(self.step, context, request_sender.settings)
+            sender = TaskSender(self, context, request_sender, walked.recipient, waits_itself=True)
             going = _LoopRun(self, sender, rested)
             walked.perform_own(going.do)
             walked.note_end(self.log)
@@ -92,7 +92,7 @@ class FlowLoopOperator(BaseBranchOperator):
                 raise AirflowSkipException(not_on_the_way(self.step))
             if walked.next_step is not None:
                 going.wait()
-            value = self._value(walked, gateway)
+            value = self._value(walked, request_sender)
         rules = {action.name: action.retry for action in _actions(self.step)}
         for visit in walked.own_visits:
             if visit.result is not None and visit.result.outcome is Outcome.ERROR:
@@ -111,13 +111,13 @@ class FlowLoopOperator(BaseBranchOperator):
         self.do_branch(context, [*chosen, f"{self.task_id}{IN_DOUBT_SUFFIX}"] if in_doubt else chosen)
         return value
 
-    def _value(self, walked: Rewalk, gateway: RequestSender) -> dict[str, Value]:
+    def _value(self, walked: Rewalk, request_sender: RequestSender) -> dict[str, Value]:
         visits = walked.own_visits
         attempts = walked.attempts
         if any(visit.result is not None for visit in visits):
-            with task_ledger(gateway.settings).transaction() as transaction:
-                attempts = transaction.attempts(walked.sendee.subject)
-        value = loop_value(self.step.flow, self.step.own, visits, attempts, gateway.settings.xcom_max_bytes)
+            with task_ledger(request_sender.settings).transaction() as transaction:
+                attempts = transaction.attempts(walked.recipient.subject)
+        value = loop_value(self.step.flow, self.step.own, visits, attempts, request_sender.settings.xcom_max_bytes)
         way = exit_of_loop(self.step.flow, visits[-1], walked.next_step)
         return {**value, "exit": way, "next": walked.next_step}
 
@@ -138,21 +138,21 @@ class _LoopRun:
         self._rested = rested
         self._pending: list[Wait] = []
 
-    def do(self, todo: Effect) -> EffectResult:
+    def do(self, effect: Effect) -> EffectResult:
         """Do one thing.
 
         Raises:
             TaskDeferred: a wait is long.
         """
-        if isinstance(todo, Wait):
-            self._pending.append(todo)
+        if isinstance(effect, Wait):
+            self._pending.append(effect)
             return Waited()
-        if (self._pending or self._rested) and self._sender.will_send(todo):
+        if (self._pending or self._rested) and self._sender.will_send(effect):
             self.wait()
         self._pending.clear()  # what was sent before was waited for then
         while True:
             try:
-                return self._sender.do(todo)
+                return self._sender.do(effect)
             except ActionRetryError as error:
                 self._task.log.info("%s", error)
                 pause_until(self._task, utc_now() + dt.timedelta(seconds=error.wait))

@@ -255,12 +255,12 @@ class WhatsAppReplayOperator(ReplayTask):
     def _replay(self, context: Context) -> dict[str, Any]:
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
             flow = self.the_flow()
-            gateway = gateway_of(flow)
+            request_sender = gateway_of(flow)
             replay = self.create_or_resume(ledger, flow, context)
             begun = time.monotonic()
             self.log.info("replay %s in the ledger %s", replay.id, ledger.display_url)
             settings = replace(self.current_options().run_settings(flow), chunks=self.chunks)
-            progress = asyncio.run(self._run(ledger, replay, flow, gateway, settings))
+            progress = asyncio.run(self._run(ledger, replay, flow, request_sender, settings))
             counted = tally(ledger, replay.no, self.chunks)
             # Of chunks, which are mapped, the report tells the errors of all.
             errors = error_groups(ledger, replay, SHOWN_ERRORS) if self.chunks is None else []
@@ -281,7 +281,7 @@ class WhatsAppReplayOperator(ReplayTask):
             loop.call_soon_threadsafe(engine.stop, "the task was stopped")
 
     async def _run(
-        self, ledger: Ledger, replay: Replay, flow: Flow, gateway: RequestSender, settings: RunSettings
+        self, ledger: Ledger, replay: Replay, flow: Flow, request_sender: RequestSender, settings: RunSettings
     ) -> Progress:
         reporting: list[asyncio.Task[None]] = []
         total = tally(ledger, replay.no, self.chunks).states[ContactState.PENDING]
@@ -293,7 +293,7 @@ class WhatsAppReplayOperator(ReplayTask):
                 engine.stop("the task was stopped")
 
         try:
-            return await run_replay(ledger, replay, flow, gateway, settings, on_engine)
+            return await run_replay(ledger, replay, flow, request_sender, settings, on_engine)
         finally:
             self._running = None
             for task in reporting:

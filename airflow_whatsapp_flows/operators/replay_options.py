@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
-from airflow_whatsapp_flows.hooks.action import airflow_gateway
+from airflow_whatsapp_flows.hooks.action import sender_from_airflow
 from airflow_whatsapp_flows.hooks.sources import AirflowAccess
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
@@ -227,14 +227,14 @@ def gateway_of(flow: Flow) -> RequestSender:
     Raises:
         ConnectionConfigError: a connection is missing, or cannot be used.
     """
-    gateway = airflow_gateway()
+    request_sender = sender_from_airflow()
     connections: dict[str, ActionConnection] = {}
     for step in flow.steps.values():
         conn_id = step.plan.connection if isinstance(step, Action) else None
         if conn_id and conn_id not in connections:
-            connections[conn_id] = gateway.find_connection(conn_id)
+            connections[conn_id] = request_sender.find_connection(conn_id)
     # Airflow's own look-up would stand in the way of everything else in the event loop.
-    return replace(gateway, find_connection=connections.__getitem__)
+    return replace(request_sender, find_connection=connections.__getitem__)
 
 
 def get_replay(ledger: Ledger, replay_id: str) -> Replay:

@@ -61,18 +61,23 @@ class ReplayPlanOperator(ReplayTask):
         dry = str(self.only_plan).lower() in _TRUE
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
             flow = self.the_flow()
-            gateway = gateway_of(flow)
+            request_sender = gateway_of(flow)
             run = self.current_options().run_settings(flow)
             if dry:
                 source = self.current_options().open(flow)
                 rule = self.current_options().on_changed_rule(flow)
                 rows = PlanRequest(
-                    flow=flow, rows=source, gateway=gateway, run=run, limit=self.terms.limit, on_changed=rule
+                    flow=flow,
+                    rows=source,
+                    request_sender=request_sender,
+                    run=run,
+                    limit=self.terms.limit,
+                    on_changed=rule,
                 )
                 replay, planned, chunks, name = None, plan(rows, ledger, self._note_rows), [], source.name
             else:
                 replay = self.create_or_resume(ledger, flow, context)
-                request = PlanRequest(flow=flow, rows=(), gateway=gateway, run=run, replay=replay)
+                request = PlanRequest(flow=flow, rows=(), request_sender=request_sender, run=run, replay=replay)
                 planned, chunks, name = plan(request, ledger), find_pending_chunks(ledger, replay.no), replay.source
         told = plan_value(planned, name, replay.id if replay else None)
         self.log.info("%s", plan_text(told))

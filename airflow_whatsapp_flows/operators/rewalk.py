@@ -68,9 +68,9 @@ class Rewalk:
 
     Attributes:
         record: the walk so far.
-        sendee: whom it is for.
+        recipient: whom it is for.
         attempts: what the ledger held of this contact when the walk began.
-        todo: what is to be done next; ``None`` when the walk has ended.
+        effect: what is to be done next; ``None`` when the walk has ended.
 
     Raises:
         ResponseError: the run's input is not a contact response, or its id is known with other content.
@@ -87,20 +87,20 @@ class Rewalk:
         self.attempts, held = self._read_ledger()
         epoch = epoch_of_run(step.flow, response, context, self.attempts, held)
         own = [row for row in self.attempts if row.epoch == epoch]  # with other content it is another response
-        moment = self._find_walk_start(own) or run_time(context)
+        walk_started_at = self._find_walk_start(own) or run_time(context)
         steps = StepIdentities.of(step.flow, self._renames)
         person = step.flow.identity.of(response.contact, response.flow_execution_variables)
         content = content_digest(response)
-        self.sendee = Recipient(
-            self._subject, moment, person, steps, _find_lost(own, steps), self._only_once, epoch, content
+        self.recipient = Recipient(
+            self._subject, walk_started_at, person, steps, _find_lost(own, steps), self._only_once, epoch, content
         )
         self.record.identities = steps.first_known((row.step, row.step_id) for row in own)
-        self._walking: Walking = walk(step.flow, response, now=moment, record=self.record, epoch=epoch)
+        self._walking: Walking = walk(step.flow, response, now=walk_started_at, record=self.record, epoch=epoch)
         self._pulled: dict[str, Any] = {}
-        self.todo: Effect | None = None
+        self.effect: Effect | None = None
         self._advance(None)
-        while self.todo is not None and self.todo.step.name not in step.own:
-            done = self._find_result(self.todo)
+        while self.effect is not None and self.effect.step.name not in step.own:
+            done = self._find_result(self.effect)
             if done is None:
                 break
             self._advance(done)
@@ -126,31 +126,31 @@ class Rewalk:
         """When the contact was first walked, on any road: from then on its ``global`` values stay as they are."""
         return dt.datetime.fromtimestamp(made[0].moment, dt.timezone.utc) if made else None
 
-    def _find_result(self, todo: Effect) -> EffectResult | None:
+    def _find_result(self, effect: Effect) -> EffectResult | None:
         """What came of something that another task did; ``None`` when it did nothing."""
-        if isinstance(todo, Wait):
+        if isinstance(effect, Wait):
             return Waited()  # a task starts when those before it are done
-        task_id = self._step.task_ids[todo.step.name]
+        task_id = self._step.task_ids[effect.step.name]
         if task_id not in self._pulled:
             self._pulled[task_id] = self._context["ti"].xcom_pull(task_ids=task_id)
         recorded = self._pulled[task_id]
-        if self._step.flow.loop_of(todo.step.name):
-            recorded = result_of_visit(recorded, todo.step.name, todo.visit, self.attempts)
+        if self._step.flow.loop_of(effect.step.name):
+            recorded = result_of_visit(recorded, effect.step.name, effect.visit, self.attempts)
         if recorded is None:
             return None
         found = whole(recorded, lambda: task_ledger(self._settings), lambda place: place == self._subject)
-        return todo.veil.restore(ActionResult.from_value(found))
+        return effect.veil.restore(ActionResult.from_value(found))
 
     def _advance(self, done: EffectResult | None) -> None:
         try:
-            self.todo = next(self._walking) if done is None else self._walking.send(done)
+            self.effect = next(self._walking) if done is None else self._walking.send(done)
         except StopIteration:
-            self.todo = None
+            self.effect = None
 
     def perform_own(self, do: Callable[[Effect], EffectResult]) -> None:
         """Do what the task's own steps ask for, if the walk has come to them."""
-        while self.todo is not None and self.todo.step.name in self._step.own:
-            self._advance(do(self.todo))
+        while self.effect is not None and self.effect.step.name in self._step.own:
+            self._advance(do(self.effect))
 
     @property
     def own_visits(self) -> list[Visit]:
@@ -164,7 +164,7 @@ class Rewalk:
         last = max((at for at, visit in enumerate(visits) if visit.step in self._step.own), default=len(visits))
         if last + 1 < len(visits):
             return visits[last + 1].step
-        return None if self.todo is None else self.todo.step.name
+        return None if self.effect is None else self.effect.step.name
 
     @property
     def unknown_outcomes(self) -> str | None:

@@ -57,29 +57,29 @@ def epoch_of_run(
     return epoch
 
 
-def check_newest(transaction: Transaction, sendee: Recipient) -> None:
+def check_newest(transaction: Transaction, recipient: Recipient) -> None:
     """Check that no newer content of a response was sent, or is about to be, in the transaction of an intent.
 
     Raises:
         ResponseError: it was; the older content is not sent any more.
         IntentConflictError: other content was sent at the same moment; another try finds out which is newer.
     """
-    if sendee.content is None:
+    if recipient.content is None:
         return
-    newer = _newer(transaction, sendee, sendee.content)
+    newer = _newer(transaction, recipient, recipient.content)
     if newer is None:
         return
-    if newer.epoch == sendee.epoch:
+    if newer.epoch == recipient.epoch:
         raise IntentConflictError(f"{newer.where} is sending other content of the same response")
     raise ResponseError(
-        f"superseded: {newer.where} has newer content of the response {sendee.subject.response_id!r}; the older one "
+        f"superseded: {newer.where} has newer content of the response {recipient.subject.response_id!r}; the older one "
         "is not sent any more"
     )
 
 
-def _newer(transaction: Transaction, sendee: Recipient, content: str) -> KnownResponse | None:
+def _newer(transaction: Transaction, recipient: Recipient, content: str) -> KnownResponse | None:
     """Who sends, or is about to send, other content of the response; ``None`` when nobody does."""
-    subject, epoch = sendee.subject, sendee.epoch
+    subject, epoch = recipient.subject, recipient.epoch
     sent = transaction.other_content_sent(subject, epoch, content)
     if sent is not None:
         return sent

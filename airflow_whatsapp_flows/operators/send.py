@@ -65,8 +65,8 @@ class TaskSender:
     Args:
         task: the operator.
         context: Airflow's, of the running task.
-        gateway: the way out.
-        sendee: whom it is for.
+        request_sender: the way out.
+        recipient: whom it is for.
         waits_itself: whether the task waits and asks again where a request may be sent again, instead of leaving that
             to Airflow's next try.
 
@@ -79,20 +79,20 @@ class TaskSender:
         self,
         task: SendingTask,
         context: Context,
-        gateway: RequestSender,
-        sendee: Recipient,
+        request_sender: RequestSender,
+        recipient: Recipient,
         *,
         waits_itself: bool = False,
     ) -> None:
         self._task = task
         self._context = context
-        self._gateway = gateway
-        self._sendee = sendee
+        self._request_sender = request_sender
+        self._recipient = recipient
         self._try = TaskTry.of(context, task)
         self._leaves_tries = waits_itself or not self._try.is_last
-        self._ledger = task_ledger(gateway.settings)
+        self._ledger = task_ledger(request_sender.settings)
 
-    def do(self, todo: Effect) -> EffectResult:
+    def do(self, effect: Effect) -> EffectResult:
         """Fetch a file, or send a request unless what the ledger holds forbids it.
 
         Raises:
@@ -102,109 +102,109 @@ class TaskSender:
             ResponseError: newer content of the response was sent.
             LedgerError: the ledger cannot be written; nothing was sent.
         """
-        if isinstance(todo, SendAction):
-            return self._send(todo)
-        if isinstance(todo, Wait):
+        if isinstance(effect, SendAction):
+            return self._send(effect)
+        if isinstance(effect, Wait):
             return Waited()
-        settled = self._find_settled_result(todo)
+        settled = self._find_settled_result(effect)
         if settled is not None:
-            return todo.veil.restore(settled)
-        return self._gateway.fetch(todo.source, todo.step.timeout)
+            return effect.veil.restore(settled)
+        return self._request_sender.fetch(effect.source, effect.step.timeout)
 
-    def will_send(self, todo: SendAction | FetchFile) -> bool:
+    def will_send(self, effect: SendAction | FetchFile) -> bool:
         """Whether something goes out for this, or what the ledger holds settles it.
 
         Raises:
             LedgerError: the ledger cannot be read.
         """
-        if isinstance(todo, FetchFile):
-            return self._find_settled_result(todo) is None
-        base = todo.idempotency_key
+        if isinstance(effect, FetchFile):
+            return self._find_settled_result(effect) is None
+        base = effect.idempotency_key
         while True:
-            request = self._prepare(todo).request
+            request = self._prepare(effect).request
             with self._ledger.transaction() as transaction:
-                move, _ = self._next(transaction, todo, request, base)
+                move, _ = self._next(transaction, effect, request, base)
             if not isinstance(move, Rekey):
                 return isinstance(move, SendNext)
-            todo = todo.with_key(move.key)
+            effect = effect.with_key(move.key)
 
-    def _find_settled_result(self, todo: FetchFile) -> ActionResult | None:
+    def _find_settled_result(self, effect: FetchFile) -> ActionResult | None:
         """What earlier attempts came to, when nothing will be sent any more: then no file is needed either."""
         with self._ledger.transaction() as transaction:
             rows = transaction.attempts_of_visit(
-                self._sendee.subject, self._names(todo), todo.visit, epoch=self._sendee.epoch
+                self._recipient.subject, self._names(effect), effect.visit, epoch=self._recipient.epoch
             )
-        record = self._try.record(rows, self._sendee.steps)
-        done = record.find_settled_result(todo.step.name, todo.visit)
-        if done is not None or todo.step.retry.delivery is not Delivery.AT_MOST_ONCE:
+        record = self._try.record(rows, self._recipient.steps)
+        done = record.find_settled_result(effect.step.name, effect.visit)
+        if done is not None or effect.step.retry.delivery is not Delivery.AT_MOST_ONCE:
             return done
-        place = (todo.step.name, todo.visit)
+        place = (effect.step.name, effect.visit)
         attempts = [tried.attempt for tried in record.tried if (tried.step, tried.visit) == place]
         doubted = next((attempt for attempt in attempts if attempt.fate in (None, Fate.UNKNOWN)), None)
         if doubted is None or doubted.result is not None:
             return None if doubted is None else doubted.result
-        plan = todo.step.plan
+        plan = effect.step.plan
         unsent = HttpRequest(plan.method, plan.url.origin, connection=plan.connection)
         message = "the sender stopped before an answer came; the request may have reached the server"
         failure = TransportFailure(ErrorKind.INTERRUPTED, message, Sent.UNKNOWN)
         return classify(failure, SentRequest(unsent, doubted.number))
 
-    def _send(self, todo: SendAction) -> ActionResult:
-        base = todo.idempotency_key
+    def _send(self, effect: SendAction) -> ActionResult:
+        base = effect.idempotency_key
         while True:
             # What the connection gives comes before the intent: when it cannot be used, nothing was sent.
-            prepared = self._prepare(todo)
+            prepared = self._prepare(effect)
             request = prepared.request
             try:
                 with self._ledger.transaction() as transaction:
-                    move, attempts = self._next(transaction, todo, request, base)
+                    move, attempts = self._next(transaction, effect, request, base)
                     if isinstance(move, SendNext):
-                        check_newest(transaction, self._sendee)
-                        intent = self._try.intent(todo, request, move.number, self._sendee)
+                        check_newest(transaction, self._recipient)
+                        intent = self._try.intent(effect, request, move.number, self._recipient)
                         transaction.intend(intent)
             except OnceClaimedError as error:
-                raise AirflowSkipException(f"{todo.step.name}: {error}") from None
+                raise AirflowSkipException(f"{effect.step.name}: {error}") from None
             if isinstance(move, Settled):
                 self._task.log.info("nothing is sent: an earlier attempt has settled it")
                 return move.result
             if isinstance(move, SendNext):
-                return self._exchange(todo, prepared, intent, attempts)
-            todo = todo.with_key(move.key)
+                return self._exchange(effect, prepared, intent, attempts)
+            effect = effect.with_key(move.key)
 
     def _next(
-        self, transaction: Transaction, todo: SendAction, request: HttpRequest, base: str
+        self, transaction: Transaction, effect: SendAction, request: HttpRequest, base: str
     ) -> tuple[Move, list[Attempt]]:
-        key, steps, epoch = todo.idempotency_key, self._sendee.steps, self._sendee.epoch
-        rows = transaction.attempts_of_visit(self._sendee.subject, self._names(todo), todo.visit, key, epoch)
-        attempts = self._try.record(rows, steps, request.digest()).attempts(todo, request, base)
-        if not attempts and self._sendee.lost is not None and request.method not in SAFE_METHODS:
-            raise ReplayError(_lost_step_text(todo.step.name, self._sendee.lost))
-        return next_move(todo.step.retry, attempts, request, todo.idempotency_key, time.time()), attempts
+        key, steps, epoch = effect.idempotency_key, self._recipient.steps, self._recipient.epoch
+        rows = transaction.attempts_of_visit(self._recipient.subject, self._names(effect), effect.visit, key, epoch)
+        attempts = self._try.record(rows, steps, request.digest()).attempts(effect, request, base)
+        if not attempts and self._recipient.lost is not None and request.method not in SAFE_METHODS:
+            raise ReplayError(_lost_step_text(effect.step.name, self._recipient.lost))
+        return next_move(effect.step.retry, attempts, request, effect.idempotency_key, time.time()), attempts
 
-    def _names(self, todo: SendAction | FetchFile) -> tuple[str, ...]:
+    def _names(self, effect: SendAction | FetchFile) -> tuple[str, ...]:
         """What the action's attempts are recorded under."""
-        steps, name = self._sendee.steps, todo.step.name
+        steps, name = self._recipient.steps, effect.step.name
         return (name,) if steps is None else steps.names_and_ids(name)
 
     def _exchange(
-        self, todo: SendAction, prepared: PreparedRequest, intent: Intent, attempts: list[Attempt]
+        self, effect: SendAction, prepared: PreparedRequest, intent: Intent, attempts: list[Attempt]
     ) -> ActionResult:
-        rule, request = todo.step.retry, prepared.request
+        rule, request = effect.step.retry, prepared.request
         reply = prepared.send()
-        result = classify(reply, SentRequest(request, intent.number, intent.key), todo.step.success_when)
+        result = classify(reply, SentRequest(request, intent.number, intent.key), effect.step.success_when)
         try:
             result = prepared.mask_secrets(self._check_response(result, reply, prepared))
         except (AirflowFailException, AirflowSkipException) as error:
             message = f"response_check or response_filter raised {type(error).__name__}: {error}"
             result = result.as_error(ErrorKind.RESPONSE_CHECK, message, Sent.YES)
-            self._end(intent, fate_of(result, rule), todo.veil.hide(prepared.mask_secrets(result)))
+            self._end(intent, fate_of(result, rule), effect.veil.hide(prepared.mask_secrets(result)))
             raise
         fate = fate_of(result, rule)
-        self._end(intent, fate, todo.veil.hide(result))
+        self._end(intent, fate, effect.veil.hide(result))
         attempts.append(Attempt(intent.number, intent.digest, intent.begun_at, fate, result))
         move = next_move(rule, attempts, request, intent.key, time.time())
         if isinstance(move, SendNext) and self._leaves_tries:
-            raise ActionRetryError(error_line(todo.veil.hidden.hide(result, todo.step.name)), move.wait)
+            raise ActionRetryError(error_line(effect.veil.hidden.hide(result, effect.step.name)), move.wait)
         if isinstance(move, SendNext):  # it could be sent again, but Airflow has no try left
             move = next_move(replace(rule, attempts=1), attempts, request, intent.key, time.time())
         if not isinstance(move, Settled):
@@ -221,13 +221,13 @@ class TaskSender:
             # The reply is here, and is worth more than the note of it; without the note nothing is sent again.
             self._task.log.error("what came of the request could not be noted: %s", error)
 
-    def _prepare(self, todo: SendAction) -> PreparedRequest:
-        request, connection = todo.request, None
+    def _prepare(self, effect: SendAction) -> PreparedRequest:
+        request, connection = effect.request, None
         if request.connection:
             hook = self._task.action_hook(request.connection)
             connection = hook.action_connection()
             connection = hook.sign(connection, connection.absolute(request))
-        return self._gateway.prepare(connection, request, todo.step.timeout)
+        return self._request_sender.prepare(connection, request, effect.step.timeout)
 
     def _check_response(self, result: ActionResult, reply: Reply, prepared: PreparedRequest) -> ActionResult:
         task = self._task

@@ -30,7 +30,7 @@ class Recipient:
 
     Attributes:
         subject: whose the action is, in the ledger.
-        moment: when the walk began; what ``global.Date`` and its kin are made of.
+        walk_started_at: when the walk began; what ``global.Date`` and its kin are made of.
         identity: of the contact, so that what was sent for it can be found.
         steps: the steps of the flow, by what they are known by; ``None`` where the task stands in no flow.
         lost: what was sent for the contact under the name of a step that the flow no longer has: nobody has said
@@ -41,7 +41,7 @@ class Recipient:
     """
 
     subject: Subject
-    moment: dt.datetime
+    walk_started_at: dt.datetime
     identity: Identity = field(default_factory=Identity)
     steps: StepIdentities | None = None
     lost: str | None = None
@@ -51,20 +51,20 @@ class Recipient:
 
     @classmethod
     def of_task(
-        cls, context: Mapping[str, Any], dag_id: str, moment: dt.datetime, contact: Mapping[str, Any]
+        cls, context: Mapping[str, Any], dag_id: str, walk_started_at: dt.datetime, contact: Mapping[str, Any]
     ) -> Recipient:
         """The contact of a task that stands in no flow: known by its DAG run, and its place in the mapping.
 
         Args:
             context: Airflow's, of the running task.
             dag_id: of the DAG.
-            moment: of the run.
+            walk_started_at: of the run.
             contact: its fields.
         """
         # Outside of a run nothing can be the same try again.
         run_id, index = run_id_of(context) or f"no run: {uuid.uuid4()}", map_index_of(context)
         subject = Subject(dag_id, run_id if index < 0 else f"{run_id}[{index}]")
-        return cls(subject, moment, IdentityRule().of(contact))
+        return cls(subject, walk_started_at, IdentityRule().of(contact))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,37 +135,37 @@ class TaskTry:
             record.note(row, steps, current=digest in (None, row.digest) and self.made(row))
         return record
 
-    def intent(self, todo: SendAction, request: HttpRequest, number: int, sendee: Recipient) -> Intent:
+    def intent(self, effect: SendAction, request: HttpRequest, number: int, recipient: Recipient) -> Intent:
         """The attempt about to be made.
 
         Args:
-            todo: what is to be sent.
+            effect: what is to be sent.
             request: complete.
             number: of the attempt, from 1.
-            sendee: whom it is for.
+            recipient: whom it is for.
         """
         return Intent(
-            subject=sendee.subject,
-            step=todo.step.name,
-            visit=todo.visit,
-            key=todo.idempotency_key,
+            subject=recipient.subject,
+            step=effect.step.name,
+            visit=effect.visit,
+            key=effect.idempotency_key,
             number=number,
             digest=request.digest(),
             method=request.method,
             host=_host(request.url),
-            moment=sendee.moment.timestamp(),
+            moment=recipient.walk_started_at.timestamp(),
             begun_at=time.time(),
             round=self.round,
-            phone=sendee.identity.phone_for_storage,
+            phone=recipient.identity.phone_for_storage,
             origin=json.dumps(self.origin),
-            epoch=sendee.epoch,
-            content=sendee.content,
-            identifiers=sendee.identity.others,
-            step_id=todo.step_id,
+            epoch=recipient.epoch,
+            content=recipient.content,
+            identifiers=recipient.identity.others,
+            step_id=effect.step_id,
             once=once_of(
-                todo.step,
-                sendee.identity.marks if sendee.only_once else (),
-                sendee.steps.names_and_ids(todo.step.name) if sendee.steps else (),
+                effect.step,
+                recipient.identity.marks if recipient.only_once else (),
+                recipient.steps.names_and_ids(effect.step.name) if recipient.steps else (),
             ),
         )
 

@@ -77,43 +77,43 @@ class ContactWalker:
             return skip_contact(contact, str(verdict), now)
         if isinstance(verdict, Later):
             return Postponed(f"{verdict.reason}: until {verdict.until:%Y-%m-%d %H:%M} UTC", verdict.until)
-        sending = ContactRun(
+        run = ContactRun(
             subject=Subject(self.flow.id, contact.response_id),
             replay_no=self.replay_no,
             round=contact.round,
-            moment=contact.record.moment or now,
+            walk_started_at=contact.record.walk_started_at or now,
             record=contact.record,
             reached=now,
             contact_id=contact.id,
             epoch=contact.epoch,
         )
         if self.flow.replay is not None and self.flow.replay.only_once and self.epoch is None:
-            sending.once = self.flow.identity.of(response.contact, response.flow_execution_variables).marks
-        record = Walk(Variables(), identities=sending.record.identities, messages=MessageRecorder(0))  # nobody reads it
-        self.under_way[contact.id] = sending
+            run.once = self.flow.identity.of(response.contact, response.flow_execution_variables).marks
+        record = Walk(Variables(), identities=run.record.identities, messages=MessageRecorder(0))  # nobody reads it
+        self.under_way[contact.id] = run
         try:
-            await self._follow(response, sending, record, large=len(contact.response) > _LARGE)
+            await self._follow(response, run, record, large=len(contact.response) > _LARGE)
         except IntentConflictError:
             return Postponed("another replay or DAG run is sending the same response")
         except OnceClaimedError as error:
-            return self._end_claimed(contact, sending, record, str(error))
+            return self._end_claimed(contact, run, record, str(error))
         finally:
             del self.under_way[contact.id]
-        return _contact_end(contact, record, sending, self.clock())
+        return _contact_end(contact, record, run, self.clock())
 
     @property
     def in_flight(self) -> int:
         """Requests that are on their way."""
-        return sum(sending.under_way for sending in self.under_way.values())
+        return sum(run.under_way for run in self.under_way.values())
 
     @property
     def on_their_way(self) -> Counter[Delivery]:
         """Requests that are on their way, by what may happen to them when they are cut off."""
-        return Counter(sending.sent_as for sending in self.under_way.values() if sending.sent_as is not None)
+        return Counter(run.sent_as for run in self.under_way.values() if run.sent_as is not None)
 
-    def _end_claimed(self, contact: PendingContact, sending: ContactRun, record: Walk, reason: str) -> ContactEnd:
+    def _end_claimed(self, contact: PendingContact, run: ContactRun, record: Walk, reason: str) -> ContactEnd:
         """What becomes of a contact whose next step was sent to the same person by another response."""
-        fates = {tried.attempt.fate for tried in sending.record.tried if self._changes_something(tried.step)}
+        fates = {tried.attempt.fate for tried in run.record.tried if self._changes_something(tried.step)}
         state = ContactState.SKIPPED
         if fates & {None, Fate.UNKNOWN}:
             state = ContactState.IN_DOUBT
@@ -125,19 +125,19 @@ class ContactWalker:
         step = self.flow.steps.get(name)
         return not isinstance(step, Action) or step.plan.method not in SAFE_METHODS
 
-    async def _follow(self, response: ContactResponse, sending: ContactRun, record: Walk, *, large: bool) -> None:
-        moment = dt.datetime.fromtimestamp(sending.moment, dt.timezone.utc)
-        epoch = self.epoch or sending.epoch
-        walking = walk(self.flow, response, now=moment, record=record, epoch=epoch, resend=self.resend)
+    async def _follow(self, response: ContactResponse, run: ContactRun, record: Walk, *, large: bool) -> None:
+        walk_started_at = dt.datetime.fromtimestamp(run.walk_started_at, dt.timezone.utc)
+        epoch = self.epoch or run.epoch
+        walking = walk(self.flow, response, now=walk_started_at, record=record, epoch=epoch, resend=self.resend)
         # What the flow makes of large answers and replies takes a while, in which the other contacts go on.
-        todo = await asyncio.to_thread(_next, walking, None) if large else _next(walking, None)
-        while todo is not None:
-            asked, before = todo, len(record.visits)
-            done = await self.sender.do(sending, todo)
+        effect = await asyncio.to_thread(_next, walking, None) if large else _next(walking, None)
+        while effect is not None:
+            asked, before = effect, len(record.visits)
+            done = await self.sender.do(run, effect)
             large = large or (isinstance(done, ActionResult) and least_size(done.response, _LARGE) > _LARGE)
-            todo = await asyncio.to_thread(_next, walking, done) if large else _next(walking, done)
+            effect = await asyncio.to_thread(_next, walking, done) if large else _next(walking, done)
             if isinstance(asked, Wait) and any(visit.result for visit in record.visits[before:]):
-                sending.arrive(self.clock())  # the platform has sent what stands behind the delay
+                run.arrive(self.clock())  # the platform has sent what stands behind the delay
 
 
 def _next(walking: Walking, done: EffectResult | None) -> Effect | None:
@@ -148,12 +148,12 @@ def _next(walking: Walking, done: EffectResult | None) -> Effect | None:
         return None
 
 
-def _contact_end(contact: PendingContact, record: Walk, sending: ContactRun, now: float) -> ContactEnd:
+def _contact_end(contact: PendingContact, record: Walk, run: ContactRun, now: float) -> ContactEnd:
     state = ContactState(record.state.value) if record.state else ContactState.FAILED
     error, print_ = None, None
-    step = _step_to_blame(record, sending)
+    step = _step_to_blame(record, run)
     if step is not None:
-        host, result = sending.errors[step]
+        host, result = run.errors[step]
         problem = result.error
         if problem is not None:
             found = fingerprint(problem.kind, result.status_code, host, step, problem.message)
@@ -183,10 +183,10 @@ def _contact_end(contact: PendingContact, record: Walk, sending: ContactRun, now
     )
 
 
-def _step_to_blame(record: Walk, sending: ContactRun) -> str | None:
+def _step_to_blame(record: Walk, run: ContactRun) -> str | None:
     """The step whose error a contact is listed under: the one that is in doubt, else the one that erred last."""
-    in_doubt = (doubt.step for doubt in record.doubts if doubt.step in sending.errors)
-    return next(in_doubt, next(reversed(sending.errors), None))
+    in_doubt = (doubt.step for doubt in record.doubts if doubt.step in run.errors)
+    return next(in_doubt, next(reversed(run.errors), None))
 
 
 def _json(value: Any) -> str:

@@ -65,7 +65,7 @@ class Estimate:
 
     Args:
         flow: of the contacts.
-        gateway: its connections; nothing is sent.
+        request_sender: its connections; nothing is sent.
         epoch: last part of every key when sent on purpose for a second time, see :func:`walk`.
         resend: whether actions that ran with success elsewhere are sent all the same.
 
@@ -73,50 +73,52 @@ class Estimate:
         ConnectionConfigError: a connection is missing or cannot be used.
     """
 
-    def __init__(self, flow: Flow, gateway: RequestSender, *, epoch: str | None = None, resend: bool = False) -> None:
+    def __init__(
+        self, flow: Flow, request_sender: RequestSender, *, epoch: str | None = None, resend: bool = False
+    ) -> None:
         self.counts = Counts()
         self._flow, self._epoch, self._resend = flow, epoch, resend
         actions = [step for step in flow.steps.values() if isinstance(step, Action)]
-        self._connections = {step.name: _connection(step, gateway) for step in actions}
-        self.hosts = hosts_of(flow, gateway)
+        self._connections = {step.name: _connection(step, request_sender) for step in actions}
+        self.hosts = hosts_of(flow, request_sender)
         names = frozenset(self.hosts)
         self._reads = {step.name: _replies_read(step, names) for step in flow.steps.values()}
 
-    def add(self, response: ContactResponse, record: ResponseRecord, moment: float, epoch: int = 1) -> None:
+    def add(self, response: ContactResponse, record: ResponseRecord, walk_started_at: float, epoch: int = 1) -> None:
         """Walk one contact.
 
         Args:
             response: its answers.
             record: what was tried for it.
-            moment: when its walk begins, epoch seconds.
+            walk_started_at: when its walk begins, epoch seconds.
             epoch: of the response's content.
         """
-        contact = _Contact(response, record, moment, Walk(Variables(), identities=record.identities))
-        now = dt.datetime.fromtimestamp(record.moment or moment, dt.timezone.utc)
+        contact = _Contact(response, record, walk_started_at, Walk(Variables(), identities=record.identities))
+        now = dt.datetime.fromtimestamp(record.walk_started_at or walk_started_at, dt.timezone.utc)
         key = self._epoch or epoch
         walking = walk(self._flow, response, now=now, record=contact.walk, epoch=key, resend=self._resend)
         try:
-            todo = next(walking)
+            effect = next(walking)
             while not self._passed(contact):
-                todo = walking.send(self._answer(contact, todo))
+                effect = walking.send(self._answer(contact, effect))
         except StopIteration:
             self._passed(contact)
         walking.close()
         self._end(contact)
 
-    def _answer(self, contact: _Contact, todo: Effect) -> EffectResult:
-        if isinstance(todo, FetchFile):
-            settled = contact.record.find_settled_result(todo.step.name, todo.visit)
+    def _answer(self, contact: _Contact, effect: Effect) -> EffectResult:
+        if isinstance(effect, FetchFile):
+            settled = contact.record.find_settled_result(effect.step.name, effect.visit)
             if settled is None:
-                self.counts.files[todo.step.name] += 1
-            return _FILE if settled is None else todo.veil.restore(settled)
-        if isinstance(todo, Wait):
-            if todo.waited_in_replay:
-                reached = dt.datetime.fromtimestamp(contact.moment + contact.waited, dt.timezone.utc)
-                contact.waited = todo.ends(reached).timestamp() - contact.moment
+                self.counts.files[effect.step.name] += 1
+            return _FILE if settled is None else effect.veil.restore(settled)
+        if isinstance(effect, Wait):
+            if effect.waited_in_replay:
+                reached = dt.datetime.fromtimestamp(contact.walk_started_at + contact.waited, dt.timezone.utc)
+                contact.waited = effect.ends(reached).timestamp() - contact.walk_started_at
             return Waited()
-        name = todo.step.name
-        known = self._find_known_result(contact, todo) if contact.record.tried else None
+        name = effect.step.name
+        known = self._find_known_result(contact, effect) if contact.record.tried else None
         if known is not None:
             self.counts.recorded[name] += 1
             contact.waited = 0.0  # what it waited before that is over
@@ -124,42 +126,42 @@ class Estimate:
             return known
         self.counts.calls[name] += 1
         self.counts.longest_wait = max(self.counts.longest_wait, contact.waited)
-        self._keep_sample(todo)
+        self._keep_sample(effect)
         recorded = contact.response.actions.get(name, ())
-        if todo.visit <= len(recorded) and recorded[todo.visit - 1].get("outcome") == Outcome.SUCCESS.value:
+        if effect.visit <= len(recorded) and recorded[effect.visit - 1].get("outcome") == Outcome.SUCCESS.value:
             contact.assumed.discard(name)  # it is sent once more; what it was answered is the best guess there is
-            return ActionResult.from_value(recorded[todo.visit - 1])
+            return ActionResult.from_value(recorded[effect.visit - 1])
         contact.assumed.add(name)
         return ActionResult(
             outcome=Outcome.SUCCESS,
             status_code=200,
             headers={},
-            method=todo.request.method,
-            url=todo.request.url,
-            idempotency_key=todo.idempotency_key,
+            method=effect.request.method,
+            url=effect.request.url,
+            idempotency_key=effect.idempotency_key,
         )
 
-    def _find_known_result(self, contact: _Contact, todo: SendAction) -> ActionResult | None:
-        base = todo.idempotency_key
+    def _find_known_result(self, contact: _Contact, effect: SendAction) -> ActionResult | None:
+        base = effect.idempotency_key
         while True:
-            request = self._complete(todo)
-            attempts = contact.record.attempts(todo, request, base)
-            move = next_move(todo.step.retry, attempts, request, todo.idempotency_key, contact.moment)
+            request = self._complete(effect)
+            attempts = contact.record.attempts(effect, request, base)
+            move = next_move(effect.step.retry, attempts, request, effect.idempotency_key, contact.walk_started_at)
             if isinstance(move, Rekey):
-                todo = todo.with_key(move.key)
+                effect = effect.with_key(move.key)
                 continue
             return move.result if isinstance(move, Settled) else None
 
-    def _complete(self, todo: SendAction) -> HttpRequest:
-        connection = self._connections[todo.step.name]
-        return todo.request if connection is None else connection.absolute(todo.request)
+    def _complete(self, effect: SendAction) -> HttpRequest:
+        connection = self._connections[effect.step.name]
+        return effect.request if connection is None else connection.absolute(effect.request)
 
-    def _keep_sample(self, todo: SendAction) -> None:
-        samples = self.counts.samples.setdefault(todo.step.name, [])
+    def _keep_sample(self, effect: SendAction) -> None:
+        samples = self.counts.samples.setdefault(effect.step.name, [])
         if len(samples) < SAMPLES:
-            connection = self._connections[todo.step.name]
+            connection = self._connections[effect.step.name]
             secrets = connection.secrets if connection is not None else ()
-            samples.append(sample_of(todo.step, self._complete(todo), todo.veil.hidden, secrets))
+            samples.append(sample_of(effect.step, self._complete(effect), effect.veil.hidden, secrets))
 
     def _passed(self, contact: _Contact) -> bool:
         """Count the visits since; whether nothing behind them can be known."""
@@ -199,7 +201,7 @@ class Estimate:
 class _Contact:
     response: ContactResponse
     record: ResponseRecord
-    moment: float
+    walk_started_at: float
     walk: Walk
     assumed: set[str] = field(default_factory=set)
     left: set[tuple[str, str]] = field(default_factory=set)
@@ -208,18 +210,18 @@ class _Contact:
     depends: str | None = None
 
 
-def hosts_of(flow: Flow, gateway: RequestSender) -> dict[str, str]:
+def hosts_of(flow: Flow, request_sender: RequestSender) -> dict[str, str]:
     """Host and port that each action sends to, by step.
 
     Raises:
         ConnectionConfigError: a connection is missing or cannot be used.
     """
     actions = [step for step in flow.steps.values() if isinstance(step, Action)]
-    return {step.name: _host(step, _connection(step, gateway)) for step in actions}
+    return {step.name: _host(step, _connection(step, request_sender)) for step in actions}
 
 
-def _connection(step: Action, gateway: RequestSender) -> ActionConnection | None:
-    return gateway.find_connection(step.plan.connection) if step.plan.connection else None
+def _connection(step: Action, request_sender: RequestSender) -> ActionConnection | None:
+    return request_sender.find_connection(step.plan.connection) if step.plan.connection else None
 
 
 def _host(step: Action, connection: ActionConnection | None) -> str:

@@ -115,7 +115,7 @@ class HostLimiter:
 
 
 class HostLimits:
-    """A lane for every host.
+    """A limiter for every host.
 
     Args:
         store: the slots that processes share.
@@ -132,21 +132,21 @@ class HostLimits:
         self._store = store
         self._rates = rates
         self._concurrency = bound_concurrency(concurrency)
-        self._lanes: dict[str, HostLimiter] = {}
+        self._limiters: dict[str, HostLimiter] = {}
 
     async def __aenter__(self) -> HostLimits:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(*(lane.pace.close() for lane in self._lanes.values()), return_exceptions=True)
+        await asyncio.gather(*(limiter.pace.close() for limiter in self._limiters.values()), return_exceptions=True)
 
     def of(self, host: str) -> HostLimiter:
-        """The lane of a host."""
-        lane = self._lanes.get(host)
-        if lane is None:
+        """The limiter of a host."""
+        limiter = self._limiters.get(host)
+        if limiter is None:
             rate = rate_for(host, self._rates, self._rates.get(ANY_HOST))
             pace = HostRate(host, self._store, asyncio.to_thread, rate=rate, lag=_COMMIT_SECONDS)
-            lane = self._lanes[host] = HostLimiter(
+            limiter = self._limiters[host] = HostLimiter(
                 host, pace, self._concurrency, needs_credentials=self._needs_credentials
             )
-        return lane
+        return limiter

@@ -74,7 +74,7 @@ class PlanRequest:
 
     flow: Flow
     rows: Iterable[Row]
-    gateway: RequestSender
+    request_sender: RequestSender
     run: RunSettings
     replay: Replay | None = None
     limit: int | None = None
@@ -189,7 +189,7 @@ class _Planner:
         self._prior_sends = PriorSends(request.flow, replay, only_once, request.run.force)
         self._names = SentNames(request.flow.id)
         self._steps = StepIdentities.of(request.flow, {})
-        self._estimate = Estimate(request.flow, request.gateway, epoch=epoch, resend=request.run.resend)
+        self._estimate = Estimate(request.flow, request.request_sender, epoch=epoch, resend=request.run.resend)
         self.plan.counts = self._estimate.counts
 
     def begin(self, on_rows: Callable[[int], None]) -> None:
@@ -258,8 +258,8 @@ class _Planner:
             known = find_known_responses(connection, self._request.flow.id, ids) if connection and ids else {}
             for response_id, digest, epoch in seen.contents(ids):
                 known.setdefault(response_id, []).append(KnownResponse(_HERE, "", digest, ContactState.PENDING, epoch))
-            todo = [admitted for one in batch if (admitted := self._admit(one, known)) is not None]
-            waiting = self._pending_contacts(None if self._request.run.force else connection, todo)
+            admitted = [row for one in batch if (row := self._admit(one, known)) is not None]
+            waiting = self._pending_contacts(None if self._request.run.force else connection, admitted)
             held = {} if connection is None else self._prior_sends.find_not_walked(connection, waiting)
             if connection is not None:
                 self._names.add(connection, [contact.response_id for contact in waiting])
@@ -269,7 +269,7 @@ class _Planner:
             for one in held_here
             if one.replay_no == _HERE
         )
-        for (response, _, _), contact in zip(todo, waiting, strict=True):
+        for (response, _, _), contact in zip(admitted, waiting, strict=True):
             found = held.get(contact.id)
             if found is None and self._prior_sends.only_once and not seen.is_first(contact.identity.marks):
                 self.plan.skipped[ONLY_ONCE] += 1

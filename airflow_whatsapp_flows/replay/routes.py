@@ -53,11 +53,11 @@ class Routes:
     """Makes routes, and keeps them and their sessions until it is closed.
 
     Args:
-        gateway: connections and settings.
+        request_sender: connections and settings.
     """
 
-    def __init__(self, gateway: RequestSender) -> None:
-        self._gateway = gateway
+    def __init__(self, request_sender: RequestSender) -> None:
+        self._request_sender = request_sender
         self._routes: dict[str, Route] = {}
         self._sessions: dict[NetworkPolicy, Session] = {}
         self._stack = AsyncExitStack()
@@ -91,14 +91,14 @@ class Routes:
             source: at a web address.
             timeout: seconds.
         """
-        prepared = self._gateway.download(source, timeout)
+        prepared = self._request_sender.download(source, timeout)
         session = await self._session(prepared.network)
         return file_from_reply(await send(prepared.request, prepared.policy, session=session))
 
     async def _make(self, step: Action, request: HttpRequest) -> Route:
         conn_id = step.plan.connection
-        connection = self._gateway.find_connection(conn_id) if conn_id else None
-        prepared = self._gateway.prepare(connection, request, step.timeout)
+        connection = self._request_sender.find_connection(conn_id) if conn_id else None
+        prepared = self._request_sender.prepare(connection, request, step.timeout)
         session = await self._session(prepared.network)
         origin = origin_of(prepared.request.url)
         credentials = Credentials(connection.origin, connection.headers) if connection and connection.headers else None

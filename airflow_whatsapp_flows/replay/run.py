@@ -69,7 +69,7 @@ async def run_replay(
     ledger: Ledger,
     replay: Replay,
     flow: Flow,
-    gateway: RequestSender,
+    request_sender: RequestSender,
     settings: RunSettings,
     on_engine: Callable[[Engine], None] = lambda _: None,
 ) -> Progress:
@@ -79,7 +79,7 @@ async def run_replay(
         ledger: where the replay is.
         replay: sealed.
         flow: its flow.
-        gateway: connections and settings.
+        request_sender: connections and settings.
         settings: how contacts are sent.
         on_engine: told the engine before it runs, such as to show its progress.
 
@@ -90,7 +90,7 @@ async def run_replay(
             step that is now; nothing was sent.
     """
     waits = settings.reconnect_timeout
-    ledger.outages.begin(gateway.settings.ledger_reconnect_timeout if waits is None else waits)
+    ledger.outages.begin(request_sender.settings.ledger_reconnect_timeout if waits is None else waits)
     steps = await asyncio.to_thread(load_step_identities, ledger, replay, flow, chunks=settings.chunks)
     # The budget is the replay's: what failed in earlier runs counts.
     budget = _budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
@@ -98,12 +98,12 @@ async def run_replay(
         await stack.enter_async_context(_mark_run(ledger, replay.no))
         journal = await stack.enter_async_context(Journal(ledger))
         await stack.enter_async_context(_report_losses(ledger, journal))
-        routes = await stack.enter_async_context(Routes(gateway))
-        slots, noticing = SharedSlots(ledger), settings.stop_when_refused
-        lanes = HostLimits(slots, settings.rates, settings.concurrency, needs_credentials=noticing)
-        await stack.enter_async_context(lanes)
-        sender = ContactSender(gateway, routes, lanes, journal, flow.replies_read)
-        if noticing:
+        routes = await stack.enter_async_context(Routes(request_sender))
+        slots, needs_credentials = SharedSlots(ledger), settings.stop_when_refused
+        limits = HostLimits(slots, settings.rates, settings.concurrency, needs_credentials=needs_credentials)
+        await stack.enter_async_context(limits)
+        sender = ContactSender(request_sender, routes, limits, journal, flow.replies_read)
+        if needs_credentials:
             accepted = await asyncio.to_thread(find_accepted_steps, ledger, replay.no)
             sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted)
         walker = ContactWalker(

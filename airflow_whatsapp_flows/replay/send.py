@@ -52,7 +52,7 @@ class ContactRun:
         subject: flow and response.
         replay_no: number of the replay.
         round: of the contact.
-        moment: when its walk first began, epoch seconds.
+        walk_started_at: when its walk first began, epoch seconds.
         record: every attempt made for it so far; attempts made now are added.
         under_way: whether a request may be on its way: then it must not be dropped without need.
         sent_as: what may happen to the request on its way when it is cut off; ``None`` while none is on its way.
@@ -67,7 +67,7 @@ class ContactRun:
     subject: Subject
     replay_no: int
     round: int
-    moment: float
+    walk_started_at: float
     record: ResponseRecord
     reached: float
     contact_id: int = 0
@@ -97,9 +97,9 @@ class ContactSender:
     """Sends the requests of one engine.
 
     Attributes:
-        gateway: connections, settings and files.
+        request_sender: connections, settings and files.
         routes: where requests go.
-        lanes: when a host may be sent to.
+        limits: when a host may be sent to.
         journal: the ledger.
         referenced: actions whose reply a later step refers to; of the others, the content of a success is not kept.
         clock: epoch seconds.
@@ -109,9 +109,9 @@ class ContactSender:
         give_up: told why the batch is to stop.
     """
 
-    gateway: RequestSender
+    request_sender: RequestSender
     routes: Routes
-    lanes: HostLimits
+    limits: HostLimits
     journal: Journal
     referenced: frozenset[str]
     clock: Callable[[], float] = time.time
@@ -122,7 +122,7 @@ class ContactSender:
     _readers: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READERS), init=False)
     _read_until: float | None = field(default=None, init=False)
 
-    async def do(self, sending: ContactRun, todo: Effect) -> EffectResult:
+    async def do(self, run: ContactRun, effect: Effect) -> EffectResult:
         """Do what a walk asks for, to the end: all tries included.
 
         Raises:
@@ -132,94 +132,94 @@ class ContactSender:
             OnceClaimedError: under ``only_once`` another response of this person has claimed the step.
             ConnectionConfigError: a connection is not there or cannot be used.
         """
-        if isinstance(todo, SendAction):
-            return await self._deliver(sending, todo)
-        if isinstance(todo, Wait):
-            if todo.waited_in_replay:
-                sending.wait_until = self._over(todo, sending.wait_until or sending.reached)
+        if isinstance(effect, SendAction):
+            return await self._deliver(run, effect)
+        if isinstance(effect, Wait):
+            if effect.waited_in_replay:
+                run.wait_until = self._over(effect, run.wait_until or run.reached)
             return Waited()
         # Where nothing will be sent any more, no file is needed.
-        settled = sending.record.find_settled_result(todo.step.name, todo.visit)
+        settled = run.record.find_settled_result(effect.step.name, effect.visit)
         if settled is not None:
-            return todo.veil.restore(settled)
-        while (delay := sending.delay(self.clock())) > 0:
+            return effect.veil.restore(settled)
+        while (delay := run.delay(self.clock())) > 0:
             await self.rest(delay)
-        file = await self._fetch(todo)
-        sending.arrive(self.clock())
+        file = await self._fetch(effect)
+        run.arrive(self.clock())
         return file
 
-    async def _fetch(self, todo: FetchFile) -> FileContent | TransportFailure:
-        if is_web_address(todo.source):
-            return await self.routes.download(todo.source, todo.step.timeout)
-        return await asyncio.to_thread(self.gateway.fetch, todo.source, todo.step.timeout)
+    async def _fetch(self, effect: FetchFile) -> FileContent | TransportFailure:
+        if is_web_address(effect.source):
+            return await self.routes.download(effect.source, effect.step.timeout)
+        return await asyncio.to_thread(self.request_sender.fetch, effect.source, effect.step.timeout)
 
-    async def _deliver(self, sending: ContactRun, todo: SendAction) -> ActionResult:
-        route = await self.routes.of(todo.step, todo.request)
-        base, record = todo.idempotency_key, sending.record
-        request = route.complete(todo.request)
-        attempts, sent = record.attempts(todo, request, base), False
+    async def _deliver(self, run: ContactRun, effect: SendAction) -> ActionResult:
+        route = await self.routes.of(effect.step, effect.request)
+        base, record = effect.idempotency_key, run.record
+        request = route.complete(effect.request)
+        attempts, sent = record.attempts(effect, request, base), False
         while True:
-            move = next_move(todo.step.retry, attempts, request, todo.idempotency_key, self.clock())
+            move = next_move(effect.step.retry, attempts, request, effect.idempotency_key, self.clock())
             if isinstance(move, Settled):
                 if not sent:
-                    sending.arrive(min(_end_time(attempts[-1]), self.clock()))
-                return self._note_result(sending, todo, route, move.result)
+                    run.arrive(min(_end_time(attempts[-1]), self.clock()))
+                return self._note_result(run, effect, route, move.result)
             if isinstance(move, Rekey):
-                todo = todo.with_key(move.key)
-                request = route.complete(todo.request)
-                attempts = record.attempts(todo, request, base)
+                effect = effect.with_key(move.key)
+                request = route.complete(effect.request)
+                attempts = record.attempts(effect, request, base)
                 continue
             # A delay is waited for only here: on resume, those before what was sent already are over.
-            delay = sending.delay(self.clock())
+            delay = run.delay(self.clock())
             if delay > 0:
                 await self.rest(delay)
                 continue
             if move.wait:
                 await asyncio.sleep(move.wait)
-            attempt = await self._attempt(sending, todo, request, route, move.number)
+            attempt = await self._attempt(run, effect, request, route, move.number)
             attempts.append(attempt)
-            record.add(todo, attempt)
+            record.add(effect, attempt)
             sent = True
-            sending.arrive(self.clock())
+            run.arrive(self.clock())
 
-    def _over(self, todo: Wait, reached: float) -> float:
-        over = todo.ends(_moment(reached))
-        if todo.step.rule.windows:  # one that was open may be closed by now
-            over = todo.step.rule.ends(_moment(self.clock()), over)
+    def _over(self, effect: Wait, reached: float) -> float:
+        over = effect.ends(_moment(reached))
+        if effect.step.rule.windows:  # one that was open may be closed by now
+            over = effect.step.rule.ends(_moment(self.clock()), over)
         return over.timestamp()
 
     async def _attempt(
-        self, sending: ContactRun, todo: SendAction, request: HttpRequest, route: Route, number: int
+        self, run: ContactRun, effect: SendAction, request: HttpRequest, route: Route, number: int
     ) -> Attempt:
-        lane = self.lanes.of(route.host)
+        limiter = self.limits.of(route.host)
         # The place at the host comes before the intent: a killed process leaves in doubt what it was sending, and no
         # request that was still waiting for its turn.
-        async with lane.gate:
-            probe, entered = await lane.enter(), time.monotonic()
-            was_open = lane.is_open
+        async with limiter.gate:
+            probe, entered = await limiter.enter(), time.monotonic()
+            was_open = limiter.is_open
             try:
-                intent = await self._intend(sending, todo, request, route, number)
-                if was_open and not lane.is_open and not self.stopped:
-                    lane.abandon(probe=probe)  # the host was closed during the commit: start over
+                intent = await self._intend(run, effect, request, route, number)
+                if was_open and not limiter.is_open and not self.stopped:
+                    limiter.abandon(probe=probe)  # the host was closed during the commit: start over
                     return self._withdraw(intent)
-                reply = await self._send(sending, todo, route, request, intent, entered)
+                reply = await self._send(run, effect, route, request, intent, entered)
             except BaseException:
-                sending.under_way = False
-                lane.abandon(probe=probe)
+                run.under_way = False
+                limiter.abandon(probe=probe)
                 raise
-            attempted = SentRequest(request, number, todo.idempotency_key)
-            judge = partial(_classify, reply, attempted, todo, route, todo.step.name in self.referenced)
+            attempted = SentRequest(request, number, effect.idempotency_key)
+            judge = partial(_classify, reply, attempted, effect, route, effect.step.name in self.referenced)
             if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
-                return self._conclude(sending, todo, intent, judge(), probe=probe)
+                return self._conclude(run, effect, intent, judge(), probe=probe)
             # Reading it takes a while, in which the other contacts go on.
             reading = asyncio.ensure_future(self._read(judge))
             try:
                 judged = await asyncio.shield(reading)
             except asyncio.CancelledError:  # the reply is here: a run that is stopped takes what is read in time
                 if await self._is_read_in_time(reading):
-                    self._conclude(sending, todo, intent, reading.result(), probe=probe)
+                    self._conclude(run, effect, intent, reading.result(), probe=probe)
                 raise
-            return self._conclude(sending, todo, intent, judged, probe=probe)
+            return self._conclude(run, effect, intent, judged, probe=probe)
 
     async def _read(self, judge: Callable[[], _ClassifiedReply]) -> _ClassifiedReply:
         async with self._readers:
@@ -236,70 +236,70 @@ class ContactSender:
         return bool(done) and not reading.cancelled() and reading.exception() is None
 
     async def _send(
-        self, sending: ContactRun, todo: SendAction, route: Route, request: HttpRequest, intent: Intent, entered: float
+        self, run: ContactRun, effect: SendAction, route: Route, request: HttpRequest, intent: Intent, entered: float
     ) -> Reply:
         """Send a request whose intent is committed."""
-        lane, pause = self.lanes.of(route.host), _FIRST_PAUSE
+        limiter, pause = self.limits.of(route.host), _FIRST_PAUSE
         try:
             while True:
-                await lane.settle(entered)
+                await limiter.settle(entered)
                 if self.stopped:
                     raise StoppedError
                 safe = request.method in SAFE_METHODS
-                sending.sent_as = Delivery.IDEMPOTENT if safe else todo.step.retry.delivery
-                sending.under_way = True
+                run.sent_as = Delivery.IDEMPOTENT if safe else effect.step.retry.delivery
+                run.under_way = True
                 reply = await route.send(request)
                 if not (isinstance(reply, TransportFailure) and reply.is_local):
                     return reply
                 # No descriptor is free. Neither the server nor the contact can help it, and others end meanwhile.
-                sending.under_way, sending.sent_as = False, None
-                lane.note_local(reply.message)
+                run.under_way, run.sent_as = False, None
+                limiter.note_local(reply.message)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
         except BaseException:
-            if not sending.under_way:
+            if not run.under_way:
                 with suppress(LedgerError):  # then it stays in doubt
                     self._withdraw(intent)
             raise
 
     def _conclude(
-        self, sending: ContactRun, todo: SendAction, intent: Intent, judged: _ClassifiedReply, *, probe: bool
+        self, run: ContactRun, effect: SendAction, intent: Intent, judged: _ClassifiedReply, *, probe: bool
     ) -> Attempt:
         """Note what came of an attempt."""
         result, fate, kept = judged
-        self.lanes.of(intent.host).leave(result, todo.step.retry, probe=probe)
+        self.limits.of(intent.host).leave(result, effect.step.retry, probe=probe)
         kind = result.error.kind.value if result.error else None
         self.journal.note(AttemptEnd(intent, fate, result.status_code, kind, kept, self.clock()))
-        sending.under_way, sending.sent_as = False, None
+        run.under_way, run.sent_as = False, None
         if self.refusals is not None:
-            stop = self.refusals.note(sending.contact_id, intent.host, todo.step, result, intent.begun_at)
+            stop = self.refusals.note(run.contact_id, intent.host, effect.step, result, intent.begun_at)
             if stop is not None:
                 self.give_up(stop)
         return Attempt(intent.number, intent.digest, intent.begun_at, fate, result)
 
     async def _intend(
-        self, sending: ContactRun, todo: SendAction, request: HttpRequest, route: Route, number: int
+        self, run: ContactRun, effect: SendAction, request: HttpRequest, route: Route, number: int
     ) -> Intent:
         if self.stopped:
             raise StoppedError
         intent = Intent(
-            subject=sending.subject,
-            step=todo.step.name,
-            visit=todo.visit,
-            key=todo.idempotency_key,
+            subject=run.subject,
+            step=effect.step.name,
+            visit=effect.visit,
+            key=effect.idempotency_key,
             number=number,
             digest=request.digest(),
             method=request.method,
             host=route.host,
-            moment=sending.moment,
+            moment=run.walk_started_at,
             begun_at=self.clock(),
-            replay_no=sending.replay_no,
-            round=sending.round,
-            step_id=todo.step_id,
-            once=once_of(todo.step, sending.once),
-            epoch=sending.epoch,
+            replay_no=run.replay_no,
+            round=run.round,
+            step_id=effect.step_id,
+            once=once_of(effect.step, run.once),
+            epoch=run.epoch,
         )
-        sending.under_way = True
+        run.under_way = True
         try:
             await self.journal.add(intent)
         except asyncio.CancelledError:
@@ -307,7 +307,7 @@ class ContactSender:
                 self._withdraw(intent)
             raise
         finally:
-            sending.under_way = False
+            run.under_way = False
         return intent
 
     def _withdraw(self, intent: Intent) -> Attempt:
@@ -315,9 +315,9 @@ class ContactSender:
         self.journal.note(AttemptEnd(intent, Fate.NOT_SENT, None, None, None, self.clock()))
         return Attempt(intent.number, intent.digest, intent.begun_at, Fate.NOT_SENT, None)
 
-    def _note_result(self, sending: ContactRun, todo: SendAction, route: Route, result: ActionResult) -> ActionResult:
+    def _note_result(self, run: ContactRun, effect: SendAction, route: Route, result: ActionResult) -> ActionResult:
         if result.error is not None:
-            sending.note_error(todo.step.name, route.host, todo.veil.hide(result))
+            run.note_error(effect.step.name, route.host, effect.veil.hide(result))
         return result
 
 
@@ -331,11 +331,11 @@ class _ClassifiedReply(NamedTuple):
 
 
 def _classify(
-    reply: Reply, attempted: SentRequest, todo: SendAction, route: Route, referenced: bool
+    reply: Reply, attempted: SentRequest, effect: SendAction, route: Route, referenced: bool
 ) -> _ClassifiedReply:
     """Read a reply; unless a later step reads the result (``referenced``), the content of a success is not kept."""
-    result = route.conceal(classify(reply, attempted, todo.step.success_when))
-    fate, value = fate_of(result, todo.step.retry), todo.veil.hide(result).as_value()
+    result = route.conceal(classify(reply, attempted, effect.step.success_when))
+    fate, value = fate_of(result, effect.step.retry), effect.veil.hide(result).as_value()
     if fate is Fate.SUCCEEDED and not referenced:
         value["response"], value["headers"] = None, {}
     return _ClassifiedReply(result, fate, msgspec.json.encode(value).decode())

@@ -59,19 +59,19 @@ def say(
     action = {"type": "action", "connection": "peer", "url": f"/{path}", "body_type": body_type, "body": body}
     steps = [{"name": "Say", **action}]
     flow = load_flow({"flow_format": 1, "id": "acceptance", "not_secret": list(not_secret), "steps": steps})
-    gateway = RequestSender(Settings((origin,)), lambda name: ActionConnection(name, f"http://{origin}"))
+    request_sender = RequestSender(Settings((origin,)), lambda name: ActionConnection(name, f"http://{origin}"))
     heard: list[Heard] = []
 
-    def do(todo: Effect) -> EffectResult:
-        if isinstance(todo, FetchFile):
+    def do(effect: Effect) -> EffectResult:
+        if isinstance(effect, FetchFile):
             return FileContent(b"x")
-        assert isinstance(todo, SendAction)
-        prepared = gateway.prepare(gateway.find_connection("peer"), todo.request, 60, 8_000_000)
+        assert isinstance(effect, SendAction)
+        prepared = request_sender.prepare(request_sender.find_connection("peer"), effect.request, 60, 8_000_000)
         reply = prepared.send()
         assert isinstance(reply, HttpResponse), reply
         assert reply.status_code == 200, reply.content[:2000]
-        heard.append(Heard(**json.loads(reply.content), request=todo.request))
-        return classify(reply, SentRequest(todo.request, 1, todo.idempotency_key), todo.step.success_when)
+        heard.append(Heard(**json.loads(reply.content), request=effect.request))
+        return classify(reply, SentRequest(effect.request, 1, effect.idempotency_key), effect.step.success_when)
 
     response = read_response({"id": "1", "contact": dict(contact or {})})
     drive(walk(flow, response, now=dt.datetime.now(dt.timezone.utc)), do)

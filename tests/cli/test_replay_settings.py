@@ -58,7 +58,7 @@ def test_hosts_are_added_to_those_of_the_settings(monkeypatch: pytest.MonkeyPatc
 
     found = prepared("--connection", f"crm={URL}", "--allow-host", "127.0.0.1:9", "--allow-host", "10.0.0.2")
 
-    assert found.gateway.settings.allowed_hosts == ("10.0.0.1", "127.0.0.1:9", "10.0.0.2")
+    assert found.request_sender.settings.allowed_hosts == ("10.0.0.1", "127.0.0.1:9", "10.0.0.2")
     assert found.options["allow_hosts"] == ["127.0.0.1:9", "10.0.0.2"]
 
 
@@ -73,7 +73,7 @@ def test_hosts_are_added_to_those_of_the_settings(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_connection_is_a_base_url_or_airflows_form(url: str, base_url: str) -> None:
-    connection = prepared("--connection", f"crm={url}").gateway.find_connection("crm")
+    connection = prepared("--connection", f"crm={url}").request_sender.find_connection("crm")
 
     assert connection.base_url == base_url
 
@@ -81,9 +81,9 @@ def test_a_connection_is_a_base_url_or_airflows_form(url: str, base_url: str) ->
 def test_a_connection_of_the_command_line_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CRM", "https://other.example")
 
-    gateway = prepared("--connection", f"crm={URL}").gateway
+    request_sender = prepared("--connection", f"crm={URL}").request_sender
 
-    assert gateway.find_connection("crm").base_url == URL
+    assert request_sender.find_connection("crm").base_url == URL
 
 
 @pytest.mark.parametrize("url", ["http://me:secret@h", "http://h?token=secret", '{"host": "h", "password": "secret"}'])

@@ -298,9 +298,9 @@ def with_replies(data: dict[str, Any], replies: Sequence[Mapping[str, Any]]) -> 
         used.append({"step": step, **next(told, REPLIES[0])})
         return reply_of(used[-1])
 
-    def do(todo: Effect) -> EffectResult:
-        assert not isinstance(todo, FetchFile), "no random flow sends files"
-        return performed(todo, exchange) if isinstance(todo, SendAction) else Waited()
+    def do(effect: Effect) -> EffectResult:
+        assert not isinstance(effect, FetchFile), "no random flow sends files"
+        return performed(effect, exchange) if isinstance(effect, SendAction) else Waited()
 
     drive(walk(case.flow, read_response(case.response()), now=case.now), do)
     return Case(case.name, {**data, "replies": used})

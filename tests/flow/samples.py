@@ -148,18 +148,18 @@ def walked(
     flow: Flow,
     response: Mapping[str, Any] | None = None,
     reply: Reply | Callable[[Effect], Reply] | None = None,
-    todos: list[Effect] | None = None,
+    effects: list[Effect] | None = None,
 ) -> Walk:
     """Walk one contact; every request gets the reply, and everything asked for is noted."""
 
-    def do(todo: Effect) -> EffectResult:
-        if todos is not None:
-            todos.append(todo)
-        assert not isinstance(todo, FetchFile)
-        if isinstance(todo, Wait):
+    def do(effect: Effect) -> EffectResult:
+        if effects is not None:
+            effects.append(effect)
+        assert not isinstance(effect, FetchFile)
+        if isinstance(effect, Wait):
             return Waited()
-        assert isinstance(todo, SendAction)
-        came = reply(todo) if callable(reply) else reply or json_reply()
-        return classify(came, SentRequest(todo.request, 1, todo.idempotency_key), todo.step.success_when)
+        assert isinstance(effect, SendAction)
+        came = reply(effect) if callable(reply) else reply or json_reply()
+        return classify(came, SentRequest(effect.request, 1, effect.idempotency_key), effect.step.success_when)
 
     return drive(walk(flow, read_response(response or {}), now=NOW), do)

@@ -26,7 +26,7 @@ def test_pages_hold_the_pending_contacts_of_a_chunk_in_the_order_of_the_source(l
     assert [contact.response_id for contact in other] == ["r-5", "r-6"]
     assert (first[0].place, first[0].phone, first[0].round) == ("x:2", "+525500000001", 1)
     assert json.loads(first[0].response) == response(1)
-    assert (first[0].record.moment, first[0].record.tried) == (None, [])
+    assert (first[0].record.walk_started_at, first[0].record.tried) == (None, [])
 
 
 def test_a_record_holds_every_attempt_of_every_road_and_says_which_are_of_this_round(ledger: Ledger) -> None:
@@ -42,7 +42,7 @@ def test_a_record_holds_every_attempt_of_every_road_and_says_which_are_of_this_r
         first, third = read_pending_contacts(connection, Page(FLOW_ID, replay.no, 0, 0, 9))
 
     tried = [one.attempt for one in first.record.tried]
-    assert first.record.moment == 100.0
+    assert first.record.walk_started_at == 100.0
     assert [one.number for one in tried] == [1, 2, 3, 4]
     assert [one.fate for one in tried] == [Fate.ANSWERED, Fate.NOT_SENT, None, Fate.SUCCEEDED]
     assert [one.current for one in tried] == [False, False, False, True]

@@ -39,7 +39,7 @@ def test_what_a_task_writes_is_what_a_replay_reads(ledger: TaskLedger, url: str)
     assert (row.step, row.visit, row.key, row.number, row.fate, row.moment) == ("A", 1, "k", 1, "succeeded", 1.5)
     with Ledger(url) as whole, whole.read() as connection:
         record = record_of(connection, SUBJECT, None, 1)
-    assert record.moment == 1.5
+    assert record.walk_started_at == 1.5
     assert record.find_settled_result("A", 1) is not None
 
 

@@ -176,15 +176,15 @@ def test_a_run_is_not_gone_on_with_once_newer_content_was_sent(server: Recording
     dag, runs = built(two, failures), []
     original: Callable[..., Any] = sending.check_newest
 
-    def overtaken(transaction: Any, sendee: Any) -> None:
+    def overtaken(transaction: Any, recipient: Any) -> None:
         # Between the two actions of the first run another one sends newer content.
         if len(server.received) == 1 and not runs:
-            values = {**_attempt_of(transaction, sendee), "epoch": 2, "content": "other", "key": "another"}
+            values = {**_attempt_of(transaction, recipient), "epoch": 2, "content": "other", "key": "another"}
             names = ", ".join(values)
             marks = ", ".join(f":{name}" for name in values)
             transaction._execute(f"INSERT INTO whatsapp_flows_attempts ({names}) VALUES ({marks})", values)
             runs.append(1)
-        original(transaction, sendee)
+        original(transaction, recipient)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sending, "check_newest", overtaken)
@@ -230,10 +230,10 @@ def reasons(ledger_file: Path) -> list[str]:
         return [row[0] for row in ledger.execute("SELECT reason FROM whatsapp_flows_contacts ORDER BY id")]
 
 
-def _attempt_of(transaction: Any, sendee: Any) -> dict[str, Any]:
-    row = transaction.attempts(sendee.subject)[0]
+def _attempt_of(transaction: Any, recipient: Any) -> dict[str, Any]:
+    row = transaction.attempts(recipient.subject)[0]
     kept = {name: getattr(row, name) for name in ("step", "visit", "number", "digest", "method", "moment", "fate")}
-    names = {"flow_id": sendee.subject.flow_id, "response_id": sendee.subject.response_id}
+    names = {"flow_id": recipient.subject.flow_id, "response_id": recipient.subject.response_id}
     return {**kept, **names, "host": "x", "begun_at": 1.0, "round": 1, "origin": json.dumps({"run_id": "newer"})}
 
 

@@ -135,8 +135,10 @@ async def _run(spec: dict[str, Any], flow: Flow) -> int:
         source = open_source(SourceSpec(spec["responses"]), flow)
         request = ReplayRequest(flow=flow, source=source, replay_id=spec["replay_id"], **spec["begin"])
         replay = create_or_resume_replay(ledger, request)
-        gateway = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
-        progress = await run_replay(ledger, replay, flow, gateway, settings, lambda _: print("running", flush=True))
+        request_sender = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+        progress = await run_replay(
+            ledger, replay, flow, request_sender, settings, lambda _: print("running", flush=True)
+        )
         counted = tally(ledger, replay.no)
     told = {
         "ended": {state.value: count for state, count in progress.ended.items()},

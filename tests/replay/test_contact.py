@@ -34,15 +34,15 @@ class FakeSender:
         self.replies = replies
         self.asked: list[SendAction] = []
 
-    async def do(self, sending: ContactRun, todo: Effect) -> EffectResult:
-        assert isinstance(todo, SendAction)
-        self.asked.append(todo)
-        reply = self.replies.get(todo.step.name, self.reply)
+    async def do(self, sending: ContactRun, effect: Effect) -> EffectResult:
+        assert isinstance(effect, SendAction)
+        self.asked.append(effect)
+        reply = self.replies.get(effect.step.name, self.reply)
         if isinstance(reply, Exception):
             raise reply
-        result = classify(reply, SentRequest(todo.request, 1, todo.idempotency_key), todo.step.success_when)
+        result = classify(reply, SentRequest(effect.request, 1, effect.idempotency_key), effect.step.success_when)
         if result.error is not None:
-            sending.note_error(todo.step.name, "crm.example:80", result)
+            sending.note_error(effect.step.name, "crm.example:80", result)
         return result
 
 
@@ -118,10 +118,10 @@ async def test_text_that_cannot_be_rendered_fails_one_contact_and_sends_nothing(
 async def test_the_time_of_a_walk_that_goes_on_is_that_of_its_beginning() -> None:
     sender = FakeSender(CREATED)
 
-    await _walker(sender).walk(_contact(ResponseRecord(moment=NOON - 86_400)))
+    await _walker(sender).walk(_contact(ResponseRecord(walk_started_at=NOON - 86_400)))
     await _walker(sender).walk(_contact())
 
-    days = [json.loads(todo.request.content)["day"] for todo in sender.asked]
+    days = [json.loads(effect.request.content)["day"] for effect in sender.asked]
     assert days[0] != days[1]
 
 
@@ -154,12 +154,12 @@ class WaitingSender(FakeSender):
         super().__init__(CREATED)
         self.reached: list[float] = []
 
-    async def do(self, sending: ContactRun, todo: Effect) -> EffectResult:
-        if isinstance(todo, Wait):
+    async def do(self, sending: ContactRun, effect: Effect) -> EffectResult:
+        if isinstance(effect, Wait):
             sending.reached += 3_600
             return Waited()
         self.reached.append(sending.reached)
-        return await super().do(sending, todo)
+        return await super().do(sending, effect)
 
 
 POLLING: list[dict[str, Any]] = [

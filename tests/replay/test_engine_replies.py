@@ -87,11 +87,11 @@ async def test_any_reply_ends_its_contact_and_no_other(
             {"name": "Stop", "type": "end", "state": "failed", "reason": "{{ step.Create.error.message }}"},
         ]  # fmt: skip
         flow = load_flow({"flow_format": 1, "id": "crm_flow", "missing": "null", "steps": steps})
-        gateway = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+        request_sender = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
         with Ledger(url) as ledger:
             source = open_source(SourceSpec(str(tmp_path / "r.jsonl")), flow)
             replay = create_or_resume_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id="one"))
-            progress = await run_replay(ledger, replay, flow, gateway, RunSettings(concurrency=2))
+            progress = await run_replay(ledger, replay, flow, request_sender, RunSettings(concurrency=2))
 
     states = read_states(url, "one")
     assert sum(progress.ended.values()) == 3
@@ -116,11 +116,11 @@ async def test_a_large_reply_is_read_while_the_other_contacts_go_on(
     async with _server(_reply(b'"' + b"x" * 100_000 + b'"')) as port:
         step = {"name": "Create", "type": "action", "url": f"http://127.0.0.1:{port}/", "body": {"a": 1}}
         flow = load_flow({"flow_format": 1, "id": "crm_flow", "steps": [step]})
-        gateway = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
+        request_sender = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), _no_connection)
         with Ledger(sqlite_url(tmp_path)) as ledger:
             source = open_source(SourceSpec(str(tmp_path / "r.jsonl")), flow)
             replay = create_or_resume_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id="one"))
-            await run_replay(ledger, replay, flow, gateway, RunSettings(concurrency=2))
+            await run_replay(ledger, replay, flow, request_sender, RunSettings(concurrency=2))
 
     assert went_on == [True]
     assert read_states(sqlite_url(tmp_path), "one") == {"completed": 1}

@@ -53,18 +53,18 @@ def test_two_processes_together_keep_the_rate(tmp_path: Path, request: pytest.Fi
         assert len(times) / ((times[-1] - times[0]) / 1e9) > 40  # and it is used
 
 
-async def _lane(**breaker: float) -> HostLimiter:
-    lane = HostLimits(MemorySlots(time.monotonic), {}, 2).of("crm.example:443")
-    lane._breaker = Breaker("crm.example:443", **breaker)  # type: ignore[arg-type]
-    return lane
+async def _limiter(**breaker: float) -> HostLimiter:
+    limiter = HostLimits(MemorySlots(time.monotonic), {}, 2).of("crm.example:443")
+    limiter._breaker = Breaker("crm.example:443", **breaker)  # type: ignore[arg-type]
+    return limiter
 
 
-async def _probe(lane: HostLimiter, result: ActionResult, probes: list[float]) -> None:
+async def _probe(limiter: HostLimiter, result: ActionResult, probes: list[float]) -> None:
     while True:
-        probe = await lane.enter()
+        probe = await limiter.enter()
         probes.append(asyncio.get_running_loop().time())
         assert probe is True
-        lane.leave(result, RULE, probe=probe)
+        limiter.leave(result, RULE, probe=probe)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ async def _probe(lane: HostLimiter, result: ActionResult, probes: list[float]) -
     [REFUSED, TransportFailure(ErrorKind.TIMEOUT, "late", Sent.UNKNOWN), HttpResponse(503, "", (), b"", 1)],
 )
 async def test_a_host_that_is_down_is_probed_once_an_interval_and_given_up(reply: Reply) -> None:
-    lane = await _lane(threshold=3, interval=0.1, patience=0.5)
+    limiter = await _limiter(threshold=3, interval=0.1, patience=0.5)
     for _ in range(3):
-        assert await lane.enter() is False
-        lane.leave(_result(reply), RULE, probe=False)
+        assert await limiter.enter() is False
+        limiter.leave(_result(reply), RULE, probe=False)
 
     probes: list[float] = []
     with pytest.raises(BatchStoppedError, match=r"^crm\.example:443 failed \d times in a row"):
-        await _probe(lane, _result(reply), probes)
+        await _probe(limiter, _result(reply), probes)
 
     assert 1 <= len(probes) <= 3
     assert all(after - before >= 0.15 for before, after in itertools.pairwise(probes))
@@ -87,52 +87,52 @@ async def test_a_host_that_is_down_is_probed_once_an_interval_and_given_up(reply
 
 @pytest.mark.parametrize("reply", [OK, HttpResponse(404, "", (), b"", 1), HttpResponse(429, "", (), b"", 1)])
 async def test_any_answer_of_a_host_is_a_sign_of_life(reply: HttpResponse) -> None:
-    lane = await _lane(threshold=2, interval=60, patience=60)
+    limiter = await _limiter(threshold=2, interval=60, patience=60)
     for one in (REFUSED, reply, REFUSED):
-        probe = await lane.enter()
-        lane.leave(_result(one), RULE, probe=probe)
+        probe = await limiter.enter()
+        limiter.leave(_result(one), RULE, probe=probe)
 
-    assert lane._breaker.is_open is False
+    assert limiter._breaker.is_open is False
 
 
 async def test_a_probe_that_was_abandoned_leaves_the_next_one_free() -> None:
-    lane = await _lane(threshold=1, interval=0.01, patience=60)
-    lane.leave(_result(REFUSED), RULE, probe=await lane.enter())
+    limiter = await _limiter(threshold=1, interval=0.01, patience=60)
+    limiter.leave(_result(REFUSED), RULE, probe=await limiter.enter())
 
-    lane.abandon(probe=await lane.enter())
+    limiter.abandon(probe=await limiter.enter())
 
-    assert await asyncio.wait_for(lane.enter(), 5) is True
+    assert await asyncio.wait_for(limiter.enter(), 5) is True
 
 
 async def test_a_wait_that_a_reply_asks_for_holds_the_whole_host() -> None:
     store = MemorySlots(time.monotonic)
-    lane = HostLimits(store, {}, 2).of("crm.example:443")
-    await lane.enter()
+    limiter = HostLimits(store, {}, 2).of("crm.example:443")
+    await limiter.enter()
 
-    lane.leave(_result(HttpResponse(429, "", (("Retry-After", "30"),), b"", 1)), RULE, probe=False)
+    limiter.leave(_result(HttpResponse(429, "", (("Retry-After", "30"),), b"", 1)), RULE, probe=False)
 
     with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(lane.enter(), 0.1)
-    await lane.pace.close()
+        await asyncio.wait_for(limiter.enter(), 0.1)
+    await limiter.pace.close()
     assert store.hold_seconds("crm.example:443") > 25
 
 
 async def test_a_wait_is_clamped_to_what_the_flow_allows() -> None:
     store = MemorySlots(time.monotonic)
-    lane = HostLimits(store, {}, 2).of("crm.example:443")
-    await lane.enter()
+    limiter = HostLimits(store, {}, 2).of("crm.example:443")
+    await limiter.enter()
 
     rule = RetryRule.of(Delivery.AT_MOST_ONCE, max_wait=5)
-    lane.leave(_result(HttpResponse(429, "", (("Retry-After", "99999999999"),), b"", 1)), rule, probe=False)
-    await lane.pace.close()
+    limiter.leave(_result(HttpResponse(429, "", (("Retry-After", "99999999999"),), b"", 1)), rule, probe=False)
+    await limiter.pace.close()
 
     assert store.hold_seconds("crm.example:443") <= 5
 
 
 async def test_each_host_has_a_lane_of_its_own() -> None:
-    async with HostLimits(MemorySlots(time.monotonic), {ANY_HOST: 1000, "b.example": 5}, 2) as lanes:
-        assert lanes.of("a.example:80") is lanes.of("a.example:80")
-        assert lanes.of("a.example:80") is not lanes.of("b.example:80")
+    async with HostLimits(MemorySlots(time.monotonic), {ANY_HOST: 1000, "b.example": 5}, 2) as limits:
+        assert limits.of("a.example:80") is limits.of("a.example:80")
+        assert limits.of("a.example:80") is not limits.of("b.example:80")
 
 
 def test_a_dead_server_ends_the_run_with_a_reason(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def a_flow(*steps: Mapping[str, Any], **more: Any) -> Any:
 
 def planned(values: Iterable[Mapping[str, Any] | None], ledger: Ledger | None = None, **more: Any) -> Plan:
     flow, run = more.pop("flow", None) or a_flow(), more.pop("run", RunSettings())
-    return plan(PlanRequest(flow=flow, rows=rows(values), gateway=gateway(), run=run, **more), ledger)
+    return plan(PlanRequest(flow=flow, rows=rows(values), request_sender=request_sender(), run=run, **more), ledger)
 
 
 def rows(values: Iterable[Mapping[str, Any] | None]) -> Iterator[Row]:
@@ -45,7 +45,7 @@ def rows(values: Iterable[Mapping[str, Any] | None]) -> Iterator[Row]:
         yield Row(number, f"x:{number}", value, None if value is not None else "not_json: no")
 
 
-def gateway() -> RequestSender:
+def request_sender() -> RequestSender:
     def find(conn_id: str) -> ActionConnection:
         if conn_id != "crm":
             raise ConnectionConfigError(f"there is no connection {conn_id!r}")

@@ -22,10 +22,10 @@ async def test_fetching_a_file_can_be_given_up_at_once() -> None:
 
     server = await asyncio.start_server(never_answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    gateway = RequestSender(
+    request_sender = RequestSender(
         Settings(allowed_hosts=(f"127.0.0.1:{port}",)), lambda _: pytest.fail("no connection is used")
     )
-    async with server, Routes(gateway) as routes:
+    async with server, Routes(request_sender) as routes:
         fetching = asyncio.create_task(
             routes.download(FileSource("body.file", f"http://127.0.0.1:{port}/photo", None), 60)
         )

@@ -13,10 +13,10 @@ FLOW = flow_of({"name": "Ask name", "type": "question", "next": "Choose"}, CHOOS
 
 
 def told(*responses: dict[str, Any], rows: int = 1, ignored: tuple[str, ...] = ()) -> list[str]:
-    noticing = SourceWarnings(FLOW)
+    warnings_of_source = SourceWarnings(FLOW)
     for response in responses:
-        noticing.check(read_response(response))
-    return noticing.warnings(rows, ignored)
+        warnings_of_source.check(read_response(response))
+    return warnings_of_source.warnings(rows, ignored)
 
 
 def test_a_source_as_it_should_be_is_not_warned_of() -> None:
@@ -40,10 +40,10 @@ def test_a_name_that_is_no_step_is_told_wherever_it_stands_with_what_it_could_me
 
 
 def test_only_the_first_names_are_shown_and_no_more_than_some_are_kept() -> None:
-    noticing = SourceWarnings(FLOW)
+    warnings_of_source = SourceWarnings(FLOW)
     for number in range(3000):
-        noticing.check(read_response({"step": {f"{number:04}" + "x" * 100: 1}}))
-    [warning] = noticing.warnings(3000, ())
+        warnings_of_source.check(read_response({"step": {f"{number:04}" + "x" * 100: 1}}))
+    [warning] = warnings_of_source.warnings(3000, ())
     assert "'0000xxxx" in warning
     assert warning.endswith(", and 995 more")
     assert len(warning) < 600

@@ -79,15 +79,15 @@ def by_walk(case: Case) -> Seen:
             seen.requests.append(Request(request.method, request.url.removeprefix(ORIGIN), headers, request.content))
         return reply_of(reply)
 
-    def do(todo: Effect) -> EffectResult:
-        if isinstance(todo, FetchFile):
-            found = exchange(todo.step.name, HttpRequest("GET", todo.source.url_or_path))
+    def do(effect: Effect) -> EffectResult:
+        if isinstance(effect, FetchFile):
+            found = exchange(effect.step.name, HttpRequest("GET", effect.source.url_or_path))
             if isinstance(found, HttpResponse) and found.status_code == 200:
                 return FileContent(found.content, None, found.header("content-type"))
             return TransportFailure(ErrorKind.FILE, "no file", Sent.NO)
-        if isinstance(todo, Wait):
+        if isinstance(effect, Wait):
             return Waited()
-        return performed(todo, exchange)
+        return performed(effect, exchange)
 
     record = drive(walk(case.flow, read_response(case.response()), now=case.now), do)
     assert next(replies, None) is None, "a reply is left over"
@@ -111,13 +111,13 @@ def red_tasks(flow: Flow, record: Walk) -> set[str]:
     return failed | {f"{task_id}__in_doubt" for task_id in in_doubt}
 
 
-def performed(todo: SendAction, exchange: Callable[[str, HttpRequest], Reply]) -> EffectResult:
+def performed(effect: SendAction, exchange: Callable[[str, HttpRequest], Reply]) -> EffectResult:
     """What comes of an action, all tries included, where a function stands for the network."""
-    rule, request, key = todo.step.retry, todo.request, todo.idempotency_key
+    rule, request, key = effect.step.retry, effect.request, effect.idempotency_key
     attempts: list[Attempt] = []
     while isinstance(move := next_move(rule, attempts, request, key, 0.0), SendNext):
-        reply = exchange(todo.step.name, request)
-        result = classify(reply, SentRequest(request, move.number, key), todo.step.success_when)
+        reply = exchange(effect.step.name, request)
+        result = classify(reply, SentRequest(request, move.number, key), effect.step.success_when)
         attempts.append(Attempt(move.number, request.digest(), 0.0, fate_of(result, rule), result))
     assert isinstance(move, Settled)
     return move.result

@@ -44,7 +44,7 @@ def plan(options: argparse.Namespace) -> int:
         request = PlanRequest(
             flow=flow,
             rows=source,
-            gateway=prepared.gateway,
+            request_sender=prepared.request_sender,
             run=prepared.run,
             replay=replay,
             limit=options.limit,

@@ -119,7 +119,7 @@ def _send(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, counts
             following.append(asyncio.create_task(follow(where, Watched(engine, *counts))))
 
         try:
-            return await run_replay(ledger, replay, flow, prepared.gateway, settings, on_engine)
+            return await run_replay(ledger, replay, flow, prepared.request_sender, settings, on_engine)
         finally:
             for task in following:
                 task.cancel()

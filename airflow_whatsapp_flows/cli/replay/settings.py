@@ -31,13 +31,13 @@ class Prepared:
     """How a replay is to be sent.
 
     Attributes:
-        gateway: connections and settings; every connection of the flow is there.
+        request_sender: connections and settings; every connection of the flow is there.
         run: limits.
         chunk_size: contacts of one chunk.
         options: the same as plain data without secrets, as the ledger keeps it for a later ``retry``.
     """
 
-    gateway: RequestSender
+    request_sender: RequestSender
     run: RunSettings
     chunk_size: int
     options: Mapping[str, Any]
@@ -61,11 +61,11 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
     connections = {**kept.get("connections", {}), **dict(options.connection)}
     allowed = list(dict.fromkeys([*kept.get("allow_hosts", ()), *options.allow_host]))
     given = settings_from_environment()
-    gateway = RequestSender(
+    request_sender = RequestSender(
         replace(given, allowed_hosts=(*given.allowed_hosts, *allowed)), _Connections(connections).find
     )
     # Every connection is looked for: found out half-way, a missing one would leave contacts half done.
-    _check_names(options, flow, hosts_of(flow, gateway).values())
+    _check_names(options, flow, hosts_of(flow, request_sender).values())
     written = block.rate if isinstance(block.rate, dict) else {ANY_HOST: block.rate} if block.rate else {}
     rates = {**written, **kept.get("rates", {}), **dict(options.rate)}
     send = getattr(options, "send", None) or kept.get("send") or block.send
@@ -83,7 +83,7 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
         force=bool(getattr(options, "force", False) or kept.get("force")),
     )
     return Prepared(
-        gateway=gateway,
+        request_sender=request_sender,
         run=run,
         chunk_size=block.chunk_size,
         options={

@@ -146,24 +146,24 @@ class _Server:
     _asked: Counter[str] = field(default_factory=Counter)
     _used: set[int] = field(default_factory=set)
 
-    def do(self, todo: Effect) -> EffectResult:
-        if isinstance(todo, Wait):
+    def do(self, effect: Effect) -> EffectResult:
+        if isinstance(effect, Wait):
             return Waited()
-        if isinstance(todo, FetchFile):
-            return self._file(todo)
-        self.sent.append(todo)
-        where, reply = self._next(todo.step.name)
-        return _result(todo, _reply(reply, where))
+        if isinstance(effect, FetchFile):
+            return self._file(effect)
+        self.sent.append(effect)
+        where, reply = self._next(effect.step.name)
+        return _result(effect, _reply(reply, where))
 
     def replies_left(self) -> list[int]:
         return [index for index in range(len(self.replies)) if index not in self._used]
 
-    def _file(self, todo: FetchFile) -> EffectResult:
-        listed = [reply for reply in self.replies if reply.step == todo.step.name]
-        following = listed[min(self._asked[todo.step.name], len(listed) - 1)] if listed else None
+    def _file(self, effect: FetchFile) -> EffectResult:
+        listed = [reply for reply in self.replies if reply.step == effect.step.name]
+        following = listed[min(self._asked[effect.step.name], len(listed) - 1)] if listed else None
         if following is None or following.error is not ErrorKind.FILE:
             return FILE
-        self._next(todo.step.name)
+        self._next(effect.step.name)
         return TransportFailure(ErrorKind.FILE, "the test says that it cannot be had", Sent.NO)
 
     def _next(self, step: str) -> tuple[str, ReplyFormat]:
@@ -201,12 +201,12 @@ def _reply(reply: ReplyFormat, where: str) -> Reply:
     return HttpResponse(reply.status_code, "", tuple(headers.items()), content)
 
 
-def _result(todo: SendAction, reply: Reply) -> ActionResult:
+def _result(effect: SendAction, reply: Reply) -> ActionResult:
     """What a visit comes to, with this for its last reply."""
-    rule, request = replace(todo.step.retry, attempts=1), todo.request
-    result = classify(reply, SentRequest(request, 1, todo.idempotency_key), todo.step.success_when)
+    rule, request = replace(effect.step.retry, attempts=1), effect.request
+    result = classify(reply, SentRequest(request, 1, effect.idempotency_key), effect.step.success_when)
     attempt = Attempt(1, request.digest(), 0.0, fate_of(result, rule), result)
-    move = next_move(rule, [attempt], request, todo.idempotency_key, 0.0)
+    move = next_move(rule, [attempt], request, effect.idempotency_key, 0.0)
     return move.result if isinstance(move, Settled) else result
 
 
@@ -242,17 +242,18 @@ def _compare_requests(test: FlowTestFormat, sent: list[SendAction], hide: Hide) 
     if expected is None:
         return
     if len(expected) != len(sent):
-        told = ", ".join(f"{todo.step.name!r}: {todo.request.method} {mask_secrets(todo.request.url)}" for todo in sent)
+        requests = ((one.step.name, one.request) for one in sent)
+        told = ", ".join(f"{step!r}: {request.method} {mask_secrets(request.url)}" for step, request in requests)
         counted = f"expected {len(expected)}, got {len(sent)}{f' ({told})' if told else ''}"
         yield Mismatch("requests", counted, len(expected), len(sent))
-    for index, (wanted, todo) in enumerate(zip(expected, sent, strict=False)):
-        yield from _compare_request(wanted, todo, f"requests[{index}]", hide)
+    for index, (wanted, effect) in enumerate(zip(expected, sent, strict=False)):
+        yield from _compare_request(wanted, effect, f"requests[{index}]", hide)
 
 
-def _compare_request(wanted: ExpectedRequestFormat, todo: SendAction, where: str, hide: Hide) -> Iterator[Mismatch]:
-    request = todo.request
+def _compare_request(wanted: ExpectedRequestFormat, effect: SendAction, where: str, hide: Hide) -> Iterator[Mismatch]:
+    request = effect.request
     for key, expected, got in (
-        ("step", wanted.step, todo.step.name),
+        ("step", wanted.step, effect.step.name),
         ("method", wanted.method, request.method),
         ("url", wanted.url, request.url),
     ):
@@ -269,7 +270,7 @@ def _compare_request(wanted: ExpectedRequestFormat, todo: SendAction, where: str
             yield mismatch(f"{where}.body", wanted.body, text, hide)
         return
     try:
-        got_body = content_value(request, todo.step.plan.body_type)
+        got_body = content_value(request, effect.step.plan.body_type)
     except UnparsableContent as error:
         yield Mismatch(f"{where}.body", f"the content cannot be read: {error}", hide(wanted.body))
         return

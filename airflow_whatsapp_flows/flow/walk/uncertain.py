@@ -53,24 +53,24 @@ class UncertainRequests:
         """Whether an action may not be visited again, whatever its request would be."""
         return step.name in self._open and step.retry.delivery is Delivery.AT_MOST_ONCE
 
-    def admit(self, todo: SendAction) -> SendAction | None:
+    def admit(self, effect: SendAction) -> SendAction | None:
         """What may be sent when a loop comes back to an action that is in doubt.
 
         Args:
-            todo: what the walk would send.
+            effect: what the walk would send.
 
         Returns:
             The same under ``idempotent``; under ``keyed`` with the key of the visit in doubt when the bytes are equal;
             else ``None``.
         """
-        doubts = self._open.get(todo.step.name, [])
-        delivery = todo.step.retry.delivery
+        doubts = self._open.get(effect.step.name, [])
+        delivery = effect.step.retry.delivery
         if not doubts or delivery is Delivery.IDEMPOTENT:
-            return todo
-        same = next((doubt for doubt in doubts if doubt.digest == _digest(todo)), None)
+            return effect
+        same = next((doubt for doubt in doubts if doubt.digest == _digest(effect)), None)
         if delivery is Delivery.AT_MOST_ONCE or same is None or same.key is None:
             return None
-        return todo.with_key(same.key)
+        return effect.with_key(same.key)
 
     def conclude(self, step: Action, result: ActionResult, sent: SendAction | None) -> None:
         """Note what came of a visit.
@@ -103,9 +103,9 @@ def _is_of(doubt: UncertainRequest, digest: str | None, key: str | None) -> bool
     return (digest is not None and digest == doubt.digest) or (key is not None and key == doubt.key)
 
 
-def _digest(todo: SendAction) -> str:
-    request = todo.request
-    if todo.step.retry.delivery is not Delivery.KEYED:
+def _digest(effect: SendAction) -> str:
+    request = effect.request
+    if effect.step.retry.delivery is not Delivery.KEYED:
         return request.digest()
-    name = todo.step.idempotency_header.lower()
+    name = effect.step.idempotency_header.lower()
     return replace(request, headers=tuple(field for field in request.headers if field[0].lower() != name)).digest()

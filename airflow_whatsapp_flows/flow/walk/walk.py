@@ -252,19 +252,19 @@ class _Walker:
         sent: SendAction | None = None
         is_read = step.name in self._flow.replies_read
         veil = Veil(self._hidden, None if is_read else step.name)
-        todo = next(performing)
+        effect = next(performing)
         try:
             while True:
-                if isinstance(todo, SendAction):
-                    sent = self._doubts.admit(todo)
+                if isinstance(effect, SendAction):
+                    sent = self._doubts.admit(effect)
                     if sent is None:
                         self._stop_in_doubt(step)
                         return None
-                    todo = sent
-                done = yield replace(todo, veil=veil)
+                    effect = sent
+                done = yield replace(effect, veil=veil)
                 if isinstance(done, ActionResult):
                     self._hidden.check_restored(step.name, is_read=is_read)
-                todo = performing.send(done)
+                effect = performing.send(done)
         except StopIteration as stop:
             result: ActionResult = stop.value
         self._doubts.conclude(step, result, sent)
@@ -307,8 +307,8 @@ class _Walker:
 def drive(walking: Walking, do: Callable[[Effect], EffectResult]) -> Walk:
     """Run a walk to its end with a function that does what it asks for."""
     try:
-        todo = next(walking)
+        effect = next(walking)
         while True:
-            todo = walking.send(do(todo))
+            effect = walking.send(do(effect))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # typeshed knows StopIteration's value as Any

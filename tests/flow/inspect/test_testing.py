@@ -231,7 +231,7 @@ def test_a_request_without_a_reply_fails_the_test_and_says_so() -> None:
     run = ran(replies=[], expect={"path": ["Ask name", "Save", "Thanks"], "state": "completed"})
 
     assert told(run) == {"replies": "'Save' sends a request, and the test has no reply for it"}
-    assert [todo.step.name for todo in run.requests] == ["Save"]
+    assert [effect.step.name for effect in run.requests] == ["Save"]
 
 
 def test_replies_are_used_in_their_order_and_the_last_one_for_good() -> None:

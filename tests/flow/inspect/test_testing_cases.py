@@ -71,6 +71,6 @@ def test_a_case_told_as_a_test_passes(case: Case) -> None:
 
     assert run.mismatches == ()
     if "requests" in flow.tests[0].expect.model_fields_set:
-        urls = [todo.request.url.removeprefix(ORIGIN) for todo in run.requests]
+        urls = [effect.request.url.removeprefix(ORIGIN) for effect in run.requests]
         assert urls == [one["url"] for one in case.data["expect"]["requests"]]
     assert run.walk.unanswered == case.data["expect"].get("unanswered", False)

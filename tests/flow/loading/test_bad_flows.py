@@ -102,11 +102,11 @@ ANSWERS = read_response(
 )
 
 
-def _done(todo: Effect) -> EffectResult:
-    if isinstance(todo, SendAction):
+def _done(effect: Effect) -> EffectResult:
+    if isinstance(effect, SendAction):
         reply = HttpResponse(200, headers=(("Content-Type", "application/json"),), content=b'{"id": 1}')
-        return classify(reply, SentRequest(todo.request, 1, todo.idempotency_key), todo.step.success_when)
-    return FileContent(b"%PDF") if isinstance(todo, FetchFile) else Waited()
+        return classify(reply, SentRequest(effect.request, 1, effect.idempotency_key), effect.step.success_when)
+    return FileContent(b"%PDF") if isinstance(effect, FetchFile) else Waited()
 
 
 def judge(text: str) -> Flow | None:

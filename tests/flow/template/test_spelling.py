@@ -389,9 +389,9 @@ def test_a_flow_of_activecampaign_asks_for_what_the_same_flow_in_braces_asks_for
     braces = json.loads(re.sub(LONE, r"{{ \1 }}", json.dumps(steps)))
     walks, requests = [], []
     for syntax, written in (("activecampaign", steps), ("hilos", braces)):
-        todos: list[Any] = []
-        walks.append(walked(flow_of(*written, syntax=syntax), response, todos=todos))
-        requests.append([todo.request for todo in todos])
+        effects: list[Any] = []
+        walks.append(walked(flow_of(*written, syntax=syntax), response, effects=effects))
+        requests.append([effect.request for effect in effects])
 
     assert braces != steps
     assert requests[0] == requests[1]

@@ -26,14 +26,14 @@ def exits(record: Walk) -> list[tuple[str, str | None]]:
 
 def _loop(replies: list[Reply], body: str | None = "same", **keys: Any) -> tuple[Walk, list[SendAction]]:
     """An action whose error exit comes back to it, up to three visits."""
-    todos: list[Effect] = []
+    effects: list[Effect] = []
     left = iter(replies)
     content = {} if body is None else {"body": body, "body_type": "plain"}
     step = action(on_error="Send", max_visits=3, on_max_visits="z", **content, **keys)
     flow = flow_of(step, {"name": "z", "type": "message"})
-    record = walked(flow, {"id": "r"}, lambda _: next(left), todos)
+    record = walked(flow, {"id": "r"}, lambda _: next(left), effects)
     assert next(left, None) is None
-    return record, [todo for todo in todos if isinstance(todo, SendAction)]
+    return record, [effect for effect in effects if isinstance(effect, SendAction)]
 
 
 SENT_COUNT = "{{ step.Send.attempts | default(0) }}"
@@ -41,9 +41,9 @@ SENT_COUNT = "{{ step.Send.attempts | default(0) }}"
 
 @pytest.mark.parametrize("body", ["same", SENT_COUNT], ids=["equal bytes", "other bytes"])
 def test_a_loop_does_not_come_back_to_what_may_be_sent_once_and_is_in_doubt(body: str) -> None:
-    record, todos = _loop([LOST], body, **ONCE)
+    record, effects = _loop([LOST], body, **ONCE)
 
-    assert len(todos) == 1
+    assert len(effects) == 1
     assert exits(record) == [("Send", "error"), ("Send", None)]
     assert (record.state, record.handled_errors) == (State.IN_DOUBT, 1)
     assert record.reason.startswith("Send: no answer; Send: stopped at its next visit")
@@ -52,55 +52,55 @@ def test_a_loop_does_not_come_back_to_what_may_be_sent_once_and_is_in_doubt(body
 
 @pytest.mark.parametrize("reply", [json_reply(500), json_reply(404), NOT_SENT], ids=["500", "404", "not sent"])
 def test_a_loop_comes_back_to_what_was_answered_or_not_sent(reply: Reply) -> None:
-    record, todos = _loop([reply, json_reply()], **ONCE)
+    record, effects = _loop([reply, json_reply()], **ONCE)
 
     assert record.state is State.COMPLETED
-    assert len({todo.idempotency_key for todo in todos}) == 2
+    assert len({effect.idempotency_key for effect in effects}) == 2
 
 
 def test_equal_bytes_are_no_excuse_where_delivery_is_at_most_once() -> None:
-    _, (todo,) = _loop([LOST], **ONCE)
+    _, (effect,) = _loop([LOST], **ONCE)
     doubts = UncertainRequests()
-    assert doubts.admit(todo) is todo
-    doubts.conclude(todo.step, classify(LOST, SentRequest(todo.request)), todo)
-    assert doubts.admit(todo) is None
-    assert doubts.forbid(todo.step)
+    assert doubts.admit(effect) is effect
+    doubts.conclude(effect.step, classify(LOST, SentRequest(effect.request)), effect)
+    assert doubts.admit(effect) is None
+    assert doubts.forbid(effect.step)
 
 
 def test_a_loop_that_comes_back_under_keyed_sends_equal_bytes_with_the_same_key() -> None:
-    record, todos = _loop([LOST, json_reply()], **KEYED)
+    record, effects = _loop([LOST, json_reply()], **KEYED)
 
     assert (record.state, record.reason, record.handled_errors) == (State.COMPLETED, "", 1)
-    assert [todo.visit for todo in todos] == [1, 2]
-    assert todos[0].idempotency_key == todos[1].idempotency_key
-    assert todos[0].request == todos[1].request
+    assert [effect.visit for effect in effects] == [1, 2]
+    assert effects[0].idempotency_key == effects[1].idempotency_key
+    assert effects[0].request == effects[1].request
 
 
 def test_a_key_in_doubt_is_kept_however_often_a_loop_comes_back() -> None:
     cut = TransportFailure(ErrorKind.INTERRUPTED, "cut off", Sent.UNKNOWN)
-    record, todos = _loop([LOST, json_reply(404), cut], **KEYED)
+    record, effects = _loop([LOST, json_reply(404), cut], **KEYED)
 
     assert (record.state, record.reason) == (State.IN_DOUBT, "Send: cut off")
-    assert len({todo.idempotency_key for todo in todos}) == 1
+    assert len({effect.idempotency_key for effect in effects}) == 1
 
 
 def test_a_loop_does_not_come_back_under_keyed_with_other_bytes() -> None:
-    record, todos = _loop([LOST], SENT_COUNT, **KEYED)
+    record, effects = _loop([LOST], SENT_COUNT, **KEYED)
 
-    assert len(todos) == 1
+    assert len(effects) == 1
     assert record.state is State.IN_DOUBT
     assert "other bytes may not go out under its key" in record.reason
 
 
 def test_without_doubt_every_visit_has_its_own_key() -> None:
-    _, todos = _loop([json_reply(404), json_reply(404), json_reply()], **KEYED)
-    assert len({todo.idempotency_key for todo in todos}) == 3
+    _, effects = _loop([json_reply(404), json_reply(404), json_reply()], **KEYED)
+    assert len({effect.idempotency_key for effect in effects}) == 3
 
 
 @pytest.mark.parametrize("keys", [IDEMPOTENT, {"method": "PUT"}, {"method": "DELETE"}], ids=str)
 def test_a_loop_comes_back_to_what_is_idempotent_and_equal_bytes_settle_the_doubt(keys: dict[str, Any]) -> None:
-    record, todos = _loop([LOST, json_reply()], **keys)
-    assert (record.state, len(todos), len({todo.idempotency_key for todo in todos})) == (State.COMPLETED, 2, 2)
+    record, effects = _loop([LOST, json_reply()], **keys)
+    assert (record.state, len(effects), len({effect.idempotency_key for effect in effects})) == (State.COMPLETED, 2, 2)
 
     record, _ = _loop([LOST, json_reply()], SENT_COUNT, **keys)
     assert (record.state, record.reason) == (State.IN_DOUBT, "Send: no answer")
@@ -118,8 +118,8 @@ def test_what_was_applied_is_no_longer_in_doubt() -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 @pytest.mark.parametrize("delivery", [ONCE, KEYED, IDEMPOTENT], ids=str)
 def test_what_changes_nothing_is_never_in_doubt(method: str, delivery: dict[str, str]) -> None:
-    record, todos = _loop([LOST, LOST, LOST], None, method=method, **delivery)
-    assert (record.state, len(todos)) == (State.COMPLETED, 3)
+    record, effects = _loop([LOST, LOST, LOST], None, method=method, **delivery)
+    assert (record.state, len(effects)) == (State.COMPLETED, 3)
 
 
 def test_every_request_in_doubt_is_named_once() -> None:
@@ -138,20 +138,20 @@ def test_text_that_cannot_be_rendered_does_not_hide_a_doubt() -> None:
 
 def _loop_with_a_file(record_of: dict[int, ActionResult], **keys: Any) -> tuple[Walk, list[Effect]]:
     """Two visits of an action that sends a file, of which some are recorded: then nothing is fetched."""
-    todos: list[Effect] = []
+    effects: list[Effect] = []
 
-    def do(todo: Effect) -> EffectResult:
-        todos.append(todo)
-        if todo.visit in record_of:
-            return record_of[todo.visit]
-        if isinstance(todo, FetchFile):
+    def do(effect: Effect) -> EffectResult:
+        effects.append(effect)
+        if effect.visit in record_of:
+            return record_of[effect.visit]
+        if isinstance(effect, FetchFile):
             return FileContent(b"x", "a.png", "image/png")
-        reply = LOST if todo.visit == 1 else json_reply()
-        return classify(reply, SentRequest(todo.request, 1, todo.idempotency_key))
+        reply = LOST if effect.visit == 1 else json_reply()
+        return classify(reply, SentRequest(effect.request, 1, effect.idempotency_key))
 
     body = [{"name": "doc", "file": "https://media.example/a.png"}]
     flow = flow_of(action(body=body, body_type="multipart", on_error="Send", **keys))
-    return drive(walk(flow, read_response({"id": "r"}), now=NOW), do), todos
+    return drive(walk(flow, read_response({"id": "r"}), now=NOW), do), effects
 
 
 @pytest.mark.parametrize("keys", [ONCE, KEYED], ids=str)
@@ -163,7 +163,7 @@ def test_a_walk_that_is_walked_again_from_its_record_ends_as_it_did(keys: dict[s
     assert again.path == first.path == ["Send", "Send"]
     assert first.state is (State.IN_DOUBT if keys == ONCE else State.COMPLETED)
     assert (again.reason, again.state) == (first.reason, first.state)
-    assert all(isinstance(todo, FetchFile) for todo in asked)
+    assert all(isinstance(effect, FetchFile) for effect in asked)
 
 
 def test_nobody_says_that_bytes_are_equal_when_they_were_not_seen() -> None:
@@ -173,14 +173,14 @@ def test_nobody_says_that_bytes_are_equal_when_they_were_not_seen() -> None:
 
 
 def test_no_file_is_fetched_for_what_will_not_be_sent() -> None:
-    _, todos = _loop_with_a_file({}, **ONCE)
-    assert [(type(todo), todo.visit) for todo in todos] == [(FetchFile, 1), (SendAction, 1)]
+    _, effects = _loop_with_a_file({}, **ONCE)
+    assert [(type(effect), effect.visit) for effect in effects] == [(FetchFile, 1), (SendAction, 1)]
 
 
 def test_a_result_that_was_recorded_without_its_bytes_binds_the_visits_after_it() -> None:
     first, _ = _loop_with_a_file({}, **KEYED)
     assert first.visits[0].result is not None
-    record, todos = _loop_with_a_file({1: first.visits[0].result}, **KEYED)
+    record, effects = _loop_with_a_file({1: first.visits[0].result}, **KEYED)
 
     assert record.state is State.IN_DOUBT
-    assert not any(isinstance(todo, SendAction) for todo in todos)
+    assert not any(isinstance(effect, SendAction) for effect in effects)

@@ -41,8 +41,8 @@ def exits(record: Walk) -> list[tuple[str, str | None]]:
 
 
 def test_the_sample_goes_from_the_first_question_to_the_last_message() -> None:
-    todos: list[Effect] = []
-    record = walked(flow_of(*FLOW["steps"]), ANA, json_reply(201, {"id": 7}), todos)
+    effects: list[Effect] = []
+    record = walked(flow_of(*FLOW["steps"]), ANA, json_reply(201, {"id": 7}), effects)
 
     assert (record.state, record.handled_errors) == (State.COMPLETED, 0)
     assert record.reason == "goes on in the flow 'survey'"
@@ -60,9 +60,9 @@ def test_the_sample_goes_from_the_first_question_to_the_last_message() -> None:
         ("Survey", None),
     ]
     assert record.visits[4].text == "Thanks Ana"
-    (todo,) = todos
-    assert isinstance(todo, SendAction)
-    assert todo.request == HttpRequest(
+    (effect,) = effects
+    assert isinstance(effect, SendAction)
+    assert effect.request == HttpRequest(
         "POST",
         "https://crm.example/v1/contacts/%2B52155?upsert=true&name=Ana",
         (("X-Source", "whatsapp"), ("Content-Type", "application/json")),
@@ -251,15 +251,15 @@ def test_an_error_exit_handles_every_error_and_leaves_what_is_unknown_in_doubt(
 
 def test_a_second_send_on_purpose_has_other_keys() -> None:
     def keys(epoch: str | None) -> list[str]:
-        todos: list[Effect] = []
+        effects: list[Effect] = []
 
-        def do(todo: Effect) -> EffectResult:
-            assert isinstance(todo, SendAction)
-            todos.append(todo)
-            return classify(json_reply(200, {"id": 9}), SentRequest(todo.request))
+        def do(effect: Effect) -> EffectResult:
+            assert isinstance(effect, SendAction)
+            effects.append(effect)
+            return classify(json_reply(200, {"id": 9}), SentRequest(effect.request))
 
         drive(walk(flow_of(*CHAIN), read_response({"id": "r"}), now=NOW, epoch=epoch), do)
-        return [todo.idempotency_key for todo in todos if isinstance(todo, SendAction)]
+        return [effect.idempotency_key for effect in effects if isinstance(effect, SendAction)]
 
     assert keys(None) == keys(None)
     assert len({*keys(None), *keys("replay-1"), *keys("replay-2")}) == 6
@@ -267,10 +267,10 @@ def test_a_second_send_on_purpose_has_other_keys() -> None:
 
 def test_another_key_stands_in_the_request_only_where_it_is_keyed() -> None:
     def todo_of(keys: dict[str, Any]) -> SendAction:
-        todos: list[Effect] = []
-        walked(flow_of(action(**keys)), todos=todos)
-        assert isinstance(todos[0], SendAction)
-        return todos[0].with_key("other")
+        effects: list[Effect] = []
+        walked(flow_of(action(**keys)), effects=effects)
+        assert isinstance(effects[0], SendAction)
+        return effects[0].with_key("other")
 
     keyed, once = todo_of({**KEYED, "idempotency_header": "X-Key"}), todo_of(ONCE)
     assert (keyed.idempotency_key, keyed.request.headers) == ("other", (("X-Key", "other"),))
@@ -299,11 +299,11 @@ def test_a_value_that_is_missing_fails_the_walk_with_the_name_of_the_step() -> N
 
 @pytest.mark.parametrize(("missing", "content"), [("null", b'{"a":null}'), ("empty", b'{"a":""}')])
 def test_a_flow_says_what_a_missing_value_is(missing: str, content: bytes) -> None:
-    todos: list[Effect] = []
-    walked(flow_of(action(body={"a": "{{ contact.nope }}"}), missing=missing), todos=todos)
+    effects: list[Effect] = []
+    walked(flow_of(action(body={"a": "{{ contact.nope }}"}), missing=missing), effects=effects)
 
-    assert isinstance(todos[0], SendAction)
-    assert todos[0].request.content == content
+    assert isinstance(effects[0], SendAction)
+    assert effects[0].request.content == content
 
 
 @pytest.mark.parametrize("answer", ["{{ 7*7 }}", "{{ conn.crm.password }}", "{% for a in b %}", "{# x #}"])
@@ -313,10 +313,10 @@ def test_an_answer_is_never_evaluated(answer: str) -> None:
         action(body={"a": "{{ step.Ask }}", "b": "x {{ step.Ask }}"}, on_success="Again"),
         action("Again", body="{{ step.Send.response.echo }}", body_type="plain"),
     )
-    todos: list[Effect] = []
-    walked(flow, {"step": {"Ask": answer}}, json_reply(200, {"echo": answer}), todos)
+    effects: list[Effect] = []
+    walked(flow, {"step": {"Ask": answer}}, json_reply(200, {"echo": answer}), effects)
 
-    first, second = todos
+    first, second = effects
     assert isinstance(first, SendAction)
     assert isinstance(second, SendAction)
     assert json.loads(first.request.content) == {"a": answer, "b": f"x {answer}"}
@@ -329,10 +329,10 @@ def test_no_naughty_string_stops_a_walk(naughty_strings: list[str]) -> None:
         action(body={"a": "{{ step.Ask }}"}, query_params={"q": "{{ step.Ask }}"}),
     )
     for text in naughty_strings:
-        todos: list[Effect] = []
-        assert walked(flow, {"step": {"Ask": text}}, todos=todos).state is State.COMPLETED
-        assert isinstance(todos[0], SendAction)
-        assert json.loads(todos[0].request.content) == {"a": text}
+        effects: list[Effect] = []
+        assert walked(flow, {"step": {"Ask": text}}, effects=effects).state is State.COMPLETED
+        assert isinstance(effects[0], SendAction)
+        assert json.loads(effects[0].request.content) == {"a": text}
 
 
 def test_half_a_surrogate_pair_fails_one_contact_and_raises_nothing() -> None:
@@ -344,14 +344,14 @@ def test_half_a_surrogate_pair_fails_one_contact_and_raises_nothing() -> None:
 
 
 def test_a_loop_ends_when_its_step_has_no_visits_left() -> None:
-    todos: list[Effect] = []
+    effects: list[Effect] = []
     flow = flow_of(action("a", on_success="b", max_visits=3), action("b", on_success="a", on_error="z"), END)
-    record = walked(flow, {"id": "r"}, todos=todos)
+    record = walked(flow, {"id": "r"}, effects=effects)
 
     assert record.path == ["a", "b"] * 3
     assert (record.state, record.reason) == (State.FAILED, "a was visited 3 times, which is as often as it may be")
     assert [visit.number for visit in record.visits] == [1, 1, 2, 2, 3, 3]
-    assert len({todo.idempotency_key for todo in todos if isinstance(todo, SendAction)}) == 6
+    assert len({effect.idempotency_key for effect in effects if isinstance(effect, SendAction)}) == 6
 
 
 def test_a_loop_without_a_limit_of_its_own_is_bounded_all_the_same() -> None:
@@ -381,9 +381,9 @@ def test_two_exhausted_steps_that_lead_to_each_other_end() -> None:
 
 def test_keys_are_the_same_for_the_same_visit_of_the_same_response() -> None:
     def keys(response: dict[str, Any], flow: Flow) -> list[str]:
-        todos: list[Effect] = []
-        walked(flow, response, todos=todos)
-        return [todo.idempotency_key for todo in todos if isinstance(todo, SendAction)]
+        effects: list[Effect] = []
+        walked(flow, response, effects=effects)
+        return [effect.idempotency_key for effect in effects if isinstance(effect, SendAction)]
 
     flow = flow_of(action("a", on_success="b"), action("b"))
     other = flow_of(action("a", on_success="b"), action("b"), id="g")
@@ -405,14 +405,14 @@ def test_keys_are_the_same_for_the_same_visit_of_the_same_response() -> None:
     ids=str,
 )
 def test_the_key_is_sent_when_keyed_and_only_then(keys: dict[str, Any], header: str | None) -> None:
-    todos: list[Effect] = []
-    walked(flow_of(action(headers={"x-request": "author"}, **keys)), todos=todos)
+    effects: list[Effect] = []
+    walked(flow_of(action(headers={"x-request": "author"}, **keys)), effects=effects)
 
-    (todo,) = todos
-    assert isinstance(todo, SendAction)
-    sent = [name for name, value in todo.request.headers if value == todo.idempotency_key]
+    (effect,) = effects
+    assert isinstance(effect, SendAction)
+    sent = [name for name, value in effect.request.headers if value == effect.idempotency_key]
     assert sent == ([header] if header else [])
-    assert (("x-request", "author") in todo.request.headers) is (header != "X-Request")
+    assert (("x-request", "author") in effect.request.headers) is (header != "X-Request")
 
 
 def test_with_header_replaces_one_of_the_same_name() -> None:
@@ -426,20 +426,20 @@ CONTACT = {"contact": {"file": {"url": "https://media.example/a.png", "filename"
 
 
 def with_file(fetched: EffectResult, keys: dict[str, Any] | None = None) -> tuple[Walk, list[Effect]]:
-    todos: list[Effect] = []
+    effects: list[Effect] = []
 
-    def do(todo: Effect) -> EffectResult:
-        todos.append(todo)
-        return fetched if isinstance(todo, FetchFile) else classify(json_reply(), SentRequest(todo.request))
+    def do(effect: Effect) -> EffectResult:
+        effects.append(effect)
+        return fetched if isinstance(effect, FetchFile) else classify(json_reply(), SentRequest(effect.request))
 
-    return drive(walk(flow_of({**SEND_FILE, **(keys or {})}), read_response(CONTACT), now=NOW), do), todos
+    return drive(walk(flow_of({**SEND_FILE, **(keys or {})}), read_response(CONTACT), now=NOW), do), effects
 
 
 def test_a_file_is_fetched_and_then_sent() -> None:
-    record, todos = with_file(FileContent(b"\x89PNG", None, "image/png"))
+    record, effects = with_file(FileContent(b"\x89PNG", None, "image/png"))
 
-    assert [type(todo) for todo in todos] == [FetchFile, SendAction]
-    fetch, send = todos
+    assert [type(effect) for effect in effects] == [FetchFile, SendAction]
+    fetch, send = effects
     assert isinstance(fetch, FetchFile)
     assert isinstance(send, SendAction)
     assert (fetch.source.url_or_path, fetch.visit) == ("https://media.example/a.png", 1)
@@ -449,9 +449,9 @@ def test_a_file_is_fetched_and_then_sent() -> None:
 
 
 def test_a_file_that_does_not_come_is_an_error_of_kind_file_and_nothing_is_sent() -> None:
-    record, todos = with_file(TransportFailure(ErrorKind.TIMEOUT, "too slow", Sent.UNKNOWN))
+    record, effects = with_file(TransportFailure(ErrorKind.TIMEOUT, "too slow", Sent.UNKNOWN))
 
-    assert [type(todo) for todo in todos] == [FetchFile]
+    assert [type(effect) for effect in effects] == [FetchFile]
     result = record.visits[0].result
     assert record.state is State.FAILED
     assert result is not None
@@ -462,9 +462,9 @@ def test_a_file_that_does_not_come_is_an_error_of_kind_file_and_nothing_is_sent(
 
 def test_where_a_result_is_recorded_no_file_is_needed() -> None:
     recorded = classify(HttpResponse(201), SentRequest(HttpRequest("POST", "https://crm.example/")))
-    record, todos = with_file(recorded)
+    record, effects = with_file(recorded)
 
-    assert len(todos) == 1
+    assert len(effects) == 1
     assert record.visits[0].result is recorded
 
 
@@ -478,10 +478,10 @@ def test_a_request_is_answered_with_a_result() -> None:
 
 def test_a_response_that_the_flow_cannot_use_is_rejected_and_nothing_is_asked_for() -> None:
     flow = flow_of(action(), variables={"campaign": {"required": True}, "n": {"type": "number"}})
-    todos: list[Effect] = []
+    effects: list[Effect] = []
 
-    record = walked(flow, {"id": "r"}, todos=todos)
-    assert (record.state, record.visits, todos) == (State.REJECTED, [], [])
+    record = walked(flow, {"id": "r"}, effects=effects)
+    assert (record.state, record.visits, effects) == (State.REJECTED, [], [])
     assert record.reason == "flow_execution_variables.campaign is required and was not given"
     assert walked(flow, {"flow_execution_variables": {"campaign": "x", "n": "7"}}).state is State.REJECTED
 
@@ -514,10 +514,10 @@ def _asked(
 ) -> tuple[Walk, list[str]]:
     asked: list[str] = []
 
-    def do(todo: Effect) -> EffectResult:
-        assert isinstance(todo, SendAction)
-        asked.append(f"{todo.step.name}: {todo.request.content.decode()}")
-        return classify(json_reply(200, {"id": 9}), SentRequest(todo.request))
+    def do(effect: Effect) -> EffectResult:
+        assert isinstance(effect, SendAction)
+        asked.append(f"{effect.step.name}: {effect.request.content.decode()}")
+        return classify(json_reply(200, {"id": 9}), SentRequest(effect.request))
 
     response = read_response({"id": "r-1", "actions": actions, "exits": exits or {}})
     return drive(walk(flow_of(*CHAIN), response, now=NOW, resend=resend), do), asked
@@ -591,9 +591,9 @@ def test_beyond_the_answers_told_a_question_is_unanswered() -> None:
 
 def test_an_exit_tells_of_one_visit_and_the_next_ones_are_sent() -> None:
     flow = flow_of(action(on_success="Send", max_visits=3, on_max_visits="z"), {"name": "z", "type": "end"})
-    todos: list[Effect] = []
-    walked(flow, {"exits": {"Send": "success"}}, todos=todos)
-    assert [todo.visit for todo in todos] == [2, 3]
+    effects: list[Effect] = []
+    walked(flow, {"exits": {"Send": "success"}}, effects=effects)
+    assert [effect.visit for effect in effects] == [2, 3]
 
 
 def _loop(text: str, visits: int, **keys: Any) -> Flow:

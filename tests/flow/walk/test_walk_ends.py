@@ -81,9 +81,9 @@ def _walked(flow: Flow, replies: Iterator[Reply]) -> Walk:
     def exchange(_step: str, _request: HttpRequest) -> Reply:
         return next(replies)
 
-    def do(todo: Effect) -> EffectResult:
-        assert not isinstance(todo, FetchFile)
-        return performed(todo, exchange) if isinstance(todo, SendAction) else Waited()
+    def do(effect: Effect) -> EffectResult:
+        assert not isinstance(effect, FetchFile)
+        return performed(effect, exchange) if isinstance(effect, SendAction) else Waited()
 
     return drive(walk(flow, read_response({"id": "r"}), now=NOW), do)
 

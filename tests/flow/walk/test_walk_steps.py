@@ -157,12 +157,12 @@ def test_a_question_that_is_asked_again_goes_on_with_the_answers_that_are_left()
 def test_an_answer_is_used_once() -> None:
     menu = {"name": "Menu", "type": "menu", "options": {"Sales": "Send", "Bye": None}}
     flow = flow_of(menu, action(on_success="Menu"))
-    todos: list[Effect] = []
+    effects: list[Effect] = []
 
-    record = walked(flow, {"step": {"Menu": "Sales"}}, None, todos)
+    record = walked(flow, {"step": {"Menu": "Sales"}}, None, effects)
 
     assert record.path == ["Menu", "Send", "Menu"]
-    assert len(todos) == 1
+    assert len(effects) == 1
     assert (record.state, record.unanswered) == (State.COMPLETED, True)
 
 
@@ -209,9 +209,9 @@ def test_an_answer_that_is_in_no_list_does_not_fit(items: Any, message_: str) ->
 
 
 def waits(flow: Any, response: Any = None, reply: Any = None) -> list[Wait]:
-    todos: list[Effect] = []
-    walked(flow, response, reply, todos)
-    return [todo for todo in todos if isinstance(todo, Wait)]
+    effects: list[Effect] = []
+    walked(flow, response, reply, effects)
+    return [effect for effect in effects if isinstance(effect, Wait)]
 
 
 def test_a_delay_asks_for_its_length() -> None:
@@ -260,7 +260,7 @@ def test_a_replay_waits_where_an_action_is_polled(when: str, polling: bool, wait
     }
     flow = flow_of(action("Poll", on_success="Ready?"), check, {**delay, "next": "Poll" if polling else None})
 
-    (wait,) = waits(flow, reply=lambda todo: json_reply(200, {"n": todo.visit - 1}))
+    (wait,) = waits(flow, reply=lambda effect: json_reply(200, {"n": effect.visit - 1}))
 
     assert (wait.polling, wait.waited_in_replay) == (polling, waited)
 
@@ -301,13 +301,13 @@ def test_an_update_of_the_contact_is_seen_by_later_steps() -> None:
         question(next="Update"),
         start="Age",
     )
-    todos: list[Effect] = []
+    effects: list[Effect] = []
     contact = {**CONTACT, "email": "ana@x.example", "meta": {"plan": "pro", "n": [1, 2]}}
 
-    record = walked(flow, {"contact": contact, "step": {"Age": "41"}}, None, todos)
+    record = walked(flow, {"contact": contact, "step": {"Age": "41"}}, None, effects)
 
-    assert isinstance(todos[0], SendAction)
-    assert todos[0].request.content == (
+    assert isinstance(effects[0], SendAction)
+    assert effects[0].request.content == (
         b'{"name":41,"plan":"basic","n":[1,2],"email":"ana@x.example","meta email":"x@y.example"}'
     )
     assert details(record, "Update") == {
@@ -375,12 +375,12 @@ def test_only_actions_ask_for_a_request(data: st.DataObject) -> None:
     last = {"name": "F", "type": "trigger_flow", "next_flow": "x"}
     steps[-1]["on_success" if steps[-1]["type"] == "action" else "next"] = "F"
     effects = {"messages": False, "contact_updates": False, "tags": False, "flows": False}
-    todos: list[Effect] = []
+    effects: list[Effect] = []
 
-    record = walked(flow_of(*steps, last, effects=effects), {"contact": CONTACT}, None, todos)
+    record = walked(flow_of(*steps, last, effects=effects), {"contact": CONTACT}, None, effects)
 
     assert record.path == [step["name"] for step in steps] + ["F"]
-    assert [todo.step.name for todo in todos if isinstance(todo, SendAction)] == ["Send"]
+    assert [effect.step.name for effect in effects if isinstance(effect, SendAction)] == ["Send"]
 
 
 # Sensitive values
@@ -396,12 +396,14 @@ def test_sensitive_values_are_sent_and_not_shown() -> None:
         start="Age",
         sensitive=["step.Age", "contact.ids", "contact.phone"],
     )
-    todos: list[Effect] = []
+    effects: list[Effect] = []
 
-    record = walked(flow, {"contact": {**CONTACT, "ids": ["A-1", {"n": "A-12"}]}, "step": {"Age": "4141"}}, None, todos)
+    record = walked(
+        flow, {"contact": {**CONTACT, "ids": ["A-1", {"n": "A-12"}]}, "step": {"Age": "4141"}}, None, effects
+    )
 
-    assert isinstance(todos[0], SendAction)
-    assert todos[0].request.content == b'{"age":4141}'
+    assert isinstance(effects[0], SendAction)
+    assert effects[0].request.content == b'{"age":4141}'
     assert record.visits[1].text == 'Ana, *** of ["***",{"n":"***"}]'
     assert details(record, "Note") == {"meta": {"a": "***", "b": "x"}}
     assert record.reason == '*** ["***",{"n":"***"}]'
@@ -444,13 +446,13 @@ def test_what_is_noted_can_be_kept_and_what_is_sent_stays_as_it_was() -> None:
         {"name": "Offer", "type": "template", "whatsapp_template_variables": {"a": ["{{ step.Ask }}"]}, "next": "Send"},
         action(body_type="plain", body="{{ contact.first_name }}"),
     )
-    todos: list[Effect] = []
-    record = walked(flow, {"step": {"Ask": "a\0b"}}, None, todos)
+    effects: list[Effect] = []
+    record = walked(flow, {"step": {"Ask": "a\0b"}}, None, effects)
 
     assert details(record, "Note") == {"first_name": "a\ufffdb"}
     assert details(record, "Offer") == {"whatsapp_template_variables": {"a": ["a\ufffdb"]}}
-    assert isinstance(todos[0], SendAction)
-    assert todos[0].request.content == b"a\0b"
+    assert isinstance(effects[0], SendAction)
+    assert effects[0].request.content == b"a\0b"
 
 
 def test_why_a_walk_ends_can_be_kept() -> None:
