@@ -90,44 +90,32 @@ def _action_connection() -> dict[str, Any]:
 
 
 def _config() -> dict[str, Any]:
-    def option(
-        description: str, kind: str, default: str, example: str | None, *, sensitive: bool = False
-    ) -> dict[str, Any]:
-        return {
-            "description": description,
-            "version_added": "0.1.0",
-            "type": kind,
-            "example": example,
-            "default": default,
-            "sensitive": sensitive,
-        }
-
     return {
         "description": "Limits of what flows may send, and where it is recorded; a flow cannot change them.",
         "options": {
-            "allowed_hosts": option(
+            "allowed_hosts": _option(
                 "Hosts, host:port and CIDR ranges, separated by commas, that may be reached although they are private. "
                 "Loopback, link-local and metadata addresses must be named exactly.",
                 "string",
                 "",
                 "crm.internal,10.20.0.0/16,127.0.0.1:8000",
             ),
-            "media_hosts": option(
+            "media_hosts": _option(
                 "The same, for files that a contact's answer names: they are fetched from public addresses, and from "
                 "these. allowed_hosts and connections do not count for them.",
                 "string",
                 "",
                 "media.internal",
             ),
-            "response_max_bytes": option("Bytes of a reply, decompressed.", "integer", "1048576", None),
-            "request_timeout": option("Seconds that one exchange has at most.", "float", "3600", None),
-            "files_folder": option(
+            "response_max_bytes": _option("Bytes of a reply, decompressed.", "integer", "1048576", None),
+            "request_timeout": _option("Seconds that one exchange has at most.", "float", "3600", None),
+            "files_folder": _option(
                 "Folder under which local files may be sent in multipart bodies; empty refuses local files.",
                 "string",
                 "",
                 "/srv/documents",
             ),
-            "ledger": option(
+            "ledger": _option(
                 "SQLAlchemy URL of the ledger, which holds what was intended, sent and answered; empty is the file "
                 "whatsapp_flows.db in Airflow's home. Where tasks run on several machines it must be PostgreSQL.",
                 "string",
@@ -135,13 +123,13 @@ def _config() -> dict[str, Any]:
                 "postgresql://airflow@database/whatsapp_flows",
                 sensitive=True,
             ),
-            "xcom_max_bytes": option(
+            "xcom_max_bytes": _option(
                 "Bytes of a result in XCom; a larger reply stays in the ledger, and later steps find it there.",
                 "integer",
                 "65536",
                 None,
             ),
-            "ledger_reconnect_timeout": option(
+            "ledger_reconnect_timeout": _option(
                 "Seconds in which a PostgreSQL that goes away during a replay may come back. Meanwhile nothing new is "
                 "sent, and outcomes wait in memory; then the replay goes on, or it stops.",
                 "float",
@@ -149,4 +137,17 @@ def _config() -> dict[str, Any]:
                 None,
             ),
         },
+    }
+
+
+def _option(
+    description: str, kind: str, default: str, example: str | None, *, sensitive: bool = False
+) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": example,
+        "default": default,
+        "sensitive": sensitive,
     }

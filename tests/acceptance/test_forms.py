@@ -53,14 +53,18 @@ def _speakable(texts: list[str]) -> list[str]:
     return sorted({text for text in texts if "{{" not in text and "{%" not in text})
 
 
-@pytest.mark.parametrize("parser", PARSERS)
-def test_values_of_a_form_arrive(request: pytest.FixtureRequest, texts: list[str], parser: str) -> None:
-    url = _url(request, parser)
+def _check_values(url: str, body_type: str, texts: list[str]) -> None:
     for batch in _batches(texts):
         contact = {f"t{number}": text for number, text in enumerate(batch)}
         body = {f"f{number}": f"{{{{ contact.t{number} }}}}" for number in range(len(batch))}
-        heard = say(url, "form", body, contact)
+        heard = say(url, body_type, body, contact)
         assert heard.fields == {f"f{number}": text for number, text in enumerate(batch)}
+        assert heard.files == []
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_values_of_a_form_arrive(request: pytest.FixtureRequest, texts: list[str], parser: str) -> None:
+    _check_values(_url(request, parser), "form", texts)
 
 
 @pytest.mark.parametrize("parser", PARSERS)
@@ -109,13 +113,7 @@ def test_a_form_that_is_text_is_sent_as_the_pairs_that_it_means(
 
 @pytest.mark.parametrize("parser", MULTIPART_PARSERS)
 def test_values_of_parts_arrive(request: pytest.FixtureRequest, texts: list[str], parser: str) -> None:
-    url = _url(request, parser)
-    for batch in _batches(texts):
-        contact = {f"t{number}": text for number, text in enumerate(batch)}
-        body = {f"f{number}": f"{{{{ contact.t{number} }}}}" for number in range(len(batch))}
-        heard = say(url, "multipart", body, contact)
-        assert heard.fields == {f"f{number}": text for number, text in enumerate(batch)}
-        assert heard.files == []
+    _check_values(_url(request, parser), "multipart", texts)
 
 
 @pytest.mark.parametrize("parser", MULTIPART_PARSERS)

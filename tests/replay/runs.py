@@ -115,6 +115,13 @@ class Run:
         file.write_text(json.dumps(spec), encoding="utf-8")
         return Running(file)
 
+    def interrupt(self, number: signal.Signals, *, after: int, timeout: float) -> Ended:
+        """Start a process, send it a signal when the CRM has received so many requests, and wait for its end."""
+        with self.start() as running:
+            await_requests(self.crm, after)
+            running.signal(number)
+            return running.wait(timeout)
+
     def finish(self, *, timeout: float = PATIENCE, **arguments: Any) -> Ended:
         """Start a process and wait for its end."""
         with self.start(**arguments) as running:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,41 +97,13 @@ def test_a_server_that_does_not_come_back_in_time_ends_the_run(tmp_path: Path, p
         assert run.broken_promises(kills=1) == []
 
 
-def test_sigterm_ends_it_within_10_seconds_while_the_database_server_is_away(
-    tmp_path: Path, private: PostgresServer
-) -> None:
-    with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
-        run = Run(tmp_path, crm, private.create_database(), total=400)
-        with run.start() as running:
-            await_requests(crm, 50)
-            private.stop("immediate")
-            running.signal(signal.SIGTERM)
-            ended = running.wait(20)
-
-        assert ended.status in (1, PENDING), ended
-        assert "Traceback" not in ended.errors
-        assert ended.seconds < 10
-        private.start()
-        assert run.finish().status == 0
-        assert run.broken_promises(kills=1) == []
-
-
-def test_sigterm_ends_it_within_10_seconds_while_the_database_server_does_not_answer(
-    tmp_path: Path, private: PostgresServer
-) -> None:
-    with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
-        run = Run(tmp_path, crm, private.create_database(), total=400)
-        with run.start() as running:
-            await_requests(crm, 50)
-            with suspended(private):
-                running.signal(signal.SIGTERM)
-                ended = running.wait(20)
-
-        assert ended.status in (1, PENDING), ended
-        assert "Traceback" not in ended.errors
-        assert ended.seconds < 10
-        assert run.finish().status == 0
-        assert run.broken_promises(kills=1) == []
+@contextmanager
+def stopped(server: PostgresServer) -> Iterator[None]:
+    server.stop("immediate")
+    try:
+        yield
+    finally:
+        server.start()
 
 
 @contextmanager
@@ -146,3 +118,22 @@ def suspended(server: PostgresServer) -> Iterator[None]:
     finally:
         for process in (*map(int, sessions), server.pid):
             os.kill(process, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("away", [stopped, suspended])
+def test_sigterm_ends_it_within_10_seconds_while_the_database_server_is_away(
+    tmp_path: Path, private: PostgresServer, away: Callable[[PostgresServer], AbstractContextManager[None]]
+) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
+        run = Run(tmp_path, crm, private.create_database(), total=400)
+        with run.start() as running:
+            await_requests(crm, 50)
+            with away(private):
+                running.signal(signal.SIGTERM)
+                ended = running.wait(20)
+
+        assert ended.status in (1, PENDING), ended
+        assert "Traceback" not in ended.errors
+        assert ended.seconds < 10
+        assert run.finish().status == 0
+        assert run.broken_promises(kills=1) == []

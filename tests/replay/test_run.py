@@ -25,10 +25,7 @@ from tests.servers.postgres import PostgresServer
 def test_a_signal_ends_it_with_nothing_in_doubt(tmp_path: Path, number: signal.Signals) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=50) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=200)
-        with run.start() as running:
-            await_requests(crm, 20)
-            running.signal(number)
-            stopped = running.wait(10)
+        stopped = run.interrupt(number, after=20, timeout=10)
 
         assert stopped.status == PENDING, stopped
         assert stopped.told["stopped"] == f"stopped by {number.name}"
@@ -46,10 +43,7 @@ def test_sigterm_ends_it_within_10_seconds_while_requests_hang(tmp_path: Path) -
     with running_crm(tmp_path / "crm.log", shares={"slow": 1}, slow_seconds=30) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=40)
         run.change_flow('"timeout": 5', '"timeout": 60')
-        with run.start() as running:
-            await_requests(crm, 8)
-            running.signal(signal.SIGTERM)
-            stopped = running.wait(20)
+        stopped = run.interrupt(signal.SIGTERM, after=8, timeout=20)
 
         assert stopped.status == PENDING, stopped
         assert stopped.seconds < 10
@@ -130,10 +124,7 @@ def test_sigterm_ends_it_while_retries_wait(tmp_path: Path) -> None:
     with running_crm(tmp_path / "crm.log", shares={"too_many": 1}, retry_after=["4"]) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=6)
         run.change_flow('"max_wait": 1', '"max_wait": 60')
-        with run.start() as running:
-            await_requests(crm, 1)
-            running.signal(signal.SIGTERM)
-            stopped = running.wait(10)
+        stopped = run.interrupt(signal.SIGTERM, after=1, timeout=10)
 
         assert stopped.status == PENDING, stopped
         assert stopped.seconds < 2
