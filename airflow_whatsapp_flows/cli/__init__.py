@@ -11,8 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from airflow_whatsapp_flows import __version__
-from airflow_whatsapp_flows.cli.authoring_arguments import add_diff, add_graph, add_init, add_schema, add_test
-from airflow_whatsapp_flows.cli.import_arguments import add_import
+from airflow_whatsapp_flows.cli.authoring_arguments import (
+    add_diff,
+    add_graph,
+    add_import,
+    add_init,
+    add_schema,
+    add_test,
+)
 from airflow_whatsapp_flows.cli.replay_arguments import add_ledger, add_replay
 from airflow_whatsapp_flows.cli.terminal import harmless_output
 from airflow_whatsapp_flows.errors import FlowsError

@@ -5,13 +5,69 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import hypot
 from xml.etree import ElementTree
 
 from airflow_whatsapp_flows.drawing.layout import Link, Placement, Point, Size, place
-from airflow_whatsapp_flows.drawing.shapes import outline, path_through
-from airflow_whatsapp_flows.drawing.style import STYLE
 from airflow_whatsapp_flows.drawing.text_layout import width_of, wrap_text
 from airflow_whatsapp_flows.flow.inspect.graph import Edge, Graph, Node, one_line
+
+# What steps do → fill and line, on a light page and on a dark one. Text has a contrast of 7 and more (WCAG 2.2, AAA).
+_COLOURS = {
+    "asks": ("#dbeafe", "#2563eb", "#172554", "#60a5fa"),
+    "says": ("#dcfce7", "#16a34a", "#052e16", "#4ade80"),
+    "chooses": ("#fef3c7", "#d97706", "#451a03", "#fbbf24"),
+    "sends": ("#ede9fe", "#7c3aed", "#2e1065", "#a78bfa"),
+    "waits": ("#cffafe", "#0891b2", "#083344", "#22d3ee"),
+    "records": ("#f3f4f6", "#6b7280", "#1f2937", "#9ca3af"),
+    "leads": ("#fce7f3", "#db2777", "#500724", "#f472b6"),
+    "ends": ("#e5e7eb", "#374151", "#1f2937", "#d1d5db"),
+    "fails": ("#fee2e2", "#dc2626", "#450a0a", "#f87171"),
+}
+_PAGE = ("#ffffff", "#0f172a")
+_TEXT = ("#111827", "#f3f4f6")
+_MUTED = ("#374151", "#d1d5db")
+_LINES = {"next": ("#4b5563", "#9ca3af"), "back": ("#7c3aed", "#c4b5fd"), "error": ("#b91c1c", "#fca5a5")}
+_ROOT = ".whatsapp-flow"
+
+
+def _sheet(dark: int) -> str:
+    rules = [
+        f".page,.label rect{{fill:{_PAGE[dark]}}}",
+        f".name{{fill:{_TEXT[dark]}}}",
+        f".about,.exit{{fill:{_MUTED[dark]}}}",
+        f".starts .box{{fill:{_TEXT[dark]};stroke:{_TEXT[dark]}}}",
+    ]
+    for does, colours in _COLOURS.items():
+        fill, line = colours[2 * dark : 2 * dark + 2]
+        rules.append(f".{does} .box{{fill:{fill};stroke:{line}}}")
+        rules.append(f".{does} .rule{{stroke:{line}}}")
+    rules.append(f".ends .inner{{fill:{_COLOURS['ends'][2 * dark + 1]}}}")
+    for kind, tones in _LINES.items():
+        rules.append(f".edge.{kind}{{stroke:{tones[dark]}}}")
+        rules.append(f".arrow.{kind} path{{fill:{tones[dark]}}}")
+        if kind != "next":
+            rules.append(f".{kind} .exit{{fill:{tones[dark]}}}")
+    return "".join(map(_scope, rules))
+
+
+def _scope(rule: str) -> str:
+    """A rule that holds in drawings only: the page around may have classes of these names too."""
+    selectors, _, declarations = rule.partition("{")
+    return ",".join(f"{_ROOT} {selector}" for selector in selectors.split(",")) + "{" + declarations
+
+
+STYLE = (
+    # Programs that know no page, which pass over what is for a medium, take a height of 'auto' for none.
+    f"@media all{{{_ROOT}{{max-width:100%;height:auto}}}}"
+    f'{_ROOT}{{font-family:system-ui,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}}'
+    f"{_ROOT} text{{text-anchor:middle}}"
+    f"{_ROOT} .name{{font-size:14px;font-weight:600}}{_ROOT} .about{{font-size:11px}}{_ROOT} .exit{{font-size:12px}}"
+    f"{_ROOT} .box{{stroke-width:1.5}}{_ROOT} .loop .box{{stroke-width:2.5}}{_ROOT} .rule{{stroke-width:1}}"
+    f"{_ROOT} .edge{{fill:none;stroke-width:1.5}}{_ROOT} .edge.back{{stroke-dasharray:6 4;stroke-width:2}}"
+    f"{_sheet(0)}@media(prefers-color-scheme:dark){{{_sheet(1)}}}"
+)
+
 
 _NAME, _ABOUT, _LABEL = 14.0, 11.0, 12.0
 _LINE = 1.25
@@ -20,6 +76,8 @@ _MAX_NAME, _MAX_LABEL = 190.0, 150.0
 _PAD_X, _PAD_Y, _MIN_WIDTH = 10.0, 9.0, 96.0
 _END = 22.0
 _MARGIN = 24.0
+_CORNER = 7.0
+_ROUND = 9.0
 _SLANT = 12.0
 """What a slanted or pointed side takes from the room for text."""
 
@@ -193,3 +251,63 @@ def _draw_label(svg: ElementTree.Element, edge: Edge, label: _Label, centre: Poi
 def _text(group: ElementTree.Element, name: str, line: str, base: Point) -> None:
     place = {"x": f"{base.x:g}", "y": f"{round(base.y, 1):g}"}
     ElementTree.SubElement(group, "text", {"class": name, **place}).text = line
+
+
+def outline(step_type: str, centre: Point, size: Size) -> list[tuple[str, str]]:
+    """Class and path data of what is drawn for a step, from back to front."""
+    left, right = centre.x - size.width / 2, centre.x + size.width / 2
+    top, bottom = centre.y - size.height / 2, centre.y + size.height / 2
+    if step_type in ("conditional", "menu"):
+        corners = [
+            (left + _SLANT, top), (right - _SLANT, top), (right, centre.y),
+            (right - _SLANT, bottom), (left + _SLANT, bottom), (left, centre.y),
+        ]  # fmt: skip
+        return [("box", _polygon(corners))]
+    if step_type == "question":
+        corners = [(left + _SLANT, top), (right, top), (right - _SLANT, bottom), (left, bottom)]
+        return [("box", _polygon(corners))]
+    if step_type == "delay":
+        corners = [(left, top), (right, top), (right - _SLANT, bottom), (left + _SLANT, bottom)]
+        return [("box", _polygon(corners))]
+    if step_type == "trigger_flow":
+        corners = [(left + _SLANT, top), (right - _SLANT, top), (right, bottom), (left, bottom)]
+        return [("box", _polygon(corners))]
+    if step_type == "end":
+        return [("box", _box(left, top, size, size.height / 2))]
+    if step_type == "action":
+        sides = f"M{left + 6:g} {top:g}V{bottom:g}M{right - 6:g} {top:g}V{bottom:g}"
+        return [("box", _box(left, top, size, 2)), ("rule", sides)]
+    return [("box", _box(left, top, size, _ROUND if step_type in ("message", "template") else 2))]
+
+
+def _polygon(corners: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in corners) + "z"
+
+
+def _box(left: float, top: float, size: Size, radius: float) -> str:
+    inner_width, inner_height = size.width - 2 * radius, size.height - 2 * radius
+    arc = f"a{radius:g} {radius:g} 0 0 1 "
+    return (
+        f"M{left + radius:g} {top:g}h{inner_width:g}{arc}{radius:g} {radius:g}v{inner_height:g}"
+        f"{arc}{-radius:g} {radius:g}h{-inner_width:g}{arc}{-radius:g} {-radius:g}v{-inner_height:g}"
+        f"{arc}{radius:g} {-radius:g}z"
+    )
+
+
+def path_through(points: Sequence[Point]) -> str:
+    """Path data of a line through points, its corners rounded."""
+    first, *rest = points
+    data = f"M{first.x:g} {first.y:g}"
+    for before, corner, after in zip(points, points[1:], points[2:]):  # noqa: B905  # three that follow each other
+        start, end = _towards(corner, before), _towards(corner, after)
+        data += f"L{start.x:g} {start.y:g}Q{corner.x:g} {corner.y:g} {end.x:g} {end.y:g}"
+    return data + (f"L{rest[-1].x:g} {rest[-1].y:g}" if rest else "")
+
+
+def _towards(corner: Point, other: Point) -> Point:
+    length = hypot(other.x - corner.x, other.y - corner.y)
+    share = min(_CORNER, length / 2) / length if length else 0.0
+    return Point(
+        round(corner.x + (other.x - corner.x) * share, 1),
+        round(corner.y + (other.y - corner.y) * share, 1),
+    )

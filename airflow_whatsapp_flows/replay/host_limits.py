@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import os
+import resource
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 from airflow_whatsapp_flows.flow.delivery.rate_headers import nothing_remains, reset_after
 from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, retry_after
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind
 from airflow_whatsapp_flows.replay.breaker import Breaker
-from airflow_whatsapp_flows.replay.descriptors import bound_concurrency
 from airflow_whatsapp_flows.replay.rate_limit import HostRate, SlotStore
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.refusals import CREDENTIALS
@@ -25,6 +27,8 @@ ANY_HOST = ""
 
 _COMMIT_SECONDS = 0.03
 """Seconds that the commit of an intent, between slot and send, may take; paid for by as much less than the rate."""
+
+_SPARE_FILES = 16  # for the ledger's files, name lookups and what else is opened while a batch runs
 
 # The next contact would meet the same: the host is down, or cannot be used as the connection says.
 _DOWN = (ErrorKind.CONNECT, ErrorKind.TIMEOUT, ErrorKind.INTERRUPTED, ErrorKind.TLS, ErrorKind.POLICY)
@@ -150,3 +154,25 @@ class HostLimits:
                 host, pace, self._concurrency, needs_credentials=self._needs_credentials
             )
         return limiter
+
+
+_log = logging.getLogger(__name__)
+
+
+def bound_concurrency(concurrency: int) -> int:
+    """The concurrency, or as many requests as this process has free file descriptors for; then a warning is logged."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        return concurrency
+    room = max(1, limit - _count_open() - _SPARE_FILES)
+    if room < concurrency:
+        text = "%d requests may be under way at a time instead of %d: this process may open %d files (ulimit -n)"
+        _log.warning(text, room, concurrency, limit)
+    return min(room, concurrency)
+
+
+def _count_open() -> int:
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            return len(os.listdir(folder))
+    return _SPARE_FILES

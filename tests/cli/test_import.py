@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_whatsapp_flows.cli.import_arguments import add_import
+from airflow_whatsapp_flows.cli.authoring_arguments import add_import
 from airflow_whatsapp_flows.cli.import_flow import import_flow
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow_files import load_flow_file

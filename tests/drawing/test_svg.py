@@ -14,7 +14,7 @@ from lxml import etree
 
 from airflow_whatsapp_flows.drawing import draw
 from airflow_whatsapp_flows.drawing.layout import Link, Size, place
-from airflow_whatsapp_flows.drawing.style import STYLE
+from airflow_whatsapp_flows.drawing.svg import STYLE
 from airflow_whatsapp_flows.drawing.text_layout import width_of, wrap_text
 from airflow_whatsapp_flows.flow.inspect.graph import graph_of
 from airflow_whatsapp_flows.flow.loading.load import load_flow
