@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from tests.cli.replay.test_run import STATUS_KEYS
 from tests.cli.replaying import LEADS, Leads
-from tests.cli.test_replay_run import STATUS_KEYS
 from tests.servers.recording import Answer, RecordingServer
 
 
