@@ -1,48 +1,20 @@
 """Flow format 1, as a file is written: one class for every object in it."""
 
-from airflow_whatsapp_flows.flow.format.acting import (
-    AssignationFormat,
-    Comparison,
-    ConditionalFormat,
-    ConditionFormat,
-    ContactUpdateFormat,
-    DelayFormat,
-    EndFormat,
-    GoToFormat,
-    MessageFormat,
-    PathFormat,
-    TagFormat,
-    TimeWindowFormat,
-    TriggerFlowFormat,
-)
-from airflow_whatsapp_flows.flow.format.asking import (
-    AnsweredStep,
-    AnswerRangeFormat,
-    AnswerType,
-    MenuFormat,
-    OptionsFromVariableFormat,
-    QuestionFormat,
-    TemplateFormat,
-)
-from airflow_whatsapp_flows.flow.format.common import DurationFormat, Scalar, StepBase, StepWithText
+from airflow_whatsapp_flows.flow.format.acting import Comparison
+from airflow_whatsapp_flows.flow.format.asking import AnsweredStep, AnswerType, TemplateFormat
+from airflow_whatsapp_flows.flow.format.common import StepBase, StepWithText
 from airflow_whatsapp_flows.flow.format.flow import (
     FLOW_ID,
     MAX_STEPS,
     STEP_FORMATS,
     AirflowFormat,
-    EffectsFormat,
     FlowFormat,
     StepFormat,
     VariableFormat,
 )
-from airflow_whatsapp_flows.flow.format.replay import QuietHoursFormat, ReplayFormat
+from airflow_whatsapp_flows.flow.format.replay import ReplayFormat
 from airflow_whatsapp_flows.flow.format.sending import ActionFormat, Method, RetryFormat
-from airflow_whatsapp_flows.flow.format.testing import (
-    ExpectationFormat,
-    ExpectedRequestFormat,
-    FlowTestFormat,
-    ReplyFormat,
-)
+from airflow_whatsapp_flows.flow.format.testing import ExpectedRequestFormat, FlowTestFormat, ReplyFormat
 
 __all__ = [
     "FLOW_ID",
@@ -50,40 +22,19 @@ __all__ = [
     "STEP_FORMATS",
     "ActionFormat",
     "AirflowFormat",
-    "AnswerRangeFormat",
     "AnswerType",
     "AnsweredStep",
-    "AssignationFormat",
     "Comparison",
-    "ConditionFormat",
-    "ConditionalFormat",
-    "ContactUpdateFormat",
-    "DelayFormat",
-    "DurationFormat",
-    "EffectsFormat",
-    "EndFormat",
-    "ExpectationFormat",
     "ExpectedRequestFormat",
     "FlowFormat",
     "FlowTestFormat",
-    "GoToFormat",
-    "MenuFormat",
-    "MessageFormat",
     "Method",
-    "OptionsFromVariableFormat",
-    "PathFormat",
-    "QuestionFormat",
-    "QuietHoursFormat",
     "ReplayFormat",
     "ReplyFormat",
     "RetryFormat",
-    "Scalar",
     "StepBase",
     "StepFormat",
     "StepWithText",
-    "TagFormat",
     "TemplateFormat",
-    "TimeWindowFormat",
-    "TriggerFlowFormat",
     "VariableFormat",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,37 +15,14 @@ from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS
 from airflow_whatsapp_flows.flow.format import StepFormat
 from airflow_whatsapp_flows.flow.json_source import JsonSource
 from airflow_whatsapp_flows.flow.loading.build_action import build_action
-from airflow_whatsapp_flows.flow.loading.build_answered import build_menu, build_message, build_question, build_template
-from airflow_whatsapp_flows.flow.loading.build_other import (
-    build_assignation,
-    build_conditional,
-    build_contact_update,
-    build_delay,
-    build_end,
-    build_go_to,
-    build_tag,
-    build_trigger_flow,
-)
-from airflow_whatsapp_flows.flow.loading.builder import FlowTexts, StepBuilder
+from airflow_whatsapp_flows.flow.loading.build_answered import BUILD_ANSWERED
+from airflow_whatsapp_flows.flow.loading.build_other import BUILD_OTHER
+from airflow_whatsapp_flows.flow.loading.builder import Builders, FlowTexts, StepBuilder
 from airflow_whatsapp_flows.flow.loading.schema_faults import close_literal
 from airflow_whatsapp_flows.flow.model import Step
 
 _STEP: TypeAdapter[StepFormat] = TypeAdapter(StepFormat)
-_BUILD: Mapping[str, Callable[[StepBuilder, Any], Step | None]] = {
-    "question": build_question,
-    "menu": build_menu,
-    "message": build_message,
-    "template": build_template,
-    "conditional": build_conditional,
-    "action": build_action,
-    "delay": build_delay,
-    "contact_update": build_contact_update,
-    "tag": build_tag,
-    "assignation": build_assignation,
-    "go_to": build_go_to,
-    "trigger_flow": build_trigger_flow,
-    "end": build_end,
-}
+_BUILD: Builders = {**BUILD_ANSWERED, **BUILD_OTHER, "action": build_action}
 
 
 def valid_steps(value: dict[str, Any]) -> dict[int, StepFormat]:

@@ -11,9 +11,9 @@ from jinja2 import nodes
 
 from airflow_whatsapp_flows.flow.body import ABSENT
 from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, default_delivery
-from airflow_whatsapp_flows.flow.format import ActionFormat
+from airflow_whatsapp_flows.flow.format.sending import ActionFormat
 from airflow_whatsapp_flows.flow.loading.builder import StepBuilder
-from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.flow.model.action import Action
 from airflow_whatsapp_flows.flow.request.headers import parse_headers
 from airflow_whatsapp_flows.flow.request.plan import RequestText, parse_request
 from airflow_whatsapp_flows.flow.template.cage import Expression

@@ -12,16 +12,16 @@ from airflow_whatsapp_flows.flow.answers import (
     check_bound,
     check_country,
 )
-from airflow_whatsapp_flows.flow.format import (
+from airflow_whatsapp_flows.flow.format.acting import MessageFormat
+from airflow_whatsapp_flows.flow.format.asking import (
     AnsweredStep,
     AnswerRangeFormat,
     MenuFormat,
-    MessageFormat,
     QuestionFormat,
     TemplateFormat,
 )
-from airflow_whatsapp_flows.flow.loading.builder import StepBuilder
-from airflow_whatsapp_flows.flow.model import Menu, Message, MessageContent, Question, TemplateMessage
+from airflow_whatsapp_flows.flow.loading.builder import Builders, StepBuilder
+from airflow_whatsapp_flows.flow.model.messages import Menu, Message, MessageContent, Question, TemplateMessage
 
 
 class _AnswerFields(TypedDict):
@@ -111,3 +111,11 @@ def _list_options(builder: StepBuilder, step: AnsweredStep) -> ListedOptions | N
     if source is None:
         return None
     return ListedOptions(source, written.value, written.title or written.value)
+
+
+BUILD_ANSWERED: Builders = {
+    "question": build_question,
+    "menu": build_menu,
+    "message": build_message,
+    "template": build_template,
+}

@@ -6,7 +6,7 @@ import datetime as dt
 from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.flow.conditions import Condition, check_ordered
-from airflow_whatsapp_flows.flow.format import (
+from airflow_whatsapp_flows.flow.format.acting import (
     AssignationFormat,
     ConditionalFormat,
     ConditionFormat,
@@ -14,14 +14,14 @@ from airflow_whatsapp_flows.flow.format import (
     DelayFormat,
     EndFormat,
     GoToFormat,
-    Scalar,
     TagFormat,
     TimeWindowFormat,
     TriggerFlowFormat,
 )
+from airflow_whatsapp_flows.flow.format.common import Scalar
 from airflow_whatsapp_flows.flow.json_source import Path
-from airflow_whatsapp_flows.flow.loading.builder import StepBuilder
-from airflow_whatsapp_flows.flow.model import (
+from airflow_whatsapp_flows.flow.loading.builder import Builders, StepBuilder
+from airflow_whatsapp_flows.flow.model.routing import (
     Assignation,
     Conditional,
     ConditionPath,
@@ -30,9 +30,9 @@ from airflow_whatsapp_flows.flow.model import (
     End,
     GoTo,
     Tag,
-    Text,
     TriggerFlow,
 )
+from airflow_whatsapp_flows.flow.model.step import Text
 from airflow_whatsapp_flows.flow.moments import parse_moment
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.waiting import SECONDS, TimeWindow, WaitRule
@@ -162,3 +162,15 @@ def build_trigger_flow(builder: StepBuilder, step: TriggerFlowFormat) -> Trigger
 def build_end(builder: StepBuilder, step: EndFormat) -> End:
     """An end."""
     return End(**builder.common, state=step.state, reason=builder.text(step.reason, "reason"))
+
+
+BUILD_OTHER: Builders = {
+    "conditional": build_conditional,
+    "delay": build_delay,
+    "contact_update": build_contact_update,
+    "tag": build_tag,
+    "assignation": build_assignation,
+    "go_to": build_go_to,
+    "trigger_flow": build_trigger_flow,
+    "end": build_end,
+}

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.format import StepBase, StepWithText
 from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
-from airflow_whatsapp_flows.flow.model import MessageContent, Text
+from airflow_whatsapp_flows.flow.model import MessageContent, Step, Text
 from airflow_whatsapp_flows.flow.reply.result import RESULT_NAMES
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
@@ -167,3 +167,7 @@ class FlowTexts:
             TemplateFault: it is none.
         """
         return self.language.parse_variable(written)
+
+
+Builders = Mapping[str, Callable[[StepBuilder, Any], Step | None]]
+"""What builds a step from its format, by the step's ``type``; ``None`` when it has a fault."""

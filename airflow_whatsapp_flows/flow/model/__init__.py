@@ -14,39 +14,22 @@ from airflow_whatsapp_flows.flow.model.messages import (
     Question,
     TemplateMessage,
 )
-from airflow_whatsapp_flows.flow.model.routing import (
-    Assignation,
-    Conditional,
-    ConditionPath,
-    ContactUpdate,
-    Delay,
-    End,
-    GoTo,
-    Tag,
-    TriggerFlow,
-)
-from airflow_whatsapp_flows.flow.model.step import Exit, StepBase, Text
+from airflow_whatsapp_flows.flow.model.routing import Conditional, Delay, End, TriggerFlow
+from airflow_whatsapp_flows.flow.model.step import Text
 
 __all__ = [
     "TOO_MANY_VISITS",
     "Action",
     "Answered",
-    "Assignation",
-    "ConditionPath",
     "Conditional",
-    "ContactUpdate",
     "Delay",
     "End",
-    "Exit",
     "Flow",
-    "GoTo",
     "Menu",
     "Message",
     "MessageContent",
     "Question",
     "Step",
-    "StepBase",
-    "Tag",
     "TemplateMessage",
     "Text",
     "TriggerFlow",

@@ -8,7 +8,9 @@ from typing import cast
 from zoneinfo import ZoneInfo
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.model import Assignation, Delay, GoTo, MessageContent, Tag, Text
+from airflow_whatsapp_flows.flow.model.messages import MessageContent
+from airflow_whatsapp_flows.flow.model.routing import Assignation, Delay, GoTo, Tag
+from airflow_whatsapp_flows.flow.model.step import Text
 from airflow_whatsapp_flows.flow.moments import parse_moment
 from airflow_whatsapp_flows.flow.reply.hidden import Hidden
 from airflow_whatsapp_flows.flow.storable import clean, storable_text

@@ -16,23 +16,20 @@ from airflow_whatsapp_flows.errors import RenderError, ResponseError
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit
 from airflow_whatsapp_flows.flow.delivery.rule import idempotency_key
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
-from airflow_whatsapp_flows.flow.model import (
-    Action,
-    Answered,
+from airflow_whatsapp_flows.flow.model.action import Action
+from airflow_whatsapp_flows.flow.model.flow import Flow, Step
+from airflow_whatsapp_flows.flow.model.messages import Answered, Message, TemplateMessage
+from airflow_whatsapp_flows.flow.model.routing import (
     Assignation,
     Conditional,
     ContactUpdate,
     Delay,
     End,
-    Flow,
     GoTo,
-    Message,
-    Step,
-    StepBase,
     Tag,
-    TemplateMessage,
     TriggerFlow,
 )
+from airflow_whatsapp_flows.flow.model.step import StepBase
 from airflow_whatsapp_flows.flow.reply.hidden import Hidden, Veil
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.storable import storable_text
