@@ -1,4 +1,8 @@
-"""Pages of rows, bounded by their number and by the bytes of their text: a row may hold megabytes."""
+"""The size of a page of rows: bounded by their number, and by the bytes of their text, for a row may hold megabytes.
+
+The queries of pages start after the last row number that was read: ``read_pending_contacts`` in ``records``, and
+``_pages`` in ``results``.
+"""
 
 from __future__ import annotations
 

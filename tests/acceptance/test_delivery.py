@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_whatsapp_flows.flow.delivery.decision import pause
+from airflow_whatsapp_flows.flow.delivery.decision import retry_wait
 from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.reply.result import SentRequest, classify
@@ -79,7 +79,7 @@ def test_waits_are_spread_evenly_between_nothing_and_their_limit(retry: int) -> 
     count, limit = 2_000, RULE.cap(retry)
     draws = random.Random(20261122)
 
-    waits = sorted(pause(RULE, retry, BROKEN, 0.0, jitter=draws.uniform) for _ in range(count))
+    waits = sorted(retry_wait(RULE, retry, BROKEN, 0.0, jitter=draws.uniform) for _ in range(count))
 
     assert 0 <= waits[0] <= waits[-1] <= limit
     distance = max(abs(wait / limit - (number + 0.5) / count) for number, wait in enumerate(waits)) + 0.5 / count

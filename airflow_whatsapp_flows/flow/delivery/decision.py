@@ -143,7 +143,7 @@ def _next_of(
         return SendNext(last.number + 1, 0.0)
     if made >= rule.attempts or not course.may_send_again():
         return Settled(course.result())
-    wait = pause(rule, made, last.result, now, jitter=jitter)
+    wait = retry_wait(rule, made, last.result, now, jitter=jitter)
     if course.may_be_applied and _is_stale(rule, attempts, now + wait):
         return Settled(course.stale())
     return SendNext(last.number + 1, wait)
@@ -316,7 +316,7 @@ class _AttemptHistory:
         return classify(TransportFailure(kind, message, sent), attempted)
 
 
-def pause(
+def retry_wait(
     rule: RetryRule,
     retry: int,
     result: ActionResult | None,

@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.delivery.decision import (
     Settled,
     derive_key,
     next_move,
-    pause,
+    retry_wait,
 )
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, RetryRule, fate_of
 from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
@@ -485,5 +485,5 @@ def test_a_wait_is_never_above_its_limit() -> None:
     rule = RetryRule.of(IDEMPOTENT, wait=1, max_wait=3)
     asked = result_of(json_reply(429, **{"Retry-After": "99999999"}))
 
-    assert pause(rule, 1, asked, NOW) == 3
-    assert all(0 <= pause(rule, 50, result_of(json_reply(503)), NOW) <= 3 for _ in range(200))
+    assert retry_wait(rule, 1, asked, NOW) == 3
+    assert all(0 <= retry_wait(rule, 50, result_of(json_reply(503)), NOW) <= 3 for _ in range(200))
