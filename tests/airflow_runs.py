@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,12 +36,29 @@ class FinishedRun:
 
 
 def migrate() -> None:
-    """Make the database, once per test process."""
+    """Make the database of this process: a copy of the one that the first worker of the run makes."""
     home = Path(os.environ["AIRFLOW_HOME"])
     (home / "no-dags").mkdir(parents=True, exist_ok=True)
-    if not (home / "airflow.db").exists():
-        command = [sys.executable, "-m", "airflow", "db", "migrate"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if (home / "airflow.db").exists():
+        return
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        _make_database()
+        return
+    shared = home.with_name(f"home-{os.getppid()}")  # pytest itself, which starts no Airflow, and removes it at the end
+    shared.mkdir(parents=True, exist_ok=True)
+    with open(shared / "lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "airflow.db").exists():
+            _make_database()
+            shutil.copyfile(home / "airflow.db", shared / "copy.db")
+            (shared / "copy.db").rename(shared / "airflow.db")
+            return
+    shutil.copyfile(shared / "airflow.db", home / "airflow.db")
+
+
+def _make_database() -> None:
+    command = [sys.executable, "-m", "airflow", "db", "migrate"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def run_dag(dag: Any, conf: dict[str, Any] | None = None, **arguments: Any) -> FinishedRun:
@@ -49,8 +69,21 @@ def run_dag(dag: Any, conf: dict[str, Any] | None = None, **arguments: Any) -> F
         conf: of the run.
         **arguments: for ``dag.test``, such as ``logical_date=None``.
     """
-    with _quiet(), _errors_in_contexts():
+    with _quiet(), _errors_in_contexts(), _short_pauses():
         return _finished(dag.dag_id, _synced(dag).test(run_conf=conf or {}, **arguments))
+
+
+@contextlib.contextmanager
+def _short_pauses() -> Iterator[None]:
+    # dag.test() pauses for a second whenever no task is ready.
+    sleep = time.sleep
+
+    def pause(seconds: float) -> None:
+        caller = sys._getframe(1).f_globals.get("__name__")
+        sleep(min(seconds, 0.05) if caller == "airflow.sdk.definitions.dag" else seconds)
+
+    with mock.patch.object(time, "sleep", pause):
+        yield
 
 
 @contextlib.contextmanager

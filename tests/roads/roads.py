@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -234,9 +233,6 @@ def by_dag(case: Case, monkeypatch: pytest.MonkeyPatch) -> Seen:
     flow = case.flow
     monkeypatch.setattr(rewalk, "run_time", lambda _: case.now)
     monkeypatch.setattr(waiting, "seconds_until", lambda _: 0.0)
-    # dag.test() pauses for a second whenever no task is ready.
-    sleep = time.sleep
-    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
     with scripted(case, monkeypatch) as server:
         finished = run_dag(build_dag(flow), case.response(server.url))
         seen = Seen(requests=received(server))
