@@ -58,8 +58,8 @@ def _as_json(change: Change) -> dict[str, Any]:
 
 def _line(change: Change) -> str:
     if change.part == "step":
-        told = f"renamed from {change.old}" if change.what == "renamed" else f"{change.what} ({_type_of(change)})"
-        return plain(f"{change.step}: {told}")
+        what = f"renamed from {change.old}" if change.what == "renamed" else f"{change.what} ({_type_of(change)})"
+        return plain(f"{change.step}: {what}")
     where = [change.step or "flow", change.path] if change.part != "start" else [change.path]
     return plain(f"{': '.join(where)}: {_pair(change)}")
 

@@ -62,8 +62,8 @@ def report_lines(imported: ImportedFlow) -> Iterator[str]:
     steps = imported.flow["steps"]
     count = len(steps) if isinstance(steps, list) else 0
     kinds = Counter(note.kind for note in imported.report)
-    told = [f"{kinds[kind]} {_COUNTED[kind][kinds[kind] != 1]}" for kind in _KINDS if kinds[kind]]
-    yield f"{imported.flow['id']}: {count} step{'s' if count != 1 else ''}; {', '.join(told) or 'nothing to tell'}"
+    counted = [f"{kinds[kind]} {_COUNTED[kind][kinds[kind] != 1]}" for kind in _KINDS if kinds[kind]]
+    yield f"{imported.flow['id']}: {count} step{'s' if count != 1 else ''}; {', '.join(counted) or 'nothing to tell'}"
     by_step: dict[str | None, list[Note]] = {None: []}
     for note in imported.report:
         by_step.setdefault(note.step, []).append(note)

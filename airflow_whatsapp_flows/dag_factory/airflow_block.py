@@ -46,8 +46,8 @@ def start_date(flow: Flow) -> dt.datetime | None:
     Args:
         flow: any flow.
     """
-    told = flow.airflow.start_date
-    return None if told is None else parse_moment(told, ZoneInfo(flow.timezone))
+    written_date = flow.airflow.start_date
+    return None if written_date is None else parse_moment(written_date, ZoneInfo(flow.timezone))
 
 
 def tags(flow: Flow, *others: str) -> list[str]:

@@ -94,19 +94,19 @@ def _start_date(value: Mapping[str, Any]) -> dt.datetime:
     """That of the replay: its zone is the schedule's, and nothing is due before it."""
     block = value.get("airflow")
     zone: dt.tzinfo = dt.timezone.utc
-    told = block.get("start_date") if isinstance(block, Mapping) else None
+    written = block.get("start_date") if isinstance(block, Mapping) else None
     with contextlib.suppress(LookupError, ValueError, OSError, TypeError):
         zone = ZoneInfo(value.get("timezone", "UTC"))
     with contextlib.suppress(ValueError, OverflowError):
-        if isinstance(told, str):
-            return parse_moment(told, zone)
+        if isinstance(written, str):
+            return parse_moment(written, zone)
     return dt.datetime(2020, 1, 1, tzinfo=zone)
 
 
 def _tags(value: Mapping[str, Any]) -> list[str]:
     block = value.get("airflow")
-    told = block.get("tags") if isinstance(block, Mapping) else None
-    found = told if isinstance(told, list) else []
+    written = block.get("tags") if isinstance(block, Mapping) else None
+    found = written if isinstance(written, list) else []
     told_tags = dict.fromkeys(_printable(str(tag)) for tag in found)
     return [tag for tag in told_tags if 0 < len(tag) <= 100 and tag not in (TAG, "replay")]
 

@@ -127,16 +127,16 @@ class _Reader:
         """What an execution record says of the flow, its version and its time."""
         execution = record.get("flow_execution")
         for owner in (record, execution if isinstance(execution, dict) else {}):
-            flow, told = owner.get("flow"), owner.get("flow_version")
+            flow, flow_version = owner.get("flow"), owner.get("flow_version")
             if isinstance(flow, dict):
                 if isinstance(flow.get("name"), str):
                     self.name = self.name or str(flow["name"]).strip() or None
                 declared = flow.get("flow_execution_variables")
                 names = declared if isinstance(declared, list) else []
                 self.variables += [name for name in names if isinstance(name, str) and name not in self.variables]
-            if told is not None:
-                version = _id_of(told) or version
-                if isinstance(told, dict) and told.get("is_current_version") is True:
+            if flow_version is not None:
+                version = _id_of(flow_version) or version
+                if isinstance(flow_version, dict) and flow_version.get("is_current_version") is True:
                     self.current = version
         return version, max(at, _moment(record.get("created_on")))
 

@@ -29,10 +29,10 @@ def request_body(record: Record, headers: Plain | dict[str, str], secrets: Secre
     content_type = _content_type(record, headers)
     body_type = infer_body_type(text, content_type)
     text = secrets.hide(record, _BODY, text, body_spans(mask_placeholders(text, record.syntax), body_type))
-    told = f"by the header Content-Type, {content_type}" if content_type else "by its shape"
+    reason = f"by the header Content-Type, {content_type}" if content_type else "by its shape"
     if body_type is BodyType.PLAIN and content_type is None:
-        told = "no header Content-Type says what it is, and it does not look like JSON or XML"
-    record.note("inferred", _BODY, f"its type is {body_type.value}: {told}")
+        reason = "no header Content-Type says what it is, and it does not look like JSON or XML"
+    record.note("inferred", _BODY, f"its type is {body_type.value}: {reason}")
     return {"body": _nicer(record, text, body_type)}
 
 

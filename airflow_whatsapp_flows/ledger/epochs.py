@@ -119,12 +119,12 @@ def compare_content(known: Sequence[KnownResponse], is_same: Callable[[str | Non
         return ContentMatch(top + 1, None)
     newest = max(one.epoch for one in bound)
     of_newest = [one for one in bound if one.epoch == newest]
-    told = [one for one in of_newest if one.digest is not None] or of_newest
-    if any(is_same(one.digest) for one in told):
+    comparable = [one for one in of_newest if one.digest is not None] or of_newest
+    if any(is_same(one.digest) for one in comparable):
         return ContentMatch(newest, None)
-    if not told[-1].is_evidence:
+    if not comparable[-1].is_evidence:
         return ContentMatch(top + 1, None)
-    return ContentMatch(top + 1, told[-1])
+    return ContentMatch(top + 1, comparable[-1])
 
 
 def first_in_doubt(made: Sequence[AttemptSummary]) -> AttemptSummary | None:

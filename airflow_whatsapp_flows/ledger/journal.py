@@ -100,10 +100,10 @@ class Journal:
         if not sent.requests or sent.first_at is None:
             return LedgerReplacedError(f"{error}. This run had sent nothing")
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(sent.first_at))
-        told = f"{error}. This run has sent {sent.requests:,} requests since {since} UTC"
+        message = f"{error}. This run has sent {sent.requests:,} requests since {since} UTC"
         if error.can_be_copied or self._ledger.file is None:
-            return LedgerReplacedError(told)
-        return LedgerReplacedError(f"{told}; {sent.save_lost(self._ledger.file)}")
+            return LedgerReplacedError(message)
+        return LedgerReplacedError(f"{message}; {sent.save_lost(self._ledger.file)}")
 
     def note(self, entry: Entry) -> None:
         """Write an entry with the next commit, without waiting for it.

@@ -58,27 +58,27 @@ class Replies:
         if result is None or (self.needs_response and response is None):
             return None
         try:
-            told = ActionResult.from_value(msgspec.json.decode(result))
-            hidden = self._collect_hidden(step, told, response) if self.needs_response else None
+            recorded = ActionResult.from_value(msgspec.json.decode(result))
+            hidden = self._collect_hidden(step, recorded, response) if self.needs_response else None
         except (ResponseError, msgspec.DecodeError):
             return None
         own: Mapping[str, Any] = msgspec.json.decode(response) if foreign and response is not None else {}
-        return reply_excerpt(told, hidden, [own.get(key) for key in _OWN])
+        return reply_excerpt(recorded, hidden, [own.get(key) for key in _OWN])
 
     def _collect_hidden(self, step: str, result: ActionResult, response: str | None) -> Hidden | None:
         if self._flow is None or response is None:
             return None
-        told = read_response(msgspec.json.decode(response))
+        recorded = read_response(msgspec.json.decode(response))
         hidden = Hidden(self._flow.sensitive)
         hidden.note(
             Variables(
-                contact=told.contact,
-                step={**told.step, step: result.as_value()},
-                global_variables=told.global_variables,
-                flow_execution_variables=told.flow_execution_variables,
+                contact=recorded.contact,
+                step={**recorded.step, step: result.as_value()},
+                global_variables=recorded.global_variables,
+                flow_execution_variables=recorded.flow_execution_variables,
             )
         )
-        for name, values in told.history.items():
+        for name, values in recorded.history.items():
             for value in values:
                 hidden.note({"step": {name: value}})
         return hidden

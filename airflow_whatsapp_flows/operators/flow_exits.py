@@ -62,10 +62,10 @@ class FlowInDoubtOperator(BaseOperator):
             AirflowFailException: the outcome is unknown; says of which request, and what to do.
             AirflowSkipException: it is known by now.
         """
-        told = context["ti"].xcom_pull(task_ids=self.action, key=IN_DOUBT)
-        if told is None:
+        reason = context["ti"].xcom_pull(task_ids=self.action, key=IN_DOUBT)
+        if reason is None:
             raise AirflowSkipException(f"every outcome of {self.action!r} is known")
         again = f"or clear {self.action!r} with its downstream tasks: it sends the same request again"
         never = f"clearing {self.action!r} does not send the request again"
         advice = "check at the server whether the request arrived, then mark this task as success"
-        raise AirflowFailException(f"{told}; {advice}; {again if self.resends else never}")
+        raise AirflowFailException(f"{reason}; {advice}; {again if self.resends else never}")

@@ -156,11 +156,11 @@ def note_doubt(task: BaseOperator, context: Context, walked: Rewalk) -> bool:
         context: Airflow's, of the running task.
         walked: the walk out of the task's steps.
     """
-    told = walked.unknown_outcomes
-    if told is not None:
-        task.log.error("%s", told)
-        context["ti"].xcom_push(key=IN_DOUBT, value=told)
-    return told is not None
+    unknown = walked.unknown_outcomes
+    if unknown is not None:
+        task.log.error("%s", unknown)
+        context["ti"].xcom_push(key=IN_DOUBT, value=unknown)
+    return unknown is not None
 
 
 def not_on_the_way(step: FlowStep) -> str:

@@ -47,46 +47,50 @@ def plan_value(planned: Plan, source: str, replay_id: str | None) -> dict[str, A
     }
 
 
-def plan_text(told: Mapping[str, Any]) -> str:
+def plan_text(planned: Mapping[str, Any]) -> str:
     """A plan as lines of a log.
 
     Args:
-        told: from :func:`plan_value`.
+        planned: from :func:`plan_value`.
     """
-    others = "".join(f", {told[name]:,} {name.replace('_', ' ')}" for name in _OTHERS if told[name])
-    lines = [f"source     {told['source']}", f"responses  {told['rows']:,}{others}", f"to send    {told['walked']:,}"]
-    lines += [f"changed    {told['changed']:,} since they were sent"] if told.get("changed") else []
-    lines += [f"           {host}: {calls:,} requests" for host, calls in told["calls"].items()]
-    lines += [f"duration   about {_duration(told['seconds'])}"]
-    lines += [f"{way['step']} → {way['exit']}: {way['contacts']:,}" for way in told["exits"]]
-    lines += [f"rejected   {reason}" for reason in told["rejections"]]
-    lines += [f"warning    {warning}" for warning in told.get("warnings", ())]
+    others = "".join(f", {planned[name]:,} {name.replace('_', ' ')}" for name in _OTHERS if planned[name])
+    lines = [
+        f"source     {planned['source']}",
+        f"responses  {planned['rows']:,}{others}",
+        f"to send    {planned['walked']:,}",
+    ]
+    lines += [f"changed    {planned['changed']:,} since they were sent"] if planned.get("changed") else []
+    lines += [f"           {host}: {calls:,} requests" for host, calls in planned["calls"].items()]
+    lines += [f"duration   about {_duration(planned['seconds'])}"]
+    lines += [f"{way['step']} → {way['exit']}: {way['contacts']:,}" for way in planned["exits"]]
+    lines += [f"rejected   {reason}" for reason in planned["rejections"]]
+    lines += [f"warning    {warning}" for warning in planned.get("warnings", ())]
     return "\n".join(lines)
 
 
-def plan_markdown(told: Mapping[str, Any]) -> str:
+def plan_markdown(planned: Mapping[str, Any]) -> str:
     """A plan as a page: what would be sent, to whom, how long it takes, and one masked request of each step.
 
     Args:
-        told: from :func:`plan_value`.
+        planned: from :func:`plan_value`.
     """
-    return "\n\n".join(part for part in _parts(told) if part)
+    return "\n\n".join(part for part in _parts(planned) if part)
 
 
-def _parts(told: Mapping[str, Any]) -> Iterator[str]:
+def _parts(planned: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        f"**{told['walked']:,} of {told['rows']:,} responses would be sent** from {escape(told['source'])}. "
-        f"Estimated duration: {_duration(told['seconds'])}."
+        f"**{planned['walked']:,} of {planned['rows']:,} responses would be sent** from {escape(planned['source'])}. "
+        f"Estimated duration: {_duration(planned['seconds'])}."
     )
-    rows: list[Sequence[str | int]] = [("to be sent", told["walked"])]
-    rows += [(_WORDS[name], told[name]) for name in _OTHERS if told[name]]
-    rows += [("of these, changed since they were sent", told["changed"])] if told.get("changed") else []
+    rows: list[Sequence[str | int]] = [("to be sent", planned["walked"])]
+    rows += [(_WORDS[name], planned[name]) for name in _OTHERS if planned[name]]
+    rows += [("of these, changed since they were sent", planned["changed"])] if planned.get("changed") else []
     yield table(("Responses", "Number"), rows)
-    yield table(("Host", "Requests, at least"), list(told["calls"].items()))
-    yield table(("Step", "Exit", "Contacts"), [(way["step"], way["exit"], way["contacts"]) for way in told["exits"]])
-    yield _bullet_list("Warnings", told.get("warnings", ()))
-    yield _bullet_list("Rejected rows, the first of them", told["rejections"])
-    for step, request in told.get("samples", {}).items():
+    yield table(("Host", "Requests, at least"), list(planned["calls"].items()))
+    yield table(("Step", "Exit", "Contacts"), [(way["step"], way["exit"], way["contacts"]) for way in planned["exits"]])
+    yield _bullet_list("Warnings", planned.get("warnings", ()))
+    yield _bullet_list("Rejected rows, the first of them", planned["rejections"])
+    for step, request in planned.get("samples", {}).items():
         yield f"**{escape(step)}**, for example (masked):"
         yield code(request)
 

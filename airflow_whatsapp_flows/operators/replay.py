@@ -332,11 +332,11 @@ class WhatsAppReplayOperator(ReplayTask):
         self, status: Mapping[str, Any], counted: Tally, whole: Tally, settings: RunSettings, flow: Flow
     ) -> None:
         fail_when = self.fail_when or (flow.replay.fail_when if flow.replay else "any")
-        told = "any" if fail_when == "never" else fail_when
+        rule = "any" if fail_when == "never" else fail_when
         if self.chunks is None:
-            wrong = what_is_wrong(counted, told, settings.max_failures, settings.max_handled_errors)
+            wrong = what_is_wrong(counted, rule, settings.max_failures, settings.max_handled_errors)
         else:
-            wrong = what_is_wrong(counted, told, settings.max_failures, _ALL_HANDLED)
+            wrong = what_is_wrong(counted, rule, settings.max_failures, _ALL_HANDLED)
             if wrong is None and not whole.states[ContactState.PENDING]:  # handled errors are counted over all chunks
                 wrong = what_is_wrong(whole, "budget", None, settings.max_handled_errors)
         if wrong is None:

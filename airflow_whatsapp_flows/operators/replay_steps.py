@@ -79,9 +79,9 @@ class ReplayPlanOperator(ReplayTask):
                 replay = self.create_or_resume(ledger, flow, context)
                 request = PlanRequest(flow=flow, rows=(), request_sender=request_sender, run=run, replay=replay)
                 planned, chunks, name = plan(request, ledger), find_pending_chunks(ledger, replay.no), replay.source
-        told = plan_value(planned, name, replay.id if replay else None)
-        self.log.info("%s", plan_text(told))
-        context["ti"].xcom_push(key=PLAN, value=told)
+        planned_value = plan_value(planned, name, replay.id if replay else None)
+        self.log.info("%s", plan_text(planned_value))
+        context["ti"].xcom_push(key=PLAN, value=planned_value)
         return _groups(chunks, conf.getint("core", "max_map_length", fallback=1024))
 
 
@@ -101,12 +101,12 @@ class ReplayApprovalOperator(ApprovalOperator):
 
     def execute(self, context: Context) -> Any:
         """Pass, or wait for a person's answer."""
-        told = context["ti"].xcom_pull(task_ids=self.plan_task, key=PLAN) or {}
-        pending = told.get("walked", 0) + told.get("postponed", 0)
-        if self.approve_above is None or pending <= self.approve_above or told.get("replay_id") is None:
+        planned_value = context["ti"].xcom_pull(task_ids=self.plan_task, key=PLAN) or {}
+        pending = planned_value.get("walked", 0) + planned_value.get("postponed", 0)
+        if self.approve_above is None or pending <= self.approve_above or planned_value.get("replay_id") is None:
             self.log.info("%s contacts need no approval", f"{pending:,}")
             return None
-        self.body = plan_markdown(told)
+        self.body = plan_markdown(planned_value)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -166,10 +166,10 @@ class ReplayReportOperator(BaseOperator):
             AirflowSkipException: it was a dry run.
             AirflowFailException: contacts are pending, do not add up, or failed where that matters.
         """
-        told = context["ti"].xcom_pull(task_ids=self.plan_task, key=PLAN)
-        if told is None:
+        planned_value = context["ti"].xcom_pull(task_ids=self.plan_task, key=PLAN)
+        if planned_value is None:
             raise AirflowFailException(f"{self.task_id}: the replay was not planned; see the task {self.plan_task!r}")
-        if told["replay_id"] is None:
+        if planned_value["replay_id"] is None:
             raise AirflowSkipException("a dry run: nothing was sent")
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
             replay = get_replay(ledger, self.replay_id)
@@ -180,7 +180,7 @@ class ReplayReportOperator(BaseOperator):
         told_errors = {"errors": errors_value(errors, deliveries_of(flow_of_replay(replay)))}
         context["ti"].xcom_push(key="return_value", value={**status, **told_errors})  # also of a task that fails
         limits = (self.max_failures, self.max_handled_errors)
-        problem = _problem(status, told) or what_is_wrong(counted, self.fail_when, *limits)
+        problem = _problem(status, planned_value) or what_is_wrong(counted, self.fail_when, *limits)
         if problem:
             again = "; clear the tasks that sent them, and what is known not to have been applied is sent again"
             hint = again if status["failed"] else ""
@@ -193,14 +193,14 @@ class ReplayReportOperator(BaseOperator):
         return {**status, **told_errors}
 
 
-def _problem(status: Mapping[str, Any], told: Mapping[str, Any]) -> str | None:
+def _problem(status: Mapping[str, Any], planned_value: Mapping[str, Any]) -> str | None:
     if status["pending"]:
         return (
             f"{status['pending']:,} of {status['total']:,} contacts are pending; "
             "clear the tasks that failed, and they go on"
         )
-    if status["total"] != told["rows"]:
-        return f"{told['rows']:,} responses were planned, and the ledger holds {status['total']:,}"
+    if status["total"] != planned_value["rows"]:
+        return f"{planned_value['rows']:,} responses were planned, and the ledger holds {status['total']:,}"
     return None
 
 

@@ -183,8 +183,8 @@ class Rewalk:
         end = self.record.outcome()
         end["reason"] = self.record.reason[: self._settings.xcom_max_bytes // _LONGEST_ESCAPE]
         self._context["ti"].xcom_push(key=END, value=end)
-        told = f"{end['state']}: {end['reason']}" if end["reason"] else end["state"]
-        (log.info if self.record.state is State.COMPLETED else log.warning)("the walk ends here: %s", told)
+        ending = f"{end['state']}: {end['reason']}" if end["reason"] else end["state"]
+        (log.info if self.record.state is State.COMPLETED else log.warning)("the walk ends here: %s", ending)
 
     def fail_if_ended_here(self) -> None:
         """Fail the task when the walk failed in its own steps.
@@ -223,8 +223,8 @@ class Rewalk:
         if not self.record.visits:
             return run_time(self._context)
         task_id = self._step.task_ids[self.record.visits[-1].step]
-        told = self._context["ti"].xcom_pull(task_ids=task_id, key=LEFT_AT)
-        return dt.datetime.fromisoformat(told) if isinstance(told, str) else moment
+        pushed = self._context["ti"].xcom_pull(task_ids=task_id, key=LEFT_AT)
+        return dt.datetime.fromisoformat(pushed) if isinstance(pushed, str) else moment
 
 
 def _find_lost(rows: Sequence[AttemptRow], steps: StepIdentities) -> str | None:

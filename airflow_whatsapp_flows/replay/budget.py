@@ -102,5 +102,5 @@ class FailureBudget:
         allowed = max_handled(self.max_handled_errors, self.walked)
         if self.handled <= allowed:
             return None
-        told = _over(self.handled, self.max_handled_errors, allowed)
-        return f"{told}: `replay retry --handled` sends these again, and a higher max_handled_errors lets more pass"
+        reason = _over(self.handled, self.max_handled_errors, allowed)
+        return f"{reason}: `replay retry --handled` sends these again, and a higher max_handled_errors lets more pass"

@@ -48,7 +48,7 @@ class HostLimiter:
         self._needs_credentials = needs_credentials
         self.gate = asyncio.Semaphore(concurrency)
         self.pace = pace
-        self._told = False
+        self._warned = False
         self._breaker = Breaker(host)
 
     async def enter(self) -> bool:
@@ -109,8 +109,8 @@ class HostLimiter:
 
     def note_local(self, problem: str) -> None:
         """Say, once, that requests wait for something that this machine lacks."""
-        if not self._told:
-            self._told = True
+        if not self._warned:
+            self._warned = True
             _log.warning("%s; requests wait until one is free", problem)
 
     def abandon(self, *, probe: bool) -> None:

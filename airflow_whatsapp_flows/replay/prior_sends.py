@@ -138,9 +138,9 @@ def skip_contact(contact: PendingContact, reason: str, now: float) -> ContactEnd
     doubtful = first_in_doubt([one for one in contact.record.made if one.epoch == contact.epoch])
     if doubtful is None:
         return ContactEnd(contact.id, ContactState.SKIPPED, reason, now)
-    told = f"in doubt: {doubtful.step} was sent before, and it is not known whether it arrived; the rest is not sent"
+    doubt = f"in doubt: {doubtful.step} was sent before, and it is not known whether it arrived; the rest is not sent"
     return ContactEnd(
-        contact.id, ContactState.IN_DOUBT, f"{told}, for: {reason}", now, path=json.dumps([doubtful.step])
+        contact.id, ContactState.IN_DOUBT, f"{doubt}, for: {reason}", now, path=json.dumps([doubtful.step])
     )
 
 

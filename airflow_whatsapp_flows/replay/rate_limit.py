@@ -276,11 +276,11 @@ class HostRate:
             self._telling = asyncio.create_task(self._or_fail(self._put_hold()))
 
     async def _put_hold(self) -> None:
-        told = -math.inf
+        reported = -math.inf
         # One refusal seldom comes alone: the others that arrive while the store works are told together.
-        while self._held_until > told + 0.05:
-            told = self._held_until
-            seconds = told - self._clock()
+        while self._held_until > reported + 0.05:
+            reported = self._held_until
+            seconds = reported - self._clock()
             if seconds > 0:
                 await self._call(partial(self._store.hold, self._host, seconds))
 

@@ -50,8 +50,8 @@ def suggestion_of(group: ErrorGroup, delivery: Mapping[str, Delivery]) -> str:
     if error is None:
         return "look at one sample, mend the flow, then `replay retry --flow FILE`"
     mode = delivery.get(error["step"])
-    told = suggestion(ErrorKind(error["kind"]), error["status_code"], in_doubt=group.in_doubt > 0, delivery=mode)
-    return told.replace(_AGAIN, _HANDLED_AGAIN) if group.handled == group.count else told
+    advice = suggestion(ErrorKind(error["kind"]), error["status_code"], in_doubt=group.in_doubt > 0, delivery=mode)
+    return advice.replace(_AGAIN, _HANDLED_AGAIN) if group.handled == group.count else advice
 
 
 def mask_response(group: ErrorGroup, flow: Flow | None) -> Any:

@@ -30,9 +30,9 @@ class SourceWarnings:
         """Look at a response: each name in it is to be that of a step."""
         steps = self._flow.steps.keys()
         strange: set[str] = set()
-        for told in (response.step, response.history, response.actions, response.exits):
-            if told and not told.keys() <= steps:
-                strange |= told.keys() - steps
+        for scope in (response.step, response.history, response.actions, response.exits):
+            if scope and not scope.keys() <= steps:
+                strange |= scope.keys() - steps
         if strange:
             self._rows += 1
             self._names.update(name for name in strange if name in self._names or len(self._names) < _KEPT)

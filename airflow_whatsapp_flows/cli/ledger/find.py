@@ -105,5 +105,5 @@ def _resolution(origin: Mapping[str, Any]) -> str:
 
 
 def _run(origin: Mapping[str, Any]) -> str:
-    told = ", ".join(f"{name} {value}" for name, value in origin.items() if isinstance(value, (str, int)))
-    return f"DAG run ({told})" if told else "DAG run"
+    details = ", ".join(f"{name} {value}" for name, value in origin.items() if isinstance(value, (str, int)))
+    return f"DAG run ({details})" if details else "DAG run"

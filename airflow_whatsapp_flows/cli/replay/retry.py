@@ -87,8 +87,8 @@ def _choice_text(chosen: RetryResult, choice: RetrySelection, replay: Replay) ->
     narrowed = choice.handled_errors or given != (None, None, None, None)
     others = {state: count for state, count in chosen.others.items() if state is not ContactState.REJECTED}
     if not chosen.contacts and narrowed and others:
-        told = ", ".join(f"{count:,} {state.value}" for state, count in others.items())
-        lines.append(f"the same conditions hold for {told}: choose them with --state")
+        counted = ", ".join(f"{count:,} {state.value}" for state, count in others.items())
+        lines.append(f"the same conditions hold for {counted}: choose them with --state")
     return "\n".join(lines)
 
 

@@ -108,8 +108,8 @@ def _check_names(options: argparse.Namespace, flow: Flow, hosts: Collection[str]
     known = {spelt for host in hosts for spelt in spellings(host)}
     for host, _ in options.rate:
         if host and host.lower() not in known:
-            told = f"its hosts are {', '.join(sorted(set(hosts)))}" if hosts else "it sends nothing"
-            raise ConnectionConfigError(f"--rate: the flow sends nothing to {host!r}; {told}")
+            known_hosts = f"its hosts are {', '.join(sorted(set(hosts)))}" if hosts else "it sends nothing"
+            raise ConnectionConfigError(f"--rate: the flow sends nothing to {host!r}; {known_hosts}")
 
 
 def source_spec(options: argparse.Namespace) -> SourceSpec:

@@ -140,9 +140,9 @@ def errors_json(summary: Summary) -> list[dict[str, Any]]:
 
 def summary_text(summary: Summary) -> str:
     """States, counts, errors, and what to do next with the commands to do it."""
-    replay, told = summary.replay, summary.tally
-    states = [(state.value, told.states[state]) for state in _ORDER if told.states[state]]
-    lines = [f"replay {replay.id} of {replay.flow_id}, {plural(told.total, 'contact')} from {replay.source}"]
+    replay, totals = summary.replay, summary.tally
+    states = [(state.value, totals.states[state]) for state in _ORDER if totals.states[state]]
+    lines = [f"replay {replay.id} of {replay.flow_id}, {plural(totals.total, 'contact')} from {replay.source}"]
     if replay.note:
         lines.append(f"  note: {replay.note}")
     lines += [f"warning: {warning}" for warning in replay.warnings]
@@ -161,16 +161,16 @@ def summary_text(summary: Summary) -> str:
 
 
 def _counts(summary: Summary) -> str:
-    told = summary.tally
-    counts = [plural(told.requests, "request")]
-    if told.handled_errors:
+    totals = summary.tally
+    counts = [plural(totals.requests, "request")]
+    if totals.handled_errors:
         counts.append(
-            f"{plural(told.handled_errors, 'error')} handled by error exits ({plural(told.handled, 'contact')})"
+            f"{plural(totals.handled_errors, 'error')} handled by error exits ({plural(totals.handled, 'contact')})"
         )
-    if told.unanswered:
-        counts.append(f"{told.unanswered:,} unanswered")
+    if totals.unanswered:
+        counts.append(f"{totals.unanswered:,} unanswered")
     if summary.run_seconds:
-        ended = told.total - told.states[ContactState.PENDING]
+        ended = totals.total - totals.states[ContactState.PENDING]
         counts.append(f"{duration(summary.run_seconds)} ({ended / summary.run_seconds:,.0f} contacts/s)")
     return ", ".join(counts)
 

@@ -102,8 +102,8 @@ def infer_body_type(body: object, content_type: str | None) -> BodyType:
         body = body.value
     if body is ABSENT or body is None:
         return BodyType.NONE
-    if content_type is not None and (told := _by_media_type(essence(content_type))):
-        return told
+    if content_type is not None and (declared := _by_media_type(essence(content_type))):
+        return declared
     if not isinstance(body, str):
         return BodyType.JSON
     text = body.strip()

@@ -40,13 +40,13 @@ def with_other_faults(text: str, fault: TemplateFault, language: TemplateLanguag
     if len(text) > MAX_TEXT or isinstance(fault, TreeFault):
         return fault
     found = [fault, *fault.more]
-    told = {one.offset for one in found}
+    reported = {one.offset for one in found}
     with contextlib.suppress(TemplateFault):  # one that is never closed is told by the parser
         for placeholder in find_placeholders(text, language):
             if len(found) >= MAX_FAULTS:
                 break
             # An escape of the body's own syntax is not the author's expression yet.
-            if placeholder.start in told or _ESCAPE.search(placeholder.expression):
+            if placeholder.start in reported or _ESCAPE.search(placeholder.expression):
                 continue
             try:
                 language.parse(placeholder.source)

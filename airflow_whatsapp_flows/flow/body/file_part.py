@@ -69,8 +69,8 @@ class FilePart:
         """
         where = f"{self.where}.file"
         answer = _fill(self.file, values, where)
-        told = answer if isinstance(answer, Mapping) else {"url": answer}
-        url = told.get("url")
+        fields = answer if isinstance(answer, Mapping) else {"url": answer}
+        url = fields.get("url")
         if not isinstance(url, str) or not url:
             raise RenderError(
                 f"a file must be a path, a URL or an answer {{url, filename, content_type}}, "
@@ -86,8 +86,8 @@ class FilePart:
         return FileSource(
             where=where,
             url_or_path=url,
-            filename=_first(filename, told.get("filename"), f"{self.where}.filename"),
-            content_type=_first(content_type, told.get("content_type"), f"{self.where}.content_type"),
+            filename=_first(filename, fields.get("filename"), f"{self.where}.filename"),
+            content_type=_first(content_type, fields.get("content_type"), f"{self.where}.content_type"),
             from_answer=not _is_origin_written(self.file),
         )
 

@@ -273,8 +273,8 @@ class _AttemptHistory:
     def _is_doubted(self) -> bool:
         doubted = False
         for attempt in self._attempts:
-            told = attempt.result
-            if told is not None and is_complete_2xx(told) and not _is_slow(self._rule, attempt):
+            recorded = attempt.result
+            if recorded is not None and is_complete_2xx(recorded) and not _is_slow(self._rule, attempt):
                 doubted = False
             elif attempt.fate in _UNKNOWN and attempt is not self._attempts[-1]:
                 doubted = True

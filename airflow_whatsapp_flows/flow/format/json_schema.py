@@ -59,9 +59,9 @@ def flow_schema() -> dict[str, Any]:
         if name not in inlined:
             schema["$defs"][name.removesuffix(_CLASS)] = _tidy(definition, inlined)
     for kind, step in STEP_FORMATS.items():
-        told = schema["$defs"][step.__name__.removesuffix(_CLASS)]
-        told["title"] = kind
-        told["properties"]["type"]["description"] = told["description"]
+        keys = schema["$defs"][step.__name__.removesuffix(_CLASS)]
+        keys["title"] = kind
+        keys["properties"]["type"]["description"] = keys["description"]
     return schema
 
 
@@ -97,8 +97,8 @@ def _tidy(schema: Mapping[str, Any], inlined: Mapping[str, JsonSchemaValue]) -> 
     """A schema without what pydantic says for itself: names of classes, a definition for every enumeration."""
     name = str(schema.get("$ref", "")).rpartition("/")[2]
     if name in inlined:
-        told = {} if name == _ANYTHING else dict(inlined[name])
-        schema = {**told, **{key: value for key, value in schema.items() if key != "$ref"}}
+        definition = {} if name == _ANYTHING else dict(inlined[name])
+        schema = {**definition, **{key: value for key, value in schema.items() if key != "$ref"}}
     tidied: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "title":

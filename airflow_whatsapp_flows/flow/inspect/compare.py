@@ -114,11 +114,11 @@ def _parts(request: HttpRequest) -> Value:
     for part in request.content.split(f"--{boundary[1]}".encode())[1:-1]:
         head, _, content = part.removeprefix(b"\r\n").removesuffix(b"\r\n").partition(b"\r\n\r\n")
         disposition, _, media_type = head.decode().partition("\r\nContent-Type: ")
-        told = {key: _unescape(text) for key, text in _PARAMETER.findall(disposition)}
-        name = told["name"]
+        parameters = {key: _unescape(text) for key, text in _PARAMETER.findall(disposition)}
+        name = parameters["name"]
         item: Value = content.decode("utf-8", "replace")
-        if "filename" in told:
-            item = {"filename": told["filename"], "content_type": media_type}
+        if "filename" in parameters:
+            item = {"filename": parameters["filename"], "content_type": media_type}
         if name in value:
             before = value[name]
             item = [*(before if isinstance(before, list) else [before]), item]

@@ -119,8 +119,8 @@ class Renaming:
         if not self._pairs:
             return value
         if isinstance(value, dict) and "expect" in value and "response" in value:
-            told = {inner: self.value(item, inner) for inner, item in value.items() if inner != "response"}
-            return {**told, "response": self._answers(value["response"])}
+            matched = {inner: self.value(item, inner) for inner, item in value.items() if inner != "response"}
+            return {**matched, "response": self._answers(value["response"])}
         if isinstance(value, dict):
             # Of options the labels are keys, and the targets values.
             below = "" if key in _OWN else "next" if key == "options" else None
@@ -138,14 +138,14 @@ class Renaming:
         """The contact response of a test: names of steps are keys in it, alone or behind ``step.``."""
         if not isinstance(response, dict):
             return response
-        told: dict[str, Any] = {}
+        matched: dict[str, Any] = {}
         for key, item in response.items():
             if key in _BY_STEP and isinstance(item, dict):
                 item = {self._pairs.get(name, name): found for name, found in item.items()}
             elif key == "history" and isinstance(item, list):
                 item = [self.value(answer) for answer in item]
-            told[self._text(key)] = item
-        return told
+            matched[self._text(key)] = item
+        return matched
 
     def _own(self, value: Any) -> Any:
         if isinstance(value, dict):

@@ -243,8 +243,8 @@ def _compare_requests(test: FlowTestFormat, sent: list[SendAction], hide: Hide) 
         return
     if len(expected) != len(sent):
         requests = ((one.step.name, one.request) for one in sent)
-        told = ", ".join(f"{step!r}: {request.method} {mask_secrets(request.url)}" for step, request in requests)
-        counted = f"expected {len(expected)}, got {len(sent)}{f' ({told})' if told else ''}"
+        shown = ", ".join(f"{step!r}: {request.method} {mask_secrets(request.url)}" for step, request in requests)
+        counted = f"expected {len(expected)}, got {len(sent)}{f' ({shown})' if shown else ''}"
         yield Mismatch("requests", counted, len(expected), len(sent))
     for index, (wanted, effect) in enumerate(zip(expected, sent, strict=False)):
         yield from _compare_request(wanted, effect, f"requests[{index}]", hide)

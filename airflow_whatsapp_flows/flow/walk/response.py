@@ -75,11 +75,11 @@ class ContactResponse:
             step: its name.
             used: answers that are over: each was given once, and a later visit does not get it again.
         """
-        told = self.history.get(step, ())
+        answers = self.history.get(step, ())
         # The last answer of a history stands in 'step' too.
-        if step in self.step and (not told or told[-1] != self.step[step]):
-            told = (*told, self.step[step])
-        return told[used:]
+        if step in self.step and (not answers or answers[-1] != self.step[step]):
+            answers = (*answers, self.step[step])
+        return answers[used:]
 
     def check_actions(self) -> None:
         """Check that recorded results can be read.

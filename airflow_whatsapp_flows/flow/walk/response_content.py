@@ -27,7 +27,7 @@ def response_value(response: ContactResponse) -> dict[str, Any]:
         "global": response.global_variables,
         "flow_execution_variables": response.flow_execution_variables,
         "created_on": response.created_on,
-        "history": [{"step": step, "value": value} for step, told in response.history.items() for value in told],
+        "history": [{"step": step, "value": value} for step, answers in response.history.items() for value in answers],
         "actions": response.actions,
         "exits": response.exits,
     }

@@ -106,7 +106,7 @@ class _Walker:
         self._epoch = epoch
         self._doubts = UncertainRequests()
         self._counts: Counter[str] = Counter()
-        self._told: Counter[str] = Counter()  # recorded answers that earlier visits have used up
+        self._used_answers: Counter[str] = Counter()  # recorded answers that earlier visits have used up
         self._exhausted_steps: set[str] = set()
         self._hidden = record.hidden = Hidden(flow.sensitive, flow.literals)
         self._hidden.note(record.variables)
@@ -193,7 +193,7 @@ class _Walker:
         try:
             fit = fit_one(step, answers, self._record.variables)
         except AnswerMisfit as error:
-            self._told[step.name] += len(answers)
+            self._used_answers[step.name] += len(answers)
             label = None if step.on_answer_failed is None else "answer failed"
             self._add(step, label, step.on_answer_failed, text=text, details=details)
             reason = self._misfit(step, answers, error)
@@ -201,7 +201,7 @@ class _Walker:
             if label is None:
                 self._stop(State.FAILED, f"{step.name}: {reason}")
             return step.on_answer_failed
-        self._told[step.name] += fit.tried
+        self._used_answers[step.name] += fit.tried
         self._record.variables = self._record.variables.with_step(step.name, fit.value)
         return self._add(step, fit.label, fit.target, text=text, details=details)
 
@@ -212,8 +212,8 @@ class _Walker:
 
     def _answers(self, step: Answered) -> tuple[Value, ...]:
         """The recorded answers that one visit may try."""
-        told = self._response.answers(step.name, self._told[step.name])
-        return told[: step.max_answer_attempts]
+        answers = self._response.answers(step.name, self._used_answers[step.name])
+        return answers[: step.max_answer_attempts]
 
     def _conditional(self, step: Conditional) -> str | None:
         for path in step.paths:
