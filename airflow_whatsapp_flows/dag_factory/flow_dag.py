@@ -185,8 +185,8 @@ def _shorten(name: str) -> str:
 def _documentation(flow: Flow) -> str:
     lines = [f"Walks one contact through the WhatsApp flow *{escape(flow.name)}* (`{flow.id}`).", ""]
     for step in flow.steps.values():
-        ways = "; ".join(
+        exits = "; ".join(
             f"{escape(way.label)} → {'end' if way.target is None else escape(way.target)}" for way in exits_of(step)
         )
-        lines.append(f"1. **{escape(step.name)}** ({type(step).__name__}){': ' if ways else ''}{ways}")
+        lines.append(f"1. **{escape(step.name)}** ({type(step).__name__}){': ' if exits else ''}{exits}")
     return "\n".join(lines)

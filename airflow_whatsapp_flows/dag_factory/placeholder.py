@@ -50,10 +50,14 @@ def build_placeholders(value: object, file_id: str, faults: str) -> dict[str, DA
 
 
 def _placeholder(
-    dag_id: str, value: Mapping[str, Any], faults: str, ways: Mapping[str, Sequence[str]], schedule: str | None = None
+    dag_id: str,
+    value: Mapping[str, Any],
+    faults: str,
+    successors: Mapping[str, Sequence[str]],
+    schedule: str | None = None,
 ) -> DAG:
-    loops = components(ways)
-    task_ids = number_task_ids(ways, loops) or {"": "faults"}
+    loops = components(successors)
+    task_ids = number_task_ids(successors, loops) or {"": "faults"}
     with DAG(
         dag_id=dag_id,
         schedule=schedule,
@@ -70,7 +74,7 @@ def _placeholder(
                 tasks[task_id] = FlowFaultOperator(
                     task_id=task_id, task_display_name=_printable(name)[:100] or task_id, faults=faults
                 )
-        edges = {(task_ids[name], task_ids[after]) for name, found in ways.items() for after in found}
+        edges = {(task_ids[name], task_ids[after]) for name, found in successors.items() for after in found}
         for source, target in sorted(edges):
             if source != target:
                 tasks[source] >> tasks[target]

@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 
-def components(ways: Mapping[str, Iterable[str]]) -> list[list[str]]:
+def components(successors: Mapping[str, Iterable[str]]) -> list[list[str]]:
     """The strongly connected components in which one comes back to where one was.
 
     Tarjan's algorithm, "Depth-first search and linear graph algorithms" (1972), without recursion.
 
     Args:
-        ways: name of every step to the names of those that may follow it.
+        successors: name of every step to the names of those that may follow it.
 
     Returns:
-        The names of the steps of each loop; steps and loops in the order of ``ways``.
+        The names of the steps of each loop; steps and loops in the order of ``successors``.
     """
-    order = {name: number for number, name in enumerate(ways)}
+    order = {name: number for number, name in enumerate(successors)}
     found: list[list[str]] = []
     index: dict[str, int] = {}
     lowest: dict[str, int] = {}
     open_steps: list[str] = []
     is_open: set[str] = set()
-    for root in ways:
+    for root in successors:
         if root in index:
             continue
-        trail = [(root, iter(list(ways[root])))]
+        trail = [(root, iter(list(successors[root])))]
         index[root] = lowest[root] = len(index)
         open_steps.append(root)
         is_open.add(root)
@@ -42,13 +42,13 @@ def components(ways: Mapping[str, Iterable[str]]) -> list[list[str]]:
                     together = open_steps[at:]
                     del open_steps[at:]
                     is_open.difference_update(together)
-                    if len(together) > 1 or name in ways[name]:
+                    if len(together) > 1 or name in successors[name]:
                         found.append(sorted(together, key=order.__getitem__))
             elif step not in index:
                 index[step] = lowest[step] = len(index)
                 open_steps.append(step)
                 is_open.add(step)
-                trail.append((step, iter(list(ways[step]))))
+                trail.append((step, iter(list(successors[step]))))
             elif step in is_open:
                 lowest[name] = min(lowest[name], index[step])
     return sorted(found, key=lambda loop: order[loop[0]])

@@ -31,16 +31,16 @@ def answer_keys(record: Record, links: Links, kind: str) -> Plain:
         keys |= duration(record, "wait")
     if record.flag("has_max_answer_attempts") and (attempts := record.number("max_answer_attempts")):
         keys["max_answer_attempts"] = int(attempts)
-    ways: Plain = {}
+    exits: Plain = {}
     if kind in ("menu", "template"):
-        ways |= _options(record, links, kind, default)
+        exits |= _options(record, links, kind, default)
     if kind != "menu":
-        ways["next"] = default
-    ways["on_no_answer"] = _no_answer(record, links)
-    ways["on_answer_failed"] = links.target(record, "answer_failed_next_step")
+        exits["next"] = default
+    exits["on_no_answer"] = _no_answer(record, links)
+    exits["on_answer_failed"] = links.target(record, "answer_failed_next_step")
     if kind == "template":
-        _apply_next_action(record, keys, ways)
-    return {**keys, **{key: value for key, value in ways.items() if value is not None}}
+        _apply_next_action(record, keys, exits)
+    return {**keys, **{key: value for key, value in exits.items() if value is not None}}
 
 
 def _no_answer(record: Record, links: Links) -> str | None:
@@ -50,11 +50,11 @@ def _no_answer(record: Record, links: Links) -> str | None:
     return target
 
 
-def _apply_next_action(record: Record, keys: Plain, ways: Plain) -> None:
+def _apply_next_action(record: Record, keys: Plain, exits: Plain) -> None:
     """What ``next_action`` of ActiveCampaign says of a template: whether an answer is waited for."""
     action = (record.text("next_action") or "").strip().upper()
-    if action == "CONTINUE" and ways["on_no_answer"] is None and ways.get("options"):
-        ways["on_no_answer"] = ways["next"]
+    if action == "CONTINUE" and exits["on_no_answer"] is None and exits.get("options"):
+        exits["on_no_answer"] = exits["next"]
         record.note("inferred", "next_action", "CONTINUE waits for no answer: 'on_no_answer' leads where 'next' does")
     elif action in ("ANY_RESPONSE", "BUTTON_RESPONSE") and "wait" not in keys:
         keys["wait"] = {"amount": 24, "unit": "HOUR"}

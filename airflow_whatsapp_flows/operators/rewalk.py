@@ -89,10 +89,10 @@ class Rewalk:
         own = [row for row in self.attempts if row.epoch == epoch]  # with other content it is another response
         walk_started_at = self._find_walk_start(own) or run_time(context)
         steps = StepIdentities.of(step.flow, self._renames)
-        person = step.flow.identity.of(response.contact, response.flow_execution_variables)
+        identity = step.flow.identity.of(response.contact, response.flow_execution_variables)
         content = content_digest(response)
         self.recipient = Recipient(
-            self._subject, walk_started_at, person, steps, _find_lost(own, steps), self._only_once, epoch, content
+            self._subject, walk_started_at, identity, steps, _find_lost(own, steps), self._only_once, epoch, content
         )
         self.record.identities = steps.first_known((row.step, row.step_id) for row in own)
         self._walking: Walking = walk(step.flow, response, now=walk_started_at, record=self.record, epoch=epoch)

@@ -17,7 +17,7 @@ GRAPHS = st.integers(1, 7).flatmap(
 
 
 @pytest.mark.parametrize(
-    ("ways", "expected"),
+    ("successors", "expected"),
     [
         pytest.param({"a": []}, [], id="none"),
         pytest.param({"a": ["a"]}, [["a"]], id="itself"),
@@ -30,26 +30,26 @@ GRAPHS = st.integers(1, 7).flatmap(
         pytest.param({"a": ["b"], "b": ["a", "c"], "c": ["b"]}, [["a", "b", "c"]], id="two loops with a common step"),
     ],
 )
-def test_every_loop_is_found_once(ways: dict[str, list[str]], expected: list[list[str]]) -> None:
-    assert components(ways) == expected
+def test_every_loop_is_found_once(successors: dict[str, list[str]], expected: list[list[str]]) -> None:
+    assert components(successors) == expected
 
 
 @given(GRAPHS)
 def test_steps_share_a_loop_when_each_leads_to_the_other(graph: list[list[int]]) -> None:
-    ways = {str(number): [str(target) for target in targets] for number, targets in enumerate(graph)}
-    reached = {name: set(targets) for name, targets in ways.items()}
-    for middle, name in itertools.product(ways, ways):
+    successors = {str(number): [str(target) for target in targets] for number, targets in enumerate(graph)}
+    reached = {name: set(targets) for name, targets in successors.items()}
+    for middle, name in itertools.product(successors, successors):
         if middle in reached[name]:
             reached[name] |= reached[middle]
 
-    found = components(ways)
+    found = components(successors)
     loop_of = {name: number for number, loop in enumerate(found) for name in loop}
 
-    assert sorted(loop_of) == [name for name in sorted(ways) if name in reached[name]]
+    assert sorted(loop_of) == [name for name in sorted(successors) if name in reached[name]]
     assert sum(map(len, found)) == len(loop_of)
     for one, other in itertools.product(loop_of, loop_of):
         assert (loop_of[one] == loop_of[other]) is (other in reached[one] and one in reached[other])
-    order = list(ways)
+    order = list(successors)
     assert all(loop == sorted(loop, key=order.index) for loop in found)
     assert found == sorted(found, key=lambda loop: order.index(loop[0]))
 

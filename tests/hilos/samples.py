@@ -106,8 +106,8 @@ def gpt_records() -> dict[str, Any]:
     polled = "step.Get generated GPT response.response.data.0"
 
     def action(number: int, name: str, method: str, url: str, body: str, then: int) -> dict[str, Any]:
-        ways = {"next_step_default": uuid(then), "next_step_alternate": uuid(9)}
-        return step(number, name, "ACTION", **request(method, url, headers=headers, params={}, body=body), **ways)
+        exits = {"next_step_default": uuid(then), "next_step_alternate": uuid(9)}
+        return step(number, name, "ACTION", **request(method, url, headers=headers, params={}, body=body), **exits)
 
     return executions(
         step(

@@ -113,7 +113,7 @@ def _steps(draw: st.DrawFn) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for number in range(draw(st.integers(1, 6))):
         name = draw(st.sampled_from(["Ask name", "ask_name", "Ask  name", " Ask name ", "A" * 120]) | _NAMES)
-        ways = {"next_step_default": draw(_WAY), "next_step_alternate": draw(_WAY)}
+        exits = {"next_step_default": draw(_WAY), "next_step_alternate": draw(_WAY)}
         texts = st.sampled_from(["Hi", "Hi {{contact.first_name}}", "{{ contact.phone }} 100%", "%contact.x%"])
         fields: dict[str, Any] = draw(
             st.sampled_from(
@@ -147,7 +147,7 @@ def _steps(draw: st.DrawFn) -> list[dict[str, Any]]:
                 ]
             )
         )
-        made.append(step(number, name, **{**ways, **fields}))
+        made.append(step(number, name, **{**exits, **fields}))
     return made
 
 

@@ -89,9 +89,9 @@ def test_a_question_keeps_what_it_takes_for_an_answer(fields: dict[str, Any], ke
 
 
 def test_the_ways_of_a_question_are_an_answer_none_and_one_that_does_not_fit() -> None:
-    ways = {"next_step_default": uuid(2), "next_step_alternate": uuid(3), "answer_failed_next_step": uuid(3)}
+    exits = {"next_step_default": uuid(2), "next_step_alternate": uuid(3), "answer_failed_next_step": uuid(3)}
 
-    asked = only(_question(**ways), _SAY, _OTHER)
+    asked = only(_question(**exits), _SAY, _OTHER)
 
     assert (asked["next"], asked["on_no_answer"], asked["on_answer_failed"]) == ("Say", "Other", "Other")
 
@@ -108,8 +108,8 @@ def test_options_without_a_way_of_their_own_take_the_default_one() -> None:
 
 
 def test_ways_without_labels_and_labels_that_stand_twice_are_told() -> None:
-    ways = [uuid(2), uuid(3), uuid(3)]
-    imported = read(step(1, "Menu", "MENU", answer_options=["a", "a"], next_steps_for_options=ways), _SAY, _OTHER)
+    exits = [uuid(2), uuid(3), uuid(3)]
+    imported = read(step(1, "Menu", "MENU", answer_options=["a", "a"], next_steps_for_options=exits), _SAY, _OTHER)
 
     assert steps_of(imported)[0]["options"] == {"a": "Say", "Option 3": "Other"}
     assert [note.field for note in notes(imported, "lost", "Menu")] == ["answer_options[1]"]

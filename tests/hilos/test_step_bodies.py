@@ -17,9 +17,11 @@ def _condition(field: str = "contact.x", comparison: str = "exact", value: objec
 
 
 def test_the_older_conditional_leads_on_when_its_conditions_hold_else_otherwise() -> None:
-    ways = {"next_step_default": uuid(2), "next_step_alternate": uuid(3)}
+    exits = {"next_step_default": uuid(2), "next_step_alternate": uuid(3)}
 
-    found = only(step(1, "If", "CONDITIONAL", conditions=[_condition(), _condition("contact.y")], **ways), _SAY, _OTHER)
+    found = only(
+        step(1, "If", "CONDITIONAL", conditions=[_condition(), _condition("contact.y")], **exits), _SAY, _OTHER
+    )
 
     assert [len(path["conditions"]) for path in found["paths"]] == [2]
     assert (found["paths"][0]["next"], found["otherwise"]) == ("Say", "Other")

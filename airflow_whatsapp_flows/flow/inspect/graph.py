@@ -162,8 +162,8 @@ def _backwards(flow: Flow) -> set[tuple[str, str | None]]:
         trail = [(root, iter(exits_of(flow.steps[root])))]
         on_trail = {root}
         while trail:
-            name, ways = trail[-1]
-            way = next(ways, None)
+            name, exits = trail[-1]
+            way = next(exits, None)
             if way is None:
                 trail.pop()
                 on_trail.discard(name)

@@ -163,11 +163,11 @@ class _Graph:
         # Where a target or a key is misspelt nobody knows what was meant: it may lead to every step.
         leads_here: dict[str, set[str]] = {_ANYWHERE: set(), **{name: {_ANYWHERE} for name in types}}
         for index, step in raw:
-            ways = [(path[0], target) for path, target in targets_of(step) if isinstance(target, str)]
-            if index not in self._valid or not self._names.issuperset(target for _, target in ways):
-                ways = [("", _ANYWHERE)]
-            kept[step["name"]] = {target for key, target in ways if key not in _WITHOUT_VALUE}
-            for _, target in ways:
+            exits = [(path[0], target) for path, target in targets_of(step) if isinstance(target, str)]
+            if index not in self._valid or not self._names.issuperset(target for _, target in exits):
+                exits = [("", _ANYWHERE)]
+            kept[step["name"]] = {target for key, target in exits if key not in _WITHOUT_VALUE}
+            for _, target in exits:
                 leads_here[target].add(step["name"])
         for index, written in raw:
             built = steps.get(index)
@@ -200,12 +200,12 @@ class _Graph:
                     self._add(message + close, ("steps", index, *path), written["name"], offset)
 
     def check_loops(self, steps: Mapping[str, tuple[int, Step]]) -> None:
-        ways = {name: next_steps(step) for name, (_, step) in steps.items()}
-        for loop in components(ways):
+        successors = {name: next_steps(step) for name, (_, step) in steps.items()}
+        for loop in components(successors):
             inside = set(loop)
             leading_out = {name for name in loop if _leads_out(steps[name][1], inside)}
             if leading_out:
-                self._check_exhaustion({name: steps[name] for name in loop}, ways, leading_out)
+                self._check_exhaustion({name: steps[name] for name in loop}, successors, leading_out)
                 continue
             names = ", ".join(map(repr, loop[:_MANY_NAMES])) + (", …" if len(loop) > _MANY_NAMES else "")
             who = f"{names} leads only to itself" if len(loop) == 1 else f"{names} lead only to each other"
@@ -213,10 +213,10 @@ class _Graph:
             self._add(f"{message}, or 'on_max_visits'", ("steps", steps[loop[0]][0], "name"), loop[0])
 
     def _check_exhaustion(
-        self, loop: Mapping[str, tuple[int, Step]], ways: Mapping[str, list[str]], leading_out: Collection[str]
+        self, loop: Mapping[str, tuple[int, Step]], successors: Mapping[str, list[str]], leading_out: Collection[str]
     ) -> None:
         """A step without visits left must not lead only to where the walk fails for want of visits."""
-        inside = {name: loop.keys() & ways[name] for name in loop}
+        inside = {name: loop.keys() & successors[name] for name in loop}
         for name, (index, step) in loop.items():
             target = step.on_max_visits
             if target not in loop or target is None:
@@ -234,12 +234,12 @@ class _Graph:
         self.faults.append(Fault(message, path, line, column, step))
 
 
-def _closure(start: str, ways: Mapping[str, AbstractSet[str]]) -> set[str]:
+def _closure(start: str, successors: Mapping[str, AbstractSet[str]]) -> set[str]:
     """Every name to which a way leads from the start; the start itself when it stands in a loop."""
     found: set[str] = set()
     waiting = [start]
     while waiting:
-        more = ways[waiting.pop()] - found
+        more = successors[waiting.pop()] - found
         found |= more
         waiting.extend(more)
     return found

@@ -72,8 +72,8 @@ def graphs(draw: st.DrawFn) -> Flow:
         else:
             keys |= {"on_success": draw(target), "on_error": draw(target)}
         steps[name] = replace(KINDS[kind], name=name, **keys)
-    ways = {name: [way.target for way in exits_of(step) if way.target] for name, step in steps.items()}
-    loops = tuple(tuple(loop) for loop in components(ways))
+    successors = {name: [way.target for way in exits_of(step) if way.target] for name, step in steps.items()}
+    loops = tuple(tuple(loop) for loop in components(successors))
     return Flow(id="f", name="f", start="a", steps=steps, loops=loops, missing="null")
 
 
