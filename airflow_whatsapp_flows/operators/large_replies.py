@@ -30,13 +30,13 @@ def fit_for_xcom(value: dict[str, Value], subject: Subject, max_bytes: int) -> d
     """
     if len(json.dumps(value)) <= max_bytes:
         return value
-    place: Value = {
+    reference: Value = {
         "flow_id": subject.flow_id,
         "response_id": subject.response_id,
         "key": value["idempotency_key"],
         "number": value["attempts"],
     }
-    small = {**value, "response": None, IN_LEDGER: place}
+    small = {**value, "response": None, IN_LEDGER: reference}
     return small if len(json.dumps(small)) <= max_bytes else {**small, "headers": {}}
 
 
@@ -52,11 +52,11 @@ def whole(value: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subj
         RenderError: the reply is no longer in the ledger.
         LedgerError: the ledger cannot be read.
     """
-    place = value.get(IN_LEDGER) if isinstance(value, Mapping) else None
-    if not isinstance(place, Mapping) or "outcome" not in value:
+    reference = value.get(IN_LEDGER) if isinstance(value, Mapping) else None
+    if not isinstance(reference, Mapping) or "outcome" not in value:
         return value
-    subject = Subject(str(place.get("flow_id")), str(place.get("response_id")))
-    kept = _read_stored_reply(ledger(), subject, place) if may_read(subject) else None
+    subject = Subject(str(reference.get("flow_id")), str(reference.get("response_id")))
+    kept = _read_stored_reply(ledger(), subject, reference) if may_read(subject) else None
     if kept is None:
         raise RenderError("the reply of an action was kept out of XCom, and is no longer in the ledger")
     rest = {key: item for key, item in value.items() if key != IN_LEDGER}
@@ -85,9 +85,9 @@ def whole_scopes(scopes: Any, ledger: Callable[[], TaskLedger], may_read: Callab
     }
 
 
-def _read_stored_reply(ledger: TaskLedger, subject: Subject, place: Mapping[str, Any]) -> Any:
+def _read_stored_reply(ledger: TaskLedger, subject: Subject, reference: Mapping[str, Any]) -> Any:
     with ledger.transaction() as transaction:
         rows = transaction.attempts(subject)
-    wanted = (place.get("key"), place.get("number"))
+    wanted = (reference.get("key"), reference.get("number"))
     found = next((row.result for row in rows if (row.key, row.number) == wanted), None)
     return None if found is None else json.loads(found)

@@ -88,10 +88,10 @@ def result_of_visit(value: Any, step: str, visit: int, attempts: Sequence[Attemp
     if not isinstance(results, list) or len(results) < visit:
         return None
     result = results[visit - 1]
-    place = result.get(IN_LEDGER) if isinstance(result, Mapping) and "method" not in result else None
-    if not isinstance(place, Mapping):
+    reference = result.get(IN_LEDGER) if isinstance(result, Mapping) and "method" not in result else None
+    if not isinstance(reference, Mapping):
         return result
-    wanted = (place.get("key"), place.get("number"))
+    wanted = (reference.get("key"), reference.get("number"))
     kept = next((row.result for row in attempts if (row.key, row.number) == wanted), None)
     if kept is None:
         raise RenderError(f"the reply of visit {visit} of {step!r} is no longer in the ledger")

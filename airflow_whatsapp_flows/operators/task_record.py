@@ -172,6 +172,6 @@ class TaskTry:
 
 def _host(url: str) -> str:
     try:
-        return origin_of(url).place
+        return origin_of(url).authority
     except ValueError:
         return ""  # what the transport refuses goes nowhere

@@ -225,7 +225,7 @@ def _connection(step: Action, request_sender: RequestSender) -> ActionConnection
 
 
 def _host(step: Action, connection: ActionConnection | None) -> str:
-    return origin_of(step.plan.url.origin or (connection.origin if connection else "")).place
+    return origin_of(step.plan.url.origin or (connection.origin if connection else "")).authority
 
 
 def _replies_read(step: Step, actions: frozenset[str]) -> frozenset[str]:

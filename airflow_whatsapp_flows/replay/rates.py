@@ -19,7 +19,7 @@ def rate_for(host: str, rates: Mapping[str, float], default: float | None) -> fl
     the preset of a known service.
 
     Args:
-        host: as in :attr:`Origin.place`, ``"crm.example:443"``, or without the port.
+        host: as in :attr:`Origin.authority`, ``"crm.example:443"``, or without the port.
         rates: by host, with or without the port, in any case.
         default: for hosts that are not named; ``None`` for no limit.
 
@@ -27,8 +27,8 @@ def rate_for(host: str, rates: Mapping[str, float], default: float | None) -> fl
         ``None`` for no limit.
     """
     given = {key.lower(): rate for key, rate in rates.items()}
-    place, name = spellings(host)
-    for key in (place, name):
+    authority, name = spellings(host)
+    for key in (authority, name):
         if key in given:
             return given[key]
     preset = next((rate for domain, rate in PRESETS.items() if f".{name}".endswith(f".{domain}")), None)
@@ -38,10 +38,10 @@ def rate_for(host: str, rates: Mapping[str, float], default: float | None) -> fl
 
 def spellings(host: str) -> tuple[str, str]:
     """The ways in which a rate may name a host, in lower case: with its port, and without."""
-    place = host.lower()
-    return place, _without_port(place)
+    authority = host.lower()
+    return authority, _without_port(authority)
 
 
-def _without_port(place: str) -> str:
-    name, colon, port = place.rpartition(":")
-    return name if colon and port.isdecimal() and (name.endswith("]") or ":" not in name) else place
+def _without_port(authority: str) -> str:
+    name, colon, port = authority.rpartition(":")
+    return name if colon and port.isdecimal() and (name.endswith("]") or ":" not in name) else authority

@@ -86,13 +86,13 @@ class Refusals:
         Returns:
             Why the batch is to stop, the first time that it is.
         """
-        place = (host, step.plan.connection)
+        account = (host, step.plan.connection)
         if result.status_code in CREDENTIALS:
-            return self._note_credentials(place, contact_id, result)
+            return self._note_credentials(account, contact_id, result)
         if self._rows or self.turned_away:
             self._note_served(contact_id, step, result)
-        if self._rows and result.status_code is not None and place in self._rows:
-            self._end_row(place, begun_at)
+        if self._rows and result.status_code is not None and account in self._rows:
+            self._end_row(account, begun_at)
         if result.error is None:
             if step.name not in self._accepted:
                 self._accepted.add(step.name)
@@ -100,20 +100,20 @@ class Refusals:
         return self._note_step(host, step, result) if _is_refusal(step, result) else None
 
     def _note_credentials(
-        self, place: tuple[str, str | None], contact_id: int, result: ActionResult
+        self, account: tuple[str, str | None], contact_id: int, result: ActionResult
     ) -> BatchStoppedError | None:
         if self._stopped_for is not None:
-            if self._stopped_for == place:  # it was under way
+            if self._stopped_for == account:  # it was under way
                 self.turned_away.append(contact_id)
             return None
-        row = self._rows.get(place) or self._rows.setdefault(place, _Row(self._clock()))
+        row = self._rows.get(account) or self._rows.setdefault(account, _Row(self._clock()))
         row.contacts.append(contact_id)
         times = len(row.contacts)
         if times < CREDENTIALS_IN_A_ROW:
             return None
         turned_away = [contact for contact in row.before + row.contacts if contact not in row.served]
-        self._stopped_for, self.turned_away = place, turned_away
-        host, connection = place
+        self._stopped_for, self.turned_away = account, turned_away
+        host, connection = account
         whose = f"the credentials of the connection {connection!r}" if connection else "requests without a connection"
         return BatchStoppedError(
             f"{host} refused {whose} {times} times in a row ({self._words(result)}); nothing of these was applied, "
@@ -132,10 +132,10 @@ class Refusals:
                 row.served.add(contact_id)
             self.turned_away = [other for other in self.turned_away if other != contact_id]
 
-    def _end_row(self, place: tuple[str, str | None], begun_at: float) -> None:
-        row = self._rows[place]
+    def _end_row(self, account: tuple[str, str | None], begun_at: float) -> None:
+        row = self._rows[account]
         if begun_at > row.since:  # the credentials were accepted after they had been refused
-            del self._rows[place]
+            del self._rows[account]
         else:
             row.before += row.contacts
             row.contacts = []

@@ -102,7 +102,7 @@ class Routes:
         session = await self._session(prepared.network)
         origin = origin_of(prepared.request.url)
         credentials = Credentials(connection.origin, connection.headers) if connection and connection.headers else None
-        return Route(origin.place, prepared, session, credentials)
+        return Route(origin.authority, prepared, session, credentials)
 
     async def _session(self, network: NetworkPolicy) -> Session:
         session = self._sessions.get(network)

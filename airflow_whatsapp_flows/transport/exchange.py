@@ -50,7 +50,7 @@ class _Progress:
     """How far a send has come; what a failure reports."""
 
     begun: float
-    place: str = "the server"
+    authority: str = "the server"
     written: bool = False
     head: HttpResponse | None = None
 
@@ -96,7 +96,7 @@ async def send(
     except Exception as error:  # whatever aiohttp and the network do becomes data
         # Where two sends share one context, the later one is told of both, and the earlier can prove nothing.
         written = progress.written or before_writing.get() != progress.note_writing
-        kind, sent, message = judge_failure(error, progress.place, policy, written=written)
+        kind, sent, message = judge_failure(error, progress.authority, policy, written=written)
         is_local = sent is Sent.NO and lacks_descriptors(error)
         return TransportFailure(kind, message, sent, progress.head, progress.elapsed_ms(), is_local)
 
@@ -132,7 +132,7 @@ async def _exchange(
     progress: _Progress,
 ) -> HttpResponse:
     url, target = _target(request.url)
-    progress.place = target.place
+    progress.authority = target.authority
     headers = request.headers if credentials is None else credentials.add_to(request.headers, target)
     typed = _check_head(request.method, headers)
     refusal = session.refusal_of_host(target)

@@ -32,30 +32,30 @@ Verdict = tuple[ErrorKind, Sent, str]
 """What failed, whether the request may have arrived, and a message for people."""
 
 
-def judge_failure(error: Exception, place: str, policy: SendPolicy, *, written: bool) -> Verdict:
+def judge_failure(error: Exception, authority: str, policy: SendPolicy, *, written: bool) -> Verdict:
     """Say what an error means.
 
     No message holds text of the server's, of the request's or of aiohttp's, which quote URLs and headers.
 
     Args:
         error: whatever was raised between the first look at the request and the last byte of the reply.
-        place: host and port, for the message.
+        authority: host and port, for the message.
         policy: whose limits the message names.
         written: whether any of the request may have been written. If not, it was provably not sent, whatever failed.
     """
     if isinstance(error, AddressRefusedError):
         return ErrorKind.POLICY, Sent.NO, str(error)
     if isinstance(error, RequestRefusedError):
-        return ErrorKind.PROTOCOL, Sent.NO, f"nothing was sent to {place}: {error}"
+        return ErrorKind.PROTOCOL, Sent.NO, f"nothing was sent to {authority}: {error}"
     if isinstance(error, TlsFilesError):
-        return ErrorKind.TLS, Sent.NO, f"nothing was sent to {place}: {error}"
+        return ErrorKind.TLS, Sent.NO, f"nothing was sent to {authority}: {error}"
     if isinstance(error, ContentTooLargeError):
-        return ErrorKind.TOO_LARGE, Sent.YES, f"the reply of {place} is larger than {policy.max_content} bytes"
+        return ErrorKind.TOO_LARGE, Sent.YES, f"the reply of {authority} is larger than {policy.max_content} bytes"
     if isinstance(error, ContentUnreadableError):
-        return ErrorKind.UNPARSABLE, Sent.YES, f"the reply of {place} cannot be read: {error}"
+        return ErrorKind.UNPARSABLE, Sent.YES, f"the reply of {authority} cannot be read: {error}"
     if not written:
-        return _before_writing(error, place, min(policy.connect_timeout, policy.deadline))
-    return _after_writing(error, place, policy.deadline)
+        return _before_writing(error, authority, min(policy.connect_timeout, policy.deadline))
+    return _after_writing(error, authority, policy.deadline)
 
 
 def lacks_descriptors(error: BaseException | None) -> bool:
@@ -67,48 +67,56 @@ def lacks_descriptors(error: BaseException | None) -> bool:
     return False
 
 
-def _before_writing(error: Exception, place: str, seconds: float) -> Verdict:
+def _before_writing(error: Exception, authority: str, seconds: float) -> Verdict:
     # TimeoutError comes first: since Python 3.11 it is an OSError too.
     if isinstance(error, asyncio.TimeoutError):
-        return ErrorKind.TIMEOUT, Sent.NO, f"no connection to {place} within {seconds:g} s"
+        return ErrorKind.TIMEOUT, Sent.NO, f"no connection to {authority} within {seconds:g} s"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = getattr(error.certificate_error, "verify_message", "") or "not valid"
-        return ErrorKind.TLS, Sent.NO, f"the certificate of {place} is not accepted: {reason}"
+        return ErrorKind.TLS, Sent.NO, f"the certificate of {authority} is not accepted: {reason}"
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return ErrorKind.TLS, Sent.NO, f"no TLS connection to {place}: {_tls_reason(error)}"
+        return ErrorKind.TLS, Sent.NO, f"no TLS connection to {authority}: {_tls_reason(error)}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return ErrorKind.CONNECT, Sent.NO, f"the host of {place} was not found: {_system_reason(error)}"
+        return ErrorKind.CONNECT, Sent.NO, f"the host of {authority} was not found: {_system_reason(error)}"
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return ErrorKind.CONNECT, Sent.NO, f"the proxy answered {error.status} and does not connect to {place}"
+        return ErrorKind.CONNECT, Sent.NO, f"the proxy answered {error.status} and does not connect to {authority}"
     if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return ErrorKind.CONNECT, Sent.NO, f"no connection to the proxy for {place}: {_system_reason(error)}"
+        return ErrorKind.CONNECT, Sent.NO, f"no connection to the proxy for {authority}: {_system_reason(error)}"
     if isinstance(error, aiohttp.ClientConnectionError | OSError) and not isinstance(error, ValueError):
-        return ErrorKind.CONNECT, Sent.NO, f"no connection to {place}: {_system_reason(error)}"
+        return ErrorKind.CONNECT, Sent.NO, f"no connection to {authority}: {_system_reason(error)}"
     return (
         ErrorKind.PROTOCOL,
         Sent.NO,
-        f"nothing was sent to {place}: the request is not valid ({type(error).__name__})",
+        f"nothing was sent to {authority}: the request is not valid ({type(error).__name__})",
     )
 
 
-def _after_writing(error: Exception, place: str, seconds: float) -> Verdict:
+def _after_writing(error: Exception, authority: str, seconds: float) -> Verdict:
     if isinstance(error, asyncio.TimeoutError):
-        return ErrorKind.TIMEOUT, Sent.UNKNOWN, f"no complete reply from {place} within {seconds:g} s"
+        return ErrorKind.TIMEOUT, Sent.UNKNOWN, f"no complete reply from {authority} within {seconds:g} s"
     if isinstance(error, ReplyRefusedError):
-        return ErrorKind.PROTOCOL, Sent.UNKNOWN, f"{place} replied with {error}"
+        return ErrorKind.PROTOCOL, Sent.UNKNOWN, f"{authority} replied with {error}"
     if isinstance(error, HeadTooLargeError):
         return (
             ErrorKind.PROTOCOL,
             Sent.UNKNOWN,
-            f"the head of the reply of {place} is larger than {MAX_HEAD_BYTES} bytes",
+            f"the head of the reply of {authority} is larger than {MAX_HEAD_BYTES} bytes",
         )
     if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
-        return ErrorKind.TLS, Sent.UNKNOWN, f"{place} broke TLS off after the request was written: {_tls_reason(error)}"
+        return (
+            ErrorKind.TLS,
+            Sent.UNKNOWN,
+            f"{authority} broke TLS off after the request was written: {_tls_reason(error)}",
+        )
     if isinstance(error, aiohttp.ClientPayloadError):
-        return ErrorKind.INTERRUPTED, Sent.UNKNOWN, f"the reply of {place} was cut off or its framing is not valid"
+        return ErrorKind.INTERRUPTED, Sent.UNKNOWN, f"the reply of {authority} was cut off or its framing is not valid"
     if isinstance(error, aiohttp.ClientConnectionError | OSError):
-        return ErrorKind.INTERRUPTED, Sent.UNKNOWN, f"{place} closed the connection without a complete reply"
-    return ErrorKind.PROTOCOL, Sent.UNKNOWN, f"{place} replied with something that is not HTTP ({type(error).__name__})"
+        return ErrorKind.INTERRUPTED, Sent.UNKNOWN, f"{authority} closed the connection without a complete reply"
+    return (
+        ErrorKind.PROTOCOL,
+        Sent.UNKNOWN,
+        f"{authority} replied with something that is not HTTP ({type(error).__name__})",
+    )
 
 
 def _system_reason(error: Exception) -> str:

@@ -73,7 +73,7 @@ class NetworkPolicy:
         try:
             address = host_address(target.host)
         except ValueError as error:
-            return f"{target.place} is refused: {error}"
+            return f"{target.authority} is refused: {error}"
         if address is None and self.proxy is not None and _is_localhost(target.host):
             address = _LOOPBACK
         return None if address is None else self.refusal(target, address)
@@ -115,7 +115,7 @@ def _explain(target: Origin, address: IpAddress) -> str:
         remedy = f"To allow it, add {target.host} to {_SETTING}, or use a connection with this host and port."
     else:
         remedy = f"Only {inner} itself, named in {_SETTING} or as the host of a connection, allows it."
-    return f"{target.place} is refused: {what} is {label}{inside}. {remedy}"
+    return f"{target.authority} is refused: {what} is {label}{inside}. {remedy}"
 
 
 def _is_localhost(host: str) -> bool:

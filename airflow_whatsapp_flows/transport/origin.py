@@ -28,7 +28,7 @@ class Origin(NamedTuple):
     port: int
 
     @property
-    def place(self) -> str:
+    def authority(self) -> str:
         """Host and port as people read them, ``crm.example:443``."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
