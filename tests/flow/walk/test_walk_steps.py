@@ -374,10 +374,10 @@ def test_only_actions_ask_for_a_request(data: st.DataObject) -> None:
     steps[-1].pop("next", None)
     last = {"name": "F", "type": "trigger_flow", "next_flow": "x"}
     steps[-1]["on_success" if steps[-1]["type"] == "action" else "next"] = "F"
-    effects = {"messages": False, "contact_updates": False, "tags": False, "flows": False}
+    allowed = {"messages": False, "contact_updates": False, "tags": False, "flows": False}
     effects: list[Effect] = []
 
-    record = walked(flow_of(*steps, last, effects=effects), {"contact": CONTACT}, None, effects)
+    record = walked(flow_of(*steps, last, effects=allowed), {"contact": CONTACT}, None, effects)
 
     assert record.path == [step["name"] for step in steps] + ["F"]
     assert [effect.step.name for effect in effects if isinstance(effect, SendAction)] == ["Send"]
