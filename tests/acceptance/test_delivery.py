@@ -92,7 +92,7 @@ def test_processes_that_were_forked_at_once_do_not_wait_alike() -> None:
 import os, tests.acceptance.test_delivery as module
 for _ in range(20):
     if not os.fork():
-        os.write(1, f"{module.pause(module.RULE, 5, module.BROKEN, 0.0)}\\n".encode())
+        os.write(1, f"{module.retry_wait(module.RULE, 5, module.BROKEN, 0.0)}\\n".encode())
         os._exit(0)
 for _ in range(20):
     os.wait()
