@@ -51,7 +51,7 @@ def _check_dag(case: Case) -> None:
 
 
 @given(drawn=contacts_of_flows())
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=CALM)
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=CALM)
 def test_walk_command_line_and_replay_agree(drawn: Drawn, capsys: pytest.CaptureFixture[str]) -> None:
     _check(with_replies(*drawn), capsys)
 
