@@ -169,7 +169,7 @@ class Rewalk:
     @property
     def unknown_outcomes(self) -> str | None:
         """What is not known of the task's own requests; ``None`` when all is. Once its steps are left that stays so."""
-        reasons = [doubt.reason for doubt in self.record.doubts if doubt.step in self._step.own]
+        reasons = [one.reason for one in self.record.uncertain_requests if one.step in self._step.own]
         return f"outcome unknown: {'; '.join(reasons)}" if reasons else None
 
     def note_end(self, log: Any) -> None:
@@ -194,9 +194,9 @@ class Rewalk:
         """
         if not self._ended_here or self.record.failure is None:
             return
-        doubts, failure = self.unknown_outcomes, self.record.failure
-        if doubts is not None:
-            failure = doubts if failure in doubts else f"{doubts}; {failure}".removesuffix("; ")
+        unknown, failure = self.unknown_outcomes, self.record.failure
+        if unknown is not None:
+            failure = unknown if failure in unknown else f"{unknown}; {failure}".removesuffix("; ")
         raise AirflowFailException(failure or f"{self._step.name}: the flow ends here as failed")
 
     @property

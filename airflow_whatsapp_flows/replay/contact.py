@@ -185,7 +185,7 @@ def _contact_end(contact: PendingContact, record: Walk, run: ContactRun, now: fl
 
 def _step_to_blame(record: Walk, run: ContactRun) -> str | None:
     """The step whose error a contact is listed under: the one that is in doubt, else the one that erred last."""
-    in_doubt = (doubt.step for doubt in record.doubts if doubt.step in run.errors)
+    in_doubt = (one.step for one in record.uncertain_requests if one.step in run.errors)
     return next(in_doubt, next(reversed(run.errors), None))
 
 

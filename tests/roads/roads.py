@@ -106,7 +106,7 @@ def red_tasks(flow: Flow, record: Walk) -> set[str]:
 
     task_ids = task_ids_of(flow)
     failed = set() if record.failure is None else {task_ids[record.path[-1] if record.path else flow.start]}
-    in_doubt = {task_ids[doubt.step] for doubt in record.doubts} - failed
+    in_doubt = {task_ids[one.step] for one in record.uncertain_requests} - failed
     return failed | {f"{task_id}__in_doubt" for task_id in in_doubt}
 
 

@@ -63,8 +63,8 @@ class Walk:
         visits: every step visited, in order.
         handled_errors: errors that an error exit took care of.
         unanswered: whether it ended at a question without an answer.
-        doubts: requests whose outcome is unknown. Only later visits of the same action can settle one.
-        failure: why the step that the walk ended in failed, apart from doubts; ``None`` when it did not fail.
+        uncertain_requests: requests whose outcome is unknown. Only later visits of the same action can settle one.
+        failure: why the step that the walk ended in failed, apart from these; ``None`` when it did not fail.
         identities: what steps were known by when something was first sent for the contact, by their names: their keys
             are made of it, for a request keeps its key when its step gets another identity.
         variables: the contact's values at this moment.
@@ -78,7 +78,7 @@ class Walk:
     visits: list[Visit] = field(default_factory=list)
     handled_errors: int = 0
     unanswered: bool = False
-    doubts: tuple[UncertainRequest, ...] = ()
+    uncertain_requests: tuple[UncertainRequest, ...] = ()
     failure: str | None = None
     identities: Mapping[str, str] = field(default_factory=dict)
     hidden: Hidden = field(default_factory=lambda: Hidden(()))

@@ -63,11 +63,11 @@ class UncertainRequests:
             The same under ``idempotent``; under ``keyed`` with the key of the visit in doubt when the bytes are equal;
             else ``None``.
         """
-        doubts = self._open.get(effect.step.name, [])
+        open_requests = self._open.get(effect.step.name, [])
         delivery = effect.step.retry.delivery
-        if not doubts or delivery is Delivery.IDEMPOTENT:
+        if not open_requests or delivery is Delivery.IDEMPOTENT:
             return effect
-        same = next((doubt for doubt in doubts if doubt.digest == _digest(effect)), None)
+        same = next((uncertain for uncertain in open_requests if uncertain.digest == _digest(effect)), None)
         if delivery is Delivery.AT_MOST_ONCE or same is None or same.key is None:
             return None
         return effect.with_key(same.key)
@@ -93,14 +93,14 @@ class UncertainRequests:
             self._settle(step, digest, key)
 
     def _settle(self, step: Action, digest: str | None, key: str | None) -> None:
-        rest = [doubt for doubt in self._open.pop(step.name, []) if not _is_of(doubt, digest, key)]
+        rest = [uncertain for uncertain in self._open.pop(step.name, []) if not _is_of(uncertain, digest, key)]
         if rest:
             self._open[step.name] = rest
 
 
-def _is_of(doubt: UncertainRequest, digest: str | None, key: str | None) -> bool:
+def _is_of(uncertain: UncertainRequest, digest: str | None, key: str | None) -> bool:
     # A key never stands for two requests.
-    return (digest is not None and digest == doubt.digest) or (key is not None and key == doubt.key)
+    return (digest is not None and digest == uncertain.digest) or (key is not None and key == uncertain.key)
 
 
 def _digest(effect: SendAction) -> str:

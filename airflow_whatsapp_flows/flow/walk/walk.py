@@ -104,7 +104,7 @@ class _Walker:
         self._response = response
         self._record = record
         self._epoch = epoch
-        self._doubts = UncertainRequests()
+        self._uncertain_requests = UncertainRequests()
         self._counts: Counter[str] = Counter()
         self._used_answers: Counter[str] = Counter()  # recorded answers that earlier visits have used up
         self._exhausted_steps: set[str] = set()
@@ -131,14 +131,16 @@ class _Walker:
             record.reason = self._fit("; ".join(record.misfits))
         if record.state is not State.COMPLETED:
             record.failure = record.reason
-        if self._doubts.open:
-            self._note_doubts()  # values that became known since are hidden too, so that equal texts are equal
-            reasons = dict.fromkeys([*(doubt.reason for doubt in record.doubts), record.reason])
+        if self._uncertain_requests.open:
+            self._note_uncertain()  # values that became known since are hidden too, so that equal texts are equal
+            reasons = dict.fromkeys([*(one.reason for one in record.uncertain_requests), record.reason])
             self._stop(State.IN_DOUBT, "; ".join(filter(None, reasons)))
 
-    def _note_doubts(self) -> None:
+    def _note_uncertain(self) -> None:
         self._hidden.note(self._record.variables)
-        self._record.doubts = tuple(replace(doubt, reason=self._fit(doubt.reason)) for doubt in self._doubts.open)
+        self._record.uncertain_requests = tuple(
+            replace(one, reason=self._fit(one.reason)) for one in self._uncertain_requests.open
+        )
 
     def _visit(self, step: Step) -> Generator[Effect, EffectResult, str | None]:
         if isinstance(step, Action):
@@ -240,7 +242,7 @@ class _Walker:
 
     def _perform(self, step: Action, visit: int) -> Generator[Effect, EffectResult, ActionResult | None]:
         """What came of a visit; ``None`` when the walk stops here, for an earlier one is in doubt."""
-        if self._doubts.forbid(step):
+        if self._uncertain_requests.forbid(step):
             self._stop_in_doubt(step)
             return None
         identity = self._record.identities.get(step.name, step.identity)
@@ -253,7 +255,7 @@ class _Walker:
         try:
             while True:
                 if isinstance(effect, SendAction):
-                    sent = self._doubts.admit(effect)
+                    sent = self._uncertain_requests.admit(effect)
                     if sent is None:
                         self._stop_in_doubt(step)
                         return None
@@ -264,8 +266,8 @@ class _Walker:
                 effect = performing.send(done)
         except StopIteration as stop:
             result: ActionResult = stop.value
-        self._doubts.conclude(step, result, sent)
-        self._note_doubts()
+        self._uncertain_requests.conclude(step, result, sent)
+        self._note_uncertain()
         return result
 
     def _stop_in_doubt(self, step: Action) -> None:

@@ -60,11 +60,11 @@ def test_a_loop_comes_back_to_what_was_answered_or_not_sent(reply: Reply) -> Non
 
 def test_equal_bytes_are_no_excuse_where_delivery_is_at_most_once() -> None:
     _, (effect,) = _loop([LOST], **ONCE)
-    doubts = UncertainRequests()
-    assert doubts.admit(effect) is effect
-    doubts.conclude(effect.step, classify(LOST, SentRequest(effect.request)), effect)
-    assert doubts.admit(effect) is None
-    assert doubts.forbid(effect.step)
+    uncertain_requests = UncertainRequests()
+    assert uncertain_requests.admit(effect) is effect
+    uncertain_requests.conclude(effect.step, classify(LOST, SentRequest(effect.request)), effect)
+    assert uncertain_requests.admit(effect) is None
+    assert uncertain_requests.forbid(effect.step)
 
 
 def test_a_loop_that_comes_back_under_keyed_sends_equal_bytes_with_the_same_key() -> None:

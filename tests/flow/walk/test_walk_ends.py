@@ -104,8 +104,8 @@ def test_every_walk_ends_within_what_its_steps_may_be_visited(flow: Flow, replie
     assert record.state in (State.COMPLETED, State.FAILED, State.IN_DOUBT)
     assert len(record.visits) <= most
     assert all(record.path.count(name) <= step.max_visits for name, step in steps.items())
-    assert (record.state is State.IN_DOUBT) == bool(record.doubts)
-    assert (record.state is State.COMPLETED) == (record.failure is None and not record.doubts)
+    assert (record.state is State.IN_DOUBT) == bool(record.uncertain_requests)
+    assert (record.state is State.COMPLETED) == (record.failure is None and not record.uncertain_requests)
     for loop in flow.loops:
         steps.budget = len(steps) + 1
         _check_exit(flow, loop, record)
