@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from airflow_whatsapp_flows.flow import format as flow_format
-from airflow_whatsapp_flows.flow.format import STEP_FORMATS
+from airflow_whatsapp_flows.flow.format import STEP_FORMATS, acting, asking, common, flow, replay, sending, testing
+from airflow_whatsapp_flows.flow.format.common import FormatModel
 from airflow_whatsapp_flows.flow.inspect.testing import run_flow_test
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from tests.conftest import REPOSITORY
@@ -41,7 +41,10 @@ HEADINGS = {
     **{step.__name__: f"### `{kind}`" for kind, step in STEP_FORMATS.items()},
 }
 CLASSES = {
-    name: found for name, found in vars(flow_format).items() if isinstance(found, type) and issubclass(found, BaseModel)
+    name: found
+    for module in (acting, asking, common, flow, replay, sending, testing)
+    for name, found in vars(module).items()
+    if isinstance(found, type) and issubclass(found, FormatModel) and found is not FormatModel
 }
 BLOCKS = re.findall(r"^```json\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
