@@ -37,7 +37,10 @@ async def receive_content(response: aiohttp.ClientResponse, limit: int) -> bytes
         aiohttp.ClientError: it did not come completely.
     """
     protocol = response.connection.protocol if response.connection is not None else None
-    wire_limit = max_encoded_size(limit)
+    fields = response.headers.getall("Content-Encoding", ())
+    wire_limit = max_encoded_size(limit) if fields else limit
+    if not response.content.at_eof() and (response.content_length or 0) > wire_limit:
+        raise ContentTooLargeError
     pieces: list[bytes] = []
     size = 0
     while piece := await response.content.readany():
@@ -49,7 +52,6 @@ async def receive_content(response: aiohttp.ClientResponse, limit: int) -> bytes
     if isinstance(lost, aiohttp.ClientOSError):
         # Content without a length ends with the connection (RFC 9112 §6.3), and aiohttp takes a reset for that end too.
         raise lost
-    fields = response.headers.getall("Content-Encoding", ())
     return decode_content(b"".join(pieces), content_coding(fields) if pieces else "", limit)
 
 

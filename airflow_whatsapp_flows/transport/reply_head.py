@@ -16,13 +16,27 @@ _END_OF_HEAD = b"\r\n\r\n"
 MAX_HEAD_BYTES = 131_072
 """Bytes before the content of a reply: status line and header fields, interim replies (1xx) included."""
 _SLICE = 16_384
-_READ = 65_536
+READ_BYTES = 16_384
+"""Bytes that are read at once, of which as many may be more than what is wanted of a reply."""
 _NO_CONTENT = frozenset({204, 304})
 _SWITCHING = 101
 
 
 class HeadTooLargeError(aiohttp.ClientError):
     """More came before the content of a reply than is read."""
+
+
+def _read_in_small_pieces(transport: asyncio.BaseTransport) -> None:
+    """There is no public way; where asyncio is built otherwise, it reads 256 kB at once, as it does by default."""
+    tls: Any = getattr(transport, "_ssl_protocol", None)
+    reader: Any
+    for reader in (transport, tls, getattr(tls, "_transport", None)):
+        if hasattr(reader, "max_size"):
+            reader.max_size = READ_BYTES
+    if hasattr(tls, "_ssl_buffer_view"):  # what the records of TLS are received into
+        tls._ssl_buffer_view = tls._ssl_buffer_view[:READ_BYTES]
+    if hasattr(transport, "set_read_buffer_limits"):
+        transport.set_read_buffer_limits(READ_BYTES)
 
 
 class ReplyHandler(ResponseHandler):
@@ -44,8 +58,7 @@ class ReplyHandler(ResponseHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Read less at once than asyncio does: 256 kB can be 40,000 chunks, and keep the loop for 50 ms."""
-        if hasattr(transport, "max_size"):
-            transport.max_size = _READ
+        _read_in_small_pieces(transport)
         super().connection_made(transport)
 
     def await_reply(self, method: str, on_closed: Callable[[], None] | None = None) -> None:

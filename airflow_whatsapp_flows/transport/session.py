@@ -13,6 +13,7 @@ from airflow_whatsapp_flows import __version__
 from airflow_whatsapp_flows.transport.connector import CleanConnector, JudgingResolver, Lookup, system_lookup
 from airflow_whatsapp_flows.transport.network import PUBLIC_ONLY, NetworkPolicy
 from airflow_whatsapp_flows.transport.origin import Origin
+from airflow_whatsapp_flows.transport.reply_head import READ_BYTES
 
 # aiohttp's 8190 would turn a done POST into a protocol error when the reply carries one long cookie or policy.
 _MAX_FIELD_BYTES = 32_768
@@ -61,6 +62,7 @@ async def open_session(
         trust_env=False,
         max_field_size=_MAX_FIELD_BYTES,
         max_headers=_MAX_FIELDS,
+        read_bufsize=READ_BYTES // 2,  # aiohttp stops reading at twice as much that nobody has taken
         proxy=network.proxy,
     )
     # aiohttp sends GET, PUT, DELETE and the like a second time, in silence, when a kept-alive connection drops. There

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import ipaddress
 import json
+import random
+from asyncio.sslproto import SSLProtocol
 from pathlib import Path
 
 import pytest
 from aiohttp.client_proto import ResponseHandler
+from cryptography import x509
 
 from airflow_whatsapp_flows.dag_factory import load_dags
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, TransportFailure
@@ -14,44 +19,66 @@ from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 from airflow_whatsapp_flows.transport import NetworkPolicy, SendPolicy, send_blocking
 from tests.process_memory import IS_KNOWN
 from tests.replay.runs import Run, sqlite_url
+from tests.servers.certificates import Certificate, make_certificate
 from tests.servers.crm_log import running_crm
 from tests.servers.hostile import HostileServer, endless
 
 MEBIBYTE = 1 << 20
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes that this process reads from sockets, with the records of TLS around them."""
+    counts: list[int] = []
+    plain, records = ResponseHandler.data_received, SSLProtocol.buffer_updated
+
+    def count_plain(self: ResponseHandler, data: bytes) -> None:
+        if self.transport is not None and self.transport.get_extra_info("sslcontext") is None:
+            counts.append(len(data))
+        plain(self, data)
+
+    def count_records(self: SSLProtocol, nbytes: int) -> None:
+        counts.append(nbytes)
+        records(self, nbytes)
+
+    monkeypatch.setattr(ResponseHandler, "data_received", count_plain)
+    monkeypatch.setattr(SSLProtocol, "buffer_updated", count_records)
+    return counts
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize("limit", [1_000, MEBIBYTE])
+@pytest.mark.parametrize("is_tls", [pytest.param(False, id="http"), pytest.param(True, id="https")])
 @pytest.mark.parametrize(
     ("head", "piece"),
     [
-        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n", b"a" * 65_536, id="plain"),
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"ffff\r\n" + b"a" * 0xFFFF + b"\r\n", id="chunks"
-        ),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n", b"a" * 65_536, id="a gigabyte"),
+        pytest.param(OK + b"\r\n", b"a" * 65_536, id="plain"),
+        pytest.param(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"ffff\r\n" + b"a" * 0xFFFF + b"\r\n", id="chunks"),
+        pytest.param(OK + b"Content-Length: 1000000000\r\n\r\n", b"a" * 65_536, id="a gigabyte"),
+        pytest.param(OK + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(random.randbytes(65_536)), id="gzip"),
     ],
 )
 def test_of_a_reply_without_end_little_more_than_the_limit_is_read(
-    monkeypatch: pytest.MonkeyPatch, head: bytes, piece: bytes
+    head: bytes, piece: bytes, is_tls: bool, limit: int, read: list[int], certificate: Certificate
 ) -> None:
-    """The event loop reads up to 256 KiB at once, and that is all that is read beyond the limit."""
-    read: list[int] = []
-    original = ResponseHandler.data_received
-
-    def counted(self: ResponseHandler, data: bytes) -> None:
-        read.append(len(data))
-        original(self, data)
-
-    monkeypatch.setattr(ResponseHandler, "data_received", counted)
-    server = HostileServer(endless(piece, head))
+    server = HostileServer(endless(piece, head), certificate.context if is_tls else None)
     try:
         network = NetworkPolicy(allowed=(f"127.0.0.1:{server.port}",))
-        got = send_blocking(HttpRequest("GET", server.url()), SendPolicy(max_content=MEBIBYTE), network=network)
+        policy = SendPolicy(max_content=limit, verify=certificate.authorities)
+        got = send_blocking(HttpRequest("GET", server.url()), policy, network=network)
     finally:
         server.close()
 
     assert isinstance(got, TransportFailure)
     assert got.kind is ErrorKind.TOO_LARGE
-    assert MEBIBYTE < sum(read) <= MEBIBYTE + 2 * 262_144
+    assert 0 < sum(read) <= limit + 64_000
 
 
 @pytest.mark.usefixtures("airflow")

@@ -67,6 +67,24 @@ class TestSize:
             got = await send_to(server, policy=SendPolicy(max_content=1000))
             assert isinstance(got, HttpResponse) == fits
 
+    async def test_a_length_above_the_limit_is_refused_before_any_content_comes(
+        self, serve: Serve, send_to: SendTo
+    ) -> None:
+        got = await send_to(serve(after_request(OK + b"Content-Length: 1048577\r\n\r\n")))
+
+        assert isinstance(got, TransportFailure)
+        assert (got.kind, got.sent) == (ErrorKind.TOO_LARGE, Sent.YES)
+
+    @pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "304 Not Modified")])
+    async def test_the_length_of_content_that_does_not_follow_does_not_count(
+        self, serve: Serve, send_to: SendTo, method: str, status: str
+    ) -> None:
+        head = f"HTTP/1.1 {status}\r\nContent-Length: 9999999\r\n\r\n".encode()
+        got = await send_to(serve(after_request(head)), method)
+
+        assert isinstance(got, HttpResponse)
+        assert got.content == b""
+
     async def test_two_codings_are_refused_with_the_status_kept(self, serve: Serve, send_to: SendTo) -> None:
         twice = gzip.compress(gzip.compress(b"{}"))
         got = await send_to(serve(after_request(reply(twice, "201 Created", "Content-Encoding: gzip, gzip"))))
