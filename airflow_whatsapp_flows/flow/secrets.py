@@ -6,7 +6,7 @@ import base64
 import html
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import quote, quote_plus
@@ -86,7 +86,8 @@ _AS_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
 def needle(text: str) -> str:
     """A text as it stands in a :func:`haystack`."""
     # Most texts hold nothing that JSON escapes.
-    return text if text.isalnum() else _AS_JSON.encode(text)[1:-1]
+    plain = text.isprintable() and '"' not in text and "\\" not in text
+    return text if plain else _AS_JSON.encode(text)[1:-1]
 
 
 def _json(text: str) -> str:
@@ -134,8 +135,6 @@ _ESCAPED = tuple(name for name in FORMS if name.startswith(("json", "html")))
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")
 _UNESCAPED = re.compile(r"[ !#-%(-.0-;=?-\[\]-~]*")
 _NO_WORD = re.compile(r"[A-Z0-9]")
-_RUN = re.compile(r"[A-Za-z0-9+/_-]{6,}")
-
 _FOR_URLS = str.maketrans("+/", "-_")
 
 Family = Literal["raw", "percent", "packed", "escaped"]
@@ -187,22 +186,55 @@ def haystack(value: object) -> str:
     return _AS_JSON.encode(value)
 
 
-cached_needle = lru_cache(maxsize=1024)(needle)
-"""The same, for the secrets of connections, which are looked for again and again."""
+def secrets_in(shown: str, secrets: Sequence[str]) -> list[str]:
+    """Those of several secrets that stand in a :func:`haystack`, in their order.
+
+    Args:
+        shown: what is searched.
+        secrets: the same ones again and again: what is looked for is made once.
+    """
+    needles, shortest = _needles_of(tuple(secrets))
+    if not any(text in shown for text in shortest):
+        return []
+    return [secret for secret, text in zip(secrets, needles, strict=True) if text in shown]
 
 
-def families_in(text: str) -> dict[Family, int]:
+@lru_cache(maxsize=256)
+def _needles_of(secrets: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The needles of some secrets, and those of them that are needed to find any: most forms hold another one."""
+    needles = tuple(map(needle, secrets))
+    least: list[str] = []
+    for text in sorted(set(needles), key=len):
+        if not any(part in text for part in least):
+            least.append(text)
+    return needles, tuple(least)
+
+
+@lru_cache(maxsize=256)
+def _runs(shortest: int) -> re.Pattern[str]:
+    """Finds what may be the Base64 of a secret of so many characters: three bytes make four characters of it."""
+    return re.compile(rf"[A-Za-z0-9+/_-]{{{-(-4 * shortest // 3)},}}")
+
+
+def families_in(text: str, shortest: int = SHORTEST) -> dict[Family, int]:
     """The families of which forms may stand in a :func:`haystack`, with the length of the longest secret for each.
 
     What cannot be there need not be made.
+
+    Args:
+        text: what is searched.
+        shortest: characters of the shortest secret that is looked for.
     """
     families: dict[Family, int] = {"raw": len(text)}
     if "%" in text or "+" in text:
         families["percent"] = len(text)
     if "\\" in text or "&" in text:
         families["escaped"] = len(text)
-    # Three bytes make four characters of Base64, and hexadecimal is longer; neither is a long word in small letters.
-    longest = max((len(run) for run in _RUN.findall(text) if len(run) < 12 or _NO_WORD.search(run)), default=0)
+    if len(text) < shortest:
+        return families
+    # Hexadecimal is longer than Base64; neither is a long word in small letters.
+    runs = _runs(shortest).findall(text)
+    longest = max((len(run) for run in runs if len(run) < 12 or _NO_WORD.search(run)), default=0) if runs else 0
     if longest:
         families["packed"] = longest * 3 // 4
     return families

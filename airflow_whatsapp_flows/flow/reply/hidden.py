@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar, cast, get_args
+from typing import Any, NamedTuple, TypeVar, cast
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.reply.marks import MARK, NUMBER, OPEN, escape, in_case, mark
@@ -27,7 +27,7 @@ from airflow_whatsapp_flows.flow.template.variables import Scope
 _Shown = TypeVar("_Shown")
 
 _PHONE = re.compile(r"\+[0-9 ().-]{7,30}")
-_FAMILIES: tuple[Family, ...] = get_args(Family)
+_NO_DIGIT = re.compile(r"[^0-9]")
 _NOT_IN_NAMES = re.compile(r"[{}|#=*]")
 
 
@@ -57,12 +57,11 @@ _NOTHING = ActionResult(outcome=Outcome.SUCCESS, headers={}, method="", url="")
 
 
 def _needles(name: str, text: str, family: Family) -> list[_Needle]:
-    if len(text) >= SHORTEST:
-        forms = forms_of(text, family)
-    elif family == "raw":
-        forms = {text: ""}
-    else:
+    if family == "raw":
+        return [_Needle(text, needle(text).casefold(), name, "")]
+    if len(text) < SHORTEST:
         return []
+    forms = forms_of(text, family)
     made = {needle(form).casefold(): (form, label) for form, label in reversed(forms.items())}  # the first of each wins
     return [_Needle(form, folded, name, label) for folded, (form, label) in made.items()]
 
@@ -93,17 +92,25 @@ class Hidden:
     def __init__(self, references: Iterable[Reference], literals: tuple[str, ...] = ()) -> None:
         self._references = tuple(references)
         self._literals = literals
-        self._values = dict(_literals_with_names(literals))  # by name
+        self._values = dict(_literals_with_names(literals)) if literals else {}  # by name
         self._named = {text: name for name, text in self._values.items()}
-        self._counts: Counter[str] = Counter()
-        self._needles = {family: list(_needles_of(literals, family)) for family in _FAMILIES}
-        self._unmade: dict[Family, list[str]] = {family: [] for family in _FAMILIES}  # names
+        self._counts: dict[str, int] = {}
+        self._shortest = min((len(text) for text in literals if len(text) >= SHORTEST), default=sys.maxsize)
+        # Of the families that were wanted so far: what is looked for, and names of values whose forms are not made.
+        self._needles: dict[Family, list[_Needle]] = {}
+        self._unmade: dict[Family, list[str]] = {}
+        self._scopes: dict[str, object] = {one.scope: None for one in self._references}
         self._seen: list[object] = [None] * len(self._references)
         self._last = _NOTHING, _NOTHING, 0
         self._lost: set[str] = set()  # names in marks that could not be put back
 
     def note(self, values: Mapping[str, object]) -> None:
         """Note the values at this moment: what they are copied to may be shown when they are others."""
+        changed = [scope for scope, seen in self._scopes.items() if values.get(scope) is not seen]
+        if not changed:
+            return
+        for scope in changed:
+            self._scopes[scope] = values.get(scope)
         for index, reference in enumerate(self._references):
             found = reference.resolve(values)
             if found is not self._seen[index] and not isinstance(found, Missing):
@@ -160,22 +167,24 @@ class Hidden:
 
     def _with_own(self, result: ActionResult, step: str) -> Hidden:
         other = Hidden(self._references, self._literals)
-        other._values, other._named, other._counts = dict(self._values), dict(self._named), Counter(self._counts)
+        other._values, other._named, other._counts = dict(self._values), dict(self._named), dict(self._counts)
         other._needles = {family: list(needles) for family, needles in self._needles.items()}
         other._unmade = {family: list(names) for family, names in self._unmade.items()}
+        other._shortest = self._shortest
         other.note({Scope.STEP.value: {step: result.as_value()}})
         return other
 
     def _add(self, name: str, text: str) -> None:
         name = _storable_name(name)
-        digits = re.sub(r"[^0-9]", "", text) if _PHONE.fullmatch(text) else text  # many servers write numbers so
-        for written in dict.fromkeys((text, storable_text(text), digits)):
+        digits = _NO_DIGIT.sub("", text) if _PHONE.fullmatch(text) else text  # many servers write numbers so
+        for written in (text, storable_text(text), digits):
             if written in self._named:
                 continue
-            self._counts[name] += 1
-            number = self._counts[name]
+            self._counts[name] = number = self._counts.get(name, 0) + 1
             unique = name if number == 1 else f"{name}#{number}"
             self._values[unique], self._named[written] = written, unique
+            if SHORTEST <= len(written) < self._shortest:
+                self._shortest = len(written)
             for names in self._unmade.values():
                 names.append(unique)
 
@@ -186,7 +195,7 @@ class Hidden:
         folded = shown.casefold()
         found = [
             one
-            for family, longest in families_in(shown).items()
+            for family, longest in families_in(shown, self._shortest).items()
             for one in self._needles_of(family, longest)
             if one.folded in folded
         ]
@@ -195,6 +204,9 @@ class Hidden:
 
     def _needles_of(self, family: Family, longest: int) -> list[_Needle]:
         """What is looked for of one family, each made when it is first wanted."""
+        if family not in self._needles:
+            self._needles[family] = list(_needles_of(self._literals, family)) if self._literals else []
+            self._unmade[family] = list(self._values)[len(self._literals) :]
         needles = self._needles[family]
         if self._unmade[family]:
             waiting: list[str] = []
@@ -313,13 +325,13 @@ def _storable_name(name: str) -> str:
 
 def _leaves(value: Value, name: str) -> Iterator[tuple[str, str]]:
     """The texts in a value, each with a name; those without a letter or digit could be a part of anything."""
-    if isinstance(value, Mapping):
+    if isinstance(value, (str, int, float)):
+        text = "" if isinstance(value, bool) else text_of(value).strip()
+        if text[:1].isalnum() or any(map(str.isalnum, text)):
+            yield name, text
+    elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, f"{name}.{key}")
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _leaves(item, f"{name}.{index}")
-    elif value is not None and not isinstance(value, bool):
-        text = text_of(value).strip()
-        if any(map(str.isalnum, text)):
-            yield name, text

@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.flow.request.messages import (
     Sent,
     TransportFailure,
 )
-from airflow_whatsapp_flows.flow.secrets import HIDDEN, cached_needle, haystack, hide, hide_in, names_secret
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, haystack, hide, hide_in, names_secret, secrets_in
 from airflow_whatsapp_flows.flow.storable import UnparsableContent, storable_key, storable_text
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import Value
@@ -148,7 +148,7 @@ class ActionResult:
         """
         message = self.error.message if self.error else ""
         shown = haystack([self.url, self.reason, message, dict(self.headers), self.response])
-        found = [secret for secret in secrets if cached_needle(secret) in shown]
+        found = secrets_in(shown, secrets)
         if not found:
             return self
         return replace(
