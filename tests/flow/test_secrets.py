@@ -12,7 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.secrets import HIDDEN, all_spellings, hide, names_secret, spellings
+from airflow_whatsapp_flows.flow.secrets import (
+    HIDDEN,
+    all_spellings,
+    fold,
+    haystack,
+    hide,
+    names_secret,
+    needle,
+    secrets_in,
+    spellings,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +71,21 @@ def test_no_text_can_make_it_fail_and_the_secret_is_gone(secret: str, before: st
 
 def test_short_secrets_are_not_looked_for_since_they_may_stand_in_any_word() -> None:
     assert hide("an answer", all_spellings(["an", "", "ans"])) == "an answer"
+
+
+def test_much_data_is_searched_as_little_is() -> None:
+    texts = [f'a "text" {number}' for number in range(9_000)]
+    names = [f"name {number}" for number in range(3_000)]
+    value = [{"few": [1]}, [[texts[:4_000]], {"of": dict.fromkeys(names, 1.5)}], "alone", *texts[4_000:]]
+
+    shown = haystack(value)
+
+    assert [text for text in (*texts, *names, "few", "of", "alone") if needle(text) not in shown] == []
+    assert secrets_in(shown, ["none", texts[0], names[-1]]) == [texts[0], names[-1]]
+
+
+@pytest.mark.parametrize(
+    "text", ["İSTRASSE ß😀" * 20_000, "ABC" * 60_000, "ẞ", ""], ids=["long", "ASCII", "short", "none"]
+)
+def test_a_long_text_without_case_is_that_of_its_parts(text: str) -> None:
+    assert fold(text) == text.casefold()

@@ -17,7 +17,17 @@ from typing import Any, NamedTuple, TypeVar, cast
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.reply.marks import MARK, NUMBER, OPEN, escape, in_case, mark
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
-from airflow_whatsapp_flows.flow.secrets import FORMS, HIDDEN, SHORTEST, Family, families_in, forms_of, haystack, needle
+from airflow_whatsapp_flows.flow.secrets import (
+    FORMS,
+    HIDDEN,
+    SHORTEST,
+    Family,
+    families_in,
+    fold,
+    forms_of,
+    haystack,
+    needle,
+)
 from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
@@ -192,7 +202,7 @@ class Hidden:
         """The texts that stand in a haystack, the longest first."""
         if not self._values:
             return []
-        folded = shown.casefold()
+        folded = fold(shown)
         found = [
             one
             for family, longest in families_in(shown, self._shortest).items()
