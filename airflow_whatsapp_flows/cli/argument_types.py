@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 
-MAX_CONCURRENCY = 1024
-
 
 def whole(text: str) -> int:
     """Parse a positive integer."""
@@ -17,20 +15,24 @@ def whole(text: str) -> int:
 
 def concurrency(text: str) -> int:
     """Parse the number of concurrent requests."""
-    number = whole(text)
-    if number > MAX_CONCURRENCY:
-        raise argparse.ArgumentTypeError(f"{number} is too high; the maximum is {MAX_CONCURRENCY}")
-    return number
+    from airflow_whatsapp_flows.replay.run_settings import check_concurrency
+
+    try:
+        return check_concurrency(whole(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def rate(text: str) -> tuple[str, float]:
     """Parse a host (empty for every host) and its number of requests per second."""
-    host, _, number = text.rpartition("=")
+    from airflow_whatsapp_flows.replay.run_settings import check_rate
+
+    host, equals, number = text.rpartition("=")
     try:
-        found = float(number)
+        found = check_rate(float(number))
     except ValueError:
-        found = 0.0
-    if not 0 < found <= 100_000 or ("=" in text and not host):
+        found = None
+    if found is None or (equals and not host):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number of requests per second nor HOST=NUMBER")
     return host, found
 

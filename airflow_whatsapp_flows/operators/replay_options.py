@@ -12,7 +12,6 @@ from typing import Any
 
 from airflow_whatsapp_flows.connections import ActionConnection
 from airflow_whatsapp_flows.errors import ReplayError, SourceError
-from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
@@ -23,8 +22,15 @@ from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
 from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
 from airflow_whatsapp_flows.replay.budget import HandledErrors
 from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay, keeps_source, source_settings
-from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
 from airflow_whatsapp_flows.replay.run import RunSettings
+from airflow_whatsapp_flows.replay.run_settings import (
+    check_concurrency,
+    check_rate,
+    options_to_keep,
+    rates_of,
+    replay_block,
+    resolve_run_settings,
+)
 from airflow_whatsapp_flows.replay.snapshot import OnChanged
 from airflow_whatsapp_flows.replay.sources import Row, Source, SourceSpec, open_source
 from airflow_whatsapp_flows.sender import RequestSender
@@ -67,6 +73,9 @@ class ReplayOptions:
         stop_when_refused: whether the replay stops when a server refuses everything.
         force: whether responses that were completed before are sent again on purpose.
         accept_changed_flow: whether a replay may go on with another version of its flow.
+
+    Raises:
+        ValueError: a number is not one that the command line and a flow allow.
     """
 
     source: str | None = None
@@ -85,6 +94,12 @@ class ReplayOptions:
     stop_when_refused: bool | None = None
     force: bool = False
     accept_changed_flow: bool = False
+
+    def __post_init__(self) -> None:
+        if self.concurrency is not None:
+            check_concurrency(self.concurrency)
+        for rate in rates_of(self.rate).values():
+            check_rate(rate)
 
     def begin(
         self, ledger: Ledger, flow: Flow, replay_id: str, note: str | None, on_rows: Callable[[int], None]
@@ -107,15 +122,9 @@ class ReplayOptions:
             source=source,
             replay_id=replay_id,
             reading=source_settings(spec),
-            options={
-                "concurrency": run.concurrency,
-                "rates": run.rates,
-                "send": "all" if run.resend else "failed",
-                "max_handled_errors": run.max_handled_errors,
-                "stop_when_refused": self.stop_when_refused,
-            },
+            options=options_to_keep(run, self._own_options()),
             note=note,
-            chunk_size=self.chunk_size or _block(flow).chunk_size,
+            chunk_size=self.chunk_size or replay_block(flow).chunk_size,
             limit=self.limit,
             force=self.force,
             accept_changed_flow=self.accept_changed_flow,
@@ -146,7 +155,7 @@ class ReplayOptions:
 
     def spec(self, flow: Flow) -> SourceSpec:
         """Where the source is, and how it is to be read."""
-        block = _block(flow)
+        block = replay_block(flow)
         given = self.source or None
         return SourceSpec(
             location=given or block.source or "",
@@ -158,24 +167,23 @@ class ReplayOptions:
 
     def on_changed_rule(self, flow: Flow) -> OnChanged:
         """What becomes of a response whose id is known with other content."""
-        return self.on_changed or _block(flow).on_changed
+        return self.on_changed or replay_block(flow).on_changed
 
     def run_settings(self, flow: Flow) -> RunSettings:
         """How contacts are sent."""
-        block = _block(flow)
-        rate = block.rate if self.rate is None else self.rate
-        return RunSettings(
-            concurrency=self.concurrency or block.concurrency,
-            rates=dict(rate) if isinstance(rate, Mapping) else {ANY_HOST: rate} if rate else {},
-            max_failures=block.max_failures if self.max_failures is None else self.max_failures,
-            max_handled_errors=(
-                block.max_handled_errors if self.max_handled_errors is None else self.max_handled_errors
-            ),
-            stop_when_refused=block.stop_when_refused if self.stop_when_refused is None else self.stop_when_refused,
-            resend=(self.send or block.send) == "all",
-            force=self.force,
-            grace=3.0,  # Airflow kills a task 5 s after it has asked it to end
-        )
+        grace = 3.0  # Airflow kills a task 5 s after it has asked it to end
+        return resolve_run_settings(flow, self._own_options(), grace=grace)
+
+    def _own_options(self) -> dict[str, Any]:
+        return {
+            "concurrency": self.concurrency,
+            "rates": None if self.rate is None else rates_of(self.rate),
+            "send": self.send,
+            "max_failures": self.max_failures,
+            "max_handled_errors": self.max_handled_errors,
+            "stop_when_refused": self.stop_when_refused,
+            "force": self.force,
+        }
 
 
 MAX_REPLAY_ID = 500
@@ -247,10 +255,6 @@ def get_replay(ledger: Ledger, replay_id: str) -> Replay:
     if replay is None:
         raise ReplayError(f"there is no replay {replay_id!r} in the ledger {ledger.display_url}")
     return replay
-
-
-def _block(flow: Flow) -> ReplayFormat:
-    return flow.replay or ReplayFormat()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,12 @@ import msgspec
 from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
-from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.replay.create import ReplayRequest, source_settings
 from airflow_whatsapp_flows.replay.estimate import hosts_of
-from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
 from airflow_whatsapp_flows.replay.rates import spellings
 from airflow_whatsapp_flows.replay.run import RunSettings
+from airflow_whatsapp_flows.replay.run_settings import options_to_keep, rates_of, replay_block, resolve_run_settings
 from airflow_whatsapp_flows.replay.sources import Source, SourceSpec
 from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import settings_from_environment
@@ -57,7 +56,7 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
         ConnectionConfigError: a connection or a setting is missing, or cannot be used.
     """
     kept = kept or {}
-    block = flow.replay or ReplayFormat()
+    block = replay_block(flow)
     connections = {**kept.get("connections", {}), **dict(options.connection)}
     allowed = list(dict.fromkeys([*kept.get("allow_hosts", ()), *options.allow_host]))
     given = settings_from_environment()
@@ -66,32 +65,22 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
     )
     # Every connection is looked for: found out half-way, a missing one would leave contacts half done.
     _check_names(options, flow, hosts_of(flow, request_sender).values())
-    written = block.rate if isinstance(block.rate, dict) else {ANY_HOST: block.rate} if block.rate else {}
-    rates = {**written, **kept.get("rates", {}), **dict(options.rate)}
-    send = getattr(options, "send", None) or kept.get("send") or block.send
-    handled = options.max_handled_errors
-    handled = kept.get("max_handled_errors") if handled is None else handled
-    refused = options.stop_when_refused
-    refused = kept.get("stop_when_refused") if refused is None else refused
-    run = RunSettings(
-        concurrency=options.concurrency or kept.get("concurrency") or block.concurrency,
-        rates=rates,
-        max_failures=block.max_failures,
-        max_handled_errors=handled if handled is not None else block.max_handled_errors,
-        stop_when_refused=refused if refused is not None else block.stop_when_refused,
-        resend=send == "all",
-        force=bool(getattr(options, "force", False) or kept.get("force")),
-    )
+    asked = {
+        "concurrency": options.concurrency,
+        # A rate of one host is added to those of the others.
+        "rates": {**rates_of(block.rate), **kept.get("rates", {}), **dict(options.rate)},
+        "send": getattr(options, "send", None),
+        "max_handled_errors": options.max_handled_errors,
+        "stop_when_refused": options.stop_when_refused,
+        "force": getattr(options, "force", False),
+    }
+    run = resolve_run_settings(flow, asked, kept)
     return Prepared(
         request_sender=request_sender,
         run=run,
         chunk_size=block.chunk_size,
         options={
-            "concurrency": run.concurrency,
-            "rates": rates,
-            "send": send,
-            "max_handled_errors": run.max_handled_errors,
-            "stop_when_refused": refused,
+            **options_to_keep(run, asked, kept),
             "allow_hosts": allowed,
             "connections": {id_: url for id_, url in connections.items() if not _holds_secrets(url)},
         },
@@ -136,7 +125,7 @@ def replay_request(options: argparse.Namespace, flow: Flow, source: Source, prep
         limit=options.limit,
         force=options.force,
         accept_changed_flow=options.accept_changed_flow,
-        on_changed=options.on_changed or (flow.replay.on_changed if flow.replay else "reject"),
+        on_changed=options.on_changed or replay_block(flow).on_changed,
     )
 
 

@@ -9,7 +9,10 @@ from pydantic import Discriminator, Field, Tag
 
 from airflow_whatsapp_flows.flow.format.common import FormatModel, TimeOfDay
 
-Rate = Annotated[float, Field(gt=0, le=100_000)]
+MAX_CONCURRENCY = 1024
+MAX_RATE = 100_000
+
+Rate = Annotated[float, Field(gt=0, le=MAX_RATE)]
 HostRates = dict[Annotated[str, Field(min_length=1, max_length=255)], Rate]
 RateOrRates = Annotated[
     Annotated[Rate, Tag("number")] | Annotated[HostRates, Tag("object")],
@@ -42,7 +45,7 @@ class ReplayFormat(FormatModel):
         "reject", description="what is done with a response whose id was sent with other content; of DAG runs too"
     )
     rate: RateOrRates | None = Field(None, description="requests a second and host; or an object, host to that")
-    concurrency: int = Field(64, ge=1, le=1024, description="requests under way at a time")
+    concurrency: int = Field(64, ge=1, le=MAX_CONCURRENCY, description="requests under way at a time")
     chunk_size: int = Field(1000, ge=1, le=100_000, description="responses for each task of Airflow")
     approve_above: int | None = Field(None, ge=0, description="responses above which a person must approve")
     max_failures: int | None = Field(None, ge=1, description="contacts that may fail before the replay is stopped")

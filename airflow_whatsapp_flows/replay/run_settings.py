@@ -1,0 +1,89 @@
+"""How contacts are sent, as a user, the ledger, and the flow ask: the one place with defaults and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_whatsapp_flows.flow.format import ReplayFormat
+from airflow_whatsapp_flows.flow.format.replay import MAX_CONCURRENCY, MAX_RATE
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
+from airflow_whatsapp_flows.replay.run import RunSettings
+
+GivenOptions = Mapping[str, Any]
+"""Options by name, as the ledger keeps them: ``concurrency``, ``rates``, ``send``, ``max_failures``,
+``max_handled_errors``, ``stop_when_refused`` and ``force``. One that is ``None`` or missing is not asked for."""
+
+
+def resolve_run_settings(flow: Flow, *given: GivenOptions, grace: float = 7.0) -> RunSettings:
+    """How contacts are sent.
+
+    Args:
+        flow: its ``replay`` counts where nobody asks for something else, else the defaults of a flow file.
+        *given: what somebody asks for; of several, the first that has an option counts.
+        grace: see :class:`RunSettings`.
+    """
+    block = replay_block(flow)
+
+    def find(name: str, default: Any) -> Any:
+        return next((one[name] for one in given if one.get(name) is not None), default)
+
+    return RunSettings(
+        concurrency=find("concurrency", block.concurrency),
+        rates=find("rates", rates_of(block.rate)),
+        max_failures=find("max_failures", block.max_failures),
+        max_handled_errors=find("max_handled_errors", block.max_handled_errors),
+        stop_when_refused=find("stop_when_refused", block.stop_when_refused),
+        resend=find("send", block.send) == "all",
+        force=any(one.get("force") for one in given),
+        grace=grace,
+    )
+
+
+def options_to_keep(run: RunSettings, *given: GivenOptions) -> dict[str, Any]:
+    """What the ledger keeps of a replay, so that a later ``retry`` sends in the same way."""
+    refused = next((one["stop_when_refused"] for one in given if one.get("stop_when_refused") is not None), None)
+    return {
+        "concurrency": run.concurrency,
+        "rates": run.rates,
+        "send": "all" if run.resend else "failed",
+        "max_handled_errors": run.max_handled_errors,
+        "stop_when_refused": refused,
+    }
+
+
+def replay_block(flow: Flow) -> ReplayFormat:
+    """The ``replay`` of a flow, with every default."""
+    return flow.replay or ReplayFormat()
+
+
+def rates_of(rate: float | Mapping[str, float] | None) -> dict[str, float]:
+    """Requests per second by host, and for every other host under :data:`ANY_HOST`."""
+    if isinstance(rate, Mapping):
+        return dict(rate)
+    return {} if rate is None else {ANY_HOST: rate}
+
+
+def check_concurrency(number: int) -> int:
+    """Return a number of concurrent requests.
+
+    Raises:
+        ValueError: it is not allowed.
+    """
+    if number < 1:
+        raise ValueError(f"{number} is not a positive integer")
+    if number > MAX_CONCURRENCY:
+        raise ValueError(f"{number} is too high; the maximum is {MAX_CONCURRENCY}")
+    return number
+
+
+def check_rate(rate: float) -> float:
+    """Return a number of requests per second.
+
+    Raises:
+        ValueError: it is not allowed.
+    """
+    if not 0 < rate <= MAX_RATE:
+        raise ValueError(f"{rate:g} is not a number of requests per second from above 0 to {MAX_RATE:,}")
+    return rate
