@@ -10,6 +10,7 @@ import json
 import math
 import re
 from bisect import bisect_right
+from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]  # there since Python 2.6, not in the stubs
 from typing import Any
 
@@ -26,6 +27,37 @@ _SCALAR = re.compile(r"[^\s,\]}\[{:\"]+")
 _HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPE = re.compile(rf"{_HIGH}{_LOW}|\\u[0-9a-fA-F]{{4}}|\\.", re.DOTALL)
 _LONE = re.compile(rf"{_HIGH}|{_LOW}|[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFault:
+    """One thing that is wrong with a value of a flow file, by the path of the value.
+
+    Attributes:
+        message: for people.
+        path: keys and list positions from the top of the file.
+        step: name of the step that it is in, if it is in one.
+        offset: characters into the value, when it is a text.
+        at_key: whether it is the key before the value that is wrong.
+        line_of: another value whose line the message ends with.
+        after: the rest of the message, after that line.
+    """
+
+    message: str
+    path: Path
+    step: str | None = None
+    offset: int = 0
+    at_key: bool = False
+    line_of: Path | None = None
+    after: str = ""
+
+    def locate(self, source: JsonSource) -> Fault:
+        """The fault with its line and column in a text."""
+        line, column = source.place(self.path, self.offset, key=self.at_key)
+        message = self.message
+        if self.line_of is not None:
+            message += f"{source.place(self.line_of)[0]}{self.after}"
+        return Fault(message, self.path, line, column, self.step)
 
 
 class JsonSource:

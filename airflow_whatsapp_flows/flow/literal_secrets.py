@@ -12,9 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.concealing import credential_spans, literal_text, secret_spans
-from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
+from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
 from airflow_whatsapp_flows.flow.secrets import KEY_SHAPES, SCHEMES, names_credential
 
 _REQUEST = ("url", "headers", "query_params", "body")
@@ -26,31 +25,29 @@ _PERCENT_PLACEHOLDER = re.compile(r"%[a-z_]+\.[^%\"]*%")
 _NO_SECRET = re.compile(rf"(?:true|false|null|none|no|yes|{SCHEMES}|\W*)", re.IGNORECASE)
 
 
-def check_literal_secrets(value: Mapping[str, Any], source: JsonSource) -> list[Fault]:
+def check_literal_secrets(value: Mapping[str, Any]) -> list[FlowFault]:
     """A fault for each literal secret in the requests of a flow.
 
     Args:
         value: the file as plain data.
-        source: its text.
     """
     listed = value.get("not_secret")
     allowed = {name.casefold() for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
     steps, variables = value.get("steps"), value.get("variables")
-    faults: list[Fault] = []
+    faults: list[FlowFault] = []
     for name, variable in variables.items() if isinstance(variables, dict) else ():
         default = _literal(variable.get("default")) if isinstance(variable, dict) else None
         if default is not None and names_credential(name) and name.casefold() not in allowed:
             path: Path = ("variables", name, "default")
             message = f"a literal secret for a default: give it with each response, and list {_reference(name)} in"
-            faults.append(Fault(f"{message} 'sensitive'{_otherwise(name)}", path, *source.place(path)))
+            faults.append(FlowFault(f"{message} 'sensitive'{_otherwise(name)}", path))
     for index, step in enumerate(steps if isinstance(steps, list) else ()):
         if not isinstance(step, dict) or step.get("type") != "action":
             continue
         for path, offset, name, message in _find_secrets(step):
             if name.casefold() not in allowed:
                 place = ("steps", index, *path)
-                line, column = source.place(place, offset)
-                faults.append(Fault(message, place, line, column, str(step.get("name"))))
+                faults.append(FlowFault(message, place, str(step.get("name")), offset))
     return faults
 
 

@@ -6,10 +6,9 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
-from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.identity import IDENTIFIER_SCOPES, IdentityRule, read_opt_out
-from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
+from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
 from airflow_whatsapp_flows.flow.loading.builder import FlowTexts
 from airflow_whatsapp_flows.flow.moments import parse_moment
 from airflow_whatsapp_flows.flow.phones import is_country
@@ -19,41 +18,39 @@ from airflow_whatsapp_flows.flow.template.references import Reference
 _EFFECTS = ("messages", "contact_updates", "tags", "flows")
 
 
-def read_sensitive(value: dict[str, Any], source: JsonSource) -> tuple[tuple[Reference, ...], list[Fault]]:
+def read_sensitive(value: dict[str, Any]) -> tuple[tuple[Reference, ...], list[FlowFault]]:
     """The variables whose values nobody reads, and the faults of those that are none.
 
     Args:
         value: the file as plain data.
-        source: its text.
     """
     written = value.get("sensitive")
     texts = FlowTexts(value, frozenset(_names(value)))
     references: list[Reference] = []
-    faults: list[Fault] = []
+    faults: list[FlowFault] = []
     for index, text in enumerate(written if isinstance(written, list) else []):
         if not isinstance(text, str):
             continue
         try:
             references.append(texts.reference(text))
         except TemplateFault as fault:
-            faults.append(_fault(fault.message, ("sensitive", index), source))
+            faults.append(FlowFault(fault.message, ("sensitive", index)))
     return tuple(references), faults
 
 
-def read_identity(value: dict[str, Any], source: JsonSource) -> tuple[IdentityRule, list[Fault]]:
+def read_identity(value: dict[str, Any]) -> tuple[IdentityRule, list[FlowFault]]:
     """How contacts are identified, and the faults of ``default_country``, ``identifiers`` and ``replay.opt_out``.
 
     Args:
         value: the file as plain data.
-        source: its text.
     """
-    faults: list[Fault] = []
+    faults: list[FlowFault] = []
     country = value.get("default_country")
     if not isinstance(country, str):
         country = None
     elif len(country) == 2 and not is_country(country):
         message = f"{country!r} is not a country; give its two letters, such as MX (ISO 3166-1)"
-        faults.append(_fault(message, ("default_country",), source))
+        faults.append(FlowFault(message, ("default_country",)))
         country = None
     texts = FlowTexts(value, frozenset(_names(value)))
     listed: list[Reference] = []
@@ -61,11 +58,11 @@ def read_identity(value: dict[str, Any], source: JsonSource) -> tuple[IdentityRu
         try:
             reference = texts.reference(text)
         except TemplateFault as fault:
-            faults.append(_fault(fault.message, path, source))
+            faults.append(FlowFault(fault.message, path))
             continue
         if reference.scope not in IDENTIFIER_SCOPES or not reference.path:
             allowed = " or ".join(f"{scope}.…" for scope in IDENTIFIER_SCOPES)
-            faults.append(_fault(f"{text!r} does not identify a contact; allowed: {allowed}", path, source))
+            faults.append(FlowFault(f"{text!r} does not identify a contact; allowed: {allowed}", path))
         else:
             listed.append(reference)
     replay = value.get("replay")
@@ -74,16 +71,15 @@ def read_identity(value: dict[str, Any], source: JsonSource) -> tuple[IdentityRu
         try:
             read_opt_out(entry, country)
         except ValueError as error:
-            faults.append(_fault(str(error), path, source))
+            faults.append(FlowFault(str(error), path))
     return IdentityRule(country, tuple(listed)), faults
 
 
-def check_effects(value: dict[str, Any], source: JsonSource) -> list[Fault]:
+def check_effects(value: dict[str, Any]) -> list[FlowFault]:
     """Faults of ``effects``: there is no effect yet that could be turned on.
 
     Args:
         value: the file as plain data.
-        source: its text.
     """
     found: list[tuple[str, Path]] = []
     effects = value.get("effects")
@@ -93,15 +89,14 @@ def check_effects(value: dict[str, Any], source: JsonSource) -> list[Fault]:
     if isinstance(replay, dict) and replay.get("effects") is True:
         found.append(("effects", ("replay", "effects")))
     message = "{!r} cannot be turned on: this version sends nothing to WhatsApp or Hilos; remove it, or write false"
-    return [_fault(message.format(key), path, source) for key, path in found]
+    return [FlowFault(message.format(key), path) for key, path in found]
 
 
-def check_replay(replay: object, source: JsonSource) -> list[Fault]:
+def check_replay(replay: object) -> list[FlowFault]:
     """Faults of the keys of ``replay`` taken together.
 
     Args:
         replay: the block as plain data; ``None`` when there is none.
-        source: the file's text.
     """
     if not isinstance(replay, dict):
         return []
@@ -117,57 +112,55 @@ def check_replay(replay: object, source: JsonSource) -> list[Fault]:
     if replay.get("fail_when") == "budget" and all(replay.get(limit) is None for limit in limits):
         message = "'budget' needs 'max_failures' or 'max_handled_errors': contacts that may fail, or take an error exit"
         found.append((message, ("replay", "fail_when")))
-    return [_fault(message, path, source) for message, path in found]
+    return [FlowFault(message, path) for message, path in found]
 
 
-def check_airflow(airflow: object, source: JsonSource) -> list[Fault]:
+def check_airflow(airflow: object) -> list[FlowFault]:
     """Faults of ``airflow``.
 
     Args:
         airflow: the block as plain data; ``None`` when there is none.
-        source: the file's text.
     """
     if not isinstance(airflow, dict):
         return []
-    faults: list[Fault] = []
+    faults: list[FlowFault] = []
     start = airflow.get("start_date")
     if isinstance(start, str):
         try:
             parse_moment(start, dt.timezone.utc)
         except ValueError as error:
-            faults.append(_fault(str(error), ("airflow", "start_date"), source))
+            faults.append(FlowFault(str(error), ("airflow", "start_date")))
     if airflow.get("catchup") is True and start is None:
-        faults.append(_fault("'catchup' needs a 'start_date' to catch up from", ("airflow", "catchup"), source))
+        faults.append(FlowFault("'catchup' needs a 'start_date' to catch up from", ("airflow", "catchup")))
     return faults
 
 
-def check_tests(value: dict[str, Any], source: JsonSource) -> list[Fault]:
+def check_tests(value: dict[str, Any]) -> list[FlowFault]:
     """Faults of ``tests``: steps that are not there, replies of steps that are no actions, names that stand twice.
 
     Args:
         value: the file as plain data.
-        source: its text.
     """
     tests = value.get("tests")
-    faults: list[Fault] = []
+    faults: list[FlowFault] = []
     seen: set[str] = set()
     for index, test in enumerate(tests if isinstance(tests, list) else []):
         if not isinstance(test, dict):
             continue
         name = test.get("name")
         if isinstance(name, str) and name in seen:
-            faults.append(_fault(f"a test called {name!r} stands above already", ("tests", index, "name"), source))
+            faults.append(FlowFault(f"a test called {name!r} stands above already", ("tests", index, "name")))
         seen.add(str(name))
-        faults += _check_test(test, index, value, source)
+        faults += _check_test(test, index, value)
     return faults
 
 
-def _check_test(test: dict[str, Any], index: int, value: dict[str, Any], source: JsonSource) -> list[Fault]:
+def _check_test(test: dict[str, Any], index: int, value: dict[str, Any]) -> list[FlowFault]:
     names, actions = _names(value), _names(value, "action")
     expect = test.get("expect")
     expect = expect if isinstance(expect, dict) else {}
     faults = [
-        _fault(f"there is no step called {step!r}{did_you_mean(step, names)}", path, source)
+        FlowFault(f"there is no step called {step!r}{did_you_mean(step, names)}", path)
         for step, path in _strings(expect.get("path"), ("tests", index, "expect", "path"))
         if step not in names
     ]
@@ -177,20 +170,20 @@ def _check_test(test: dict[str, Any], index: int, value: dict[str, Any], source:
             if isinstance(step, str) and step not in actions:
                 what = "is no action" if step in names else "is no step"
                 message = f"{step!r} {what}{did_you_mean(step, actions)}"
-                faults.append(_fault(message, ("tests", index, *path, number, "step"), source))
+                faults.append(FlowFault(message, ("tests", index, *path, number, "step")))
     now = test.get("now")
     if isinstance(now, str):
         try:
             parse_moment(now, dt.timezone.utc)
         except ValueError as error:
-            faults.append(_fault(str(error), ("tests", index, "now"), source))
+            faults.append(FlowFault(str(error), ("tests", index, "now")))
     texts = FlowTexts(value, frozenset(names))
     variables = expect.get("variables")
     for written in variables if isinstance(variables, dict) else {}:
         try:
             texts.reference(written)
         except TemplateFault as fault:
-            faults.append(_fault(fault.message, ("tests", index, "expect", "variables", written), source, key=True))
+            faults.append(FlowFault(fault.message, ("tests", index, "expect", "variables", written), at_key=True))
     return faults
 
 
@@ -206,8 +199,3 @@ def _names(value: dict[str, Any], kind: str | None = None) -> list[str]:
         for step in (steps if isinstance(steps, list) else [])
         if isinstance(step, dict) and isinstance(step.get("name"), str) and kind in (None, step.get("type"))
     ]
-
-
-def _fault(message: str, path: Path, source: JsonSource, *, key: bool = False) -> Fault:
-    line, column = source.place(path, key=key)
-    return Fault(message, path, line, column)

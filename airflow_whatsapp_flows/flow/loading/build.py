@@ -10,10 +10,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS
 from airflow_whatsapp_flows.flow.format import StepFormat
-from airflow_whatsapp_flows.flow.json_source import JsonSource
+from airflow_whatsapp_flows.flow.json_source import FlowFault
 from airflow_whatsapp_flows.flow.loading.build_action import build_action
 from airflow_whatsapp_flows.flow.loading.build_answered import BUILD_ANSWERED
 from airflow_whatsapp_flows.flow.loading.build_other import BUILD_OTHER
@@ -65,15 +64,12 @@ def _without_faults(raw: Any, error: ValidationError) -> Any:
     return known
 
 
-def build_steps(
-    value: dict[str, Any], formats: Mapping[int, StepFormat], source: JsonSource
-) -> tuple[dict[int, Step], list[Fault]]:
+def build_steps(value: dict[str, Any], formats: Mapping[int, StepFormat]) -> tuple[dict[int, Step], list[FlowFault]]:
     """Build every step that can be built.
 
     Args:
         value: the file as plain data.
         formats: its steps, by their position.
-        source: its text.
 
     Returns:
         The steps by their position in the file, and the faults of their templates.
@@ -82,11 +78,11 @@ def build_steps(
     names = {step["name"] for step in written if isinstance(step, dict) and isinstance(step.get("name"), str)}
     flow = FlowTexts(value, frozenset(names))
     steps: dict[int, Step] = {}
-    faults: list[Fault] = []
+    faults: list[FlowFault] = []
     for index, step in formats.items():
         if len(faults) > MOST_FAULTS:
             break
-        builder = StepBuilder(step, ("steps", index), flow, source)
+        builder = StepBuilder(step, ("steps", index), flow)
         built = _BUILD[step.type](builder, step)
         faults.extend(builder.faults)
         if built is not None and not builder.faults:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypedDict
 
-from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.format import StepBase, StepWithText
-from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
+from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
 from airflow_whatsapp_flows.flow.model import MessageContent, Step, Text
 from airflow_whatsapp_flows.flow.reply.result import RESULT_NAMES
 from airflow_whatsapp_flows.flow.template.cage import Expression
@@ -34,14 +33,13 @@ class StepBuilder:
         step: as it is written.
         path: where it stands in the file.
         flow: what its texts are read by.
-        source: the file's text.
 
     Attributes:
         faults: every fault found so far.
     """
 
-    def __init__(self, step: StepBase, path: Path, flow: FlowTexts, source: JsonSource) -> None:
-        self.faults: list[Fault] = []
+    def __init__(self, step: StepBase, path: Path, flow: FlowTexts) -> None:
+        self.faults: list[FlowFault] = []
         self.flow = flow
         self.common = Common(
             name=step.name,
@@ -51,7 +49,6 @@ class StepBuilder:
             platform_id=step.platform_id,
         )
         self._path = path
-        self._source = source
         self._name = step.name
 
     def message_content(self, step: StepWithText) -> MessageContent:
@@ -133,8 +130,7 @@ class StepBuilder:
     def add(self, fault: TemplateFault, *path: str | int) -> None:
         """Remember a fault of the value at a path from the step."""
         for one in faults_under(fault, *self._path, *path):
-            line, column = self._source.place(one.path, one.offset)
-            self.faults.append(Fault(one.message, one.path, line, column, self._name))
+            self.faults.append(FlowFault(one.message, one.path, self._name, one.offset))
 
 
 class FlowTexts:

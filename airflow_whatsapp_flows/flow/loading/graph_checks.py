@@ -8,10 +8,9 @@ from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS, did_you_mean
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS
-from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
+from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.model import Answered, Step, TemplateMessage, exits_of
 from airflow_whatsapp_flows.flow.template.references import Reference
@@ -24,23 +23,20 @@ _ANYWHERE = ""
 _MANY_NAMES = 8
 
 
-def check_graph(
-    value: dict[str, Any], valid: Collection[int], steps: Mapping[int, Step], source: JsonSource
-) -> list[Fault]:
+def check_graph(value: dict[str, Any], valid: Collection[int], steps: Mapping[int, Step]) -> list[FlowFault]:
     """Every fault of the graph.
 
     Args:
         value: the file as plain data.
         valid: positions of the steps whose keys are right; of the others nobody knows where they lead.
         steps: the steps that could be built, by their position.
-        source: the file's text.
     """
     written = value.get("steps")
     if not isinstance(written, list):
         return []
     raw = [(index, step) for index, step in enumerate(written) if isinstance(step, dict)]
     names = [step["name"] for _, step in raw if isinstance(step.get("name"), str)]
-    graph = _Graph(source, set(names), valid)
+    graph = _Graph(set(names), valid)
     graph.check_names(raw)
     graph.check_identities(raw)
     graph.check_targets(value, raw)
@@ -79,11 +75,10 @@ class _Graph:
         is_whole: whether every name stands once and every target is there, so that ways can be followed.
     """
 
-    def __init__(self, source: JsonSource, names: set[str], valid: Collection[int]) -> None:
-        self.faults: list[Fault] = []
+    def __init__(self, names: set[str], valid: Collection[int]) -> None:
+        self.faults: list[FlowFault] = []
         self.is_whole = True
         self._valid = valid
-        self._source = source
         self._names = names
 
     def check_names(self, raw: list[tuple[int, dict[str, Any]]]) -> None:
@@ -94,16 +89,21 @@ class _Graph:
             if not isinstance(name, str):
                 continue
             if name in seen:
-                line, _ = self._source.place(("steps", seen[name], "name"))
-                self._add(f"a step called {name!r} stands in line {line} already", ("steps", index, "name"), name)
+                path, line_of = ("steps", index, "name"), ("steps", seen[name], "name")
+                message = f"a step called {name!r} stands in line "
+                self.faults.append(FlowFault(message, path, name, line_of=line_of, after=" already"))
                 self.is_whole = False
             elif name != name.strip() or any(ord(character) < 32 for character in name):
                 self._add("a name has no blanks around it and no control characters", ("steps", index, "name"), name)
             elif (folded := _fold(name)) in alike:
                 first, other = alike[folded]
-                line, _ = self._source.place(("steps", first, "name"))
-                message = f"{name!r} is too similar to {other!r} in line {line}: people would take one for the other"
-                self._add(f"{message}; rename one of them", ("steps", index, "name"), name)
+                path, line_of = ("steps", index, "name"), ("steps", first, "name")
+                message, after = (
+                    f"{name!r} is too similar to {other!r} in line ",
+                    ": people would take one for the other",
+                )
+                after += "; rename one of them"
+                self.faults.append(FlowFault(message, path, name, line_of=line_of, after=after))
             else:
                 alike[folded] = index, name
             seen.setdefault(name, index)
@@ -117,9 +117,10 @@ class _Graph:
                 if not isinstance(known_by, str) or not known_by:
                     continue
                 if known_by in first:
-                    line, _ = self._source.place(("steps", first[known_by], key))
-                    message = f"the step in line {line} has the {key} {known_by!r} already: every step has another"
-                    self._add(message, ("steps", index, key), str(step.get("name")))
+                    path, line_of = ("steps", index, key), ("steps", first[known_by], key)
+                    after = f" has the {key} {known_by!r} already: every step has another"
+                    name = str(step.get("name"))
+                    self.faults.append(FlowFault("the step in line ", path, name, line_of=line_of, after=after))
                 first.setdefault(known_by, index)
             if key == "platform_id":
                 continue
@@ -230,8 +231,7 @@ class _Graph:
                 self._add(f"{message}; name a step that leads elsewhere", ("steps", index, "on_max_visits"), name)
 
     def _add(self, message: str, path: Path, step: str | None, offset: int = 0) -> None:
-        line, column = self._source.place(path, offset)
-        self.faults.append(Fault(message, path, line, column, step))
+        self.faults.append(FlowFault(message, path, step, offset))
 
 
 def _closure(start: str, successors: Mapping[str, AbstractSet[str]]) -> set[str]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS
 from airflow_whatsapp_flows.flow.format import FlowFormat
-from airflow_whatsapp_flows.flow.json_source import JsonSource
+from airflow_whatsapp_flows.flow.json_source import FlowFault, JsonSource
 from airflow_whatsapp_flows.flow.literal_secrets import check_literal_secrets, possible_secrets
 from airflow_whatsapp_flows.flow.loading.block_checks import (
     check_airflow,
@@ -66,33 +66,34 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
         return None, faults
     if not isinstance(value, dict):
         return None, faults or [Fault("a flow is a JSON object: { … }", line=1, column=1)]
+    found: list[FlowFault] = []
     uncertain: set[object] = set()  # positions of steps of which nobody knows where they lead
     try:
         written = FlowFormat.model_validate_json(source.text)
         formats = dict(enumerate(written.steps))
     except ValidationError as error:
         written = None
-        faults = [*faults, *format_faults(error, value, source)]
+        found += format_faults(error, value)
         formats = valid_steps(value)
-        uncertain = {fault.path[1] for fault in faults if fault.path[:1] == ("steps",) and len(fault.path) > 1}
-    too_many = check_placeholders(value, source)
+        uncertain = {fault.path[1] for fault in found if fault.path[:1] == ("steps",) and len(fault.path) > 1}
+    too_many = check_placeholders(value)
     if too_many:
-        return None, _first(_in_order([*faults, *too_many]))
-    steps, more = build_steps(value, formats, source)
-    faults += more
-    faults += _check_timezone(value.get("timezone", "UTC"), source)
-    sensitive, more = read_sensitive(value, source)
-    faults += more
-    identity, more = read_identity(value, source)
-    faults += more
-    faults += check_replay(value.get("replay"), source)
-    faults += check_effects(value, source)
-    faults += check_airflow(value.get("airflow"), source)
-    faults += check_tests(value, source)
-    faults += check_literal_secrets(value, source)
-    faults += check_graph(value, formats.keys() - uncertain, steps, source)
-    if faults or written is None:
-        return None, _first(_in_order(faults))
+        return None, _locate(faults, [*found, *too_many], source)
+    steps, more = build_steps(value, formats)
+    found += more
+    found += _check_timezone(value.get("timezone", "UTC"))
+    sensitive, more = read_sensitive(value)
+    found += more
+    identity, more = read_identity(value)
+    found += more
+    found += check_replay(value.get("replay"))
+    found += check_effects(value)
+    found += check_airflow(value.get("airflow"))
+    found += check_tests(value)
+    found += check_literal_secrets(value)
+    found += check_graph(value, formats.keys() - uncertain, steps)
+    if faults or found or written is None:
+        return None, _locate(faults, found, source)
     by_name = {step.name: step for step in steps.values()}
     flow = Flow(
         id=written.id,
@@ -121,21 +122,21 @@ def _replies_read(steps: Mapping[str, Step]) -> frozenset[str]:
     return frozenset(name for name, step in steps.items() if isinstance(step, Action) and name in read)
 
 
-def _check_timezone(timezone: object, source: JsonSource) -> list[Fault]:
+def _check_timezone(timezone: object) -> list[FlowFault]:
     if not isinstance(timezone, str):
         return []
     try:
         ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):
-        line, column = source.place(("timezone",))
         message = f"{timezone!r} is not a time zone; give an IANA name such as America/Mexico_City or UTC"
-        return [Fault(message, ("timezone",), line, column)]
+        return [FlowFault(message, ("timezone",))]
     return []
 
 
-def _in_order(faults: list[Fault]) -> list[Fault]:
-    unique = dict.fromkeys(faults)
-    return sorted(unique, key=_position)
+def _locate(faults: list[Fault], found: list[FlowFault], source: JsonSource) -> list[Fault]:
+    """All faults in the order of the text."""
+    unique = dict.fromkeys([*faults, *(one.locate(source) for one in found)])
+    return _first(sorted(unique, key=_position))
 
 
 def _first(faults: list[Fault]) -> list[Fault]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airflow_whatsapp_flows.errors import Fault
-from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
+from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
 from airflow_whatsapp_flows.flow.template.caged import MAX_IN_TEXT, CagedLanguage, too_many_in_text
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
@@ -19,12 +18,11 @@ _EXPRESSION_KEYS = frozenset({"success_when", "slow_down_when"})
 """Keys whose text is an expression as a whole, without braces."""
 
 
-def check_placeholders(value: Mapping[str, Any], source: JsonSource) -> list[Fault]:
+def check_placeholders(value: Mapping[str, Any]) -> list[FlowFault]:
     """The fault of a flow with more or longer placeholders than may be parsed; no more than one.
 
     Args:
         value: the file as plain data.
-        source: the file's text.
     """
     language = CagedLanguage(syntax="activecampaign" if value.get("syntax") == "activecampaign" else "hilos")
     number = characters = 0
@@ -39,8 +37,7 @@ def check_placeholders(value: Mapping[str, Any], source: JsonSource) -> list[Fau
                     message = f"the placeholders of the flow have more than {MAX_CHARACTERS:,} characters; split it"
                     raise TemplateFault(message, offset)
         except TemplateFault as fault:
-            line, column = source.place(path, fault.offset)
-            return [Fault(fault.message, path, line, column, _step_name(value, path))]
+            return [FlowFault(fault.message, path, _step_name(value, path), fault.offset)]
     return []
 
 

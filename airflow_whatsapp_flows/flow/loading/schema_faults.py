@@ -12,10 +12,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS, did_you_mean
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS, FlowFormat
-from airflow_whatsapp_flows.flow.json_source import JsonSource, Path
+from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
 from airflow_whatsapp_flows.flow.loading.graph_checks import targets_of
 
 _TIME_RULE = "a time of day such as 21:30"
@@ -23,15 +22,14 @@ _QUOTED = re.compile(r"'([^']*)'")
 _ID_RULE = "an id is 1 to 100 characters: a-z, 0-9, '_' and '-', the first a letter or digit"
 
 
-def format_faults(error: ValidationError, value: dict[str, Any], source: JsonSource) -> list[Fault]:
-    """Every fault that pydantic reports, with its place in the text.
+def format_faults(error: ValidationError, value: dict[str, Any]) -> list[FlowFault]:
+    """Every fault that pydantic reports.
 
     Args:
         error: of validating the whole file.
         value: the file as plain data.
-        source: the file's text.
     """
-    faults: dict[tuple[Path, str | int | None], Fault] = {}
+    faults: dict[tuple[Path, str | int | None], FlowFault] = {}
     targets = set(_target_paths(value))
     for details in error.errors(include_url=False):
         if len(faults) > MOST_FAULTS:
@@ -42,9 +40,7 @@ def format_faults(error: ValidationError, value: dict[str, Any], source: JsonSou
         # An empty target is told with what a target may be.
         if found in faults or (details["type"] == "string_too_short" and path in targets):
             continue
-        line, column = source.place(path, key=is_key)
-        step = _step_name(value, path)
-        faults[found] = Fault(_message(details, path, value), path, line, column, step)
+        faults[found] = FlowFault(_message(details, path, value), path, _step_name(value, path), at_key=is_key)
     return list(faults.values())
 
 
