@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, between, delete, func, or_, select
+from sqlalchemy import Connection, delete, func, or_, select
 
 from airflow_whatsapp_flows.errors import OnceClaimedError
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.model import Action
+from airflow_whatsapp_flows.ledger.applied import may_have_been_applied
 from airflow_whatsapp_flows.ledger.locks import lock_number
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, OnceClaim, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, once
 from airflow_whatsapp_flows.ledger.statements import insert_statement
 
-MAY_HAVE_BEEN_APPLIED = tuple(fate.value for fate in (Fate.SUCCEEDED, Fate.APPLIED, Fate.UNKNOWN))
 _PAGE = 500
 ADD_CLAIMS = insert_statement(once, ("flow_id", "step_id", "identifier", "response_id"), or_nothing=True)
 MAY_BE_RELEASED = (Fate.NOT_SENT, Fate.ANSWERED)
@@ -29,17 +29,6 @@ ONCE_CLAIMED = "only_once: another response of this person was sent"
 
 Key = tuple[str, str, str]
 """Flow, step and identifier."""
-
-
-def may_have_been_applied() -> Any:
-    """Whether the server may have carried out an attempt, as far as a column tells; an expression."""
-    status = attempts.c.status_code
-    answered = or_(status >= 500, status == 408, between(status, 200, 299))
-    return or_(
-        attempts.c.fate.is_(None),
-        attempts.c.fate.in_(MAY_HAVE_BEEN_APPLIED),
-        (attempts.c.fate == Fate.ANSWERED.value) & answered,
-    )
 
 
 def claim_once(connection: Connection, intents: Sequence[Intent]) -> set[int]:

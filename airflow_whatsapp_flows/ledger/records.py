@@ -18,8 +18,8 @@ from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.flow.walk.perform import SendAction
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.ledger.applied import may_have_been_applied
 from airflow_whatsapp_flows.ledger.epochs import AttemptSummary
-from airflow_whatsapp_flows.ledger.once import may_have_been_applied
 from airflow_whatsapp_flows.ledger.pages import parts, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers

@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, distinct, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, delete, distinct, func, insert, select
 
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
-from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.ledger.applied import may_have_been_applied
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, renames, replays
@@ -160,10 +160,7 @@ def _may_be_sent(
 
 
 def _maybe_applied(flow_id: str) -> list[ColumnElement[bool]]:
-    fate, status = attempts.c.fate, attempts.c.status_code
-    maybe = or_(fate.is_(None), fate.not_in([Fate.NOT_SENT.value, Fate.ANSWERED.value]))
-    failed = and_(fate == Fate.ANSWERED.value, or_(status < 300, status >= 500, status == 408))
-    return [attempts.c.flow_id == flow_id, or_(maybe, failed), attempts.c.method.not_in(SAFE_METHODS)]
+    return [attempts.c.flow_id == flow_id, may_have_been_applied(), attempts.c.method.not_in(SAFE_METHODS)]
 
 
 def earlier_flows(connection: Connection, flow_id: str) -> list[str]:

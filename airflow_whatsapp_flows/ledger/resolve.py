@@ -18,6 +18,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.ledger.applied import is_suspect_answer
 from airflow_whatsapp_flows.ledger.attempts import AGAIN, overrule_attempt
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, is_owned, release
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -29,7 +30,6 @@ from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, found_result, resolution
 from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts
-from airflow_whatsapp_flows.ledger.unconfirmed import is_suspect_answer
 
 _PAGE = 500
 _REASONS = 5  # that are told

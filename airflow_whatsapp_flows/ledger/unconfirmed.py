@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, and_, between, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, true
 
 from airflow_whatsapp_flows.flow.delivery.decision import forbids_another, may_have_been_applied
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.model import Action, End, Flow
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.ledger.applied import is_suspect_answer
 from airflow_whatsapp_flows.ledger.attempts import overrule_attempt
 from airflow_whatsapp_flows.ledger.pages import batches, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.records import attempt_of
@@ -106,15 +107,6 @@ def accept_duplicates(connection: Connection, replay: Replay, stuck: Iterable[St
                 origin = resolution(row, "duplicate_accepted", by)
                 overrule_attempt(connection, row, Fate.NOT_SENT, origin, status_code=None, result=None)
     return under_way
-
-
-def is_suspect_answer() -> ColumnElement[bool]:
-    """Whether an answer that an exit took may leave open what the server did.
-
-    The statuses that are a rule's own are told apart by :func:`may_have_been_applied`.
-    """
-    status = attempts.c.status_code
-    return and_(attempts.c.fate == Fate.ANSWERED.value, or_(status >= 500, status == 408, between(status, 200, 299)))
 
 
 def _suspect(replay: Replay) -> list[ColumnElement[bool]]:

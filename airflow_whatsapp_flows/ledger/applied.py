@@ -1,0 +1,30 @@
+"""Which attempts the server may have carried out, as far as columns tell: the table of delivery in SQL."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, and_, between, or_
+
+from airflow_whatsapp_flows.flow.delivery.table import EVENT_OF_FATE, TABLE, Delivery, Fate
+from airflow_whatsapp_flows.ledger.schema import attempts
+
+_APPLIED_FATES = sorted(
+    fate.value
+    for fate, event in EVENT_OF_FATE.items()
+    if fate is not None and TABLE[event][Delivery.AT_MOST_ONCE].applied
+)
+
+
+def may_have_been_applied() -> ColumnElement[bool]:
+    """Whether the server may have carried out an attempt.
+
+    A rule's own ``slow_down_when`` and ``retry.statuses`` are no columns:
+    :func:`~airflow_whatsapp_flows.flow.delivery.decision.may_have_been_applied` knows them, and says "no" more often.
+    """
+    fate = attempts.c.fate
+    return or_(fate.is_(None), fate.in_(_APPLIED_FATES), is_suspect_answer())
+
+
+def is_suspect_answer() -> ColumnElement[bool]:
+    """Whether an answer that an exit took may leave open what the server did."""
+    status = attempts.c.status_code
+    return and_(attempts.c.fate == Fate.ANSWERED.value, or_(status >= 500, status == 408, between(status, 200, 299)))

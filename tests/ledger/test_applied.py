@@ -1,0 +1,36 @@
+"""What SQL takes for applied is what the table of delivery does."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from airflow_whatsapp_flows.flow.delivery import decision
+from airflow_whatsapp_flows.flow.delivery.decision import Attempt
+from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
+from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
+from airflow_whatsapp_flows.ledger import AttemptEnd, Ledger
+from airflow_whatsapp_flows.ledger.applied import may_have_been_applied
+from airflow_whatsapp_flows.ledger.attempts import write_entries
+from airflow_whatsapp_flows.ledger.schema import attempts
+from tests.ledger.filling import intent
+
+STATUSES = (None, 101, 200, 204, 299, 302, 400, 404, 408, 425, 429, 499, 500, 503, 599)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_sql_and_the_table_agree(ledger: Ledger, status: int | None) -> None:
+    rule = RetryRule(Delivery.AT_MOST_ONCE)
+    with ledger.write() as connection:
+        for fate in Fate:
+            one = intent(f"r-{fate.value}")
+            write_entries(connection, [one])
+            write_entries(connection, [AttemptEnd(one, fate, status, None, None, 1.0)])
+        write_entries(connection, [intent("r-open")])
+        found = set(connection.execute(select(attempts.c.response_id).where(may_have_been_applied())).scalars())
+    expected = {
+        f"r-{fate.value}"
+        for fate in Fate
+        if decision.may_have_been_applied(rule, Attempt(1, "d", 0.0, fate, None, status_code=status))
+    }
+    assert found == {*expected, "r-open"}
