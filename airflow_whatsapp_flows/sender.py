@@ -44,9 +44,14 @@ class PreparedRequest:
 
     def send(self) -> Reply:
         """Send it once."""
-        connection = self.connection
-        credentials = Credentials(connection.origin, connection.headers) if connection and connection.headers else None
-        return send_blocking(self.request, self.policy, credentials, network=self.network)
+        return send_blocking(self.request, self.policy, self.credentials, network=self.network)
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """The headers of the connection, bound to its own origin."""
+        if self.connection is None or not self.connection.headers:
+            return None
+        return Credentials(self.connection.origin, self.connection.headers)
 
     def mask_secrets(self, result: ActionResult) -> ActionResult:
         """The result without the connection's secrets: some servers answer with what they were sent."""

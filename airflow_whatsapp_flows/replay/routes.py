@@ -101,8 +101,7 @@ class Routes:
         prepared = self._request_sender.prepare(connection, request, step.timeout)
         session = await self._session(prepared.network)
         origin = origin_of(prepared.request.url)
-        credentials = Credentials(connection.origin, connection.headers) if connection and connection.headers else None
-        return Route(origin.authority, prepared, session, credentials)
+        return Route(origin.authority, prepared, session, prepared.credentials)
 
     async def _session(self, network: NetworkPolicy) -> Session:
         session = self._sessions.get(network)
