@@ -19,6 +19,7 @@ from sqlalchemy import Connection, and_, func, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError, OwnershipLostError
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.locks import lock_file, lock_number
 from airflow_whatsapp_flows.ledger.outages import SessionHeldError
 from airflow_whatsapp_flows.ledger.schema import chunks
@@ -113,7 +114,7 @@ def reclaim(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
     with ledger.write(connection):
         number = lock_number("chunk", claimed.replay_no, claimed.chunk)
         is_free: bool = connection.execute(select(func.pg_try_advisory_lock(number))).scalar_one()
-        check_fences(connection, [claimed], sqlite=False)
+        check_fences(connection, [claimed])
     if not is_free:
         raise SessionHeldError(f"the ledger {ledger.display_url} still keeps a lock of the session that was lost")
 
@@ -170,18 +171,16 @@ def is_owned(ledger: Ledger, connection: Connection, replay_no: int, chunk: int)
     return not is_free
 
 
-def check_fences(connection: Connection, claimed: Iterable[Claim], *, sqlite: bool) -> None:
+def check_fences(connection: Connection, claimed: Iterable[Claim]) -> None:
     """Check, within a transaction, that chunks are still owned; it stays true until the transaction's end.
 
     Raises:
         OwnershipLostError: one has another owner.
     """
+    lock = dialect_of(connection).shared_lock
     for one in claimed:
         # In every commit: a statement that SQLAlchemy need not build costs a tenth. All of it is numbers of our own.
-        query = (
-            f"SELECT fence FROM {chunks.name} WHERE replay_no = {one.replay_no:d} AND chunk = {one.chunk:d}"  # noqa: S608
-            f"{'' if sqlite else ' FOR SHARE'}"
-        )
+        query = f"SELECT fence FROM {chunks.name} WHERE replay_no = {one.replay_no:d} AND chunk = {one.chunk:d}{lock}"  # noqa: S608
         if connection.exec_driver_sql(query).scalar_one_or_none() != one.fence:
             raise OwnershipLostError("another worker has taken over; what this one had not yet recorded is refused")
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
+from airflow_whatsapp_flows.ledger.dialects import POSTGRESQL, SQLITE
 from airflow_whatsapp_flows.ledger.engine import (
     display_url,
     file_engine,
@@ -40,6 +41,7 @@ class Ledger:
 
     Attributes:
         is_sqlite: whether it is a file.
+        dialect: what is its database's own.
         is_read_only: whether it is a file that this process may read and not write.
         outages: what happens while its server is away.
 
@@ -55,6 +57,7 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self._url = read_url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        self.dialect = SQLITE if self.is_sqlite else POSTGRESQL
         self.is_read_only = self.file is not None and is_read_only(self.file)
         self._identity: FileIdentity | ServerIdentity | None = None
         self.outages = Outages(self.display_url)
@@ -152,9 +155,7 @@ class Ledger:
     @contextmanager
     def _transaction(self, connection: Connection) -> Iterator[None]:
         with connection.begin():
-            if self.is_sqlite:
-                # A transaction that reads first and writes later cannot wait for another writer: SQLite refuses it.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            self.dialect.begin(connection)
             commits = self._count_commit(connection)
             yield
         if self._identity is not None:
@@ -213,9 +214,8 @@ class Ledger:
             self._identity = identity
 
     def _make_tables(self, connection: Connection) -> int:
-        if not self.is_sqlite:
-            # Two workers that make the tables at once would fail on PostgreSQL's own catalogue.
-            connection.execute(select(func.pg_advisory_xact_lock(lock_number("tables"))))
+        # Two workers that make the tables at once would fail on PostgreSQL's own catalogue.
+        self.dialect.lock_until_commit(connection, lock_number("tables"))
         found = table_version(connection)
         if found is None:
             metadata.create_all(connection)

@@ -115,10 +115,7 @@ class ReasonGroup:
 
 def reason_groups(ledger: Ledger, replay_no: int) -> list[ReasonGroup]:
     """Rejected and skipped contacts by the kind of reason, the most frequent first."""
-    if ledger.is_sqlite:
-        code = func.substr(contacts.c.reason, 1, func.instr(contacts.c.reason.concat(":"), ":") - 1)
-    else:
-        code = func.split_part(contacts.c.reason, ":", 1)
+    code = ledger.dialect.text_before(contacts.c.reason, ":")
     count = func.count()
     query = (
         select(contacts.c.state, code.label("code"), count, func.min(contacts.c.id))

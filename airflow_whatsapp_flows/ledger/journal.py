@@ -267,7 +267,7 @@ class Journal:
 
     def _write(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> dict[int, FlowsError]:
         with self._ledger.write(self._open_connection()) as connection:
-            check_fences(connection, claims, sqlite=self._ledger.is_sqlite)
+            check_fences(connection, claims)
             refused = write_entries(connection, entries)
         self._recent.add(connection.info[COMMITS], [entry for entry in entries if id(entry) not in refused])
         return {number: OnceClaimedError(ONCE_CLAIMED) for number in refused}

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, or_, select
+from sqlalchemy import Connection, delete, or_, select
 
 from airflow_whatsapp_flows.errors import OnceClaimedError
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.ledger.applied import may_have_been_applied
+from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.locks import lock_number
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, OnceClaim, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, once
@@ -112,13 +113,9 @@ def lock_of(flow_id: str) -> int:
 
 
 def lock_claims(connection: Connection, flow_ids: Iterable[str]) -> None:
-    """Let no other transaction change claims of some flows until the end of this one.
-
-    In SQLite a transaction that writes is alone anyway.
-    """
-    if connection.dialect.name != "sqlite":
-        for flow_id in sorted(flow_ids):
-            connection.execute(select(func.pg_advisory_xact_lock(lock_of(flow_id))))
+    """Let no other transaction change claims of some flows until the end of this one."""
+    for flow_id in sorted(flow_ids):
+        dialect_of(connection).lock_until_commit(connection, lock_of(flow_id))
 
 
 def _holders(connection: Connection, keys: Sequence[Key]) -> dict[Key, str]:
@@ -151,7 +148,6 @@ _MAY_BE_APPLIED = (
     f"SELECT 1 FROM {attempts.name} WHERE response_id = :response_id AND flow_id = :flow_id "  # noqa: S608
     f"AND (step = :step_id OR step_id = :step_id) AND ({_APPLIED})"
 )
-_LOCK = "SELECT pg_advisory_xact_lock(:number)"
 
 
 class TaskClaims:
@@ -159,12 +155,12 @@ class TaskClaims:
 
     Args:
         execute: runs a statement with named parameters, and returns its rows.
-        is_sqlite: whether a transaction that writes is alone.
+        lock: holds the lock of a number until the end of the transaction.
     """
 
-    def __init__(self, execute: Callable[[str, Mapping[str, Any]], list[Any]], *, is_sqlite: bool) -> None:
+    def __init__(self, execute: Callable[[str, Mapping[str, Any]], list[Any]], lock: Callable[[int], None]) -> None:
         self._execute = execute
-        self._is_sqlite = is_sqlite
+        self._lock_until_commit = lock
 
     def claim(self, intent: Intent) -> None:
         """Claim the step for the intent's person, if it claims anything.
@@ -195,6 +191,6 @@ class TaskClaims:
 
     def _lock(self, intent: Intent) -> list[Key]:
         keys = keys_of(intent)
-        if keys and not self._is_sqlite:
-            self._execute(_LOCK, {"number": lock_of(intent.subject.flow_id)})
+        if keys:
+            self._lock_until_commit(lock_of(intent.subject.flow_id))
         return keys

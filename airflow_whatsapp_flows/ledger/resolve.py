@@ -175,7 +175,7 @@ def resolve(ledger: Ledger, replay: Replay, which: ResolveSelection, finding: Re
 def _resolve_chunk(ledger: Ledger, connection: Connection, asked: _Request, claimed: Claim) -> ResolveResult:
     done, again = ResolveResult(), list[int]()
     with ledger.write(connection):
-        check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
+        check_fences(connection, [claimed])
         own = and_(*_contacts(asked), contacts.c.chunk == claimed.chunk)
         size = size_of_attempts(asked.replay.flow_id, attempts.c.result)
         sizes = connection.execute(select(contacts.c.id, size).where(own).order_by(contacts.c.id)).all()

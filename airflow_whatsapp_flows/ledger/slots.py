@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
-from sqlalchemy import ColumnElement, Connection, func, select, update
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.schema import slots
+from airflow_whatsapp_flows.ledger.statements import insert_statement
 
 _LONGEST_HOLD = 86_400.0
 """Seconds. What lies further ahead was written before the machine, whose clock this is, was started again."""
 
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_ADD = insert_statement(slots, ("host", "next_at", "held_until"), or_nothing=True)
 
 
 class SharedSlots:
@@ -32,8 +27,8 @@ class SharedSlots:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         # The machine's clock begins anew when it is started: what was written before says nothing.
-        boot = _boot_id() if ledger.is_sqlite else ""
-        self._scope = f"{boot}/" if boot else ""
+        scope = ledger.dialect.clock_scope()
+        self._scope = f"{scope}/" if scope else ""
 
     def reserve(self, host: str, interval: float, count: int) -> float:
         """Reserve slots.
@@ -82,7 +77,7 @@ class SharedSlots:
 
     def _read_hold(self, host: str) -> float:
         with self._ledger.read() as connection:
-            now = self._now(connection)
+            now = self._ledger.dialect.clock(connection)
             until = connection.execute(select(slots.c.held_until).where(self._is(host))).scalar_one_or_none()
         left = (until or now) - now
         return left if 0 < left <= _LONGEST_HOLD else 0.0
@@ -91,24 +86,9 @@ class SharedSlots:
         return slots.c.host == self._scope + host
 
     def _row(self, connection: Connection, host: str) -> tuple[float, float, float]:
-        insert = insert_sqlite if self._ledger.is_sqlite else insert_postgresql
-        new = insert(slots).values(host=self._scope + host, next_at=0.0, held_until=0.0)
-        connection.execute(new.on_conflict_do_nothing())
+        _ADD.run(connection, [(self._scope + host, 0.0, 0.0)])
         query = select(slots.c.next_at, slots.c.held_until).where(self._is(host)).with_for_update()
         next_at, held_until = connection.execute(query).one()
-        now = self._now(connection)
+        now = self._ledger.dialect.clock(connection)
         furthest = now + _LONGEST_HOLD
         return now, next_at if next_at <= furthest else 0.0, held_until if held_until <= furthest else 0.0
-
-    def _now(self, connection: Connection) -> float:
-        if self._ledger.is_sqlite:
-            return time.monotonic()
-        return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
-
-
-def _boot_id() -> str:
-    """Changes when the machine is started; empty where the system does not say."""
-    try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

@@ -75,13 +75,10 @@ _ADD = insert_statement(contacts, (*NewContact._fields, "replay_no", "round", "h
 
 
 def refresh_statistics(ledger: Ledger) -> None:
-    """Let PostgreSQL look at the rows so far: of a table that it knows nothing about it searches all rows.
-
-    SQLite needs none. It is a transaction of its own, so that nobody waits for it.
-    """
-    if not ledger.is_sqlite:
+    """Let the database look at the rows so far, in a transaction of its own, so that nobody waits for it."""
+    if ledger.dialect.needs_statistics:
         with ledger.write() as connection:
-            connection.exec_driver_sql(f"ANALYZE {contacts.name}")
+            ledger.dialect.refresh_statistics(connection, contacts)
 
 
 def clear_snapshot(ledger: Ledger, replay_no: int) -> None:

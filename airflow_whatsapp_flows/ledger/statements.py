@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql
+
+from airflow_whatsapp_flows.ledger.dialects import dialect_of
 
 _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -40,10 +41,7 @@ class Statement:
         """
         if not rows:
             return
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql(self._for_each, list(rows))
-        else:
-            connection.exec_driver_sql(self._for_all, (msgspec.json.encode(rows).decode(),))
+        dialect_of(connection).run_for_rows(connection, self._for_each, self._for_all, rows)
 
 
 def insert_statement(table: Table, names: Sequence[str], *, or_nothing: bool = False) -> Statement:

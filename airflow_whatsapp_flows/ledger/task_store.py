@@ -74,19 +74,18 @@ class Transaction:
     Args:
         execute: runs a statement with named parameters, and returns its rows.
         write: runs a statement for each of some rows.
-        is_sqlite: whether a transaction that writes is alone.
+        lock: holds the lock of a number until the end of the transaction.
     """
 
     def __init__(
         self,
         execute: Callable[[str, Mapping[str, Any]], list[Any]],
         write: Callable[[Statement, Sequence[tuple[Any, ...]]], None],
-        *,
-        is_sqlite: bool,
+        lock: Callable[[int], None],
     ) -> None:
         self._execute = execute
         self._write = write
-        self._claims = TaskClaims(execute, is_sqlite=is_sqlite)
+        self._claims = TaskClaims(execute, lock)
 
     def attempts(self, subject: Subject) -> list[AttemptRow]:
         """Every attempt made for a subject, on any road, in their order."""
@@ -194,7 +193,7 @@ class _FileLedger:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 self._identity.check()
-                yield Transaction(statements.execute, statements.write, is_sqlite=True)
+                yield Transaction(statements.execute, statements.write, lambda _: None)  # it is alone anyway
                 connection.execute("COMMIT")
                 if statements.commits:
                     self._identity.note_commit(statements.commits)
@@ -259,7 +258,9 @@ class _EngineLedger:
                 def write(statement: Statement, rows: Sequence[tuple[Any, ...]]) -> None:
                     statement.run(connection, rows)
 
-                yield Transaction(execute, write, is_sqlite=self._ledger.is_sqlite)
+                yield Transaction(
+                    execute, write, lambda number: self._ledger.dialect.lock_until_commit(connection, number)
+                )
         except LedgerError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise _conflict() from None

@@ -34,13 +34,7 @@ def vacuum(ledger: Ledger) -> int:
         before = _size(ledger, connection)
         connection.rollback()
         ledger.check_identity()
-        if ledger.is_sqlite:
-            connection.exec_driver_sql("VACUUM").close()
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
-        else:
-            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
-            for table in metadata.tables:
-                alone.execute(text(f"VACUUM {table}"))
+        ledger.dialect.give_back_room(connection, list(metadata.tables))
         return max(0, before - _size(ledger, connection))
 
 

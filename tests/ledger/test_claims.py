@@ -33,7 +33,7 @@ with Ledger(sys.argv[1]) as ledger, ledger.connect() as connection:
     for _ in sys.stdin:
         try:
             with ledger.write(connection):
-                check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
+                check_fences(connection, [claimed])
             print("written", flush=True)
         except OwnershipLostError:
             print("lost", flush=True)
@@ -132,7 +132,7 @@ def test_an_owner_that_comes_back_after_it_was_replaced_writes_nothing(
             else:  # its session is gone too: no answer, and an error that ends it
                 assert asked(process) == ""
             with ledger.write(connection):
-                check_fences(connection, [claimed], sqlite=ledger.is_sqlite)
+                check_fences(connection, [claimed])
             release(ledger, connection, claimed)
 
 
@@ -156,10 +156,10 @@ def test_fences_of_several_chunks_are_checked_together(ledger: Ledger, replay: R
             other.execute(chunks.update().where(chunks.c.chunk == 1).values(fence=9))
 
         with pytest.raises(OwnershipLostError), ledger.write(connection):
-            check_fences(connection, claimed, sqlite=ledger.is_sqlite)
+            check_fences(connection, claimed)
         with ledger.write(connection):
-            check_fences(connection, claimed[:1], sqlite=ledger.is_sqlite)
-            check_fences(connection, [], sqlite=ledger.is_sqlite)
+            check_fences(connection, claimed[:1])
+            check_fences(connection, [])
         for one in claimed:
             release(ledger, connection, one)
 

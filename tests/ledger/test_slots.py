@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from airflow_whatsapp_flows.ledger import Ledger
-from airflow_whatsapp_flows.ledger import slots as module
+from airflow_whatsapp_flows.ledger.dialects import sqlite as module
 from airflow_whatsapp_flows.ledger.schema import slots
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
 
@@ -25,10 +25,10 @@ with Ledger(sys.argv[1]) as ledger:
     shared = SharedSlots(ledger)
     for count in map(int, sys.argv[2].split(",")):
         with ledger.read() as connection:
-            before = shared._now(connection)
+            before = ledger.dialect.clock(connection)
         wait = shared.reserve("crm:443", 0.5, count)
         with ledger.read() as connection:
-            after = shared._now(connection)
+            after = ledger.dialect.clock(connection)
         print(before + wait, after + wait, count)
 """
 

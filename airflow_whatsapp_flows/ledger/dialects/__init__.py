@@ -1,0 +1,16 @@
+"""Where SQLite and PostgreSQL differ: one module for each."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from airflow_whatsapp_flows.ledger.dialects.dialect import Dialect
+from airflow_whatsapp_flows.ledger.dialects.postgresql import POSTGRESQL
+from airflow_whatsapp_flows.ledger.dialects.sqlite import SQLITE
+
+__all__ = ["POSTGRESQL", "SQLITE", "Dialect", "dialect_of"]
+
+
+def dialect_of(connection: Connection) -> Dialect:
+    """What is the own of a connection's database."""
+    return SQLITE if connection.dialect.name == "sqlite" else POSTGRESQL

@@ -1,0 +1,54 @@
+"""What is SQLite's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, func
+
+from airflow_whatsapp_flows.ledger.dialects.dialect import Dialect
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class _Sqlite:
+    shared_lock = ""  # a transaction that writes is alone
+    needs_statistics = False
+
+    def begin(self, connection: Connection) -> None:
+        # A transaction that reads first and writes later cannot wait for another writer: SQLite refuses it.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def lock_until_commit(self, connection: Connection, number: int) -> None:
+        """A transaction that writes is alone anyway."""
+
+    def run_for_rows(
+        self, connection: Connection, for_each: str, for_all: str, rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        connection.exec_driver_sql(for_each, list(rows))
+
+    def clock(self, connection: Connection) -> float:
+        # The machine's own, which all of its processes read the same.
+        return time.monotonic()
+
+    def clock_scope(self) -> str:
+        try:
+            return _BOOT_ID.read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
+
+    def text_before(self, column: ColumnElement[Any], mark: str) -> ColumnElement[str]:
+        return func.substr(column, 1, func.instr(column.concat(mark), mark) - 1)
+
+    def refresh_statistics(self, connection: Connection, table: Table) -> None:
+        """None are needed."""
+
+    def give_back_room(self, connection: Connection, tables: Sequence[str]) -> None:
+        connection.exec_driver_sql("VACUUM").close()
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
+SQLITE: Dialect = _Sqlite()

@@ -1,0 +1,32 @@
+"""Both databases do the same in their own ways; what each needs is proved where it is used."""
+
+from __future__ import annotations
+
+import inspect
+
+from sqlalchemy import literal, select
+
+from airflow_whatsapp_flows.ledger import Ledger
+from airflow_whatsapp_flows.ledger.dialects import POSTGRESQL, SQLITE, Dialect, dialect_of
+
+
+def test_both_have_all_that_differs() -> None:
+    names = {name for name, _ in inspect.getmembers(Dialect, inspect.isfunction) if not name.startswith("_")}
+    for one in (SQLITE, POSTGRESQL):
+        assert {name for name in dir(one) if not name.startswith("_")} == {*names, "shared_lock", "needs_statistics"}
+
+
+def test_a_ledger_and_its_connections_have_one_dialect(ledger: Ledger) -> None:
+    with ledger.read() as connection:
+        assert dialect_of(connection) is ledger.dialect
+
+
+def test_the_text_before_a_mark_is_all_of_it_where_there_is_none(ledger: Ledger) -> None:
+    with ledger.read() as connection:
+        texts = [ledger.dialect.text_before(literal(text), ":") for text in ("a:b:c", "abc", "", ":a")]
+        assert list(connection.execute(select(*texts)).one()) == ["a", "abc", "", ""]
+
+
+def test_the_clock_moves_on(ledger: Ledger) -> None:
+    with ledger.read() as connection:
+        assert ledger.dialect.clock(connection) <= ledger.dialect.clock(connection)
