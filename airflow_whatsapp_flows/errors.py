@@ -3,25 +3,24 @@
 ::
 
     FlowsError
-    ├── FlowFileError          a flow cannot be used; holds every fault with its place
-    ├── ResponseError          a contact response cannot be walked: not an object, unknown keys, wrong types
-    ├── SourceError            a source of contact responses cannot be read at all, or not to its end
-    ├── RenderError            one contact's values cannot be put into a request or a text
+    ├── FlowFileError          a flow is invalid; lists every fault with its location
+    ├── ResponseError          a contact response is invalid: not an object, unknown keys, wrong types
+    ├── SourceError            a source of contact responses cannot be read, or not completely
+    ├── RenderError            one contact's values cannot be rendered into a request or a text
     │   └── MissingValueError  a reference has no value and the flow says ``"missing": "error"``
-    ├── ConnectionConfigError  a connection or a setting is missing, or says something that cannot be used
-    ├── ReplayError            a replay cannot be begun or gone on with
-    ├── MissingExtraError      an optional dependency is needed and not installed
-    ├── OnceClaimedError       a person was sent a step by another response, and the flow says ``only_once``
-    └── LedgerError            the ledger cannot be opened, read or written
-        ├── LedgerReplacedError the ledger was deleted, replaced or restored from an older copy
-        ├── OwnershipLostError another worker has taken over what this one was doing
+    ├── ConnectionConfigError  a connection or setting is missing or invalid
+    ├── ReplayError            a replay cannot be started or resumed
+    ├── MissingExtraError      an optional dependency is not installed
+    ├── OnceClaimedError       another response already sent this step to the same person under ``only_once``
+    └── LedgerError            the ledger cannot be opened, read, or written
+        ├── LedgerReplacedError the ledger was deleted, replaced, or restored from an older copy
+        ├── OwnershipLostError another worker has taken over this one's work
         └── IntentConflictError another worker is sending the same request
 
-What went wrong on the wire is no exception but data
-(:class:`~airflow_whatsapp_flows.flow.request.messages.TransportFailure`), and so is an action that ended in error:
-its result says so. Faults of templates and bodies have classes of their own, which stay inside the package and reach
-callers as the faults of a :class:`FlowFileError`. Inside a task, Airflow's own exceptions decide whether it is tried
-again.
+A failure on the wire is not an exception but data
+(:class:`~airflow_whatsapp_flows.flow.request.messages.TransportFailure`), and so is an action that ended in an error:
+see its result. Faults of templates and bodies have their own classes, which stay inside the package and reach callers
+as the faults of a :class:`FlowFileError`. Inside a task, Airflow's own exceptions decide whether it is retried.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ class Fault:
     """One thing that is wrong in a flow file.
 
     Attributes:
-        message: what is wrong, what is allowed, and "did you mean" where something close exists.
+        message: what is wrong, what is allowed, and "did you mean" if there is a close match.
         path: keys and list positions from the top of the file, ``("steps", 3, "body", "name")``.
-        line: line in the file, from 1; ``None`` when the flow did not come from text.
+        line: line in the file, from 1; ``None`` if the flow was not loaded from text.
         column: column in that line, in characters, from 1.
-        step: name of the step that the fault is in, if it is in one.
+        step: name of the step that contains the fault, if any.
     """
 
     message: str
@@ -49,7 +48,7 @@ class Fault:
     step: str | None = None
 
     def where(self) -> str:
-        """The place as people read it: ``3:14`` from text, else ``steps[3].body.name``."""
+        """The location for people: ``3:14`` from text, else ``steps[3].body.name``."""
         if self.line is not None:
             return f"{self.line}:{self.column}"
         place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.path)
@@ -74,27 +73,27 @@ class FlowFileError(FlowsError):
         super().__init__("\n".join(f"{source}:{fault.where()}: {fault.message}" for fault in self.faults))
 
     def __reduce__(self) -> tuple[type[FlowFileError], tuple[str, tuple[Fault, ...]]]:
-        """How it is pickled: an exception is made again of its arguments, and the message is none of them."""
+        """Pickle support: an exception is rebuilt from its arguments, and the message is not one of them."""
         return type(self), (self.source, self.faults)
 
 
 class ResponseError(FlowsError):
-    """A contact response cannot be walked: it is not an object, or a part of it has the wrong type."""
+    """A contact response is invalid: it is not an object, or a part of it has the wrong type."""
 
 
 class SourceError(FlowsError):
-    """A source of responses or step records cannot be used: not there, not what its format says, or not to be read on.
+    """A source of responses or step records is missing, has the wrong format, or cannot be read completely.
 
-    A row that cannot be used is no error: the source gives it with its problem, and goes on.
+    An unusable row is not an error: the source yields it with its problem and continues.
     """
 
 
 class RenderError(FlowsError):
-    """One contact's values cannot be put into a request or a text.
+    """One contact's values cannot be rendered into a request or a text.
 
     Attributes:
-        reason: what is wrong, without the place.
-        where: the place in the step, such as ``body.name`` or ``headers.X-Source``; empty when not known.
+        reason: what is wrong, without the location.
+        where: the location in the step, such as ``body.name`` or ``headers.X-Source``; empty if unknown.
     """
 
     def __init__(self, reason: str, where: str = "") -> None:
@@ -107,7 +106,7 @@ class RenderError(FlowsError):
         return type(self), (self.reason, self.where)
 
     def at(self, where: str) -> RenderError:
-        """The same error, with the place put before the place that it already knows."""
+        """The same error, with a location prepended to its own."""
         inner = self.where
         joined = where + (inner if inner.startswith("[") else f".{inner}" if inner else "")
         return type(self)(self.reason, joined)
@@ -118,15 +117,15 @@ class MissingValueError(RenderError):
 
 
 class ConnectionConfigError(FlowsError):
-    """A connection or a setting is missing, or says something that cannot be used."""
+    """A connection or setting is missing or invalid."""
 
 
 class ReplayError(FlowsError):
-    """A replay cannot be begun, found or gone on with as it was asked for."""
+    """A replay cannot be found, or cannot be started or resumed with these options."""
 
 
 class MissingExtraError(FlowsError):
-    """An optional dependency is needed and cannot be imported.
+    """An optional dependency cannot be imported.
 
     Attributes:
         purpose: what needs it.
@@ -146,21 +145,21 @@ class MissingExtraError(FlowsError):
 
 
 class OnceClaimedError(FlowsError):
-    """Under ``only_once`` another response of the same person was sent this step, or is being sent it."""
+    """Under ``only_once``, another response has sent, or is sending, this step to the same person."""
 
 
 class LedgerError(FlowsError):
-    """The ledger cannot be opened, read or written. Nothing is sent that it does not know of."""
+    """The ledger cannot be opened, read, or written. Nothing is sent that it does not record first."""
 
 
 class LedgerReplacedError(LedgerError):
-    """The ledger is not the one that was used before: deleted, replaced, or restored from an older copy.
+    """The ledger differs from the one used before: it was deleted, replaced, or restored from an older copy.
 
     Attributes:
-        can_be_copied: whether all of it can still be read by way of connections that were open.
+        can_be_copied: whether its complete contents can still be read through open connections.
 
     Args:
-        message: what happened, and what to do.
+        message: what happened and what to do.
         can_be_copied: as above.
     """
 
@@ -170,8 +169,8 @@ class LedgerReplacedError(LedgerError):
 
 
 class OwnershipLostError(LedgerError):
-    """Another worker has taken over what this one was doing; nothing of this commit was kept."""
+    """Another worker has taken over; this commit was rolled back."""
 
 
 class IntentConflictError(LedgerError):
-    """The ledger already holds this very attempt: another worker is sending the same request."""
+    """The ledger already contains this attempt: another worker is sending the same request."""

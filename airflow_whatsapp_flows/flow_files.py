@@ -1,4 +1,4 @@
-"""Flow files on disk: reading one, and finding and checking those of a folder."""
+"""Flow files on disk: load one, or find and check all in a folder."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ def load_flow_file(path: Path, *, in_flows_folder: bool = False) -> Flow:
     """Read a flow file.
 
     Args:
-        path: of a JSON file in UTF-8, with or without a byte order mark.
-        in_flows_folder: whether the file must be called after its flow, which is how one flow of a folder is
-            found without opening the others.
+        path: a JSON file in UTF-8, with or without a byte order mark.
+        in_flows_folder: whether the file must be named after its flow, so that one flow of a folder can be found
+            without opening the others.
 
     Raises:
-        FlowFileError: it cannot be read, or has faults; holds every fault with line and column.
+        FlowFileError: it cannot be read or has faults; lists every fault with line and column.
     """
     if in_flows_folder and _leads_out(path):
-        raise FlowFileError(str(path), [Fault("it is a link out of the folder of flows; put the file itself there")])
+        raise FlowFileError(
+            str(path), [Fault("it is a link to a file outside the folder of flows; put the file itself there")]
+        )
     source = JsonSource(read_flow_text(path))
     flow, faults = read_flow(source)
     flow_id = _read_id(source) if flow is None else flow.id
     if in_flows_folder and flow_id not in (None, path.stem) and all(fault.path != ("id",) for fault in faults):
-        message = f"the flow {flow_id!r} must be in a file called {flow_id}.json; this one is {path.name}"
+        message = f"the flow {flow_id!r} must be in a file named {flow_id}.json; this one is {path.name}"
         faults = sorted([*faults, Fault(message, ("id",), *source.place(("id",)))], key=_place)
     if flow is None or faults:
         raise FlowFileError(str(path), faults)
@@ -48,16 +50,16 @@ def _read_id(source: JsonSource) -> str | None:
 
 
 def check_folder(folder: Path) -> Iterator[tuple[Path, tuple[Fault, ...]]]:
-    """Check every flow file of a folder, alone and beside the others.
+    """Check every flow file of a folder, on its own and against the others.
 
     Args:
-        folder: of flow files, each called after its flow.
+        folder: contains flow files, each named after its flow.
 
     Yields:
         Each file with its faults.
 
     Raises:
-        FlowFileError: the folder is not there, cannot be read, or has no flow files.
+        FlowFileError: the folder does not exist, cannot be read, or has no flow files.
     """
     files: dict[str, Path] = {}
     ids: dict[str, Path] = {}
@@ -69,13 +71,13 @@ def check_folder(folder: Path) -> Iterator[tuple[Path, tuple[Fault, ...]]]:
             faults = error.faults
         yield path, (*faults, *_twins(path, files, ids))
     if not files:
-        raise FlowFileError(str(folder), [Fault("there is no flow file (*.json) in this folder")])
+        raise FlowFileError(str(folder), [Fault("there are no flow files (*.json) in this folder")])
 
 
 def _twins(path: Path, files: dict[str, Path], ids: dict[str, Path]) -> Iterator[Fault]:
     other = files.setdefault(_fold(path.name), path)
     if other is not path:
-        message = f"{path.name!r} and {other.name!r} are one file on systems that tell no case or accents apart"
+        message = f"{path.name!r} and {other.name!r} are the same file on systems that ignore case or accents"
         yield Fault(f"{message}; rename one of them")
     try:
         source = JsonSource(read_flow_text(path))
@@ -84,18 +86,18 @@ def _twins(path: Path, files: dict[str, Path], ids: dict[str, Path]) -> Iterator
     flow_id = _read_id(source)
     if flow_id is not None and (other := ids.setdefault(_fold(flow_id), path)) is not path:
         line, column = source.place(("id",))
-        yield Fault(f"{other.name!r} has the id {flow_id!r} too; give one of the two another", ("id",), line, column)
+        yield Fault(f"{other.name!r} also has the id {flow_id!r}; change one of them", ("id",), line, column)
 
 
 def _fold(name: str) -> str:
-    """What names have in common that a file system may take for one (Unicode's D145, canonical caseless matching)."""
+    """Equal for names that a file system may treat as the same (Unicode D145, canonical caseless matching)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _leads_out(path: Path) -> bool:
     try:
         return path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve())
-    except (OSError, RuntimeError):  # a link in a circle: reading it says so
+    except (OSError, RuntimeError):  # a circular link: reading it raises the error
         return False
 
 
@@ -103,7 +105,7 @@ def read_flow_text(path: Path) -> str:
     """The text of a flow file.
 
     Args:
-        path: of a file in UTF-8, with or without a byte order mark.
+        path: a file in UTF-8, with or without a byte order mark.
 
     Raises:
         FlowFileError: it cannot be read.
@@ -111,7 +113,7 @@ def read_flow_text(path: Path) -> str:
     try:
         status = path.stat()
         if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
-            raise FlowFileError(str(path), [Fault("the file cannot be read: not a regular one")])
+            raise FlowFileError(str(path), [Fault("the file cannot be read: not a regular file")])
         if status.st_size > MAX_BYTES:
             raise FlowFileError(str(path), [Fault(f"the file has more than {MAX_BYTES:,} bytes", line=1, column=1)])
         content = path.read_bytes()
@@ -122,14 +124,14 @@ def read_flow_text(path: Path) -> str:
 
 
 def decode_flow_text(content: bytes, source: str) -> str:
-    """The text of a flow from its bytes.
+    """Decode the text of a flow.
 
     Args:
         content: UTF-8, with or without a byte order mark.
         source: name of the file, for the error.
 
     Raises:
-        FlowFileError: it is not UTF-8; the place is in bytes.
+        FlowFileError: it is not UTF-8; the column is in bytes.
     """
     try:
         return content.decode("utf-8-sig")
@@ -141,11 +143,11 @@ def decode_flow_text(content: bytes, source: str) -> str:
 
 
 def find_flow_files(folder: Path) -> Iterator[Path]:
-    """The flow files of a folder, by name.
+    """The flow files of a folder, sorted by name.
 
     Raises:
-        FlowFileError: the folder is not there.
+        FlowFileError: the folder does not exist.
     """
     if not folder.is_dir():
-        raise FlowFileError(str(folder), [Fault("there is no such folder of flow files")])
+        raise FlowFileError(str(folder), [Fault("the folder of flow files does not exist")])
     yield from sorted(folder.glob("*.json"))

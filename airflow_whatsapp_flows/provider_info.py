@@ -58,8 +58,8 @@ def _action_connection() -> dict[str, Any]:
                         "none": "none",
                         "basic": "basic: user name and password",
                         "bearer": "bearer: the password is a token",
-                        "header": "header: the password is sent in a header of its own",
-                        "null": "by the fields: basic with a user name, bearer with a password alone",
+                        "header": "header: the password is sent in a separate header",
+                        "null": "determined by the fields: basic with a user name, bearer with only a password",
                     },
                 },
             },
@@ -71,18 +71,18 @@ def _action_connection() -> dict[str, Any]:
             "headers": {
                 "label": "Other headers",
                 "schema": {"type": ["object", "string", "null"]},
-                "description": "a JSON object; sent to the base URL's own origin only",
+                "description": "a JSON object; sent only to the origin of the base URL",
             },
             "timeout": {"label": "Timeout, seconds", "schema": {"type": ["number", "null"], "minimum": 1}},
             "verify": {
                 "label": "Check TLS certificates",
                 "schema": {"type": ["boolean", "null"], "default": True},
-                "description": "as JSON, the path of a bundle of certificate authorities is possible too",
+                "description": "in the JSON extra, it can also be the path of a CA bundle",
             },
             "cert": {
                 "label": "Client certificate",
                 "schema": {"type": text},
-                "description": "path of a PEM file that holds the client's certificate and its key",
+                "description": "path of a PEM file with the client certificate and its key",
             },
             "proxy": {"label": "Proxy URL", "schema": {"type": text}},
         },
@@ -91,47 +91,48 @@ def _action_connection() -> dict[str, Any]:
 
 def _config() -> dict[str, Any]:
     return {
-        "description": "Limits of what flows may send, and where it is recorded; a flow cannot change them.",
+        "description": "Limits on what flows may send, and where it is recorded; a flow cannot change them.",
         "options": {
             "allowed_hosts": _option(
-                "Hosts, host:port and CIDR ranges, separated by commas, that may be reached although they are private. "
+                "Hosts, host:port and CIDR ranges, separated by commas, that may be reached even though they are "
+                "private. "
                 "Loopback, link-local and metadata addresses must be named exactly.",
                 "string",
                 "",
                 "crm.internal,10.20.0.0/16,127.0.0.1:8000",
             ),
             "media_hosts": _option(
-                "The same, for files that a contact's answer names: they are fetched from public addresses, and from "
-                "these. allowed_hosts and connections do not count for them.",
+                "The same, for files that a contact's answer refers to: they are fetched only from public addresses "
+                "and from these. allowed_hosts and connections do not apply to them.",
                 "string",
                 "",
                 "media.internal",
             ),
-            "response_max_bytes": _option("Bytes of a reply, decompressed.", "integer", "1048576", None),
-            "request_timeout": _option("Seconds that one exchange has at most.", "float", "3600", None),
+            "response_max_bytes": _option("Maximum bytes of a reply, after decompression.", "integer", "1048576", None),
+            "request_timeout": _option("Maximum seconds of one exchange.", "float", "3600", None),
             "files_folder": _option(
-                "Folder under which local files may be sent in multipart bodies; empty refuses local files.",
+                "Folder from which local files may be sent in multipart bodies; if empty, no local files can be sent.",
                 "string",
                 "",
                 "/srv/documents",
             ),
             "ledger": _option(
-                "SQLAlchemy URL of the ledger, which holds what was intended, sent and answered; empty is the file "
-                "whatsapp_flows.db in Airflow's home. Where tasks run on several machines it must be PostgreSQL.",
+                "SQLAlchemy URL of the ledger, which records every request and its outcome; if empty, the file "
+                "whatsapp_flows.db in Airflow's home. If tasks run on several machines, it must be PostgreSQL.",
                 "string",
                 "",
                 "postgresql://airflow@database/whatsapp_flows",
                 sensitive=True,
             ),
             "xcom_max_bytes": _option(
-                "Bytes of a result in XCom; a larger reply stays in the ledger, and later steps find it there.",
+                "Maximum bytes of a result in XCom; a larger reply stays in the ledger, where later steps read it.",
                 "integer",
                 "65536",
                 None,
             ),
             "ledger_reconnect_timeout": _option(
-                "Seconds in which a PostgreSQL that goes away during a replay may come back. Meanwhile nothing new is "
-                "sent, and outcomes wait in memory; then the replay goes on, or it stops.",
+                "Seconds to wait for a PostgreSQL ledger that becomes unavailable during a replay. Meanwhile nothing "
+                "new is sent, and outcomes wait in memory; then the replay continues, or it stops.",
                 "float",
                 "60",
                 None,

@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.settings import Settings, settings_from_environment
 from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, SendPolicy, send_blocking
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
-"""Bytes of a file that a request may carry; WhatsApp's own limit for media, documents aside."""
+"""Maximum bytes of a file in a request; WhatsApp's own limit for media other than documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class RequestSender:
             )
             attempts.append(Attempt(move.number, digest, begun_at, fate_of(result, rule), result))
         if not isinstance(move, Settled):
-            raise TypeError("one request has one key")
+            raise TypeError("a request can have only one key")
         return move.result
 
     def prepare(
@@ -195,7 +195,7 @@ def file_from_reply(reply: Reply) -> FileContent | TransportFailure:
 def read_local_file(path: str, folder: str | None) -> FileContent | TransportFailure:
     """Read a file below the folder that is allowed; anything else is a failure that sent nothing."""
     if folder is None:
-        return _no_file("local files are not allowed; set files_folder in [whatsapp_flows] to the folder they are in")
+        return _no_file("local files are not allowed; set files_folder in [whatsapp_flows] to their folder")
     root = Path(folder).expanduser().resolve()
     try:
         file = (root / path).resolve()

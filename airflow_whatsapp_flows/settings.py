@@ -15,23 +15,23 @@ from airflow_whatsapp_flows.errors import ConnectionConfigError
 
 SECTION = "whatsapp_flows"
 SENSITIVE = frozenset({"ledger"})
-"""Options that Airflow hides, and reads from a command (``_cmd``) or a secrets backend (``_secret``) too."""
+"""Options that Airflow masks, and can also read from a command (``_cmd``) or a secrets backend (``_secret``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the platform's operator sets; a flow cannot change any of it.
+    """Settings of the deployment; a flow cannot change them.
 
     Attributes:
-        allowed_hosts: hosts, ``host:port`` and CIDR ranges that may be reached although they are private; loopback,
-            link-local and metadata addresses only when named exactly.
-        media_hosts: the same, for files that a contact's answer names; ``allowed_hosts`` does not count for them.
-        response_max_bytes: bytes of a reply, decompressed.
-        request_timeout: seconds that an exchange has at most, whatever a flow says.
-        files_folder: folder under which local files may be sent; ``None`` refuses local files.
+        allowed_hosts: hosts, ``host:port`` and CIDR ranges that may be reached even though they are private; loopback,
+            link-local, and metadata addresses must be named exactly.
+        media_hosts: the same, for files that a contact's answer refers to; ``allowed_hosts`` does not apply to them.
+        response_max_bytes: maximum bytes of a reply, after decompression.
+        request_timeout: maximum seconds of an exchange, whatever a flow sets.
+        files_folder: folder from which local files may be sent; ``None`` allows no local files.
         ledger: SQLAlchemy URL of the ledger; an SQLite file in Airflow's home by default.
-        xcom_max_bytes: bytes of a result in XCom; a larger ``response`` stays in the ledger.
-        ledger_reconnect_timeout: seconds in which a PostgreSQL that goes away during a replay may come back.
+        xcom_max_bytes: maximum bytes of a result in XCom; a larger ``response`` stays in the ledger.
+        ledger_reconnect_timeout: seconds to wait for a PostgreSQL ledger that becomes unavailable during a replay.
     """
 
     allowed_hosts: tuple[str, ...] = ()
@@ -45,18 +45,18 @@ class Settings:
 
     @property
     def ledger_url(self) -> str:
-        """The ledger that is set, or the file ``whatsapp_flows.db`` in Airflow's home."""
+        """The configured ledger, or the file ``whatsapp_flows.db`` in Airflow's home."""
         return self.ledger or f"sqlite:///{_airflow_home(os.environ).absolute() / 'whatsapp_flows.db'}"
 
 
 def settings_from(read: Callable[[str], str | None]) -> Settings:
-    """Settings from a function that reads one option.
+    """Build settings with a function that reads one option.
 
     Args:
-        read: option name to its text; ``None`` or an empty text for the default.
+        read: returns the text of an option; ``None`` or an empty string for the default.
 
     Raises:
-        ConnectionConfigError: a number is not one, or is out of its range.
+        ConnectionConfigError: a number is invalid or out of range.
     """
     default = Settings()
     return Settings(
@@ -84,7 +84,7 @@ def _number(read: Callable[[str], str | None], option: str, default: float) -> f
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise ConnectionConfigError(f"[{SECTION}] {option} = {text!r}: it must be a number above 0")
+        raise ConnectionConfigError(f"[{SECTION}] {option} = {text!r}: must be a number greater than 0")
     return number
 
 
@@ -97,19 +97,19 @@ def _whole(read: Callable[[str], str | None], option: str, default: int) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise ConnectionConfigError(f"[{SECTION}] {option} = {text!r}: it must be a whole number from 1")
+        raise ConnectionConfigError(f"[{SECTION}] {option} = {text!r}: must be a positive integer")
     return number
 
 
 def settings_from_environment(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings for code that runs without Airflow.
+    """Read settings for code that runs without Airflow.
 
     Args:
         environ: environment variables; the process's own by default.
 
     Raises:
-        ConnectionConfigError: a number is not one, ``airflow.cfg`` cannot be read, or the ledger's URL is in a secrets
-            backend or cannot be had from its command.
+        ConnectionConfigError: a number is invalid, ``airflow.cfg`` cannot be read, the ledger's URL is in a secrets
+            backend, or the command for it fails.
     """
     environ = os.environ if environ is None else environ
     file = _config_file(environ)
@@ -133,7 +133,7 @@ def settings_from_environment(environ: Mapping[str, str] | None = None) -> Setti
                 return _output_of(*command)
             if secret[1]:
                 raise ConnectionConfigError(
-                    f"{secret[0]} names a secret of Airflow's secrets backend, which is not read without Airflow: set "
+                    f"{secret[0]} names a secret in Airflow's secrets backend, which can be read only by Airflow: set "
                     f"AIRFLOW__{SECTION.upper()}__{option.upper()}, or the same with _CMD"
                 )
         return None
@@ -142,8 +142,8 @@ def settings_from_environment(environ: Mapping[str, str] | None = None) -> Setti
 
 
 def _output_of(name: str, command: str | None) -> str:
-    """What a command prints, as Airflow runs the ``_cmd`` of a sensitive option. No message shows any of it."""
-    import shlex  # neither is needed where the option is written itself
+    """Run a command as Airflow runs the ``_cmd`` of a sensitive option. No message shows its output."""
+    import shlex  # neither is needed if the option itself is set
     import subprocess
 
     try:

@@ -299,7 +299,7 @@ def test_a_client_certificate_is_read_as_requests_reads_it(given: Any, understoo
 
 
 @pytest.mark.parametrize("given", [5, True, ["a"], ["a", "b", "c"], ["a", 1], "[1"])
-def test_a_client_certificate_that_is_no_path_is_named(given: Any) -> None:
+def test_a_client_certificate_that_is_not_a_path_is_named(given: Any) -> None:
     fields = ConnectionFields("crm", host="https://crm.example", extra={"cert": given})
 
     with pytest.raises(ConnectionConfigError, match="'crm': cert must be the path"):
@@ -326,7 +326,7 @@ def test_what_airflow_shows_in_place_of_a_secret_is_refused_in_every_field(
 ) -> None:
     name = request.node.callspec.id.rstrip("01")
 
-    with pytest.raises(ConnectionConfigError, match=rf"'crm': {name} holds '\*\*\*'.*enter the value itself"):
+    with pytest.raises(ConnectionConfigError, match=rf"'crm': {name} holds '\*\*\*'.*enter the value again"):
         action_connection(ConnectionFields("crm", **{"host": "https://crm.example", **fields}))
 
 
@@ -385,7 +385,7 @@ def test_a_secret_in_a_base_url_is_refused_and_the_error_names_the_way_and_not_t
 @pytest.mark.parametrize(
     ("uri", "hint"),
     [
-        ("whatsapp-action://crm.example/?token=s3cret", "belongs into 'headers'"),
+        ("whatsapp-action://crm.example/?token=s3cret", "put custom headers in 'headers'"),
         ("whatsapp-action://:s3cret@crm.example/?auth=header&header_nam=X-Api-Key", "did you mean 'header_name'?"),
     ],
 )

@@ -110,7 +110,7 @@ def test_a_target_that_another_way_ends_before_is_skipped(server: RecordingServe
     assert [request.target for request in server.received] == ["/c"]
 
 
-def test_a_menu_goes_on_by_the_option_chosen() -> None:
+def test_a_menu_follows_the_option_chosen() -> None:
     made = flow({"name": "M", "type": "menu", "options": {"Sales": "S", "Help": "H"}}, message("S"), message("H"))
     states = run_dag(build_dag(made), {"step": {"M": "help"}}).states
     assert (states["s"], states["h"]) == ("skipped", "success")
@@ -138,7 +138,7 @@ def test_a_misspelt_key_of_the_conf_is_red() -> None:
 
 
 @pytest.mark.parametrize("text", ["{{ conn.x.password }}", "{{ var.value.x }}", "{{ macros.time }}"])
-def test_airflows_context_is_out_of_a_flows_reach(text: str) -> None:
+def test_airflows_context_is_not_available_to_a_flow(text: str) -> None:
     with pytest.raises(FlowFileError):
         build_dag(flow(action("A", body={"a": text})))
 
@@ -195,7 +195,7 @@ def _write(folder: Path, made: dict[str, Any], name: str | None = None) -> str:
     return str(made["id"])
 
 
-def test_one_bad_file_hides_no_other_and_all_faults_are_told(tmp_path: Path) -> None:
+def test_one_bad_file_hides_no_other_and_all_faults_are_reported(tmp_path: Path) -> None:
     folder = tmp_path / "flows"
     folder.mkdir()
     good = [_write(folder, flow(message("M"))) for _ in range(2)]
@@ -219,7 +219,7 @@ def test_one_bad_file_hides_no_other_and_all_faults_are_told(tmp_path: Path) -> 
     assert len(raised.value.faults) >= 7
 
 
-def test_a_missing_folder_makes_no_dags_and_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_makes_no_dags_and_is_reported(tmp_path: Path) -> None:
     assert load_dags(tmp_path / "nope") == {}
     with pytest.raises(FlowFileError, match="nope"):
         raise_faults(tmp_path / "nope")

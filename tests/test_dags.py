@@ -308,7 +308,7 @@ def test_the_recorded_responses_of_a_campaign_are_replayed(
 
 
 class TestLeadByHand:
-    def test_context_results_and_answers_stand_side_by_side(self, dag_bag: Any, crm: httpx.Client) -> None:
+    def test_context_results_and_answers_can_be_combined(self, dag_bag: Any, crm: httpx.Client) -> None:
         who = contact(80)
         answers = {"Ask name": "{{ 7*7 }}", "Ask interests": ["shoes", "{{ 7*7 }}"]}
 

@@ -89,7 +89,7 @@ def test_every_object_of_a_flow_file_has_its_section() -> None:
 
 
 @pytest.mark.parametrize("name", HEADINGS)
-def test_every_key_stands_in_its_table_with_its_default_and_a_meaning(name: str) -> None:
+def test_every_key_is_in_its_table_with_its_default_and_a_meaning(name: str) -> None:
     documented = rows(HEADINGS[name])
     if name == "StepBase":
         del documented["type"]

@@ -15,7 +15,7 @@ EXAMPLES: list[Exception] = [
     FlowsError("root"),
     errors.FlowFileError("lead.json", FAULTS),
     errors.ResponseError("step is an object"),
-    errors.SourceError("responses.csv: there is no such file"),
+    errors.SourceError("responses.csv: the file does not exist"),
     errors.RenderError("a line break", "headers.X-A"),
     errors.RenderError("a line break"),
     errors.MissingValueError("contact.email has no value", "body.email"),

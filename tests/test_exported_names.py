@@ -19,7 +19,7 @@ def test_every_public_name_is_listed_in_order_and_found() -> None:
     assert set(package.__all__) <= set(dir(package))
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nope"):
         package.nope  # noqa: B018
 

@@ -30,14 +30,14 @@ def test_a_flow_file_is_read_with_or_without_a_byte_order_mark(tmp_path: Path, e
         pytest.param(b"", "lead.json:1:1", id="empty"),
     ],
 )
-def test_a_fault_is_told_with_its_file_and_place(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_fault_is_reported_with_its_file_and_place(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "lead.json").write_bytes(content)
     with pytest.raises(FlowFileError) as raised:
         load_flow_file(tmp_path / "lead.json")
     assert words in str(raised.value)
 
 
-def test_a_file_called_otherwise_than_its_flow_is_refused_in_a_folder_only(tmp_path: Path) -> None:
+def test_a_file_named_differently_from_its_flow_is_refused_in_a_folder_only(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps(FLOW), encoding="utf-8")
     assert load_flow_file(tmp_path / "other.json").id == "lead"
     with pytest.raises(FlowFileError, match=r"lead\.json"):
@@ -53,13 +53,13 @@ def test_a_link_out_of_the_folder_is_refused_and_one_within_it_is_not(tmp_path: 
     (folder / "lead.json").symlink_to(folder / "b.json")
     assert [path.name for path in find_flow_files(folder)] == ["b.json", "lead.json", "out.json"]
     assert load_flow_file(folder / "lead.json", in_flows_folder=True).id == "lead"
-    with pytest.raises(FlowFileError, match="link out of the folder"):
+    with pytest.raises(FlowFileError, match="link to a file outside the folder"):
         load_flow_file(folder / "out.json", in_flows_folder=True)
 
 
-def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+def test_what_is_not_a_regular_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "lead.json")
-    with pytest.raises(FlowFileError, match="not a regular one"):
+    with pytest.raises(FlowFileError, match="not a regular file"):
         load_flow_file(tmp_path / "lead.json")
 
 
@@ -92,18 +92,18 @@ def test_a_folder_is_checked_file_by_file(tmp_path: Path) -> None:
     }
 
 
-def test_the_name_of_a_faulty_file_is_told_beside_its_faults(tmp_path: Path) -> None:
+def test_the_name_of_a_faulty_file_is_reported_beside_its_faults(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps({**FLOW, "timezone": "X"}), encoding="utf-8")
     (tmp_path / "third.json").write_text(json.dumps({**FLOW, "id": "../x"}), encoding="utf-8")
 
     assert messages(tmp_path) == {
         "other.json": [
-            "1:26: the flow 'lead' must be in a file called lead.json; this one is other.json",
-            "1:105: 'X' is not a time zone; give an IANA name such as America/Mexico_City or UTC",
+            "1:26: the flow 'lead' must be in a file named lead.json; this one is other.json",
+            "1:105: 'X' is not a time zone; use an IANA name such as America/Mexico_City or UTC",
         ],
         "third.json": [
-            "1:26: '../x' is not an id: an id is 1 to 100 characters: a-z, 0-9, '_' and '-', "
-            "the first a letter or digit"
+            "1:26: '../x' is not an id: an id has 1 to 100 characters: a-z, 0-9, '_', and '-', "
+            "starting with a letter or digit"
         ],
     }
 
@@ -113,8 +113,8 @@ def test_two_files_with_one_id_are_both_named(tmp_path: Path) -> None:
         (tmp_path / name).write_text(json.dumps(FLOW), encoding="utf-8")
 
     assert messages(tmp_path) == {
-        "copy.json": ["1:26: the flow 'lead' must be in a file called lead.json; this one is copy.json"],
-        "lead.json": ["1:26: 'copy.json' has the id 'lead' too; give one of the two another"],
+        "copy.json": ["1:26: the flow 'lead' must be in a file named lead.json; this one is copy.json"],
+        "lead.json": ["1:26: 'copy.json' also has the id 'lead'; change one of them"],
     }
 
 
@@ -135,12 +135,12 @@ def test_files_whose_names_are_one_elsewhere_are_both_named(tmp_path: Path, firs
 
     assert len(found[first]) == 1
     assert found[second][1] == (
-        f"flow: {second!r} and {first!r} are one file on systems that tell no case or accents apart; rename one of them"
+        f"flow: {second!r} and {first!r} are the same file on systems that ignore case or accents; rename one of them"
     )
 
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_folder_without_flows_is_a_fault(tmp_path: Path, there: bool) -> None:
     folder = tmp_path if there else tmp_path / "nothing"
-    with pytest.raises(FlowFileError, match="no flow file" if there else "no such folder"):
+    with pytest.raises(FlowFileError, match="no flow file" if there else "does not exist"):
         list(check_folder(folder))

@@ -26,7 +26,7 @@ from airflow_whatsapp_flows.errors import FlowsError
 REFUSED = 1
 USAGE = 2
 UNFINISHED = 3
-"""Finished, and some contacts failed, were rejected, or are in doubt."""
+"""Finished, but some contacts failed, were rejected, or are in doubt."""
 STOPPED = 4
 """A replay stopped early; the same command resumes it."""
 INTERRUPTED = 130

@@ -12,7 +12,7 @@ def add_schema(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "schema",
         help="print the JSON Schema of flow files, for editors",
         description=(
-            "Print the JSON Schema (2020-12) of flow files. Save it next to them and name it in their key "
+            "Print the JSON Schema (2020-12) of flow files. Save it next to them and refer to it in their key "
             '"$schema", so that editors complete keys, describe them, and highlight errors.'
         ),
     )

@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.flow_files import load_flow_file
 
 SAME = 0
 DIFFERENT = 3
-"""Not 1, as ``diff`` has it: here that is a flow with faults, in every command."""
+"""Not 1, as in ``diff``: every command here uses 1 for a flow with faults."""
 
 _WIDTH = 100
 

@@ -25,8 +25,7 @@ def graph(options: argparse.Namespace) -> int:
         text = mermaid(drawn)
         if too_large_for_mermaid(drawn, text):
             print(
-                "the flow is larger than what Mermaid draws by default: raise its maxEdges and maxTextSize, "
-                "or use --format svg",
+                "the flow exceeds Mermaid's default limits: raise maxEdges and maxTextSize, or use --format svg",
                 file=sys.stderr,
             )
     if options.output is None:

@@ -21,10 +21,10 @@ _STDIN = Path("-")
 _KINDS: tuple[NoteKind, ...] = get_args(NoteKind)
 _COUNTED = {
     "secret": ("secret left out", "secrets left out"),
-    "fault": ("fault to be mended", "faults to be mended"),
-    "dangling": ("way that leads nowhere", "ways that lead nowhere"),
-    "lost": ("thing lost", "things lost"),
-    "renamed": ("thing renamed", "things renamed"),
+    "fault": ("fault to fix", "faults to fix"),
+    "dangling": ("exit with unknown target", "exits with unknown target"),
+    "lost": ("setting dropped", "settings dropped"),
+    "renamed": ("name changed", "names changed"),
     "inferred": ("guess", "guesses"),
 }
 
@@ -41,10 +41,10 @@ def import_flow(options: argparse.Namespace) -> int:
         )
     output: Path | None = options.output
     if output is not None and output.exists() and not options.force:
-        raise SourceError(f"{output} is there already; choose another file, or write over it with --force")
+        raise SourceError(f"{output} already exists; choose another file, or overwrite it with --force")
     records = _read(options.records)
     if isinstance(records, dict) and "flow_format" in records:
-        raise SourceError(f"{options.records}: a flow file already, and no step records; see 'whatsapp-flows validate'")
+        raise SourceError(f"{options.records}: this is a flow file, not step records; see 'whatsapp-flows validate'")
     flow_id = options.id or _id_of(options.name, output, options.records)
     imported = read_step_records(records, flow_id=flow_id, name=options.name, syntax=options.platform)
     text = json.dumps(imported.flow, ensure_ascii=False, indent=2) + "\n"
@@ -63,7 +63,7 @@ def report_lines(imported: ImportedFlow) -> Iterator[str]:
     count = len(steps) if isinstance(steps, list) else 0
     kinds = Counter(note.kind for note in imported.report)
     counted = [f"{kinds[kind]} {_COUNTED[kind][kinds[kind] != 1]}" for kind in _KINDS if kinds[kind]]
-    yield f"{imported.flow['id']}: {count} step{'s' if count != 1 else ''}; {', '.join(counted) or 'nothing to tell'}"
+    yield f"{imported.flow['id']}: {count} step{'s' if count != 1 else ''}; {', '.join(counted) or 'nothing to report'}"
     by_step: dict[str | None, list[Note]] = {None: []}
     for note in imported.report:
         by_step.setdefault(note.step, []).append(note)
@@ -87,14 +87,14 @@ def _read(path: Path) -> object:
     except NotStrictError as error:
         raise SourceError(f"{path}: {error}") from None
     except RecursionError:
-        raise SourceError(f"{path}: nested too deeply to be records") from None
+        raise SourceError(f"{path}: nested too deeply") from None
     except json.JSONDecodeError as error:
         lines = _json_lines(text)
         if lines is None:
             raise SourceError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
         return lines
     except ValueError:
-        raise SourceError(f"{path}: a number in it has too many digits") from None
+        raise SourceError(f"{path}: a number has too many digits") from None
 
 
 def _json_lines(text: str) -> list[object] | None:
@@ -111,7 +111,7 @@ def _id_of(name: str | None, output: Path | None, records: Path) -> str:
     if not found and records != _STDIN:
         found = slug(records.stem)
     if not found:
-        raise SourceError("give the flow's id with --id; it is also the name of its file")
+        raise SourceError("set the id of the flow with --id; it is also the name of its file")
     return found
 
 
@@ -120,6 +120,6 @@ def _write(path: Path, text: str, force: bool) -> None:
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise SourceError(f"{path} is there already; choose another file, or write over it with --force") from None
+        raise SourceError(f"{path} already exists; choose another file, or overwrite it with --force") from None
     except OSError as error:
         raise SourceError(f"{path}: cannot be written: {error.strerror}") from None

@@ -21,10 +21,10 @@ def init(options: argparse.Namespace) -> int:
     content = {folder / path: content for path, content in template_files()}
     taken = [path for path in content if os.path.lexists(path)]
     if taken:
-        print(f"{folder}: nothing was written, for these files are there already:", file=sys.stderr)
+        print(f"{folder}: nothing was written, because these files already exist:", file=sys.stderr)
         for path in taken:
             print(f"  {path}", file=sys.stderr)
-        print("choose another folder, or move them away", file=sys.stderr)
+        print("choose another folder, or move them", file=sys.stderr)
         return REFUSED
     for path, data in content.items():
         try:
@@ -32,7 +32,7 @@ def init(options: argparse.Namespace) -> int:
             with path.open("xb") as file:
                 file.write(data)
         except OSError as error:
-            print(f"{path}: it cannot be written: {error.strerror}", file=sys.stderr)
+            print(f"{path}: cannot be written: {error.strerror}", file=sys.stderr)
             return REFUSED
         print(path)
     print(f"to continue, read {folder / 'README.md'}", file=sys.stderr)

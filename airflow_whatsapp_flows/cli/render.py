@@ -57,7 +57,7 @@ def render_request(flow: Flow, step: str, response: ContactResponse) -> HttpRequ
     """
     if not isinstance(flow.steps.get(step), Action):
         actions = [name for name, found in flow.steps.items() if isinstance(found, Action)]
-        raise RenderError(f"there is no action step called {step!r}{did_you_mean(step, actions)}")
+        raise RenderError(f"there is no action step named {step!r}{did_you_mean(step, actions)}")
     request_sender = sender_from_environment()
     record = Walk(Variables())
     # The step's own recorded result would answer for it.
@@ -84,7 +84,7 @@ def _answer(effect: Effect, step: str, response: ContactResponse, request_sender
     recorded = response.actions.get(effect.step.name, ())
     if effect.visit > len(recorded):
         raise RenderError(
-            f"{effect.step.name!r} comes before {step!r} on this contact's way and has no recorded result; "
+            f"{effect.step.name!r} comes before {step!r} on this contact's path and has no recorded result; "
             f'add "actions": {{"{effect.step.name}": [{{"outcome": "success", "response": …}}]}} to the response'
         )
     return ActionResult.from_value(recorded[effect.visit - 1])
@@ -94,7 +94,7 @@ def _way(record: Walk, step: str) -> str:
     way = " → ".join(record.path) or "(nothing)"
     reason = f": {record.reason}" if record.reason else ""
     state = record.state.value if record.state else "unfinished"
-    return f"this contact's way does not lead to {step!r}; it is {way}, and ends {state}{reason}"
+    return f"this contact's path does not reach {step!r}; it is {way}, and ends {state}{reason}"
 
 
 def _absolute(request: HttpRequest) -> HttpRequest:

@@ -191,13 +191,14 @@ def _add_sending(command: argparse.ArgumentParser) -> None:
         "--max-handled-errors",
         metavar="N|N%",
         type=handled_errors,
-        help="how many contacts, or what share, may take an error exit before the replay stops; default: no limit, but "
+        help="number or percentage of contacts that may take an error exit before the replay stops; default: no "
+        "limit, but "
         "the replay doesn't succeed if all of them do",
     )
     sending.add_argument(
         "--stop-when-refused",
         action=argparse.BooleanOptionalAction,
-        help="stop if a server refuses the credentials 20 times in a row, or refuses the first 50 requests of a step; "
+        help="stop if a server rejects the credentials 20 times in a row, or rejects the first 50 requests of a step; "
         "default: yes",
     )
 

@@ -66,7 +66,7 @@ def _find_connections(flow: Flow, request_sender: RequestSender) -> None:
 
 def _interruption(under_way: Effect | None) -> str:
     if not isinstance(under_way, SendAction):
-        return "interrupted; nothing was under way"
+        return "interrupted; no request was in progress"
     return f"interrupted; the request of {under_way.step.name!r} may have been sent"
 
 
@@ -87,7 +87,7 @@ class _ProgressPrinter:
         except OSError as error:
             self._readable = False
             with contextlib.suppress(OSError):
-                print(f"the output cannot be written ({error.strerror}); the walk goes on", file=sys.stderr)
+                print(f"the output cannot be written ({error.strerror}); the walk continues", file=sys.stderr)
 
     def begin(self, effect: Effect) -> None:
         if self._quiet or not sys.stdout.isatty():
@@ -106,7 +106,7 @@ def _describe_effect(effect: Effect) -> str:
         return f"fetching {effect.source.where}"
     if isinstance(effect, Wait):
         if not effect.waited_in_replay:
-            return "passed over"
+            return "skipped"
         return f"waiting until {effect.ends(dt.datetime.now(dt.timezone.utc)):%Y-%m-%d %H:%M:%S} UTC"
     return _request(effect.request)
 

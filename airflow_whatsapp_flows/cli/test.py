@@ -59,7 +59,7 @@ def test(options: argparse.Namespace) -> int:
         print(json.dumps(_as_json(tested, refused), ensure_ascii=False, indent=2))
     print(_summary(tested, len(runs), failed, len(refused)), file=sys.stderr)
     if options.name is not None and not runs and any(item.defined for item in tested):
-        print(f"no test has {options.name!r} in its name", file=sys.stderr)
+        print(f"no test name contains {options.name!r}", file=sys.stderr)
         return REFUSED
     if refused:
         return REFUSED
@@ -69,7 +69,7 @@ def test(options: argparse.Namespace) -> int:
 def _run_all(path: Path, name: str | None) -> Iterator[_FileResult | FlowFileError]:
     found = list(find_flow_files(path)) if os.path.isdir(path) else [path]
     if not found:
-        yield FlowFileError(str(path), [Fault("there is no flow file (*.json) in this folder")])
+        yield FlowFileError(str(path), [Fault("there are no flow files (*.json) in this folder")])
     for file in found:
         try:
             flow = load_flow_file(file)
@@ -84,7 +84,7 @@ def _run_all(path: Path, name: str | None) -> Iterator[_FileResult | FlowFileErr
 
 def _lines(item: _FileResult) -> Iterable[str]:
     if not item.defined:
-        yield f'{item.file}: no tests; write some in its key "tests"'
+        yield f'{item.file}: no tests; add them in its key "tests"'
         return
     if not item.runs:
         return
@@ -95,7 +95,7 @@ def _lines(item: _FileResult) -> Iterable[str]:
         if not run.passed:
             for mismatch in run.mismatches:
                 yield f"        {plain(mismatch.where)}: {plain(mismatch.message)}"
-            yield f"        the way it went: {plain(' → '.join(run.walk.path) or '(no step)')}"
+            yield f"        actual path: {plain(' → '.join(run.walk.path) or '(no step)')}"
         for index in run.unused:
             yield f"        replies[{index}] was not used"
     if item.untaken:

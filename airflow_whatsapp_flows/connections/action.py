@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.secrets import HIDDEN, all_spellings, names_sec
 
 _SCHEMES = ("http", "https")
 _TYPED = ("login", "password")
-"""Fields in which stars may be a part of the value."""
+"""Fields whose value may contain asterisks."""
 _TELLING = 8  # characters
 
 
@@ -81,11 +81,11 @@ def action_connection(fields: ConnectionFields) -> ActionConnection:
     timeout = _from_text(_first_value(fields, "timeout"))
     number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
     if timeout is not None and not (number and 0 < timeout < float("inf")):
-        raise unusable(fields, "timeout", "a number of seconds above 0")
+        raise unusable(fields, "timeout", "a number of seconds greater than 0")
     verify = _from_text(_first_value(fields, "verify", "verify_ssl"))
     verify = True if verify is None else verify
     if not isinstance(verify, (bool, str)):
-        raise unusable(fields, "verify", "true, false, or the path of a bundle of certificate authorities")
+        raise unusable(fields, "verify", "true, false, or the path of a CA bundle")
     proxy = _proxy(fields)
     headers, base_url = connection_headers(fields), _base_url(fields)
     return ActionConnection(
@@ -103,7 +103,7 @@ def action_connection(fields: ConnectionFields) -> ActionConnection:
 def _base_url(fields: ConnectionFields) -> str:
     host = (fields.host or "").strip()
     if not host:
-        raise ConnectionConfigError(f"connection {fields.id!r} has no host; give the origin of the API it leads to")
+        raise ConnectionConfigError(f"connection {fields.id!r} has no host; set the origin of the API")
     if "://" not in host:
         # A variable that holds a plain URL, https://crm.example, has its scheme for a type.
         secure = fields.type in (CONNECTION_TYPE, "https")
@@ -128,11 +128,11 @@ def _base_url(fields: ConnectionFields) -> str:
 def _no_part_of_a_base_url(parts: SplitResult, host: str) -> str:
     """What is wrong with a base URL, and where it belongs instead; nothing of it is shown, since it may be a secret."""
     if "@" in parts.netloc:
-        return "without user name and password: enter them in their own fields, with the authentication 'basic'"
+        return "without user name and password: enter them in their own fields, and use the authentication 'basic'"
     if "?" in host:
         return (
-            "without '?': servers and proxies log URLs, so no key is sent in one. Enter the key as the password, with "
-            "the authentication 'bearer' or 'header'"
+            "without '?': servers and proxies log URLs, so never put a key in one. Enter the key as the password, and "
+            "use the authentication 'bearer' or 'header'"
         )
     return "without '#'" if "#" in host else "with a host, such as https://crm.example/api"
 
@@ -181,8 +181,8 @@ def _check_not_hidden(fields: ConnectionFields) -> None:
                 check(name, item)
         elif isinstance(value, str) and (value.strip() == HIDDEN or (name not in _TYPED and HIDDEN in value)):
             raise ConnectionConfigError(
-                f"connection {fields.id!r}: {name} holds {HIDDEN!r}, which Airflow shows in place of a hidden value: "
-                "enter the value itself again"
+                f"connection {fields.id!r}: {name} holds {HIDDEN!r}, which Airflow shows instead of a hidden value: "
+                "enter the value again"
             )
 
     for name in ("host", "schema", "login", "password"):

@@ -29,7 +29,7 @@ def connection_from_environment(conn_id: str, environ: Mapping[str, str] | None 
     if not text:
         raise ConnectionConfigError(
             f"connection {conn_id!r} is not known: set {variable}, for example to https://user:secret@crm.example "
-            "(connections in Airflow's database and secrets backends cannot be read here)"
+            "(connections in Airflow's database and secrets backends are not available here)"
         )
     try:
         return _from_json(conn_id, text) if text.startswith("{") else _from_uri(conn_id, text)
@@ -41,15 +41,15 @@ def _from_json(conn_id: str, text: str) -> ConnectionFields:
     try:
         value = json.loads(text)
     except ValueError:
-        raise ValueError("it begins with '{' but is not JSON") from None
+        raise ValueError("it starts with '{' but is not JSON") from None
     if isinstance(value.get("uri"), str):
         return _from_uri(conn_id, value["uri"])
     for key in ("conn_type", "host", "schema", "login", "password"):
         if not isinstance(value.get(key), (str, type(None))):
-            raise ValueError(f"{key} is text")
+            raise ValueError(f"{key} must be text")
     port = value.get("port")
     if isinstance(port, (bool, float)) or not str(port or "0").isdecimal():
-        raise ValueError("port is a whole number")
+        raise ValueError("port must be an integer")
     return ConnectionFields(
         id=conn_id,
         type=_type(value.get("conn_type") or ""),
@@ -69,14 +69,16 @@ def _extra(extra: object, name: str) -> dict[str, Any]:
         except ValueError:  # what it holds may be a secret
             raise ValueError(f"{name} is not JSON") from None
     if not isinstance(extra or {}, dict):
-        raise ValueError(f"{name} is a JSON object")
+        raise ValueError(f"{name} must be a JSON object")
     return dict(extra or {})  # type: ignore[call-overload,no-any-return]
 
 
 def _from_uri(conn_id: str, text: str) -> ConnectionFields:
     parts, rest = _split(text), text.partition("://")[2]
     if not parts.scheme:
-        raise ValueError("it is not a URI; its scheme is the connection type, with '-' for '_': whatsapp-action://…")
+        raise ValueError(
+            "it is not a URI; the scheme is the connection type, with '-' instead of '_': whatsapp-action://…"
+        )
     prefix = ""
     if "://" in rest:
         # Airflow writes a scheme of its own behind the type: http://https://crm.example
@@ -104,7 +106,7 @@ def _split(uri: str) -> SplitResult:
         parts = urlsplit(uri)
         _ = parts.port
     except ValueError:  # its message shows what stands there, which may be a part of a password
-        raise ValueError("its host or port cannot be read; percent-encode what login and password hold") from None
+        raise ValueError("its host or port is invalid; percent-encode the login and password") from None
     return parts
 
 

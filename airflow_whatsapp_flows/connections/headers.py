@@ -61,7 +61,7 @@ def connection_headers(fields: ConnectionFields) -> Headers:
 def _check_options(fields: ConnectionFields) -> None:
     for name in fields.extra:
         if name not in _ACTION_OPTIONS:
-            hint = did_you_mean(str(name), _ACTION_OPTIONS) or "; a header of your own belongs into 'headers'"
+            hint = did_you_mean(str(name), _ACTION_OPTIONS) or "; put custom headers in 'headers'"
             raise ConnectionConfigError(f"connection {fields.id!r}: unknown extra field {name!r}{hint}")
 
 
@@ -80,7 +80,7 @@ def _value(fields: ConnectionFields, name: str, value: object) -> str:
     try:
         return check_value(str(value))
     except RenderError:
-        allowed = f"at most {MAX_VALUE:,} ASCII characters, none of them a line break or control character"
+        allowed = f"at most {MAX_VALUE:,} ASCII characters, without line breaks or control characters"
         raise unusable(fields, f"the header {name!r}", allowed) from None
 
 

@@ -1,4 +1,4 @@
-"""From flows to DAGs.
+"""Builds DAGs from flows.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What the ``airflow`` block of a flow says of its DAGs."""
+"""Settings of the DAGs from the ``airflow`` block of a flow."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def replay_asset(flow_id: str) -> Asset:
 def display_name(dag_id: str, name: str) -> str:
     """The text that Airflow shows for a DAG: its id, then the name of the flow.
 
-    Airflow's DAG list searches what it shows, from its beginning: a DAG whose id is not shown there is not found by it.
+    Airflow's DAG list searches the start of the displayed text: a DAG whose id is not displayed is not found by it.
     """
     return dag_id if name == dag_id else f"{dag_id}: {name}"
 
 
 def start_date(flow: Flow) -> dt.datetime | None:
-    """When the schedule of its replay begins; ``None`` when the flow does not say.
+    """The start of the replay's schedule, if the flow sets it.
 
     Args:
         flow: any flow.
@@ -55,28 +55,21 @@ def tags(flow: Flow, *others: str) -> list[str]:
 
     Args:
         flow: any flow.
-        *others: that this DAG has besides.
+        *others: additional tags of this DAG.
     """
     return list(dict.fromkeys([TAG, *others, *flow.airflow.tags]))
 
 
 def default_args(flow: Flow) -> dict[str, Any]:
-    """What every task of the flow's DAGs is given.
-
-    Args:
-        flow: any flow.
-    """
+    """The default arguments of every task in the flow's DAGs."""
     return {} if flow.airflow.owner is None else {"owner": flow.airflow.owner}
 
 
 def request_task_args(flow: Flow) -> dict[str, Any]:
-    """What the tasks are given besides that send requests: a pool, and the assets that they read and write.
-
-    Args:
-        flow: any flow.
+    """Additional arguments of the tasks that send requests: the pool, and the assets that they read and write.
 
     Raises:
-        FlowFileError: an asset has no URI that Airflow takes.
+        FlowFileError: Airflow does not accept the URI of an asset.
     """
     inlets, outlets = assets(flow)
     given = {"pool": flow.airflow.pool, "inlets": inlets, "outlets": outlets}
@@ -84,11 +77,7 @@ def request_task_args(flow: Flow) -> dict[str, Any]:
 
 
 def retry_args(flow: Flow) -> dict[str, Any]:
-    """What the tasks are given besides that send nothing: another try of them does no harm.
-
-    Args:
-        flow: any flow.
-    """
+    """Additional arguments of the tasks that send nothing and can be retried safely."""
     return {
         "retries": flow.airflow.retries,
         "retry_delay": dt.timedelta(seconds=flow.airflow.retry_delay),
@@ -100,11 +89,8 @@ def retry_args(flow: Flow) -> dict[str, Any]:
 def assets(flow: Flow) -> tuple[list[Asset], list[Asset]]:
     """The assets that the flow reads, and those that it writes.
 
-    Args:
-        flow: any flow.
-
     Raises:
-        FlowFileError: one has no URI that Airflow takes.
+        FlowFileError: Airflow does not accept the URI of one.
     """
     found: dict[str, list[Asset]] = {"inlets": [], "outlets": []}
     faults: list[Fault] = []
@@ -113,8 +99,8 @@ def assets(flow: Flow) -> tuple[list[Asset], list[Asset]]:
             try:
                 found[key].append(_asset(uri))
             except Exception as error:  # each provider checks the URIs of its own scheme, in its own way
-                shown = "it" if "@" in uri else repr(uri)  # a password may stand before the sign
-                message = f"{shown} is no URI of an asset, such as s3://bucket/key or x-crm://contacts: {error}"
+                shown = "it" if "@" in uri else repr(uri)  # there may be a password before the sign
+                message = f"{shown} is not the URI of an asset, such as s3://bucket/key or x-crm://contacts: {error}"
                 faults.append(Fault(message, ("airflow", key, index)))
     if faults:
         raise FlowFileError(flow.id, faults)
@@ -122,18 +108,18 @@ def assets(flow: Flow) -> tuple[list[Asset], list[Asset]]:
 
 
 def _asset(uri: str) -> Asset:
-    # Airflow refuses these when it stores the DAG, and with it every other DAG of the same parse.
+    # Airflow rejects these when it stores the DAG, together with every other DAG of the same parse.
     if not (uri.isascii() and uri.isprintable()):
-        raise ValueError("only printable ASCII characters; write others as %C3%A9")
-    # Airflow takes two assets with one URI and different names for a mistake, and fails their tasks.
+        raise ValueError("only printable ASCII characters are allowed; percent-encode others, as in %C3%A9")
+    # Airflow treats two assets with one URI and different names as an error, and fails their tasks.
     replayed = _REPLAY_ASSET.fullmatch(uri)
     if replayed:
         return replay_asset(replayed[1])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a password, which the next lines refuse
+        warnings.simplefilter("ignore")  # of a password, which is rejected below
         asset = Asset(uri=uri)
     if asset.uri != uri:
-        raise ValueError(f"write it as Airflow keeps it, {asset.uri!r}")
+        raise ValueError(f"write it as Airflow normalizes it, {asset.uri!r}")
     return asset
 
 
@@ -144,16 +130,12 @@ def doc_md(flow: Flow, generated: str) -> str:
         flow: any flow.
         generated: used when the flow has none.
     """
-    # A text that ends with ".md" Airflow would take for the name of a file, and open it.
+    # Airflow would treat a text that ends with ".md" as a file name, and open the file.
     return f"{flow.airflow.doc_md or generated}\n"
 
 
 def max_active_runs(flow: Flow) -> int:
-    """How many runs go on at a time.
-
-    Args:
-        flow: any flow.
-    """
+    """The maximum number of active runs."""
     if _on_sqlite():
         return 1  # eight runs at once on Airflow's SQLite kill the scheduler with "database is locked"
     return flow.airflow.max_active_runs or conf.getint("core", "max_active_runs_per_dag", fallback=16)

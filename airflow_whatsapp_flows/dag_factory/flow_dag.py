@@ -39,27 +39,27 @@ _LONGEST_NAME = 200
 def build_dag(flow: Flow | str | Mapping[str, object]) -> DAG:
     """Build the DAG of one flow.
 
-    It has one task per step, and one task for each loop. Beside an action that has an error exit are a branch and, when
-    its request changes something, a task that fails when the outcome of the request is unknown.
+    It has one task for each step and each loop. An action with an error exit also has a branch task and, if its request
+    changes something, a task that fails if the outcome of the request is unknown.
 
     Args:
         flow: from :func:`~airflow_whatsapp_flows.flow.loading.load.load_flow`, or its JSON text or plain data.
 
     Raises:
-        FlowFileError: the flow has faults, or says something that Airflow does not take.
+        FlowFileError: the flow has faults, or settings that Airflow does not accept.
     """
     if not isinstance(flow, Flow):
         flow = load_flow(flow)
     if flow.id.endswith(REPLAY_SUFFIX):
         other = flow.id.removesuffix(REPLAY_SUFFIX)
-        what = f"an id cannot end in {REPLAY_SUFFIX}: that is the DAG which replays the flow of {other}.json"
+        what = f"an id cannot end with {REPLAY_SUFFIX}: this is the id of the DAG that replays the flow in {other}.json"
         raise FlowFileError(flow.id, [Fault(what, ("id",))])
     sending = request_task_args(flow)
     with DAG(
         dag_id=flow.id,
         dag_display_name=display_name(flow.id, flow.name),
         schedule=None,
-        # A run whose logical date is before its DAG's start_date has no tasks in Airflow, and is green at once.
+        # A run whose logical date is before its DAG's start_date has no tasks in Airflow, and succeeds immediately.
         start_date=None,
         catchup=False,
         tags=tags(flow),
@@ -71,7 +71,7 @@ def build_dag(flow: Flow | str | Mapping[str, object]) -> DAG:
         auto_register=False,
     ) as dag:
         _DagBuilder(flow, sending).add_tasks()
-    # Given before, every task would copy them for each class that it is of: half of the time that parsing takes.
+    # If passed earlier, every task would copy them for each of its classes, which takes half of the parse time.
     dag.params = ParamsDict(build_params(flow))
     return dag
 
@@ -81,12 +81,12 @@ class _DagBuilder:
         self._flow = flow
         self._sending = sending
         self._task_ids = task_ids_of(flow)
-        self._heads: dict[str, str] = {}  # task id to the step, or the first one of the loop, that it is for
+        self._heads: dict[str, str] = {}  # task id to its step, or to the first step of its loop
         for name, task_id in self._task_ids.items():
             self._heads.setdefault(task_id, name)
 
     def add_tasks(self) -> None:
-        """One task for each step or loop, and the edges between them."""
+        """Add one task for each step or loop, and the edges between them."""
         joined = self._find_joins()
         tasks = {task_id: self._task(name, task_id in joined) for task_id, name in self._heads.items()}
         for task_id, name in self._heads.items():
@@ -112,7 +112,7 @@ class _DagBuilder:
         return task
 
     def _ways(self, task_id: str) -> Iterator[tuple[str, str, str]]:
-        """The ways out of a task: step, label of the exit, task id behind it."""
+        """The exits of a task: step, label of the exit, id of the next task."""
         name = self._heads[task_id]
         for own in self._flow.loop_of(name) or (name,):
             step = self._flow.steps[own]
@@ -121,7 +121,7 @@ class _DagBuilder:
                     yield own, way.label, self._task_ids[way.target]
 
     def _find_joins(self) -> set[str]:
-        """The tasks that more than one task leads to."""
+        """The tasks with more than one upstream task."""
         sources: dict[str, set[str]] = {}
         for task_id in self._heads:
             for _, _, target in self._ways(task_id):
@@ -146,7 +146,7 @@ class _DagBuilder:
             source >> Label("outcome unknown") >> in_doubt
 
     def _in_doubt(self, source: Any, name: str) -> Any:
-        """The task that is red when the outcome of a request is unknown and the walk goes on; ``None`` without one."""
+        """The task that fails if the outcome of a request is unknown while the walk continues; ``None`` without one."""
         own = self._flow.loop_of(name) or (name,)
         actions = [step for step in map(self._flow.steps.__getitem__, own) if isinstance(step, Action)]
         handing_on = [step for step in actions if step.has_error_exit and may_leave_doubt(step)]

@@ -26,24 +26,24 @@ from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file, r
 log = logging.getLogger(__name__)
 
 _LOADING = 0.6
-"""Share of the time that Airflow gives a DAG file after which no further flow is loaded."""
+"""Fraction of Airflow's time limit for a DAG file after which no more flows are loaded."""
 _STANDING_IN = 0.8
-"""Share of it after which not even stand-ins are built."""
+"""Fraction of it after which not even placeholder DAGs are built."""
 _SLOWEST = 3
 
 
 def load_dags(folder: str | Path = "flows") -> dict[str, DAG]:
-    """Build a DAG from every flow file of a folder, and a second one, ``<id>__replay``, where a flow has a ``replay``.
+    """Build a DAG from every flow file of a folder, and a second one, ``<id>__replay``, for a flow with a ``replay``.
 
-    A file with faults hides no other. Its faults are logged, and :func:`raise_faults` in a DAG file of its own shows
-    them as an import error. Where the file can be read as JSON and says whose it is, its DAGs stay, with their history,
-    and every task of them fails with the faults.
+    A file with faults does not affect the others. Its faults are logged, and :func:`raise_faults` in a separate DAG
+    file shows them as an import error. If the file is valid JSON with an id, its DAGs are kept with their history, and
+    all of their tasks fail with the faults.
 
-    Slow files hide no other either: small files are loaded first, and what is not loaded after 60 % of
-    ``[core] dagbag_import_timeout``, at whose end Airflow would drop all DAGs of the folder, counts as faulty.
+    Neither do slow files: small files are loaded first, and files not loaded after 60 % of ``[core]
+    dagbag_import_timeout``, after which Airflow would drop all DAGs of the folder, count as faulty.
 
     Args:
-        folder: of ``<flow id>.json`` files; a relative one is relative to the file that calls this.
+        folder: contains ``<flow id>.json`` files; a relative path is relative to the calling file.
 
     Returns:
         DAG id to DAG, for ``globals().update(…)``.
@@ -52,7 +52,7 @@ def load_dags(folder: str | Path = "flows") -> dict[str, DAG]:
     found = _folder(folder, caller)
     wanted = (get_parsing_context().dag_id or "").removesuffix(REPLAY_SUFFIX)
     if wanted:
-        # A worker needs one DAG, and a file is called after its DAG: the others are not even opened.
+        # A worker needs one DAG, and a file is named after its DAG: the others are not opened.
         file = found / f"{wanted}.json"
         dags, faulty = _build_all([file], _Time(None)) if file.is_file() else ({}, [])
     else:
@@ -65,8 +65,8 @@ def load_dags(folder: str | Path = "flows") -> dict[str, DAG]:
 def raise_faults(folder: str | Path = "flows") -> None:
     """Raise one error that lists every fault of every flow file of a folder.
 
-    Called from a DAG file of its own, it makes Airflow show the faults as an import error of that file, while
-    the DAGs of the other flows stay as they are.
+    Call it from a separate DAG file, so that Airflow shows the faults as an import error of that file, and the DAGs of
+    the other flows are not affected.
 
     Args:
         folder: as for :func:`load_dags`.
@@ -102,7 +102,7 @@ def _load(folder: Path, caller: Mapping[str, Any]) -> tuple[dict[str, DAG], list
 
 
 def _size(path: Path) -> int:
-    """What a file takes is about proportional to its size."""
+    """The size of a file, to which its load time is roughly proportional."""
     try:
         return path.stat().st_size
     except OSError:
@@ -110,7 +110,7 @@ def _size(path: Path) -> int:
 
 
 class _Time:
-    """The time that Airflow gives a DAG file, and what the files of flows take of it.
+    """Airflow's time limit for a DAG file, and how much of it the flow files use.
 
     Args:
         seconds: ``None`` or 0 for no limit.
@@ -122,7 +122,7 @@ class _Time:
         self._taken: list[tuple[float, str]] = []
 
     def took(self, path: Path) -> None:
-        """Note that a file was loaded."""
+        """Record that a file was loaded."""
         before, self._at = self._at, monotonic()
         self._taken.append((self._at - before, path.name))
 
@@ -131,12 +131,12 @@ class _Time:
         return self._limit > 0 and self._at - self._began > share * self._limit
 
     def fault(self) -> Fault:
-        """What is wrong with a file for which no time is left."""
+        """The fault of a file for which no time is left."""
         slowest = ", ".join(f"{name} {seconds:.1f} s" for seconds, name in sorted(self._taken)[: -_SLOWEST - 1 : -1])
         return Fault(
             f"not loaded: the other flows of the folder took {self._at - self._began:.1f} of the {self._limit:g} "
-            f"seconds that Airflow gives a DAG file (slowest: {slowest}); move some to a folder and DAG file of their "
-            "own, or raise [core] dagbag_import_timeout"
+            f"seconds that Airflow allows for a DAG file (slowest: {slowest}); move some to another folder with its "
+            "own DAG file, or raise [core] dagbag_import_timeout"
         )
 
 
@@ -154,7 +154,7 @@ def _build_all(paths: list[Path], time: _Time) -> tuple[dict[str, DAG], list[Flo
 
 
 def _unbuilt(path: Path, time: _Time) -> tuple[dict[str, DAG], FlowFileError]:
-    """The stand-ins of a file for which no time is left."""
+    """The placeholder DAGs of a file for which no time is left."""
     error = FlowFileError(str(path), [time.fault()])
     if time.is_over(_STANDING_IN):
         return {}, error
@@ -163,7 +163,7 @@ def _unbuilt(path: Path, time: _Time) -> tuple[dict[str, DAG], FlowFileError]:
 
 @contextmanager
 def _pause_gc() -> Iterator[None]:
-    """Without the collector, which would walk over every DAG built so far, again and again, and find no garbage."""
+    """Pause the garbage collector, which would traverse every DAG built so far again and again, and find no garbage."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -174,14 +174,14 @@ def _pause_gc() -> Iterator[None]:
 
 
 def _build(path: Path) -> tuple[dict[str, DAG], FlowFileError | None]:
-    """The DAGs of one file, and what is wrong with it."""
+    """Build the DAGs of one file, with its faults."""
     try:
         flow = load_flow_file(path, in_flows_folder=True)
     except FlowFileError as error:
         faulty = error
         return _quietly(path, lambda: build_placeholders(_value(path, faulty), path.stem, str(faulty))), faulty
-    # PostgreSQL stores no DAG with it, nor any other DAG of the same parse.
-    faults = [Fault("the character U+0000 cannot be stored by Airflow", place) for place in _nul_places(flow.source)]
+    # PostgreSQL rejects a DAG with it, and every other DAG of the same parse.
+    faults = [Fault("Airflow cannot store the character U+0000", place) for place in _nul_places(flow.source)]
     dags: dict[str, DAG] = {}
     if not faults:
         dags = _sound(path, flow, build_dag, faults)
@@ -216,19 +216,19 @@ def _sound(path: Path, flow: Flow, build: Callable[[Flow], DAG], faults: list[Fa
         faults += [fault for fault in error.faults if fault not in faults]
         return {}
     except Exception as error:
-        # Whatever is wrong with one flow, the others keep their DAGs; and it is reported like a fault.
+        # Any error in one flow is reported like a fault, and does not affect the DAGs of others.
         log.exception("building the DAG of %s failed", path)
-        faults.append(Fault(f"no DAG can be made of it: {error!r}"))
+        faults.append(Fault(f"the DAG cannot be built: {error!r}"))
         return {}
     return {dag.dag_id: dag}
 
 
 def _quietly(path: Path, build: Callable[[], dict[str, DAG]]) -> dict[str, DAG]:
-    """Stand-ins, or none where even they cannot be made of what the file says."""
+    """Placeholder DAGs, or none if not even these can be built."""
     try:
         return build()
     except Exception:
-        log.exception("building the stand-in for the DAG of %s failed", path)
+        log.exception("building the placeholder DAG of %s failed", path)
         return {}
 
 
@@ -246,7 +246,7 @@ def _plain_data(path: Path) -> object:
 
 
 def _locate(path: Path, faults: list[Fault]) -> list[Fault]:
-    """Faults with the place that they have in the file."""
+    """Add the locations in the file to faults."""
     source = JsonSource(read_flow_text(path))
     places = [source.place(fault.path) for fault in faults]
     found = [replace(fault, line=line, column=column) for fault, (line, column) in zip(faults, places, strict=True)]

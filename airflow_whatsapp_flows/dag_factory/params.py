@@ -39,12 +39,12 @@ _LONGEST_TEXT = 300
 
 
 def build_params(flow: Flow) -> dict[str, Param]:
-    """Build a field for everything that a contact response of this flow may hold.
+    """Build a field for everything that a contact response of this flow can contain.
 
-    A blank field says nothing. Answers may be anything, since the walk judges them; variables have the type and the
+    A blank field is omitted. Answers can have any value, because the walk checks them; variables have the type and the
     default that the flow declares.
     """
-    params = {"id": _field("Response id", "part of every idempotency key; the run id when blank")}
+    params = {"id": _field("Response id", "part of every idempotency key; default: the run id")}
     for name in _contact_fields(flow):
         params[f"contact.{name}"] = _field(f"Contact: {name}")
     for step in flow.steps.values():
@@ -58,7 +58,7 @@ def build_params(flow: Flow) -> dict[str, Param]:
 
 
 def _field(title: str, description: str | None = None, options: Sequence[str] = ()) -> Param:
-    # With a type or an enum Airflow would refuse a run before the flow's own exits can take the answer.
+    # With a type or an enum, Airflow would reject a run before the flow's own exits can handle the answer.
     schema: dict[str, Any] = {"examples": list(options)} if options else {}
     return Param(None, title=title, description=description, **schema)
 
@@ -78,7 +78,7 @@ def _answer(step: Answered) -> Param:
     expected = _describe_rule(rule)
     if rule.listed is not None:
         listed = rule.listed
-        expected = f"one of those in {listed.source.text}, by its {listed.value} or {listed.title}"
+        expected = f"one of the options in {listed.source.text}, by its {listed.value} or {listed.title}"
     description = _join_texts(question, expected)
     if rule.answer_type in _FILES:
         return Param(None, type=["object", "string", "null"], title=step.name, description=description)
@@ -86,7 +86,7 @@ def _answer(step: Answered) -> Param:
 
 
 def _describe_rule(rule: AnswerRule) -> str | None:
-    """What an answer has to be, in words; ``None`` when everything fits."""
+    """Describe the expected answer; ``None`` if everything fits."""
     expected = _EXPECTED.get(rule.answer_type)
     if rule.answer_type == "NUMBER" and not rule.decimals:
         expected = "a whole number"

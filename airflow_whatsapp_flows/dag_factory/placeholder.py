@@ -1,4 +1,4 @@
-"""DAGs that stand in for those of a faulty flow: its id, tasks and history stay, and runs fail with the faults."""
+"""Placeholder DAGs of a faulty flow: they keep its id, tasks, and history, and their runs fail with the faults."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _REPLAY_WAYS = {"plan": ["approve"], "approve": ["replay"], "replay": ["report"]
 
 
 def build_placeholders(value: object, file_id: str, faults: str) -> dict[str, DAG]:
-    """Build the DAGs that stand in for those of a faulty flow.
+    """Build the placeholder DAGs of a faulty flow.
 
     Args:
-        value: its file as plain data; anything may be wrong in it.
-        file_id: the id that the file's name gives it.
+        value: its file as plain data; any part may be invalid.
+        file_id: the id from the file's name.
         faults: every fault, with file, line and column.
 
     Returns:
-        DAG id to DAG; none when the file does not say whose it is.
+        DAG id to DAG; empty if the file has no id.
     """
     if not isinstance(value, Mapping) or value.get("id") != file_id:
         return {}
@@ -82,9 +82,9 @@ def _placeholder(
 
 
 def _ways(value: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Step name to the names of the steps behind it, as far as they can be told."""
+    """Step name to the names of the next steps, as far as they are known."""
     written = value.get("steps")
-    # The tasks of 20,000 take longer than Airflow gives to a whole folder.
+    # The tasks of 20,000 steps take longer than Airflow's limit for the entire folder.
     found = written[:MAX_STEPS] if isinstance(written, list) else []
     steps = [step for step in found if isinstance(step, Mapping)]
     named = {step["name"]: step for step in steps if isinstance(step.get("name"), str)}

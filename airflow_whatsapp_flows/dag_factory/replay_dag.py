@@ -40,13 +40,13 @@ def build_replay_dag(flow: Flow) -> DAG:
     """Build the DAG ``<id>__replay`` of a flow.
 
     A run takes the snapshot of the source, asks for approval above ``approve_above``, sends chunk by chunk, and
-    reports. Its replay is called ``<flow id>__<run id>``: a task that is tried again, or cleared, goes on with it.
+    reports. Its replay is named ``<flow id>__<run id>``: a retried or cleared task resumes it.
 
     Args:
-        flow: as a rule with a ``replay``; without one the source must be given when the DAG is triggered.
+        flow: usually with a ``replay``; without one, the source must be set when the DAG is triggered.
 
     Raises:
-        FlowFileError: its schedule is none.
+        FlowFileError: its schedule is invalid.
     """
     block = flow.replay or ReplayFormat()
     _check_schedule(flow, block.schedule)
@@ -84,8 +84,8 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         task_id="approve",
         plan_task="plan",
         approve_above=block.approve_above,
-        subject=f"Send recorded responses through {flow.id}?",  # a name could be a template of Airflow's
-        # Airflow fails a task whose answer comes within a second or two of its question; it is asked again then.
+        subject=f"Send recorded responses through {flow.id}?",  # Airflow could treat a name as a template
+        # Airflow fails a task that is answered within a second or two; it asks again then.
         retries=2,
         retry_delay=_ASKED_AGAIN,
     )
@@ -119,7 +119,7 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
 
 
 def is_schedule(text: str) -> bool:
-    """Whether Airflow takes a text as a schedule that ever comes.
+    """Whether a text is a schedule for Airflow that ever occurs.
 
     Args:
         text: such as ``0 3 * * *`` or ``@daily``.
@@ -128,7 +128,7 @@ def is_schedule(text: str) -> bool:
         return True
     try:
         croniter(text, dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)).get_next()
-    except (CroniterError, ValueError):  # the 30th of February is written well, and never comes
+    except (CroniterError, ValueError):  # February 30 is valid syntax, but never occurs
         return False
     return True
 
@@ -136,17 +136,17 @@ def is_schedule(text: str) -> bool:
 def _check_schedule(flow: Flow, schedule: str | None) -> None:
     if schedule is None or is_schedule(schedule):
         return
-    # Airflow would find out when it stores the DAG, and say so of the whole file.
-    what = f"{schedule!r} is no cron expression, such as '0 3 * * *', and none of Airflow's presets, such as '@daily'"
+    # Airflow would only report this when it stores the DAG, for the entire file.
+    what = f"{schedule!r} is neither a cron expression such as '0 3 * * *' nor an Airflow preset such as '@daily'"
     raise FlowFileError(flow.id, [Fault(what, ("replay", "schedule"))])
 
 
 def _params(block: ReplayFormat) -> dict[str, Param]:
-    source = "a path, a glob, a URL of object storage; with a query a database's URL or the id of a connection"
+    source = "a path, a glob, or an object storage URL; with a query, a database URL or the id of a connection"
     return {
         "source": Param(block.source, type=["string", "null"], title="Source of the responses", description=source),
         "dry_run": Param(
-            False, type="boolean", title="Dry run", description="plan and count, send nothing, leave nothing behind"
+            False, type="boolean", title="Dry run", description="plan and count, without sending or storing anything"
         ),
-        "note": Param(None, type=["string", "null"], title="Note", description="why, kept with the replay"),
+        "note": Param(None, type=["string", "null"], title="Note", description="reason, stored with the replay"),
     }

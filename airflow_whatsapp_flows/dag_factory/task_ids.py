@@ -1,4 +1,4 @@
-"""What the tasks of a flow are called."""
+"""The task ids of a flow."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from airflow_whatsapp_flows.flow.model import Flow
 
 _LONGEST = 200
-"""Characters, of the 250 that Airflow allows: a number and the name of the branch beside it come behind."""
+"""Characters, of the 250 that Airflow allows: a number and the name of the branch task are appended."""
 
 
 def task_id_for(step: str, position: int = 1) -> str:
-    """The task id of a step: its name in lower case, without accents, anything else as ``_``.
+    """The task id of a step: its name in lowercase, without accents, and anything else as ``_``.
 
     Args:
         step: its name.
@@ -24,16 +24,12 @@ def task_id_for(step: str, position: int = 1) -> str:
 
 
 def task_ids_of(flow: Flow) -> dict[str, str]:
-    """The task id of every step; the steps of a loop have one task, called after the first of them.
-
-    Args:
-        flow: any flow.
-    """
+    """The task id of every step; the steps of a loop share one task, named after the first one."""
     return number_task_ids(flow.steps, flow.loops)
 
 
 def number_task_ids(names: Iterable[str], loops: Iterable[Sequence[str]]) -> dict[str, str]:
-    """Step name to task id, as :func:`task_id_for` has it, numbered where two would be the same.
+    """Step name to task id from :func:`task_id_for`, numbered where two would be equal.
 
     Args:
         names: of the steps, in the flow's order.

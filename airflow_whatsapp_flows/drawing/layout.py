@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import graphlay
 
 _LARGE = 150
-"""Nodes from which on the engine is to look less long for a better drawing."""
+"""With more nodes than this, the engine spends less time on improving the drawing."""
 
 
 @dataclass(frozen=True, slots=True)

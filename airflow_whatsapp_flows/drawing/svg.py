@@ -79,7 +79,7 @@ _MARGIN = 24.0
 _CORNER = 7.0
 _ROUND = 9.0
 _SLANT = 12.0
-"""What a slanted or pointed side takes from the room for text."""
+"""Width that a slanted or pointed side takes away from the text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class ListedOptions:
         found = self.source.resolve(values)
         options = [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
         if not options:
-            raise AnswerMisfit(f"its options are a list of objects, and {self.source.text} holds none")
+            raise AnswerMisfit(f"its options must be a list of objects, but {self.source.text} contains none")
         wanted = text_of(answer).strip()
         for option in options:
             if self.value in option and text_of(option[self.value]).strip() == wanted:
@@ -68,7 +68,7 @@ class ListedOptions:
         if chosen is not None:
             return titled[chosen].get(self.value)
         titles = [text_of(option[self.title]) for option in options if self.title in option]
-        raise AnswerMisfit(f"it is none of the {len(options)} options: {', '.join(titles[:10])}")
+        raise AnswerMisfit(f"it is not one of the {len(options)} options: {', '.join(titles[:10])}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class AnswerRule:
             chosen = find_option(self.options, text_of(answer)) if scalar else None
             if chosen is None:
                 options = ", ".join(self.options[:10])
-                raise AnswerMisfit(f"it is none of the {len(self.options)} options: {options}")
+                raise AnswerMisfit(f"it is not one of the {len(self.options)} options: {options}")
             return self.options[chosen]
         if self.answer_type == "PHONE" and self.country is not None:
             return _in_country(answer, self.country)
@@ -204,7 +204,7 @@ def _file(answer: Value) -> Value:
 def _in_country(answer: Value, country: str) -> Value:
     number = e164(answer, country) if isinstance(answer, str) else None
     if number is None:
-        raise AnswerMisfit(f"a phone number is expected, with its country's or of {country}")
+        raise AnswerMisfit(f"a phone number is expected, with its country code or from {country}")
     return number
 
 
@@ -251,7 +251,7 @@ _PLACES: Mapping[str, Callable[[Value], float]] = {
     "TIME": _time_place,
 }
 RANGED_TYPES = tuple(_PLACES)
-"""Answer types that lie in a range."""
+"""Answer types that can have a range."""
 
 
 def check_bound(answer_type: AnswerType, bound: int | float | str) -> None:
@@ -270,4 +270,4 @@ def check_country(country: str) -> None:
         AnswerMisfit: they are not.
     """
     if not is_country(country):
-        raise AnswerMisfit(f"{country!r} is not a country; give its two letters, such as MX (ISO 3166-1)")
+        raise AnswerMisfit(f"{country!r} is not a country; use its two-letter code (ISO 3166-1), such as MX")

@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.secrets import (
 )
 
 _MASK = "\0"
-"""Stands for each character of a placeholder: placeholders name variables, and those are no secrets."""
+"""Replaces each character of a placeholder: placeholders name variables, which are not secrets."""
 _PLACEHOLDER = re.compile(r"\{\{(?:(?!\{\{|\}\}).)*\}\}", re.DOTALL)
 # RFC 3986 §3.2.1: everything before the @ of an authority.
 _USERINFO = re.compile(r"(?<=://)[^\s/?#@\"]+(?:@[^\s/?#@\"]+)*(?=@)")
@@ -43,9 +43,9 @@ _ELEMENT = re.compile(r"<([\w.:-]+)(?:\s[^<>]*)?>([^<]*)")
 # Long, and of letters and digits without a blank: keys, tokens, parts of an address that are one.
 _OPAQUE = re.compile(r"(?<![\w-])(?=[\w-]*[0-9])(?=[\w-]*[A-Za-z])[\w-]{20,}(?![\w-])")
 _WORD = 16
-"""Letters from which on they are no word."""
+"""A run of more letters than this is not a word."""
 _LEAST = 4
-"""Characters from which on a text is looked for elsewhere."""
+"""A text with at least this many characters is searched for elsewhere."""
 
 
 def mask_secrets(text: str) -> str:

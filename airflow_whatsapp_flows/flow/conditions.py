@@ -120,8 +120,8 @@ def check_ordered(expected: Value) -> None:
     """
     if all(read(expected) is None for read in _ORDERED):
         raise ValueError(
-            "gt, gte, lt and lte compare numbers, dates and times of day; "
-            "write a number, a date such as 2026-11-22 or a time such as 21:30"
+            "gt, gte, lt, and lte compare numbers, dates, and times of day; write a number, a date such as 2026-11-22 "
+            "or a time such as 21:30"
         )
 
 
@@ -150,4 +150,4 @@ def _time_of_day(value: Value) -> float | None:
 
 
 _ORDERED: tuple[Callable[[Value], float | None], ...] = (_number, _moment, _time_of_day)
-"""What both sides may be, the first that they both are."""
+"""Types to compare both sides as; the first that both sides have is used."""

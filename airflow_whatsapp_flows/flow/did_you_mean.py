@@ -8,7 +8,7 @@ from collections.abc import Collection
 from functools import lru_cache
 
 MOST_FAULTS = 200
-"""Faults told of one file: finding what each could have meant takes time, and nobody reads more."""
+"""Faults reported for one file: finding suggestions for each takes time, and nobody reads more."""
 _COMPARED = 8
 _CUTOFF = 0.6
 

@@ -14,9 +14,9 @@ from airflow_whatsapp_flows.flow.template.references import Reference
 PHONE = "phone"
 EMAIL = "email"
 ID_KINDS = ("id", "user_id")
-"""Fields of a contact that are compared to the character: the platform's id, and WhatsApp's business-scoped one."""
+"""Fields of a contact that are compared exactly: the platform's ID, and WhatsApp's business-scoped ID."""
 IDENTIFIER_SCOPES = ("contact", "flow_execution_variables")
-"""Scopes that a flow's own identifiers may be in."""
+"""Scopes in which a flow can declare its own identifiers."""
 
 Identifier = tuple[str, str]
 """Kind and value: ``("email", "ana@example.com")``."""
@@ -149,11 +149,11 @@ class OptOut:
             kinds.add(PHONE)
         if kinds & self._values.keys():
             return None
-        return f"opt_out lists {_join(_LISTED[kind] for kind in self._values)}, and the contact has none"
+        return f"opt_out lists {_join(_LISTED[kind] for kind in self._values)}, but the contact has none"
 
 
 UNREADABLE_PHONE = (
-    "contact.phone is not a number that can be compared: write it with + and its country code, or set default_country"
+    "contact.phone cannot be compared: write the number with + and its country code, or set default_country"
 )
 _LISTED = {PHONE: "phones", EMAIL: "e-mail addresses", "id": "ids"}
 
@@ -168,26 +168,28 @@ def read_opt_out(entry: str, country: str | None = None) -> Identifier:
     if text.startswith(_ID_PREFIX):
         value = text.removeprefix(_ID_PREFIX).strip()
         if not value:
-            raise ValueError(f"{entry!r} lists nobody: an id follows 'id:'")
+            raise ValueError(f"{entry!r} does not identify anyone: write an ID after 'id:'")
         return "id", value
     if has_several_phones(text):
-        raise ValueError(f"{entry!r} holds several phone numbers; write each as an entry of its own")
+        raise ValueError(f"{entry!r} contains several phone numbers; write each as a separate entry")
     phone = phone_key(text, country)
     if phone is not None:
         return PHONE, phone
     if "@" in text:
         email = email_key(text)
         if email is None:
-            raise ValueError(f"{entry!r} is not an e-mail address; if it is an id, write 'id:{text}'")
+            raise ValueError(f"{entry!r} is not an e-mail address; if it is an ID, write 'id:{text}'")
         return EMAIL, email
     if looks_like_phone(text) and not _SHORT_ID.fullmatch(text):
         fix = "" if country else ", or set 'default_country'"
         raise ValueError(
-            f"{entry!r} is not a phone number that can be compared: write it with + and its country code{fix}; "
-            f"if it is an id, write 'id:{text}'"
+            f"{entry!r} is not a phone number that can be compared: write it with + and its country code{fix}; if it "
+            f"is an ID, write 'id:{text}'"
         )
     if not any(sign.isalnum() for sign in text):
-        raise ValueError(f"{entry!r} lists nobody: an entry is a phone number, an e-mail address, or an id")
+        raise ValueError(
+            f"{entry!r} does not identify anyone: an entry must be a phone number, an e-mail address, or an ID"
+        )
     return "id", text
 
 

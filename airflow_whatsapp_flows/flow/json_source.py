@@ -85,7 +85,7 @@ class JsonSource:
         except json.JSONDecodeError as error:
             return None, self._find_faults() or [self._fault_at(f"not JSON: {_plain(error.msg)}", error.pos)]
         except (RecursionError, ValueError):
-            return None, self._find_faults() or [Fault("not JSON that can be read", line=1, column=1)]
+            return None, self._find_faults() or [Fault("not readable JSON", line=1, column=1)]
         if is_deeper_than(value, MAX_DEPTH):
             return None, self._find_faults()
         if holds_half_pair(self.text, value):
@@ -202,7 +202,7 @@ class _Locator:
     def locate(self) -> None:
         end = self._skip(self._value(self._skip(0), (), 0))
         if end < len(self._text):
-            raise json.JSONDecodeError("the value has ended, and more follows", self._text, end)
+            raise json.JSONDecodeError("there is extra text after the value", self._text, end)
 
     def _skip(self, position: int) -> int:
         match = _BLANK.match(self._text, position)
@@ -226,7 +226,7 @@ class _Locator:
 
     def _check_scalar(self, word: str, start: int) -> None:
         if word in ("NaN", "Infinity", "-Infinity"):
-            self._found.append((f"{word} is not JSON; write a number, or null", start))
+            self._found.append((f"{word} is not JSON; write a number or null", start))
             return
         try:
             number = json.loads(word)
@@ -246,7 +246,7 @@ class _Locator:
             key_start = position
             key, position = scanstring(self._text, position + 1)
             if key in seen:
-                self._found.append((f"the key {key!r} stands twice; only one of them would count", key_start))
+                self._found.append((f"the key {key!r} appears twice; only one of them would be used", key_start))
             seen.add(key)
             position = self._skip(position)
             if self._text[position : position + 1] != ":":

@@ -9,9 +9,9 @@ from typing import Any
 from airflow_whatsapp_flows.flow.strict_json import NotStrictError, parse_strict_json, strict_decoder
 
 MAX_VALUES = 50_000
-"""Values in one reply: objects, lists, and what is in them."""
+"""Values in one reply: objects, lists, and everything inside them."""
 MAX_DIGITS = 309
-"""Digits of a whole number: as many as the largest double has. Writing one takes time that grows with their square."""
+"""Digits in an integer: as many as the largest double has. Converting one takes time quadratic in its digits."""
 
 _SMALL = MAX_VALUES  # bytes that cannot hold more values
 _STRING = re.compile(rb'"[^"]*"?')
@@ -73,7 +73,7 @@ def _count(text: bytes) -> int:
 
 def _whole(text: str) -> int:
     if len(text.lstrip("-")) > MAX_DIGITS:
-        raise JsonReplyError(f"a number in it has too many digits; at most {MAX_DIGITS:,} are read")
+        raise JsonReplyError(f"a number has too many digits; at most {MAX_DIGITS:,} are allowed")
     return int(text)
 
 

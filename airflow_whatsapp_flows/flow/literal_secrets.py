@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.flow.secrets import KEY_SHAPES, SCHEMES, names_crede
 _REQUEST = ("url", "headers", "query_params", "body")
 _LEAST = 4
 _LONG = 16
-"""Characters from which on a digest does not give a secret away to those who try them all."""
+"""A secret with at least this many characters cannot be recovered from its digest by brute force."""
 _DIGEST = re.compile(r"sha256-[0-9a-f]{24}|hidden-0{24}")
 _PERCENT_PLACEHOLDER = re.compile(r"%[a-z_]+\.[^%\"]*%")
 _NO_SECRET = re.compile(rf"(?:true|false|null|none|no|yes|{SCHEMES}|\W*)", re.IGNORECASE)
@@ -39,7 +39,7 @@ def check_literal_secrets(value: Mapping[str, Any]) -> list[FlowFault]:
         default = _literal(variable.get("default")) if isinstance(variable, dict) else None
         if default is not None and names_credential(name) and name.casefold() not in allowed:
             path: Path = ("variables", name, "default")
-            message = f"a literal secret for a default: give it with each response, and list {_reference(name)} in"
+            message = f"the default is a literal secret: pass it with each response, and list {_reference(name)} in"
             faults.append(FlowFault(f"{message} 'sensitive'{_otherwise(name)}", path))
     for index, step in enumerate(steps if isinstance(steps, list) else ()):
         if not isinstance(step, dict) or step.get("type") != "action":
@@ -126,7 +126,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 _Found = tuple[Path, int, str, str]
-"""Path in the step, characters into the text there, name that it stands under, message."""
+"""Path in the step, offset in the text there, name it is assigned to, message."""
 
 
 def _find_secrets(step: Mapping[str, Any]) -> Iterator[_Found]:
@@ -196,7 +196,7 @@ def _header_message(name: str, literal: str, connection: Any) -> str:
     else:
         way = f'list it in "headers" of the extra of {place}'
     named = "" if isinstance(connection, str) else ", and name that in 'connection'"
-    return f"the header {name!r} holds a literal secret: {way}{named}{_otherwise(name)}"
+    return f"the header {name!r} contains a literal secret: {way}{named}{_otherwise(name)}"
 
 
 def _value_message(part: str, name: str) -> str:
@@ -204,8 +204,8 @@ def _value_message(part: str, name: str) -> str:
     variable = f"secret_{variable}" if variable[0].isdigit() else variable
     reference = f"flow_execution_variables.{variable}"
     return (
-        f"{part} holds a literal secret{f' under {name!r}' if name else ''}: write {{{{ {reference} }}}}, list "
-        f"{reference!r} in 'sensitive', and give it with each response{_otherwise(name)}"
+        f"{part} contains a literal secret{f' under {name!r}' if name else ''}: write {{{{ {reference} }}}}, list "
+        f"{reference!r} in 'sensitive', and pass it with each response{_otherwise(name)}"
     )
 
 
@@ -214,4 +214,4 @@ def _reference(variable: str) -> str:
 
 
 def _otherwise(name: str) -> str:
-    return f"; if it is no secret, list {name!r} in 'not_secret'" if name else ""
+    return f"; if it is not a secret, list {name!r} in 'not_secret'" if name else ""

@@ -36,7 +36,7 @@ _EQUAL_SPELLINGS = (
 _BETWEEN_NUMBERS = re.compile(r"[,;/|\n]|\s(?:or|and|o|y|e|ou)\s", re.IGNORECASE)
 _FEWEST_DIGITS = 7
 _LONGEST = 250
-"""Characters of one number, however it is written. What is longer is none: some of the patterns are quadratic."""
+"""Characters in one number, however it is written. Longer text is not a number: some of the patterns are quadratic."""
 _LONGEST_LIST = 5_000
 
 

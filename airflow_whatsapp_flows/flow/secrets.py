@@ -12,10 +12,10 @@ from typing import Any, Literal
 from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
-"""What stands in place of a secret; Airflow shows the same."""
+"""What replaces a secret; Airflow shows the same."""
 
 SHORTEST = 4
-"""Characters from which on a secret is looked for; a shorter text may be a part of any word."""
+"""Minimum length of a secret that is searched for; a shorter text may be a part of any word."""
 
 _SECRET_NAME = re.compile(
     r"auth|token|key|secret|signature|cookie|passw|passphrase|pwd|credential|bearer|session[-_]?id"
@@ -28,18 +28,18 @@ _HARMLESS = re.compile(
     r"|(?:type|mode|version|scheme|method|format|expir\w*|ttl|count|limit|status|enabled|required)$",
     re.IGNORECASE,
 )
-"""Names that hold a word of a secret and are none."""
+"""Names that contain a word for a secret but are not secrets."""
 KEY_SHAPES = re.compile(
     r"(?<![\w-])(?:(?:sk|pk|rk)[-_](?:live|test|proj|ant)?[-_]?[A-Za-z0-9_-]{16,}|pat-[a-z]{2}\d-[A-Za-z0-9-]{8,}"
     r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|xox[abprs]-[A-Za-z0-9-]{10,}|shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{16,}"
     r"|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|whsec_\w{16,}|SG\.[\w-]{16,}\.[\w-]{16,}|EAA[A-Za-z0-9]{30,}"
     r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"
 )
-"""Well-known keys, whatever they stand under."""
+"""Well-known key formats, whatever name they are assigned to."""
 SCHEMES = "bearer|basic|token|digest|apikey"
-"""Names of authentication schemes, as a part of a pattern; what follows one is a secret, the name itself is none."""
+"""Names of authentication schemes, as a part of a pattern; what follows one is a secret, the name itself is not."""
 _OWN_KEYS = frozenset({"key_lifetime", "idempotency_header"})
-"""Keys of the flow format that only sound like it."""
+"""Keys of the flow format that only sound like secrets."""
 
 
 def names_secret(name: str) -> bool:
@@ -127,9 +127,9 @@ FORMS: Mapping[str, Callable[[str], str]] = {
     "html": html.escape,
     "html-39": lambda text: html.escape(text).replace("&#x27;", "&#39;"),
 }
-"""Every form in which a secret may come back: in a URL, a header, JSON, HTML, a dump, or another encoding's text.
+"""Every form in which a secret may be echoed: in a URL, a header, JSON, HTML, a dump, or text in another encoding.
 
-The names stand in recorded results: see :mod:`~airflow_whatsapp_flows.flow.reply.hidden`.
+The names appear in recorded results: see :mod:`~airflow_whatsapp_flows.flow.reply.hidden`.
 """
 _PERCENT = tuple(name for name in FORMS if name.startswith("percent"))
 _PACKED = tuple(name for name in FORMS if name.startswith(("base64", "hex")))
@@ -140,7 +140,7 @@ _NO_WORD = re.compile(r"[A-Z0-9]")
 _FOR_URLS = str.maketrans("+/", "-_")
 
 Family = Literal["raw", "percent", "packed", "escaped"]
-"""Forms that stand in the same texts."""
+"""Forms that occur in the same texts."""
 
 
 def forms_of(secret: str, family: Family | None = None) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 
 class NotStrictError(ValueError):
-    """A text that only a lenient parser takes for JSON; the message is for whoever wrote it.
+    """Text that only a lenient parser accepts as JSON; the message is for its author.
 
     Attributes:
         kind: ``constant`` (``NaN`` or ``Infinity``), ``number`` (one that no double holds) or ``key`` (one that an
@@ -24,9 +24,9 @@ class NotStrictError(ValueError):
 
 
 _MESSAGES = {
-    "constant": "{found} is not JSON; write a number, or null",
+    "constant": "{found} is not JSON; write a number or null",
     "number": "the number {found} is too large",
-    "key": "an object in it has the same key twice, {found}",
+    "key": "an object has the same key twice: {found}",
 }
 
 

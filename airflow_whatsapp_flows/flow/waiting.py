@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86_400}
 """The platform's units of time."""
 LONGEST = 365 * SECONDS["DAY"]
-"""Seconds that any wait of a flow lasts at most."""
+"""Maximum seconds of any wait in a flow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from airflow_whatsapp_flows.hilos.record import Record
 from airflow_whatsapp_flows.hilos.record_versions import Plain, step_id
 
-_NOBODY = "nobody has taken this way, so where it leads to is not known; it ends the flow here"
+_NOBODY = "no recorded contact took this exit, so its target is unknown; it ends the flow here"
 
 
 class Links:
@@ -52,10 +52,10 @@ class Links:
         """Ids for each option, where the list of positions tells which options have none."""
         if len(indexes) == count and sum(index is not None for index in indexes) == len(ids):
             left = iter(ids)
-            message = "which option leads where was read off next_steps_for_options_idx"
+            message = "the targets of the options were taken from next_steps_for_options_idx"
             record.note("inferred", "next_steps_for_options", message)
             return [None if index is None else next(left) for index in indexes]
-        message = f"{count} options or paths and {len(ids)} targets: they were matched in order; check them"
+        message = f"{count} options or paths but {len(ids)} targets: they were matched in order; check them"
         record.note("inferred", "next_steps_for_options", message)
         return ids
 
@@ -66,15 +66,15 @@ class Links:
         if isinstance(value, (str, int)) and not isinstance(value, bool) and step_id(value):
             name = self._by_id.get(step_id(value))
             if name is None:
-                record.note("dangling", field, f"no record shows the step {step_id(value)[:40]}: {_NOBODY}")
+                record.note("dangling", field, f"no record contains the step {step_id(value)[:40]}: {_NOBODY}")
         elif isinstance(index, int) and not isinstance(index, bool):
             name = self._by_index.get(index)
             if name is None:
-                record.note("dangling", field, f"no record shows the one step at position {index}: {_NOBODY}")
+                record.note("dangling", field, f"no record contains a unique step at position {index}: {_NOBODY}")
             else:
                 record.note("inferred", field, f"found by its position {index}: {name!r}")
         elif value:
-            record.note("lost", field, "it should be the id of a step, and is not")
+            record.note("lost", field, "it is not the id of a step")
         if name is not None:
             self.led_to.add(name)
         return name

@@ -37,20 +37,20 @@ _OF_NO_MEANING = frozenset(
      "answer_phone_default_country", "answer_allow_decimals", "created_on", "last_updated_on"]
 )  # fmt: skip
 _WHY_LOST: Mapping[str, str] = {
-    "answer_validation_message": "what the platform says when an answer does not fit is not part of the flow",
+    "answer_validation_message": "the platform's message for an answer that does not fit is not part of the flow",
     "answer_instructions": "hints to the contact are not part of the flow",
-    "answer_options_render": "how options are shown is the platform's",
-    "answer_options_render_list_button_title": "how options are shown is the platform's",
-    "answer_options_render_list_section_title": "how options are shown is the platform's",
-    "answer_option_descriptions": "how options are shown is the platform's",
-    "option_from_variable_description": "how options are shown is the platform's",
-    "missing_options_message": "what the platform says when the list of options is empty is not part of the flow",
-    "save_contact_answer": "the platform saves this answer with the contact; add a contact_update step to have it here",
-    "validate_answer_with_buttons": "the platform accepts only its buttons; here other answers go the way of 'next'",
+    "answer_options_render": "how options are displayed is up to the platform",
+    "answer_options_render_list_button_title": "how options are displayed is up to the platform",
+    "answer_options_render_list_section_title": "how options are displayed is up to the platform",
+    "answer_option_descriptions": "how options are displayed is up to the platform",
+    "option_from_variable_description": "how options are displayed is up to the platform",
+    "missing_options_message": "the platform's message for an empty list of options is not part of the flow",
+    "save_contact_answer": "the platform saves this answer in the contact; add a contact_update step to do so here",
+    "validate_answer_with_buttons": "the platform accepts only its buttons; here other answers take the exit 'next'",
     "set_time_window": "only a delay has time windows",
     "time_windows": "only a delay has time windows",
     "time_window_type": "only a delay has time windows",
-    "custom_properties": "its texts do not say which property gets which value; write them under 'meta'",
+    "custom_properties": "its text does not show which property gets which value; write them under 'meta'",
 }
 
 
@@ -127,7 +127,7 @@ class Record:
 
     def _note_rename(self, field: str, written: str, text: str) -> str:
         if text != written:
-            self.note("renamed", field, "a step that it reads has another name, or was spelt otherwise; it was adapted")
+            self.note("renamed", field, "a step that it refers to was renamed or misspelled; the reference was changed")
         return text
 
     def flag(self, field: str) -> bool:
@@ -180,11 +180,11 @@ class Record:
             known = field.removesuffix("_idx")
             if known != field and (known in self._read or not is_filled([item for item in _items(value) if item])):
                 continue
-            self.note("lost", field, _WHY_LOST.get(field, "a step of this type does not have it"))
+            self.note("lost", field, _WHY_LOST.get(field, "steps of this type do not have this key"))
 
     def _expect(self, field: str, value: object, expected: str) -> None:
         if is_filled(value):
-            self.note("lost", field, f"it should be {expected}, and is not")
+            self.note("lost", field, f"it is not {expected}")
 
 
 def _items(value: object) -> list[object]:

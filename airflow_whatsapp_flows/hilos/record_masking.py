@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.flow.template.spelling import Syntax
 __all__ = ["MASK", "Syntax", "mask_placeholders", "placeholder_spans"]
 
 MASK = "\x00"
-"""Stands for each character of a placeholder."""
+"""Replaces each character of a placeholder."""
 
 
 def mask_placeholders(text: str, syntax: Syntax) -> str:

@@ -65,14 +65,14 @@ def read_flow_records(records: object, report: Report) -> FlowRecords:
     reader.read(plain(records), "", -math.inf, 0)
     if not reader.sightings:
         raise SourceError(
-            "the records hold no step; expected are steps (with 'name', 'step_type', …), execution steps "
-            "({'step': …}), or execution records as the call for one contact answers them ({'execution_steps': […]}); "
-            "the list of execution records has no steps"
+            "the records contain no steps; expected steps (with 'name', 'step_type', …), execution steps "
+            "({'step': …}), or execution records as returned by the API call for one contact "
+            "({'execution_steps': […]}); the list of execution records has no steps"
         )
     version = _newest(reader.sightings, reader.current)
     others = {one.version for one in reader.sightings} - {version, ""}
     if others:
-        message = f"the records show {len(others) + 1} versions of the flow; the newest is imported, and not "
+        message = f"the records show {len(others) + 1} versions of the flow; the newest is imported, but not "
         report.add("lost", None, "flow_version", message + ", ".join(sorted(others)))
     used = [one.step for one in reader.sightings if one.version in (version, "")]
     found = FlowRecords(_merge(used, report), version or None, reader.name, reader.variables)
@@ -109,7 +109,7 @@ class _Reader:
                 self.read(item, version, at, depth + 1)
             return
         if not isinstance(value, dict) or depth >= 6:
-            self._report.add("lost", None, "records", f"a record is {_kind(value)} and holds no step")
+            self._report.add("lost", None, "records", f"a record is {_kind(value)} and contains no step")
             return
         if "step" in value or any(isinstance(value.get(key), list) for key in _LISTS):
             version, at = self._about(value, version, at)
@@ -121,7 +121,9 @@ class _Reader:
             self.sightings.append(RecordedStep(value, own, at))
         else:
             self._about(value, version, at)
-            self._report.add("lost", None, "records", "a record holds no step; the call for one contact gives them")
+            self._report.add(
+                "lost", None, "records", "a record contains no step; the API call for one contact returns them"
+            )
 
     def _about(self, record: Plain, version: str, at: float) -> tuple[str, float]:
         """What an execution record says of the flow, its version and its time."""
@@ -165,7 +167,7 @@ def _merge(steps: list[Plain], report: Report) -> list[Plain]:
             elif value is not None and value != known[key]:
                 name = step.get("name")
                 shown = name if isinstance(name, str) else None
-                report.add("inferred", shown, key, "the records of this step differ here; the first one is taken")
+                report.add("inferred", shown, key, "the records of this step differ here; the first one is used")
     return list(merged.values())
 
 

@@ -29,9 +29,9 @@ def request_body(record: Record, headers: Plain | dict[str, str], secrets: Secre
     content_type = _content_type(record, headers)
     body_type = infer_body_type(text, content_type)
     text = secrets.hide(record, _BODY, text, body_spans(mask_placeholders(text, record.syntax), body_type))
-    reason = f"by the header Content-Type, {content_type}" if content_type else "by its shape"
+    reason = f"from the Content-Type header, {content_type}" if content_type else "from its content"
     if body_type is BodyType.PLAIN and content_type is None:
-        reason = "no header Content-Type says what it is, and it does not look like JSON or XML"
+        reason = "there is no Content-Type header, and it does not look like JSON or XML"
     record.note("inferred", _BODY, f"its type is {body_type.value}: {reason}")
     return {"body": _nicer(record, text, body_type)}
 
@@ -40,11 +40,11 @@ def _text(record: Record) -> str | None:
     value = record.raw.get(_BODY)
     if isinstance(value, (dict, list)):
         record.take(_BODY)
-        record.note("inferred", _BODY, "it is data, not text; it is taken as JSON")
+        record.note("inferred", _BODY, "it is data, not text; it is treated as JSON")
         return record.rename_references(json.dumps(value, ensure_ascii=False), _BODY) if value else None
     if isinstance(value, str) and value and not value.strip():
         record.take(_BODY)
-        record.note("inferred", _BODY, "it is blank, so there is none")
+        record.note("inferred", _BODY, "it is blank, so no body is sent")
         return None
     return record.text(_BODY)
 
@@ -71,7 +71,7 @@ def _fields(record: Record, text: str) -> object:
     value = _parse(text) if text.strip()[:1] == "{" else None
     if not isinstance(value, dict) or any(isinstance(item, (dict, list)) for item in value.values()):
         return text
-    record.note("inferred", _BODY, "it is a JSON object, and its members are taken as the form's fields")
+    record.note("inferred", _BODY, "it is a JSON object, and its members become the fields of the form")
     return value
 
 

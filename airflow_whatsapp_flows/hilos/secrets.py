@@ -19,7 +19,7 @@ _KEYS_OF_NAMES = frozenset(
      "on_no_answer", "on_answer_failed"]
 )  # fmt: skip
 _LIKE_A_WORD = re.compile(r".{0,7}|[^\W\d_]{0,15}", re.DOTALL)
-"""A secret like this is not searched for elsewhere: it may be a word of a message too."""
+"""A secret like this is not searched for elsewhere: it may also be a word in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class SecretStore:
         for span in sorted(spans, key=lambda one: one.start, reverse=True):
             name = self._variable(span, text[span.start : span.end])
             text = text[: span.start] + placeholder(name) + text[span.end :]
-            message = f"a literal secret was left out; every run must give it as 'flow_execution_variables.{name}'"
+            message = f"a literal secret was left out; every run must pass it as 'flow_execution_variables.{name}'"
             record.note("secret", field, message)
         return text
 
@@ -123,8 +123,8 @@ class SecretStore:
         names = ", ".join(name for name, _ in credentials.headers) or "user name and password"
         fields = json.dumps(connection_fields(credentials))
         message = (
-            f"make the connection {conn_id!r} for {credentials.origin or 'the host of the request'}, with the secret "
-            f"of {names} in place of '...': AIRFLOW_CONN_{conn_id.upper()}='{fields}'"
+            f"create the connection {conn_id!r} for {credentials.origin or 'the host of the request'}, with the secret "
+            f"of {names} instead of '...': AIRFLOW_CONN_{conn_id.upper()}='{fields}'"
         )
         self._report.add("secret", None, "connection", message)
 

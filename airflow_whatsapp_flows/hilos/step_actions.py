@@ -65,7 +65,7 @@ def _method(record: Record) -> str:
     if method is not None:
         return method.strip().upper()
     guessed = "POST" if record.filled("action_request_body") else "GET"
-    record.note("inferred", "action_request_method", f"there is none; {guessed} is taken")
+    record.note("inferred", "action_request_method", f"it is missing; {guessed} is used")
     return guessed
 
 
@@ -76,7 +76,7 @@ def _address(record: Record) -> _Address:
         record.note("lost", _URL, "'#' and what follows it are never sent to a server")
         url, hidden = url[: hidden.index("#")], hidden[: hidden.index("#")]
     if re.search(r"\s", hidden):
-        record.note("inferred", _URL, "blanks were written as %20")
+        record.note("inferred", _URL, "spaces were encoded as %20")
         url = "".join("%20" if sign.isspace() else char for char, sign in zip(url, hidden, strict=True))
         hidden = mask_placeholders(url, record.syntax)
     match = _ABSOLUTE.fullmatch(hidden)
@@ -98,7 +98,7 @@ def _url_and_connection(
     """The URL and the connection: a URL is relative where a connection has its origin."""
     rest = _without_query_secrets(record, address.rest, secrets)
     if address.userinfo:
-        message = "the user name and password in the URL were left out; the connection has them"
+        message = "the user name and password in the URL were left out; the connection contains them"
         record.note("secret", _URL, message)
     credentials = Credentials(address.origin, tuple(secret_headers.items()), address.userinfo)
     host = re.sub(r"[{}%]", " ", address.host).rpartition(".")[2] if address.templated else address.host
@@ -108,8 +108,8 @@ def _url_and_connection(
         connection = secrets.connection(credentials, name or record.name)
     if address.templated:
         message = (
-            "the host is a variable, which could send data anywhere; the connection "
-            f"{connection!r} must have the host, and the flow has the path"
+            f"the host is a variable, which could send data anywhere; the connection {connection!r} must define the "
+            "host, and the flow the path"
         )
         record.note("lost", _URL, message)
     if connection is None or (not address.templated and not address.origin):
@@ -137,10 +137,10 @@ def _headers(record: Record, secrets: SecretStore) -> tuple[dict[str, str], dict
                 record.note("inferred", field, "a header without a value is not sent")
             continue
         if not isinstance(value, (str, int, float)):
-            record.note("lost", field, "it should be text, and is not")
+            record.note("lost", field, "it is not text")
             continue
         if any(name.lower() == other.lower() for other in (*kept, *secret)):
-            record.note("lost", field, "the header stands twice; the first one is kept")
+            record.note("lost", field, "the header appears twice; the first one is kept")
             continue
         text = record.rename_references(str(value), field).strip()
         hidden = mask_placeholders(text, record.syntax)
@@ -150,7 +150,7 @@ def _headers(record: Record, secrets: SecretStore) -> tuple[dict[str, str], dict
             message = "its literal value was left out; the connection sends it"
             record.note("secret", field, message)
         elif _is_transports(name):
-            record.note("lost", field, "the transport sets this header itself")
+            record.note("lost", field, "the HTTP client sets this header itself")
         else:
             kept[name] = secrets.hide(record, field, text, literal_spans(name, hidden) if risky else [])
     return kept, secret
@@ -172,10 +172,10 @@ def _parameters(record: Record, secrets: SecretStore) -> Plain:
         if not name.strip() and value in (None, ""):
             continue
         if value is not None and not isinstance(value, (str, int, float)):
-            record.note("lost", field, "it should be text, and is not")
+            record.note("lost", field, "it is not text")
             continue
         if value is None:
-            record.note("inferred", field, "a parameter without a value is sent with an empty one")
+            record.note("inferred", field, "a parameter without a value is sent with an empty value")
         text = record.rename_references("" if value is None else str(value), field)
         hidden = mask_placeholders(text, record.syntax)
         if names_credential(name) and has_secret(hidden):

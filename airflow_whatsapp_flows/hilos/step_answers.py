@@ -46,7 +46,7 @@ def answer_keys(record: Record, links: Links, kind: str) -> Plain:
 def _no_answer(record: Record, links: Links) -> str | None:
     target = links.target(record, "next_step_alternate")
     if target is not None:
-        record.note("inferred", "next_step_alternate", "taken as the way without an answer")
+        record.note("inferred", "next_step_alternate", "used as the exit for no answer")
     return target
 
 
@@ -55,20 +55,24 @@ def _apply_next_action(record: Record, keys: Plain, exits: Plain) -> None:
     action = (record.text("next_action") or "").strip().upper()
     if action == "CONTINUE" and exits["on_no_answer"] is None and exits.get("options"):
         exits["on_no_answer"] = exits["next"]
-        record.note("inferred", "next_action", "CONTINUE waits for no answer: 'on_no_answer' leads where 'next' does")
+        record.note(
+            "inferred",
+            "next_action",
+            "CONTINUE does not wait for an answer: 'on_no_answer' has the same target as 'next'",
+        )
     elif action in ("ANY_RESPONSE", "BUTTON_RESPONSE") and "wait" not in keys:
         keys["wait"] = {"amount": 24, "unit": "HOUR"}
         message = f"{action} waits for an answer: for 24 hours, as the platform does by default"
         record.note("inferred", "next_action", message)
     if action == "BUTTON_RESPONSE":
-        message = "the platform goes on with its buttons only; here other answers go the way of 'next'"
+        message = "the platform continues only with its buttons; here other answers take the exit 'next'"
         record.note("lost", "next_action", message)
 
 
 def _answer(record: Record, kind: str) -> Plain:
     answer_type = (record.text("answer_type") or "ANY").strip().upper()
     if answer_type not in get_args(AnswerType):
-        record.note("lost", "answer_type", f"{answer_type[:40]!r} is not known; every answer fits")
+        record.note("lost", "answer_type", f"{answer_type[:40]!r} is unknown; every answer fits")
         answer_type = "ANY"
     keys: Plain = {}
     if record.flag("has_options_from_variable"):
@@ -100,7 +104,7 @@ def _limits(record: Record, answer_type: str) -> Plain:
     if country is not None and re.fullmatch(r"[A-Za-z]{2}", country.strip()):
         keys["answer_phone_default_country"] = country.strip().upper()
     elif country is not None:
-        record.note("lost", "answer_phone_default_country", "it is not a country of two letters")
+        record.note("lost", "answer_phone_default_country", "it is not a two-letter country code")
     return keys
 
 
@@ -136,19 +140,19 @@ def _options(record: Record, links: Links, kind: str, default: str | None) -> Pl
             if target is None:
                 continue
             label = f"{word} {number}"
-            message = f"the label of this way is not recorded: {label!r} stands for it; write the true one"
+            message = f"the label of this exit is not recorded: {label!r} is a placeholder; replace it"
             record.note("inferred", "answer_options", message)
         if label in options:
-            record.note("lost", f"answer_options[{number - 1}]", "this option stands twice; the first one is kept")
+            record.note("lost", f"answer_options[{number - 1}]", "this option appears twice; the first one is kept")
             continue
         if target is None and default is not None and kind == "menu":
             target = default
-            message = "it has no way of its own, so it takes the one of next_step_default"
+            message = "it has no target, so it leads to next_step_default"
             record.note("inferred", f"next_steps_for_options[{number - 1}]", message)
         options[label] = target
     if options:
         return {"options": options}
     if kind == "menu":
-        record.note("lost", "answer_options", "a menu needs options, and the record has none")
+        record.note("lost", "answer_options", "a menu needs options, but the record has none")
         return {"options": {f"{word} 1": default}}
     return {}

@@ -30,7 +30,7 @@ def content_keys(record: Record) -> Plain:
     if written in _MESSAGE_TYPES:
         keys["message_type"] = _MESSAGE_TYPES[written]
     elif written not in ("text", "template", "interactive", "button"):
-        record.note("lost", "body_type", f"{written[:40]!r} is not a type of message that a flow says; it is text here")
+        record.note("lost", "body_type", f"{written[:40]!r} is not a message type of a flow; TEXT is used")
     if (file_url := _file_url(record)) is not None:
         keys["file_url"] = file_url
     if (template := record.text("whatsapp_template")) is not None:
@@ -39,7 +39,7 @@ def content_keys(record: Record) -> Plain:
     if isinstance(variables, dict) and variables:
         keys["whatsapp_template_variables"] = _rename(record, variables, "whatsapp_template_variables")
     elif variables:
-        message = "it should be an object of names and values, and is not"
+        message = "it is not an object of names and values"
         record.note("lost", "whatsapp_template_variables", message)
     return keys
 
@@ -68,7 +68,7 @@ def _file_url(record: Record) -> str | None:
     hidden = mask_placeholders(url, record.syntax)
     start = hidden.find("?")
     if start >= 0 and query_spans(hidden, start + 1):
-        record.note("secret", field, "the query of the file's address holds a secret, and was left out")
+        record.note("secret", field, "the query of the file's URL contains a secret and was left out")
         url = url[:start]
     return url.strip()
 
@@ -78,11 +78,11 @@ def duration(record: Record, key: str) -> Plain:
     amount, unit = record.number("max_wait_time_amount"), record.text("max_wait_time_unit")
     if not amount or amount < 0:
         if unit is not None:
-            record.note("lost", "max_wait_time_amount", "there is no length of time")
+            record.note("lost", "max_wait_time_amount", "there is no duration")
         return {}
     written = (unit or "").strip().upper()
     if written not in _UNITS:
-        record.note("lost", "max_wait_time_unit", f"{written[:40]!r} is none of {', '.join(_UNITS)}")
+        record.note("lost", "max_wait_time_unit", f"{written[:40]!r} is not one of {', '.join(_UNITS)}")
         return {}
     return {key: {"amount": amount, "unit": written}}
 
@@ -104,18 +104,20 @@ def conditional_keys(record: Record, links: Links) -> Plain:
     if targets[0] is None and len(paths) == 1 and not record.filled("next_steps_for_options"):
         targets[0], otherwise = default, alternate
         record.note(
-            "inferred", "next_step_default", "taken as the way when the conditions hold; next_step_alternate, else"
+            "inferred",
+            "next_step_default",
+            "used as the exit when the conditions are true; next_step_alternate otherwise",
         )
     else:
         otherwise, field = (alternate, "next_step_alternate") if alternate else (default, "next_step_default")
         if otherwise is None and len(targets) == len(paths) + 1:
             otherwise, field = targets[-1], "next_steps_for_options"
         if alternate and default:
-            record.note("lost", "next_step_default", "next_step_alternate is taken as the way when no path holds")
-        record.note("inferred", field, "taken as the way when no path holds")
+            record.note("lost", "next_step_default", "next_step_alternate is used as the exit when no path applies")
+        record.note("inferred", field, "used as the exit when no path applies")
     for extra in targets[len(paths) + (field == "next_steps_for_options") :]:
         if extra is not None:
-            record.note("lost", "next_steps_for_options", f"a way without a path leads to {extra!r}")
+            record.note("lost", "next_steps_for_options", f"an exit without a path leads to {extra!r}")
     record.take("conditions")
     listed = [_path(record, path, target, at) for at, (path, target) in enumerate(zip(paths, targets, strict=False))]
     return {"paths": listed, **({"otherwise": otherwise} if otherwise is not None else {})}
@@ -144,7 +146,7 @@ def _condition(record: Record, written: object, where: str) -> Plain:
     if isinstance(value, str):
         value = record.rename_references(value, where)
     elif isinstance(value, (dict, list)):
-        record.note("lost", f"{where}.value", "it should be text, and is not")
+        record.note("lost", f"{where}.value", "it is not text")
         value = None
     return {"field": name, "comparison": test, "value": value}
 
@@ -161,11 +163,11 @@ def delay_keys(record: Record, links: Links) -> Plain:
     elif lasts:
         keys |= dict(_plain_object(duration(record, "delay").get("delay")))
         if until is not None:
-            record.note("lost", "delay_until", "the delay has a length too, which is taken")
+            record.note("lost", "delay_until", "the delay also has a duration, which is used")
     if record.flag("set_time_window"):
         keys |= _time_windows(record)
     if not {"amount", "until"} & keys.keys():
-        record.note("lost", "delay_type", "the record says neither how long nor until when it waits")
+        record.note("lost", "delay_type", "the record has neither a duration nor an end")
         keys = {"amount": 0, "unit": "SECOND", **keys}
     return {**keys, **_next(record, links)}
 
@@ -178,7 +180,7 @@ def _time_windows(record: Record) -> Plain:
     kind = (record.text("time_window_type") or "CUSTOM").strip().upper()
     if kind != "CUSTOM":
         record.take("time_windows")
-        message = "working hours are a setting of the account, not of the flow; write them as 'time_windows'"
+        message = "business hours are a setting of the account, not of the flow; write them as 'time_windows'"
         record.note("lost", "time_window_type", message)
         return {}
     windows: list[Plain] = []
@@ -195,7 +197,9 @@ def _time_windows(record: Record) -> Plain:
                 window[key] = time
         windows.append(window)
     if not windows:
-        record.note("lost", "time_windows", "no hours are open, so the contact would wait for ever; it does not here")
+        record.note(
+            "lost", "time_windows", "no hours are open, so the contact would wait forever; here it does not wait"
+        )
     return {"time_windows": windows} if windows else {}
 
 
@@ -224,7 +228,7 @@ def contact_update_keys(record: Record, links: Links) -> Plain:
         if found:
             keys[key] = found[0][1]
         if len(found) > 1 and found[0][1] != found[1][1]:
-            record.note("lost", found[1][0], f"{found[0][0]} says something else, which is taken")
+            record.note("lost", found[1][0], f"{found[0][0]} has a different value, which is used")
     meta: Plain = {}
     for at, written in enumerate(record.objects("contact_custom_properties")):
         name, value = written.get("key"), written.get("value")
@@ -257,7 +261,7 @@ def assignation_keys(record: Record, links: Links) -> Plain:
         listed = value if isinstance(value, list) else []
         numbers = [item for item in listed if isinstance(item, int) and not isinstance(item, bool)]
         if len(numbers) != len(listed) or (value and not listed):
-            record.note("lost", field, "it should be a list of whole numbers, and is not in whole")
+            record.note("lost", field, "not all of its items are integers")
         if numbers:
             keys[field] = numbers
     return {**keys, **_next(record, links)}
@@ -266,7 +270,7 @@ def assignation_keys(record: Record, links: Links) -> Plain:
 def trigger_flow_keys(record: Record, links: Links) -> Plain:
     """A step that goes on in another flow."""
     if links.target(record, "next_step_default") is not None:
-        message = "the contact goes on in the other flow; what would follow here is not reached"
+        message = "the contact continues in the other flow; the steps after it are never reached"
         record.note("lost", "next_step_default", message)
     return {"next_flow": (record.text("next_flow") or "").strip()}
 
@@ -285,4 +289,4 @@ BODIES: Mapping[str, Callable[[Record, Links], Plain]] = {
     "assignation": assignation_keys,
     "trigger_flow": trigger_flow_keys,
 }
-"""How the steps of each type are read that nobody answers and that send nothing."""
+"""Parsers of the step types that neither wait for an answer nor send a request."""

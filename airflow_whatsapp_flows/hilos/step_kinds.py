@@ -22,7 +22,7 @@ STEP_TYPES: Mapping[str, str] = {
     **dict.fromkeys(["TRIGGER_FLOW", "FLOW", "START_FLOW"], "trigger_flow"),
     "END": "end",
 }
-"""What a ``step_type`` hints at, in capitals with ``_`` for blanks and hyphens; no platform publishes its own."""
+"""Step kinds by ``step_type``, in uppercase with ``_`` for spaces and hyphens; no platform publishes its own list."""
 
 CONTACT_FIELDS = (
     "contact_first_name", "contact_last_name", "contact_email", "contact_external_url", "contact_custom_properties",
@@ -64,9 +64,9 @@ def kind_of(record: Record, step_types: Mapping[str, str]) -> str:
     if hint is not None:
         message = f"step_type {shown[:40]!r} means {hint}, but the step has the fields of {kind}"
     elif shown:
-        message = f"step_type {shown[:40]!r} is not known; by its fields it is {kind}"
+        message = f"step_type {shown[:40]!r} is unknown; its fields are those of {kind}"
     else:
-        message = f"there is none; by its fields it is {kind}"
+        message = f"it is missing; its fields are those of {kind}"
     record.note("inferred", "step_type", message)
     return kind
 

@@ -72,8 +72,8 @@ def read_step_records(
     if not _ID.fullmatch(flow_id):
         hint = slug(flow_id)
         raise SourceError(
-            f"{flow_id[:100]!r} cannot be a flow's id: lower-case letters, digits, '_' and '-', at most 100"
-            + (f"; for example {hint!r}" if hint else "")
+            f"{flow_id[:100]!r} cannot be the id of a flow: use lowercase letters, digits, '_', and '-', at most 100"
+            + (f"; for example, {hint!r}" if hint else "")
         )
     report = Report()
     found = read_flow_records(records, report)
@@ -111,7 +111,7 @@ class _Steps:
         self._report = report
         for record, name in zip(self._records, written, strict=True):
             if record.name != name:
-                message = f"{name[:110]!r} is {record.name!r} here; what refers to it does so still"
+                message = f"{name[:110]!r} is {record.name!r} here; references to it were updated"
                 record.note("renamed", "name", message if name.strip() else "it has no name")
 
     def read(self, step_types: Mapping[str, str]) -> tuple[list[Plain], str]:
@@ -121,9 +121,11 @@ class _Steps:
         first = [name for name in names if name not in self._links.led_to]
         if len(first) != 1:
             message = (
-                "several steps have no way that leads to them" if first else "every step has a way that leads to it"
+                "several steps are not the target of another step"
+                if first
+                else "every step is the target of another step"
             )
-            message += "; the one with the lowest position is taken for the first"
+            message += "; the one with the lowest position is used as the first step"
             self._report.add("inferred", None, "start", message)
         return steps, (first or names)[0]
 
@@ -159,12 +161,10 @@ def _variables(steps: list[Plain], found: FlowRecords, secrets: SecretStore, rep
     for name in dict.fromkeys([*found.variables, *read]):  # where some are declared, no others can be read
         if name not in secrets.variables:
             declared[name] = {"type": "text", "required": name in read}
-            message = (
-                "what its values are is not recorded: text is taken, and that every run gives it if a step reads it"
-            )
+            message = "its type is not recorded: it is treated as text, and as required if a step reads it"
             report.add("inferred", None, f"variables.{name}", message)
     for name, kind in secrets.variables.items():
-        description = "a secret that the records showed in a request; it was left out"
+        description = "a secret that a request in the records contained; it was left out"
         declared[name] = {"type": kind, "required": True, "description": description}
     return declared
 
@@ -173,12 +173,12 @@ def _tell_general(steps: list[Plain], report: Report) -> None:
     """What holds for every flow of a platform and is in no record."""
     text = json.dumps(steps, ensure_ascii=False)
     if any(step.get("on_error") for step in steps):
-        message = "taken as the error exit of actions, and next_step_default as the one of success"
+        message = "used as the error exit of actions, and next_step_default as the success exit"
         report.add("inferred", None, "next_step_alternate", message)
     if '"time_windows"' in text or '"until"' in text or "global." in text:
-        report.add("lost", None, "timezone", "it is a setting of the account and not recorded; UTC is taken")
+        report.add("lost", None, "timezone", "it is an account setting and not recorded; UTC is used")
     if "{{" in text or "%" in text:
-        message = "what a variable without a value is, is not recorded; here it is an error, see 'missing'"
+        message = "the behavior for a variable without a value is not recorded; here it is an error, see 'missing'"
         report.add("inferred", None, "missing", message)
 
 

@@ -1,1 +1,1 @@
-"""Hooks: Airflow's connections, understood."""
+"""Hooks: Airflow's connections and configuration, converted for this package."""

@@ -25,15 +25,15 @@ from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import SECTION, Settings, settings_from
 
 AuthType = Callable[..., Any]
-"""A class such as ``requests.auth.HTTPBasicAuth``: made from login and password, called with the request."""
+"""A class such as ``requests.auth.HTTPBasicAuth``: created with login and password, called with the request."""
 
 
 class WhatsAppActionHook(HttpHook):
-    """Reads the connection of an action: its origin, credentials and limits.
+    """Reads the connection of an action: its origin, credentials, and limits.
 
     Args:
         http_conn_id: id of a ``whatsapp_action`` or ``http`` connection.
-        auth_type: signs the request's headers instead of the connection's own credentials.
+        auth_type: signs the request's headers, instead of using the connection's credentials.
         **kwargs: for ``HttpHook``.
     """
 
@@ -47,15 +47,15 @@ class WhatsAppActionHook(HttpHook):
         self._signer = auth_type
 
     def action_connection(self) -> ActionConnection:
-        """The connection, its secrets masked in every form they may be logged in.
+        """The connection, with its secrets registered for masking in every form in which they may be logged.
 
         Raises:
-            ConnectionConfigError: there is no such connection, or it cannot be used.
+            ConnectionConfigError: the connection does not exist or is invalid.
         """
         return _resolve_connection(self._fields())
 
     def sign(self, connection: ActionConnection, request: HttpRequest) -> ActionConnection:
-        """The connection with the headers that ``auth_type`` gives this request, if one was given.
+        """Add the headers of ``auth_type`` for a request to the connection, if it is set.
 
         Args:
             connection: from :meth:`action_connection`.
@@ -78,7 +78,7 @@ class WhatsAppActionHook(HttpHook):
         return replace(connection, headers=(*kept, *added))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Send a GET to the base URL; any answer but 401, 403 and 407 shows that the connection works."""
+        """Send a GET to the base URL; any status except 401, 403, and 407 is a success."""
         try:
             connection = self.action_connection()
             request = HttpRequest("GET", f"{connection.base_url}/")
@@ -95,7 +95,7 @@ class WhatsAppActionHook(HttpHook):
             connection = self.get_connection(self.http_conn_id)
         except AirflowNotFoundException:
             raise ConnectionConfigError(
-                f"there is no connection {self.http_conn_id!r}; add it in Airflow under Admin, Connections, "
+                f"the connection {self.http_conn_id!r} does not exist; add it in Airflow under Admin > Connections, "
                 f"or set AIRFLOW_CONN_{self.http_conn_id.upper()}"
             ) from None
         return ConnectionFields(
@@ -118,10 +118,10 @@ def _resolve_connection(fields: ConnectionFields) -> ActionConnection:
 
 
 def find_connection(conn_id: str) -> ActionConnection:
-    """An Airflow connection, for a :class:`~airflow_whatsapp_flows.sender.RequestSender`.
+    """Look up an Airflow connection for a :class:`~airflow_whatsapp_flows.sender.RequestSender`.
 
     Raises:
-        ConnectionConfigError: there is no such connection, or it cannot be used.
+        ConnectionConfigError: the connection does not exist or is invalid.
     """
     return WhatsAppActionHook(conn_id).action_connection()
 
@@ -132,5 +132,5 @@ def provider_settings() -> Settings:
 
 
 def sender_from_airflow() -> RequestSender:
-    """The way out for tasks: Airflow's connections and configuration."""
+    """The request sender for tasks, with Airflow's connections and configuration."""
     return RequestSender(provider_settings(), find_connection)

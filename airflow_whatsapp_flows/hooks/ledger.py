@@ -1,4 +1,4 @@
-"""The ledger that Airflow's configuration names, for tasks and for replays."""
+"""The ledger in Airflow's configuration, for tasks and replays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 
 
 def task_ledger(settings: Settings) -> TaskLedger:
-    """The ledger for the rows of one task; opened once in each process, for a connection does not survive a fork.
+    """The ledger for the rows of one task; opened once per process, because a connection does not survive a fork.
 
     Args:
         settings: of the provider.
@@ -26,7 +26,7 @@ def task_ledger(settings: Settings) -> TaskLedger:
 
 
 def airflow_ledger(settings: Settings) -> Ledger:
-    """The ledger for a replay; to be closed, and best used as a context.
+    """The ledger for a replay; use it as a context manager, or close it.
 
     Args:
         settings: of the provider.
@@ -39,7 +39,7 @@ def airflow_ledger(settings: Settings) -> Ledger:
 
 
 def ledger_url(settings: Settings) -> str:
-    """The URL of the ledger, once it is known that every worker sees the same.
+    """The URL of the ledger, after checking that all workers can access it.
 
     Args:
         settings: of the provider.
@@ -51,8 +51,8 @@ def ledger_url(settings: Settings) -> str:
     executors = conf.get("core", "executor", fallback="LocalExecutor") or ""
     if url.startswith("sqlite") and not _are_local(executors) and not _is_test_run():
         raise ConnectionConfigError(
-            f"the ledger {url} is a file, and tasks of [core] executor = {executors} may run on machines that do not "
-            f"see it: set AIRFLOW__{SECTION.upper()}__LEDGER to postgresql://user:password@host/database"
+            f"the ledger {url} is a file, and tasks of [core] executor = {executors} may run on machines that cannot "
+            f"access it: set AIRFLOW__{SECTION.upper()}__LEDGER to postgresql://user:password@host/database"
         )
     return url
 
@@ -67,7 +67,7 @@ def _are_local(executors: str) -> bool:
 
 
 def _is_test_run() -> bool:
-    """Whether this is ``dag.test()``, which runs every task in its own process whatever the executor."""
+    """Whether this is ``dag.test()``, which runs every task in its own process, regardless of the executor."""
     from airflow.sdk.execution_time import task_runner
 
     comms = getattr(task_runner, "SUPERVISOR_COMMS", None)

@@ -1,4 +1,4 @@
-"""Upgrading the ledger with ``airflow db migrate``."""
+"""Upgrades the ledger with ``airflow db migrate``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from airflow_whatsapp_flows.ledger.upgrade import find_version, upgrade
 
 
 class LedgerDBManager(BaseDBManager):
-    """Upgrades the ledger that ``[whatsapp_flows] ledger`` names, whichever database that is.
+    """Upgrades the ledger configured in ``[whatsapp_flows] ledger``, in any database.
 
-    A ledger that is not there yet is made by the first task or replay. ``airflow db reset`` leaves the ledger alone: it
-    says what was sent to a server that was not reset.
+    The first task or replay creates a missing ledger. ``airflow db reset`` does not reset the ledger: it records what
+    was sent to servers that were not reset.
     """
 
     metadata = metadata
@@ -29,25 +29,25 @@ class LedgerDBManager(BaseDBManager):
     revision_heads_map = {"0.1.0": revision_of(SCHEMA_VERSION)}  # noqa: RUF012  # as Airflow declares it
 
     def get_current_revision(self) -> str | None:
-        """The revision of the ledger; ``None`` where there is none."""
+        """The revision of the ledger; ``None`` without a ledger."""
         found = find_version(self._url)
         return None if found is None else revision_of(found)
 
     def check_migration(self) -> bool:
-        """Whether nothing has to be upgraded."""
+        """Whether no upgrade is needed."""
         return find_version(self._url) in (None, SCHEMA_VERSION)
 
     def initdb(self, use_migration_files: bool = False) -> None:
-        """Upgrade it, for Airflow's database is being made."""
+        """Upgrade the ledger when Airflow's database is created."""
         self.upgradedb(use_migration_files=use_migration_files)
 
     def create_db_from_orm(self) -> None:
-        """Upgrade it; one that is not there is not made."""
+        """Upgrade the ledger; a missing one is not created."""
         self.upgradedb()
 
     def resetdb(self, skip_init: bool = False, use_migration_files: bool = False) -> None:
-        """Leave it as it is, and upgrade it."""
-        self.log.info("The ledger %s is kept: it knows what was sent", self._display_url)
+        """Upgrade the ledger without resetting it."""
+        self.log.info("The ledger %s was not reset: it records what was sent", self._display_url)
         if not skip_init:
             self.upgradedb(use_migration_files=use_migration_files)
 
@@ -58,21 +58,21 @@ class LedgerDBManager(BaseDBManager):
         show_sql_only: bool = False,
         use_migration_files: bool = False,
     ) -> None:
-        """Upgrade it to the version of this release.
+        """Upgrade the ledger to the version of this release.
 
         Raises:
-            LedgerError: another version, or the statements alone, were asked for; or it cannot be upgraded.
+            LedgerError: another version or only the SQL was requested, or it cannot be upgraded.
         """
         if show_sql_only or from_revision or to_revision not in (None, "heads", revision_of(SCHEMA_VERSION)):
-            raise LedgerError("the ledger is upgraded as a whole, to the version that this release uses")
+            raise LedgerError("the ledger can only be upgraded to the version that this release uses")
         if find_version(self._url) is None:
-            self.log.info("There is no ledger in %s yet; the first task or replay makes it", self._display_url)
+            self.log.info("There is no ledger in %s yet; the first task or replay creates it", self._display_url)
             return
         done = upgrade(self._url)
         if done.found == done.version:
-            self.log.info("The ledger %s has version %s already", self._display_url, done.version)
+            self.log.info("The ledger %s already has version %s", self._display_url, done.version)
             return
-        kept = f"; as it was before it is in {done.backup}" if done.backup else ""
+        kept = f"; a copy from before the upgrade is in {done.backup}" if done.backup else ""
         self.log.info(
             "The ledger %s was upgraded from version %s to %s%s", self._display_url, done.found, done.version, kept
         )
@@ -83,7 +83,7 @@ class LedgerDBManager(BaseDBManager):
         Raises:
             LedgerError: always.
         """
-        raise LedgerError("a ledger cannot be downgraded: put back the copy that was made before its upgrade")
+        raise LedgerError("a ledger cannot be downgraded: restore the copy from before its upgrade")
 
     @property
     def _url(self) -> str:

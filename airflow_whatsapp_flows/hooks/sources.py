@@ -1,4 +1,4 @@
-"""Databases and object storages of a replay's responses, as a task reaches them: by Airflow's connections."""
+"""Databases and object storage of a replay's responses, accessed with Airflow's connections."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _STORAGE_PROVIDERS = {
 
 
 class ConnectionDatabase:
-    """A database by the id of an Airflow connection, with all that the connection says: its ``extra``, too.
+    """A database from an Airflow connection, including its ``extra``.
 
-    It is reached through the hook that the connection's provider has for its type, as every operator of Airflow does.
+    It uses the hook of the connection's provider, like every Airflow operator.
 
     Args:
         conn_id: id of the connection.
 
     Raises:
-        SourceError: there is no such connection, or it leads to no database.
+        SourceError: the connection does not exist, or is not a database.
     """
 
     def __init__(self, conn_id: str) -> None:
@@ -42,8 +42,8 @@ class ConnectionDatabase:
             self._connection = BaseHook.get_connection(conn_id)
         except AirflowNotFoundException:
             raise SourceError(
-                "a query's source is a database's URL or the id of an Airflow connection; "
-                f"there is no connection {conn_id!r}"
+                "the source of a query must be a database URL or the id of an Airflow connection; there is no "
+                f"connection {conn_id!r}"
             ) from None
         self.name = _display_url(self._connection)
         self._conn_id = conn_id
@@ -52,17 +52,17 @@ class ConnectionDatabase:
 
     @contextmanager
     def connect(self) -> Iterator[Any]:
-        """A connection of its driver; whatever was done is rolled back at the end.
+        """Open a driver connection; everything is rolled back at the end.
 
         Raises:
-            SourceError: it cannot be reached.
+            SourceError: the database cannot be reached.
         """
         file = self._connection.host
         if self._connection.conn_type == "sqlite" and file and not Path(file).exists():
-            raise SourceError(f"{self.name}: there is no such file")  # SQLite would make it
+            raise SourceError(f"{self.name}: the file does not exist")  # SQLite would create it
         try:
             connection = self._hook.get_conn()
-        except Exception as error:  # every driver has errors of its own
+        except Exception as error:  # every driver has its own errors
             raise SourceError(
                 f"{self.name}: the database of the connection {self._conn_id!r} cannot be reached: {self.reason(error)}"
             ) from None
@@ -70,35 +70,35 @@ class ConnectionDatabase:
             try:
                 yield connection
             finally:
-                with suppress(Exception):  # not every database has transactions, and it is closed in any case
+                with suppress(Exception):  # not every database has transactions, and it is closed anyway
                     connection.rollback()
 
     def reason(self, error: Exception) -> str:
-        """The first line of an error of the driver, without the secrets of the connection."""
+        """The first line of a driver error, without the secrets of the connection."""
         return hide((str(error).strip().splitlines() or [type(error).__name__])[0], self._secrets)
 
 
 class AirflowAccess:
-    """How a task reaches databases and storages: by the connections that Airflow has, and by plain URLs."""
+    """How a task accesses databases and storage: with Airflow connections and plain URLs."""
 
     def database(self, location: str) -> Any:
         """The database of a URL, or of an Airflow connection.
 
         Raises:
-            SourceError: there is none, or it cannot be used.
+            SourceError: it does not exist or is invalid.
         """
         if "://" not in location:
             return ConnectionDatabase(location)
         return None
 
     def storage(self, location: str) -> tuple[Any, str] | None:
-        """The file system of a URL as Airflow has it, such as ``s3://my_conn@bucket/key``, and the path in it.
+        """Airflow's file system for a URL such as ``s3://my_conn@bucket/key``, and the path in it.
 
         Returns:
-            ``None`` for a URL that Airflow knows nothing about, which is fsspec's then.
+            ``None`` for a URL that Airflow does not support, which fsspec then handles.
 
         Raises:
-            SourceError: it names a connection that there is not, or one that cannot be used.
+            SourceError: the connection does not exist or is invalid.
         """
         parts = urlsplit(location)
         conn_id = parts.netloc.rpartition("@")[0]
@@ -109,7 +109,7 @@ class AirflowAccess:
             if not conn_id or provider is None or not _is_connection(conn_id):
                 return None
             raise SourceError(
-                f"{location}: storage of {parts.scheme}:// by an Airflow connection needs a provider that is not "
+                f"{location}: using {parts.scheme}:// with an Airflow connection needs a provider that is not "
                 f"installed: pip install 'apache-airflow-providers-{provider}' with its package for fsspec, "
                 "such as s3fs, gcsfs or adlfs"
             )
@@ -139,19 +139,19 @@ def _hook_of(connection: Connection, conn_id: str) -> DbApiHook:
         ) from None
     except AirflowException:
         raise SourceError(
-            f"the connection {conn_id!r} has the type {kind!r}, for which no installed provider has a hook; "
-            "install the provider (apache-airflow-providers-postgres has the type 'postgres')"
+            f"the connection {conn_id!r} has the type {kind!r}, for which no installed provider has a hook; install "
+            "the provider (for example, apache-airflow-providers-postgres for the type 'postgres')"
         ) from None
     if not isinstance(hook, DbApiHook):
         raise SourceError(
-            f"the connection {conn_id!r} of type {kind!r} leads to no SQL database: its hook {type(hook).__name__} is "
-            "no DbApiHook; name a connection to a database"
+            f"the connection {conn_id!r} of type {kind!r} is not an SQL database: its hook {type(hook).__name__} is "
+            "not a DbApiHook; use a connection to a database"
         )
     return hook
 
 
 def _display_url(connection: Connection) -> str:
-    """What a connection leads to, without secrets: a replay keeps it, and one that is resumed compares it."""
+    """The URL of a connection without secrets, which a replay stores and compares when it is resumed."""
     if connection.conn_type == "sqlite":
         return f"sqlite:///{connection.host or ''}"
     driver = _DRIVERS.get(connection.conn_type or "", connection.conn_type or "")

@@ -49,7 +49,9 @@ def accept(file: Path, lost: Path | None = None) -> AcceptResult:
     mark = read_mark(file)
     if not (file.exists() and file.stat().st_size):
         if lost is not None:
-            raise LedgerError(f"the ledger sqlite:///{file} is gone: restore a copy of it first, then add {lost} to it")
+            raise LedgerError(
+                f"the ledger sqlite:///{file} is missing: restore a copy of it first, then add {lost} to it"
+            )
         mark_path(file).unlink(missing_ok=True)
         return AcceptResult(0, mark.commits if mark else 0, 0)
     try:

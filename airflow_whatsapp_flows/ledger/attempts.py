@@ -26,7 +26,7 @@ AGAIN: dict[str, Any] = {
     "unanswered": False,
     "ended_at": null(),
 }
-"""What a contact is set to that is to be walked again; what was tried for it stays among the attempts."""
+"""Values of a contact that is reset to be walked again; its earlier attempts are kept."""
 _NOT_IN_DOUBT = (ContactState.PENDING.value, ContactState.COMPLETED.value, ContactState.FAILED.value)
 
 _UNIQUE = next(one for one in attempts.constraints if isinstance(one, UniqueConstraint)).columns

@@ -116,7 +116,7 @@ def reclaim(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
         is_free: bool = connection.execute(select(func.pg_try_advisory_lock(number))).scalar_one()
         check_fences(connection, [claimed])
     if not is_free:
-        raise SessionHeldError(f"the ledger {ledger.display_url} still keeps a lock of the session that was lost")
+        raise SessionHeldError(f"the ledger {ledger.display_url} still holds a lock of the lost session")
 
 
 def _next_fence(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) -> int:
@@ -182,7 +182,7 @@ def check_fences(connection: Connection, claimed: Iterable[Claim]) -> None:
         # In every commit: a statement that SQLAlchemy need not build costs a tenth. All of it is numbers of our own.
         query = f"SELECT fence FROM {chunks.name} WHERE replay_no = {one.replay_no:d} AND chunk = {one.chunk:d}{lock}"  # noqa: S608
         if connection.exec_driver_sql(query).scalar_one_or_none() != one.fence:
-            raise OwnershipLostError("another worker has taken over; what this one had not yet recorded is refused")
+            raise OwnershipLostError("another worker has taken over; this worker cannot record anything more")
 
 
 @contextmanager

@@ -86,8 +86,8 @@ class Ledger:
         """
         if self.is_read_only:
             raise LedgerError(
-                f"the ledger {self.display_url} may only be read here: let this user write the file and its folder, or "
-                "name another ledger"
+                f"the ledger {self.display_url} is read-only: give this user write permission for the file and its "
+                "folder, or use another ledger"
             )
 
     def check_identity(self) -> None:
@@ -204,7 +204,7 @@ class Ledger:
             done = upgrade_file(self.file)
             found = done.version
             if done.backup is not None:
-                text = "the ledger %s was upgraded from version %s to %s; as it was before it is in %s"
+                text = "the ledger %s was upgraded from version %s to %s; a copy from before the upgrade is in %s"
                 _log.warning(text, self.display_url, done.found, done.version, done.backup)
         check_version(found, self.display_url, is_read_only=self.is_read_only)
         if not self.is_read_only:

@@ -38,7 +38,7 @@ def read_url(text: str) -> URL:
     if backend == "sqlite" and url.database and url.database != ":memory:":
         return url.set(drivername="sqlite+pysqlite", database=str(ledger_path(url.database)))
     raise LedgerError(
-        "a ledger is an SQLAlchemy URL: sqlite:////path/to/whatsapp_flows.db, or postgresql://user@host/database"
+        "a ledger must be an SQLAlchemy URL: sqlite:////path/to/whatsapp_flows.db, or postgresql://user@host/database"
     )
 
 
@@ -72,7 +72,7 @@ def make_file(file: Path) -> None:
     try:
         file.parent.mkdir(exist_ok=True)  # one level: a mistyped path is not to become an empty ledger
     except OSError as error:
-        raise LedgerError(f"the folder {file.parent} of the ledger cannot be made: {error.strerror}") from None
+        raise LedgerError(f"the folder {file.parent} of the ledger cannot be created: {error.strerror}") from None
     if not file.exists():
         try:
             file.open("ab").close()

@@ -217,7 +217,7 @@ KNOWN_OF_SUBJECT = (
     "SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL "
     f"{_CONTACTS_OF_SUBJECT} AND c.state <> '{ContactState.REJECTED.value}' ORDER BY c.id"
 )
-"""Contacts of one response that no replay has rejected; read a row with :func:`parse_known_row`."""
+"""Contacts of one response that no replay has rejected; parse a row with :func:`parse_known_row`."""
 
 
 WAITING_SINCE = (
@@ -226,14 +226,14 @@ WAITING_SINCE = (
     # Under the first epoch a digest may be an earlier version's; the replay finds out when it walks the contact.
     "AND (c.epoch > :epoch OR (c.epoch = :epoch AND c.epoch > 1 AND c.digest <> :content)) ORDER BY c.id LIMIT 1"
 )
-"""A contact that waits to be sent with content that is newer than a DAG run's."""
+"""A pending contact whose content is newer than that of a DAG run."""
 SENT_SINCE = (
     "SELECT a.replay_no, r.id, a.content, a.epoch, a.origin "  # noqa: S608
     f"FROM {attempts.name} a LEFT JOIN {replays.name} r ON r.no = a.replay_no "
     "WHERE a.response_id = :response_id AND a.flow_id = :flow_id "
     "AND (a.epoch > :epoch OR (a.epoch = :epoch AND a.content <> :content)) ORDER BY a.id LIMIT 1"
 )
-"""An attempt with content that is newer than a DAG run's; read a row with :func:`parse_sent_row`."""
+"""An attempt with newer content than that of a DAG run; parse a row with :func:`parse_sent_row`."""
 
 
 def parse_sent_row(row: Sequence[Any]) -> KnownResponse:

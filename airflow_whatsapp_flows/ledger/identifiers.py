@@ -11,13 +11,13 @@ from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 from airflow_whatsapp_flows.ledger.statements import insert_statement
 
 ADD_IDENTIFIERS = insert_statement(identifiers, ("value", "kind", "flow_id", "response_id"), or_nothing=True)
-"""Adds the rows of :func:`identifier_rows`; those that are there already stay."""
+"""Adds the rows of :func:`identifier_rows`; existing rows stay unchanged."""
 
 
 def add_identifiers(
     connection: Connection, flow_id: str, responses: Iterable[tuple[str, tuple[Identifier, ...]]]
 ) -> None:
-    """Add identifiers of responses; those that are there already stay.
+    """Add identifiers of responses; existing rows stay unchanged.
 
     Args:
         connection: in a transaction.

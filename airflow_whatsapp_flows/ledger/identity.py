@@ -120,8 +120,8 @@ class ServerIdentity:
         if row is None or row[0] != self._ledger_id or row[1] <= seen:
             raise LedgerReplacedError(
                 f"the ledger {self._display_url} was replaced or restored from an older copy while it was in use; "
-                "nothing more is sent. Restore the newest copy before anything is run again: what was sent since that "
-                "copy was made would be sent again"
+                "nothing more is sent. Restore the newest copy before you run anything: requests sent since that copy "
+                "was made would be sent again"
             )
         return int(row[1])
 
@@ -276,8 +276,8 @@ class FileIdentity:
         mark, shown = read_mark(self._file), f"the ledger sqlite:///{self._file}"
         if mark is not None and found == mark.ledger_id != self._ledger_id:
             self._problem = LedgerReplacedError(
-                f"{shown} was accepted anew by `whatsapp-flows ledger accept` while it was in use; nothing more is "
-                "sent here. The same command goes on with the ledger as it is now"
+                f"{shown} was accepted again with `whatsapp-flows ledger accept` while it was in use; nothing more is "
+                "sent here. Rerun the same command to continue with the accepted ledger"
             )
             raise self._problem
         write_mark(self._file, replace(self._own_mark(), is_overwritten=True))
@@ -289,9 +289,9 @@ class FileIdentity:
 
     def _compare(self, mark: Mark, ledger_id: str, has: int, wanted: int) -> None:
         if mark.ledger_id != ledger_id:
-            what = "is another ledger than the one that was used here before, and does not know what was sent"
+            what = "is a different ledger than the one used here before, and has no record of what was sent"
         elif has < wanted:
-            what = f"is an older copy: {wanted - has:,} of {mark.commits:,} commits are not in it"
+            what = f"is an older copy: {wanted - has:,} of {mark.commits:,} commits are missing"
         else:
             return
         raise LedgerReplacedError(f"the ledger sqlite:///{self._file} {what}. {_restore_hint(self._file)}")
@@ -322,17 +322,17 @@ def rescue_ledger(connection: Any, file: Path, error: LedgerReplacedError) -> Le
 
 def _missing_text(file: Path, mark: Mark) -> str:
     return (
-        f"the ledger sqlite:///{file} is gone: it was deleted or moved, with {mark.commits:,} commits that say what "
-        f"was sent. {_restore_hint(file)}"
+        f"the ledger sqlite:///{file} is missing: it was deleted or moved, with {mark.commits:,} commits that record "
+        f"what was sent. {_restore_hint(file)}"
     )
 
 
 def _restore_hint(file: Path) -> str:
     copies = sorted(file.parent.glob(f"{file.name}-rescued-*"), key=lambda copy: copy.stat().st_mtime)
-    how = f"`mv {copies[-1]} {file}` puts back what was saved" if copies else "Put the newest one back"
+    how = f"`mv {copies[-1]} {file}` restores the saved copy" if copies else "Restore the newest copy"
     return (
-        f"{how}. To go on without it, run `whatsapp-flows ledger accept --ledger sqlite:///{file}`: what it does not "
-        "know of may then be sent again"
+        f"{how}. To continue without it, run `whatsapp-flows ledger accept --ledger sqlite:///{file}`: requests that "
+        "it has no record of may then be sent again"
     )
 
 

@@ -32,13 +32,18 @@ T = TypeVar("T")
 
 _MANY = 16
 _GATHER_SECONDS = 0.002
-"""Where so many entries come at a time, the next ones are let gather for so long. A commit costs half a millisecond of
-CPU whatever is in it, and another process may write meanwhile."""
+"""If at least this many entries arrive at once, wait this long for more.
+
+A commit costs half a millisecond of CPU regardless of its size, and another process may write meanwhile.
+"""
 
 _MOST_INTENTS = 16
 _SLOW_COMMIT_SECONDS = 0.02
-"""No more intents than that go into one commit, unless commits are slow: the requests of one commit go out while the
-next one is under way. Replies that come together would otherwise all wait for the commit that has all of them."""
+"""Maximum intents in one commit, unless commits are slow.
+
+The requests of one commit are sent during the next commit. Replies that arrive together would otherwise all wait for
+one large commit.
+"""
 
 
 class Journal:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NOTHING_SENT = (ContactState.REJECTED.value, ContactState.SKIPPED.value)
 States = Mapping[tuple[int, str, int], str]
-"""States of contacts by the replay, the response, and the epoch of its content."""
+"""States of contacts by replay, response, and epoch of the content."""
 
 
 @dataclass(frozen=True, slots=True)

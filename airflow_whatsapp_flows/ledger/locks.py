@@ -40,7 +40,7 @@ def lock_file(file: Path, name: str, *, wait: bool) -> IO[bytes] | None:
         folder.mkdir(exist_ok=True)
         opened = open(folder / name, "ab")  # noqa: SIM115  # open is what holds the lock
     except OSError as error:
-        raise LedgerError(f"the lock beside the ledger {file} cannot be made: {error.strerror}") from None
+        raise LedgerError(f"the lock file next to the ledger {file} cannot be created: {error.strerror}") from None
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:

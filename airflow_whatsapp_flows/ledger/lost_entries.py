@@ -71,7 +71,7 @@ class RecentEntries:
         if written is None:
             return "all of them are in the file"
         path, number = written
-        earlier = "" if self._is_complete_since(has) else ". It does not hold what was sent before this run"
+        earlier = "" if self._is_complete_since(has) else ". That file has no record of earlier runs"
         return (
             f"{number:,} of them are in {path}: `whatsapp-flows ledger accept --ledger sqlite:///{file} --lost {path}` "
             f"adds them to the restored file{earlier}"

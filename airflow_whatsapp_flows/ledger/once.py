@@ -25,7 +25,7 @@ from airflow_whatsapp_flows.ledger.statements import insert_statement
 _PAGE = 500
 ADD_CLAIMS = insert_statement(once, ("flow_id", "step_id", "identifier", "response_id"), or_nothing=True)
 MAY_BE_RELEASED = (Fate.NOT_SENT, Fate.ANSWERED)
-"""Fates of an attempt that may mean that nothing was applied."""
+"""Fates of an attempt that may not have been applied."""
 ONCE_CLAIMED = "only_once: another response of this person was sent"
 
 Key = tuple[str, str, str]

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETURN_SECONDS = 3.0
-"""Time that others give an owner whose session was lost to own its chunks again, when the server is back."""
+"""Seconds for an owner whose session was lost to reclaim its chunks when the server is back."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0  # seconds between two attempts to reconnect
 _SHORTEST_TIMEOUT = 2  # seconds to connect; libpq knows no shorter one
@@ -113,7 +113,7 @@ class Outages:
             raise LedgerError(f"{error}; it did not come back within {self.timeout:g} s") from error.__cause__
         if not self._away:
             self._away = True
-            text = "%s; nothing new is sent while it is reconnected, for up to %g s"
+            text = "%s; reconnecting for up to %g s, during which nothing new is sent"
             _log.warning(text, error, self.timeout)
         if self._impatient.wait(min(_LONGEST_PAUSE, max(_FIRST_PAUSE, away / 4))):
             raise error

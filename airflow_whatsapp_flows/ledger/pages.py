@@ -18,7 +18,10 @@ from sqlalchemy.sql.functions import FunctionElement
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
 
 PAGE_BYTES = 8_388_608
-"""Text of the rows of one page; a page of one row may have more. In memory, text takes some times its length."""
+"""Maximum text in the rows of one page.
+
+A page of one row may have more. In memory, text takes a multiple of its length.
+"""
 
 T = TypeVar("T")
 

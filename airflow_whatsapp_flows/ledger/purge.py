@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
 
 PURGED = "purged"
-"""The reason of a contact whose own reason was erased: it may have held an answer."""
+"""The reason of a contact whose own reason was erased, because it may have contained an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, renames, replays
 
 _VERSIONS = 20
-"""The latest replays of a flow in which a step is looked for."""
+"""Number of recent replays of a flow that are searched for a step."""
 
 
 @dataclass(frozen=True, slots=True)

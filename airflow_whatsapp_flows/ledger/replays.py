@@ -125,7 +125,7 @@ def create_replay(
     with ledger.write() as connection:
         taken = connection.execute(select(replays.c.no).where(replays.c.id == replay_id)).scalar_one_or_none()
         if taken is not None:
-            raise LedgerError(f"there is a replay {replay_id!r} already")
+            raise LedgerError(f"the replay {replay_id!r} already exists")
         row = connection.execute(insert(replays).values(values).returning(replays)).one()
     return _replay(row)
 

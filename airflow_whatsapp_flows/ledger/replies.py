@@ -22,7 +22,7 @@ from airflow_whatsapp_flows.ledger.schema import attempts
 refused_result: ColumnElement[Any] = case(
     (attempts.c.fate == Fate.SUCCEEDED.value, null()), else_=attempts.c.result
 ).label("refused_result")
-"""The result of an attempt that was no success; nobody reads the content of the others here."""
+"""The result of an attempt that was not a success; the content of the others is not read here."""
 
 _OWN = ("contact", "step", "flow_execution_variables")  # of a response, what says whose it is
 

@@ -13,10 +13,10 @@ from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.template.language import Value
 
 LONGEST_EXCHANGE = 3600.0
-"""Seconds that a request has at most; an attempt of another road without an outcome may still be under way before."""
+"""Maximum seconds of a request; a newer attempt of another replay or DAG run may still be in progress."""
 
 RESOLVED = '"resolved":'
-"""What the ``origin`` of an attempt holds if, and only if, somebody decided about it; in a value its quotes differ."""
+"""Text in the ``origin`` of an attempt if and only if a person resolved it; in a value the quotes differ."""
 
 
 def resolution(row: Row[Any], decision: str, by: str) -> str:

@@ -250,10 +250,10 @@ def _is_running(ledger: Ledger, replay: Replay, number: int, done: ResolveResult
     changed, rest = "nothing was changed", ""
     if done.contacts:
         contacts_were = "1 contact was" if done.contacts == 1 else f"{done.contacts:,} contacts were"
-        changed, rest = f"{contacts_were} resolved before it was started", " the others"
+        changed, rest = f"{contacts_were} resolved before it started", " the others"
     return ReplayError(
-        f"the replay {replay.id!r} is running (process {owner}): {changed}; let it end, or stop it, and resolve{rest} "
-        "then"
+        f"the replay {replay.id!r} is running (process {owner}): {changed}; let it finish, or stop it, then "
+        f"resolve{rest}"
     )
 
 

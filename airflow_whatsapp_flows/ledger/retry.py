@@ -90,8 +90,8 @@ def walk_again(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: Flo
     """
     if ContactState.REJECTED in choice.states:
         raise ReplayError(
-            "a rejected row cannot be walked again, for it is no valid response: mend it in the source, and run a "
-            "replay of that; what was completed before is skipped"
+            "a rejected row cannot be retried, because it is not a valid response: fix it in the source, and replay "
+            "the source; completed responses are skipped"
         )
     of_all = choice.step is not None or choice.handled_errors
     states = tuple(choice.states) or (_ENDED if of_all else (ContactState.FAILED,))

@@ -9,7 +9,7 @@ from airflow_whatsapp_flows.ledger.schema import slots
 from airflow_whatsapp_flows.ledger.statements import insert_statement
 
 _LONGEST_HOLD = 86_400.0
-"""Seconds. What lies further ahead was written before the machine, whose clock this is, was started again."""
+"""Seconds. A slot further ahead was written before the machine was restarted, because its clock starts at boot."""
 
 _ADD = insert_statement(slots, ("host", "next_at", "held_until"), or_nothing=True)
 

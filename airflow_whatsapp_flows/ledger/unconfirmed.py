@@ -165,7 +165,7 @@ def _ended_elsewhere(contact: Any, visits: Mapping[_Visit, list[Row[Any]]], flow
 
 
 def _describe_reply(row: Row[Any]) -> str:
-    return "no answer" if row.status_code is None else f"answered {row.status_code}"
+    return "no reply" if row.status_code is None else f"answered {row.status_code}"
 
 
 def _pages(rows: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -33,7 +33,7 @@ from airflow_whatsapp_flows.ledger.migrations import upgrade_tables
 from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, versions
 
 _ALONE_SECONDS = 5.0
-"""For so long another process may use the file when it is upgraded: one that opens it looks at its version first."""
+"""Seconds to wait for another process that uses the file: a process that opens it checks its version first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +69,16 @@ def check_version(found: int, shown: str, *, is_read_only: bool = False) -> None
     """
     if found == SCHEMA_VERSION:
         return
-    has = f"the ledger {shown} has version {found}, and this release uses version {SCHEMA_VERSION}"
+    has = f"the ledger {shown} has version {found}, but this release uses version {SCHEMA_VERSION}"
     if found > SCHEMA_VERSION:
         raise LedgerError(
-            f"{has}: a newer release made it. Upgrade airflow-whatsapp-flows here to the release that the others use; "
-            "another ledger does not know what was sent already"
+            f"{has}: it was created by a newer release. Upgrade airflow-whatsapp-flows here to that release; another "
+            "ledger has no record of what was already sent"
         )
     if found < 1:
-        raise LedgerError(f"{has}: no release made that version, so the file is damaged; restore it from a backup")
-    who = ", as a user who may write the file" if is_read_only else ""
-    raise LedgerError(f"{has}: run `{upgrade_command(shown)}`{who}. Nothing of what it holds is lost")
+        raise LedgerError(f"{has}: no release uses that version, so the file is damaged; restore it from a backup")
+    who = ", as a user with write permission for the file" if is_read_only else ""
+    raise LedgerError(f"{has}: run `{upgrade_command(shown)}`{who}. No data is lost")
 
 
 def found_version(url: str) -> int:
@@ -89,7 +89,7 @@ def found_version(url: str) -> int:
     """
     found = find_version(url)
     if found is None:
-        raise LedgerError(f"there is no ledger in {display_url(read_url(url))}; the first replay or task makes it")
+        raise LedgerError(f"there is no ledger in {display_url(read_url(url))}; the first replay or task creates it")
     return found
 
 
@@ -157,9 +157,7 @@ def upgrade_file(file: Path) -> Upgrade:
         finally:
             connection.close()
     except (sqlite3.Error, SQLAlchemyError, OSError) as error:
-        raise LedgerError(
-            f"the ledger {shown} cannot be upgraded: {reason_of(error)}; it is as it was before"
-        ) from error
+        raise LedgerError(f"the ledger {shown} cannot be upgraded: {reason_of(error)}; it was not changed") from error
     finally:
         if lock is not None:
             lock.close()
@@ -189,8 +187,8 @@ def _alone(file: Path) -> sqlite3.Connection:
             raise
         shown = f"sqlite:///{file}"
         raise LedgerError(
-            f"the ledger {shown} is of an earlier version, and another process uses it, so it was not upgraded: once "
-            f"that has ended, run `{upgrade_command(shown)}`"
+            f"the ledger {shown} has an earlier version, but another process is using it, so it was not upgraded: "
+            f"when that process has ended, run `{upgrade_command(shown)}`"
         ) from None
     except BaseException:
         connection.close()
@@ -225,14 +223,12 @@ def _upgrade_server(url: URL) -> Upgrade:
                 return Upgrade(found or SCHEMA_VERSION, found or SCHEMA_VERSION)
             if running := find_running_replays(connection, None):
                 raise LedgerError(
-                    f"the ledger {shown} was not upgraded, for replays of the earlier version run: "
-                    f"{', '.join(running)}. Let them end, or stop them; they can be resumed"
+                    f"the ledger {shown} was not upgraded, because replays of the earlier version are running: "
+                    f"{', '.join(running)}. Let them finish, or stop them; they can be resumed"
                 )
             upgrade_tables(connection, found, SCHEMA_VERSION)
     except SQLAlchemyError as error:
-        raise LedgerError(
-            f"the ledger {shown} cannot be upgraded: {reason_of(error)}; it is as it was before"
-        ) from error
+        raise LedgerError(f"the ledger {shown} cannot be upgraded: {reason_of(error)}; it was not changed") from error
     finally:
         engine.dispose()
     return Upgrade(found, SCHEMA_VERSION)

@@ -27,7 +27,7 @@ def vacuum(ledger: Ledger) -> int:
         running = find_running_replays(connection, ledger.file)
     if running:
         raise LedgerError(
-            f"the ledger {ledger.display_url} is in use: {', '.join(running)}. Let that end, or stop it, and try "
+            f"the ledger {ledger.display_url} is in use: {', '.join(running)}. Let it finish, or stop it, and try "
             "again; it can be resumed"
         )
     with ledger.read() as connection:

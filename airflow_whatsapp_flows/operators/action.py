@@ -49,54 +49,53 @@ _REFUSED = ("pagination_function", "retry_args", "request_kwargs", "extra_option
 
 
 class WhatsAppActionOperator(HttpOperator):
-    """Send an HTTP request made from a contact's answers, and hand on its reply.
+    """Send an HTTP request built from a contact's answers, and return the reply.
 
     The task's XCom is the result: ``outcome`` (``"success"`` or ``"error"``), ``ok``, ``status_code``, ``reason``,
     ``response`` (parsed), ``headers``, ``method``, ``url``, ``elapsed_ms``, ``attempts``, ``idempotency_key`` and
     ``error`` (``None``, or ``kind``, ``message``, ``sent``).
 
-    Texts that the DAG's author writes are templates: Airflow's context and the four scopes ``contact``, ``step``,
-    ``global`` and ``flow_execution_variables`` (names with blanks as ``step["Ask name"]``). Each is rendered once. A
-    text that is one lone placeholder keeps its value's type. What comes out of XCom, ``expand()`` or an answer is
-    data and is never rendered. A mapped task's own fields can be read in ``map_index_template`` and in callbacks, as
-    ``task.body["phone"]``.
+    Text in the DAG file is a template over Airflow's context and the four scopes ``contact``, ``step``, ``global`` and
+    ``flow_execution_variables`` (names with spaces as ``step["Ask name"]``). Each is rendered once. A text that is a
+    single placeholder keeps the type of its value. Values from XCom, ``expand()``, or an answer are data and never
+    rendered. Fields of a mapped task are readable in ``map_index_template`` and callbacks as ``task.body["phone"]``.
 
-    ``op.output["response"]`` is one value of the result. For a mapped task, and for ``xcom_pull(key="response")``, give
-    ``multiple_outputs=True``, which pushes each key as an XCom of its own.
+    ``op.output["response"]`` is one value of the result. For a mapped task, and for ``xcom_pull(key="response")``, set
+    ``multiple_outputs=True``, which pushes each key as a separate XCom.
 
     Args:
-        url: absolute, or a path behind the connection's base URL (templated). Scheme and host must be literal.
+        url: absolute, or a path relative to the connection's base URL (templated). Scheme and host must be literal.
         method: ``GET``, ``POST``, ``PUT``, ``PATCH``, ``DELETE``, ``HEAD`` or ``OPTIONS``. Default ``POST``.
         headers: name to value (templated).
         query_params: object, or list of ``[name, value]`` pairs; a list as value repeats the name (templated).
         body: plain data or text, by ``body_type`` (templated).
         body_type: ``json``, ``form``, ``multipart``, ``xml``, ``yaml``, ``plain`` or ``none``. Default: by the
-            Content-Type header, else by the body's shape.
+            from the Content-Type header, or else from the body.
         http_conn_id: connection of type ``whatsapp_action`` or ``http``: origin, credentials and limits (templated).
-            Default none; then ``url`` is absolute.
+            Default none; then ``url`` must be absolute.
         variables: values of the four scopes, an object or an XComArg (templated; Airflow's context only). Default:
             the run's params and conf.
-        timeout: seconds for the whole exchange. Default 30.
-        on_error: ``"branch"`` (default) hands an error on to a :class:`WhatsAppBranchOperator` and fails when the DAG
-            has none for this task; ``"continue"`` returns the result, error or not, for a ``@task.branch`` or any
-            other task to read; ``"fail"`` fails the task, without another try.
-        delivery: ``at_most_once``, ``keyed`` or ``idempotent``. Default: ``idempotent`` for GET, HEAD, OPTIONS, PUT
+        timeout: seconds for the entire exchange. Default 30.
+        on_error: ``"branch"`` (default) passes an error to a :class:`WhatsAppBranchOperator`, and fails if the DAG has
+            none for this task; ``"continue"`` returns the result even after an error, for a ``@task.branch`` or any
+            other task; ``"fail"`` fails the task without a retry.
+        delivery: ``at_most_once``, ``keyed``, or ``idempotent``. Default: ``idempotent`` for GET, HEAD, OPTIONS, PUT,
             and DELETE, else ``at_most_once``.
         retry: ``attempts``, ``wait`` and ``max_wait`` (seconds), ``backoff``, ``statuses``. Default: the task's own
-            ``retries``. A try is repeated only where the delivery allows it.
-        success_when: an expression over ``status_code``, ``response``, ``headers`` that must hold of a 2xx reply.
-        idempotency_header: header that carries the key under ``keyed``. Default ``Idempotency-Key``.
-        response_check: function of a ``requests.Response`` (and context values by name); false makes it an error.
-        response_filter: function of a ``requests.Response``; what it returns stands for ``response`` in the result.
-        endpoint: the parent's name for ``url``.
-        data: the parent's name for ``body``.
-        log_response: write the reply's content to the task's log. Default false.
+            ``retries``. An attempt is repeated only if the delivery allows it.
+        success_when: an expression over ``status_code``, ``response``, ``headers`` that must be true for a 2xx reply.
+        idempotency_header: header that carries the key for ``keyed``. Default ``Idempotency-Key``.
+        response_check: function of a ``requests.Response`` (and context values by name); a false result is an error.
+        response_filter: function of a ``requests.Response``; its return value replaces ``response`` in the result.
+        endpoint: alias of ``url``, as in the parent class.
+        data: alias of ``body``, as in the parent class.
+        log_response: whether to log the content of the reply. Default false.
         auth_type: class such as ``requests.auth.HTTPBasicAuth`` that signs headers.
-        deferrable: accepted and without effect on the request, which is always sent once, from the worker.
+        deferrable: accepted, but has no effect: the worker always sends the request.
         **kwargs: for ``BaseOperator``.
 
     Raises:
-        ValueError: arguments that exclude each other, or that this operator does not take.
+        ValueError: arguments exclude each other, or are unknown.
     """
 
     template_fields: Sequence[str] = ("url", "method", "headers", "query_params", "body", "http_conn_id", "variables")
@@ -164,15 +163,15 @@ class WhatsAppActionOperator(HttpOperator):
             Expression(success_when, RESULT_NAMES)
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
-        """Render nothing: :meth:`execute` does, and knows what is data."""
+        """Do nothing: :meth:`execute` renders, and distinguishes data from templates."""
         self._mapped = take_mapped_fields(self, context)  # a mapped task group gives values to plain tasks
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: set[int]
     ) -> None:
-        """Set mapped values apart as data.
+        """Keep mapped values separate, as data.
 
-        Airflow calls this for mapped tasks, past ``render_template_fields``.
+        Airflow calls this for mapped tasks instead of ``render_template_fields``.
         """
         self._mapped = take_mapped_fields(self, context)
 
@@ -180,8 +179,8 @@ class WhatsAppActionOperator(HttpOperator):
         """Send the request, and return its result.
 
         Raises:
-            AirflowFailException: the request cannot be built, or it ended in error and nothing takes the error.
-            AirflowException: it may be tried again; Airflow does.
+            AirflowFailException: the request cannot be built, or it failed and no task handles the error.
+            AirflowException: Airflow may retry it.
         """
         with guard_map_index(self, context):
             with task_errors(self.task_id):
@@ -204,9 +203,10 @@ class WhatsAppActionOperator(HttpOperator):
         in_doubt: bool,
         in_ledger: bool = False,
     ) -> dict[str, Value]:
-        """Return a result, or fail the task when nothing takes its error.
+        """Return a result, or fail the task if no other task handles its error.
 
-        ``in_doubt`` adds what to do then; ``in_ledger`` keeps the reply out of XCom, which must not show it.
+        ``in_doubt`` adds a hint for unknown outcomes; ``in_ledger`` keeps the reply out of XCom, which must not show
+        it.
         """
         max_bytes = 0 if in_ledger and result.response is not None else request_sender.settings.xcom_max_bytes
         value = fit_for_xcom(result.as_value(), recipient.subject, max_bytes)
@@ -215,7 +215,7 @@ class WhatsAppActionOperator(HttpOperator):
             self.log.info("success: %s", line)
             return value
         if in_doubt:
-            line += "; outcome unknown: check at the server whether it arrived before you run it again"
+            line += "; outcome unknown: check at the server whether the request arrived before you run the task again"
         if self.on_error == "continue" or (self.on_error == "branch" and has_branch(self)):
             self.log.warning("%s: %s", _WAYS[self.on_error], line)
             return value
@@ -247,7 +247,7 @@ class WhatsAppActionOperator(HttpOperator):
         field = {name: self._field(name, context) for name in type(self).template_fields}
         method = str(_render("method", field, language, values)).upper()
         if method not in METHODS:
-            raise RenderError(f"{method[:20]!r} is none of {', '.join(METHODS)}", "method")
+            raise RenderError(f"{method[:20]!r} is not one of {', '.join(METHODS)}", "method")
         connection = _render("http_conn_id", field, language, values)
         body = field["body"] if self.has_body or "body" in self._mapped else ABSENT
         url = field["url"].value if isinstance(field["url"], Data) else field["url"]
@@ -273,7 +273,7 @@ class WhatsAppActionOperator(HttpOperator):
         )
 
     def rule(self, method: str) -> RetryRule:
-        """When the request is sent again."""
+        """The rule for sending the request again."""
         delivery = Delivery(self.delivery) if self.delivery else default_delivery(method)
         return RetryRule.of(delivery, **{"attempts": int(self.retries or 0) + 1, **(self.retry or {})})
 
@@ -335,13 +335,13 @@ def _render(name: str, field: Mapping[str, Any], language: AuthorLanguage, value
 
 def _data_headers(headers: Any) -> dict[str, Any]:
     if not isinstance(headers, Mapping):
-        raise RenderError("headers are an object of names and values", "headers")
+        raise RenderError("headers must be an object of names and values", "headers")
     return {name: Data(value) for name, value in headers.items()}
 
 
 def _one_of(name: str, value: Any, other_name: str, other: Any, absent: Any) -> Any:
     if value is not absent and other is not absent:
-        raise ValueError(f"{name} and {other_name} are two names of one thing; give one of them")
+        raise ValueError(f"{name} and {other_name} are two names for the same argument; use one of them")
     return value if value is not absent else other
 
 

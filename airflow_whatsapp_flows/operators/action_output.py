@@ -1,4 +1,4 @@
-"""The result of an action as people and other tasks read it: a line of the log, and XComs."""
+"""The result of an action as a log line and as XComs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.operators.large_replies import LARGE, whole
 
 OUTPUT_KEYS = ("ok", *(field.name for field in fields(ActionResult)))
-"""Keys of a result: what ``op.output[key]`` may ask for."""
+"""Keys of a result, as in ``op.output[key]``."""
 
 
 class ActionOutput(PlainXComArg):
@@ -31,13 +31,13 @@ class ActionOutput(PlainXComArg):
 
 
 class ActionValue(PlainXComArg):
-    """One value of the result of an action, taken out of its XCom: it needs no XCom of its own.
+    """One value of the result of an action, read from its XCom without a separate one.
 
     A reply that is too large for XCom is read from the ledger.
     """
 
     def resolve(self, context: Mapping[str, Any]) -> Any:
-        """Pull the result and take the value; see ``XComArg``."""
+        """Pull the result and return the value; see ``XComArg``."""
         result = PlainXComArg(self.operator).resolve(context)
         if result is None:
             raise XComNotFound(context["ti"].dag_id, self.operator.task_id, self.key)
@@ -55,11 +55,11 @@ class ActionValue(PlainXComArg):
 
 
 def result_line(result: ActionResult, rule: RetryRule) -> str:
-    """A result in one line, for logs and for the error of a task that fails.
+    """Format a result as one line, for logs and task errors.
 
     Args:
-        result: what an action came to.
-        rule: of the action; the line says why it was not sent again.
+        result: of an action.
+        rule: of the action; used to explain why it was not sent again.
     """
     line, why = error_line(result), why_not_again(rule, result)
     return line if why is None else f"{line}; not repeated: {why}"

@@ -1,4 +1,4 @@
-"""Checks of an operator's arguments, so that a wrong one fails when the DAG is parsed and not when it runs."""
+"""Checks of operator arguments, so that an invalid one fails when the DAG is parsed, not when it runs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _RETRY: Mapping[str, Any] = RetryFormat.model_json_schema()["properties"]
 
 
 def check_choices(body_type: Any, delivery: Any, on_error: Any) -> None:
-    """Check the arguments that are one of a few words.
+    """Check arguments with a fixed set of values.
 
     Raises:
-        ValueError: one is not; names it, and what is allowed.
+        ValueError: a value is not allowed; lists the allowed ones.
     """
     if body_type is not None:
         check_choice("body_type", body_type, [kind.value for kind in BodyType])
@@ -32,7 +32,7 @@ def check_choices(body_type: Any, delivery: Any, on_error: Any) -> None:
 
 
 def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
-    """Check that an argument is one of a few words.
+    """Check an argument with a fixed set of values.
 
     Raises:
         ValueError: it is not.
@@ -42,10 +42,10 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
 
 
 def check_method(method: Any) -> None:
-    """Check a method that is written out; one that is a template or an XComArg is checked when the task runs.
+    """Check a literal method; a template or an XComArg is checked when the task runs.
 
     Raises:
-        ValueError: it is none of those allowed.
+        ValueError: it is not allowed.
     """
     if isinstance(method, str) and "{{" not in method:
         check_choice("method", method.upper(), METHODS)
@@ -55,7 +55,7 @@ def check_header_name(argument: str, name: Any) -> None:
     """Check an argument that is the name of a header.
 
     Raises:
-        ValueError: it is not a name, or one that the transport sets.
+        ValueError: it is not a valid name, or the HTTP client sets this header.
     """
     try:
         parse_headers({name: ""}, LITERAL)
@@ -69,22 +69,22 @@ def check_timeout(timeout: Any) -> None:
     """Check a number of seconds.
 
     Raises:
-        ValueError: it is not a number above 0.
+        ValueError: it is not a number greater than 0.
     """
     if not _number(timeout) or timeout <= 0:
-        raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}")
+        raise ValueError(f"timeout must be a number of seconds greater than 0, not {timeout!r}")
 
 
 def check_retry(retry: Any) -> None:
-    """Check ``retry``: what a flow file may say of it.
+    """Check ``retry`` by the rules of a flow file.
 
     Raises:
-        ValueError: a key is unknown, or a value cannot be used; names it, and what is allowed.
+        ValueError: a key is unknown or a value is invalid; names what is allowed.
     """
     if retry is None:
         return
     if not isinstance(retry, Mapping):
-        raise ValueError(f"retry is an object with {', '.join(_RETRY)}, not {retry!r}")
+        raise ValueError(f"retry must be an object with {', '.join(_RETRY)}, not {retry!r}")
     for key, value in retry.items():
         if key not in _RETRY:
             raise ValueError(f"retry has no {key!r}{did_you_mean(str(key), _RETRY)}")
@@ -92,7 +92,7 @@ def check_retry(retry: Any) -> None:
             # A DAG may write a tuple where a flow file has a list.
             RetryFormat.model_validate({key: list(value) if isinstance(value, tuple) else value})
         except ValidationError:
-            raise ValueError(f"retry: {key} is {_describe_schema(_RETRY[key])}, not {value!r}") from None
+            raise ValueError(f"retry: {key} must be {_describe_schema(_RETRY[key])}, not {value!r}") from None
 
 
 def _describe_schema(schema: Mapping[str, Any]) -> str:

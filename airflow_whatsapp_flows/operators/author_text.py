@@ -1,7 +1,7 @@
 """The template language of hand-written DAGs: Airflow's own, plus the four scopes of a flow.
 
-A DAG's author writes code anyway, so here templates see Airflow's context. What comes out of XCom, a
-mapping or an answer is data: it is put into the request and never looked at for placeholders.
+DAG authors write code anyway, so these templates can use Airflow's context. Values from XCom, a mapping, or an answer
+are data: they are inserted into the request and never searched for placeholders.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _MARKS = ("{{", "{%", "{#")
 
 @dataclass(frozen=True, slots=True)
 class AuthorTemplate:
-    """A text of a DAG's author, rendered once per task.
+    """A text by the DAG's author, rendered once per task.
 
     Attributes:
-        text: as it was written.
+        text: the original text.
         environment: Airflow's, sandboxed, never native.
         context: Airflow's context.
     """
@@ -70,7 +70,7 @@ class AuthorTemplate:
 
 @dataclass(frozen=True, slots=True)
 class AuthorLanguage:
-    """Parses texts of a DAG's author.
+    """Parses texts by the DAG's author.
 
     Attributes:
         environment: Airflow's, sandboxed, never native.
@@ -92,7 +92,7 @@ class AuthorLanguage:
 
 
 def fields_first(environment: jinja2.Environment) -> jinja2.Environment:
-    """An environment in which ``contact.items`` is the field called items, where there is one, and no method."""
+    """An environment in which ``contact.items`` is the field named items, if it exists, instead of a method."""
     by_attribute = environment.getattr
 
     def getattr_(obj: Any, attribute: str) -> Any:
@@ -103,7 +103,7 @@ def fields_first(environment: jinja2.Environment) -> jinja2.Environment:
 
 
 def resolve(value: Any, context: Mapping[str, Any]) -> Any:
-    """Replace every XComArg in an argument by its value, as data; what the author wrote stays as it is.
+    """Replace every XComArg in an argument with its value, as data; the author's own text is unchanged.
 
     Raises:
         TreeFault: a value is of a type that cannot be sent.
@@ -120,7 +120,7 @@ def resolve(value: Any, context: Mapping[str, Any]) -> Any:
 
 
 def plain_data(value: Any) -> Value:
-    """A value as JSON has it: dates as ISO 8601 text, exact decimals as numbers, tuples and sets as lists.
+    """Convert a value to JSON types: dates to ISO 8601 text, decimals to numbers, tuples and sets to lists.
 
     Raises:
         TreeFault: it is of another type.

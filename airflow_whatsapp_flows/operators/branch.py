@@ -12,20 +12,20 @@ Targets = str | Iterable[str] | None
 
 
 class WhatsAppBranchOperator(BaseBranchOperator):
-    """Go on by an action's success exit or its error exit.
+    """Follow the success exit or the error exit of an action.
 
-    Put it behind a :class:`~airflow_whatsapp_flows.operators.action.WhatsAppActionOperator`::
+    Place it after a :class:`~airflow_whatsapp_flows.operators.action.WhatsAppActionOperator`::
 
         create >> WhatsAppBranchOperator(
             task_id="created", action="create_contact", on_success="thanks", on_error="tell_sales"
         ) >> [thanks, tell_sales]
 
-    A task where both ways meet again needs ``trigger_rule="none_failed_min_one_success"``.
+    A task where both branches join needs ``trigger_rule="none_failed_min_one_success"``.
 
     Args:
-        action: task id of the action; its XCom says how it ended.
-        on_success: task id, or ids, to go on with after a 2xx reply; ``None`` skips everything behind.
-        on_error: the same after any other end.
+        action: task id of the action; its XCom contains the outcome.
+        on_success: task id or ids to run after a success; ``None`` skips all downstream tasks.
+        on_error: task id or ids to run after an error; ``None`` skips all downstream tasks.
         **kwargs: for ``BaseOperator``.
     """
 
@@ -39,16 +39,16 @@ class WhatsAppBranchOperator(BaseBranchOperator):
         self.on_error = on_error
 
     def choose_branch(self, context: Context) -> Targets:
-        """Task ids of the exit that the action left by.
+        """Task ids of the exit that the action took.
 
         Raises:
-            AirflowFailException: the action left no result.
+            AirflowFailException: the action has no result.
         """
         index = context["ti"].map_index
         own = index if index is not None and index >= 0 else None
         result = context["ti"].xcom_pull(task_ids=self.action, map_indexes=own)
         if not isinstance(result, Mapping) or result.get("outcome") not in ("success", "error"):
-            raise AirflowFailException(f"the task {self.action!r} left no result of an action in XCom{self._hint(own)}")
+            raise AirflowFailException(f"the task {self.action!r} has no action result in XCom{self._hint(own)}")
         chosen = self.on_success if result["outcome"] == "success" else self.on_error
         return [] if chosen is None else chosen
 
@@ -56,12 +56,12 @@ class WhatsAppBranchOperator(BaseBranchOperator):
         dag = self.get_dag()
         action: Any = dag.task_dict.get(self.action) if dag else None
         if own is None and getattr(action, "is_mapped", False):
-            return "; it is mapped, and a branch chooses by one result: put both into a task group, and map that"
+            return "; it is mapped, but a branch needs one result: put both tasks into a task group, and map the group"
         return ""
 
 
 def has_branch(task: Any) -> bool:
-    """Whether a branch operator of the DAG takes a task's error; true when the task is in no DAG."""
+    """Whether a branch operator of the DAG handles a task's error; true if the task is not in a DAG."""
     if not task.has_dag():
         return True
     return any(

@@ -1,4 +1,4 @@
-"""Templated fields of an operator that name a date: what Airflow says of a run without one, said so that it helps."""
+"""Templated fields that use a date: clearer errors for runs without a logical date."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _DATED = re.compile(r"\b(?:ds(?:_nodash)?|ts(?:_nodash(?:_with_tz)?)?|logical_da
 
 
 def hint_without_date(text: str, context: Mapping[str, Any]) -> str:
-    """A hint where a text asks for what only a run with a logical date has; empty otherwise."""
+    """A hint if a text uses values that only a run with a logical date has; empty otherwise."""
     if context.get("logical_date") is not None or not _DATED.search(text):
         return ""
     return (
-        ": this run has no logical date, since it was triggered without one or by an asset; "
-        "give one when you trigger it, or use {{ run_id }} or {{ dag_run.run_after }}"
+        ": this run has no logical date, because it was triggered without one or by an asset; set one when you "
+        "trigger the DAG, or use {{ run_id }} or {{ dag_run.run_after }}"
     )
 
 

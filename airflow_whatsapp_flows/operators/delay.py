@@ -14,22 +14,22 @@ from airflow_whatsapp_flows.operators.wait import pause_until, utc_now
 
 
 class FlowDelayOperator(FlowStepOperator):
-    """A delay outside of a loop. It always waits: ``when_replayed`` speaks of replays.
+    """A delay outside a loop. It always waits: ``when_replayed`` applies only to replays.
 
-    It waits from the moment when the step before it was left: another try, or a cleared task, waits no longer. From
-    5 seconds on it holds no worker meanwhile.
+    The wait starts when the previous step ended, so a retry or a cleared task doesn't wait longer. A wait of 5 seconds
+    or more is deferred and needs no worker.
 
     Args:
-        step: where it stands.
+        step: its position in the flow.
         **kwargs: for ``BaseOperator``.
     """
 
     def go_on(self, context: Context, event: Any = None) -> dict[str, Value]:
-        """Go on when the wait is over, as :meth:`execute` does.
+        """Resume when the wait is over, like :meth:`execute`.
 
         Args:
             context: Airflow's, of the running task.
-            event: of the trigger; it says nothing that is needed.
+            event: of the trigger; unused.
         """
         return self.walk_through(context, lambda _walked, _todo: Waited())
 
@@ -37,7 +37,7 @@ class FlowDelayOperator(FlowStepOperator):
         """Wait.
 
         Raises:
-            TaskDeferred: Airflow starts the task again when the wait is over.
+            TaskDeferred: Airflow resumes the task when the wait is over.
         """
         if isinstance(effect, Wait):
             pause_until(self, effect.ends(walked.find_arrival(utc_now())))

@@ -1,4 +1,4 @@
-"""How a task fails: at once when another try would meet the same, else with a try left."""
+"""How a task fails: for good if a retry would fail the same way, otherwise with a retry."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def task_errors(task_id: str) -> Iterator[None]:
         task_id: for the message.
 
     Raises:
-        AirflowException: the ledger cannot be used now, or another worker is sending the same; nothing was sent.
-        AirflowFailException: any other error of this package; another try would meet the same.
+        AirflowException: the ledger is unavailable, or another worker is sending the same request; nothing was sent.
+        AirflowFailException: any other error of this package; a retry would fail the same way.
     """
     try:
         yield

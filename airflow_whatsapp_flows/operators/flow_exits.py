@@ -1,4 +1,4 @@
-"""Where a flow's DAG goes on after a request: by an exit, and to a red task when its outcome is unknown."""
+"""What follows a request in a flow's DAG: an exit, and a failing task if its outcome is unknown."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow_whatsapp_flows.operators.branch import Targets, WhatsAppBranchOperator
 
 IN_DOUBT = "in_doubt"
-"""Key of the XCom in which a task says which of its requests have an unknown outcome."""
+"""XCom key under which a task lists its requests with unknown outcomes."""
 IN_DOUBT_SUFFIX = "__in_doubt"
 
 
 class FlowExitOperator(WhatsAppBranchOperator):
-    """The two exits of an action step. After an error with an unknown outcome it also runs the action's red task.
+    """The two exits of an action step. After an error with an unknown outcome, it also runs the action's failing task.
 
     Args:
-        in_doubt: id of that task; ``None`` when the action changes nothing.
+        in_doubt: id of that task; ``None`` if the action changes nothing.
         **kwargs: for :class:`~airflow_whatsapp_flows.operators.branch.WhatsAppBranchOperator`.
     """
 
@@ -27,7 +27,7 @@ class FlowExitOperator(WhatsAppBranchOperator):
         self.in_doubt = in_doubt
 
     def choose_branch(self, context: Context) -> Targets:
-        """Task ids of the exit taken, and of the task that makes the run red."""
+        """Task ids of the exit taken, and of the task that fails the run."""
         chosen = super().choose_branch(context)
         if self.in_doubt is None or context["ti"].xcom_pull(task_ids=self.action, key=IN_DOUBT) is None:
             return chosen
@@ -35,10 +35,10 @@ class FlowExitOperator(WhatsAppBranchOperator):
 
 
 class FlowInDoubtOperator(BaseOperator):
-    """Fails, and so makes the run red, when the outcome of a request is unknown although the walk went on.
+    """Fails the run if the outcome of a request is unknown although the walk continued.
 
-    A run of Airflow is as red as its last tasks. An action with an unknown outcome hands on to its error exit, so it
-    cannot be red itself: Airflow would clear it alone ("only failed tasks") and leave the steps after it as they were.
+    Airflow judges a run by its leaf tasks. An action with an unknown outcome continues with its error exit, so it
+    cannot fail itself: Airflow would clear only that task ("only failed tasks") and leave the steps after it unchanged.
 
     Args:
         action: id of the task that sent the request.
@@ -59,8 +59,8 @@ class FlowInDoubtOperator(BaseOperator):
         """Fail.
 
         Raises:
-            AirflowFailException: the outcome is unknown; says of which request, and what to do.
-            AirflowSkipException: it is known by now.
+            AirflowFailException: the outcome is unknown; names the request and what to do.
+            AirflowSkipException: the outcome is known.
         """
         reason = context["ti"].xcom_pull(task_ids=self.action, key=IN_DOUBT)
         if reason is None:

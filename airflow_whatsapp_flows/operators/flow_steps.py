@@ -1,9 +1,8 @@
 """The steps of a flow file as tasks.
 
-A task knows nothing but its flow and its step. It walks the flow again from the start with the results that
-earlier tasks recorded, so what a step sees, and whether it is visited at all, is what
-:func:`~airflow_whatsapp_flows.flow.walk.walk.walk` says and nothing else. The flow's text is never a template of
-Airflow's.
+A task knows only its flow and its step. It walks the flow again from the start with the results that earlier tasks
+recorded, so :func:`~airflow_whatsapp_flows.flow.walk.walk.walk` alone decides what a step sees and whether it is
+visited. Airflow never renders the flow's text.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ _LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what sta
 
 
 class FlowActionOperator(WhatsAppActionOperator):
-    """An action step of a flow file. Made by :func:`~airflow_whatsapp_flows.dag_factory.build_dag`.
+    """An action step of a flow file. Created by :func:`~airflow_whatsapp_flows.dag_factory.build_dag`.
 
-    Its template fields are for Airflow's pages only, and hide what may be a secret; the request is built from the flow.
+    Its template fields are only for Airflow's pages, with possible secrets hidden; the request is built from the flow.
 
     Args:
         step: where it stands.
@@ -95,7 +94,7 @@ class FlowActionOperator(WhatsAppActionOperator):
 
 
 class FlowStepOperator(BaseBranchOperator):
-    """Any other step of a flow file: goes on by the exit that the contact's answers choose.
+    """Any other step of a flow file: follows the exit that the contact's answers select.
 
     Args:
         step: where it stands.
@@ -110,23 +109,23 @@ class FlowStepOperator(BaseBranchOperator):
         self.step = step
 
     def execute(self, context: Context) -> dict[str, Value]:
-        """Choose the next task, and return the step's exit, its next step, the text it said and its other details."""
+        """Choose the next task, and return the exit, the next step, the text, and other details."""
         return self.walk_through(context, self.do)
 
     def do(self, walked: Rewalk, effect: Effect) -> EffectResult:
-        """Do what the step asks for; most ask for nothing."""
+        """Perform the effect of the step; most steps have none."""
         return Waited()
 
     def walk_through(self, context: Context, do: Callable[[Rewalk, Effect], EffectResult]) -> dict[str, Value]:
-        """Walk to the step and out of it.
+        """Walk to the step and through it.
 
         Args:
             context: Airflow's, of the running task.
-            do: does what the step asks for.
+            do: performs the effect of the step.
 
         Raises:
-            AirflowFailException: the walk ends here, red.
-            AirflowSkipException: the walk does not pass the step.
+            AirflowFailException: the walk ends here as failed.
+            AirflowSkipException: the walk does not reach the step.
         """
         with task_errors(self.task_id):
             settings = provider_settings()
@@ -149,12 +148,12 @@ class FlowStepOperator(BaseBranchOperator):
 
 
 def note_doubt(task: BaseOperator, context: Context, walked: Rewalk) -> bool:
-    """Say in the log and in XCom that the outcome of a task's own requests is unknown; whether it is.
+    """Log and push to XCom that the outcome of a task's own requests is unknown; return whether it is.
 
     Args:
         task: that sent them.
         context: Airflow's, of the running task.
-        walked: the walk out of the task's steps.
+        walked: the walk through the task's steps.
     """
     unknown = walked.unknown_outcomes
     if unknown is not None:
@@ -165,7 +164,7 @@ def note_doubt(task: BaseOperator, context: Context, walked: Rewalk) -> bool:
 
 def not_on_the_way(step: FlowStep) -> str:
     """Why a task skips itself."""
-    return f"the contact's way does not lead through {step.name!r}"
+    return f"the contact's path does not include {step.name!r}"
 
 
 def _value(visit: Visit, max_bytes: int) -> dict[str, Value]:

@@ -1,4 +1,4 @@
-"""Results that are too large for XCom, or hold sensitive values: the reply stays in the ledger, and XCom says where."""
+"""Results that are too large for XCom or contain sensitive values: their reply stays in the ledger."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from airflow_whatsapp_flows.ledger.rows import Subject
 from airflow_whatsapp_flows.ledger.task_store import TaskLedger
 
 IN_LEDGER = "in_ledger"
-"""Beside ``response``, not in it: what a server answers must not be taken for a reference."""
+"""A key next to ``response``, not inside it: a server's reply must not be mistaken for a reference."""
 LARGE = ("response", "headers")
-"""What of a result the ledger keeps in place of XCom."""
+"""The part of a result that the ledger stores instead of XCom."""
 
 
 def fit_for_xcom(value: dict[str, Value], subject: Subject, max_bytes: int) -> dict[str, Value]:
-    """A result that is no larger than XCom may hold.
+    """Limit a result to the maximum size in XCom.
 
     Args:
         value: the result, as plain data.
-        subject: whose it is in the ledger.
-        max_bytes: of its JSON, as Airflow stores it; 0 where the reply is not to stand in XCom.
+        subject: its owner in the ledger.
+        max_bytes: maximum size of its JSON, as Airflow stores it; 0 to keep the reply out of XCom.
 
     Returns:
-        The same; or one whose ``response`` is ``None`` and whose ``in_ledger`` names the attempt that has it.
+        The same result, or one whose ``response`` is ``None`` and whose ``in_ledger`` refers to the attempt that has
+        it.
     """
     if len(json.dumps(value)) <= max_bytes:
         return value
@@ -41,7 +42,7 @@ def fit_for_xcom(value: dict[str, Value], subject: Subject, max_bytes: int) -> d
 
 
 def whole(value: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subject], bool]) -> Any:
-    """A result with its reply, wherever that is; anything else as it is.
+    """Add the reply to a result, from the ledger if needed; other values are returned unchanged.
 
     Args:
         value: what came out of XCom.
@@ -58,13 +59,13 @@ def whole(value: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subj
     subject = Subject(str(reference.get("flow_id")), str(reference.get("response_id")))
     kept = _read_stored_reply(ledger(), subject, reference) if may_read(subject) else None
     if kept is None:
-        raise RenderError("the reply of an action was kept out of XCom, and is no longer in the ledger")
+        raise RenderError("the reply of an action was too large for XCom, and is no longer in the ledger")
     rest = {key: item for key, item in value.items() if key != IN_LEDGER}
     return {**rest, **{key: kept[key] for key in LARGE}}
 
 
 def whole_scopes(scopes: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subject], bool]) -> Any:
-    """Values by scope, each result among them with its reply; what is inside a reply or an answer is not looked at.
+    """Add the reply to each result in values by scope; values inside replies and answers are not searched.
 
     Args:
         scopes: ``{"step": {"name": value}}``.

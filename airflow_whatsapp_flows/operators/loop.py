@@ -1,4 +1,4 @@
-"""A loop of a flow as one task: a DAG has no loops, and a walk does."""
+"""A loop of a flow as one task, because a DAG cannot have loops."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from airflow_whatsapp_flows.sender import RequestSender
 
 
 class FlowLoopOperator(BaseBranchOperator):
-    """Walks the steps of a loop until the contact leaves it, and goes on by the exit taken.
+    """Walks the steps of a loop until the contact leaves it, then follows the exit taken.
 
     Its XCom is ``loop`` (names of the steps), ``visits`` (``step``, ``visit``, ``exit``, ``next``, …, in order),
     ``actions`` (the results of each action, one per visit), ``exit`` (``"<step>: <exit>"``) and ``next``.
 
-    Every request goes through the ledger as that of an action does: a try that goes on where another one was killed
-    takes what was answered from there, and sends on. Between two attempts of an action, and at a delay before a
-    request, the task waits itself: below 5 seconds asleep, else deferred. So ``retry.attempts`` counts for each visit
-    on its own, and Airflow's ``retries``, one less than the most that an action of the loop has, are left for workers
-    that die and for a ledger that cannot be written.
+    Every request is recorded in the ledger, as in an action task: a retry after a kill takes the recorded results from
+    there and continues. Between two attempts of an action, and at a delay before a request, the task itself waits:
+    asleep below 5 seconds, otherwise deferred. So ``retry.attempts`` counts for each visit separately, and Airflow's
+    ``retries``, one less than the maximum of the loop's actions, are only for workers that die and for a ledger that
+    cannot be written.
 
     Args:
-        step: where it stands; the first step of the loop.
+        step: its position in the flow: the first step of the loop.
         **kwargs: for ``BaseOperator``.
     """
 
@@ -65,17 +65,18 @@ class FlowLoopOperator(BaseBranchOperator):
         """Walk the loop, and choose the next task.
 
         Raises:
-            TaskDeferred: a wait is long; Airflow starts the task again when it is over.
-            AirflowFailException: the walk ends in the loop, red; or a step has no visits left, and no way to go then.
+            TaskDeferred: a wait is long; Airflow resumes the task when it is over.
+            AirflowFailException: the walk ends in the loop as failed, or a step has no visits left and no exit for
+                that.
         """
         return self._walk(context, rested=False)
 
     def go_on(self, context: Context, event: Any = None) -> dict[str, Value]:
-        """Go on when a wait is over.
+        """Resume when a wait is over.
 
         Args:
             context: Airflow's, of the running task.
-            event: of the trigger; it says nothing that is needed.
+            event: of the trigger; unused.
         """
         return self._walk(context, rested=True)
 
@@ -97,7 +98,7 @@ class FlowLoopOperator(BaseBranchOperator):
         for visit in walked.own_visits:
             if visit.result is not None and visit.result.outcome is Outcome.ERROR:
                 line = result_line(visit.result, rules[visit.step])
-                which = "leaves by the error exit" if visit.exit else "ends in error"
+                which = "leaves by the error exit" if visit.exit else "ends with an error"
                 self.log.warning("%s, visit %s, %s: %s", visit.step, visit.number, which, line)
             if visit.reason is not None:
                 self.log.warning("%s, visit %s: %s", visit.step, visit.number, visit.reason)
@@ -123,13 +124,13 @@ class FlowLoopOperator(BaseBranchOperator):
 
 
 class _LoopRun:
-    """Does what the steps of a loop ask for.
+    """Performs the effects of the steps of a loop.
 
     Args:
         task: of the loop.
         sender: sends its requests.
-        rested: whether the task was deferred, and starts again now. What is recorded of its requests takes the walk to
-            where that was: so the first wait that it comes to is over.
+        rested: whether the task resumes after a deferral. The recorded results take the walk to the same place, so the
+            first wait it reaches is over.
     """
 
     def __init__(self, task: FlowLoopOperator, sender: TaskSender, rested: bool) -> None:
@@ -139,7 +140,7 @@ class _LoopRun:
         self._pending: list[Wait] = []
 
     def do(self, effect: Effect) -> EffectResult:
-        """Do one thing.
+        """Perform one effect.
 
         Raises:
             TaskDeferred: a wait is long.
@@ -158,7 +159,7 @@ class _LoopRun:
                 pause_until(self._task, utc_now() + dt.timedelta(seconds=error.wait))
 
     def wait(self) -> None:
-        """Wait for the delays passed since the last request.
+        """Wait for the delays since the last request.
 
         Raises:
             TaskDeferred: they are long.

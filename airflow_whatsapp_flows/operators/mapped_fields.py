@@ -1,4 +1,4 @@
-"""Fields of a task that come out of a mapping: readable on the task, never rendered, never stored by Airflow."""
+"""Mapped fields of a task: readable on the task, but never rendered, and never stored by Airflow."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LABEL = "map_index_label"
 
 
 def take_mapped_fields(task: Any, context: Mapping[str, Any]) -> dict[str, Data]:
-    """Find the template fields that a mapping gives to this task.
+    """Find the template fields that are mapped for this task.
 
     The task keeps their values as attributes, so that ``map_index_template`` and callbacks can read them. Airflow
-    renders, and stores for its pages, what ``template_fields`` lists: on this task these fields are no longer listed,
-    because a mapped value is a contact's.
+    renders the fields in ``template_fields`` and stores them for its pages: on this task, mapped fields are removed
+    from the list, because a mapped value is personal data.
 
     Args:
         task: the operator of this map index.
@@ -57,10 +57,10 @@ def _is_given_by(mapped: Any, name: str) -> bool:
 
 @contextmanager
 def guard_map_index(task: Any, context: Any) -> Iterator[None]:
-    """Keep a ``map_index_template`` from failing a task whose request was sent.
+    """Prevent ``map_index_template`` from failing a task whose request was sent.
 
-    Airflow renders the template after the task has succeeded, and fails the task where that is not possible. A label
-    that cannot be rendered is left out; one that is too long for Airflow's database is cut.
+    Airflow renders the template after the task succeeded, and fails the task if it cannot. A label that cannot be
+    rendered is omitted; one that is too long for Airflow's database is truncated.
 
     Args:
         task: the operator.
@@ -74,7 +74,9 @@ def guard_map_index(task: Any, context: Any) -> Iterator[None]:
             try:
                 label = cast("str", task.dag.get_template_env().from_string(template).render(context))
             except Exception as error:  # an author's template may call anything
-                task.log.warning("map_index_template cannot be rendered, so the task keeps its number: %s", error)
+                task.log.warning(
+                    "map_index_template cannot be rendered, so the task is shown with its map index: %s", error
+                )
                 context["map_index_template"] = None
             else:
                 if len(label) > _LONGEST_LABEL:

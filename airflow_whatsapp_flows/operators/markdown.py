@@ -1,4 +1,4 @@
-"""Markdown that Airflow's pages show: texts of a flow and of its contacts as they are, tables, and code."""
+"""Markdown for Airflow's pages: escaped texts of flows and contacts, tables, and code."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+.!|<>~&:@^$-])")
 
 
 def escape(text: str) -> str:
-    """A text in one line, without any meaning to Markdown."""
+    """Escape a text for Markdown, on one line."""
     return _SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", text))
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
-    """A table whose numbers stand to the right; texts are escaped. It is empty when there are no rows."""
+    """A table with right-aligned numbers and escaped texts; empty without rows."""
     listed = list(rows)
     if not listed:
         return ""
@@ -25,9 +25,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
 
 
 def code(text: str) -> str:
-    """The lines of a text, each as code; blank ones are left out.
+    """The lines of a text as code; blank lines are removed.
 
-    Airflow shows a block of code as one line, so each line is one of its own, with a break behind it.
+    Airflow shows a code block as one line, so each line is a separate block followed by a break.
     """
     return "\\\n".join(_code(line) for line in text.splitlines() if line.strip())
 

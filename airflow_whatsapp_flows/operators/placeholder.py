@@ -1,4 +1,4 @@
-"""The tasks of a flow that cannot be run."""
+"""The tasks of a flow with faults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 
 class FlowFaultOperator(BaseOperator):
-    """Stands where a step of a flow would, and fails at once with what is wrong in its file.
+    """Replaces a step of a flow with faults, and fails immediately with the faults.
 
     Args:
         faults: every fault, with file, line and column.
@@ -29,4 +29,4 @@ class FlowFaultOperator(BaseOperator):
         Raises:
             AirflowFailException: always; the message lists the faults.
         """
-        raise AirflowFailException(f"the flow has faults; mend its file, and the DAG is back:\n{self.faults}")
+        raise AirflowFailException(f"the flow has faults; fix the file to restore the DAG:\n{self.faults}")

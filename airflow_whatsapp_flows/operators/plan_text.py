@@ -1,4 +1,4 @@
-"""A replay's plan as people read it: in the log of a task, and on the page that asks for approval."""
+"""A replay's plan as text for the task log and for the approval page."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from airflow_whatsapp_flows.replay.samples import Sample
 _EXITS = 20
 _SAMPLED_STEPS = 10
 _BODY = 1000
-"""Characters of a sample's body: a plan stands in XCom and on a page."""
+"""Maximum characters of a sample's body: a plan is stored in XCom and shown on a page."""
 _OTHERS = ("rejected", "skipped", "in_doubt", "done", "postponed")
 _WORDS: Mapping[str, str] = {
     "rejected": "rejected",
     "skipped": "skipped",
-    "in_doubt": "in doubt from before",
-    "done": "ended already",
+    "in_doubt": "already in doubt",
+    "done": "already ended",
     "postponed": "postponed",
 }
 
@@ -48,7 +48,7 @@ def plan_value(planned: Plan, source: str, replay_id: str | None) -> dict[str, A
 
 
 def plan_text(planned: Mapping[str, Any]) -> str:
-    """A plan as lines of a log.
+    """Format a plan for the log.
 
     Args:
         planned: from :func:`plan_value`.
@@ -69,7 +69,7 @@ def plan_text(planned: Mapping[str, Any]) -> str:
 
 
 def plan_markdown(planned: Mapping[str, Any]) -> str:
-    """A plan as a page: what would be sent, to whom, how long it takes, and one masked request of each step.
+    """Format a plan as Markdown: what would be sent where, how long it takes, and one masked request for each step.
 
     Args:
         planned: from :func:`plan_value`.
@@ -89,7 +89,7 @@ def _parts(planned: Mapping[str, Any]) -> Iterator[str]:
     yield table(("Host", "Requests, at least"), list(planned["calls"].items()))
     yield table(("Step", "Exit", "Contacts"), [(way["step"], way["exit"], way["contacts"]) for way in planned["exits"]])
     yield _bullet_list("Warnings", planned.get("warnings", ()))
-    yield _bullet_list("Rejected rows, the first of them", planned["rejections"])
+    yield _bullet_list("First rejected rows", planned["rejections"])
     for step, request in planned.get("samples", {}).items():
         yield f"**{escape(step)}**, for example (masked):"
         yield code(request)

@@ -56,33 +56,34 @@ FAIL_WHEN = ("any", "budget", "never")
 
 
 class ReplayTask(DatedTemplates):
-    """What the tasks of a replay have in common.
+    """Base class of the tasks of a replay.
 
     Args:
         flow: the flow, its plain data, or the path of its file; a relative one is relative to the DAG's file.
-        source: of the contact responses: a path, a glob, a URL of object storage; with ``query`` a database's URL or
+        source: of the contact responses: a path, a glob, or an object storage URL; with ``query``, a database URL or
             the id of an Airflow connection (templated). Default: the flow's ``replay.source``.
         replay_id: name of the replay (templated). Default: flow, DAG, task, map index and run, as in
-            ``leads:nightly:replay+3:manual__2026-11-22``, so that a task that is tried again, or cleared, resumes its
-            own replay. One of this name with another source, query, mapping of columns, limit or flow is refused.
-        note: why, kept with the replay (templated).
+            ``leads:nightly:replay+3:manual__2026-11-22``, so that a retried or cleared task resumes its own replay. It
+            fails if a replay of this name has another source, query, column mapping, limit, or flow.
+        note: reason for the replay, stored with it (templated).
         query: one SQL statement that returns responses.
-        columns: names of columns by the key of a response that they hold, ``{"contact.phone": "Teléfono"}``.
-        id_column: name of the column that holds the id. Default ``id``.
-        source_format: ``jsonl``, ``csv`` or ``parquet``. Default: what the file's name ends in.
-        limit: rows to take at most.
-        send: ``failed`` or ``all``: actions that are sent when a response has results of earlier ones.
-        on_changed: ``reject`` a response whose id is known with other content (default), or ``update``: send it under
-            new keys, once the fate of everything sent before is known.
-        rate: requests a second and host, or an object, host to that.
-        concurrency: requests under way at once.
-        chunk_size: contacts of one chunk.
-        max_failures: contacts that may fail before the replay is stopped.
-        max_handled_errors: contacts that may take an error exit before the replay is stopped: a number, or a share such
-            as ``"20%"``. Default: any number while it runs; but when all of them did, it fails at its end.
-        stop_when_refused: whether a server that refuses the credentials, or each request of a step, stops it (true).
-        force: send responses again on purpose that were completed before. Default false.
-        accept_changed_flow: go on with another version of the flow. Default false.
+        columns: column names by the key of a response that they contain, ``{"contact.phone": "Teléfono"}``.
+        id_column: name of the column with the id. Default ``id``.
+        source_format: ``jsonl``, ``csv`` or ``parquet``. Default: from the file extension.
+        limit: maximum number of rows.
+        send: ``failed`` or ``all``: which actions to send if a response has recorded results.
+        on_changed: ``reject`` a response whose id was sent with different content (default), or ``update``: send it
+            under new keys once the outcome of all earlier requests is known.
+        rate: requests per second for each host, or an object of host to requests per second.
+        concurrency: maximum concurrent requests.
+        chunk_size: contacts in one chunk.
+        max_failures: contacts that may fail before the replay stops.
+        max_handled_errors: contacts that may take an error exit before the replay stops: a number, or a percentage such
+            as ``"20%"``. Default: any number, but the replay fails at the end if all of them did.
+        stop_when_refused: whether to stop if a server rejects the credentials, or every request of a step. Default
+            true.
+        force: whether to send completed responses again. Default false.
+        accept_changed_flow: whether to resume with a changed version of the flow. Default false.
         **kwargs: for ``BaseOperator``.
     """
 
@@ -144,27 +145,27 @@ class ReplayTask(DatedTemplates):
         self._killed = False
 
     def on_kill(self) -> None:
-        """Stop; what is left stays pending."""
+        """Stop; the remaining contacts stay pending."""
         self._killed = True
 
     def the_flow(self) -> Flow:
         """The flow.
 
         Raises:
-            FlowFileError: it has faults, or cannot be read.
+            FlowFileError: it has faults or cannot be read.
         """
         dag = self.get_dag()
         return flow_of(self.flow, dag.fileloc if dag else None)
 
     def current_options(self) -> ReplayOptions:
-        """How the replay is run, once the template fields are rendered."""
+        """The options of the replay, after the template fields are rendered."""
         return replace(self.terms, source=self.source or None)
 
     def create_or_resume(self, ledger: Ledger, flow: Flow, context: Context) -> Replay:
-        """The replay, begun or gone on with.
+        """Start or resume the replay.
 
         Raises:
-            FlowsError: it cannot be.
+            FlowsError: it cannot be started or resumed.
         """
         replay_id = self.replay_id or default_replay_id(flow.id, context)
         replay = self.current_options().begin(ledger, flow, replay_id, self.note or None, self._note_rows)
@@ -181,37 +182,36 @@ class ReplayTask(DatedTemplates):
 
     def _note_rows(self, rows: int) -> None:
         if self._killed:
-            raise ReplayError("stopped while the source was read; nothing was sent")
+            raise ReplayError("stopped while reading the source; nothing was sent")
         if rows % 100_000 == 0:
             self.log.info("%s rows read", f"{rows:,}")
 
 
 class WhatsAppReplayOperator(ReplayTask):
-    """Run a replay, or chunks of one: walk recorded contact responses through a flow, many at a time.
+    """Run a replay, or chunks of one: walk recorded contact responses through a flow, many concurrently.
 
-    What was sent, and what came of it, is in the ledger: a task that is tried again goes on where it stopped. While
-    another living worker runs a chunk, this one waits for it. The task's XCom is the status of its contacts:
-    ``replay_id``, ``flow_id``, ``total``, ``pending``, ``completed``, ``failed``, ``rejected``, ``in_doubt``,
-    ``skipped``, ``handled_errors``, ``unanswered``, ``requests``, ``elapsed_s`` and ``handled``: contacts that
-    completed by an error exit.
+    Every request and its outcome is in the ledger: a retried task resumes where it stopped. While another live worker
+    runs a chunk, this one waits for it. The task's XCom is the status of its contacts: ``replay_id``, ``flow_id``,
+    ``total``, ``pending``, ``completed``, ``failed``, ``rejected``, ``in_doubt``, ``skipped``, ``handled_errors``,
+    ``unanswered``, ``requests``, ``elapsed_s`` and ``handled``: contacts that completed by an error exit.
 
-    Where contacts wait for their quiet hours to end, the task is deferred until the first of them may be sent to: it
-    holds no worker meanwhile, and uses up no try. It fails, and is tried again, when contacts are pending at its end
-    for another reason. It fails for good when the replay's failure budget is spent, and by ``fail_when``.
+    If contacts wait for the end of their quiet hours, the task is deferred until the first one can be contacted: it
+    needs no worker meanwhile, and uses no retry. It fails and is retried if contacts are pending at the end for another
+    reason. It fails for good if the failure budget of the replay is exhausted, and by ``fail_when``.
 
     Args:
-        chunk: number of the only chunk to run, from 0.
+        chunk: number of the single chunk to run, from 0.
         chunks: numbers of the chunks to run (templated). Default: all of them.
-        fail_when: ``any`` contact failed, in doubt or rejected; more than the ``budget`` of ``max_failures``; in both
-            also when all contacts, or more than ``max_handled_errors``, took an error exit; ``never``. Default: the
-            flow's ``replay.fail_when``, else ``any``.
+        fail_when: ``any`` contact failed, in doubt, or rejected; ``budget``: more than ``max_failures``; both also if
+            all contacts, or more than ``max_handled_errors``, took an error exit; ``never``. Default: the flow's, else
+            ``any``.
         **kwargs: as for :class:`ReplayTask`: ``flow``, ``source``, ``replay_id``, ``note``, ``query``, ``columns``,
             ``id_column``, ``source_format``, ``limit``, ``send``, ``on_changed``, ``rate``, ``concurrency``,
             ``chunk_size``, ``max_failures``, ``max_handled_errors``, ``stop_when_refused``, ``force``,
             ``accept_changed_flow``; and for ``BaseOperator``.
 
     Raises:
-        ValueError: an argument is none of those allowed.
+        ValueError: an argument is not allowed.
     """
 
     template_fields: Sequence[str] = (*ReplayTask.template_fields, "chunks")
@@ -226,7 +226,7 @@ class WhatsAppReplayOperator(ReplayTask):
     ) -> None:
         super().__init__(**kwargs)
         if chunk is not None and chunks is not None:
-            raise ValueError("chunk and chunks are two names of one thing; give one of them")
+            raise ValueError("chunk and chunks are two names for the same argument; use one of them")
         if fail_when is not None:
             check_choice("fail_when", fail_when, FAIL_WHEN)
         self.chunks = chunks if chunk is None else [chunk]
@@ -234,21 +234,21 @@ class WhatsAppReplayOperator(ReplayTask):
         self._running: tuple[asyncio.AbstractEventLoop, Engine] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Run it, and return the status of its contacts.
+        """Run the replay, and return the status of its contacts.
 
         Raises:
             TaskDeferred: contacts wait for their quiet hours to end.
-            AirflowException: contacts are pending; another try goes on with them.
-            AirflowFailException: nothing can be run, or too many contacts failed.
+            AirflowException: contacts are pending; a retry resumes them.
+            AirflowFailException: the replay cannot run, or too many contacts failed.
         """
         return self._replay(context)
 
     def go_on(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Go on after quiet hours, as :meth:`execute` does.
+        """Resume after quiet hours, like :meth:`execute`.
 
         Args:
             context: of the task.
-            event: of the trigger; it says nothing that is needed.
+            event: of the trigger; unused.
         """
         return self._replay(context)
 
@@ -274,7 +274,7 @@ class WhatsAppReplayOperator(ReplayTask):
         return status
 
     def on_kill(self) -> None:
-        """Stop: no more requests are begun, those under way may end."""
+        """Stop: no more requests are started; those in progress may finish."""
         super().on_kill()
         if self._running is not None:
             loop, engine = self._running
@@ -310,7 +310,7 @@ class WhatsAppReplayOperator(ReplayTask):
 
     def _check_end(self, status: Mapping[str, Any], progress: Progress) -> None:
         if progress.spent:
-            raise AirflowFailException(f"{self.task_id}: the failure budget is spent: {progress.stopped}")
+            raise AirflowFailException(f"{self.task_id}: the failure budget is exhausted: {progress.stopped}")
         if status["pending"] and progress.needs_help:
             raise AirflowFailException(
                 f"{self.task_id}: {progress.stopped}; {status['pending']:,} of {status['total']:,} contacts are "
@@ -318,14 +318,14 @@ class WhatsAppReplayOperator(ReplayTask):
             )
         if status["pending"] and progress.first_until is not None and progress.stopped is None:
             until = max(progress.first_until, dt.datetime.now(dt.timezone.utc) + _SHORTEST_WAIT)
-            self.log.info("%s contacts are pending; going on at %s", f"{status['pending']:,}", until)
+            self.log.info("%s contacts are pending; resuming at %s", f"{status['pending']:,}", until)
             self.defer(trigger=DateTimeTrigger(until), method_name="go_on")
         if status["pending"]:
             reasons = [*progress.postponed, *filter(None, (progress.stopped, progress.cut_off_told))]
             why = f" ({'; '.join(reasons)})" if reasons else ""
             raise AirflowException(
                 f"{self.task_id}: {status['pending']:,} of {status['total']:,} contacts are pending{why}; "
-                "another try of this task, or clearing it, goes on with them"
+                "retry or clear this task to resume"
             )
 
     def _judge(
@@ -346,5 +346,5 @@ class WhatsAppReplayOperator(ReplayTask):
             self.log.warning("%s", wrong)
             return
         if counted.states[ContactState.FAILED]:
-            wrong += "; clearing this task sends again what is known not to have been applied"
+            wrong += "; clear this task to resend the requests that were not applied"
         raise AirflowFailException(f"{self.task_id}: {wrong}")

@@ -1,4 +1,4 @@
-"""How a task runs a replay: what it was given, else what the flow's own ``replay`` says."""
+"""Options of a replay task: its arguments, or else the flow's ``replay``."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from airflow_whatsapp_flows.sender import RequestSender
 
 @dataclass(frozen=True, slots=True)
 class LoadedFlow:
-    """A flow as an argument of a mapped task: Airflow stores such arguments as they are shown.
+    """A flow as an argument of a mapped task: Airflow stores the repr of such arguments.
 
     Attributes:
         id: of the flow.
-        flow: the flow, which is not shown.
+        flow: the flow; not part of the repr.
     """
 
     id: str
@@ -54,25 +54,25 @@ FlowSource = Flow | LoadedFlow | Mapping[str, object] | Path | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayOptions:
-    """What a task was given; what is ``None`` is as the flow's ``replay`` says, and else as in a flow file.
+    """The arguments of a task; ``None`` means the value from the flow's ``replay``, or its default.
 
     Attributes:
         source: of the contact responses.
         query: one SQL statement; then ``source`` is a database's URL, or the id of an Airflow connection.
-        columns: names of columns by the key of a response that they hold.
-        id_column: name of the column that holds the id.
+        columns: column names by the key of a response that they contain.
+        id_column: name of the column with the id.
         source_format: ``jsonl``, ``csv`` or ``parquet``.
-        limit: rows to take at most.
+        limit: maximum number of rows.
         send: ``failed`` or ``all``.
         on_changed: ``reject`` or ``update``.
-        rate: requests a second and host, or host to that.
-        concurrency: requests under way at once.
+        rate: requests per second for each host, or by host.
+        concurrency: maximum concurrent requests.
         chunk_size: contacts of one chunk.
-        max_failures: contacts that may fail before the replay is stopped.
-        max_handled_errors: contacts that may take an error exit: a number, or a share.
-        stop_when_refused: whether the replay stops when a server refuses everything.
-        force: whether responses that were completed before are sent again on purpose.
-        accept_changed_flow: whether a replay may go on with another version of its flow.
+        max_failures: contacts that may fail before the replay stops.
+        max_handled_errors: contacts that may take an error exit: a number, or a percentage.
+        stop_when_refused: whether to stop if a server rejects everything.
+        force: whether to send completed responses again.
+        accept_changed_flow: whether to resume with a changed version of the flow.
 
     Raises:
         ValueError: a number is not one that the command line and a flow allow.
@@ -104,12 +104,12 @@ class ReplayOptions:
     def begin(
         self, ledger: Ledger, flow: Flow, replay_id: str, note: str | None, on_rows: Callable[[int], None]
     ) -> Replay:
-        """The replay, begun or gone on with; every row of its source is in the ledger.
+        """Start or resume the replay; all rows of its source are then in the ledger.
 
-        The source of one that has them already is not looked at again: it may be gone.
+        If they already are, the source is not read again: it may be gone.
 
         Raises:
-            FlowsError: it cannot be begun, or gone on with.
+            FlowsError: it cannot be started or resumed.
         """
         spec, found = self.spec(flow), find_replay(ledger, replay_id)
         if found is not None and found.sealed:
@@ -150,7 +150,7 @@ class ReplayOptions:
         """
         spec = self.spec(flow)
         if not spec.location:
-            raise SourceError(f"no source of responses: give `source`, or set `replay.source` in the flow {flow.id!r}")
+            raise SourceError(f"no source of responses: set `source`, or set `replay.source` in the flow {flow.id!r}")
         return open_source(spec, flow, AirflowAccess())
 
     def spec(self, flow: Flow) -> SourceSpec:
@@ -166,11 +166,11 @@ class ReplayOptions:
         )
 
     def on_changed_rule(self, flow: Flow) -> OnChanged:
-        """What becomes of a response whose id is known with other content."""
+        """What to do with a response whose id was sent with different content."""
         return self.on_changed or replay_block(flow).on_changed
 
     def run_settings(self, flow: Flow) -> RunSettings:
-        """How contacts are sent."""
+        """The settings of the run."""
         grace = 3.0  # Airflow kills a task 5 s after it has asked it to end
         return resolve_run_settings(flow, self._own_options(), grace=grace)
 
@@ -187,19 +187,19 @@ class ReplayOptions:
 
 
 MAX_REPLAY_ID = 500
-"""Characters of a replay's default name."""
+"""Maximum characters in the default name of a replay."""
 
 
 def default_replay_id(flow_id: str, context: Mapping[str, Any]) -> str:
-    """Name of the replay of a task that names none: no other task, mapped task, run, DAG or flow has the same.
+    """The default name of a task's replay, unique for the task, map index, run, DAG, and flow.
 
     Args:
         flow_id: id of the flow.
         context: Airflow's, of the running task.
 
     Returns:
-        ``flow:dag:task:run``, with ``task+3`` for a mapped task. Ids of flows, DAGs and tasks hold neither ``:`` nor
-        ``+``, so no two places have one name. A longer one ends in a hash.
+        ``flow:dag:task:run``, with ``task+3`` for a mapped task. Ids of flows, DAGs, and tasks contain neither ``:``
+        nor ``+``, so the name is unique. A longer name ends with a hash.
     """
     ti = context.get("ti")
     index = map_index_of(context)
@@ -212,7 +212,7 @@ def default_replay_id(flow_id: str, context: Mapping[str, Any]) -> str:
 
 
 def flow_of(source: FlowSource, dag_file: str | None) -> Flow:
-    """The flow that a task was given.
+    """Load the flow of a task.
 
     Args:
         source: the flow, its plain data, or the path of its file.

@@ -46,7 +46,7 @@ def what_is_wrong(
 
 
 SHOWN_ERRORS = 10
-"""Groups of errors that a task's log and XCom have at most."""
+"""Maximum number of error groups in a task's log and XCom."""
 
 
 def log_errors(log: Any, groups: Sequence[ErrorGroup]) -> None:
@@ -58,13 +58,13 @@ def log_errors(log: Any, groups: Sequence[ErrorGroup]) -> None:
 
 def log_retried(log: Any, chosen: RetryResult) -> None:
     """Write to the log of a cleared task which contacts are walked again, and which are not."""
-    log.info("the task was cleared: %s failed contacts are walked again", f"{chosen.contacts:,}")
+    log.info("the task was cleared: retrying %s failed contacts", f"{chosen.contacts:,}")
     if chosen.left_out:
         requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in chosen.unconfirmed.items())
         log.warning(
-            "%s failed contacts are left out: the request may have been applied, and is not sent again (%s); check at "
+            "%s failed contacts are skipped: the request may have been applied, and is not sent again (%s); check at "
             "the server whether it arrived, and record what you find with `whatsapp-flows replay resolve` (with "
-            "--handled for an error that an error exit took), or see `replay retry --accept-duplicates`",
+            "--handled for an error that an error exit handled), or see `replay retry --accept-duplicates`",
             f"{chosen.left_out:,}",
             requests,
         )

@@ -31,7 +31,7 @@ from airflow_whatsapp_flows.replay.report import deliveries_of, errors_value, fl
 from airflow_whatsapp_flows.replay.status import replay_status
 
 PLAN = "plan"
-"""Key of the XCom in which the plan is."""
+"""XCom key of the plan."""
 _TRUE = ("true", "1", "yes", "on")
 
 
@@ -119,7 +119,7 @@ class ReplayApprovalOperator(ApprovalOperator):
             return super().execute_complete(context, event)
         except HITLRejectException:
             raise AirflowFailException(
-                f"{self.task_id}: refused, nothing was sent; clear this task to ask again"
+                f"{self.task_id}: rejected, nothing was sent; clear this task to ask again"
             ) from None
 
 
@@ -168,7 +168,7 @@ class ReplayReportOperator(BaseOperator):
         """
         planned_value = context["ti"].xcom_pull(task_ids=self.plan_task, key=PLAN)
         if planned_value is None:
-            raise AirflowFailException(f"{self.task_id}: the replay was not planned; see the task {self.plan_task!r}")
+            raise AirflowFailException(f"{self.task_id}: the replay has no plan; see the task {self.plan_task!r}")
         if planned_value["replay_id"] is None:
             raise AirflowSkipException("a dry run: nothing was sent")
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
@@ -182,7 +182,7 @@ class ReplayReportOperator(BaseOperator):
         limits = (self.max_failures, self.max_handled_errors)
         problem = _problem(status, planned_value) or what_is_wrong(counted, self.fail_when, *limits)
         if problem:
-            again = "; clear the tasks that sent them, and what is known not to have been applied is sent again"
+            again = "; clear the tasks that sent them to resend the requests that were not applied"
             hint = again if status["failed"] else ""
             raise AirflowFailException(f"{self.task_id}: {problem}; {where_to_look(status)}{hint}")
         silent = what_is_wrong(counted, "any", *limits) if self.fail_when == "never" else None
@@ -195,12 +195,9 @@ class ReplayReportOperator(BaseOperator):
 
 def _problem(status: Mapping[str, Any], planned_value: Mapping[str, Any]) -> str | None:
     if status["pending"]:
-        return (
-            f"{status['pending']:,} of {status['total']:,} contacts are pending; "
-            "clear the tasks that failed, and they go on"
-        )
+        return f"{status['pending']:,} of {status['total']:,} contacts are pending; clear the failed tasks to resume"
     if status["total"] != planned_value["rows"]:
-        return f"{planned_value['rows']:,} responses were planned, and the ledger holds {status['total']:,}"
+        return f"{planned_value['rows']:,} responses were planned, but the ledger contains {status['total']:,}"
     return None
 
 

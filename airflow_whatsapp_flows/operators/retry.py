@@ -28,7 +28,7 @@ class ActionRetryError(AirflowException):
     """
 
     def __init__(self, message: str, wait: float) -> None:
-        super().__init__(f"{message}; trying again in {wait:.1f} s")
+        super().__init__(f"{message}; retrying in {wait:.1f} s")
         self.message = message
         self.wait = wait
 

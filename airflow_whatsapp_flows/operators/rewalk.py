@@ -31,10 +31,12 @@ from airflow_whatsapp_flows.operators.task_record import Recipient
 from airflow_whatsapp_flows.settings import Settings
 
 LEFT_AT = "left_at"
-"""Key of the XCom that says when a step was left, where a delay comes next."""
+"""XCom key of the time at which a step ended, if a delay comes next."""
 END = "end"
-"""Key of the XCom that says how the contact ended: ``state``, ``reason``, ``handled_errors``, ``unanswered``. The task
-of the step in which the walk ends has it."""
+"""XCom key of how the contact ended: ``state``, ``reason``, ``handled_errors``, ``unanswered``.
+
+Pushed by the task of the step in which the walk ends.
+"""
 _LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what stands beside the text
 
 

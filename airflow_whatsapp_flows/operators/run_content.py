@@ -61,7 +61,7 @@ def check_newest(transaction: Transaction, recipient: Recipient) -> None:
     """Check that no newer content of a response was sent, or is about to be, in the transaction of an intent.
 
     Raises:
-        ResponseError: it was; the older content is not sent any more.
+        ResponseError: it was; the older content is no longer sent.
         IntentConflictError: other content was sent at the same moment; another try finds out which is newer.
     """
     if recipient.content is None:
@@ -70,10 +70,10 @@ def check_newest(transaction: Transaction, recipient: Recipient) -> None:
     if newer is None:
         return
     if newer.epoch == recipient.epoch:
-        raise IntentConflictError(f"{newer.where} is sending other content of the same response")
+        raise IntentConflictError(f"{newer.where} is sending different content of the same response")
     raise ResponseError(
-        f"superseded: {newer.where} has newer content of the response {recipient.subject.response_id!r}; the older one "
-        "is not sent any more"
+        f"superseded: {newer.where} has newer content of the response {recipient.subject.response_id!r}; the older "
+        "content is no longer sent"
     )
 
 
@@ -98,11 +98,12 @@ def _is_of(row: AttemptRow, context: Mapping[str, Any]) -> bool:
 
 
 def _check_changed(flow: Flow, response: ContactResponse, context: Mapping[str, Any], other: KnownResponse) -> None:
-    what = f"{other.where} has the response id {response.id!r} with other content"
+    what = f"{other.where} has the response id {response.id!r} with different content"
     if flow.replay is None or flow.replay.on_changed == "reject":
         raise ResponseError(
             f"id_reused: {what}; nothing is sent. Give this response another id, or set `replay.on_changed` of the "
-            'flow to "update" to send what has changed'
+            "flow "
+            'to "update" to send the changed content'
         )
     if getattr(context.get("dag_run"), "clear_number", 0):
         # What a run that is run again brings is not new.
@@ -124,9 +125,9 @@ def _check_known_fates(response: ContactResponse, made: Sequence[AttemptRow], he
     how = (
         f"`whatsapp-flows replay resolve {replay_id} {response.id}`"
         if replay_id
-        else "clear its task, or run this response in a replay and use `whatsapp-flows replay resolve`"
+        else "clear its task, or replay this response and use `whatsapp-flows replay resolve`"
     )
     raise ResponseError(
         f"in doubt: {where} may have sent earlier content of the response {response.id!r} (step {doubtful.step}), and "
-        f"it is not known whether it arrived; nothing is sent. To settle it: {how}; then run this task again"
+        f"it is not known whether it arrived; nothing is sent. To resolve it: {how}; then run this task again"
     )

@@ -145,7 +145,7 @@ class TaskSender:
             return None if doubted is None else doubted.result
         plan = effect.step.plan
         unsent = HttpRequest(plan.method, plan.url.origin, connection=plan.connection)
-        message = "the sender stopped before an answer came; the request may have reached the server"
+        message = "the sender stopped before it received a reply; the request may have reached the server"
         failure = TransportFailure(ErrorKind.INTERRUPTED, message, Sent.UNKNOWN)
         return classify(failure, SentRequest(unsent, doubted.number))
 
@@ -165,7 +165,7 @@ class TaskSender:
             except OnceClaimedError as error:
                 raise AirflowSkipException(f"{effect.step.name}: {error}") from None
             if isinstance(move, Settled):
-                self._task.log.info("nothing is sent: an earlier attempt has settled it")
+                self._task.log.info("nothing is sent: an earlier attempt already has the result")
                 return move.result
             if isinstance(move, SendNext):
                 return self._exchange(effect, prepared, intent, attempts)
@@ -208,7 +208,7 @@ class TaskSender:
         if isinstance(move, SendNext):  # it could be sent again, but Airflow has no try left
             move = next_move(replace(rule, attempts=1), attempts, request, intent.key, time.time())
         if not isinstance(move, Settled):
-            raise TypeError("what was just sent is not sent under another key")
+            raise TypeError("the request was just sent, and is not sent under another key")
         return move.result
 
     def _end(self, intent: Intent, fate: Fate, result: ActionResult) -> None:
@@ -219,7 +219,7 @@ class TaskSender:
                 transaction.end(AttemptEnd(intent, fate, result.status_code, kind, kept, time.time()))
         except LedgerError as error:
             # The reply is here, and is worth more than the note of it; without the note nothing is sent again.
-            self._task.log.error("what came of the request could not be noted: %s", error)
+            self._task.log.error("the outcome of the request could not be recorded: %s", error)
 
     def _prepare(self, effect: SendAction) -> PreparedRequest:
         request, connection = effect.request, None

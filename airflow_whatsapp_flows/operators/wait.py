@@ -9,7 +9,7 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator
 
 SHORTEST_DEFERRED = 5.0
-"""Seconds. Airflow may fail a task whose trigger fires before its scheduler has heard that the task waits."""
+"""Seconds. Airflow may fail a task whose trigger fires before the scheduler knows that the task is deferred."""
 
 
 def utc_now() -> dt.datetime:

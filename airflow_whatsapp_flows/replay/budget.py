@@ -9,7 +9,7 @@ from airflow_whatsapp_flows.ledger.replays import Tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 
 HandledErrors = int | str
-"""Contacts that may complete by an error exit: a number, or a share of the contacts walked such as ``"20%"``."""
+"""Contacts that may take an error exit: a number, or a percentage of the contacts walked, such as ``"20%"``."""
 
 _SHARE = re.compile(r"(100|[0-9]{1,2}(?:\.[0-9]{1,2})?)%")
 _WALKED = (ContactState.PENDING, ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT)
@@ -28,7 +28,7 @@ def read_handled_errors(written: int | str) -> HandledErrors:
             return written
     elif not isinstance(written, bool) and isinstance(written, int) and written >= 0:
         return written
-    raise ValueError(f"{written!r} is neither a number of contacts nor a share such as '20%'")
+    raise ValueError(f"{written!r} is neither a number of contacts nor a percentage such as '20%'")
 
 
 def max_handled(limit: HandledErrors, walked: int) -> int:
@@ -59,7 +59,7 @@ def too_many_handled(limit: HandledErrors | None, tally: Tally) -> str | None:
         if not handled or handled < completed:
             return None
         who = "the contact" if handled == 1 else f"every one of {handled:,} contacts"
-        return f"{who} that completed took an error exit (max_handled_errors says how many may)"
+        return f"{who} that completed took an error exit (max_handled_errors sets how many may)"
     allowed = max_handled(limit, count_walked(tally))
     return None if handled <= allowed else _over(handled, limit, allowed)
 
@@ -94,8 +94,8 @@ class FailureBudget:
         if self.max_failures is not None and self.failed > self.max_failures:
             contacts = "1 contact" if self.failed == 1 else f"{self.failed} contacts"
             return (
-                f"{contacts} failed, and max_failures allows {self.max_failures}: `replay retry` sends these again, "
-                "and a higher max_failures lets more fail"
+                f"{contacts} failed, and max_failures allows {self.max_failures}: `replay retry` sends these again; "
+                "raise max_failures to allow more"
             )
         if self.max_handled_errors is None:
             return None
@@ -103,4 +103,4 @@ class FailureBudget:
         if self.handled <= allowed:
             return None
         reason = _over(self.handled, self.max_handled_errors, allowed)
-        return f"{reason}: `replay retry --handled` sends these again, and a higher max_handled_errors lets more pass"
+        return f"{reason}: `replay retry --handled` sends these again; raise max_handled_errors to allow more"

@@ -32,7 +32,7 @@ from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, skip
 from airflow_whatsapp_flows.replay.send import ContactRun, ContactSender
 
 _LARGE = 32_768
-"""Characters of a response or a reply from which on the walk runs in a thread."""
+"""If a response or reply has more characters than this, the walk runs in a thread."""
 
 
 @dataclass(slots=True)

@@ -198,25 +198,29 @@ def _is_forced(replay: Replay) -> bool:
 
 def _check_same(replay: Replay, request: ReplayRequest, flow: str) -> None:
     if replay.flow_id != request.flow.id:
-        raise ReplayError(f"the replay {replay.id!r} is of the flow {replay.flow_id!r}: give another {_ID}")
+        raise ReplayError(f"the replay {replay.id!r} is of the flow {replay.flow_id!r}: use another {_ID}")
     for key, (then, now) in _differences(replay, request).items():
         raise ReplayError(
             f"the replay {replay.id!r} was started with another {_NAMED[key]}: {_shorten(then)} then, {_shorten(now)} "
-            f"now; give another {_ID}, or what it was started with"
+            f"now; use another {_ID}, or the original value"
         )
     if _is_forced(replay) != request.force:
-        how = "with --force: go on with it" if _is_forced(replay) else "without --force: go on without it"
-        raise ReplayError(f"the replay {replay.id!r} was begun {how}, or give another {_ID}")
+        how = (
+            "with --force: resume it with --force"
+            if _is_forced(replay)
+            else ("without --force: resume it without --force")
+        )
+        raise ReplayError(f"the replay {replay.id!r} was started {how}, or use another {_ID}")
     if replay.flow != flow and not request.accept_changed_flow:
         raise ReplayError(
-            f"the flow has changed since the replay {replay.id!r} began: go on with the flow as it was, "
-            "or give --accept-changed-flow (accept_changed_flow) to send what is left with the flow as it is now"
+            f"the flow has changed since the replay {replay.id!r} started: resume with the original flow, or use "
+            "--accept-changed-flow (accept_changed_flow) to send the rest with the changed flow"
         )
 
     if _on_changed(replay) != request.on_changed and not request.accept_changed_flow:
         raise ReplayError(
-            f"the replay {replay.id!r} was started with on_changed {_on_changed(replay)!r}, which has judged its rows: "
-            f"resume it with that (--on-changed), or give another {_ID}"
+            f"the replay {replay.id!r} was started with on_changed {_on_changed(replay)!r}, which was applied to its "
+            f"rows: resume it with the same value (--on-changed), or use another {_ID}"
         )
 
 

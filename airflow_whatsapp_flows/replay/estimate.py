@@ -24,10 +24,10 @@ from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.transport.origin import origin_of
 
 SAMPLES = 3
-"""Requests of one action that are shown."""
+"""Number of sample requests shown for each action."""
 
 DEPENDS = "depends_on_reply"
-"""The end of a walk that cannot be foretold: what comes next depends on a reply that nobody has yet."""
+"""The end of a walk that cannot be predicted: the next step depends on a reply."""
 
 _FILE = FileContent(b"", "file", "application/octet-stream")
 _REPLY = frozenset({"response", "headers"})  # of a result; the rest of an assumed success can be known

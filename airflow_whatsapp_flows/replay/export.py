@@ -40,7 +40,7 @@ def export_results(url: str, table: str, replay: Replay, results: Iterable[Conta
         address = database_url(url)
     except (sa.exc.ArgumentError, ValueError):
         raise ReplayError(
-            "--to is an SQLAlchemy URL: sqlite:///results.db, or postgresql://user@host/database"
+            "--to must be an SQLAlchemy URL: sqlite:///results.db, or postgresql://user@host/database"
         ) from None
     name = f"the table {table!r} of {hide_password(address)}"
     schema, _, short = table.rpartition(".")
@@ -106,7 +106,7 @@ def _check_columns(connection: sa.Connection, table: sa.Table, name: str) -> Non
     there = {column["name"] for column in sa.inspect(connection).get_columns(table.name, table.schema)}
     missing = [column for column in table.columns.keys() if column not in there]  # noqa: SIM118  # names, not columns
     if missing:
-        raise ReplayError(f"{name} is there already, without {', '.join(missing)}; name another table")
+        raise ReplayError(f"{name} already exists, without the columns {', '.join(missing)}; use another table")
 
 
 def _rows(replay: Replay, results: Iterable[ContactResult]) -> Iterator[dict[str, Any]]:

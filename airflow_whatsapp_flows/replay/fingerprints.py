@@ -30,51 +30,50 @@ _PLACEHOLDERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 
-_LATER = "the server fails: try again later with `replay retry`"
-_UNANSWERED = "it is not known whether the request arrived: "
-_LOOK_UP = "look it up in the CRM, then say so with `replay resolve`"
+_LATER = "the server failed: try again later with `replay retry`"
+_UNANSWERED = "it is unknown whether the request arrived: "
+_LOOK_UP = "look it up in the CRM, then record the outcome with `replay resolve`"
 _IN_DOUBT: dict[Delivery, str] = {
     Delivery.AT_MOST_ONCE: _LOOK_UP,
-    Delivery.KEYED: "`replay retry --state in_doubt` sends the same bytes again under the same key; where the key is "
-    f"too old for that, {_LOOK_UP}",
-    Delivery.IDEMPOTENT: "`replay retry --state in_doubt` sends it again; where the data has changed since, "
-    f"{_LOOK_UP}",
+    Delivery.KEYED: "`replay retry --state in_doubt` sends the same bytes again under the same key; if the key is too "
+    f"old, {_LOOK_UP}",
+    Delivery.IDEMPOTENT: f"`replay retry --state in_doubt` sends it again; if the data has changed since, {_LOOK_UP}",
 }
 _BY_STATUS: dict[int, str] = {
-    400: "the server does not accept the data: see one sample, then `replay retry` (`--flow FILE` if you mend it)",
-    401: "the server does not accept the credentials: check the password or token of the connection",
-    403: "the credentials do not allow this: check the token of the connection and what it may do",
-    404: "there is nothing at this address: check the URL of the step and the host of the connection",
-    405: "this address does not take this method: check the method and the URL of the step",
+    400: "the server rejected the data: check one sample, then `replay retry` (with `--flow FILE` if you fix the flow)",
+    401: "the server rejected the credentials: check the password or token of the connection",
+    403: "the credentials do not permit this: check the token of the connection and its permissions",
+    404: "there is nothing at this URL: check the URL of the step and the host of the connection",
+    405: "this URL does not support this method: check the method and the URL of the step",
     408: _LATER,
-    409: "the server has this already, or works on it: look at one sample before a `replay retry`",
-    410: "what was at this address is gone: check the URL of the step",
-    413: "the request is larger than the server takes: look at the body of one sample",
-    415: "the server does not take this kind of content: check body_type and the Content-Type header of the step",
-    422: "the server does not accept the data: see one sample, then `replay retry` (`--flow FILE` if you mend it)",
+    409: "the server already has this, or is processing it: check one sample before a `replay retry`",
+    410: "the resource at this URL is gone: check the URL of the step",
+    413: "the request is too large for the server: check the body of one sample",
+    415: "the server does not accept this content type: check body_type and the Content-Type header of the step",
+    422: "the server rejected the data: check one sample, then `replay retry` (with `--flow FILE` if you fix the flow)",
     425: _LATER,
-    429: "too many requests: send more slowly with a lower --rate, then `replay retry`",
-    501: "the server does not know this method: check the method and the URL of the step",
+    429: "too many requests: use a lower --rate, then `replay retry`",
+    501: "the server does not support this method: check the method and the URL of the step",
 }
 _BY_KIND: dict[ErrorKind, str] = {
-    ErrorKind.STATUS: "look at one sample, then `replay retry`",
-    ErrorKind.TIMEOUT: "the server is too slow: try again later with `replay retry`, with fewer requests at a time "
-    "(--concurrency), or give the step a longer timeout",
-    ErrorKind.CONNECT: "the server cannot be reached: check the host and the port of the connection and the network, "
+    ErrorKind.STATUS: "check one sample, then `replay retry`",
+    ErrorKind.TIMEOUT: "the server is too slow: try again later with `replay retry`, with a lower --concurrency, or "
+    "with a longer timeout of the step",
+    ErrorKind.CONNECT: "the server cannot be reached: check the network, and the host and port of the connection, "
     "then `replay retry`",
-    ErrorKind.TLS: "the server's certificate is not accepted, or TLS fails: have it mended, or check the host of the "
-    "connection, then `replay retry`",
-    ErrorKind.PROTOCOL: "the reply or the request is not valid HTTP: look at one sample, and at what stands between "
-    "here and the server",
-    ErrorKind.INTERRUPTED: "the answer was cut off: try again later with `replay retry`",
-    ErrorKind.TOO_LARGE: "the reply is larger than allowed: raise response_max_bytes, or ask the server for less; the "
+    ErrorKind.TLS: "TLS failed, or the certificate of the server was rejected: have it fixed, or check the host of "
+    "the connection, then `replay retry`",
+    ErrorKind.PROTOCOL: "the reply or the request is not valid HTTP: check one sample, and any proxies between here "
+    "and the server",
+    ErrorKind.INTERRUPTED: "the reply was cut off: try again later with `replay retry`",
+    ErrorKind.TOO_LARGE: "the reply is larger than allowed: raise response_max_bytes, or request less data; the "
     "request was applied",
-    ErrorKind.UNPARSABLE: "the reply is not what its Content-Type says: look at one sample; the request was applied",
+    ErrorKind.UNPARSABLE: "the reply does not match its Content-Type: check one sample; the request was applied",
     ErrorKind.POLICY: "this address is not allowed: add the host to allowed_hosts, or use a connection",
-    ErrorKind.FILE: "a file of the body could not be had: check its path or URL in one sample, then `replay retry`",
-    ErrorKind.SUCCESS_WHEN: "the server accepted the request, but its reply is not what success_when asks for: look at "
-    "the reply of one sample",
-    ErrorKind.RESPONSE_CHECK: "the reply is not what response_check asks for: look at the reply of one sample",
+    ErrorKind.FILE: "a file of the body could not be fetched: check its path or URL in one sample, then `replay retry`",
+    ErrorKind.SUCCESS_WHEN: "the server accepted the request, but success_when is false for its reply: check the "
+    "reply of one sample",
+    ErrorKind.RESPONSE_CHECK: "response_check is false for the reply: check the reply of one sample",
 }
 
 
@@ -137,7 +136,7 @@ def suggestion(kind: ErrorKind, status: int | None, *, in_doubt: bool = False, d
         if status in _BY_STATUS:
             return _BY_STATUS[status]
         if 300 <= status <= 399:
-            return "the address has moved, and redirects are not followed: write the new URL into the step"
+            return "the URL has moved, and redirects are not followed: set the new URL in the step"
         if status >= 500:
             return _LATER
     return _BY_KIND[kind]

@@ -139,7 +139,7 @@ class Guards:
                 return Skip(SkipReason.UNIDENTIFIED, missing)
         if self._only_once and not identity.is_comparable:
             why = UNREADABLE_PHONE if identity.phone_text else "the contact has no phone, id, user_id or email"
-            return Skip(SkipReason.UNIDENTIFIED, f"only_once compares people, and {why}")
+            return Skip(SkipReason.UNIDENTIFIED, f"only_once compares people, but {why}")
         return None
 
     def _parse_created_on(self, response: ContactResponse) -> dt.datetime | None:

@@ -23,10 +23,10 @@ from airflow_whatsapp_flows.replay.refusals import CREDENTIALS
 _log = logging.getLogger(__name__)
 
 ANY_HOST = ""
-"""The key, among rates by host, of the rate of every other host."""
+"""The key of the default rate among the rates by host."""
 
 _COMMIT_SECONDS = 0.03
-"""Seconds that the commit of an intent, between slot and send, may take; paid for by as much less than the rate."""
+"""Seconds allowed for the commit of an intent between slot and send; the effective rate is that much lower."""
 
 _SPARE_FILES = 16  # for the ledger's files, name lookups and what else is opened while a batch runs
 
@@ -166,7 +166,7 @@ def bound_concurrency(concurrency: int) -> int:
         return concurrency
     room = max(1, limit - _count_open() - _SPARE_FILES)
     if room < concurrency:
-        text = "%d requests may be under way at a time instead of %d: this process may open %d files (ulimit -n)"
+        text = "concurrency reduced to %d requests instead of %d: this process can open %d files (ulimit -n)"
         _log.warning(text, room, concurrency, limit)
     return min(room, concurrency)
 

@@ -44,10 +44,10 @@ from airflow_whatsapp_flows.replay.sources import Row
 from airflow_whatsapp_flows.sender import RequestSender
 
 ASSUMED_LATENCY = 0.2
-"""Seconds that a reply is taken to need where the ledger holds none of the host."""
+"""Assumed seconds of a reply if the ledger has none from the host."""
 
 REJECTIONS = 10
-"""Rejected rows that are shown."""
+"""Number of rejected rows shown."""
 
 ONLY_ONCE = "only_once: an earlier response of this person is in the source"
 

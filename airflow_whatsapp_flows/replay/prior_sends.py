@@ -43,7 +43,7 @@ class Postponed:
 
 
 NotWalked = ContactEnd | Postponed
-"""What becomes of a contact that is not walked."""
+"""The state of a contact that is not walked, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class PriorSends:
         if is_older and other.state is ContactState.PENDING and other.epoch <= contact.epoch:
             # Two replays that both wait for each other would leave a contact behind: the older one goes first.
             command = f"whatsapp-flows replay retry {other.replay_id}"
-            return Postponed(f"pending in the replay {other.replay_id}: `{command}` goes on with it")
+            return Postponed(f"pending in the replay {other.replay_id}: `{command}` resumes it")
         return None
 
     def _check_other_content(self, contact: PendingContact, others: Sequence[KnownResponse]) -> NotWalked | None:
@@ -113,14 +113,14 @@ class PriorSends:
             waiting = None if first_in_doubt(own) else waiting
         if newer is not None or waiting is not None:
             where = waiting.where if newer is None and waiting else _where(newer, others)
-            reason = f"superseded: {where} has newer content of this response; the older one is not sent any more"
+            reason = f"superseded: {where} has newer content of this response; the older content is no longer sent"
             return ContactEnd(contact.id, ContactState.SKIPPED, reason, time.time())
         doubtful = first_in_doubt([one for one in made if one.epoch < contact.epoch])
         if doubtful is not None:
             return ContactEnd(contact.id, ContactState.IN_DOUBT, self._doubt_reason(doubtful, others), time.time())
         taken = next((one for one in made if one.epoch == contact.epoch and _differs(one, contact)), None)
         if taken is not None:  # both were begun at the same moment; the next replay finds which is the newer one
-            reason = f"id_reused: {_where(taken, others)} sent other content of this response at the same time"
+            reason = f"id_reused: {_where(taken, others)} sent different content of this response at the same time"
             return ContactEnd(contact.id, ContactState.REJECTED, f"{reason}; run it in another replay", time.time())
         return None
 
@@ -128,7 +128,7 @@ class PriorSends:
         what = f"{_where(doubtful, others)} may have sent earlier content of this response (step {doubtful.step})"
         name = names_of(others).get(doubtful.replay_no or 0) or self.replay.id
         return (
-            f"in doubt: {what}, and it is not known whether it arrived; settle it with `replay resolve {name}`, then "
+            f"in doubt: {what}, and it is unknown whether it arrived; resolve it with `replay resolve {name}`, then "
             f"`replay retry {self.replay.id} --state in_doubt` sends the newer content"
         )
 
@@ -138,7 +138,7 @@ def skip_contact(contact: PendingContact, reason: str, now: float) -> ContactEnd
     doubtful = first_in_doubt([one for one in contact.record.made if one.epoch == contact.epoch])
     if doubtful is None:
         return ContactEnd(contact.id, ContactState.SKIPPED, reason, now)
-    doubt = f"in doubt: {doubtful.step} was sent before, and it is not known whether it arrived; the rest is not sent"
+    doubt = f"in doubt: {doubtful.step} was sent before, and it is unknown whether it arrived; the rest is not sent"
     return ContactEnd(
         contact.id, ContactState.IN_DOUBT, f"{doubt}, for: {reason}", now, path=json.dumps([doubtful.step])
     )

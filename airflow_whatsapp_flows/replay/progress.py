@@ -56,7 +56,7 @@ class Progress:
         number, in_doubt = self.cut_off.total(), self.cut_off[Delivery.AT_MOST_ONCE]
         if not number:
             return None
-        parts = [f"{in_doubt:,} will be in doubt, for they may have arrived"] if in_doubt else []
+        parts = [f"{in_doubt:,} will be in doubt, because they may have arrived"] if in_doubt else []
         parts += [f"{number - in_doubt:,} will be sent again, as their delivery allows"] if number > in_doubt else []
         return f"{'1 request was' if number == 1 else f'{number:,} requests were'} under way: {', '.join(parts)}"
 

@@ -50,7 +50,7 @@ class SlotStore(Protocol):
 
 
 Call = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Runs something that blocks without blocking the loop, such as ``asyncio.to_thread``."""
+"""Runs a blocking function without blocking the loop, such as ``asyncio.to_thread``."""
 
 
 class _Slot(NamedTuple):

@@ -9,7 +9,7 @@ PRESETS: Mapping[str, float] = {
     "api-us1.com": 5.0,
     "activehosted.com": 5.0,
 }
-"""Limits that known services document: domain to requests a second. Hilos documents none."""
+"""Documented limits of known services: domain to requests per second. Hilos documents none."""
 
 
 def rate_for(host: str, rates: Mapping[str, float], default: float | None) -> float | None:

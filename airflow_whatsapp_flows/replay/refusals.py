@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.flow.request.messages import ErrorKind
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 
 CREDENTIALS = (401, 403)
-"""Statuses that say that the sender may not do this, as a rule whoever the contact is."""
+"""Statuses that mean that the sender is not authorized, usually regardless of the contact."""
 CREDENTIALS_IN_A_ROW = 20
 STEP_IN_A_ROW = 50
 
@@ -116,8 +116,8 @@ class Refusals:
         host, connection = account
         whose = f"the credentials of the connection {connection!r}" if connection else "requests without a connection"
         return BatchStoppedError(
-            f"{host} refused {whose} {times} times in a row ({self._words(result)}); nothing of these was applied, "
-            "and their contacts stay pending unless an error exit sent something else",
+            f"{host} rejected {whose} {times} times in a row ({self._words(result)}); none of these requests was "
+            "applied, and their contacts stay pending unless an error exit sent something else",
             needs_help=True,
         )
 
@@ -147,10 +147,10 @@ class Refusals:
         if self._refused[step.name] != STEP_IN_A_ROW:
             return None
         return BatchStoppedError(
-            f"{host} refused each of the first {STEP_IN_A_ROW} requests of {step.name!r} ({self._words(result)}): "
-            "check the step and the data; `replay retry` sends these again (with --handled where an error exit took "
-            f"them). If {result.status_code} is what this server answers about a single contact, such as one that it "
-            'has already, resume with --no-stop-when-refused, or set "stop_when_refused": false in the flow\'s '
+            f"{host} rejected each of the first {STEP_IN_A_ROW} requests of {step.name!r} ({self._words(result)}): "
+            "check the step and the data; `replay retry` sends these again (with --handled if an error exit handled "
+            f"them). If {result.status_code} is this server's answer for a single contact, such as one that already "
+            'exists, resume with --no-stop-when-refused, or set "stop_when_refused": false in the flow\'s '
             "replay block (stop_when_refused=False in a task)",
             needs_help=True,
         )

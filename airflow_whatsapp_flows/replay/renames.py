@@ -94,8 +94,8 @@ def _check(
     versions = earlier_flows(connection, flow.id) if sent else []
     for name, now in steps.name_conflicts:
         raise ReplayError(
-            f"the step that is called {now!r} now was called {name!r} when it was sent, and the flow has another step "
-            f'called {name!r}: give that one an "id" of its own, for what was sent under the name is not its own'
+            f"the step now named {now!r} was named {name!r} when it was sent, and the flow has another step named "
+            f'{name!r}: give that step its own "id", because the requests sent under this name are not its own'
         )
     before = _versions(versions, flow)
     for old in _versions([text for text in sent_with if text is not None], flow):
@@ -147,13 +147,13 @@ def _identity(flow: Flow, old: str, new: str) -> str | None:
     actions = {name: step for name, step in flow.steps.items() if isinstance(step, Action)}
     if any(old in step.identities for step in flow.steps.values()):
         raise ReplayError(
-            f"--renamed {old}={new}: the flow still has a step known as {old!r}. Where steps have exchanged their "
-            'names, give each an "id": the name under which it was sent'
+            f"--renamed {old}={new}: the flow still has a step known as {old!r}. If "
+            'steps swapped names, give each an "id": the name under which it was sent'
         )
     if not new:
         return None
     if new not in actions:
-        raise ReplayError(f"--renamed {old}={new}: there is no action called {new!r}{did_you_mean(new, actions)}")
+        raise ReplayError(f"--renamed {old}={new}: there is no action named {new!r}{did_you_mean(new, actions)}")
     return actions[new].identity
 
 
@@ -162,8 +162,8 @@ def _check_merged(known: Mapping[str, str | None], confirmed: Mapping[str, str |
         other = next((name for name, now in known.items() if now == new and name != old), None)
         if new is not None and other is not None:
             raise ReplayError(
-                f"--renamed {old}={new}: {other!r} was renamed to {new!r} too, and a step was called only one of them "
-                f"before; say --renamed {shlex.quote(other + '=')} if that one was removed"
+                f"--renamed {old}={new}: {other!r} was also renamed to {new!r}, but a step had only one "
+                f"previous name; use --renamed {shlex.quote(other + '=')} if that one was removed"
             )
 
 
@@ -207,11 +207,11 @@ def _lost_steps_text(lost: Sequence[SentStep], candidates: Sequence[str], flow: 
         pair = shlex.quote(f"{one.step}={new or 'NEW NAME'}")
         lines.append(
             f"the step {one.step!r} was sent for {number}, and the flow has no such step any more{believed}. If it was "
-            f'renamed, give the step "id": {json.dumps(one.identity, ensure_ascii=False)} in the flow, or say '
-            f"--renamed {pair}; if it was removed, say --renamed {shlex.quote(one.step + '=')}"
+            f'renamed, give the step "id": {json.dumps(one.identity, ensure_ascii=False)} in the flow, '
+            f"or use --renamed {pair}; if it was removed, use --renamed {shlex.quote(one.step + '=')}"
         )
     names = ", ".join(repr(name) for name in candidates[:5])
-    return "\n".join([*lines, f"Nothing was sent, since what was sent before might be sent again by {names}"])
+    return "\n".join([*lines, f"Nothing was sent, because earlier requests might be sent again by {names}"])
 
 
 def _check_exchanged(old: Flow, flow: Flow, sent: Sequence[SentStep]) -> None:
@@ -224,8 +224,8 @@ def _check_exchanged(old: Flow, flow: Flow, sent: Sequence[SentStep]) -> None:
             unchanged = same_request(old, other.name, flow, other.name)
             if other.identity != name and not unchanged and same_request(old, name, flow, other.name):
                 raise ReplayError(
-                    f"{name!r} was sent before, and {other.name!r} does now what {name!r} did then: nothing was sent, "
-                    f'since nobody knows which of them it is. Give {other.name!r} "id": '
-                    f"{json.dumps(name, ensure_ascii=False)} if it was renamed, and {name!r} the name that it had as "
-                    "its id; or, if nothing was renamed, give both ids of their own"
+                    f"{name!r} was sent before, and {other.name!r} now does what {name!r} did then: nothing was sent, "
+                    f'because it is unknown which of them is that step. Give {other.name!r} "id": '
+                    f"{json.dumps(name, ensure_ascii=False)} if it was renamed, and give {name!r} its "
+                    "previous name as its id; or, if nothing was renamed, give both their own ids"
                 )

@@ -48,7 +48,7 @@ def suggestion_of(group: ErrorGroup, delivery: Mapping[str, Delivery]) -> str:
     """One thing to do next about a group."""
     error = group.sample.error
     if error is None:
-        return "look at one sample, mend the flow, then `replay retry --flow FILE`"
+        return "check one sample, fix the flow, then `replay retry --flow FILE`"
     mode = delivery.get(error["step"])
     advice = suggestion(ErrorKind(error["kind"]), error["status_code"], in_doubt=group.in_doubt > 0, delivery=mode)
     return advice.replace(_AGAIN, _HANDLED_AGAIN) if group.handled == group.count else advice

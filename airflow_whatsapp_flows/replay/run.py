@@ -31,7 +31,10 @@ from airflow_whatsapp_flows.replay.send import ContactSender
 from airflow_whatsapp_flows.sender import RequestSender
 
 _LAST_COMMITS_SECONDS = 1.5
-"""Seconds after the grace in which a ledger's server has to take what was done; later it counts as not answering."""
+"""Seconds after the grace period for the ledger's server to accept the last outcomes.
+
+Then it counts as not responding.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

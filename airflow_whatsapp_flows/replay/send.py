@@ -33,11 +33,11 @@ from airflow_whatsapp_flows.sender import RequestSender, is_web_address
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds, while no file descriptor is free
 _READERS = 2
-"""Threads that read large replies. They share Python's lock: more of them read no faster, and all end later."""
+"""Threads that parse large replies; because of Python's GIL, more threads would only finish later."""
 _LAST_READING_SECONDS = 1.0
-"""Seconds in which a run that is stopped goes on reading the large replies that are here."""
+"""Seconds for which a stopped run keeps parsing the large replies it has received."""
 _LARGE_REPLY = 32_768
-"""Bytes of a reply from which on it is read in a thread: 50,000 elements of XML take a tenth of a second."""
+"""Larger replies are parsed in a thread: 50,000 elements of XML take a tenth of a second."""
 
 
 class StoppedError(Exception):
@@ -327,7 +327,7 @@ class _ClassifiedReply(NamedTuple):
     result: ActionResult
     fate: Fate
     kept: str
-    """The result as the ledger keeps it."""
+    """The result as the ledger stores it."""
 
 
 def _classify(

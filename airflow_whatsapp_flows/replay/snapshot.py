@@ -36,7 +36,7 @@ from airflow_whatsapp_flows.ledger.snapshots import (
 from airflow_whatsapp_flows.replay.sources import Row
 
 OnChanged = Literal["reject", "update"]
-"""What becomes of a response whose id is known with other content."""
+"""What to do with a response whose id is known with different content."""
 ON_CHANGED: tuple[OnChanged, ...] = get_args(OnChanged)
 
 _BATCH = 500
@@ -251,11 +251,11 @@ def classify_row(
         return RowStatus(ContactState.SKIPPED, DUPLICATE, here.epoch)
     if other is None or force or on_changed == "update":
         return RowStatus(ContactState.PENDING, None, epoch, other is not None)
-    how = f'{_OTHER_CONTENT}, or send what has changed with on_changed "update"'
+    how = f'{_OTHER_CONTENT}, or send the changed content with on_changed "update"'
     return RowStatus(ContactState.REJECTED, f"id_reused: {other.where} {how}", changed=True)
 
 
-_OTHER_CONTENT = "has the same id with other content; give it another id"
+_OTHER_CONTENT = "has the same id with different content; give it another id"
 
 
 def size_of_row(one: ReadRow) -> int:
@@ -272,10 +272,10 @@ def read_row(row: Row) -> ReadRow:
     except ResponseError as error:
         return _unusable(row, f"invalid: {error}")
     if response.id is None:
-        why = "without an id nothing keeps a later replay from writing this contact twice; add one, or use --id COLUMN"
+        why = "without an id, a later replay could send this contact twice; add one, or use --id COLUMN"
         return _unusable(row, f"missing_id: {why}")
     if len(response.id) > _MAX_ID or storable_text(response.id) != response.id:
-        return _unusable(row, f"invalid: an id has at most {_MAX_ID} characters, and no NUL")
+        return _unusable(row, f"invalid: an id has at most {_MAX_ID} characters, and no NUL character")
     json = msgspec.json.encode(response_value(response)).decode()
     return ReadRow(row, response, json, content_digest(response))
 

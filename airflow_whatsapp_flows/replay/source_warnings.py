@@ -44,16 +44,16 @@ class SourceWarnings:
             rows: of the source.
             ignored_columns: names of columns that are not read.
         """
-        found = [] if rows else ["0 responses: the source holds no row, so there is nothing to send"]
+        found = [] if rows else ["0 responses: the source has no rows, so there is nothing to send"]
         if self._rows:
             has = "1 response names a step" if self._rows == 1 else f"{self._rows:,} responses name steps"
             found.append(
-                f"{has} that the flow {self._flow.id!r} does not have, and what is said of it is not used: "
+                f"{has} that the flow {self._flow.id!r} does not have, and their values are not used: "
                 + _join(self._name_text(name, number) for name, number in self._most())
             )
         columns = [repr(name[:_LONGEST]) for name in ignored_columns]
         if columns:
-            found.append(f"not read, for they are no keys of a contact response: the columns {_join(columns)}")
+            found.append(f"not read, because they are not keys of a contact response: the columns {_join(columns)}")
         return found
 
     def _most(self) -> list[tuple[str, int]]:

@@ -16,7 +16,7 @@ STATES = (
     ContactState.IN_DOUBT,
     ContactState.SKIPPED,
 )
-"""Every state, in the order of a status."""
+"""All states, in the order in which a status lists them."""
 
 
 def replay_status(replay: Replay, tally: Tally, elapsed: float | None = None) -> dict[str, Any]:

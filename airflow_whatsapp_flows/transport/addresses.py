@@ -66,7 +66,7 @@ def host_address(host: str) -> IpAddress | None:
     except ValueError:
         pass
     if ":" in host or _is_legacy_ipv4(host):
-        raise ValueError("an address is written as four decimal numbers with dots, or as IPv6 in brackets")
+        raise ValueError("write an address as four decimal numbers with dots, or as IPv6 in brackets")
     return None
 
 

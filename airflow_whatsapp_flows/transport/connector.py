@@ -24,7 +24,7 @@ from airflow_whatsapp_flows.transport.network import NetworkPolicy
 from airflow_whatsapp_flows.transport.reply_head import ReplyHandler
 
 Lookup = Callable[[str, int], Sequence[str]]
-"""Host and port to addresses; blocks, and raises ``OSError`` when there are none."""
+"""Resolves host and port to addresses; blocks, and raises ``OSError`` if there are none."""
 
 # Below the 2 s after which gunicorn, and the 5 s after which Node and uvicorn, close an idle connection: a request that
 # meets the closing is lost with nobody knowing whether it was read.
@@ -35,7 +35,7 @@ _LOOKUP_THREADS = 8
 
 
 before_writing: ContextVar[Callable[[], None]] = ContextVar("before_writing")
-"""Called in each send when its request gets the connection that it will be written to; before, nothing was written.
+"""Called in each send when its request gets the connection it will be written to; nothing was written before.
 
 aiohttp's own signal for this, ``on_request_headers_sent``, costs a request 10 µs for the signals around it.
 """

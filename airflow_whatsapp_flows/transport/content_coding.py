@@ -34,7 +34,7 @@ def content_coding(fields: Iterable[str]) -> str:
         raise ContentUnreadableError("more than one content coding was applied")
     coding = codings[0] if codings else ""
     if coding not in ("", "gzip", "x-gzip", "deflate"):
-        raise ContentUnreadableError("its content coding is none of gzip, deflate")
+        raise ContentUnreadableError("its content coding is neither gzip nor deflate")
     return coding
 
 
@@ -57,7 +57,7 @@ def decode_content(received: bytes, coding: str, limit: int) -> bytes:
     try:
         return _inflate_gzip(received, limit) if coding != "deflate" else _inflate_deflate(received, limit)
     except zlib.error:
-        raise ContentUnreadableError(f"its content is not {coding}, as it says") from None
+        raise ContentUnreadableError(f"its content is not {coding}, although it is declared as such") from None
 
 
 def _inflate_gzip(received: bytes, limit: int) -> bytes:
@@ -77,7 +77,7 @@ def _inflate_deflate(received: bytes, limit: int) -> bytes:
     is_zlib = received[0] & 0x0F == 8 and int.from_bytes(received[:2], "big") % 31 == 0
     decoded, rest = _inflate(received, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS, limit)
     if rest:
-        raise ContentUnreadableError("something follows its deflated content")
+        raise ContentUnreadableError("there is data after its deflated content")
     return decoded
 
 
@@ -87,5 +87,5 @@ def _inflate(received: bytes, window_bits: int, limit: int) -> tuple[bytes, byte
     if len(decoded) > limit:
         raise ContentTooLargeError
     if not inflater.eof:
-        raise ContentUnreadableError("its compressed content ends too early")
+        raise ContentUnreadableError("its compressed content is incomplete")
     return decoded, inflater.unused_data

@@ -184,7 +184,7 @@ def _check_head(method: str, headers: Headers) -> bool:
             raise RequestRefusedError("a header's name is not a token")
         # Most values are printable ASCII, which costs less to find out than what else a value may hold.
         if not (value.isascii() and value.isprintable()) and not _FIELD_VALUE.fullmatch(value):
-            raise RequestRefusedError(f"the header {name} holds control characters or letters outside ASCII")
+            raise RequestRefusedError(f"the header {name} contains control or non-ASCII characters")
         typed = typed or name.lower() == "content-type"
     return typed
 

@@ -29,7 +29,7 @@ class ReplyRefusedError(Exception):
 
 
 Verdict = tuple[ErrorKind, Sent, str]
-"""What failed, whether the request may have arrived, and a message for people."""
+"""What failed, whether the request may have arrived, and a message."""
 
 
 def judge_failure(error: Exception, authority: str, policy: SendPolicy, *, written: bool) -> Verdict:
@@ -73,13 +73,13 @@ def _before_writing(error: Exception, authority: str, seconds: float) -> Verdict
         return ErrorKind.TIMEOUT, Sent.NO, f"no connection to {authority} within {seconds:g} s"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = getattr(error.certificate_error, "verify_message", "") or "not valid"
-        return ErrorKind.TLS, Sent.NO, f"the certificate of {authority} is not accepted: {reason}"
+        return ErrorKind.TLS, Sent.NO, f"the certificate of {authority} was rejected: {reason}"
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return ErrorKind.TLS, Sent.NO, f"no TLS connection to {authority}: {_tls_reason(error)}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return ErrorKind.CONNECT, Sent.NO, f"the host of {authority} was not found: {_system_reason(error)}"
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return ErrorKind.CONNECT, Sent.NO, f"the proxy answered {error.status} and does not connect to {authority}"
+        return ErrorKind.CONNECT, Sent.NO, f"the proxy answered {error.status} and did not connect to {authority}"
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return ErrorKind.CONNECT, Sent.NO, f"no connection to the proxy for {authority}: {_system_reason(error)}"
     if isinstance(error, aiohttp.ClientConnectionError | OSError) and not isinstance(error, ValueError):
@@ -106,10 +106,10 @@ def _after_writing(error: Exception, authority: str, seconds: float) -> Verdict:
         return (
             ErrorKind.TLS,
             Sent.UNKNOWN,
-            f"{authority} broke TLS off after the request was written: {_tls_reason(error)}",
+            f"{authority} closed the TLS connection after the request was written: {_tls_reason(error)}",
         )
     if isinstance(error, aiohttp.ClientPayloadError):
-        return ErrorKind.INTERRUPTED, Sent.UNKNOWN, f"the reply of {authority} was cut off or its framing is not valid"
+        return ErrorKind.INTERRUPTED, Sent.UNKNOWN, f"the reply of {authority} is incomplete or has invalid framing"
     if isinstance(error, aiohttp.ClientConnectionError | OSError):
         return ErrorKind.INTERRUPTED, Sent.UNKNOWN, f"{authority} closed the connection without a complete reply"
     return (

@@ -138,7 +138,7 @@ def _read_entry(text: str) -> _Entry:
             raise ValueError("write a host, host:port, an address or a CIDR range")
         port = None if match["port"] is None else int(match["port"])
         if port is not None and not 0 < port < 65_536:
-            raise ValueError("a port is one of 1 to 65535")
+            raise ValueError("a port is a number from 1 to 65535")
         return _host_entry(match["ipv6"] or match["host"] or "", port)
     except ValueError as error:
         raise ConnectionConfigError(f"{_SETTING}: {text!r} cannot be used: {error}") from None

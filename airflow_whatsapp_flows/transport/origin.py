@@ -51,7 +51,7 @@ def parse_url(url: str) -> URL:
         ValueError: it cannot be a URL.
     """
     if not _SENDABLE.fullmatch(url):
-        raise ValueError("the URL is empty, or holds blanks or characters that are not percent-encoded")
+        raise ValueError("the URL is empty, or contains spaces or characters that must be percent-encoded")
     return URL(url, encoded=True)
 
 
@@ -62,12 +62,12 @@ def origin_of_parsed(url: URL) -> Origin:
         ValueError: as for :func:`origin_of`.
     """
     if url.scheme not in ("http", "https"):
-        raise ValueError("the URL does not begin with http:// or https://")
+        raise ValueError("the URL does not start with http:// or https://")
     if url.raw_user is not None or url.raw_password is not None:
-        raise ValueError("the URL holds a user name or password; these belong in a connection")
+        raise ValueError("the URL contains a user name or password; put them in a connection")
     host, port = url.raw_host or "", url.port
     if not _HOST.fullmatch(host):
         raise ValueError("the URL has no host, or one that is not a host name")
     if port is None or not 0 < port <= _MAX_PORT:
-        raise ValueError("the URL's port is not one of 1 to 65535")
+        raise ValueError("the port of the URL is not a number from 1 to 65535")
     return Origin(url.scheme, host.lower().rstrip("."), port)

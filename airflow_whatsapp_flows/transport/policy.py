@@ -31,7 +31,7 @@ class SendPolicy:
 
     def __post_init__(self) -> None:
         if not (self.deadline > 0 and self.connect_timeout > 0 and self.max_content > 0):
-            raise ValueError("deadline, connect_timeout and max_content must be above zero")
+            raise ValueError("deadline, connect_timeout and max_content must be greater than zero")
 
 
 DEFAULT_POLICY = SendPolicy()

@@ -14,7 +14,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 _STATUS_LINE_BYTES = 13
 _END_OF_HEAD = b"\r\n\r\n"
 MAX_HEAD_BYTES = 131_072
-"""Bytes before the content of a reply: status line and header fields, interim replies (1xx) included."""
+"""Bytes before the content of a reply: status line and header fields, including interim replies (1xx)."""
 _SLICE = 16_384
 READ_BYTES = 16_384
 """Bytes that are read at once, of which as many may be more than what is wanted of a reply."""
@@ -120,7 +120,7 @@ class ReplyHandler(ResponseHandler):
             super().set_exception(exc, exc_cause)
         content = self._payload
         if content is not None and not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("the content did not come completely"))
+            content.set_exception(aiohttp.ClientPayloadError("the content is incomplete"))
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """Take a head from the parser."""

@@ -314,7 +314,7 @@ def test_a_request_that_is_rendered_shows_no_secret_of_its_connection(
     assert "\n".join(written.leaks(CONNECTIONS)) == ""
 
 
-def test_nothing_leaks_when_a_flow_is_looked_at(
+def test_nothing_leaks_when_a_flow_is_inspected(
     server: RecordingServer, flow: Path, tmp_path: Path, run: Commands, written: Written
 ) -> None:
     other, faulty = tmp_path / "other" / "canary.json", tmp_path / "faulty.json"
@@ -327,7 +327,7 @@ def test_nothing_leaks_when_a_flow_is_looked_at(
     faulty.write_text(json.dumps(value, indent=1), encoding="utf-8")
 
     run("validate", flow)
-    assert "holds a literal secret" in run("validate", faulty)
+    assert "contains a literal secret" in run("validate", faulty)
     run("validate", faulty, "--format", "json")
     run("validate", faulty, "--format", "github")
     run("graph", flow)

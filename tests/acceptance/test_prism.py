@@ -159,7 +159,7 @@ def test_a_call_of_the_platform_violates_nothing(
         pytest.param(("GET", "/api/contact", {"connection": "nobody"}), 401, id="credentials"),
     ],
 )
-def test_prism_would_find_a_violation(
+def test_prism_detects_a_violation(
     cli: Cli,
     write: Write,
     connected: str,

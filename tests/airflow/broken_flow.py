@@ -53,7 +53,7 @@ def run(folder: Path) -> list[str]:
             errors = import_errors(api)
             print(errors[0]["stack_trace"], flush=True)
             line, column = place_of("Nope", file)
-            expected = f"{BROKEN}.json:{line}:{column}: there is no step called 'Nope'"
+            expected = f"{BROKEN}.json:{line}:{column}: there is no step named 'Nope'"
             if len(errors) != 1 or expected not in errors[0]["stack_trace"]:
                 wrong.append(f"the import errors are not one with {expected!r}: {errors}")
             live = {dag_id for dag_id in dags(api) if not stands_in(api, dag_id)}

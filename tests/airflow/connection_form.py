@@ -106,13 +106,13 @@ def connections(plain: str, tls: str, client: Certificate) -> list[Filled]:
             "renamed", {**base, "password": "s3cr3t-key"}, {"auth": "bearer", "headers": listed},
             # The value that Airflow hides goes to another name: Airflow has nothing that it could put back.
             changes={"headers": json.dumps({"X-Other-Token": "***"})},
-            refused="headers.X-Other-Token holds '***', which Airflow shows in place of a hidden value",
+            refused="headers.X-Other-Token holds '***', which Airflow shows instead of a hidden value",
         ),
         Filled(
             "overlapping", {**base, "password": "s3cr3t-folder"},
             # Airflow hides the password in this path too, and does not put it back.
             {"auth": "bearer", "cert": "/etc/s3cr3t-folder/client.pem"},
-            refused="cert holds '***', which Airflow shows in place of a hidden value",
+            refused="cert holds '***', which Airflow shows instead of a hidden value",
         ),
     ]  # fmt: skip
 

@@ -47,7 +47,7 @@ def test_each_difference_is_a_line_and_no_secret_is_in_it(cli: Cli, write: Write
     assert done.err == "6 differences\n"
 
 
-def test_json_tells_the_same_to_programs(cli: Cli, write: Write) -> None:
+def test_json_contains_the_same(cli: Cli, write: Write) -> None:
     done = cli("diff", write("old.json", OLD), write("new.json", NEW), "--format", "json")
 
     found = json.loads(done.out)
@@ -90,7 +90,7 @@ def test_a_name_cannot_make_a_line_of_its_own(cli: Cli, write: Write) -> None:
     assert len(done.out.splitlines()) == 3
 
 
-def test_the_faults_of_both_files_are_told(cli: Cli, write: Write, tmp_path: Path) -> None:
+def test_the_faults_of_both_files_are_reported(cli: Cli, write: Write, tmp_path: Path) -> None:
     file = write("old.json", flow(action("Call", on_success="Cal")))
 
     done = cli("diff", file, tmp_path / "nothing.json")
@@ -100,5 +100,5 @@ def test_the_faults_of_both_files_are_told(cli: Cli, write: Write, tmp_path: Pat
     assert f"{tmp_path / 'nothing.json'}:flow: the file cannot be read" in done.err
 
 
-def test_one_file_is_a_wrong_call(cli: Cli) -> None:
+def test_one_file_is_a_usage_error(cli: Cli) -> None:
     assert cli("diff", EXAMPLE).status == 2

@@ -49,7 +49,7 @@ def test_a_flow_with_faults_is_not_drawn(cli: Cli, write: Write, tmp_path: Path)
 
 
 @pytest.mark.parametrize("command", ["graph", "diff"])
-def test_faults_are_told_without_what_a_terminal_would_obey(cli: Cli, write: Write, command: str) -> None:
+def test_faults_contain_no_terminal_control_characters(cli: Cli, write: Write, command: str) -> None:
     file = write("flow.json", flow(action("\x1b[31mCall\u202e", on_success="\x1b[2JCal")))
 
     done = cli(command, *[file] * (2 if command == "diff" else 1))
@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_written_is_refused(cli: Cli, tmp_path: Path) -> N
     assert done.err == f"{tmp_path / 'nowhere' / 'flow.svg'} cannot be written: No such file or directory\n"
 
 
-def test_a_flow_too_large_for_mermaid_is_drawn_with_a_word_about_it(cli: Cli, write: Write) -> None:
+def test_a_flow_too_large_for_mermaid_is_drawn_with_a_warning(cli: Cli, write: Write) -> None:
     steps = [{"name": f"S{number}", "type": "message", "next": f"S{number + 1}"} for number in range(499)]
     file = write("flow.json", flow(*steps, {"name": "S499", "type": "message"}))
 
@@ -77,7 +77,7 @@ def test_a_flow_too_large_for_mermaid_is_drawn_with_a_word_about_it(cli: Cli, wr
     assert "--format svg" in done.err
 
 
-def test_step_names_are_utf_8_whatever_the_terminal_has(process: Cli, write: Write) -> None:
+def test_step_names_are_utf_8_on_any_terminal(process: Cli, write: Write) -> None:
     file = write("flow.json", flow({"name": "Saludo ñ 日本", "type": "message"}))
 
     for form in ("mermaid", "svg"):

@@ -40,7 +40,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Import:
     return Import(capsys)
 
 
-def test_the_flow_is_printed_and_the_report_stands_beside_it(run: Import, write: Write) -> None:
+def test_the_flow_is_printed_and_the_report_is_next_to_it(run: Import, write: Write) -> None:
     done = run("hilos", "--records", write("gpt.json", gpt_records()), "--id", "gpt_guide")
 
     flow = json.loads(done.out)
@@ -62,10 +62,10 @@ def test_the_flow_is_written_to_a_file_that_loads(run: Import, write: Write, tmp
     assert CRM_KEY not in output.read_text("utf-8") + done.err
 
 
-def test_a_file_is_written_over_only_by_force(run: Import, write: Write, tmp_path: Path) -> None:
+def test_a_file_is_overwritten_only_with_force(run: Import, write: Write, tmp_path: Path) -> None:
     records, output = write("r.json", crm_records()), write("there.json", "mine")
 
-    with pytest.raises(SourceError, match=r"there\.json is there already; .* --force"):
+    with pytest.raises(SourceError, match=r"there\.json already exists; .* --force"):
         run("activecampaign", "--records", records, "-o", output)
     assert output.read_text("utf-8") == "mine"
 
@@ -77,8 +77,8 @@ def test_a_flow_with_faults_is_written_all_the_same_and_the_status_says_so(run: 
     done = run("hilos", "--records", write("a.json", [step(1, "Say", "MESSAGE", body="{{ step.Nobody }}")]))
 
     assert (done.status, json.loads(done.out)["id"]) == (1, "a")
-    assert "1 fault to be mended" in done.err.splitlines()[0]
-    assert "    fault: steps[0].body: there is no step called 'Nobody'" in done.err
+    assert "1 fault to fix" in done.err.splitlines()[0]
+    assert "    fault: steps[0].body: there is no step named 'Nobody'" in done.err
 
 
 def test_records_are_read_as_json_lines_and_from_stdin(run: Import, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,11 +98,15 @@ def test_records_are_read_as_json_lines_and_from_stdin(run: Import, monkeypatch:
         (["--records", "FILE"], b'{"a": \n nope}', r"r\.json:2:2: not JSON"),
         (["--records", "FILE"], b"[" * 100_000, "nested too deeply"),
         (["--records", "FILE"], b"9" * 5000, "too many digits"),
-        (["--records", "FILE"], b'{"a": 1, "a": 2}', "an object in it has the same key twice, 'a'"),
+        (["--records", "FILE"], b'{"a": 1, "a": 2}', "an object has the same key twice: 'a'"),
         (["--records", "FILE"], b'{"a": NaN}', "NaN is not JSON"),
         (["--records", "FILE"], b'{"a": -1e999}', "the number -1e999 is too large"),
-        (["--records", "FILE"], b"[]", "the records hold no step"),
-        (["--records", "FILE", "--id", "No Id"], b'[{"name": "A"}]', "cannot be a flow's id: .*; for example 'no_id'"),
+        (["--records", "FILE"], b"[]", "the records contain no steps"),
+        (
+            ["--records", "FILE", "--id", "No Id"],
+            b'[{"name": "A"}]',
+            "cannot be the id of a flow: .*; for example, 'no_id'",
+        ),
         (["--records", "FILE", "-o", "FOLDER/none/x.json"], b'[{"name": "A"}]', "cannot be written: No such file"),
         (["--records", "FOLDER"], b"", "cannot be read: Is a directory"),
     ],
@@ -123,6 +127,6 @@ def test_control_characters_of_a_record_do_not_reach_the_terminal(run: Import, w
     assert "\x1b" not in run("hilos", "--records", write("r.json", records)).err
 
 
-def test_a_flow_file_is_no_step_records(run: Import, write: Write) -> None:
-    with pytest.raises(SourceError, match="a flow file already, and no step records"):
+def test_a_flow_file_is_not_step_records(run: Import, write: Write) -> None:
+    with pytest.raises(SourceError, match="this is a flow file, not step records"):
         run("hilos", "--records", write("f.json", {"flow_format": 1, "id": "f", "steps": []}))

@@ -69,7 +69,7 @@ def test_it_joins_other_files_of_a_folder(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", ["README.md", "dags/flows/lead.json"])
-def test_it_writes_nothing_where_a_file_is_there_already(cli: Cli, tmp_path: Path, there: str) -> None:
+def test_writes_nothing_if_a_file_exists(cli: Cli, tmp_path: Path, there: str) -> None:
     file = tmp_path / there
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("mine")
@@ -89,7 +89,7 @@ def test_a_link_that_leads_nowhere_is_a_file_too(cli: Cli, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
-def test_a_file_in_the_place_of_a_folder_is_told(cli: Cli, tmp_path: Path) -> None:
+def test_reports_a_file_in_place_of_a_folder(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "dags").write_text("mine")
 
     done = cli("init", tmp_path)

@@ -39,7 +39,7 @@ def test_find_shows_each_request_with_its_road_and_its_fate(cli: Cli, ledger: li
     done = cli("ledger", "find", "--phone", PHONE, *ledger)
 
     assert done.status == 0
-    assert "the ledger spells it +525512345678; 1 request" in done.out
+    assert "in the ledger as +525512345678; 1 request" in done.out
     assert f"POST {sent.host}" in done.out
     assert "succeeded 200" in done.out
     assert "a_flow, replay b, response r-1" in done.out
@@ -75,31 +75,31 @@ def test_find_and_purge_know_a_person_by_every_identifier(
 
     assert "erased: 1 contact and 1 request" in cli("ledger", "purge", "--user-id", "BR.1502", "--yes", *ledger).out
     for option, values in asked.items():
-        assert "the ledger does not know it" in cli("ledger", "find", option, values[0], *ledger).out
+        assert "not in the ledger" in cli("ledger", "find", option, values[0], *ledger).out
 
 
 def test_a_person_that_the_ledger_does_not_know(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
     done = cli("ledger", "find", "--phone", "+34600000000", *ledger)
 
-    assert (done.status, "the ledger does not know it; 0 requests" in done.out) == (0, True)
+    assert (done.status, "not in the ledger; 0 requests" in done.out) == (0, True)
     assert json.loads(cli("ledger", "find", "--phone", "+34600000000", "--format", "json", *ledger).out) == []
     assert cli("ledger", "purge", "--phone", "+34600000000", *ledger).status == 0
 
 
-def test_a_text_without_digits_is_refused(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
+def test_rejects_a_phone_without_digits(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
     for command in ("find", "purge"):
         done = cli("ledger", command, "--phone", "Ana", *ledger)
         assert (done.status, "is not a phone number" in done.err) == (1, True)
 
 
-def test_purge_asks_and_refuses_where_nobody_can_answer(
+def test_purge_asks_and_refuses_without_a_terminal(
     cli: Cli, ledger: list[str], sent: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
 
     done = cli("ledger", "purge", "--replay", "b", *ledger)
 
-    assert (done.status, "give --yes" in done.err) == (1, True)
+    assert (done.status, "use --yes" in done.err) == (1, True)
     assert "2 contacts and 2 requests" in done.out
     assert "1 request" in cli("ledger", "find", "--phone", PHONE, *ledger).out
 
@@ -125,8 +125,8 @@ def test_purge_of_one_person_leaves_the_others_and_keeps_what_was_done_known(
     done = cli("ledger", "purge", "--phone", PHONE, "--yes", *ledger)
 
     assert done.status == 0
-    assert "erased: 1 contact and 1 request; keys, states and times stay" in done.out
-    assert "`whatsapp-flows ledger vacuum` rewrites it" in done.out
+    assert "erased: 1 contact and 1 request; keys, states, and times were kept" in done.out
+    assert "`whatsapp-flows ledger vacuum` to rewrite it" in done.out
     assert "1234 5678" not in "".join(
         file.read_bytes().decode("latin-1") for file in tmp_path.glob("l.db*") if file.is_file()
     )
@@ -144,7 +144,7 @@ def test_purge_before_a_date(cli: Cli, ledger: list[str], sent: RecordingServer)
     assert "erased: 2 contacts" in cli("ledger", "purge", "--before", "2999-01-01", "--yes", *ledger).out
 
 
-def test_what_is_pending_is_not_erased_and_said(
+def test_pending_contacts_are_not_erased_but_reported(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.append(Answer(drop=True))
@@ -156,12 +156,12 @@ def test_what_is_pending_is_not_erased_and_said(
     done = cli("ledger", "purge", "--phone", PHONE, "--yes", *ledger)
 
     assert done.status == 3
-    assert "1 contact keep their data, for they are pending in b" in done.err
+    assert "1 contact keep their data, because they are pending in b" in done.err
     assert cli("replay", "retry", "b", *ledger).status == 0
     assert cli("ledger", "purge", "--phone", PHONE, "--yes", *ledger).status == 0
 
 
-def test_exactly_one_choice_is_made(cli: Cli, ledger: list[str]) -> None:
+def test_requires_exactly_one_selection(cli: Cli, ledger: list[str]) -> None:
     assert cli("ledger", "purge", *ledger).status == 2
     assert cli("ledger", "purge", "--phone", PHONE, "--replay", "b", *ledger).status == 2
     assert cli("ledger", "find", *ledger).status == 2
@@ -177,20 +177,22 @@ def test_upgrade_says_what_is_needed_and_what_it_did(cli: Cli, tmp_path: Path, l
 
     assert (needed.status, done.status, again.status, checked.status) == (3, 0, 0, 0)
     assert "has version 1; version 2 is needed\nrun `whatsapp-flows ledger upgrade --ledger sqlite:" in needed.out
-    assert "was upgraded from version 1 to 2; nothing of it is lost" in done.out
-    assert f"as it was before it is in {tmp_path / 'l.db.v1-backup'}" in done.out
-    assert "as this release needs it; nothing to do" in again.out
+    assert "was upgraded from version 1 to 2; no data was lost" in done.out
+    assert f"a copy from before the upgrade is in {tmp_path / 'l.db.v1-backup'}" in done.out
+    assert "which is current; nothing to do" in again.out
     assert "v1-backup" not in again.out
 
 
-def test_a_command_upgrades_an_old_file_by_itself_and_says_so(process: Cli, tmp_path: Path, ledger: list[str]) -> None:
+def test_a_command_upgrades_an_old_file_by_itself_and_reports_it(
+    process: Cli, tmp_path: Path, ledger: list[str]
+) -> None:
     make_ledger(ledger[1])
 
     done = process("replay", "list", *ledger)
 
     assert done.status == 0
     assert "stopped" in done.out
-    assert f"as it was before it is in {tmp_path / 'l.db.v1-backup'}" in done.err
+    assert f"a copy from before the upgrade is in {tmp_path / 'l.db.v1-backup'}" in done.err
     assert process("ledger", "upgrade", "--ledger", f"sqlite:///{tmp_path}/none.db").status == 1
 
 

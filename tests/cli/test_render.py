@@ -61,7 +61,7 @@ def test_the_response_may_come_from_standard_input(process: Cli, server: Recordi
     assert base64.b64decode(json.loads(done.out)["body_base64"]) == BODY
 
 
-def test_without_its_connection_a_request_is_shown_without_origin_and_says_so(
+def test_without_its_connection_a_request_is_shown_without_origin_and_reports_it(
     cli: Cli, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_CRM", raising=False)
@@ -94,7 +94,7 @@ class TestStepsBehindOthers:
         assert done.status == 0
         assert done.out.endswith("&reason=the+CRM+answered+500\n")
 
-    def test_without_a_recorded_result_it_says_what_to_add(self, cli: Cli, write: Write) -> None:
+    def test_without_a_recorded_result_it_names_what_to_add(self, cli: Cli, write: Write) -> None:
         done = cli("render", LEAD, "--step", "Tell sales", "--response", write("r.json", ANSWERS))
 
         assert (done.status, done.out) == (1, "")
@@ -128,11 +128,11 @@ class TestStepsBehindOthers:
     ("step", "words"),
     [
         ("Create contct", "did you mean 'Create contact'?"),
-        ("Ask name", "there is no action step called 'Ask name'"),
-        ("", "there is no action step called ''"),
+        ("Ask name", "there is no action step named 'Ask name'"),
+        ("", "there is no action step named ''"),
     ],
 )
-def test_a_step_that_is_no_action_is_refused(cli: Cli, write: Write, step: str, words: str) -> None:
+def test_a_step_that_is_not_an_action_is_refused(cli: Cli, write: Write, step: str, words: str) -> None:
     done = cli("render", LEAD, "--step", step, "--response", write("r.json", ANSWERS))
 
     assert (done.status, done.out) == (1, "")
@@ -144,14 +144,14 @@ def test_a_step_that_is_no_action_is_refused(cli: Cli, write: Write, step: str, 
     [
         (b"{", "r.json:1:2: not JSON"),
         (b'{"step":\n x}', "r.json:2:2: not JSON"),
-        (b'{"id": 1, "id": 2}', "same key twice, 'id'"),
+        (b'{"id": 1, "id": 2}', "same key twice: 'id'"),
         (b'{"step": {"a": "\\ud800"}}', "half of a surrogate pair"),
-        (b'"text"', "a contact response is an object"),
+        (b'"text"', "a contact response must be an object"),
         (b'{"contct": {}}', "did you mean 'contact'?"),
         (b'{"contact": {"n": NaN}}', "NaN"),
         (b"\xff\xfe", "not UTF-8"),
         (b"[" * 100_000, "response"),
-        (b'{"contact": []}', "'contact' of a contact response is an object"),
+        (b'{"contact": []}', "'contact' of a contact response must be an object"),
         (json.dumps({**ANSWERS, "actions": {"Create contact": {"outcome": "maybe"}}}).encode(), "'outcome'"),
     ],
     ids=["cut", "syntax", "twice", "surrogate", "text", "key", "nan", "bytes", "deep", "list", "outcome"],
@@ -173,7 +173,7 @@ def test_a_flow_with_faults_is_refused_with_its_faults(cli: Cli, write: Write) -
     done = cli("render", file, "--step", "Call", "--response", write("r.json", {}))
 
     assert done.status == 1
-    assert "there is no step called 'Nowhere'" in done.err
+    assert "there is no step named 'Nowhere'" in done.err
 
 
 def test_a_value_that_is_missing_is_refused_without_a_traceback(cli: Cli, write: Write) -> None:

@@ -79,7 +79,7 @@ def test_a_rejected_contact_is_status_3_and_sends_nothing(cli: Cli, write: Write
     done = cli("run", file, "--response", write("r.json", {}))
 
     assert done.status == 3
-    assert done.out == "rejected: flow_execution_variables.campaign is required and was not given\n"
+    assert done.out == "rejected: flow_execution_variables.campaign is required, but is missing\n"
     assert server.received == []
 
 
@@ -113,14 +113,14 @@ def test_a_setting_that_cannot_be_used_is_refused_by_name(
 
 
 @pytest.mark.parametrize("words", [["run"], ["run", "f.json"], ["run", "f.json", "--response", "r", "--format", "xml"]])
-def test_a_wrong_call_is_status_2(cli: Cli, words: list[str]) -> None:
+def test_a_usage_error_is_status_2(cli: Cli, words: list[str]) -> None:
     done = cli(*words)
 
     assert done.status == 2
     assert done.err.startswith("usage: whatsapp-flows run")
 
 
-def test_a_response_that_is_not_there_is_refused(cli: Cli, tmp_path: Path) -> None:
+def test_a_response_that_does_not_exist_is_refused(cli: Cli, tmp_path: Path) -> None:
     done = cli("run", LEAD, "--response", tmp_path / "nothing.json")
 
     assert done.status == 1

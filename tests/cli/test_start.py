@@ -37,7 +37,7 @@ def test_help_names_every_command(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_tells_its_arguments(cli: Cli, command: str) -> None:
+def test_every_command_reports_its_arguments(cli: Cli, command: str) -> None:
     done = cli(command, "--help")
 
     assert done.status == 0
@@ -46,7 +46,7 @@ def test_every_command_tells_its_arguments(cli: Cli, command: str) -> None:
 
 
 @pytest.mark.parametrize(("group", "command"), [(group, command) for group in GROUPS for command in GROUPS[group]])
-def test_every_command_of_a_group_tells_its_arguments(cli: Cli, group: str, command: str) -> None:
+def test_every_command_of_a_group_reports_its_arguments(cli: Cli, group: str, command: str) -> None:
     assert command in cli(group, "--help").out
 
     done = cli(group, command, "--help")
@@ -102,7 +102,7 @@ def test_an_interruption_is_status_130_and_no_traceback(cli: Cli, monkeypatch: p
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_an_output_that_is_lost_is_no_success(unbuffered: str) -> None:
+def test_an_output_that_is_lost_is_not_a_success(unbuffered: str) -> None:
     flow = Path(__file__).resolve().parents[2] / "dags" / "flows" / "menu_router.json"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -40,14 +40,14 @@ def test_tests_that_pass_are_named_with_the_exits_that_none_takes(cli: Cli, writ
     assert done.err == "1 test: 1 passed\n"
 
 
-def test_a_test_that_fails_tells_what_differs_and_the_way_it_went(cli: Cli, write: Write) -> None:
+def test_a_test_that_fails_reports_what_differs_and_the_way_it_went(cli: Cli, write: Write) -> None:
     done = cli("test", write("a_flow.json", a_flow_with(GOOD, BAD)))
 
     assert done.status == 3
     assert done.out.splitlines()[2:5] == [
         "  FAIL  says nothing",
-        "        path: expected to end after step 1, goes on with 'Say'",
-        "        the way it went: Call → Say",
+        "        path: expected to end after step 1, continues with 'Say'",
+        "        actual path: Call → Say",
     ]
     assert done.err == "2 tests: 1 passed, 1 failed\n"
 
@@ -69,21 +69,21 @@ def test_a_folder_stands_for_its_flow_files(cli: Cli, write: Write) -> None:
     assert done.err == "2 tests: 1 passed, 1 failed\n"
 
 
-def test_a_flow_without_tests_is_told_and_is_no_failure(cli: Cli, write: Write) -> None:
+def test_a_flow_without_tests_is_reported_and_is_no_failure(cli: Cli, write: Write) -> None:
     file = write("a_flow.json", a_flow_with())
 
     done = cli("test", file)
 
     assert done.status == 0
-    assert done.out == f'{file}: no tests; write some in its key "tests"\n'
+    assert done.out == f'{file}: no tests; add them in its key "tests"\n'
     assert done.err == "0 tests: 0 passed, 1 flow without tests\n"
 
 
-def test_a_folder_without_flow_files_is_told(cli: Cli, tmp_path: Path) -> None:
+def test_a_folder_without_flow_files_is_reported(cli: Cli, tmp_path: Path) -> None:
     done = cli("test", tmp_path)
 
     assert done.status == 1
-    assert "there is no flow file (*.json) in this folder" in done.err
+    assert "there are no flow files (*.json) in this folder" in done.err
 
 
 def test_a_file_with_faults_is_refused_and_the_others_are_tested(cli: Cli, write: Write) -> None:
@@ -113,10 +113,10 @@ def test_a_name_that_no_test_has_is_refused(cli: Cli, write: Write) -> None:
     done = cli("test", write("a_flow.json", a_flow_with(GOOD)), "--name", "cals")
 
     assert done.status == 1
-    assert "no test has 'cals' in its name" in done.err
+    assert "no test name contains 'cals'" in done.err
 
 
-def test_json_tells_everything_for_programs(cli: Cli, write: Write) -> None:
+def test_json_reports_everything_for_programs(cli: Cli, write: Write) -> None:
     file, faulty = write("a_flow.json", a_flow_with(GOOD, BAD)), write("faulty.json", "{")
 
     done = cli("test", file, faulty, "--format", "json")
@@ -132,7 +132,7 @@ def test_json_tells_everything_for_programs(cli: Cli, write: Write) -> None:
     assert tested_flow["tests"][1]["mismatches"] == [
         {
             "where": "path",
-            "message": "expected to end after step 1, goes on with 'Say'",
+            "message": "expected to end after step 1, continues with 'Say'",
             "expected": ["Call"],
             "got": ["Call", "Say"],
         }
@@ -142,7 +142,7 @@ def test_json_tells_everything_for_programs(cli: Cli, write: Write) -> None:
     assert [refused["file"] for refused in told["refused"]] == [str(faulty)]
 
 
-def test_a_reply_that_is_left_over_is_told(cli: Cli, write: Write) -> None:
+def test_a_reply_that_is_left_over_is_reported(cli: Cli, write: Write) -> None:
     done = cli("test", write("a_flow.json", a_flow_with(one("a", replies=[{"step": "Call"}, {"step": "Call"}]))))
 
     assert done.status == 0
@@ -156,7 +156,7 @@ def test_names_cannot_move_the_cursor(cli: Cli, write: Write) -> None:
 
 
 @pytest.mark.parametrize("path", ["x" * 5000, "absent/a_flow.json", "."])
-def test_a_path_that_cannot_be_read_is_told(
+def test_a_path_that_cannot_be_read_is_reported(
     cli: Cli, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

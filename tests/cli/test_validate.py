@@ -49,7 +49,7 @@ def test_every_fault_of_every_file_is_reported_with_its_place(cli: Cli, write: W
     assert done.err == f"3 files: {len(told)} faults\n"
 
 
-def test_json_tells_each_fault_for_programs(cli: Cli, write: Write) -> None:
+def test_json_reports_each_fault_for_programs(cli: Cli, write: Write) -> None:
     file = write("flow.json", FAULTY)
 
     done = cli("validate", file, "--format", "json")
@@ -84,7 +84,7 @@ def test_github_gets_one_annotation_for_each_fault(cli: Cli, write: Write) -> No
     [
         (b'{"name": "caf\xe9"}', ":1:14: ", "UTF-8"),
         (b"", ":1:1: ", ""),
-        (b"[]", ":1:1: ", "a flow is a JSON object"),
+        (b"[]", ":1:1: ", "a flow must be a JSON object"),
         (b'{"flow_format": 1, "id": "a", "steps": []}', ":1:40: ", "at least 1"),
         (b"[" * 100_000, ":", "nested"),
         (b'{"flow_format": 1, "flow_format": 1}', ":1:20: ", "flow_format"),
@@ -106,7 +106,7 @@ def test_whatever_a_file_holds_is_a_fault_and_never_a_traceback(
     assert any(line.startswith(f"{file}{place}") and words in line for line in done.out.splitlines())
 
 
-def test_a_file_that_is_not_there_is_a_fault(cli: Cli, tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_is_a_fault(cli: Cli, tmp_path: Path) -> None:
     done = cli("validate", tmp_path / "nothing.json")
 
     assert done.status == 1
@@ -134,17 +134,17 @@ TREE = {"n": {"t": ["ok", "Hi {{ contact.x | uper }}"]}}
     ("keys", "message", "at"),
     [
         pytest.param(
-            {"body": TREE}, "there is no filter called 'uper'; did you mean 'upper'?", "{{ contact.x |", id="in a tree"
+            {"body": TREE}, "there is no filter named 'uper'; did you mean 'upper'?", "{{ contact.x |", id="in a tree"
         ),
         pytest.param(
             {"body_type": "form", "body": "a=1&b={{ contact.x | uper }}"},
-            "line 1, column 7 of the body: there is no filter called 'uper'; did you mean 'upper'?",
+            "line 1, column 7 of the body: there is no filter named 'uper'; did you mean 'upper'?",
             "{{ contact.x |",
             id="in a form",
         ),
         pytest.param(
             {"body": '{"a": 1,\n "b": tru}'},
-            'line 2, column 7 of the body: text must stand in double quotes: "tru"',
+            'line 2, column 7 of the body: text must be in double quotes: "tru"',
             "tru}",
             id="JSON",
         ),
@@ -162,7 +162,7 @@ TREE = {"n": {"t": ["ok", "Hi {{ contact.x | uper }}"]}}
         ),
         pytest.param(
             {"syntax": "activecampaign", "body": '{"a": "é",\n "b": %step.Zip%}'},
-            "line 2, column 7 of the body: there is no step called 'Zip'; allowed: Call",
+            "line 2, column 7 of the body: there is no step named 'Zip'; allowed: Call",
             "%step.Zip%",
             id="between percent signs",
         ),
@@ -214,15 +214,15 @@ def test_a_folder_is_its_flow_files_each_called_after_its_flow(cli: Cli, write: 
     done = cli("validate", tmp_path)
 
     assert done.status == 1
-    assert f"{tmp_path / 'copy.json'}:1:26: the flow 'a_flow' must be in a file called a_flow.json" in done.out
-    assert "'a_flow.json' has the id 'a_flow' too" in done.out
+    assert f"{tmp_path / 'copy.json'}:1:26: the flow 'a_flow' must be in a file named a_flow.json" in done.out
+    assert "'a_flow.json' also has the id 'a_flow'" in done.out
     assert done.err == "2 files: 2 faults\n"
 
 
 def test_a_folder_without_flow_files_is_a_fault(cli: Cli, tmp_path: Path) -> None:
     done = cli("validate", tmp_path)
 
-    assert (done.status, done.out) == (1, f"{tmp_path}:flow: there is no flow file (*.json) in this folder\n")
+    assert (done.status, done.out) == (1, f"{tmp_path}:flow: there are no flow files (*.json) in this folder\n")
 
 
 def test_a_dash_is_what_comes_in(process: Cli) -> None:

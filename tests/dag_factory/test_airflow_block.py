@@ -116,7 +116,7 @@ def test_a_text_that_looks_like_a_file_is_not_opened(tmp_path: Path, monkeypatch
     assert build_dag(made(**BLOCK)).doc_md == "README.md\n"
 
 
-def test_without_a_text_it_is_told_what_the_steps_are_and_where_they_lead() -> None:
+def test_without_a_text_it_is_reported_what_the_steps_are_and_where_they_lead() -> None:
     doc = build_dag(polling()).doc_md
     assert "1. **Is it ready?** (Conditional): done → Say; otherwise → Wait" in doc
     assert "1. **Start** (Action): success → Get reply" in doc

@@ -67,10 +67,10 @@ def test_its_tasks_fail_at_once_with_the_faults(tmp_path: Path) -> None:
     done = run_dag(dag)
     assert done.states == {"ask_crm": "failed", "bye": "upstream_failed"}
     assert f"{dag_id}.json:" in str(failures.errors[0])
-    assert "there is no step called 'Nope'" in str(failures.errors[0])
+    assert "there is no step named 'Nope'" in str(failures.errors[0])
 
 
-def test_a_mended_file_heals(tmp_path: Path) -> None:
+def test_a_fixed_file_heals(tmp_path: Path) -> None:
     made = faulty()
     dag_id = write(tmp_path, made)
     broken = load_dags(tmp_path)[dag_id]
@@ -125,7 +125,7 @@ def test_a_character_that_no_database_keeps_is_a_fault_with_its_place(tmp_path: 
     assert (raised.value.faults[0].line or 0) > 1
 
 
-def test_a_file_that_is_no_text_is_told_as_a_fault_and_nothing_else(
+def test_a_file_that_is_no_text_is_reported_as_a_fault_and_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a.json").write_bytes(b"\xff\xfe\0")
@@ -157,7 +157,7 @@ def test_a_file_with_another_flows_id_takes_nothing_from_it(tmp_path: Path) -> N
     with pytest.raises(FlowFileError) as raised:
         raise_faults(tmp_path)
     for other in ("a_copy", dag_id.upper()):
-        assert f"must be in a file called {dag_id}.json; this one is {other}.json" in str(raised.value)
+        assert f"must be in a file named {dag_id}.json; this one is {other}.json" in str(raised.value)
 
 
 def test_a_flow_cannot_take_the_dag_of_anothers_replay(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_replay_that_cannot_be_scheduled_leaves_the_flows_own_dag_alone(tmp_pa
     dag_id = write(tmp_path, flow(message("M"), replay={"source": "x.jsonl", "schedule": schedule}))
     dags = load_dags(tmp_path)
     assert (is_stand_in(dags[dag_id]), is_stand_in(dags[f"{dag_id}__replay"])) == (False, True)
-    with pytest.raises(FlowFileError, match=rf"json:\d+:\d+: '{re.escape(schedule)}' is no cron expression"):
+    with pytest.raises(FlowFileError, match=rf"json:\d+:\d+: '{re.escape(schedule)}' is neither a cron expression"):
         raise_faults(tmp_path)
 
 

@@ -39,7 +39,10 @@ def test_what_can_be_chosen_is_shown() -> None:
     found = schema(made)
     assert found["step.Menu"]["examples"] == ["Sales", "Help"]
     assert found["step.Offer"]["examples"] == ["Yes", "No"]
-    assert "one of those in flow_execution_variables.cities, by its code or name" in found["step.City"]["description"]
+    assert (
+        "one of the options in flow_execution_variables.cities, by its code or name"
+        in found["step.City"]["description"]
+    )
 
 
 def test_a_field_shows_the_text_of_its_question_and_what_fits() -> None:

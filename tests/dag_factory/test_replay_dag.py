@@ -259,7 +259,7 @@ def test_a_worker_that_needs_one_dag_opens_one_file(folder: Path, monkeypatch: p
 def test_an_id_that_would_be_another_flows_replay_is_a_fault(folder: Path) -> None:
     flow = {**flow_source(), "id": "leads__replay"}
     (folder / "leads__replay.json").write_text(json.dumps(flow), encoding="utf-8")
-    with pytest.raises(FlowFileError, match="an id cannot end in __replay"):
+    with pytest.raises(FlowFileError, match="an id cannot end with __replay"):
         raise_faults(folder)
     assert list(load_dags(folder)["leads__replay"].task_dict) == ["plan", "approve", "replay", "report"]
 

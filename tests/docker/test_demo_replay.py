@@ -47,7 +47,7 @@ def test_the_batch_ends_with_every_contact_in_the_crm_once(
     assert "in doubt       1            of these       1" in first
     assert "completed    117            of these     117" in last
     assert "twice          0" in last
-    assert progress.endswith("has ended already; nothing was sent\n")
+    assert progress.endswith("has already ended; nothing was sent\n")
 
 
 @pytest.mark.parametrize(

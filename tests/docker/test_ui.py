@@ -22,7 +22,7 @@ def airflow() -> Iterator[subprocess.Popen[bytes]]:
     process.communicate()
 
 
-def test_a_port_that_is_taken_gives_way_and_says_so(
+def test_a_port_that_is_taken_gives_way_and_reports_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

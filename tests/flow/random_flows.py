@@ -320,7 +320,7 @@ def features(case: Case) -> set[str]:
         "an error exit that is an action": any(
             one.exit == "error" and kinds[after.step] == "Action" for one, after in onwards
         ),
-        "visits used up": "as often as it may be" in seen.reason or bool(passed),
+        "visits used up": "which is the limit" in seen.reason or bool(passed),
         "a doubt that the walk went on with": any(task_id.endswith("__in_doubt") for task_id in seen.red_tasks),
         "an error and no way to handle it": seen.state == "failed" and kinds[(seen.path or [""])[-1]] == "Action",
         "several tasks": len(set(seen.path)) > 3 and not case.flow.loops,

@@ -32,7 +32,7 @@ def test_a_word_that_is_far_too_long_is_neither_compared_nor_kept() -> None:
         ("Ask number 217 of the custommer", NAMES, "; did you mean 'Ask number 217 of the customer'?"),
     ],
 )
-def test_the_closest_is_told_or_else_a_short_list(word: str, choices: list[str], said: str) -> None:
+def test_the_closest_is_reported_or_else_a_short_list(word: str, choices: list[str], said: str) -> None:
     assert did_you_mean(word, choices) == said
 
 

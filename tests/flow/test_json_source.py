@@ -71,17 +71,19 @@ def test_the_place_of_what_is_not_there_is_the_nearest_value_around_it() -> None
         pytest.param('{"a": "x', ["1:7: not JSON: unterminated string starting at"], id="cut in a text"),
         pytest.param("[1,\n 2,]", ["2:3: not JSON: a comma before ']'"], id="trailing comma in a list"),
         pytest.param('{"a": 1,}', ["1:8: not JSON: a comma before '}'"], id="trailing comma in an object"),
-        pytest.param("{} {}", ["1:4: not JSON: the value has ended, and more follows"], id="two values"),
+        pytest.param("{} {}", ["1:4: not JSON: there is extra text after the value"], id="two values"),
         pytest.param('{"a": tru}', ["1:7: not JSON: expecting value"], id="a word"),
         pytest.param("{'a': 1}", ["1:2: not JSON: expecting property name enclosed in double quotes"], id="quotes"),
         pytest.param('{"a" 1}', ["1:6: not JSON: expecting ':' delimiter"], id="colon"),
         pytest.param('["\x00"]', ["1:3: not JSON: invalid control character at"], id="NUL"),
-        pytest.param('{"a": 1, "a": 2}', ["1:10: the key 'a' stands twice; only one of them would count"], id="twice"),
         pytest.param(
-            '{"\\u0061": 1, "a": 2}', ["1:15: the key 'a' stands twice; only one of them would count"], id="escaped"
+            '{"a": 1, "a": 2}', ["1:10: the key 'a' appears twice; only one of them would be used"], id="twice"
         ),
-        pytest.param("[NaN]", ["1:2: NaN is not JSON; write a number, or null"], id="NaN"),
-        pytest.param("[-Infinity]", ["1:2: -Infinity is not JSON; write a number, or null"], id="infinity"),
+        pytest.param(
+            '{"\\u0061": 1, "a": 2}', ["1:15: the key 'a' appears twice; only one of them would be used"], id="escaped"
+        ),
+        pytest.param("[NaN]", ["1:2: NaN is not JSON; write a number or null"], id="NaN"),
+        pytest.param("[-Infinity]", ["1:2: -Infinity is not JSON; write a number or null"], id="infinity"),
         pytest.param("[1e999]", ["1:2: the number 1e999 is too large"], id="overflow"),
         pytest.param("[" + "1" * 5000 + "]", ["1:2: the number has too many digits"], id="5,000 digits"),
         pytest.param(
@@ -98,15 +100,15 @@ def test_the_place_of_what_is_not_there_is_the_nearest_value_around_it() -> None
         pytest.param(
             '{"a": NaN, "b": {"c": 1, "c": 2},\n "d" 1}',
             [
-                "1:7: NaN is not JSON; write a number, or null",
-                "1:26: the key 'c' stands twice; only one of them would count",
+                "1:7: NaN is not JSON; write a number or null",
+                "1:26: the key 'c' appears twice; only one of them would be used",
                 "2:6: not JSON: expecting ':' delimiter",
             ],
             id="all of them at once",
         ),
     ],
 )
-def test_what_is_not_json_is_told_with_its_place(text: str, expected: list[str]) -> None:
+def test_what_is_not_json_is_reported_with_its_place(text: str, expected: list[str]) -> None:
     assert faults(text) == expected
 
 

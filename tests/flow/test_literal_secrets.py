@@ -49,7 +49,7 @@ def test_a_literal_secret_in_a_header_is_refused_with_the_way_to_a_connection(
 
     (name,) = headers
     assert path == ("headers", name)
-    assert f"the header {name!r} holds a literal secret" in message
+    assert f"the header {name!r} contains a literal secret" in message
     assert way in message
     assert f"list {name!r} in 'not_secret'" in message
 
@@ -80,7 +80,7 @@ def test_a_literal_secret_in_a_query_or_a_body_is_refused_with_the_way_to_a_vari
     ((where, message),) = faults_of(**keys)
 
     assert where == path
-    assert "holds a literal secret" in message
+    assert "contains a literal secret" in message
     assert "{{ flow_execution_variables." in message
     assert "'sensitive'" in message
 

@@ -153,7 +153,7 @@ def test_a_body_has_a_greatest_size_and_the_fault_names_the_leaf_that_passed_it(
     answer = {"u": "a" * (MAX_CONTENT // 9 + 1_000)}
 
     assert attempt(kind, body, answer) == (
-        f"refused: {where}: the content would have more than 8,388,608 bytes besides its files"
+        f"refused: {where}: the content would have more than 8,388,608 bytes, not counting its files"
     )
     assert int(attempt(kind, body, {"u": "a" * (MAX_CONTENT // 11)}).replace(",", "")) < MAX_CONTENT
 
@@ -177,10 +177,10 @@ def test_files_do_not_count() -> None:
 
 def test_the_headers_of_a_request_have_a_greatest_size_together() -> None:
     found = attempt("headers", {f"k{number}": "{{ contact.u }}" for number in range(9)}, {"u": "a" * 7_900})
-    assert found == "refused: headers.k8: the headers would have more than 65,536 characters in all"
+    assert found == "refused: headers.k8: the headers would have more than 65,536 characters in total"
 
 
 def test_one_text_on_the_way_has_a_limit_of_its_own() -> None:
     """What is made and thrown away is limited too: otherwise a list of texts could be as long as memory."""
     found = attempt("text", "{{ [" + ", ".join(["contact.u | upper"] * 20) + "] | length }}", {"u": "a" * 1_000_000})
-    assert "the expressions of one text would make more than 16,777,216 bytes" in found
+    assert "the expressions of one text would create more than 16,777,216 bytes" in found

@@ -39,7 +39,7 @@ def test_an_order_of_numbers_dates_and_times_is_allowed(value: object) -> None:
 def test_an_order_of_anything_else_is_a_fault(comparison: str, value: object) -> None:
     (fault,) = condition(comparison, value)
     assert fault.split(": ", 1)[0] == "14:17"
-    assert "compare numbers, dates and times of day" in fault
+    assert "compare numbers, dates, and times of day" in fault
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_an_order_of_anything_else_is_a_fault(comparison: str, value: object) ->
 def test_success_cannot_need_a_status_that_is_none(success_when: str) -> None:
     (fault,) = action(success_when)
     assert fault.startswith("9:")
-    assert "asked of replies with a status of 200 to 299 only" in fault
+    assert "evaluated only for replies with status 200 to 299" in fault
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,6 @@ def test_a_format_of_dates_that_is_refused_for_everybody_is_a_fault_with_its_pla
     assert fault.startswith("8:16: date needs a format")
 
 
-def test_a_word_of_a_few_is_told_once_with_the_one_that_was_meant() -> None:
+def test_a_word_of_a_few_is_reported_once_with_the_one_that_was_meant() -> None:
     (fault,) = faults(type="delay", amount=1, unit="SECONDS")
     assert "'SECONDS' is not allowed; did you mean 'SECOND'? Allowed: 'SECOND', 'MINUTE', 'HOUR' or 'DAY'" in fault

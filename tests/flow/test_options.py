@@ -72,7 +72,7 @@ def test_a_single_option_is_chosen_as_a_menu_is() -> None:
     rule = AnswerRule(answer_type="SINGLE_OPTION", options=MENU)
     assert [rule.read(answer, {}) for answer in ("2", "SALES 💬", 3, "❤ Other")] == [MENU[1], MENU[0], MENU[2], MENU[2]]
     for answer in ("4", True, ["Sales 💬"], {"a": 1}):
-        with pytest.raises(AnswerMisfit, match="none of the 3 options"):
+        with pytest.raises(AnswerMisfit, match="not one of the 3 options"):
             rule.read(answer, {})
 
 

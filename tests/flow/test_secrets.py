@@ -69,7 +69,7 @@ def test_no_text_can_make_it_fail_and_the_secret_is_gone(secret: str, before: st
     assert secret not in hide(before + secret + behind, spellings(secret)) or secret in HIDDEN or HIDDEN in secret
 
 
-def test_short_secrets_are_not_looked_for_since_they_may_stand_in_any_word() -> None:
+def test_short_secrets_are_not_searched_since_they_may_stand_in_any_word() -> None:
     assert hide("an answer", all_spellings(["an", "", "ans"])) == "an answer"
 
 

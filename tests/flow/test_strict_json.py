@@ -12,14 +12,14 @@ from airflow_whatsapp_flows.flow.strict_json import NotStrictError, parse_strict
 @pytest.mark.parametrize(
     ("text", "kind", "found", "message"),
     [
-        pytest.param("NaN", "constant", "NaN", "NaN is not JSON; write a number, or null", id="NaN"),
+        pytest.param("NaN", "constant", "NaN", "NaN is not JSON; write a number or null", id="NaN"),
         pytest.param("[-Infinity]", "constant", "-Infinity", "-Infinity is not JSON", id="infinity"),
         pytest.param("1e999", "number", "1e999", "the number 1e999 is too large", id="no double"),
-        pytest.param('{"a": 1, "a": 1}', "key", "a", "the same key twice, 'a'", id="key"),
-        pytest.param('[{"b": {"c": 1, "\\u0063": 2}}]', "key", "c", "the same key twice, 'c'", id="escaped key"),
+        pytest.param('{"a": 1, "a": 1}', "key", "a", "the same key twice: 'a'", id="key"),
+        pytest.param('[{"b": {"c": 1, "\\u0063": 2}}]', "key", "c", "the same key twice: 'c'", id="escaped key"),
     ],
 )
-def test_refuses_what_is_no_json(text: str, kind: str, found: str, message: str) -> None:
+def test_refuses_what_is_not_json(text: str, kind: str, found: str, message: str) -> None:
     json.loads(text)
     with pytest.raises(NotStrictError) as raised:
         parse_strict_json(text)

@@ -45,7 +45,7 @@ def test_it_ends_in_the_next_open_window_of_the_flows_zone(reached: str, ends: s
     assert over == dt.datetime.fromisoformat(ends).replace(tzinfo=zone)
 
 
-def test_the_window_is_looked_for_when_the_time_is_over() -> None:
+def test_the_window_is_searched_for_when_the_time_is_over() -> None:
     rule = WaitRule(9 * 3600, OFFICE, MEXICO)
 
     assert rule.ends(MONDAY) == dt.datetime(2026, 11, 24, 15, 0, tzinfo=UTC)

@@ -151,7 +151,7 @@ def _steps(draw: st.DrawFn) -> list[dict[str, Any]]:
     return made
 
 
-_OF_THE_GRAPH = ("no step leads here", "so no contact gets out")
+_OF_THE_GRAPH = ("no step leads here", "so the walk cannot get out")
 
 
 @given(_steps())

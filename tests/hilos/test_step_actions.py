@@ -150,7 +150,7 @@ def test_headers_of_the_transport_and_second_ones_are_left_out() -> None:
         ("HTTPS://a.example/{{contact.a b}}", "https://a.example/{{contact.a b}}"),
     ],
 )
-def test_a_url_is_mended_where_its_meaning_is_plain(url: str, read_as: str) -> None:
+def test_a_url_is_fixed_where_its_meaning_is_plain(url: str, read_as: str) -> None:
     imported = read(_call(url=url))
 
     assert steps_of(imported)[0]["url"] == read_as
@@ -207,7 +207,7 @@ def test_where_variables_are_declared_the_others_that_are_read_are_too() -> None
     assert imported.loads
 
 
-def test_a_path_that_begins_with_two_slashes_keeps_the_origin() -> None:
+def test_a_path_that_starts_with_two_slashes_keeps_the_origin() -> None:
     found = only(_call(url="https://api.crm.example//v1", headers={"X-Api-Key": CRM_KEY}))
 
     assert (found["connection"], found["url"]) == ("api_crm_example", "https://api.crm.example//v1")

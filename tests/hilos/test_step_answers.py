@@ -107,7 +107,7 @@ def test_options_without_a_way_of_their_own_take_the_default_one() -> None:
     assert "next_steps_for_options[1]" in [note.field for note in notes(imported, "inferred", "Menu")]
 
 
-def test_ways_without_labels_and_labels_that_stand_twice_are_told() -> None:
+def test_ways_without_labels_and_labels_that_appear_twice_are_reported() -> None:
     exits = [uuid(2), uuid(3), uuid(3)]
     imported = read(step(1, "Menu", "MENU", answer_options=["a", "a"], next_steps_for_options=exits), _SAY, _OTHER)
 

@@ -85,17 +85,17 @@ def test_every_shape_of_records_is_read(wrap: Any) -> None:
 
 @pytest.mark.parametrize("records", [[], {}, None, "steps", [1], {"results": [{"id": "x", "contact": {}}]}])
 def test_records_without_a_step_are_refused(records: object) -> None:
-    with pytest.raises(SourceError, match="the records hold no step; expected are steps"):
+    with pytest.raises(SourceError, match="the records contain no steps; expected steps"):
         read_step_records(records, flow_id="a_flow")
 
 
 @pytest.mark.parametrize("flow_id", ["", "Lead to CRM", "../x", "a" * 101, "é"])
 def test_an_id_that_no_flow_can_have_is_refused(flow_id: str) -> None:
-    with pytest.raises(SourceError, match="cannot be a flow's id: lower-case letters"):
+    with pytest.raises(SourceError, match="cannot be the id of a flow: use lowercase letters"):
         read_step_records([step(1, "A")], flow_id=flow_id)
 
 
-def test_only_the_newest_version_is_imported_and_the_others_are_told() -> None:
+def test_only_the_newest_version_is_imported_and_the_others_are_reported() -> None:
     old = step(1, "Old", "MESSAGE", body="old", flow_version="v-old")
     new = step(1, "New", "MESSAGE", body="new", flow_version="v-new")
 
@@ -157,7 +157,7 @@ def test_the_start_is_the_step_that_nothing_leads_to() -> None:
     assert notes(imported, "inferred", None) == []
 
 
-def test_a_way_to_a_step_that_nobody_took_ends_the_flow_and_is_told() -> None:
+def test_a_way_to_a_step_that_nobody_took_ends_the_flow_and_is_reported() -> None:
     imported = read(step(1, "Ask", "QUESTION", body="?", answer_type="ANY", next_step_default=uuid(2)))
 
     assert "next" not in steps_of(imported)[0]
@@ -178,7 +178,7 @@ def test_positions_lead_where_ids_are_absent() -> None:
     assert [note.field for note in notes(imported, "dangling", "B")] == ["next_steps_for_options[1]"]
 
 
-def test_the_list_of_positions_tells_which_option_leads_nowhere() -> None:
+def test_the_list_of_positions_reports_which_option_leads_nowhere() -> None:
     options = {
         "answer_options": ["x", "y"],
         "next_steps_for_options": [uuid(2)],
@@ -204,7 +204,7 @@ def test_steps_of_one_name_or_names_that_look_alike_are_renamed_and_still_referr
     assert [note.step for note in notes(imported, "renamed") if note.field == "name"] == ["ask_name 2", "Ask name 3"]
 
 
-def test_a_name_that_is_too_long_or_holds_control_characters_is_mended() -> None:
+def test_a_name_that_is_too_long_or_holds_control_characters_is_fixed() -> None:
     long = "What is " + "very " * 30 + "important?"
 
     imported = read(
@@ -237,7 +237,7 @@ def test_what_json_cannot_hold_does_not_reach_the_flow() -> None:
     assert steps_of(imported)[0]["whatsapp_template_variables"] == {"1": None, "2": "?", "3": None}
 
 
-def test_a_name_spelt_otherwise_is_found_and_told() -> None:
+def test_a_name_spelt_otherwise_is_found_and_reported() -> None:
     imported = read(
         step(1, "Ask name", "QUESTION", body="?", answer_type="ANY", next_step_default=uuid(2)),
         step(2, "Say", "MESSAGE", body='{{step.ask_name}} {{ step["ASK NAME"] | upper }}'),
@@ -248,7 +248,7 @@ def test_a_name_spelt_otherwise_is_found_and_told() -> None:
     assert [note.field for note in notes(imported, "renamed", "Say")] == ["body"]
 
 
-def test_what_a_step_has_and_its_type_has_not_is_told_and_defaults_are_not() -> None:
+def test_what_a_step_has_and_its_type_has_not_is_reported_and_defaults_are_not() -> None:
     imported = read(
         step(1, "Say", "MESSAGE", body="Hi", save_contact_answer=True, answer_instructions="Type!", new_field=3)
     )
@@ -261,7 +261,7 @@ def test_what_a_step_has_and_its_type_has_not_is_told_and_defaults_are_not() -> 
     assert read(step(1, "Say", "MESSAGE", body="Hi")).report == ()
 
 
-def test_wrong_types_are_told_and_left_out() -> None:
+def test_wrong_types_are_reported_and_left_out() -> None:
     fields = {"body": ["x"], "contact_tags": "vip", "append_tags": False}
     imported = read(step(1, "Tag", "TAG", **{**fields, "contact_tags": ["vip", 3, None]}))
 
@@ -271,13 +271,13 @@ def test_wrong_types_are_told_and_left_out() -> None:
     assert {note.field for note in notes(imported, "lost")} == {"body", "contact_tags[1]"}
 
 
-def test_a_fault_that_is_left_is_told_with_its_place() -> None:
+def test_a_fault_that_is_left_is_reported_with_its_place() -> None:
     imported = read(step(1, "Say", "MESSAGE", body="{{ step.Nobody }}"))
 
     assert not imported.loads
     (fault,) = notes(imported, "fault")
     assert (fault.step, fault.field) == ("Say", "steps[0].body")
-    assert "there is no step called 'Nobody'" in fault.message
+    assert "there is no step named 'Nobody'" in fault.message
 
 
 def test_an_id_longer_than_a_platform_id_is_left_out() -> None:

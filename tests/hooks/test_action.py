@@ -46,14 +46,16 @@ def test_a_missing_connection_is_an_error_of_ours() -> None:
 
 
 @pytest.mark.parametrize(("status", "works"), [(200, True), (404, True), (500, True), (401, False), (403, False)])
-def test_the_test_button_tells_whether_the_credentials_work(server: RecordingServer, status: int, works: bool) -> None:
+def test_the_test_button_reports_whether_the_credentials_work(
+    server: RecordingServer, status: int, works: bool
+) -> None:
     server.queued = [Answer(status)]
     tested, message = WhatsAppActionHook("crm").test_connection()
     assert tested is works
     assert str(status) in message
 
 
-def test_the_test_button_tells_of_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_button_reports_a_missing_server(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = RecordingServer()
     gone.close()
     monkeypatch.setenv("AIRFLOW_CONN_CRM", gone.url)

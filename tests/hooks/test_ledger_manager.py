@@ -57,7 +57,7 @@ def test_a_reset_of_airflow_keeps_the_ledger(old: str) -> None:
     assert find_version(old) == SCHEMA_VERSION
 
 
-def test_a_ledger_that_is_not_there_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_that_does_not_exist_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{tmp_path / 'none.db'}")
     manager = LedgerDBManager(None)
     manager.initdb()
@@ -67,7 +67,7 @@ def test_a_ledger_that_is_not_there_is_not_made(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_cannot_be_done_says_so(old: str) -> None:
-    with pytest.raises(LedgerError, match="cannot be downgraded: put back the copy"):
+    with pytest.raises(LedgerError, match="cannot be downgraded: restore the copy"):
         LedgerDBManager(None).downgrade("0001")
-    with pytest.raises(LedgerError, match="upgraded as a whole"):
+    with pytest.raises(LedgerError, match="only be upgraded to the version"):
         LedgerDBManager(None).upgradedb(to_revision="0001")

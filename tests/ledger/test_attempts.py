@@ -80,7 +80,7 @@ def test_an_end_and_the_next_intent_of_a_contact_may_be_in_one_commit(ledger: Le
     assert [(row.number, row.fate) for row in attempts_of(ledger, "r-1")] == [(1, "not_sent"), (2, None)]
 
 
-def test_an_intent_that_is_there_already_is_refused_and_nothing_of_its_commit_is_kept(ledger: Ledger) -> None:
+def test_an_intent_that_exists_is_refused_and_nothing_of_its_commit_is_kept(ledger: Ledger) -> None:
     write(ledger, intent("r-1"))
 
     with pytest.raises(Exception, match="cannot be written") as raised:
@@ -91,7 +91,7 @@ def test_an_intent_that_is_there_already_is_refused_and_nothing_of_its_commit_is
     assert attempts_of(ledger, "r-1")[0].digest == "d"
 
 
-def test_nothing_to_write_is_no_error(ledger: Ledger) -> None:
+def test_nothing_to_write_is_not_an_error(ledger: Ledger) -> None:
     write(ledger)
 
 

@@ -164,7 +164,7 @@ def test_fences_of_several_chunks_are_checked_together(ledger: Ledger, replay: R
             release(ledger, connection, one)
 
 
-def test_a_chunk_that_is_not_there_is_an_error_and_leaves_no_lock(ledger: Ledger, replay: Replay) -> None:
+def test_a_chunk_that_does_not_exist_is_an_error_and_leaves_no_lock(ledger: Ledger, replay: Replay) -> None:
     with ledger.connect() as connection:
         with pytest.raises(LedgerError, match="there is no chunk 7"):
             claim(ledger, connection, replay.no, 7)

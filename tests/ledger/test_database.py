@@ -52,7 +52,7 @@ def test_several_that_open_a_new_ledger_at_once_all_can(ledger_url: str) -> None
 
 @pytest.mark.parametrize(
     ("version", "advice"),
-    [(0, "no release made that version"), (SCHEMA_VERSION + 1, "Upgrade airflow-whatsapp-flows here")],
+    [(0, "no release uses that version"), (SCHEMA_VERSION + 1, "Upgrade airflow-whatsapp-flows here")],
     ids=["unknown", "newer"],
 )
 def test_a_version_of_no_release_or_a_newer_one_is_refused_and_left_alone(
@@ -71,7 +71,7 @@ def test_a_version_of_no_release_or_a_newer_one_is_refused_and_left_alone(
     "url", ["", "nonsense", "mysql://u@h/d", "sqlite://", "sqlite:///:memory:", "/srv/l.db", "oracle+x://h", "http://x"]
 )
 def test_a_text_that_is_no_ledger_is_refused_with_what_is_one(url: str) -> None:
-    with pytest.raises(LedgerError, match="a ledger is an SQLAlchemy URL: sqlite:////path"):
+    with pytest.raises(LedgerError, match="a ledger must be an SQLAlchemy URL: sqlite:////path"):
         Ledger(url)
 
 
@@ -88,7 +88,7 @@ def test_a_file_that_is_no_database_and_a_folder_are_refused(tmp_path: Path) -> 
     for place in (tmp_path / "text", tmp_path):
         with pytest.raises(LedgerError, match=r"the ledger sqlite:.* cannot be"):
             Ledger(f"sqlite:///{place}")
-    with pytest.raises(LedgerError, match=r"the folder .*text of the ledger cannot be made"):
+    with pytest.raises(LedgerError, match=r"the folder .*text of the ledger cannot be created"):
         Ledger(f"sqlite:///{tmp_path / 'text' / 'l.db'}")
 
 
@@ -140,7 +140,7 @@ def test_a_file_that_may_not_be_written_is_read_and_a_write_says_what_to_do(nobo
             lambda: claim(ledger, connection, replay.no, 0),
         )
         for write in writes:
-            with pytest.raises(LedgerError, match=r"sqlite:\S+l\.db may only be read here: .* the file and its folder"):
+            with pytest.raises(LedgerError, match=r"sqlite:\S+l\.db is read-only: .* the file and its folder"):
                 write()
     assert sorted(file.name for file in nobody.iterdir()) == ["l.db", "l.db-locks"]
 
@@ -165,7 +165,7 @@ def test_an_empty_file_that_may_not_be_written_is_no_ledger(nobody: Path) -> Non
     os.seteuid(os.getuid())
     (nobody / "empty.db").touch(0o444)
     os.seteuid(was)
-    with pytest.raises(LedgerError, match="may only be read here"):
+    with pytest.raises(LedgerError, match="is read-only"):
         Ledger(f"sqlite:///{nobody / 'empty.db'}")
 
 
@@ -187,5 +187,5 @@ def test_what_was_reported_as_committed_survives_the_loss_of_power(sqlite_ledger
 def test_a_name_is_taken_once(ledger: Ledger) -> None:
     create_replay(ledger, "r", "f", "{}", ("x", None))
 
-    with pytest.raises(LedgerError, match="there is a replay 'r' already"):
+    with pytest.raises(LedgerError, match="the replay 'r' already"):
         create_replay(ledger, "r", "g", "{}", ("y", None))

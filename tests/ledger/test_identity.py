@@ -106,10 +106,10 @@ def test_a_ledger_that_is_deleted_or_replaced_while_it_is_used_is_saved_and_can_
             create_replay(ledger, "third", "f", "{}", ("x", None))
 
     [saved] = file.parent.glob("l.db-rescued-*")
-    assert f"All of it was saved. `mv {saved} {file}` puts back what was saved" in str(raised.value)
+    assert f"All of it was saved. `mv {saved} {file}` restores the saved copy" in str(raised.value)
     assert saved.stat().st_mode & 0o777 == 0o600
     file.unlink(missing_ok=True)
-    with pytest.raises(LedgerReplacedError, match=f"`mv {saved} {file}` puts back"):
+    with pytest.raises(LedgerReplacedError, match=f"`mv {saved} {file}` restores"):
         Ledger(url_of(file))
 
     saved.rename(file)
@@ -123,7 +123,7 @@ def test_a_file_that_was_deleted_between_two_uses_is_not_made_again_unless_that_
     a_ledger(file)
     file.unlink()
 
-    with pytest.raises(LedgerReplacedError, match=r"is gone: it was deleted or moved, with 1 commits? that say"):
+    with pytest.raises(LedgerReplacedError, match=r"is missing: it was deleted or moved, with 1 commits? that record"):
         Ledger(url_of(file))
     assert not file.exists()
 
@@ -149,7 +149,7 @@ def test_an_older_copy_that_was_put_back_between_two_uses_is_refused_until_it_is
     if left:
         file.with_name("l.db-wal").write_bytes(log)
 
-    with pytest.raises(LedgerReplacedError, match=r"is an older copy: . of 3 commits are not in it"):
+    with pytest.raises(LedgerReplacedError, match=r"is an older copy: . of 3 commits are missing"):
         Ledger(url_of(file))
     if not left:
         accept(file)
@@ -164,14 +164,14 @@ def test_another_ledger_in_its_place_is_refused(file: Path) -> None:
         a_ledger(other, name)
     other.rename(file)
 
-    with pytest.raises(LedgerReplacedError, match="is another ledger than the one that was used here before"):
+    with pytest.raises(LedgerReplacedError, match="is a different ledger than the one used here before"):
         Ledger(url_of(file))
 
 
 def test_whoever_has_a_ledger_open_that_is_accepted_anew_stops(file: Path) -> None:
     with Ledger(url_of(file)) as ledger:
         accept(file)
-        with pytest.raises(LedgerReplacedError, match="was accepted anew by `whatsapp-flows ledger accept`"):
+        with pytest.raises(LedgerReplacedError, match="was accepted again with `whatsapp-flows ledger accept`"):
             create_replay(ledger, "r", "f", "{}", ("x", None))
     a_ledger(file)  # and does not keep others from it
 
@@ -190,7 +190,7 @@ def test_whoever_has_a_deleted_ledger_open_does_not_keep_others_from_the_one_tha
     a_ledger(file, "newer")
 
 
-def test_a_ledger_that_is_opened_while_others_write_it_is_not_taken_for_an_older_copy(file: Path) -> None:
+def test_a_ledger_that_is_opened_while_others_write_it_is_not_treated_as_an_older_copy(file: Path) -> None:
     a_ledger(file)
     with Ledger(url_of(file)) as busy, closing(sqlite3.connect(file)) as connection:
 

@@ -70,7 +70,7 @@ async def test_an_intent_is_committed_when_its_future_is_done(ledger: Ledger) ->
         assert len(attempts_of(ledger, "r-1")) == 1
 
 
-async def test_what_was_noted_last_is_committed_at_the_end(ledger: Ledger) -> None:
+async def test_what_was_recorded_last_is_committed_at_the_end(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
         one = intent("r-1")
         await journal.add(one)

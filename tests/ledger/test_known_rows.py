@@ -60,7 +60,7 @@ def test_known_rows_say_why_and_give_back_their_responses(ledger: Ledger) -> Non
     assert list(iter_responses(ledger, later)) == [*original, original[0], None]
 
 
-def test_the_response_of_another_flow_or_of_a_rejected_row_is_not_taken_for_it(ledger: Ledger) -> None:
+def test_the_response_of_another_flow_or_of_a_rejected_row_is_not_treated_as_it(ledger: Ledger) -> None:
     end(ledger, a_replay(ledger, [response(1)]), [ContactState.COMPLETED])
     original = list(iter_responses(ledger, a_replay(ledger, [response(1)], "again", force=True)))
     changed = a_replay(ledger, [response(1, step={"Ask name": "Eva"}), response(1)], "changed")

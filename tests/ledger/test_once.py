@@ -42,7 +42,7 @@ async def test_of_two_in_one_commit_the_first_is_sent_and_others_are_not_touched
     }  # fmt: skip
 
 
-async def test_a_refused_one_does_not_hide_an_intent_that_is_there_already(ledger: Ledger) -> None:
+async def test_a_refused_one_does_not_hide_an_intent_that_exists(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
         await journal.add(wanted(1))
         entries = [wanted(2), wanted(1), wanted(3, EVA)]

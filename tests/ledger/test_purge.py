@@ -136,7 +136,7 @@ def test_the_bytes_are_gone_from_the_file_and_its_log(tmp_path: Path) -> None:
         assert any(b"Xochitl 7" in content for content in _files(tmp_path))
 
 
-def test_bytes_that_another_process_still_reads_are_told_of(
+def test_bytes_that_another_process_still_reads_are_reported_of(
     sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_whatsapp_flows.ledger.engine._BUSY_SECONDS", 0.1)

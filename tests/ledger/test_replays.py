@@ -22,7 +22,7 @@ from airflow_whatsapp_flows.ledger.schema import contacts
 from tests.ledger.filling import a_replay, attempt, change, end, response
 
 
-def test_a_replay_keeps_what_it_was_begun_with(ledger: Ledger) -> None:
+def test_a_replay_keeps_what_it_was_started_with(ledger: Ledger) -> None:
     made = create_replay(
         ledger, "r", "lead", '{"ñ": 1}', ("x.csv", "m"), options={"rates": {"": 5.0}, "send": "all"}, note="why"
     )
@@ -114,7 +114,7 @@ def test_states_add_up_to_the_rows(ledger: Ledger) -> None:
 
 def test_requests_of_the_chunks_add_up_to_those_of_the_replay(ledger: Ledger) -> None:
     values = [*(response(number) for number in range(4)), response(1), response(0, step={"Ask name": "Eva"})]
-    replay = a_replay(ledger, values, chunk_size=1)  # the last two are a duplicate, and an id with other content
+    replay = a_replay(ledger, values, chunk_size=1)  # the last two are a duplicate, and an id with different content
     ids = end(ledger, replay, [ContactState.COMPLETED, ContactState.FAILED])
     attempt(ledger, "r-0", Fate.SUCCEEDED, replay)
     attempt(ledger, "r-1", Fate.NOT_SENT, replay)  # it was intended, and never left

@@ -1,4 +1,4 @@
-"""What a person found out about a request in doubt, as the ledger keeps it."""
+"""What a person found out about a request in doubt, as the ledger stores it."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_a_replay_of_which_a_later_chunk_runs_is_not_changed(ledger: Ledger) -> 
     assert states_of(ledger, replay) == ["in_doubt", "in_doubt"]
 
 
-def test_what_was_resolved_before_the_replay_was_started_is_told(
+def test_what_was_resolved_before_the_replay_was_started_is_reported(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replay = a_replay(ledger, [response(1), response(2)], chunk_size=1)

@@ -54,7 +54,7 @@ def test_a_rejected_row_is_never_walked(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), None])
     end(ledger, replay, [F])
 
-    with pytest.raises(ReplayError, match="mend it in the source"):
+    with pytest.raises(ReplayError, match="fix it in the source"):
         walk_again(ledger, replay, RetrySelection(states=[F, ContactState.REJECTED]))
     assert states_of(ledger, replay) == ["failed", "rejected"]
 
@@ -100,7 +100,7 @@ def test_a_contact_whose_response_was_purged_stays(ledger: Ledger) -> None:
     assert states_of(ledger, replay) == ["failed", "pending"]
 
 
-def test_other_replays_are_left_alone_and_a_mended_flow_is_kept(ledger: Ledger) -> None:
+def test_other_replays_are_left_alone_and_a_fixed_flow_is_kept(ledger: Ledger) -> None:
     replay, other = a_replay(ledger, [response(1)]), a_replay(ledger, [response(2)], "second")
     end(ledger, replay, [F])
     end(ledger, other, [F])
@@ -159,7 +159,7 @@ def test_a_retry_leaves_out_what_may_have_been_applied(
     assert (chosen.contacts, chosen.left_out) == ((1, 0) if walked else (0, 1))
     assert states_of(ledger, replay) == ["pending" if walked else "failed"]
     if not walked:
-        came = "no answer" if status is None else f"answered {status}"
+        came = "no reply" if status is None else f"answered {status}"
         assert chosen.unconfirmed == {("Create", came): 1}
 
 

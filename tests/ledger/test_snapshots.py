@@ -116,7 +116,7 @@ def test_a_snapshot_that_was_not_finished_is_taken_anew(ledger: Ledger) -> None:
     assert len(rows_of(ledger, replay)) == 800
 
 
-def test_limit_takes_the_first_rows_and_progress_is_told(ledger: Ledger) -> None:
+def test_limit_takes_the_first_rows_and_progress_is_reported(ledger: Ledger) -> None:
     replay, told = create_replay(ledger, "r", FLOW_ID, "{}", ("x", None)), []
     rows = (Row(number, f"x:{number}", response(number)) for number in range(2000))
 

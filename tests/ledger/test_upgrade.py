@@ -81,7 +81,7 @@ def test_an_old_file_is_upgraded_when_it_is_opened_and_a_copy_is_kept(
         assert next(contact_results(ledger, first)).actions[0].outcome == "success"
 
     backup = old_file.with_name("l.db.v1-backup")
-    assert f"from version 1 to {SCHEMA_VERSION}; as it was before it is in {backup}" in caplog.text
+    assert f"from version 1 to {SCHEMA_VERSION}; a copy from before the upgrade is in {backup}" in caplog.text
     assert without_new_columns(rows_of(url)) == before == rows_of(f"sqlite:///{backup}")
     assert found_version(f"sqlite:///{backup}") == 1
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
@@ -105,7 +105,7 @@ def test_a_file_that_another_process_uses_is_not_upgraded(
     url = f"sqlite:///{old_file}"
     for opening in (Ledger, upgrade):
         with pytest.raises(
-            LedgerError, match=rf"another process uses it.*`whatsapp-flows ledger upgrade --ledger {url}`"
+            LedgerError, match=rf"another process is using it.*`whatsapp-flows ledger upgrade --ledger {url}`"
         ):
             opening(url)
     assert found_version(url) == 1
@@ -152,7 +152,7 @@ def test_an_upgrade_that_fails_leaves_the_old_file_usable(
 
     with monkeypatch.context() as patch:
         patch.setattr(upgrading, where, failing)
-        with pytest.raises(LedgerError, match=r"cannot be upgraded: .*No space left on device; it is as it was before"):
+        with pytest.raises(LedgerError, match=r"cannot be upgraded: .*No space left on device; it was not changed"):
             Ledger(url)
 
     assert (found_version(url), rows_of(url)) == (1, before)
@@ -184,7 +184,7 @@ def test_an_old_file_that_may_only_be_read_says_who_has_to_do_what(
         monkeypatch.setattr(f"airflow_whatsapp_flows.ledger.{module}.is_read_only", lambda _: True)
     for opening in (Ledger, upgrade):
         with pytest.raises(
-            LedgerError, match=r"run `whatsapp-flows ledger upgrade .*`, as a user who may write the file"
+            LedgerError, match=r"run `whatsapp-flows ledger upgrade .*`, as a user with write permission for the file"
         ):
             opening(f"sqlite:///{old_file}")
 
@@ -212,7 +212,7 @@ def test_a_server_is_not_upgraded_while_a_replay_of_the_earlier_version_runs(old
         runs.execute(select(func.pg_advisory_lock(lock_number("chunk", 3, 0))))
         runs.commit()
         with pytest.raises(
-            LedgerError, match=r"replays of the earlier version run: stopped. Let them end, or stop them"
+            LedgerError, match=r"replays of the earlier version are running: stopped. Let them finish, or stop them"
         ):
             upgrade(old_server)
         runs.execute(select(func.pg_advisory_unlock(lock_number("chunk", 3, 0))))

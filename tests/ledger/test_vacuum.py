@@ -41,7 +41,7 @@ async def test_nothing_is_vacuumed_while_a_replay_runs(ledger: Ledger, another_h
     async with Journal(ledger) as journal:
         claimed = await journal.claim(replay.no, 0)
         assert claimed is not None
-        with pytest.raises(LedgerError, match=r"is in use: first\. Let that end, or stop it"):
+        with pytest.raises(LedgerError, match=r"is in use: first\. Let it finish, or stop it"):
             vacuum(ledger)
         await journal.release(claimed)
     assert vacuum(ledger) >= 0

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("airflow")
         pytest.param({"retry": {"backoff": 0.5}}, ["retry", "backoff"], id="backoff"),
         pytest.param({"retry": {"statuses": 429}}, ["retry", "statuses", "list"], id="statuses"),
         pytest.param({"retry": 3}, ["retry", "attempts"], id="retry-number"),
-        pytest.param({"timeout": 0}, ["timeout", "above 0"], id="timeout-0"),
+        pytest.param({"timeout": 0}, ["timeout", "greater than 0"], id="timeout-0"),
         pytest.param({"timeout": "30"}, ["timeout", "'30'"], id="timeout-text"),
         pytest.param({"success_when": "response.ok ="}, ["response.ok ="], id="success_when-syntax"),
         pytest.param({"success_when": "conn.x.password"}, ["conn"], id="success_when-name"),
@@ -93,7 +93,7 @@ def test_an_unknown_argument_is_refused_by_airflow() -> None:
         pytest.param({"headers": {"X-A": "{{ contact.evil }}"}}, "headers.X-A", id="line-break-in-header"),
         pytest.param({"body_type": "json"}, "body", id="body_type-without-body"),
         pytest.param({"body_type": "none", "body": {"a": 1}}, "body", id="body-without-body_type"),
-        pytest.param({"variables": "contact"}, "a contact response is an object", id="variables-are-text"),
+        pytest.param({"variables": "contact"}, "a contact response must be an object", id="variables-are-text"),
         pytest.param({"variables": {"contacts": {}}}, "contacts", id="variables-misspelt"),
         pytest.param({"body": {"a": object()}}, "body", id="unsendable-object"),
     ],
@@ -108,13 +108,13 @@ def test_a_wrong_text_fails_without_a_second_try_and_names_its_field(
     assert server.received == []
 
 
-def test_a_missing_connection_is_told_with_what_to_do(server: RecordingServer) -> None:
+def test_a_missing_connection_is_reported_with_what_to_do(server: RecordingServer) -> None:
     done = run_action(http_conn_id="nope")
-    assert "no connection 'nope'" in done.message
+    assert "the connection 'nope' does not exist" in done.message
     assert "AIRFLOW_CONN_NOPE" in done.message
 
 
-def test_a_path_without_a_connection_is_told(server: RecordingServer) -> None:
+def test_a_path_without_a_connection_is_reported(server: RecordingServer) -> None:
     assert "connection" in run_action(http_conn_id=None).message
 
 

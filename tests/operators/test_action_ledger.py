@@ -34,7 +34,7 @@ def rows(file: Path) -> list[dict[str, Any]]:
         return [dict(row) for row in ledger.execute("SELECT * FROM whatsapp_flows_attempts ORDER BY id")]
 
 
-def test_an_attempt_tells_whose_it_was_and_where_it_came_from(server: RecordingServer, ledger_file: Path) -> None:
+def test_an_attempt_reports_whose_it_was_and_where_it_came_from(server: RecordingServer, ledger_file: Path) -> None:
     done = run_action({"contact": {"phone": "+525551234567"}}, body={"a": 1})
     [row] = rows(ledger_file)
     assert (row["flow_id"], row["response_id"], row["step"], row["visit"]) == (
@@ -53,7 +53,7 @@ def test_an_attempt_tells_whose_it_was_and_where_it_came_from(server: RecordingS
 
 
 @pytest.mark.parametrize("phone", ["+5215551234567", "52 555 123 4567", 525551234567])
-def test_a_phone_is_noted_in_the_one_spelling_of_the_ledger(
+def test_a_phone_is_recorded_in_the_one_spelling_of_the_ledger(
     server: RecordingServer, ledger_file: Path, phone: object
 ) -> None:
     run_action({"contact": {"phone": phone}}, body={"a": 1})
@@ -61,7 +61,7 @@ def test_a_phone_is_noted_in_the_one_spelling_of_the_ledger(
     assert [row["phone"] for row in rows(ledger_file)] == ["+525551234567"] * 2
 
 
-def test_tries_and_clears_are_told_apart(server: RecordingServer, ledger_file: Path) -> None:
+def test_tries_and_clears_are_distinguished(server: RecordingServer, ledger_file: Path) -> None:
     server.queued = [Answer(503)] * 3
     with DAG(new_dag_id()) as dag:
         WhatsAppActionOperator(
@@ -112,7 +112,7 @@ def test_nothing_is_sent_when_the_ledger_cannot_be_written_and_the_task_is_tried
     assert len(server.received) == 1
 
 
-def test_a_reply_is_returned_though_it_cannot_be_noted(server: RecordingServer, ledger_file: Path) -> None:
+def test_a_reply_is_returned_though_it_cannot_be_recorded(server: RecordingServer, ledger_file: Path) -> None:
     def lock(_: Any) -> Answer:
         with contextlib.closing(sqlite3.connect(ledger_file)) as ledger:
             ledger.execute(
@@ -178,12 +178,12 @@ def test_a_task_whose_ledger_is_deleted_meanwhile_says_so_and_no_later_task_make
     assert (done.state, len(server.received)) == ("failed", 1)
     assert "was deleted or moved while it was in use; nothing more is sent. All of it was saved." in done.message
     [saved] = ledger_file.parent.glob("ledger.db-rescued-*")
-    assert f"`mv {saved} {ledger_file}` puts back what was saved" in done.message
+    assert f"`mv {saved} {ledger_file}` restores the saved copy" in done.message
     task_ledger(provider_settings()).close()
     _open.clear()  # as in another process
     again = run_action(body={"a": 3})
     assert (again.state, len(server.received), ledger_file.exists()) == ("failed", 1, False)
-    assert "is gone: it was deleted or moved, with 2 commits that say what was sent" in again.message
+    assert "is missing: it was deleted or moved, with 2 commits that record what was sent" in again.message
 
     saved.rename(ledger_file)
     assert run_action(body={"a": 4}).state == "success"

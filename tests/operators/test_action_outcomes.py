@@ -164,7 +164,7 @@ def test_on_error_fail_fails_without_a_second_try(server: RecordingServer) -> No
     assert done.result["status_code"] == 500
 
 
-def test_on_error_branch_without_a_branch_operator_fails_and_says_so(server: RecordingServer) -> None:
+def test_on_error_branch_without_a_branch_operator_fails_and_reports_it(server: RecordingServer) -> None:
     server.queued = [Answer(500)]
     done = run_action(on_error="branch")
     assert done.state == "failed"

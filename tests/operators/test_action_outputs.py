@@ -134,7 +134,7 @@ def test_in_a_mapped_task_group_each_task_reads_its_own_result(server: Recording
     assert [run.result("one.read", index)["reply"] for index in (0, 1)] == [{"got": 1}, {"got": 2}]
 
 
-def test_without_a_result_the_reader_fails_and_says_so(server: RecordingServer) -> None:
+def test_without_a_result_the_reader_fails_and_reports_it(server: RecordingServer) -> None:
     with DAG(new_dag_id()) as dag:
         act = WhatsAppActionOperator(task_id="act", url="/x", http_conn_id="crm", body={"a": "{{ contact.nothing }}"})
 

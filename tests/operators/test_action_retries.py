@@ -143,7 +143,7 @@ def test_the_wait_before_the_next_try_is_the_exceptions() -> None:
     assert policy.evaluate(ValueError("x"), 1, 3).action.value == "default"
 
 
-def test_a_fault_of_the_task_is_not_taken_for_a_reply(server: RecordingServer) -> None:
+def test_a_fault_of_the_task_is_not_treated_as_a_reply(server: RecordingServer) -> None:
     done = run_action(retries=2, http_conn_id="nope")
     assert len(done.errors) == 1
 
@@ -215,7 +215,7 @@ def test_clearing_a_server_error_that_an_exit_handled_sends_nothing_again(server
     assert len(server.received) == 1
 
 
-def test_clearing_after_a_connection_was_mended_sends(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clearing_after_a_connection_was_fixed_sends(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     dag = _dag(body={"a": 1})
     monkeypatch.setenv("AIRFLOW_CONN_CRM", "ftp://crm.example")
     run = run_dag(dag)
@@ -269,7 +269,7 @@ def test_the_intent_is_committed_before_the_first_byte(server: RecordingServer, 
         pytest.param(
             Answer(200, b"{", {"Content-Type": "application/json"}),
             {"method": "PUT"},
-            "not repeated: the server has answered 200",
+            "not repeated: the server answered 200",
             id="put-unreadable",
         ),
     ],

@@ -63,7 +63,7 @@ def test_without_a_result_it_fails_and_says_of_which_task(server: RecordingServe
         EmptyOperator(task_id="act") >> WhatsAppBranchOperator(task_id="exit", action="act", **failures.callbacks)
     run = run_dag(dag)
     assert run.states["exit"] == "failed"
-    assert "'act' left no result" in str(failures.errors[0])
+    assert "'act' has no action result" in str(failures.errors[0])
 
 
 def test_a_mapped_action_has_a_branch_for_each_of_its_results(server: RecordingServer) -> None:

@@ -66,7 +66,7 @@ def test_a_dag_run_of_a_changed_response_fails_by_name_and_sends_nothing(
 
     assert (first.state, same.state, changed.state) == ("success", "success", "failed")
     assert sent(server) == ["Ana"]
-    assert f"id_reused: the DAG run {first.run_id} has the response id 'S1' with other content" in str(
+    assert f"id_reused: the DAG run {first.run_id} has the response id 'S1' with different content" in str(
         failures.errors[-1]
     )
     assert "replay.on_changed" in str(failures.errors[-1])
@@ -147,7 +147,7 @@ def test_what_a_dag_run_left_in_doubt_is_settled_in_the_replay_that_it_holds_bac
 
     assert (status["in_doubt"], sent(server)) == (1, ["Ana"])
     assert "in doubt: the DAG run " in reasons(ledger_file)[0]
-    assert "settle it with `replay resolve sync`" in reasons(ledger_file)[0]
+    assert "resolve it with `replay resolve sync`" in reasons(ledger_file)[0]
     assert main(["replay", "resolve", "sync", "S1", "--as", "sent", *ledger]) == 0
     assert main(["replay", "retry", "sync", *ledger]) == 0
     assert sent(server) == ["Ana", "Eva"]
@@ -166,7 +166,7 @@ def test_a_run_that_is_cleared_does_not_bring_its_old_content_back(server: Recor
     assert "this run was cleared; trigger a new run to send it again" in str(failures.errors[-1])
 
 
-def test_a_run_is_not_gone_on_with_once_newer_content_was_sent(server: RecordingServer, failures: Failures) -> None:
+def test_a_run_is_not_resumed_once_newer_content_was_sent(server: RecordingServer, failures: Failures) -> None:
     two = flow(
         question("Ask", next="Create"),
         action("Create", body=BODY, on_success="Note"),

@@ -56,7 +56,7 @@ def test_a_short_delay_is_slept_through(paused: list[dict[str, Any]]) -> None:
     assert paused == []
 
 
-def test_a_longer_one_is_deferred_and_goes_on(paused: list[dict[str, Any]], server: RecordingServer) -> None:
+def test_a_longer_one_is_deferred_and_continues(paused: list[dict[str, Any]], server: RecordingServer) -> None:
     made = flow(
         question("Ask", next="D"), seconds("D", 6, next="Save"), action("Save", body="{{ step.Ask }}", on_success=None)
     )

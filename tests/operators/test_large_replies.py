@@ -81,7 +81,7 @@ def test_what_an_answer_or_a_server_says_is_no_reference(server: RecordingServer
     assert "no longer in the ledger" in done.message
 
 
-def test_a_branch_goes_on_by_a_small_result(server: RecordingServer) -> None:
+def test_a_branch_follows_a_small_result(server: RecordingServer) -> None:
     from airflow.providers.standard.operators.empty import EmptyOperator
 
     with DAG(new_dag_id()) as dag:

@@ -89,7 +89,7 @@ def test_at_most_once_does_not_go_round_with_what_is_in_doubt(server: RecordingS
     assert (len(server.received), done.states["save"], done.states["thanks"]) == (1, "failed", "upstream_failed")
 
 
-def test_a_loop_without_visits_left_goes_on_by_its_exit_for_that(server: RecordingServer) -> None:
+def test_a_loop_without_visits_left_follows_its_exit_for_that(server: RecordingServer) -> None:
     server.queued = [Answer(422)] * 3
     made = retrying(on_max_visits="Give up")
     assert build_dag(made).get_edge_info("save", "give_up") == {"label": "Save: too many visits"}
@@ -98,7 +98,7 @@ def test_a_loop_without_visits_left_goes_on_by_its_exit_for_that(server: Recordi
     assert (done.result("save")["exit"], done.result("save")["next"]) == ("Save: too many visits", "Give up")
 
 
-def test_a_loop_without_visits_left_and_no_exit_for_that_is_red_and_tells_the_count(server: RecordingServer) -> None:
+def test_a_loop_without_visits_left_and_no_exit_for_that_is_red_and_reports_the_count(server: RecordingServer) -> None:
     server.queued = [Answer(422)] * 9
     dag, failures = build_dag({**retrying(), "steps": retrying()["steps"][:3]}), Failures()
     dag.task_dict["save"].on_failure_callback = [failures.note]
@@ -150,7 +150,7 @@ def dying_at(monkeypatch: pytest.MonkeyPatch, call: int) -> list[int]:
     return calls
 
 
-def test_the_next_try_sends_nothing_twice_and_goes_on_where_the_last_one_died(
+def test_the_next_try_sends_nothing_twice_and_continues_where_the_last_one_died(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, ledger_file: Path
 ) -> None:
     server.queued = [Answer(422), Answer(422), Answer.json({"id": 3})]
@@ -229,9 +229,7 @@ class TestWaits:
         assert targets(server) == ["POST /start", *["GET /jobs/7"] * 3, "POST /log"]
         assert len(paused) == 2
 
-    def test_a_trigger_is_told_a_moment_and_nothing_else(
-        self, server: RecordingServer, paused: list[dict[str, Any]]
-    ) -> None:
+    def test_a_trigger_gets_only_a_time(self, server: RecordingServer, paused: list[dict[str, Any]]) -> None:
         server.queued = [Answer.json({"id": 7}), PENDING, DONE]
         run(polling(1), {"contact": {"phone": "+525551234567"}})
         [asked] = paused

@@ -55,7 +55,7 @@ def a_replay(source: Path, **arguments: Any) -> Any:
     return dag
 
 
-def test_a_retried_action_is_sent_with_one_key_and_every_try_is_noted(
+def test_a_retried_action_is_sent_with_one_key_and_every_try_is_recorded(
     server: RecordingServer, url: str, ledger_file: Path
 ) -> None:
     server.queued = [Answer(503), Answer(503)]
@@ -94,7 +94,7 @@ def test_a_replay_is_sent_once_and_its_next_run_sends_nothing(
     assert len(server.received) == len(rows(url)) == 20
 
 
-def test_a_replay_whose_ledger_was_cut_off_goes_on_with_its_next_try(
+def test_a_replay_whose_ledger_was_cut_off_continues_with_its_next_try(
     server: RecordingServer, url: str, responses: Path, postgres: PostgresServer
 ) -> None:
     cut: list[int] = []

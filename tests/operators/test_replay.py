@@ -122,7 +122,7 @@ def test_chunks_of_one_replay_find_the_same_snapshot_even_when_its_source_is_gon
     assert len({request.content for request in server.received}) == len(server.received) == 20
 
 
-def test_a_stopped_task_ends_within_ten_seconds_and_its_next_try_goes_on(
+def test_a_stopped_task_ends_within_ten_seconds_and_its_next_try_continues(
     server: RecordingServer, responses: Path
 ) -> None:
     stopped: list[float] = []
@@ -153,7 +153,7 @@ def test_a_stopped_task_ends_within_ten_seconds_and_its_next_try_goes_on(
     assert run.result("replay")["completed"] == 20
 
 
-def test_pending_contacts_fail_the_task_which_says_how_to_go_on(
+def test_pending_contacts_fail_the_task_which_says_how_to_continue(
     server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -161,7 +161,7 @@ def test_pending_contacts_fail_the_task_which_says_how_to_go_on(
     )
     replay = Replay(responses)
     assert "20 of 20 contacts are pending (elsewhere)" in replay.message
-    assert "goes on with them" in replay.message
+    assert "resumes them" in replay.message
     assert server.received == []
 
 
@@ -224,10 +224,12 @@ def test_failed_contacts_fail_the_task_and_its_status_is_there_all_the_same(
         pytest.param({"source": "/nowhere.jsonl"}, "/nowhere.jsonl", id="no-such-file"),
         pytest.param({"flow": "/nowhere.json"}, "/nowhere.json", id="no-such-flow"),
         pytest.param({"flow": {"flow_format": 1, "id": "x", "steps": []}}, "steps", id="faulty-flow"),
-        pytest.param({"query": "SELECT 1", "source": "nope"}, "no connection 'nope'", id="no-such-connection"),
+        pytest.param(
+            {"query": "SELECT 1", "source": "nope"}, "the connection 'nope' does not exist", id="no-such-connection"
+        ),
     ],
 )
-def test_what_cannot_be_begun_fails_at_once_and_says_why(
+def test_what_cannot_be_started_fails_at_once_and_says_why(
     server: RecordingServer, responses: Path, arguments: dict[str, Any], message: str
 ) -> None:
     replay = Replay(**{"source": responses, **arguments}, retries=3)
@@ -294,7 +296,7 @@ def test_refused_credentials_fail_the_task_without_another_try_and_leave_everyth
 
     assert replay.state == "failed"
     assert len(server.received) == 20
-    assert "refused the credentials of the connection 'crm' 20 times in a row" in replay.message
+    assert "rejected the credentials of the connection 'crm' 20 times in a row" in replay.message
     assert 'reply: {"error":"token expired"}' in replay.message
     assert "20 of 20 contacts are pending: fix the cause, then clear this task" in replay.message
     status = replay.run.result("replay")
@@ -335,7 +337,7 @@ def test_a_replay_that_never_fails_warns_of_an_outage(
 
 
 def test_a_limit_of_handled_errors_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="neither a number of contacts nor a share"):
+    with pytest.raises(ValueError, match="neither a number of contacts nor a percentage"):
         WhatsAppReplayOperator(task_id="replay", flow=flow_source(), max_handled_errors="some")
 
 

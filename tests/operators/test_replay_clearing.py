@@ -79,7 +79,7 @@ def test_clearing_a_failed_replay_task_sends_its_failed_contacts_again(
     assert run.states == {"replay": "success"}
     assert run.result("replay")["completed"] == 12
     assert sent(server) == {**dict.fromkeys(range(12), 1), 3: 2, 7: 2}
-    assert "2 failed contacts are walked again" in task_log.text
+    assert "retrying 2 failed contacts" in task_log.text
 
 
 def test_each_clear_sends_them_again_and_a_completed_replay_sends_nothing(
@@ -112,7 +112,7 @@ def test_what_may_have_been_applied_is_not_sent_again_by_a_clear(
     run = run_cleared(dag, run.run_id, ["replay"])
     assert sent(server) == {**dict.fromkeys(range(12), 1), 1: 2}
     assert (run.result("replay")["failed"], run.result("replay")["in_doubt"]) == (1, 1)
-    assert "1 failed contacts are left out: the request may have been applied" in task_log.text
+    assert "1 failed contacts are skipped: the request may have been applied" in task_log.text
     assert "Create: answered 504" in task_log.text
 
 

@@ -71,7 +71,7 @@ def test_mapped_replay_tasks_keep_their_own_rows(server: RecordingServer, tmp_pa
     assert ids == [f"replayed:{dag.dag_id}:replay+{index}:{run.run_id}" for index in range(2)]
 
 
-def test_a_cleared_task_goes_on_with_its_own_replay(server: RecordingServer, tmp_path: Path) -> None:
+def test_a_cleared_task_continues_with_its_own_replay(server: RecordingServer, tmp_path: Path) -> None:
     dag, run = _run([{"source": _file(tmp_path, "a")}, {"source": _file(tmp_path, "b")}])
     again = run_again(dag, run.run_id, "replay_1")
 
@@ -92,7 +92,7 @@ def test_two_tasks_that_share_a_replay_id_and_not_their_source_are_refused_by_na
     assert "'shared' was started with another source" in str(failures.errors[0])
     assert a in str(failures.errors[0])
     assert b in str(failures.errors[0])
-    assert "give another replay id" in str(failures.errors[0])
+    assert "use another replay id" in str(failures.errors[0])
     assert _sent(server) == _phones("a")
 
 
@@ -105,7 +105,7 @@ def test_another_source_is_refused_even_when_it_is_gone(server: RecordingServer,
     assert "was started with another source" in str(failures.errors[0])
 
 
-def test_the_same_source_goes_on_even_when_it_is_gone(server: RecordingServer, tmp_path: Path) -> None:
+def test_the_same_source_continues_even_when_it_is_gone(server: RecordingServer, tmp_path: Path) -> None:
     source = _file(tmp_path, "a")
     _run([{"source": source, "replay_id": "shared"}])
     Path(source).unlink()

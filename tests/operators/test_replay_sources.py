@@ -113,7 +113,7 @@ class TestPostgres:
         with psycopg.connect(self.url) as session:
             assert session.execute("SELECT count(*) FROM people").fetchone() == (1,)
 
-    def test_what_the_server_says_of_a_wrong_query_is_told(self, server: RecordingServer) -> None:
+    def test_what_the_server_says_of_a_wrong_query_is_reported(self, server: RecordingServer) -> None:
         self.define()
         state, message = run(source="warehouse", query="SELECT * FROM absent")
         assert (state, server.received) == ("failed", [])
@@ -146,13 +146,13 @@ class TestSqlite:
         connect("warehouse", "sqlite", host=str(tmp_path / "typo.db"))
         state, message = run(source="warehouse", query=PEOPLE)
         assert (state, (tmp_path / "typo.db").exists()) == ("failed", False)
-        assert "typo.db: there is no such file" in message
+        assert "typo.db: the file does not exist" in message
 
 
 @pytest.mark.parametrize(
     ("conn_type", "words"),
     [
-        pytest.param("http", "leads to no SQL database: its hook HttpHook is no DbApiHook", id="no-database"),
+        pytest.param("http", "is not an SQL database: its hook HttpHook is not a DbApiHook", id="no-database"),
         pytest.param("snowfall", "has the type 'snowfall', for which no installed provider has a hook", id="no-hook"),
     ],
 )
@@ -225,7 +225,7 @@ class TestStorage:
         connect("archive", "generic")
         state, message = run(source="gs://archive@leads/r.jsonl")
         assert state == "failed"
-        assert "there is no such file" in message
+        assert "the file does not exist" in message
 
     def test_a_replay_does_not_resume_with_another_connection(self, server: RecordingServer, connect: Connect) -> None:
         connect("archive", "generic")

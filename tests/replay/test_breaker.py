@@ -86,7 +86,7 @@ def test_a_probe_that_takes_long_is_not_joined_by_another() -> None:
     run_virtual(main)
 
 
-def test_a_probe_that_did_not_begin_leaves_its_place_to_another() -> None:
+def test_a_probe_that_did_not_start_leaves_its_place_to_another() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         breaker = opened(loop)
         assert await breaker.enter()
@@ -210,7 +210,7 @@ def test_the_first_answer_lets_all_of_the_concurrency_in() -> None:
     assert run_virtual(main) == [0.0] * 20 + [1.0] * 44
 
 
-def test_a_send_that_did_not_begin_leaves_its_place_to_another() -> None:
+def test_a_send_that_did_not_start_leaves_its_place_to_another() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         breaker = Breaker(HOST, threshold=1, clock=loop.time)
         assert await breaker.enter() is False

@@ -36,7 +36,7 @@ def test_one_more_than_allowed_stops_the_batch(allowed: int, reason: str) -> Non
     assert (budget.stop_reason or "").startswith(f"{reason}: `replay retry`")
 
 
-def test_a_batch_that_goes_on_knows_what_failed_before() -> None:
+def test_a_batch_that_continues_knows_what_failed_before() -> None:
     told = FailureBudget(10, failed=11).stop_reason or ""
     assert told.startswith("11 contacts failed, and max_failures allows 10: ")
     assert FailureBudget(11, failed=11).stop_reason is None
@@ -76,7 +76,7 @@ def test_the_command_line_writes_a_number_as_text() -> None:
 
 @pytest.mark.parametrize("written", [-1, 0.2, True, "", "101%", "-1%", "20 %", "٢٠%", "٢٠", "x"])
 def test_what_is_neither_is_refused(written: Any) -> None:
-    with pytest.raises(ValueError, match="neither a number of contacts nor a share"):
+    with pytest.raises(ValueError, match="neither a number of contacts nor a percentage"):
         read_handled_errors(written)
 
 
@@ -100,6 +100,6 @@ def _tally(completed: int, handled: int, failed: int = 0, skipped: int = 0) -> T
         pytest.param("50%", _tally(10, 6, skipped=90), "allows 50%, 5 contacts", id="share-of-the-walked"),
     ],
 )
-def test_a_batch_is_no_success_when_too_many_took_an_error_exit(limit: Any, tally: Tally, wrong: str | None) -> None:
+def test_a_batch_is_not_a_success_when_too_many_took_an_error_exit(limit: Any, tally: Tally, wrong: str | None) -> None:
     found = too_many_handled(limit, tally)
     assert found is None if wrong is None else wrong in (found or "")

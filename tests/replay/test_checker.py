@@ -247,7 +247,7 @@ def test_a_keyed_visit_with_a_second_key_is_found(story: Story, fate: str) -> No
     assert f"(e) contact 9, step 'Pay', visit 1 got a new key after {fate}" in story.broken()
 
 
-def test_mended_bytes_may_have_a_new_key_when_nothing_was_applied(story: Story) -> None:
+def test_changed_bytes_may_have_a_new_key_when_nothing_was_applied(story: Story) -> None:
     story.contact("9")
     story.exchange("9", "Pay", "answered", 422, False)
     story.attempt("9", "Pay", "succeeded", key="other", digest="mended")
@@ -313,7 +313,7 @@ def test_more_doubt_than_the_kills_explain_is_found(story: Story) -> None:
         pytest.param(["old", "new", "new"], "2 contents came, 3 were applied", id="applied-twice"),
     ],
 )
-def test_a_content_that_is_not_there_or_not_in_its_turn_is_found(applied: list[str], found: str | None) -> None:
+def test_a_content_that_does_not_exist_or_not_in_its_turn_is_found(applied: list[str], found: str | None) -> None:
     told = Story()
     told.contact("1")
     for epoch, body in enumerate(applied, start=1):

@@ -115,7 +115,7 @@ async def test_text_that_cannot_be_rendered_fails_one_contact_and_sends_nothing(
     assert end.fingerprint
 
 
-async def test_the_time_of_a_walk_that_goes_on_is_that_of_its_beginning() -> None:
+async def test_the_time_of_a_walk_that_continues_is_that_of_its_beginning() -> None:
     sender = FakeSender(CREATED)
 
     await _walker(sender).walk(_contact(ResponseRecord(walk_started_at=NOON - 86_400)))
@@ -174,7 +174,7 @@ POLLING: list[dict[str, Any]] = [
     ("sent_before", "waited"),
     [({"Find": 2}, [3_600]), ({"Find": 1}, [3_600, 7_200]), ({"Find": 2, "Create": 1}, [])],
 )
-async def test_a_delay_is_not_waited_for_where_the_platform_has_sent_what_stands_behind_it(
+async def test_a_delay_is_not_waited_for_where_the_platform_has_sent_what_follows_it(
     sent_before: dict[str, int], waited: list[float]
 ) -> None:
     sender, result = WaitingSender(), {"outcome": "success", "status_code": 200, "method": "POST"}

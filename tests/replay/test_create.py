@@ -47,7 +47,7 @@ def begin(tmp_path: Path, source: Path) -> Begin:
     return begun
 
 
-def test_the_same_flow_and_source_go_on_with_the_same_replay(begin: Begin, tmp_path: Path) -> None:
+def test_the_same_flow_and_source_continue_with_the_same_replay(begin: Begin, tmp_path: Path) -> None:
     first = begin()
 
     assert begin().no == first.no

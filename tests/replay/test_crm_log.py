@@ -176,7 +176,7 @@ def test_the_line_is_in_the_log_before_the_reply(crm: CrmProcess) -> None:
         ("rate_limited", 400, False),
     ],
 )
-def test_a_status_that_is_no_success(crm: CrmProcess, fault: str, status: int, applied: bool) -> None:
+def test_a_status_that_is_not_a_success(crm: CrmProcess, fault: str, status: int, applied: bool) -> None:
     crm.configure(shares={fault: 1})
     assert _post(crm) == (status, json.dumps({"code": fault}).encode())
     entry = _last(crm)

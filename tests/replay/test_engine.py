@@ -97,7 +97,7 @@ def test_force_sends_again_under_other_keys(run: Run, crm: CrmProcess) -> None:
     assert len({attempt["key"] for attempt in run.attempts()}) == 60
 
 
-def test_a_forced_replay_that_died_goes_on_with_the_same_keys(tmp_path: Path) -> None:
+def test_a_forced_replay_that_died_continues_with_the_same_keys(tmp_path: Path) -> None:
     with running_crm(tmp_path / "crm.log", dedupe=True) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), "keyed", total=6, concurrency=1)
         assert run.finish().status == 0
@@ -191,7 +191,7 @@ def test_while_a_contact_waits_in_a_polling_loop_others_are_walked(tmp_path: Pat
     assert run.broken_promises(kills=0) == []
 
 
-def test_what_stands_behind_a_contact_that_waited_is_walked_though_every_worker_was_idle(
+def test_what_follows_a_contact_that_waited_is_walked_though_every_worker_was_idle(
     tmp_path: Path, crm: CrmProcess
 ) -> None:
     run = Run(tmp_path, crm, sqlite_url(tmp_path), "some_wait", concurrency=1)
@@ -215,7 +215,7 @@ def test_others_take_the_place_of_contacts_that_wait_from_their_first_step_on(tm
     assert second.t - first.t < 0.09 * SECOND  # two at a time
 
 
-def test_a_wait_goes_on_where_it_was_stopped_and_is_not_begun_again(tmp_path: Path, crm: CrmProcess) -> None:
+def test_a_wait_continues_where_it_was_stopped_and_is_not_started_again(tmp_path: Path, crm: CrmProcess) -> None:
     run = Run(tmp_path, crm, sqlite_url(tmp_path), "polling", total=10)
     run.change_flow('"max_visits": 2', '"max_visits": 1')
     run.change_flow('"SECOND"', '"HOUR"')

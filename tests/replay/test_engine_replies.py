@@ -100,7 +100,7 @@ async def test_any_reply_ends_its_contact_and_no_other(
     assert Counter(states) == {next(iter(states)): 3}
 
 
-async def test_a_large_reply_is_read_while_the_other_contacts_go_on(
+async def test_a_large_reply_is_read_while_the_other_contacts_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop, went_on = asyncio.get_running_loop(), []

@@ -143,7 +143,7 @@ def test_a_process_that_may_open_few_files_sends_fewer_requests_at_a_time(tmp_pa
         ended = run.finish(files=64)
 
         assert ended.status == 0, ended
-        assert ended.errors.count("instead of 64: this process may open 64 files") == 1
+        assert ended.errors.count("instead of 64: this process can open 64 files") == 1
         assert run.states() == {"completed": 200}
         assert len(run.attempts()) == len(crm.requests()) == 200
         assert run.broken_promises(kills=0) == []
@@ -174,7 +174,7 @@ def test_a_reply_beyond_the_deadline_leaves_doubt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("clock", [3 * DAY, -3 * DAY])
-def test_a_key_whose_age_nobody_knows_is_not_sent_again(tmp_path: Path, clock: float) -> None:
+def test_a_key_whose_age_is_unknown_is_not_sent_again(tmp_path: Path, clock: float) -> None:
     with running_crm(tmp_path / "crm.log", dedupe=True) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), "keyed", total=6, concurrency=1)
         run.finish(point="after the reply", passing=3)

@@ -144,5 +144,5 @@ def test_the_next_step_fits(kind: ErrorKind, status: int | None, words: str) -> 
 def test_what_to_do_about_a_doubt_depends_on_the_delivery(delivery: Delivery | None, first: str) -> None:
     for kind in (ErrorKind.TIMEOUT, ErrorKind.STATUS):
         told = suggestion(kind, 500, in_doubt=True, delivery=delivery)
-        assert told.startswith(f"it is not known whether the request arrived: {first}")
+        assert told.startswith(f"it is unknown whether the request arrived: {first}")
     assert suggestion(ErrorKind.STATUS, 422, delivery=delivery) == suggestion(ErrorKind.STATUS, 422)

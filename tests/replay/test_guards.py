@@ -70,19 +70,16 @@ def test_who_did_not_opt_out_gets_it(phone: object) -> None:
 @pytest.mark.parametrize("phone", ["", None, True, ["+525512345678"]])
 def test_a_contact_without_a_phone_is_unidentified_where_phones_opted_out(phone: object) -> None:
     verdict = Guards(GuardRules(opt_out=(MEXICO,))).judge(response(phone=phone, id="77"), NOW)
-    assert str(verdict) == "unidentified: opt_out lists phones, and the contact has none"
+    assert str(verdict) == "unidentified: opt_out lists phones, but the contact has none"
 
 
 @pytest.mark.parametrize("contact", [{"phone": "5512345678"}, {"phone": "Ana", "id": "77"}])
 def test_a_phone_that_cannot_be_compared_is_unidentified(contact: dict[str, Any]) -> None:
-    words = (
-        "contact.phone is not a number that can be compared: write it with + and its country code, "
-        "or set default_country"
-    )
+    words = "contact.phone cannot be compared: write the number with + and its country code, or set default_country"
     verdict = Guards(GuardRules(opt_out=(MEXICO, "id:78"))).judge(response(**contact), NOW)
     assert str(verdict) == f"unidentified: opt_out lists phones, and {words}"
     verdict = Guards(GuardRules(only_once=True)).judge(response(**contact), NOW)
-    assert str(verdict) == f"unidentified: only_once compares people, and {words}"
+    assert str(verdict) == f"unidentified: only_once compares people, but {words}"
 
 
 OPTED_OUT = ("BR.1502345678901234", "Ana@Example.com", "id:525512345678")
@@ -102,7 +99,7 @@ OPTED_OUT = ("BR.1502345678901234", "Ana@Example.com", "id:525512345678")
         ({"meta": {"crm_id": "BR.1502345678901234"}}, Skip(SkipReason.OPTED_OUT)),
         (
             {"phone": MEXICO},
-            Skip(SkipReason.UNIDENTIFIED, "opt_out lists ids and e-mail addresses, and the contact has none"),
+            Skip(SkipReason.UNIDENTIFIED, "opt_out lists ids and e-mail addresses, but the contact has none"),
         ),
     ],
 )
@@ -122,7 +119,7 @@ def test_only_once_needs_an_identifier() -> None:
     for contact in ({"phone": MEXICO}, {"user_id": "BR.15"}, {"email": "a@b.example"}, {"id": 7}):
         assert guards.judge(response(**contact), NOW) == Go()
     verdict = guards.judge(response(first_name="Ana", email="none"), NOW)
-    expected = "unidentified: only_once compares people, and the contact has no phone, id, user_id or email"
+    expected = "unidentified: only_once compares people, but the contact has no phone, id, user_id or email"
     assert str(verdict) == expected
 
 
@@ -273,6 +270,6 @@ def test_who_opted_out_is_skipped_and_not_kept_for_later() -> None:
         (GuardRules(timezone="Mexico City"), "is not an IANA name such as America/Mexico_City"),
     ],
 )
-def test_wrong_rules_are_told(rules: GuardRules, words: str) -> None:
+def test_wrong_rules_are_reported(rules: GuardRules, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Guards(rules)

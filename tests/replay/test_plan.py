@@ -48,7 +48,7 @@ def rows(values: Iterable[Mapping[str, Any] | None]) -> Iterator[Row]:
 def request_sender() -> RequestSender:
     def find(conn_id: str) -> ActionConnection:
         if conn_id != "crm":
-            raise ConnectionConfigError(f"there is no connection {conn_id!r}")
+            raise ConnectionConfigError(f"the connection {conn_id!r} does not exist")
         return ActionConnection("crm", "https://crm.example/api", headers=(("Authorization", "Bearer s3cret"),))
 
     return RequestSender(Settings(), find)
@@ -222,7 +222,7 @@ def test_only_once_counts_each_phone_once(ledger: Ledger) -> None:
     assert planned([again, response(2), twice], ledger).total_walked == 3
 
 
-def test_only_once_knows_a_phone_however_it_is_spelt() -> None:
+def test_only_once_knows_a_phone_however_it_is_written() -> None:
     spelt = [response(n, contact={"phone": phone}) for n, phone in enumerate(["+52 1 55 1234 5678", "+525512345678"])]
     found = planned(spelt, flow=a_flow(replay={"only_once": True}))
     assert (found.total_walked, sum(found.skipped.values())) == (1, 1)
@@ -308,7 +308,7 @@ def test_nothing_is_written_to_the_ledger(ledger: Ledger) -> None:
     assert _dump(ledger) == before
 
 
-def test_a_replay_that_goes_on_is_planned_from_the_ledger(ledger: Ledger) -> None:
+def test_a_replay_that_continues_is_planned_from_the_ledger(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2), response(3), None])
     end(ledger, replay, [ContactState.COMPLETED])
 

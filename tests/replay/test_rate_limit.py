@@ -113,7 +113,7 @@ def test_a_limit_is_used(rate: float, slowest: float, processes: int) -> None:
     assert (len(times) - 1) / (max(times) - min(times)) >= rate * (0.95 if slowest < 0.03 else 0.6)
 
 
-def test_without_a_limit_nobody_waits_and_the_store_is_only_looked_at_once_a_second() -> None:
+def test_without_a_limit_nobody_waits_and_the_store_is_only_inspected_once_a_second() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         store, times = MemorySlots(loop.time), []
         one = pace(loop, store)
@@ -190,7 +190,7 @@ def test_a_sender_that_gives_up_takes_no_slot() -> None:
 
 
 @pytest.mark.parametrize("rate", [None, 100.0])
-def test_a_wait_that_one_process_is_told_stops_the_others_within_a_second(rate: float | None) -> None:
+def test_a_wait_that_one_process_is_reported_stops_the_others_within_a_second(rate: float | None) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         store = MemorySlots(loop.time)
         told, other = (pace(loop, store, SlowCall(0.003, n), rate) for n in range(2))
@@ -221,7 +221,7 @@ def test_a_process_that_starts_during_a_hold_waits_for_its_end() -> None:
     run_virtual(main)
 
 
-def test_a_process_that_paused_looks_before_it_goes_on() -> None:
+def test_a_process_that_paused_looks_before_it_continues() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         store = MemorySlots(loop.time)
         one = pace(loop, store)

@@ -79,7 +79,7 @@ def test_the_reason_names_the_connection_and_has_the_words_of_the_server() -> No
     stops = [refusals.note(number, HOST, STEP, result(401), number) for number in range(25)]
     (stop,) = [one for one in stops if one is not None]
     assert stop.reason.startswith(
-        "crm.example:443 refused the credentials of the connection 'crm' 20 times in a row (401 No; reply: go away)"
+        "crm.example:443 rejected the credentials of the connection 'crm' 20 times in a row (401 No; reply: go away)"
     )
     assert stop.needs_help
     assert refusals.turned_away == list(range(25))  # those that were under way too
@@ -128,7 +128,7 @@ def test_an_answer_about_one_contact_or_one_moment_is_none(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_look_up_that_finds_nobody_is_none(status: int) -> None:
+def test_a_lookup_that_finds_nobody_is_none(status: int) -> None:
     assert stopped_at(Refusals(clock=lambda: 0.0), [status] * 200, a_step(method="GET")) is None
 
 

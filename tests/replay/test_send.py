@@ -27,7 +27,7 @@ async def test_a_file_that_a_loop_waits_for_is_fetched_after_each_delay() -> Non
 
     def fetch(*_: Any) -> TransportFailure:
         fetched.append(clock.now - NOON)
-        return TransportFailure(ErrorKind.FILE, "there is no such file in files_folder", Sent.NO)
+        return TransportFailure(ErrorKind.FILE, "the file does not exist in files_folder", Sent.NO)
 
     async def rest(seconds: float) -> None:
         clock.now += seconds

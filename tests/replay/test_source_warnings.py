@@ -19,12 +19,12 @@ def told(*responses: dict[str, Any], rows: int = 1, ignored: tuple[str, ...] = (
     return warnings_of_source.warnings(rows, ignored)
 
 
-def test_a_source_as_it_should_be_is_not_warned_of() -> None:
+def test_a_valid_source_has_no_warnings() -> None:
     history = [{"step": "Choose", "value": 1}]
     assert told({"step": {"Ask name": "Ana"}, "history": history, "exits": {"Ask name": "next"}}) == []
 
 
-def test_a_name_that_is_no_step_is_told_wherever_it_stands_with_what_it_could_mean() -> None:
+def test_reports_a_name_that_is_not_a_step_with_a_suggestion() -> None:
     result = {"outcome": "success"}
     [warning] = told(
         {"step": {"Ask nmae": "Ana"}},
@@ -34,7 +34,7 @@ def test_a_name_that_is_no_step_is_told_wherever_it_stands_with_what_it_could_me
         {"step": {"Ask name": "Zoé"}},
     )
     assert warning == (
-        "4 responses name steps that the flow 'f' does not have, and what is said of it is not used: "
+        "4 responses name steps that the flow 'f' does not have, and their values are not used: "
         "'Ask nmae' (2; did you mean 'Ask name'?), 'Chose' (1; did you mean 'Choose'?), 'Send' (1), 'Zzz' (1)"
     )
 
@@ -52,10 +52,10 @@ def test_only_the_first_names_are_shown_and_no_more_than_some_are_kept() -> None
 def test_columns_that_are_not_read_are_named() -> None:
     columns = ("Nro. Cliente", "b", "c", "d", "e", "f")
     assert told(ignored=columns) == [
-        "not read, for they are no keys of a contact response: the columns "
+        "not read, because they are not keys of a contact response: the columns "
         "'Nro. Cliente', 'b', 'c', 'd', 'e', and 1 more"
     ]
 
 
-def test_a_source_without_rows_is_told() -> None:
-    assert told(rows=0) == ["0 responses: the source holds no row, so there is nothing to send"]
+def test_warns_about_a_source_without_rows() -> None:
+    assert told(rows=0) == ["0 responses: the source has no rows, so there is nothing to send"]

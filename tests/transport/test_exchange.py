@@ -296,7 +296,7 @@ async def test_a_cancelled_send_stays_cancelled(serve: Serve) -> None:
 
 @pytest.mark.parametrize("limits", [{"deadline": 0}, {"connect_timeout": -1}, {"max_content": 0}])
 def test_a_limit_of_nothing_is_refused(limits: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="above zero"):
+    with pytest.raises(ValueError, match="greater than zero"):
         SendPolicy(**limits)
 
 

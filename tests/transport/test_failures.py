@@ -145,7 +145,7 @@ _ENDS_WITH_ITS_HEAD = [
 
 
 @pytest.mark.parametrize(("method", "pieces", "status"), _ENDS_WITH_ITS_HEAD)
-async def test_a_reply_without_content_ends_with_its_head_whatever_stands_behind_it(
+async def test_a_reply_without_content_ends_with_its_head_whatever_follows_it(
     serve: Serve, method: str, pieces: list[bytes], status: int
 ) -> None:
     def script(peer: Peer) -> None:

@@ -19,17 +19,17 @@ def accept(options: argparse.Namespace) -> int:
     url = read_url(ledger_url(options))
     shown = display_url(url)
     if url.get_backend_name() != "sqlite":
-        print(f"the ledger {shown} is on a server: there is nothing to accept")
+        print(f"the ledger {shown} is on a server, not in a file: there is nothing to accept")
         return 0
     file = Path(url.database or "")
     mark = read_mark(file)
-    made = f"{plural(mark.commits, 'commit')} were made to it" if mark else "nothing is known of it here"
-    print(f"the ledger {shown}: {made}; what the file does not know of may be sent again")
-    if not (options.yes or agreed("Go on with the file as it is?", "nothing was accepted")):
+    made = f"{plural(mark.commits, 'commit')} were made to it" if mark else "nothing is known about it here"
+    print(f"the ledger {shown}: {made}; requests that the file has no record of may be sent again")
+    if not (options.yes or agreed("Continue with the current file?", "nothing was accepted")):
         return REFUSED
     done = accept_file(file, Path(options.lost) if options.lost else None)
     if not done.commits:
-        print("accepted: there is no file; the next replay or task makes an empty ledger")
+        print("accepted: there is no file; the next replay or task creates an empty ledger")
         return 0
     added = f"; {plural(done.added, 'lost request')} added" if options.lost else ""
     print(f"accepted: the file has {plural(done.commits, 'commit')}{added}")

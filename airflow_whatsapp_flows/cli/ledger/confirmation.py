@@ -13,7 +13,7 @@ def agreed(question: str, otherwise: str) -> bool:
         otherwise: what is said when the answer is no.
     """
     if not sys.stdin.isatty():
-        print(f"{otherwise}: give --yes where nobody can be asked", file=sys.stderr)
+        print(f"{otherwise}: use --yes if nobody can answer the prompt", file=sys.stderr)
         return False
     try:
         answer = input(f"{question} [y/N] ")

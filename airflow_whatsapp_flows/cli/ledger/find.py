@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.person_history import Person, SentAttempt, find_person, find_sent
 
 KINDS = (PHONE, EMAIL, "id", "user_id")
-"""Identifiers that somebody can be asked for by, as options of the command line spell them."""
+"""Identifiers to search for, as the options of the command line."""
 
 
 def find(options: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def identifier_of(options: argparse.Namespace) -> tuple[str, str]:
         value = getattr(options, kind, None)
         if value is not None:
             return kind, value
-    raise ReplayError("name a person: --phone, --email, --id or --user-id")
+    raise ReplayError("specify a person: --phone, --email, --id, or --user-id")
 
 
 def person_of(ledger: Ledger, kind: str, value: str) -> Person:
@@ -65,12 +65,12 @@ def person_of(ledger: Ledger, kind: str, value: str) -> Person:
 
 def _ledger_identifiers(kind: str, person: Person) -> str:
     if not person:
-        return "the ledger does not know it"
+        return "not in the ledger"
     if kind == PHONE:
         spelt = sorted({*person.phones, *(value for _, value, _ in person.identifiers)})
-        return f"the ledger spells it {', '.join(map(plain, spelt))}"
+        return f"in the ledger as {', '.join(map(plain, spelt))}"
     kinds = sorted({kind for kind, _, _ in person.identifiers})
-    return f"the ledger knows it as {', '.join(map(plain, kinds))}"
+    return f"in the ledger as {', '.join(map(plain, kinds))}"
 
 
 def _as_json(sent: SentAttempt) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _as_json(sent: SentAttempt) -> dict[str, Any]:
 def _as_text(sent: SentAttempt) -> str:
     road = f"replay {sent.replay_id}" if sent.replay_id else _run(sent.origin)
     visit = f", visit {sent.visit}" if sent.visit > 1 else ""
-    came = "fate not known" if sent.fate is None else sent.fate
+    came = "outcome unknown" if sent.fate is None else sent.fate
     status = f" {sent.status_code}" if sent.status_code is not None else ""
     resolved = _resolution(sent.origin)
     lines = [
@@ -99,7 +99,7 @@ def _resolution(origin: Mapping[str, Any]) -> str:
         return ""
     if origin["resolved"] == "duplicate_accepted":
         was = origin.get("was") or {}
-        known = f"answered {was['status_code']}" if was.get("status_code") else "fate not known"
+        known = f"answered {was['status_code']}" if was.get("status_code") else "outcome unknown"
         return f" ({known}; sending it again was accepted by {origin.get('by')})"
     return f" (resolved by {origin.get('by')})"
 

@@ -1,4 +1,4 @@
-"""``whatsapp-flows ledger purge``: erases personal data; keys, states and times stay."""
+"""``whatsapp-flows ledger purge``: erases personal data; keys, states, and times were kept."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def purge(options: argparse.Namespace) -> int:
     with open_ledger(options) as ledger:
         data = _data(ledger, options)
         held = find_data(ledger, data)
-        print(f"{_counts(held)} of the ledger {ledger.display_url} hold such data")
+        print(f"{_counts(held)} in the ledger {ledger.display_url} contain this data")
         if held.contacts or held.attempts:
-            if not (options.yes or agreed("Erase it? It cannot be had back.", "nothing was erased")):
+            if not (options.yes or agreed("Erase it? This cannot be undone.", "nothing was erased")):
                 return REFUSED
             held, gone = erase(ledger, data)
-            print(f"erased: {_counts(held)}; keys, states and times stay")
+            print(f"erased: {_counts(held)}; keys, states, and times were kept")
             print(_remains(ledger, gone=gone))
     if held.pending:
         print(_pending_text(held), file=sys.stderr)
@@ -47,16 +47,22 @@ def _counts(held: StoredData) -> str:
 
 def _remains(ledger: Ledger, *, gone: bool) -> str:
     if not ledger.is_sqlite:
-        return "the server keeps old rows until VACUUM: to have the bytes gone from its files, run VACUUM FULL"
-    copies = "older copies of rows may be in unused parts of the file: `whatsapp-flows ledger vacuum` rewrites it"
+        return "the server keeps old rows until VACUUM: to remove the data from its files, run VACUUM FULL"
+    copies = (
+        "older copies of rows may remain in unused parts of the file: run `whatsapp-flows ledger vacuum` to rewrite it"
+    )
     if gone:
         return copies
-    return f"another process reads the ledger, so its write-ahead log still holds the data: close it; then {copies}"
+    return (
+        "another process is reading the ledger, so its write-ahead log still contains the data: close that "
+        f"process; then {copies}"
+    )
 
 
 def _pending_text(held: StoredData) -> str:
     names = ", ".join(plain(name) for name in held.replays)
     return (
-        f"{plural(held.pending, 'contact')} keep their data, for they are pending in {names}: let these replays end "
+        f"{plural(held.pending, 'contact')} keep their data, because they are pending in {names}: let these replays "
+        "finish "
         "(`whatsapp-flows replay retry ID`), and purge again"
     )

@@ -23,13 +23,13 @@ def upgrade(options: argparse.Namespace) -> int:
             print(f"run `{upgrade_command(shown)}`")
             return UNFINISHED
         check_version(found, shown)
-        print(f"the ledger {shown} has version {found}, as this release needs it")
+        print(f"the ledger {shown} has version {found}, which is current")
         return 0
     done = upgrade_ledger(url)
     if done.found == done.version:
-        print(f"the ledger {shown} has version {done.version}, as this release needs it; nothing to do")
+        print(f"the ledger {shown} has version {done.version}, which is current; nothing to do")
         return 0
-    print(f"the ledger {shown} was upgraded from version {done.found} to {done.version}; nothing of it is lost")
+    print(f"the ledger {shown} was upgraded from version {done.found} to {done.version}; no data was lost")
     if done.backup is not None:
-        print(f"as it was before it is in {done.backup}")
+        print(f"a copy from before the upgrade is in {done.backup}")
     return 0

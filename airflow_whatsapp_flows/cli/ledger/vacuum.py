@@ -9,7 +9,7 @@ from airflow_whatsapp_flows.ledger.vacuum import vacuum as vacuum_ledger
 
 
 def vacuum(options: argparse.Namespace) -> int:
-    """Do it, and print how many bytes came free; returns 0."""
+    """Do it, and print how many bytes freed; returns 0."""
     with open_ledger(options) as ledger:
-        print(f"the ledger {ledger.display_url}: {vacuum_ledger(ledger):,} bytes came free")
+        print(f"the ledger {ledger.display_url}: {vacuum_ledger(ledger):,} bytes freed")
     return 0

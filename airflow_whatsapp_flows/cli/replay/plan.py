@@ -105,22 +105,22 @@ def _sample_json(sample: Sample) -> dict[str, Any]:
 
 def as_text(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> str:
     """A plan for people; samples are masked."""
-    goes_on = f", going on with the replay {replay.id}" if replay else ""
+    goes_on = f", resuming the replay {replay.id}" if replay else ""
     lines = [f"plan of {flow.id}, {plural(plan.rows, 'row')} from {source}{goes_on}; nothing was sent"]
     lines += [plain(f"warning: {warning}") for warning in plan.warnings]
     lines.append("")
     lines.append(table(("contacts", "number"), list(_contact_rows(plan))))
     if plan.rejections:
-        lines += ["", f"rejected rows (the first {len(plan.rejections)}):"]
+        lines += ["", f"rejected rows (first {len(plan.rejections)}):"]
         lines += [plain(f"  {place}: {reason}") for place, reason in plan.rejections]
     if plan.counts.reasons:
-        lines += ["", "not to be completed:"]
+        lines += ["", "cannot be completed:"]
         lines += [plain(f"  {n:,}: {reason}") for reason, n in plan.counts.reasons.most_common(_REASONS)]
     if plan.counts.exits:
         rows = [(step, exit_, n) for (step, exit_), n in _in_order(plan.counts.exits, flow)]
         lines += ["", table(("step", "exit", "contacts"), rows)]
     for step, n in plan.counts.depends.items():
-        lines += ["", plain(f"{step}: what {plural(n, 'contact')} would do from here on depends on a reply")]
+        lines += ["", plain(f"{step}: the next steps of {plural(n, 'contact')} depend on a reply")]
     lines += ["", *_call_lines(plan), *_sample_lines(plan)]
     return "\n".join(lines)
 
@@ -129,10 +129,10 @@ def _contact_rows(plan: Plan) -> list[tuple[str, int]]:
     ends = plan.counts.ends
     rows = [("would be walked", plan.total_walked)]
     rows += [(f"  {_END.get(end, end)}", number) for end, number in ends.most_common()]
-    rows += [("ended already", plan.done)] if plan.done else []
+    rows += [("already ended", plan.done)] if plan.done else []
     rows += [(f"skipped: {reason}", number) for reason, number in plan.skipped.most_common()]
     rows += [(f"postponed: {reason}", number) for reason, number in plan.postponed.most_common()]
-    rows += [("in doubt from before", plan.in_doubt)] if plan.in_doubt else []
+    rows += [("already in doubt", plan.in_doubt)] if plan.in_doubt else []
     rows += [("rejected", plan.rejected)] if plan.rejected else []
     rows += [("of these, changed since they were sent", plan.changed)] if plan.changed else []
     return rows
@@ -140,7 +140,7 @@ def _contact_rows(plan: Plan) -> list[tuple[str, int]]:
 
 _END = {
     "completed": "completed, if every request succeeds",
-    "in_doubt": "in doubt still",
+    "in_doubt": "still in doubt",
     DEPENDS: "depends on a reply",
 }
 
@@ -149,7 +149,7 @@ def _call_lines(plan: Plan) -> list[str]:
     lines = [f"{plural(plan.calls, 'request')}, without retries"]
     if plan.counts.recorded:
         known = sum(plan.counts.recorded.values())
-        lines.append(f"{plural(known, 'action')} known from the ledger, and not sent again")
+        lines.append(f"{plural(known, 'action')} with a result in the ledger, not sent again")
     if plan.counts.files:
         lines.append(f"{plural(sum(plan.counts.files.values()), 'file')} to be fetched")
     if not plan.loads:
@@ -158,7 +158,7 @@ def _call_lines(plan: Plan) -> list[str]:
     rows = [(load.host, load.calls, _rate(load), _latency(load), duration(load.seconds)) for load in plan.loads]
     lines += ["", table(("host", "requests", "at most", "a reply takes", "duration"), rows)]
     wait = plan.counts.longest_wait
-    waiting = f", {duration(wait)} of it the delays of one contact" if wait else ""
+    waiting = f", {duration(wait)} of which are delays of one contact" if wait else ""
     return [*lines, "", f"estimated duration: {duration(plan.seconds)}{waiting}"]
 
 
@@ -167,7 +167,7 @@ def _rate(load: Load) -> str:
 
 
 def _latency(load: Load) -> str:
-    return f"{load.latency * 1000:.0f} ms ({'as seen before' if load.seen else 'assumed'})"
+    return f"{load.latency * 1000:.0f} ms ({'measured before' if load.seen else 'assumed'})"
 
 
 def _sample_lines(plan: Plan) -> list[str]:

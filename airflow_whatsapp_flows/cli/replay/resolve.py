@@ -47,11 +47,11 @@ def resolve(options: argparse.Namespace) -> int:
 
 def _misuse(options: argparse.Namespace) -> str | None:
     if options.response is None and options.step is None and options.fingerprint is None:
-        return "say which requests: RESPONSE, --step NAME (and --visit N), or --fingerprint F"
+        return "specify the requests: RESPONSE, --step NAME (and --visit N), or --fingerprint F"
     if options.visit is not None and options.step is None:
-        return "--visit is a visit of a --step: give --step NAME too"
+        return "--visit requires --step NAME"
     if options.reply is not None and options.as_ != "sent":
-        return "--reply is what a request was answered: it goes with --as sent"
+        return "--reply requires --as sent"
     return None
 
 
@@ -87,11 +87,11 @@ def _as_text(replay: Replay, resolved: ResolveResult, options: argparse.Namespac
     if resolved.contacts:
         pending = "1 contact is" if resolved.contacts == 1 else f"{plural(resolved.contacts, 'contact')} are"
         lines.append(f"{plural(resolved.attempts, 'request')} resolved: {options.as_}")
-        lines.append(f"{pending} pending; `{again}{ledger}` goes on with them")
+        lines.append(f"{pending} pending; `{again}{ledger}` resumes them")
     if resolved.elsewhere:
-        reasons = "; ".join(resolved.reasons) or "no request of it is in doubt here"
+        reasons = "; ".join(resolved.reasons) or "it has no requests in doubt in this replay"
         lines.append(f"{plural(resolved.elsewhere, 'contact')} not changed: {reasons}")
-        lines.append(f"once it is resolved there, `{again} --state in_doubt{ledger}` goes on here")
+        lines.append(f"once it is resolved there, `{again} --state in_doubt{ledger}` resumes it here")
     if resolved.purged:
         lines.append(f"{plural(resolved.purged, 'contact')} not changed: the response has been purged")
     return "\n".join(lines) or _no_match_text(options)
@@ -99,8 +99,8 @@ def _as_text(replay: Replay, resolved: ResolveResult, options: argparse.Namespac
 
 def _no_match_text(options: argparse.Namespace) -> str:
     if options.handled:
-        return "no request that an error exit took and the server may have applied matches; nothing was changed"
+        return "no handled error matches whose request the server may have applied; nothing was changed"
     return (
-        "no request in doubt matches; nothing was changed. For an error that an error exit took although the server "
-        "may have applied the request, such as a 504, add --handled"
+        "no in-doubt request matches; nothing was changed. For an error that an error exit handled although the "
+        "server may have applied the request, such as a 504, add --handled"
     )

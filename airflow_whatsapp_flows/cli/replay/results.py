@@ -48,13 +48,13 @@ def results(options: argparse.Namespace) -> int:
 
 def _usage_error(options: argparse.Namespace) -> str | None:
     if bool(options.to) != bool(options.table):
-        return "--to URL and --table NAME belong together"
+        return "--to URL and --table NAME require each other"
     if options.to and options.as_responses:
-        return "--to writes results, and --as-responses prints responses: give one of them"
+        return "--to writes results, but --as-responses prints responses: use one of them"
     if options.handled and options.as_responses:
-        return "--handled chooses results, and --as-responses prints responses: give one of them"
+        return "--handled selects results, but --as-responses prints responses: use one of them"
     if options.as_responses and options.format == "csv":
-        return "responses are printed as JSON Lines alone: leave --format csv out"
+        return "responses are printed only as JSON Lines: remove --format csv"
     return None
 
 
@@ -102,7 +102,7 @@ def _print_responses(ledger: Ledger, replay: Replay, states: list[str]) -> None:
             print(response)
     if without:
         rows = plural(without, "row")
-        print(f"{rows} left out: rejected rows and purged ones have no response here", file=sys.stderr)
+        print(f"{rows} left out: rejected and purged rows have no response here", file=sys.stderr)
 
 
 def _export(options: argparse.Namespace, replay: Replay, found: Iterator[ContactResult]) -> None:

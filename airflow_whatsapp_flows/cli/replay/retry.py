@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay retry``: chosen contacts, walked again from where they failed."""
+"""``whatsapp-flows replay retry``: selected contacts, walked again from where they failed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from airflow_whatsapp_flows.replay.renames import load_step_identities, rename_s
 def retry(options: argparse.Namespace) -> int:
     """Choose contacts and run the replay; returns 0, 3, or 4 when contacts are pending."""
     if options.outcome and not options.step:
-        print("--outcome says how the last attempt of a --step ended: give --step NAME too", file=sys.stderr)
+        print("--outcome requires --step NAME", file=sys.stderr)
         return USAGE
     with open_ledger(options) as ledger, interrupt_on_sigterm():
         print(f"ledger {ledger.display_url}", file=sys.stderr)
         replay = replay_of(ledger, options.id)
         if not replay.sealed:
-            raise ReplayError(f"the replay {replay.id!r} has not read its source to the end: `replay run` it again")
+            raise ReplayError(f"the replay {replay.id!r} has not read all of its source: run `replay run` again")
         flow = _flow(replay, options)
         rename_steps(ledger, flow, options.renamed, user_name())
         is_other = flow.source_for_storage != replay.flow
@@ -49,15 +49,15 @@ def _flow(replay: Replay, options: argparse.Namespace) -> Flow:
     if options.flow is None:
         if lacks_secrets(replay.flow):
             raise ReplayError(
-                f"the flow of the replay {replay.id!r} holds secrets, which the ledger does not keep: give its file "
-                "with --flow FILE"
+                f"the flow of the replay {replay.id!r} contains secrets, which the ledger does not store: pass its "
+                "file with --flow FILE"
             )
         return load_flow(replay.flow, f"the flow of the replay {replay.id}")
     flow = load_flow_file(options.flow)
     if flow.id != replay.flow_id:
         raise ReplayError(
-            f"{options.flow} is the flow {flow.id!r}, and the replay {replay.id!r} is of {replay.flow_id!r}: "
-            "a mended flow keeps its id, on which every key depends"
+            f"{options.flow} is the flow {flow.id!r}, but the replay {replay.id!r} is of {replay.flow_id!r}: a fixed "
+            "flow must keep its id, because every key depends on it"
         )
     return flow
 
@@ -65,7 +65,7 @@ def _flow(replay: Replay, options: argparse.Namespace) -> Flow:
 def _choice(flow: Flow, options: argparse.Namespace) -> RetrySelection:
     if options.step is not None and not isinstance(flow.steps.get(options.step), Action):
         actions = [name for name, step in flow.steps.items() if isinstance(step, Action)]
-        raise ReplayError(f"there is no action step called {options.step!r}{did_you_mean(options.step, actions)}")
+        raise ReplayError(f"there is no action step named {options.step!r}{did_you_mean(options.step, actions)}")
     return RetrySelection(
         states=[ContactState(state) for state in options.state],
         step=options.step,
@@ -78,9 +78,9 @@ def _choice(flow: Flow, options: argparse.Namespace) -> RetrySelection:
 
 
 def _choice_text(chosen: RetryResult, choice: RetrySelection, replay: Replay) -> str:
-    lines = [f"{plural(chosen.contacts, 'contact')} chosen"]
+    lines = [f"{plural(chosen.contacts, 'contact')} selected"]
     if chosen.purged:
-        lines.append(f"{plural(chosen.purged, 'contact')} cannot be walked again: the response has been purged")
+        lines.append(f"{plural(chosen.purged, 'contact')} cannot be retried: the response has been purged")
     if chosen.left_out:
         lines += _skipped_contacts(chosen, choice, replay)
     given = (choice.step, choice.fingerprint, choice.since, choice.until)
@@ -88,7 +88,7 @@ def _choice_text(chosen: RetryResult, choice: RetrySelection, replay: Replay) ->
     others = {state: count for state, count in chosen.others.items() if state is not ContactState.REJECTED}
     if not chosen.contacts and narrowed and others:
         counted = ", ".join(f"{count:,} {state.value}" for state, count in others.items())
-        lines.append(f"the same conditions hold for {counted}: choose them with --state")
+        lines.append(f"the same conditions match {counted}: select them with --state")
     return "\n".join(lines)
 
 
@@ -104,7 +104,7 @@ def _skipped_contacts(chosen: RetryResult, choice: RetrySelection, replay: Repla
     name = shlex.quote(replay.id)
     lines.append(
         "check at the server whether it arrived, and record what you find with `whatsapp-flows replay resolve` (with "
-        f"--handled for an error that an error exit took). `whatsapp-flows replay retry {name} --accept-duplicates` "
-        "sends it again, at the risk that it is applied twice"
+        f"--handled for an error that an error exit handled). `whatsapp-flows replay retry {name} --accept-duplicates` "
+        "sends it again, and it may be applied twice"
     )
     return lines

@@ -49,10 +49,10 @@ def run(options: argparse.Namespace) -> int:
             raise
         except LedgerError as error:
             _say(str(error))
-            _say("nothing was sent; when the ledger can be used again, run the same command again")
+            _say("nothing was sent; rerun the same command when the ledger is available again")
             return STOPPED
         except KeyboardInterrupt:
-            _say("stopped while reading; nothing was sent, and the same command reads again from the start")
+            _say("stopped while reading; nothing was sent; rerun the same command to read from the start")
             return STOPPED
         _check_content(ledger, replay, source)
         return go_on(ledger, replay, flow, prepared, options)
@@ -66,13 +66,13 @@ def _check_content(ledger: Ledger, replay: Replay, source: Source) -> None:
     """
     if source.mark is None or replay.source_mark in (None, source.mark):
         return
-    what = f"{source.name} was written again since the replay {replay.id!r} read it"
+    what = f"{source.name} was rewritten since the replay {replay.id!r} read it"
     if not tally(ledger, replay.no).states[ContactState.PENDING]:
         raise ReplayError(
-            f"{what}, and that replay has ended: nothing of what is new would be sent. Run it under another "
-            "--replay-id, or without one; what is completed is skipped"
+            f"{what}, and that replay has ended: no new rows would be sent. Run it under another --replay-id, or "
+            "without one; completed responses are skipped"
         )
-    _say(f"{what}: this run sends what the replay has read; run what is new as a replay of its own")
+    _say(f"{what}: this run sends the rows that the replay has read; run new rows as a separate replay")
 
 
 def go_on(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, options: argparse.Namespace) -> int:
@@ -98,14 +98,14 @@ def go_on(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, option
             progress = _send(ledger, replay, flow, prepared, (before.total, ended))
         except LedgerReplacedError as error:
             _say(str(error))
-            _say("then run the same command again: it sends what is pending")
+            _say("then rerun the same command: it sends what is pending")
             return STOPPED
         except FlowsError as error:
             progress.stopped = str(error)
         except KeyboardInterrupt:
             progress.stopped = "interrupted"
     elif replay.started_at is not None or replay.ended_at is not None:
-        _say(f"the replay {replay.id} has ended already; nothing was sent")
+        _say(f"the replay {replay.id} has already ended; nothing was sent")
     return _print_summary(ledger, replay, progress, options)
 
 
@@ -135,7 +135,7 @@ def _print_summary(ledger: Ledger, replay: Replay, progress: Progress, options: 
     except LedgerError as error:
         for line in dict.fromkeys([progress.stopped or "", str(error)]):
             _say(line)
-        _say("nothing more was sent; when the ledger can be used again, run the same command again")
+        _say("nothing more was sent; rerun the same command when the ledger is available again")
         return STOPPED
     shown = json.dumps(_as_json(summary, progress), ensure_ascii=False) if options.format == "json" else None
     with suppress(OSError):  # whoever reads may have gone; what came of the batch is the status all the same
@@ -149,14 +149,14 @@ def _as_text(summary: Summary, progress: Progress) -> str:
         parts.append(f"postponed: {plural(count, 'contact')}: {reason}")
     if progress.stopped:
         pending = plural(summary.tally.states[ContactState.PENDING], "contact")
-        parts.append(f"stopped: {progress.stopped}; {pending} pending; the same command goes on")
+        parts.append(f"stopped: {progress.stopped}; {pending} pending; rerun the same command to resume")
         if progress.cut_off_told:
             parts[-1] += f"\n{progress.cut_off_told}"
     elif progress.first_until is not None and progress.last_until is not None:
         last = progress.last_until
         later = f", the last of them until {last:%H:%M} UTC" if last != progress.first_until else ""
         number = plural(progress.until.total(), "contact")
-        parts.append(f"{number} postponed until {progress.first_until:%H:%M} UTC{later}; run the same command then")
+        parts.append(f"{number} postponed until {progress.first_until:%H:%M} UTC{later}; rerun the same command then")
     return "\n\n".join(parts)
 
 

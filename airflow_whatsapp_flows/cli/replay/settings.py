@@ -93,7 +93,7 @@ def _check_names(options: argparse.Namespace, flow: Flow, hosts: Collection[str]
     for id_, _ in options.connection:
         if id_ not in used:
             hint = did_you_mean(id_, used) or "; it uses none"
-            raise ConnectionConfigError(f"--connection: the flow uses no connection {id_!r}{hint}")
+            raise ConnectionConfigError(f"--connection: the flow does not use the connection {id_!r}{hint}")
     known = {spelt for host in hosts for spelt in spellings(host)}
     for host, _ in options.rate:
         if host and host.lower() not in known:

@@ -147,7 +147,7 @@ def summary_text(summary: Summary) -> str:
         lines.append(f"  note: {replay.note}")
     lines += [f"warning: {warning}" for warning in replay.warnings]
     if not replay.sealed:
-        lines.append("  the source has not been read to its end; nothing was sent")
+        lines.append("  the source has not been read completely; nothing was sent")
     lines += ["", table(("state", "contacts"), states)] if states else []
     lines += ["", _counts(summary)]
     if summary.too_many_handled and not summary.tally.states[ContactState.PENDING]:
@@ -156,7 +156,7 @@ def summary_text(summary: Summary) -> str:
     lines += [line for group in summary.errors for line in _error_lines(summary, group)]
     following = list(_next_steps(summary))
     if following:
-        lines += ["", "what to do next", *(f"  {line}" for line in following)]
+        lines += ["", "next steps", *(f"  {line}" for line in following)]
     return "\n".join(plain(line) for text in lines for line in text.split("\n"))
 
 
@@ -210,23 +210,23 @@ def _next_steps(summary: Summary) -> Iterator[str]:
 
     if states[ContactState.PENDING] or not summary.replay.sealed:
         pending = states[ContactState.PENDING]
-        yield f"{plural(pending, 'contact')} pending: run the same command again, with --replay-id {id_}"
+        yield f"{plural(pending, 'contact')} pending: rerun the same command with --replay-id {id_}"
     if states[ContactState.FAILED]:
-        yield f"look at what failed:      {command(f'results {id_} --state failed')}"
-        yield f"send it again:            {command(f'retry {id_}')}"
+        yield f"show failed contacts:     {command(f'results {id_} --state failed')}"
+        yield f"retry them:               {command(f'retry {id_}')}"
     if summary.tally.handled:
-        yield f"send handled errors again: {command(f'retry {id_} --handled')}"
+        yield f"retry handled errors:     {command(f'retry {id_} --handled')}"
     if states[ContactState.IN_DOUBT]:
         oldest = f"  (oldest: {summary.in_doubt[0]}, {moment(summary.in_doubt[1])} UTC)" if summary.in_doubt else ""
-        yield f"look at what is in doubt: {command(f'results {id_} --state in_doubt')}{oldest}"
+        yield f"show what is in doubt:    {command(f'results {id_} --state in_doubt')}{oldest}"
         repeated = _may_be_repeated(summary)
         if True in repeated:
-            yield f"send it again:            {command(f'retry {id_} --state in_doubt')}"
+            yield f"retry them:               {command(f'retry {id_} --state in_doubt')}"
         if False in repeated:
-            yield f"say what came of it:      {command(f'resolve {id_} RESPONSE --as sent')}, or --as not_sent"
+            yield f"record the outcome:       {command(f'resolve {id_} RESPONSE --as sent')}, or --as not_sent"
     if states[ContactState.REJECTED]:
-        yield f"look at rejected rows:    {command(f'results {id_} --state rejected')}"
-        yield "mend them where they come from, and run them as a replay of their own"
+        yield f"show rejected rows:       {command(f'results {id_} --state rejected')}"
+        yield "fix them in the source, and run them as a separate replay"
 
 
 def _ledger_words(ledger: Ledger, options: argparse.Namespace) -> str:

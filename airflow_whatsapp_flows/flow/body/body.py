@@ -1,4 +1,4 @@
-"""From what a flow says to a body that can be encoded."""
+"""Parses the body of a flow, and infers its type."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def parse_body(body_type: BodyType, body: object, language: TemplateLanguage) ->
     """Parse a flow's body once, to encode it for many contacts.
 
     Args:
-        body_type: what the flow says, or what :func:`infer_body_type` found.
+        body_type: from the flow, or from :func:`infer_body_type`.
         body: plain data or text with placeholders; :class:`Data` anywhere in it, or all of it, is literal;
-            :data:`ABSENT` when the step has none.
+            :data:`ABSENT` if the step has none.
         language: the language of its texts.
 
     Returns:
@@ -74,7 +74,7 @@ def parse_body(body_type: BodyType, body: object, language: TemplateLanguage) ->
     """
     if body is ABSENT and body_type is not BodyType.NONE:
         raise TemplateFault(
-            f'"body_type" is "{body_type.value}", and there is no body; give one, or set "body_type": "none"'
+            f'"body_type" is "{body_type.value}", but there is no body; add one, or set "body_type": "none"'
         )
     if isinstance(body, Data):
         return _PARSERS[body_type](body.value, LITERAL)
@@ -87,7 +87,7 @@ def parse_body(body_type: BodyType, body: object, language: TemplateLanguage) ->
 
 
 def infer_body_type(body: object, content_type: str | None) -> BodyType:
-    """The body type of a step that does not say it, as the platform's records do not.
+    """Infer the body type of a step without one, such as in the platform's records.
 
     Args:
         body: as in :func:`parse_body`. ``None`` and empty text count as absent, because the platform's

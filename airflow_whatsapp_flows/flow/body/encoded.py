@@ -1,4 +1,4 @@
-"""What a body is: parsed once when the flow is loaded, encoded for each contact."""
+"""The interface of bodies: parsed once when the flow is loaded, encoded for each contact."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from airflow_whatsapp_flows.flow.template.language import Template
 from airflow_whatsapp_flows.flow.template.sizes import Room
 
 MAX_CONTENT = 8 * 1024 * 1024
-"""Bytes of a body, besides the files in it."""
+"""Bytes of a body, not counting its files."""
 SHORT = 4_096
-"""Characters of a text that is written without asking for room before: a few times as many bytes do no harm."""
-_TOO_MUCH = f"the content would have more than {MAX_CONTENT:,} bytes besides its files"
+"""Texts up to this many characters are written without checking the limit first: a few extra bytes do no harm."""
+_TOO_MUCH = f"the content would have more than {MAX_CONTENT:,} bytes, not counting its files"
 
 
 def content_room(literal: int = 0) -> Room:
-    """Room for the content of one body; what is written into it is asked for before.
+    """The size limit of one body's content; checked before anything is written.
 
     Args:
-        literal: bytes of it that are the same for all contacts.
+        literal: bytes that are the same for all contacts.
     """
     return Room(MAX_CONTENT - literal, _TOO_MUCH)
 
 
 class BodyType(str, Enum):
-    """The seven kinds of body that the platform's Action step offers."""
+    """The seven body types of the platform's Action step."""
 
     JSON = "json"
     FORM = "form"
@@ -46,16 +46,16 @@ class Absent(Enum):
 
 
 ABSENT: Final = Absent.ABSENT
-"""Stands for a step without the key ``body``; ``None`` stands for ``"body": null``."""
+"""Marks a step without the key ``body``; ``None`` means ``"body": null``."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedBody:
-    """The content of a request and its media type, born together.
+    """The content of a request with its media type.
 
     Attributes:
         content: the bytes to send; may be empty.
-        content_type: value for the header ``Content-Type``; ``None`` when there is no body.
+        content_type: value for the header ``Content-Type``; ``None`` without a body.
     """
 
     content: bytes
@@ -68,10 +68,10 @@ class FileSource:
 
     Attributes:
         where: the place in the body, such as ``[1].file``.
-        url_or_path: as the flow or the answer says it; the key under which ``encode`` looks for the content.
-        filename: from the flow, else from the answer; ``None`` when neither says.
-        content_type: from the flow, else from the answer; ``None`` when neither says.
-        from_answer: whether a contact's answer, and not the flow, says which server the file is on.
+        url_or_path: from the flow or the answer; the key of the content in ``encode``.
+        filename: from the flow, or else from the answer.
+        content_type: from the flow, or else from the answer.
+        from_answer: whether a contact's answer, not the flow, determines the server of the file.
     """
 
     where: str
@@ -87,8 +87,8 @@ class FileContent:
 
     Attributes:
         content: all of its bytes.
-        filename: as its origin calls it, such as ``Content-Disposition``, if it does.
-        content_type: as its origin calls it, if it does.
+        filename: from its origin, such as ``Content-Disposition``, if any.
+        content_type: from its origin, if any.
     """
 
     content: bytes
@@ -108,10 +108,10 @@ class Body(Protocol):
         ...
 
     def file_sources(self, values: Mapping[str, object]) -> tuple[FileSource, ...]:
-        """The files that must be read or fetched before :meth:`encode` for these values; most bodies need none.
+        """The files to read or fetch before :meth:`encode`; most bodies need none.
 
         Raises:
-            RenderError: a ``file`` is missing, or is neither a path, a URL nor the answer to a file question.
+            RenderError: a ``file`` is missing, or is not a path, a URL, or the answer to a file question.
         """
         ...
 

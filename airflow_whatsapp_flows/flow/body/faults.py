@@ -1,4 +1,4 @@
-"""Faults in the body that a flow's author wrote: where they are, and how large a body may be."""
+"""Faults in the body of a flow, with their locations, and limits on its size."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from airflow_whatsapp_flows.flow.template.language import MAX_FAULTS, Data, Temp
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 
 MAX_DEPTH = 64
-"""Objects and lists within each other; deeper ones exhaust the stack of common parsers."""
+"""Nesting depth of objects and lists; deeper ones exhaust the stack of common parsers."""
 
 MAX_TEXT = 65_536
-"""Characters in a body that is text, the limit of every template."""
+"""Characters in a text body, which is the limit of every template."""
 
 _ESCAPE = re.compile(r"[\\&%+]")
 
@@ -22,13 +22,13 @@ Path = tuple[str | int, ...]
 
 
 def where_of(path: Path) -> str:
-    """A path as people read it: ``tags[0].name``; empty for the top."""
+    """Format a path, such as ``tags[0].name``; empty for the root."""
     place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
     return place.removeprefix(".")
 
 
 def text_fault(text: str, offset: int, message: str) -> TemplateFault:
-    """A fault at a place in a body's text; the message begins with line and column, counted from 1."""
+    """A fault in the text of a body; the message starts with line and column, counted from 1."""
     offset = max(0, min(offset, len(text)))
     line = text.count("\n", 0, offset) + 1
     column = offset - (text.rfind("\n", 0, offset) + 1) + 1
@@ -36,16 +36,16 @@ def text_fault(text: str, offset: int, message: str) -> TemplateFault:
 
 
 def with_other_faults(text: str, fault: TemplateFault, language: TemplateLanguage) -> TemplateFault:
-    """The first fault of a body's text, which stopped its parser, with those of the other placeholders."""
+    """Add the faults of the other placeholders to the fault that stopped the parser of a text."""
     if len(text) > MAX_TEXT or isinstance(fault, TreeFault):
         return fault
     found = [fault, *fault.more]
     reported = {one.offset for one in found}
-    with contextlib.suppress(TemplateFault):  # one that is never closed is told by the parser
+    with contextlib.suppress(TemplateFault):  # the parser reports an unclosed placeholder
         for placeholder in find_placeholders(text, language):
             if len(found) >= MAX_FAULTS:
                 break
-            # An escape of the body's own syntax is not the author's expression yet.
+            # Escapes of the body's syntax are not yet removed from the expression.
             if placeholder.start in reported or _ESCAPE.search(placeholder.expression):
                 continue
             try:
@@ -56,20 +56,20 @@ def with_other_faults(text: str, fault: TemplateFault, language: TemplateLanguag
 
 
 def check_length(text: str) -> None:
-    """Refuse a body text that is too long to be parsed.
+    """Check the length of a body text before it is parsed.
 
     Raises:
         TemplateFault: it has more than :data:`MAX_TEXT` characters.
     """
     if len(text) > MAX_TEXT:
-        raise TemplateFault(f"the body has {len(text)} characters; a template may have at most {MAX_TEXT}")
+        raise TemplateFault(f"the body has {len(text)} characters; a template can have at most {MAX_TEXT}")
 
 
 def check_depth(value: object, path: Path = ()) -> None:
-    """Refuse data that is nested too deeply, before anything else walks it.
+    """Check the nesting depth of data before anything else traverses it.
 
     Raises:
-        TreeFault: it is nested more than :data:`MAX_DEPTH` deep; holds the path.
+        TreeFault: it is nested more than :data:`MAX_DEPTH` deep; has the path.
     """
     if isinstance(value, Data):
         value = value.value

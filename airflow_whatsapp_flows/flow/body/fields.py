@@ -1,4 +1,4 @@
-"""Named fields, which forms and multipart bodies share: null is empty, a list repeats the name."""
+"""Named fields of forms and multipart bodies: null is empty, a list repeats the name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Field:
     value: Tree
 
     def encode(self, values: Mapping[str, object], encode: Callable[[str], _Encoded]) -> Iterator[_Encoded]:
-        """The texts to send under the name for one contact, as ``encode`` writes them: one, or as many as a list has.
+        """The texts to send for one contact, converted by ``encode``: one, or one for each item of a list.
 
         Raises:
             RenderError: a value is missing, is an object or a list within a list, or cannot be encoded.
@@ -52,7 +52,7 @@ class Field:
 
 def _text(value: object) -> str:
     if isinstance(value, Mapping):
-        raise RenderError("an object cannot be a field; send its parts as fields of their own, or a JSON body")
+        raise RenderError("an object cannot be a field; send its parts as separate fields, or use a JSON body")
     return scalar_text(value)
 
 
@@ -80,8 +80,8 @@ def parse_field(name: object, value: Tree, path: Path, language: TemplateLanguag
     items = value if isinstance(value, (list, tuple)) else [value]
     if any(isinstance(plain_value(item), (Mapping, list, tuple)) for item in items):
         raise TreeFault(
-            f"the field {name!r} holds an object or a list within a list; "
-            "a field is text, a number, true, false, null or a list of these",
+            f"the field {name!r} contains an object or a list within a list; a field must be text, a number, true, "
+            "false, null, or a list of these",
             path=path,
         )
     try:
@@ -101,5 +101,5 @@ def parse_fields(tree: Tree) -> tuple[Field, ...]:
     """
     tree = plain_value(tree)
     if not isinstance(tree, Mapping):
-        raise TreeFault(f"fields must be an object, and this is {kind_of(tree)}")
+        raise TreeFault(f"fields must be an object, not {kind_of(tree)}")
     return tuple(parse_field(name, value, (name,)) for name, value in tree.items())

@@ -1,4 +1,4 @@
-"""A part of a multipart body that is a file, whose content somebody else fetches."""
+"""A file in a multipart body; the caller fetches its content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.template.spelling import literal_start
 _ORIGIN = re.compile(r"https?://[^/?#\\]+[/?#]|https?://[^/?#\\{%]+$|(?!https?:)[^{%]", re.IGNORECASE)
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
-"""Some servers take a file part without a Content-Type for a text field (RFC 7578 §4.4 makes it text)."""
+"""Some servers treat a file part without a Content-Type as a text field (RFC 7578 §4.4 makes it text)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class FilePart:
         where: the place in the body, such as ``[1]``.
         name: never a template.
         file: a path or a URL, or a template whose value is one or an answer ``{url, filename, content_type}``.
-        filename: what the flow calls the file, if it does.
-        content_type: what the flow says that it is, if it does.
+        filename: from the flow, if any.
+        content_type: from the flow, if any.
     """
 
     where: str
@@ -65,7 +65,7 @@ class FilePart:
         """The file that is sent for one contact.
 
         Raises:
-            RenderError: it is missing, or is neither a path, a URL nor the answer to a file question.
+            RenderError: it is missing, or is not a path, a URL, or the answer to a file question.
         """
         where = f"{self.where}.file"
         answer = _fill(self.file, values, where)
@@ -73,8 +73,8 @@ class FilePart:
         url = fields.get("url")
         if not isinstance(url, str) or not url:
             raise RenderError(
-                f"a file must be a path, a URL or an answer {{url, filename, content_type}}, "
-                f"and this is {kind_of(url) if url != '' else 'empty text'}",
+                f"a file must be a path, a URL, or an answer {{url, filename, content_type}}, not "
+                f"{kind_of(url) if url != '' else 'empty text'}",
                 where,
             )
         if not _is_chosen_by_author(self.file, url):
@@ -92,10 +92,10 @@ class FilePart:
         )
 
     def resolve(self, values: Mapping[str, object], files: Mapping[str, FileContent]) -> NamedFile:
-        """The file with its content; what the flow says goes before the answer, the answer before the origin.
+        """The file with its content; the flow takes precedence over the answer, and the answer over the origin.
 
         Raises:
-            RenderError: its content is not in ``files``, or its media type is none.
+            RenderError: its content is not in ``files``, or its media type is invalid.
         """
         source = self.source(values)
         fetched = files.get(source.url_or_path)
@@ -103,7 +103,7 @@ class FilePart:
             raise RenderError("the file was not fetched", source.where)
         content_type = source.content_type
         if content_type is None and fetched.content_type and is_media_type(fetched.content_type):
-            # What a stranger's server says is taken only if it is well-formed; nobody here can mend it.
+            # A media type from a foreign server is used only if it is well-formed; nobody here can fix it.
             content_type = fetched.content_type
         try:
             content_type = validate_media_type(content_type or DEFAULT_CONTENT_TYPE)
@@ -115,13 +115,13 @@ class FilePart:
 
 
 def _is_origin_written(file: Tree) -> bool:
-    """Whether the flow itself says which server a file is on, to the end of its host."""
+    """Whether the flow determines the server of a file, including its complete host."""
     text = file if isinstance(file, str) else literal_start(getattr(file, "text", ""))
     return _ORIGIN.match(text.strip()) is not None
 
 
 def _is_chosen_by_author(file: Tree, url: str) -> bool:
-    """Whether a file may be sent: a contact may give a web address, but not choose among the platform's own files."""
+    """Whether a file may be sent: a contact may send a URL, but must not select a local file."""
     if isinstance(file, (str, Data)) or url.lower().startswith(("http://", "https://")):
         return True
     if file is None or isinstance(file, (bool, int, float, list, dict)):
@@ -131,7 +131,7 @@ def _is_chosen_by_author(file: Tree, url: str) -> bool:
 
 
 def validate_media_type(text: str) -> str:
-    """The text itself, which is a media type or empty.
+    """Return the text unchanged if it is a media type or empty.
 
     Raises:
         RenderError: it is neither; a line break in it would add a header to the part.
@@ -162,7 +162,7 @@ def _url_path(url_or_path: str) -> str:
 
 
 def _last_segment(path: str | None) -> str:
-    """A filename as browsers send it, without folders (RFC 7578 §4.2).
+    """A filename without folders, as browsers send it (RFC 7578 §4.2).
 
     A backslash at its end would also hide the closing quote from servers that unescape quoted strings.
     """

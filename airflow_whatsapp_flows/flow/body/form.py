@@ -1,4 +1,4 @@
-"""``form``: application/x-www-form-urlencoded, as the WHATWG URL standard §5.2 serialises it."""
+"""``form``: application/x-www-form-urlencoded, serialized by the WHATWG URL standard §5.2."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class FormBody(WithoutFiles):
 
 
 def percent_encode(text: str, room: Room | None = None) -> bytes:
-    """Serialise a name or a value: letters, digits and ``*-._`` stay, a blank is ``+``, the rest is %XX of UTF-8.
+    """Encode a name or a value: letters, digits, and ``*-._`` are kept, a space is ``+``, the rest is %XX of UTF-8.
 
     Args:
         text: any.
-        room: asked for the size of the result, before there is one.
+        room: limit for the size of the result, checked before it is created.
 
     Raises:
         RenderError: the text cannot be encoded in UTF-8.
@@ -98,7 +98,7 @@ def parse_form(body: object, language: TemplateLanguage) -> FormBody:
     if isinstance(body, Mapping):
         return FormBody(parse_fields(tree_of(body, language)))
     raise TemplateFault(
-        f"a form must be an object, a list of [name, value] pairs or text a=1&b=2, and this is {kind_of(body)}"
+        f"a form must be an object, a list of [name, value] pairs, or text such as a=1&b=2, not {kind_of(body)}"
     )
 
 
@@ -106,7 +106,7 @@ def _parse_pair(index: int, pair: object, language: TemplateLanguage) -> Field:
     if isinstance(pair, Data):
         pair = pair.value
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-        raise TreeFault(f"a pair must be a list of a name and a value, and this is {kind_of(pair)}", path=(index,))
+        raise TreeFault(f"a pair must be a list of a name and a value, not {kind_of(pair)}", path=(index,))
     return parse_field(pair[0], tree_at((index, 1), pair[1], language), (index,), language)
 
 
@@ -114,7 +114,7 @@ def _parse_text(text: str, language: TemplateLanguage) -> tuple[Field, ...]:
     check_length(text)
     if text.lstrip().startswith("{") and not text.lstrip().startswith("{{"):
         raise text_fault(
-            text, 0, 'the text of a form is a=1&b=2; for an object, write it without quotes, or use "json"'
+            text, 0, 'the text of a form looks like a=1&b=2; to send an object, write it without quotes, or use "json"'
         )
     tokens = TokenText(text, find_spans(text, language))
     fields = []

@@ -1,4 +1,4 @@
-"""``json``: a JSON value (RFC 8259), compiled to pieces so that one contact costs one join."""
+"""``json``: a JSON value (RFC 8259), compiled to pieces that are joined for each contact."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class JsonBody(WithoutFiles):
     """A JSON value.
 
     Attributes:
-        pieces: JSON as it is sent, with a leaf where a contact's value goes; empty for an empty body.
+        pieces: the JSON to send, with a leaf for each value of a contact; empty for an empty body.
         templates: every template in it, in order.
-        literal: bytes of it that are the same for all contacts.
+        literal: bytes that are the same for all contacts.
     """
 
     pieces: tuple[bytes | Leaf, ...]
@@ -71,10 +71,10 @@ def json_text(value: object, room: Room | None = None) -> str:
 
     Args:
         value: plain data.
-        room: asked for what the value needs at least, before it is written.
+        room: limit for the minimum size of the value, checked before it is written.
 
     Raises:
-        RenderError: it is not plain data, or holds a number, a key or a character that JSON cannot carry.
+        RenderError: it is not plain data, or contains a number, key, or character that JSON does not allow.
     """
     if isinstance(value, str):
         _check_text(value, room)
@@ -108,7 +108,7 @@ def _check_text(text: str, room: Room | None) -> None:
 
 
 def _check(value: object, room: Room | None, depth: int) -> None:
-    """Ask for room for all of a value, and refuse what JSON cannot carry, before any of it is written."""
+    """Check the size of a value and its validity as JSON before anything is written."""
     if isinstance(value, str):
         _check_text(value, room)
     elif value is None or isinstance(value, bool):
@@ -136,7 +136,7 @@ def _take(room: Room | None, size: int) -> None:
 
 
 def _check_key(key: object, room: Room | None) -> None:
-    # JSON encoders turn the key 1 into "1", which may be there already.
+    # JSON encoders turn the key 1 into "1", which may already exist.
     if not isinstance(key, str):
         raise RenderError(f"the key {key!r} is not text; every key must be text")
     _take(room, len(key))

@@ -1,7 +1,7 @@
-"""JSON text with placeholders, parsed before any value is put in, so that an answer cannot become structure.
+"""JSON text with placeholders, parsed before values are inserted, so that an answer cannot become structure.
 
-A placeholder inside quotes is part of that text. Outside quotes it is a value of its own and keeps its
-type, as in ``{"age": {{ step.age }}}``, which is common in real flows and is not JSON.
+A placeholder inside quotes is part of that text. Outside quotes it is a separate value and keeps its type, as in
+``{"age": {{ step.age }}}``, which is common in real flows and is not JSON.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def parse_json_text(text: str, language: TemplateLanguage) -> Tree:
         language: the language of its texts and placeholders.
 
     Returns:
-        The value, with templates for leaves; those that stood inside quotes are always text.
+        The value, with templates as leaves; templates inside quotes are always text.
 
     Raises:
-        TemplateFault: it is not JSON, has a key twice, or a placeholder stands where none may.
+        TemplateFault: it is not JSON, has a duplicate key, or a placeholder where none is allowed.
     """
     check_length(text)
     return _Parser(text, language).document()
@@ -54,11 +54,11 @@ class _Parser:
     def document(self) -> Tree:
         tree = self._value(0)
         if self._next():
-            raise self._fault(f"the JSON value has ended, and more follows; {self._advice()}")
+            raise self._fault(f"there is extra text after the JSON value;  {self._advice()}")
         return tree
 
     def _next(self) -> str:
-        """The first character behind blanks, which are passed over; empty at the end."""
+        """Skip whitespace and return the next character; empty at the end."""
         match = _BLANKS.match(self._text, self._at)
         self._at = match.end() if match else self._at
         return self._text[self._at : self._at + 1]
@@ -74,7 +74,7 @@ class _Parser:
         if self._at_placeholder():
             return self._placeholder()
         if opens_statement(self._text, self._at, self._language):
-            raise self._fault("a block {% … %} may stand inside quotes only")
+            raise self._fault("a block {% … %} is allowed only inside quotes")
         if sign in ("{", "["):
             if depth >= MAX_DEPTH:
                 raise self._fault(f"the body is nested deeper than {MAX_DEPTH} levels; flatten it")
@@ -92,9 +92,9 @@ class _Parser:
             start = self._at
             key = self._key()
             if key in members:
-                raise self._fault(f"the key {json.dumps(key)} stands twice in one object; keep one", start)
+                raise self._fault(f"the key {json.dumps(key)} appears twice in one object; keep one", start)
             if self._next() != ":":
-                raise self._fault(f"':' is missing behind the key {json.dumps(key)}")
+                raise self._fault(f"':' is missing after the key {json.dumps(key)}")
             self._at += 1
             members[key] = self._value(depth)
             if self._ends("}"):
@@ -115,17 +115,17 @@ class _Parser:
     def _ends(self, closing: str) -> bool:
         sign = self._next()
         if sign not in (",", closing) or not sign:
-            raise self._fault(f"',' or '{closing}' must stand here; {self._advice()}")
+            raise self._fault(f"',' or '{closing}' is missing here; {self._advice()}")
         self._at += 1
         return sign == closing
 
     def _advice(self) -> str:
         rest = self._text[self._at : self._at + 2]
         if not rest:
-            return "the text ends too early"
+            return "the text ends unexpectedly"
         if rest in ("//", "/*"):
-            return "JSON has no comments: remove it"
-        return 'text, and a placeholder joined with text, must stand in double quotes: "Hi {{ contact.first_name }}"'
+            return "JSON has no comments; remove it"
+        return 'text, and a placeholder joined with text, must be in double quotes: "Hi {{ contact.first_name }}"'
 
     def _key(self) -> str:
         sign = self._next()
@@ -135,7 +135,7 @@ class _Parser:
         if sign == "}":
             raise self._fault("a key must follow ','; remove the comma before '}'")
         if sign != '"':
-            raise self._fault('a key must stand here, in double quotes: "name"' if sign else "'}' is missing")
+            raise self._fault('a key in double quotes is expected here: "name"' if sign else "'}' is missing")
         key = self._text_in_quotes()
         if self._language is not LITERAL and holds_placeholder(key, self._language):
             raise self._fault("a placeholder cannot be in a key; an answer may be a value, never a name", start)
@@ -179,7 +179,7 @@ class _Parser:
         return value
 
     def _text_in_quotes(self) -> str:
-        """The text whose opening quote is next, unescaped; the position is moved behind its closing quote."""
+        """Parse the string at the current position, unescaped; moves to after its closing quote."""
         opening = copied = self._at
         at = opening + 1
         pieces = []
@@ -202,7 +202,7 @@ class _Parser:
             raise self._fault(_about_string(error.msg), opening + error.pos) from None
 
     def _placeholder_in_quotes(self, start: int) -> tuple[int, str]:
-        """Where a placeholder inside quotes ends, and its source as JSON would have it."""
+        """The end of a placeholder inside quotes, and its source in JSON."""
         closing = self._text.find("}}", start + 2)
         until_quote = _UNTIL_QUOTE.match(self._text, start, max(closing, start))
         if closing >= 0 and until_quote and until_quote.end() == closing:
@@ -216,22 +216,22 @@ class _Parser:
 def _about_word(word: str, sign: str) -> str:
     if not word:
         if not sign:
-            return "the text ends where a value must stand"
-        return f"a value must stand before {sign!r}; remove the comma or write the value"
+            return "the text ends where a value is expected"
+        return f"a value is missing before {sign!r}; remove the comma or write the value"
     if word in _FOREIGN:
         return f"{word} is not JSON; write {_FOREIGN[word]}"
     if word.lstrip("+-") in ("NaN", "Infinity"):
         return f"{word} is not JSON; write null"
     if word[0] == "'":
-        return "text must stand in double quotes, not in single ones"
+        return "text must be in double quotes, not in single quotes"
     if word.startswith(("//", "/*")):
-        return "JSON has no comments: remove it"
+        return "JSON has no comments; remove it"
     if word.lstrip("+-.")[:1].isdigit():
         return f'{word} is not a JSON number; to send it as text, put it in double quotes: "{word}"'
-    return f'text must stand in double quotes: "{word}"'
+    return f'text must be in double quotes: "{word}"'
 
 
 def _about_string(reason: str) -> str:
     if "control character" in reason:
-        return r"a line break or another control character stands inside quotes; write \n, \t or \u00XX"
-    return rf"{reason[:1].lower()}{reason[1:]}; a backslash itself is written \\"
+        return r"a line break or other control character is inside quotes; write \n, \t or \u00XX"
+    return rf"{reason[:1].lower()}{reason[1:]}; write a backslash as \\"

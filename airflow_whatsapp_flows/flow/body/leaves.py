@@ -1,4 +1,4 @@
-"""Templates inside a body, each with its place."""
+"""Templates inside a body, each with its location."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _Encoded = TypeVar("_Encoded")
 
 @dataclass(frozen=True, slots=True)
 class AsText:
-    """A template that stood inside quotes: its value is text, even when it is one lone placeholder."""
+    """A template inside quotes: its value is text, even if it is a single placeholder."""
 
     template: Template
 
@@ -48,21 +48,21 @@ class AsText:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A template and its place in the body.
+    """A template and its location in the body.
 
     Attributes:
-        where: such as ``tags[0].name``; empty for the whole body.
-        template: gives the value.
+        where: such as ``tags[0].name``; empty for the entire body.
+        template: returns the value.
     """
 
     where: str
     template: Template
 
     def encode(self, values: Mapping[str, object], encode: Callable[[Value], _Encoded]) -> _Encoded:
-        """The leaf for one contact, as ``encode`` writes it.
+        """The leaf for one contact, converted by ``encode``.
 
         Raises:
-            RenderError: the value is missing or cannot be encoded; ``where`` says where.
+            RenderError: the value is missing or cannot be encoded; has the location.
         """
         try:
             return encode(self.template.evaluate(values))
@@ -70,11 +70,11 @@ class Leaf:
             raise error.at(self.where) if self.where else error from None
 
 
-"""Every text is itself: for a whole body that came out of XCom or an answer (see ``Data``)."""
+"""Text is taken literally: for a whole body that came from XCom or an answer (see ``Data``)."""
 
 
 def tree_of(body: object, language: TemplateLanguage) -> Tree:
-    """A body that is data, with templates for its leaves.
+    """Parse a body that is data, with templates as leaves.
 
     Raises:
         TreeFault: a leaf or a key cannot be used, or the body is nested too deeply.
@@ -86,7 +86,7 @@ def tree_of(body: object, language: TemplateLanguage) -> Tree:
 
 
 def tree_at(path: Path, value: object, language: TemplateLanguage) -> Tree:
-    """A part of a body as :func:`tree_of` makes it, with its place in every fault.
+    """Parse a part of a body like :func:`tree_of`, with its path in every fault.
 
     Raises:
         TreeFault: a leaf or a key cannot be used.
@@ -99,14 +99,14 @@ def tree_at(path: Path, value: object, language: TemplateLanguage) -> Tree:
 
 
 def plain_value(tree: Tree) -> Tree:
-    """The tree itself, or what :class:`Data` holds, whose texts are then literal."""
+    """The tree itself, or the value of :class:`Data`, whose texts are literal."""
     if not isinstance(tree, Data):
         return tree
     return list(tree.value) if isinstance(tree.value, tuple) else cast(Tree, tree.value)
 
 
 def literals(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Value]]:
-    """Every leaf of a tree that is the same for all contacts, with its path."""
+    """Every constant leaf of a tree, with its path."""
     if isinstance(tree, dict):
         for key, item in tree.items():
             yield from literals(item, (*path, key))
@@ -120,7 +120,7 @@ def literals(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Value]]:
 
 
 def templates_of(tree: Tree) -> tuple[Template, ...]:
-    """Every template of a tree as the language made it, in order."""
+    """Every template of a tree, in order."""
     return tuple(leaf.template if isinstance(leaf, AsText) else leaf for leaf in leaves(tree))
 
 
@@ -138,5 +138,5 @@ def validate_name(name: object, path: Path, language: TemplateLanguage | None = 
     if not isinstance(name, str):
         raise TreeFault(f"the name {name!r} is not text; every name must be text", path=path)
     if holds_placeholder(name, language):
-        raise TreeFault(f"the name {name!r} holds a placeholder; an answer may be a value, never a name", path=path)
+        raise TreeFault(f"the name {name!r} contains a placeholder; an answer may be a value, never a name", path=path)
     return name

@@ -1,4 +1,4 @@
-"""Media types, as the grammar of RFC 9110 §8.3.1 has them."""
+"""Media types, by the grammar of RFC 9110 §8.3.1."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _MEDIA_TYPE = re.compile(rf"{_WORD}/{_WORD}(?:[ \t]*;[ \t]*{_WORD}=(?:{_WORD}|{_
 
 
 def is_media_type(text: str) -> bool:
-    """Whether a text can stand in a header ``Content-Type`` without adding anything to it."""
+    """Whether a text is valid as the value of a header ``Content-Type``."""
     return _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def essence(text: str) -> str:
-    """Type and subtype in lower case, without parameters: ``application/json``."""
+    """Type and subtype in lowercase, without parameters: ``application/json``."""
     return text.partition(";")[0].strip().lower()

@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.template.sizes import Room
 
 CONTENT_TYPE = "multipart/form-data"
 _DELIMITER = 60
-"""Bytes of a boundary and what stands around it, rounded up."""
+"""Bytes of a boundary with its delimiters, rounded up."""
 _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 
@@ -39,7 +39,7 @@ class TextPart:
         return templates_of(self.field.value) + templates_of(self.content_type)
 
     def encode(self, values: Mapping[str, object], room: Room) -> Iterator[bytes]:
-        """Head and content of each part; a list gives as many parts as it has items.
+        """Head and content of each part; a list produces one part for each item.
 
         Raises:
             RenderError: a value cannot be encoded.
@@ -75,10 +75,10 @@ class MultipartBody:
         return tuple(template for part in self.parts for template in part.templates)
 
     def file_sources(self, values: Mapping[str, object]) -> tuple[FileSource, ...]:
-        """The files that must be read or fetched before :meth:`encode` for these values.
+        """The files to read or fetch before :meth:`encode`.
 
         Raises:
-            RenderError: a ``file`` is missing, or is neither a path, a URL nor the answer to a file question.
+            RenderError: a ``file`` is missing, or is not a path, a URL, or the answer to a file question.
         """
         return tuple(part.source(values) for part in self.parts if isinstance(part, FilePart))
 
@@ -108,7 +108,7 @@ def _encode_part(
 
 
 def _head(name: str, filename: str | None, content_type: str) -> bytes:
-    # RFC 7578 §5.1 and browsers: names are UTF-8 as they are; only these three characters are escaped.
+    # RFC 7578 §5.1 and browsers: names are UTF-8; only these three characters are escaped.
     lines = f'Content-Disposition: form-data; name="{name.translate(_ESCAPES)}"'
     if filename is not None:
         lines += f'; filename="{filename.translate(_ESCAPES)}"'
@@ -118,7 +118,7 @@ def _head(name: str, filename: str | None, content_type: str) -> bytes:
 
 
 def _boundary(parts: list[bytes]) -> bytes:
-    """A boundary that no part holds (RFC 2046 §5.1.1); the same parts give the same one."""
+    """A boundary that no part contains (RFC 2046 §5.1.1); deterministic."""
     digest = sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))

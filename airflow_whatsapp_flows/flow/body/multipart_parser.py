@@ -1,4 +1,4 @@
-"""The parts of a multipart body, as a flow writes them."""
+"""Parses the parts of a multipart body in a flow."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def parse_multipart(body: object, language: TemplateLanguage) -> MultipartBody:
     if isinstance(body, (list, tuple)):
         return MultipartBody(tuple(_parse_part(index, part, language) for index, part in enumerate(body)))
     raise TemplateFault(
-        "a multipart body must be an object {name: value} or a list of parts {name, value} and {name, file}, "
-        f"and this is {kind_of(body)}"
+        "a multipart body must be an object {name: value} or a list of parts {name, value} and {name, file}, not "
+        f"{kind_of(body)}"
     )
 
 
@@ -63,7 +63,7 @@ def _parse_part(index: int, part: object, language: TemplateLanguage) -> TextPar
 
 
 def _leaf(index: int, key: str, part: Mapping[str, object], language: TemplateLanguage) -> Tree:
-    """One text of a part, checked as far as it is the same for all contacts."""
+    """Parse one text of a part; its constant parts are checked."""
     path = (index, key)
     tree = tree_at(path, part.get(key), language)
     value = plain_value(tree)
@@ -72,7 +72,7 @@ def _leaf(index: int, key: str, part: Mapping[str, object], language: TemplateLa
     if isinstance(value, (dict, list, bool, int, float)):
         raise TreeFault(f"{key!r} must be text, not {kind_of(value)}", path=path)
     if key == "file" and not value and (value is None or isinstance(value, str)):
-        raise TreeFault("'file' must be a path, a URL or a placeholder, and it is empty", path=path)
+        raise TreeFault("'file' must be a path, a URL, or a placeholder; it is empty", path=path)
     if isinstance(value, str):
         try:
             utf8(value)

@@ -1,4 +1,4 @@
-"""``plain``, text as it was rendered, and ``none``, no body at all."""
+"""``plain``, rendered text, and ``none``, no body."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ CONTENT_TYPE = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class PlainBody(WithoutFiles):
-    """Text, sent in UTF-8 as it was rendered."""
+    """Rendered text, sent in UTF-8."""
 
     body: Template | str
 
     @property
     def templates(self) -> tuple[Template, ...]:
-        """The text, when it holds a placeholder."""
+        """The text, if it contains a placeholder."""
         return () if isinstance(self.body, str) else (self.body,)
 
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
@@ -59,9 +59,7 @@ def parse_plain(body: object, language: TemplateLanguage) -> PlainBody:
         TemplateFault: the body is not text.
     """
     if not isinstance(body, str):
-        raise TemplateFault(
-            f'a plain body must be text, and this is {kind_of(body)}; write text, or set "body_type": "json"'
-        )
+        raise TemplateFault(f'a plain body must be text, not {kind_of(body)}; write text, or set "body_type": "json"')
     parsed = language.parse(body)
     if isinstance(parsed, str):
         try:
@@ -72,11 +70,11 @@ def parse_plain(body: object, language: TemplateLanguage) -> PlainBody:
 
 
 def parse_none(body: object, language: TemplateLanguage) -> NoBody:
-    """Check that there is no body: the key is absent, ``null`` or empty text.
+    """Check that there is no body: the key is absent, ``null``, or an empty string.
 
     Raises:
         TemplateFault: there is one.
     """
     if body is ABSENT or body is None or body == "":
         return NoBody()
-    raise TemplateFault('"body_type" is "none", yet there is a body; remove it, or say what kind of body it is')
+    raise TemplateFault('"body_type" is "none", but there is a body; remove it, or set its type')

@@ -1,4 +1,4 @@
-"""One value as text, the same in every kind of body."""
+"""Converts single values to text, the same way in every body type."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def number_text(value: int | float) -> str:
     """A number as JSON writes it (RFC 8259 §6).
 
     Raises:
-        RenderError: it is NaN or infinite, or has more digits than Python writes.
+        RenderError: it is NaN or infinite, or has more digits than Python converts.
     """
     if isinstance(value, float):
         if not isfinite(value):
-            raise RenderError(f"{value} is not a number that can be sent; JSON has neither NaN nor infinity")
+            raise RenderError(f"{value} cannot be sent; JSON has neither NaN nor infinity")
         return float.__repr__(value)
     try:
         return int.__repr__(value)
@@ -26,7 +26,7 @@ def number_text(value: int | float) -> str:
 
 
 def scalar_text(value: object) -> str:
-    """Text of a field, an element or an attribute: null is empty, true and false are lower case.
+    """Text of a field, an element, or an attribute: null is empty, true and false are lowercase.
 
     Raises:
         RenderError: the value is a list or an object, or a number that cannot be sent.
@@ -35,11 +35,11 @@ def scalar_text(value: object) -> str:
         return text_of(value)
     if isinstance(value, (int, float)):
         return number_text(value)
-    raise RenderError(f"{kind_of(value)} cannot stand here; send text, a number, true, false or null")
+    raise RenderError(f"{kind_of(value)} is not allowed here; send text, a number, true, false, or null")
 
 
 def kind_of(value: object) -> str:
-    """What a value is, in the words of JSON: ``an object``, ``a list``, ``null``."""
+    """The kind of a value in JSON terms: ``an object``, ``a list``, ``null``."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -56,10 +56,10 @@ def kind_of(value: object) -> str:
 
 
 def utf8(text: str) -> bytes:
-    """The text in UTF-8.
+    """Encode text in UTF-8.
 
     Raises:
-        RenderError: it holds half of a surrogate pair, which no encoding of Unicode can carry (RFC 3629 §3).
+        RenderError: it contains half of a surrogate pair, which no Unicode encoding allows (RFC 3629 §3).
     """
     try:
         return text.encode("utf-8")
@@ -67,5 +67,5 @@ def utf8(text: str) -> bytes:
         half = f"U+{ord(text[error.start]):04X}"
         raise RenderError(
             f"character {error.start + 1} is {half}, half of a surrogate pair, which UTF-8 cannot carry; "
-            "the text was cut or decoded wrongly before it came here"
+            "the text was cut off or decoded incorrectly before it got here"
         ) from None

@@ -1,7 +1,7 @@
-"""Private tokens: placeholders are taken out of a text before an XML, YAML or form parser reads it.
+"""Private tokens: they replace the placeholders of a text before an XML, YAML, or form parser reads it.
 
-The token is made from a hash of the text, so the text cannot hold it, not even escaped (``&#120;``,
-``%78``): that would take a text that holds its own hash. Values are never searched for tokens.
+The token contains a hash of the text, so the text cannot contain the token, not even escaped (``&#120;``, ``%78``): it
+would have to contain its own hash. Values are never searched for tokens.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Span:
 
     Attributes:
         start: offset of its first brace or percent sign.
-        end: offset behind its last one.
-        source: what it is as a template, unescaped, braces or percent signs included.
+        end: offset after its last one.
+        source: its template text, unescaped, braces or percent signs included.
     """
 
     start: int
@@ -33,10 +33,10 @@ class Span:
 
 
 def find_spans(text: str, language: TemplateLanguage) -> list[Span]:
-    """Every placeholder of a text as it is written; none when nothing in it is a template.
+    """Every placeholder of a text in source form; none if it contains no template.
 
     Raises:
-        TemplateFault: one is opened and not closed.
+        TemplateFault: one is not closed.
     """
     if language is LITERAL:
         return []
@@ -47,12 +47,12 @@ def find_spans(text: str, language: TemplateLanguage) -> list[Span]:
 
 
 class TokenText:
-    """A text in which private tokens of letters and digits stand for its placeholders.
+    """A text whose placeholders are replaced with private tokens of letters and digits.
 
     Attributes:
-        original: the text as it was written.
+        original: the original text.
         text: the text with tokens.
-        spans: the placeholders, in order; token ``n`` stands for the one at position ``n``.
+        spans: the placeholders, in order; token ``n`` represents the one at position ``n``.
     """
 
     def __init__(self, original: str, spans: Iterable[Span]) -> None:
@@ -84,16 +84,16 @@ class TokenText:
         return self._token.split(text)
 
     def restore(self, text: str) -> str:
-        """A part of the parsed text, with its placeholders put back."""
+        """Replace the tokens in a part of the parsed text with their placeholders."""
         return self._token.sub(lambda match: self.spans[int(match.group(1))].source, text)
 
     def parse(self, text: str, language: TemplateLanguage, offset: int = 0) -> Template | str:
-        """A part of the parsed text as a template.
+        """Parse a part of the parsed text as a template.
 
         Args:
             text: the part, unescaped, with tokens.
             language: the language to parse it in.
-            offset: its place in the original, for faults; not needed when it holds a placeholder.
+            offset: its offset in the original, for faults; not needed if it contains a placeholder.
 
         Raises:
             TemplateFault: it cannot be a template; has the offset in the original.

@@ -1,4 +1,4 @@
-"""``xml``: an XML document (XML 1.0), parsed once and compiled to pieces, so that values can only be text."""
+"""``xml``: an XML document (XML 1.0), parsed once and compiled to pieces, so that values can only become text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.flow.template.language import Template, Value
 from airflow_whatsapp_flows.flow.template.sizes import Room
 
 CONTENT_TYPE = "application/xml; charset=utf-8"
-"""With the charset, which then holds even over a declaration in the document (RFC 7303 §8.1)."""
+"""With the charset, which takes precedence over a declaration in the document (RFC 7303 §8.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class XmlLeaf:
     """A template in the text of an element or in the value of an attribute.
 
     Attributes:
-        leaf: the template and its place, such as ``lead.name`` or ``lead.@id``.
-        attribute: whether it stands in an attribute.
+        leaf: the template and its location, such as ``lead.name`` or ``lead.@id``.
+        attribute: whether it is in an attribute.
     """
 
     leaf: Leaf
@@ -40,7 +40,7 @@ class XmlLeaf:
         """The escaped text for one contact.
 
         Raises:
-            RenderError: the value is a list or an object, or holds a character that XML cannot carry.
+            RenderError: the value is a list or an object, or contains a character that XML does not allow.
         """
         return self.leaf.encode(values, partial(self._escape, room))
 
@@ -61,8 +61,8 @@ class XmlBody(WithoutFiles):
     """An XML document.
 
     Attributes:
-        pieces: the document as it is sent, with a leaf where a contact's value goes.
-        literal: bytes of it that are the same for all contacts.
+        pieces: the document to send, with a leaf for each value of a contact.
+        literal: bytes that are the same for all contacts.
     """
 
     pieces: tuple[bytes | XmlLeaf, ...]

@@ -1,4 +1,4 @@
-"""XML from an object, by the conventions of xmltodict: ``@name`` is an attribute, ``#text`` is text."""
+"""Converts an object to XML by the conventions of xmltodict: ``@name`` is an attribute, ``#text`` is text."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from airflow_whatsapp_flows.flow.body.xml_text import escape, is_name
 from airflow_whatsapp_flows.flow.template.language import Data, Template, Tree, TreeFault
 
 Hold = Callable[[Template], str]
-"""Keeps a template and gives the token that stands for it."""
+"""Stores a template and returns the token that represents it."""
 
 _XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
 _RESERVED = (_XML_NAMESPACE, "http://www.w3.org/2000/xmlns/")
 
 
 def write_object(tree: Tree, hold: Hold) -> str:
-    """XML text with tokens for templates.
+    """Write an object as XML text, with tokens for templates.
 
     Args:
         tree: an object with one key, the root.
-        hold: keeps each template.
+        hold: stores a template and returns its token.
 
     Raises:
-        TreeFault: a name or a value cannot be XML; has the path.
+        TreeFault: a name or a value is not allowed in XML; has the path.
     """
     tree = plain_value(tree)
     if not isinstance(tree, Mapping) or len(tree) != 1:
         raise TreeFault("XML has one root: the body must be an object with exactly one key")
     ((name, value),) = tree.items()
     if isinstance(plain_value(value), (list, tuple)):
-        raise TreeFault("XML has one root: a list would make several; put the list inside an element", path=(name,))
+        raise TreeFault("XML has one root: a list would create several; put the list inside an element", path=(name,))
     return _element(name, value, (name,), {"xml": _XML_NAMESPACE}, hold)
 
 
@@ -52,7 +52,7 @@ def _element(name: str, value: Tree, path: Path, namespaces: Mapping[str, str], 
             identity = _attribute_identity(key[1:], place, namespaces)
             if identity in attributes:
                 raise TreeFault(
-                    f"the attribute {key[1:]!r} stands twice, under two prefixes of one namespace", path=place
+                    f"the attribute {key[1:]!r} appears twice, under two prefixes of one namespace", path=place
                 )
             attributes[identity] = f' {key[1:]}="{_text(item, place, hold, attribute=True)}"'
         elif key == "#text":
@@ -71,7 +71,7 @@ def _children(name: str, value: Tree, path: Path, namespaces: Mapping[str, str],
     for index, item in enumerate(items):
         child = plain_value(item)
         if isinstance(child, (list, tuple)):
-            raise TreeFault("a list within a list has no element of its own; name it", path=(*path, index))
+            raise TreeFault("a list within a list has no element name; put it in an object", path=(*path, index))
         children.append(_element(name, child, (*path, index), namespaces, hold))
     return "".join(children)
 
@@ -84,9 +84,9 @@ def _namespace_declarations(members: Mapping[str, Tree], path: Path) -> dict[str
         prefix = key.partition(":")[2]
         uri = plain_value(item)
         if not isinstance(uri, str) or (prefix and not uri):
-            raise TreeFault(f"{key!r} must be the text of a namespace's name, not a placeholder", path=(*path, key))
+            raise TreeFault(f"{key!r} must be a literal namespace name, not a placeholder", path=(*path, key))
         if prefix in ("xml", "xmlns") or uri in _RESERVED:
-            raise TreeFault(f"{key!r} declares what XML has reserved; remove it", path=(*path, key))
+            raise TreeFault(f"{key!r} is reserved by XML; remove it", path=(*path, key))
         declared[prefix] = uri
     return declared
 
@@ -94,8 +94,8 @@ def _namespace_declarations(members: Mapping[str, Tree], path: Path) -> dict[str
 def _check_name(name: str, path: Path, namespaces: Mapping[str, str]) -> None:
     if not isinstance(name, str) or not is_name(name):
         raise TreeFault(
-            f"{name!r} cannot be a name in XML; "
-            "a name begins with a letter or '_' and goes on with letters, digits, '-', '_' and '.'",
+            f"{name!r} cannot be a name in XML; a name starts with a letter or '_', followed by letters, digits, '-', "
+            "'_', and '.'",
             path=path,
         )
     prefix = name.rpartition(":")[0]

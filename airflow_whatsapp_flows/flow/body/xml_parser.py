@@ -1,4 +1,4 @@
-"""XML templates and XML objects, compiled by one road: text with tokens, which lxml parses and writes again."""
+"""Compiles XML templates and XML objects the same way: text with tokens, which lxml parses and serializes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def parse_xml(body: object, language: TemplateLanguage) -> XmlBody:
     """Parse an XML body: text that is an XML template, or an object with one root.
 
     Raises:
-        TemplateFault: the text is not well-formed, has a DOCTYPE, or a placeholder stands where none may.
-        TreeFault: a name or a value of the object cannot be XML; has the path.
+        TemplateFault: the text is not well-formed, has a DOCTYPE, or a placeholder where none is allowed.
+        TreeFault: a name or a value of the object is not allowed in XML; has the path.
     """
     if isinstance(body, str):
         return _parse_text(body, language)
     if isinstance(body, Mapping):
         return _parse_object(body, language)
-    raise TemplateFault(f"an XML body must be XML text or an object with one root, and this is {kind_of(body)}")
+    raise TemplateFault(f"an XML body must be XML text or an object with one root, not {kind_of(body)}")
 
 
 def _parse_text(text: str, language: TemplateLanguage) -> XmlBody:
@@ -54,8 +54,8 @@ def _parse_text(text: str, language: TemplateLanguage) -> XmlBody:
     for index, span in enumerate(tokens.spans):
         if index not in compiler.used:
             raise tokens.fault(
-                "a placeholder may stand in an element's text or an attribute's value, never in a name, xml:id, "
-                "xmlns, a comment or a processing instruction",
+                "a placeholder is allowed in an element's text or an attribute's value, never in a name, xml:id, "
+                "xmlns, a comment, or a processing instruction",
                 span.start,
             )
     return _body(compiler.pieces(root, _declaration(text, root)))
@@ -63,7 +63,7 @@ def _parse_text(text: str, language: TemplateLanguage) -> XmlBody:
 
 def _parse_object(body: Mapping[str, object], language: TemplateLanguage) -> XmlBody:
     templates: list[Template] = []
-    # Only the marks of these tokens are used: they are made from the object, which cannot hold its own hash.
+    # Only the marks of these tokens are used: the object cannot contain its own hash.
     tokens = TokenText(repr(body), ())
 
     def hold(template: Template) -> str:
@@ -87,10 +87,10 @@ def _template_or_text(part: str, tokens: TokenText, templates: list[Template]) -
 
 
 def _parse_document(tokens: TokenText) -> _Element:
-    from lxml import etree  # imported here: flows without XML do not pay for it
+    from lxml import etree  # imported lazily: flows without XML don't need it
 
     _refuse_doctype(tokens)
-    # An encoding in the declaration is overruled: the text is no longer in it.
+    # An encoding in the declaration is ignored: the text is already decoded.
     parser = etree.XMLParser(
         encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
     )
@@ -101,17 +101,17 @@ def _parse_document(tokens: TokenText) -> _Element:
     except etree.XMLSyntaxError as error:
         line, column = error.position
         reason = re.sub(r", line \d+, column \d+.*", "", error.msg or "it is empty", flags=re.DOTALL)
-        hint = "" if tokens.text.lstrip().startswith("<") else '; XML begins with "<"'
+        hint = "" if tokens.text.lstrip().startswith("<") else '; XML starts with "<"'
         raise tokens.fault(f"not well-formed XML: {reason}{hint}", tokens.offset_at(line - 1, column - 1)) from None
 
 
 def _refuse_doctype(tokens: TokenText) -> None:
-    """Refuse a document type before the parser sees it: entities in it expand, and fetch."""
+    """Reject a document type before parsing: its entities could expand, or fetch other documents."""
     at = 0
     while skipped := _BEFORE_DOCTYPE.match(tokens.text, at):
         at = skipped.end()
     if tokens.text.startswith("<!", at) and not tokens.text.startswith("<!--", at):
-        message = "a DOCTYPE is refused; remove it, and write characters instead of entities"
+        message = "a DOCTYPE is not allowed; remove it, and write characters instead of entities"
         raise tokens.fault(message, tokens.offset_of(at))
 
 
@@ -123,10 +123,10 @@ def _declaration(text: str, root: _Element) -> bytes:
 
 
 class _Compiler:
-    """Turns a parsed document into pieces.
+    """Compiles a parsed document to pieces.
 
     Attributes:
-        used: numbers of the document's own tokens that stand where a value may.
+        used: numbers of the document's own tokens that are in places where a value is allowed.
     """
 
     def __init__(self, tokens: TokenText, parse: _ParseLeaf) -> None:
@@ -137,7 +137,7 @@ class _Compiler:
         self._marks = TokenText(tokens.text, ())
 
     def read(self, root: _Element) -> None:
-        """Replace every text and attribute that has a template by a token of the compiler's own."""
+        """Replace every text and attribute that contains a template with a token of the compiler."""
         for element in root.iter():
             if isinstance(element.tag, str):
                 place = _place(element)

@@ -1,4 +1,4 @@
-"""What XML 1.0 (fifth edition) allows: characters, names, and how text is escaped."""
+"""Characters, names, and escaping of XML 1.0 (fifth edition)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from airflow_whatsapp_flows.errors import RenderError
 
-# XML 1.0 §2.2, production Char, turned round. No escape makes these legal.
+# XML 1.0 §2.2, production Char, negated. No escape makes these legal.
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # XML 1.0 §2.3, productions NameStartChar and NameChar, without the colon (Namespaces §3, NCName).
@@ -30,14 +30,14 @@ def is_name(text: str) -> bool:
 
 
 def escape(text: str, *, attribute: bool) -> str:
-    """A text as the content of an element, or as the value of an attribute in double quotes.
+    """Escape text for the content of an element, or for an attribute in double quotes.
 
     Raises:
-        RenderError: it holds a character that XML cannot carry.
+        RenderError: it contains a character that XML does not allow.
     """
     if illegal := _ILLEGAL.search(text):
         raise RenderError(
-            f"character {illegal.start() + 1} is U+{ord(illegal.group()):04X}, which XML cannot carry; "
-            "remove it, or send a JSON body"
+            f"character {illegal.start() + 1} is U+{ord(illegal.group()):04X}, which is not allowed in XML; remove "
+            "it, or send a JSON body"
         )
     return text.translate(_ATTRIBUTE if attribute else _TEXT)

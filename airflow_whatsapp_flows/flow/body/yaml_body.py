@@ -19,11 +19,11 @@ CONTENT_TYPE = "application/yaml"
 
 @dataclass(frozen=True, slots=True)
 class YamlBody(WithoutFiles):
-    """Any value, written anew for each contact, since a value may be an object with lines of its own.
+    """Any value, written for each contact, because a contact's value may be an object that needs several lines.
 
     Attributes:
-        tree: the value, with templates for leaves.
-        empty: there is no document at all, not even ``null``.
+        tree: the value, with templates as leaves.
+        empty: whether there is no document at all, not even ``null``.
     """
 
     tree: Tree

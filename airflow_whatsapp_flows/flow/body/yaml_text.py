@@ -1,4 +1,4 @@
-"""YAML text with placeholders, read by the core schema of YAML 1.2.2 (§10.3) before any value is put in."""
+"""YAML text with placeholders, parsed by the core schema of YAML 1.2.2 (§10.3) before values are inserted."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
 _SHORT = 10_000
-"""Characters of a text that is read twice."""
+"""Characters in a text that is parsed twice."""
 
 MAX_VALUES = 20_000
-"""Keys, scalars, lists and objects of one document."""
+"""Keys, scalars, lists, and objects in one document."""
 
 
 class YamlTextError(ValueError):
-    """Text that is not YAML, or has what plain data has not."""
+    """Text that is not YAML, or contains more than plain data."""
 
 
 def parse_yaml_text(text: str, language: TemplateLanguage) -> Tree:
@@ -45,25 +45,25 @@ def parse_yaml_text(text: str, language: TemplateLanguage) -> Tree:
         language: the language of its texts and placeholders.
 
     Returns:
-        The value, with templates for leaves. A lone placeholder without quotes keeps its type; in quotes
-        or a block scalar it is text.
+        The value, with templates as leaves. A single placeholder without quotes keeps its type; in quotes or a block
+        scalar it is text.
 
     Raises:
-        TemplateFault: it is not YAML, has anchors, aliases, tags, several documents or a key twice, or a
-            placeholder stands in a key.
+        TemplateFault: it is not YAML, has anchors, aliases, tags, several documents, or a duplicate key, or a
+            placeholder in a key.
     """
     check_length(text)
     return _read(text, language)
 
 
 def load_yaml(text: str) -> Value:
-    """Read YAML that has no placeholders, such as a reply: plain data by the core schema, and nothing else.
+    """Parse YAML without placeholders, such as a reply: only plain data by the core schema.
 
     Args:
         text: one YAML document, of any length.
 
     Raises:
-        YamlTextError: it is not YAML, has anchors, aliases, tags, several documents or a key twice, or more values
+        YamlTextError: it is not YAML, has anchors, aliases, tags, several documents, or a duplicate key, or more values
             than :data:`MAX_VALUES`.
     """
     try:
@@ -73,7 +73,7 @@ def load_yaml(text: str) -> Value:
 
 
 def _read(text: str, language: TemplateLanguage) -> Tree:
-    import yaml  # imported here: flows without YAML do not pay for it
+    import yaml  # imported lazily: flows without YAML don't need it
 
     try:
         utf8(text)
@@ -88,7 +88,7 @@ def _read(text: str, language: TemplateLanguage) -> Tree:
         raise tokens.fault(f"not YAML: {error.problem or error.context}", offset) from None
     except yaml.reader.ReaderError as error:
         offset = tokens.offset_of(error.position)
-        raise tokens.fault(f"not YAML: {error.reason}; write it escaped, in double quotes", offset) from None
+        raise tokens.fault(f"not YAML: {error.reason}; escape it, in double quotes", offset) from None
 
 
 def _parse_events(tokens: TokenText, language: TemplateLanguage) -> Tree:
@@ -97,12 +97,12 @@ def _parse_events(tokens: TokenText, language: TemplateLanguage) -> Tree:
     if not yaml.__with_libyaml__:
         return _Reader(tokens, language, yaml.parse(tokens.text, Loader=yaml.SafeLoader)).document()
     try:
-        # PyYAML's own scanner takes ten times as long, and looks at up to a thousand open brackets for every next one.
+        # PyYAML's own scanner takes ten times as long, and checks up to a thousand open brackets for every next one.
         return _Reader(tokens, language, yaml.parse(tokens.text, Loader=yaml.CSafeLoader)).document()
     except yaml.YAMLError:
         if language is LITERAL or len(tokens.text) > _SHORT:
             raise
-    # What it says of the faults of a template is better, though.
+    # But it has better messages for faults in a template.
     return _Reader(tokens, language, yaml.parse(tokens.text, Loader=yaml.SafeLoader)).document()
 
 
@@ -143,7 +143,7 @@ def _is_closed(source: str) -> bool:
 
 
 class _Reader:
-    """Builds a tree from the parser's events, which carry no resolution of their own."""
+    """Builds a tree from the parser's events, which are not resolved to types."""
 
     def __init__(self, tokens: TokenText, language: TemplateLanguage, events: Iterator[Event]) -> None:
         self._tokens = tokens
@@ -162,9 +162,9 @@ class _Reader:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise self._fault("a second document begins; a body is one", event)
+                    raise self._fault("a second document starts here; a body must be one document", event)
                 if event.tags:
-                    raise self._fault("%TAG is refused; a body has plain data only", event)
+                    raise self._fault("%TAG is not allowed; a body contains plain data only", event)
             else:
                 tree = self._node(event, 0)
         return tree
@@ -180,13 +180,16 @@ class _Reader:
         if self._values > MAX_VALUES:
             raise self._fault(f"more than {MAX_VALUES:,} values", event)
         if isinstance(event, AliasEvent):
-            raise self._fault(f"the alias *{event.anchor} is refused; write the value again", event)
+            raise self._fault(f"the alias *{event.anchor} is not allowed; repeat the value", event)
         if not isinstance(event, (MappingStartEvent, ScalarEvent, SequenceStartEvent)):
-            raise self._fault("a value must stand here", event)
+            raise self._fault("a value is missing here", event)
         if event.anchor is not None:
-            raise self._fault(f"the anchor &{event.anchor} is refused; remove it", event)
+            raise self._fault(f"the anchor &{event.anchor} is not allowed; remove it", event)
         if event.tag is not None:
-            raise self._fault(f"the tag {event.tag} is refused; quotes make text, no quotes a number", event)
+            raise self._fault(
+                f"the tag {event.tag} is not allowed; quotes make a value text, and without quotes it is a number",
+                event,
+            )
         if isinstance(event, ScalarEvent):
             return self._scalar(event)
         if depth >= MAX_DEPTH:
@@ -212,12 +215,12 @@ class _Reader:
                 break
             key = self._key(event)
             if key in members:
-                raise self._fault(f"the key {key!r} stands twice in one object; keep one", event)
+                raise self._fault(f"the key {key!r} appears twice in one object; keep one", event)
             members[key] = self._node(next(self._events), depth)
         return members
 
     def _key(self, event: Event) -> str:
-        """A key is text, as it is written: ``1:`` and ``"1":`` are the same."""
+        """Parse a key, which is always text: ``1:`` and ``"1":`` are the same."""
         from yaml import ScalarEvent
 
         if not isinstance(event, ScalarEvent) or (not event.value and not event.style):

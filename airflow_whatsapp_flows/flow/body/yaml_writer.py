@@ -1,7 +1,7 @@
-"""YAML that every reader reads alike: block style, every text in double quotes, no aliases, no tags.
+"""Writes YAML that all parsers read the same way: block style, text in double quotes, no aliases, no tags.
 
 YAML 1.1 and 1.2 differ in what a plain scalar means (``no``, ``0o7``, ``1e3``, ``12:30``), and in what
-ends a line (U+0085, U+2028 and U+2029 in 1.1). In double quotes with escapes there is nothing to differ on.
+ends a line (U+0085, U+2028 and U+2029 in 1.1). Double quotes with escapes avoid all of these differences.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.template.language import Data
 from airflow_whatsapp_flows.flow.template.sizes import Room
 
 MAX_KEY = 1000
-"""Characters of a key as it is written; a simple key may have 1024 (YAML 1.2.2 §7.4.2)."""
+"""Characters of a key as it is written; a simple key can have 1024 (YAML 1.2.2 §7.4.2)."""
 
 # YAML 1.2.2 §5.1, what is not printable, with the line breaks of YAML 1.1 §4.2 and the tab.
 _ESCAPED = re.compile('["\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]')
@@ -26,18 +26,18 @@ _SHORT = {'"': '\\"', "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
 def write_yaml(tree: object, values: Mapping[str, object] | None = None, room: Room | None = None) -> bytes:
-    """A value as a YAML document, in UTF-8.
+    """Write a value as a YAML document in UTF-8.
 
     Args:
         tree: plain data, or a tree with templates.
         values: one contact's values, by scope, for the templates.
-        room: asked for what each value needs, before it is written.
+        room: limit for the size of each value, checked before it is written.
 
     Returns:
         One document without markers, ending with a line feed.
 
     Raises:
-        RenderError: it is not plain data, or holds a number, a key or a character that YAML cannot carry.
+        RenderError: it is not plain data, or contains a number, key, or character that YAML does not allow.
     """
     writer = _Writer(values or {}, room)
     writer.write(tree, "", "")
@@ -45,7 +45,7 @@ def write_yaml(tree: object, values: Mapping[str, object] | None = None, room: R
 
 
 class _Writer:
-    """Writes values line by line, and fills templates as it comes to them: not all are in memory at once."""
+    """Writes values line by line, and fills templates one at a time, so that not all values are in memory at once."""
 
     def __init__(self, values: Mapping[str, object], room: Room | None) -> None:
         self.content = bytearray()
@@ -53,7 +53,7 @@ class _Writer:
         self._room = room
 
     def write(self, value: object, first: str, indent: str) -> None:
-        """Add the lines of a value; the first one begins with ``first`` in place of its indent."""
+        """Add the lines of a value; the first one starts with ``first`` instead of its indent."""
         value = self._fill(value)
         if len(indent) > 2 * MAX_DEPTH:
             raise RenderError(f"the value is nested deeper than {MAX_DEPTH} levels")
@@ -104,7 +104,7 @@ def _key(key: object) -> str:
         raise RenderError(f"the key {key!r} is not text; every key must be text")
     written = _quote(key)
     if len(written) > MAX_KEY:
-        raise RenderError(f"the key {key[:40]!r}… has {len(written)} characters; a key in YAML may have {MAX_KEY}")
+        raise RenderError(f"the key {key[:40]!r}… has {len(written)} characters; a key in YAML can have {MAX_KEY}")
     return written
 
 

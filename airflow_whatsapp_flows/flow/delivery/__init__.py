@@ -1,1 +1,1 @@
-"""When a request may be sent, and sent again."""
+"""Rules for sending a request, and for sending it again."""

@@ -1,7 +1,7 @@
-"""What to do next about one visit of an action, given every attempt at it: the table of delivery, in one pure place.
+"""The delivery table: what to do next in one visit of an action, given all attempts so far.
 
-Whoever sends, keeps the attempts and asks :func:`next_move` before each one. What is kept in memory, in a task's
-state or in a ledger makes no difference to what may be sent.
+A sender stores the attempts and calls :func:`next_move` before each one. It makes no difference whether they are stored
+in memory, in the state of a task, or in a ledger.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from airflow_whatsapp_flows.flow.reply.result import ActionError, ActionResult, 
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Sent, TransportFailure
 
 MAX_CLOCK_STEP = 300.0
-"""Seconds that a clock may go back between two attempts; beyond it nobody knows how old a key is."""
+"""Seconds that a clock may go back between two attempts; beyond this, the age of a key is unknown."""
 
 _SETTLED = (Fate.SUCCEEDED, Fate.APPLIED)
 _UNKNOWN = (None, Fate.UNKNOWN)
-_REFUSING = (429, 503)  # only of these is a reset the time at which the server lets the request in
+_REFUSING = (429, 503)  # only for these statuses does a reset mean when the server accepts the request
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class Attempt:
     Attributes:
         number: from 1, for each idempotency key.
         digest: of the request that was, or was about to be, sent; see :meth:`HttpRequest.digest`.
-        begun_at: epoch seconds, noted before the first byte.
-        fate: what is known of it; ``None`` when the sender stopped before it could tell.
-        result: what came of it, without regard to the attempts before; ``None`` when that is not known.
-        current: whether it belongs to this round. Those of earlier rounds (another replay, a cleared task) count for
-            what may have been applied, and not for ``retry.attempts``.
-        status_code: of the reply, which is known even where the result is not.
+        begun_at: epoch seconds, recorded before the first byte.
+        fate: what is known about it; ``None`` if the sender stopped before the outcome.
+        result: its own result, regardless of earlier attempts; ``None`` if unknown.
+        current: whether it belongs to this round. Attempts of earlier rounds (another replay, a cleared task) count for
+            what may have been applied, but not for ``retry.attempts``.
+        status_code: of the reply; known even if the result is not.
     """
 
     number: int
@@ -75,7 +75,7 @@ class Settled:
     """Send nothing more.
 
     Attributes:
-        result: what the action comes to.
+        result: the result of the action.
     """
 
     result: ActionResult
@@ -83,10 +83,10 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Rekey:
-    """Go on under a new key: the bytes were mended, and nothing of the old ones was applied.
+    """Continue under a new key: the request was changed, and the old one was not applied.
 
     Attributes:
-        key: the new one, as :func:`derive_key` makes it.
+        key: the new key, from :func:`derive_key`.
     """
 
     key: str
@@ -104,20 +104,20 @@ def next_move(
     *,
     jitter: Callable[[float, float], float] = random.uniform,
 ) -> Move:
-    """Decide what to do about one visit of an action.
+    """Decide what to do next in one visit of an action.
 
     Args:
         rule: of the action.
-        attempts: all that were made at this visit, by number, whatever key they had, but for those under the key that
-            a :class:`Rekey` leads to; with that key, its own.
-        request: that would be sent.
+        attempts: all attempts at this visit, by number, under any key except the key of a :class:`Rekey`; for that key,
+            only its own.
+        request: the request that would be sent.
         key: idempotency key of the visit.
         now: epoch seconds.
         jitter: a number between two others; random by default.
     """
     if not attempts:
         return SendNext(1, 0.0)
-    if attempts[-1].fate in _SETTLED and attempts[-1].result is not None:  # what nearly all come to, and cheap to tell
+    if attempts[-1].fate in _SETTLED and attempts[-1].result is not None:  # the usual case, cheap to check
         return Settled(attempts[-1].result)
     return _next_of(_AttemptHistory(rule, attempts, request, key), rule, attempts, now, jitter)
 
@@ -150,14 +150,14 @@ def _next_of(
 
 
 def may_have_been_applied(rule: RetryRule, attempt: Attempt) -> bool:
-    """Whether the server may have carried out an attempt.
+    """Whether the server may have processed an attempt.
 
-    An attempt that was answered takes an exit of the flow; that alone does not say that nothing was done. A 5xx or 408
-    says that the server failed, and a 2xx that ``success_when`` rejects says that something came of the request.
+    An answered attempt takes an exit of the flow, which does not mean that nothing was done. A 5xx or 408 means that
+    the server failed, and a 2xx that ``success_when`` rejects means that the request had some effect.
 
     Args:
-        rule: of the action. A status that it lists under ``at_most_once``, and a reply of which ``slow_down_when``
-            holds, say that the request was not processed.
+        rule: of the action. A status that it lists under ``at_most_once``, and a reply for which ``slow_down_when`` is
+            true, mean that the request was not processed.
         attempt: an attempt at the action.
     """
     return TABLE[_event_of_attempt(rule, attempt)][rule.delivery].applied
@@ -178,11 +178,11 @@ def _event_of_attempt(rule: RetryRule, attempt: Attempt) -> Event:
 
 
 def forbids_another(rule: RetryRule, attempts: Sequence[Attempt], now: float) -> bool:
-    """Whether the attempts at a visit rule out one more, even of the same bytes and in a new round.
+    """Whether the attempts at a visit rule out another one, even of the same bytes and in a new round.
 
     Args:
         rule: of the action.
-        attempts: that were made at the visit.
+        attempts: all attempts at the visit.
         now: epoch seconds.
     """
     if any(attempt.fate in _SETTLED for attempt in attempts):
@@ -193,38 +193,38 @@ def forbids_another(rule: RetryRule, attempts: Sequence[Attempt], now: float) ->
 
 
 def _is_stale(rule: RetryRule, attempts: Sequence[Attempt], now: float) -> bool:
-    """Whether the server may have forgotten the key by now."""
+    """Whether the server may have forgotten the key."""
     begun = [attempt.begun_at for attempt in attempts]
     expired = now - min(begun) >= rule.key_lifetime or max(begun) - now > MAX_CLOCK_STEP
     return rule.delivery is Delivery.KEYED and expired
 
 
 def _is_slow(rule: RetryRule, attempt: Attempt) -> bool:
-    """Whether the reply to an attempt only said to slow down."""
+    """Whether the reply to an attempt only asked to slow down."""
     result = attempt.result
     if result is None or attempt.fate is not Fate.ANSWERED:
         return False
-    # Of a 2xx the fate says enough: its content may no longer be there.
+    # For a 2xx, the fate is sufficient: its content may no longer be available.
     return result.error is None or rule.asks_to_slow_down(result)
 
 
 def _was_given_up(attempt: Attempt) -> bool:
-    """Whether nobody tried: the sender was stopped between the intent and the first byte, or somebody found out."""
+    """Whether nothing was sent: the sender stopped before the first byte, or a person resolved it so."""
     return attempt.fate is Fate.NOT_SENT and attempt.result is None
 
 
 def derive_key(key: str, digest: str) -> str:
-    """The key of mended bytes.
+    """Derive the key of a changed request.
 
     Args:
         key: of the visit.
-        digest: of the request as it is now, under that key.
+        digest: of the changed request.
     """
     return idempotency_key(key, digest)
 
 
 class _AttemptHistory:
-    """The attempts at one visit, and what can be told from them."""
+    """The attempts at one visit, and conclusions from them."""
 
     def __init__(self, rule: RetryRule, attempts: Sequence[Attempt], request: HttpRequest, key: str) -> None:
         self.may_be_applied = any(may_have_been_applied(rule, attempt) for attempt in attempts)
@@ -238,33 +238,35 @@ class _AttemptHistory:
         return self._request.digest()
 
     def final_result(self) -> ActionResult | None:
-        """The result of the attempt that the server has carried out, if it is known of one."""
+        """The result of the attempt that the server is known to have processed, if any."""
         found = next((attempt for attempt in self._attempts if attempt.fate in _SETTLED), None)
         if found is None or found.result is not None:
             return None if found is None else found.result
         if found.fate is Fate.SUCCEEDED:
             return replace(self._make_result(ErrorKind.UNPARSABLE, "", Sent.YES), outcome=Outcome.SUCCESS, error=None)
-        return self._make_result(ErrorKind.UNPARSABLE, "the server carried it out; its reply is not known", Sent.YES)
+        return self._make_result(
+            ErrorKind.UNPARSABLE, "the server processed the request; its reply is unknown", Sent.YES
+        )
 
     @property
     def is_bound(self) -> bool:
-        """Whether no bytes but those sent may go out: they may have been applied, or went out in this round."""
+        """Whether only the same bytes may be sent: they may have been applied, or were sent in this round."""
         unsafe = self._request.method not in SAFE_METHODS
         return (unsafe and self.may_be_applied) or any(attempt.current for attempt in self._attempts)
 
     def may_send_again(self) -> bool:
-        """Whether the last attempt leaves the way open for another."""
+        """Whether the last attempt permits another one."""
         last = self._attempts[-1]
         if last.result is not None:
             return _is_slow(self._rule, last) or self._rule.may_send_again(last.result)
         return TABLE[_event_of_attempt(self._rule, last)][self._rule.delivery].again
 
     def result(self) -> ActionResult:
-        """The last result; unknown when an attempt is, unless a complete 2xx came after it."""
+        """The last result; unknown if any attempt is, unless a complete 2xx came after it."""
         last = next((attempt for attempt in reversed(self._attempts) if not _was_given_up(attempt)), self._attempts[-1])
         result = last.result or self._without_result(last)
         if result.error is None and _is_slow(self._rule, last):
-            message = "the server did not carry it out: slow_down_when holds of its reply"
+            message = "the server did not process the request: slow_down_when is true for its reply"
             result = result.as_error(ErrorKind.SUCCESS_WHEN, message, Sent.YES)
         if result.error is None or result.method in SAFE_METHODS or not self._is_doubted():
             return result
@@ -281,24 +283,24 @@ class _AttemptHistory:
         return doubted
 
     def stale(self) -> ActionResult:
-        """The last result, of a request whose key is too old to be sent once more."""
+        """The last result of a request whose key is too old to send it again."""
         result = self.result()
-        why = "it was not sent again, since its key is older than key_lifetime, or the clock went back"
-        error = result.error or ActionError(ErrorKind.INTERRUPTED, "its fate is not known", Sent.UNKNOWN)
+        why = "not sent again, because the key is older than key_lifetime or the clock went back"
+        error = result.error or ActionError(ErrorKind.INTERRUPTED, "the outcome is unknown", Sent.UNKNOWN)
         return result.as_error(error.kind, f"{error.message}; {why}", self._receipt)
 
     def other_bytes(self) -> ActionResult:
-        """The error of a request that is no longer the one that was sent."""
+        """The error for a request that differs from the one already sent."""
         message = (
-            "nothing was sent: the request is no longer the one that was sent before under this key; "
-            "use no value that changes from one attempt to the next"
+            "nothing was sent: the request differs from the one already sent under this key; do not use values that "
+            "change from one attempt to the next"
         )
         unsafe = self.may_be_applied and self._request.method not in SAFE_METHODS
         return self._make_result(ErrorKind.PROTOCOL, message, self._receipt if unsafe else Sent.NO)
 
     @property
     def _receipt(self) -> Sent:
-        """Whether the server got what may have been applied: what it answered, it did."""
+        """Whether the server received what may have been applied: if it answered, it did."""
         return Sent.UNKNOWN if any(attempt.fate in _UNKNOWN for attempt in self._attempts) else Sent.YES
 
     def _without_result(self, attempt: Attempt) -> ActionResult:
@@ -306,9 +308,9 @@ class _AttemptHistory:
             return self._make_result(ErrorKind.CONNECT, "the request did not reach the server", Sent.NO)
         if attempt.fate is Fate.ANSWERED:
             return self._make_result(
-                ErrorKind.STATUS, "the server refused the request; its reply is not known", Sent.YES
+                ErrorKind.STATUS, "the server rejected the request; its reply is unknown", Sent.YES
             )
-        message = "the sender stopped before an answer came; the request may have reached the server"
+        message = "the sender stopped before it received a reply; the request may have reached the server"
         return self._make_result(ErrorKind.INTERRUPTED, message, Sent.UNKNOWN)
 
     def _make_result(self, kind: ErrorKind, message: str, sent: Sent) -> ActionResult:
@@ -324,12 +326,12 @@ def retry_wait(
     *,
     jitter: Callable[[float, float], float] = random.uniform,
 ) -> float:
-    """Seconds before a retry: what the server asks for, else full jitter; never above ``max_wait``.
+    """Seconds before a retry: as the server asks, or else with full jitter; never above ``max_wait``.
 
     Args:
         rule: of the action.
         retry: its number, from 1.
-        result: of the attempt before; ``None`` when none came.
+        result: of the previous attempt; ``None`` without a reply.
         now: epoch seconds.
         jitter: a number between two others; random by default.
     """

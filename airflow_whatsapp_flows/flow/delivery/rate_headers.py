@@ -1,4 +1,4 @@
-"""How long a server's own rate limit asks to wait, from the header fields that say so."""
+"""How long to wait for a server's rate limit, from its header fields."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-_MAX_FIELD = 1000  # characters of one field that are read: a policy or two
-_EPOCH_FROM = 10**9  # no server asks for thirty years; above it a number is a date
+_MAX_FIELD = 1000  # characters parsed from one field: one or two policies
+_EPOCH_FROM = 10**9  # no server asks for thirty years; a larger number is a date
 _EPOCH_MS_FROM = 10**12
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
-# RFC 9651 §3.3.3: a quoted string may hold commas and semicolons.
+# RFC 9651 §3.3.3: a quoted string may contain commas and semicolons.
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _MEMBER = re.compile(rf"(?:{_QUOTED}|[^,\"])+")
 _PARAMETER = re.compile(rf";\s*([a-z*][a-z0-9_.*-]*)=({_QUOTED}|[^;,\s]+)")
@@ -25,13 +25,13 @@ class _Quota(NamedTuple):
 
 
 def reset_after(response_headers: Mapping[str, str], now: dt.datetime) -> float | None:
-    """Seconds until the server lets more requests in.
+    """Seconds until the server accepts more requests.
 
     Read are ``RateLimit`` (draft-ietf-httpapi-ratelimit-headers: ``"default";r=0;t=5``, and ``limit=5, remaining=0,
     reset=5`` of its earlier drafts), ``RateLimit-Reset``, ``X-RateLimit-Reset`` and ``X-Rate-Limit-Reset``. A number
-    above 10⁹ is a moment in seconds since 1970, above 10¹² in milliseconds; any other is a number of seconds.
+    above 10⁹ is a time in seconds since 1970, above 10¹² in milliseconds; any other is a number of seconds.
 
-    A reset says something only of a quota that is used up, so this is for a reply that refuses (429, 503), or of
+    A reset matters only if the quota is used up, so call this for a reply that rejects the request (429, 503), or for
     which :func:`nothing_remains`.
 
     Args:
@@ -39,8 +39,8 @@ def reset_after(response_headers: Mapping[str, str], now: dt.datetime) -> float 
         now: an aware time.
 
     Returns:
-        At least 0, and the longest where several quotas are used up; ``None`` when no field says it, or when what
-        they say is that something remains.
+        At least 0, and the longest if several quotas are used up; ``None`` without such a field, or if something
+        remains.
     """
     waits = [
         _seconds_until(quota.reset, now)
@@ -51,7 +51,7 @@ def reset_after(response_headers: Mapping[str, str], now: dt.datetime) -> float 
 
 
 def nothing_remains(response_headers: Mapping[str, str]) -> bool:
-    """Whether a reply says that its request was the last one that is let in for now.
+    """Whether a reply says that its request was the last one accepted for now.
 
     Args:
         response_headers: of a reply, names in any case.
@@ -81,7 +81,7 @@ def _standard_quotas(field: str) -> Iterator[_Quota]:
 
 
 def _number(text: str) -> float | None:
-    # A field that came twice stands here once, its values joined by commas (RFC 9110 §5.3).
+    # A repeated field is here once, its values joined by commas (RFC 9110 §5.3).
     first = text.partition(",")[0].partition(";")[0].strip()
     return float(first) if _NUMBER.fullmatch(first) else None
 

@@ -1,4 +1,4 @@
-"""When a request may be sent again: the rules of delivery, in one pure place."""
+"""The delivery rules: when a request may be sent again."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1: they c
 _IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110 §9.2.2, less TRACE
 _TRANSIENT: tuple[int, ...] = (408, 425, 429, 500, 502, 503, 504)
 _NOT_PROCESSED: tuple[int, ...] = (429,)  # RFC 6585 §4: refused for its rate, so not applied
-# What a reply with readable content leaves behind; slow_down_when is asked of nothing else.
+# Fates of a reply with readable content; slow_down_when is evaluated only for these.
 _READABLE = (None, ErrorKind.STATUS, ErrorKind.SUCCESS_WHEN)
 KEY_LIFETIME = 82_800.0
-"""Seconds that a key is trusted: an hour below the day for which servers commonly keep one."""
+"""Seconds for which a key is trusted: one hour less than the 24 hours for which servers commonly keep a key."""
 
 
 def default_delivery(method: str) -> Delivery:
-    """The delivery of a method when the flow names none."""
+    """The default delivery of a method."""
     return Delivery.IDEMPOTENT if method in _IDEMPOTENT_METHODS else Delivery.AT_MOST_ONCE
 
 
 @dataclass(frozen=True, slots=True)
 class RetryRule:
-    """When one action is tried again.
+    """When one action is retried.
 
     Attributes:
-        delivery: what may happen when a request's fate is not known.
-        attempts: tries in all, the first one included.
-        wait: seconds before the second try.
-        max_wait: seconds that one wait has at most, ``Retry-After`` included.
-        backoff: each wait is this many times the one before.
-        statuses: status codes that are tried again; under ``at_most_once`` listing one says that the
-            server did not process the request.
-        key_lifetime: seconds from the first attempt within which ``keyed`` sends one key again.
-        has_error_exit: whether an error goes on with a step of the flow. A server error under ``at_most_once`` is then
-            an answer, as on the platform; without one nobody says what it did.
-        slow_down_when: an expression over the result; a reply of which it holds was not processed and asks to wait,
-            in every mode.
+        delivery: what may be done if the outcome of a request is unknown.
+        attempts: maximum attempts, including the first.
+        wait: seconds before the second attempt.
+        max_wait: maximum seconds of one wait, including ``Retry-After``.
+        backoff: factor by which each wait is longer than the previous one.
+        statuses: status codes to retry; under ``at_most_once``, listing one means that the server did not process the
+            request.
+        key_lifetime: seconds from the first attempt during which ``keyed`` reuses one key.
+        has_error_exit: whether an error continues with another step. If so, a server error under ``at_most_once`` is an
+            answer, as on the platform; otherwise its outcome is unknown.
+        slow_down_when: an expression over the result; if true, the request was not processed and the server asks to
+            wait, in every mode.
     """
 
     delivery: Delivery
@@ -70,7 +70,7 @@ class RetryRule:
         backoff: float = 2.0,
         statuses: list[int] | None = None,
     ) -> RetryRule:
-        """A rule whose statuses follow from the delivery when none are given."""
+        """A rule whose statuses default to those of the delivery."""
         if statuses is None:
             chosen = _NOT_PROCESSED if delivery is Delivery.AT_MOST_ONCE else _TRANSIENT
         else:
@@ -78,7 +78,7 @@ class RetryRule:
         return cls(delivery, attempts, wait, max_wait, backoff, chosen)
 
     def asks_to_slow_down(self, result: ActionResult) -> bool:
-        """Whether ``slow_down_when`` holds of a reply; where it cannot be computed, it does not."""
+        """Whether ``slow_down_when`` is true for a reply; false if it cannot be evaluated."""
         kind = result.error.kind if result.error else None
         if self.slow_down_when is None or kind not in _READABLE:
             return False
@@ -88,24 +88,24 @@ class RetryRule:
             return False
 
     def may_send_again(self, result: ActionResult) -> bool:
-        """Whether the same request may be sent once more after this attempt.
+        """Whether the same request may be sent again after this attempt.
 
         Args:
-            result: of the attempt, as it is without the attempts before.
+            result: of this attempt alone, regardless of earlier ones.
         """
         return TABLE[event_of(result, self)][self.delivery].again
 
     def cap(self, retry: int) -> float:
-        """Seconds that the wait before retry number ``retry`` (from 1) has at most; the jitter is below it."""
+        """Maximum seconds to wait before retry number ``retry`` (from 1); the jitter is below it."""
         return float(min(self.max_wait, self.wait * self.backoff ** (retry - 1)))
 
 
 def fate_of(result: ActionResult, rule: RetryRule) -> Fate:
-    """What is known of an attempt.
+    """Determine the fate of an attempt.
 
     Args:
-        result: what came of it.
-        rule: of the action; a status that it lists under ``at_most_once`` says that nothing was processed.
+        result: of the attempt.
+        rule: of the action; a status that it lists under ``at_most_once`` means that nothing was processed.
     """
     if result.error is not None and result.error.sent is Sent.UNKNOWN:
         return Fate.UNKNOWN  # also where an earlier attempt left it open, whatever was replied to the last one
@@ -142,19 +142,19 @@ def event_of(result: ActionResult, rule: RetryRule) -> Event:
 
 
 def is_server_failure(status: int) -> bool:
-    """Whether a status says that the server failed, and so not that it did nothing."""
+    """Whether a status means that the server failed, so that it may have processed the request."""
     return status >= 500 or status == 408
 
 
 def why_not_again(rule: RetryRule, result: ActionResult) -> str | None:
-    """Why the rule does not let a request be sent again, and what would change that; for people.
+    """Explain why the rule does not allow a request to be sent again, and how to change that.
 
     Args:
         rule: of the action.
-        result: what the action came to.
+        result: of the action.
 
     Returns:
-        ``None`` when no other attempt is expected: there is no error, the rule has one attempt, or all were made.
+        ``None`` if no other attempt is expected: there is no error, or all attempts were made.
     """
     error, status = result.error, result.status_code
     if error is None or rule.attempts <= 1 or rule.may_send_again(result):
@@ -175,25 +175,25 @@ def why_not_again(rule: RetryRule, result: ActionResult) -> str | None:
             "set delivery to keyed or idempotent if the server accepts repeats"
         )
     if error.sent is Sent.YES:
-        return f"the server has answered {status}"
-    return "another attempt would meet the same error"
+        return f"the server answered {status}"
+    return "another attempt would fail with the same error"
 
 
 def is_complete_2xx(result: ActionResult) -> bool:
-    """Whether all of a 2xx reply came: nothing else tells what became of the attempts before it."""
+    """Whether a complete 2xx was received: only that settles the outcome of earlier attempts."""
     error = result.error
     return error is None or (error.sent is Sent.YES and 200 <= (result.status_code or 0) <= 299)
 
 
 def retry_after(result: ActionResult, now: dt.datetime) -> float | None:
-    """Seconds that a reply asks to wait (RFC 9110 §10.2.3: seconds, or an HTTP date).
+    """Seconds to wait as requested by a reply (RFC 9110 §10.2.3: seconds, or an HTTP date).
 
     Args:
-        result: that was made of the reply.
+        result: of the reply.
         now: an aware time.
 
     Returns:
-        At least 0; ``None`` when the field is absent or is neither of the two.
+        At least 0; ``None`` if the field is absent or invalid.
     """
     text = (result.headers.get("retry-after") or "").strip()
     if text.isascii() and text.isdecimal():
@@ -202,16 +202,16 @@ def retry_after(result: ActionResult, now: dt.datetime) -> float | None:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    # The asctime form of RFC 9110 §5.6.7 names no zone and means UTC.
+    # The asctime form of RFC 9110 §5.6.7 has no zone and means UTC.
     moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
     return max(0.0, (moment - now).total_seconds())
 
 
 def idempotency_key(*parts: str | int | None) -> str:
-    """A key that is the same for the same parts, and says nothing about them.
+    """A key that is the same for the same parts, and reveals nothing about them.
 
-    In a flow the parts are flow id, step, response id, visit and epoch; in a hand-written DAG: dag, task,
-    run id and map index.
+    In a flow, the parts are flow ID, step, response ID, visit, and epoch; in a hand-written DAG, the DAG, task, run ID,
+    and map index.
     """
     text = _COMPACT.encode(parts)
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]

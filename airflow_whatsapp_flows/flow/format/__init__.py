@@ -1,4 +1,4 @@
-"""Flow format 1, as a file is written: one class for every object in it."""
+"""Flow format 1: one class for each object in a flow file."""
 
 from airflow_whatsapp_flows.flow.format.acting import Comparison
 from airflow_whatsapp_flows.flow.format.asking import AnsweredStep, AnswerType, TemplateFormat

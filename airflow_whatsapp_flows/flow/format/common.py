@@ -1,4 +1,4 @@
-"""What many parts of a flow file are made of."""
+"""Building blocks of the flow file classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
 class FormatModel(BaseModel):
-    """An object of a flow file: it has the keys that are told here and no others."""
+    """An object in a flow file; unknown keys are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -23,20 +23,20 @@ class StepBase(FormatModel):
     """What every step has."""
 
     leaves_value: ClassVar[bool] = False
-    """Whether ``step.<name>`` holds something once it ran."""
+    """Whether ``step.<name>`` has a value once the step ran."""
 
-    name: StepName = Field(description="what other steps call it by; every step of a flow has another")
+    name: StepName = Field(description="the name other steps use for it; unique in the flow")
     id: str | None = Field(
         None,
         min_length=1,
         max_length=100,
-        description="what the step is known by in the ledger, whatever it is called; default: its name",
+        description="identifies the step in the ledger when its name changes; default: its name",
     )
     platform_id: str | None = Field(
-        None, max_length=100, description="id of the step on the platform; it is known by that rather than by `id`"
+        None, max_length=100, description="id of the step on the platform; takes precedence over `id`"
     )
-    max_visits: int | None = Field(None, ge=1, le=10_000, description="visits of this step by one contact")
-    on_max_visits: Target = Field(None, description="where to go when there are no visits left; else the walk fails")
+    max_visits: int | None = Field(None, ge=1, le=10_000, description="maximum visits of this step by one contact")
+    on_max_visits: Target = Field(None, description="the next step when no visits are left; absent: the walk fails")
 
 
 class StepWithText(StepBase):
@@ -44,19 +44,19 @@ class StepWithText(StepBase):
 
     body: str | None = Field(None, description="the text that the contact sees; a template")
     message_type: Literal["TEXT", "IMAGE", "VIDEO", "DOCUMENT", "AUDIO", "STICKER", "LOCATION"] = Field(
-        "TEXT", description="what the platform shows it as"
+        "TEXT", description="how the platform shows it"
     )
-    file_url: str | None = Field(None, max_length=2000, description="what is shown with the text; a template")
+    file_url: str | None = Field(None, max_length=2000, description="media shown with the text; a template")
     whatsapp_template: str | None = Field(
-        None, min_length=1, max_length=255, description="id or name of the message template that WhatsApp has approved"
+        None, min_length=1, max_length=255, description="id or name of the approved WhatsApp message template"
     )
     whatsapp_template_variables: dict[str, JsonValue] = Field(
-        default_factory=dict, description="what the message template's own variables are; texts are templates"
+        default_factory=dict, description="values of the message template's own variables; text values are templates"
     )
 
 
 class DurationFormat(FormatModel):
-    """A length of time."""
+    """A duration."""
 
-    amount: float = Field(ge=0, le=31_536_000, description="how long, in the unit")
-    unit: Literal["SECOND", "MINUTE", "HOUR", "DAY"] = Field(description="of the amount")
+    amount: float = Field(ge=0, le=31_536_000, description="the duration, in the unit")
+    unit: Literal["SECOND", "MINUTE", "HOUR", "DAY"] = Field(description="the unit of the amount")

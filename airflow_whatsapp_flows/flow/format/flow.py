@@ -1,7 +1,7 @@
 """Flow format 1: the keys of a flow file, their types and defaults.
 
-This is the file as it is written. What it means is in :mod:`~airflow_whatsapp_flows.flow.model`, and
-:mod:`~airflow_whatsapp_flows.flow.loading.load` turns the one into the other.
+This is the file's syntax. Its meaning is in :mod:`~airflow_whatsapp_flows.flow.model`, and
+:mod:`~airflow_whatsapp_flows.flow.loading.load` converts one to the other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from airflow_whatsapp_flows.flow.format.testing import FlowTestFormat
 
 
 def _one(written: object) -> object:
-    # What equals 1 is a Literal[1] to pydantic: true and 1.0 too.
+    # Pydantic accepts anything equal to 1 as Literal[1], including true and 1.0.
     if type(written) is not int:
         raise PydanticCustomError("literal_error", "must be 1", {"expected": "1"})
     return written
@@ -39,7 +39,7 @@ def _one(written: object) -> object:
 
 MAX_STEPS = 500
 FLOW_ID = r"[a-z0-9][a-z0-9_-]{0,99}"
-"""Pattern of a flow's id; also a name of a file, and of a DAG."""
+"""Pattern of a flow's ID, which is also the name of its file and of its DAG."""
 ShortText = Annotated[str, Field(min_length=1, max_length=255)]
 
 AnyStepFormat = (
@@ -61,96 +61,104 @@ StepFormat = Annotated[AnyStepFormat, Field(discriminator="type")]
 STEP_FORMATS: Mapping[str, type[AnyStepFormat]] = {
     get_args(step.model_fields["type"].annotation)[0]: step for step in get_args(AnyStepFormat)
 }
-"""The steps by their ``type``, in the order in which they are told to people."""
+"""The steps by ``type``, in the order in which messages list them."""
 
 
 class VariableFormat(FormatModel):
     """One of the flow's ``flow_execution_variables``."""
 
-    type: Literal["text", "number", "bool", "list", "object"] = Field("text", description="what its values are")
-    default: JsonValue = Field(None, description="its value when none is given")
-    required: bool = Field(False, description="whether a contact without it is rejected")
+    type: Literal["text", "number", "bool", "list", "object"] = Field("text", description="the type of its values")
+    default: JsonValue = Field(None, description="its default value")
+    required: bool = Field(False, description="whether to reject contacts without it")
     description: str | None = Field(None, description="shown in Airflow's form")
 
 
 class EffectsFormat(FormatModel):
-    """What a walk may do on WhatsApp and on the platform besides the flow's own requests; nothing by default."""
+    """Effects on WhatsApp and on the platform in addition to the flow's own requests; none by default."""
 
     connection: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
-        None, description="id of an Airflow connection to the platform"
+        None, description="the id of an Airflow connection to the platform"
     )
-    messages: bool = Field(False, description="whether messages are sent to the contact")
-    contact_updates: bool = Field(False, description="whether contacts are changed")
-    tags: bool = Field(False, description="whether tags are written")
-    flows: bool = Field(False, description="whether other flows are started")
+    messages: bool = Field(False, description="whether to send messages to the contact")
+    contact_updates: bool = Field(False, description="whether to update contacts")
+    tags: bool = Field(False, description="whether to write tags")
+    flows: bool = Field(False, description="whether to start other flows")
 
 
 class AirflowFormat(FormatModel):
-    """What the flow's DAGs are like in Airflow. What runs on a schedule is the replay."""
+    """Settings of the flow's DAGs in Airflow. The schedule applies to the replay."""
 
     start_date: str | None = Field(
         None,
         min_length=10,
         max_length=40,
-        description="when the replay's schedule begins: a date, or a date and time, in the flow's time zone",
+        description="the start of the replay's schedule: a date, or a date and time, in the flow's time zone",
     )
-    catchup: bool = Field(False, description="whether the replay's schedule is run for the time since start_date too")
+    catchup: bool = Field(False, description="whether the replay's schedule also runs for the time since start_date")
     tags: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(
-        default_factory=list, max_length=50, description="beside the tag 'whatsapp'"
+        default_factory=list, max_length=50, description="tags in addition to 'whatsapp'"
     )
-    owner: ShortText | None = Field(None, description="of its tasks")
-    pool: ShortText | None = Field(None, description="that its requests take a slot of")
-    doc_md: str | None = Field(None, max_length=65_536, description="shown with the DAG; Markdown")
-    max_active_runs: int | None = Field(None, ge=1, le=10_000, description="runs at a time")
-    retries: int = Field(3, ge=0, le=100, description="how often a task that sends nothing is tried again")
+    owner: ShortText | None = Field(None, description="the owner of its tasks")
+    pool: ShortText | None = Field(None, description="the Airflow pool of its requests")
+    doc_md: str | None = Field(None, max_length=65_536, description="documentation of the DAG; Markdown")
+    max_active_runs: int | None = Field(None, ge=1, le=10_000, description="maximum active runs")
+    retries: int = Field(3, ge=0, le=100, description="retries of tasks that send nothing")
     retry_delay: float = Field(
-        5.0, ge=0, le=86_400, description="seconds before a task that sends nothing is tried again; doubled each time"
+        5.0,
+        ge=0,
+        le=86_400,
+        description="seconds before the first retry of a task that sends nothing; doubled each time",
     )
-    inlets: list[ShortText] = Field(default_factory=list, max_length=50, description="URIs of assets that it reads")
-    outlets: list[ShortText] = Field(default_factory=list, max_length=50, description="URIs of assets that it writes")
+    inlets: list[ShortText] = Field(default_factory=list, max_length=50, description="URIs of the assets that it reads")
+    outlets: list[ShortText] = Field(
+        default_factory=list, max_length=50, description="URIs of the assets that it writes"
+    )
 
 
 class FlowFormat(FormatModel):
     """A flow file."""
 
-    schema_: str | None = Field(None, alias="$schema", description="where editors find the schema; not read")
-    flow_format: Annotated[Literal[1], BeforeValidator(_one)] = Field(description="version of the format")
-    id: str = Field(pattern=rf"^{FLOW_ID}$", description="also the DAG's id and the file's name")
-    name: str | None = Field(None, max_length=200, description="for people; the id when absent")
-    version: str | int | None = Field(None, description="of the flow; kept, not used")
+    schema_: str | None = Field(None, alias="$schema", description="the URL of the schema for editors; ignored")
+    flow_format: Annotated[Literal[1], BeforeValidator(_one)] = Field(description="the version of the format")
+    id: str = Field(pattern=rf"^{FLOW_ID}$", description="also the id of the DAG and the name of the file")
+    name: str | None = Field(None, max_length=200, description="the display name; default: the id")
+    version: str | int | None = Field(None, description="the version of the flow; informational")
     syntax: Literal["hilos", "activecampaign"] = Field(
-        "hilos", description="how variables are written: {{ contact.phone }}; or also %contact.phone%"
+        "hilos", description="the placeholder syntax: {{ contact.phone }}, or also %contact.phone%"
     )
-    start: StepName | None = Field(None, description="name of the first step; the first one listed when absent")
-    timezone: str = Field("UTC", description="IANA name; what global.Date and its kin are told in")
+    start: StepName | None = Field(None, description="the first step; default: the first one listed")
+    timezone: str = Field("UTC", description="IANA name; the time zone of global.Date and similar variables")
     default_country: str | None = Field(
-        None, min_length=2, max_length=2, description="country of phone numbers without a country code (ISO 3166)"
+        None, min_length=2, max_length=2, description="the country of phone numbers without a country code (ISO 3166)"
     )
     identifiers: list[ShortText] = Field(
         default_factory=list,
         max_length=20,
-        description="variables that identify a contact, besides contact.id, phone, user_id and email",
+        description="variables that identify a contact, in addition to contact.id, phone, user_id, and email",
     )
-    missing: Literal["error", "null", "empty"] = Field("error", description="what a reference without a value is")
-    max_visits: int = Field(100, ge=1, le=10_000, description="visits of one step by one contact")
+    missing: Literal["error", "null", "empty"] = Field("error", description="the result of a reference without a value")
+    max_visits: int = Field(100, ge=1, le=10_000, description="maximum visits of one step by one contact")
     sensitive: list[ShortText] = Field(
         default_factory=list,
         max_length=200,
-        description="variables whose values are hidden in whatever is recorded and shown",
+        description="variables whose values are hidden in everything that is recorded or displayed",
     )
     not_secret: list[ShortText] = Field(
         default_factory=list,
         max_length=200,
-        description="names of headers, parameters and fields whose literal values are no secrets, though they look so",
+        description="names of headers, parameters, and fields whose literal values look like secrets but are not",
     )
-    imported: dict[str, JsonValue] | None = Field(None, description="where the flow came from; kept, not used")
+    imported: dict[str, JsonValue] | None = Field(None, description="where the flow came from; informational")
     variables: dict[str, VariableFormat] = Field(
-        default_factory=dict, description="its flow_execution_variables; when there are some, no others can be read"
+        default_factory=dict, description="its flow_execution_variables; if any are declared, steps can read no others"
     )
     effects: EffectsFormat = Field(
-        default_factory=EffectsFormat, description="what is done on WhatsApp and on the platform; nothing by default"
+        default_factory=EffectsFormat,
+        description="which steps take effect on WhatsApp and on the platform; default: none",
     )
-    replay: ReplayFormat | None = Field(None, description="how recorded responses are sent in batches")
-    airflow: AirflowFormat = Field(default_factory=AirflowFormat, description="what its DAGs are like")
-    tests: list[FlowTestFormat] = Field(default_factory=list, max_length=1000, description="its own tests")
-    steps: list[StepFormat] = Field(min_length=1, max_length=MAX_STEPS, description="the first one is where it starts")
+    replay: ReplayFormat | None = Field(None, description="how recorded responses are replayed in batches")
+    airflow: AirflowFormat = Field(default_factory=AirflowFormat, description="settings of its DAGs")
+    tests: list[FlowTestFormat] = Field(default_factory=list, max_length=1000, description="the tests of the flow")
+    steps: list[StepFormat] = Field(
+        min_length=1, max_length=MAX_STEPS, description="the flow starts at the first one unless start is set"
+    )

@@ -1,9 +1,9 @@
 """The JSON Schema of flow format 1, for editors and for programs that write flow files.
 
-It says what a file may look like: keys, types, ranges, choices. What only the whole of a flow can tell, such as a
-target that is no step, is told by :func:`~airflow_whatsapp_flows.flow.loading.load.load_flow` alone.
+It covers keys, types, ranges, and choices. Only :func:`~airflow_whatsapp_flows.flow.loading.load.load_flow` checks what
+depends on the entire flow, such as a target that is not a step.
 
-The package ships it as a file; ``python -m airflow_whatsapp_flows.flow.format.json_schema`` prints it anew.
+The package ships it as a file; ``python -m airflow_whatsapp_flows.flow.format.json_schema`` prints it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic_core import core_schema
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS, FlowFormat
 
 SCHEMA_ID = "urn:airflow-whatsapp-flows:flow-format-1"
-"""What the schema is called by; nothing is found there."""
+"""Identifies the schema; there is no document at this URL."""
 
 _CLASS = "Format"
 _STEP = "Step"
@@ -29,7 +29,7 @@ _OF_ONE = ("items", "additionalProperties", "propertyNames")
 
 
 class _Generator(GenerateJsonSchema):
-    """As pydantic has it, but for what editors would show or write without use."""
+    """Pydantic's generator, without the parts that are noise in editors."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False  # a key is its own title
@@ -38,15 +38,15 @@ class _Generator(GenerateJsonSchema):
         if schema.get("default_factory") in (dict, list):
             return schema["default_factory"]()  # type: ignore[call-arg]
         default = super().get_default_value(schema)
-        # null is the default of what is absent; an editor would write it out.
+        # null is the default of absent keys; an editor would insert it.
         return NoDefault if default is None else default
 
 
 def flow_schema() -> dict[str, Any]:
     """The schema (JSON Schema 2020-12), made of the classes of :mod:`~airflow_whatsapp_flows.flow.format`.
 
-    A step is what its ``type`` says, told by ``if`` and ``then``: so an editor knows which step is meant, and reports
-    the one key that is wrong, where ``oneOf`` would say that nothing fits.
+    Steps are distinguished by ``type`` with ``if`` and ``then``, so an editor reports the key that is wrong; with
+    ``oneOf`` it would only report that nothing matches.
     """
     made = FlowFormat.model_json_schema(by_alias=True, schema_generator=_Generator)
     made["properties"]["steps"]["items"] = {"$ref": f"#/$defs/{_STEP}"}
@@ -66,21 +66,21 @@ def flow_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as it is shipped."""
+    """The text of the schema file in the package."""
     return json.dumps(flow_schema(), ensure_ascii=False, indent=2) + "\n"
 
 
 def _any_step() -> dict[str, Any]:
-    """A step of any type. As long as it has none, an editor offers ``name`` and ``type``, and explains each type."""
+    """A step of any type. Without a type, an editor offers ``name`` and ``type`` and explains each type."""
     kinds = {kind: step.__name__.removesuffix(_CLASS) for kind, step in STEP_FORMATS.items()}
     explained = [{"const": kind, "description": _text(step.__doc__)} for kind, step in STEP_FORMATS.items()]
     return {
         "title": "step",
-        "description": "one step of the flow; its type says which other keys it has",
+        "description": "one step of the flow; its type determines its other keys",
         "type": "object",
         "required": ["name", "type"],
         "properties": {
-            "name": {"type": "string", "description": "what other steps call it by"},
+            "name": {"type": "string", "description": "the name other steps use for it; unique in the flow"},
             "type": {"description": "what the step does", "oneOf": explained},
         },
         "allOf": [
@@ -94,7 +94,7 @@ def _any_step() -> dict[str, Any]:
 
 
 def _tidy(schema: Mapping[str, Any], inlined: Mapping[str, JsonSchemaValue]) -> dict[str, Any]:
-    """A schema without what pydantic says for itself: names of classes, a definition for every enumeration."""
+    """Remove pydantic's own metadata: class names, and a definition for every enumeration."""
     name = str(schema.get("$ref", "")).rpartition("/")[2]
     if name in inlined:
         definition = {} if name == _ANYTHING else dict(inlined[name])
@@ -118,7 +118,7 @@ def _tidy(schema: Mapping[str, Any], inlined: Mapping[str, JsonSchemaValue]) -> 
 
 
 def _merge(schema: dict[str, Any]) -> dict[str, Any]:
-    """Alternatives of one plain type each as a list of types: what else they say holds for their own type only."""
+    """Merge alternatives of simple types to a list of types: their other keywords apply only to their own type."""
     branches = schema.get("anyOf", [])
     types = [branch.get("type") for branch in branches]
     if not branches or not all(isinstance(kind, str) for kind in types):

@@ -1,4 +1,4 @@
-"""The block ``replay``: how recorded responses are sent in batches."""
+"""The block ``replay``: how recorded responses are replayed in batches."""
 
 from __future__ import annotations
 
@@ -28,38 +28,55 @@ HandledErrors = Annotated[
 
 
 class QuietHoursFormat(FormatModel):
-    """Hours of the day at which nobody is sent anything, in the contact's zone; over midnight where end is earlier."""
+    """Hours of the day during which nothing is sent, in the contact's time zone; the next day if end is earlier."""
 
     start: TimeOfDay = Field(description="HH:MM")
-    end: TimeOfDay = Field(description="HH:MM; over midnight where it is earlier than start")
+    end: TimeOfDay = Field(description="HH:MM; the next day if it is earlier than start")
 
 
 class ReplayFormat(FormatModel):
     """How recorded responses are sent in batches."""
 
-    schedule: str | None = Field(None, min_length=1, max_length=200, description="cron expression or preset of Airflow")
-    source: str | None = Field(None, min_length=1, max_length=2000, description="where the responses are read from")
-    query: str | None = Field(None, min_length=1, max_length=65_536, description="SQL; then source is a database")
-    send: Literal["failed", "all"] = Field("failed", description="actions that are sent when a response has results")
-    on_changed: Literal["reject", "update"] = Field(
-        "reject", description="what is done with a response whose id was sent with other content; of DAG runs too"
+    schedule: str | None = Field(
+        None, min_length=1, max_length=200, description="a cron expression or an Airflow preset"
     )
-    rate: RateOrRates | None = Field(None, description="requests a second and host; or an object, host to that")
-    concurrency: int = Field(64, ge=1, le=MAX_CONCURRENCY, description="requests under way at a time")
-    chunk_size: int = Field(1000, ge=1, le=100_000, description="responses for each task of Airflow")
-    approve_above: int | None = Field(None, ge=0, description="responses above which a person must approve")
-    max_failures: int | None = Field(None, ge=1, description="contacts that may fail before the replay is stopped")
+    source: str | None = Field(
+        None, min_length=1, max_length=2000, description="the file or database to read responses from"
+    )
+    query: str | None = Field(None, min_length=1, max_length=65_536, description="SQL query; source must be a database")
+    send: Literal["failed", "all"] = Field(
+        "failed", description="the actions to send when a response has recorded results"
+    )
+    on_changed: Literal["reject", "update"] = Field(
+        "reject",
+        description="what to do with a response whose id was sent before with different content, also in DAG runs",
+    )
+    rate: RateOrRates | None = Field(
+        None, description="requests per second for each host; or an object of host to requests per second"
+    )
+    concurrency: int = Field(64, ge=1, le=MAX_CONCURRENCY, description="concurrent requests")
+    chunk_size: int = Field(1000, ge=1, le=100_000, description="responses for each Airflow task")
+    approve_above: int | None = Field(
+        None, ge=0, description="number of responses above which a person must approve the replay"
+    )
+    max_failures: int | None = Field(None, ge=1, description="contacts that may fail before the replay stops")
     max_handled_errors: HandledErrors | None = Field(
-        None, description='contacts that may take an error exit: a number, or a share such as "20%"'
+        None,
+        description="contacts that may take an error exit before the replay stops: a number, or a percentage "
+        'such as "20%"',
     )
     stop_when_refused: bool = Field(
-        True, description="whether the replay stops when a server refuses the credentials, or every request of a step"
+        True, description="whether the replay stops when a server rejects the credentials, or every request of a step"
     )
-    fail_when: Literal["any", "budget", "never"] = Field("any", description="what makes the replay's DAG run fail")
-    max_age: float | None = Field(None, gt=0, description="seconds since created_on; older responses are skipped")
-    only_once: bool = Field(False, description="whether a person gets each step once, whatever the response's id")
+    fail_when: Literal["any", "budget", "never"] = Field("any", description="what makes the DAG run of the replay fail")
+    max_age: float | None = Field(
+        None, gt=0, description="maximum age in seconds, measured from created_on; older responses are skipped"
+    )
+    only_once: bool = Field(
+        False, description="whether each person gets each step only once, whatever the id of the response"
+    )
     opt_out: list[Annotated[str, Field(min_length=1, max_length=330)]] = Field(
-        default_factory=list, description="phones, e-mail addresses and ids that nothing is sent for"
+        default_factory=list, description="phone numbers, e-mail addresses, and ids to which nothing is sent"
     )
-    quiet_hours: QuietHoursFormat | None = Field(None, description="hours at which nobody is sent anything")
-    effects: bool = Field(False, description="whether a replay, too, does what 'effects' turns on")
+    quiet_hours: QuietHoursFormat | None = Field(None, description="hours during which nothing is sent")
+    effects: bool = Field(False, description="whether replays also apply 'effects'")

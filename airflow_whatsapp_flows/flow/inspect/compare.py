@@ -22,7 +22,7 @@ _MEDIA_TYPES = {
 _BOUNDARY = re.compile(r"boundary=([^;\s]+)")
 _PARAMETER = re.compile(r'; (name|filename)="([^"]*)"')
 _SHOWN = 60
-"""Characters of a text that are shown on either side of the place where it differs, and of one that is short."""
+"""Characters shown on either side of the first difference, and of short texts."""
 
 
 Hide = Callable[[Value], Value]

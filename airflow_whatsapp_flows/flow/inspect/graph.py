@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.flow.model import TOO_MANY_VISITS, Action, Delay, En
 
 MERMAID_EDGES = 500
 MERMAID_CHARACTERS = 50_000
-"""What Mermaid draws at most, where its page does not raise ``maxEdges`` and ``maxTextSize``."""
+"""Limits of Mermaid, if its page does not raise ``maxEdges`` and ``maxTextSize``."""
 
 # What Mermaid's text may hold as it is. Everything else of ASCII has a meaning somewhere: in its grammar, in the
 # Markdown or HTML that labels are read as, or in a link that is made of an address.
@@ -47,7 +47,7 @@ _CLASSES = {
     "trigger_flow": "leads",
     "end": "ends",
 }
-"""Step type to what its steps do: what they are coloured by."""
+"""Step type to what its steps do, which determines their color."""
 # Middle tones that dark text can be read on, on a light page and on a dark one.
 _COLOURS = {
     "asks": "fill:#bfdbfe,stroke:#2563eb,color:#172554",

@@ -17,7 +17,7 @@ _TARGETS = frozenset(
 # What is in these is the author's own: a key of a body that is called "next" leads to no step.
 _OWN = frozenset({"body", "headers", "query_params", "meta", "whatsapp_template_variables", "response", "variables"})
 _BY_STEP = frozenset({"step", "actions", "exits"})
-"""What a contact response has of each step."""
+"""The parts of a contact response that belong to a step."""
 _UNKNOWN = "\0"
 
 

@@ -33,9 +33,9 @@ from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk, drive, walk
 
 NOW = dt.datetime(2026, 1, 1, 12, tzinfo=dt.timezone.utc)
-"""When a test takes place that does not say: the same today and tomorrow."""
+"""The time of a test that does not set one: the same today and tomorrow."""
 FILE = FileContent(b"the content of a file")
-"""What every fetched file holds."""
+"""Content of every fetched file."""
 
 # As the transport has it: what cannot have reached the server, and what has.
 _SENT = {
@@ -46,11 +46,11 @@ _SENT = {
     ErrorKind.TOO_LARGE: Sent.YES,
 }
 _MADE_OF_REPLIES = {
-    ErrorKind.STATUS: "give its status_code instead",
-    ErrorKind.UNPARSABLE: 'give a response that cannot be read instead, such as "response": "<html>" with the header '
+    ErrorKind.STATUS: "set status_code instead",
+    ErrorKind.UNPARSABLE: 'set an unreadable response instead, such as "response": "<html>" with the header '
     '"Content-Type": "application/json"',
-    ErrorKind.SUCCESS_WHEN: "give a response of which success_when does not hold instead",
-    ErrorKind.RESPONSE_CHECK: "a flow has no response_check; only the operator has",
+    ErrorKind.SUCCESS_WHEN: "set a response for which success_when is false instead",
+    ErrorKind.RESPONSE_CHECK: "a flow has no response_check; only the operator has one one",
 }
 
 
@@ -164,7 +164,7 @@ class _Server:
         if following is None or following.error is not ErrorKind.FILE:
             return FILE
         self._next(effect.step.name)
-        return TransportFailure(ErrorKind.FILE, "the test says that it cannot be had", Sent.NO)
+        return TransportFailure(ErrorKind.FILE, "the test makes this file unavailable", Sent.NO)
 
     def _next(self, step: str) -> tuple[str, ReplyFormat]:
         listed = [index for index, reply in enumerate(self.replies) if reply.step == step]
@@ -183,13 +183,13 @@ def _reply(reply: ReplyFormat, where: str) -> Reply:
         raise _NoReplyError(where, f"an error of kind 'file', but the request of {reply.step!r} has no file to fetch")
     if reply.error in _MADE_OF_REPLIES:
         why = _MADE_OF_REPLIES[reply.error]
-        raise _NoReplyError(where, f"an error of kind {reply.error.value!r} is made of a reply: {why}")
+        raise _NoReplyError(where, f"an error of kind {reply.error.value!r} comes from a reply: {why}")
     headers = dict(reply.headers)
     if reply.error is not None:
         # A reply that is too large has begun as one.
         head = HttpResponse(reply.status_code, "", tuple(headers.items()))
         known = head if reply.error is ErrorKind.TOO_LARGE else None
-        return TransportFailure(reply.error, "the test says so", _SENT.get(reply.error, Sent.UNKNOWN), known)
+        return TransportFailure(reply.error, "set by the test", _SENT.get(reply.error, Sent.UNKNOWN), known)
     if reply.response is None:
         content = b""
     elif isinstance(reply.response, str):
@@ -229,10 +229,10 @@ def _where_paths_part(expected: list[str], record: Walk) -> str:
     at = next((i for i, (one, other) in enumerate(zip(expected, path, strict=False)) if one != other), None)
     if at is not None:
         before = record.visits[at - 1] if at else None
-        left = f", for {before.step!r} was left by {before.exit!r}" if before else ""
+        left = f", because {before.step!r} was left by {before.exit!r}" if before else ""
         return f"step {at + 1}: expected {expected[at]!r}, got {path[at]!r}{left}"
     if len(path) > len(expected):
-        return f"expected to end after step {len(expected)}, goes on with {path[len(expected)]!r}"
+        return f"expected to end after step {len(expected)}, continues with {path[len(expected)]!r}"
     reason = f": {record.reason}" if record.reason else ""
     return f"ends after step {len(path)}, expected {expected[len(path)]!r} next{reason}"
 

@@ -1,1 +1,1 @@
-"""From the text of a flow file to a flow, or to every fault in it."""
+"""Loads a flow from the text of its file, or reports every fault in it."""

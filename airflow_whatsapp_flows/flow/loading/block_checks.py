@@ -1,4 +1,4 @@
-"""Faults of the blocks of a flow file beside its steps, each block's keys taken together."""
+"""Checks of the blocks of a flow file other than its steps, with the keys of each block considered together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EFFECTS = ("messages", "contact_updates", "tags", "flows")
 
 
 def read_sensitive(value: dict[str, Any]) -> tuple[tuple[Reference, ...], list[FlowFault]]:
-    """The variables whose values nobody reads, and the faults of those that are none.
+    """Parse the sensitive variables, with the faults of invalid ones.
 
     Args:
         value: the file as plain data.
@@ -39,7 +39,7 @@ def read_sensitive(value: dict[str, Any]) -> tuple[tuple[Reference, ...], list[F
 
 
 def read_identity(value: dict[str, Any]) -> tuple[IdentityRule, list[FlowFault]]:
-    """How contacts are identified, and the faults of ``default_country``, ``identifiers`` and ``replay.opt_out``.
+    """Parse ``default_country``, ``identifiers``, and ``replay.opt_out``, with their faults.
 
     Args:
         value: the file as plain data.
@@ -49,7 +49,7 @@ def read_identity(value: dict[str, Any]) -> tuple[IdentityRule, list[FlowFault]]
     if not isinstance(country, str):
         country = None
     elif len(country) == 2 and not is_country(country):
-        message = f"{country!r} is not a country; give its two letters, such as MX (ISO 3166-1)"
+        message = f"{country!r} is not a country; use its two-letter code (ISO 3166-1), such as MX"
         faults.append(FlowFault(message, ("default_country",)))
         country = None
     texts = FlowTexts(value, frozenset(_names(value)))
@@ -76,7 +76,7 @@ def read_identity(value: dict[str, Any]) -> tuple[IdentityRule, list[FlowFault]]
 
 
 def check_effects(value: dict[str, Any]) -> list[FlowFault]:
-    """Faults of ``effects``: there is no effect yet that could be turned on.
+    """Faults of ``effects``: no effect can be turned on yet.
 
     Args:
         value: the file as plain data.
@@ -88,12 +88,12 @@ def check_effects(value: dict[str, Any]) -> list[FlowFault]:
     replay = value.get("replay")
     if isinstance(replay, dict) and replay.get("effects") is True:
         found.append(("effects", ("replay", "effects")))
-    message = "{!r} cannot be turned on: this version sends nothing to WhatsApp or Hilos; remove it, or write false"
+    message = "{!r} cannot be turned on: this version sends nothing to WhatsApp or Hilos; remove it, or set it to false"
     return [FlowFault(message.format(key), path) for key, path in found]
 
 
 def check_replay(replay: object) -> list[FlowFault]:
-    """Faults of the keys of ``replay`` taken together.
+    """Faults of combinations of keys in ``replay``.
 
     Args:
         replay: the block as plain data; ``None`` when there is none.
@@ -103,14 +103,16 @@ def check_replay(replay: object) -> list[FlowFault]:
     found: list[tuple[str, Path]] = []
     hours = replay.get("quiet_hours")
     if isinstance(hours, dict) and isinstance(hours.get("start"), str) and hours["start"] == hours.get("end"):
-        message = "quiet hours that end when they start are none, or all day; give another end, or remove them"
+        message = "quiet hours cannot end when they start; change the end, or remove them"
         found.append((message, ("replay", "quiet_hours", "end")))
     if replay.get("query") is not None and replay.get("source") is None:
-        message = "a query needs a 'source': the database that it is asked of"
+        message = "a query needs a 'source': the database to run it in"
         found.append((message, ("replay", "query")))
     limits = ("max_failures", "max_handled_errors")
     if replay.get("fail_when") == "budget" and all(replay.get(limit) is None for limit in limits):
-        message = "'budget' needs 'max_failures' or 'max_handled_errors': contacts that may fail, or take an error exit"
+        message = (
+            "'budget' needs 'max_failures' or 'max_handled_errors': how many contacts may fail, or take an error exit"
+        )
         found.append((message, ("replay", "fail_when")))
     return [FlowFault(message, path) for message, path in found]
 
@@ -136,7 +138,7 @@ def check_airflow(airflow: object) -> list[FlowFault]:
 
 
 def check_tests(value: dict[str, Any]) -> list[FlowFault]:
-    """Faults of ``tests``: steps that are not there, replies of steps that are no actions, names that stand twice.
+    """Faults of ``tests``: unknown steps, replies to steps that are not actions, duplicate names.
 
     Args:
         value: the file as plain data.
@@ -149,7 +151,7 @@ def check_tests(value: dict[str, Any]) -> list[FlowFault]:
             continue
         name = test.get("name")
         if isinstance(name, str) and name in seen:
-            faults.append(FlowFault(f"a test called {name!r} stands above already", ("tests", index, "name")))
+            faults.append(FlowFault(f"a test called {name!r} already exists above", ("tests", index, "name")))
         seen.add(str(name))
         faults += _check_test(test, index, value)
     return faults
@@ -160,7 +162,7 @@ def _check_test(test: dict[str, Any], index: int, value: dict[str, Any]) -> list
     expect = test.get("expect")
     expect = expect if isinstance(expect, dict) else {}
     faults = [
-        FlowFault(f"there is no step called {step!r}{did_you_mean(step, names)}", path)
+        FlowFault(f"there is no step named {step!r}{did_you_mean(step, names)}", path)
         for step, path in _strings(expect.get("path"), ("tests", index, "expect", "path"))
         if step not in names
     ]
@@ -168,7 +170,7 @@ def _check_test(test: dict[str, Any], index: int, value: dict[str, Any]) -> list
         for number, item in enumerate(listed if isinstance(listed, list) else []):
             step = item.get("step") if isinstance(item, dict) else None
             if isinstance(step, str) and step not in actions:
-                what = "is no action" if step in names else "is no step"
+                what = "is not an action" if step in names else "is not a step"
                 message = f"{step!r} {what}{did_you_mean(step, actions)}"
                 faults.append(FlowFault(message, ("tests", index, *path, number, "step")))
     now = test.get("now")

@@ -25,10 +25,9 @@ _BUILD: Builders = {**BUILD_ANSWERED, **BUILD_OTHER, "action": build_action}
 
 
 def valid_steps(value: dict[str, Any]) -> dict[int, StepFormat]:
-    """The steps of a faulty file that can be read, by their position: their templates are checked all the same.
+    """The usable steps of a file with faults, by position: their templates are checked as well.
 
-    A key that is wrong is left out, or has the value that was meant where one is close; without one that it must have,
-    a step cannot be read.
+    An invalid key is dropped, or replaced with its closest match; a step without a required key is not usable.
 
     Args:
         value: the file as plain data.

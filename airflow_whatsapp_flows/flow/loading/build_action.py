@@ -34,7 +34,7 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def build_action(builder: StepBuilder, step: ActionFormat) -> Action | None:
-    """An action; ``None`` when its request has a fault."""
+    """Build an action; ``None`` if its request has a fault."""
     text = RequestText(
         url=step.url,
         method=step.method,
@@ -96,8 +96,8 @@ def _check_success_when(expression: Expression) -> None:
     for comparison in _comparisons(expression.tree):
         if not any(_holds(comparison, status) for status in _ASKED):
             raise ValueError(
-                "success_when is asked of replies with a status of 200 to 299 only, and compares status_code with "
-                "others; every other status leaves by the error exit: treat it there, with a conditional on "
+                "success_when is evaluated only for replies with status 200 to 299, but compares status_code with "
+                "other values; every other status takes the error exit: handle it there, with a conditional on "
                 "step.<action>.status_code"
             )
 

@@ -1,4 +1,4 @@
-"""Building the steps that say something and those that a contact answers."""
+"""Builds the steps that say something, and those that a contact answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Building the steps that choose, wait, record or lead on."""
+"""Builds the steps that choose, wait, record, or jump."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def build_delay(builder: StepBuilder, step: DelayFormat) -> Delay:
         text = until
         builder.check(lambda: parse_moment(text, _zone(zone)), "until")
     if step.until is not None and step.amount is not None:
-        builder.add(TemplateFault("a delay has an amount or ends at a moment, not both; remove one"), "until")
+        builder.add(TemplateFault("a delay cannot have both 'amount' and 'until'; remove one"), "until")
     if step.until is None and step.amount is None:
-        builder.add(TemplateFault("how long the delay is: give 'amount' and 'unit', or 'until'"))
+        builder.add(TemplateFault("a delay needs 'amount' and 'unit', or 'until'"))
     if step.amount is not None and step.unit is None:
         units = ", ".join(SECONDS)
         builder.add(TemplateFault(f"an amount needs a 'unit'; allowed: {units}"), "amount")
@@ -113,7 +113,7 @@ def _window(builder: StepBuilder, written: TimeWindowFormat, index: int) -> Time
     start = dt.time.fromisoformat(written.start_at or "00:00")
     end = dt.time.fromisoformat(written.end_at) if written.end_at else None
     if end is not None and end <= start:
-        message = "a window ends after it starts; one over midnight is two windows, of two weekdays"
+        message = "a window must end after it starts; for one over midnight, write two windows with two weekdays"
         builder.add(TemplateFault(message), "time_windows", index, "end_at")
         return None
     return TimeWindow(written.weekday, start, end)

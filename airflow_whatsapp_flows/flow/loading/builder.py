@@ -1,4 +1,4 @@
-"""What building any step takes: parsing its texts, and remembering every fault with its place."""
+"""Base of the step builders: parses texts, and collects faults with their locations."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class StepBuilder:
     """Builds the parts of one step.
 
     Args:
-        step: as it is written.
-        path: where it stands in the file.
-        flow: what its texts are read by.
+        step: as written in the file.
+        path: its position in the file.
+        flow: how to parse its texts.
 
     Attributes:
         faults: every fault found so far.
@@ -68,7 +68,7 @@ class StepBuilder:
         )
 
     def text(self, text: str | None, *path: str | int) -> Text:
-        """A text of the step; ``None`` where it has a fault."""
+        """Parse a text of the step; ``None`` if it has a fault."""
         if text is None:
             return None
         try:
@@ -82,7 +82,7 @@ class StepBuilder:
         return tuple(self.text(text, *path, index) for index, text in enumerate(texts))
 
     def reference(self, written: str, *path: str | int) -> Reference | None:
-        """A variable that is read bare; ``None`` where it has a fault."""
+        """Parse a bare variable; ``None`` if it has a fault."""
         try:
             return self.flow.reference(written)
         except TemplateFault as fault:
@@ -100,10 +100,10 @@ class StepBuilder:
             return None
 
     def seconds(self, amount: float, unit: str, *path: str | int) -> float:
-        """A length of time; what is longer than any wait may be is a fault.
+        """Parse a duration; one that exceeds the maximum wait is a fault.
 
         Args:
-            amount: how long, in the unit.
+            amount: the duration, in the unit.
             unit: of :data:`~airflow_whatsapp_flows.flow.waiting.SECONDS`.
             path: of the amount, from the step.
         """
@@ -111,15 +111,15 @@ class StepBuilder:
         if seconds > LONGEST:
             days = LONGEST // SECONDS["DAY"]
             self.add(
-                TemplateFault(f"{amount:,.10g} {unit} are longer than a year; at most {days} days are allowed"), *path
+                TemplateFault(f"{amount:,.10g} {unit} is longer than a year; at most {days} days are allowed"), *path
             )
         return seconds
 
     def check(self, check: Callable[[], object], *path: str | int) -> None:
-        """Note what a check raises as a fault of the value at a path.
+        """Add the error of a check as a fault of the value at a path.
 
         Args:
-            check: raises a ``ValueError`` whose text says what is wrong and what is allowed.
+            check: raises a ``ValueError`` with the message of the fault.
             path: from the step.
         """
         try:
@@ -128,21 +128,21 @@ class StepBuilder:
             self.add(TemplateFault(str(error)), *path)
 
     def add(self, fault: TemplateFault, *path: str | int) -> None:
-        """Remember a fault of the value at a path from the step."""
+        """Add a fault of the value at a path from the step."""
         for one in faults_under(fault, *self._path, *path):
             self.faults.append(FlowFault(one.message, one.path, self._name, one.offset))
 
 
 class FlowTexts:
-    """What the texts of one flow are read by.
+    """How to parse the texts of one flow.
 
     Args:
-        value: the file as plain data; where it has faults, what it would be without is used.
+        value: the file as plain data; invalid settings fall back to their defaults.
         names: of its steps.
 
     Attributes:
         language: of its templates.
-        max_visits: of a step that does not say.
+        max_visits: default for steps.
         timezone: IANA name.
     """
 
@@ -157,7 +157,7 @@ class FlowTexts:
         self.timezone = timezone if isinstance(timezone, str) else "UTC"
 
     def reference(self, written: str) -> Reference:
-        """A variable that is read bare, or as placeholders are written.
+        """Parse a variable, bare or as a placeholder.
 
         Raises:
             TemplateFault: it is none.

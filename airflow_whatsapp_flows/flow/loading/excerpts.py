@@ -1,4 +1,4 @@
-"""The line of a text that a fault is in, its secrets hidden, with carets under what the fault is about."""
+"""The line of a fault, with secrets hidden, and carets under the faulty part."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from airflow_whatsapp_flows.flow.concealing import secret_spans
 from airflow_whatsapp_flows.flow.secrets import HIDDEN
 
 _WIDTH = 100
-"""Columns of a terminal that a line may take; a longer one is cut around the fault."""
+"""Terminal columns available for a line; a longer line is cut around the fault."""
 _BEFORE = 40
 _NEAR = 10_000
-"""Characters around a fault in which a secret, and the name that tells of it, are looked for."""
+"""Characters around a fault in which to search for a secret and the name that marks it."""
 _TAB = "    "
-# What begins at a fault: a text or a key, a placeholder inside of one, else a word or a number.
+# The faulty part: a text or a key, a placeholder inside one, or else a word or a number.
 _TOKEN = re.compile(
     r"""  "(?:\\.|[^"\\])*"?
         | \{\{(?:(?!\}\}).)*(?:\}\})?
@@ -26,19 +26,19 @@ _TOKEN = re.compile(
 )
 
 _Cell = tuple[str, int]
-"""What is shown for a character, and the columns that it takes."""
+"""The text shown for a character, and its width in columns."""
 
 
 def excerpt(text: str, fault: Fault) -> str:
-    """The line of a fault and, below it, carets and the name of its step.
+    """Show the line of a fault and, below it, carets and the name of the step.
 
     Args:
         text: of the file.
         fault: one of its faults.
 
     Returns:
-        Two lines without control characters, with ``***`` for whatever in them has the form of a secret; empty when the
-        place is not known or is not in the text.
+        Two lines without control characters, with ``***`` for anything that looks like a secret; empty if the location
+        is unknown or not in the text.
     """
     if fault.line is None or fault.column is None:
         return ""
@@ -59,7 +59,7 @@ def excerpt(text: str, fault: Fault) -> str:
 
 
 def harmless(text: str) -> str:
-    """A text on one line in which control characters, and all else that is not printed, are escaped."""
+    """Escape control and other unprintable characters, for output on one line."""
     return "".join(map(_printable, text))
 
 
@@ -79,7 +79,7 @@ def _line(text: str, start: int) -> str:
 
 def _secret_columns(text: str, begin: int, start: int) -> dict[int, str]:
     """Columns of secrets in the line that begins there, to what is shown for them: ``***`` once, then nothing."""
-    # The name that tells of a secret may stand on a line before.
+    # The name that marks a secret may be on an earlier line.
     first = max(0, begin + start - _NEAR)
     hidden: dict[int, str] = {}
     for from_, to in secret_spans(text[first : begin + start + _NEAR]):
@@ -89,9 +89,9 @@ def _secret_columns(text: str, begin: int, start: int) -> dict[int, str]:
 
 
 def _window(line: str, start: int, end: int, hidden: Mapping[int, str]) -> tuple[list[_Cell], list[_Cell], list[_Cell]]:
-    # Characters take no less than no column: of a line of a mebibyte only what can be seen is looked at.
+    # Only the visible part of a very long line is searched.
     before = _cells(line, max(0, start - _WIDTH), start, hidden)
-    if start > _WIDTH and hidden.get(start - _WIDTH) == "":  # a secret that has begun before
+    if start > _WIDTH and hidden.get(start - _WIDTH) == "":  # a secret that started before
         before.insert(0, (HIDDEN, len(HIDDEN)))
     if start > _WIDTH or _columns(before) > _WIDTH - _BEFORE:
         while before and _columns(before) > _BEFORE:
@@ -134,5 +134,5 @@ def _cell(character: str) -> _Cell:
 
 
 def _printable(character: str) -> str:
-    # A terminal would obey what is not printable, or draw nothing, or write from right to left.
+    # A terminal would interpret unprintable characters, or write from right to left.
     return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

@@ -1,4 +1,4 @@
-"""Faults of a flow as a graph: targets that are not there, steps never reached, values read too early."""
+"""Checks of a flow as a graph: missing targets, unreachable steps, values read too early."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.template.variables import Scope
 
 _TARGET_KEYS = ("next", "on_no_answer", "on_answer_failed", "on_success", "on_error", "otherwise", "on_max_visits")
 _WITHOUT_VALUE = ("on_no_answer", "on_answer_failed", "on_max_visits")
-"""Exits by which a step is left although this visit of it has kept nothing."""
+"""Exits that leave a step although this visit has stored no value."""
 _ANYWHERE = ""
 _MANY_NAMES = 8
 
@@ -28,7 +28,7 @@ def check_graph(value: dict[str, Any], valid: Collection[int], steps: Mapping[in
 
     Args:
         value: the file as plain data.
-        valid: positions of the steps whose keys are right; of the others nobody knows where they lead.
+        valid: positions of the steps whose keys are valid; the targets of the others are unknown.
         steps: the steps that could be built, by their position.
     """
     written = value.get("steps")
@@ -53,7 +53,7 @@ def check_graph(value: dict[str, Any], valid: Collection[int], steps: Mapping[in
 
 
 def targets_of(step: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
-    """Every target that a step of the file names, with the path below the step where it stands."""
+    """Every target of a step in the file, with its path below the step."""
     for key in _TARGET_KEYS:
         if step.get(key) is not None:
             yield (key,), step[key]
@@ -72,7 +72,7 @@ class _Graph:
 
     Attributes:
         faults: every one found so far.
-        is_whole: whether every name stands once and every target is there, so that ways can be followed.
+        is_whole: whether all names are unique and all targets exist, so that the graph can be followed.
     """
 
     def __init__(self, names: set[str], valid: Collection[int]) -> None:
@@ -90,17 +90,21 @@ class _Graph:
                 continue
             if name in seen:
                 path, line_of = ("steps", index, "name"), ("steps", seen[name], "name")
-                message = f"a step called {name!r} stands in line "
-                self.faults.append(FlowFault(message, path, name, line_of=line_of, after=" already"))
+                message = f"the name {name!r} is already used on line "
+                self.faults.append(FlowFault(message, path, name, line_of=line_of))
                 self.is_whole = False
             elif name != name.strip() or any(ord(character) < 32 for character in name):
-                self._add("a name has no blanks around it and no control characters", ("steps", index, "name"), name)
+                self._add(
+                    "a name cannot have leading or trailing spaces, or control characters",
+                    ("steps", index, "name"),
+                    name,
+                )
             elif (folded := _fold(name)) in alike:
                 first, other = alike[folded]
                 path, line_of = ("steps", index, "name"), ("steps", first, "name")
                 message, after = (
-                    f"{name!r} is too similar to {other!r} in line ",
-                    ": people would take one for the other",
+                    f"{name!r} is too similar to {other!r} on line ",
+                    ": people would confuse them",
                 )
                 after += "; rename one of them"
                 self.faults.append(FlowFault(message, path, name, line_of=line_of, after=after))
@@ -109,7 +113,7 @@ class _Graph:
             seen.setdefault(name, index)
 
     def check_identities(self, raw: list[tuple[int, dict[str, Any]]]) -> None:
-        """No two steps may be known by the same: what was sent for the one would count for the other."""
+        """Check that the identities of steps are unique: otherwise requests of one would count for another."""
         for key in ("platform_id", "id"):
             first: dict[str, int] = {}
             for index, step in raw:
@@ -118,9 +122,9 @@ class _Graph:
                     continue
                 if known_by in first:
                     path, line_of = ("steps", index, key), ("steps", first[known_by], key)
-                    after = f" has the {key} {known_by!r} already: every step has another"
+                    message = f"the {key} {known_by!r} is already used on line "
                     name = str(step.get("name"))
-                    self.faults.append(FlowFault("the step in line ", path, name, line_of=line_of, after=after))
+                    self.faults.append(FlowFault(message, path, name, line_of=line_of, after=": it must be unique"))
                 first.setdefault(known_by, index)
             if key == "platform_id":
                 continue
@@ -129,23 +133,23 @@ class _Graph:
             for known_by, index in first.items():
                 if known_by in by_name and raw[index][1].get("name") != known_by:
                     message = (
-                        f"the step called {known_by!r} has no id, so it is known by its name: give it an id of its "
-                        "own, or give this one another"
+                        f"the step named {known_by!r} has no id, so its name identifies it: set another id for it, or "
+                        "for this step"
                     )
                     self._add(message, ("steps", index, "id"), str(raw[index][1].get("name")))
 
     def check_targets(self, value: dict[str, Any], raw: list[tuple[int, dict[str, Any]]]) -> None:
         start = value.get("start")
         if isinstance(start, str) and start not in self._names:
-            self._add(f"there is no step called {start!r}{did_you_mean(start, self._names)}", ("start",), None)
+            self._add(f"there is no step named {start!r}{did_you_mean(start, self._names)}", ("start",), None)
             self.is_whole = False
         for index, step in raw:
             for path, target in targets_of(step):
                 if not isinstance(target, str) or target in self._names or len(self.faults) > MOST_FAULTS:
                     continue
-                message = f"there is no step called {target!r}{did_you_mean(target, self._names)}"
+                message = f"there is no step named {target!r}{did_you_mean(target, self._names)}"
                 if not target:
-                    message = "an empty name leads to no step; name one, or write null to end the walk here"
+                    message = "the name of the step is empty; write a name, or null to end the walk here"
                 name = step.get("name")
                 self._add(message, ("steps", index, *path), name if isinstance(name, str) else None)
                 self.is_whole = False
@@ -156,12 +160,16 @@ class _Graph:
         for index, step in raw:
             name = step["name"]
             if name not in reached:
-                self._add("no step leads here; remove it, or name it as a target", ("steps", index, "name"), name)
+                self._add(
+                    "no step leads here; remove it, or make it the target of another step",
+                    ("steps", index, "name"),
+                    name,
+                )
 
     def check_references(self, raw: list[tuple[int, dict[str, Any]]], steps: Mapping[int, Step]) -> None:
         types = {step["name"]: str(step.get("type")) for _, step in raw}
-        kept: dict[str, set[str]] = {}  # steps that one comes to when a step has left its value
-        # Where a target or a key is misspelt nobody knows what was meant: it may lead to every step.
+        kept: dict[str, set[str]] = {}  # steps that are reached after a step has stored its value
+        # A misspelled target or key may lead to any step.
         leads_here: dict[str, set[str]] = {_ANYWHERE: set(), **{name: {_ANYWHERE} for name in types}}
         for index, step in raw:
             exits = [(path[0], target) for path, target in targets_of(step) if isinstance(target, str)]
@@ -196,7 +204,7 @@ class _Graph:
                 name = reference.path[0]
                 if name not in declared and len(self.faults) <= MOST_FAULTS:
                     path, offset = _find_text(written, reference.text)
-                    message = f"{reference.text}: {name!r} is not among the flow's 'variables'"
+                    message = f"{reference.text}: {name!r} is not listed in the flow's 'variables'"
                     close = did_you_mean(name, declared)
                     self._add(message + close, ("steps", index, *path), written["name"], offset)
 
@@ -210,13 +218,13 @@ class _Graph:
                 continue
             names = ", ".join(map(repr, loop[:_MANY_NAMES])) + (", …" if len(loop) > _MANY_NAMES else "")
             who = f"{names} leads only to itself" if len(loop) == 1 else f"{names} lead only to each other"
-            message = f"{who}, so no contact gets out; give an exit that leads elsewhere or ends (null)"
+            message = f"{who}, so the walk cannot get out; add an exit that leads elsewhere or ends the walk (null)"
             self._add(f"{message}, or 'on_max_visits'", ("steps", steps[loop[0]][0], "name"), loop[0])
 
     def _check_exhaustion(
         self, loop: Mapping[str, tuple[int, Step]], successors: Mapping[str, list[str]], leading_out: Collection[str]
     ) -> None:
-        """A step without visits left must not lead only to where the walk fails for want of visits."""
+        """Check that a step without visits left does not only lead to steps that fail for the same reason."""
         inside = {name: loop.keys() & successors[name] for name in loop}
         for name, (index, step) in loop.items():
             target = step.on_max_visits
@@ -235,7 +243,7 @@ class _Graph:
 
 
 def _closure(start: str, successors: Mapping[str, AbstractSet[str]]) -> set[str]:
-    """Every name to which a way leads from the start; the start itself when it stands in a loop."""
+    """Every name that can be reached from the start; includes the start if it is in a loop."""
     found: set[str] = set()
     waiting = [start]
     while waiting:
@@ -246,24 +254,24 @@ def _closure(start: str, successors: Mapping[str, AbstractSet[str]]) -> set[str]
 
 
 def _fold(name: str) -> str:
-    """What names that people cannot tell apart have in common."""
+    """Equal for names that people cannot distinguish."""
     folded = unicodedata.normalize("NFKC", name.casefold())
     return re.sub(r"[\s_]+", " ", folded).strip()
 
 
 def _leads_out(step: Step, inside: Collection[str]) -> bool:
-    """Whether a contact may leave a loop by a step of it, other than by failing."""
+    """Whether a contact can leave a loop through one of its steps, other than by failing."""
     if (
         isinstance(step, Answered)
         and step.on_no_answer is None
         and (not isinstance(step, TemplateMessage) or step.waits)
     ):
-        return True  # the walk ends when nobody answers
+        return True  # the walk ends without an answer
     return any(way.target not in inside for way in exits_of(step))
 
 
 def _find_text(value: object, text: str) -> tuple[Path, int]:
-    """Path and offset of the first text in plain data that holds another text; its name when none does."""
+    """Path and offset of the first text in plain data that contains another text; its name if none does."""
     waiting: list[tuple[Path, object]] = [((), value)]
     while waiting:
         path, item = waiting.pop()
@@ -288,7 +296,7 @@ def references_of(step: Step) -> list[Reference]:
 
 def _problem(step: str, read: str, read_type: str, before: set[str]) -> str | None:
     if read_type in STEP_FORMATS and not STEP_FORMATS[read_type].leaves_value:
-        return f"{'an' if read_type == 'end' else 'a'} {read_type} step leaves no value"
+        return f"{'an' if read_type == 'end' else 'a'} {read_type} step has no value"
     if read in before:
         return None
     return "a step cannot read its own result" if read == step else f"{read!r} cannot have run before {step!r}"

@@ -52,7 +52,7 @@ def _as_text(source: Mapping[str, object], name: str) -> str:
     try:
         return json.dumps(source, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise FlowFileError(name, [Fault(f"a flow is plain data, as JSON has it: {error}")]) from None
+        raise FlowFileError(name, [Fault(f"a flow must be plain JSON data: {error}")]) from None
 
 
 def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
@@ -65,7 +65,7 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
     if value is None and faults:
         return None, faults
     if not isinstance(value, dict):
-        return None, faults or [Fault("a flow is a JSON object: { … }", line=1, column=1)]
+        return None, faults or [Fault("a flow must be a JSON object: { … }", line=1, column=1)]
     found: list[FlowFault] = []
     uncertain: set[object] = set()  # positions of steps of which nobody knows where they lead
     try:
@@ -128,7 +128,7 @@ def _check_timezone(timezone: object) -> list[FlowFault]:
     try:
         ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):
-        message = f"{timezone!r} is not a time zone; give an IANA name such as America/Mexico_City or UTC"
+        message = f"{timezone!r} is not a time zone; use an IANA name such as America/Mexico_City or UTC"
         return [FlowFault(message, ("timezone",))]
     return []
 
@@ -143,7 +143,7 @@ def _first(faults: list[Fault]) -> list[Fault]:
     if len(faults) <= MOST_FAULTS:
         return faults
     last = faults[MOST_FAULTS - 1]
-    more = Fault(f"there are more faults; these are {MOST_FAULTS} of them", last.path, last.line, last.column)
+    more = Fault(f"there are more faults; only {MOST_FAULTS} are shown", last.path, last.line, last.column)
     return [*faults[:MOST_FAULTS], more]
 
 

@@ -11,11 +11,11 @@ from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 
 MAX_PLACEHOLDERS = 10_000
-"""Placeholders of one flow: twenty in each of 500 steps."""
+"""Placeholders in one flow: 20 in each of 500 steps."""
 MAX_CHARACTERS = 200_000
-"""Characters of all placeholders of one flow, their braces included."""
+"""Characters in all placeholders of one flow, braces included."""
 _EXPRESSION_KEYS = frozenset({"success_when", "slow_down_when"})
-"""Keys whose text is an expression as a whole, without braces."""
+"""Keys whose entire text is an expression, without braces."""
 
 
 def check_placeholders(value: Mapping[str, Any]) -> list[FlowFault]:

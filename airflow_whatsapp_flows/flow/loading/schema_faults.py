@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.flow.loading.graph_checks import targets_of
 
 _TIME_RULE = "a time of day such as 21:30"
 _QUOTED = re.compile(r"'([^']*)'")
-_ID_RULE = "an id is 1 to 100 characters: a-z, 0-9, '_' and '-', the first a letter or digit"
+_ID_RULE = "an id has 1 to 100 characters: a-z, 0-9, '_', and '-', starting with a letter or digit"
 
 
 def format_faults(error: ValidationError, value: dict[str, Any]) -> list[FlowFault]:
@@ -89,11 +89,11 @@ def _message(details: ErrorDetails, path: Path, value: dict[str, Any]) -> str:
         hint = f"; did you mean {meant!r}? Allowed" if meant else "; allowed"
         return f"{_show(details['input'])} is not allowed{hint}: {allowed}"
     if path[-2:-1] == ("headers",) and isinstance(details["input"], list):
-        return "a header stands once, and is one text: several values of it are joined with commas (RFC 9110 §5.3)"
+        return "a header can appear only once and must be text: join several values with commas (RFC 9110 §5.3)"
     if path == ("id",):
         return f"{_show(details['input'])} is not an id: {_ID_RULE}"
     if kind == "string_pattern_mismatch":
-        wanted = "the two capital letters of a country, such as MX" if "country" in str(key) else _TIME_RULE
+        wanted = "a country code of two capital letters, such as MX" if "country" in str(key) else _TIME_RULE
         return f"{_show(details['input'])} is not {wanted}"
     return _plain(details)
 

@@ -1,7 +1,7 @@
-"""What a flow means: steps, their exits and their parsed templates.
+"""The meaning of a flow: steps, their exits, and their parsed templates.
 
-Made by :mod:`~airflow_whatsapp_flows.flow.loading.load` from a flow file that has no fault, so nothing here needs to be
-checked again.
+Created by :mod:`~airflow_whatsapp_flows.flow.loading.load` from a flow file without faults, so nothing here is checked
+again.
 """
 
 from airflow_whatsapp_flows.flow.model.action import Action

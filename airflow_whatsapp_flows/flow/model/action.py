@@ -16,10 +16,10 @@ class Action(StepBase):
 
     Attributes:
         plan: builds its request from a contact's values.
-        retry: when it is tried again.
-        timeout: seconds for the whole exchange.
+        retry: when to retry.
+        timeout: seconds for the entire exchange.
         idempotency_header: name of the header that carries the key under ``keyed``.
-        success_when: must hold for a 2xx reply to be a success.
+        success_when: must be true for a 2xx reply to be a success.
         has_error_exit: whether ``on_error`` was given; without it an error fails the walk.
     """
 
@@ -33,7 +33,7 @@ class Action(StepBase):
 
     @property
     def has_error_exit(self) -> bool:
-        """Whether an error goes on with a step of the flow; without one it fails the walk."""
+        """Whether an error continues with another step; otherwise it fails the walk."""
         return self.on_error is not None
 
     @property

@@ -42,15 +42,11 @@ Step = (
 
 
 TOO_MANY_VISITS = "too many visits"
-"""Label of the way that a visit beyond ``max_visits`` takes."""
+"""Label of the exit that a visit beyond ``max_visits`` takes."""
 
 
 def exits_of(step: Step) -> tuple[Exit, ...]:
-    """Every way out of a step: its exits, and that of a visit too many where it has one.
-
-    Args:
-        step: any step.
-    """
+    """Every exit of a step, including ``on_max_visits``."""
     return step.exits if step.on_max_visits is None else (*step.exits, Exit(TOO_MANY_VISITS, step.on_max_visits))
 
 
@@ -60,20 +56,20 @@ class Flow:
 
     Attributes:
         id: slug; also the DAG's id.
-        name: for people; the id when the file gives none.
+        name: the display name; default: the id.
         steps: by name, in the file's order.
         start: name of the first step.
         timezone: IANA name.
-        missing: what a reference without a value is.
+        missing: what a reference without a value becomes.
         variables: declared ``flow_execution_variables``.
         loops: names of the steps of every loop, in the file's order.
-        sensitive: variables whose values nobody reads.
+        sensitive: variables whose values are hidden.
         literals: texts in its requests that may be secrets, see :mod:`~airflow_whatsapp_flows.flow.literal_secrets`.
         replies_read: names of the actions whose result another step reads.
         identity: how contacts are identified.
-        replay: how recorded responses are sent in batches; ``None`` when the flow does not say.
-        airflow: what its DAGs are like.
-        tests: its own tests.
+        replay: how recorded responses are replayed in batches, if set.
+        airflow: settings of its DAGs.
+        tests: the tests of the flow.
         source: the file as plain data.
     """
 
@@ -96,18 +92,18 @@ class Flow:
 
     @property
     def source_for_storage(self) -> str:
-        """The file as the ledger keeps it, JSON: with digests in place of what may be a secret."""
+        """The file as JSON for the ledger, with digests instead of possible secrets."""
         return source_for_storage(self.source, self.literals)
 
     def gives_sensitive(self, step: str) -> bool:
-        """Whether the result of an action holds sensitive values that another step reads."""
+        """Whether the result of an action contains sensitive values that another step reads."""
         return step in self.replies_read and any(reference.step == step for reference in self.sensitive)
 
     def loop_of(self, step: str) -> tuple[str, ...] | None:
-        """Names of the steps of the loop that a step stands in; ``None`` when it stands in none."""
+        """Names of the steps in the loop of a step; ``None`` if it is not in a loop."""
         return next((loop for loop in self.loops if step in loop), None)
 
     def is_polling(self, step: str) -> bool:
-        """Whether a step stands in a loop with an action: then its waits are what the action needs."""
+        """Whether a step is in a loop with an action, so that the action needs its waits."""
         loop = self.loop_of(step)
         return loop is not None and any(isinstance(self.steps[name], Action) for name in loop)

@@ -8,7 +8,7 @@ from airflow_whatsapp_flows.flow.template.language import Template
 from airflow_whatsapp_flows.flow.template.references import Reference
 
 Text = Template | str | None
-"""A text of a flow: a template, or a plain text when it holds no placeholder."""
+"""A text in a flow: a template, or plain text if it contains no placeholder."""
 
 
 @dataclass(frozen=True, slots=True)

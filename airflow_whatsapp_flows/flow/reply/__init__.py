@@ -1,1 +1,1 @@
-"""From a reply to what later steps see of it."""
+"""Converts replies to the results that later steps see."""

@@ -64,7 +64,7 @@ def _json(content: bytes) -> Any:
     try:
         return read_json(content)
     except JsonReplyError as error:
-        raise UnparsableContent(f"it is declared JSON, but {error}") from None
+        raise UnparsableContent(f"it is declared as JSON, but {error}") from None
 
 
 def _form(content: bytes) -> Any:
@@ -92,7 +92,7 @@ def _xml(content: bytes) -> Any:
     try:
         return read_xml(content, MAX_DEPTH)
     except XmlReplyError as error:
-        raise UnparsableContent(f"it is declared XML, but {error}") from None
+        raise UnparsableContent(f"it is declared as XML, but {error}") from None
 
 
 def _yaml(content: bytes) -> Any:
@@ -103,9 +103,9 @@ def _yaml(content: bytes) -> Any:
     try:
         return load_yaml(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise UnparsableContent("it is declared YAML, but is not UTF-8") from None
+        raise UnparsableContent("it is declared as YAML, but is not UTF-8") from None
     except YamlTextError as error:
-        raise UnparsableContent(f"it is declared YAML, but {error}") from None
+        raise UnparsableContent(f"it is declared as YAML, but {error}") from None
 
 
 def _text(content: bytes, content_type: str) -> str:

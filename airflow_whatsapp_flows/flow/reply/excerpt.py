@@ -1,4 +1,4 @@
-"""What a server said when it refused a request, short and safe enough to be shown to people."""
+"""Short, masked excerpts of a server's error replies, for people."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from airflow_whatsapp_flows.flow.secrets import HIDDEN
 from airflow_whatsapp_flows.flow.template.language import Value
 
 EXCERPT_LENGTH = 500
-"""Characters of an excerpt at most."""
+"""Maximum characters in an excerpt."""
 
 _READ = 8 * EXCERPT_LENGTH  # characters that are searched for secrets
 _MARKUP = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _UNSEEN = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^<>]{0,2000}>")
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-_OWN_LEAST = 3  # characters; a shorter answer stands within the words of every reply
+_OWN_LEAST = 3  # characters; a shorter answer may be part of any word in a reply
 
 
 def reply_excerpt(result: ActionResult, hidden: Hidden | None = None, own: Iterable[Value] = ()) -> str | None:
-    """The reply of a server to a request that it refused, as one line.
+    """The server's reply to a rejected request, as one line.
 
-    JSON is compact, the tags of a page are left out, blanks are joined. Secrets, values that the flow calls sensitive,
-    phone numbers and e-mail addresses are masked, and characters that do not print are escaped.
+    JSON is compact, HTML tags are removed, and whitespace is collapsed. Secrets, sensitive values, phone numbers, and
+    e-mail addresses are masked, and unprintable characters are escaped.
 
     Args:
         result: of an action; the secrets of its connection are hidden in it already.
-        hidden: the values that nobody is to read.
-        own: of the contact, which are hidden too; for those who must not learn whose reply it was.
+        hidden: the sensitive values.
+        own: values of the contact to hide as well, for readers who must not learn whose reply it was.
 
     Returns:
-        At most :data:`EXCERPT_LENGTH` characters; ``None`` for a success, and where the reply has no content.
+        At most :data:`EXCERPT_LENGTH` characters; ``None`` for a success, and for a reply without content.
     """
     if result.outcome is Outcome.SUCCESS or result.response in (None, ""):
         return None
@@ -48,7 +48,7 @@ def reply_excerpt(result: ActionResult, hidden: Hidden | None = None, own: Itera
     if _MARKUP.match(text):
         text = _TAG.sub(" ", _UNSEEN.sub(" ", text[: 10 * _READ]))
     words = {word for value in own for word in _words(value)}
-    # Half of a value that is cut off would not be found.
+    # Half of a truncated value would not be found.
     text = mask_secrets(" ".join(text[: 10 * _READ if words else _READ].split()))
     if words:
         longest_first = sorted(words, key=len, reverse=True)
@@ -58,7 +58,7 @@ def reply_excerpt(result: ActionResult, hidden: Hidden | None = None, own: Itera
 
 
 def error_line(result: ActionResult) -> str:
-    """What came of a request, as one line for logs and errors: with the server's words when it was refused."""
+    """The outcome of a request as one line for logs and errors, with the server's reply if it rejected the request."""
     if result.error is None:
         return without_marks(f"{result.method} {result.url}: {result.status_code} {result.reason}".strip())
     error, reply = result.error, reply_excerpt(result)

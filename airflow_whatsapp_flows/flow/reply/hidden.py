@@ -1,7 +1,7 @@
-"""Values of one contact that its flow calls sensitive: hidden in what is recorded, put back where a walk resumes.
+"""Sensitive values of one contact: hidden in records, and restored when a walk resumes.
 
-A recorded result holds a mark such as ``***{contact.email}***`` where one of the values was. It names the value and
-does not hold it, so whoever has the contact's response, from which a walk starts on every road, can put it back.
+A recorded result holds a mark such as ``***{contact.email}***`` where one of the values was. It names the value but
+does not contain it, so it can be restored from the contact's response, with which every walk starts.
 """
 
 from __future__ import annotations
@@ -88,11 +88,11 @@ def _needles_of(literals: tuple[str, ...], family: Family) -> tuple[_Needle, ...
 
 
 class Hidden:
-    """The values that some variables of one contact have, and have had.
+    """The current and earlier values of some variables of one contact.
 
-    A value of fewer than four characters is hidden only where it is a word of its own, and only as it is written; a
-    longer one in every form of :data:`~airflow_whatsapp_flows.flow.secrets.FORMS`, in any case. ``true``, ``false`` and
-    ``null`` are not hidden.
+    A value of fewer than four characters is hidden only as a separate word in its original form; a longer one in every
+    form of :data:`~airflow_whatsapp_flows.flow.secrets.FORMS`, in any case. ``true``, ``false`` and ``null`` are not
+    hidden.
 
     Args:
         references: the variables.
@@ -115,7 +115,7 @@ class Hidden:
         self._lost: set[str] = set()  # names in marks that could not be put back
 
     def note(self, values: Mapping[str, object]) -> None:
-        """Note the values at this moment: what they are copied to may be shown when they are others."""
+        """Record the current values: copies of them may be shown after they have changed."""
         changed = [scope for scope, seen in self._scopes.items() if values.get(scope) is not seen]
         if not changed:
             return
@@ -129,14 +129,14 @@ class Hidden:
                     self._add(name, text)
 
     def conceal(self, value: _Shown) -> _Shown:
-        """The same, with ``***`` where one of the values stands, in any case: for what people read."""
+        """Replace the values with ``***``, in any case, for people."""
         if not self._values or not value:
             return value
         standing = self._needles_in(haystack(value))
         return cast(_Shown, self._replace(value, standing, lambda _, __: HIDDEN))
 
     def hide(self, result: ActionResult, own: str | None = None) -> ActionResult:
-        """A result as it is recorded: with marks where the values stand.
+        """Replace the values in a result with marks, for recording.
 
         Args:
             result: of an action, its values in it.
@@ -154,7 +154,7 @@ class Hidden:
         return hidden
 
     def restore(self, result: ActionResult) -> ActionResult:
-        """A recorded result with its values in place of the marks; marks of unknown values stay."""
+        """Replace the marks in a recorded result with values; marks of unknown values stay."""
         return _with_texts(result, self._restore) if self._references or self._literals else result
 
     def check_restored(self, step: str, *, is_read: bool) -> None:
@@ -165,14 +165,14 @@ class Hidden:
             is_read: whether a later step reads the result; if not, nothing is missed.
 
         Raises:
-            RenderError: a value is not among those that the flow calls sensitive now.
+            RenderError: a value is no longer listed in the flow's ``sensitive``.
         """
         lost = sorted(self._lost)
         self._lost.clear()
         if lost and is_read:
             raise RenderError(
-                f"the recorded result of {step!r} holds a value that the flow called sensitive then and that is not "
-                f"known now: list {lost[0]!r} in 'sensitive' again"
+                f"the recorded result of {step!r} contains a value that was listed in 'sensitive' when it was "
+                f"recorded, but is not listed now: list {lost[0]!r} in 'sensitive' again"
             )
 
     def _with_own(self, result: ActionResult, step: str) -> Hidden:
@@ -292,10 +292,10 @@ def _mark(found_one: _Needle, found: str) -> str:
 
 
 class Veil(NamedTuple):
-    """How the result of one visit is recorded and read again: every driver of a walk goes by it.
+    """How the result of one visit is recorded and restored, for every driver of a walk.
 
-    Sensitive values that are known before the request is sent are marked. Those that the server itself gives are kept
-    where a later step reads the result, for they can be had nowhere else; otherwise they are marked as well.
+    Sensitive values that are known before the request is sent are marked. Those that the server returns are kept if a
+    later step reads the result, because they are not available elsewhere; otherwise they are marked as well.
 
     Attributes:
         hidden: the values.

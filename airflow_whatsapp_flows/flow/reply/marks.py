@@ -14,13 +14,13 @@ from airflow_whatsapp_flows.flow.secrets import HIDDEN
 _Shown = TypeVar("_Shown")
 
 OPEN = f"{HIDDEN}{{"
-"""How a mark begins."""
+"""The start of a mark."""
 MARK = re.compile(r"\*\*\*\{([^{}]*)\}\*\*\*")
-"""One mark; its group is the name, the form and the case."""
+"""One mark; its group holds the name, the form, and the case."""
 _WRITTEN = f"{HIDDEN}{{=}}{HIDDEN}{{"
-"""Stands for ``***{`` in a text that a server wrote, which would be taken for a mark otherwise."""
+"""Replaces ``***{`` in text from a server, which would otherwise be taken for a mark."""
 NUMBER = f"{HIDDEN}{{#}}{HIDDEN}"
-"""Stands before what was a number, not a text."""
+"""Precedes what was a number, not a string."""
 
 
 def mark(name: str, form: str, text: str, found: str) -> str:

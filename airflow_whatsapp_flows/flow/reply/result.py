@@ -1,4 +1,4 @@
-"""From a reply to an outcome: which exit an action leaves by, and what later steps see of it."""
+"""Classifies replies: which exit an action takes, and the result that later steps see."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from airflow_whatsapp_flows.flow.template.language import Value
 RESULT_NAMES = frozenset({"status_code", "reason", "response", "headers", "elapsed_ms", "attempts"})
 """What a ``success_when`` expression may read."""
 
-# Credentials that a server hands out are no business of later steps, logs or pages.
+# Credentials issued by a server must not reach later steps, logs, or pages.
 _HIDDEN_HEADERS = frozenset(
     {"set-cookie", "set-cookie2", "authorization", "proxy-authorization", "authentication-info"}
 )
 
 
 _PARAMETER = re.compile(r"([^&=]*)=([^&]*)")
-# A switch, or a number that is no code, year or amount.
+# A flag, or a small number.
 _HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|asc|desc|[0-9]{1,3}", re.IGNORECASE)
 
 
 class Outcome(str, Enum):
-    """Which exit an action leaves by."""
+    """Which exit an action takes."""
 
     SUCCESS = "success"
     ERROR = "error"
@@ -48,12 +48,12 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class ActionError:
-    """Why an action left by its error exit.
+    """Why an action took its error exit.
 
     Attributes:
         kind: what failed.
-        message: for people; holds no credentials and no query values.
-        sent: whether the server may have got the request.
+        message: for people; contains no credentials or query values.
+        sent: whether the server may have received the request.
     """
 
     kind: ErrorKind
@@ -63,20 +63,20 @@ class ActionError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionResult:
-    """What an action leaves behind: ``step.<action>`` for later steps, and the operator's XCom.
+    """The result of an action: ``step.<action>`` for later steps, and the operator's XCom.
 
     Attributes:
         outcome: which exit.
-        status_code: of the reply; ``None`` when no status line came.
+        status_code: of the reply; ``None`` without a status line.
         reason: reason phrase of the reply.
         response: the reply's content as plain data.
-        headers: of the reply, names in lower case; cookies and credentials left out.
+        headers: of the reply, names in lowercase; without cookies and credentials.
         method: of the request.
         url: of the request, the values of its query hidden.
         elapsed_ms: milliseconds of the last attempt.
-        attempts: requests made, this one included.
+        attempts: requests made, including this one.
         idempotency_key: the same for every attempt.
-        error: why it left by the error exit.
+        error: why it took the error exit.
     """
 
     outcome: Outcome
@@ -113,7 +113,7 @@ class ActionResult:
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> ActionResult:
-        """A recorded result, as :meth:`as_value` made it, or a part of one: only ``outcome`` must be there.
+        """Parse a recorded result from :meth:`as_value`, or a part of one: only ``outcome`` is required.
 
         Raises:
             ResponseError: it is not a result.
@@ -137,7 +137,7 @@ class ActionResult:
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ResponseError(
-                "a recorded result of an action has 'outcome': 'success' or 'error', and 'error'"
+                "a recorded result of an action needs 'outcome': 'success' or 'error', and 'error'"
             ) from None
 
     def without(self, secrets: Sequence[str]) -> ActionResult:
@@ -161,7 +161,7 @@ class ActionResult:
         )
 
     def as_error(self, kind: ErrorKind, message: str, sent: Sent) -> ActionResult:
-        """The same result, leaving by the error exit."""
+        """The same result with the error exit."""
         return replace(self, outcome=Outcome.ERROR, error=ActionError(kind, message, sent))
 
 
@@ -173,7 +173,7 @@ def _require(value: Any, kind: type) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class SentRequest:
-    """What was sent, for the result.
+    """The request of a result.
 
     Attributes:
         request: the last request.
@@ -187,14 +187,14 @@ class SentRequest:
 
 
 def classify(reply: Reply, attempted: SentRequest, success_when: Expression | None = None) -> ActionResult:
-    """The result of an action.
+    """Classify the reply to an action.
 
     Success is a complete 2xx reply (RFC 9110 §15.3) whose content parses, and ``success_when`` if given.
-    Everything else is an error: other statuses, no reply, and a 2xx that cannot be read.
+    Everything else is an error: other statuses, no reply, and an unreadable 2xx.
 
     Args:
-        reply: what came back.
-        attempted: what was sent.
+        reply: the reply or failure.
+        attempted: the request.
         success_when: an expression over :data:`RESULT_NAMES`.
     """
     if isinstance(reply, TransportFailure):
@@ -236,9 +236,9 @@ def _check_success(result: ActionResult, success_when: Expression | None) -> Act
         return result
     try:
         holds = bool(success_when.evaluate(result.as_value()))
-        message = f"success_when is false of the reply: {success_when.source}"
+        message = f"success_when is false for the reply: {success_when.source}"
     except RenderError as error:
-        holds, message = False, f"success_when cannot be computed from the reply: {error}"
+        holds, message = False, f"success_when cannot be evaluated for the reply: {error}"
     return result if holds else result.as_error(ErrorKind.SUCCESS_WHEN, message, Sent.YES)
 
 
@@ -264,7 +264,7 @@ def _headers_for_result(headers: Headers) -> dict[str, str]:
 
 
 def mask_url(url: str) -> str:
-    """A URL for logs, results and pages: no user name or password, and of its query only switches and short numbers."""
+    """Mask a URL: without user name and password, and with only flags and short numbers in its query."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -276,5 +276,5 @@ def mask_url(url: str) -> str:
 
 
 def mask_parameter(name: str, value: str) -> str:
-    """Return the value of a query parameter, or ``***`` for what may be a secret or a contact's."""
+    """Return the value of a query parameter, or ``***`` if it may be a secret or personal data."""
     return value if _HARMLESS.fullmatch(value) and not names_secret(unquote_plus(name)) else HIDDEN

@@ -7,11 +7,11 @@ from typing import Any
 from xml.parsers import expat
 
 MAX_NODES = 50_000
-"""Elements and attributes of one reply."""
+"""Elements and attributes in one reply."""
 MAX_ATTRIBUTES = 1_000
-"""Attributes of one element."""
+"""Attributes on one element."""
 MAX_NAMESPACE = 1_000
-"""Characters of a namespace's name, which the parser copies for each element and attribute in it."""
+"""Characters in a namespace name, which the parser copies for each element and attribute in that namespace."""
 
 _PIECE = 65_536  # an error in a handler shows only when what the parser was given is read to its end
 
@@ -113,7 +113,7 @@ class _Reader:
         add_item(self._open[-1][1] if self._open else self.document, name, item)
 
     def doctype(self, *_: object) -> None:
-        raise XmlReplyError("holds a DOCTYPE; entities are refused")
+        raise XmlReplyError("contains a DOCTYPE, which is not allowed")
 
 
 def _check_tag(content: bytes, start: int, end: int) -> None:

@@ -1,1 +1,1 @@
-"""From an action and one contact's values to a request."""
+"""Builds requests from actions and one contact's values."""

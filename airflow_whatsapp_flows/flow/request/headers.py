@@ -24,10 +24,10 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _VALUE = re.compile(r"[\t\x20-\x7e]*")  # RFC 9110 §5.5, without obs-text: servers disagree about its charset
 MAX_VALUE = 8_000
 MAX_VALUES = 65_536
-"""Characters of all headers of one request; servers take less."""
+"""Characters in all headers of one request; servers accept fewer."""
 _TOO_MUCH = f"the headers would have more than {MAX_VALUES:,} characters in all"
 
-# Framing and routing belong to the transport: a flow that sets them could smuggle a second request.
+# The transport sets framing and routing: a flow that sets them could smuggle a second request.
 _REFUSED = frozenset(
     [
         "host",
@@ -58,7 +58,7 @@ class HeaderPlan:
         """The fields for one contact; those whose value is ``null`` are left out.
 
         Raises:
-            RenderError: a value holds what a header may not; names the header.
+            RenderError: a value contains something that a header cannot; names the header.
         """
         built: list[tuple[str, str]] = []
         room = Room(MAX_VALUES, _TOO_MUCH)
@@ -74,7 +74,7 @@ class HeaderPlan:
         return tuple(built)
 
     def literal(self, name: str) -> str | None:
-        """The value of a field when the flow writes it without placeholders."""
+        """The value of a field that has no placeholders."""
         return next((tree for key, tree in self.fields if key.lower() == name and isinstance(tree, str)), None)
 
     @property
@@ -91,10 +91,10 @@ def parse_headers(headers: Mapping[str, object] | None, language: TemplateLangua
         language: the language of its values.
 
     Raises:
-        TreeFault: a name or a literal value cannot be sent, or a name stands twice; its path is the name.
+        TreeFault: a name or a literal value cannot be sent, or a name appears twice; its path is the name.
     """
     if headers is not None and not isinstance(headers, Mapping):
-        raise TreeFault("headers are an object of names and values")
+        raise TreeFault("headers must be an object of names and values")
     fields: list[tuple[str, Tree]] = []
     seen: set[str] = set()
     for name, value in (headers or {}).items():
@@ -103,12 +103,12 @@ def parse_headers(headers: Mapping[str, object] | None, language: TemplateLangua
         except RenderError as error:
             raise TreeFault(error.reason, path=(str(name),)) from None
         if name.lower() in seen:
-            raise TreeFault(f"the header {name!r} stands twice; case does not count in names", path=(name,))
+            raise TreeFault(f"the header {name!r} appears twice; header names are case-insensitive", path=(name,))
         seen.add(name.lower())
         tree = parse_tree({name: value}, language)
         leaf = tree[name] if isinstance(tree, dict) else tree
         if isinstance(leaf, (dict, list)):
-            raise TreeFault("a header's value is text", path=(name,))
+            raise TreeFault("the value of a header must be text", path=(name,))
         if isinstance(leaf, str):
             try:
                 leaf = check_value(leaf)
@@ -119,29 +119,29 @@ def parse_headers(headers: Mapping[str, object] | None, language: TemplateLangua
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that no header has, or that is not a flow's to set.
+    """Check that a name is valid, and that a flow may set it.
 
     Raises:
         RenderError: it is not a token (RFC 9110 §5.6.2), or belongs to the transport.
     """
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-        raise RenderError(f"{name!r} is not a header name: letters, digits and !#$%&'*+-.^_`|~ only")
+        raise RenderError(f"{name!r} is not a header name; only letters, digits, and !#$%&'*+-.^_`|~ are allowed")
     folded = name.lower()
     if folded in _REFUSED or folded.startswith("proxy-"):
-        raise RenderError(f"the header {name!r} is set by the transport and cannot be set by a flow")
+        raise RenderError(f"the header {name!r} is set by the HTTP client, and a flow cannot set it")
 
 
 def check_value(value: str) -> str:
-    """A header value without the blanks around it.
+    """Check a header value and strip it.
 
     Raises:
-        RenderError: it holds a control character or one beyond ASCII, or is too long.
+        RenderError: it contains a control or non-ASCII character, or is too long.
     """
     if len(value) > MAX_VALUE:
-        raise RenderError(f"a header of {len(value):,} characters; at most {MAX_VALUE:,} are allowed")
+        raise RenderError(f"the header has {len(value):,} characters; at most {MAX_VALUE:,} are allowed")
     value = value.strip(" \t")
     if not _VALUE.fullmatch(value):
         bad = next(character for character in value if not _VALUE.fullmatch(character))
-        kind = "a line break or control character" if bad < " " or bad == "\x7f" else "a character beyond ASCII"
-        raise RenderError(f"a header cannot hold {kind} (U+{ord(bad):04X}); use | urlencode, or put it in the body")
+        kind = "a line break or control character" if bad < " " or bad == "\x7f" else "a non-ASCII character"
+        raise RenderError(f"a header cannot contain {kind} (U+{ord(bad):04X}); use | urlencode, or put it in the body")
     return value

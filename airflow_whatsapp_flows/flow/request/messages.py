@@ -1,6 +1,6 @@
-"""What goes to a server and what comes back, as plain data.
+"""Requests and replies as plain data.
 
-The words are those of RFC 9110: a request has a method, a target URL, header fields and content.
+The terms are those of RFC 9110: a request has a method, a target URL, header fields, and content.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from enum import Enum
 _HEAD = json.JSONEncoder(ensure_ascii=True)
 
 Headers = tuple[tuple[str, str], ...]
-"""Header fields in the order they are sent; a name may stand more than once (RFC 9110 §5.2)."""
+"""Header fields in the order they are sent; a name may appear more than once (RFC 9110 §5.2)."""
 
 
 class ErrorKind(str, Enum):
-    """Why an action left by its error exit."""
+    """Why an action took its error exit."""
 
     STATUS = "status"
     TIMEOUT = "timeout"
@@ -43,12 +43,12 @@ class Sent(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request, complete to the byte, except for what the connection adds at sending.
+    """One request, complete to the byte, except for what the connection adds when it is sent.
 
     Attributes:
         method: upper case, such as ``"POST"``.
-        url: ASCII, percent-encoded; absolute, or beginning with ``/`` when ``connection`` gives the origin.
-        headers: as the flow says, plus ``Content-Type`` when there is content.
+        url: ASCII, percent-encoded; absolute, or starting with ``/`` if ``connection`` defines the origin.
+        headers: from the flow, plus ``Content-Type`` if there is content.
         content: the body's bytes; empty when there is none.
         connection: id of the Airflow connection whose origin and credentials are used, if any.
     """
@@ -60,7 +60,7 @@ class HttpRequest:
     connection: str | None = None
 
     def with_header(self, name: str, value: str) -> HttpRequest:
-        """The same request with one header, in place of one of the same name."""
+        """The same request with one header added or replaced."""
         others = tuple(field for field in self.headers if field[0].lower() != name.lower())
         return replace(self, headers=(*others, (name, value)))
 
@@ -100,7 +100,7 @@ class TransportFailure:
 
     Attributes:
         kind: what failed.
-        message: for people; holds no credentials and no query values.
+        message: for people; contains no credentials or query values.
         sent: whether the server may have got the request.
         head: status line and headers, when these came before the failure (content is empty).
         elapsed_ms: milliseconds until it failed.

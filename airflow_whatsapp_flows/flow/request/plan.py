@@ -1,6 +1,6 @@
-"""From an action and one contact's values to a request, complete to the byte.
+"""Builds a request, complete to the byte, from an action and one contact's values.
 
-``build_request`` is pure and deterministic: its bytes are what every way in sends.
+``build_request`` is pure and deterministic: tasks, replays, and the command line all send its bytes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RequestText:
     """A request as its author wrote it.
 
     Attributes:
-        url: absolute, or a path when ``connection`` gives the origin; a template.
+        url: absolute, or a path if ``connection`` defines the origin; a template.
         method: upper case.
         headers: name to value; templates.
         query_params: object or pairs; templates.
@@ -81,7 +81,7 @@ class RequestPlan:
     connection: str | None
 
     def file_sources(self, values: Mapping[str, object]) -> tuple[FileSource, ...]:
-        """The files that this contact's request carries and that must be fetched first.
+        """The files in this contact's request, which must be fetched first.
 
         Raises:
             RenderError: a value is missing, or is no file.
@@ -99,7 +99,7 @@ class RequestPlan:
             files: contents of :meth:`file_sources`, by their path or URL.
 
         Raises:
-            RenderError: a value is missing, or cannot be sent where it stands; says where.
+            RenderError: a value is missing, or cannot be sent in its place; has the location.
         """
         try:
             url = self.url.build(values)
@@ -136,10 +136,10 @@ def parse_request(
     Args:
         text: the request as its author wrote it.
         language: the language of its texts.
-        url_language: of its URL, where that is another one.
+        url_language: the language of its URL, if different.
 
     Returns:
-        The plan, or ``None`` and every fault found; a fault's path begins with the name of its part.
+        The plan, or ``None`` and every fault found; the path of a fault starts with the name of its part.
     """
     faults: list[TreeFault] = []
     parse = _Parts(faults)
@@ -195,7 +195,7 @@ def _body_type(text: RequestText, headers: HeaderPlan | None) -> BodyType:
         shape = text.body.value if isinstance(text.body, Data) else text.body
         return infer_body_type(shape, headers.literal("content-type") if headers else None)
     if absent and text.body_type is not BodyType.NONE:
-        raise TreeFault(f"body_type {text.body_type.value!r} needs a body; give one, or use body_type 'none'")
+        raise TreeFault(f"body_type {text.body_type.value!r} needs a body; add one, or use body_type 'none'")
     if not absent and text.body_type is BodyType.NONE:
-        raise TreeFault("body_type 'none' sends no body; remove the body, or give another body_type")
+        raise TreeFault("body_type 'none' sends no body; remove the body, or use another body_type")
     return text.body_type

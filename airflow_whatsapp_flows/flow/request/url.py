@@ -26,10 +26,10 @@ from airflow_whatsapp_flows.flow.template.sizes import Room
 from airflow_whatsapp_flows.flow.template.spelling import opens_at
 
 MAX_URL = 8_000
-"""Characters of a built URL; RFC 9110 §4.1 asks servers for at least this."""
-_TOO_LONG = f"it would be too long; at most {MAX_URL:,} characters are allowed"
+"""Characters in a built URL; RFC 9110 §4.1 recommends that servers support at least this many."""
+_TOO_LONG = f"the URL would be too long; at most {MAX_URL:,} characters are allowed"
 
-# RFC 3986 §3.3 and §3.4: what may stand in a path and a query as it is; '%' keeps the author's own encoding.
+# RFC 3986 §3.3 and §3.4: allowed unencoded in a path and a query; '%' keeps the author's own encoding.
 _PATH_SAFE = "%!$&'()*+,;=:@-._~"
 _QUERY_SAFE = "%!$'()*+,;:@/?-._~"
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*\.?")
@@ -44,8 +44,8 @@ class UrlPlan:
     """A URL, parsed once and built for many contacts.
 
     Attributes:
-        origin: ``https://host:port``; empty when the connection gives it.
-        segments: what stands between the slashes of the path, each as literal and placeholder pieces.
+        origin: ``https://host:port``; empty if the connection defines it.
+        segments: the segments of the path, each as literal and placeholder pieces.
         query: names, encoded, and the pieces of their values; ``None`` for a name without ``=``.
         query_params: names and trees of the separate query parameters.
     """
@@ -67,7 +67,7 @@ class UrlPlan:
         for name, tree in self.query_params:
             pairs.extend(_parameter(name, tree, values, room))
         url = f"{self.origin}{path}{'?' if pairs else ''}{'&'.join(pairs)}"
-        # What its values take was asked for before they were encoded.
+        # The size of its values was checked before they were encoded.
         Room(MAX_URL, _TOO_LONG, "url").take(len(url))
         return url
 
@@ -82,7 +82,7 @@ class UrlPlan:
 
     @property
     def templates(self) -> tuple[Template, ...]:
-        """Every template in it, but for those of the query parameters."""
+        """Every template in it, except in the query parameters."""
         pieces = [piece for segment in self.segments for piece in segment]
         pieces += [piece for _, value in self.query for piece in value or ()]
         return tuple(piece for piece in pieces if not isinstance(piece, str))
@@ -92,18 +92,18 @@ def parse_url(text: str, language: TemplateLanguage, *, has_connection: bool) ->
     """Parse a flow's URL.
 
     Args:
-        text: absolute, or a path when the connection gives the origin; placeholders may stand in the path
-            and in values of the query.
+        text: absolute, or a path if the connection defines the origin; placeholders are allowed in the path and in
+            query values.
         language: the language of its placeholders.
-        has_connection: whether a connection gives the origin.
+        has_connection: whether a connection defines the origin.
 
     Raises:
-        TemplateFault: a placeholder stands where none may, or it is not a URL.
+        TemplateFault: it is not a URL, or has a placeholder where none is allowed.
     """
     tokens: dict[str, Placeholder] = {}
     literal = text if language is LITERAL else _with_tokens(text, tokens, language)
     if re.search(r"[\x00-\x20\x7f\\]", literal):
-        raise TemplateFault("a URL holds no blanks, control characters or '\\'; write %20 for a blank")
+        raise TemplateFault("a URL cannot contain spaces, control characters, or '\\'; write %20 for a space")
     try:
         parts = urlsplit(literal)
     except ValueError as error:
@@ -144,9 +144,9 @@ def _origin(scheme: str, authority: str, tokens: dict[str, Placeholder]) -> str:
         raise TemplateFault("scheme, host and port of a URL must be literal: a placeholder could send data anywhere")
     if scheme.lower() not in ("http", "https"):
         shown = repr(scheme) if scheme else "an empty scheme"
-        raise TemplateFault(f"{shown} is not allowed; a URL begins with https:// or http://")
+        raise TemplateFault(f"{shown} is not allowed; a URL must start with https:// or http://")
     if "@" in authority:
-        raise TemplateFault("a URL holds no user name or password; put them in a connection")
+        raise TemplateFault("a URL cannot contain a user name or password; put them in a connection")
     match = _AUTHORITY.fullmatch(authority)
     if match is None or (match.group("port") and not 0 < int(match.group("port")) < 65_536):
         raise TemplateFault(f"{authority!r} is not a host, or a host and a port")
@@ -155,22 +155,24 @@ def _origin(scheme: str, authority: str, tokens: dict[str, Placeholder]) -> str:
     except UnicodeError:
         raise TemplateFault(f"{match.group('host')!r} is not a host name") from None
     if not _HOST.fullmatch(host):
-        raise TemplateFault(f"{match.group('host')!r} is not a host name: letters, digits, '-', '_' and '.'")
+        raise TemplateFault(
+            f"{match.group('host')!r} is not a host name; only letters, digits, '-', '_', and '.' are allowed"
+        )
     port = f":{match.group('port')}" if match.group("port") else ""
     return f"{scheme.lower()}://{host.lower()}{port}"
 
 
 def _check_relative(text: str, literal: str, has_connection: bool, *, begins_open: bool) -> None:
     if begins_open:
-        raise TemplateFault("a URL cannot begin with a placeholder; write the host, or name a connection")
+        raise TemplateFault("a URL cannot start with a placeholder; write the host, or set a connection")
     if not has_connection:
-        raise TemplateFault(f"{text[:80]!r} has no host; begin with https://, or name a connection")
+        raise TemplateFault(f"{text[:80]!r} has no host; start with https://, or set a connection")
     if literal.startswith("//"):
-        raise TemplateFault("a path begins with one '/'")
+        raise TemplateFault("a path must start with a single '/'")
 
 
 class _Pieces:
-    """Cuts literal text with tokens into pieces, and remembers the faults of their placeholders."""
+    """Splits text with tokens into pieces, and collects the faults of their placeholders."""
 
     def __init__(self, tokens: dict[str, Placeholder], language: TemplateLanguage) -> None:
         self._tokens = tokens
@@ -198,7 +200,7 @@ class _Pieces:
     def pair(self, text: str) -> tuple[str, tuple[Piece, ...] | None]:
         name, equals, value = text.partition("=")
         if any(token in name for token in self._tokens):
-            message = "the name of a query parameter must be literal; an answer may only be its value"
+            message = "the name of a query parameter must be literal; an answer may be a value, never a name"
             self.faults.append(TemplateFault(message))
         return _keep_escapes(name, _QUERY_SAFE), self.of(value, _QUERY_SAFE) if equals else None
 
@@ -247,7 +249,7 @@ def _pairs(query_params: object) -> list[tuple[str, Any]]:
         pairs = [tuple(pair) for pair in query_params if isinstance(pair, (list, tuple))]
         if len(pairs) == len(query_params) and all(len(pair) == 2 and isinstance(pair[0], str) for pair in pairs):
             return [(pair[0], pair[1]) for pair in pairs]
-    raise TemplateFault("query parameters are an object, or a list of [name, value] pairs")
+    raise TemplateFault("query parameters must be an object, or a list of [name, value] pairs")
 
 
 def _parameter(name: str, tree: Tree, values: Mapping[str, object], room: Room) -> list[str]:
@@ -258,5 +260,7 @@ def _parameter(name: str, tree: Tree, values: Mapping[str, object], room: Room) 
         raise error.at(where) from None
     items: list[Value] = value if isinstance(value, list) else [value]
     if any(isinstance(item, (list, dict)) for item in items):
-        raise RenderError("an object or a list of lists cannot stand in a query; use text, numbers, or a list", where)
+        raise RenderError(
+            "an object or a list of lists cannot be a query parameter; use text, numbers, or a list", where
+        )
     return [f"{_quote(name, where, room)}={_quote(text_of(item), where, room)}" for item in items]

@@ -1,9 +1,9 @@
 """Jinja2 expressions in a cage: parsed, checked against allow-lists, and only then compiled.
 
-A flow's text comes from people who do not program, and may come from people who mean harm. So there are
-no statements, no calls, no attributes of Python objects, no globals: only fields of plain data, a few
-operators and the filters of :mod:`~airflow_whatsapp_flows.flow.template.filters`. Without loops and
-repetition the work is linear in the text and its values.
+Authors of flows are not programmers, and may be malicious. So there are no statements, calls, attributes of Python
+objects, or globals: only fields of plain data, a few operators, and the filters of
+:mod:`~airflow_whatsapp_flows.flow.template.filters`. Without loops and repetition the work is linear in the text and
+its values.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from airflow_whatsapp_flows.flow.template.references import list_position, unkno
 from airflow_whatsapp_flows.flow.template.sizes import Room
 
 MissingPolicy = Literal["error", "null", "empty"]
-"""What a reference without a value is: an error, ``null``, or an empty text."""
+"""What a reference without a value becomes: an error, ``null``, or an empty string."""
 
 MAX_DEPTH = 40
-"""Operators and brackets inside one another; Python's own compiler gives up near 100."""
+"""Nesting depth of operators and brackets; Python's own compiler fails near 100."""
 
 _TESTS = frozenset({"defined", "undefined", "none", "true", "false", "boolean", "string", "number", "in"})
 _NODES: tuple[type[nodes.Node], ...] = (
@@ -46,12 +46,12 @@ _ROOM = "[room]"  # no name that an expression could have
 MAX_NAMES = 100
 """Variables in one expression: each may be a text of a million characters."""
 MAX_MADE = 16 * 1024 * 1024
-"""Bytes of all texts and lists that the expressions of one text make on the way; the result has a limit of its own."""
-_TOO_MUCH_MADE = f"the expressions of one text would make more than {MAX_MADE:,} bytes; use fewer filters"
+"""Bytes of all intermediate strings and lists that the expressions of one text create; the result has its own limit."""
+_TOO_MUCH_MADE = f"the expressions of one text would create more than {MAX_MADE:,} bytes; use fewer filters"
 
 
 class _Cage(ImmutableSandboxedEnvironment):
-    """Fields of plain data only; what is not there is undefined, or what the flow says."""
+    """Allows only fields of plain data; a missing value is undefined, or what the flow's ``missing`` makes of it."""
 
     # An intercepted operator is not folded at compile time: {{ 'a' * 200000000 }} would run in the compiler.
     intercepted_binops = frozenset({"*", "//", "/", "+", "-"})
@@ -95,7 +95,7 @@ class _Cage(ImmutableSandboxedEnvironment):
                 raise MissingValueError(f"{side._undefined_hint} for this contact")
             if isinstance(side, bool) or not isinstance(side, (int, float)):
                 raise RenderError(
-                    f"'{operator}' needs numbers; write ~ to join texts, | int to make a number of a text"
+                    f"'{operator}' needs numbers; use ~ to join strings, | int to convert a string to a number"
                 )
             if isinstance(side, int) and side.bit_length() > 2048:
                 raise RenderError(f"'{operator}' on a number of more than 600 digits")
@@ -108,7 +108,7 @@ class _Cage(ImmutableSandboxedEnvironment):
 def _limit(
     function: Callable[..., Value], size: Callable[[Value], int] = lambda made: made.__sizeof__()
 ) -> Callable[..., Value]:
-    """A filter, what it makes taken from the room of the text."""
+    """Wrap a filter so that the size of its result is deducted from the limit of the text."""
 
     @jinja2.pass_context
     def apply_filter(context: Context, *arguments: Any, **keywords: Any) -> Value:
@@ -125,7 +125,7 @@ def _slice(value: Any, start: Any, stop: Any, step: Any) -> str | list[Value]:
 
 
 def room_for_results() -> Room:
-    """Room for what the expressions of one text make."""
+    """A new limit for the values that the expressions of one text create."""
     return Room(MAX_MADE, _TOO_MUCH_MADE)
 
 
@@ -139,15 +139,15 @@ def _cage(missing: MissingPolicy) -> _Cage:
 
 
 class Expression:
-    """A checked expression; compiled when it is first needed, since most flows are read more often than run.
+    """A checked expression; compiled on first use, because most flows are loaded more often than run.
 
     Args:
         source: a Jinja2 expression without braces, references already in Jinja's syntax.
-        names: first words that it may use.
-        missing: what a reference without a value is.
+        names: scopes that it may use.
+        missing: what a reference without a value becomes.
 
     Raises:
-        TemplateFault: it holds anything that is not on the allow-lists.
+        TemplateFault: it contains something that is not on the allow-lists.
     """
 
     __slots__ = ("_missing", "_program", "_tree", "source")
@@ -168,10 +168,10 @@ class Expression:
 
         Args:
             values: one contact's values, by scope.
-            room: for what the expressions of a text make; one of its own by default.
+            room: shared limit of all expressions of a text; its own by default.
 
         Raises:
-            MissingValueError: it needs a value that is not there.
+            MissingValueError: a value that it needs is missing.
             RenderError: it cannot be computed from these values.
         """
         try:
@@ -188,7 +188,7 @@ class Expression:
             raise MissingValueError(f"{{{{ {_short(self.source)} }}}} has no value for this contact")
         if isinstance(value, Mapping):
             return dict(value)
-        # Of plain data the cage makes plain data, but for its tuples.
+        # The cage turns plain data into plain data, except for tuples.
         return cast(Value, list(value) if isinstance(value, tuple) else value)
 
 
@@ -196,11 +196,11 @@ def _parse(source: str, names: Collection[str], cage: _Cage) -> nodes.Expr:
     try:
         body = cage.parse("{{ " + source + " }}").body
         if len(body) != 1 or not isinstance(body[0], nodes.Output) or len(body[0].nodes) != 1:
-            raise TemplateFault("'{{' and '}}' must hold one expression")
+            raise TemplateFault("'{{' and '}}' must contain one expression")
         expression = body[0].nodes[0]
         checked = list(_check_nodes(expression, names, 0))
         if sum(isinstance(node, nodes.Name) for node in checked) > MAX_NAMES:
-            raise TemplateFault(f"a placeholder holds at most {MAX_NAMES} variables")
+            raise TemplateFault(f"a placeholder can contain at most {MAX_NAMES} variables")
         for concat in (node for node in checked if isinstance(node, nodes.Concat)):
             # Jinja would write None, True and {'a': 1}, and never stop at a length.
             concat.nodes = [nodes.Filter(nodes.List(concat.nodes), _JOINED, [], [], None, None)]
@@ -217,7 +217,7 @@ def _parse(source: str, names: Collection[str], cage: _Cage) -> nodes.Expr:
 
 
 class _Slices(NodeTransformer):
-    """Makes filters of slices, which Jinja would compile to Python's own."""
+    """Turns slices into filters, because Jinja would compile them to Python slices."""
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802  # the name is Jinja's
         self.generic_visit(node)
@@ -228,14 +228,14 @@ class _Slices(NodeTransformer):
 
 
 def _check_nodes(node: nodes.Node, names: Collection[str], depth: int) -> Iterator[nodes.Node]:
-    """The node and all below it, each once it is known to be allowed."""
+    """Yield the node and its descendants, each after it was checked."""
     if depth > MAX_DEPTH:
         raise TemplateFault(f"the expression is nested deeper than {MAX_DEPTH} levels")
     if not isinstance(node, _NODES):
         raise TemplateFault(_refusal(node))
     _check_names(node, names)
     if isinstance(node, nodes.Mul) and any(_is_text_or_list(side) for side in (node.left, node.right)):
-        raise TemplateFault("'*' needs numbers on both sides; a text or a list cannot be repeated")
+        raise TemplateFault("'*' needs numbers on both sides; a string or a list cannot be repeated")
     yield node
     for child in node.iter_child_nodes():
         yield from _check_nodes(child, names, depth + 1)
@@ -248,10 +248,10 @@ def _check_names(node: nodes.Node, names: Collection[str]) -> None:
         _check_field(node)
     if isinstance(node, nodes.Filter):
         if node.name not in FILTERS:
-            raise TemplateFault(f"there is no filter called {node.name!r}{_among(node.name, FILTERS)}")
+            raise TemplateFault(f"there is no filter named {node.name!r}{_among(node.name, FILTERS)}")
         _check_arguments(node)
     if isinstance(node, nodes.Test) and node.name not in _TESTS:
-        raise TemplateFault(f"there is no test called {node.name!r}{_among(node.name, _TESTS)}")
+        raise TemplateFault(f"there is no test named {node.name!r}{_among(node.name, _TESTS)}")
 
 
 def _check_arguments(node: nodes.Filter) -> None:
@@ -282,9 +282,9 @@ def _is_none(value: object) -> bool:
 def _check_field(node: nodes.Getattr | nodes.Getitem) -> None:
     name = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", "")
     if isinstance(name, str) and name.startswith("__"):
-        raise TemplateFault(f"{name!r} is not a field: names that begin with '__' belong to Python, not to data")
+        raise TemplateFault(f"{name!r} is not a field: names that start with '__' belong to Python, not to data")
     if isinstance(node.node, (nodes.Const, nodes.List, nodes.Tuple)):
-        raise TemplateFault(f"a text or a list written in the flow has no field {name!r}; only variables have fields")
+        raise TemplateFault(f"a literal string or list has no field {name!r}; only variables have fields")
 
 
 def _is_text_or_list(node: nodes.Node) -> bool:

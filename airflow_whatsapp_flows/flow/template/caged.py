@@ -26,11 +26,11 @@ MAX_TEMPLATE_BYTES = 64_000
 """Size that one text of a flow may have, in bytes of UTF-8."""
 
 MAX_IN_TEXT = 1_000
-"""Placeholders of one text; each takes time to parse, and every one with a filter as much as twenty without."""
+"""Placeholders in one text; each takes time to parse, and one with a filter takes as long as twenty without."""
 
 
 def too_many_in_text(offset: int) -> TemplateFault:
-    """The fault of the first placeholder that is one too many."""
+    """The fault of the first placeholder beyond the limit."""
     return TemplateFault(f"the text has more than {MAX_IN_TEXT:,} placeholders; split it, or send fewer values", offset)
 
 
@@ -52,13 +52,13 @@ class _Lookup:
 
 @dataclass(frozen=True, slots=True)
 class CagedTemplate:
-    """Text of a flow, parsed.
+    """Parsed text of a flow.
 
     Attributes:
-        text: as it was written.
+        text: the original text.
         parts: literal texts and placeholders, in order.
         references: every reference in it, in order.
-        computes: whether one of its placeholders is more than a variable.
+        computes: whether any placeholder is more than a variable.
     """
 
     text: str
@@ -83,9 +83,9 @@ class CagedLanguage:
     """Parses the text of one flow.
 
     Attributes:
-        steps: names of the flow's steps; ``None`` when no flow is known (then names need quotes).
-        missing: what a reference without a value is.
-        syntax: whether ``%contact.first_name%`` is a placeholder too.
+        steps: names of the flow's steps; ``None`` without a flow (then names need quotes).
+        missing: what a reference without a value becomes.
+        syntax: whether ``%contact.first_name%`` is also a placeholder.
     """
 
     steps: Collection[str] | None = None
@@ -96,19 +96,19 @@ class CagedLanguage:
         """Parse one text.
 
         Returns:
-            The text itself when it holds no placeholder.
+            The text itself if it contains no placeholder.
 
         Raises:
-            TemplateFault: it is too long, holds a statement, or a placeholder is not allowed; brings along the
-                other faults of the text, up to :data:`MAX_FAULTS`.
+            TemplateFault: it is too long, contains a statement, or a placeholder is not allowed; includes the other
+                faults of the text, up to :data:`MAX_FAULTS`.
         """
         if len(text) > MAX_TEMPLATE_BYTES // 4 and (size := len(text.encode("utf-8", "replace"))) > MAX_TEMPLATE_BYTES:
             raise TemplateFault(f"the text has {size:,} bytes; at most {MAX_TEMPLATE_BYTES:,} are allowed")
         faults: list[TemplateFault] = []
         if (statement := find_statement(text, self)) is not None:
             message = (
-                "statements ({% … %}) are not part of flow templates; "
-                "choose inside a placeholder: {{ 'a' if contact.first_name else 'b' }}"
+                "flow templates have no statements ({% … %}); use a conditional expression: "
+                "{{ 'a' if contact.first_name else 'b' }}"
             )
             faults.append(TemplateFault(message, statement))
         template = self._parse_placeholders(text, faults) if find_opening(text, self) else text
@@ -136,7 +136,7 @@ class CagedLanguage:
                     if len(faults) == MAX_FAULTS:
                         break
                 position = placeholder.end
-        except TemplateFault as fault:  # behind one that is never closed there is no other
+        except TemplateFault as fault:  # nothing after an unclosed placeholder is a placeholder
             faults.append(fault)
         if position < len(text):
             parts.append(text[position:])
@@ -144,10 +144,10 @@ class CagedLanguage:
         return CagedTemplate(text, tuple(parts), tuple(references), computes)
 
     def parse_variable(self, text: str) -> Reference:
-        """One variable where nothing else may stand, such as the field of a condition: bare, or as a placeholder.
+        """Parse a text that must be one variable, such as the field of a condition: bare, or as a placeholder.
 
         Raises:
-            TemplateFault: it is something else, or reads a step that the flow does not have.
+            TemplateFault: it is not a variable, or refers to a step that the flow does not have.
         """
         name = text.strip()
         placeholder = next(find_placeholders(name, self), None)
@@ -158,7 +158,7 @@ class CagedLanguage:
             return reference
         first = re.split(r"\W", name, maxsplit=1)[0]
         if first in SCOPES:
-            raise TemplateFault(f"this is one variable, such as {first}.name, without filters and operators")
+            raise TemplateFault(f"write one variable, such as {first}.name, without filters and operators")
         raise TemplateFault(unknown_name(first or name))
 
     def _parse_placeholder(self, placeholder: Placeholder) -> tuple[_Lookup | Expression, tuple[Reference, ...]]:
@@ -170,8 +170,8 @@ class CagedLanguage:
             return _Lookup(reference, self.missing), (reference,)
         if placeholder.is_percent:
             raise TemplateFault(
-                f"{placeholder.source} is not one variable; filters and operators stand in braces, "
-                "such as {{ contact.first_name | upper }}"
+                f"{placeholder.source} is not a single variable; filters and operators need braces, such as "
+                f"{{ contact.first_name | upper }}"
             )
         source, references = rewrite_references(expression, self.steps)
         return Expression(source, SCOPES, self.missing), references

@@ -1,7 +1,7 @@
-"""The filters of the template language: what people need to make an answer fit a CRM, and nothing else.
+"""The filters of the template language: what flows need to convert answers for a CRM, and nothing else.
 
-Every filter takes plain data and gives plain data, in time and space linear in its input. How long a text gets is
-known, or limited to a small multiple of what may be, before it is made.
+Every filter takes and returns plain data, in time and space linear in its input. The length of a text is known, or
+limited to a small multiple of the maximum, before it is created.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from airflow_whatsapp_flows.flow.template.sizes import least_size
 MAX_TEXT = 1_048_576
 """Characters that one rendered text may have."""
 _LARGE = 32_768
-"""Characters from which on JSON is made in parts."""
+"""Texts with more characters than this are serialized to JSON in parts."""
 _PIECES = 4_096
 
 # glibc's strftime pads to any width ("%999999999d"); only plain directives are let through, and "%s" is not:
@@ -37,12 +37,12 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 def text_of(value: object) -> str:
-    """A value as text in a message, a URL or a larger text.
+    """Convert a value to text for a message, a URL, or a larger text.
 
     ``null`` is empty, ``true`` and ``false`` are lower case, lists and objects are compact JSON.
 
     Raises:
-        MissingValueError: there is no value.
+        MissingValueError: the value is missing.
         RenderError: the value is not plain data, or is a list or an object whose text is longer than :data:`MAX_TEXT`.
     """
     if isinstance(value, str):
@@ -59,7 +59,7 @@ def text_of(value: object) -> str:
         return json_text(value, MAX_TEXT)
     if isinstance(value, Undefined):
         raise MissingValueError(f"{value._undefined_hint} for this contact")
-    raise RenderError(f"a value of type {type(value).__name__} cannot be shown as text")
+    raise RenderError(f"a value of type {type(value).__name__} cannot be converted to text")
 
 
 def json_text(value: object, most: int | None = None) -> str:
@@ -67,7 +67,7 @@ def json_text(value: object, most: int | None = None) -> str:
 
     Args:
         value: plain data.
-        most: characters that it may have.
+        most: maximum number of characters.
 
     Raises:
         RenderError: NaN and Infinity are not JSON; or it is too long.
@@ -85,7 +85,7 @@ def json_text(value: object, most: int | None = None) -> str:
 
 
 def _in_parts(value: object) -> str:
-    """Compact JSON, without one long call that would keep every other thread waiting."""
+    """Compact JSON, without one long call that would block all other threads."""
     parts: list[str] = []
     pieces: list[str] = []
     for piece in _COMPACT.iterencode(value):
@@ -103,17 +103,17 @@ def _too_long(most: int) -> RenderError:
 def _as_object(value: object) -> dict[str, object]:
     if isinstance(value, Mapping):
         return dict(value)
-    raise RenderError(f"a value of type {type(value).__name__} cannot be shown as text")
+    raise RenderError(f"a value of type {type(value).__name__} cannot be converted to text")
 
 
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_object)
 
 
 def join_texts(values: Iterable[object]) -> str:
-    """The texts of values, one behind the other; stops as soon as they are too long, before memory is used up.
+    """Concatenate the texts of values; stops as soon as they are too long, before memory is used up.
 
     Raises:
-        MissingValueError: a value is not there.
+        MissingValueError: a value is missing.
         RenderError: a value is not plain data, or the text gets longer than :data:`MAX_TEXT`.
     """
     texts: list[str] = []
@@ -165,7 +165,7 @@ def _default(value: object, fallback: Value = "") -> object:
 
 def _check_old(old: str) -> None:
     if not old:
-        raise RenderError("replace needs a text to look for; the first argument is empty")
+        raise RenderError("replace needs a string to search for; the first argument is empty")
 
 
 def _replace(value: object, old: str, new: str) -> str:
@@ -189,12 +189,12 @@ def _join(value: object, separator: str = ", ") -> str:
 def _length(value: object) -> int:
     if isinstance(value, (str, list, dict)):
         return len(value)
-    raise RenderError("length needs a text, a list or an object")
+    raise RenderError("length needs a string, a list, or an object")
 
 
 def _item(value: object, index: int) -> object:
     if not isinstance(value, (str, list)):
-        raise RenderError("first and last need a text or a list")
+        raise RenderError("first and last need a string or a list")
     if not value:
         raise RenderError("first and last need at least one item; the value is empty")
     return value[index]
@@ -210,7 +210,7 @@ def _int(value: object, *fallback: Value) -> Value:
         return int(value)
     if fallback:
         return fallback[0]
-    raise RenderError(f"{_describe(value)} is not a whole number; give int a default to allow that: int(0)")
+    raise RenderError(f"{_describe(value)} is not a whole number; to allow this, give int a default: int(0)")
 
 
 def _float(value: object, *fallback: Value) -> Value:
@@ -219,7 +219,7 @@ def _float(value: object, *fallback: Value) -> Value:
         return float(number)
     if fallback:
         return fallback[0]
-    raise RenderError(f"{_describe(value)} is not a number; give float a default to allow that: float(0)")
+    raise RenderError(f"{_describe(value)} is not a number; to allow this, give float a default: float(0)")
 
 
 def _check_digits(digits: object) -> None:
@@ -237,7 +237,7 @@ def _round(value: object, digits: int = 0) -> Value:
 
 def _check_pattern(pattern: object) -> None:
     if not isinstance(pattern, str) or not _DATE_FORMAT.fullmatch(pattern):
-        raise RenderError("date needs a format of at most 200 characters such as '%d/%m/%Y', without %s")
+        raise RenderError("date needs a format of at most 200 characters, such as '%d/%m/%Y', without %s")
 
 
 def _date(value: object, pattern: str = "%Y-%m-%d") -> str:
@@ -267,7 +267,7 @@ def _e164(value: object, country: str | None = None) -> str:
     text = text_of(value)
     number = e164(text, country)
     if number is None:
-        hint = "" if country else "; give the country of numbers without '+': e164('MX')"
+        hint = "" if country else "; for numbers without '+', give the country: e164('MX')"
         raise RenderError(f"{_describe(value)} is not a phone number{hint}")
     return number
 
@@ -301,18 +301,18 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "digits": _digits,
     "e164": _e164,
 }
-"""Name to function; what is not here is a fault at load."""
+"""Name to function; any other filter name is a fault at load."""
 
 
 def check_literals(name: str, arguments: Mapping[str, object]) -> None:
-    """Check the arguments of a filter that are written in the flow, and so the same for every contact.
+    """Check the literal arguments of a filter, which are the same for every contact.
 
     Args:
         name: of the filter.
-        arguments: by the names of its parameters; those that depend on a contact are left out.
+        arguments: values by parameter name, without those that depend on a contact.
 
     Raises:
-        RenderError: one of them would be refused for every contact.
+        RenderError: an argument would be rejected for every contact.
     """
     if name == "date" and "pattern" in arguments:
         _check_pattern(arguments["pattern"])
@@ -322,8 +322,8 @@ def check_literals(name: str, arguments: Mapping[str, object]) -> None:
         _check_old(text_of(arguments["old"]))
     country = arguments.get("country")
     if name == "e164" and country is not None and not (isinstance(country, str) and is_country(country)):
-        raise RenderError(f"{country!r} is not a country; give its two letters, such as e164('MX') (ISO 3166-1)")
+        raise RenderError(f"{country!r} is not a country; use its two-letter code (ISO 3166-1), such as e164('MX')")
 
 
 MAKERS = frozenset({"lower", "upper", "trim", "replace", "join", "json", "urlencode", "date", "digits", "e164"})
-"""Filters that make a text; the others give what is there, or a number."""
+"""Filters that return a new string; the others return an existing value or a number."""

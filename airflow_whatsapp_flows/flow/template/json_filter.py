@@ -1,4 +1,4 @@
-"""The filter ``from_json``: a text that is JSON as plain data, with the limits of a reply."""
+"""The filter ``from_json``: parses JSON text, with the limits of a reply."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from airflow_whatsapp_flows.flow.template.language import Value
 
 
 def from_json(value: object, *fallback: Value) -> Any:
-    """Parse a text; a value that is no text stays as it is.
+    """Parse JSON text; any other value is returned unchanged.
 
     Raises:
-        MissingValueError: there is no value.
+        MissingValueError: the value is missing.
         RenderError: it is not JSON, and there is no fallback.
     """
     if isinstance(value, Undefined):
@@ -31,27 +31,27 @@ def from_json(value: object, *fallback: Value) -> Any:
     except (JsonReplyError, UnparsableContent) as error:
         if fallback:
             return fallback[0]
-        # The value is a person's: what is wrong with it says enough to find it.
+        # The value is personal data: the message describes the problem without quoting it.
         raise RenderError(
-            f"a text of {len(value)} characters is not JSON ({error}); give from_json a default to allow that: "
+            f"a text of {len(value)} characters is not JSON ({error}); to allow this, give from_json a default: "
             "from_json(none)"
         ) from None
 
 
 def _parse(text: str) -> Value:
-    if "\0" in text:  # the encoding of bytes is told by their zeros
-        raise JsonReplyError("has a NUL character")
+    if "\0" in text:  # zeros determine the encoding of bytes
+        raise JsonReplyError("contains a NUL character")
     try:
         value: Value = clean(read_json(text.encode()), MAX_DEPTH)
         return value
     except UnicodeEncodeError:
-        raise JsonReplyError("has half of a surrogate pair") from None
+        raise JsonReplyError("contains half of a surrogate pair") from None
     except RecursionError:
         raise JsonReplyError(f"is nested deeper than {MAX_DEPTH} levels") from None
 
 
 def size_of(value: object) -> int:
-    """Bytes of all objects of plain data that was just made."""
+    """Bytes of all objects in newly created plain data."""
     size, waiting = 0, [value]
     while waiting:
         item = waiting.pop()

@@ -1,7 +1,7 @@
-"""What a template is to those who use one.
+"""The interfaces of templates and template languages.
 
-Two languages share this shape: the caged one for text that came out of a flow file, and Airflow's own
-for text that a DAG's author wrote. Bodies, URLs and headers are built the same way from both.
+Two languages implement them: the caged one for text from flow files, and Airflow's own for text by DAG authors. Bodies,
+URLs, and headers are built the same way from both.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class Template(Protocol):
 
     @property
     def text(self) -> str:
-        """The text as it was written."""
+        """The original text."""
         ...
 
     def render(self, values: Mapping[str, object]) -> str:
         """The text, with each placeholder replaced by its value's text.
 
         Raises:
-            RenderError: a value is missing, or cannot be shown as text.
+            RenderError: a value is missing, or cannot be converted to text.
         """
         ...
 
     def evaluate(self, values: Mapping[str, object]) -> Value:
-        """The value itself when the text is one lone placeholder (41 stays 41), else :meth:`render`.
+        """The value itself if the text is a single placeholder (41 stays 41), otherwise :meth:`render`.
 
         Raises:
             RenderError: a value is missing.
@@ -47,20 +47,20 @@ class TemplateLanguage(Protocol):
     """Turns text into templates."""
 
     def parse(self, text: str) -> Template | str:
-        """A template, or the text itself when it holds no placeholder.
+        """A template, or the text itself if it contains no placeholder.
 
         Raises:
-            TemplateFault: the text cannot be a template; says where and what is allowed.
+            TemplateFault: the text is not a valid template; has the offset.
         """
         ...
 
 
 MAX_FAULTS = 20
-"""Faults told of one text: finding what each could have meant takes time."""
+"""Faults reported for one text: finding suggestions for each takes time."""
 
 
 class TemplateFault(ValueError):
-    """Text that cannot be a template, or a template where none may stand.
+    """An invalid template, or a template in a place where none is allowed.
 
     Attributes:
         message: what is wrong and what is allowed.
@@ -81,12 +81,12 @@ class _Literal:
 
 
 LITERAL: TemplateLanguage = _Literal()
-"""The language of data: nothing in it is looked at for placeholders."""
+"""The language of data: text is never searched for placeholders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A value that is never looked at for placeholders: it came out of XCom, a mapping or an answer."""
+    """A value that is never searched for placeholders: it came from XCom, a mapping, or an answer."""
 
     value: Value
 
@@ -96,12 +96,12 @@ Tree = Union[None, bool, int, float, str, Data, Template, "list[Tree]", "dict[st
 
 
 def fill(tree: Tree, values: Mapping[str, object], room: Room | None = None) -> Value:
-    """Replace every template in a tree by its value; a lone placeholder keeps its type.
+    """Replace every template in a tree with its value; a single placeholder keeps its type.
 
     Args:
-        tree: what :func:`parse_tree` made.
+        tree: from :func:`parse_tree`.
         values: one contact's values, by scope.
-        room: for the values of all templates together; without one they may take any.
+        room: shared limit of the values of all templates; unlimited by default.
 
     Raises:
         RenderError: a value is missing, or there is no room for it; ``where`` is the path in the tree, such as
@@ -143,7 +143,7 @@ class TreeFault(TemplateFault):
 
 
 def faults_under(fault: TemplateFault, *path: str | int) -> list[TreeFault]:
-    """A fault and those that it brings along, each alone, with a path put before its own."""
+    """Split a fault into itself and the faults it includes, with a path prepended to each."""
     return [
         TreeFault(one.message, one.offset, (*path, *(one.path if isinstance(one, TreeFault) else ())))
         for one in (fault, *fault.more)
@@ -154,11 +154,11 @@ def parse_tree(value: object, language: TemplateLanguage) -> Tree:
     """Parse every text in a tree as a template. Keys are names, not templates.
 
     Args:
-        value: plain data, with :class:`Data` for what must not be parsed.
+        value: plain data, with :class:`Data` for values that must not be parsed.
         language: the language of its texts.
 
     Raises:
-        TreeFault: a leaf or a key cannot be used; holds its path.
+        TreeFault: a leaf or key is invalid; has its path.
     """
     if isinstance(value, Mapping):
         return {_key(key, language): _parse_at(key, item, language) for key, item in value.items()}
@@ -175,7 +175,7 @@ def _key(key: object, language: TemplateLanguage) -> str:
     if not isinstance(key, str):
         raise TreeFault(f"the key {key!r} is not text; every key must be text")
     if holds_placeholder(key, language):
-        raise TreeFault(f"the key {key!r} holds a placeholder; an answer may be a value, never a name", path=(key,))
+        raise TreeFault(f"the key {key!r} contains a placeholder; an answer may be a value, never a name", path=(key,))
     return key
 
 

@@ -1,4 +1,4 @@
-"""Finding ``{{ … }}`` and ``%…%`` in text, without knowing what stands inside."""
+"""Finds ``{{ … }}`` and ``%…%`` in text, without parsing their content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _QUOTED_OR_END = re.compile(r"""(?<!\w)'(?:\\.|[^'\\]){0,2000}'|"(?:\\.|[^"\\]){
 _EXPRESSION_SIGNS = re.compile(r"[|~()=<>+\"\[]|(?<!\w)'")
 
 MAX_PLACEHOLDER = 4_000
-"""Characters of one placeholder of a flow, braces included; the longest found in real flows has about 100."""
+"""Characters in one placeholder of a flow, braces included; the longest found in real flows has about 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class Placeholder:
     """One ``{{ … }}`` or ``%…%``.
 
     Attributes:
-        source: the whole of it, braces or percent signs included.
-        start: characters before it in the text.
+        source: the entire placeholder, braces or percent signs included.
+        start: its offset in the text.
     """
 
     source: str
@@ -32,17 +32,17 @@ class Placeholder:
 
     @property
     def is_percent(self) -> bool:
-        """Whether it is spelt ``%…%``: one variable, without filters and operators."""
+        """Whether it is written ``%…%``: one variable, without filters and operators."""
         return self.source[0] == "%"
 
     @property
     def expression(self) -> str:
-        """What stands inside, without the blanks and Jinja's ``-`` at its ends."""
+        """Its content, without surrounding spaces and Jinja's ``-``."""
         return self.source[1:-1].strip() if self.is_percent else self.source[2:-2].strip("-").strip()
 
     @property
     def end(self) -> int:
-        """Offset of the first character behind it."""
+        """Offset of the first character after it."""
         return self.start + len(self.source)
 
 
@@ -53,22 +53,22 @@ def find_placeholders(
 
     Args:
         text: any text.
-        language: the language that the text is written in; with none, placeholders stand in braces.
-        start: offset from which to look.
-        longest: characters that one may have. Looking for its end takes time, again for every placeholder.
+        language: the language of the text; by default, placeholders have braces.
+        start: offset at which to start searching.
+        longest: maximum characters of one placeholder. Searching for its end takes time for every placeholder.
 
     Raises:
-        TemplateFault: one is opened and not closed, or is too long.
+        TemplateFault: one is not closed, or is too long.
     """
     while opening := find_opening(text, language, start):
         begin, start = opening.span()
         if opening.group() == "{{":
             end = _end(text, start, begin + longest)
             if end is None:
-                raise TemplateFault("'{{' is never closed; write '}}' behind the name", begin)
+                raise TemplateFault("'{{' is never closed; write '}}' after the name", begin)
             start = end
         if start - begin > longest:
-            raise TemplateFault(f"a placeholder has at most {longest:,} characters; split it", begin)
+            raise TemplateFault(f"a placeholder can have at most {longest:,} characters; split it", begin)
         yield Placeholder(text[begin:start], begin)
 
 

@@ -26,7 +26,7 @@ _OPERATOR_WORD = re.compile(r"(?:^|\s)(?:if|else|and|or|not|in|is)(?:\s|$)")
 _QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
 
 
-# The first two are what values are made of; to ask about Mapping itself costs five times as much.
+# Values consist of the first two; checking for Mapping itself costs five times as much.
 _MAPPINGS = (dict, MappingProxyType, Mapping)
 
 
@@ -38,17 +38,17 @@ class Missing:
 
 
 MISSING: Final = Missing()
-"""What :meth:`Reference.resolve` gives where no value is; ``None`` is a value."""
+"""What :meth:`Reference.resolve` returns when there is no value; ``None`` is a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A way to one value.
+    """A path to one value.
 
     Attributes:
         scope: ``contact``, ``step``, ``global`` or ``flow_execution_variables``.
         path: names below it; a name of digits is a position where a list stands.
-        text: as it was written.
+        text: the original text.
     """
 
     scope: str
@@ -68,24 +68,24 @@ class Reference:
         return value  # type: ignore[return-value]  # values hold plain data by contract
 
     def as_jinja(self) -> str:
-        """The same in Jinja's own syntax, ``step["Ask name"]["response"]``."""
+        """The reference in Jinja syntax, ``step["Ask name"]["response"]``."""
         return self.scope + "".join(f"[{json.dumps(name, ensure_ascii=False)}]" for name in self.path)
 
     @property
     def step(self) -> str | None:
-        """Name of the step that it reads, if it reads one."""
+        """Name of the step that it refers to, if any."""
         return self.path[0] if self.scope == Scope.STEP.value else None
 
 
 def parse_bare_reference(expression: str, steps: Collection[str] | None) -> Reference | None:
-    """The whole of an expression as one reference, as the platform writes them: unquoted, spaces allowed.
+    """Parse an entire expression as one reference in the platform's syntax: unquoted, spaces allowed.
 
     Args:
-        expression: what stands between ``{{`` and ``}}``, blanks stripped.
+        expression: the text between ``{{`` and ``}}``, stripped.
         steps: names of the flow's steps; ``None`` when no flow is known.
 
     Returns:
-        ``None`` when it is not one lone reference but, perhaps, an expression.
+        ``None`` if it is not a single reference; it may be an expression.
 
     Raises:
         TemplateFault: it reads a step that the flow does not have.
@@ -105,14 +105,14 @@ def parse_bare_reference(expression: str, steps: Collection[str] | None) -> Refe
         name, end = segment
         path.append(name)
     if any(name.startswith("__") for name in path):
-        raise TemplateFault(f"{expression!r}: names that begin with '__' belong to Python, not to data")
+        raise TemplateFault(f"{expression!r}: names that start with '__' belong to Python, not to data")
     return Reference(scope, tuple(path), expression)
 
 
 def rewrite_references(expression: str, steps: Collection[str] | None) -> tuple[str, tuple[Reference, ...]]:
     """Turn every reference in an expression into Jinja's syntax.
 
-    Names of steps are matched longest first against the flow's own, so they may hold blanks and dots.
+    Step names are matched against the flow's own, longest first, so they may contain spaces and dots.
 
     Returns:
         The expression for Jinja, and the references in it.
@@ -167,7 +167,7 @@ def _step_name(text: str, position: int, steps: Collection[str]) -> tuple[str, i
     if rest.startswith("["):
         match = _SEGMENT.match(text, position)
         if match is None or not match.group("quoted"):
-            raise TemplateFault('a step is read by its name, such as step.Ask name or step["Ask name"]', position)
+            raise TemplateFault('write the name of a step, such as step.Ask name or step["Ask name"]', position)
         name, end = _unquote(match.group("quoted")), match.end()
         if name not in steps:
             raise TemplateFault(_unknown_step(name, steps), start)
@@ -187,12 +187,12 @@ def _longest_first(steps: frozenset[str]) -> tuple[str, ...]:
 
 
 def list_position(name: str) -> int | None:
-    """The position in a list that a name of digits means; ``None`` for every other name."""
+    """The list position for a name of digits; ``None`` for any other name."""
     return int(name) if name.isascii() and name.isdecimal() and len(name) <= 9 else None
 
 
 def _unknown_step(name: str, steps: Collection[str]) -> str:
-    return f"there is no step called {name!r}{did_you_mean(name, steps)}"
+    return f"there is no step named {name!r}{did_you_mean(name, steps)}"
 
 
 def _unquote(quoted: str) -> str:
@@ -200,7 +200,7 @@ def _unquote(quoted: str) -> str:
 
 
 def unknown_name(name: str) -> str:
-    """What to say of a first word that is not a scope."""
+    """The message for a first word that is not a scope."""
     hint = ""
     if name in {"conn", "var", "macros", "ti", "dag", "dag_run", "task", "params", "ds"}:
         hint = "; a flow never sees Airflow's connections, variables, macros or context"

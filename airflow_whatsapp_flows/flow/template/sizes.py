@@ -1,4 +1,4 @@
-"""How much room a contact's values may take, asked before they are written."""
+"""Size limits of a contact's values, checked before they are written."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from airflow_whatsapp_flows.errors import RenderError
 
 
 class Room:
-    """What is left of a limit that several values share.
+    """The remainder of a limit that several values share.
 
     Args:
         size: the limit.
-        reason: what is wrong when it is passed; says the limit.
-        where: the place in the step, where one room is one place.
+        reason: error message if it is exceeded; includes the limit.
+        where: the location in the step, if the limit is for one location.
     """
 
     __slots__ = ("_reason", "_where", "left")
@@ -24,41 +24,41 @@ class Room:
         self._where = where
 
     def take(self, size: int) -> None:
-        """Take some of it.
+        """Deduct a size.
 
         Raises:
-            RenderError: there is less.
+            RenderError: the limit is exceeded.
         """
         self.left -= size
         if self.left < 0:
             raise RenderError(self._reason, self._where)
 
     def check(self, size: int) -> None:
-        """Ask for some of it without taking it.
+        """Check a size without deducting it.
 
         Raises:
-            RenderError: there is less.
+            RenderError: the limit is exceeded.
         """
         if size > self.left:
             raise RenderError(self._reason, self._where)
 
     def take_value(self, value: object) -> None:
-        """Take what a value needs at least.
+        """Deduct the minimum size of a value.
 
         Raises:
-            RenderError: there is less.
+            RenderError: the limit is exceeded.
         """
         self.take(least_size(value, self.left))
 
 
 def least_size(value: object, most: int) -> int:
-    """Characters that a value has at least as JSON, counted no further than to one size.
+    """Minimum number of characters of a value as JSON; stops counting at a maximum.
 
-    A list may name one long text a hundred times: its items are counted, not written.
+    A list may contain one long text a hundred times: its items are counted, not written.
 
     Args:
         value: plain data.
-        most: where to stop; the result is larger when the value is.
+        most: stops counting above this; a larger result means a larger value.
     """
     if isinstance(value, str):
         return len(value)

@@ -1,4 +1,4 @@
-"""How a placeholder is spelt: ``{{ … }}``, and beside it ``%contact.first_name%`` in flows of ActiveCampaign."""
+"""The syntax of placeholders: ``{{ … }}``, and also ``%contact.first_name%`` in flows of ActiveCampaign."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 Syntax = Literal["hilos", "activecampaign"]
-"""The platform whose spelling a flow uses."""
+"""The platform whose placeholder syntax a flow uses."""
 
 # A percent sign is also a part of prices, of %20 and of statements: only a scope and a dot behind it make it a
 # variable, and only a second sign on the same line, before the next placeholder, ends one.
@@ -23,28 +23,28 @@ _STATEMENT: Final[Mapping[Syntax, re.Pattern[str]]] = {
 
 
 def syntax_of(language: object) -> Syntax:
-    """The syntax of a template language; one that does not say it knows braces only."""
+    """The syntax of a template language; braces only by default."""
     syntax: Syntax = getattr(language, "syntax", "hilos")
     return syntax
 
 
 def find_opening(text: str, language: object, start: int = 0) -> re.Match[str] | None:
-    """The next place at which a placeholder begins: ``{{``, or the whole of ``%…%``."""
+    """The next start of a placeholder: ``{{``, or a complete ``%…%``."""
     return _OPENING[syntax_of(language)].search(text, start)
 
 
 def opens_at(text: str, position: int, language: object) -> bool:
-    """Whether a placeholder begins at a position."""
+    """Whether a placeholder starts at a position."""
     return _OPENING[syntax_of(language)].match(text, position) is not None
 
 
 def opens_statement(text: str, position: int, language: object) -> bool:
-    """Whether ``{%`` stands at a position, and its sign begins no variable."""
+    """Whether there is a ``{%`` at a position whose sign does not start a variable."""
     return _STATEMENT[syntax_of(language)].match(text, position) is not None
 
 
 def find_statement(text: str, language: object) -> int | None:
-    """Offset of the first ``{%``, unless its sign begins a variable."""
+    """Offset of the first ``{%`` whose sign does not start a variable."""
     if "{%" not in text:
         return None
     match = _STATEMENT[syntax_of(language)].search(text)
@@ -52,11 +52,11 @@ def find_statement(text: str, language: object) -> int | None:
 
 
 def holds_placeholder(text: str, language: object) -> bool:
-    """Whether a text, such as a name, has anything in it that a template has."""
+    """Whether a text, such as a name, contains any template syntax."""
     return find_opening(text, language) is not None or "{%" in text
 
 
 def literal_start(text: str) -> str:
-    """The text before its first placeholder, whatever its syntax: what only looks like a variable is none of it."""
+    """The text before the first placeholder in any syntax, excluding anything that looks like a variable."""
     opening = _OPENING["activecampaign"].search(text)
     return text[: opening.start()] if opening else text

@@ -1,4 +1,4 @@
-"""The values of one contact at one moment, by scope."""
+"""The values of one contact at one point in time, by scope."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _NOTHING: Mapping[str, Value] = MappingProxyType({})
 
 
 class Variables(Mapping[str, Mapping[str, Value]]):
-    """The immutable values of one contact at one moment: a mapping from scope to its values.
+    """The immutable values of one contact at one point in time: a mapping from scope to values.
 
     Args:
-        contact: ``phone``, ``first_name``, … ; what is in its ``meta`` can be read without ``meta`` too,
-            and a built-in field wins over a custom one of the same name.
-        step: answers by the name of their question, results by the name of their action.
+        contact: ``phone``, ``first_name``, …; keys of its ``meta`` can also be read without ``meta``, and a built-in
+            field wins over a custom one with the same name.
+        step: answers by question name, results by action name.
         global_variables: see :func:`global_variables`.
-        flow_execution_variables: values given when the flow was started.
+        flow_execution_variables: values passed when the flow started.
     """
 
     __slots__ = ("_scopes",)
@@ -73,21 +73,21 @@ class Variables(Mapping[str, Mapping[str, Value]]):
         return len(self._scopes)
 
     def get(self, scope: str, default: Any = None) -> Any:
-        """The values of a scope, as ``Mapping.get``, which is slower and is called for every placeholder."""
+        """The values of a scope; faster than ``Mapping.get``, because it is called for every placeholder."""
         return self._scopes.get(scope, default)
 
     def with_step(self, name: str, value: Value) -> Variables:
-        """The same values, and ``step.<name>`` besides."""
+        """The same values plus ``step.<name>``."""
         other = object.__new__(Variables)
         other._scopes = {**self._scopes, "step": MappingProxyType({**self._scopes["step"], name: value})}
         return other
 
     def with_contact(self, changes: Mapping[str, Value], meta: Mapping[str, Value]) -> Variables:
-        """The same values, with some of the contact's changed.
+        """The same values, with some contact fields changed.
 
         Args:
             changes: built-in fields.
-            meta: custom fields; one that is called like a built-in field is read as ``contact.meta.<name>`` only.
+            meta: custom fields; one with the name of a built-in field can only be read as ``contact.meta.<name>``.
         """
         contact = dict(self._scopes["contact"])
         if meta:
@@ -101,9 +101,9 @@ class Variables(Mapping[str, Mapping[str, Value]]):
 
 
 def global_variables(now: dt.datetime) -> dict[str, Value]:
-    """The platform's ``global`` values for one moment.
+    """The platform's ``global`` values at one point in time.
 
-    Only ``Weekday`` is a name that the platform documents; the others are ours.
+    The platform documents only ``Weekday``; the other names are ours.
 
     Args:
         now: an aware time in the flow's own zone.

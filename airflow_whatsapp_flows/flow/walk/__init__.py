@@ -1,1 +1,1 @@
-"""One contact through a flow: the only meaning of a flow."""
+"""Walks one contact through a flow: the only definition of what a flow means."""

@@ -1,4 +1,4 @@
-"""Which way an answer takes a contact."""
+"""Which exit an answer selects."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Fit:
     Attributes:
         label: of the exit that it takes.
         target: name of the next step; ``None`` ends the walk.
-        value: what the answer is read as.
-        tried: how many answers were tried, this one included.
+        value: the converted answer.
+        tried: number of answers tried, including this one.
     """
 
     label: str
@@ -38,7 +38,7 @@ def fit_one(step: Answered, answers: Iterable[Value], values: Mapping[str, objec
         values: the contact's values, by scope.
 
     Raises:
-        AnswerMisfit: none does; says what is wrong with the last one.
+        AnswerMisfit: no answer fits; has the reason for the last one.
     """
     misfit = AnswerMisfit("there is no answer")
     for tried, answer in enumerate(answers, start=1):
@@ -52,12 +52,12 @@ def fit_one(step: Answered, answers: Iterable[Value], values: Mapping[str, objec
 
 
 def misfit_reason(step: Answered, misfit: AnswerMisfit, hide: Callable[[str], str]) -> str:
-    """Return why an answer does not fit, with the answer and the type that its step asks for; for people.
+    """Explain why an answer does not fit, with the answer and the expected type.
 
     Args:
         step: what was answered.
         misfit: of the answer.
-        hide: puts ``***`` in the place of sensitive values.
+        hide: replaces sensitive values with ``***``.
     """
     shown = hide(text_of(misfit.answer)).replace('"', "'")  # errors are grouped without what stands in quotes
     shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
@@ -76,7 +76,7 @@ def _fit(step: Answered, answer: Value, values: Mapping[str, object]) -> tuple[s
         return label, options[label], label if isinstance(value, str) and step.rule.answer_type in _TEXTS else value
     if isinstance(step, TemplateMessage) and (step.has_next or not options):
         return "next", step.next, value
-    raise AnswerMisfit(f"it is none of the options: {', '.join(list(options)[:10])}")
+    raise AnswerMisfit(f"it is not one of the options: {', '.join(list(options)[:10])}")
 
 
 _LONGEST_SHOWN = 100  # characters of an answer

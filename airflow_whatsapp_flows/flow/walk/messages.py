@@ -1,4 +1,4 @@
-"""What a step leaves in the record of a walk: what it said, and what it would have done on the platform."""
+"""What a step adds to the record of a walk: its message, and its effects on the platform."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from airflow_whatsapp_flows.flow.template.filters import MAX_TEXT
 from airflow_whatsapp_flows.flow.template.language import Value, fill
 from airflow_whatsapp_flows.flow.template.sizes import Room, least_size
 
-_TOO_MUCH = f"the values would have more than {MAX_TEXT:,} characters in all"
-_CUT = f"… (cut: the steps of a walk keep {MAX_TEXT:,} characters of what they say)"
-_LEFT_OUT = f"the steps of a walk keep {MAX_TEXT:,} characters of what they say"
+_TOO_MUCH = f"the values would have more than {MAX_TEXT:,} characters in total"
+_CUT = f"… (truncated: the messages of a walk can have {MAX_TEXT:,} characters in total)"
+_LEFT_OUT = f"the messages of a walk can have {MAX_TEXT:,} characters in total"
 _DEEPEST = 1000  # both the flow's own trees and the values in them are limited already
 
 
@@ -28,11 +28,11 @@ def render_text(text: Text, values: Mapping[str, object]) -> str | None:
     """A text for one contact.
 
     Raises:
-        RenderError: a value is missing, or cannot be shown as text.
+        RenderError: a value is missing, or cannot be converted to text.
     """
     if text is None or isinstance(text, str):
         return text
-    # Nothing of it is sent; it is kept, and no database keeps NUL or half of a surrogate pair.
+    # It is only stored, not sent, and databases do not accept NUL or half of a surrogate pair.
     return storable_text(text.render(values))
 
 
@@ -42,7 +42,7 @@ def storable_details(details: Mapping[str, Value] | None) -> Mapping[str, Value]
 
 
 class MessageRecorder:
-    """What the steps of one walk have said, bounded in all: a loop may say a long text thousands of times.
+    """The messages of one walk, limited in total: a loop may say a long text thousands of times.
 
     Args:
         room: characters that are kept.
@@ -84,7 +84,7 @@ def render_message(
     """The text that a step says, and what stands beside it.
 
     Raises:
-        RenderError: a value is missing, or cannot be shown as text.
+        RenderError: a value is missing, or cannot be converted to text.
     """
     text = render_text(content.body, values)
     if content.file_url is None and content.whatsapp_template is None and not content.whatsapp_template_variables:
@@ -122,7 +122,7 @@ def platform_details(step: Tag | Assignation | GoTo, values: Mapping[str, object
     """What a step would have done on the platform.
 
     Raises:
-        RenderError: a value is missing, or cannot be shown as text.
+        RenderError: a value is missing, or cannot be converted to text.
     """
     if isinstance(step, Tag):
         return {
@@ -136,10 +136,10 @@ def platform_details(step: Tag | Assignation | GoTo, values: Mapping[str, object
 
 
 def moment_of(step: Delay, values: Mapping[str, object]) -> dt.datetime | None:
-    """The moment that a delay waits for; ``None`` when it has a length instead.
+    """The time until which a delay waits; ``None`` if it has a duration.
 
     Raises:
-        RenderError: it is no moment for this contact.
+        RenderError: it is not a date and time for this contact.
     """
     if step.until is None:
         return None

@@ -1,4 +1,4 @@
-"""What a walk asks to be done, and performing one action: files to fetch, a request to send, what came of it."""
+"""The effects that a walk yields, and how an action is performed: fetch files, send a request, return its result."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest,
 
 @dataclass(frozen=True, slots=True)
 class SendAction:
-    """To do: send the request of an action; answer with its :class:`ActionResult`.
+    """Effect: send the request of an action; answer with its :class:`ActionResult`.
 
     Attributes:
         step: the action.
         visit: which visit of this step it is, from 1.
-        request: complete, but for what the connection adds.
-        idempotency_key: the same whenever this visit of this response is tried.
-        identity: what the step is known by in this key; its name by default.
-        veil: hides sensitive values in the result where it is recorded, and puts them back.
+        request: complete, except for what the connection adds.
+        idempotency_key: the same for every attempt at this visit for this response.
+        identity: the step's identity in this key; its name by default.
+        veil: hides sensitive values in the recorded result, and restores them.
     """
 
     step: Action
@@ -49,9 +49,9 @@ class SendAction:
 
 @dataclass(frozen=True, slots=True)
 class FetchFile:
-    """To do: fetch a file that an action sends; answer with a :class:`FileContent` or a failure.
+    """Effect: fetch a file that an action sends; answer with a :class:`FileContent` or a failure.
 
-    Where the action's result is already recorded, that is the answer, and nothing needs to be fetched.
+    If the action's result is already recorded, answer with the result instead; nothing needs to be fetched.
 
     Attributes:
         step: the action.
@@ -68,13 +68,13 @@ class FetchFile:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """To do: wait; answer with :class:`Waited`, whether or not that was done.
+    """Effect: wait; answer with :class:`Waited`, whether or not it was skipped.
 
     Attributes:
         step: the delay.
         visit: which visit of this step it is, from 1.
-        until: the moment to wait for, where the delay names one.
-        polling: whether it stands in a loop with an action.
+        until: the time to wait for, if the delay has one.
+        polling: whether it is in a loop with an action.
     """
 
     step: Delay
@@ -94,7 +94,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """A wait is over, or was passed over."""
+    """A wait is over or was skipped."""
 
 
 Effect = SendAction | FetchFile | Wait
@@ -105,7 +105,7 @@ Performing = Generator["SendAction | FetchFile", EffectResult, ActionResult]
 def build_request(
     step: Action, variables: Mapping[str, object], files: Mapping[str, FileContent] | None = None
 ) -> HttpRequest:
-    """The request of an action step for one contact.
+    """Build the request of an action step for one contact.
 
     Args:
         step: an action of a loaded flow.
@@ -134,7 +134,7 @@ def perform(
         The files to fetch, one by one, and then the request to send.
 
     Returns:
-        What came of it; a file that does not come is an error of kind ``file``, and no request is sent.
+        The result; if a file cannot be fetched, an error of kind ``file``, and no request is sent.
 
     Raises:
         RenderError: a value is missing, or cannot be sent where it stands; says where.
@@ -149,10 +149,10 @@ def perform(
             unsent = HttpRequest(step.plan.method, step.plan.url.build(values), connection=step.plan.connection)
             return classify(failure, SentRequest(unsent, 0, key))
         if not isinstance(done, FileContent):
-            raise TypeError(f"a file to fetch is answered with its content, not {type(done).__name__}")
+            raise TypeError(f"the answer to a FetchFile must be a FileContent, not {type(done).__name__}")
         files[source.url_or_path] = done
     request = build_request(step, values, files)
     done = yield SendAction(step, visit, request, key, identity).with_key(key)
     if not isinstance(done, ActionResult):
-        raise TypeError(f"a request is answered with an ActionResult, not {type(done).__name__}")
+        raise TypeError(f"the answer to a SendAction must be an ActionResult, not {type(done).__name__}")
     return done

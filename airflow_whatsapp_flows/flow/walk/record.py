@@ -1,4 +1,4 @@
-"""What became of one contact: the steps visited, and how the walk ended."""
+"""The record of one contact: the steps visited, and how the walk ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MISFITS = 5  # that are told
 
 
 class State(str, Enum):
-    """What became of a contact, as far as a walk can tell."""
+    """The final state of a contact in a walk."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -33,13 +33,14 @@ class Visit:
     Attributes:
         step: its name.
         number: which visit of this step it is, from 1.
-        exit: label of the way it was left by; ``None`` when the walk ended in it.
+        exit: label of the exit taken; ``None`` if the walk ended in it.
         target: name of the next step; ``None`` when the walk ended.
-        text: what it said, rendered; all visits of a walk together keep 1,048,576 characters, and what is cut says so.
-        result: what came of an action, with marks where sensitive values stand.
+        text: its rendered message; all visits of a walk together keep 1,048,576 characters, and truncated text is
+            marked.
+        result: of an action, with marks instead of sensitive values.
         details: what else it would have done on the platform, by the keys of the flow file: a file shown, a message
             template and its variables, tags, changed fields of the contact, …; ``None`` when there is nothing
-        reason: why no answer fitted; ``None`` when one did, or there was none.
+        reason: why no answer fit; ``None`` if one did, or without an answer.
     """
 
     step: str
@@ -54,14 +55,14 @@ class Visit:
 
 @dataclass(slots=True)
 class Walk:
-    """What became of one contact, so far or in the end.
+    """The record of one contact, in progress or final.
 
     Attributes:
-        state: ``None`` while it goes on.
+        state: ``None`` while in progress.
         reason: why it ended so, for people; of one that completed without an end step also the answers that did not
             fit. Empty when there is nothing to say.
         visits: every step visited, in order.
-        handled_errors: errors that an error exit took care of.
+        handled_errors: number of errors that an error exit handled.
         unanswered: whether it ended at a question without an answer.
         uncertain_requests: requests whose outcome is unknown. Only later visits of the same action can settle one.
         failure: why the step that the walk ended in failed, apart from these; ``None`` when it did not fail.
@@ -96,7 +97,7 @@ class Walk:
         return list(islice(dict.fromkeys(reasons), _MISFITS))
 
     def outcome(self) -> dict[str, Value]:
-        """How the contact ended, as plain data: the same on every road."""
+        """How the contact ended, as plain data: the same for every driver."""
         return {
             "state": self.state.value if self.state else None,
             "reason": self.reason,

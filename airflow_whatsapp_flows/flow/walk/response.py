@@ -1,4 +1,4 @@
-"""One contact response: the recorded answers of one contact, which is what a walk starts from."""
+"""A contact response: the recorded answers of one contact, from which a walk starts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ContactResponse:
         contact: ``phone``, ``first_name``, …; custom fields in ``meta``.
         step: answers by the name of their question or menu; ``null`` is an answer, an absent name is none.
         global_variables: added to the flow's own ``global`` values.
-        flow_execution_variables: values given when the flow was started.
+        flow_execution_variables: values passed when the flow started.
         created_on: when it was recorded, as written.
         history: every answer of a question or menu that was answered more than once, by step, in order; a visit takes
             the next one that fits. Without a history there is one answer, that of ``step``; each is used once.
@@ -59,7 +59,7 @@ class ContactResponse:
 
     @property
     def identity(self) -> str:
-        """Its id, or a hash of the answers: two contacts without an id must not share an idempotency key."""
+        """Its ID, or a hash of the answers: two contacts without an ID must not share an idempotency key."""
         if self.id is not None:
             return self.id
         parts: list[object] = [self.contact, self.step, self.flow_execution_variables, self.created_on]
@@ -69,7 +69,7 @@ class ContactResponse:
         return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
 
     def answers(self, step: str, used: int = 0) -> tuple[Value, ...]:
-        """The answers to a question or menu that are left, in order; nothing when it was not answered any more.
+        """The remaining answers to a question or menu, in order; empty if there are none.
 
         Args:
             step: its name.
@@ -85,7 +85,7 @@ class ContactResponse:
         """Check that recorded results can be read.
 
         Raises:
-            ResponseError: one is no result of an action; names the step.
+            ResponseError: one is not the result of an action; names the step.
         """
         for step, results in self.actions.items():
             for result in results:
@@ -105,21 +105,23 @@ def read_response(value: object) -> ContactResponse:
             nothing when it is ``null``.
 
     Raises:
-        ResponseError: it is not an object, holds an unknown key, or a part of it has the wrong type.
+        ResponseError: it is not an object, contains an unknown key, or a part has the wrong type.
     """
     if not isinstance(value, Mapping):
-        raise ResponseError(f"a contact response is an object, not {_kind(value)}")
+        raise ResponseError(f"a contact response must be an object, not {_kind(value)}")
     nested = _nest(value)
     for key in nested:
         if key not in _KEYS:
             raise ResponseError(f"unknown key {key!r} in the contact response{did_you_mean(str(key), _KEYS)}")
     for key in _SCOPES:
         if not isinstance(nested.get(key, {}), Mapping):
-            raise ResponseError(f"{key!r} of a contact response is an object, not {_kind(nested[key])}")
+            raise ResponseError(f"{key!r} of a contact response must be an object, not {_kind(nested[key])}")
     contact = nested.get("contact", {})
     for key in ("phone", "canonical_phone"):
         if has_several_phones(contact.get(key)):
-            raise ResponseError(f"contact.{key} is one phone number, not a list; make a response of its own for each")
+            raise ResponseError(
+                f"contact.{key} must be one phone number, not a list; make a separate response for each"
+            )
     return ContactResponse(
         id=_text(nested, "id"),
         contact=contact,
@@ -141,10 +143,10 @@ def _nest(value: Mapping[Any, Any]) -> dict[str, Any]:
         if not dot or item is None:
             continue
         if scope not in _SCOPES:
-            raise ResponseError(f"unknown key {key!r} in the contact response; dotted names begin with {_SCOPES}")
+            raise ResponseError(f"unknown key {key!r} in the contact response; dotted names start with {_SCOPES}")
         inner = nested.setdefault(scope, {})
         if not isinstance(inner, Mapping):
-            raise ResponseError(f"{scope!r} and {key!r} stand side by side in the contact response")
+            raise ResponseError(f"{scope!r} and {key!r} cannot both be in the contact response")
         nested[scope] = _with(dict(inner), name, item, scope)
     return nested
 
@@ -156,7 +158,7 @@ def _with(inner: dict[str, Any], name: str, item: Any, scope: str) -> dict[str, 
         return {**inner, name: item}
     meta = inner.get("meta")
     if meta is not None and not isinstance(meta, Mapping):
-        raise ResponseError(f"'contact.meta' and 'contact.{name}' stand side by side in the contact response")
+        raise ResponseError(f"'contact.meta' and 'contact.{name}' cannot both be in the contact response")
     return {**inner, "meta": {**(meta or {}), rest: item}}
 
 
@@ -166,43 +168,43 @@ def _text(nested: Mapping[str, Any], key: str) -> str | None:
         return value or None
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ResponseError(f"{key!r} of a contact response is text, not {_kind(value)}")
+    raise ResponseError(f"{key!r} of a contact response must be text, not {_kind(value)}")
 
 
 def _actions(value: object) -> dict[str, tuple[Mapping[str, Value], ...]]:
     if not isinstance(value, Mapping):
-        raise ResponseError(f"'actions' of a contact response is an object, not {_kind(value)}")
+        raise ResponseError(f"'actions' of a contact response must be an object, not {_kind(value)}")
     actions: dict[str, tuple[Mapping[str, Value], ...]] = {}
     for step, results in value.items():
         listed = results if isinstance(results, list) else [results]
         if not all(isinstance(result, Mapping) for result in listed):
-            raise ResponseError(f"'actions.{step}' is a list of results, one per visit")
+            raise ResponseError(f"'actions.{step}' must be a list of results, one per visit")
         actions[str(step)] = tuple(listed)
     return actions
 
 
 def _history(value: object) -> dict[str, tuple[Value, ...]]:
     if not isinstance(value, (list, tuple)):
-        raise ResponseError(f"'history' of a contact response is a list, not {_kind(value)}")
+        raise ResponseError(f"'history' of a contact response must be a list, not {_kind(value)}")
     history: dict[str, tuple[Value, ...]] = {}
     for index, entry in enumerate(value):
         if not isinstance(entry, Mapping) or set(entry) != {"step", "value"} or not isinstance(entry["step"], str):
-            raise ResponseError(f"'history[{index}]' is an object with 'step', a name, and 'value'")
+            raise ResponseError(f"'history[{index}]' must be an object with 'step', a name, and 'value'")
         history[entry["step"]] = (*history.get(entry["step"], ()), entry["value"])
     return history
 
 
 def _exits(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
-        raise ResponseError(f"'exits' of a contact response is an object, not {_kind(value)}")
+        raise ResponseError(f"'exits' of a contact response must be an object, not {_kind(value)}")
     for step, taken in value.items():
         if not isinstance(taken, str):
-            raise ResponseError(f"'exits.{step}' is the name of an exit, not {_kind(taken)}")
+            raise ResponseError(f"'exits.{step}' must be the name of an exit, not {_kind(taken)}")
     return {str(step): taken for step, taken in value.items()}
 
 
 def with_defaults(values: Mapping[str, Value], declared: Mapping[str, VariableFormat]) -> dict[str, Value]:
-    """The flow's execution variables, defaults filled in.
+    """The flow's execution variables, with defaults.
 
     Args:
         values: as given.
@@ -215,7 +217,7 @@ def with_defaults(values: Mapping[str, Value], declared: Mapping[str, VariableFo
     for name, variable in declared.items():
         if name not in complete:
             if variable.required:
-                raise ResponseError(f"flow_execution_variables.{name} is required and was not given")
+                raise ResponseError(f"flow_execution_variables.{name} is required, but is missing")
             complete[name] = variable.default
             continue
         value = complete[name]

@@ -53,7 +53,7 @@ def parse_response(text: str) -> Any:
     except NotStrictError as error:
         raise ResponseTextError(_CODES[error.kind], str(error)) from None
     except ValueError:  # Python reads no integer of more digits than sys.get_int_max_str_digits()
-        raise ResponseTextError("bad_number", "a number in it has too many digits") from None
+        raise ResponseTextError("bad_number", "a number has too many digits") from None
     # Counting brackets is quick, and only a text with many of them can be deep.
     if text.count("{") + text.count("[") > MAX_DEPTH and is_deeper_than(value, MAX_DEPTH):
         raise _too_deep()
@@ -66,4 +66,4 @@ _CODES = {"constant": "not_json", "number": "bad_number", "key": "duplicate_key"
 
 
 def _too_deep() -> ResponseTextError:
-    return ResponseTextError("too_deep", f"nested deeper than {MAX_DEPTH} levels")
+    return ResponseTextError("too_deep", f"it is nested deeper than {MAX_DEPTH} levels")

@@ -36,4 +36,4 @@ def check_exits(flow: Flow, response: ContactResponse) -> None:
     """
     for name, taken in response.exits.items():
         if isinstance(flow.steps.get(name), Action) and taken not in [outcome.value for outcome in Outcome]:
-            raise ResponseError(f"exits.{name}: an action is left by 'success' or 'error', not {taken[:40]!r}")
+            raise ResponseError(f"exits.{name}: the exit of an action must be 'success' or 'error', not {taken[:40]!r}")

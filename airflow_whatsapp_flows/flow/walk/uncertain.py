@@ -1,4 +1,4 @@
-"""Requests of one contact that may have reached the server, with nobody knowing what became of them."""
+"""Requests of one contact with unknown outcomes: they may have reached the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def may_leave_doubt(step: Action) -> bool:
 
 
 def leaves_doubt(step: Action, result: ActionResult) -> bool:
-    """Whether nobody knows what a request has done, by what came of it."""
+    """Whether the outcome of a request is unknown, given its result."""
     return may_leave_doubt(step) and fate_of(result, step.retry) is Fate.UNKNOWN
 
 
@@ -46,7 +46,7 @@ class UncertainRequests:
 
     @property
     def open(self) -> tuple[UncertainRequest, ...]:
-        """Every request that is in doubt now."""
+        """Every request that is currently in doubt."""
         return tuple(doubt for doubts in self._open.values() for doubt in doubts)
 
     def forbid(self, step: Action) -> bool:
@@ -86,7 +86,7 @@ class UncertainRequests:
         digest = None if sent is None else _digest(sent)
         key = result.idempotency_key if sent is None else sent.idempotency_key
         if in_doubt:
-            reason = f"{step.name}: {result.error.message if result.error else 'its fate is not known'}"
+            reason = f"{step.name}: {result.error.message if result.error else 'the outcome is unknown'}"
             self._settle(step, digest, key)  # the same request is in doubt once
             self._open.setdefault(step.name, []).append(UncertainRequest(step.name, reason, key, digest))
         elif fate_of(result, step.retry) in (Fate.SUCCEEDED, Fate.APPLIED):

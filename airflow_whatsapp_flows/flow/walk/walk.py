@@ -1,8 +1,7 @@
-"""Following a flow step by step, for one contact, without doing anything.
+"""Walks a flow step by step for one contact, without side effects.
 
-``walk`` is a generator: it yields what must be done (send a request, fetch a file), receives what came of
-it, and returns what became of the contact. Airflow's tasks and the command line drive the same generator, so
-a flow has one meaning.
+``walk`` is a generator: it yields effects (send a request, fetch a file), receives their results, and returns the
+record of the contact. Airflow tasks, replays, and the command line drive the same generator, so a flow has one meaning.
 """
 
 from __future__ import annotations
@@ -63,23 +62,23 @@ def walk(
     epoch: str | int | None = None,
     resend: bool = False,
 ) -> Walking:
-    """Follow a flow for one contact.
+    """Walk a flow for one contact.
 
     Args:
         flow: without faults.
         response: the contact's answers.
-        now: an aware time, fixed for this contact: what ``global.Date`` and its kin are made of.
-        record: filled as the walk goes, for those who stop it half-way; a new one by default.
+        now: an aware time, fixed for this contact: used for ``global.Date`` and similar variables.
+        record: updated during the walk, for callers that stop it halfway; a new one by default.
         epoch: last part of every idempotency key: the number of the response's content, or a name for a second send
             on purpose. ``None`` (default) and 1 are the first content.
-        resend: whether actions that have run with success elsewhere are sent all the same. By default their recorded
+        resend: whether to send actions that already succeeded elsewhere. By default their recorded
             results are used.
 
     Yields:
-        What must be done next.
+        The next effect to perform.
 
     Returns:
-        What became of the contact.
+        The record of the contact.
     """
     try:
         variables = initial_variables(flow, response, now)
@@ -158,7 +157,7 @@ class _Walker:
             self._stop(State(step.state), render_text(step.reason, self._record.variables) or "")
             return self._add(step, None, None)
         if isinstance(step, TriggerFlow):
-            self._stop(State.COMPLETED, f"goes on in the flow {step.next_flow!r}")
+            self._stop(State.COMPLETED, f"continues in the flow {step.next_flow!r}")
             return self._add(step, None, None, details={"next_flow": step.next_flow})
         return self._pass(step)
 
@@ -177,7 +176,7 @@ class _Walker:
     def _visits_exhausted(self, step: Step) -> str | None:
         # Two steps may send a walk to each other when both have no visits left.
         if step.on_max_visits is None or step.name in self._exhausted_steps:
-            self._stop(State.FAILED, f"{step.name} was visited {step.max_visits} times, which is as often as it may be")
+            self._stop(State.FAILED, f"{step.name} was visited {step.max_visits} times, which is the limit")
         self._exhausted_steps.add(step.name)
         return step.on_max_visits
 
@@ -272,8 +271,15 @@ class _Walker:
 
     def _stop_in_doubt(self, step: Action) -> None:
         keyed = step.retry.delivery is Delivery.KEYED
-        rule = "other bytes may not go out under its key" if keyed else "delivery 'at_most_once' does not send twice"
-        why = f"{step.name}: stopped at its next visit, since the one before may have reached the server, and {rule}"
+        rule = (
+            "a different request cannot be sent under its key"
+            if keyed
+            else ("delivery 'at_most_once' never sends a request twice")
+        )
+        why = (
+            f"{step.name}: stopped at its next visit, because the request of the previous visit may have reached "
+            f"the server, and {rule}"
+        )
         self._stop(State.IN_DOUBT, why)
 
     def _prior_result(self, step: Action, visit: int) -> ActionResult | None:
@@ -304,7 +310,7 @@ class _Walker:
 
 
 def drive(walking: Walking, do: Callable[[Effect], EffectResult]) -> Walk:
-    """Run a walk to its end with a function that does what it asks for."""
+    """Run a walk to its end with a function that performs its effects."""
     try:
         effect = next(walking)
         while True:

@@ -46,7 +46,7 @@ def row_from_cells(
     if problem is not None:
         return reject_row(number, place, *problem, value.get("id"))
     if not value:
-        return reject_row(number, place, "empty_row", "every column that is read is empty")
+        return reject_row(number, place, "empty_row", "all columns that are read are empty")
     if id_column is not None and value.get("id") in (None, ""):
         return no_id(number, place, id_column)
     return row_of(number, place, {key: _without_absent(key, item) for key, item in value.items()})
@@ -73,15 +73,15 @@ def _plain(cell: Any) -> Any:
             return {str(key): _plain(item) for key, item in cell}
         return [_plain(item) for item in cell]
     if isinstance(cell, (bytes, bytearray, memoryview)):
-        raise CellError("bytes", "holds bytes, which are no text; decode them first")
-    raise CellError("unknown_type", f"holds a {type(cell).__name__}; cast it to text")
+        raise CellError("bytes", "contains bytes, not text; decode them first")
+    raise CellError("unknown_type", f"contains a {type(cell).__name__}; cast it to text")
 
 
 def _number(cell: float) -> float | None:
     if math.isnan(cell):
         return None
     if math.isinf(cell):
-        raise CellError("bad_number", "holds an infinite number")
+        raise CellError("bad_number", "contains an infinite number")
     return cell
 
 
@@ -89,7 +89,7 @@ def _check_characters(text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise CellError("surrogate", "holds half of a surrogate pair, which is not a character") from None
+        raise CellError("surrogate", "contains half of a surrogate pair, which is not a character") from None
 
 
 def _without_absent(key: str, item: Any) -> Any:

@@ -61,7 +61,7 @@ class Delimited:
                 continue
             value = {key: cells[index] for key, index in key_indexes if cells[index]}
             if not value:
-                yield reject_row(number, place, "empty_row", "every cell that is read is empty")
+                yield reject_row(number, place, "empty_row", "all cells that are read are empty")
             elif self._keys.id_column is not None and "id" not in value:
                 yield no_id(number, place, self._keys.id_column)
             else:
@@ -132,8 +132,8 @@ class _TooLarge(Exception):
 
 def _never_closed(place: str) -> SourceError:
     return SourceError(
-        f"{place}: a quote is opened in this record and never closed, so where the rows end cannot be told; "
-        'close it, or write it as "" if it is part of the text'
+        f"{place}: a quote in this record is never closed, so the end of the row is unknown; close it, "
+        'or write it as "" if it is part of the text'
     )
 
 
@@ -188,7 +188,7 @@ def _header(lines: _Lines, name: str) -> tuple[str, list[str]]:
     except _TooLarge:
         raise SourceError(f"{name}:1: the header has more than {MAX_ROW_BYTES:,} bytes; is it CSV?") from None
     if not text:
-        raise SourceError(f"{name}: is empty; the first line of CSV names the columns")
+        raise SourceError(f"{name}: is empty; the first line of a CSV file must name the columns")
     if lines.doubtful:
         raise SourceError(f"{name}:{lines.number}: not UTF-8; save the file as UTF-8 (Excel calls it 'CSV UTF-8')")
     bare = _QUOTED.sub("", text)

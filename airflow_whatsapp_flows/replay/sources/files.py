@@ -60,7 +60,7 @@ def find_files(location: str, storage: Storage | None = None) -> list[SourceFile
         SourceError: there is none, or it cannot be looked for.
     """
     if not location:
-        raise SourceError("the source of the responses is empty; name a file, a URL, or - for standard input")
+        raise SourceError("the source of the responses is empty; use a file, a URL, or - for standard input")
     if location == "-":
         return [SourceFile("standard input", _standard_input)]
     if "://" in location:
@@ -70,14 +70,14 @@ def find_files(location: str, storage: Storage | None = None) -> list[SourceFile
     if not files and glob.has_magic(location):
         raise SourceError(f"{location}: no file matches")
     if not files:
-        raise SourceError(f"{location}: there is no such file")
+        raise SourceError(f"{location}: the file does not exist")
     return files
 
 
 @contextmanager
 def _standard_input() -> Iterator[BinaryIO]:
     if sys.stdin.isatty():
-        raise SourceError("standard input is a terminal; send responses through a pipe, or name a file")
+        raise SourceError("standard input is a terminal; send responses through a pipe, or use a file")
     yield sys.stdin.buffer
 
 
@@ -87,7 +87,7 @@ def _local_file(path: str) -> SourceFile:
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
     if stat.S_ISDIR(status.st_mode):
-        raise SourceError(f"{path}: is a folder; name its files, as in {Path(path) / '*.jsonl'}")
+        raise SourceError(f"{path}: is a folder; specify its files, as in {Path(path) / '*.jsonl'}")
     mark = f"{status.st_size}:{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else None
     return SourceFile(path, lambda: _open_buffered(lambda: open(path, "rb"), path), mark)
 
@@ -109,7 +109,7 @@ def _find_objects(location: str, known: Storage | None) -> list[SourceFile]:
             if not paths:
                 raise SourceError(f"{name}: no file matches")
         elif not storage.isfile(path):
-            raise SourceError(f"{name}: there is no such file")
+            raise SourceError(f"{name}: the file does not exist")
         protocol = location.partition("://")[0]
         return [_object_file(storage, path, name if paths == [path] else f"{protocol}://{path}") for path in paths]
     except SourceError:
@@ -117,7 +117,7 @@ def _find_objects(location: str, known: Storage | None) -> list[SourceFile]:
     except ImportError as error:
         raise SourceError(f"{name}: this storage needs a package that is not installed: {error}") from None
     except Exception as error:  # every storage has errors of its own
-        hint = "; files are at s3://…, gs://… and the like, and a database needs a query" if _is_unknown(error) else ""
+        hint = "; files are at s3://…, gs://…, or similar, and a database needs a query" if _is_unknown(error) else ""
         raise SourceError(
             f"{name}: cannot be opened: {hide_credentials(str(error)) or type(error).__name__}{hint}"
         ) from None

@@ -50,7 +50,8 @@ class JsonLines:
                 continue
             if first and line.lstrip().startswith(b"["):
                 raise SourceError(
-                    f"{name}: is one JSON array; a source has one JSON object per line (jq -c '.[]' makes them)"
+                    f"{name}: is one JSON array; a source must have one JSON object per line (convert it with jq -c "
+                    "'.[]')"
                 )
             place = f"{name}:{number}"
             if len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
@@ -73,7 +74,7 @@ class JsonLines:
         """
         for key, column in self._mapped.items():
             if self._renamed and column in self._unseen:
-                raise SourceError(f"{name}: no row has the key {column!r}, which was named for {key!r}")
+                raise SourceError(f"{name}: no row has the key {column!r}, which is mapped to {key!r}")
 
     def _row(self, number: int, place: str, line: bytes) -> Row:
         try:
@@ -86,7 +87,7 @@ class JsonLines:
             where = "" if error.position is None else f" (character {error.position + 1})"
             return reject_row(number, place, error.code, error.reason + where, self._find_id(line))
         if not isinstance(value, dict):
-            return reject_row(number, place, "not_object", "a line holds one contact response, which is an object")
+            return reject_row(number, place, "not_object", "each line must be one contact response, which is an object")
         if self._mapped:
             self._rename(value)
             if self._id_column is not None and value.get("id") in (None, ""):
@@ -130,7 +131,8 @@ def _check_shape(row: Row, line: bytes, stream: BinaryIO, name: str) -> None:
         if b'"flow_format"' in line + following:
             raise _is_a_flow(name)
         raise SourceError(
-            f"{name}: is one JSON object over several lines; a source has one JSON object per line (jq -c . makes them)"
+            f"{name}: is one JSON object over several lines; a source must have one JSON object per line (convert it "
+            "with jq -c .)"
         )
 
 
@@ -140,4 +142,4 @@ def _peek(stream: BinaryIO) -> bytes:
 
 
 def _is_a_flow(name: str) -> SourceError:
-    return SourceError(f"{name}: is a flow file, not responses; a source has one contact response per line")
+    return SourceError(f"{name}: is a flow file, not responses; a source must have one contact response per line")

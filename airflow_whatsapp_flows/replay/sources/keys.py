@@ -56,14 +56,14 @@ class Keys:
         self._steps = [step.name for step in flow.steps.values() if isinstance(step, (Question, Menu))]
         self._flow_id = flow.id
         if id_column is not None and columns.get("id", id_column) != id_column:
-            raise SourceError(f"the id is in column {columns['id']!r} and in column {id_column!r}; say one of them")
+            raise SourceError(f"the id is in column {columns['id']!r} and in column {id_column!r}; use one of them")
         self.mapped = {**columns, **({} if id_column is None else {"id": id_column})}
         self.id_column = self.mapped.get("id")
         self.ignored_columns: dict[str, None] = {}
         for key in self.mapped:
             if key not in _PLAIN and not self._is_key(key):
                 raise SourceError(
-                    f"{key!r} is no key of a contact response; keys are id, created_on, and names that begin with "
+                    f"{key!r} is not a key of a contact response; keys are id, created_on, and names that start with "
                     f"{', '.join(f'{scope}.' for scope in SCOPES)}"
                 )
 
@@ -96,11 +96,11 @@ class Keys:
                 raise SourceError(f"{place}: {error}") from None
         for column in columns:
             if times[column.name] > 1:
-                raise SourceError(f"{place}: the column {column.name!r} stands twice; only one of them would count")
+                raise SourceError(f"{place}: the column {column.name!r} appears twice; only one of them would be used")
         if not columns:
             raise SourceError(
-                f"{place}: no column is a key of a contact response; found {_join_names(names)}. Call them id, "
-                f"contact.phone, {self._example()}, … or say where they are, as in --column contact.phone=COLUMN"
+                f"{place}: no column is a key of a contact response; found {_join_names(names)}. Rename them to id, "
+                f"contact.phone, {self._example()}, … or map them, as in --column contact.phone=COLUMN"
             )
         return tuple(columns)
 
@@ -118,12 +118,14 @@ class Keys:
             if _DOTTED.fullmatch(name) is None:
                 return False
             hint = did_you_mean(scope, SCOPES)
-            raise SourceError(f"unknown column {name!r}: before the dot stands a scope{hint}")
+            raise SourceError(f"unknown column {name!r}: the part before the dot must be a scope{hint}")
         if not rest.strip():
             raise SourceError(f"the column {name!r} has no name after the dot")
         if scope == "step" and rest not in self._steps:
             hint = did_you_mean(rest, self._steps)
-            raise SourceError(f"the column {name!r} names no question and no menu of the flow {self._flow_id!r}{hint}")
+            raise SourceError(
+                f"the column {name!r} is not named after a question or menu of the flow {self._flow_id!r}{hint}"
+            )
         return True
 
     def _example(self) -> str:

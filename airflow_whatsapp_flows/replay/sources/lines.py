@@ -19,7 +19,7 @@ def check_encoding(first_line: bytes, name: str) -> bytes:
     if first_line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise SourceError(f"{name}: is UTF-16; save it as UTF-8")
     if first_line.startswith(b"\x1f\x8b"):
-        raise SourceError(f"{name}: is packed with gzip; unpack it, or give it a name that ends in .gz")
+        raise SourceError(f"{name}: is compressed with gzip; decompress it, or rename it to end with .gz")
     if first_line.startswith(b"PK\x03\x04"):
         raise SourceError(f"{name}: is an Excel file or a zip archive; export it as CSV in UTF-8")
     return first_line.removeprefix(codecs.BOM_UTF8)

@@ -74,7 +74,7 @@ def open_source(spec: SourceSpec, flow: Flow, access: Access | None = None) -> S
         from airflow_whatsapp_flows.replay.sources.sql import QuerySource, UrlDatabase  # takes a moment to import
 
         if spec.format is not None:
-            raise SourceError(f"a query has no format, and {spec.format!r} was given")
+            raise SourceError(f"a query has no format, but {spec.format!r} was given")
         database = None if access is None else access.database(spec.location)
         return QuerySource(database or UrlDatabase(spec.location), spec.query, keys)
     if spec.format is not None and spec.format not in _FORMATS:
@@ -83,7 +83,7 @@ def open_source(spec: SourceSpec, flow: Flow, access: Access | None = None) -> S
     formats = {_format(file, spec) for file in files}
     if len(formats) > 1:
         raise SourceError(
-            f"{hide_credentials(spec.location)}: files of several formats, {', '.join(sorted(formats))}; read one"
+            f"{hide_credentials(spec.location)}: files of several formats, {', '.join(sorted(formats))}; use one format"
         )
     name = files[0].name if len(files) == 1 else hide_credentials(spec.location)
     return _FileSource(name, files, _reader(formats.pop(), keys), keys.ignored_columns)
@@ -108,8 +108,8 @@ def _format(file: SourceFile, spec: SourceSpec) -> Format:
         if name.endswith(ending):
             return form
     raise SourceError(
-        f"{file.name}: its name does not say its format: it ends in none of {', '.join(_ENDINGS)}; "
-        f"rename it, or say the format, one of {', '.join(_FORMATS)}"
+        f"{file.name}: the format is unknown, because the name does not end with any of {', '.join(_ENDINGS)}; rename "
+        f"it, or specify the format, one of {', '.join(_FORMATS)}"
     )
 
 
@@ -140,5 +140,5 @@ class _FileSource:
                     yield from self._reader.read(stream, file.name)
             except (OSError, EOFError, zlib.error) as error:
                 reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-                raise SourceError(f"{file.name}: cannot be read to its end: {reason}") from None
+                raise SourceError(f"{file.name}: cannot be read completely: {reason}") from None
         self._reader.finish(self.name)

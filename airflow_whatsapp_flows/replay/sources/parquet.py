@@ -40,7 +40,7 @@ class Parquet:
             SourceError: it is not Parquet, its columns are not the flow's, or its phones are numbers.
         """
         if not stream.seekable():
-            raise SourceError(f"{name}: Parquet is read from its end, so it must be a file")
+            raise SourceError(f"{name}: Parquet is read from the end, so it must be a file")
         try:
             file = self._arrow.parquet.ParquetFile(stream)
             columns = self._columns(file.schema_arrow, name)
@@ -80,7 +80,7 @@ class Parquet:
         types = self._arrow.types
         if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
             raise SourceError(
-                f"{name}: the phones in column {column!r} are numbers ({kind}), which have no + and no leading zeros; "
+                f"{name}: the phones in column {column!r} are numbers ({kind}), which cannot have + or leading zeros; "
                 "write the column as text"
             )
 
@@ -100,7 +100,7 @@ class Parquet:
         try:
             texts: list[bytes | None] = values.cast(self._arrow.binary()).to_pylist()
         except self._arrow.ArrowException:
-            raise SourceError(f"the column {column!r} holds texts that are not UTF-8; write them as UTF-8") from None
+            raise SourceError(f"the column {column!r} contains text that is not UTF-8; write it as UTF-8") from None
         return texts
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 Format = Literal["jsonl", "csv", "parquet"]
 
 MAX_ROW_BYTES = 4_194_304
-"""How long a line of JSON, or a record of CSV, may be."""
+"""Maximum bytes of a line of JSON or a record of CSV."""
 
 _SHOWN_CHARACTERS = 200
 _SCIENTIFIC = re.compile(r"\s*[+-]?\d+(?:[.,]\d*)?[eE][+-]?\d+\s*")
@@ -113,4 +113,4 @@ def reject_row(number: int, place: str, code: str, reason: str, found_id: object
 
 def no_id(number: int, place: str, column: str) -> Row:
     """A row without the id that the user said it has."""
-    return reject_row(number, place, "no_id", f"{column!r}, which holds the id, is absent or empty")
+    return reject_row(number, place, "no_id", f"{column!r}, which contains the id, is absent or empty")

@@ -81,8 +81,8 @@ class QuerySource:
             if phone is not None and not isinstance(record[phone.index], (str, type(None))):
                 kind = type(record[phone.index]).__name__
                 raise SourceError(
-                    f"query:{number}: the phones in column {phone.name!r} are numbers ({kind}), which have no + and no "
-                    "leading zeros; cast the column to text"
+                    f"query:{number}: the phones in column {phone.name!r} are numbers ({kind}), which cannot have + "
+                    "or leading zeros; cast the column to text"
                 )
             place = f"query:{number}"
             yield row_from_cells(number, place, columns, [record[index] for index in indexes], self._keys.id_column)
@@ -103,7 +103,7 @@ class UrlDatabase:
         self.name = hide_password(url)
         if url.get_backend_name() == "sqlite" and is_absent(url.database):
             # SQLite would make it.
-            raise SourceError(f"{self.name}: there is no such file")
+            raise SourceError(f"{self.name}: the file does not exist")
         try:
             self._engine = sa.create_engine(url, poolclass=sa.NullPool)
         except ImportError as error:
@@ -112,7 +112,7 @@ class UrlDatabase:
         except sa.exc.NoSuchModuleError:
             kind = url.get_backend_name()
             raise SourceError(
-                f"{self.name}: SQLAlchemy has no dialect {kind!r}; install the package that has it, or fix the URL"
+                f"{self.name}: SQLAlchemy has no dialect {kind!r}; install the package that provides it, or fix the URL"
             ) from None
         except sa.exc.ArgumentError as error:
             raise SourceError(f"{self.name}: {error}") from None
@@ -149,7 +149,7 @@ def _parse_url(location: str) -> URL:
     except (sa.exc.ArgumentError, ValueError):  # a port that is no number is a ValueError
         example = "sqlite:///responses.db or postgresql://user@host/database"
         raise SourceError(
-            f"{hide_credentials(location)}: is no SQLAlchemy URL of a database, such as {example}"
+            f"{hide_credentials(location)}: is not an SQLAlchemy URL of a database, such as {example}"
         ) from None
 
 

@@ -41,7 +41,7 @@ def test_changed_rows_are_rejected_by_name_and_the_others_are_done(leads: Leads,
     assert leads.status("second")["rejected"] == 1
     assert sorted(sent(server)) == [("1", "Ana"), ("2", "Eva")]
     reason = leads.results("second", "--state", "rejected")[0]["reason"]
-    assert reason.startswith("id_reused: the replay first has the same id with other content")
+    assert reason.startswith("id_reused: the replay first has the same id with different content")
     assert 'on_changed "update"' in reason
 
 
@@ -85,7 +85,7 @@ def test_only_what_a_flow_can_read_is_content(leads: Leads, server: RecordingSer
     assert len(server.received) == 1
 
 
-def test_the_flow_says_what_becomes_of_changed_rows(leads: Leads, server: RecordingServer) -> None:
+def test_the_flow_says_what_happens_to_changed_rows(leads: Leads, server: RecordingServer) -> None:
     flow = {**LEADS, "replay": {"on_changed": "update"}}
     write(leads, named(1, "Ana"), flow=flow)
     leads.run()
@@ -242,7 +242,7 @@ def test_the_key_of_a_first_content_is_what_it_was_before_there_were_epochs(lead
     assert keys[1] == idempotency_key("leads", "Create contact", "r-1", 1, 2)
 
 
-def test_a_guard_hides_no_doubt(leads: Leads, server: RecordingServer) -> None:
+def test_a_guard_does_not_hide_an_unknown_outcome(leads: Leads, server: RecordingServer) -> None:
     write(leads, named(1, "Ana"))
     server.queued.append(Answer(drop=True))
     assert leads.run("--replay-id", "first").status == 3

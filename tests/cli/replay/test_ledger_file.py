@@ -91,14 +91,14 @@ def test_a_ledger_that_was_deleted_or_replaced_is_put_back_and_no_contact_is_sen
     assert stopped.status == 4
     assert len(received) <= WHEN + 2 * CONCURRENCY
     assert re.search(
-        r"while it was in use; nothing more is sent\. All of it was saved\. `mv (\S+) \S+` puts", stopped.err
+        r"while it was in use; nothing more is sent\. All of it was saved\. `mv (\S+) \S+` restores", stopped.err
     )
     assert re.search(r"This run has sent 2\d requests since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", stopped.err)
     sent = len(received)
     for _ in range(2):
         again = leads.run(*RUN)
         assert again.status == 1
-        assert "puts back what was saved" in again.err
+        assert "restores the saved copy" in again.err
     assert len(received) == sent
 
     [saved] = leads.folder.glob("ledger.db-rescued-*")

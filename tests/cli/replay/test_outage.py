@@ -34,7 +34,7 @@ def test_refused_credentials_stop_the_batch_and_leave_its_contacts_pending(
     assert (told["pending"], told["completed"], told["failed"], told["handled"]) == (500, 0, 0, 0)
     assert len(server.received) == 20
     assert told["stopped"].startswith(
-        f"{server.host} refused the credentials of the connection 'crm' 20 times in a row "
+        f"{server.host} rejected the credentials of the connection 'crm' 20 times in a row "
         '(401 Unauthorized; reply: {"error":"token expired"})'
     )
 
@@ -99,7 +99,9 @@ def test_refused_credentials_fail_nobody_without_an_error_exit_either(leads: Lea
     assert (done.status, json.loads(done.out)["pending"]) == (4, 40)
 
 
-def test_a_batch_of_which_every_contact_took_an_error_exit_is_no_success(leads: Leads, server: RecordingServer) -> None:
+def test_a_batch_of_which_every_contact_took_an_error_exit_is_not_a_success(
+    leads: Leads, server: RecordingServer
+) -> None:
     leads.write(10, flow=handling())
     answering(server, Answer.json({"error": "no such list"}, 422))
 
@@ -155,7 +157,7 @@ def test_the_limit_decides_at_the_end(leads: Leads, server: RecordingServer, lim
     assert leads.run("--replay-id", "first", "--max-handled-errors", limit).status == status
 
 
-def test_a_look_up_that_finds_nobody_is_sent_for_every_contact(leads: Leads, server: RecordingServer) -> None:
+def test_a_lookup_that_finds_nobody_is_sent_for_every_contact(leads: Leads, server: RecordingServer) -> None:
     look_up = action("Find", method="GET", url="/v1/contacts", query_params={"q": "{{ contact.phone }}"}, on_error="Go")
     made = flow(look_up, {"name": "Go", "type": "message", "body": "x"}, replay={"max_handled_errors": "100%"})
     leads.write(120, flow={**made, "id": "leads"})
@@ -175,8 +177,8 @@ def test_a_step_that_is_always_refused_stops_the_batch_unless_that_is_turned_off
 
     told = json.loads(done.out)
     assert (done.status, told["failed"], told["pending"], len(server.received)) == (4, 50, 150, 50)
-    assert "refused each of the first 50 requests of 'Create contact'" in told["stopped"]
-    assert "If 400 is what this server answers about a single contact" in told["stopped"]
+    assert "rejected each of the first 50 requests of 'Create contact'" in told["stopped"]
+    assert "If 400 is this server's answer for a single contact" in told["stopped"]
     assert 'resume with --no-stop-when-refused, or set "stop_when_refused": false' in told["stopped"]
     assert 'reply: {"error":"no such field"}' in told["stopped"]
 

@@ -100,8 +100,8 @@ def test_who_cannot_be_identified_is_skipped_where_a_guard_is_set_and_walked_whe
 
     assert (leads.status("guarded")["skipped"], len(server.received)) == (2, 1)
     reasons = [json.loads(line)["reason"] for line in leads.replay("results", "guarded").out.splitlines()]
-    assert reasons[0] == "unidentified: opt_out lists phones, and the contact has none"
-    assert reasons[1].startswith("unidentified: opt_out lists phones, and contact.phone is not a number that can be")
+    assert reasons[0] == "unidentified: opt_out lists phones, but the contact has none"
+    assert reasons[1].startswith("unidentified: opt_out lists phones, and contact.phone cannot be")
 
     leads.write(0, json_lines(nobody), flow=flow())
     assert leads.run("--replay-id", "free", "--accept-changed-flow").status == 0

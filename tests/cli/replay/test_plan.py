@@ -82,6 +82,6 @@ def test_what_run_would_refuse_is_refused(cli: Cli, batch: list[str], write: Wri
     assert cli("replay", "plan", broken, *batch[1:]).status == 1
     assert cli("replay", "plan", batch[0], "--responses", "nowhere.jsonl").status == 1
     wrong = cli("replay", "plan", *batch, "--ledger", "mysql://x")
-    assert (wrong.status, "a ledger is an SQLAlchemy URL" in wrong.err) == (1, True)
+    assert (wrong.status, "a ledger must be an SQLAlchemy URL" in wrong.err) == (1, True)
     assert cli("replay", "plan", *batch, "--ledger", "nonsense").status == 1
     assert server.received == []

@@ -28,7 +28,7 @@ def test_run_status_list_and_results_are_the_same(
     assert (again.status, listed["replay_id"], listed["skipped"], len(server.received)) == (3, "second", 1198, 1202)
 
 
-def test_a_table_of_ones_own_may_be_in_postgresql(leads: Leads, postgres: PostgresServer) -> None:
+def test_a_table_of_the_user_may_be_in_postgresql(leads: Leads, postgres: PostgresServer) -> None:
     leads.write(2)
     leads.run("--replay-id", "first")
     url = postgres.create_database()

@@ -46,7 +46,7 @@ def test_contacts_that_are_postponed_are_not_waited_for() -> None:
     assert watched.look(1.0) == (0, "0/s, 0 in flight, 0 errors")
 
 
-def test_waiting_is_said() -> None:
+def test_waiting_is_reported() -> None:
     watched = Watched(engine(), total=10, before=0)
 
     assert "waiting for a rate limit, a retry, or a host that is down" in watched.look(1.0)[1]
@@ -64,7 +64,7 @@ def test_a_line_says_how_many_are_done(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err == "1,200 of 5,000 done (24%), 312/s\n"
 
 
-def test_reading_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+def test_reading_is_reported_periodically(capsys: pytest.CaptureFixture[str]) -> None:
     on_rows = RowProgress(None, _next=0.0)
     on_rows(500)
     on_rows(1000)

@@ -1,4 +1,4 @@
-"""A step that is called otherwise than it was sent is one step: nothing of it is sent twice, and nothing is lost."""
+"""A step now named otherwise than it was sent is one step: nothing of it is sent twice, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_names_that_were_exchanged_are_refused_until_each_step_has_an_id(half_se
     refusal = half_sent.retry(exchanged)
     flag = half_sent.retry(exchanged, "--renamed", "First=Second", "--renamed", "Second=First")
 
-    assert (refusal.status, "nobody knows which of them it is" in refusal.err) == (1, True)
+    assert (refusal.status, "it is unknown which of them is that step" in refusal.err) == (1, True)
     assert (flag.status, "give each an" in flag.err) == (1, True)
     with_ids = [{**exchanged[0], "id": "First"}, {**exchanged[1], "id": "Second"}]
     assert half_sent.retry(with_ids).status == 0
@@ -168,10 +168,10 @@ def test_a_chain_of_renames_is_refused_until_each_step_has_an_id(half_sent: Repl
     [
         pytest.param(["First=Primari"], "did you mean 'Primary'", id="no such step"),
         pytest.param(["Second=Primary"], "still has a step known as 'Second'", id="still there"),
-        pytest.param(["First=Primary", "Other=Primary"], "only one of them", id="merged"),
+        pytest.param(["First=Primary", "Other=Primary"], "only one previous name", id="merged"),
     ],
 )
-def test_a_rename_that_cannot_be_meant_is_refused(half_sent: Replays, words: list[str], message: str) -> None:
+def test_rejects_an_impossible_rename(half_sent: Replays, words: list[str], message: str) -> None:
     options = [part for word in words for part in ("--renamed", word)]
 
     done = half_sent.retry(steps("Primary"), *options)
@@ -198,7 +198,7 @@ def test_a_new_step_that_takes_the_old_name_needs_an_id(half_sent: Replays) -> N
 
     refusal = half_sent.retry(taken, "--state", "completed")
 
-    assert (refusal.status, "give that one an" in refusal.err) == (1, True)
+    assert (refusal.status, "give that step its own" in refusal.err) == (1, True)
     with_id = [*taken[:2], {**taken[2], "id": "third"}]
     assert half_sent.retry(with_id, "--state", "completed").status == 0
     assert (half_sent.count("/v1/first"), half_sent.count("/v1/third")) == (COUNT, COUNT)
@@ -212,7 +212,7 @@ def test_a_step_that_was_removed_is_said_to_be(half_sent: Replays) -> None:
     assert (half_sent.count("/v1/first"), half_sent.count("/v1/third")) == (COUNT, COUNT)
 
 
-def test_what_was_sent_under_a_name_goes_on_under_its_key_when_the_step_gets_a_platform_id(replays: Replays) -> None:
+def test_what_was_sent_under_a_name_continues_under_its_key_when_the_step_gets_a_platform_id(replays: Replays) -> None:
     keyed = steps(delivery="keyed", retry={"attempts": 1})
     replays.answers = {"/v1/first": 503}
     assert replays.run(keyed).status == 3
@@ -274,7 +274,7 @@ def test_names_that_were_exchanged_are_refused_also_when_other_contacts_were_sen
 
     refusal = half_sent.run(exchanged(), replay_id="other", timezone="America/Lima")
 
-    assert (refusal.status, "nobody knows which of them it is" in f"{refusal.err}{refusal.out}") == (4, True)
+    assert (refusal.status, "it is unknown which of them is that step" in f"{refusal.err}{refusal.out}") == (4, True)
     assert half_sent.count("/v1/first") == COUNT + 1
 
 

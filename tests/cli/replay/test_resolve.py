@@ -33,7 +33,7 @@ def retried(cli: Cli, ledger: list[str]) -> Done:
     return cli("replay", "retry", "b", *ledger)
 
 
-def test_sent_with_its_reply_goes_on_behind_it(
+def test_sent_with_its_reply_continues_after_it(
     cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer
 ) -> None:
     reply = write("reply.json", {"id": 77})
@@ -77,7 +77,7 @@ def test_a_later_replay_says_where_to_resolve(
     assert [one.target for one in doubted.received] == ["/v1/x", "/v1/second"]
 
 
-def test_a_reply_that_is_no_json_is_text(cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer) -> None:
+def test_a_reply_that_is_not_json_is_text(cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer) -> None:
     assert cli("replay", "resolve", "b", "r-1", "--as", "sent", "--reply", write("t", "OK 12"), *ledger).status == 0
     assert retried(cli, ledger).status == 3  # the text has no id
 
@@ -85,17 +85,17 @@ def test_a_reply_that_is_no_json_is_text(cli: Cli, write: Write, ledger: list[st
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["b", "--as", "sent"], 2, "say which requests"),
-        (["b", "--visit", "1", "--as", "sent"], 2, "say which requests"),
-        (["b", "r-1", "--visit", "1", "--as", "sent"], 2, "give --step NAME too"),
-        (["b", "r-1", "--as", "not_sent", "--reply", "x"], 2, "it goes with --as sent"),
+        (["b", "--as", "sent"], 2, "specify the requests"),
+        (["b", "--visit", "1", "--as", "sent"], 2, "specify the requests"),
+        (["b", "r-1", "--visit", "1", "--as", "sent"], 2, "requires --step NAME"),
+        (["b", "r-1", "--as", "not_sent", "--reply", "x"], 2, "--reply requires --as sent"),
         (["b", "r-1", "--as", "sent", "--reply", "nowhere"], 1, "nowhere: the reply cannot be read"),
         (["b", "r-1"], 2, "--as"),
         (["c", "r-1", "--as", "sent"], 1, "there is no replay 'c'"),
         (["b", "r-2", "--as", "sent"], 1, "nothing was changed"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
+def test_rejects_conflicting_options(
     cli: Cli, ledger: list[str], doubted: RecordingServer, words: list[str], status: int, message: str
 ) -> None:
     done = cli("replay", "resolve", *words, *ledger)
@@ -127,7 +127,7 @@ def handled(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) 
     return server
 
 
-def test_a_server_error_that_an_exit_took_is_resolved_so_that_a_plain_retry_goes_on(
+def test_a_server_error_that_an_exit_took_is_resolved_so_that_a_plain_retry_continues(
     cli: Cli, write: Write, ledger: list[str], handled: RecordingServer
 ) -> None:
     reply = write("reply.json", {"id": 77})
@@ -160,7 +160,7 @@ def test_a_status_that_says_not_processed_is_not_resolved(
 
     done = cli("replay", "resolve", "b", "r-1", "--handled", "--as", "sent", *ledger)
 
-    assert (done.status, "no request that an error exit took" in done.out) == (1, True)
+    assert (done.status, "no handled error matches" in done.out) == (1, True)
 
 
 @pytest.mark.parametrize("name", ["First", "Primary", "Main"])

@@ -97,7 +97,7 @@ def test_results_are_in_the_order_of_the_source_over_many_pages(leads: Leads) ->
     assert [found["id"] for found in leads.results("first")] == [f"r-{n}" for n in range(2500)]
 
 
-def test_rows_of_replays_that_were_read_together_are_told_apart(leads: Leads) -> None:
+def test_rows_of_replays_that_were_read_together_are_distinguished(leads: Leads) -> None:
     leads.write(40)
     leads.run("--replay-id", "first")
     leads.run("--replay-id", "second")
@@ -114,7 +114,7 @@ def test_rows_of_replays_that_were_read_together_are_told_apart(leads: Leads) ->
     assert {one["state"] for one in found} == {"completed", "skipped"}
 
 
-def test_a_rejected_row_says_where_it_stood(leads: Leads) -> None:
+def test_a_rejected_row_has_its_line(leads: Leads) -> None:
     leads.write(1, "{\n")
     leads.run("--replay-id", "first")
 
@@ -125,7 +125,7 @@ def test_a_rejected_row_says_where_it_stood(leads: Leads) -> None:
     assert found["reason"].endswith(f"({leads.responses}:2)")
 
 
-def test_states_choose(leads: Leads, server: RecordingServer) -> None:
+def test_selects_by_state(leads: Leads, server: RecordingServer) -> None:
     leads.write(3, "{\n")
     server.queued += [Answer(422)]
     leads.run("--replay-id", "first")
@@ -175,7 +175,7 @@ def test_responses_can_be_replayed_again(leads: Leads, server: RecordingServer) 
     assert {one["id"] for one in leads.results("second")} == failed
 
 
-def test_a_table_of_ones_own_holds_one_row_for_each_visit_and_is_replaced(
+def test_a_table_of_the_user_holds_one_row_for_each_visit_and_is_replaced(
     leads: Leads, server: RecordingServer
 ) -> None:
     leads.write(3, "{\n")
@@ -210,13 +210,13 @@ def test_a_table_that_is_something_else_is_refused_and_left_alone(leads: Leads) 
     done = leads.replay("results", "first", "--to", f"sqlite:///{target}", "--table", "people")
 
     assert done.status == 1
-    assert "is there already, without flow_id" in done.err
+    assert "already exists, without the columns flow_id" in done.err
     with sqlite3.connect(target) as connection:
         assert connection.execute("SELECT name FROM people").fetchall() == [("Ana",)]
 
 
 @pytest.mark.parametrize("url", ["nothing", "mysql://me:s3cret@127.0.0.1/x", "sqlite:////no/such/folder/x.db"])
-def test_a_database_that_cannot_be_written_is_told_without_its_password(leads: Leads, url: str) -> None:
+def test_a_database_that_cannot_be_written_is_reported_without_its_password(leads: Leads, url: str) -> None:
     leads.write(1)
     leads.run("--replay-id", "first")
 
@@ -237,5 +237,5 @@ def test_a_database_that_cannot_be_written_is_told_without_its_password(leads: L
         ["--state", "done"],
     ],
 )
-def test_words_that_do_not_go_together_are_a_usage_error(leads: Leads, words: list[str]) -> None:
+def test_conflicting_options_are_usage_errors(leads: Leads, words: list[str]) -> None:
     assert leads.replay("results", "first", *words).status == 2

@@ -56,7 +56,7 @@ def test_what_failed_is_sent_again_from_where_it_failed_and_nothing_else(
     done = cli("replay", "retry", "b", *ledger, "--format", "json")
 
     assert done.status == 0
-    assert "1 contact chosen" in done.err
+    assert "1 contact selected" in done.err
     assert json.loads(done.out)["completed"] == 1
     assert len(of(server, "/v1/x")) == 1
     assert len(of(server, "/v1/second")) == 2
@@ -82,7 +82,7 @@ def test_one_of_many_is_retried_until_it_succeeds(
     assert [one.target for one in server.received] == ["/v1/second"]
 
 
-def test_a_mended_flow_is_gone_on_with(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> None:
+def test_retry_resumes_with_a_fixed_flow(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> None:
     server.queued.extend([Answer.json({"id": 1}), Answer(404)])
     begun(cli, write, ledger, 1)
     mended = write("mended.json", flow(FIRST, {**SECOND, "url": "/v2/second"}))
@@ -91,7 +91,7 @@ def test_a_mended_flow_is_gone_on_with(cli: Cli, write: Write, ledger: list[str]
     assert [one.target for one in server.received] == ["/v1/x", "/v1/second", "/v2/second"]
 
 
-def test_another_flow_is_refused_and_nothing_is_chosen(
+def test_rejects_another_flow_and_selects_nothing(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.append(Answer(404))
@@ -100,12 +100,12 @@ def test_another_flow_is_refused_and_nothing_is_chosen(
 
     done = cli("replay", "retry", "b", "--flow", other, *ledger)
 
-    assert (done.status, "a mended flow keeps its id" in done.err) == (1, True)
+    assert (done.status, "a fixed flow must keep its id" in done.err) == (1, True)
     assert states(cli, ledger) == {"r-0": "failed"}
     assert len(server.received) == 1
 
 
-def test_an_error_that_was_handled_is_chosen_by_its_step(
+def test_selects_a_handled_error_by_its_step(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     tell = action("Tell", url="/v1/tell", body={"id": "{{ contact.phone }}"})
@@ -120,7 +120,7 @@ def test_an_error_that_was_handled_is_chosen_by_its_step(
     assert [one.target for one in server.received] == ["/v1/x", "/v1/tell", "/v1/x"]
 
 
-def test_none_chosen_sends_nothing_and_says_what_else_the_conditions_hold_for(
+def test_no_selected_contact_sends_nothing_and_reports_other_matches(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.append(Answer(500))
@@ -132,8 +132,8 @@ def test_none_chosen_sends_nothing_and_says_what_else_the_conditions_hold_for(
     done = cli("replay", "retry", "b", "--since", "2020-01-01", *ledger)
 
     assert done.status == 3
-    assert "0 contacts chosen" in done.err
-    assert "1 in_doubt: choose them with --state" in done.err
+    assert "0 contacts selected" in done.err
+    assert "1 in_doubt: select them with --state" in done.err
     assert len(server.received) == sent
 
 
@@ -153,13 +153,13 @@ def test_what_is_in_doubt_and_sent_at_most_once_stays_so(
     ("words", "status", "message"),
     [
         (["nothing"], 1, "there is no replay 'nothing'"),
-        (["b", "--outcome", "error"], 2, "give --step NAME too"),
+        (["b", "--outcome", "error"], 2, "requires --step NAME"),
         (["b", "--step", "Frist"], 1, "did you mean 'First'"),
-        (["b", "--state", "rejected"], 1, "mend it in the source"),
+        (["b", "--state", "rejected"], 1, "fix it in the source"),
         (["b", "--since", "yesterday"], 2, "is not a date or date and time"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
+def test_rejects_conflicting_options(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer, words: list[str], status: int, message: str
 ) -> None:
     begun(cli, write, ledger, 1)
@@ -188,7 +188,7 @@ def test_a_plain_retry_never_sends_again_what_may_have_been_applied(
     done = cli("replay", "retry", "b", *ledger)
 
     assert (done.status, len(server.received)) == (3, 3)
-    assert "0 contacts chosen" in done.err
+    assert "0 contacts selected" in done.err
     assert "3 contacts left out: the request may have been applied, and is not sent again (First: answered" in done.err
     assert "replay retry b --accept-duplicates" in done.err
     assert states(cli, ledger) == {"r-0": "failed", "r-1": "failed", "r-2": "failed"}
@@ -232,11 +232,11 @@ def test_handled_errors_are_sent_again_without_the_name_of_a_step(
     server.queued.extend([Answer(503), Answer.json({})])
     done = cli("replay", "retry", "b", "--handled", *ledger)
 
-    assert "1 contact chosen" in done.err
+    assert "1 contact selected" in done.err
     assert [one.target for one in server.received] == ["/v1/x", "/v1/tell", "/v1/x"]
 
     done = cli("replay", "retry", "b", "--handled", *ledger)
 
-    assert "0 contacts chosen" in done.err
+    assert "0 contacts selected" in done.err
     assert "may have been applied" in done.err  # it was answered 503
     assert len(server.received) == 3

@@ -16,7 +16,7 @@ STATUS_KEYS = [
 ]  # fmt: skip
 
 
-def test_every_contact_is_sent_once_and_told(leads: Leads, server: RecordingServer) -> None:
+def test_every_contact_is_sent_once_and_reported(leads: Leads, server: RecordingServer) -> None:
     leads.write(3)
 
     done = leads.run("--replay-id", "first")
@@ -37,7 +37,7 @@ def test_the_same_command_again_sends_nothing(leads: Leads, server: RecordingSer
     done = leads.run()
 
     assert (done.status, len(server.received)) == (0, 3)
-    assert "has ended already; nothing was sent" in done.err
+    assert "has already ended; nothing was sent" in done.err
     assert len(json.loads(leads.replay("list", "--format", "json").out)) == 1
 
 
@@ -76,14 +76,14 @@ def test_force_sends_again_under_new_keys(leads: Leads, server: RecordingServer)
     assert len(json.loads(leads.replay("list", "--format", "json").out)) == 2
 
 
-def test_a_replay_begun_by_force_goes_on_by_force_alone(leads: Leads, server: RecordingServer) -> None:
+def test_a_replay_started_by_force_resumes_only_with_force(leads: Leads, server: RecordingServer) -> None:
     leads.write(1)
     leads.run("--force", "--replay-id", "again")
 
     done = leads.run("--replay-id", "again")
 
     assert done.status == 1
-    assert "'again' was begun with --force" in done.err
+    assert "'again' was started with --force" in done.err
 
 
 def test_a_trial_with_a_limit_is_a_replay_of_its_own(leads: Leads, server: RecordingServer) -> None:
@@ -145,7 +145,7 @@ def test_errors_are_grouped_with_one_masked_sample_and_what_to_do(leads: Leads, 
     assert f"whatsapp-flows replay retry 'the first' --ledger sqlite:///{leads.database}" in done.out
 
 
-def test_doubt_is_told_with_the_command_that_resolves_it(leads: Leads, server: RecordingServer) -> None:
+def test_doubt_is_reported_with_the_command_that_resolves_it(leads: Leads, server: RecordingServer) -> None:
     leads.write(1)
     server.queued.append(Answer(drop=True))
 
@@ -157,14 +157,14 @@ def test_doubt_is_told_with_the_command_that_resolves_it(leads: Leads, server: R
     assert "whatsapp-flows replay resolve first RESPONSE --as sent" in done.out
 
 
-def test_data_moves_no_cursor(leads: Leads, server: RecordingServer) -> None:
+def test_data_cannot_control_the_terminal(leads: Leads, server: RecordingServer) -> None:
     leads.write(0, json_lines([lead(1, id="r\u001b[2J-1")]))
     server.queued.append(Answer(422))
 
     assert "\x1b" not in leads.run().out
 
 
-def test_a_connection_that_is_not_there_is_found_before_anything_is_read(leads: Leads) -> None:
+def test_a_connection_that_does_not_exist_is_found_before_anything_is_read(leads: Leads) -> None:
     leads.write(1)
 
     done = leads.cli("replay", "run", leads.flow, "--responses", leads.responses, *leads.ledger)
@@ -185,24 +185,24 @@ def test_faults_of_the_flow_are_those_that_validate_shows(leads: Leads) -> None:
     assert set(done.err.splitlines()) <= set(shown.splitlines())
 
 
-def test_a_source_that_is_not_there_is_refused(leads: Leads) -> None:
+def test_a_source_that_does_not_exist_is_refused(leads: Leads) -> None:
     leads.write(1)
     leads.responses.unlink()
 
     done = leads.run()
 
     assert done.status == 1
-    assert done.err == f"{leads.responses}: there is no such file\n"
+    assert done.err == f"{leads.responses}: the file does not exist\n"
 
 
 @pytest.mark.parametrize("url", ["mysql://h/d", "nothing"])
-def test_a_ledger_that_cannot_be_is_refused(leads: Leads, url: str) -> None:
+def test_rejects_an_invalid_ledger_url(leads: Leads, url: str) -> None:
     leads.write(1)
 
     done = leads.run("--ledger", url)
 
     assert done.status == 1
-    assert "a ledger is an SQLAlchemy URL" in done.err
+    assert "a ledger must be an SQLAlchemy URL" in done.err
 
 
 def test_a_ledger_that_may_not_be_made_is_refused(leads: Leads) -> None:
@@ -211,7 +211,7 @@ def test_a_ledger_that_may_not_be_made_is_refused(leads: Leads) -> None:
     done = leads.run("--ledger", "sqlite:////proc/none/ledger.db")
 
     assert done.status == 1
-    assert "the folder /proc/none of the ledger cannot be made" in done.err
+    assert "the folder /proc/none of the ledger cannot be created" in done.err
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_ledger_that_may_not_be_made_is_refused(leads: Leads) -> None:
         ["--format", "xml"],
     ],
 )
-def test_words_that_mean_nothing_are_a_usage_error(leads: Leads, words: list[str]) -> None:
+def test_invalid_option_values_are_usage_errors(leads: Leads, words: list[str]) -> None:
     leads.write(1)
 
     assert leads.run(*words).status == 2
@@ -280,7 +280,7 @@ def test_a_finished_replay_of_a_file_that_has_changed_since_is_refused(leads: Le
     again = leads.run("--replay-id", "day")
 
     assert (again.status, len(server.received)) == (1, 2)
-    assert "was written again since the replay 'day' read it, and that replay has ended" in again.err
+    assert "was rewritten since the replay 'day' read it, and that replay has ended" in again.err
     other = leads.run("--replay-id", "next")
     assert (other.status, len(server.received)) == (0, 3)
 
@@ -296,5 +296,5 @@ def test_an_unfinished_replay_of_a_file_that_has_changed_since_says_so_and_resum
     again = leads.run("--replay-id", "day")
 
     assert again.status == 0
-    assert "was written again since the replay 'day' read it: this run sends what the replay has read" in again.err
+    assert "was rewritten since the replay 'day' read it: this run sends the rows that the replay has read" in again.err
     assert leads.status("day")["total"] == 2

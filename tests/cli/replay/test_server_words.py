@@ -73,7 +73,7 @@ def table(refused: Leads) -> list[tuple[Any, ...]]:
         return connection.execute("SELECT status_code, reply FROM crm_log ORDER BY 1").fetchall()
 
 
-def test_a_table_of_ones_own_has_it_in_a_column(refused: Leads) -> None:
+def test_a_table_of_the_user_has_it_in_a_column(refused: Leads) -> None:
     assert table(refused) == [(200, None), (422, SHOWN)]
 
 

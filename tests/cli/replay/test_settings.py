@@ -21,7 +21,7 @@ def prepared(*words: str, kept: dict[str, Any] | None = None, **block: Any) -> P
     return prepare(options, flow, kept)
 
 
-def test_without_a_word_it_is_the_default() -> None:
+def test_without_options_it_is_the_default() -> None:
     run = prepared("--connection", f"crm={URL}").run
 
     assert (run.concurrency, dict(run.rates), run.max_failures, run.resend, run.force) == (64, {}, None, False, False)
@@ -92,7 +92,7 @@ def test_what_holds_a_secret_is_not_kept(url: str) -> None:
     assert prepared("--connection", f"crm={URL}").options["connections"] == {"crm": URL}
 
 
-def test_a_connection_that_is_missing_is_told_at_once() -> None:
+def test_a_connection_that_is_missing_is_reported_immediately() -> None:
     with pytest.raises(ConnectionConfigError, match="connection 'crm' is not known"):
         prepared()
 

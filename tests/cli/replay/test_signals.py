@@ -51,7 +51,7 @@ def wait_for_requests(crm: CrmProcess, count: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_replay_ends_in_time_with_status_4_and_goes_on(
+def test_a_stopped_replay_ends_in_time_with_status_4_and_continues(
     slow_leads: Leads, crm: CrmProcess, number: signal.Signals
 ) -> None:
     with begin(slow_leads) as running:
@@ -64,7 +64,10 @@ def test_a_stopped_replay_ends_in_time_with_status_4_and_goes_on(
     sent = len(crm.requests())
     assert (running.returncode, took < 10, "Traceback" in err) == (4, True, False)
     assert 10 <= sent < CONTACTS
-    assert f"stopped: stopped by {number.name}; {CONTACTS - sent} contacts pending; the same command goes on" in out
+    assert (
+        f"stopped: stopped by {number.name}; {CONTACTS - sent} contacts pending; rerun the same command to resume"
+        in out
+    )
 
     resumed = slow_leads.run()
 
@@ -75,7 +78,7 @@ def test_a_stopped_replay_ends_in_time_with_status_4_and_goes_on(
     assert len(crm.requests()) == CONTACTS
 
 
-def test_a_replay_that_was_killed_goes_on(slow_leads: Leads, crm: CrmProcess) -> None:
+def test_a_replay_that_was_killed_continues(slow_leads: Leads, crm: CrmProcess) -> None:
     with begin(slow_leads, "--replay-id", "first") as running:
         wait_for_requests(crm, 10)
         running.kill()
@@ -105,17 +108,17 @@ def test_a_replay_stopped_while_it_reads_has_sent_nothing(slow_leads: Leads, crm
         _, err = running.communicate(timeout=10)
 
     assert (running.returncode, crm.requests()) == (4, [])
-    assert err == "stopped while reading; nothing was sent, and the same command reads again from the start\n"
+    assert err == "stopped while reading; nothing was sent; rerun the same command to read from the start\n"
 
 
 @pytest.mark.parametrize(
     ("delivery", "told"),
     [
-        ("at_most_once", "2 requests were under way: 2 will be in doubt, for they may have arrived"),
+        ("at_most_once", "2 requests were under way: 2 will be in doubt, because they may have arrived"),
         ("keyed", "2 requests were under way: 2 will be sent again, as their delivery allows"),
     ],
 )
-def test_requests_that_were_cut_off_are_told_with_what_becomes_of_them(
+def test_requests_that_were_cut_off_are_reported_with_what_happens_to_them(
     cli: Cli, tmp_path: Path, delivery: str, told: str
 ) -> None:
     with running_crm(tmp_path / "crm.log", shares={"slow": 1}, slow_seconds=30, dedupe=True) as crm:

@@ -25,7 +25,7 @@ def test_a_ledger_that_cannot_be_written_stops_the_run_and_loses_nothing(leads: 
 
     assert (broken.status, mended.status, len(server.received)) == (4, 0, 4)
     assert "cannot be written" in broken.out
-    assert "4 contacts pending; the same command goes on" in broken.out
+    assert "4 contacts pending; rerun the same command to resume" in broken.out
 
 
 def test_contacts_that_are_postponed_are_pending(leads: Leads, server: RecordingServer) -> None:
@@ -38,7 +38,7 @@ def test_contacts_that_are_postponed_are_pending(leads: Leads, server: Recording
     assert (done.status, len(server.received)) == (4, 0)
     end = f"{now + two_hours:%H:%M}"
     assert re.search(rf"postponed: 1 contact: quiet_hours: until \S+ {end} UTC\n", done.out)
-    assert f"1 contact postponed until {end} UTC; run the same command then" in done.out
+    assert f"1 contact postponed until {end} UTC; rerun the same command then" in done.out
     assert "the same command goes on" not in done.out
 
 
@@ -93,7 +93,7 @@ def test_max_failures_counts_what_failed_in_earlier_runs_until_it_is_retried(
     assert leads.status("first")["completed"] == 8
 
 
-def test_a_ledger_that_cannot_be_written_while_the_source_is_read_is_gone_on_with_by_the_same_command(
+def test_the_same_command_resumes_after_the_ledger_could_not_be_written_while_reading(
     leads: Leads, server: RecordingServer
 ) -> None:
     leads.write(0)
@@ -107,10 +107,10 @@ def test_a_ledger_that_cannot_be_written_while_the_source_is_read_is_gone_on_wit
 
     assert (broken.status, mended.status, len(server.received)) == (4, 0, 4)
     assert "cannot be written" in broken.err
-    assert "nothing was sent; when the ledger can be used again, run the same command again" in broken.err
+    assert "nothing was sent; rerun the same command when the ledger is available again" in broken.err
 
 
-def test_a_ledger_that_may_only_be_read_can_be_looked_at_and_refuses_a_run(
+def test_a_ledger_that_may_only_be_read_can_be_inspected_and_refuses_a_run(
     leads: Leads, server: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leads.write(2)
@@ -120,7 +120,7 @@ def test_a_ledger_that_may_only_be_read_can_be_looked_at_and_refuses_a_run(
     refused = [leads.run("--replay-id", "second"), leads.replay("retry", "first", *leads.sending[:4])]
 
     for done in refused:
-        assert (done.status, "may only be read here" in done.err) == (1, True)
+        assert (done.status, "is read-only" in done.err) == (1, True)
     assert leads.status("first")["completed"] == len(leads.results("first")) == 2
     assert leads.cli("ledger", "find", "--phone", lead(0)["contact"]["phone"], *leads.ledger).status == 0
     assert leads.replay("list").status == 0

@@ -11,13 +11,13 @@ from tests.cli.replaying import LEADS, Leads, json_lines, lead
 from tests.servers.recording import Answer, RecordingServer
 
 
-def test_what_is_odd_about_the_source_is_told_by_plan_run_and_status(leads: Leads) -> None:
+def test_plan_run_and_status_report_source_warnings(leads: Leads) -> None:
     leads.write(1)
     path = leads.folder / "leads.csv"
     path.write_text("id,contact.phone,step.Ask name,Notas\nf-1,+525512345678,Ana,x\n", encoding="utf-8")
     plan = ["replay", "plan", leads.flow, "--responses", path, *leads.sending]
     run = ["replay", "run", leads.flow, "--responses", path, *leads.sending, "--replay-id", "first"]
-    warning = "warning: not read, for they are no keys of a contact response: the columns 'Notas'"
+    warning = "warning: not read, because they are not keys of a contact response: the columns 'Notas'"
 
     planned, told = leads.cli(*plan), json.loads(leads.cli(*plan, "--format", "json").out)
     done, again = leads.cli(*run), leads.cli(*run)
@@ -42,7 +42,7 @@ def test_names_that_are_no_step_are_counted_and_the_rows_are_sent(leads: Leads, 
 
 
 @pytest.mark.parametrize(("name", "text"), [("r.jsonl", ""), ("r.jsonl", "\n \n"), ("r.csv", "id,contact.phone\n")])
-def test_a_source_without_responses_is_told_and_is_no_error(leads: Leads, name: str, text: str) -> None:
+def test_a_source_without_responses_is_a_warning_not_an_error(leads: Leads, name: str, text: str) -> None:
     leads.write(0)
     path = leads.folder / name
     path.write_text(text, encoding="utf-8")
@@ -54,7 +54,7 @@ def test_a_source_without_responses_is_told_and_is_no_error(leads: Leads, name: 
         assert "warning: 0 responses" in done.out
 
 
-def test_a_flow_file_is_no_source_of_responses(leads: Leads, server: RecordingServer) -> None:
+def test_a_flow_file_is_not_a_source_of_responses(leads: Leads, server: RecordingServer) -> None:
     leads.write(1)
     for text in (json.dumps(LEADS), json.dumps(LEADS, indent=2)):
         leads.responses.write_text(text, encoding="utf-8")
@@ -63,7 +63,7 @@ def test_a_flow_file_is_no_source_of_responses(leads: Leads, server: RecordingSe
 
         assert (done.status, server.received) == (1, [])
         assert done.err.endswith(
-            f"{leads.responses}: is a flow file, not responses; a source has one contact response per line\n"
+            f"{leads.responses}: is a flow file, not responses; a source must have one contact response per line\n"
         )
 
 
@@ -83,11 +83,11 @@ def test_a_connection_that_the_flow_does_not_use_is_refused(leads: Leads, server
     done = leads.run("--connection", "crn=https://me:s3cret@crm.example")
 
     assert (done.status, server.received) == (1, [])
-    assert "--connection: the flow uses no connection 'crn'; did you mean 'crm'?" in done.err
+    assert "--connection: the flow does not use the connection 'crn'; did you mean 'crm'?" in done.err
     assert "s3cret" not in done.err
 
 
-def test_only_once_and_the_order_know_a_phone_however_it_is_spelt(leads: Leads, server: RecordingServer) -> None:
+def test_only_once_and_the_order_know_a_phone_however_it_is_written(leads: Leads, server: RecordingServer) -> None:
     spellings = ["+52 1 55 1234 5678", "+525512345678", "005255-1234-5678"]
     contacts = [lead(n, contact={"phone": spelt}) for n, spelt in enumerate(spellings)]
     once = {**LEADS, "replay": {"only_once": True}}
@@ -102,7 +102,7 @@ def test_only_once_and_the_order_know_a_phone_however_it_is_spelt(leads: Leads, 
     assert (leads.status("first")["skipped"], leads.status("second")["skipped"]) == (2, 1)
 
 
-def test_responses_of_one_person_are_sent_one_after_the_other_however_the_phone_is_spelt(
+def test_responses_of_one_person_are_sent_one_after_the_other_however_the_phone_is_written(
     leads: Leads, server: RecordingServer
 ) -> None:
     under_way: list[int] = []

@@ -138,7 +138,7 @@ def test_offsets_lead_back_to_the_original() -> None:
         (BodyType.PLAIN, "{{ conn.a }} {{ nope.b }}\n{{ var.c }} {{ contact.d }}"),
     ],
 )
-def test_every_bad_placeholder_of_a_text_is_told(body_type: BodyType, text: str) -> None:
+def test_every_bad_placeholder_of_a_text_is_reported(body_type: BodyType, text: str) -> None:
     with pytest.raises(TemplateFault) as caught:
         parse_body(body_type, text, CagedLanguage())
     assert [fault.offset for fault in (caught.value, *caught.value.more)] == [
@@ -153,7 +153,7 @@ def test_an_escaped_placeholder_is_not_told_beside_another_fault() -> None:
     assert (caught.value.offset, caught.value.more) == (text.index("{{ conn"), ())
 
 
-def test_every_fault_of_a_text_within_data_is_told() -> None:
+def test_every_fault_of_a_text_within_data_is_reported() -> None:
     with pytest.raises(TreeFault) as caught:
         parse_body(BodyType.JSON, {"a": ["{{ x }} {{ y }}"]}, CagedLanguage())
     assert [(fault.path, fault.offset) for fault in faults_under(caught.value)] == [(("a", 0), 0), (("a", 0), 8)]

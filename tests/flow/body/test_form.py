@@ -47,10 +47,10 @@ def test_golden_bytes(body: object, values: dict[str, object], expected: bytes) 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"a": {"b": 1}}, "the field 'a' holds an object"),
-        ({"a": [[1]]}, "the field 'a' holds an object or a list within a list"),
-        ({"a": Data({"b": 1})}, "the field 'a' holds an object"),
-        ({"a": [Data({"b": 1})]}, "the field 'a' holds an object"),
+        ({"a": {"b": 1}}, "the field 'a' contains an object"),
+        ({"a": [[1]]}, "the field 'a' contains an object or a list within a list"),
+        ({"a": Data({"b": 1})}, "the field 'a' contains an object"),
+        ({"a": [Data({"b": 1})]}, "the field 'a' contains an object"),
         ({"{{ k }}": 1}, "never a name"),
         ([["a"]], "a pair must be"),
         ([["{{ k }}", 1]], "never a name"),
@@ -59,7 +59,7 @@ def test_golden_bytes(body: object, values: dict[str, object], expected: bytes) 
         ("a=1&b{{ k }}=1", "column 5 of the body"),
         ("a=1&b={{ 1+1 }}", "column 7 of the body"),
         ("a=%ff", "not UTF-8"),
-        ('{"a": 1}', "the text of a form is a=1&b=2"),
+        ('{"a": 1}', "the text of a form looks like a=1&b=2"),
         ({"a": "\ud800"}, "surrogate"),
         (41, "a form must be"),
         ("a={{ x", "never closed"),

@@ -178,7 +178,7 @@ def test_missing_values_are_named() -> None:
     ("body", "message"),
     [
         ("a=1", "a multipart body must be"),
-        ({"a": {"b": 1}}, "the field 'a' holds an object"),
+        ({"a": {"b": 1}}, "the field 'a' contains an object"),
         ([{"name": "a"}], "either 'value'"),
         ([{"name": "a", "value": 1, "file": "x"}], "either 'value'"),
         ([{"value": 1}], "must have a 'name'"),

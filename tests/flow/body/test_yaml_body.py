@@ -96,7 +96,7 @@ def test_text(text: object, values: dict[str, object], expected: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\na: 2", "line 2, column 1 of the body: the key 'a' stands twice"),
+        ("a: 1\na: 2", "line 2, column 1 of the body: the key 'a' appears twice"),
         ("a: &x 1", "line 1, column 4 of the body: the anchor &x"),
         ("a: &x 1\nb: *x", "the anchor &x"),
         ("a: *x", "column 4 of the body: the alias *x"),
@@ -178,7 +178,7 @@ def test_templates() -> None:
     assert [template.text for template in body.templates] == ["{{ x }}", "{{ y }}"]
 
 
-def test_a_value_that_stands_twice_makes_no_alias() -> None:
+def test_a_value_that_appears_twice_makes_no_alias() -> None:
     shared = ["x"]
     assert _read(content("yaml", {"a": "{{ x }}", "b": "{{ x }}"}, x=shared)) == {"a": ["x"], "b": ["x"]}
     assert b"&" not in content("yaml", {"a": "{{ x }}", "b": "{{ x }}"}, x=shared)

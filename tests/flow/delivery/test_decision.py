@@ -233,7 +233,7 @@ def test_a_complete_2xx_settles_the_attempts_before_it_and_no_later_ones() -> No
     assert _error(settled(moved(rule, lost_later))).sent is Sent.UNKNOWN
 
 
-def test_a_2xx_that_asks_to_slow_down_settles_nothing_and_is_no_success() -> None:
+def test_a_2xx_that_asks_to_slow_down_settles_nothing_and_is_not_a_success() -> None:
     rule = rule_of(IDEMPOTENT, slow_down_when=SLOW)
     slow = json_reply(200, b'{"code": "rate_limited"}')
 
@@ -365,7 +365,7 @@ MENDED = HttpRequest("POST", "https://crm.example/", content=b"mended")
 
 
 @pytest.mark.parametrize("delivery", Delivery)
-def test_mended_bytes_go_on_under_a_new_key_where_nothing_was_applied(delivery: Delivery) -> None:
+def test_changed_bytes_continue_under_a_new_key_where_nothing_was_applied(delivery: Delivery) -> None:
     rule = rule_of(delivery)
     attempts = tried(json_reply(404), rule=rule, current=False)
 
@@ -388,16 +388,16 @@ def test_other_bytes_are_not_sent(delivery: Delivery, reply: Reply | None, curre
     result = settled(moved(rule, tried(reply, rule=rule, current=current), MENDED))
 
     assert (_error(result).kind, _error(result).sent) == (ErrorKind.PROTOCOL, sent)
-    assert "no longer the one that was sent" in _error(result).message
+    assert "differs from the one already sent" in _error(result).message
 
 
-def test_what_changes_nothing_may_be_mended_at_any_time() -> None:
+def test_what_changes_nothing_may_be_fixed_at_any_time() -> None:
     rule = rule_of(IDEMPOTENT)
     attempts = tried(LOST, rule=rule, request=GET, current=False)
     assert isinstance(moved(rule, attempts, HttpRequest("GET", "https://crm.example/mended")), Rekey)
 
 
-def test_bytes_mended_twice_are_bound_by_the_first_mending() -> None:
+def test_bytes_fixed_twice_are_bound_by_the_first_mending() -> None:
     rule = rule_of(IDEMPOTENT)
     first = tried(json_reply(404), rule=rule, current=False)
     mended = tried(LOST, rule=rule, request=MENDED, current=False)

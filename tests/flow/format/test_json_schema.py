@@ -233,7 +233,7 @@ def test_every_key_is_explained_and_no_other_is_allowed(name: str, described: di
         assert described["additionalProperties"] is False
 
 
-def test_a_fault_of_a_step_is_told_at_its_own_place() -> None:
+def test_a_fault_of_a_step_is_reported_at_its_own_place() -> None:
     flow = copy.deepcopy(EVERYTHING)
     flow["steps"][5]["on_sucess"] = "Wait"
 

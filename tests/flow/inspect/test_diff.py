@@ -115,11 +115,11 @@ def test_the_order_of_steps_counts_only_for_the_start() -> None:
         ("Give up", {"state": "completed"}, ("changed", "setting", "Give up", "state", "failed", "completed")),
     ],
 )  # fmt: skip
-def test_each_change_is_told_where_it_is(name: str, keys: Plain, expected: tuple[Any, ...]) -> None:
+def test_each_change_is_reported_where_it_is(name: str, keys: Plain, expected: tuple[Any, ...]) -> None:
     assert _changes(FLOW, _edited(name, **keys)) == [expected]
 
 
-def test_an_exit_of_a_path_is_told_by_the_name_of_the_path() -> None:
+def test_an_exit_of_a_path_is_reported_by_the_name_of_the_path() -> None:
     new = copy.deepcopy(FLOW)
     new["steps"][2]["paths"][0]["next"] = "Say thanks"
     new["steps"][3]["on_success"] = "Give up"
@@ -150,7 +150,7 @@ def test_steps_come_and_go() -> None:
     ]
 
 
-def test_another_type_is_told_with_what_it_brings() -> None:
+def test_another_type_is_reported_with_what_it_brings() -> None:
     old = _flow({"name": "A", "type": "message", "body": "Hi", "next": "B"}, {"name": "B", "type": "end"})
     new = _flow({"name": "A", "type": "menu", "body": "Hi", "options": {"x": "B"}}, {"name": "B", "type": "end"})
 
@@ -170,7 +170,7 @@ def test_a_step_of_the_same_content_under_another_name_is_renamed_and_told_once(
     ]
 
 
-def test_a_renamed_step_that_is_named_in_another_name_is_not_taken_for_it() -> None:
+def test_a_renamed_step_that_is_named_in_another_name_is_not_treated_as_it() -> None:
     def flow(name: str) -> Plain:
         body = {"one": f"{{{{ step.{name} }}}}", "two": "{{ step.Ask name again }}"}
         return _flow(
@@ -191,7 +191,7 @@ def test_the_same_id_on_the_platform_is_the_same_step() -> None:
     ]  # fmt: skip
 
 
-def test_names_that_two_steps_exchanged_are_told_by_their_ids() -> None:
+def test_names_that_two_steps_exchanged_are_reported_by_their_ids() -> None:
     def flow(first: str, second: str) -> Plain:
         return _flow({"name": first, "type": "message", "body": "one", "platform_id": "1", "next": second},
                      {"name": second, "type": "message", "body": "two", "platform_id": "2"})  # fmt: skip
@@ -409,7 +409,7 @@ def _means(flow: Plain) -> str:
 
 
 @pytest.mark.parametrize("flow", [FLOW, *EXAMPLES], ids=lambda flow: getattr(flow, "stem", "sample"))
-def test_every_single_change_of_what_a_flow_means_is_told(flow: Any) -> None:
+def test_every_single_change_of_what_a_flow_means_is_reported(flow: Any) -> None:
     plain = flow if isinstance(flow, dict) else json.loads(flow.read_text(encoding="utf-8"))
     old = load_flow(plain)
     tried = 0

@@ -120,13 +120,13 @@ def test_a_drawing_has_every_step_once_and_every_exit(file: Any) -> None:
         ({"until": "{{ contact.due }}"}, "until a moment"),
     ],
 )
-def test_a_delay_tells_what_is_waited_for(given: dict[str, object], detail: str) -> None:
+def test_a_delay_reports_what_is_waited_for(given: dict[str, object], detail: str) -> None:
     [node, _] = graph_of(flow_of({"name": "Wait", "type": "delay", **given})).nodes
 
     assert node.detail == detail
 
 
-def test_every_type_of_step_is_told_and_has_a_shape() -> None:
+def test_every_type_of_step_is_reported_and_has_a_shape() -> None:
     graph = graph_of(flow_of(*TYPES))
 
     text = mermaid(graph)
@@ -153,7 +153,7 @@ def test_an_exit_that_leads_nowhere_ends_at_an_end_of_its_step() -> None:
     ]  # fmt: skip
 
 
-def test_loops_are_told_and_what_closes_them_leads_back() -> None:
+def test_loops_are_reported_and_what_closes_them_leads_back() -> None:
     graph = graph_of(flow_of(*TYPES))
 
     back = {(source, target) for source, _, target, kind in _edges(graph) if kind == "back"}
@@ -192,7 +192,7 @@ def test_the_start_is_where_the_file_says() -> None:
     assert (graph.start, "  start --> s2\n" in mermaid(graph)) == ("s2", True)
 
 
-def test_of_an_address_only_the_host_is_told() -> None:
+def test_of_an_address_only_the_host_is_reported() -> None:
     url = "https://hooks.example:8443/services/T0/B0/sEcReT?token=abc"
 
     [node] = [node for node in graph_of(flow_of(action("Send", url=url))).nodes if node.name]

@@ -73,9 +73,9 @@ def test_what_is_not_said_may_be_anything() -> None:
     ("expect", "where", "message"),
     [
         ({"path": ["Ask name", "Save", "Sorry"]}, "path",
-         "step 3: expected 'Sorry', got 'Thanks', for 'Save' was left by 'success'"),
+         "step 3: expected 'Sorry', got 'Thanks', because 'Save' was left by 'success'"),
         ({"path": ["Save"]}, "path", "step 1: expected 'Save', got 'Ask name'"),
-        ({"path": ["Ask name", "Save"]}, "path", "expected to end after step 2, goes on with 'Thanks'"),
+        ({"path": ["Ask name", "Save"]}, "path", "expected to end after step 2, continues with 'Thanks'"),
         ({"path": ["Ask name", "Save", "Thanks", "Sorry"]}, "path", "ends after step 3, expected 'Sorry' next"),
         ({"state": "failed"}, "state", 'expected "failed", got "completed"'),
         ({"requests": []}, "requests", "expected 0, got 1 ('Save': POST /v1/contacts?upsert=true)"),
@@ -97,14 +97,14 @@ def test_what_is_not_said_may_be_anything() -> None:
         ({"variables": {"contact.email": None}}, "variables.contact.email", "expected null, got nothing"),
     ],
 )  # fmt: skip
-def test_what_differs_is_told_at_its_place(expect: dict[str, Any], where: str, message: str) -> None:
+def test_what_differs_is_reported_at_its_place(expect: dict[str, Any], where: str, message: str) -> None:
     run = ran(expect=expect)
 
     assert not run.passed
     assert told(run) == {where: message}
 
 
-def test_a_long_text_is_told_at_the_first_place_where_it_differs() -> None:
+def test_a_long_text_is_reported_at_the_first_place_where_it_differs() -> None:
     got = "a" * 100 + "b" + "c" * 200
     (found,) = differences("a" * 100 + "x" + "c" * 200, got, "body")
 
@@ -126,7 +126,7 @@ def test_values_of_other_types_are_not_the_same(one: Any, other: Any) -> None:
     assert len(list(differences(other, one, "x"))) == 1
 
 
-def test_keys_and_items_that_are_missing_or_too_many_are_told() -> None:
+def test_keys_and_items_that_are_missing_or_too_many_are_reported() -> None:
     one, other = {"a": 1, "b": {"c": [1]}}, {"a": 1, "b": {"c": [1, None]}, "d": None}
 
     assert [found.where for found in differences(one, other, "x")] == ["x.b.c[1]", "x.d"]
@@ -227,7 +227,7 @@ def test_a_reply_that_is_too_large_has_a_status() -> None:
     assert ran(replies=[reply], expect={"state": "completed", "variables": variables}).mismatches == ()
 
 
-def test_a_request_without_a_reply_fails_the_test_and_says_so() -> None:
+def test_a_request_without_a_reply_fails_the_test_and_reports_it() -> None:
     run = ran(replies=[], expect={"path": ["Ask name", "Save", "Thanks"], "state": "completed"})
 
     assert told(run) == {"replies": "'Save' sends a request, and the test has no reply for it"}
@@ -315,14 +315,14 @@ def test_a_test_that_names_no_time_has_the_same_one_every_day() -> None:
     assert run.mismatches == ()
 
 
-def test_a_reply_that_nothing_asks_for_is_told() -> None:
+def test_a_reply_that_nothing_asks_for_is_reported() -> None:
     run = ran(replies=[OK, OK], expect={"state": "completed"})
 
     assert run.passed
     assert run.unused == (1,)
 
 
-def test_exits_and_steps_that_no_test_takes_are_told() -> None:
+def test_exits_and_steps_that_no_test_takes_are_reported() -> None:
     flow = load_flow({"flow_format": 1, "id": "a", "steps": [ASK, SAVE, THANKS, SORRY], "tests": [
         {"name": "one", "response": ANA, "replies": [OK], "expect": {}},
         {"name": "two", "response": {}, "expect": {}},
@@ -337,7 +337,7 @@ def test_exits_and_steps_that_no_test_takes_are_told() -> None:
     assert [(way.step, way.exit) for way in untaken_exits(flow, [one, two])] == [("Save", "error")]
 
 
-def test_secrets_that_are_written_in_the_flow_are_not_told() -> None:
+def test_secrets_that_are_written_in_the_flow_are_not_shown() -> None:
     send = {
         "name": "Save", "type": "action", "url": "https://crm.example/x?api_key=s3cr%20t-1", "body_type": "json",
         "query_params": {"token": "s3cr t/3"},
@@ -356,7 +356,8 @@ def test_secrets_that_are_written_in_the_flow_are_not_told() -> None:
 
     assert not any(secret in repr(run.mismatches + counted.mismatches) for secret in ("s3cr", "hunter"))
     assert told(run) == {
-        "requests[0].url": 'expected "https://crm.example/y?api_key=***", got "https://crm.example/x?api_key=***&token=***"',
+        "requests[0].url": 'expected "https://crm.example/y?api_key=***", got '
+        '"https://crm.example/x?api_key=***&token=***"',
         "requests[0].headers.Authorization": 'expected "Bearer ***2", got "Bearer ***"',
         "requests[0].headers.X-Key": 'expected "Eva", got "Ana"',
         "requests[0].body.password": 'expected "other", got "***"',

@@ -8,7 +8,7 @@ import pytest
 
 from tests.flow.samples import action, faults_of, flow_of
 
-OFF = "this version sends nothing to WhatsApp or Hilos; remove it, or write false"
+OFF = "this version sends nothing to WhatsApp or Hilos; remove it, or set it to false"
 MOMENT = "a date, or a date and time, is expected, such as 2026-11-22T16:04"
 
 
@@ -44,7 +44,7 @@ def test_sensitive_values_are_variables() -> None:
         ("contact", ("meta", "id")),
     ]
     assert faults(sensitive=["contact.email", "step.Aks", "email"]) == [
-        "sensitive[1]: there is no step called 'Aks'; did you mean 'Ask'?",
+        "sensitive[1]: there is no step named 'Aks'; did you mean 'Ask'?",
         "sensitive[2]: 'email' is not a variable of a flow; allowed: contact, flow_execution_variables, global, step",
     ]
 
@@ -57,7 +57,7 @@ def test_what_airflow_is_told_fits_together() -> None:
     assert faults(airflow={"schedule": "@daily"})[0].startswith("airflow.schedule: unknown key 'schedule'; allowed: ")
 
 
-def test_tests_name_steps_that_are_there() -> None:
+def test_tests_name_steps_that_exist() -> None:
     test = {
         "name": "t",
         "now": "today",
@@ -71,33 +71,34 @@ def test_tests_name_steps_that_are_there() -> None:
 
     assert faults(tests=[test, {"name": "t", "expect": {}}]) == [
         f"tests[0].now: {MOMENT}",
-        "tests[0].replies[0].step: 'Snd' is no step; did you mean 'Send'?",
-        "tests[0].replies[1].step: 'Ask' is no action; allowed: Send",
-        "tests[0].expect.path[1]: there is no step called 'Sned'; did you mean 'Send'?",
-        "tests[0].expect.requests[1].step: 'Aks' is no step; allowed: Send",
+        "tests[0].replies[0].step: 'Snd' is not a step; did you mean 'Send'?",
+        "tests[0].replies[1].step: 'Ask' is not an action; allowed: Send",
+        "tests[0].expect.path[1]: there is no step named 'Sned'; did you mean 'Send'?",
+        "tests[0].expect.requests[1].step: 'Aks' is not a step; allowed: Send",
         "tests[0].expect.variables.stp.Ask: 'stp' is not a variable of a flow; "
         "allowed: contact, flow_execution_variables, global, step",
-        "tests[1].name: a test called 't' stands above already",
+        "tests[1].name: a test called 't' already exists above",
     ]
 
 
 @pytest.mark.parametrize(
     ("delay", "fault"),
     [
-        pytest.param({}, "how long the delay is: give 'amount' and 'unit', or 'until'", id="nothing"),
+        pytest.param({}, "a delay needs 'amount' and 'unit', or 'until'", id="nothing"),
         pytest.param(
             {"amount": 1}, ".amount: an amount needs a 'unit'; allowed: SECOND, MINUTE, HOUR, DAY", id="no unit"
         ),
         pytest.param({"unit": "DAY", "until": "2026-11-22"}, ".unit: a unit needs an 'amount'", id="no amount"),
         pytest.param(
             {"amount": 1, "unit": "DAY", "until": "2026-11-22"},
-            ".until: a delay has an amount or ends at a moment, not both; remove one",
+            ".until: a delay cannot have both 'amount' and 'until'; remove one",
             id="both",
         ),
         pytest.param({"until": "tomorrow"}, f".until: {MOMENT}", id="no moment"),
         pytest.param(
             {"amount": 1, "unit": "DAY", "time_windows": [{"weekday": 0, "start_at": "17:00", "end_at": "09:00"}]},
-            ".time_windows[0].end_at: a window ends after it starts; one over midnight is two windows, of two weekdays",
+            ".time_windows[0].end_at: a window must end after it starts; for one over midnight, write two windows "
+            "with two weekdays",
             id="window",
         ),
         pytest.param(
@@ -126,11 +127,11 @@ def test_a_delay_says_how_long_it_is(delay: dict[str, Any], fault: str) -> None:
         ),
         (
             {"answer_type": "PHONE", "answer_phone_default_country": "XX"},
-            ".answer_phone_default_country: 'XX' is not a country; give its two letters, such as MX (ISO 3166-1)",
+            ".answer_phone_default_country: 'XX' is not a country; use its two-letter code (ISO 3166-1), such as MX",
         ),
         (
             {"answer_phone_default_country": "mx"},
-            ".answer_phone_default_country: 'mx' is not the two capital letters of a country, such as MX",
+            ".answer_phone_default_country: 'mx' is not a country code of two capital letters, such as MX",
         ),
         (
             {"options_from_variable": {"list": "reply.items", "value": "id"}},
@@ -164,14 +165,15 @@ def test_an_entry_of_opt_out_that_can_never_match_is_a_fault() -> None:
     compared = "is not a phone number that can be compared: write it with + and its country code"
     assert faults(replay={"opt_out": entries}) == [
         f"replay.opt_out[5]: '55 1234 5678' {compared}, or set 'default_country'; "
-        "if it is an id, write 'id:55 1234 5678'",
-        f"replay.opt_out[6]: '+52' {compared}, or set 'default_country'; if it is an id, write 'id:+52'",
-        "replay.opt_out[7]: '@ana' is not an e-mail address; if it is an id, write 'id:@ana'",
-        "replay.opt_out[8]: '--' lists nobody: an entry is a phone number, an e-mail address, or an id",
+        "if it is an ID, write 'id:55 1234 5678'",
+        f"replay.opt_out[6]: '+52' {compared}, or set 'default_country'; if it is an ID, write 'id:+52'",
+        "replay.opt_out[7]: '@ana' is not an e-mail address; if it is an ID, write 'id:@ana'",
+        "replay.opt_out[8]: '--' does not identify anyone: an entry must be a phone number, an e-mail address, or an "
+        "ID",
     ]
     several = "+525512345678, +525512345679"
     assert faults(default_country="MX", replay={"opt_out": ["55 1234 5678", several]}) == [
-        f"replay.opt_out[1]: '{several}' holds several phone numbers; write each as an entry of its own"
+        f"replay.opt_out[1]: '{several}' contains several phone numbers; write each as a separate entry"
     ]
 
 
@@ -181,7 +183,7 @@ def test_what_identifies_a_contact_is_a_value_of_the_contact_or_of_the_flows_sta
     assert [reference.path for reference in flow.identity.listed] == [("meta", "crm_id"), ("lead",)]
     allowed = "allowed: contact.… or flow_execution_variables.…"
     assert faults(default_country="Me") == [
-        "default_country: 'Me' is not a country; give its two letters, such as MX (ISO 3166-1)"
+        "default_country: 'Me' is not a country; use its two-letter code (ISO 3166-1), such as MX"
     ]
     assert faults(identifiers=["step.Ask", "global.Date", "crm_id"]) == [
         f"identifiers[0]: 'step.Ask' does not identify a contact; {allowed}",

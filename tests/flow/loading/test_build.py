@@ -45,10 +45,10 @@ def test_a_bad_template_is_a_fault_in_its_place(step: dict[str, Any], place: str
     ("field", "message"),
     [
         ("conn.x", "'conn' is not a variable of a flow"),
-        ("contact", "this is one variable, such as contact.name, without filters and operators"),
-        ("contact.a | lower", "this is one variable"),
+        ("contact", "write one variable, such as contact.name, without filters and operators"),
+        ("contact.a | lower", "write one variable"),
         ("contact.__class__", "belong to Python"),
-        ("step.Nope", "there is no step called 'Nope'"),
+        ("step.Nope", "there is no step named 'Nope'"),
         ("7", "'7' is not a variable"),
         ("{{ }}", "'' is not a variable"),
     ],
@@ -147,7 +147,7 @@ def _flow(*steps: dict[str, Any]) -> dict[str, Any]:
         ),
     ],
 )
-def test_every_bad_placeholder_of_a_text_is_told(step: dict[str, Any], places: list[str]) -> None:
+def test_every_bad_placeholder_of_a_text_is_reported(step: dict[str, Any], places: list[str]) -> None:
     assert [fault.split(": ")[0] for fault in faults_of(_flow(step))] == [
         f"<flow>:steps[0].{place}" for place in places
     ]
@@ -179,7 +179,7 @@ def test_an_unknown_key_hides_no_other_fault_of_its_step() -> None:
     ]
 
 
-YEAR = "are longer than a year; at most 365 days are allowed"
+YEAR = "is longer than a year; at most 365 days are allowed"
 
 
 @pytest.mark.parametrize(

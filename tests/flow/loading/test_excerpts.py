@@ -171,7 +171,7 @@ def test_a_secret_is_hidden_once_with_what_stands_around_it() -> None:
     assert carets == "     |                                ^^^^^^^"
 
 
-def test_secrets_around_many_faults_of_one_long_line_are_looked_for_in_no_time() -> None:
+def test_secrets_around_many_faults_of_one_long_line_are_searched_for_in_no_time() -> None:
     text = '{"body": "' + "a" * 1_000_000 + '"}'
     begun = time.process_time()
     for column in range(500_000, 500_200):

@@ -52,33 +52,33 @@ def say(name: str, body: str = "", **keys: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_target_that_is_not_there_is_a_fault_where_it_stands(step: dict[str, Any], place: str) -> None:
-    assert faults(step) == [f"steps[0].{place}: there is no step called 'Nope'; allowed: {step['name']}"]
+def test_a_target_that_does_not_exist_is_a_fault_where_it_stands(step: dict[str, Any], place: str) -> None:
+    assert faults(step) == [f"steps[0].{place}: there is no step named 'Nope'; allowed: {step['name']}"]
 
 
 @pytest.mark.parametrize("name", [{}, [], 7, None])
 def test_a_step_whose_name_is_none_has_its_other_faults_told(name: Any) -> None:
-    assert any("there is no step called 'Nope'" in fault for fault in faults(say(name, next="Nope"), say("a")))
+    assert any("there is no step named 'Nope'" in fault for fault in faults(say(name, next="Nope"), say("a")))
 
 
 def test_the_start_must_be_a_step() -> None:
-    assert faults(say("Hello"), start="Helo") == ["start: there is no step called 'Helo'; did you mean 'Hello'?"]
+    assert faults(say("Hello"), start="Helo") == ["start: there is no step named 'Helo'; did you mean 'Hello'?"]
 
 
 def test_names_are_unique_and_without_blanks_around() -> None:
     assert faults(say("a", next="a "), say("a "), say("a"), say("b\n"), say("c\tc")) == [
-        "steps[1].name: a name has no blanks around it and no control characters",
-        "steps[2].name: a step called 'a' stands in line 1 already",
-        "steps[3].name: a name has no blanks around it and no control characters",
-        "steps[4].name: a name has no blanks around it and no control characters",
+        "steps[1].name: a name cannot have leading or trailing spaces, or control characters",
+        "steps[2].name: the name 'a' is already used on line 1",
+        "steps[3].name: a name cannot have leading or trailing spaces, or control characters",
+        "steps[4].name: a name cannot have leading or trailing spaces, or control characters",
     ]
 
 
 def test_a_step_that_nothing_leads_to_is_a_fault_also_beside_a_bad_template() -> None:
     assert faults(say("a", "{{ x }}"), say("b", next="c"), say("c")) == [
         "steps[0].body: 'x' is not a variable of a flow; allowed: contact, flow_execution_variables, global, step",
-        "steps[1].name: no step leads here; remove it, or name it as a target",
-        "steps[2].name: no step leads here; remove it, or name it as a target",
+        "steps[1].name: no step leads here; remove it, or make it the target of another step",
+        "steps[2].name: no step leads here; remove it, or make it the target of another step",
     ]
 
 
@@ -103,7 +103,7 @@ def test_a_misspelt_key_does_not_also_make_its_target_unreachable() -> None:
         ),
         pytest.param(
             [say("a", next="b"), say("b", "{{ step.a }}")],
-            ["steps[1].body: step.a: a message step leaves no value"],
+            ["steps[1].body: step.a: a message step has no value"],
             id="a message",
         ),
         pytest.param(
@@ -126,7 +126,7 @@ def test_the_place_of_a_reference_is_where_it_is_written() -> None:
     text = '{"flow_format": 1, "id": "f", "steps": [\n {"name": "a", "type": "message", "body": "Hi {{ step.a.x }}"}]}'
 
     column = text.split("\n")[1].index("step.") + 1
-    assert faults_of(text) == [f"<flow>:2:{column}: step.a.x: a message step leaves no value"]
+    assert faults_of(text) == [f"<flow>:2:{column}: step.a.x: a message step has no value"]
 
 
 @pytest.mark.parametrize(
@@ -193,23 +193,23 @@ def test_a_step_that_may_lead_anywhere_hides_only_what_it_makes_uncertain(broken
     assert [fault for fault in found if "step." in fault] == [
         "steps[0].body: step.d.ok: 'd' cannot have run before 'a'",
         "steps[1].body: step.d.ok: 'd' cannot have run before 'b'",
-        "steps[2].body: step.a: a message step leaves no value",
+        "steps[2].body: step.a: a message step has no value",
         "steps[2].body: step.d.ok: 'd' cannot have run before 'c'",
         "steps[3].body: step.d.ok: a step cannot read its own result",
     ]
     assert len(found) == 6
 
 
-def test_a_start_that_is_not_there_hides_no_reference() -> None:
+def test_a_start_that_does_not_exist_hides_no_reference() -> None:
     assert faults(say("a", "{{ step.b.ok }}", next="b"), action("b"), start="x") == [
         "steps[0].body: step.b.ok: 'b' cannot have run before 'a'",
-        "start: there is no step called 'x'; allowed: a, b",
+        "start: there is no step named 'x'; allowed: a, b",
     ]
 
 
 def test_what_only_a_dangling_target_could_lead_to_is_not_called_unreachable_or_too_early() -> None:
     assert faults(action("a", on_success="bb"), say("B", "{{ step.a.ok }}")) == [
-        "steps[0].on_success: there is no step called 'bb'; did you mean 'B'?"
+        "steps[0].on_success: there is no step named 'bb'; did you mean 'B'?"
     ]
 
 
@@ -218,7 +218,7 @@ def test_every_type_of_step_says_whether_it_leaves_a_value(step_type: str) -> No
     assert STEP_FORMATS[step_type].leaves_value is (step_type in ("question", "menu", "template", "action"))
 
 
-def test_hundreds_of_targets_that_are_not_there_are_told_in_seconds() -> None:
+def test_hundreds_of_targets_that_do_not_exist_are_reported_in_seconds() -> None:
     steps = [action(str(n), on_success="Nope", body="{{ step.0.ok }}") for n in range(500)]
     started = time.monotonic()
 
@@ -231,18 +231,17 @@ def test_hundreds_of_targets_that_are_not_there_are_told_in_seconds() -> None:
     [
         pytest.param(
             {"quiet_hours": {"start": "21:00", "end": "21:00"}},
-            "replay.quiet_hours.end: quiet hours that end when they start are none, or all day; "
-            "give another end, or remove them",
+            "replay.quiet_hours.end: quiet hours cannot end when they start; change the end, or remove them",
             id="quiet_hours",
         ),
         pytest.param(
             {"query": "SELECT 1"},
-            "replay.query: a query needs a 'source': the database that it is asked of",
+            "replay.query: a query needs a 'source': the database to run it in",
             id="query",
         ),
         pytest.param(
             {"fail_when": "budget"},
-            "replay.fail_when: 'budget' needs 'max_failures' or 'max_handled_errors': contacts that may fail, or "
+            "replay.fail_when: 'budget' needs 'max_failures' or 'max_handled_errors': how many contacts may fail, or "
             "take an error exit",
             id="budget",
         ),
@@ -269,12 +268,12 @@ def test_a_fault_of_the_replay_has_its_place() -> None:
 )
 def test_names_that_people_would_take_for_each_other_are_a_fault_of_the_second(other: str) -> None:
     assert faults(say("Ask name", next=other), say(other)) == [
-        f"steps[1].name: {other!r} is too similar to 'Ask name' in line 1: people would take one for the other; "
+        f"steps[1].name: {other!r} is too similar to 'Ask name' on line 1: people would confuse them; "
         "rename one of them"
     ]
 
 
-def test_names_that_differ_are_not_similar_and_no_name_is_told_twice() -> None:
+def test_names_that_differ_are_not_similar_and_no_name_is_reported_twice() -> None:
     assert flow_of(say("Ask name", next="Ask names"), say("Ask names", next="Askname"), say("Askname"))
     assert [fault.split(":")[0] for fault in faults(say("a", next="A"), say("A"), say("A"), say(" a"))] == [
         "steps[1].name",
@@ -300,7 +299,7 @@ def choose(name: str, otherwise: str | None, *nexts: str | None, **keys: Any) ->
     return {"name": name, "type": "conditional", "paths": paths, "otherwise": otherwise, **keys}
 
 
-NO_WAY_OUT = "so no contact gets out; give an exit that leads elsewhere or ends (null), or 'on_max_visits'"
+NO_WAY_OUT = "so the walk cannot get out; add an exit that leads elsewhere or ends the walk (null), or 'on_max_visits'"
 
 
 @pytest.mark.parametrize(
@@ -366,7 +365,7 @@ def test_visits_that_run_out_without_a_way_on_are_a_fault(steps: list[dict[str, 
     assert fault.endswith(f" leads to {where}, {NO_VISITS_LEFT}")
 
 
-def test_a_long_loop_is_told_by_its_first_steps() -> None:
+def test_a_long_loop_is_reported_by_its_first_steps() -> None:
     [fault] = faults(*(say(f"s{n}", next=f"s{(n + 1) % 500}") for n in range(500)))
     assert fault.startswith("steps[0].name: 's0', 's1', 's2', 's3', 's4', 's5', 's6', 's7', … lead only to each other")
 
@@ -417,9 +416,9 @@ def test_variables_that_are_not_declared_are_a_fault_where_some_are() -> None:
     steps = [say("a", f"{body} {others}")]
 
     assert faults(*steps, variables={"campaign": {}}) == [
-        "steps[0].body: flow_execution_variables.campain: 'campain' is not among the flow's 'variables'; "
+        "steps[0].body: flow_execution_variables.campain: 'campain' is not listed in the flow's 'variables'; "
         "did you mean 'campaign'?",
-        "steps[0].body: flow_execution_variables.x.y: 'x' is not among the flow's 'variables'; allowed: campaign",
+        "steps[0].body: flow_execution_variables.x.y: 'x' is not listed in the flow's 'variables'; allowed: campaign",
     ]
     assert flow_of(*steps)
     assert flow_of(*steps, variables={})
@@ -434,7 +433,7 @@ def test_the_place_of_an_undeclared_variable_is_where_it_is_written() -> None:
 
     column = text.split("\n")[2].index('"flow_execution') + 1
     [fault] = faults_of(text)
-    assert fault.startswith(f"<flow>:3:{column}: flow_execution_variables.b: 'b' is not among")
+    assert fault.startswith(f"<flow>:3:{column}: flow_execution_variables.b: 'b' is not listed in")
 
 
 @pytest.mark.parametrize(
@@ -447,12 +446,12 @@ def test_the_place_of_an_undeclared_variable_is_where_it_is_written() -> None:
     ],
 )
 def test_an_empty_target_says_how_to_end_a_walk(step: dict[str, Any]) -> None:
-    found = [fault for fault in faults(step) if "an empty name leads to no step" in fault]
+    found = [fault for fault in faults(step) if "the name of the step is empty" in fault]
     assert len(found) == 1
-    assert found[0].endswith("name one, or write null to end the walk here")
+    assert found[0].endswith("write a name, or null to end the walk here")
 
 
-def test_faults_of_every_kind_are_told_at_once() -> None:
+def test_faults_of_every_kind_are_reported_at_once() -> None:
     found = faults(
         ask("q", next="Q", on_no_answer="n"),
         say("Q", "{{ flow_execution_variables.y }}", next="loop"),

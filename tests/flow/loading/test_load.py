@@ -58,33 +58,33 @@ def test_text_and_plain_data_give_the_same_flow() -> None:
     assert load_flow(FLOW).source == load_flow(TEXT).source == load_flow("\ufeff" + TEXT).source
 
 
-def test_every_fault_of_a_file_is_told_at_once_in_its_order() -> None:
+def test_reports_all_faults_of_a_file_in_order() -> None:
     assert faults_of(MANY_FAULTS, "flows/bad.json") == [
-        "flows/bad.json:3:9: 'Bad Id' is not an id: an id is 1 to 100 characters: a-z, 0-9, '_' and '-', "
-        "the first a letter or digit",
-        "flows/bad.json:5:3: the key 'timezone' stands twice; only one of them would count",
-        "flows/bad.json:5:15: 'Mars/Olympus' is not a time zone; give an IANA name such as America/Mexico_City or UTC",
+        "flows/bad.json:3:9: 'Bad Id' is not an id: an id has 1 to 100 characters: a-z, 0-9, '_', and '-', "
+        "starting with a letter or digit",
+        "flows/bad.json:5:3: the key 'timezone' appears twice; only one of them would be used",
+        "flows/bad.json:5:15: 'Mars/Olympus' is not a time zone; use an IANA name such as America/Mexico_City or UTC",
         "flows/bad.json:6:3: unknown key 'mising'; did you mean 'missing'?",
         "flows/bad.json:8:56: 'NUMBR' is not allowed; did you mean 'NUMBER'? "
         "Allowed: 'ANY', 'FREE_TEXT', 'SINGLE_OPTION', 'NUMBER', 'URL', "
         "'EMAIL', 'FILE', 'DOCUMENT', 'VIDEO', 'IMAGE', 'PHONE', 'DATE', 'TIME', 'DATETIME', 'BOOL' or 'LOCATION'",
         "flows/bad.json:8:65: unknown key 'nxt'; did you mean 'next'?",
         "flows/bad.json:9:5: there is no step type 'mesage'; did you mean 'message'?",
-        "flows/bad.json:9:14: a step called 'Ask' stands in line 8 already",
+        "flows/bad.json:9:14: the name 'Ask' is already used on line 8",
         "flows/bad.json:10:52: 'conn' is not a variable of a flow; a flow never sees Airflow's connections, variables, "
         "macros or context; allowed: contact, flow_execution_variables, global, step",
-        "flows/bad.json:10:84: there is no step called 'Sned'; did you mean 'Send'?",
+        "flows/bad.json:10:84: there is no step named 'Sned'; did you mean 'Send'?",
         "flows/bad.json:11:47: scheme, host and port of a URL must be literal: a placeholder could send data anywhere",
         "flows/bad.json:11:89: must be a number; here it is '30'",
-        "flows/bad.json:12:26: the header 'Host' is set by the transport and cannot be set by a flow",
-        "flows/bad.json:12:46: there is no step called 'Aks'; did you mean 'Ask'?",
-        "flows/bad.json:13:70: there is no filter called 'uper'; did you mean 'upper'?",
-        "flows/bad.json:14:26: the header 'Host' is set by the transport and cannot be set by a flow",
-        "flows/bad.json:14:38: a header cannot hold a line break or control character (U+000A); use | urlencode, or "
+        "flows/bad.json:12:26: the header 'Host' is set by the HTTP client, and a flow cannot set it",
+        "flows/bad.json:12:46: there is no step named 'Aks'; did you mean 'Ask'?",
+        "flows/bad.json:13:70: there is no filter named 'uper'; did you mean 'upper'?",
+        "flows/bad.json:14:26: the header 'Host' is set by the HTTP client, and a flow cannot set it",
+        "flows/bad.json:14:38: a header cannot contain a line break or control character (U+000A); use | urlencode, or "
         "put it in the body",
         "flows/bad.json:14:53: '**' and '%' are not allowed in a flow",
-        "flows/bad.json:15:30: '{{' is never closed; write '}}' behind the name",
-        "flows/bad.json:15:57: the key '{{ b }}' holds a placeholder; an answer may be a value, never a name",
+        "flows/bad.json:15:30: '{{' is never closed; write '}}' after the name",
+        "flows/bad.json:15:57: the key '{{ b }}' contains a placeholder; an answer may be a value, never a name",
         "flows/bad.json:15:77: 'respnse' is not known here; did you mean 'response'?",
     ]
 
@@ -104,8 +104,8 @@ def test_faults_of_plain_data_have_paths_instead_of_lines() -> None:
     ("text", "expected"),
     [
         pytest.param("", ["<flow>:1:1: not JSON: expecting value"], id="empty"),
-        pytest.param("null", ["<flow>:1:1: a flow is a JSON object: { … }"], id="null"),
-        pytest.param("[]", ["<flow>:1:1: a flow is a JSON object: { … }"], id="a list"),
+        pytest.param("null", ["<flow>:1:1: a flow must be a JSON object: { … }"], id="null"),
+        pytest.param("[]", ["<flow>:1:1: a flow must be a JSON object: { … }"], id="a list"),
         pytest.param(
             "{}", [f"<flow>:1:1: the key '{key}' is missing" for key in ("flow_format", "id", "steps")], id="{}"
         ),
@@ -138,7 +138,7 @@ def test_faults_of_plain_data_have_paths_instead_of_lines() -> None:
         pytest.param(TEXT.replace('"attempts": 2', '"attempts": NaN'), None, id="NaN"),
     ],
 )
-def test_a_broken_file_is_told_and_never_raises_anything_else(text: str, expected: list[str] | None) -> None:
+def test_a_broken_file_is_reported_and_never_raises_anything_else(text: str, expected: list[str] | None) -> None:
     found = faults_of(text)
 
     assert expected is None or found == expected
@@ -208,7 +208,7 @@ def test_data_that_holds_itself_is_a_fault() -> None:
     flow: dict[str, Any] = dict(FLOW)
     flow["steps"] = [flow]
 
-    assert "plain data" in faults_of(flow)[0]
+    assert "plain JSON data" in faults_of(flow)[0]
 
 
 def test_no_python_comes_from_a_flow() -> None:
@@ -316,7 +316,7 @@ def test_a_replay_has_defaults() -> None:
     assert (*rest, loaded.quiet_hours) == (None,) * 6
 
 
-MORE = "there are more faults; these are 200 of them"
+MORE = "there are more faults; only 200 are shown"
 LONG_NAMES = [
     f"A name as long as those that people make of whole sentences, number {number:03}" for number in range(490)
 ]
@@ -342,7 +342,7 @@ LONG_NAMES = [
         pytest.param([{"name": name, "type": "message", "bodi": "x"} for name in LONG_NAMES], id="keys"),
     ],
 )
-def test_of_more_faults_than_anybody_reads_the_first_are_told(steps: list[dict[str, Any]]) -> None:
+def test_of_more_faults_than_anybody_reads_the_first_are_reported(steps: list[dict[str, Any]]) -> None:
     found = faults_of(json.dumps({"flow_format": 1, "id": "f", "steps": steps}, indent=1))
 
     assert len(found) == 201

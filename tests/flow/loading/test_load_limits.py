@@ -135,7 +135,7 @@ def test_a_placeholder_has_a_greatest_length() -> None:
     room = MAX_PLACEHOLDER - len("{{ '' }}")
     load_flow(messages("{{ '" + "a" * room + "' }}"))
     (fault,) = faults(messages("ok {{ '" + "a" * (room + 1) + "' }}"))
-    assert "a placeholder has at most 4,000 characters" in fault
+    assert "a placeholder can have at most 4,000 characters" in fault
     assert fault.startswith("8:16:")
 
 
@@ -161,7 +161,7 @@ def test_the_expressions_over_results_count_as_placeholders() -> None:
     assert f"the placeholders of the flow have more than {MAX_CHARACTERS:,} characters" in fault
 
 
-def test_the_other_faults_of_a_flow_with_too_many_placeholders_are_told_too() -> None:
+def test_the_other_faults_of_a_flow_with_too_many_placeholders_are_reported_too() -> None:
     flow = messages(*["{{contact.a}}" * MAX_IN_TEXT] * 20, nmae="x")
     found = faults(flow)
     assert any("unknown key 'nmae'" in fault for fault in found)

@@ -54,7 +54,7 @@ def faults(step: Any, **keys: Any) -> list[str]:
         pytest.param(
             action(headers={"Accept": ["a/b", "c/d"]}),
             [
-                "steps[0].headers.Accept: a header stands once, and is one text: several values of it are joined with "
+                "steps[0].headers.Accept: a header can appear only once and must be text: join several values with "
                 "commas (RFC 9110 §5.3)"
             ],
             id="repeated header",
@@ -132,7 +132,7 @@ def test_keys_of_the_replay() -> None:
     assert faults(action(), replay=replay) == [
         "replay.chunksize: unknown key 'chunksize'; did you mean 'chunk_size'?",
         "replay.effects: 'effects' cannot be turned on: this version sends nothing to WhatsApp or Hilos; "
-        "remove it, or write false",
+        "remove it, or set it to false",
         "replay.quiet_hours.strat: unknown key 'strat'; did you mean 'start'?",
         "replay.quiet_hours.start: '25:00' is not a time of day such as 21:30",
         "replay.quiet_hours.end: '8:00' is not a time of day such as 21:30",

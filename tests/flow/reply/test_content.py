@@ -310,7 +310,7 @@ def test_yaml_is_read_by_the_core_schema(content_type: str) -> None:
     ids=ascii,
 )
 def test_yaml_beyond_plain_data_is_refused(content: bytes) -> None:
-    with pytest.raises(UnparsableContent, match="declared YAML"):
+    with pytest.raises(UnparsableContent, match="declared as YAML"):
         parse(content, "text/yaml")
 
 

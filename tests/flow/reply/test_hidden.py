@@ -106,7 +106,7 @@ def test_a_mark_that_a_server_writes_is_no_mark() -> None:
     assert hidden.restore(hidden.hide(result([written, EMAIL]))).response == [written, EMAIL]
 
 
-def test_values_of_before_are_hidden_as_well_and_told_apart() -> None:
+def test_values_of_before_are_hidden_as_well_and_distinguished() -> None:
     hidden = hidden_of()
     hidden.note({"contact": {"email": "eva@shop.example"}})
     hidden.note({"contact": {"email": EMAIL}})
@@ -127,7 +127,7 @@ def test_what_a_reply_gives_itself_is_hidden_only_on_demand() -> None:
     assert hidden_of().hide(given_, own="Other") is given_
 
 
-def test_a_value_that_cannot_be_put_back_is_told() -> None:
+def test_a_value_that_cannot_be_put_back_is_reported() -> None:
     recorded = hidden_of().hide(result(EMAIL))
     later = Hidden(REFERENCES[1:])
     later.note({"step": {"Ask pin": PIN}})

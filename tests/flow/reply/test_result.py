@@ -71,7 +71,7 @@ def test_every_other_status_is_an_error_that_keeps_what_arrived(status: int) -> 
     assert (found.error.kind, found.error.sent) == (ErrorKind.STATUS, Sent.YES)
 
 
-def test_a_redirect_is_told_without_the_values_of_its_query() -> None:
+def test_a_redirect_is_reported_without_the_values_of_its_query() -> None:
     found = result(HttpResponse(302, "Found", (("Location", "https://u:p@evil.test/a?token=s3cret"),)))
 
     assert found.error is not None
@@ -86,10 +86,10 @@ def test_a_2xx_that_cannot_be_read_is_an_error_with_its_status() -> None:
     assert (found.status_code, found.response) == (200, None)
     assert found.error is not None
     assert (found.error.kind, found.error.sent) == (ErrorKind.UNPARSABLE, Sent.YES)
-    assert "declared JSON, but does not parse" in found.error.message
+    assert "declared as JSON, but does not parse" in found.error.message
 
 
-def test_an_error_status_that_cannot_be_read_is_told_as_the_status() -> None:
+def test_an_error_status_that_cannot_be_read_is_reported_as_the_status() -> None:
     found = result(HttpResponse(500, headers=(("content-type", "application/json"),), content=b"<html>"))
 
     assert found.error is not None
@@ -199,7 +199,7 @@ def test_every_reply_has_an_outcome(status: int, content: bytes, content_type: s
     assert found.status_code == status
 
 
-def test_where_a_redirect_leads_is_told_without_the_values_of_its_query() -> None:
+def test_where_a_redirect_leads_is_reported_without_the_values_of_its_query() -> None:
     found = result(HttpResponse(301, headers=(("Location", "https://crm.example/x?api_key=SECRET"),)))
 
     assert found.headers == {"location": "https://crm.example/x?api_key=***"}

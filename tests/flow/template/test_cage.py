@@ -136,8 +136,8 @@ def test_an_attack_is_refused_before_any_value_is_there(expression: str) -> None
         "{% call x() %}",
     ],
 )
-def test_statements_are_no_part_of_the_language(text: str) -> None:
-    assert refusal(text).startswith("statements ({% … %}) are not part of flow templates")
+def test_statements_are_not_part_of_the_language(text: str) -> None:
+    assert refusal(text).startswith("flow templates have no statements ({% … %})")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_what_is_allowed_is_computed(text: str, value: object) -> None:
         ("{{ contact.nope == 1 }}", "no value"),
     ],
 )
-def test_what_cannot_be_computed_of_these_values_is_told(text: str, message: str) -> None:
+def test_what_cannot_be_computed_of_these_values_is_reported(text: str, message: str) -> None:
     with pytest.raises(RenderError, match=message):
         render(text)
 

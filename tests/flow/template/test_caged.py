@@ -119,7 +119,7 @@ def test_null_is_no_missing_value() -> None:
     assert evaluate("{{ contact.email }}", "empty") is None
 
 
-def test_the_name_of_a_missing_value_is_told() -> None:
+def test_the_name_of_a_missing_value_is_reported() -> None:
     with pytest.raises(MissingValueError, match=r"^contact\.nope has no value"):
         render("Hi {{ contact.nope }}")
 
@@ -131,7 +131,7 @@ def test_the_name_of_a_missing_value_is_told() -> None:
         ("{{", "never closed"),
         ("{{ x.y }}", "'x' is not a variable of a flow"),
         ("{{ contact..a }}", "is not an expression"),
-        ("{{ contact.a }} {{ step.Nope }}", "there is no step called 'Nope'"),
+        ("{{ contact.a }} {{ step.Nope }}", "there is no step named 'Nope'"),
         ("{{ contact.a | uper }}", "did you mean 'upper'"),
         ("{{ contact.a is nonne }}", "did you mean 'none'"),
         ("{{ var.value.x }}", "never sees Airflow's connections"),
@@ -180,14 +180,14 @@ def test_references_are_known_in_order() -> None:
     ]
 
 
-def test_every_faulty_placeholder_of_a_text_is_told_with_its_offset() -> None:
+def test_every_faulty_placeholder_of_a_text_is_reported_with_its_offset() -> None:
     with pytest.raises(TemplateFault) as caught:
         language().parse("{{ conn.a }} and {{ contact.a }}{{ nope.b }} {% x %} {{")
 
     assert [(fault.offset, fault.message[:12]) for fault in (caught.value, *caught.value.more)] == [
         (0, "'conn' is no"),
         (32, "'nope' is no"),
-        (45, "statements ("),
+        (45, "flow templat"),
         (53, "'{{' is neve"),
     ]
 

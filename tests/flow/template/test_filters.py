@@ -94,7 +94,7 @@ def test_what_a_filter_gives(filters: str, value: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("filters", "value", "message"),
     [
-        ("replace(contact.b, 'x')", "a", "needs a text to look for"),
+        ("replace(contact.b, 'x')", "a", "needs a string to search for"),
         ("date(contact.a)", "%s", "date needs a format"),
         ("replace('a', contact.a)", "a" * 2000, "more than 1,048,576"),
         ("join", "abc", "join needs a list"),
@@ -103,7 +103,7 @@ def test_what_a_filter_gives(filters: str, value: Any, expected: Any) -> None:
         ("length", 5, "length needs"),
         ("length", None, "length needs"),
         ("first", [], "at least one item"),
-        ("last", {}, "need a text or a list"),
+        ("last", {}, "need a string or a list"),
         ("int", "1_000", "not a whole number"),
         ("int", "٣", "not a whole number"),
         ("int", "3.5", "not a whole number"),
@@ -116,7 +116,7 @@ def test_what_a_filter_gives(filters: str, value: Any, expected: Any) -> None:
         ("round(-1)", 1, "0 to 15"),
         ("date", "22/11/2026", "is not a date"),
         ("date", None, "is not a date"),
-        ("e164", "55 1234 5678", r"give the country of numbers without '\+'"),
+        ("e164", "55 1234 5678", r"for numbers without '\+', give the country"),
         ("e164('MX')", "call me", "not a phone number"),
         ("e164", None, "null is not a phone number|not a phone number"),
         ("urlencode", "\ud800", "cannot be computed"),
@@ -137,10 +137,10 @@ def test_what_a_filter_refuses(filters: str, value: Any, message: str) -> None:
         ("join(1, 2)", r"takes \(separator\)"),
         ("round(nope=1)", r"takes \(digits\)"),
         ("uper", "did you mean 'upper'"),
-        ("center(5)", "there is no filter called 'center'"),
-        ("format(1)", "there is no filter called 'format'"),
-        ("attr('x')", "there is no filter called 'attr'"),
-        ("replace('', 'x')", "needs a text to look for"),
+        ("center(5)", "there is no filter named 'center'"),
+        ("format(1)", "there is no filter named 'format'"),
+        ("attr('x')", "there is no filter named 'attr'"),
+        ("replace('', 'x')", "needs a string to search for"),
         ("round(99)", "0 to 15 digits"),
         ("round('x')", "0 to 15 digits"),
         ("date('%999999999d')", "date needs a format"),
@@ -160,7 +160,7 @@ def test_wrong_arguments_are_faults_at_load(filters: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FILTERS if name != "default"])
-def test_a_missing_value_is_told_by_every_filter_but_default(name: str) -> None:
+def test_a_missing_value_is_reported_by_every_filter_but_default(name: str) -> None:
     arguments = "('a', 'b')" if name == "replace" else ""
     template = CagedLanguage().parse("{{ contact.b | " + name + arguments + " }}")
 
@@ -193,9 +193,9 @@ def test_json_of_a_large_value_is_written_as_that_of_a_small_one() -> None:
         json_text({**value, "n": float("nan")}, MAX_TEXT)
 
 
-def test_text_of_values_that_are_no_plain_data() -> None:
+def test_text_of_values_that_are_not_plain_data() -> None:
     for value in ({1, 2}, object(), b"x", [object()]):
-        with pytest.raises(RenderError, match="cannot be shown as text"):
+        with pytest.raises(RenderError, match="cannot be converted to text"):
             text_of(value)
     with pytest.raises(RenderError, match="NaN and Infinity"):
         text_of(math.nan)
@@ -248,5 +248,5 @@ def test_what_many_readings_of_one_text_make_is_limited() -> None:
     many = ", ".join(["contact.a | from_json"] * 30)
     template = CagedLanguage().parse("{{ [" + many + "] | length }}")
     assert not isinstance(template, str)
-    with pytest.raises(RenderError, match="would make more than"):
+    with pytest.raises(RenderError, match="would create more than"):
         template.evaluate(Variables(contact={"a": "[" + ",".join(["{}"] * 24_000) + "]"}))

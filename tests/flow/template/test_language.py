@@ -35,7 +35,7 @@ def test_every_text_is_a_template_and_a_lone_placeholder_keeps_its_type() -> Non
     assert [template.text for template in leaves(tree)] == ["{{ step.ask }}", "n {{ step.ask }}"]
 
 
-def test_data_is_never_looked_at() -> None:
+def test_data_is_never_inspected() -> None:
     tree = parse_tree({"a": Data("{{ step.ask }}"), "b": [Data({"{{ x }}": "{{ y }}"})]}, language())
 
     assert fill(tree, VALUES) == {"a": "{{ step.ask }}", "b": [{"{{ x }}": "{{ y }}"}]}

@@ -63,11 +63,11 @@ def test_a_lone_reference(text: str, path: tuple[str, ...] | None) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("step.Ask nme", "there is no step called 'Ask nme'; did you mean 'Ask name'?"),
-        ("step.ask_name", "there is no step called 'ask_name'; did you mean 'Ask name'?"),
-        ("step.askew", "there is no step called 'askew'"),
-        ('step["Nope"]', "there is no step called 'Nope'"),
-        ("step[0]", "a step is read by its name"),
+        ("step.Ask nme", "there is no step named 'Ask nme'; did you mean 'Ask name'?"),
+        ("step.ask_name", "there is no step named 'ask_name'; did you mean 'Ask name'?"),
+        ("step.askew", "there is no step named 'askew'"),
+        ('step["Nope"]', "there is no step named 'Nope'"),
+        ("step[0]", "write the name of a step"),
         ("contact.__class__", "belong to Python"),
         ("contact.a.__init__", "belong to Python"),
     ],

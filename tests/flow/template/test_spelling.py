@@ -110,11 +110,15 @@ def test_a_lone_placeholder_keeps_its_type() -> None:
 @pytest.mark.parametrize(
     ("text", "offset", "words"),
     [
-        ("Hi %contact.a | upper%", 3, "%contact.a | upper% is not one variable; filters and operators stand in braces"),
-        ("50%contact.a and 20% more", 2, "is not one variable"),
-        ("%contact.%", 0, "is not one variable"),
-        ("%contact.a% %step.Nope%", 12, "there is no step called 'Nope'"),
-        ("%contact.__class__%", 0, "names that begin with '__'"),
+        (
+            "Hi %contact.a | upper%",
+            3,
+            "%contact.a | upper% is not a single variable; filters and operators need braces",
+        ),
+        ("50%contact.a and 20% more", 2, "is not a single variable"),
+        ("%contact.%", 0, "is not a single variable"),
+        ("%contact.a% %step.Nope%", 12, "there is no step named 'Nope'"),
+        ("%contact.__class__%", 0, "names that start with '__'"),
         ("100% {% if x %}", 5, "statements"),
         ("%contact.a% {{ x", 12, "never closed"),
         ("%contact.a {{%", 11, "never closed"),
@@ -127,7 +131,7 @@ def test_a_fault_has_the_place_of_its_placeholder(text: str, offset: int, words:
     assert words in caught.value.message
 
 
-def test_every_fault_of_a_text_is_told() -> None:
+def test_every_fault_of_a_text_is_reported() -> None:
     with pytest.raises(TemplateFault) as caught:
         PERCENT.parse("%step.a% {{ conn.x }} %step.b%")
     assert [caught.value.offset, *(fault.offset for fault in caught.value.more)] == [0, 9, 22]
@@ -297,7 +301,7 @@ def test_quotes_of_a_name_may_be_escaped_as_the_body_asks() -> None:
         ("https://a.example/%25contact.plan%25", "https://a.example/%25contact.plan%25"),
     ],
 )
-def test_a_url_tells_variables_from_its_own_encoding(url: str, built: str) -> None:
+def test_a_url_reports_variables_from_its_own_encoding(url: str, built: str) -> None:
     assert parse_url(url, PERCENT, has_connection=False).build(VALUES) == built
 
 
@@ -305,9 +309,9 @@ def test_a_url_tells_variables_from_its_own_encoding(url: str, built: str) -> No
     ("url", "words"),
     [
         ("https://%contact.plan%.example/", "must be literal"),
-        ("%contact.plan%/x", "cannot begin with a placeholder"),
+        ("%contact.plan%/x", "cannot start with a placeholder"),
         ("https://a.example/?%contact.plan%=1", "must be literal"),
-        ("https://a.example/%contact.a | upper%", "is not one variable"),
+        ("https://a.example/%contact.a | upper%", "is not a single variable"),
     ],
 )
 def test_a_url_has_its_placeholders_where_they_may_stand(url: str, words: str) -> None:
@@ -332,12 +336,12 @@ def test_a_variable_alone_is_bare_or_a_placeholder(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("contact.a | upper", "this is one variable, such as contact.name, without filters and operators"),
+        ("contact.a | upper", "write one variable, such as contact.name, without filters and operators"),
         ("{{ contact.a }} x", "is not a variable of a flow"),
         ("{{ contact.a", "never closed"),
         ("conn.x", "'conn' is not a variable of a flow"),
         ("", "is not a variable of a flow"),
-        ("step.Nope", "there is no step called 'Nope'"),
+        ("step.Nope", "there is no step named 'Nope'"),
     ],
 )
 def test_what_is_not_one_variable_is_refused(text: str, words: str) -> None:

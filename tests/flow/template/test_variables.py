@@ -58,7 +58,7 @@ def test_a_step_joins_in_a_copy() -> None:
     assert after["contact"] == before["contact"]
 
 
-def test_global_time_is_told_in_the_zone_it_is_given_in() -> None:
+def test_global_time_is_reported_in_the_zone_it_is_given_in() -> None:
     now = dt.datetime(2026, 11, 23, 5, 4, 3, 999, tzinfo=dt.timezone.utc).astimezone(ZoneInfo("America/Mexico_City"))
 
     assert global_variables(now) == {

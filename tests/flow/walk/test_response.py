@@ -82,27 +82,27 @@ def test_a_response_without_an_id_is_known_by_its_answers() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "is an object, not null"),
+        (None, "must be an object, not null"),
         ([], "not a list"),
         ("x", "not text"),
         (7, "not a number"),
         ({"contat": {}}, "did you mean 'contact'"),
-        ({"contact": []}, "'contact' of a contact response is an object, not a list"),
+        ({"contact": []}, "'contact' of a contact response must be an object, not a list"),
         ({"contact": None}, "not null"),
         ({"step": "x"}, "not text"),
-        ({"id": True}, "'id' of a contact response is text"),
-        ({"id": 1.5}, "'id' of a contact response is text"),
-        ({"created_on": {}}, "'created_on' of a contact response is text"),
+        ({"id": True}, "'id' of a contact response must be text"),
+        ({"id": 1.5}, "'id' of a contact response must be text"),
+        ({"created_on": {}}, "'created_on' of a contact response must be text"),
         ({"id.x": 1}, "unknown key 'id.x'"),
-        ({"contact": "x", "contact.a": 1}, "stand side by side"),
-        ({"contact": {"meta": "x"}, "contact.meta.a": 1}, "stand side by side"),
-        ({"contact.meta": [1], "contact.meta.a": 1}, "stand side by side"),
-        ({"actions": []}, "'actions' of a contact response is an object"),
-        ({"actions": {"a": ["x"]}}, "'actions.a' is a list of results"),
+        ({"contact": "x", "contact.a": 1}, "cannot both be in"),
+        ({"contact": {"meta": "x"}, "contact.meta.a": 1}, "cannot both be in"),
+        ({"contact.meta": [1], "contact.meta.a": 1}, "cannot both be in"),
+        ({"actions": []}, "'actions' of a contact response must be an object"),
+        ({"actions": {"a": ["x"]}}, "'actions.a' must be a list of results"),
     ],
     ids=str,
 )
-def test_what_is_no_response_is_refused_with_its_reason(value: Any, message: str) -> None:
+def test_what_is_not_a_response_is_refused_with_its_reason(value: Any, message: str) -> None:
     with pytest.raises(ResponseError, match=message):
         read_response(value)
 
@@ -165,16 +165,19 @@ def test_history_and_exits_are_kept_by_step() -> None:
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ({"history": {"q": 1}}, "'history' of a contact response is a list, not an object"),
-        ({"history": [{"step": "q"}]}, "'history[0]' is an object with 'step', a name, and 'value'"),
-        ({"history": [{"step": "q", "value": 1}, "q"]}, "'history[1]' is an object with 'step', a name, and 'value'"),
-        ({"history": [{"step": 1, "value": 1}]}, "'history[0]' is an object with 'step', a name, and 'value'"),
-        ({"history": [{"step": "q", "value": 1, "at": 2}]}, "'history[0]' is an object with 'step', a name"),
-        ({"exits": ["a"]}, "'exits' of a contact response is an object, not a list"),
-        ({"exits": {"Call": True}}, "'exits.Call' is the name of an exit, not true or false"),
+        ({"history": {"q": 1}}, "'history' of a contact response must be a list, not an object"),
+        ({"history": [{"step": "q"}]}, "'history[0]' must be an object with 'step', a name, and 'value'"),
+        (
+            {"history": [{"step": "q", "value": 1}, "q"]},
+            "'history[1]' must be an object with 'step', a name, and 'value'",
+        ),
+        ({"history": [{"step": 1, "value": 1}]}, "'history[0]' must be an object with 'step', a name, and 'value'"),
+        ({"history": [{"step": "q", "value": 1, "at": 2}]}, "'history[0]' must be an object with 'step', a name"),
+        ({"exits": ["a"]}, "'exits' of a contact response must be an object, not a list"),
+        ({"exits": {"Call": True}}, "'exits.Call' must be the name of an exit, not true or false"),
     ],
 )
-def test_history_and_exits_of_another_shape_are_refused(part: dict[str, Any], message: str) -> None:
+def test_history_and_exits_of_the_wrong_shape_are_refused(part: dict[str, Any], message: str) -> None:
     with pytest.raises(ResponseError) as caught:
         read_response(part)
     assert message in str(caught.value)
@@ -188,5 +191,5 @@ def test_two_contacts_who_answered_otherwise_on_the_way_are_not_the_same() -> No
 @pytest.mark.parametrize("key", ["phone", "canonical_phone"])
 @pytest.mark.parametrize("phones", [["+525512345678"], "+525512345678, +525512345679"])
 def test_a_list_of_phones_is_no_contact(key: str, phones: object) -> None:
-    with pytest.raises(ResponseError, match=rf"contact.{key} is one phone number, not a list"):
+    with pytest.raises(ResponseError, match=rf"contact.{key} must be one phone number, not a list"):
         read_response({"id": "r", "contact": {key: phones}})

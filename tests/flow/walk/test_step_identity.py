@@ -68,18 +68,20 @@ def test_a_new_step_of_an_old_name_is_found_out() -> None:
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        pytest.param([{"name": "A", "id": "x"}, {"name": "B", "id": "x"}], "has the id 'x' already", id="one id"),
+        pytest.param(
+            [{"name": "A", "id": "x"}, {"name": "B", "id": "x"}], "the id 'x' is already used on line 1", id="one id"
+        ),
         pytest.param(
             [{"name": "A", "platform_id": "x"}, {"name": "B", "platform_id": "x"}],
-            "has the platform_id 'x' already",
+            "the platform_id 'x' is already used on line 1",
             id="one platform id",
         ),
         pytest.param(
-            [{"name": "A"}, {"name": "B", "id": "A"}], "'A' has no id, so it is known by its name", id="a name"
+            [{"name": "A"}, {"name": "B", "id": "A"}], "'A' has no id, so its name identifies it", id="a name"
         ),
     ],
 )
-def test_no_two_steps_are_known_by_the_same(steps: list[dict[str, Any]], message: str) -> None:
+def test_no_two_steps_have_the_same_identity(steps: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(FlowFileError, match=message):
         a_flow(*steps)
 

@@ -47,7 +47,7 @@ def test_a_loop_does_not_come_back_to_what_may_be_sent_once_and_is_in_doubt(body
     assert exits(record) == [("Send", "error"), ("Send", None)]
     assert (record.state, record.handled_errors) == (State.IN_DOUBT, 1)
     assert record.reason.startswith("Send: no answer; Send: stopped at its next visit")
-    assert "'at_most_once' does not send twice" in record.reason
+    assert "'at_most_once' never sends a request twice" in record.reason
 
 
 @pytest.mark.parametrize("reply", [json_reply(500), json_reply(404), NOT_SENT], ids=["500", "404", "not sent"])
@@ -89,7 +89,7 @@ def test_a_loop_does_not_come_back_under_keyed_with_other_bytes() -> None:
 
     assert len(effects) == 1
     assert record.state is State.IN_DOUBT
-    assert "other bytes may not go out under its key" in record.reason
+    assert "a different request cannot be sent under its key" in record.reason
 
 
 def test_without_doubt_every_visit_has_its_own_key() -> None:

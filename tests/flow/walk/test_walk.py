@@ -45,7 +45,7 @@ def test_the_sample_goes_from_the_first_question_to_the_last_message() -> None:
     record = walked(flow_of(*FLOW["steps"]), ANA, json_reply(201, {"id": 7}), effects)
 
     assert (record.state, record.handled_errors) == (State.COMPLETED, 0)
-    assert record.reason == "goes on in the flow 'survey'"
+    assert record.reason == "continues in the flow 'survey'"
     assert exits(record) == [
         ("Ask name", "next"),
         ("Choose", "Sales"),
@@ -126,13 +126,13 @@ def test_a_menu_goes_by_the_option_in_any_case_and_by_the_exact_one_first(answer
 
 
 @pytest.mark.parametrize("answer", ["Other", "", None, ["Sales"], {"a": 1}], ids=str)
-def test_an_option_that_is_not_there_fails_or_takes_its_exit(answer: object) -> None:
+def test_an_option_that_does_not_exist_fails_or_takes_its_exit(answer: object) -> None:
     menu: dict[str, Any] = {"name": "m", "type": "menu", "options": {"Sales": None}}
     record = walked(flow_of(menu), {"step": {"m": answer}})
     shown = text_of(answer).replace('"', "'")  # type: ignore[arg-type]
     assert (record.state, record.reason) == (
         State.FAILED,
-        f'm: the answer "{shown}" does not fit: it is none of the options: Sales',
+        f'm: the answer "{shown}" does not fit: it is not one of the options: Sales',
     )
 
     flow = flow_of({**menu, "on_answer_failed": "e"}, {"name": "e", "type": "end"})
@@ -265,7 +265,7 @@ def test_a_second_send_on_purpose_has_other_keys() -> None:
     assert len({*keys(None), *keys("replay-1"), *keys("replay-2")}) == 6
 
 
-def test_another_key_stands_in_the_request_only_where_it_is_keyed() -> None:
+def test_another_key_is_in_the_request_only_where_it_is_keyed() -> None:
     def todo_of(keys: dict[str, Any]) -> SendAction:
         effects: list[Effect] = []
         walked(flow_of(action(**keys)), effects=effects)
@@ -349,7 +349,7 @@ def test_a_loop_ends_when_its_step_has_no_visits_left() -> None:
     record = walked(flow, {"id": "r"}, effects=effects)
 
     assert record.path == ["a", "b"] * 3
-    assert (record.state, record.reason) == (State.FAILED, "a was visited 3 times, which is as often as it may be")
+    assert (record.state, record.reason) == (State.FAILED, "a was visited 3 times, which is the limit")
     assert [visit.number for visit in record.visits] == [1, 1, 2, 2, 3, 3]
     assert len({effect.idempotency_key for effect in effects if isinstance(effect, SendAction)}) == 6
 
@@ -482,7 +482,7 @@ def test_a_response_that_the_flow_cannot_use_is_rejected_and_nothing_is_asked_fo
 
     record = walked(flow, {"id": "r"}, effects=effects)
     assert (record.state, record.visits, effects) == (State.REJECTED, [], [])
-    assert record.reason == "flow_execution_variables.campaign is required and was not given"
+    assert record.reason == "flow_execution_variables.campaign is required, but is missing"
     assert walked(flow, {"flow_execution_variables": {"campaign": "x", "n": "7"}}).state is State.REJECTED
 
 
@@ -495,7 +495,7 @@ def test_the_record_is_filled_as_the_walk_goes() -> None:
     assert record.state is None
 
 
-def test_global_time_is_told_in_the_zone_of_the_flow_and_the_caller_may_add() -> None:
+def test_global_time_is_reported_in_the_zone_of_the_flow_and_the_caller_may_add() -> None:
     flow = flow_of(action(), timezone="Asia/Tokyo")
     values = initial_variables(flow, read_response({"global.Shop": "Roma", "global.Weekday": "Someday"}), NOW)["global"]
 
@@ -547,7 +547,7 @@ def test_everything_is_sent_again_when_that_is_asked_for() -> None:
     assert asked == ["First: ", "Second: success 9"]
 
 
-def test_an_action_that_was_left_by_success_is_not_sent_again_though_nobody_knows_the_reply() -> None:
+def test_an_action_that_was_left_by_success_is_not_sent_again_though_is_unknown_the_reply() -> None:
     record, asked = _asked({}, {"Second": "success"})
     assert asked == ["First: "]
     assert [visit.exit for visit in record.visits] == ["success", "success"]
@@ -566,7 +566,7 @@ def test_an_action_that_was_left_by_error_is_sent_and_a_recorded_result_says_mor
 def test_an_exit_that_no_action_has_rejects_the_response() -> None:
     record, asked = _asked({}, {"First": "succes", "Nobody": "x"})
     assert (record.state, asked) == (State.REJECTED, [])
-    assert record.reason == "exits.First: an action is left by 'success' or 'error', not 'succes'"
+    assert record.reason == "exits.First: the exit of an action must be 'success' or 'error', not 'succes'"
 
 
 def test_a_question_that_was_asked_more_than_once_has_its_answers_in_order() -> None:
@@ -589,7 +589,7 @@ def test_beyond_the_answers_told_a_question_is_unanswered() -> None:
     assert (record.state, record.unanswered, record.path) == (State.COMPLETED, True, ["q"] * 3)
 
 
-def test_an_exit_tells_of_one_visit_and_the_next_ones_are_sent() -> None:
+def test_an_exit_reports_of_one_visit_and_the_next_ones_are_sent() -> None:
     flow = flow_of(action(on_success="Send", max_visits=3, on_max_visits="z"), {"name": "z", "type": "end"})
     effects: list[Effect] = []
     walked(flow, {"exits": {"Send": "success"}}, effects=effects)
@@ -608,18 +608,18 @@ def test_what_a_walk_says_is_bounded_in_all_and_what_is_cut_says_so() -> None:
     said = [visit.text or "" for visit in record.visits[:-1]]
     assert (record.state, len(said)) == (State.COMPLETED, 10_000)
     assert said[:2] == [text, text]
-    assert said[2].startswith("x" * (1_048_576 - 800_000) + "… (cut: ")
-    assert set(said[3:]) == {"… (cut: the steps of a walk keep 1,048,576 characters of what they say)"}
+    assert said[2].startswith("x" * (1_048_576 - 800_000) + "… (truncated: ")
+    assert set(said[3:]) == {"… (truncated: the messages of a walk can have 1,048,576 characters in total)"}
     assert sum(map(len, set(said))) < 2 * 1_048_576
 
 
-def test_what_stands_beside_the_texts_of_a_walk_is_bounded_with_them() -> None:
+def test_what_is_next_to_the_texts_of_a_walk_is_bounded_with_them() -> None:
     beside = {"whatsapp_template": "hi", "whatsapp_template_variables": {"1": "{{ contact.first_name }}"}}
     record = walked(_loop("Hi", 100, **beside), {"id": "r-1", "contact": {"first_name": "x" * 400_000}})
 
     kept = [visit.details or {} for visit in record.visits[:-1]]
     assert [len(str(one.get("whatsapp_template_variables", ""))) > 400_000 for one in kept] == [True] * 2 + [False] * 98
-    assert all("keep 1,048,576 characters" in str(one["left_out"]) for one in kept[2:])
+    assert all("can have 1,048,576 characters in total" in str(one["left_out"]) for one in kept[2:])
 
 
 def test_an_empty_text_is_never_cut() -> None:

@@ -42,7 +42,7 @@ TEMPLATE = {
 }
 
 
-def test_a_template_without_buttons_says_its_message_and_goes_on() -> None:
+def test_a_template_without_buttons_says_its_message_and_continues() -> None:
     record = walked(flow_of({**TEMPLATE, "next": "Bye"}, message("Bye")), {"contact": CONTACT})
 
     assert exits(record) == [("Offer", "next"), ("Bye", "next")]
@@ -135,7 +135,7 @@ def test_answers_are_tried_until_one_fits(keys: Any, told: list[str], way: str |
     assert record.state is (State.FAILED if way is None else State.COMPLETED)
 
 
-def test_a_question_that_is_asked_again_goes_on_with_the_answers_that_are_left() -> None:
+def test_a_question_that_is_asked_again_continues_with_the_answers_that_are_left() -> None:
     flow = flow_of(
         question(next="Check"),
         {
@@ -190,10 +190,10 @@ def test_an_option_of_a_list_becomes_its_value(answer: Any) -> None:
 @pytest.mark.parametrize(
     ("items", "message_"),
     [
-        (ITEMS, "none of the 2 options: Bulbasaur, Ivysaur"),
-        ({"items": []}, "step.Load.response.items holds none"),
-        ({"items": "x"}, "step.Load.response.items holds none"),
-        ({}, "step.Load.response.items holds none"),
+        (ITEMS, "not one of the 2 options: Bulbasaur, Ivysaur"),
+        ({"items": []}, "step.Load.response.items contains none"),
+        ({"items": "x"}, "step.Load.response.items contains none"),
+        ({}, "step.Load.response.items contains none"),
     ],
 )
 def test_an_answer_that_is_in_no_list_does_not_fit(items: Any, message_: str) -> None:
@@ -222,7 +222,7 @@ def test_a_delay_asks_for_its_length() -> None:
     assert (wait.visit, wait.polling, wait.waited_in_replay) == (1, False, False)
 
 
-def test_a_delay_until_a_moment_is_told_in_the_flows_zone() -> None:
+def test_a_delay_until_a_moment_is_reported_in_the_flows_zone() -> None:
     delay = {"name": "D", "type": "delay", "until": "{{ contact.meta.day }} 09:00"}
     flow = flow_of(delay, timezone="America/Mexico_City")
 
@@ -317,7 +317,7 @@ def test_an_update_of_the_contact_is_seen_by_later_steps() -> None:
     assert contact["meta"] == {"plan": "pro", "n": [1, 2]}
 
 
-def test_tags_and_assignations_are_noted() -> None:
+def test_tags_and_assignations_are_recorded() -> None:
     flow = flow_of(
         {
             "name": "Mark",
@@ -341,14 +341,14 @@ def test_tags_and_assignations_are_noted() -> None:
     assert record.state is State.COMPLETED
 
 
-def test_another_flow_is_noted_and_ends_the_walk() -> None:
+def test_another_flow_is_recorded_and_ends_the_walk() -> None:
     record = walked(flow_of({"name": "Survey", "type": "trigger_flow", "next_flow": "nps"}))
 
     assert details(record, "Survey") == {"next_flow": "nps"}
-    assert (record.state, record.reason) == (State.COMPLETED, "goes on in the flow 'nps'")
+    assert (record.state, record.reason) == (State.COMPLETED, "continues in the flow 'nps'")
 
 
-def test_a_jump_goes_on_with_its_step() -> None:
+def test_a_jump_continues_with_its_step() -> None:
     record = walked(flow_of({"name": "Jump", "type": "go_to", "next": "Bye"}, message("Bye")))
 
     assert exits(record) == [("Jump", "next"), ("Bye", "next")]
@@ -439,7 +439,7 @@ def test_a_sensitive_value_is_hidden_in_other_capitals_and_within_an_object() ->
     assert record.visits[0].text == '*** [{"n":"***"}]'
 
 
-def test_what_is_noted_can_be_kept_and_what_is_sent_stays_as_it_was() -> None:
+def test_what_is_recorded_can_be_kept_and_what_is_sent_stays_as_it_was() -> None:
     flow = flow_of(
         {"name": "Ask", "type": "question", "next": "Note"},
         {"name": "Note", "type": "contact_update", "first_name": "{{ step.Ask }}", "next": "Offer"},
@@ -460,7 +460,7 @@ def test_why_a_walk_ends_can_be_kept() -> None:
     flow = flow_of({"name": "Ask", "type": "question", "options_from_variable": listed})
     record = walked(flow, {"contact": {"ids": [{"id": "a\0b"}]}, "step": {"Ask": "c"}})
 
-    assert record.reason == 'Ask: the answer "c" does not fit: it is none of the 1 options: a\ufffdb'
+    assert record.reason == 'Ask: the answer "c" does not fit: it is not one of the 1 options: a\ufffdb'
 
 
 def test_a_custom_field_called_meta_leaves_the_others_where_they_are() -> None:

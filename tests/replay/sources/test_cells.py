@@ -20,7 +20,7 @@ class Name(str):
         ("half \ud800", "surrogate: the column 'Name' holds half of a surrogate pair"),
         (memoryview(b"x"), "bytes: the column 'Name' holds bytes"),
         (1j, "unknown_type: the column 'Name' holds a complex; cast it to text"),
-        ([{"a": float("-inf")}], "bad_number: the column 'Name' holds an infinite number"),
+        ([{"a": float("-inf")}], "bad_number: the column 'Name' contains an infinite number"),
     ],
     ids=["surrogate", "bytes", "complex", "infinite"],
 )

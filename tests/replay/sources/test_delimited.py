@@ -137,23 +137,24 @@ def test_a_large_cell_is_read_and_the_limit_of_the_process_is_set_back(tmp_path:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "is empty; the first line of CSV names the columns"),
+        ("", "is empty; the first line of a CSV file must name the columns"),
         ("\n \n", "is empty"),
         ("1,+525512345678,Ana\n", r"no column is a key of a contact response; found '1', '\+52551"),
         ("id,contact.phone\r1,+52\r", "is not one line: end lines in LF"),
         ('id,"contact.phone"x\n', "the header is not CSV"),
         ('id,"contact.phone\n1,2\n', "the header is not CSV"),
         ("id," + BIG, "the header has more than"),
-        ('id,"' + BIG, r"r\.csv:1: a quote is opened in this record and never closed"),
-        ("id,contact.phone,contact.phone\n", r"'contact\.phone' stands twice"),
-        ("id,step.Ask nam\n", r"r\.csv:1: the column 'step\.Ask nam' names no question .* did you mean 'Ask name'"),
-        ("id,step.Thanks\n", "names no question and no menu of the flow 'f'"),
+        ('id,"' + BIG, r"r\.csv:1: a quote in this record is never closed"),
+        ("id,contact.phone,contact.phone\n", r"'contact\.phone' appears twice"),
+        (
+            "id,step.Ask nam\n",
+            r"r\.csv:1: the column 'step\.Ask nam' is not named after a question .* did you mean 'Ask name'",
+        ),
+        ("id,step.Thanks\n", "is not named after a question or menu of the flow 'f'"),
         ("id,contcat.phone\n", "unknown column 'contcat.phone': .* did you mean 'contact'"),
         ("id,contact. \n", "no name after the dot"),
-        ('id,contact.phone\n1,"+52\n2,+53\n', r"r\.csv:2: a quote is opened in this record and never closed"),
-        pytest.param(
-            'id\n1\n"2\n' + "3\n" * 3_000_000, r"r\.csv:3: a quote is opened in this record and never", id="far"
-        ),
+        ('id,contact.phone\n1,"+52\n2,+53\n', r"r\.csv:2: a quote in this record is never closed"),
+        pytest.param('id\n1\n"2\n' + "3\n" * 3_000_000, r"r\.csv:3: a quote in this record is never", id="far"),
     ],
     ids=lambda value: value[:24],
 )
@@ -201,10 +202,10 @@ class TestColumns:
         [
             ({"columns": {"contact.phone": "Telefono"}}, "no column 'Telefono' for 'contact.phone'; did you mean 'Tel"),
             ({"id_column": "folio_"}, "there is no column 'folio_' for the id; did you mean 'Folio'"),
-            ({"columns": {"step.Nobody": "phone"}}, "names no question and no menu"),
-            ({"columns": {"phone": "phone"}}, "'phone' is no key of a contact response; keys are id, created_on"),
+            ({"columns": {"step.Nobody": "phone"}}, "is not named after a question or menu"),
+            ({"columns": {"phone": "phone"}}, "'phone' is not a key of a contact response; keys are id, created_on"),
             ({"columns": {"contcat.phone": "phone"}}, "did you mean 'contact'"),
-            ({"columns": {"id": "phone"}, "id_column": "Folio"}, "say one of them"),
+            ({"columns": {"id": "phone"}, "id_column": "Folio"}, "use one of them"),
         ],
         ids=lambda value: str(value)[:40],
     )

@@ -123,7 +123,7 @@ def test_the_phone_stays_as_it_was_written(tmp_path: Path) -> None:
         ('{"id": "a",\n "step": {}}', "one JSON object over several lines"),
     ],
 )
-def test_json_that_is_no_json_lines_is_told_at_once(tmp_path: Path, content: str, words: str) -> None:
+def test_json_that_is_not_json_lines_is_reported_immediately(tmp_path: Path, content: str, words: str) -> None:
     with pytest.raises(SourceError, match=words):
         rows_of(tmp_path, "r.json", content)
 
@@ -137,11 +137,11 @@ def test_a_cut_first_row_is_only_a_bad_row(tmp_path: Path) -> None:
     ("content", "words"),
     [
         ('{"id": "é"}'.encode("utf-16"), "is UTF-16"),
-        (b"\x1f\x8b\x08\x00", "packed with gzip"),
+        (b"\x1f\x8b\x08\x00", "compressed with gzip"),
         (b"PK\x03\x04xl", "Excel"),
     ],
 )
-def test_a_file_that_is_no_text_is_told_by_its_first_bytes(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_file_that_is_no_text_is_reported_by_its_first_bytes(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(SourceError, match=words):
         rows_of(tmp_path, "r.jsonl", content)
 
@@ -161,7 +161,7 @@ class TestColumns:
 
         assert codes(rows_of(tmp_path, "r.jsonl", lines, id_column="folio")) == ["ok", "no_id", "no_id", "no_id"]
 
-    def test_the_id_of_a_bad_row_is_looked_for_where_it_was_named(self, tmp_path: Path) -> None:
+    def test_the_id_of_a_bad_row_is_searched_for_where_it_was_named(self, tmp_path: Path) -> None:
         lines = '{"id": "wrong", "folio": "f-1", "a": NaN}\n{"folio": "f-2", "a'
 
         assert [row.shown_id for row in rows_of(tmp_path, "r.jsonl", lines, id_column="folio")] == ["f-1", "f-2"]
@@ -170,7 +170,7 @@ class TestColumns:
         assert rows_of(tmp_path, "r.jsonl", "", columns={"contact.phone": "Tel"}) == []
 
     def test_a_column_that_no_row_has_is_a_mistake(self, tmp_path: Path) -> None:
-        with pytest.raises(SourceError, match=r"no row has the key 'Tel', which was named for 'contact\.phone'"):
+        with pytest.raises(SourceError, match=r"no row has the key 'Tel', which is mapped to 'contact\.phone'"):
             rows_of(tmp_path, "r.jsonl", self.LINE, columns={"contact.phone": "Tel"})
 
 

@@ -78,20 +78,22 @@ def test_a_file_whose_name_looks_like_a_glob_is_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("location", "keys", "words"),
     [
-        ("absent.jsonl", {}, "absent.jsonl: there is no such file"),
+        ("absent.jsonl", {}, "absent.jsonl: the file does not exist"),
         ("x*.csv", {}, "no file matches"),
-        (".", {}, "is a folder; name its files, as in .*jsonl"),
-        ("r.dat", {}, "ends in none of .jsonl, .ndjson.* one of jsonl, csv, parquet"),
+        (".", {}, "is a folder; specify its files, as in .*jsonl"),
+        ("r.dat", {}, "does not end with any of .jsonl, .ndjson.* one of jsonl, csv, parquet"),
         ("r.jsonl", {"format": "cvs"}, "unknown format 'cvs'; did you mean 'csv'"),
-        ("r.jsonl", {"query": "select 1"}, "is no SQLAlchemy URL"),
-        ("r*", {}, "ends in none of|several formats"),
+        ("r.jsonl", {"query": "select 1"}, "is not an SQLAlchemy URL"),
+        ("r*", {}, "does not end with any of|several formats"),
         ("r2.*", {}, "files of several formats, csv, jsonl"),
-        ("bad.jsonl.gz", {}, "cannot be read to its end"),
-        ("cut.jsonl.gz", {}, "cannot be read to its end"),
-        ("torn.jsonl.gz", {}, "cannot be read to its end"),
+        ("bad.jsonl.gz", {}, "cannot be read completely"),
+        ("cut.jsonl.gz", {}, "cannot be read completely"),
+        ("torn.jsonl.gz", {}, "cannot be read completely"),
     ],
 )
-def test_a_source_that_is_not_there_is_refused(tmp_path: Path, location: str, keys: dict[str, str], words: str) -> None:
+def test_a_source_that_does_not_exist_is_refused(
+    tmp_path: Path, location: str, keys: dict[str, str], words: str
+) -> None:
     for name in ("r.dat", "r.jsonl", "r2.jsonl", "r2.csv", "bad.jsonl.gz"):
         (tmp_path / name).write_text(LINE)
     (tmp_path / "torn.jsonl.gz").write_bytes(gzip.compress(b"")[:10] + b"\xff" * 99)
@@ -109,7 +111,7 @@ def test_what_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(SourceError, match=r"r\.jsonl: cannot be read to its end: Permission denied"):
+    with pytest.raises(SourceError, match=r"r\.jsonl: cannot be read completely: Permission denied"):
         rows(file)
 
 
@@ -129,7 +131,7 @@ def test_rows_of_standard_input_have_their_place(monkeypatch: pytest.MonkeyPatch
     assert [row.place for row in rows("-")] == ["standard input:1", "standard input:2"]
 
 
-def test_a_terminal_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_is_not_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = _Pipe(b"")
     pipe.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr("sys.stdin", pipe)
@@ -157,7 +159,7 @@ class TestObjectStorage:
     @pytest.mark.parametrize(
         ("location", "words"),
         [
-            ("memory://bucket/absent.jsonl", "there is no such file"),
+            ("memory://bucket/absent.jsonl", "the file does not exist"),
             ("memory://bucket/*.jsonl", "no file matches"),
             ("s33://bucket/r.jsonl", "cannot be opened: .*s33; files are at s3://"),
             ("postgresql://me:secret@db/x", "a database needs a query"),

@@ -99,7 +99,7 @@ def test_a_cell_without_a_place_in_a_response_rejects_its_row(tmp_path: Path, va
 
     assert codes(found) == [code, "ok"]
     assert found[0].shown_id == "r-1"
-    assert "the column 'step.Ask name' holds" in str(found[0].problem)
+    assert "the column 'step.Ask name' contains" in str(found[0].problem)
 
 
 def test_a_text_that_is_not_utf8_rejects_its_row(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_text_that_is_not_utf8_rejects_its_row(tmp_path: Path) -> None:
     texts = pa.Array.from_buffers(pa.string(), 3, buffers)
 
     assert codes(parquet_rows(tmp_path, {"id": ["1", "2", "3"], "step.Ask name": texts})) == ["ok", "bytes", "ok"]
-    with pytest.raises(SourceError, match="'step' holds texts that are not UTF-8"):
+    with pytest.raises(SourceError, match="'step' contains text that is not UTF-8"):
         parquet_rows(tmp_path, {"step": pa.StructArray.from_arrays([texts], ["Ask name"])})
 
 
@@ -153,7 +153,7 @@ def test_parquet_is_not_read_from_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     held = os.open(pipe, os.O_RDWR)
     try:
-        with pytest.raises(SourceError, match=r"r\.parquet: Parquet is read from its end, so it must be a file"):
+        with pytest.raises(SourceError, match=r"r\.parquet: Parquet is read from the end, so it must be a file"):
             rows(pipe)
     finally:
         os.close(held)

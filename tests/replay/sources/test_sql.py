@@ -85,7 +85,7 @@ def test_nothing_is_changed_by_a_query(database: str) -> None:
         ('select name as "step.Ask nam" from answers', {}, "did you mean 'Ask name'"),
         ("select name from answers", {"id_column": "folio"}, "query: there is no column 'folio' for the id"),
         ('select 5255 as "contact.phone"', {}, r"query:1: the phones in column 'contact\.phone' are numbers \(int\)"),
-        ("select folio as id from answers", {"format": "csv"}, "a query has no format, and 'csv' was given"),
+        ("select folio as id from answers", {"format": "csv"}, "a query has no format, but 'csv' was given"),
     ],
 )
 def test_a_query_that_cannot_be_used_is_refused(database: str, query: str, keys: dict[str, Any], words: str) -> None:
@@ -96,10 +96,10 @@ def test_a_query_that_cannot_be_used_is_refused(database: str, query: str, keys:
 @pytest.mark.parametrize(
     ("location", "words"),
     [
-        ("responses.db", "is no SQLAlchemy URL of a database, such as sqlite:///responses.db"),
+        ("responses.db", "is not an SQLAlchemy URL of a database, such as sqlite:///responses.db"),
         ("nosuch://me:secret@db/x", r"nosuch://me:\*\*\*@db/x: SQLAlchemy has no dialect 'nosuch'"),
         ("oracle://me:secret@db/x", "the driver of the database is not installed"),
-        ("sqlite:///absent/absent.db", "there is no such file"),
+        ("sqlite:///absent/absent.db", "the file does not exist"),
         (
             "postgresql://me:secret@127.0.0.1:1/x?password=secret",
             r"me:\*\*\*@.*password=.*the database cannot be reached: connection failed",
@@ -213,6 +213,6 @@ class TestPostgres:
 
 
 def test_a_port_that_is_no_number_is_a_fault_of_the_source_and_shows_no_password() -> None:
-    with pytest.raises(SourceError, match="is no SQLAlchemy URL") as raised:
+    with pytest.raises(SourceError, match="is not an SQLAlchemy URL") as raised:
         rows("postgresql://ana:s3cret@db:bad/x", query="select 1 as id")
     assert "s3cret" not in str(raised.value)
