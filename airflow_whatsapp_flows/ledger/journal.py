@@ -7,11 +7,12 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from airflow_whatsapp_flows.errors import (
     FlowsError,
@@ -247,7 +248,11 @@ class Journal:
 
     def _open_session(self) -> None:
         """A new session in place of a lost one; it owns the same chunks, or none at all."""
-        lost, claims = self._connection, list(self._claims.values())
+        lost, self._connection = self._connection, None
+        if lost is not None:
+            with suppress(SQLAlchemyError):  # first: while the server still has it, nobody else gets its locks
+                _end_session(lost)
+        claims = list(self._claims.values())
         session = self._ledger.connect()
         try:
             for claimed in claims:
@@ -256,8 +261,6 @@ class Journal:
             _end_session(session)
             raise
         self._connection = session
-        if lost is not None:
-            _end_session(lost)
 
     def _commit_one_by_one(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> dict[int, FlowsError]:
         refused: dict[int, FlowsError] = {}

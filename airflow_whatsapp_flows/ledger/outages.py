@@ -69,6 +69,11 @@ class Outages:
         self._deadline = math.inf
         self._timer: threading.Timer | None = None
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the server is away, and waited for."""
+        return self._away
+
     def begin(self, timeout: float) -> None:
         """Let the server come back within so many seconds, from now on."""
         self.timeout = timeout

@@ -80,6 +80,7 @@ class Engine:
         self._delayed_count = 0
         self._ending = 0  # contacts whose end is being written
         self._fed = False
+        self._hurried = False  # whether whoever stopped it waits for its end
         self._tasks: set[asyncio.Task[None]] = set()
         self._errors: list[BaseException] = []
         self._changed = asyncio.Event()
@@ -100,7 +101,11 @@ class Engine:
         return self._delayed_count
 
     def stop(self, reason: str) -> None:
-        """Begin no more requests; those under way may end. What is left stays pending."""
+        """Begin no more requests; those under way may end within the grace. What is left stays pending."""
+        self._hurried = True
+        self._halt(reason)
+
+    def _halt(self, reason: str) -> None:
         if self.progress.stopped is None:
             self.progress.stopped = reason
         self._walker.sender.stopped = True
@@ -110,7 +115,7 @@ class Engine:
     def _give_up(self, error: BatchStoppedError) -> None:
         if self.progress.stopped is None:
             self.progress.needs_help = error.needs_help
-        self.stop(error.reason)
+        self._halt(error.reason)
 
     async def run(self, chunks: Iterable[int] | None = None) -> Progress:
         """Run to the end, or until stopped.
@@ -161,7 +166,7 @@ class Engine:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._errors.append(error)
-            self.stop(str(error))
+            self._halt(str(error))
         self._changed.set()
 
     async def _rest(self, seconds: float) -> None:
@@ -185,9 +190,13 @@ class Engine:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.grace
         # What one contact met does not cut off the others' requests, unless their outcomes cannot be written either.
-        while (self.in_flight or self._ending) and loop.time() < deadline and self._journal.failure is None:
+        while (self.in_flight or self._ending) and self._journal.failure is None:
+            # Outcomes that wait in memory for the ledger's server are not dropped unless somebody waits for the end.
+            if loop.time() >= deadline and (self._hurried or not self._ledger.outages.is_waiting):
+                break
             await asyncio.wait(self._tasks, timeout=0.02)
-        self._ledger.outages.end_waiting()
+        if self._hurried:
+            self._ledger.outages.end_waiting()
         self.progress.cut_off = self._walker.on_their_way
         if self._errors:
             raise self._errors[0]
@@ -258,7 +267,7 @@ class Engine:
         reason = self._budget.stop_reason
         if reason is not None and self.progress.stopped is None:
             self.progress.spent = True
-            self.stop(reason)
+            self._halt(reason)
 
     async def _finish(self, turn: Turn, chunk: _Chunk) -> None:
         self._waiting -= 1

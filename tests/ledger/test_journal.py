@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, NullPool, create_engine, event, func, select, text
+from sqlalchemy.exc import OperationalError
 
 from airflow_whatsapp_flows.errors import IntentConflictError, LedgerError, OwnershipLostError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
@@ -361,3 +362,33 @@ def _break(ledger: Ledger) -> None:
 def _count(ledger: Ledger) -> int:
     with ledger.read() as connection:
         return int(connection.execute(select(func.count()).select_from(attempts)).scalar_one())
+
+
+async def test_a_session_that_the_server_still_has_is_ended_before_its_chunks_are_claimed_again(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failed = Journal._write, []
+
+    def fail_once(self: Journal, *arguments: Any) -> Any:
+        if not failed:
+            failed.append(True)
+            cause = OperationalError("COMMIT", None, NoAnswerError())
+            raise LedgerError("the ledger cannot be written") from cause
+        return write(self, *arguments)
+
+    with Ledger(postgres_url) as ledger:
+        replay = a_replay(ledger, [response(1)])
+        ledger.outages.begin(3)
+        async with Journal(ledger) as journal:
+            assert await journal.claim(replay.no, 0) is not None
+            monkeypatch.setattr(Journal, "_write", fail_once)
+            await journal.add(intent("r-1"))
+
+        assert failed
+        assert len(attempts_of(ledger, "r-1")) == 1
+
+
+class NoAnswerError(Exception):
+    """What the driver says of a session that has failed, and that the server may still have."""
+
+    sqlstate = "08006"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import time
@@ -11,6 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.ledger import Ledger
+from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
+from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
+from airflow_whatsapp_flows.replay.engine import Engine
+from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
+from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
+from airflow_whatsapp_flows.sender import RequestSender
+from airflow_whatsapp_flows.settings import Settings
 from tests.replay.crashing import PENDING
 from tests.replay.runs import Run, await_requests
 from tests.servers.crm_log import running_crm
@@ -95,6 +106,34 @@ def test_a_server_that_does_not_come_back_in_time_ends_the_run(tmp_path: Path, p
         assert run.finish().status == 0
         assert set(run.states()) <= {"completed", "in_doubt"}
         assert run.broken_promises(kills=1) == []
+
+
+async def test_a_replay_that_stops_by_itself_keeps_outcomes_until_the_database_server_is_back(
+    tmp_path: Path, private: PostgresServer
+) -> None:
+    with running_crm(tmp_path / "crm.log", latency_ms=300) as crm:
+        run = Run(tmp_path, crm, private.create_database(), total=60)
+        flow = load_flow(json.loads(run.flow.read_text(encoding="utf-8")))
+        request_sender = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), lambda _: pytest.fail("no connection is used"))
+        with Ledger(run.ledger) as ledger:
+            source = open_source(SourceSpec(str(run.responses)), flow)
+            replay = create_or_resume_replay(
+                ledger, ReplayRequest(flow=flow, source=source, replay_id=run.replay_id, on_changed="reject")
+            )
+            engines: list[Engine] = []
+            settings = RunSettings(concurrency=8, grace=1.0)
+            running = asyncio.create_task(run_replay(ledger, replay, flow, request_sender, settings, engines.append))
+            await asyncio.to_thread(await_requests, crm, 8)
+            await asyncio.to_thread(private.stop, "immediate")
+            engines[0]._give_up(BatchStoppedError("the host is down"))
+            await asyncio.wait({running}, timeout=4)  # which is more than the grace
+            assert not running.done()
+            await asyncio.to_thread(private.start)
+            progress = await running
+
+        assert progress.stopped == "the host is down"
+        assert run.states() == {"completed": len(crm.requests()), "pending": 60 - len(crm.requests())}
+        assert run.broken_promises(finished=False, kills=0) == []
 
 
 @contextmanager
