@@ -28,13 +28,16 @@ def test_two_replays_at_once_leave_the_content_of_the_newer_one(
                 tmp_path / name, crm, url, "sync_keyed", total=TOTAL, replay_id=name, begin={"on_changed": "update"}
             )
             run.write_responses(named(number, name) for number in range(TOTAL))
+            run.change_flow('"timeout": 5', '"timeout": 60')  # however busy the machine is
             return run
 
         assert replay("a").finish().status == 0
         b, c = replay("b"), replay("c")
-        with b.start() as first, c.start() as second:
-            first.wait(PATIENCE)
-            second.wait(PATIENCE)
+        with b.start() as first:
+            first.await_running()  # what both begin at the same moment has no order, and is rejected by one of them
+            with c.start() as second:
+                first.wait(PATIENCE)
+                second.wait(PATIENCE)
         while any(run.states()["pending"] for run in (b, c)):  # the newer one has waited for the older one
             before = b.states() + c.states()
             b.finish()

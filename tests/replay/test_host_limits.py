@@ -48,9 +48,8 @@ def test_two_processes_together_keep_the_rate(tmp_path: Path, request: pytest.Fi
 
         assert [process.told["ended"] for process in ended] == [{"completed": 100}] * 2
         assert run.states() == {"completed": 200}
+        # That the rate is used is shown in virtual time, where no machine is too slow: test_rate_limit.py.
         assert run.broken_promises(kills=0, rate=50) == []
-        times = [entry.t for entry in crm.requests()]
-        assert len(times) / ((times[-1] - times[0]) / 1e9) > 40  # and it is used
 
 
 async def _limiter(**breaker: float) -> HostLimiter:

@@ -114,7 +114,9 @@ async def test_a_replay_that_stops_by_itself_keeps_outcomes_until_the_database_s
     with running_crm(tmp_path / "crm.log", latency_ms=300) as crm:
         run = Run(tmp_path, crm, private.create_database(), total=60)
         flow = load_flow(json.loads(run.flow.read_text(encoding="utf-8")))
-        request_sender = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), lambda _: pytest.fail("no connection is used"))
+        request_sender = RequestSender(
+            Settings(allowed_hosts=("127.0.0.1",)), lambda _: pytest.fail("no connection is used")
+        )
         with Ledger(run.ledger) as ledger:
             source = open_source(SourceSpec(str(run.responses)), flow)
             replay = create_or_resume_replay(
