@@ -1,4 +1,4 @@
-"""Doing what a walk asks for: sending an action's request, with its retries, and fetching files."""
+"""Performs the effects of a walk: sends an action's request, with retries, and fetches files."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class PreparedRequest:
     """A request about to be sent.
 
     Attributes:
-        request: with an absolute URL.
-        policy: limits.
-        network: who may be reached.
-        connection: credentials for its own origin, if it uses one.
+        request: has an absolute URL.
+        policy: limits on size and time.
+        network: allowed hosts and addresses.
+        connection: source of the credentials for its own origin, if any.
     """
 
     request: HttpRequest
@@ -43,22 +43,22 @@ class PreparedRequest:
     connection: ActionConnection | None
 
     def send(self) -> Reply:
-        """Send it once."""
+        """Send the request once."""
         return send_blocking(self.request, self.policy, self.credentials, network=self.network)
 
     @property
     def credentials(self) -> Credentials | None:
-        """The headers of the connection, bound to its own origin."""
+        """Return the connection's headers, bound to its own origin."""
         if self.connection is None or not self.connection.headers:
             return None
         return Credentials(self.connection.origin, self.connection.headers)
 
     def mask_secrets(self, result: ActionResult) -> ActionResult:
-        """The result without the connection's secrets: some servers answer with what they were sent."""
+        """Mask the connection's secrets in the result: some servers echo what they were sent."""
         return result.without(self._secrets) if self._secrets else result
 
     def conceal(self, text: str) -> str:
-        """A text without the connection's secrets."""
+        """Mask the connection's secrets in a text."""
         return hide(text, self._secrets)
 
     @property
@@ -68,12 +68,12 @@ class PreparedRequest:
 
 @dataclass(frozen=True, slots=True)
 class RequestSender:
-    """The way out: which connections there are, and what the platform's operator allows.
+    """Sends requests, using the available connections within the limits that the operator has set.
 
     Attributes:
         settings: limits and allowed hosts.
-        find_connection: id to connection; raises ``ConnectionConfigError`` when there is none.
-        wait: sleeps for a number of seconds, between two tries and where the flow has a delay.
+        find_connection: returns the connection of an id, or raises ``ConnectionConfigError``.
+        wait: sleeps for a number of seconds: between attempts, and for a delay in the flow.
     """
 
     settings: Settings
@@ -82,10 +82,10 @@ class RequestSender:
 
     def __post_init__(self) -> None:
         for hosts in (self.settings.allowed_hosts, self.settings.media_hosts):
-            NetworkPolicy(allowed=hosts)  # a wrong entry shows before anything is sent
+            NetworkPolicy(allowed=hosts)  # an invalid entry fails before anything is sent
 
     def do(self, effect: Effect) -> EffectResult:
-        """Do what a walk asks for, to the end: all tries included."""
+        """Perform an effect of a walk, including all retries."""
         if isinstance(effect, FetchFile):
             return self.fetch(effect.source, effect.step.timeout)
         if isinstance(effect, Wait):
@@ -96,10 +96,10 @@ class RequestSender:
         return self.deliver(effect)
 
     def deliver(self, effect: SendAction) -> ActionResult:
-        """Send the request of an action as often as its retry rule allows, and classify what came of it.
+        """Send the request of an action, with the retries that its rule allows, and classify the outcome.
 
         Raises:
-            ConnectionConfigError: its connection is not there or cannot be used.
+            ConnectionConfigError: its connection is missing or invalid.
         """
         rule, key = effect.step.retry, effect.idempotency_key
         connection = self.find_connection(effect.request.connection) if effect.request.connection else None
@@ -122,16 +122,15 @@ class RequestSender:
     def prepare(
         self, connection: ActionConnection | None, request: HttpRequest, timeout: float, max_content: int | None = None
     ) -> PreparedRequest:
-        """A request with all that sending it needs, checked before anything is noted or sent.
+        """Combine a request with everything needed to send it, and check it before anything is recorded or sent.
 
         Args:
-            connection: gives a relative URL its origin, and credentials to its own origin; ``None`` for none.
-            request: of a walk.
-            timeout: seconds for the whole exchange; the connection's and the operator's own limits may be lower.
-            max_content: bytes of the reply, decompressed; ``response_max_bytes`` by default.
+            connection: origin of a relative URL, and credentials for that origin.
+            timeout: seconds for the whole exchange; the connection or the operator may set a lower limit.
+            max_content: maximum bytes of the decompressed reply; ``response_max_bytes`` by default.
 
         Raises:
-            ConnectionConfigError: the URL is relative and there is no connection, or a setting cannot be used.
+            ConnectionConfigError: the URL is relative and there is no connection, or a setting is invalid.
         """
         if connection is None and request.url.startswith("/"):
             raise ConnectionConfigError(f"{request.url!r} has no host, and no connection gives one")
@@ -152,25 +151,25 @@ class RequestSender:
         return PreparedRequest(request, policy, network, connection)
 
     def fetch(self, source: FileSource, timeout: float) -> FileContent | TransportFailure:
-        """Fetch a file that a request carries: from its URL, or from below the folder that is allowed."""
+        """Fetch a file to include in a request: from its URL, or from the allowed folder."""
         if is_web_address(source):
             return file_from_reply(self.download(source, timeout).send())
         return read_local_file(source.url_or_path, self.settings.files_folder)
 
     def download(self, source: FileSource, timeout: float) -> PreparedRequest:
-        """The request for a file at a web address."""
+        """Return the request that downloads a file."""
         prepared = self.prepare(None, HttpRequest("GET", source.url_or_path), timeout, MAX_FILE_BYTES)
         if source.from_answer:
-            # The address came from a stranger: what is allowed for the flow's own requests is not for this one.
+            # The URL is untrusted: hosts allowed for the flow's own requests are not allowed here.
             prepared = replace(prepared, network=NetworkPolicy(allowed=self.settings.media_hosts))
         return prepared
 
 
 def sender_from_environment() -> RequestSender:
-    """The way out for code that runs without Airflow: connections and settings from the environment.
+    """Create a sender for use without Airflow: connections and settings come from the environment.
 
     Raises:
-        ConnectionConfigError: a setting cannot be used.
+        ConnectionConfigError: a setting is invalid.
     """
     return RequestSender(
         settings_from_environment(), lambda conn_id: action_connection(connection_from_environment(conn_id))
@@ -178,12 +177,12 @@ def sender_from_environment() -> RequestSender:
 
 
 def is_web_address(source: FileSource) -> bool:
-    """Whether a file is to be fetched from a server."""
+    """Whether a file is fetched from a server."""
     return urlsplit(source.url_or_path).scheme in ("http", "https")
 
 
 def file_from_reply(reply: Reply) -> FileContent | TransportFailure:
-    """The file that a server replied with, or why there is none."""
+    """Return the file in a server's reply, or the reason why there is none."""
     if isinstance(reply, TransportFailure):
         return reply
     if not 200 <= reply.status_code <= 299:
@@ -193,7 +192,7 @@ def file_from_reply(reply: Reply) -> FileContent | TransportFailure:
 
 
 def read_local_file(path: str, folder: str | None) -> FileContent | TransportFailure:
-    """Read a file below the folder that is allowed; anything else is a failure that sent nothing."""
+    """Read a file in the allowed folder; any other path is a failure before sending."""
     if folder is None:
         return _no_file("local files are not allowed; set files_folder in [whatsapp_flows] to their folder")
     root = Path(folder).expanduser().resolve()
@@ -202,7 +201,7 @@ def read_local_file(path: str, folder: str | None) -> FileContent | TransportFai
         if not file.is_relative_to(root):
             return _no_file("the path leads out of files_folder")
         if not file.is_file():
-            return _no_file("there is no such file in files_folder")
+            return _no_file("the file does not exist in files_folder")
         if file.stat().st_size > MAX_FILE_BYTES:
             return _no_file(f"the file has more than {MAX_FILE_BYTES:,} bytes")
         return FileContent(file.read_bytes(), file.name, mimetypes.guess_type(file.name)[0])

@@ -1,7 +1,7 @@
-"""From a connection to what a request needs of it: an origin, credentials, limits.
+"""Turn a connection into what a request needs: an origin, credentials, limits.
 
-The one place where the fields of an Airflow connection are understood. Airflow's own ``Connection`` and the
-``AIRFLOW_CONN_…`` variables that the command line reads both end here.
+The only code that interprets the fields of an Airflow connection, whether they come from Airflow's own ``Connection``
+or from the ``AIRFLOW_CONN_…`` variables that the command line reads.
 """
 
 from airflow_whatsapp_flows.connections.action import ActionConnection, action_connection

@@ -1,4 +1,4 @@
-"""What a request needs of a connection."""
+"""The part of a connection that a request uses."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ from airflow_whatsapp_flows.flow.secrets import HIDDEN, all_spellings, names_sec
 
 _SCHEMES = ("http", "https")
 _TYPED = ("login", "password")
-"""Fields whose value may contain asterisks."""
+"""Fields whose value may legitimately contain asterisks."""
 _TELLING = 8  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class ActionConnection:
-    """What a request needs of a connection.
+    """The part of a connection that a request uses.
 
     Attributes:
-        id: its id.
-        base_url: origin and, perhaps, a path that every relative URL is put behind; no ``/`` at the end.
-        headers: sent to its own origin only.
-        timeout: seconds; ``None`` for the request's own.
-        verify: whether TLS certificates are checked, or the path of a bundle of authorities.
-        proxy: URL of a proxy; ``None`` for none.
-        certificate: paths of the client's certificate and of its key, which may be ``None`` where one file holds both;
-            ``None`` for no certificate.
-        secrets: every text that must not be shown, in every form it could be written in.
-        telling_secrets: those that are hidden in replies too; a shorter one could be a word of the reply, which later
-            steps read.
+        base_url: origin and optional path, prepended to every relative URL; has no trailing ``/``.
+        headers: sent only to the connection's own origin.
+        timeout: seconds; ``None`` to use the request's timeout.
+        verify: whether TLS certificates are checked, or the path of a CA bundle.
+        proxy: proxy URL, if any.
+        certificate: paths of the client certificate and of its key (``None`` if one file holds both); ``None`` for no
+            certificate.
+        secrets: every text that must not be shown, in every encoding in which it may appear.
+        telling_secrets: the secrets that are also masked in replies. Shorter ones are not: they could be ordinary words
+            of a reply that later steps read.
     """
 
     id: str
@@ -53,7 +52,7 @@ class ActionConnection:
         object.__setattr__(self, "telling_secrets", tuple(one for one in self.secrets if len(one) >= _TELLING))
 
     def absolute(self, request: HttpRequest) -> HttpRequest:
-        """The request with an absolute URL: relative ones are put behind the base URL, with exactly one ``/``."""
+        """Return the request with an absolute URL; a relative one is joined to the base URL by exactly one ``/``."""
         if not request.url.startswith("/"):
             return request
         url = self.base_url + request.url
@@ -67,15 +66,15 @@ class ActionConnection:
 
 
 def action_connection(fields: ConnectionFields) -> ActionConnection:
-    """Understand a connection.
+    """Interpret the fields of a connection.
 
-    A ``whatsapp_action`` connection has a base URL as host, and in its extra ``auth`` (``none``, ``basic``,
+    A ``whatsapp_action`` connection has its base URL in ``host``, and in ``extra``: ``auth`` (``none``, ``basic``,
     ``bearer``, ``header``), ``header_name``, ``headers``, ``timeout``, ``verify``, ``cert``, ``proxy``. A plain
     ``http`` connection is read as Airflow's HTTP hook reads it: Basic authentication from login and password, and extra
-    keys that are no options are headers.
+    keys that are not options are headers.
 
     Raises:
-        ConnectionConfigError: it has no host, or a field cannot be used; names the connection and the field.
+        ConnectionConfigError: it has no host, or a field is invalid; the message names the connection and the field.
     """
     _check_not_hidden(fields)
     timeout = _from_text(_first_value(fields, "timeout"))
@@ -105,7 +104,7 @@ def _base_url(fields: ConnectionFields) -> str:
     if not host:
         raise ConnectionConfigError(f"connection {fields.id!r} has no host; set the origin of the API")
     if "://" not in host:
-        # A variable that holds a plain URL, https://crm.example, has its scheme for a type.
+        # From a variable with a plain URL, https://crm.example, Airflow takes the scheme as the connection type.
         secure = fields.type in (CONNECTION_TYPE, "https")
         scheme = (fields.schema or "").strip("/ ").lower() or ("https" if secure else "http")
         bare_ipv6 = host.count(":") > 1 and not host.startswith("[")
@@ -113,7 +112,7 @@ def _base_url(fields: ConnectionFields) -> str:
     try:
         parts = urlsplit(host)
         port = parts.port or fields.port
-    except ValueError:  # its message shows what stands there, which may be a password
+    except ValueError:  # its message shows the text at fault, which may be a password
         raise unusable(fields, "host", "a host, or a URL such as https://crm.example:8443/api") from None
     if parts.scheme.lower() not in _SCHEMES:
         raise unusable(fields, "schema", "http or https")
@@ -126,7 +125,7 @@ def _base_url(fields: ConnectionFields) -> str:
 
 
 def _no_part_of_a_base_url(parts: SplitResult, host: str) -> str:
-    """What is wrong with a base URL, and where it belongs instead; nothing of it is shown, since it may be a secret."""
+    """Explain what is wrong with a base URL and where that part belongs; the value may be a secret and is not shown."""
     if "@" in parts.netloc:
         return "without user name and password: enter them in their own fields, and use the authentication 'basic'"
     if "?" in host:
@@ -164,12 +163,12 @@ def _certificate(fields: ConnectionFields) -> tuple[str, str | None] | None:
 
 
 def _check_not_hidden(fields: ConnectionFields) -> None:
-    """Refuse ``***``: Airflow shows it in place of a secret, and a form or an export may have stored it.
+    """Refuse ``***``: Airflow shows it instead of a secret, and a form or an export may have stored it.
 
-    Airflow hides a secret inside of any text: a client certificate's path too, where a password is a part of it.
+    Airflow masks a secret inside any text, even in a client certificate's path that contains the password.
 
     Raises:
-        ConnectionConfigError: a field holds it; names the field.
+        ConnectionConfigError: a field contains it; the message names the field.
     """
 
     def check(name: str, value: object) -> None:
@@ -198,7 +197,7 @@ def _secrets(fields: ConnectionFields, headers: Headers, proxy: str | None, base
         found += [credentials, credentials.partition(":")[2], unquote(credentials.partition(":")[2])]
     if fields.password:
         found += [fields.password, basic_credentials(fields)]
-    elif fields.login:  # some APIs take a key for the user name, and no password
+    elif fields.login:  # some APIs take a key as the user name and no password
         found += [fields.login, basic_credentials(fields)]
     for name, value in headers:
         if names_secret(name):
@@ -207,19 +206,19 @@ def _secrets(fields: ConnectionFields, headers: Headers, proxy: str | None, base
             found += [value[start:end] for start, end in secret_spans(value)]
     login = fields.login or ""
     found += [login[start:end] for start, end in secret_spans(login)]
-    # Some APIs take a token as a part of the path, such as /bot<token>/.
+    # Some APIs take a token as part of the path, such as /bot<token>/.
     path = urlsplit(base_url).path
     found += [path[start:end] for start, end in secret_spans(path)]
     return found
 
 
 def _first_value(fields: ConnectionFields, *names: str) -> Any:
-    """What the first of some extra fields holds that is not blank: a form stores blank ones too."""
+    """Return the first of these extra fields that is not blank: forms store blank ones too."""
     return next((value for name in names if (value := fields.extra.get(name)) not in (None, "")), None)
 
 
 def _from_text(value: Any) -> Any:
-    """A number or truth value that stands as text, as every extra of a connection URI does."""
+    """Convert a number or boolean written as text, as every extra in a connection URI is."""
     if not isinstance(value, str):
         return value
     text = value.strip().lower()

@@ -13,15 +13,15 @@ from airflow_whatsapp_flows.errors import ConnectionConfigError
 
 
 def connection_from_environment(conn_id: str, environ: Mapping[str, str] | None = None) -> ConnectionFields:
-    """A connection from ``AIRFLOW_CONN_<ID>``, in Airflow's URI or JSON form, read without Airflow.
+    """Read a connection from ``AIRFLOW_CONN_<ID>``, in Airflow's URI or JSON form, without Airflow.
 
     Args:
-        conn_id: its id, in any case.
+        conn_id: its id, in upper or lower case.
         environ: environment variables; the process's own by default.
 
     Raises:
         ConnectionConfigError: the variable is not set or cannot be read. Airflow's database and secrets backends
-            are not asked.
+            are not searched.
     """
     environ = os.environ if environ is None else environ
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
@@ -66,7 +66,7 @@ def _extra(extra: object, name: str) -> dict[str, Any]:
     if isinstance(extra, str) and extra:
         try:
             extra = json.loads(extra)
-        except ValueError:  # what it holds may be a secret
+        except ValueError:  # the value may be a secret
             raise ValueError(f"{name} is not JSON") from None
     if not isinstance(extra or {}, dict):
         raise ValueError(f"{name} must be a JSON object")
@@ -81,7 +81,7 @@ def _from_uri(conn_id: str, text: str) -> ConnectionFields:
         )
     prefix = ""
     if "://" in rest:
-        # Airflow writes a scheme of its own behind the type: http://https://crm.example
+        # Airflow writes the host's own scheme after the connection type: http://https://crm.example
         prefix, _, rest = rest.partition("://")
         parts, kind = _split(f"//{rest}"), parts.scheme
         prefix += "://"
@@ -105,7 +105,7 @@ def _split(uri: str) -> SplitResult:
     try:
         parts = urlsplit(uri)
         _ = parts.port
-    except ValueError:  # its message shows what stands there, which may be a part of a password
+    except ValueError:  # its message shows the text at fault, which may be part of a password
         raise ValueError("its host or port is invalid; percent-encode the login and password") from None
     return parts
 

@@ -1,4 +1,4 @@
-"""The fields of a connection, as they are written."""
+"""The raw fields of a connection."""
 
 from __future__ import annotations
 
@@ -16,13 +16,9 @@ class ConnectionFields:
     """The fields of an Airflow connection, as plain data.
 
     Attributes:
-        id: its id.
         type: such as ``http`` or ``whatsapp_action``.
         host: host, ``host/path`` or a whole URL.
         schema: ``http`` or ``https``.
-        port: of the host.
-        login: user name.
-        password: its secret.
         extra: JSON object.
     """
 
@@ -37,5 +33,5 @@ class ConnectionFields:
 
 
 def unusable(fields: ConnectionFields, name: str, expected: str) -> ConnectionConfigError:
-    """The error about a field; it does not show what the field holds, which may be a secret."""
+    """Return the error about a field; it does not show the value, which may be a secret."""
     return ConnectionConfigError(f"connection {fields.id!r}: {name} must be {expected}")

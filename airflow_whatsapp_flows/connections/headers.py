@@ -1,4 +1,4 @@
-"""The header fields of a connection: those it lists, and those that its credentials make."""
+"""The headers of a connection: those it lists, and those made from its credentials."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ _AUTH_KINDS = ("none", "basic", "bearer", "header")
 
 
 def connection_headers(fields: ConnectionFields) -> Headers:
-    """Header fields that a connection lists, and those that its credentials make.
+    """Return the headers that a connection lists and those made from its credentials.
 
     Raises:
-        ConnectionConfigError: one cannot be sent, or a credential is missing; names the connection and the header.
+        ConnectionConfigError: a header is invalid, or a credential is missing; the message names the connection and the
+            header.
     """
     listed = fields.extra.get("headers") or {}
     if isinstance(listed, str):
@@ -70,7 +71,7 @@ def _header_fields(fields: ConnectionFields, listed: Mapping[str, Any]) -> Heade
 
 
 def _value(fields: ConnectionFields, name: str, value: object) -> str:
-    # The value may be a secret, so no message shows any of it.
+    # The value may be a secret, so no message shows it.
     try:
         check_name(name)
     except RenderError as error:
@@ -94,7 +95,7 @@ def _auth_headers(fields: ConnectionFields) -> Headers:
         raise unusable(fields, "auth", f"one of {', '.join(_AUTH_KINDS)}")
     if not fields.password:
         raise unusable(fields, "password", f"the secret that auth {kind!r} needs")
-    # Once called auth_header: a name that Airflow takes for a secret's, so that its form hides what it holds.
+    # Formerly called auth_header; Airflow's form masks a field of that name as a secret.
     name = str(fields.extra.get("header_name") or fields.extra.get("auth_header") or "Authorization")
     return ((name, f"Bearer {fields.password}" if kind == "bearer" else fields.password),)
 
@@ -104,6 +105,6 @@ def _basic(fields: ConnectionFields) -> Headers:
 
 
 def basic_credentials(fields: ConnectionFields) -> str:
-    """Login and password as Basic authentication sends them."""
+    """Encode login and password for Basic authentication."""
     text = f"{fields.login or ''}:{fields.password or ''}"  # RFC 7617 §2
     return base64.b64encode(text.encode("utf-8")).decode("ascii")

@@ -1,4 +1,4 @@
-"""Hilos and ActiveCampaign: from what their APIs answer to plain data of this package, and nothing is sent here."""
+"""Hilos and ActiveCampaign: converts what their APIs return to this package's data. Sends no requests."""
 
 from airflow_whatsapp_flows.hilos.notes import Note
 from airflow_whatsapp_flows.hilos.step_records import ImportedFlow, read_step_records

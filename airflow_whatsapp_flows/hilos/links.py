@@ -1,4 +1,4 @@
-"""Where the ways out of a step lead: ids and positions of the records become names of steps."""
+"""The targets of a step's exits: ids and positions in the records become step names."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _NOBODY = "no recorded contact took this exit, so its target is unknown; it ends
 
 
 class Links:
-    """The steps by their id and by their position.
+    """Finds steps by id and by position.
 
     Attributes:
-        led_to: names of the steps that some way leads to.
+        led_to: names of the steps that at least one exit leads to.
     """
 
     def __init__(self, steps: Sequence[tuple[Plain, str]]) -> None:
@@ -29,16 +29,15 @@ class Links:
                 self._by_index[index] = None if index in self._by_index else name
 
     def target(self, record: Record, field: str) -> str | None:
-        """The step that a way leads to; ``None`` ends the flow."""
+        """Return the step that an exit leads to; ``None`` if the flow ends there."""
         value, index = record.take(field), record.take(f"{field}_idx")
         return self._resolve(record, field, value, index)
 
     def targets(self, record: Record, count: int) -> list[str | None]:
-        """The steps that the options or paths of a step lead to, by position.
+        """Return the steps that the options or paths of a step lead to, by position.
 
         Args:
-            record: the step.
-            count: its options or paths; the list has at least as many items.
+            count: number of options or paths; the list has at least as many items.
         """
         field = "next_steps_for_options"
         ids, indexes = _list(record.take(field)), _list(record.take(f"{field}_idx"))
@@ -49,7 +48,7 @@ class Links:
         return [self._resolve(record, f"{field}[{at}]", ids[at], indexes[at]) for at in range(size)]
 
     def _spread(self, record: Record, ids: list[object], indexes: list[object], count: int) -> list[object]:
-        """Ids for each option, where the list of positions tells which options have none."""
+        """Assign ids to options; the list of positions shows which options have none."""
         if len(indexes) == count and sum(index is not None for index in indexes) == len(ids):
             left = iter(ids)
             message = "the targets of the options were taken from next_steps_for_options_idx"

@@ -1,4 +1,4 @@
-"""Names of steps: every step gets one of its own, and what refers to it still does."""
+"""Step names: each step gets a unique name, and references to it are updated."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def similar_key(name: str) -> str:
-    """What is the same for names that people cannot tell apart."""
+    """Return a key that is equal for names people cannot tell apart."""
     return re.sub(r"[\s_]+", "", unicodedata.normalize("NFKC", name).casefold())
 
 
 class Names:
-    """The names that the steps of a flow get.
+    """Assigns unique names to the steps of a flow.
 
     Attributes:
-        final: in the order of the records; no two are alike.
+        final: the names, in the order of the records; all are distinct.
     """
 
     def __init__(self, written: Sequence[str], syntax: Syntax) -> None:
@@ -36,11 +36,11 @@ class Names:
         self._reference = _references(list(self._by_name))
 
     def reference(self, text: str) -> str:
-        """A reference, written without braces, with the names that the steps have now."""
+        """Update the step name in a reference written without braces."""
         return self._reference.sub(self._rename, text) if self._reference else text
 
     def text(self, text: str) -> str:
-        """A text whose placeholders refer to the names that the steps have now."""
+        """Update the step names in a text's placeholders."""
         if "step" not in text:
             return text
         pieces: list[str] = []
@@ -61,7 +61,7 @@ class Names:
 def _references(names: list[str]) -> re.Pattern[str] | None:
     if not names:
         return None
-    # The guides write step.ask_name and step.Start GPT thread alike: case and underscores do not count.
+    # The guides write step.ask_name and step.Start GPT thread alike: case and underscores are ignored.
     loose = [r"[\s_]+".join(map(re.escape, re.split(r"[\s_]+", name))) for name in sorted(names, key=len, reverse=True)]
     known = "|".join(loose)
     return re.compile(

@@ -1,4 +1,4 @@
-"""What an import has to tell: every guess, every loss, every secret that was left out."""
+"""The report of an import: every guess, every loss, every secret that was left out."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ NoteKind = Literal["secret", "fault", "dangling", "lost", "renamed", "inferred"]
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One thing that a reader of the imported flow must know.
+    """One thing to know about the imported flow.
 
     Attributes:
-        kind: ``secret``: left out, and where to put it; ``fault``: the flow does not load until it is mended;
-            ``dangling``: a way that leads to a step nobody has seen; ``lost``: the format cannot carry it;
-            ``renamed``: a step has another name; ``inferred``: the records do not say it, so it was guessed.
+        kind: ``secret``: left out, with where to put it; ``fault``: must be fixed before the flow loads;
+            ``dangling``: an exit to a step that is in no record; ``lost``: the format cannot represent it;
+            ``renamed``: a step has a new name; ``inferred``: not in the records, so it was guessed.
         step: name of the step in the flow; ``None`` for the flow as a whole.
-        field: field of the record, or place in the flow for a fault.
-        message: for people; never shows a secret.
+        field: field of the record; for a fault, location in the flow.
+        message: text for people; never contains a secret.
     """
 
     kind: NoteKind
@@ -31,20 +31,20 @@ class Note:
 
 
 class Report:
-    """Collects notes, each once."""
+    """Collects notes without duplicates."""
 
     def __init__(self) -> None:
         self._notes: dict[Note, None] = {}
 
     def add(self, kind: NoteKind, step: str | None, field: str, message: str) -> None:
-        """Add one note."""
+        """Add a note, unless the same one was added before."""
         self._notes[Note(kind, step, field, message)] = None
 
     def notes(self, secrets: Sequence[str] = ()) -> tuple[Note, ...]:
-        """All notes, in the order in which they were added.
+        """Return all notes in the order in which they were added.
 
         Args:
-            secrets: texts that are concealed wherever a note would show them.
+            secrets: texts to mask in the notes.
         """
         spelt = all_spellings(secrets)
         return tuple(_mask_note(note, spelt) for note in self._notes)

@@ -1,4 +1,4 @@
-"""One step as the platforms record it, read leniently: what is not as it should be is told, and left out."""
+"""One step as the platforms record it, read leniently: an invalid field is noted and left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_whatsapp_flows.hilos.notes import NoteKind, Report
 from airflow_whatsapp_flows.hilos.record_masking import Syntax
 from airflow_whatsapp_flows.hilos.record_versions import Plain
 
-# Which field must be filled for another one to mean anything: the platform fills these with its defaults.
+# Fields that matter only if another field is filled; otherwise they hold the platform's defaults.
 _MEANS_NOTHING_WITHOUT: Mapping[str, tuple[str, ...]] = {
     "max_wait_time_amount": ("has_max_wait_time",),
     "max_wait_time_unit": ("has_max_wait_time",),
@@ -55,12 +55,12 @@ _WHY_LOST: Mapping[str, str] = {
 
 
 class Record:
-    """The fields of one step.
+    """Reads the fields of one step and keeps track of which were read.
 
     Attributes:
-        name: of the step in the flow.
+        name: name of the step in the flow.
         raw: its fields, as plain data.
-        syntax: how its texts write variables.
+        syntax: syntax of the variables in its texts.
     """
 
     def __init__(self, raw: Plain, name: str, names: Names, report: Report, syntax: Syntax) -> None:
@@ -72,20 +72,20 @@ class Record:
         self._read: set[str] = set()
 
     def note(self, kind: NoteKind, field: str, message: str) -> None:
-        """Add a note about this step."""
+        """Add a note about a field of this step."""
         self._report.add(kind, self.name, field, message)
 
     def filled(self, *fields: str) -> bool:
-        """Whether one of the fields holds something."""
+        """Whether at least one of the fields is filled."""
         return any(is_filled(self.raw.get(field)) for field in fields)
 
     def take(self, field: str) -> object:
-        """What a field holds; it counts as read."""
+        """Return the value of a field and mark it as read."""
         self._read.add(field)
         return self.raw.get(field)
 
     def text(self, field: str) -> str | None:
-        """A text whose placeholders refer to the steps' names; ``None`` when it is blank."""
+        """Read a text, with current step names in its placeholders; ``None`` if it is blank."""
         value = self.take(field)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             value = str(value)
@@ -95,7 +95,7 @@ class Record:
         return None
 
     def texts(self, field: str) -> list[str | None]:
-        """A list of texts; ``None`` for each item that is none, so positions hold."""
+        """Read a list of texts; an item that is not a text becomes ``None``, so positions stay the same."""
         value = self.take(field)
         if not isinstance(value, list):
             self._expect(field, value, "a list")
@@ -106,7 +106,7 @@ class Record:
         return [self.rename_references(item, field) if isinstance(item, str) else None for item in value]
 
     def reference(self, field: str) -> str | None:
-        """A reference without braces or percent signs; ``None`` when it is blank."""
+        """Read a reference without braces or percent signs; ``None`` if it is blank."""
         value = self.take(field)
         if not isinstance(value, str):
             self._expect(field, value, "text")
@@ -114,7 +114,7 @@ class Record:
         return self.bare(value, field) or None
 
     def bare(self, text: str, field: str) -> str:
-        """A reference as the flow writes it outside of texts: ``step.Ask name``."""
+        """Convert a reference to the form used outside texts: ``step.Ask name``."""
         text = text.strip()
         for start, end in (("{{", "}}"), ("%", "%")):
             if text.startswith(start) and text.endswith(end) and len(text) > len(start + end):
@@ -122,7 +122,7 @@ class Record:
         return self._note_rename(field, text, self._names.reference(text))
 
     def rename_references(self, text: str, field: str) -> str:
-        """Another text of this step, with the names that the steps have now."""
+        """Update the step names in another text of this step."""
         return self._note_rename(field, text, self._names.text(text))
 
     def _note_rename(self, field: str, written: str, text: str) -> str:
@@ -131,7 +131,7 @@ class Record:
         return text
 
     def flag(self, field: str) -> bool:
-        """Whether a field is true."""
+        """Read a boolean; anything but true is false."""
         value = self.take(field)
         if isinstance(value, str) and value.strip().lower() in ("true", "false", ""):
             return value.strip().lower() == "true"
@@ -140,7 +140,7 @@ class Record:
         return value is True
 
     def number(self, field: str) -> int | float | None:
-        """A number, also one that is written as text."""
+        """Read a number, also one written as text."""
         value = self.take(field)
         number = parse_number(value) if isinstance(value, str) else value
         if isinstance(number, (int, float)) and not isinstance(number, bool):
@@ -149,7 +149,7 @@ class Record:
         return None
 
     def objects(self, field: str) -> list[Plain]:
-        """A list of objects; what is none is left out."""
+        """Read a list of objects; anything else in it is left out."""
         value = self.take(field)
         if not isinstance(value, list):
             self._expect(field, value, "a list")
@@ -160,7 +160,7 @@ class Record:
         return [item for item in value if isinstance(item, dict)]
 
     def mapping(self, field: str) -> Plain:
-        """An object."""
+        """Read an object; empty if the field holds something else."""
         value = self.take(field)
         if isinstance(value, dict):
             return value
@@ -168,7 +168,7 @@ class Record:
         return {}
 
     def tell_left_over(self) -> None:
-        """Note every field that holds something and was not read."""
+        """Note every filled field that was not read."""
         for field, value in self.raw.items():
             if field in self._read or field in _OF_NO_MEANING or not is_filled(value):
                 continue
@@ -192,5 +192,5 @@ def _items(value: object) -> list[object]:
 
 
 def is_filled(value: object) -> bool:
-    """Whether a field of a record holds something: not null, blank, false, 0 or empty."""
+    """Whether a value is anything but null, blank, false, 0 or empty."""
     return bool(value.strip()) if isinstance(value, str) else bool(value)

@@ -1,4 +1,4 @@
-"""Which characters of a text are placeholders, so that the rest can be searched."""
+"""Masks the placeholders of a text, so that the literal rest can be searched."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from airflow_whatsapp_flows.flow.template.spelling import Syntax
 __all__ = ["MASK", "Syntax", "mask_placeholders", "placeholder_spans"]
 
 MASK = "\x00"
-"""Replaces each character of a placeholder."""
+"""Replacement for each character of a placeholder."""
 
 
 def mask_placeholders(text: str, syntax: Syntax) -> str:
-    """The text with :data:`MASK` for every character of its placeholders: what is left is literal.
+    """Replace every character of the text's placeholders with :data:`MASK`; the rest is literal.
 
     Args:
-        text: of a record.
-        syntax: ``activecampaign`` has placeholders between percent signs too.
+        syntax: ``activecampaign`` also has placeholders between percent signs.
     """
     text = text.replace(MASK, "\ufffd")
     pieces: list[str] = []
@@ -30,10 +29,10 @@ def mask_placeholders(text: str, syntax: Syntax) -> str:
             pieces += [text[copied : placeholder.start], MASK * len(placeholder.source)]
             copied = placeholder.end
     except TemplateFault:
-        pass  # one that is never closed: the flow's own check tells it
+        pass  # never closed; the flow's own check reports it
     return "".join([*pieces, text[copied:]])
 
 
 def placeholder_spans(text: str, syntax: Syntax) -> list[tuple[int, int]]:
-    """Where the placeholders of a text are; those without anything between them are one."""
+    """Return the spans of a text's placeholders; adjacent ones are merged."""
     return [match.span() for match in re.finditer(f"{MASK}+", mask_placeholders(text, syntax))]

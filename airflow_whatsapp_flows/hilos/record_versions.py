@@ -1,4 +1,4 @@
-"""From what the platforms answer to the steps of one version of a flow, each step once."""
+"""Extracts the steps of one flow version from what the platforms return, each step once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LISTS = ("results", "execution_steps", "steps")
 
 @dataclass(frozen=True, slots=True)
 class RecordedStep:
-    """A step, as one record shows it.
+    """A step as found in one record.
 
     Attributes:
-        step: its fields.
-        version: id of the flow's version; empty when the record does not say.
-        at: when that version was made or seen; the beginning of time when nobody says.
+        step: the step's fields.
+        version: id of the flow's version; empty if the record has none.
+        at: when that version was created or seen; ``-inf`` if unknown.
     """
 
     step: Plain
@@ -36,12 +36,12 @@ class RecordedStep:
 
 @dataclass(slots=True)
 class FlowRecords:
-    """What the records tell of one version of a flow.
+    """What the records contain about one version of a flow.
 
     Attributes:
         steps: the fields of each step, in order.
-        version: id of the version; ``None`` when no record says.
-        name: the flow's name; ``None`` when no record says.
+        version: id of the version; ``None`` if no record has one.
+        name: the flow's name; ``None`` if no record has one.
         variables: names of its execution variables.
     """
 
@@ -52,14 +52,14 @@ class FlowRecords:
 
 
 def read_flow_records(records: object, report: Report) -> FlowRecords:
-    """Gather the steps of the newest version.
+    """Collect the steps of the newest version.
 
     Args:
         records: steps, execution steps, execution records, pages of them, or lists of any of these.
-        report: told what is not used.
+        report: receives notes about what is not used.
 
     Raises:
-        SourceError: there is no step in them.
+        SourceError: the records contain no step.
     """
     reader = _Reader(report)
     reader.read(plain(records), "", -math.inf, 0)
@@ -81,7 +81,7 @@ def read_flow_records(records: object, report: Report) -> FlowRecords:
 
 
 def plain(value: object, depth: int = 0) -> object:
-    """A value as JSON can hold it: what is nested too deeply, or is no JSON, becomes ``None``."""
+    """Convert a value to plain JSON; values nested too deeply or not JSON become ``None``."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     if value is None or isinstance(value, (bool, int)):
@@ -126,7 +126,7 @@ class _Reader:
             )
 
     def _about(self, record: Plain, version: str, at: float) -> tuple[str, float]:
-        """What an execution record says of the flow, its version and its time."""
+        """Read flow, version and time from an execution record."""
         execution = record.get("flow_execution")
         for owner in (record, execution if isinstance(execution, dict) else {}):
             flow, flow_version = owner.get("flow"), owner.get("flow_version")
@@ -155,7 +155,7 @@ def _newest(sightings: list[RecordedStep], current: str | None) -> str:
 
 
 def _merge(steps: list[Plain], report: Report) -> list[Plain]:
-    """Every step once: the first record of it, with what it lacks from later ones."""
+    """Merge the records of each step: the first one, completed from later ones."""
     merged: dict[object, Plain] = {}
     for position, step in enumerate(steps):
         known = merged.setdefault(_identity(step, position), step)
@@ -181,7 +181,7 @@ def _identity(step: Plain, position: int) -> object:
 
 
 def step_id(value: object) -> str:
-    """An id as it is compared."""
+    """Normalize an id for comparison."""
     return str(value).strip().lower()
 
 

@@ -1,4 +1,4 @@
-"""The body of a recorded request: one text, whose type the records do not say."""
+"""The body of a recorded request: one text whose type is not recorded."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ _BODY = "action_request_body"
 
 
 def request_body(record: Record, headers: Plain | dict[str, str], secrets: SecretStore) -> Plain:
-    """The key ``body`` of an action, if it has one; ``body_type`` is left to be inferred as it was here.
+    """Return the key ``body`` of an action, if any; without ``body_type``, because loading infers the same type.
 
     Args:
-        record: the step.
-        headers: those that the flow has.
-        secrets: takes the secrets that stand in it.
+        headers: headers in the flow.
+        secrets: receives the secrets found in the body.
     """
     text = _text(record)
     if text is None:
@@ -52,12 +51,12 @@ def _text(record: Record) -> str | None:
 def _content_type(record: Record, headers: Plain | dict[str, str]) -> str | None:
     written = next((str(value) for name, value in headers.items() if name.lower() == "content-type"), None)
     if written is not None and MASK in mask_placeholders(written, record.syntax):
-        return None  # as the flow has it: what is not literal tells nothing
+        return None  # as in the flow: only literal text can be inspected
     return written
 
 
 def _nicer(record: Record, text: str, body_type: BodyType) -> object:
-    """The body as data where that is sent as the same bytes, else the text itself."""
+    """Return the body as data if that is sent as the same bytes, otherwise as text."""
     if body_type in (BodyType.FORM, BodyType.MULTIPART):
         return _fields(record, text)
     if body_type is not BodyType.JSON or text.strip()[:1] not in ("{", "["):
@@ -67,7 +66,7 @@ def _nicer(record: Record, text: str, body_type: BodyType) -> object:
 
 
 def _fields(record: Record, text: str) -> object:
-    """The editor keeps the fields of a form as an object."""
+    """Read form fields, which the editor stores as an object."""
     value = _parse(text) if text.strip()[:1] == "{" else None
     if not isinstance(value, dict) or any(isinstance(item, (dict, list)) for item in value.values()):
         return text
@@ -76,9 +75,9 @@ def _fields(record: Record, text: str) -> object:
 
 
 def _means_the_same(value: object, record: Record) -> bool:
-    """Whether data is sent as its JSON text would be.
+    """Whether sending the data gives the same bytes as sending its JSON text.
 
-    In JSON text a placeholder inside quotes is always text; in data one that stands alone keeps its value's type.
+    In JSON text a quoted placeholder is always text; in data a placeholder that is the whole value keeps its type.
     """
     waiting = [value]
     while waiting:
@@ -93,14 +92,14 @@ def _means_the_same(value: object, record: Record) -> bool:
             hidden = mask_placeholders(item, record.syntax)
             if hidden and not hidden.strip(MASK):
                 return False
-            # Quotes and escapes inside a placeholder are read in two ways.
+            # Quotes and escapes inside a placeholder are ambiguous.
             if MASK in hidden and ("\\" in item or '"' in item):
                 return False
     return True
 
 
 def _parse(text: str) -> object:
-    """The value of a JSON text; ``None`` when it is none that can be written otherwise."""
+    """Parse a JSON text; ``None`` if it cannot be written as data."""
     try:
         return parse_strict_json(text)
     except (ValueError, RecursionError):

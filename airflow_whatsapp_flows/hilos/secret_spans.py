@@ -1,7 +1,7 @@
 """Finding literal secrets in the texts of a recorded request.
 
-A secret is what stands, as literal text, under a name that says so, and what has the shape of a well-known key. Too
-many are found rather than too few: what is taken for one leaves only a variable to be filled.
+A secret is literal text under a name that marks it as one, or text with the format of a well-known key. False
+positives are preferred over misses: they only leave a variable to fill in.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class SecretSpan:
     """A literal secret in a text.
 
     Attributes:
-        name: what it stands under; ``secret`` where it has no name.
+        name: name of the field, header or parameter; ``secret`` if it has none.
         start: offset of its first character.
-        end: offset behind its last one.
-        is_number: whether it stands as a JSON number.
+        end: offset after its last one.
+        is_number: whether it is written as a JSON number.
     """
 
     name: str
@@ -49,12 +49,12 @@ def has_secret(masked: str) -> bool:
 
 
 def secret_shape(masked: str) -> bool:
-    """Whether a text holds what looks like a well-known key, whatever it stands under."""
+    """Whether a text contains what looks like a well-known key, regardless of its name."""
     return KEY_SHAPES.search(masked) is not None
 
 
 def literal_spans(name: str, masked: str, offset: int = 0) -> list[SecretSpan]:
-    """The literal parts of a value under a secret name: all but placeholders, blanks and the name of a scheme."""
+    """Return the literal parts of a value under a secret name: all but placeholders, blanks and the auth scheme."""
     hidden = _SCHEME.sub(lambda match: " " * len(match.group()), masked) if MASK in masked else masked
     found = re.finditer(rf"[^{MASK}\s]+", hidden) if MASK in masked else re.finditer(r"\S(?:.*\S)?", hidden, re.DOTALL)
     return [
@@ -65,7 +65,7 @@ def literal_spans(name: str, masked: str, offset: int = 0) -> list[SecretSpan]:
 
 
 def body_spans(masked: str, body_type: BodyType) -> list[SecretSpan]:
-    """Every literal secret in the text of a body.
+    """Find every literal secret in the text of a body.
 
     Args:
         masked: the text, with its placeholders masked.
@@ -76,7 +76,7 @@ def body_spans(masked: str, body_type: BodyType) -> list[SecretSpan]:
 
 
 def query_spans(masked: str, start: int) -> list[SecretSpan]:
-    """Every literal secret in a query or a form, from an offset on; beyond it, whatever looks like a key."""
+    """Find every literal secret in a query or form from an offset on, and everything after it that looks like a key."""
     return _with_shapes(masked, list(_in_form(masked, start)))
 
 
@@ -113,8 +113,8 @@ def _in_xml(masked: str) -> Iterator[SecretSpan]:
 
 
 def _in_json(masked: str) -> Iterator[SecretSpan]:
-    """Secrets in JSON text, valid or not: values under a secret name, however deep."""
-    names: list[str] = [""]  # of the containers that are open; a secret name holds for all in it
+    """Find secrets in JSON text, valid or not: values under a secret name at any depth."""
+    names: list[str] = [""]  # for each open container; a secret name applies to everything in it
     key: str | None = None
     pieces = list(_JSON_PIECE.finditer(masked))
     for at, match in enumerate(pieces):

@@ -1,4 +1,4 @@
-"""Where the secrets of recorded requests go: into connections and variables, whose values are not in the flow."""
+"""Moves the secrets of recorded requests into connections and variables, so that the flow contains none."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _KEYS_OF_NAMES = frozenset(
      "on_no_answer", "on_answer_failed"]
 )  # fmt: skip
 _LIKE_A_WORD = re.compile(r".{0,7}|[^\W\d_]{0,15}", re.DOTALL)
-"""A secret like this is not searched for elsewhere: it may also be a word in a message."""
+"""Secrets that are not searched for elsewhere, because they may also be ordinary words in a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a connection must hold, as the records showed it; only its names are ever told.
+    """What a connection must contain, from the records; only names are reported, never values.
 
     Attributes:
-        origin: scheme, host and port; empty when the records do not say.
+        origin: scheme, host and port; empty if not in the records.
         headers: names and values.
-        userinfo: user name and password of a URL; empty without.
+        userinfo: user name and password of a URL; empty if there are none.
     """
 
     origin: str
@@ -38,10 +38,10 @@ class Credentials:
 
 
 class SecretStore:
-    """Gives connections and variables for secrets: the same one for the same secret.
+    """Assigns connections and variables to secrets: the same one to the same secret.
 
     Attributes:
-        variables: names of the variables that stand for secrets, with the type of their values.
+        variables: names of the variables that replace secrets, with the type of their values.
     """
 
     def __init__(self, report: Report) -> None:
@@ -53,15 +53,15 @@ class SecretStore:
         self._values: dict[str, str] = {}
 
     def reserve(self, names: Collection[str]) -> None:
-        """Keep names of variables that the flow has already."""
+        """Reserve names of variables that the flow already has."""
         self._taken |= set(names)
 
     def connection(self, credentials: Credentials, host: str) -> str:
-        """The id of the connection for credentials; a new one is noted for the report.
+        """Return the id of the connection for these credentials; report a new one.
 
         Args:
-            credentials: what it must hold.
-            host: that its id is made of.
+            credentials: what the connection must contain.
+            host: basis of the connection's id.
         """
         known = self._connections.get(credentials)
         if known is None:
@@ -76,12 +76,11 @@ class SecretStore:
         return known
 
     def hide(self, record: Record, field: str, text: str, spans: Sequence[SecretSpan]) -> str:
-        """A text of a request with a variable for each of its secrets.
+        """Replace each secret in a text of a request with a variable.
 
         Args:
-            record: the step, for the report.
-            field: where the text stands in the record.
-            text: of the request.
+            record: the step that the report names.
+            field: field of the record that holds the text.
             spans: the secrets in it.
         """
         for span in sorted(spans, key=lambda one: one.start, reverse=True):
@@ -93,11 +92,11 @@ class SecretStore:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """Every secret, the longest first, to make sure that none is shown."""
+        """Return every secret, longest first, for masking."""
         return tuple(sorted(self._values, key=len, reverse=True))
 
     def stand_in(self, secret: str) -> str:
-        """What stands for a secret that was found elsewhere too."""
+        """Return the placeholder that replaces a secret found in another place."""
         name = self._values[secret]
         if not name:
             name = self._variable(SecretSpan("secret", 0, 0), secret)
@@ -130,11 +129,11 @@ class SecretStore:
 
 
 def scrub(step: Plain, secrets: SecretStore, syntax: Syntax) -> Plain:
-    """A step without any secret that another place has given away: the same key is often used twice.
+    """Remove from a step all secrets found anywhere in the flow: the same key is often used twice.
 
     Args:
         step: keys of format 1.
-        secrets: those that were found in any step.
+        secrets: secrets found in any step.
         syntax: how its texts write variables.
     """
     spelt = all_spellings(secrets.values)
@@ -163,7 +162,7 @@ def _replace(text: str, secret: str, secrets: SecretStore, syntax: Syntax) -> st
 
 
 def connection_fields(credentials: Credentials) -> dict[str, object]:
-    """A connection as ``AIRFLOW_CONN_…`` has it, with ``...`` where its secrets go."""
+    """Return a connection in the form of ``AIRFLOW_CONN_…``, with ``...`` for its secrets."""
     fields: dict[str, object] = {"conn_type": "whatsapp_action", "host": credentials.origin or "https://..."}
     rest = dict(credentials.headers)
     extra: dict[str, object] = {"auth": "none"}
@@ -178,7 +177,7 @@ def connection_fields(credentials: Credentials) -> dict[str, object]:
             fields |= {"login": "...", "password": "..."}
             extra = {"auth": "basic"}
         elif name.lower() == "authorization" and value.startswith("Bearer "):
-            fields["password"] = "..."  # noqa: S105  # a place for one
+            fields["password"] = "..."  # noqa: S105  # a placeholder
             extra = {"auth": "bearer"}
         else:
             shown = value.partition(" ")[0] if scheme in ("token", "bearer", "apikey") and " " in value else ""
@@ -190,12 +189,12 @@ def connection_fields(credentials: Credentials) -> dict[str, object]:
 
 
 def placeholder(name: str) -> str:
-    """The variable, as texts refer to it."""
+    """Return the placeholder that refers to a variable."""
     return "{{ flow_execution_variables." + name + " }}"
 
 
 def slug(text: str) -> str:
-    """A text as an id: lower case, digits and ``_``."""
+    """Convert a text to an id: lowercase letters, digits and ``_``."""
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:60].strip("_")
 
 

@@ -1,4 +1,4 @@
-"""Action steps: the request as it is recorded becomes the request of format 1, without its secrets."""
+"""Action steps: converts a recorded request to a request of format 1, without secrets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _URL, _HEADERS, _PARAMS = "action_request_url", "action_request_headers", "actio
 
 @dataclass(slots=True)
 class _Address:
-    """A recorded URL, taken apart."""
+    """A recorded URL, split."""
 
     origin: str = ""
     host: str = ""
@@ -38,12 +38,12 @@ class _Address:
 
 
 def action_keys(record: Record, links: Links, secrets: SecretStore) -> Plain:
-    """The keys of an action, but for its name and type.
+    """Return the keys of an action, except name and type.
 
     Args:
         record: a step with a URL.
-        links: where its ways lead.
-        secrets: takes the secrets that stand in it.
+        links: targets of its exits.
+        secrets: receives the secrets found in the request.
     """
     address = _address(record)
     headers, secret_headers = _headers(record, secrets)
@@ -95,7 +95,7 @@ def _address(record: Record) -> _Address:
 def _url_and_connection(
     record: Record, address: _Address, secret_headers: Mapping[str, str], secrets: SecretStore
 ) -> tuple[str, str | None]:
-    """The URL and the connection: a URL is relative where a connection has its origin."""
+    """Return the URL and the connection id; the URL is relative if a connection has its origin."""
     rest = _without_query_secrets(record, address.rest, secrets)
     if address.userinfo:
         message = "the user name and password in the URL were left out; the connection contains them"
@@ -115,7 +115,7 @@ def _url_and_connection(
     if connection is None or (not address.templated and not address.origin):
         return address.origin + rest, connection
     path = rest if rest.startswith("/") else f"/{rest}"
-    if path.startswith("//"):  # which no relative URL can begin with
+    if path.startswith("//"):  # a relative URL cannot start with this
         return address.origin + rest, connection
     return path, connection
 
@@ -127,7 +127,7 @@ def _without_query_secrets(record: Record, rest: str, secrets: SecretStore) -> s
 
 
 def _headers(record: Record, secrets: SecretStore) -> tuple[dict[str, str], dict[str, str]]:
-    """The headers of the flow, and those whose secrets a connection must hold."""
+    """Return the headers for the flow, and the secret ones for a connection."""
     kept: dict[str, str] = {}
     secret: dict[str, str] = {}
     for written, value in record.mapping(_HEADERS).items():
@@ -160,7 +160,7 @@ def _is_transports(name: str) -> bool:
     try:
         check_name(name)
     except RenderError:
-        # An impossible name stays, and the flow's own check says what is wrong with it.
+        # An invalid name is kept; the flow's own check reports it.
         return re.fullmatch(r"[A-Za-z-]+", name) is not None
     return False
 

@@ -16,11 +16,10 @@ _RANGED = ("NUMBER", "DATE", "TIME", "DATETIME")
 
 
 def answer_keys(record: Record, links: Links, kind: str) -> Plain:
-    """The keys of a step that is answered, but for its name and type.
+    """Return the keys of a step that is answered, except name and type.
 
     Args:
-        record: the step.
-        links: where its ways lead.
+        links: targets of its exits.
         kind: ``question``, ``menu`` or ``template``.
     """
     keys = content_keys(record)
@@ -51,7 +50,7 @@ def _no_answer(record: Record, links: Links) -> str | None:
 
 
 def _apply_next_action(record: Record, keys: Plain, exits: Plain) -> None:
-    """What ``next_action`` of ActiveCampaign says of a template: whether an answer is waited for."""
+    """Apply ActiveCampaign's ``next_action``: whether a template waits for an answer."""
     action = (record.text("next_action") or "").strip().upper()
     if action == "CONTINUE" and exits["on_no_answer"] is None and exits.get("options"):
         exits["on_no_answer"] = exits["next"]

@@ -1,4 +1,4 @@
-"""The steps that say, choose, wait, record or lead on."""
+"""Steps that neither wait for an answer nor send a request, such as messages, conditionals and delays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOT = {"false", "no", "0"}
 
 
 def content_keys(record: Record) -> Plain:
-    """What a step says: text, media, the approved template."""
+    """Return the content of a message: text, media, approved template."""
     keys: Plain = {}
     if (body := record.text("body")) is not None:
         keys["body"] = body
@@ -74,7 +74,7 @@ def _file_url(record: Record) -> str | None:
 
 
 def duration(record: Record, key: str) -> Plain:
-    """``{amount, unit}`` under a key, from the fields of waiting; nothing when they are not filled."""
+    """Return ``{amount, unit}`` under a key; nothing if the waiting fields are not filled."""
     amount, unit = record.number("max_wait_time_amount"), record.text("max_wait_time_unit")
     if not amount or amount < 0:
         if unit is not None:
@@ -88,12 +88,12 @@ def duration(record: Record, key: str) -> Plain:
 
 
 def message_keys(record: Record, links: Links) -> Plain:
-    """A message."""
+    """Return the keys of a message."""
     return {**content_keys(record), **_next(record, links)}
 
 
 def conditional_keys(record: Record, links: Links) -> Plain:
-    """A conditional: ``paths`` in the newer records, one list of ``conditions`` in the older ones."""
+    """Return the keys of a conditional: ``paths`` in newer records, one list of ``conditions`` in older ones."""
     paths = [path for path in record.objects("paths") if path.get("conditions")]
     single = not paths
     if single:
@@ -133,7 +133,7 @@ def _path(record: Record, path: Plain, target: str | None, at: int) -> Plain:
 
 
 def _condition(record: Record, written: object, where: str) -> Plain:
-    # Without one of its conditions a path would hold too often: an unusable one stays, as a fault.
+    # Dropping an invalid condition would make the path match too often: it is kept, as a fault.
     condition = written if isinstance(written, dict) else {}
     field, comparison, value = (condition.get(key) for key in ("field", "comparison", "value"))
     name = record.bare(field, where) if isinstance(field, str) else ""
@@ -152,7 +152,7 @@ def _condition(record: Record, written: object, where: str) -> Plain:
 
 
 def delay_keys(record: Record, links: Links) -> Plain:
-    """A delay, for a time or until a moment, perhaps within hours of the week."""
+    """Return the keys of a delay: for a duration or until a time, optionally within business hours."""
     kind = (record.text("delay_type") or "").strip()
     record.flag("has_max_wait_time")
     until = record.text("delay_until")
@@ -215,7 +215,7 @@ def _time_of_day(record: Record, value: object, where: str) -> str | None:
 
 
 def contact_update_keys(record: Record, links: Links) -> Plain:
-    """A contact update; ActiveCampaign has other names for the same fields too."""
+    """Return the keys of a contact update; ActiveCampaign also has other names for the same fields."""
     keys: Plain = {}
     names = {
         "first_name": ("contact_first_name", "firstname"),
@@ -242,7 +242,7 @@ def contact_update_keys(record: Record, links: Links) -> Plain:
 
 
 def tag_keys(record: Record, links: Links) -> Plain:
-    """Tags."""
+    """Return the keys of a step that adds or removes tags."""
     keys: Plain = {}
     for field in ("contact_tags", "conversation_tags"):
         tags = [text for text in record.texts(field) if text is not None and text.strip()]
@@ -254,7 +254,7 @@ def tag_keys(record: Record, links: Links) -> Plain:
 
 
 def assignation_keys(record: Record, links: Links) -> Plain:
-    """An assignation."""
+    """Return the keys of an assignation."""
     keys: Plain = {}
     for field in ("assign_to_users", "assign_to_teams"):
         value = record.take(field)
@@ -268,7 +268,7 @@ def assignation_keys(record: Record, links: Links) -> Plain:
 
 
 def trigger_flow_keys(record: Record, links: Links) -> Plain:
-    """A step that goes on in another flow."""
+    """Return the keys of a step that continues in another flow."""
     if links.target(record, "next_step_default") is not None:
         message = "the contact continues in the other flow; the steps after it are never reached"
         record.note("lost", "next_step_default", message)

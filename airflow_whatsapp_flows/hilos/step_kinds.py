@@ -1,4 +1,4 @@
-"""Which type a recorded step has: the records' ``step_type`` is any text, so the filled fields decide."""
+"""Finds the type of a recorded step: ``step_type`` is free text, so the filled fields decide."""
 
 from __future__ import annotations
 
@@ -40,16 +40,15 @@ _ONLY_OF: Mapping[str, tuple[str, ...]] = {
 _ANSWER_SIGNS = (
     "answer_type", "answer_options", "has_options_from_variable", "has_max_answer_attempts", "answer_failed_next_step",
 )  # fmt: skip
-# These may be empty; of the others a part that they need would be missing.
+# These may be empty; the other types require a field that would be missing.
 _MAY_BE_EMPTY = ("message", "question", "template", "contact_update", "tag", "assignation")
 
 
 def kind_of(record: Record, step_types: Mapping[str, str]) -> str:
-    """The type of a step in format 1.
+    """Return the type of a step in format 1.
 
     Args:
-        record: the step.
-        step_types: what each ``step_type`` hints at, as in :data:`STEP_TYPES`.
+        step_types: type suggested by each ``step_type``, as in :data:`STEP_TYPES`.
     """
     written = record.raw.get("step_type")
     shown = written.strip() if isinstance(written, str) else ""
@@ -72,7 +71,7 @@ def kind_of(record: Record, step_types: Mapping[str, str]) -> str:
 
 
 def _candidates(record: Record) -> list[str]:
-    """Every type that the filled fields allow, the likeliest first."""
+    """List the types that the filled fields allow, likeliest first."""
     kinds = [kind for kind, fields in _ONLY_OF.items() if record.filled(*fields)]
     if _has_option_links(record) and "conditional" not in kinds and not record.filled("has_options_from_variable"):
         kinds.append("menu")
@@ -91,7 +90,7 @@ def _candidates(record: Record) -> list[str]:
         kinds.append("go_to")
     kinds = kinds or ["end"]
     if record.filled("max_wait_time_amount"):
-        kinds.append("delay")  # last: the platform fills in an amount where nothing is waited for
+        kinds.append("delay")  # last: the platform fills in an amount even if the step does not wait
     return kinds
 
 

@@ -1,8 +1,8 @@
-"""From the step records of Hilos and ActiveCampaign to a flow of format 1.
+"""Converts step records of Hilos and ActiveCampaign to a flow of format 1.
 
-Neither platform has a call that answers a flow. What they record of each contact's way through one holds its steps
-as they were, so the steps that anybody has reached can be put together again. What the records do not say is guessed
-by fixed rules, and every guess and every gap is told.
+Neither platform has an API call that returns a flow. Their records of each contact's run contain the steps as they
+were, so every step that a contact has reached can be recovered. What the records lack is guessed by fixed rules, and
+every guess and gap is reported.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _READ_VARIABLE = re.compile(r"\bflow_execution_variables\s*\.\s*([^\W\d]\w*)")
 
 @dataclass(frozen=True, slots=True)
 class ImportedFlow:
-    """A flow that was put together from records.
+    """A flow rebuilt from records.
 
     Attributes:
-        flow: format 1 as plain data, in the order in which a person would write its keys.
-        report: what was guessed, lost, renamed or left out, and every fault that keeps the flow from being loaded.
+        flow: format 1 as plain data, with keys in the usual order.
+        report: what was guessed, lost, renamed or left out, and every fault that prevents the flow from loading.
     """
 
     flow: Plain
@@ -45,7 +45,7 @@ class ImportedFlow:
 
     @property
     def loads(self) -> bool:
-        """Whether the flow can be used as it is."""
+        """Whether the flow loads without changes."""
         return not any(note.kind == "fault" for note in self.report)
 
 
@@ -57,17 +57,17 @@ def read_step_records(
     syntax: Syntax = "hilos",
     step_types: Mapping[str, str] = STEP_TYPES,
 ) -> ImportedFlow:
-    """Put a flow together from step records.
+    """Rebuild a flow from step records.
 
     Args:
         records: plain data: steps, execution steps, execution records of contacts, pages or lists of these.
-        flow_id: id that the flow gets.
-        name: its name for people; by default the one that the records tell.
-        syntax: the platform that made the records.
-        step_types: what each ``step_type`` hints at; where the filled fields say something else, they count.
+        flow_id: id for the flow.
+        name: its display name; by default the one in the records.
+        syntax: platform that created the records.
+        step_types: type suggested by each ``step_type``; the filled fields take precedence.
 
     Raises:
-        SourceError: the id cannot be one, or there is no step in the records.
+        SourceError: the id is invalid, or the records contain no step.
     """
     if not _ID.fullmatch(flow_id):
         hint = slug(flow_id)
@@ -98,7 +98,7 @@ def read_step_records(
 
 
 class _Steps:
-    """The steps of the flow, in the order of the records."""
+    """Converts the steps of a flow, in the order of the records."""
 
     def __init__(self, found: FlowRecords, report: Report, secrets: SecretStore, syntax: Syntax) -> None:
         written = [name if isinstance(name := step.get("name"), str) else "" for step in found.steps]
@@ -115,7 +115,7 @@ class _Steps:
                 record.note("renamed", "name", message if name.strip() else "it has no name")
 
     def read(self, step_types: Mapping[str, str]) -> tuple[list[Plain], str]:
-        """The steps, and the name of the first one."""
+        """Return the steps and the name of the first one."""
         steps = [self._step(record, step_types) for record in self._records]
         names = [record.name for record in self._records]
         first = [name for name in names if name not in self._links.led_to]
@@ -149,7 +149,7 @@ class _Steps:
 
 
 def _variables_read(value: object) -> list[str]:
-    """Names of the execution variables that texts read."""
+    """Find the execution variables that texts read."""
     return list(dict.fromkeys(_READ_VARIABLE.findall(json.dumps(value, ensure_ascii=False))))
 
 
@@ -158,7 +158,7 @@ def _variables(steps: list[Plain], found: FlowRecords, secrets: SecretStore, rep
         return {}
     read = _variables_read(steps)
     declared: Plain = {}
-    for name in dict.fromkeys([*found.variables, *read]):  # where some are declared, no others can be read
+    for name in dict.fromkeys([*found.variables, *read]):  # if some are declared, only those can be read
         if name not in secrets.variables:
             declared[name] = {"type": "text", "required": name in read}
             message = "its type is not recorded: it is treated as text, and as required if a step reads it"
@@ -170,7 +170,7 @@ def _variables(steps: list[Plain], found: FlowRecords, secrets: SecretStore, rep
 
 
 def _tell_general(steps: list[Plain], report: Report) -> None:
-    """What holds for every flow of a platform and is in no record."""
+    """Note what applies to every flow of a platform and is in no record."""
     text = json.dumps(steps, ensure_ascii=False)
     if any(step.get("on_error") for step in steps):
         message = "used as the error exit of actions, and next_step_default as the success exit"

@@ -1,6 +1,6 @@
-"""The table of delivery: for each event and each mode, what is known of the attempt and whether it is sent again.
+"""The delivery table: for each event and mode, what is known about the attempt and whether it is sent again.
 
-``rule`` finds the event in a reply, and ``decision`` looks up here what follows. ``docs/guarantees.md`` shows this
+``rule`` derives the event from a reply, and ``decision`` looks it up here. ``docs/guarantees.md`` shows this
 table; a test compares the two.
 """
 
@@ -12,11 +12,12 @@ from enum import Enum
 
 
 class Delivery(str, Enum):
-    """What may happen to one request when its fate is not known.
+    """What may be done with a request whose fate is unknown.
 
-    ``at_most_once`` never sends again what may have been applied. ``keyed`` sends the same bytes with the
-    same ``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header), for servers that know it.
-    ``idempotent`` sends again freely, because twice is the same as once (RFC 9110 §9.2.2).
+    ``at_most_once`` never resends a request that may have been applied. ``keyed`` sends the same bytes with the
+    same ``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header), for servers that support it.
+    ``idempotent`` resends freely, because repeating the request has the same effect as sending it once (RFC 9110
+    §9.2.2).
     """
 
     AT_MOST_ONCE = "at_most_once"
@@ -25,12 +26,13 @@ class Delivery(str, Enum):
 
 
 class Fate(str, Enum):
-    """What is known of one attempt.
+    """What is known about one attempt.
 
-    ``not_sent``: the server did not get it. ``answered``: its reply takes an exit of the flow; whether the server may
-    have carried it out, :func:`~airflow_whatsapp_flows.flow.delivery.decision.may_have_been_applied` says.
-    ``succeeded``: a complete 2xx, accepted. ``applied``: a complete 2xx that cannot be used. ``unknown``: it may have
-    been applied.
+    ``not_sent``: the server did not receive it. ``answered``: its reply takes an exit of the flow;
+    :func:`~airflow_whatsapp_flows.flow.delivery.decision.may_have_been_applied` tells whether the server may have
+    carried it out.
+    ``succeeded``: a complete 2xx, accepted. ``applied``: a complete but unusable 2xx. ``unknown``: may have been
+        applied.
     """
 
     NOT_SENT = "not_sent"
@@ -41,7 +43,7 @@ class Fate(str, Enum):
 
 
 class Event(Enum):
-    """What one attempt came to; the value describes it for people."""
+    """Outcome of one attempt; the value is its description for people."""
 
     NO_CONNECTION = "no address, or no connection"
     NOT_ALLOWED = "TLS refused, or address denied"
@@ -59,13 +61,13 @@ class Event(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows from an event in one mode.
+    """The consequence of an event in one mode.
 
     Attributes:
-        fate: what is known of the attempt.
+        fate: what is known about the attempt.
         again: whether the same bytes may be sent again in this round, while attempts are left.
         applied: whether the server may have carried out the request.
-        fate_with_exit: what is known of the attempt if the action has an error exit; by default the same.
+        fate_with_exit: what is known about the attempt if the action has an error exit; by default the same.
     """
 
     fate: Fate
@@ -91,7 +93,7 @@ TABLE: Mapping[Event, Mapping[Delivery, Verdict]] = {
     Event.NO_CONNECTION: _same(Verdict(_N, _AGAIN, _NEVER)),
     Event.NOT_ALLOWED: _same(Verdict(_N, _END, _NEVER)),
     Event.ACCEPTED: _same(Verdict(_S, _END, _MAYBE)),
-    # Something came of the request; where twice is the same as once, that forbids nothing.
+    # The request may have been applied; an idempotent one may be sent again regardless.
     Event.REJECTED: _row(
         at_most_once=Verdict(_A, _END, _MAYBE),
         keyed=Verdict(_A, _END, _MAYBE),
@@ -101,7 +103,7 @@ TABLE: Mapping[Event, Mapping[Delivery, Verdict]] = {
     Event.SLOW_DOWN: _same(Verdict(_A, _AGAIN, _NEVER)),
     Event.REFUSED: _same(Verdict(_A, _END, _NEVER)),
     Event.REFUSED_LISTED: _same(Verdict(_A, _AGAIN, _NEVER)),
-    # With an error exit the reply is an answer, as on the platform; without one nobody says what the server did.
+    # With an error exit the reply counts as an answer, as on the platform; without one the server's action is unknown.
     Event.SERVER_FAILURE: _row(
         at_most_once=Verdict(_U, _END, _MAYBE, fate_with_exit=_A),
         keyed=Verdict(_U, _END, _MAYBE),
@@ -132,4 +134,4 @@ EVENT_OF_FATE: Mapping[Fate | None, Event] = {
     Fate.UNKNOWN: Event.NO_REPLY,
     None: Event.NO_REPLY,
 }
-"""The row of an attempt of which only the fate is recorded. ``answered`` is not here: its status decides."""
+"""The event of an attempt of which only the fate is recorded. ``answered`` is missing: its status decides."""
