@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.flow.secrets import hide
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.settings import Settings, settings_from_environment
 from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, SendPolicy, send_blocking
+from airflow_whatsapp_flows.transport.failures import lacks_descriptors
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Maximum bytes of a file in a request; WhatsApp's own limit for media other than documents."""
@@ -206,7 +207,8 @@ def read_local_file(path: str, folder: str | None) -> FileContent | TransportFai
             return _no_file(f"the file has more than {MAX_FILE_BYTES:,} bytes")
         return FileContent(file.read_bytes(), file.name, mimetypes.guess_type(file.name)[0])
     except (OSError, ValueError) as error:
-        return _no_file(f"the file cannot be read: {type(error).__name__}")
+        failure = _no_file(f"the file cannot be read: {type(error).__name__}")
+        return replace(failure, is_local=lacks_descriptors(error))
 
 
 def _no_file(message: str) -> TransportFailure:

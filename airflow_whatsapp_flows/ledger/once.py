@@ -40,15 +40,16 @@ def claim_once(connection: Connection, intents: Sequence[Intent]) -> set[int]:
         intents: with the marks to claim.
 
     Returns:
-        The ``id()`` of intents whose person was claimed by another response: these are not to be recorded.
+        The ``id()`` of intents whose person was claimed by another response, also under what the step was known by
+        before: these are not to be recorded.
     """
     lock_claims(connection, {intent.subject.flow_id for intent in intents})
-    holders = _holders(connection, [key for intent in intents for key in keys_of(intent)])
+    holders = _holders(connection, [key for intent in intents for key in (*keys_of(intent), *_earlier_keys(intent))])
     refused: set[int] = set()
     new: list[tuple[str, str, str, str]] = []
     for intent in intents:
         keys, own = keys_of(intent), intent.subject.response_id
-        if any(holders.get(key, own) != own for key in keys):
+        if any(holders.get(key, own) != own for key in (*keys, *_earlier_keys(intent))):
             refused.add(id(intent))
             continue
         new += [(*key, own) for key in keys if key not in holders]
@@ -105,6 +106,13 @@ def keys_of(intent: Intent) -> list[Key]:
     """What an intent claims."""
     claimed = intent.once
     return [] if claimed is None else [(intent.subject.flow_id, claimed.step_id, mark) for mark in claimed.marks]
+
+
+def _earlier_keys(intent: Intent) -> list[Key]:
+    claimed = intent.once
+    if claimed is None:
+        return []
+    return [(intent.subject.flow_id, known, mark) for known in claimed.earlier for mark in claimed.marks]
 
 
 def lock_of(flow_id: str) -> int:

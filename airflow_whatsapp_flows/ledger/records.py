@@ -76,7 +76,17 @@ class ResponseRecord:
         """Add an attempt that was just made."""
         if attempt.result is not None:  # as the ledger has it
             attempt = replace(attempt, result=effect.veil.hide(attempt.result))
+        if effect.visit > 1:
+            self._drop_contents(effect.step.name, effect.visit)
         self.tried.append(RecordedAttempt(effect.step.name, effect.visit, effect.idempotency_key, attempt))
+
+    def _drop_contents(self, step: str, visit: int) -> None:
+        """Forget the replies of earlier visits, which nobody reads again: a loop would keep all of them in memory."""
+        for index, tried in enumerate(self.tried):
+            result = tried.attempt.result
+            if tried.step == step and tried.visit < visit and result is not None and result.response is not None:
+                attempt = replace(tried.attempt, result=replace(result, response=None))
+                self.tried[index] = tried._replace(attempt=attempt)
 
     def find_settled_result(self, step: str, visit: int) -> ActionResult | None:
         """The result of a visit that the server has carried out, if one is known."""

@@ -7,7 +7,7 @@ import datetime as dt
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -26,10 +26,11 @@ from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.walk.walk import Walk, Walking, walk
 from airflow_whatsapp_flows.ledger.records import PendingContact
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState, Subject
+from airflow_whatsapp_flows.replay.contact_run import ContactRun
 from airflow_whatsapp_flows.replay.fingerprints import fingerprint
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
 from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, skip_contact
-from airflow_whatsapp_flows.replay.send import ContactRun, ContactSender
+from airflow_whatsapp_flows.replay.send import ContactSender
 
 _LARGE = 32_768
 """If a response or reply has more characters than this, the walk runs in a thread."""
@@ -136,8 +137,20 @@ class ContactWalker:
             done = await self.sender.do(run, effect)
             large = large or (isinstance(done, ActionResult) and least_size(done.response, _LARGE) > _LARGE)
             effect = await asyncio.to_thread(_next, walking, done) if large else _next(walking, done)
+            _drop_contents(record, before)
             if isinstance(asked, Wait) and any(visit.result for visit in record.visits[before:]):
                 run.arrive(self.clock())  # the platform has sent what stands behind the delay
+
+
+def _drop_contents(record: Walk, before: int) -> None:
+    """Forget the replies of visits that a loop has repeated: nobody reads them, and there may be a hundred."""
+    repeated = {(visit.step, visit.number - 1) for visit in record.visits[before:] if visit.number > 1}
+    if not repeated:
+        return
+    for index, visit in enumerate(record.visits):
+        result = visit.result
+        if (visit.step, visit.number) in repeated and result is not None and result.response is not None:
+            record.visits[index] = replace(visit, result=replace(result, response=None))
 
 
 def _next(walking: Walking, done: EffectResult | None) -> Effect | None:

@@ -28,6 +28,7 @@ ANY_HOST = ""
 _COMMIT_SECONDS = 0.03
 """Seconds allowed for the commit of an intent between slot and send; the effective rate is that much lower."""
 
+FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds, while no file descriptor is free
 _SPARE_FILES = 16  # for the ledger's files, name lookups and what else is opened while a batch runs
 
 # The next contact would meet the same: the host is down, or cannot be used as the connection says.
@@ -48,7 +49,6 @@ class HostLimiter:
         self._needs_credentials = needs_credentials
         self.gate = asyncio.Semaphore(concurrency)
         self.pace = pace
-        self._warned = False
         self._breaker = Breaker(host)
 
     async def enter(self) -> bool:
@@ -107,12 +107,6 @@ class HostLimiter:
             waits = min(max(asked), rule.max_wait) if asked else None
         self.pace.note(waits, too_many=too_many)
 
-    def note_local(self, problem: str) -> None:
-        """Say, once, that requests wait for something that this machine lacks."""
-        if not self._warned:
-            self._warned = True
-            _log.warning("%s; requests wait until one is free", problem)
-
     def abandon(self, *, probe: bool) -> None:
         """Say that a send did not begin, or that nothing is known of its end."""
         self._breaker.abandon(probe=probe)
@@ -156,7 +150,27 @@ class HostLimits:
         return limiter
 
 
-_log = logging.getLogger(__name__)
+class Shortage:
+    """Waits while no file descriptor is free, which neither a server nor a contact can help; others end meanwhile."""
+
+    def __init__(self) -> None:
+        self._is_reported = False
+
+    async def wait(self, problem: str, pause: float) -> float:
+        """Wait before the next try; a warning is logged the first time.
+
+        Args:
+            problem: what was met.
+            pause: seconds; at first :data:`FIRST_PAUSE`.
+
+        Returns:
+            Seconds to wait the next time.
+        """
+        if not self._is_reported:
+            self._is_reported = True
+            _log.warning("%s; requests wait until one is free", problem)
+        await asyncio.sleep(pause)
+        return min(2 * pause, _LONGEST_PAUSE)
 
 
 def bound_concurrency(concurrency: int) -> int:

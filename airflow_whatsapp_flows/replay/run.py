@@ -105,7 +105,7 @@ async def run_replay(
         slots, needs_credentials = SharedSlots(ledger), settings.stop_when_refused
         limits = HostLimits(slots, settings.rates, settings.concurrency, needs_credentials=needs_credentials)
         await stack.enter_async_context(limits)
-        sender = ContactSender(request_sender, routes, limits, journal, flow.replies_read)
+        sender = ContactSender(request_sender, routes, limits, journal, flow.replies_read, steps=steps)
         if needs_credentials:
             accepted = await asyncio.to_thread(find_accepted_steps, ledger, replay.no)
             sender.refusals = Refusals(shows_reply=not flow.sensitive, accepted=accepted)

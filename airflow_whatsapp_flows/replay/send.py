@@ -21,17 +21,17 @@ from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse, Reply, TransportFailure
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
+from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.once import once_of
-from airflow_whatsapp_flows.ledger.records import ResponseRecord
-from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent, Subject
+from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
-from airflow_whatsapp_flows.replay.host_limits import HostLimits
+from airflow_whatsapp_flows.replay.contact_run import ContactRun
+from airflow_whatsapp_flows.replay.host_limits import FIRST_PAUSE, HostLimits, Shortage
 from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.routes import Route, Routes
 from airflow_whatsapp_flows.sender import RequestSender, is_web_address
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds, while no file descriptor is free
 _READERS = 2
 """Threads that parse large replies; because of Python's GIL, more threads would only finish later."""
 _LAST_READING_SECONDS = 1.0
@@ -42,54 +42,6 @@ _LARGE_REPLY = 32_768
 
 class StoppedError(Exception):
     """The run was stopped: no more requests are begun."""
-
-
-@dataclass(slots=True)
-class ContactRun:
-    """One contact, being walked.
-
-    Attributes:
-        subject: flow and response.
-        replay_no: number of the replay.
-        round: of the contact.
-        walk_started_at: when its walk first began, epoch seconds.
-        record: every attempt made for it so far; attempts made now are added.
-        under_way: whether a request may be on its way: then it must not be dropped without need.
-        sent_as: what may happen to the request on its way when it is cut off; ``None`` while none is on its way.
-        errors: the last result of each step that was an error, and the host that it was of; the latest stands last.
-        reached: when the contact came to the step that it is at, epoch seconds.
-        once: marks of the contact to be claimed with each request, under ``only_once``.
-        contact_id: number of its row.
-        epoch: of the response's content.
-        wait_until: when it may be gone on with, epoch seconds; ``None`` where no delay stands before its next request.
-    """
-
-    subject: Subject
-    replay_no: int
-    round: int
-    walk_started_at: float
-    record: ResponseRecord
-    reached: float
-    contact_id: int = 0
-    under_way: bool = False
-    sent_as: Delivery | None = None
-    errors: dict[str, tuple[str, ActionResult]] = field(default_factory=dict)
-    wait_until: float | None = None
-    once: tuple[str, ...] = ()
-    epoch: int = 1
-
-    def note_error(self, step: str, host: str, result: ActionResult) -> None:
-        """Note what a step ended with; it is the latest error then."""
-        self.errors.pop(step, None)
-        self.errors[step] = host, result
-
-    def arrive(self, moment: float) -> None:
-        """Note when the contact came to another step: every delay before it is over."""
-        self.reached, self.wait_until = moment, None
-
-    def delay(self, now: float) -> float:
-        """Seconds for which the flow has it wait before its next request."""
-        return 0.0 if self.wait_until is None else self.wait_until - now
 
 
 @dataclass(slots=True)
@@ -107,6 +59,7 @@ class ContactSender:
         rest: waits where the flow has a delay.
         refusals: notices that a server refuses everything; ``None`` to go on all the same.
         give_up: told why the batch is to stop.
+        steps: the steps of the flow, by what they are known by.
     """
 
     request_sender: RequestSender
@@ -119,6 +72,8 @@ class ContactSender:
     rest: Callable[[float], Awaitable[None]] = asyncio.sleep
     refusals: Refusals | None = None
     give_up: Callable[[BatchStoppedError], None] = lambda _: None
+    steps: StepIdentities = field(default_factory=StepIdentities)
+    _shortage: Shortage = field(default_factory=Shortage, init=False)
     _readers: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READERS), init=False)
     _read_until: float | None = field(default=None, init=False)
 
@@ -149,9 +104,17 @@ class ContactSender:
         return file
 
     async def _fetch(self, effect: FetchFile) -> FileContent | TransportFailure:
-        if is_web_address(effect.source):
-            return await self.routes.download(effect.source, effect.step.timeout)
-        return await asyncio.to_thread(self.request_sender.fetch, effect.source, effect.step.timeout)
+        pause = FIRST_PAUSE
+        while True:
+            if is_web_address(effect.source):
+                file = await self.routes.download(effect.source, effect.step.timeout)
+            else:
+                file = await asyncio.to_thread(self.request_sender.fetch, effect.source, effect.step.timeout)
+            if not (isinstance(file, TransportFailure) and file.is_local):
+                return file
+            if self.stopped:
+                raise StoppedError
+            pause = await self._shortage.wait(file.message, pause)
 
     async def _deliver(self, run: ContactRun, effect: SendAction) -> ActionResult:
         route = await self.routes.of(effect.step, effect.request)
@@ -239,7 +202,7 @@ class ContactSender:
         self, run: ContactRun, effect: SendAction, route: Route, request: HttpRequest, intent: Intent, entered: float
     ) -> Reply:
         """Send a request whose intent is committed."""
-        limiter, pause = self.limits.of(route.host), _FIRST_PAUSE
+        limiter, pause = self.limits.of(route.host), FIRST_PAUSE
         try:
             while True:
                 await limiter.settle(entered)
@@ -253,9 +216,7 @@ class ContactSender:
                     return reply
                 # No descriptor is free. Neither the server nor the contact can help it, and others end meanwhile.
                 run.under_way, run.sent_as = False, None
-                limiter.note_local(reply.message)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = await self._shortage.wait(reply.message, pause)
         except BaseException:
             if not run.under_way:
                 with suppress(LedgerError):  # then it stays in doubt
@@ -296,7 +257,7 @@ class ContactSender:
             replay_no=run.replay_no,
             round=run.round,
             step_id=effect.step_id,
-            once=once_of(effect.step, run.once),
+            once=once_of(effect.step, run.once, self.steps.names_and_ids(effect.step.name) if run.once else ()),
             epoch=run.epoch,
         )
         run.under_way = True

@@ -129,3 +129,13 @@ async def test_a_refusal_under_the_new_name_frees_the_claim_of_the_old_one(ledge
         journal.note(AttemptEnd(again, Fate.ANSWERED, 422, None, None, 903.0))
 
     assert claims(ledger) == set()
+
+
+async def test_a_claim_under_an_earlier_name_holds_for_a_renamed_step(ledger: Ledger) -> None:
+    async with Journal(ledger) as journal:
+        await journal.add(wanted(1))  # of the step Create, which is New now
+        again = intent("r-1", step="New", step_id="Create", number=2, once=OnceClaim("new", ANA, ("Create",)))
+        other = intent("r-2", step="New", once=OnceClaim("new", ANA, ("Create",)))
+        done = await asyncio.gather(journal.add(other), journal.add(again), return_exceptions=True)
+
+    assert [type(one) for one in done] == [OnceClaimedError, type(None)]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from airflow_whatsapp_flows.errors import IntentConflictError
+from airflow_whatsapp_flows.flow.delivery.decision import Attempt
+from airflow_whatsapp_flows.flow.delivery.rule import Fate
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.reply.result import SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpResponse, Reply, Sent, TransportFailure
@@ -16,9 +19,9 @@ from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, SendA
 from airflow_whatsapp_flows.ledger.records import PendingContact, ResponseRecord
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
 from airflow_whatsapp_flows.replay.contact import ContactWalker
+from airflow_whatsapp_flows.replay.contact_run import ContactRun
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
 from airflow_whatsapp_flows.replay.prior_sends import Postponed
-from airflow_whatsapp_flows.replay.send import ContactRun
 
 NOON = 1_800_014_400.0  # 2027-01-15 12:00 UTC
 STEPS = [
@@ -34,7 +37,7 @@ class FakeSender:
         self.replies = replies
         self.asked: list[SendAction] = []
 
-    async def do(self, sending: ContactRun, effect: Effect) -> EffectResult:
+    async def do(self, run: ContactRun, effect: Effect) -> EffectResult:
         assert isinstance(effect, SendAction)
         self.asked.append(effect)
         reply = self.replies.get(effect.step.name, self.reply)
@@ -42,7 +45,7 @@ class FakeSender:
             raise reply
         result = classify(reply, SentRequest(effect.request, 1, effect.idempotency_key), effect.step.success_when)
         if result.error is not None:
-            sending.note_error(effect.step.name, "crm.example:80", result)
+            run.note_error(effect.step.name, "crm.example:80", result)
         return result
 
 
@@ -154,12 +157,12 @@ class WaitingSender(FakeSender):
         super().__init__(CREATED)
         self.reached: list[float] = []
 
-    async def do(self, sending: ContactRun, effect: Effect) -> EffectResult:
+    async def do(self, run: ContactRun, effect: Effect) -> EffectResult:
         if isinstance(effect, Wait):
-            sending.reached += 3_600
+            run.reached += 3_600
             return Waited()
-        self.reached.append(sending.reached)
-        return await super().do(sending, effect)
+        self.reached.append(run.reached)
+        return await super().do(run, effect)
 
 
 POLLING: list[dict[str, Any]] = [
@@ -182,6 +185,38 @@ async def test_a_delay_is_not_waited_for_where_the_platform_has_sent_what_follow
     await _end(_walker(sender, POLLING), _contact(actions={step: [result] * n for step, n in sent_before.items()}))
 
     assert [reached - NOON for reached in sender.reached] == waited
+
+
+LOOP: list[dict[str, Any]] = [
+    {"name": "Page", "type": "action", "url": "http://crm.example/", "max_visits": 20, "on_success": "Page",
+     "on_max_visits": "Last"},
+    {"name": "Last", "type": "action", "url": "http://crm.example/", "body": {"of": "{{ step.Page.response.page }}"}},
+]  # fmt: skip
+
+
+async def test_a_loop_keeps_one_reply_of_a_step_in_memory() -> None:
+    class PagingSender(FakeSender):
+        async def do(self, run: ContactRun, effect: Effect) -> EffectResult:
+            assert isinstance(effect, SendAction)
+            content = json.dumps({"page": len(self.asked), "text": "x" * 1_000_000}).encode()
+            self.reply = HttpResponse(200, "OK", (("Content-Type", "application/json"),), content, 1)
+            result = await super().do(run, effect)
+            attempt = Attempt(1, "", NOON, Fate.SUCCEEDED, result)
+            run.record.add(effect, attempt)
+            return result
+
+    sender = PagingSender(CREATED)
+    walker = _walker(sender, LOOP)
+    tracemalloc.start()
+    try:
+        end = await _end(walker, _contact())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert (end.state, len(sender.asked)) == (ContactState.COMPLETED, 21)
+    assert b'"of":19' in sender.asked[-1].request.content.replace(b" ", b"")
+    assert peak < 10_000_000
 
 
 @pytest.mark.parametrize(

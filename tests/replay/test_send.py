@@ -5,10 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.loading.load import load_flow
-from airflow_whatsapp_flows.flow.request.messages import ErrorKind, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.records import PendingContact, ResponseRecord
+from airflow_whatsapp_flows.ledger.rows import OnceClaim, Subject
 from airflow_whatsapp_flows.replay.contact import ContactWalker
+from airflow_whatsapp_flows.replay.contact_run import ContactRun
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
 from airflow_whatsapp_flows.replay.send import ContactSender
 
@@ -40,3 +46,42 @@ async def test_a_file_that_a_loop_waits_for_is_fetched_after_each_delay() -> Non
     await walker.walk(PendingContact(7, "r.jsonl:1", "r-1", None, '{"id": "r-1"}', 1, ResponseRecord()))
 
     assert fetched == [0, 3_600, 7_200]
+
+
+@pytest.mark.parametrize("source", ["https://crm.example/scan", "scan.pdf"], ids=["address", "file"])
+async def test_a_file_is_fetched_when_a_descriptor_is_free_again(source: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the server of the file nor the contact can help it."""
+    replies: list[Any] = [TransportFailure(ErrorKind.CONNECT, "too many open files", Sent.NO, is_local=True)] * 2
+    replies.append(FileContent(b"scan", None, None))
+
+    def fetch(*_: Any) -> Any:
+        return replies.pop(0)
+
+    async def download(*_: Any) -> Any:
+        return replies.pop(0)
+
+    parts = cast("Any", SimpleNamespace(fetch=fetch, download=download))
+    sender = ContactSender(parts, parts, parts, parts, frozenset())
+    effect = SimpleNamespace(source=FileSource("body.file", source, None), step=SimpleNamespace(timeout=1))
+
+    assert await sender._fetch(cast("Any", effect)) == FileContent(b"scan", None, None)
+    assert caplog.text.count("requests wait until one is free") == 1
+
+
+async def test_a_request_under_only_once_claims_what_its_step_was_known_by() -> None:
+    flow = load_flow({"flow_format": 1, "id": "scans", "steps": [SEND, PAUSE, GIVE_UP]})
+    added: list[Any] = []
+
+    async def add(entry: Any) -> None:
+        added.append(entry)
+
+    parts = cast("Any", SimpleNamespace(add=add))
+    sender = ContactSender(parts, parts, parts, parts, frozenset(), steps=StepIdentities.of(flow, {"Old": "Send"}))
+    run = ContactRun(Subject("scans", "r-1"), 1, 1, NOON, ResponseRecord(), NOON, once=("phone:+1",))
+    effect = SimpleNamespace(step=flow.steps["Send"], visit=1, idempotency_key="k", step_id=None)
+    route = SimpleNamespace(host="crm.example:80")
+
+    request = HttpRequest("POST", "http://crm.example/")
+    await sender._intend(run, cast("Any", effect), request, cast("Any", route), 1)
+
+    assert added[0].once == OnceClaim("Send", ("phone:+1",), ("Old",))
