@@ -1,4 +1,4 @@
-"""What was intended, sent and answered: the ledger, in SQLite or PostgreSQL.
+"""The ledger: a record of every request that was intended and sent, and of its reply, in SQLite or PostgreSQL.
 
 ::
 

@@ -1,6 +1,6 @@
-"""Going on with a file that is not what the ledger was: an older copy, another ledger, or none.
+"""Accepting a ledger file that is not the expected one: an older copy, another ledger, or none.
 
-Nobody but a person can say that this is meant. What the file does not know of may be sent again.
+Only a person can confirm this: requests missing from the file may be sent again.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from airflow_whatsapp_flows.ledger.schema import identifiers, once, versions
 
 @dataclass(frozen=True, slots=True)
 class AcceptResult:
-    """What was accepted.
+    """The ledger file that was accepted.
 
     Attributes:
-        commits: that the file has; 0 where there is none.
-        expected: commits that were made.
-        added: lost requests that were added.
+        commits: number of commits in the file; 0 if there is no file.
+        expected: number of commits made to the ledger before.
+        added: number of lost requests that were added.
     """
 
     commits: int
@@ -37,14 +37,14 @@ class AcceptResult:
 
 
 def accept(file: Path, lost: Path | None = None) -> AcceptResult:
-    """Take the file of a ledger as it is now for the ledger, and add what it had lost.
+    """Accept a ledger's file in its current state, and add the requests that it had lost.
 
     Args:
-        file: of the ledger; where it is gone, the next command makes an empty one.
-        lost: requests that a run wrote there, because the file had lost them.
+        file: the ledger's file; if it does not exist, the next command creates an empty one.
+        lost: file of lost requests that a run has saved.
 
     Raises:
-        LedgerError: the file is damaged, or of another version, or the lost requests cannot be read.
+        LedgerError: the file is damaged or has another version, or the lost requests cannot be read.
     """
     mark = read_mark(file)
     if not (file.exists() and file.stat().st_size):
@@ -63,7 +63,7 @@ def accept(file: Path, lost: Path | None = None) -> AcceptResult:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("BEGIN IMMEDIATE")
             added = _add_lost(connection, lost) if lost else 0
-            ledger_id = uuid.uuid4().hex  # whoever has the one before still open is to stop
+            ledger_id = uuid.uuid4().hex  # processes that still have the previous file open must stop
             commits = connection.execute(
                 f"UPDATE {versions.name} SET ledger_id = ?, commits = commits + 1 RETURNING commits",  # noqa: S608
                 (ledger_id,),
@@ -90,13 +90,13 @@ def _add_lost(connection: sqlite3.Connection, lost: Path) -> int:
 
 
 def _add_marks(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
-    """What the contact of a lost request is known by, and what it has claimed under ``only_once``."""
+    """Add the identifiers of a lost request's contact, and its claims under ``only_once``."""
     of_response = (row["flow_id"], row["response_id"])
     known = [(value, kind, *of_response) for kind, value in row.get("identifiers") or ()]
     names = "value, kind, flow_id, response_id"
     connection.executemany(f"INSERT OR IGNORE INTO {identifiers.name} ({names}) VALUES (?, ?, ?, ?)", known)  # noqa: S608
     if row.get("fate") != Fate.NOT_SENT.value and row.get("once"):
-        step_id, marks, *_ = row["once"]  # the fields of Once
+        step_id, marks, *_ = row["once"]  # the fields of OnceClaim
         claimed = [(row["flow_id"], step_id, mark, row["response_id"]) for mark in marks]
         names = "flow_id, step_id, identifier, response_id"
         connection.executemany(f"INSERT OR IGNORE INTO {once.name} ({names}) VALUES (?, ?, ?, ?)", claimed)  # noqa: S608

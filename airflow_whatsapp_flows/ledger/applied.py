@@ -1,4 +1,4 @@
-"""Which attempts the server may have carried out, as far as columns tell: the table of delivery in SQL."""
+"""Which attempts the server may have carried out: the delivery table as an SQL expression."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ _APPLIED_FATES = sorted(
 
 
 def may_have_been_applied() -> ColumnElement[bool]:
-    """Whether the server may have carried out an attempt.
+    """Return the condition that the server may have carried out an attempt.
 
-    A rule's own ``slow_down_when`` and ``retry.statuses`` are no columns:
-    :func:`~airflow_whatsapp_flows.flow.delivery.decision.may_have_been_applied` knows them, and says "no" more often.
+    A rule's own ``slow_down_when`` and ``retry.statuses`` are not stored in columns:
+    :func:`~airflow_whatsapp_flows.flow.delivery.decision.may_have_been_applied` evaluates them, and excludes more
+    attempts.
     """
     fate = attempts.c.fate
     return or_(fate.is_(None), fate.in_(_APPLIED_FATES), is_suspect_answer())
 
 
 def is_suspect_answer() -> ColumnElement[bool]:
-    """Whether an answer that an exit took may leave open what the server did."""
+    """Return the condition that an answer handled by an exit leaves open what the server did."""
     status = attempts.c.status_code
     return and_(attempts.c.fate == Fate.ANSWERED.value, or_(status >= 500, status == 408, between(status, 200, 299)))

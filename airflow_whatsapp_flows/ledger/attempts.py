@@ -1,4 +1,4 @@
-"""The one writer of the attempts: intents and what came of them, many in one statement; and of the ends of contacts."""
+"""The only writer of the attempts table (intents and their outcomes, in bulk) and of the outcomes of contacts."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ AGAIN: dict[str, Any] = {
     "unanswered": False,
     "ended_at": null(),
 }
-"""Values of a contact that is reset to be walked again; its earlier attempts are kept."""
+"""Column values that reset a contact for another walk; its earlier attempts are kept."""
 _NOT_IN_DOUBT = (ContactState.PENDING.value, ContactState.COMPLETED.value, ContactState.FAILED.value)
 
 _UNIQUE = next(one for one in attempts.constraints if isinstance(one, UniqueConstraint)).columns
 ATTEMPT_KEY = (*Subject._fields, *(name for name in Intent._fields if name in _UNIQUE))
-"""Columns that tell one attempt from every other."""
+"""Columns that identify an attempt."""
 ATTEMPT_OUTCOME = AttemptEnd._fields[1:]
-"""Columns of what came of an attempt."""
+"""Columns of an attempt's outcome."""
 INTENT_FIELDS = tuple(name for name in Intent._fields if name in attempts.c)
-"""Fields of an intent that are columns; the subject's two columns come before them, and the rest has its own tables."""
+"""Fields of an intent with columns of their own, after the subject's two columns; the rest is in other tables."""
 _CONTACT_OUTCOME = ContactEnd._fields[1:]
 
 ADD_INTENTS = insert_statement(attempts, (*Subject._fields, *INTENT_FIELDS))
-"""Adds the rows of :func:`intent_row`."""
-# The time tells an intent that was refused, and then withdrawn, from the one of another worker that stands there.
+"""Inserts the rows of :func:`intent_row`."""
+# The time distinguishes an intent that was refused and withdrawn from the existing one of another worker.
 END_ATTEMPTS = update_statement(attempts, ATTEMPT_OUTCOME, (*ATTEMPT_KEY, "begun_at"))
-"""Changes the rows of :func:`outcome_row`."""
+"""Updates attempts with the rows of :func:`outcome_row`."""
 _END_CONTACTS = update_statement(contacts, _CONTACT_OUTCOME, ("id",))
 _intent_values = attrgetter(*INTENT_FIELDS)
 
 
 def intent_row(intent: Intent) -> tuple[Any, ...]:
-    """The row of an attempt about to be made."""
+    """Return the row of an attempt about to be made."""
     return (*intent.subject, *_intent_values(intent))
 
 
 def outcome_row(end: AttemptEnd) -> tuple[Any, ...]:
-    """What came of an attempt, and which it is."""
+    """Return the outcome of an attempt, followed by the columns that identify it."""
     intent = end.intent
     return (*end[1:], *_key_of(intent), intent.begun_at)
 
@@ -63,17 +63,17 @@ def _key_of(intent: Intent) -> tuple[Any, ...]:
 
 
 def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
-    """Write entries within a transaction; the order among different contacts does not matter.
+    """Write entries within a transaction; entries of different contacts may be in any order.
 
     Args:
         connection: in a transaction.
-        entries: of one contact in their order; an attempt's end is not among the entries of its own intent.
+        entries: in order for each contact; an attempt's end never comes in the same call as its intent.
 
     Returns:
-        The ``id()`` of intents that ``only_once`` refuses; these are not written, and all the others are.
+        The ``id()`` of intents that ``only_once`` refuses; these are not written, all other entries are.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: an intent is already there.
+        sqlalchemy.exc.IntegrityError: an intent already exists.
     """
     intents: list[Intent] = []
     attempt_ends: list[tuple[Any, ...]] = []
@@ -105,10 +105,10 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
 
 
 def find_committed(connection: Connection, entries: Iterable[Entry]) -> set[int]:
-    """The ``id()`` of intents that are in the ledger already, after a commit whose acknowledgement was lost.
+    """Return the ``id()`` of intents already in the ledger, after a commit whose acknowledgement was lost.
 
-    An intent of another worker, with the same key, was begun at another moment. Everything else that is written may be
-    written twice.
+    An intent of another worker with the same key has a different start time. All other entries may safely be written
+    twice.
     """
     intents = {_marks_of(one): id(one) for one in entries if isinstance(one, Intent)}
     if not intents:
@@ -119,10 +119,10 @@ def find_committed(connection: Connection, entries: Iterable[Entry]) -> set[int]
 
 
 def insert_attempt(names: Container[str]) -> str:
-    """A statement for SQLite's driver that adds an attempt, or the outcome that the ledger does not have of it.
+    """Return a statement for SQLite's driver that adds an attempt, or its outcome if the ledger lacks it.
 
     Args:
-        names: of the columns that are known.
+        names: available columns.
     """
     own = [column.name for column in attempts.columns if column.name != "id" and column.name in names]
     return (
@@ -136,15 +136,15 @@ def insert_attempt(names: Container[str]) -> str:
 def overrule_attempt(
     connection: Connection, row: Row[Any], fate: Fate, origin: str, *, status_code: int | None, result: str | None
 ) -> None:
-    """Replace what was known of an attempt with what a person has decided about it.
+    """Replace the outcome of an attempt with a person's decision.
 
     Args:
         connection: in a transaction.
-        row: of the attempt, as it is now.
-        fate: from now on.
-        origin: with the decision, and with what was known before.
-        status_code: from now on.
-        result: JSON.
+        row: the attempt's current row.
+        fate: the new fate.
+        origin: the new origin, with the decision and the previous outcome.
+        status_code: the new status code.
+        result: the new result, JSON.
     """
     values = {
         "fate": fate.value, "status_code": status_code, "error_kind": None, "result": result,
@@ -154,7 +154,7 @@ def overrule_attempt(
 
 
 def erase_personal_data(connection: Connection, these: ColumnElement[bool]) -> None:
-    """Erase from attempts what tells of a person; which requests were sent stays."""
+    """Erase the personal data of attempts; the record of which requests were sent remains."""
     connection.execute(update(attempts).where(these).values(phone=null(), result=null()))
 
 

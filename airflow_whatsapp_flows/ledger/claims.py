@@ -1,8 +1,8 @@
-"""Owning a chunk: a live lock, so that a dead owner is replaced at once, and a fence, so that a late one is refused.
+"""Ownership of chunks: a lock that ends with its owner, and a fence number that stops an outdated owner.
 
-The lock is the operating system's on a file beside an SQLite ledger, and a session's advisory lock in PostgreSQL:
-both end with their process, however it ends. The fence is a number that counts up with every owner; a commit of an
-owner that is no longer the latest is refused.
+The lock is an operating system lock on a file beside an SQLite ledger, or a session's advisory lock in PostgreSQL:
+both end with their process, however it ends, so a dead owner is replaced at once. The fence number increases with
+each owner; a commit by any owner but the latest is refused.
 """
 
 from __future__ import annotations
@@ -29,12 +29,10 @@ _PROCESSES = Path("/proc/self")
 
 @dataclass(slots=True)
 class Claim:
-    """One chunk of a replay, owned.
+    """An owned chunk of a replay.
 
     Attributes:
-        replay_no: number of the replay.
-        chunk: number of the chunk.
-        fence: above that of every owner before.
+        fence: higher than that of every previous owner.
     """
 
     replay_no: int
@@ -44,19 +42,16 @@ class Claim:
 
 
 def claim(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) -> Claim | None:
-    """Own a chunk.
+    """Take ownership of a chunk, if no other process owns it.
 
     Args:
-        ledger: where it is.
-        connection: of the owner; in PostgreSQL the lock lives as long as its session.
-        replay_no: number of the replay.
-        chunk: number of the chunk.
+        connection: the owner's connection; in PostgreSQL the lock lasts as long as its session.
 
     Returns:
-        ``None`` while another living process owns it, or has lost its session and may be about to own it again.
+        ``None`` while another running process owns it, or has lost its session and may be about to reclaim it.
 
     Raises:
-        LedgerError: the ledger cannot be written, or there is no such chunk.
+        LedgerError: the ledger cannot be written, or the chunk does not exist.
     """
     file: IO[bytes] | None = None
     if ledger.is_sqlite:
@@ -80,7 +75,7 @@ def claim(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) ->
 
 
 def _may_come_back(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) -> bool:
-    """Whether the last owner of a chunk, whose lock is free, may only be reconnecting."""
+    """Whether the last owner of an unlocked chunk may be reconnecting."""
     own = and_(chunks.c.replay_no == replay_no, chunks.c.chunk == chunk)
     row = connection.execute(select(chunks.c.owner, chunks.c.fence).where(own)).one_or_none()
     if row is None or row.owner is None or row.owner == _own_name():
@@ -96,19 +91,17 @@ def _own_name() -> str:
 
 
 def reclaim(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
-    """Own a chunk again that was claimed on a session which is gone.
+    """Take back a chunk that was claimed on a lost session.
 
-    The lock is free only when that session has ended on the server too, so nothing that it began can still be
-    committed afterwards.
+    The lock is free only once the server has ended that session too, so nothing it started can be committed later.
 
     Args:
-        ledger: where it is.
-        connection: of the new session.
-        claimed: by :func:`claim`.
+        connection: connection of the new session.
+        claimed: the claim made on the lost session.
 
     Raises:
         OwnershipLostError: the chunk has another owner.
-        SessionHeldError: the server still keeps the lock for the session that is gone.
+        SessionHeldError: the server still holds the lock for the lost session.
         LedgerError: the ledger cannot be written.
     """
     with ledger.write(connection):
@@ -131,12 +124,11 @@ def _next_fence(ledger: Ledger, connection: Connection, replay_no: int, chunk: i
 
 
 def release(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
-    """Let another process own a chunk.
+    """Give up ownership of a chunk.
 
     Args:
-        ledger: where it is.
-        connection: that it was claimed on.
-        claimed: by :func:`claim`.
+        connection: the connection on which it was claimed.
+        claimed: the claim made on the lost session.
     """
     if claimed._file is not None:
         claimed._file.close()
@@ -146,16 +138,13 @@ def release(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
 
 
 def is_owned(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) -> bool:
-    """Whether a living process owns a chunk now; nothing is changed.
+    """Whether a running process owns a chunk now; changes nothing.
 
     Args:
-        ledger: where it is.
-        connection: of the one who asks, and does not own it.
-        replay_no: number of the replay.
-        chunk: number of the chunk.
+        connection: a connection that does not own the chunk.
 
     Raises:
-        LedgerError: the lock cannot be asked for.
+        LedgerError: the lock cannot be checked.
     """
     if ledger.is_sqlite:
         file = _lock_file(ledger, f"{replay_no}.{chunk}")
@@ -172,14 +161,15 @@ def is_owned(ledger: Ledger, connection: Connection, replay_no: int, chunk: int)
 
 
 def check_fences(connection: Connection, claimed: Iterable[Claim]) -> None:
-    """Check, within a transaction, that chunks are still owned; it stays true until the transaction's end.
+    """Check, within a transaction, that chunks are still owned; this holds until the transaction ends.
 
     Raises:
         OwnershipLostError: one has another owner.
     """
     lock = dialect_of(connection).shared_lock
     for one in claimed:
-        # In every commit: a statement that SQLAlchemy need not build costs a tenth. All of it is numbers of our own.
+        # Runs in every commit: plain SQL costs a tenth of a statement that SQLAlchemy builds. It contains only our own
+        # numbers.
         query = f"SELECT fence FROM {chunks.name} WHERE replay_no = {one.replay_no:d} AND chunk = {one.chunk:d}{lock}"  # noqa: S608
         if connection.exec_driver_sql(query).scalar_one_or_none() != one.fence:
             raise OwnershipLostError("another worker has taken over; this worker cannot record anything more")
@@ -187,14 +177,14 @@ def check_fences(connection: Connection, claimed: Iterable[Claim]) -> None:
 
 @contextmanager
 def exclusive(ledger: Ledger, *name: str) -> Iterator[None]:
-    """Be the only process that does something; another one waits until the first is done, or dead.
+    """Run the block in one process at a time; others wait until the first one finishes or dies.
 
     Args:
-        ledger: that the processes share.
-        *name: what is done.
+        ledger: the ledger that the processes share.
+        *name: names the lock.
 
     Raises:
-        LedgerError: the lock cannot be made.
+        LedgerError: the lock cannot be created.
     """
     number = lock_number(*name)
     if ledger.is_sqlite:
@@ -206,9 +196,9 @@ def exclusive(ledger: Ledger, *name: str) -> Iterator[None]:
                 file.close()
         return
     with ledger.read() as connection:
-        connection.detach()  # in a pool the session, and its lock, would live on
+        connection.detach()  # a pool would keep the session, and its lock, alive
         connection.execute(select(func.pg_advisory_lock(number)))
-        connection.commit()  # the lock is the session's; no transaction is to stay open
+        connection.commit()  # the lock belongs to the session; leave no transaction open
         yield
 
 

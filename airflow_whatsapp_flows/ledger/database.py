@@ -1,4 +1,4 @@
-"""Opening the ledger's database, reading and writing it."""
+"""Opens, reads and writes the ledger's database."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ _log = logging.getLogger(__name__)
 
 
 class Ledger:
-    """What was intended, sent and answered, in SQLite or PostgreSQL.
+    """The ledger's database, in SQLite or PostgreSQL.
 
     Attributes:
-        is_sqlite: whether it is a file.
-        dialect: what is its database's own.
-        is_read_only: whether it is a file that this process may read and not write.
-        outages: what happens while its server is away.
+        is_sqlite: whether it is an SQLite file.
+        dialect: what its database does in its own way.
+        is_read_only: whether it is a file that this process can read but not write.
+        outages: handles times when its server is unreachable.
 
     Args:
         url: SQLAlchemy URL, such as ``sqlite:////srv/airflow/whatsapp_flows.db`` or
-            ``postgresql://user:password@host/database``. The tables are made when they are not there. A file of an
-            earlier version is upgraded, if no other process uses it.
+            ``postgresql://user:password@host/database``. Missing tables are created.
+            A file of an earlier version is upgraded, if no other process uses it.
 
     Raises:
-        LedgerError: the database cannot be opened, or holds tables of another version.
+        LedgerError: the database cannot be opened, or has tables of another version.
     """
 
     def __init__(self, url: str) -> None:
@@ -70,19 +70,19 @@ class Ledger:
 
     @property
     def display_url(self) -> str:
-        """The URL without its password, as it may be given again."""
+        """The URL without its password."""
         return display_url(self._url)
 
     @property
     def file(self) -> Path | None:
-        """The file of an SQLite ledger; ``None`` for a server."""
+        """The ledger's SQLite file; ``None`` for a server."""
         return Path(self._url.database or "") if self.is_sqlite else None
 
     def check_writable(self) -> None:
-        """Find out whether it may be written, as far as that can be told beforehand.
+        """Check that the ledger can be written, as far as this is known in advance.
 
         Raises:
-            LedgerError: it is a file that may only be read.
+            LedgerError: it is a read-only file.
         """
         if self.is_read_only:
             raise LedgerError(
@@ -91,7 +91,7 @@ class Ledger:
             )
 
     def check_identity(self) -> None:
-        """Find out whether the file of an SQLite ledger is still the one that was opened.
+        """Check that an SQLite ledger's file is still the one that was opened.
 
         Raises:
             LedgerReplacedError: it was deleted, replaced or overwritten.
@@ -100,31 +100,31 @@ class Ledger:
             self._identity.check()
 
     def close(self) -> None:
-        """Give back its connections."""
+        """Close its connections."""
         self.outages.close()
         self._engine.dispose()
         if self._identity is not None:
             self._identity.close()
 
     def __enter__(self) -> Ledger:
-        """Use it as a context; it is closed at the end."""
+        """Return the ledger; leaving the context closes it."""
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def connect(self) -> Connection:
-        """A connection of one's own, to be closed.
+        """Open a connection; the caller closes it.
 
         Raises:
-            LedgerError: there is none to be had.
+            LedgerError: no connection can be opened.
         """
         with self._explain_errors("opened"):
             return self._engine.connect()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading.
+        """Open a connection for reading.
 
         Raises:
             LedgerError: the database cannot be read.
@@ -134,13 +134,13 @@ class Ledger:
 
     @contextmanager
     def write(self, connection: Connection | None = None) -> Iterator[Connection]:
-        """A transaction; committed at the end of the block, rolled back by an exception.
+        """Run the block in a transaction: committed at its end, rolled back on an exception.
 
         Args:
-            connection: one's own; another one by default.
+            connection: the connection to use; by default a new one.
 
         Raises:
-            LedgerError: the database cannot be written; nothing of the transaction is in it.
+            LedgerError: the database cannot be written; the transaction is rolled back.
             LedgerReplacedError: it is not the one that was opened.
         """
         self.check_writable()
@@ -162,7 +162,7 @@ class Ledger:
             self._identity.note_commit(commits)
 
     def _count_commit(self, connection: Connection) -> int:
-        """Check that the ledger is still the one that was opened, and count up its commits."""
+        """Check that the ledger is still the one that was opened, and increment its number of commits."""
         if self._identity is None:
             return 0
         try:
@@ -179,7 +179,7 @@ class Ledger:
         try:
             yield
         except SQLAlchemyError as error:
-            self.check_identity()  # what the database says of a file that is gone helps nobody
+            self.check_identity()  # the database's own error about a deleted file is misleading
             raise LedgerError(f"the ledger {self.display_url} cannot be {what}: {reason_of(error)}") from error
 
     def _make_engine(self) -> Engine:
@@ -200,7 +200,7 @@ class Ledger:
             with self.write() as connection:
                 found = self._make_tables(connection)
         elif self.file is not None and not self.is_read_only and 0 < found < SCHEMA_VERSION:
-            self._engine.dispose()  # a connection of ours would be another user of the file
+            self._engine.dispose()  # our own connection would count as another user of the file
             done = upgrade_file(self.file)
             found = done.version
             if done.backup is not None:
@@ -214,7 +214,7 @@ class Ledger:
             self._identity = identity
 
     def _make_tables(self, connection: Connection) -> int:
-        # Two workers that make the tables at once would fail on PostgreSQL's own catalogue.
+        # Two workers creating the tables at once would fail on PostgreSQL's catalog.
         self.dialect.lock_until_commit(connection, lock_number("tables"))
         found = table_version(connection)
         if found is None:

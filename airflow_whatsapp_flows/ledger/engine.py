@@ -1,4 +1,4 @@
-"""What a ledger's URL leads to: a file or a server, and the engine for it."""
+"""Resolves a ledger's URL to a file or a server, and creates the engine for it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
 
 def read_url(text: str) -> URL:
-    """The URL of a ledger, with the driver that is used; the path of a file without its symbolic links.
+    """Parse the URL of a ledger: set the driver, and resolve symbolic links in a file's path.
 
     Raises:
-        LedgerError: it is no ledger's.
+        LedgerError: it is not a ledger's URL.
     """
     try:
         url = make_url(text)
@@ -43,12 +43,12 @@ def read_url(text: str) -> URL:
 
 
 def ledger_path(text: str) -> Path:
-    """The file that a path leads to. Its log and its locks are beside it, whatever links lead there."""
+    """Resolve symbolic links: a ledger's log and locks are beside the actual file."""
     return Path(os.path.realpath(Path(text).expanduser()))
 
 
 def is_missing_file(text: str) -> bool:
-    """Whether a URL names an SQLite file that does not exist; text that is no URL names no file."""
+    """Whether a URL names an SQLite file that does not exist; false for text that is not a URL."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -57,20 +57,20 @@ def is_missing_file(text: str) -> bool:
 
 
 def display_url(url: URL) -> str:
-    """The URL without its password, as it may be given again."""
+    """Return the URL without its password."""
     return hide_password(url.set(drivername=url.get_backend_name()))
 
 
 def make_file(file: Path) -> None:
-    """Make an empty file for a ledger, and its folder, unless they are there.
+    """Create an empty file for a ledger, and its folder, if missing.
 
     Raises:
-        LedgerError: they cannot be made.
+        LedgerError: they cannot be created.
     """
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise LedgerError(f"SQLite 3.35 or newer is needed for a ledger; this is {sqlite3.sqlite_version}")
     try:
-        file.parent.mkdir(exist_ok=True)  # one level: a mistyped path is not to become an empty ledger
+        file.parent.mkdir(exist_ok=True)  # one level only: a mistyped path must not become an empty ledger
     except OSError as error:
         raise LedgerError(f"the folder {file.parent} of the ledger cannot be created: {error.strerror}") from None
     if not file.exists():
@@ -81,7 +81,7 @@ def make_file(file: Path) -> None:
 
 
 def file_engine(file: Path) -> Engine:
-    """An engine for a file that is there: one that was deleted is never made again, empty."""
+    """Create an engine for an existing file; a deleted file is never recreated empty."""
 
     def connect() -> sqlite3.Connection:
         return open_file(file, "mode=rw")
@@ -92,10 +92,10 @@ def file_engine(file: Path) -> Engine:
 
 
 def open_file(file: Path, how: str, timeout: float | None = None) -> sqlite3.Connection:
-    """A connection to an SQLite file.
+    """Open a connection to an SQLite file.
 
     Args:
-        file: that is there.
+        file: an existing file.
         how: parameters of the file's URI.
         timeout: seconds to wait for another writer; a minute by default.
     """
@@ -104,14 +104,14 @@ def open_file(file: Path, how: str, timeout: float | None = None) -> sqlite3.Con
 
 
 def copy_database(connection: sqlite3.Connection, target: Path) -> None:
-    """Copy a database into a new file that only its owner may read; the file is whole, or not there.
+    """Copy a database into a new file, readable only by its owner; the file is complete or does not appear.
 
     Args:
-        connection: to the database.
-        target: the new file; one that is there is replaced.
+        connection: connection to the database.
+        target: the new file; an existing one is replaced.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
         sqlite3.Error: it cannot be written.
     """
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
@@ -136,7 +136,7 @@ def copy_database(connection: sqlite3.Connection, target: Path) -> None:
 
 
 def server_engine(url: URL) -> Engine:
-    """An engine for PostgreSQL.
+    """Create an engine for PostgreSQL.
 
     Raises:
         LedgerError: its driver is not installed.
@@ -150,34 +150,34 @@ def server_engine(url: URL) -> Engine:
 
 
 def is_read_only(file: Path) -> bool:
-    """Whether a file is there that this process may read and not write."""
+    """Whether a file exists that this process can read but not write."""
 
     def writable(path: Path) -> bool:
         return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
-    # A writer makes two more files beside it, unless they are there.
+    # A writer creates two more files beside it, if missing.
     return file.exists() and not (writable(file) and (writable(file.parent) or _log_of(file).exists()))
 
 
 def read_only_engine(file: Path) -> Engine:
-    """An engine for a file that may not be written, nor any file be made beside it."""
+    """Create an engine for a read-only file in a read-only folder."""
 
     def connect() -> sqlite3.Connection:
-        # Without a log nobody writes now. With one, what is in it is read by way of the files that its writer made.
+        # Without a log, nobody is writing. With one, it is read through the files that its writer created.
         return open_file(file, "mode=ro" if _log_of(file).exists() else "immutable=1")
 
     return create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
 
 
 def table_version(connection: Connection) -> int | None:
-    """The version of the tables; ``None`` where there are none."""
+    """Return the version of the tables; ``None`` if there are none."""
     if not inspect(connection).has_table(versions.name):
         return None
     return connection.execute(select(versions.c.version)).scalar_one_or_none()
 
 
 def reason_of(error: BaseException) -> str:
-    """What the driver says, in one line."""
+    """Return the driver's message in one line."""
     cause = getattr(error, "orig", None) or error
     return " ".join(str(cause).split()) or type(cause).__name__
 
@@ -187,7 +187,7 @@ def _log_of(file: Path) -> Path:
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # transactions are begun by Ledger.write, and by nothing else
+    connection.isolation_level = None  # only Ledger.write starts transactions
     set_up: Callable[[str], object] = connection.execute
     set_up("PRAGMA journal_mode=WAL")
-    set_up("PRAGMA synchronous=FULL")  # a commit that was reported survives the loss of power
+    set_up("PRAGMA synchronous=FULL")  # an acknowledged commit survives a power loss

@@ -1,8 +1,8 @@
-"""Contents of one response: which of them is the newest, and under which epoch one is sent.
+"""Versions of one response's content: which is the newest, and under which epoch each is sent.
 
-A response whose content changes gets a new epoch, which is a part of its idempotency keys: 1 for the first content that
-the ledger meets, one more with every other content after it. What was sent under one epoch says nothing of another, but
-that a new one is only begun when the fate of everything before it is known.
+A response whose content changes gets a new epoch, which is part of its idempotency keys: 1 for the first content in
+the ledger, incremented with each change. Attempts of one epoch do not affect another, except that a new epoch starts
+only when the fate of every earlier attempt is known.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class KnownResponse:
     """A response that the ledger already holds for a flow.
 
     Attributes:
-        replay_no: of the replay that holds it; ``None`` for a DAG run that has sent something for it.
+        replay_no: number of the replay that contains it; ``None`` for a DAG run that has sent something for it.
         replay_id: name of the replay, or id of the DAG run.
-        digest: of the response's content; ``None`` where that is not known.
+        digest: of the response's content; ``None`` if unknown.
         state: of the contact; ``None`` for a DAG run.
         epoch: of the content.
-        walked: whether the contact was walked; one that was not, and is in doubt, only points to another.
-        sent: of a contact that a guard skipped in the end, whether something of its content was sent before that.
+        walked: whether the contact was walked; an in-doubt contact that was not walked only refers to another one.
+        sent: for a contact that a guard finally skipped: whether any of its content was sent before.
     """
 
     replay_no: int | None
@@ -47,20 +47,20 @@ class KnownResponse:
 
     @property
     def where(self) -> str:
-        """For people."""
+        """The replay or DAG run, for people."""
         return f"the replay {self.replay_id}" if self.replay_no is not None else f"the DAG run {self.replay_id}"
 
     @property
     def is_evidence(self) -> bool:
-        """Whether something of the content was sent, or may be: what a guard skipped binds nobody."""
+        """Whether any of the content was sent or may be sent; false for a contact that a guard skipped."""
         return self.sent or self.state is not ContactState.SKIPPED
 
 
 class AttemptSummary(NamedTuple):
-    """One attempt, as far as it tells of contents.
+    """The fields of an attempt that decide about content.
 
     Attributes:
-        epoch: that it was made under.
+        epoch: of the attempt.
         step: name of the action.
         visit: from 1.
         key: idempotency key.
@@ -90,11 +90,11 @@ class AttemptSummary(NamedTuple):
 
 
 class ContentMatch(NamedTuple):
-    """How a content stands to those that the ledger knows.
+    """How content compares with what the ledger knows.
 
     Attributes:
-        epoch: that it is sent under.
-        other: who holds the content that it differs from; ``None`` where it is the first, or the same as the newest.
+        epoch: epoch for sending it.
+        other: holder of the content that it differs from; ``None`` if it is the first or equals the newest.
     """
 
     epoch: int
@@ -102,16 +102,16 @@ class ContentMatch(NamedTuple):
 
 
 def run_id_of(origin: str | None) -> str:
-    """Id of the DAG run that an attempt was made in, by its ``origin``; empty where there was none."""
+    """Return the id of the DAG run in an attempt's ``origin``; empty if there is none."""
     return str((json.loads(origin) if origin else {}).get("run_id") or "")
 
 
 def compare_content(known: Sequence[KnownResponse], is_same: Callable[[str | None], bool]) -> ContentMatch:
-    """How a content stands to those that the ledger knows of the same response.
+    """Compare content with what the ledger knows of the same response.
 
     Args:
-        known: of the response, in any order.
-        is_same: whether a digest is that of the content.
+        known: entries for the response, in any order.
+        is_same: whether a digest matches the content.
     """
     top = max((one.epoch for one in known), default=0)
     bound = [one for one in known if one.is_evidence] or [one for one in known if one.epoch == top]
@@ -128,7 +128,7 @@ def compare_content(known: Sequence[KnownResponse], is_same: Callable[[str | Non
 
 
 def first_in_doubt(made: Sequence[AttemptSummary]) -> AttemptSummary | None:
-    """The first attempt that may have been applied, while nobody knows whether it was; ``None`` where all is known."""
+    """Return the first attempt that is in doubt; ``None`` if the fate of all is known."""
     return next((one for one in made if _is_unknown(one) and not any(_settles(other, one) for other in made)), None)
 
 
@@ -137,7 +137,7 @@ def _is_unknown(one: AttemptSummary) -> bool:
 
 
 def _settles(other: AttemptSummary, one: AttemptSummary) -> bool:
-    """Whether an attempt of the same visit, or under the same key, came to a complete 2xx."""
+    """Whether ``other`` got a complete 2xx for the same visit or under the same key."""
     same = other.key == one.key or (other.step, other.visit) == (one.step, one.visit)
     complete = other.fate in _DONE or (other.fate == Fate.ANSWERED.value and 200 <= (other.status_code or 0) < 300)
     return complete and same and other.epoch == one.epoch
@@ -151,17 +151,17 @@ def find_known_responses(
     reading: int | None = None,
     of_runs: bool = True,
 ) -> dict[str, list[KnownResponse]]:
-    """What the ledger holds of responses of a flow, in replays the oldest first, and then in DAG runs.
+    """Find what the ledger holds for responses of a flow: first in replays, oldest first, then in DAG runs.
 
-    Rejected rows are left out, for nothing of them is ever sent, and so are rows that only point to others, for they
-    were known already when they came, and replays whose source was not read to its end: they send nothing.
+    Leaves out rejected rows and replays whose source was not read to the end, because they send nothing, and rows that
+    only refer to another row.
 
     Args:
-        connection: of the ledger.
+        connection: connection to the ledger.
         flow_id: id of the flow.
         response_ids: identities of the responses.
-        reading: number of the replay whose source is being read now; its own rows count.
-        of_runs: whether DAG runs are looked at, too.
+        reading: number of the replay whose source is being read; its rows are included.
+        of_runs: whether to include DAG runs.
     """
     same = and_(attempts.c.response_id == contacts.c.response_id, attempts.c.epoch == contacts.c.epoch)
     sent = (
@@ -175,7 +175,7 @@ def find_known_responses(
             contacts.c.response_id, contacts.c.replay_no, replays.c.id, contacts.c.digest, contacts.c.state,
             contacts.c.epoch, contacts.c.path.is_not(None), and_(contacts.c.state == ContactState.SKIPPED.value, sent),
         )
-        # The sum keeps the databases from the index of chunks, where every batch would be a search of a whole replay.
+        # The sum keeps the database from using the index of chunks, which would scan a whole replay for each batch.
         .join(replays, replays.c.no == contacts.c.replay_no + 0)
         .where(contacts.c.response_id.in_(response_ids), contacts.c.digest.is_not(None))
         .where(replays.c.flow_id == flow_id, contacts.c.state != ContactState.REJECTED.value)
@@ -208,7 +208,7 @@ def _find_known_to_runs(
             yield response_id, KnownResponse(None, run_id_of(origin), content, None, epoch)
 
 
-# What a task asks, which reads and writes through the driver itself; every name in it is our own.
+# Queries of tasks, which use the driver directly; they contain only our own names.
 _CONTACTS_OF_SUBJECT = (
     f"FROM {contacts.name} c JOIN {replays.name} r ON r.no = c.replay_no "
     "WHERE c.response_id = :response_id AND c.digest IS NOT NULL AND r.flow_id = :flow_id AND r.sealed "
@@ -217,13 +217,13 @@ KNOWN_OF_SUBJECT = (
     "SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL "
     f"{_CONTACTS_OF_SUBJECT} AND c.state <> '{ContactState.REJECTED.value}' ORDER BY c.id"
 )
-"""Contacts of one response that no replay has rejected; parse a row with :func:`parse_known_row`."""
+"""Contacts of one response, except rejected rows; parse a row with :func:`parse_known_row`."""
 
 
 WAITING_SINCE = (
     "SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL "
     f"{_CONTACTS_OF_SUBJECT} AND c.state = '{ContactState.PENDING.value}' "
-    # Under the first epoch a digest may be an earlier version's; the replay finds out when it walks the contact.
+    # Under the first epoch a digest may come from an earlier version; the replay checks when it walks the contact.
     "AND (c.epoch > :epoch OR (c.epoch = :epoch AND c.epoch > 1 AND c.digest <> :content)) ORDER BY c.id LIMIT 1"
 )
 """A pending contact whose content is newer than that of a DAG run."""
@@ -237,17 +237,17 @@ SENT_SINCE = (
 
 
 def parse_sent_row(row: Sequence[Any]) -> KnownResponse:
-    """A row of :data:`SENT_SINCE`."""
+    """Parse a row of :data:`SENT_SINCE`."""
     replay_no, replay_id, content, epoch, origin = row
     return KnownResponse(replay_no, replay_id or run_id_of(origin), content, None, epoch)
 
 
 def parse_known_row(row: Sequence[Any]) -> KnownResponse:
-    """A row of :data:`KNOWN_OF_SUBJECT`."""
+    """Parse a row of :data:`KNOWN_OF_SUBJECT`."""
     replay_no, replay_id, digest, state, epoch, walked = row
     return KnownResponse(replay_no, replay_id, digest, ContactState(state), epoch, bool(walked))
 
 
 def names_of(known: Iterable[KnownResponse]) -> Mapping[int, str]:
-    """Names of replays by their numbers."""
+    """Map the numbers of replays to their names."""
     return {one.replay_no: one.replay_id for one in known if one.replay_no is not None}

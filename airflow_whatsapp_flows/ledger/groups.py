@@ -1,4 +1,4 @@
-"""The contacts of a replay in groups: by error, and by why nothing was sent."""
+"""Groups the contacts of a replay by error, and by the reason why nothing was sent."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class ErrorGroup:
 
     Attributes:
         fingerprint: of the error.
-        count: contacts.
-        in_doubt: those of them that are in doubt.
-        handled: those of them that completed: an error exit took the error.
+        count: number of contacts.
+        in_doubt: number of those in doubt.
+        handled: number of those that completed because an error exit handled the error.
         first_seen: epoch seconds.
         last_seen: epoch seconds.
-        sample: the first of them.
+        sample: the first contact.
         response: its response, JSON; ``None`` when it was purged.
-        reply: what the server said to it, masked and cut, without the values of the contact.
+        reply: the server's reply to it, masked, shortened, and without the contact's values.
     """
 
     fingerprint: str
@@ -52,12 +52,10 @@ class ErrorGroup:
 
 
 def error_groups(ledger: Ledger, replay: Replay, limit: int = 20) -> list[ErrorGroup]:
-    """Errors of actions and walks by fingerprint, the most frequent first; those that an error exit took, too.
+    """Group errors of actions and walks by fingerprint, most frequent first, including handled ones.
 
     Args:
-        ledger: where the replay is.
-        replay: any.
-        limit: groups at most.
+        limit: maximum number of groups.
     """
     count = func.count()
     query = (
@@ -98,13 +96,13 @@ def _in_state(state: ContactState) -> ColumnElement[int]:
 
 @dataclass(frozen=True, slots=True)
 class ReasonGroup:
-    """Contacts that were not sent, or not to their end, for the same reason.
+    """Contacts that were not sent, or not completely, for the same reason.
 
     Attributes:
-        state: of them.
+        state: their state.
         code: the reason up to its colon, such as ``missing_id``.
-        count: contacts.
-        sample: the first of them.
+        count: number of contacts.
+        sample: the first contact.
     """
 
     state: ContactState
@@ -114,7 +112,7 @@ class ReasonGroup:
 
 
 def reason_groups(ledger: Ledger, replay_no: int) -> list[ReasonGroup]:
-    """Rejected and skipped contacts by the kind of reason, the most frequent first."""
+    """Group rejected and skipped contacts by kind of reason, most frequent first."""
     code = ledger.dialect.text_before(contacts.c.reason, ":")
     count = func.count()
     query = (
@@ -132,7 +130,7 @@ def reason_groups(ledger: Ledger, replay_no: int) -> list[ReasonGroup]:
 
 
 def oldest_in_doubt(ledger: Ledger, replay_no: int) -> tuple[str, float] | None:
-    """Response id and end of the contact that has been in doubt for longest; ``None`` when there is none."""
+    """Return the response id and end time of the contact in doubt for longest; ``None`` if there is none."""
     query = (
         select(contacts.c.response_id, contacts.c.ended_at)
         .where(contacts.c.replay_no == replay_no, contacts.c.state == ContactState.IN_DOUBT.value)

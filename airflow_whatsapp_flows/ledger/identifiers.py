@@ -1,4 +1,4 @@
-"""What contacts are known by besides their phone: the one writer of its table."""
+"""Identifiers of contacts other than the phone: the only writer of their table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 from airflow_whatsapp_flows.ledger.statements import insert_statement
 
 ADD_IDENTIFIERS = insert_statement(identifiers, ("value", "kind", "flow_id", "response_id"), or_nothing=True)
-"""Adds the rows of :func:`identifier_rows`; existing rows stay unchanged."""
+"""Inserts the rows of :func:`identifier_rows`; existing rows stay unchanged."""
 
 
 def add_identifiers(
@@ -20,21 +20,19 @@ def add_identifiers(
     """Add identifiers of responses; existing rows stay unchanged.
 
     Args:
-        connection: in a transaction.
-        flow_id: id of the flow.
         responses: ids of responses, each with the identifiers of its contact.
     """
     rows = {row for response_id, known in responses for row in identifier_rows(flow_id, response_id, known)}
-    ADD_IDENTIFIERS.run(connection, sorted(rows))  # in one order: two writers never wait for each other
+    ADD_IDENTIFIERS.run(connection, sorted(rows))  # always in the same order: two writers never deadlock
 
 
 def identifier_rows(flow_id: str, response_id: str, known: Iterable[Identifier]) -> list[tuple[str, str, str, str]]:
-    """Rows of the table for one response."""
+    """Return the table's rows for one response."""
     return [(value, kind, flow_id, response_id) for kind, value in known]
 
 
 def forget_purged(connection: Connection) -> None:
-    """Remove identifiers, and claims of ``only_once``, of responses of which no personal data is left."""
+    """Remove the identifiers and ``only_once`` claims of responses that have no other personal data left."""
     for table in (identifiers, once):
         held = (
             select(contacts.c.id)

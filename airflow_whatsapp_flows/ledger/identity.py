@@ -1,9 +1,9 @@
-"""Whether the ledger is still the one that was opened, with all that was committed to it.
+"""Checks that the ledger is still the one that was opened, with every commit made to it.
 
-A file can be deleted, replaced, or overwritten by an older copy while it is used or between two uses. What was sent
-since would be sent again. So every commit counts up a number in the ledger, and looks at the file's device, inode and
-time of change. The last number is also noted outside the file, in the folder of its locks, and checked when it is
-opened. On a server the number is that of a sequence, for a row would make commits of different workers wait.
+A file can be deleted, replaced, or overwritten by an older copy, while in use or between uses; requests sent since
+that copy would then be sent again. So every commit increments a number in the ledger and checks the file's device,
+inode and modification time. The last number is also stored outside the file, in the folder of its locks, and checked
+on opening. On a server the number comes from a sequence, because a row would serialize the commits of all workers.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from airflow_whatsapp_flows.ledger.schema import COMMITS, versions
 _READ = f"SELECT ledger_id, commits FROM {versions.name}"  # noqa: S608
 _COUNT_IN_FILE = f"UPDATE {versions.name} SET commits = commits + 1 RETURNING ledger_id, commits"  # noqa: S608
 _COUNT_ON_SERVER = f"SELECT ledger_id, nextval('{COMMITS}') FROM {versions.name}"  # noqa: S608
-_TRIES = 3  # to read a file that another process may be writing
+_TRIES = 3  # to read a file while another process may be writing it
 
 Execute = Callable[[str], Sequence[Any] | None]
-"""Runs a statement and returns its only row."""
+"""A function that runs a statement and returns its only row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is noted of a file outside it.
+    """The state of a ledger file, stored outside it.
 
     Attributes:
-        ledger_id: of the ledger that was used.
-        commits: that it had.
-        stored: commits that were in the file itself and not only in its log.
-        is_overwritten: whether the file was seen to be overwritten while it was used, and may be damaged.
+        ledger_id: id of the ledger.
+        commits: number of its commits.
+        stored: number of commits in the file itself, not only in its log.
+        is_overwritten: whether the file was overwritten while in use, and may be damaged.
     """
 
     ledger_id: str
@@ -48,18 +48,18 @@ class Mark:
     is_overwritten: bool = False
 
     def text(self) -> bytes:
-        """The mark as its file holds it; always as many bytes, so that one write replaces it."""
+        """The content of the mark's file; its length is fixed, so that one write replaces it."""
         state = "overwritten" if self.is_overwritten else "usable     "
         return f"{self.ledger_id:32} {self.commits:020d} {self.stored:020d} {state}\n".encode()
 
 
 def mark_path(file: Path) -> Path:
-    """Where the mark of a ledger is."""
+    """Return the path of a ledger's mark."""
     return locks_folder(file) / "last-commit"
 
 
 def read_mark(file: Path) -> Mark | None:
-    """The mark of a ledger; ``None`` where there is none, or a write of it was cut off by the loss of power."""
+    """Read the mark of a ledger; ``None`` if there is none, or a power loss interrupted its writing."""
     try:
         ledger_id, commits, stored, state = mark_path(file).read_text(encoding="ascii").split()
         return Mark(ledger_id, int(commits), int(stored), state == "overwritten")
@@ -68,14 +68,14 @@ def read_mark(file: Path) -> Mark | None:
 
 
 def write_mark(file: Path, mark: Mark) -> None:
-    """Note what a ledger has. It is not synced: when the power is lost it may be older, and never newer."""
+    """Write the mark of a ledger. It is not synced: after a power loss it may be older than the ledger, never newer."""
     with suppress(OSError):
         mark_path(file).parent.mkdir(exist_ok=True)
         mark_path(file).write_bytes(mark.text())
 
 
 def read_stored_commits(file: Path) -> tuple[str, int] | None:
-    """Id and commits in the file itself, its log left out; ``None`` where they cannot be read."""
+    """Read id and commits from the file itself, without its log; ``None`` if they cannot be read."""
     with suppress(sqlite3.Error), closing(open_file(file, "immutable=1", timeout=0)) as connection:
         row = connection.execute(_READ).fetchone()
         return None if row is None or row[0] is None else (str(row[0]), int(row[1]))
@@ -83,10 +83,10 @@ def read_stored_commits(file: Path) -> tuple[str, int] | None:
 
 
 def _is_database(file: Path) -> bool:
-    """Whether a file begins as a database does, whatever state the rest of it is in.
+    """Whether a file starts with a database header, even if the rest is damaged.
 
-    The file is never opened past SQLite: closing it would give up the locks that SQLite has on it for this process, and
-    another process would take itself for the last one and remove the log.
+    The file is only ever opened through SQLite: closing any other handle would release this process's SQLite locks, and
+    another process would consider itself the last user and remove the log.
     """
     try:
         with closing(open_file(file, "immutable=1", timeout=0)) as connection:
@@ -97,7 +97,7 @@ def _is_database(file: Path) -> bool:
 
 
 class ServerIdentity:
-    """The identity of a ledger on a server, as one process knows it."""
+    """The identity of a ledger on a server, as known to one process."""
 
     def __init__(self, shown: str) -> None:
         self.commits = 0
@@ -105,15 +105,15 @@ class ServerIdentity:
         self._display_url = shown
 
     def learn(self, execute: Execute) -> None:
-        """Note what was opened."""
+        """Record the ledger that was opened."""
         row = execute(_READ)
         self._ledger_id = str(row[0]) if row else ""
 
     def begin(self, execute: Execute) -> int:
-        """Check, within a transaction, that it is still the same; returns the number of the commit.
+        """Check, within a transaction, that the ledger is still the same; return the number of the commit.
 
         Raises:
-            LedgerReplacedError: it is another, or an older copy.
+            LedgerReplacedError: it is another ledger or an older copy.
         """
         seen = self.commits
         row = execute(_COUNT_ON_SERVER)
@@ -126,18 +126,18 @@ class ServerIdentity:
         return int(row[1])
 
     def note_commit(self, commits: int) -> None:
-        """Note that a transaction was committed."""
+        """Record that a transaction was committed."""
         self.commits = max(self.commits, commits)
 
     def close(self) -> None:
-        """Note that it is used no more."""
+        """Record that the ledger is no longer in use."""
 
 
 class FileIdentity:
-    """The identity of an SQLite ledger, as one process knows it.
+    """The identity of an SQLite ledger, as known to one process.
 
     Args:
-        file: of the ledger.
+        file: the ledger's file.
     """
 
     def __init__(self, file: Path) -> None:
@@ -150,10 +150,10 @@ class FileIdentity:
         self._problem: LedgerReplacedError | None = None
 
     def check_opening(self) -> None:
-        """Find out, before a file is made or read, whether there was a ledger already.
+        """Check, before a file is created or read, that no existing ledger is missing.
 
         Raises:
-            LedgerReplacedError: one was there before and is not now, or was overwritten.
+            LedgerReplacedError: the ledger existed before and is gone, or was overwritten.
         """
         mark = read_mark(self._file)
         if mark is not None and not (self._file.exists() and self._file.stat().st_size):
@@ -163,32 +163,32 @@ class FileIdentity:
             raise LedgerReplacedError(f"{was}. {_damage_hint(self._file)}")
         own = read_stored_commits(self._file)
         if mark is not None and own is not None:
-            # Before SQLite reads it: a log of the newer file that was left beside it would be mixed into it.
+            # Before SQLite reads it: it would apply the log left over from the newer file.
             self._compare(mark, own[0], own[1], mark.stored)
 
     def learn(self, execute: Execute) -> None:
-        """Note what was opened, and compare it with what was committed before.
+        """Record the ledger that was opened, and compare it with earlier commits.
 
         Raises:
-            LedgerReplacedError: it is another ledger, or an older copy.
+            LedgerReplacedError: it is another ledger or an older copy.
         """
-        mark = read_mark(self._file)  # before the ledger, which others change first
+        mark = read_mark(self._file)  # read before the ledger, which others write first
         row = execute(_READ)
         self._ledger_id, self.commits = (str(row[0]), int(row[1])) if row else ("", 0)
         found = os.stat(self._file)
         self._inode, self._changed = (found.st_dev, found.st_ino), (found.st_mtime_ns, found.st_size)
         own = read_stored_commits(self._file)
-        self.stored = own[1] if own else 0  # nothing is in it yet, or it cannot be told
+        self.stored = own[1] if own else 0  # empty so far, or unreadable
         if mark is not None:
             self._compare(mark, self._ledger_id, self.commits, mark.commits)
         if mark is None or mark.commits < self.commits:
             write_mark(self._file, self._own_mark())
 
     def begin(self, execute: Execute) -> int:
-        """Check, within a transaction, that it is still the same; returns the number of the commit.
+        """Check, within a transaction, that the ledger is still the same; return the number of the commit.
 
         Raises:
-            LedgerReplacedError: the file is gone, another one, or was overwritten.
+            LedgerReplacedError: the file was deleted, replaced or overwritten.
         """
         self.check()
         seen = self.commits
@@ -198,13 +198,13 @@ class FileIdentity:
         return int(row[1])
 
     def check(self) -> None:
-        """Look whether the file is still the one that was opened.
+        """Check that the file is still the one that was opened.
 
         Raises:
             LedgerReplacedError: it is not.
         """
         if self._problem is not None:
-            raise self._problem  # what it was overwritten with, and what SQLite did to it since, may look right
+            raise self._problem  # the overwritten file may look valid after SQLite has written to it
         try:
             found = os.stat(self._file)
         except OSError:
@@ -217,10 +217,10 @@ class FileIdentity:
             self._changed = changed
 
     def note_commit(self, commits: int) -> None:
-        """Note that a transaction was committed, here and in the mark."""
+        """Record, here and in the mark, that a transaction was committed."""
         self.commits = max(self.commits, commits)
-        with suppress(LedgerReplacedError):  # the next transaction says so
-            self.check()  # the commit may have brought the log into the file
+        with suppress(LedgerReplacedError):  # the next transaction reports it
+            self.check()  # the commit may have checkpointed the log
         if self._problem is not None:
             return
         if self._mark is None:
@@ -232,7 +232,7 @@ class FileIdentity:
                 os.pwrite(self._mark, self._own_mark().text(), 0)
 
     def close(self) -> None:
-        """Note that it is used no more: its log may be in the file now."""
+        """Record that the ledger is no longer in use; its log may be in the file now."""
         if self._mark is None:
             return
         os.close(self._mark)
@@ -248,9 +248,9 @@ class FileIdentity:
         return Mark(self._ledger_id, self.commits, self.stored)
 
     def _check_content(self) -> None:
-        """The file has changed: by somebody who brought the log into it, or because it was overwritten."""
+        """Check whether a changed file was only checkpointed, or overwritten."""
         for _ in range(_TRIES):
-            # Other processes and threads may have seen more of it; before the file, which they change first.
+            # Other processes and threads may know of more commits; read before the file, which they write first.
             mark, least = read_mark(self._file), self.stored
             own = read_stored_commits(self._file)
             if own is not None:
@@ -259,14 +259,14 @@ class FileIdentity:
                 self.stored = max(self.stored, own[1])
                 return
             time.sleep(0.02)
-        # Half of the log may be in it, such as on a full disk: then it cannot be read without the other half.
+        # Only part of the log may be in it, for example on a full disk: then it cannot be read without the rest.
         if not _is_database(self._file):
             self._fail_overwritten()
 
     def _fail_replaced(self, what: str) -> NoReturn:
         mark = read_mark(self._file)
-        if mark is None or mark.ledger_id == self._ledger_id:  # else somebody has accepted the other one
-            # All of it is in the file itself that is put back. A log that was left here may belong to another one.
+        if mark is None or mark.ledger_id == self._ledger_id:  # otherwise a person has accepted the other one
+            # The restored file contains everything. A log left here may belong to another file.
             write_mark(self._file, replace(self._own_mark(), stored=self.commits))
         text = f"the ledger sqlite:///{self._file} {what} while it was in use; nothing more is sent"
         self._problem = LedgerReplacedError(text, can_be_copied=True)
@@ -298,18 +298,18 @@ class FileIdentity:
 
 
 def rescue_ledger(connection: Any, file: Path, error: LedgerReplacedError) -> LedgerReplacedError:
-    """Save a ledger whose file was deleted or replaced, by way of a connection that has it open still.
+    """Save a ledger whose file was deleted or replaced, through a connection that still has it open.
 
     Args:
-        connection: the driver's.
-        file: where the ledger was.
+        connection: a connection of the driver.
+        file: the ledger's path.
         error: what happened.
 
     Returns:
-        The error, with what was saved and what to do.
+        The error, extended by what was saved and what to do.
     """
     if connection.in_transaction:
-        connection.rollback()  # SQLite waits for ever for a writer that is the reader itself
+        connection.rollback()  # SQLite waits forever if the writer is the reader itself
     row = connection.execute(_READ).fetchone()
     copy = file.with_name(f"{file.name}-rescued-{row[1] if row else 0}")
     try:

@@ -1,7 +1,7 @@
-"""Rows that the ledger already holds: a rerun of a batch adds some bytes for each of them, not its content again.
+"""Rows that the ledger already contains: rerunning a batch stores a few bytes for each, not its content again.
 
-Such a row is ``skipped`` from the start. It keeps its place, its id and a short reason. Its response, phone and digest
-are those of the newest earlier row with the same response id and content, and are looked up there when they are needed.
+Such a row is ``skipped`` from the start. It keeps its place, its id and a short reason. Response, phone and digest are
+looked up in the newest earlier row with the same response id and content.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _PAGE = 500
 
 
 def completion_reason(replay_id: str) -> str:
-    """Why a response is not sent that another replay completed."""
+    """Return the reason for skipping a response that another replay completed."""
     return f"done: the replay {replay_id} completed it"
 
 
 def short_reason(reason: str | None, replays_of_response: Iterable[tuple[int, str]]) -> str | None:
-    """The reason of a known row as the ledger stores it; :func:`full_reason` is the way back.
+    """Shorten the reason of a known row for storage; :func:`full_reason` is the inverse.
 
     Args:
-        reason: as people read it.
-        replays_of_response: numbers and names of the replays that hold the response.
+        reason: as shown to people.
+        replays_of_response: numbers and names of the replays that contain the response.
     """
     if reason == DUPLICATE:
         return DUPLICATE.partition(":")[0]
@@ -45,11 +45,11 @@ def short_reason(reason: str | None, replays_of_response: Iterable[tuple[int, st
 
 
 def full_reason(reason: str | None, names: Mapping[int, str]) -> str | None:
-    """The reason of a contact as people read it.
+    """Return the reason of a contact as shown to people.
 
     Args:
-        reason: as the ledger stores it.
-        names: of replays, by number.
+        reason: as stored in the ledger.
+        names: names of replays by number.
     """
     if reason == DUPLICATE.partition(":")[0]:
         return DUPLICATE
@@ -60,17 +60,17 @@ def full_reason(reason: str | None, names: Mapping[int, str]) -> str | None:
 
 
 def names_of_replays(connection: Connection) -> dict[int, str]:
-    """Names of all replays, by number."""
+    """Return the names of all replays by number."""
     return {no: id_ for no, id_ in connection.execute(select(replays.c.no, replays.c.id))}  # noqa: C416
 
 
 def response_of() -> ColumnElement[str]:
-    """The response of a contact, also where an earlier row holds it; an expression over ``contacts``."""
+    """Return the expression for a contact's response, including one stored in an earlier row."""
     return func.coalesce(contacts.c.response, _holder_column("response"))
 
 
 def is_known() -> ColumnElement[bool]:
-    """Whether a contact is a row that the ledger already held, and so has no content of its own."""
+    """Return the condition that a contact is a known row, without content of its own."""
     return and_(
         contacts.c.state == ContactState.SKIPPED.value,
         contacts.c.digest.is_(None),
@@ -79,13 +79,13 @@ def is_known() -> ColumnElement[bool]:
 
 
 def restore_content(connection: Connection, chosen: ColumnElement[bool]) -> None:
-    """Give known rows the content that an earlier row holds, for they are to be walked.
+    """Copy the content of earlier rows into known rows that will be walked.
 
     All responses of one person are walked in one chunk, so a row moves to the chunk of its person.
 
     Args:
         connection: in a transaction.
-        chosen: which contacts of one replay; others than known rows stay as they are.
+        chosen: contacts of one replay; only known rows among them are changed.
     """
     known = and_(chosen, is_known())
     numbers = connection.execute(select(contacts.c.id).where(known).order_by(contacts.c.id)).scalars().all()
@@ -123,7 +123,7 @@ def _restore(connection: Connection, persons: Persons, numbers: Sequence[int]) -
 
 
 def _peers(connection: Connection, replay_no: int, flow_id: str, values: Collection[str]) -> list[SourceRow]:
-    """Contacts of a replay that have one of some identifiers other than a phone number."""
+    """Find the contacts of a replay that have one of these identifiers, other than a phone number."""
     if not values:
         return []
     with_value = select(identifiers.c.response_id).where(
@@ -141,7 +141,7 @@ def _peers(connection: Connection, replay_no: int, flow_id: str, values: Collect
 
 
 def _others(connection: Connection, flow_id: str, chosen: ColumnElement[bool]) -> dict[str, list[tuple[str, str]]]:
-    """Kind and value of identifiers by response."""
+    """Map responses to the kind and value of their identifiers."""
     query = select(identifiers.c.response_id, identifiers.c.kind, identifiers.c.value)
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for response_id, kind, value in connection.execute(query.where(chosen, identifiers.c.flow_id == flow_id)):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NOTHING_SENT = (ContactState.REJECTED.value, ContactState.SKIPPED.value)
 States = Mapping[tuple[int, str, int], str]
-"""States of contacts by replay, response, and epoch of the content."""
+"""States of contacts by replay, response and epoch of the content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class LaterResult:
         where: ``the replay NAME``, ``the DAG run ID``, or who decided.
         came: the state of the contact in that replay, the outcome of a DAG run's last request, or the decision:
             ``resolved as sent``, ``resolved as not_sent``, ``duplicate accepted``.
-        actions: what was sent after the contact ended, in order.
+        actions: requests sent after the contact ended, in order.
     """
 
     where: str
@@ -42,7 +42,7 @@ class LaterResult:
 
     @property
     def text(self) -> str:
-        """For people: ``completed in the replay second``."""
+        """The result for people, such as ``completed in the replay second``."""
         return f"{self.came} {'by' if self.came in _DECISIONS.values() else 'in'} {self.where}"
 
 
@@ -55,7 +55,7 @@ _DECISIONS = {
 
 @dataclass(slots=True)
 class AttemptsMade:
-    """The attempts of one contact: those of which its state speaks, as they were then, and what came after it ended."""
+    """The attempts of one contact: those that its state reflects, as they were then, and those after it ended."""
 
     own: list[Any] = field(default_factory=list)
     later: list[Row[Any]] = field(default_factory=list)
@@ -63,9 +63,9 @@ class AttemptsMade:
 
     @classmethod
     def of(cls, contact: Row[Any], attempted: Sequence[Row[Any]], replay: Replay) -> AttemptsMade:
-        """Divide the attempts made for a response, in order, by whether a contact of a replay had ended then."""
+        """Split the attempts for a response, in order, into those before and after a contact of a replay ended."""
         made = cls()
-        # A contact that was held back when the source was read has ended then.
+        # A contact held back while reading the source ended at that time.
         ended_at = contact.ended_at or replay.created_at
         if contact.state == ContactState.PENDING.value:
             ended_at = float("inf")
@@ -73,7 +73,7 @@ class AttemptsMade:
             is_own = row.replay_no == replay.no
             if not is_own and row.begun_at > ended_at:
                 made.later.append(row)
-            elif is_own or not replay.options.get("force"):  # what is sent on purpose again begins anew
+            elif is_own or not replay.options.get("force"):  # an intentional resend starts over
                 origin = json.loads(row.origin) if row.origin and RESOLVED in row.origin else None
                 if origin is None or origin["at"] <= ended_at:
                     made.own.append(row)
@@ -84,7 +84,7 @@ class AttemptsMade:
 
 
 def states_elsewhere(connection: Connection, made: Iterable[AttemptsMade]) -> States:
-    """States of contacts by the replay of their last later attempt, their response, and the epoch of its content."""
+    """Find the states of contacts in the replay of their last later attempt."""
     last = [one.later[-1] for one in made if one.later and one.later[-1].replay_no is not None]
     query = select(contacts.c.replay_no, contacts.c.response_id, contacts.c.epoch, contacts.c.state).where(
         contacts.c.response_id.in_({row.response_id for row in last}),
@@ -98,13 +98,13 @@ def states_elsewhere(connection: Connection, made: Iterable[AttemptsMade]) -> St
 def later_result(
     made: AttemptsMade, names: Mapping[int, str], states: States, actions: list[ActionRecord]
 ) -> LaterResult | None:
-    """What happened after a contact ended.
+    """Return what happened after a contact ended.
 
     Args:
-        made: what was sent for it.
+        made: its attempts.
         names: of replays, by number.
         states: see :func:`states_elsewhere`.
-        actions: what was sent after it ended.
+        actions: requests sent after it ended.
     """
     if made.later and (made.decision is None or made.decision["at"] < made.later[-1].begun_at):
         last = made.later[-1]
@@ -118,7 +118,7 @@ def later_result(
 
 
 def outcome_of(row: Any) -> str:
-    """``"success"``, ``"error"``, or ``"unknown"`` while nothing is known of an attempt."""
+    """Return ``"success"``, ``"error"``, or ``"unknown"`` while the outcome of an attempt is unknown."""
     if row.fate is None:
         return "unknown"
     return "success" if row.fate == Fate.SUCCEEDED.value else "error"

@@ -14,31 +14,31 @@ from airflow_whatsapp_flows.ledger.schema import chunks, replays
 
 
 def lock_number(*parts: str | int) -> int:
-    """The number of an advisory lock of PostgreSQL: other programs share them, so it is a hash."""
+    """Return the number of a PostgreSQL advisory lock: a hash, because other programs share the numbers."""
     digest = hashlib.sha256(repr(("whatsapp_flows", *parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def locks_folder(file: Path) -> Path:
-    """The folder beside an SQLite ledger that holds its lock files, and the mark of what was committed."""
+    """Return the folder beside an SQLite ledger for its lock files and its mark."""
     return file.with_name(f"{file.name}-locks")
 
 
 def lock_file(file: Path, name: str, *, wait: bool) -> IO[bytes] | None:
-    """Take a lock beside an SQLite ledger; closing the file gives it back.
+    """Take a lock beside an SQLite ledger; closing the file releases it.
 
     Args:
-        file: the ledger.
-        name: of the lock.
-        wait: whether to wait for another process that has it; else ``None`` is returned.
+        file: the ledger's file.
+        name: name of the lock.
+        wait: whether to wait for another process that holds it; otherwise ``None`` is returned.
 
     Raises:
-        LedgerError: the lock cannot be made.
+        LedgerError: the lock cannot be created.
     """
     folder = locks_folder(file)
     try:
         folder.mkdir(exist_ok=True)
-        opened = open(folder / name, "ab")  # noqa: SIM115  # open is what holds the lock
+        opened = open(folder / name, "ab")  # noqa: SIM115  # the open file holds the lock
     except OSError as error:
         raise LedgerError(f"the lock file next to the ledger {file} cannot be created: {error.strerror}") from None
     try:
@@ -50,7 +50,7 @@ def lock_file(file: Path, name: str, *, wait: bool) -> IO[bytes] | None:
 
 
 def advisory_locks(connection: Connection) -> set[int]:
-    """The advisory locks of a PostgreSQL database that any session holds now."""
+    """Return the advisory locks that any session of a PostgreSQL database holds now."""
     query = text(
         "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 "
         "AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -59,19 +59,19 @@ def advisory_locks(connection: Connection) -> set[int]:
 
 
 def find_running_replays(connection: Connection, file: Path | None) -> list[str]:
-    """Return the names of the replays that living processes are running now; nothing is changed.
+    """Return the names of the replays that are running now; changes nothing.
 
     Args:
-        connection: of the ledger.
-        file: of an SQLite ledger; ``None`` for a server.
+        connection: connection to the ledger.
+        file: an SQLite ledger's file; ``None`` for a server.
 
     Raises:
-        LedgerError: the locks beside the file cannot be tried.
+        LedgerError: the locks beside the file cannot be checked.
     """
     query = (
         select(replays.c.id, chunks.c.replay_no, chunks.c.chunk)
         .join(chunks, chunks.c.replay_no == replays.c.no)
-        .where(chunks.c.owner.is_not(None))  # the first of several processes that ends notes the replay's end
+        .where(chunks.c.owner.is_not(None))  # the first of several processes to end records the replay's end
     )
     rows = connection.execute(query).all()
     held = advisory_locks(connection) if file is None else set()

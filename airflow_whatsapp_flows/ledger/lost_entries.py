@@ -1,7 +1,7 @@
-"""What a process committed to a ledger that lost it: kept for a while, and written beside the ledger when it is needed.
+"""Requests that a process committed and the ledger has lost: kept for a while, saved beside the ledger if needed.
 
-Each line of the file is one row of the attempts as it was committed. ``whatsapp-flows ledger accept --lost FILE`` adds
-them to the copy that was restored, so nothing of them is sent again.
+Each line of the file is one row of the attempts table. ``whatsapp-flows ledger accept --lost FILE`` adds them to the
+restored copy, so that they are not sent again.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _MOST_CHARACTERS = 50_000_000
 
 
 class RecentEntries:
-    """The last requests that one process committed.
+    """The latest requests that one process has committed.
 
     Args:
-        keeps: whether they are kept, and not counted alone.
+        keeps: whether to keep entries; otherwise they are only counted.
     """
 
     def __init__(self, *, keeps: bool) -> None:
@@ -38,11 +38,11 @@ class RecentEntries:
         self._dropped = 0
 
     def add(self, commits: int, entries: Iterable[Entry]) -> None:
-        """Keep entries that were committed.
+        """Add committed entries.
 
         Args:
-            commits: number of their commit.
-            entries: of it.
+            commits: number of the commit.
+            entries: entries of the commit.
         """
         if self.first_commits is None:
             self.first_commits = commits
@@ -60,7 +60,7 @@ class RecentEntries:
             self._characters -= _characters_of(oldest)
 
     def save_lost(self, file: Path) -> str:
-        """Write what a file has lost beside it, and say so.
+        """Save what a file has lost beside it, and return a text that says so.
 
         Args:
             file: the ledger, overwritten by an older copy or something else.
@@ -78,14 +78,14 @@ class RecentEntries:
         )
 
     def _is_complete_since(self, commits: int) -> bool:
-        """Whether all that was committed to the ledger after a commit is among the entries.
+        """Whether the entries include everything committed to the ledger after a commit.
 
-        What other processes committed meanwhile is not known here; they have files of their own.
+        Commits of other processes are not known here; each saves its own file.
         """
         return self._dropped <= commits and self.first_commits is not None and self.first_commits <= commits + 1
 
     def _write(self, file: Path, commits: int) -> tuple[Path, int] | None:
-        """Write the requests that were committed after a commit; returns the file and their number.
+        """Write the requests committed after a commit; return the file and their number.
 
         Args:
             file: the ledger.

@@ -1,4 +1,4 @@
-"""A database server that goes away and comes back: waiting for it, and letting go of it when time is over."""
+"""Outages of the database server: waiting for its return, and giving up after a timeout."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETURN_SECONDS = 3.0
-"""Seconds for an owner whose session was lost to reclaim its chunks when the server is back."""
+"""Seconds for an owner that lost its session to reclaim its chunks once the server is back."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0  # seconds between two attempts to reconnect
-_SHORTEST_TIMEOUT = 2  # seconds to connect; libpq knows no shorter one
-# What PostgreSQL says when it has no session to give, by SQLSTATE: it starts up, stops, or all its sessions are taken.
+_SHORTEST_TIMEOUT = 2  # seconds to connect; libpq's minimum
+# SQLSTATEs of PostgreSQL while it starts, shuts down, or has no free connections.
 _AWAY = ("57P01", "57P02", "57P03", "53300")
 
 
 class SessionHeldError(LedgerError):
-    """The server has not noticed yet that the session before is gone, and still keeps its locks."""
+    """The server has not yet noticed that the previous session is lost, and still holds its locks."""
 
 
 def is_away(error: LedgerError) -> bool:
-    """Whether the server cannot be reached, or ended the session; false for everything that a file does."""
+    """Whether the server is unreachable or has ended the session; always false for a file."""
     if isinstance(error, SessionHeldError):
         return True
     cause = error.__cause__
@@ -44,16 +44,16 @@ def is_away(error: LedgerError) -> bool:
     if cause.connection_invalidated:
         return True
     state = getattr(cause.orig, "sqlstate", None)
-    if state is None:  # no server has said anything
+    if state is None:  # not an error from a server
         return isinstance(cause, OperationalError) and type(cause.orig).__module__.startswith("psycopg")
     return state.startswith("08") or state in _AWAY
 
 
 class Outages:
-    """What becomes of a ledger whose server is away.
+    """Handles times when a ledger's server is unreachable.
 
     Attributes:
-        timeout: seconds in which the server may come back; 0 to fail at once.
+        timeout: seconds to wait for the server to return; 0 to fail at once.
 
     Args:
         shown: the ledger's URL without its password.
@@ -62,7 +62,7 @@ class Outages:
     def __init__(self, shown: str) -> None:
         self.timeout = 0.0
         self._display_url = shown
-        self._sessions: WeakSet[Any] = WeakSet()  # the driver's connections
+        self._sessions: WeakSet[Any] = WeakSet()  # connections of the driver
         self._away = False
         self._found: dict[Hashable, float] = {}
         self._impatient = threading.Event()
@@ -75,20 +75,20 @@ class Outages:
         return self._away
 
     def begin(self, timeout: float) -> None:
-        """Let the server come back within so many seconds, from now on."""
+        """From now on, wait up to this many seconds for the server to return."""
         self.timeout = timeout
         self._impatient.clear()
 
     def watch(self, engine: Engine) -> None:
-        """Know every session of an engine."""
+        """Track all sessions of an engine."""
         event.listen(engine, "connect", lambda session, _: self._sessions.add(session))
         event.listen(engine, "do_connect", self._before_connecting)
 
     def outlast(self, work: Callable[[], T]) -> T:
-        """Do something that may be done twice; when the server goes away meanwhile, wait for it and do it again.
+        """Run an idempotent function; if the server becomes unreachable, wait for it and run the function again.
 
         Raises:
-            LedgerError: what ``work`` raised, or the server did not come back in time.
+            LedgerError: raised by ``work``, or because the server did not return in time.
         """
         since: float | None = None
         while True:
@@ -102,14 +102,14 @@ class Outages:
                 return done
 
     def wait(self, error: LedgerError, since: float) -> None:
-        """Return when the server is to be tried again.
+        """Wait until the next attempt to reach the server.
 
         Args:
-            error: what was met.
-            since: ``time.monotonic()`` when it was met first.
+            error: the error that occurred.
+            since: ``time.monotonic()`` of its first occurrence.
 
         Raises:
-            LedgerError: the error, unless it says that the server is away, and there is time left.
+            LedgerError: the error, unless the server is unreachable and there is time left.
         """
         if self.timeout <= 0 or not is_away(error):
             raise error
@@ -124,25 +124,25 @@ class Outages:
             raise error
 
     def note_back(self, since: float | None) -> None:
-        """Note that the server answers.
+        """Record that the server is reachable.
 
         Args:
-            since: when it was found to be away; ``None`` if it was not.
+            since: when it became unreachable; ``None`` if it did not.
         """
         if since is not None and self._away:
             self._away = False
             _log.warning("the ledger %s is back after %.1f s", self._display_url, time.monotonic() - since)
 
     def is_fresh(self, found: Hashable) -> bool:
-        """Whether something was found for the first time less than :data:`RETURN_SECONDS` ago."""
+        """Whether ``found`` was first seen less than :data:`RETURN_SECONDS` ago."""
         return self.timeout > 0 and time.monotonic() - self._found.setdefault(found, time.monotonic()) < RETURN_SECONDS
 
     def end_waiting(self) -> None:
-        """Wait no longer for a server that is away; whoever waits gets the error that was met."""
+        """Stop waiting for an unreachable server; waiting callers get the original error."""
         self._impatient.set()
 
     def give_up_in(self, seconds: float) -> None:
-        """End whatever still waits for the server after so many seconds, in any thread, unless it is closed before."""
+        """After this many seconds, end everything that waits for the server, in any thread, unless closed before."""
         if self._timer is None:
             self._deadline = time.monotonic() + seconds
             self._timer = threading.Timer(seconds, self._give_up)
@@ -150,13 +150,13 @@ class Outages:
             self._timer.start()
 
     def close(self) -> None:
-        """End no session any more."""
+        """Cancel the ending of sessions."""
         if self._timer is not None:
             self._timer.cancel()
 
     def _give_up(self) -> None:
         self._impatient.set()
-        # A thread that waits for a server which has stopped answering cannot be interrupted in any other way.
+        # There is no other way to interrupt a thread that waits for a server that has stopped responding.
         for session in list(self._sessions):
             with suppress(Exception), socket.socket(fileno=os.dup(session.fileno())) as copy:
                 copy.shutdown(socket.SHUT_RDWR)

@@ -1,7 +1,7 @@
-"""The size of a page of rows: bounded by their number, and by the bytes of their text, for a row may hold megabytes.
+"""The size of a page of rows: limited by number of rows and by bytes of text, because a row may hold megabytes.
 
-The queries of pages start after the last row number that was read: ``read_pending_contacts`` in ``records``, and
-``_pages`` in ``results``.
+Paged queries start after the last row number read: ``read_pending_contacts`` in ``records``, and ``_pages`` in
+``results``.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from sqlalchemy.sql.functions import FunctionElement
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
 
 PAGE_BYTES = 8_388_608
-"""Maximum text in the rows of one page.
+"""Maximum bytes of text in the rows of one page.
 
-A page of one row may have more. In memory, text takes a multiple of its length.
+A page of a single row may have more. In memory, text takes a multiple of its length.
 """
 
 T = TypeVar("T")
 
 
 def batches(items: Iterable[T], most: int, size: Callable[[T], int]) -> Iterator[list[T]]:
-    """Items in batches that end at ``most`` items, or with the item that makes them :data:`PAGE_BYTES` long.
+    """Split items into batches of at most ``most`` items; the item that reaches :data:`PAGE_BYTES` ends its batch.
 
     Args:
-        items: read as they are needed.
-        most: items of one batch.
-        size: bytes of an item.
+        items: read lazily.
+        most: maximum items in a batch.
+        size: returns the bytes of an item.
     """
     batch: list[T] = []
     total = 0
@@ -47,33 +47,33 @@ def batches(items: Iterable[T], most: int, size: Callable[[T], int]) -> Iterator
 
 
 def parts(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, int]]:
-    """The first and the last id of each run of rows that fits into a page.
+    """Yield the first and last id of each run of rows that fits into a page.
 
     Args:
-        rows: ids and sizes, in the order of the ids; read as they are needed.
+        rows: ids and sizes, in the order of the ids; read lazily.
     """
     for batch in batches(rows, sys.maxsize, lambda row: row[1] or 0):
         yield batch[0][0], batch[-1][0]
 
 
-class _text_size(FunctionElement[int]):  # noqa: N801  # it is the name of a function
+class _text_size(FunctionElement[int]):  # noqa: N801  # named after the SQL function
     inherit_cache = True
     type = Integer()
 
 
 @compiles(_text_size)
 def _compile_size(element: _text_size, compiler: SQLCompiler, **options: Any) -> str:
-    # PostgreSQL knows the bytes of a long text without reading it.
+    # PostgreSQL knows the size of a long text without reading it.
     return f"octet_length({compiler.process(element.clauses, **options)})"
 
 
 @compiles(_text_size, "sqlite")
 def _compile_length(element: _text_size, compiler: SQLCompiler, **options: Any) -> str:
-    return f"length({compiler.process(element.clauses, **options)})"  # octet_length came with SQLite 3.43
+    return f"length({compiler.process(element.clauses, **options)})"  # octet_length requires SQLite 3.43
 
 
 def size_of(*columns: ColumnElement[Any]) -> ColumnElement[int]:
-    """The size of some columns of a row; a column without a value has none."""
+    """Return the expression for the total size of some columns; NULL counts as 0."""
     total: ColumnElement[int] = func.coalesce(_text_size(columns[0]), 0)
     for column in columns[1:]:
         total = total + func.coalesce(_text_size(column), 0)
@@ -81,7 +81,7 @@ def size_of(*columns: ColumnElement[Any]) -> ColumnElement[int]:
 
 
 def size_of_attempts(flow_id: str, column: ColumnElement[Any]) -> ColumnElement[int]:
-    """The size of a column of all attempts made for the response of a contact."""
+    """Return the expression for the size of a column in all attempts for a contact's response."""
     total = (
         select(func.sum(_text_size(column)))
         .where(attempts.c.response_id == contacts.c.response_id, attempts.c.flow_id == flow_id)

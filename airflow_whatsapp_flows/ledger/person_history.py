@@ -1,4 +1,4 @@
-"""What was sent to one person, on every road."""
+"""What was sent to one person, by replays and DAG runs alike."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 
 _ROWS_AT_ONCE = 8
 _LATEST = 2000  # attempts
-_TELLING = 8  # digits; what spellings of one number differ in stands before them
+_TELLING = 8  # number of final digits that are equal in all spellings of a phone number
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,17 @@ class SentAttempt:
         begun_at: epoch seconds.
         flow_id: id of the flow, or of the DAG.
         replay_id: name of the replay; ``None`` in a DAG run.
-        origin: dag, run, task, map index and try; who resolved it; empty when there is nothing to say.
+        origin: dag, run, task, map index and try; who resolved it; may be empty.
         response_id: identity of the response, or run id and map index.
         step: name of the action.
-        visit: which visit of the step, from 1.
-        number: which attempt under its key, from 1.
-        method: of the request.
+        visit: number of the visit of the step, from 1.
+        number: number of the attempt under its key, from 1.
+        method: HTTP method of the request.
         host: host and port.
-        status_code: of the reply, if one came.
-        fate: what is known of it; ``None`` when nothing is.
+        status_code: of the reply, if there was one.
+        fate: what is known about it; ``None`` if nothing.
         key: idempotency key.
-        reply: what the server said when it refused it, masked and cut.
+        reply: the server's reply if it refused the request, masked and shortened.
     """
 
     begun_at: float
@@ -61,7 +61,7 @@ class SentAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody, as the ledger knows them.
+    """The identifiers of a person in the ledger.
 
     Attributes:
         phones: spellings of a phone number.
@@ -75,11 +75,11 @@ class Person:
         return bool(self.phones or self.identifiers)
 
     def responses(self, response_id: Column[Any], flow_id: Callable[[str], ColumnElement[bool]]) -> ColumnElement[bool]:
-        """Whether a response has one of the identifiers other than the phone.
+        """Return the condition that a response has one of the person's identifiers other than the phone.
 
         Args:
             response_id: column of the response.
-            flow_id: the condition that a row is of a flow.
+            flow_id: returns the condition that a row belongs to a flow.
         """
         chosen = [
             and_(
@@ -96,12 +96,11 @@ class Person:
 
 
 def find_person(connection: Connection, kind: str, value: str) -> Person:
-    """Somebody by one identifier.
+    """Find a person by one identifier.
 
     Args:
-        connection: of the ledger.
-        kind: ``phone``, ``email``, ``user_id``, or ``id`` for the contact's id and those that a flow lists.
-        value: as somebody writes it.
+        kind: ``phone``, ``email``, ``user_id``, or ``id`` for the contact's id and the ids that a flow lists.
+        value: as entered by a person.
     """
     phones = spellings(connection, value) if kind == PHONE else ()
     known = {PHONE: phone_key, EMAIL: email_key}.get(kind, str.strip)(value)
@@ -116,10 +115,9 @@ def find_person(connection: Connection, kind: str, value: str) -> Person:
 
 
 def find_sent(ledger: Ledger, person: Person) -> Iterator[SentAttempt]:
-    """Everything that was sent to one person, the oldest first.
+    """Find everything that was sent to one person, oldest first.
 
     Args:
-        ledger: where to look.
         person: see :func:`find_person`.
 
     Raises:
@@ -127,7 +125,8 @@ def find_sent(ledger: Ledger, person: Person) -> Iterator[SentAttempt]:
     """
     replies: dict[tuple[str, int | None], Replies] = {}
     with ledger.read() as connection:
-        rows = connection.execute(_query(person), execution_options={"yield_per": _ROWS_AT_ONCE})  # with whole replies
+        rows = connection.execute(_query(person), execution_options={"yield_per": _ROWS_AT_ONCE})  # with complete
+        # replies
         for row in rows:
             of = (row.flow_id, row.replay_no)
             if of not in replies:
@@ -136,29 +135,28 @@ def find_sent(ledger: Ledger, person: Person) -> Iterator[SentAttempt]:
 
 
 def spellings(connection: Connection, phone: str) -> list[str]:
-    """The ways in which the ledger spells a phone number.
+    """Return all spellings of a phone number in the ledger.
 
-    A ledger that an earlier release has written spells some numbers in other ways than this one.
+    Earlier releases spelled some numbers differently.
 
     Args:
-        connection: of the ledger.
-        phone: as somebody writes it.
+        phone: as entered by a person.
 
     Returns:
-        Texts as they stand in the ledger; none when the person is not in it.
+        Texts as stored in the ledger; empty if the person is not in it.
     """
     text, key = phone.strip(), phone_key(phone)
     if key is None:
-        # It can be compared with nothing but the very same text.
+        # It equals only the identical text.
         return sorted(_phones_of(connection, lambda column: column == text))
-    # The telling digits in their order, whatever stands between them; or what is no plain number. Of the index, no row.
+    # The final digits in order, with anything between them; or a text that is not a plain number. Reads the index only.
     pattern = f"%{'%'.join(key[1:][-_TELLING:])}%"
     found = _phones_of(connection, lambda column: or_(column.like(pattern), ~column.like("+%")))
     return sorted(spelt for spelt in found if phone_key(spelt) == key)
 
 
 def recent_latencies(connection: Connection, hosts: Collection[str]) -> dict[str, float]:
-    """How long the latest replies of hosts took, in seconds, the middle one of each; hosts without any left out."""
+    """Return the median latency of each host's latest replies, in seconds; hosts without replies are left out."""
     newest = (
         select(attempts.c.host, attempts.c.ended_at - attempts.c.begun_at)
         .where(attempts.c.status_code.is_not(None))
@@ -181,7 +179,7 @@ def _phones_of(connection: Connection, chosen: Callable[[Column[Any]], ColumnEle
 
 
 def _query(person: Person) -> Select[Any]:
-    # A rejected row may have the id of somebody else's response.
+    # A rejected row may have the id of another person's response.
     own = (
         select(contacts.c.replay_no, contacts.c.response_id)
         .where(contacts.c.phone.in_(person.phones), contacts.c.state != ContactState.REJECTED.value)
@@ -212,7 +210,7 @@ def _query(person: Person) -> Select[Any]:
 
 
 def _flow(flow_id: str, replay_no: int | None) -> Select[Any]:
-    """The flow of a replay; for a DAG run, the flow that was replayed last under its id."""
+    """Return the query for a replay's flow; for a DAG run, the flow replayed last under its id."""
     query = select(replays.c.flow).order_by(replays.c.no.desc()).limit(1)
     return query.where(replays.c.flow_id == flow_id if replay_no is None else replays.c.no == replay_no)
 

@@ -1,4 +1,4 @@
-"""Which rows of a source are of one person: rows that share an identifier, directly or by way of other rows."""
+"""Groups the rows of a source by person: rows that share an identifier, directly or through other rows."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _PHONE_MARK = f"{PHONE}:"
 
 
 class SourceRow(NamedTuple):
-    """One row of a source, as far as its person matters.
+    """The fields of a source row that identify its person.
 
     Attributes:
         marks: its identifiers, see :attr:`~airflow_whatsapp_flows.flow.identity.Identity.marks`.
         response_id: identity of its response.
-        chunk: that it gets when its person is new.
+        chunk: its chunk if the person is new.
     """
 
     marks: tuple[str, ...]
@@ -27,12 +27,12 @@ class SourceRow(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Rows of earlier batches that belong into another chunk.
+    """Rows of earlier batches to move to another chunk.
 
     Attributes:
-        chunk: where they belong.
-        response_ids: of some of them.
-        phones: of others, as the ledger spells them.
+        chunk: the target chunk.
+        response_ids: identify some of the rows.
+        phones: identify the others, as spelled in the ledger.
     """
 
     chunk: int
@@ -61,10 +61,10 @@ class _Batch:
 
 
 class Persons:
-    """Puts every row of a person into one chunk, on disk: memory does not grow with the source.
+    """Assigns all rows of a person to one chunk. Works on disk: memory does not grow with the source.
 
-    Rows that have no identifier but a phone cost nothing here as long as no row has another one: the ledger knows the
-    chunk of a phone.
+    Rows identified only by phone cost nothing here as long as no row has another identifier: the ledger knows the chunk
+    of a phone.
     """
 
     def __init__(self) -> None:
@@ -72,21 +72,21 @@ class Persons:
         self._next = 1
 
     def close(self) -> None:
-        """Remove what was kept."""
+        """Delete the temporary database."""
         if self._database is not None:
             self._database.close()
 
     def place(
         self, rows: Sequence[SourceRow], phones: Mapping[str, tuple[int, int]]
     ) -> tuple[dict[str, int], list[Move]]:
-        """Place the rows of one batch.
+        """Assign chunks to the rows of one batch.
 
         Args:
-            rows: of the batch that have an identifier.
-            phones: chunk and number of earlier rows by phone, as the ledger has them.
+            rows: the batch's rows that have an identifier.
+            phones: chunk and number of earlier rows by phone, from the ledger.
 
         Returns:
-            The chunk of every identifier that a person of several has, and what to move of earlier batches.
+            The chunk of each identifier of people with several, and the earlier rows to move.
         """
         if self._database is None and all(len(row.marks) == 1 and row.marks[0].startswith(_PHONE_MARK) for row in rows):
             return {}, []
@@ -103,7 +103,7 @@ class Persons:
 
     def _open_database(self) -> sqlite3.Connection:
         if self._database is None:
-            self._database = sqlite3.connect("")  # a file of its own, gone when it is closed
+            self._database = sqlite3.connect("")  # a temporary file, deleted when closed
             self._database.executescript(
                 "PRAGMA journal_mode=OFF; PRAGMA cache_size=-16384;"
                 "CREATE TABLE marks (mark TEXT PRIMARY KEY, person INTEGER) WITHOUT ROWID;"

@@ -1,4 +1,4 @@
-"""Erasing personal data; keys, states and times stay, so that nothing is sent twice afterwards."""
+"""Erases personal data; keys, states and times remain, so that nothing is sent twice afterwards."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PURGED = "purged"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSelection:
-    """Whose data; exactly one is given.
+    """Whose data to erase; exactly one attribute is set.
 
     Attributes:
-        person: one person, see :func:`~airflow_whatsapp_flows.ledger.person_history.find_person`.
-        before: epoch seconds; of contacts that ended before, and of requests of DAG runs begun before.
-        replay_no: of one replay.
+        person: of one person, see :func:`~airflow_whatsapp_flows.ledger.person_history.find_person`.
+        before: epoch seconds; of contacts that ended before, and of DAG run requests started before.
+        replay_no: number of a replay; of all its contacts.
     """
 
     person: Person | None = None
@@ -36,13 +36,13 @@ class DataSelection:
 
 @dataclass(frozen=True, slots=True)
 class StoredData:
-    """What the ledger holds of somebody's data.
+    """How much of the selected data the ledger holds.
 
     Attributes:
-        contacts: that hold personal data, and can be purged.
-        attempts: whose replies and phone numbers can be erased.
-        pending: contacts that keep their data, since a response that is to be walked needs it.
-        replays: names of the first replays that have them pending.
+        contacts: number of contacts with personal data that can be purged.
+        attempts: number of attempts whose replies and phone numbers can be erased.
+        pending: number of contacts that keep their data because a response still to be walked needs it.
+        replays: names of the first replays in which these are pending.
     """
 
     contacts: int
@@ -64,16 +64,15 @@ def find_data(ledger: Ledger, data: DataSelection) -> StoredData:
 def purge(ledger: Ledger, data: DataSelection) -> tuple[StoredData, bool]:
     """Erase personal data.
 
-    Responses, phone numbers and other identifiers, ids of rejected rows, replies and texts of errors go, and so do
-    claims of ``only_once``, which hold identifiers. What stays is pseudonymous: the
-    response's id and digest, keys, states, times, names of steps, status codes.
+    Erases responses, phone numbers and other identifiers, ids of rejected rows, replies, error texts, and the claims of
+    ``only_once``, which contain identifiers. What remains is pseudonymous: the response's id and digest, keys, states,
+    times, step names, status codes.
 
     Args:
-        ledger: where it is.
-        data: whose.
+        data: whose data to erase.
 
     Returns:
-        What was erased, and whether the bytes are gone from the write-ahead log of an SQLite ledger too: they are
+        What was erased, and whether the bytes are also gone from an SQLite ledger's write-ahead log: they are
         not while another process reads an older state.
 
     Raises:
@@ -100,7 +99,7 @@ _ERASED: dict[str, Any] = {
     "response": null(),
     "phone": null(),
     "error": null(),
-    # Why a row was skipped is a text of this program's alone.
+    # The reason for skipping a row contains only text of this program.
     "reason": case(
         (contacts.c.state == ContactState.SKIPPED.value, contacts.c.reason),
         (contacts.c.reason.is_(None), null()),
@@ -167,7 +166,7 @@ def _attempts(data: DataSelection) -> ColumnElement[bool]:
     own = attempts.alias()
     same = and_(own.c.response_id == contacts.c.response_id, own.c.replay_no == contacts.c.replay_no)
     of_contacts = select(own.c.id).select_from(contacts).join(own, same)
-    # A rejected row may have the id of somebody else's response.
+    # A rejected row may have the id of another person's response.
     of_contacts = of_contacts.where(_of(data), contacts.c.state != ContactState.REJECTED.value)
     chosen: ColumnElement[bool] = attempts.c.id.in_(of_contacts)
     if data.person is not None:
@@ -179,7 +178,7 @@ def _attempts(data: DataSelection) -> ColumnElement[bool]:
 
 
 def _is_needed(response_id: Any) -> ColumnElement[bool]:
-    """Whether a response is still to be walked in some replay: its own data, and every reply to it, are needed."""
+    """Return the condition that a response, with its data and replies, is needed by a pending contact of a replay."""
     other = contacts.alias()
     own = (other.c.response_id == response_id, other.c.digest.is_not(None))
     query = select(other.c.id).where(*own, other.c.state == ContactState.PENDING.value)

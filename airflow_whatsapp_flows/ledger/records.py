@@ -1,4 +1,4 @@
-"""What the ledger knows of contacts that are to be walked: the contacts, and every attempt made for them."""
+"""Reads contacts to be walked, and every attempt made for them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 
 
 class RecordedAttempt(NamedTuple):
-    """One attempt, and what it was of.
+    """One attempt, with its step and key.
 
     Attributes:
-        step: name of the action, as the flow calls it now; what it was called then, where the flow has it no more.
-        visit: which visit of this step, from 1.
-        key: idempotency key that it was sent under.
-        attempt: as the rules of delivery see it.
+        step: current name of the action; its former name if the flow no longer has it.
+        visit: number of the visit of the step, from 1.
+        key: idempotency key of the request.
+        attempt: the attempt as the delivery rules see it.
     """
 
     step: str
@@ -46,10 +46,10 @@ class ResponseRecord:
     """Every attempt made for one response.
 
     Attributes:
-        walk_started_at: when its walk first began, epoch seconds; ``None`` when nothing was tried.
-        tried: under the epoch of its content, in their order.
-        identities: what actions were known by when something was first sent, by their names now: their keys go by it.
-        made: under any epoch, in their order; what is added while it is walked is not among them.
+        walk_started_at: when its walk first started, epoch seconds; ``None`` if nothing was attempted.
+        tried: attempts under the epoch of its content, in order.
+        identities: identities of actions when first sent, by current name; their keys are derived from these.
+        made: attempts under any epoch, in order, without those added during the walk.
     """
 
     walk_started_at: float | None = None
@@ -58,11 +58,11 @@ class ResponseRecord:
     made: list[AttemptSummary] = field(default_factory=list)
 
     def note(self, row: Any, steps: StepIdentities | None, *, current: bool) -> None:
-        """Add an attempt of the ledger.
+        """Add an attempt from the ledger.
 
         Args:
-            row: of the attempt.
-            steps: the actions of the flow; ``None`` where an action stands in none.
+            row: row of the attempt.
+            steps: the actions of the flow; ``None`` outside a flow.
             current: see :class:`~airflow_whatsapp_flows.flow.delivery.decision.Attempt`.
         """
         if self.walk_started_at is None:
@@ -73,8 +73,8 @@ class ResponseRecord:
         self.tried.append(RecordedAttempt(owner or row.step, row.visit, row.key, attempt_of(row, current=current)))
 
     def add(self, effect: SendAction, attempt: Attempt) -> None:
-        """Add an attempt that was just made."""
-        if attempt.result is not None:  # as the ledger has it
+        """Add an attempt just made."""
+        if attempt.result is not None:  # as stored in the ledger
             attempt = replace(attempt, result=effect.veil.hide(attempt.result))
         if effect.visit > 1:
             self._drop_contents(effect.step.name, effect.visit)
@@ -89,20 +89,20 @@ class ResponseRecord:
                 self.tried[index] = tried._replace(attempt=attempt)
 
     def find_settled_result(self, step: str, visit: int) -> ActionResult | None:
-        """The result of a visit that the server has carried out, if one is known."""
+        """Return the known result of a visit that the server has carried out, if any."""
         for tried in self.tried:
             if (tried.step, tried.visit) == (step, visit) and tried.attempt.fate in (Fate.SUCCEEDED, Fate.APPLIED):
                 return tried.attempt.result
         return None
 
     def attempts(self, effect: SendAction, request: HttpRequest, base: str) -> list[Attempt]:
-        """The attempts that decide whether a request may be sent, for :func:`next_move`.
+        """Return the attempts that decide whether a request may be sent, for :func:`next_move`.
 
         Args:
-            effect: what the walk asks for, under the key that it is to be sent under.
-            request: complete.
-            base: key of the visit, before any bytes were mended. Under it every attempt of the visit counts, also
-                under keys of mended bytes: what one of those has left in doubt forbids all others.
+            effect: the action to send, with its key.
+            request: the complete request.
+            base: key of the visit before any change of the request's bytes. It stands for all attempts of the visit,
+                including those under keys of changed bytes: one in doubt forbids all others.
         """
         if not self.tried:
             return []
@@ -112,7 +112,8 @@ class ResponseRecord:
             if step != effect.step.name or visit > effect.visit:
                 continue
             if visit < effect.visit:
-                # A loop that comes back to a keyed action in doubt keeps the key; the tries of this visit are its own.
+                # A loop that returns to a keyed action in doubt keeps the key; this visit's attempts are counted
+                # separately.
                 if key == effect.idempotency_key:
                     found.append(replace(attempt, current=False))
             elif key == effect.idempotency_key or (mended is not None and key != mended):
@@ -122,19 +123,19 @@ class ResponseRecord:
 
 @dataclass(frozen=True, slots=True)
 class PendingContact:
-    """A contact that is to be walked.
+    """A contact to be walked.
 
     Attributes:
         id: number of its row.
-        place: where its row stood in the source.
+        place: location of its row in the source.
         response_id: identity of its response.
-        phone: its phone number.
+        phone: the contact's phone number.
         response: JSON.
-        round: counts up with every retry.
-        record: what was tried for it.
-        identity: who it is.
-        epoch: of its content, see :mod:`~airflow_whatsapp_flows.ledger.epochs`.
-        digest: of its content.
+        round: incremented with each retry.
+        record: the attempts made for it.
+        identity: identifiers of the contact.
+        epoch: epoch of its content, see :mod:`~airflow_whatsapp_flows.ledger.epochs`.
+        digest: digest of its content.
     """
 
     id: int
@@ -151,17 +152,16 @@ class PendingContact:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which contacts to read.
+    """Selects the contacts to read.
 
     Attributes:
-        flow_id: id of the flow.
         replay_no: number of the replay.
         chunk: number of the chunk.
-        after: those behind this row number.
-        size: how many at most.
-        alone: whether what was tried outside this replay does not matter, for it is sent again on purpose.
+        after: only rows after this row number.
+        size: maximum number of contacts.
+        alone: whether to ignore attempts outside this replay, which resends intentionally.
         identity: how contacts are identified.
-        steps: the steps of the flow, by what they are known by.
+        steps: the identities of the flow's steps.
     """
 
     flow_id: str
@@ -175,9 +175,9 @@ class Page:
 
 
 def read_pending_contacts(connection: Connection, page: Page) -> list[PendingContact]:
-    """Contacts that are to be walked, in the order of the source, each with what was tried for it.
+    """Read contacts to be walked, in the order of the source, each with the attempts made for it.
 
-    There are fewer than the page's size where their texts are long; there are none when there are no more.
+    Returns fewer than the page's size if their texts are long, and none only at the end.
     """
     of_page = (
         contacts.c.replay_no == page.replay_no, contacts.c.chunk == page.chunk,
@@ -185,7 +185,7 @@ def read_pending_contacts(connection: Connection, page: Page) -> list[PendingCon
     )  # fmt: skip
     size = size_of(contacts.c.response) + size_of_attempts(page.flow_id, attempts.c.result)
     sizes = select(contacts.c.id, size).where(*of_page).order_by(contacts.c.id).limit(page.size)
-    with connection.execute(sizes) as found:  # no more of them are read than the page has
+    with connection.execute(sizes) as found:  # reads no more than the page holds
         last = next((last for _, last in parts(found)), page.after)
     query = select(
         contacts.c.id, contacts.c.place, contacts.c.response_id, contacts.c.phone, contacts.c.response,
@@ -212,15 +212,13 @@ def read_records(
     alone: int | None = None,
     epochs: Mapping[str, int] | None = None,
 ) -> dict[str, ResponseRecord]:
-    """What was tried for responses of a flow, on any road.
+    """Read the attempts for responses of a flow, by replays and DAG runs alike.
 
     Args:
-        connection: of the ledger.
-        flow_id: id of the flow.
-        rounds: response id to the number of the replay and of the round that are going on now.
-        steps: the steps of the flow, by what they are known by.
-        alone: number of a replay, to leave out what was tried outside it.
-        epochs: response id to the epoch of its content; 1 by default.
+        rounds: maps response ids to the number of the current replay and round.
+        steps: the identities of the flow's steps.
+        alone: number of a replay, to leave out attempts outside it.
+        epochs: maps response ids to the epoch of their content; 1 by default.
     """
     if not rounds:
         return {}
@@ -248,7 +246,7 @@ def read_records(
 
 
 def attempt_of(row: Row[Any], *, current: bool) -> Attempt:
-    """One attempt, as the rules of delivery see it."""
+    """Convert a row to an attempt as the delivery rules see it."""
     return Attempt(
         number=row.number,
         digest=row.digest,
@@ -261,14 +259,12 @@ def attempt_of(row: Row[Any], *, current: bool) -> Attempt:
 
 
 def responses_sent_to(connection: Connection, flow_id: str, people: Sequence[Identity]) -> Mapping[str, set[str]]:
-    """Responses of some people for which something may have been applied, by identifier: for ``only_once``.
+    """Find the responses of some people for which a request may have been applied, by identifier, for ``only_once``.
 
-    What a step is called does not matter: it counts under every name that it had.
+    A renamed step counts under all of its names.
 
     Args:
-        connection: of the ledger.
-        flow_id: id of the flow.
-        people: who they are.
+        people: identifiers of the people.
 
     Returns:
         Ids of responses by mark, see :attr:`~airflow_whatsapp_flows.flow.identity.Identity.marks`.
@@ -304,7 +300,7 @@ _PHONE = f"{PHONE}:"
 
 
 class _Who(msgspec.Struct):
-    """The parts of a response that say whose it is; the others are not even read."""
+    """The parts of a response that identify the contact; other parts are not parsed."""
 
     contact: dict[str, Any] = {}
     flow_execution_variables: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Steps of a flow that were sent under another name: what somebody has confirmed, and what nobody has."""
+"""Steps of a flow that were sent under another name: confirmed and unconfirmed renames."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _VERSIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class SentStep:
-    """What the responses of a replay were sent under one name.
+    """What was sent for a replay's responses under one step name.
 
     Attributes:
-        step: the name.
-        step_id: what the step was known by; ``None`` where that was its name.
-        responses: for how many it may have been applied.
+        step: the step's name.
+        step_id: the step's identity; ``None`` if that was its name.
+        responses: number of responses for which it may have been applied.
     """
 
     step: str
@@ -38,12 +38,12 @@ class SentStep:
 
     @property
     def identity(self) -> str:
-        """What it is recorded under."""
+        """The identity under which it is recorded."""
         return self.step_id or self.step
 
 
 def renames_of(connection: Connection, flow_id: str) -> dict[str, str | None]:
-    """What steps of a flow were renamed to, as somebody has confirmed; ``None`` for those that were removed."""
+    """Return the confirmed renames of a flow's steps; ``None`` for removed steps."""
     rows = connection.execute(select(renames.c.old, renames.c.new).where(renames.c.flow_id == flow_id))
     return {row.old: row.new for row in rows}
 
@@ -51,24 +51,21 @@ def renames_of(connection: Connection, flow_id: str) -> dict[str, str | None]:
 def step_identities(
     connection: Connection, flow: Flow, renamed: Mapping[str, str | None] = MappingProxyType({})
 ) -> StepIdentities:
-    """The steps of a flow by what they are, and were, known by.
+    """Return the current and former identities of a flow's steps.
 
     Args:
-        connection: of the ledger.
-        flow: as it is now.
-        renamed: renames that the ledger does not have, as :func:`renames_of` returns them.
+        flow: the current flow.
+        renamed: renames not in the ledger, in the form returned by :func:`renames_of`.
     """
     return StepIdentities.of(flow, {**renames_of(connection, flow.id), **renamed})
 
 
 def confirm_renames(connection: Connection, flow_id: str, confirmed: Mapping[str, str | None], by: str) -> None:
-    """Keep what steps were renamed to; it holds on every road from now on.
+    """Store confirmed renames; from now on they apply to replays and DAG runs.
 
     Args:
-        connection: in a transaction.
-        flow_id: id of the flow.
-        confirmed: what steps were recorded under to what they are known by now; ``None`` for a step that was removed.
-        by: who says so.
+        confirmed: maps recorded identities to current ones; ``None`` for a removed step.
+        by: who confirmed them.
     """
     for old, new in confirmed.items():
         connection.execute(delete(renames).where(renames.c.flow_id == flow_id, renames.c.old == old))
@@ -78,13 +75,12 @@ def confirm_renames(connection: Connection, flow_id: str, confirmed: Mapping[str
 def find_sent_steps(
     connection: Connection, replay: Replay, states: Collection[ContactState], chunks: Sequence[int] | None = None
 ) -> list[SentStep]:
-    """The names under which something may have been applied for the responses of a replay, on any road.
+    """Find the step names under which a request may have been applied for the responses of a replay.
 
     Args:
-        connection: of the ledger.
-        replay: with its contacts in the ledger.
-        states: of contacts in these states.
-        chunks: of these chunks alone; of all by default.
+        replay: a replay whose contacts are in the ledger.
+        states: states of the contacts to include.
+        chunks: chunks to include; by default all.
     """
     query = (
         select(attempts.c.step, attempts.c.step_id, func.count(distinct(attempts.c.response_id)))
@@ -99,7 +95,7 @@ def find_sent_steps(
 def flows_sent_with(
     connection: Connection, replay: Replay, states: Collection[ContactState], chunks: Sequence[int] | None = None
 ) -> list[str | None]:
-    """The flow versions that sent the steps of :func:`find_sent_steps`, as JSON; ``None`` for a DAG run's."""
+    """Find the flow versions that sent the steps of :func:`find_sent_steps`, as JSON; ``None`` for DAG runs."""
     numbers = (
         select(attempts.c.replay_no)
         .join(contacts, attempts.c.response_id == contacts.c.response_id)
@@ -110,18 +106,14 @@ def flows_sent_with(
 
 
 def versions_of(connection: Connection, numbers: Collection[int | None]) -> list[str | None]:
-    """Return the versions of the flow of some replays, JSON, the latest first; ``None`` last, for a DAG run's."""
+    """Return the flow versions of some replays as JSON, latest first; ``None`` last, for DAG runs."""
     query = select(replays.c.flow).where(replays.c.no.in_([number for number in numbers if number is not None]))
     versions = list(connection.execute(query.order_by(replays.c.no.desc())).scalars())
     return list(dict.fromkeys([*versions, *([None] if None in numbers else [])]))
 
 
 class SentNames:
-    """Collects the names under which something may have been applied for responses that no replay holds yet.
-
-    Args:
-        flow_id: id of their flow.
-    """
+    """Collects the step names under which requests may have been applied for responses not yet in any replay."""
 
     def __init__(self, flow_id: str) -> None:
         self.replays: set[int | None] = set()
@@ -130,11 +122,11 @@ class SentNames:
 
     @property
     def steps(self) -> list[SentStep]:
-        """The names, as :func:`find_sent_steps` returns them."""
+        """The names, in the form returned by :func:`find_sent_steps`."""
         return [SentStep(*name, self._responses[name]) for name in sorted(self._responses, key=str)]
 
     def add(self, connection: Connection, response_ids: Sequence[str]) -> None:
-        """Add what was sent for responses that were not added before."""
+        """Add what was sent for responses, each counted once."""
         query = (
             select(attempts.c.step, attempts.c.step_id, attempts.c.response_id, attempts.c.replay_no)
             .where(attempts.c.response_id.in_(response_ids), *_maybe_applied(self._flow_id))
@@ -148,13 +140,13 @@ class SentNames:
 def _may_be_sent(
     replay: Replay, states: Collection[ContactState], chunks: Sequence[int] | None
 ) -> list[ColumnElement[bool]]:
-    """Conditions on attempts and contacts: something may have been applied for a response of a replay."""
+    """Return the conditions that a request may have been applied for a response of a replay."""
     conditions = [contacts.c.replay_no == replay.no, *_maybe_applied(replay.flow_id)]
     if states:
         conditions.append(contacts.c.state.in_([state.value for state in states]))
     if chunks is not None:
         conditions.append(contacts.c.chunk.in_(chunks))
-    if replay.options.get("force"):  # what was sent again on purpose has nothing to do with what was sent before
+    if replay.options.get("force"):  # an intentional resend is independent of earlier requests
         conditions.append(attempts.c.replay_no == replay.no)
     return conditions
 
@@ -164,6 +156,6 @@ def _maybe_applied(flow_id: str) -> list[ColumnElement[bool]]:
 
 
 def earlier_flows(connection: Connection, flow_id: str) -> list[str]:
-    """The versions of a flow that its latest replays were sent with, JSON, the latest first."""
+    """Return the flow versions of a flow's latest replays as JSON, latest first."""
     query = select(replays.c.flow).where(replays.c.flow_id == flow_id).order_by(replays.c.no.desc()).limit(_VERSIONS)
     return list(dict.fromkeys(connection.execute(query).scalars()))

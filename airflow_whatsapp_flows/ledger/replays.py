@@ -1,4 +1,4 @@
-"""Replays: what was asked for, and how far it has come."""
+"""Replays: their settings and progress."""
 
 from __future__ import annotations
 
@@ -22,22 +22,21 @@ _WARNINGS, _CHANGED = "warnings", "changed"  # keys of the options
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """One replay.
+    """A replay as stored in the ledger.
 
     Attributes:
-        no: its number in the ledger.
-        id: its name.
+        no: number in the ledger.
+        id: name of the replay.
         flow_id: id of the flow.
-        flow: the flow file as it was, JSON.
-        source: where the responses came from, as the user wrote it.
-        source_mark: changes when the content of the source does; ``None`` when that cannot be known.
-        options: settings that a later ``retry`` goes on with.
-        note: why, in the user's words.
+        flow: the flow file at the time, JSON.
+        source: where the responses came from, as entered by the user.
+        source_mark: changes with the content of the source; ``None`` if unknown.
+        options: settings that a later ``retry`` uses.
+        note: the user's note.
         created_at: epoch seconds.
-        started_at: when the first run would have begun, had every run followed the one before without a pause; ``None``
-            before it.
-        ended_at: of the last run; ``None`` while one runs, or was killed, and before the first.
-        sealed: whether every row of the source is in the ledger; nothing is sent before.
+        started_at: start of the first run, moved forward by the pauses between runs; ``None`` before the first run.
+        ended_at: end of the last run; ``None`` before the first run, and while a run is in progress or was killed.
+        sealed: whether every row of the source is in the ledger; nothing is sent before that.
     """
 
     no: int
@@ -55,16 +54,16 @@ class Replay:
 
     @property
     def warnings(self) -> list[str]:
-        """What was odd about its source, one sentence each."""
+        """Warnings about its source, one sentence each."""
         return list(self.options.get(_WARNINGS, ()))
 
     @property
     def rows_changed(self) -> int:
-        """Rows whose ids were known with other content when its source was read."""
+        """Number of rows whose ids were known with other content when the source was read."""
         return int(self.options.get(_CHANGED) or 0)
 
     def run_seconds(self, now: float) -> float:
-        """Seconds for which it ran, the time between two runs left out.
+        """Return the seconds it has run, without the time between runs.
 
         Args:
             now: epoch seconds.
@@ -76,15 +75,15 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How far a replay has come; the states add up to ``total``.
+    """Progress of a replay; the states add up to ``total``.
 
     Attributes:
-        total: rows of the source.
-        states: contacts by state, every state named.
-        handled_errors: errors that error exits took care of.
-        handled: contacts that completed, with at least one of these.
-        unanswered: contacts whose walk ended at a question without an answer.
-        requests: attempts that may have reached a server, also where somebody found later that one did not arrive.
+        total: number of rows in the source.
+        states: number of contacts in each state, including empty ones.
+        handled_errors: number of errors handled by error exits.
+        handled: number of completed contacts with at least one of these.
+        unanswered: number of contacts whose walk ended at an unanswered question.
+        requests: number of attempts that may have reached a server, including those later resolved as not sent.
     """
 
     total: int
@@ -98,18 +97,18 @@ class Tally:
 def create_replay(
     ledger: Ledger, replay_id: str, flow_id: str, flow: str, source: tuple[str, str | None], **settings: Any
 ) -> Replay:
-    """Begin a replay; its contacts are to be added, and then it is to be sealed.
+    """Create a replay; add its contacts next, then seal it.
 
     Args:
-        ledger: where.
-        replay_id: its name, not yet taken.
+        ledger: the ledger to write.
+        replay_id: an unused name.
         flow_id: id of the flow.
         flow: the flow file, JSON.
         source: name and mark of the source.
-        **settings: ``options`` (to be kept as JSON) and ``note``.
+        **settings: ``options`` (stored as JSON) and ``note``.
 
     Raises:
-        LedgerError: there is such a replay already.
+        LedgerError: a replay of that name already exists.
     """
     values = {
         "id": replay_id,
@@ -131,28 +130,28 @@ def create_replay(
 
 
 def discard_replay(ledger: Ledger, replay_no: int) -> None:
-    """Remove a replay that was not sealed; nothing of it was sent."""
+    """Delete a replay that was not sealed, so has sent nothing."""
     with ledger.write() as connection:
         connection.execute(delete(contacts).where(contacts.c.replay_no == replay_no))
         connection.execute(delete(replays).where(replays.c.no == replay_no, ~replays.c.sealed))
 
 
 def find_replay(ledger: Ledger, replay_id: str) -> Replay | None:
-    """The replay of a name, if there is one."""
+    """Return the replay with a name, if it exists."""
     with ledger.read() as connection:
         row = connection.execute(select(replays).where(replays.c.id == replay_id)).one_or_none()
     return None if row is None else _replay(row)
 
 
 def list_replays(ledger: Ledger) -> list[Replay]:
-    """Every replay, the newest first."""
+    """Return all replays, newest first."""
     with ledger.read() as connection:
         rows = connection.execute(select(replays).order_by(replays.c.no.desc())).all()
     return [_replay(row) for row in rows]
 
 
 def states_of_replays(ledger: Ledger) -> dict[int, dict[ContactState, int]]:
-    """Contacts of every replay by state; replays by number, states without contacts left out."""
+    """Count the contacts of every replay by state; keyed by replay number, without empty states."""
     query = select(contacts.c.replay_no, contacts.c.state, func.count()).group_by(
         contacts.c.replay_no, contacts.c.state
     )
@@ -164,9 +163,10 @@ def states_of_replays(ledger: Ledger) -> dict[int, dict[ContactState, int]]:
 
 
 def replays_of_source(ledger: Ledger, flow_id: str, source: str, mark: str | None) -> list[tuple[Replay, bool]]:
-    """The replays of a flow, a source and its mark, the newest first, each with whether it has come to its end.
+    """Find the replays of a flow and source with this mark, newest first, each with whether it is finished.
 
-    One that is not sealed, or has pending contacts, has not. Without a mark the source may hold anything: none.
+    A replay that is not sealed or has pending contacts is unfinished. Without a mark the source may have changed, so
+    there are none.
     """
     if mark is None:
         return []
@@ -183,10 +183,10 @@ def replays_of_source(ledger: Ledger, flow_id: str, source: str, mark: str | Non
 
 
 def mark_started(ledger: Ledger, replay_no: int, now: float) -> None:
-    """Note that a run has begun.
+    """Record that a run has started.
 
     Args:
-        ledger: where.
+        ledger: the ledger to write.
         replay_no: number of the replay.
         now: epoch seconds.
     """
@@ -194,7 +194,7 @@ def mark_started(ledger: Ledger, replay_no: int, now: float) -> None:
     with ledger.write() as connection:
         begun, until = connection.execute(select(replays.c.started_at, replays.c.ended_at).where(own)).one()
         if begun is not None and until is None:
-            # A run that was killed ran until its last contact ended, as far as anybody knows.
+            # A killed run is taken to have lasted until its last contact ended.
             last = select(func.max(contacts.c.ended_at)).where(contacts.c.replay_no == replay_no)
             until = connection.execute(last).scalar_one_or_none()
         before = 0.0 if begun is None or until is None else max(0.0, until - begun)
@@ -202,10 +202,10 @@ def mark_started(ledger: Ledger, replay_no: int, now: float) -> None:
 
 
 def mark_ended(ledger: Ledger, replay_no: int, now: float) -> None:
-    """Note that a run has ended, whether or not contacts are pending.
+    """Record that a run has ended, whether or not contacts are pending.
 
     Args:
-        ledger: where.
+        ledger: the ledger to write.
         replay_no: number of the replay.
         now: epoch seconds.
     """
@@ -214,13 +214,13 @@ def mark_ended(ledger: Ledger, replay_no: int, now: float) -> None:
 
 
 def note_snapshot(ledger: Ledger, replay_no: int, warnings: Sequence[str], changed: int) -> None:
-    """Keep what was found when the source of a replay was read.
+    """Store what was found while reading the source of a replay.
 
     Args:
-        ledger: where the replay is.
+        ledger: the ledger to write.
         replay_no: number of the replay.
-        warnings: what was odd about the source.
-        changed: rows whose ids were known with other content.
+        warnings: warnings about the source.
+        changed: number of rows whose ids were known with other content.
     """
     if not warnings and not changed:
         return
@@ -232,13 +232,13 @@ def note_snapshot(ledger: Ledger, replay_no: int, warnings: Sequence[str], chang
 
 
 def change_flow(ledger: Ledger, replay_no: int, flow: str) -> None:
-    """Go on with another version of the flow."""
+    """Set the flow version that the replay uses from now on."""
     with ledger.write() as connection:
         connection.execute(update(replays).where(replays.c.no == replay_no).values(flow=flow))
 
 
 def find_accepted_steps(ledger: Ledger, replay_no: int) -> set[str]:
-    """Names of the steps that a server has carried out for a contact of a replay."""
+    """Find the names of the steps that a server has carried out for any contact of a replay."""
     query = select(attempts.c.step).distinct()
     query = query.where(attempts.c.replay_no == replay_no, attempts.c.fate == Fate.SUCCEEDED.value)
     with ledger.read() as connection:
@@ -246,12 +246,12 @@ def find_accepted_steps(ledger: Ledger, replay_no: int) -> set[str]:
 
 
 def tally(ledger: Ledger, replay_no: int, only: Sequence[int] | None = None) -> Tally:
-    """How far a replay, or a part of it, has come.
+    """Count the contacts and requests of a replay, or of some of its chunks.
 
     Args:
-        ledger: where.
+        ledger: the ledger to write.
         replay_no: number of the replay.
-        only: of these chunks; of all by default.
+        only: chunks to count; by default all.
     """
     of_replay = contacts.c.replay_no == replay_no
     chosen = of_replay if only is None else and_(of_replay, contacts.c.chunk.in_(list(only)))
@@ -282,9 +282,9 @@ def tally(ledger: Ledger, replay_no: int, only: Sequence[int] | None = None) -> 
 
 
 def _requests(replay_no: int, only: Sequence[int] | None) -> Select[Any]:
-    """Count the attempts of a replay that may have reached a server; those of all chunks add up to the replay's.
+    """Count the attempts of a replay that may have reached a server; the counts of all chunks add up to the total.
 
-    An attempt that somebody resolved as ``not_sent`` counts: as far as this side knew, it was sent.
+    An attempt that a person resolved as ``not_sent`` counts: from this side, it was sent.
     """
     reached = or_(
         func.coalesce(attempts.c.fate, "") != Fate.NOT_SENT.value,
@@ -293,8 +293,8 @@ def _requests(replay_no: int, only: Sequence[int] | None) -> Select[Any]:
     query = select(func.count()).where(attempts.c.replay_no == replay_no, reached)
     if only is None:
         return query
-    # Another row of the source may have the id of one that was sent: a rejected one, or a duplicate, which has no
-    # digest. A row that is rejected in a later round was sent in an earlier one.
+    # Another row of the source may have the id of one that was sent: a rejected row, or a duplicate, which has no
+    # digest. A row rejected in a later round was sent in an earlier one.
     return query.select_from(contacts.join(attempts, attempts.c.response_id == contacts.c.response_id)).where(
         contacts.c.replay_no == replay_no,
         contacts.c.chunk.in_(list(only)),
@@ -304,7 +304,7 @@ def _requests(replay_no: int, only: Sequence[int] | None) -> Select[Any]:
 
 
 def find_pending_chunks(ledger: Ledger, replay_no: int) -> list[int]:
-    """Numbers of the chunks that have pending contacts."""
+    """Return the numbers of the chunks that have pending contacts."""
     pending = select(contacts.c.id).where(
         contacts.c.replay_no == replay_no,
         contacts.c.chunk == chunks.c.chunk,

@@ -1,4 +1,4 @@
-"""The server's words about a refusal, out of what the ledger holds of an attempt."""
+"""Excerpts of the server's reply to a refused request, from the ledger."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from airflow_whatsapp_flows.ledger.schema import attempts
 refused_result: ColumnElement[Any] = case(
     (attempts.c.fate == Fate.SUCCEEDED.value, null()), else_=attempts.c.result
 ).label("refused_result")
-"""The result of an attempt that was not a success; the content of the others is not read here."""
+"""The result of an attempt that did not succeed; other results are not read here."""
 
-_OWN = ("contact", "step", "flow_execution_variables")  # of a response, what says whose it is
+_OWN = ("contact", "step", "flow_execution_variables")  # the parts of a response that identify the contact
 
 
 class Replies:
     """Makes excerpts of the replies to the requests of one flow.
 
     Args:
-        flow: the flow file, JSON; ``None`` where it is not known.
+        flow: the flow file, JSON; ``None`` if unknown.
     """
 
     def __init__(self, flow: str | None) -> None:
-        # A flow without the word hides nothing, and need not be read.
+        # A flow without this word hides nothing and need not be parsed.
         self._flow = _read(flow) if flow is not None and '"sensitive"' in flow else None
 
     @property
     def needs_response(self) -> bool:
-        """Whether an excerpt can only be made together with the contact's response."""
+        """Whether an excerpt requires the contact's response."""
         return self._flow is not None and bool(self._flow.sensitive)
 
     def excerpt(self, step: str, result: str | None, response: str | None, *, foreign: bool = False) -> str | None:
-        """What the server said.
+        """Return an excerpt of the server's reply.
 
         Args:
             step: name of the action.
-            result: of an attempt, JSON.
-            response: of the contact, JSON.
-            foreign: whether the values of the contact are hidden as well.
+            result: result of an attempt, JSON.
+            response: the contact's response, JSON.
+            foreign: whether to hide the contact's values too.
 
         Returns:
-            One line; ``None`` when there is nothing to show, or when it cannot be told what is to be hidden.
+            One line; ``None`` if there is nothing to show, or if it is unknown what must be hidden.
         """
         if result is None or (self.needs_response and response is None):
             return None

@@ -1,4 +1,4 @@
-"""What a person decided of an attempt, as its ``origin`` keeps it."""
+"""A person's decision about an attempt, as stored in its ``origin``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LONGEST_EXCHANGE = 3600.0
 """Maximum seconds of a request; a newer attempt of another replay or DAG run may still be in progress."""
 
 RESOLVED = '"resolved":'
-"""Text in the ``origin`` of an attempt if and only if a person resolved it; in a value the quotes differ."""
+"""Text that is in an attempt's ``origin`` if and only if a person resolved it; inside a value, quotes are escaped."""
 
 
 def resolution(row: Row[Any], decision: str, by: str) -> str:
-    """The origin of an attempt with a decision, and with what was known of the attempt before it.
+    """Return the origin of an attempt, extended by a decision and by the previous outcome.
 
     Args:
-        row: of the attempt, as it is now.
+        row: the attempt's current row.
         decision: ``sent``, ``not_sent`` or ``duplicate_accepted``.
         by: who decided.
     """
@@ -36,11 +36,11 @@ def resolution(row: Row[Any], decision: str, by: str) -> str:
 
 
 def found_result(row: Row[Any], reply: Value) -> str:
-    """The result of an attempt that is found to be carried out, as the ledger keeps it.
+    """Return the stored result of an attempt that turned out to be carried out.
 
     Args:
-        row: of the attempt, as it is now.
-        reply: what the server answered; ``None`` when that is not known.
+        row: the attempt's current row.
+        reply: the server's reply; ``None`` if unknown.
     """
     result = ActionResult(
         outcome=Outcome.SUCCESS,

@@ -1,4 +1,4 @@
-"""Saying what came of requests that may have been applied: a person has looked it up at the server."""
+"""Resolves requests that may have been applied, after a person has checked at the server."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts
 
 _PAGE = 500
-_REASONS = 5  # that are told
+_REASONS = 5  # shown to the user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolveSelection:
-    """Which requests; every condition that is given must hold, and a response, a step or a fingerprint must be given.
+    """Selects requests: all given conditions must hold; a response, a step or a fingerprint is required.
 
     Attributes:
-        response_id: of this response.
-        step: of this action, by its name now or when it was sent.
-        visit: of this visit of the action, from 1.
-        fingerprint: of contacts with this error.
-        handled: those that an error exit took although the server may have applied them, such as a 504 of a contact
-            that completed; by default those in doubt.
+        response_id: requests of this response.
+        step: requests of this action, by its current name or its name when sent.
+        visit: requests of this visit of the action, from 1.
+        fingerprint: requests of contacts with this error.
+        handled: requests handled by an error exit that the server may have applied, such as a 504 of a completed
+            contact; by default those in doubt.
     """
 
     response_id: str | None = None
@@ -57,12 +57,12 @@ class ResolveSelection:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What was found out.
+    """What a person found out about requests.
 
     Attributes:
-        sent: whether the server has carried the requests out.
-        by: who says so.
-        reply: what it answered, for later steps; ``None`` when that is not known.
+        sent: whether the server has carried out the requests.
+        by: who found out.
+        reply: the server's reply, for later steps; ``None`` if unknown.
     """
 
     sent: bool
@@ -72,13 +72,14 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class ResolveResult:
-    """What was resolved.
+    """The effect of a resolution.
 
     Attributes:
-        contacts: that are pending now.
-        attempts: whose fate was set.
-        elsewhere: contacts in doubt for what another replay sent, and the reasons of the first of them.
-        purged: contacts whose response has been erased; they cannot be walked any more, and stay as they are.
+        contacts: number of contacts that are now pending.
+        attempts: number of attempts whose fate was set.
+        elsewhere: number of contacts in doubt because of another replay's requests, and the reasons of the first of
+            them.
+        purged: number of contacts whose response was purged; they can no longer be walked and are unchanged.
     """
 
     contacts: int = 0
@@ -88,7 +89,7 @@ class ResolveResult:
     purged: int = 0
 
     def and_then(self, more: ResolveResult) -> ResolveResult:
-        """What was resolved here, and what was resolved after that."""
+        """Combine this result with that of a later step."""
         return ResolveResult(
             self.contacts + more.contacts,
             self.attempts + more.attempts,
@@ -99,11 +100,11 @@ class ResolveResult:
 
 
 class _Request(NamedTuple):
-    """What is resolved: the requests of a replay that hold, and what was found out.
+    """The requests of a replay to resolve, and what was found out.
 
     Attributes:
-        sent_as: names and identities under which the step was sent; ``None`` where no step is given.
-        flow: of the replay; ``None`` where this release cannot read it.
+        sent_as: names and identities under which the step was sent; ``None`` if no step is given.
+        flow: the replay's flow; ``None`` if this release cannot read it.
     """
 
     replay: Replay
@@ -136,16 +137,15 @@ def _states(which: ResolveSelection) -> tuple[ContactState, ...]:
 
 
 def resolve(ledger: Ledger, replay: Replay, which: ResolveSelection, finding: Resolution) -> ResolveResult:
-    """Give attempts that may have been applied the fate that was found out; their contacts become ``pending``.
+    """Set the fate of attempts that may have been applied; their contacts become ``pending``.
 
-    Of several attempts with one key the last one is taken to be the one that the server carried out. Each attempt
-    keeps in its ``origin`` who has resolved it, when, and what was known of it before.
+    Of several attempts with the same key, the last one counts as the one carried out. The ``origin`` of each attempt
+    records who resolved it, when, and its previous outcome.
 
     Args:
-        ledger: where they are.
-        replay: whose contacts they are of.
-        which: which of them.
-        finding: what was found out.
+        replay: replay of the contacts.
+        which: the requests to resolve.
+        finding: what the person found out.
 
     Raises:
         ReplayError: the replay is running.
@@ -160,7 +160,7 @@ def resolve(ledger: Ledger, replay: Replay, which: ResolveSelection, finding: Re
         for number in numbers:
             if is_owned(ledger, connection, replay.no, number):
                 raise _is_running(ledger, replay, number, done)
-        # One after the other: in SQLite each owned chunk is an open file.
+        # One at a time: in SQLite each owned chunk is an open file.
         for number in numbers:
             claimed = claim(ledger, connection, replay.no, number)
             if claimed is None:
@@ -213,10 +213,10 @@ def _resolve_contacts(
 
 
 def _of_contact(contact: Row[Any], unknown: Sequence[Row[Any]]) -> list[Row[Any]]:
-    """The attempts of unknown fate that are to be settled with a contact.
+    """Return the attempts of unknown fate to resolve with a contact.
 
-    One that was not walked is not in doubt here. It is held back by what was sent before, with other content: that is
-    settled here where a DAG run has sent it, for no replay holds it.
+    A contact that was not walked is held back by earlier requests with other content. Those are resolved here only if
+    a DAG run sent them, because then no replay contains them.
     """
     if not contact.was_walked:
         return [row for row in unknown if row.epoch < contact.epoch and row.replay_no is None]
@@ -258,7 +258,7 @@ def _is_running(ledger: Ledger, replay: Replay, number: int, done: ResolveResult
 
 
 def _open(asked: _Request) -> list[ColumnElement[bool]]:
-    """Conditions on attempts that may have been applied; of handled ones :func:`_may_be_handled` says the rest."""
+    """Return conditions on attempts that may have been applied; :func:`_may_be_handled` adds to them for handled ones."""
     replay, which = asked.replay, asked.which
     own_or_over = or_(
         attempts.c.replay_no == replay.no,
@@ -281,29 +281,29 @@ def _open(asked: _Request) -> list[ColumnElement[bool]]:
 
 
 def _may_be_handled(asked: _Request, row: Row[Any]) -> bool:
-    """Whether an answer leaves open what the server did; a status of the step's ``retry.statuses`` does not."""
+    """Whether an answer leaves open what the server did; a status in the step's ``retry.statuses`` does not."""
     name = asked.steps.owner(row.step, row.step_id)
     step = asked.flow.steps.get(name) if asked.flow is not None and name is not None else None
     return not isinstance(step, Action) or may_have_been_applied(step.retry, attempt_of(row, current=False))
 
 
 def _own(replay: Replay, tried: FromClause) -> list[ColumnElement[bool]]:
-    """What was sent again on purpose has nothing to do with what was sent before."""
+    """Return conditions on a replay's attempts; an intentional resend is independent of earlier requests."""
     return [tried.c.replay_no == replay.no] if replay.options.get("force") else []
 
 
 def _attempts(connection: Connection, asked: _Request, response_ids: Sequence[str]) -> dict[str, list[Row[Any]]]:
-    """Attempts that may have been applied by response, those left out whose visit, or whose key, is settled.
+    """Find attempts that may have been applied, by response, without those whose visit or key is resolved.
 
-    A handled one that was ``not_sent`` is left out, too, where a later visit has carried the same request out, unless
-    its own visit is asked for: a retry would send it twice.
+    Also leaves out a handled one that was ``not_sent`` if a later visit has carried out the same request, unless its
+    own visit is selected: a retry would send it twice.
     """
     found: dict[str, list[Row[Any]]] = {}
     later = attempts.alias()
     same_step = func.coalesce(later.c.step_id, later.c.step) == func.coalesce(attempts.c.step_id, attempts.c.step)
     same_visit = and_(same_step, later.c.visit == attempts.c.visit, later.c.epoch == attempts.c.epoch)
     if asked.which.handled and not asked.finding.sent and asked.which.visit is None:
-        # An error exit that leads back to the step has sent the same request once more.
+        # An error exit that returns to the step has sent the same request again.
         by_loop = and_(later.c.visit > attempts.c.visit, later.c.digest == attempts.c.digest)
         same_visit = or_(same_visit, and_(same_step, by_loop, later.c.epoch == attempts.c.epoch))
     settled = (
@@ -322,10 +322,10 @@ def _attempts(connection: Connection, asked: _Request, response_ids: Sequence[st
 
 
 def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Resolution) -> int:
-    if finding.sent:  # one request was carried out, however often it was sent
+    if finding.sent:  # one request was carried out, no matter how often it was sent
         rows = list({row.key: row for row in rows}.values())
     for row in rows:
-        # What it came to before is no longer true; that it was so stays in its origin.
+        # The previous outcome is no longer true; it remains in the origin.
         origin = resolution(row, "sent" if finding.sent else "not_sent", finding.by)
         if finding.sent:
             result = found_result(row, finding.reply)

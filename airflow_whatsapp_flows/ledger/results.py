@@ -1,4 +1,4 @@
-"""What became of the contacts of a replay, one by one and in groups."""
+"""Results of a replay's contacts."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ ATTEMPT: tuple[ColumnElement[Any], ...] = (
 
 @dataclass(slots=True)
 class ActionRecord:
-    """One visit of an action, over all its attempts.
+    """One visit of an action, with all its attempts.
 
     Attributes:
         step: name of the action.
-        visit: which visit of it, from 1.
-        attempts: requests that were intended.
-        method: of the last one.
-        status_code: of the reply to the last one, if one came.
-        outcome: ``"success"``, ``"error"``, or ``"unknown"`` while nothing is known of the last one.
-        error_kind: why the last one was no success.
-        idempotency_key: of the last one.
-        sent_at: when the last one was begun, epoch seconds.
-        reply: what the server said when it refused the last one, masked and cut.
+        visit: number of the visit, from 1.
+        attempts: number of intended requests.
+        method: HTTP method of the last one.
+        status_code: status of the reply to the last one, if there was one.
+        outcome: ``"success"``, ``"error"``, or ``"unknown"`` while the outcome of the last one is unknown.
+        error_kind: why the last one did not succeed.
+        idempotency_key: key of the last one.
+        sent_at: when the last one was started, epoch seconds.
+        reply: the server's reply if it refused the last one, masked and shortened.
     """
 
     step: str
@@ -71,19 +71,19 @@ class ActionRecord:
 
 @dataclass(frozen=True, slots=True)
 class ContactResult:
-    """What became of one contact.
+    """The result of one contact.
 
     Attributes:
-        id: identity of its response; ``None`` for a row without one.
-        place: where its row stood in the source.
-        state: its state.
-        reason: for people.
-        handled_errors: errors that an error exit took care of.
-        path: the steps visited.
-        error: the last error of an action, with what the server said, if anything, as ``reply``.
-        actions: what was sent for it until it ended, in order, earlier replays of the same response and content
-            included.
-        later: what happened to its response after that; ``None`` when nothing did.
+        id: id of its response; ``None`` for a row without one.
+        place: location of its row in the source.
+        state: the contact's state.
+        reason: why it is in that state, for people.
+        handled_errors: number of errors handled by error exits.
+        path: steps visited.
+        error: the last error of an action, with the server's reply, if any, as ``reply``.
+        actions: requests sent for it until it ended, in order, including earlier replays of the same response and
+            content.
+        later: what happened to its response after that, if anything.
     """
 
     id: str | None
@@ -100,13 +100,11 @@ class ContactResult:
 def contact_results(
     ledger: Ledger, replay: Replay, states: Sequence[str] = (), *, handled: bool = False
 ) -> Iterator[ContactResult]:
-    """What became of each contact, in the order of the source; memory does not grow with their number.
+    """Iterate over the results of contacts in the order of the source; memory does not grow with their number.
 
     Args:
-        ledger: where the replay is.
-        replay: any.
-        states: of contacts in these states alone; of all by default.
-        handled: whether of contacts alone that took an error exit.
+        states: states of the contacts to include; by default all.
+        handled: whether to include only contacts that took an error exit.
 
     Raises:
         LedgerError: the ledger cannot be read.
@@ -131,10 +129,10 @@ def contact_results(
 
 
 def iter_responses(ledger: Ledger, replay: Replay, states: Sequence[str] = ()) -> Iterator[str | None]:
-    """The responses of a replay as JSON texts, in the order of the source.
+    """Iterate over the responses of a replay as JSON texts, in the order of the source.
 
     Yields:
-        ``None`` for a row that was rejected, or whose response was purged.
+        ``None`` for a rejected row or a purged response.
 
     Raises:
         LedgerError: the ledger cannot be read.
@@ -155,8 +153,8 @@ def _pages(
 ) -> Iterator[Sequence[Row[Any]]]:
     ids = select(func.min(contacts.c.id), func.max(contacts.c.id)).where(contacts.c.replay_no == replay_no)
     first, last = connection.execute(ids).one()
-    # A replay's rows lie together but for those of replays taken at the same time. The sum keeps the databases from
-    # the index of chunks, in whose order every page would be a search of all rows.
+    # A replay's rows are adjacent, except if replays were read at the same time. The sum keeps the database from using
+    # the index of chunks, which would scan all rows for each page.
     of_replay = (contacts.c.replay_no + 0) == replay_no
     wanted = [of_replay, *where, *([contacts.c.state.in_(states)] if states else [])]
     query = select(*columns).where(*wanted).order_by(contacts.c.id)
@@ -168,14 +166,14 @@ def _pages(
 
 
 def _size_of(columns: Sequence[ColumnElement[Any]]) -> ColumnElement[int]:
-    """Characters of the columns that may hold long texts."""
+    """Return the expression for the total size of columns with long texts."""
     return size_of(*(column for column in columns if column.name in ("path", "error", "response")), literal(""))
 
 
 def attempts_of(
     connection: Connection, flow_id: str, response_ids: Sequence[str]
 ) -> dict[tuple[str, int], list[Row[Any]]]:
-    """Rows of the attempts made for responses, in order, by response and epoch of its content."""
+    """Find the attempts made for responses, in order, by response and epoch of its content."""
     query = (
         select(*ATTEMPT)
         .where(attempts.c.response_id.in_(response_ids), attempts.c.flow_id == flow_id)
@@ -202,7 +200,7 @@ def _build_result(
 def _actions(attempted: Iterable[Any], response: str | None, replies: Replies) -> list[ActionRecord]:
     visits: dict[tuple[str, int], list[Any]] = defaultdict(list)
     for row in attempted:
-        visits[row.step_id or row.step, row.visit].append(row)  # a renamed step is one step
+        visits[row.step_id or row.step, row.visit].append(row)  # a renamed step is the same step
     return [_action(rows, response, replies) for rows in visits.values()]
 
 
@@ -226,15 +224,15 @@ def error_reply(
     error: Mapping[str, Any], contact: Any, attempted: Sequence[Any], replies: Replies, response: str | None,
     *, foreign: bool = False,
 ) -> str | None:  # fmt: skip
-    """What the server said when the last error of a contact came about.
+    """Return an excerpt of the reply that caused a contact's last error.
 
     Args:
-        error: of the contact.
-        contact: its row, with ``ended_at``.
-        attempted: rows of the attempts made for its response, in order; later replays' are passed over.
-        replies: of its flow.
-        response: of the contact, JSON.
-        foreign: whether the values of the contact are hidden as well.
+        error: the contact's error.
+        contact: the contact's row, with ``ended_at``.
+        attempted: rows of the attempts for its response, in order; those of later replays are ignored.
+        replies: excerpts for its flow.
+        response: the contact's response, JSON.
+        foreign: whether to hide the contact's values too.
     """
     ended_at = contact.ended_at if contact.ended_at is not None else float("inf")
     for row in reversed(attempted):
@@ -249,7 +247,7 @@ def contact_result(
     names: Mapping[int, str] = MappingProxyType({}),
     later: LaterResult | None = None,
 ) -> ContactResult:
-    """A row of :data:`CONTACT`, what was sent for it, and what happened after it ended."""
+    """Build the result of a row of :data:`CONTACT`, its requests, and what happened after it ended."""
     reason = full_reason(row.reason, names) or None
     if row.state == ContactState.REJECTED.value:
         reason = f"{reason} ({row.place})" if reason else row.place

@@ -1,4 +1,4 @@
-"""Choosing ended contacts of a replay to be walked again."""
+"""Selects ended contacts of a replay to be walked again."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _ENDED = (ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrySelection:
-    """Which contacts are to be walked again; every condition that is given must hold.
+    """Selects contacts to walk again: all given conditions must hold.
 
     Attributes:
-        states: of these states; by default those that ``failed``, with ``step`` all that ended.
-        step: name of an action; its last attempt was an error.
-        fingerprint: of the contact's last error.
-        since: epoch seconds; ended at that moment or after.
-        until: epoch seconds; ended before that moment.
-        handled_errors: with an error that an error exit took care of; all that ended, not only those that ``failed``.
-        chunks: of these chunks of the replay.
-        duplicates_accepted_by: who accepts that requests which may have been applied are sent again, and may be
-            applied twice; by default contacts with nothing else to send are left out.
+        states: in one of these states; by default ``failed``, or with ``step`` any ended state.
+        step: name of an action whose last attempt was an error.
+        fingerprint: fingerprint of the contact's last error.
+        since: epoch seconds; ended at or after this time.
+        until: epoch seconds; ended before this time.
+        handled_errors: with an error handled by an error exit; in any ended state, not only ``failed``.
+        chunks: in one of these chunks of the replay.
+        duplicates_accepted_by: who accepts resending requests that may have been applied, so may be applied twice; by
+            default contacts with nothing else to send are left out.
     """
 
     states: Collection[ContactState] = ()
@@ -53,15 +53,15 @@ class RetrySelection:
 
 @dataclass(frozen=True, slots=True)
 class RetryResult:
-    """What a choice came to.
+    """The effect of a retry.
 
     Attributes:
-        contacts: that are pending now, and were not.
-        purged: contacts that it holds for, but whose response has been erased; they stay as they are.
-        others: contacts that it holds for but for their state, by state.
-        left_out: contacts that it holds for, but whose request may have been applied and is not sent again; they stay
-            as they are.
-        unconfirmed: the requests of these, by step and what came of them.
+        contacts: number of contacts that became pending.
+        purged: number of matching contacts whose response was purged; they are unchanged.
+        others: number of contacts that match except for their state, by state.
+        left_out: number of matching contacts whose request may have been applied and is not sent again; they are
+            unchanged.
+        unconfirmed: the requests of these, by step and outcome.
     """
 
     contacts: int
@@ -72,20 +72,19 @@ class RetryResult:
 
 
 def walk_again(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: Flow | None = None) -> RetryResult:
-    """Set contacts to ``pending``, in one transaction; the next run walks them.
+    """Set contacts to ``pending`` in one transaction; the next run walks them.
 
-    Contacts of which nothing may be sent any more are left out: every request of theirs that came to nothing may have
-    been applied, and its delivery does not send it again. With another flow they are walked all the same, for it may
-    lead elsewhere; what may have been applied is not sent again by that flow either.
+    Contacts for which nothing may be sent any more are left out: each of their failed requests may have been applied,
+    and its delivery mode does not resend it. With another flow they are walked, because it may lead elsewhere; that
+    flow does not resend what may have been applied either.
 
     Args:
-        ledger: where they are.
-        replay: whose contacts they are.
-        choice: which of them.
-        flow: another version of the flow to go on with; the replay's own by default.
+        replay: replay of the contacts.
+        choice: the contacts to walk again.
+        flow: another version of the flow to use; by default the replay's own.
 
     Raises:
-        ReplayError: rejected rows were asked for.
+        ReplayError: rejected rows were selected.
         LedgerError: the ledger cannot be written; nothing was changed.
     """
     if ContactState.REJECTED in choice.states:
@@ -128,16 +127,15 @@ def walk_again(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: Flo
 def walk_failed_again(
     ledger: Ledger, replay: Replay, of_chunks: Collection[int] | None, clear: str
 ) -> RetryResult | None:
-    """Set the failed contacts of a cleared task to ``pending``: once for each clear, however often the task is tried.
+    """Set the failed contacts of a cleared task to ``pending``, once per clear even if the task is retried.
 
     Args:
-        ledger: where they are.
-        replay: whose contacts they are.
-        of_chunks: the chunks of the task; all of the replay by default.
-        clear: names the task and the number of its clear.
+        replay: replay of the contacts.
+        of_chunks: the task's chunks; by default all of the replay.
+        clear: identifies the task and the number of its clear.
 
     Returns:
-        What :func:`walk_again` came to; ``None`` when an earlier try of the task did it.
+        The result of :func:`walk_again`; ``None`` if an earlier try of the task already did this.
 
     Raises:
         LedgerError: the ledger cannot be written.
@@ -151,7 +149,7 @@ def walk_failed_again(
     if not numbers:
         return None
     chosen = walk_again(ledger, replay, RetrySelection(chunks=numbers))
-    # A worker that dies before this is noted has sent nothing yet: the next try finds the same contacts pending.
+    # A worker that dies before this is recorded has sent nothing yet: the next try finds the same contacts pending.
     with ledger.write() as connection:
         connection.execute(update(chunks).where(due).values(cleared_by=clear))
     return chosen

@@ -1,6 +1,6 @@
-"""Rows of the ledger as the code speaks of them.
+"""Rows of the ledger as data types.
 
-They are tuples in the order of the columns that they are written to: a replay makes and writes three for every contact.
+They are tuples in column order, for speed: a replay creates and writes three of them for each contact.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from airflow_whatsapp_flows.flow.identity import Identifier
 
 
 class ContactState(str, Enum):
-    """What became of a contact of a replay; every contact is in exactly one.
+    """State of a contact in a replay; every contact is in exactly one.
 
-    ``pending``: not finished yet. ``rejected``: its row is invalid; nothing was sent. ``skipped``: a guard, or
-    already done. ``in_doubt``: some request may have reached the server and its fate is unknown. ``failed``: it ended
-    in error. ``completed``: its walk reached an end.
+    ``pending``: not finished yet. ``rejected``: its row is invalid; nothing was sent. ``skipped``: by a guard, or
+        already done. ``in_doubt``: a request of unknown fate may have reached the server. ``failed``: it ended in an
+        error.
+    ``completed``: its walk reached an end.
     """
 
     PENDING = "pending"
@@ -29,7 +30,7 @@ class ContactState(str, Enum):
 
 
 class Subject(NamedTuple):
-    """Whose action it is: a flow and a response; in a hand-written DAG, the DAG and its run.
+    """What an action belongs to: a flow and a response; in a handwritten DAG, the DAG and its run.
 
     Attributes:
         flow_id: id of the flow, or of the DAG.
@@ -41,12 +42,12 @@ class Subject(NamedTuple):
 
 
 class OnceClaim(NamedTuple):
-    """A step that a person gets once.
+    """A person's claim on a step that is sent to each person only once.
 
     Attributes:
-        step_id: identity of the step, whatever the contact's own attempts were recorded under.
-        marks: of the person, see :attr:`~airflow_whatsapp_flows.flow.identity.Identity.marks`.
-        earlier: what else the step is, or was, known by: a claim under one of these holds too.
+        step_id: current identity of the step, regardless of what the contact's attempts were recorded under.
+        marks: identifiers of the person, see :attr:`~airflow_whatsapp_flows.flow.identity.Identity.marks`.
+        earlier: other current and former identities of the step: a claim under one of these also counts.
     """
 
     step_id: str
@@ -58,26 +59,25 @@ class Intent(NamedTuple):
     """An attempt about to be made. Committed before the first byte is sent.
 
     Attributes:
-        subject: whose it is.
+        subject: what it belongs to.
         step: name of the action.
-        visit: which visit of this step, from 1.
+        visit: number of the visit of this step, from 1.
         key: idempotency key.
-        number: which attempt under this key, from 1.
-        digest: of the request.
-        method: of the request.
-        host: host and port that it goes to.
-        moment: when the walk began, epoch seconds.
-        begun_at: epoch seconds.
+        number: number of the attempt under this key, from 1.
+        digest: digest of the request.
+        method: HTTP method of the request.
+        host: host and port of the server.
+        moment: when the walk started, epoch seconds.
+        begun_at: when the attempt started, epoch seconds.
         replay_no: number of the replay; ``None`` in a DAG run.
-        round: of the contact; counts up with every retry.
-        phone: of the contact, where no replay holds it.
+        round: the contact's round; incremented with each retry.
+        phone: the contact's phone, if no replay stores it.
         origin: JSON: dag, run, task, map index and try.
-        step_id: what the step is known by in the key; ``None`` where that is its name.
-        epoch: of the response's content.
-        content: digest of the response's content, where no replay holds it.
-        identifiers: of the contact besides its phone, where no replay holds them.
-        once: what is claimed with it under ``only_once``. These two stay the last: they are no columns of the table of
-            attempts.
+        step_id: identity of the step in the key; ``None`` if that is its name.
+        epoch: epoch of the response's content.
+        content: digest of the response's content, if no replay stores it.
+        identifiers: the contact's identifiers besides the phone, if no replay stores them.
+        once: what it claims under ``only_once``. These two must stay last: they are not columns of the attempts table.
     """
 
     subject: Subject
@@ -102,15 +102,15 @@ class Intent(NamedTuple):
 
 
 class AttemptEnd(NamedTuple):
-    """What came of an attempt.
+    """The outcome of an attempt.
 
     Attributes:
         intent: the attempt.
-        fate: what is known of it.
-        status_code: of the reply, if one came.
-        error_kind: why it was no success.
-        result: JSON of the result, or of the part that later steps and people need.
-        ended_at: epoch seconds.
+        fate: what is known about it.
+        status_code: of the reply, if there was one.
+        error_kind: why it did not succeed.
+        result: the result as JSON, or the part that later steps and people need.
+        ended_at: when it ended, epoch seconds.
     """
 
     intent: Intent
@@ -122,18 +122,18 @@ class AttemptEnd(NamedTuple):
 
 
 class ContactEnd(NamedTuple):
-    """What became of a contact.
+    """The outcome of a contact.
 
     Attributes:
         contact_id: number of its row.
-        state: its state.
-        reason: for people; empty when there is nothing to say.
-        ended_at: epoch seconds.
+        state: the final state.
+        reason: for people; may be empty.
+        ended_at: when it ended, epoch seconds.
         path: JSON list of the steps visited.
         error: JSON of the last error of an action.
         fingerprint: groups equal errors.
-        handled_errors: errors that an error exit took care of.
-        unanswered: whether it ended at a question without an answer.
+        handled_errors: number of errors handled by error exits.
+        unanswered: whether it ended at an unanswered question.
     """
 
     contact_id: int
@@ -148,7 +148,7 @@ class ContactEnd(NamedTuple):
 
 
 class NextRound(NamedTuple):
-    """A contact that is to be walked once more, in a new round: nothing was done for it in this one.
+    """A contact to be walked again in a new round, because nothing was done for it in this one.
 
     Attributes:
         contact_id: number of its row.

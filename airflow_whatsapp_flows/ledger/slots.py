@@ -9,24 +9,21 @@ from airflow_whatsapp_flows.ledger.schema import slots
 from airflow_whatsapp_flows.ledger.statements import insert_statement
 
 _LONGEST_HOLD = 86_400.0
-"""Seconds. A slot further ahead was written before the machine was restarted, because its clock starts at boot."""
+"""Seconds. A slot further ahead dates from before the machine's last restart, because its clock starts at boot."""
 
 _ADD = insert_statement(slots, ("host", "next_at", "held_until"), or_nothing=True)
 
 
 class SharedSlots:
-    """Hands out the moments at which a host may be sent to; while the ledger's server is away, nobody gets one.
+    """Assigns the times at which requests may be sent to a host; none while the ledger's server is unreachable.
 
-    The clock is the machine's own monotonic one for SQLite, which every process of the machine reads the same, and
-    the server's for PostgreSQL: a worker whose clock is moved neither sends early nor waits long.
-
-    Args:
-        ledger: where the slots are.
+    The clock is the machine's monotonic clock for SQLite, the same for all its processes, and the server's clock for
+    PostgreSQL: changing a worker's clock neither makes it send early nor wait long.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        # The machine's clock begins anew when it is started: what was written before says nothing.
+        # The machine's clock restarts at boot: earlier values are meaningless.
         scope = ledger.dialect.clock_scope()
         self._scope = f"{scope}/" if scope else ""
 
@@ -35,11 +32,11 @@ class SharedSlots:
 
         Args:
             host: host and port.
-            interval: seconds from one slot to the next.
-            count: how many.
+            interval: seconds between slots.
+            count: number of slots.
 
         Returns:
-            Seconds from now to the first of them, at least 0; the others follow it, ``interval`` apart.
+            Seconds from now until the first slot, at least 0; the others follow ``interval`` apart.
 
         Raises:
             LedgerError: the ledger cannot be written.
@@ -54,7 +51,7 @@ class SharedSlots:
         return first - now
 
     def hold(self, host: str, seconds: float) -> None:
-        """Hand out no slot of a host before so many seconds from now; a longer hold stays.
+        """Assign no slot of a host before this many seconds from now; a longer hold remains in effect.
 
         Raises:
             LedgerError: the ledger cannot be written.
@@ -68,7 +65,7 @@ class SharedSlots:
             connection.execute(update(slots).where(self._is(host)).values(held_until=until))
 
     def hold_seconds(self, host: str) -> float:
-        """Seconds for which a host is still held.
+        """Return the seconds for which a host is still held.
 
         Raises:
             LedgerError: the ledger cannot be read.

@@ -1,4 +1,4 @@
-"""The snapshot of a replay's responses: taken once, so that a resume means the same contacts in the same order."""
+"""The snapshot of a replay's responses: taken once, so that resuming uses the same contacts in the same order."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class NewContact(NamedTuple):
     """One row of a source.
 
     Attributes:
-        chunk: number of the chunk that it belongs to.
-        place: where the row stands in the source.
-        response_id: identity of the response, if the row has one.
-        phone: of the contact, if it has one.
-        digest: of the response's content.
+        chunk: number of its chunk.
+        place: location of the row in the source.
+        response_id: id of the response, if the row has one.
+        phone: the contact's phone, if any.
+        digest: digest of the response's content.
         response: JSON; ``None`` for a rejected row.
         state: ``pending``, or already ``rejected`` or ``skipped``.
         reason: why it is not pending.
-        epoch: of its content, see :mod:`~airflow_whatsapp_flows.ledger.epochs`.
+        epoch: epoch of its content, see :mod:`~airflow_whatsapp_flows.ledger.epochs`.
     """
 
     chunk: int
@@ -42,7 +42,7 @@ class NewContact(NamedTuple):
 
 
 def chunks_of_phones(connection: Connection, replay_no: int, phones: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """The chunk that each phone number of a replay has been put in, and the number of its rows."""
+    """Return the chunk of each phone number in a replay, and its number of rows."""
     query = (
         select(contacts.c.phone, func.min(contacts.c.chunk), func.count())
         .where(contacts.c.phone.in_(phones), _is_of(replay_no))
@@ -52,7 +52,7 @@ def chunks_of_phones(connection: Connection, replay_no: int, phones: Sequence[st
 
 
 def move_contacts(connection: Connection, replay_no: int, moves: Iterable[Move]) -> None:
-    """Move rows of a snapshot that is not sealed into other chunks; nothing of it was sent."""
+    """Move rows of an unsealed snapshot to other chunks; nothing of it was sent."""
     for move in moves:
         for column, values in ((contacts.c.response_id, move.response_ids), (contacts.c.phone, move.phones)):
             for start in range(0, len(values), _PAGE):
@@ -62,12 +62,12 @@ def move_contacts(connection: Connection, replay_no: int, moves: Iterable[Move])
 
 
 def _is_of(replay_no: int) -> ColumnElement[bool]:
-    # The sum keeps the databases from the index of chunks, where every batch would be a search of all rows so far.
+    # The sum keeps the database from using the index of chunks, which would scan all rows so far for each batch.
     return (contacts.c.replay_no + 0) == replay_no
 
 
 def add_contacts(connection: Connection, replay_no: int, rows: Sequence[NewContact]) -> None:
-    """Add rows of the source, in its order."""
+    """Add rows in the order of the source."""
     _ADD.run(connection, [(*row, replay_no, 1, 0, False) for row in rows])
 
 
@@ -75,20 +75,20 @@ _ADD = insert_statement(contacts, (*NewContact._fields, "replay_no", "round", "h
 
 
 def refresh_statistics(ledger: Ledger) -> None:
-    """Let the database look at the rows so far, in a transaction of its own, so that nobody waits for it."""
+    """Update the database's statistics, in a separate transaction so that nothing waits for it."""
     if ledger.dialect.needs_statistics:
         with ledger.write() as connection:
             ledger.dialect.refresh_statistics(connection, contacts)
 
 
 def clear_snapshot(ledger: Ledger, replay_no: int) -> None:
-    """Remove the rows of a snapshot that was not finished; nothing of it was sent."""
+    """Delete the rows of an unfinished snapshot; nothing of it was sent."""
     with ledger.write() as connection:
         connection.execute(delete(contacts).where(contacts.c.replay_no == replay_no))
 
 
 def seal(ledger: Ledger, replay_no: int) -> None:
-    """Note that every row of the source is in the ledger; from now on contacts may be sent."""
+    """Record that every row of the source is in the ledger; from now on requests may be sent."""
     sizes = (
         select(contacts.c.replay_no, contacts.c.chunk, func.count(), literal(0))
         .where(contacts.c.replay_no == replay_no)

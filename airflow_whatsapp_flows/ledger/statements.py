@@ -1,4 +1,4 @@
-"""Statements for many rows at a time."""
+"""Statements that write many rows at once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 class Statement:
-    """One statement for many rows, in the form that each database runs fastest.
+    """A statement for many rows, in the form that is fastest in each database.
 
-    SQLite takes the rows one by one within one call; PostgreSQL takes them as one JSON parameter, in one round trip.
+    SQLite gets the rows one by one within one call; PostgreSQL gets them as one JSON parameter, in one round trip.
 
     Args:
-        for_each: for SQLite, with a ``?`` for every value.
+        for_each: for SQLite, with a ``?`` for each value.
         for_all: for PostgreSQL, over the rows ``r`` of ``{rows}``.
     """
 
@@ -29,15 +29,14 @@ class Statement:
 
     @property
     def for_each(self) -> str:
-        """For SQLite's driver, with a ``?`` for every value of a row."""
+        """The statement for SQLite's driver, with a ``?`` for each value of a row."""
         return self._for_each
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Run it.
+        """Run the statement for some rows.
 
         Args:
-            connection: in a transaction.
-            rows: values in the order of the columns.
+            rows: values in column order.
         """
         if not rows:
             return
@@ -45,12 +44,11 @@ class Statement:
 
 
 def insert_statement(table: Table, names: Sequence[str], *, or_nothing: bool = False) -> Statement:
-    """A statement that adds rows.
+    """Create a statement that inserts rows.
 
     Args:
-        table: of the ledger.
-        names: of the columns, in the order of a row's values.
-        or_nothing: whether a row that is there already is left as it is.
+        names: column names, in the order of a row's values.
+        or_nothing: whether to leave existing rows unchanged.
     """
     columns, marks = ", ".join(names), ", ".join("?" * len(names))
     end = " ON CONFLICT DO NOTHING" if or_nothing else ""
@@ -61,7 +59,7 @@ def insert_statement(table: Table, names: Sequence[str], *, or_nothing: bool = F
 
 
 def update_statement(table: Table, changed: Sequence[str], which: Sequence[str]) -> Statement:
-    """A statement that changes rows: values of the changed columns first, then of those that say which."""
+    """Create a statement that updates rows, given as the values of ``changed`` followed by those of ``which``."""
     each = ", ".join(f"{name} = ?" for name in changed)
     this_one = " AND ".join(f"{name} = ?" for name in which)
     names = (*changed, *which)
@@ -75,6 +73,6 @@ def update_statement(table: Table, changed: Sequence[str], which: Sequence[str])
 
 
 def _values(table: Table, names: Sequence[str]) -> list[str]:
-    """The values of a row ``r``, which is a JSON list, as the types that the columns have in PostgreSQL."""
+    """Return the values of a row ``r``, a JSON list, cast to the column types of PostgreSQL."""
     types = (table.c[name].type.compile(_POSTGRESQL) for name in names)
     return [f"CAST(r->>{position} AS {type_})" for position, type_ in enumerate(types)]

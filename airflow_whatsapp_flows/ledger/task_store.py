@@ -1,7 +1,7 @@
-"""The ledger of one task of Airflow: two rows in the task's life, and what it asks before it writes them.
+"""The ledger of an Airflow task, which writes two rows and runs a few queries.
 
-A replay writes through SQLAlchemy, many rows at a time. Setting up an engine for two rows costs more than sending the
-request does: an SQLite ledger is read and written here through the driver itself.
+A replay writes many rows at a time through SQLAlchemy. For two rows, setting up an engine costs more than sending the
+request, so an SQLite ledger is accessed here directly through the driver.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FILE = "sqlite:///"
 
 
 class AttemptRow(NamedTuple):
-    """One attempt as the ledger holds it; the names are those of the table."""
+    """One attempt as stored in the ledger; fields are named as the columns."""
 
     step: str
     visit: int
@@ -55,11 +55,11 @@ class AttemptRow(NamedTuple):
     content: str | None = None
 
     def summary(self) -> AttemptSummary:
-        """What it tells of contents."""
+        """Return the fields that decide about content."""
         return AttemptSummary(*(getattr(self, name) for name in AttemptSummary._fields))
 
 
-# The same text is run by SQLite's driver and by PostgreSQL's; every name in it is our own.
+# SQLite's and PostgreSQL's drivers run the same text; it contains only our own names.
 _OF_SUBJECT = (
     f"SELECT {', '.join(AttemptRow._fields)} FROM {attempts.name} "  # noqa: S608
     "WHERE response_id = :response_id AND flow_id = :flow_id "
@@ -73,8 +73,8 @@ class Transaction:
 
     Args:
         execute: runs a statement with named parameters, and returns its rows.
-        write: runs a statement for each of some rows.
-        lock: holds the lock of a number until the end of the transaction.
+        write: runs a statement for each row.
+        lock: holds a numbered lock until the transaction ends.
     """
 
     def __init__(
@@ -88,34 +88,34 @@ class Transaction:
         self._claims = TaskClaims(execute, lock)
 
     def attempts(self, subject: Subject) -> list[AttemptRow]:
-        """Every attempt made for a subject, on any road, in their order."""
+        """Return every attempt for a subject in order, from replays and DAG runs."""
         return [AttemptRow(*row) for row in self._execute(_READ, _subject(subject))]
 
     def known_contacts(self, subject: Subject) -> list[KnownResponse]:
-        """The contacts of replays that hold a response."""
+        """Return the contacts with a response in all replays."""
         return [epochs.parse_known_row(row) for row in self._execute(epochs.KNOWN_OF_SUBJECT, _subject(subject))]
 
     def other_content_sent(self, subject: Subject, epoch: int, content: str) -> KnownResponse | None:
-        """Who has sent content of a response that is newer than this, or another of the same epoch."""
+        """Find who has sent newer content of a response, or different content of the same epoch."""
         rows = self._execute(epochs.SENT_SINCE, {**_subject(subject), "epoch": epoch, "content": content})
         return epochs.parse_sent_row(rows[0]) if rows else None
 
     def other_content_pending(self, subject: Subject, epoch: int, content: str) -> KnownResponse | None:
-        """The contact that waits to be sent with content newer than this."""
+        """Find a pending contact with newer content."""
         rows = self._execute(epochs.WAITING_SINCE, {**_subject(subject), "epoch": epoch, "content": content})
         return epochs.parse_known_row(rows[0]) if rows else None
 
     def attempts_of_visit(
         self, subject: Subject, steps: Sequence[str], visit: int, key: str = "", epoch: int = 1
     ) -> list[AttemptRow]:
-        """Those that decide about one visit of an action: a loop reads no reply of all its visits at every one.
+        """Return only the attempts that decide about one visit of an action: a loop may have many visits.
 
         Args:
-            subject: whose they are.
-            steps: everything that the action may be recorded under.
+            subject: what the action belongs to.
+            steps: every identity under which the action may be recorded.
             visit: from 1.
-            key: under which it would be sent now; attempts of other visits under it are among them.
-            epoch: of the response's content.
+            key: key for sending it now; attempts of other visits under this key are included.
+            epoch: epoch of the response's content.
         """
         names = {f"step_{number}": step for number, step in enumerate(steps)}
         these = ", ".join(f":{name}" for name in names)
@@ -128,11 +128,11 @@ class Transaction:
         return [AttemptRow(*row) for row in rows]
 
     def renames(self, flow_id: str) -> dict[str, str | None]:
-        """What steps of a flow were renamed to, as somebody has confirmed."""
+        """Return the confirmed renames of a flow's steps."""
         return {row[0]: row[1] for row in self._execute(_RENAMES, {"flow_id": flow_id})}
 
     def intend(self, intent: Intent) -> None:
-        """Note that a request is about to be sent.
+        """Record that a request is about to be sent.
 
         Raises:
             OnceClaimedError: under ``only_once`` another response of the same person has claimed the step.
@@ -142,7 +142,7 @@ class Transaction:
         self._write(ADD_IDENTIFIERS, identifier_rows(*intent.subject, intent.identifiers))
 
     def end(self, end: AttemptEnd) -> None:
-        """Note what came of a request."""
+        """Record the outcome of a request."""
         self._write(END_ATTEMPTS, [outcome_row(end)])
         self._claims.release(end)
 
@@ -156,17 +156,17 @@ class TaskLedger(Protocol):
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """A transaction, committed at the end of the block.
+        """Run the block in a transaction, committed at its end.
 
         Raises:
-            IntentConflictError: another worker has this very intent.
-            LedgerError: the database cannot be written; nothing of the transaction is in it.
+            IntentConflictError: another worker has recorded the same intent.
+            LedgerError: the database cannot be written; the transaction is rolled back.
         """
         yield NotImplemented
 
 
 class _FileLedger:
-    """A ledger in an SQLite file, by the driver itself."""
+    """A ledger in an SQLite file, accessed directly through the driver."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -174,7 +174,7 @@ class _FileLedger:
         self._identity.check_opening()
         connection = _connect(path)
         if connection is None:
-            Ledger(f"{_FILE}{path}").close()  # makes the tables, upgrades them, or says what is wrong
+            Ledger(f"{_FILE}{path}").close()  # creates the tables, upgrades them, or reports what is wrong
             connection = _connect(path)
         if connection is None:
             raise LedgerError(f"the ledger {_FILE}{path} cannot be opened")
@@ -193,7 +193,7 @@ class _FileLedger:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 self._identity.check()
-                yield Transaction(statements.execute, statements.write, lambda _: None)  # it is alone anyway
+                yield Transaction(statements.execute, statements.write, lambda _: None)  # one writer at a time
                 connection.execute("COMMIT")
                 if statements.commits:
                     self._identity.note_commit(statements.commits)
@@ -206,7 +206,7 @@ class _FileLedger:
         except sqlite3.IntegrityError:
             raise _conflict() from None
         except sqlite3.Error as error:
-            self._identity.check()  # what the database says of a file that is gone helps nobody
+            self._identity.check()  # the database's own error about a deleted file is misleading
             raise LedgerError(f"the ledger {_FILE}{self._path} cannot be written: {error}") from error
 
     def _row(self, statement: str) -> Sequence[Any] | None:
@@ -219,7 +219,7 @@ class _FileLedger:
 
 
 class _FileStatements:
-    """Statements of one transaction on a file: the first that writes counts the commit."""
+    """Statements of one transaction on a file; the first write increments the number of commits."""
 
     def __init__(self, connection: sqlite3.Connection, count_commit: Callable[[], int]) -> None:
         self.commits = 0
@@ -227,7 +227,7 @@ class _FileStatements:
         self._count_commit = count_commit
 
     def execute(self, sql: str, values: Mapping[str, Any]) -> list[Any]:
-        if not sql.startswith("SELECT"):  # what only reads need not wait for the disk
+        if not sql.startswith("SELECT"):  # a read-only transaction need not wait for the disk
             self._note_write()
         return self._connection.execute(sql, values).fetchall()
 
@@ -241,7 +241,7 @@ class _FileStatements:
 
 
 class _EngineLedger:
-    """Any other ledger, by SQLAlchemy."""
+    """Any other ledger, accessed through SQLAlchemy."""
 
     def __init__(self, url: str) -> None:
         self._ledger = Ledger(url)
@@ -274,7 +274,7 @@ _open: dict[tuple[int, str], _FileLedger | _EngineLedger] = {}
 
 
 def open_task_ledger(url: str) -> TaskLedger:
-    """The ledger of a URL, for a task; opened once in each process, because a connection does not survive a fork.
+    """Open the ledger of a URL for a task, once in each process, because a connection does not survive a fork.
 
     Raises:
         LedgerError: it cannot be opened.
@@ -287,7 +287,7 @@ def open_task_ledger(url: str) -> TaskLedger:
 
 
 def _connect(path: str) -> sqlite3.Connection | None:
-    """A connection to the file, if it holds the tables of this release."""
+    """Connect to the file, if it has the tables of this release."""
     connection = None
     try:
         connection = open_file(Path(path), "mode=rw")

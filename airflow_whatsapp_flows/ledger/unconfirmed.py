@@ -1,4 +1,4 @@
-"""Ended contacts whose requests may have been applied: which of them nothing may be sent for any more."""
+"""Finds ended contacts for which nothing more may be sent, because their requests may have been applied."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _Visit = tuple[str, int]
 
 
 class StuckContact(NamedTuple):
-    """A contact of which nothing may be sent any more.
+    """A contact for which nothing more may be sent.
 
     Attributes:
         id: number of its row.
-        requests: the action and what came of its request, for each that may have been applied.
+        requests: action and outcome of each request that may have been applied.
         attempts: numbers of the attempts that may have been applied.
     """
 
@@ -44,7 +44,7 @@ class StuckContact(NamedTuple):
 
 
 def may_be_unconfirmed(replay: Replay) -> ColumnElement[bool]:
-    """Whether a contact has an attempt that may have been applied without a success; true of some that have none."""
+    """Return the condition that a contact may have an unsuccessful attempt that was applied; a superset."""
     own = and_(attempts.c.response_id == contacts.c.response_id, attempts.c.epoch == contacts.c.epoch)
     return select(attempts.c.id).where(own, *_suspect(replay)).exists()
 
@@ -52,14 +52,13 @@ def may_be_unconfirmed(replay: Replay) -> ColumnElement[bool]:
 def find_stuck_contacts(
     connection: Connection, replay: Replay, where: ColumnElement[bool], flow: Flow, steps: StepIdentities
 ) -> tuple[list[int], list[StuckContact]]:
-    """Contacts for which :func:`may_be_unconfirmed` holds: their numbers, and those of them that are stuck.
+    """Return the numbers of contacts for which :func:`may_be_unconfirmed` holds, and those of them that are stuck.
 
     Args:
-        connection: of the ledger.
-        replay: whose contacts they are.
-        where: which of them.
-        flow: by which they are walked.
-        steps: its steps, by what they are known by.
+        replay: replay of the contacts.
+        where: condition that selects contacts.
+        flow: flow to walk them with.
+        steps: the identities of its steps.
     """
     size = size_of(contacts.c.path) + size_of_attempts(replay.flow_id, attempts.c.result)
     chosen = select(contacts.c.id, size).where(where, may_be_unconfirmed(replay)).order_by(contacts.c.id)
@@ -78,18 +77,18 @@ def find_stuck_contacts(
 
 
 def accept_duplicates(connection: Connection, replay: Replay, stuck: Iterable[StuckContact], by: str) -> list[int]:
-    """Let the requests of contacts be sent again, though they may have been applied.
+    """Allow the requests of contacts to be resent, although they may have been applied.
 
-    Their attempts count as not sent from now on, on every road; what was known of them stays in their ``origin``.
+    From now on their attempts count as not sent, in replays and DAG runs; the previous outcome remains in their
+    ``origin``.
 
     Args:
-        connection: in a transaction.
-        replay: whose contacts they are.
+        replay: replay of the contacts.
         stuck: the contacts.
-        by: who accepts that.
+        by: who accepts duplicates.
 
     Returns:
-        Numbers of the contacts with a request that may still be under way on another road: these were left alone.
+        Numbers of the contacts left unchanged because a request may still be in progress elsewhere.
     """
     under_way = []
     over_since = time.time() - LONGEST_EXCHANGE
@@ -118,7 +117,7 @@ def _suspect(replay: Replay) -> list[ColumnElement[bool]]:
 
 
 def _of_replay(replay: Replay) -> list[ColumnElement[bool]]:
-    """What was sent again on purpose has nothing to do with what was sent before."""
+    """Return conditions on a replay's attempts; an intentional resend is independent of earlier requests."""
     alone = attempts.c.replay_no == replay.no if replay.options.get("force") else true()
     return [attempts.c.flow_id == replay.flow_id, alone]
 
@@ -126,7 +125,7 @@ def _of_replay(replay: Replay) -> list[ColumnElement[bool]]:
 def _visits(
     connection: Connection, replay: Replay, response_ids: Sequence[str], steps: StepIdentities
 ) -> Mapping[tuple[str, int], dict[_Visit, list[Row[Any]]]]:
-    """Attempts at each visit, by response and epoch of its content."""
+    """Find the attempts of each visit, by response and epoch of its content."""
     query = (
         select(attempts).where(attempts.c.response_id.in_(response_ids), *_of_replay(replay)).order_by(attempts.c.id)
     )
@@ -138,7 +137,7 @@ def _visits(
 
 
 def _find_stuck(contact: Any, visits: Mapping[_Visit, list[Row[Any]]], flow: Flow, now: float) -> StuckContact | None:
-    """The contact, if what may have been applied is all that a walk could send again."""
+    """Return the contact if another walk could only resend requests that may have been applied."""
     blocked: dict[_Visit, tuple[Row[Any], ...]] = {}
     for visit, rows in visits.items():
         step = flow.steps.get(visit[0])
@@ -156,7 +155,7 @@ def _find_stuck(contact: Any, visits: Mapping[_Visit, list[Row[Any]]], flow: Flo
 
 
 def _ended_elsewhere(contact: Any, visits: Mapping[_Visit, list[Row[Any]]], flow: Flow) -> bool:
-    """Whether its walk ended at something that another walk may come past: a text, an answer, a file."""
+    """Whether its walk ended at an obstacle that another walk may pass: a text, an answer, a file."""
     path: list[str] = msgspec.json.decode(contact.path) if contact.path else []
     last = flow.steps.get(path[-1]) if path else None
     if last is None or isinstance(last, End):

@@ -1,7 +1,7 @@
-"""Upgrading a ledger that an earlier release made; what it held stays.
+"""Upgrades a ledger of an earlier release, keeping its content.
 
-A file is upgraded when it is opened and no other process uses it, after a copy was made beside it. A database on a
-server is upgraded on request alone.
+A file is upgraded when it is opened and no other process uses it, after a backup copy is made beside it. A database on
+a server is upgraded only on request.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _ALONE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What became of an upgrade.
+    """The result of an upgrade.
 
     Attributes:
         found: version before.
         version: version now.
-        backup: copy of the file as it was; ``None`` for a server, and where nothing had to be done.
+        backup: copy of the original file; ``None`` for a server, or if no upgrade was needed.
     """
 
     found: int
@@ -52,20 +52,20 @@ class Upgrade:
 
 
 def upgrade_command(shown: str) -> str:
-    """The command that upgrades a ledger."""
+    """Return the command that upgrades a ledger."""
     return f"whatsapp-flows ledger upgrade --ledger {shown}"
 
 
 def check_version(found: int, shown: str, *, is_read_only: bool = False) -> None:
-    """Find out whether this release can use tables of a version.
+    """Check that this release can use tables of a version.
 
     Args:
         found: version of the tables.
-        shown: URL of the ledger, without its password.
-        is_read_only: whether it is a file that this process may not write.
+        shown: the ledger's URL without its password.
+        is_read_only: whether it is a file that this process cannot write.
 
     Raises:
-        LedgerError: it cannot; the message says what to do.
+        LedgerError: it cannot use them; the message says what to do.
     """
     if found == SCHEMA_VERSION:
         return
@@ -82,10 +82,10 @@ def check_version(found: int, shown: str, *, is_read_only: bool = False) -> None
 
 
 def found_version(url: str) -> int:
-    """The version of the ledger of a URL; nothing is changed.
+    """Return the version of a ledger; changes nothing.
 
     Raises:
-        LedgerError: there is no ledger, or it cannot be read.
+        LedgerError: the ledger does not exist or cannot be read.
     """
     found = find_version(url)
     if found is None:
@@ -94,7 +94,7 @@ def found_version(url: str) -> int:
 
 
 def find_version(url: str) -> int | None:
-    """The version of the ledger of a URL, or ``None`` where there is none; nothing is changed.
+    """Return the version of a ledger, or ``None`` if there is none; changes nothing.
 
     Raises:
         LedgerError: it cannot be read.
@@ -116,10 +116,10 @@ def find_version(url: str) -> int | None:
 
 
 def upgrade(url: str) -> Upgrade:
-    """Upgrade the ledger of a URL; a failure leaves it as it was.
+    """Upgrade a ledger; on failure it is unchanged.
 
     Raises:
-        LedgerError: there is no ledger, another process uses it, or it cannot be upgraded.
+        LedgerError: the ledger does not exist, is in use by another process, or cannot be upgraded.
     """
     parsed, found = read_url(url), found_version(url)
     if found >= SCHEMA_VERSION or found < 1:
@@ -131,13 +131,10 @@ def upgrade(url: str) -> Upgrade:
 
 
 def upgrade_file(file: Path) -> Upgrade:
-    """Upgrade an SQLite ledger, if no other process uses it; one that does the same is waited for.
-
-    Args:
-        file: of an earlier version.
+    """Upgrade an SQLite ledger, if no other process uses it; wait for a process that is upgrading it.
 
     Raises:
-        LedgerError: another process uses it, or it cannot be upgraded; it is as it was.
+        LedgerError: another process uses it, or it cannot be upgraded; it is unchanged.
     """
     shown = f"sqlite:///{file}"
     if is_read_only(file):
@@ -145,12 +142,12 @@ def upgrade_file(file: Path) -> Upgrade:
     lock = lock_file(file, "upgrade", wait=True)
     try:
         found = found_version(shown)
-        if found >= SCHEMA_VERSION:  # another process has done it, and may use the file by now
+        if found >= SCHEMA_VERSION:  # another process has upgraded it, and may be using the file
             return Upgrade(found, found)
         connection = _alone(file)
         try:
             found = int(connection.execute(f"SELECT version FROM {versions.name}").fetchone()[0])  # noqa: S608
-            if found >= SCHEMA_VERSION:  # another process has done it
+            if found >= SCHEMA_VERSION:  # another process has upgraded it
                 return Upgrade(found, found)
             backup = _back_up(connection, file, found)
             _migrate_file(connection, found)
@@ -165,7 +162,7 @@ def upgrade_file(file: Path) -> Upgrade:
 
 
 def _alone(file: Path) -> sqlite3.Connection:
-    """A connection that shuts out every other one until it is closed."""
+    """Open a connection that locks out all others until it is closed."""
     connection = open_file(file, "mode=rw", timeout=0)
     connection.isolation_level = None
     until = time.monotonic() + _ALONE_SECONDS
@@ -175,7 +172,7 @@ def _alone(file: Path) -> sqlite3.Connection:
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE")
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.execute("BEGIN EXCLUSIVE")
-                connection.execute("COMMIT")  # the lock stays, for such is the locking mode
+                connection.execute("COMMIT")  # the lock is kept in this locking mode
                 return connection
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > until:
@@ -219,7 +216,7 @@ def _upgrade_server(url: URL) -> Upgrade:
             connection.execute(text("SET LOCAL lock_timeout = '30s'"))
             connection.execute(select(func.pg_advisory_xact_lock(lock_number("tables"))))
             found = table_version(connection)
-            if found is None or found >= SCHEMA_VERSION:  # another process has done it
+            if found is None or found >= SCHEMA_VERSION:  # another process has upgraded it
                 return Upgrade(found or SCHEMA_VERSION, found or SCHEMA_VERSION)
             if running := find_running_replays(connection, None):
                 raise LedgerError(

@@ -1,4 +1,4 @@
-"""Database URLs as they may be shown."""
+"""Database URLs, without passwords, for display."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
 
 
 def hide_password(url: URL) -> str:
-    """A database's URL without its password, wherever that is written: before the host or as a parameter.
-
-    Args:
-        url: of any database.
-    """
+    """Remove the password from a database's URL, whether it is before the host or a parameter."""
     hidden = {name: HIDDEN for name in url.query if names_secret(name)}
     text = url.update_query_dict(hidden).render_as_string(hide_password=True)
     return text.replace(quote(HIDDEN), HIDDEN)

@@ -1,4 +1,4 @@
-"""Giving back the room of rows that are gone."""
+"""Reclaims the space of deleted rows."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from airflow_whatsapp_flows.ledger.schema import metadata
 
 
 def vacuum(ledger: Ledger) -> int:
-    """Rewrite an SQLite file without its unused parts, or have PostgreSQL use those of our tables again.
+    """Rewrite an SQLite file without its unused space, or let PostgreSQL reuse that of our tables.
 
     Args:
-        ledger: that no replay uses.
+        ledger: a ledger that no replay uses.
 
     Returns:
-        Bytes that the files of the ledger are smaller; on a server only what was at the end of its files.
+        Bytes freed in the ledger's files; on a server only those at the end of its files.
 
     Raises:
-        LedgerError: a replay runs, or it cannot be written.
+        LedgerError: a replay is running, or the ledger cannot be written.
     """
     ledger.check_writable()
     with ledger.read() as connection:

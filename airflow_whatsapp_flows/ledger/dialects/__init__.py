@@ -12,5 +12,5 @@ __all__ = ["POSTGRESQL", "SQLITE", "Dialect", "dialect_of"]
 
 
 def dialect_of(connection: Connection) -> Dialect:
-    """What is the own of a connection's database."""
+    """Return the dialect of a connection's database."""
     return SQLITE if connection.dialect.name == "sqlite" else POSTGRESQL

@@ -1,4 +1,4 @@
-"""What is PostgreSQL's own."""
+"""The PostgreSQL dialect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Postgresql:
     needs_statistics = True
 
     def begin(self, connection: Connection) -> None:
-        """The driver does."""
+        """Do nothing: the driver starts transactions."""
 
     def lock_until_commit(self, connection: Connection, number: int) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(number)))

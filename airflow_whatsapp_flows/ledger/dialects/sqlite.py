@@ -1,4 +1,4 @@
-"""What is SQLite's own."""
+"""The SQLite dialect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class _Sqlite:
-    shared_lock = ""  # a transaction that writes is alone
+    shared_lock = ""  # only one write transaction runs at a time
     needs_statistics = False
 
     def begin(self, connection: Connection) -> None:
@@ -23,7 +23,7 @@ class _Sqlite:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def lock_until_commit(self, connection: Connection, number: int) -> None:
-        """A transaction that writes is alone anyway."""
+        """Do nothing: only one write transaction runs at a time."""
 
     def run_for_rows(
         self, connection: Connection, for_each: str, for_all: str, rows: Sequence[tuple[Any, ...]]
@@ -31,7 +31,7 @@ class _Sqlite:
         connection.exec_driver_sql(for_each, list(rows))
 
     def clock(self, connection: Connection) -> float:
-        # The machine's own, which all of its processes read the same.
+        # The machine's monotonic clock, which is the same for all its processes.
         return time.monotonic()
 
     def clock_scope(self) -> str:
@@ -44,7 +44,7 @@ class _Sqlite:
         return func.substr(column, 1, func.instr(column.concat(mark), mark) - 1)
 
     def refresh_statistics(self, connection: Connection, table: Table) -> None:
-        """None are needed."""
+        """Do nothing: SQLite needs no statistics here."""
 
     def give_back_room(self, connection: Connection, tables: Sequence[str]) -> None:
         connection.exec_driver_sql("VACUUM").close()

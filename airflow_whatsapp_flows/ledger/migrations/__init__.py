@@ -1,6 +1,6 @@
-"""Migrations of the ledger's tables: one alembic revision for each version, in one linear history.
+"""Migrations of the ledger's tables: one alembic revision per version, in a linear history.
 
-alembic is imported when a ledger is upgraded, and never when one is opened.
+alembic is imported only when a ledger is upgraded, never when one is opened.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent
 
 
 def revision_of(version: int) -> str:
-    """The alembic revision that makes a version of the schema."""
+    """Return the alembic revision of a schema version."""
     return f"{version:04d}"
 
 
@@ -23,12 +23,12 @@ def upgrade_tables(connection: Connection, found: int, target: int) -> None:
     """Upgrade the tables from one version to another.
 
     Args:
-        connection: in a transaction; a failure rolls everything back, on SQLite too.
-        found: version of the tables; 0 where there are none.
+        connection: in a transaction; a failure rolls everything back, also on SQLite.
+        found: version of the tables; 0 if there are none.
         target: version to upgrade to.
 
     Raises:
-        LedgerError: alembic finds tables that no release made.
+        LedgerError: alembic finds tables that no release created.
     """
     from alembic import command
     from alembic.config import Config
@@ -37,7 +37,7 @@ def upgrade_tables(connection: Connection, found: int, target: int) -> None:
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
-    # The ledger's own version is what every process checks. alembic's table follows it: version 1 had none.
+    # Every process checks the ledger's own version. alembic's table follows it: version 1 had none.
     try:
         command.stamp(config, revision_of(found) if found else "base", purge=True)
         command.upgrade(config, revision_of(target))

@@ -1,4 +1,4 @@
-"""Run by alembic for every command: in the transaction of the caller, or on the ledger that the settings name."""
+"""Entry point of alembic commands: run in the caller's transaction, or on the ledger from the settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow_whatsapp_flows.ledger.schema import MIGRATIONS_TABLE, PREFIX, metad
 
 
 def _is_of_the_ledger(_object: object, name: str | None, kind: str, *_: object) -> bool:
-    return kind != "table" or (name or "").startswith(PREFIX)  # the database may hold other tables
+    return kind != "table" or (name or "").startswith(PREFIX)  # the database may contain other tables
 
 
 def _run(connection: Connection) -> None:

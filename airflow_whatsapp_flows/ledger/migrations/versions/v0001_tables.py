@@ -14,7 +14,7 @@ _Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make them; a ledger that release 0.1.0.dev made has them already, and is stamped."""
+    """Create the tables; a ledger created by release 0.1.0.dev already has them and is only stamped."""
     op.create_table("whatsapp_flows_ledger", sa.Column("version", sa.Integer, primary_key=True))
     _replays()
     _contacts()

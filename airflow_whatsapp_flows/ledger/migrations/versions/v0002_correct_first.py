@@ -18,7 +18,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add what version 2 has; no row is changed or lost."""
+    """Add the tables and columns of version 2; no row is changed or lost."""
     _columns()
     if op.get_bind().dialect.name != "sqlite":
         op.execute(CreateSequence(sa.Sequence("whatsapp_flows_commits")))
@@ -82,9 +82,9 @@ def _tables() -> None:
 
 
 def _claims() -> None:
-    """Claim for ``only_once`` what version 1 has sent to a phone number: tasks ask nothing but the claims.
+    """Add ``only_once`` claims for what version 1 has sent to a phone number: tasks check only the claims.
 
-    Version 1 did not note which flow a DAG run was of, so a flow that was never replayed may be one of these.
+    Version 1 did not record the flow of a DAG run, so a DAG run of a flow that was never replayed may be included.
     """
     bind = op.get_bind()
     only_once: dict[str, bool] = {}
