@@ -34,7 +34,7 @@ INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
-    """The arguments of every command; ``command`` is also the name of the module and function that does it."""
+    """Create the parser of all commands; ``command`` is also the name of the module and function that runs it."""
     top = argparse.ArgumentParser(
         prog="whatsapp-flows",
         description="Validate, render, run, and replay WhatsApp flows, without Airflow.",
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        # Only the command that is asked for is imported: validate needs no HTTP client.
+        # Only the requested command is imported: validate needs no HTTP client.
         module = importlib.import_module(f"airflow_whatsapp_flows.cli.{options.command}")
         status = int(getattr(module, options.command)(options))
     except FlowsError as error:
@@ -146,16 +146,16 @@ def refuse(*errors: FlowsError) -> int:
 
 
 def _unreadable(error: OSError, status: int) -> int:
-    """Exit without the error that Python would print when it flushes at exit."""
+    """Prevent the error that Python would print when flushing at exit, and return the status."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if isinstance(error, BrokenPipeError):  # the reader, such as head, has what it wanted
+    if isinstance(error, BrokenPipeError):  # the reader, such as head, has exited
         return status
     print(f"cannot write the output: {error.strerror}", file=sys.stderr)
     return status or REFUSED
 
 
 def _print_anything() -> None:
-    # Half a surrogate pair, and all but ASCII where the locale has no more, would end in a traceback.
+    # A lone surrogate, or non-ASCII text in an ASCII locale, would end in a traceback.
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # closed with the process
     for stream in (sys.stdout, sys.stderr):

@@ -94,7 +94,7 @@ def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             "with errors to fix by hand."
         ),
     )
-    command.set_defaults(command="import_flow")  # 'import' cannot be the name of a function
+    command.set_defaults(command="import_flow")  # 'import' cannot be a function name
     command.add_argument("platform", choices=("hilos", "activecampaign"), help="platform that the records come from")
     command.add_argument(
         "--records", metavar="FILE", type=Path, help="step records (JSON or JSON Lines), or - for stdin"

@@ -1,4 +1,4 @@
-"""``whatsapp-flows diff``: what two flows mean differently."""
+"""``whatsapp-flows diff``: the differences in meaning between two flows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from airflow_whatsapp_flows.flow_files import load_flow_file
 
 SAME = 0
 DIFFERENT = 3
-"""Not 1, as in ``diff``: every command here uses 1 for a flow with faults."""
+"""Not 1 as in ``diff``, because all commands here return 1 for a flow with faults."""
 
 _WIDTH = 100
 
 
 def diff(options: argparse.Namespace) -> int:
-    """Print the differences; returns 0 when there are none, else 3."""
+    """Print the differences; return 0 if there are none, otherwise 3."""
     flows = []
     faults: list[FlowFileError] = []
     for path in (options.old, options.new):
@@ -82,7 +82,7 @@ def _pair(change: Change) -> str:
 
 
 def _shorten(old: str, new: str) -> tuple[str, str]:
-    """Both sides, from a little before they begin to differ, where they are long."""
+    """Shorten two long texts to start just before the first difference."""
     if max(len(old), len(new)) <= _WIDTH:
         return old, new
     first = next(

@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.flow_files import load_flow_file
 
 
 def graph(options: argparse.Namespace) -> int:
-    """Draw the flow; returns 0, or 1 when the drawing cannot be made or written."""
+    """Draw the flow; return 0, or 1 if the drawing cannot be created or written."""
     drawn = graph_of(load_flow_file(options.file))
     if options.format == "svg":
         from airflow_whatsapp_flows.drawing import draw
@@ -29,7 +29,7 @@ def graph(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
     if options.output is None:
-        # Names of steps in a drawing for programs: UTF-8 whatever the terminal has.
+        # A drawing is for programs: UTF-8, whatever encoding the terminal uses.
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode("utf-8"))
         sys.stdout.buffer.flush()

@@ -30,10 +30,10 @@ _COUNTED = {
 
 
 def import_flow(options: argparse.Namespace) -> int:
-    """Print or write the flow, and tell the report; returns 0, or 1 when the flow has faults.
+    """Print or write the flow, and print the report; return 0, or 1 if the flow has faults.
 
     Raises:
-        SourceError: the records cannot be read or hold no step, or the file to be written is there already.
+        SourceError: the records cannot be read or contain no step, or the output file already exists.
     """
     if options.records is None:
         raise SourceError(
@@ -58,7 +58,7 @@ def import_flow(options: argparse.Namespace) -> int:
 
 
 def report_lines(imported: ImportedFlow) -> Iterator[str]:
-    """The report as lines for people: a summary, then the notes by step, the gravest first."""
+    """Format the report: a summary, then the notes by step, most serious first."""
     steps = imported.flow["steps"]
     count = len(steps) if isinstance(steps, list) else 0
     kinds = Counter(note.kind for note in imported.report)
@@ -98,7 +98,7 @@ def _read(path: Path) -> object:
 
 
 def _json_lines(text: str) -> list[object] | None:
-    """The values of JSON Lines; ``None`` when the text is something else."""
+    """Parse JSON Lines; ``None`` if the text is something else."""
     try:
         values = [parse_strict_json(line) for line in text.splitlines() if line.strip()]
     except (ValueError, RecursionError):

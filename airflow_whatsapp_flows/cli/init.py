@@ -1,4 +1,4 @@
-"""``whatsapp-flows init``: a working folder to begin with."""
+"""``whatsapp-flows init``: a working folder to start with."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from airflow_whatsapp_flows.cli import REFUSED
 from airflow_whatsapp_flows.cli.schema import SCHEMA_FILE, schema_bytes
 
 _STARTING = Path(__file__).parents[1] / "starting"
-_AS_TEXT = ".txt"  # files of Python are kept as texts: they are no modules of this package
+_AS_TEXT = ".txt"  # Python files are stored as text: they are not modules of this package
 
 
 def init(options: argparse.Namespace) -> int:
-    """Make the folder; returns 0, or 1 when a file would be overwritten or cannot be written."""
+    """Create the folder; return 0, or 1 if a file already exists or cannot be written."""
     folder: Path = options.folder
     content = {folder / path: content for path, content in template_files()}
     taken = [path for path in content if os.path.lexists(path)]
@@ -40,7 +40,7 @@ def init(options: argparse.Namespace) -> int:
 
 
 def template_files() -> Iterator[tuple[PurePosixPath, bytes]]:
-    """The files of a working folder: the path of each within it, and its content."""
+    """Yield the files of a working folder: relative path and content."""
     for file in sorted(path for path in _STARTING.rglob("*") if path.is_file()):
         inner = PurePosixPath(file.relative_to(_STARTING).as_posix())
         yield inner.with_name(inner.name.removesuffix(_AS_TEXT)), file.read_bytes()

@@ -1,4 +1,4 @@
-"""Opening the ledger that a command names, finding a replay in it, and who does so."""
+"""Opens the ledger of a command, finds a replay in it, and names the current user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.settings import settings_from_environment
 
 
 def open_ledger(options: argparse.Namespace) -> Ledger:
-    """The ledger of ``--ledger``, else the one of the settings; to be closed.
+    """Open the ledger of ``--ledger``, or the one in the settings; the caller closes it.
 
     Raises:
         LedgerError: it cannot be opened.
@@ -23,7 +23,7 @@ def open_ledger(options: argparse.Namespace) -> Ledger:
 
 
 def ledger_url(options: argparse.Namespace) -> str:
-    """The URL of ``--ledger``, else the one of the settings.
+    """Return the URL of ``--ledger``, or the one in the settings.
 
     Raises:
         ConnectionConfigError: the settings cannot be read.
@@ -32,10 +32,10 @@ def ledger_url(options: argparse.Namespace) -> str:
 
 
 def replay_of(ledger: Ledger, replay_id: str) -> Replay:
-    """The replay of a name.
+    """Return the replay with a name.
 
     Raises:
-        ReplayError: there is none.
+        ReplayError: it does not exist.
     """
     found = find_replay(ledger, replay_id)
     if found is None:
@@ -45,7 +45,7 @@ def replay_of(ledger: Ledger, replay_id: str) -> Replay:
 
 
 def user_name() -> str:
-    """The name that a decision is recorded under."""
+    """Return the user name to record with a decision."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

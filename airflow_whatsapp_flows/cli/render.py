@@ -1,4 +1,4 @@
-"""``whatsapp-flows render``: the request of one step, to the byte, without sending it."""
+"""``whatsapp-flows render``: the exact request of one step, without sending it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_WORD = 100_000
 
 
 def render(options: argparse.Namespace) -> int:
-    """Print the request; returns 0."""
+    """Print the request; return 0."""
     flow = load_flow_file(options.file)
     request = render_request(flow, options.step, read_response_file(options.response))
     if options.format == "json":
@@ -45,22 +45,21 @@ def render(options: argparse.Namespace) -> int:
 
 
 def render_request(flow: Flow, step: str, response: ContactResponse) -> HttpRequest:
-    """The request of a step when the contact's way first leads there.
+    """Render the request of a step when the contact first reaches it.
 
     Args:
-        flow: any flow.
         step: name of an action.
-        response: with recorded results of the actions before it.
+        response: the contact's response, with recorded results of the actions before the step.
 
     Raises:
-        FlowsError: there is no such action, or the way does not lead to it; says why.
+        FlowsError: the action does not exist or is not reached; the message says why.
     """
     if not isinstance(flow.steps.get(step), Action):
         actions = [name for name, found in flow.steps.items() if isinstance(found, Action)]
         raise RenderError(f"there is no action step named {step!r}{did_you_mean(step, actions)}")
     request_sender = sender_from_environment()
     record = Walk(Variables())
-    # The step's own recorded result would answer for it.
+    # The step's own recorded result would replace the request.
     others = replace(response, actions={name: found for name, found in response.actions.items() if name != step})
     walking = walk(flow, others, now=dt.datetime.now(dt.timezone.utc), record=record)
     try:
@@ -111,7 +110,7 @@ def _absolute(request: HttpRequest) -> HttpRequest:
 
 
 def as_json(request: HttpRequest) -> dict[str, object]:
-    """A request as JSON: ``method``, ``url``, ``headers`` as pairs, ``body_base64``."""
+    """Convert a request to JSON: ``method``, ``url``, ``headers`` as pairs, ``body_base64``."""
     return {
         "method": request.method,
         "url": request.url,
@@ -121,19 +120,19 @@ def as_json(request: HttpRequest) -> dict[str, object]:
 
 
 def as_http(request: HttpRequest) -> bytes:
-    """A request as it reads on the wire, but for what the transport adds."""
+    """Return a request as sent, except for what the transport adds."""
     head = [f"{request.method} {request.url} HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers)]
     end = b"" if request.content.endswith(b"\n") or not request.content else b"\n"
-    # Only the host of a connection may hold more than ASCII.
+    # Only a connection's host may contain non-ASCII characters.
     return "\n".join([*head, "", ""]).encode("utf-8", "backslashreplace") + request.content + end
 
 
 def as_curl(request: HttpRequest) -> str:
-    """A request as a ``curl`` command for a POSIX shell; credentials of the connection are not in it."""
-    # With -X HEAD curl would wait for content that never comes.
+    """Convert a request to a ``curl`` command for a POSIX shell, without the connection's credentials."""
+    # With -X HEAD, curl would wait for content that never comes.
     words = ["curl", *(["--head"] if request.method == "HEAD" else ["-X", request.method]), request.url]
     for name, value in request.headers:
-        # "Name:" tells curl to leave a header out; "Name;" sends it empty.
+        # "Name:" makes curl omit a header; "Name;" sends it empty.
         words += ["-H", f"{name}: {value}" if value else f"{name};"]
     command = " ".join(shlex.quote(word) for word in words)
     if not request.content:
@@ -146,7 +145,7 @@ def as_curl(request: HttpRequest) -> str:
 
 
 def _as_word(content: bytes) -> str | None:
-    """The content as a word of a command; ``None`` where it is no text, too long for Linux, or acts on a terminal."""
+    """Quote content as a shell word; ``None`` if it is not text, too long for Linux, or would control the terminal."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:

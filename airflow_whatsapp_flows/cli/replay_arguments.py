@@ -342,7 +342,7 @@ def _add_ledger_url(command: argparse.ArgumentParser) -> None:
 
 
 def command_of(group: str, name: str) -> Callable[[argparse.Namespace], int]:
-    """Return the function of a command in a group, such as ``run`` in ``replay``; imports only its module."""
+    """Return the function of a command in a group, such as ``run`` in ``replay``; import only its module."""
     module = importlib.import_module(f"airflow_whatsapp_flows.cli.{group}.{name}")
     command: Callable[[argparse.Namespace], int] = getattr(module, name)
     return command

@@ -1,4 +1,4 @@
-"""Reading the contact response that a command is given."""
+"""Reads the contact response given to a command."""
 
 from __future__ import annotations
 

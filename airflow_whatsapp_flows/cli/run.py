@@ -1,4 +1,4 @@
-"""``whatsapp-flows run``: one contact through a flow, shown step by step."""
+"""``whatsapp-flows run``: walks one contact through a flow, step by step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.sender import RequestSender, sender_from_environment
 
 
 def run(options: argparse.Namespace) -> int:
-    """Walk the contact; returns 0 when completed, 130 when interrupted, else 3."""
+    """Walk the contact; return 0 if completed, 130 if interrupted, otherwise 3."""
     flow = load_flow_file(options.file)
     response = read_response_file(options.response)
     request_sender = sender_from_environment()
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _find_connections(flow: Flow, request_sender: RequestSender) -> None:
-    # Found out half-way, a connection that is not there would leave the contact half done.
+    # A missing connection found midway would leave the contact partly processed.
     for step in flow.steps.values():
         if isinstance(step, Action) and step.plan.connection:
             request_sender.find_connection(step.plan.connection)
@@ -71,7 +71,7 @@ def _interruption(under_way: Effect | None) -> str:
 
 
 class _ProgressPrinter:
-    """Prints visits as they happen. When nobody reads any more, the contact is walked to the end all the same."""
+    """Prints visits as they happen. If the reader is gone, the walk still continues to its end."""
 
     def __init__(self, record: Walk, *, quiet: bool) -> None:
         self._record = record
@@ -80,7 +80,7 @@ class _ProgressPrinter:
         self._readable = True
 
     def say(self, text: str) -> None:
-        """Print a line, if that is possible."""
+        """Print a line, if possible."""
         try:
             if self._readable:
                 print(text, flush=True)
@@ -148,7 +148,7 @@ def _end(record: Walk) -> str:
 
 
 def as_json(record: Walk) -> dict[str, object]:
-    """A walk as JSON: ``state``, ``reason``, ``path``, ``handled_errors``, ``unanswered``, ``visits``."""
+    """Convert a walk to JSON: ``state``, ``reason``, ``path``, ``handled_errors``, ``unanswered``, ``visits``."""
     return {
         **record.outcome(),
         "path": record.path,

@@ -1,4 +1,4 @@
-"""``whatsapp-flows schema``: the JSON Schema of the flow file, as it is shipped."""
+"""``whatsapp-flows schema``: the JSON Schema of flow files, as shipped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCHEMA_FILE = "flow-format-1.schema.json"
 
 
 def schema(options: argparse.Namespace) -> int:
-    """Print or write the schema; returns 0, or 1 when it cannot be written there."""
+    """Print or write the schema; return 0, or 1 if it cannot be written."""
     content = schema_bytes()
     if options.output is None:
         sys.stdout.flush()
@@ -28,5 +28,5 @@ def schema(options: argparse.Namespace) -> int:
 
 
 def schema_bytes() -> bytes:
-    """The schema in UTF-8, byte for byte as it is in the package."""
+    """Return the schema in UTF-8, byte for byte as in the package."""
     return (Path(__file__).parents[1] / SCHEMA_FILE).read_bytes()

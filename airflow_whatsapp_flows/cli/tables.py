@@ -1,4 +1,4 @@
-"""Text in columns, dates and times, and numbers, as people read them."""
+"""Formats tables, times and numbers for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows below a head, in columns as wide as what is in them; numbers stand at the right."""
+    """Format rows below a header, in columns that fit their content; numbers are right-aligned."""
     lines = [list(head), *([_cell(value) for value in row] for row in rows)]
     numeric = [
         len(lines) > 1 and all(line[column].replace(",", "").isdecimal() for line in lines[1:])
@@ -24,14 +24,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def moment(epoch: float | None) -> str:
-    """A moment in UTC, ``2026-11-22 16:04:05``; empty for ``None``."""
+    """Format a time in UTC, ``2026-11-22 16:04:05``; empty for ``None``."""
     if epoch is None:
         return ""
     return f"{dt.datetime.fromtimestamp(epoch, dt.timezone.utc):%Y-%m-%d %H:%M:%S}"
 
 
 def duration(seconds: float) -> str:
-    """A time in the two units that matter: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """Format a duration in its two largest units: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -41,12 +41,12 @@ def duration(seconds: float) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """A number with its noun, ``1 contact``, ``2,000 contacts``."""
+    """Format a number with its noun: ``1 contact``, ``2,000 contacts``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def plain(text: str) -> str:
-    """One line without control characters: data must not move the cursor of a terminal, or make a line of its own."""
+    """Remove control characters and line breaks: data must not move the terminal's cursor or start a new line."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 

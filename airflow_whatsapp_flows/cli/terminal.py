@@ -1,4 +1,4 @@
-"""Text on its way to a terminal: what strangers wrote may not move its cursor, color it or turn it around."""
+"""Escapes terminal output: untrusted text must not move the cursor, change colors or reverse the text direction."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-# C0 but for tab and newline, DEL, C1, and what turns text around or breaks a line unseen (Unicode TR 36 §3).
+# C0 except tab and newline, DEL, C1, and invisible direction marks and line breaks (Unicode TR 36 §3).
 _ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def escape_acting(text: str) -> str:
-    r"""A text with ``\u001b`` and the like for every character that a terminal obeys instead of showing it.
+    r"""Replace every character that a terminal interprets instead of showing with an escape such as ``\u001b``.
 
-    The escapes are those of JSON, so that JSON stays what it was.
+    The escapes are those of JSON, so that JSON keeps its meaning.
     """
     return _ACTING.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 class HarmlessStream(io.TextIOBase):
-    """A text stream that escapes what a terminal would obey.
+    """A text stream that escapes characters that a terminal would interpret.
 
     Attributes:
-        inner: the stream behind it.
+        inner: the underlying stream.
 
     Args:
-        inner: where the text goes.
+        inner: the underlying stream.
     """
 
     def __init__(self, inner: TextIO) -> None:
@@ -40,15 +40,15 @@ class HarmlessStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Flush the stream behind it."""
+        """Flush the underlying stream."""
         self.inner.flush()
 
     def isatty(self) -> bool:
-        """Whether the stream behind it is a terminal."""
+        """Whether the underlying stream is a terminal."""
         return self.inner.isatty()
 
     def fileno(self) -> int:
-        """The file descriptor of the stream behind it."""
+        """Return the file descriptor of the underlying stream."""
         return self.inner.fileno()
 
     def __getattr__(self, name: str) -> Any:
@@ -57,7 +57,7 @@ class HarmlessStream(io.TextIOBase):
 
 @contextmanager
 def harmless_output() -> Iterator[None]:
-    """Let standard output and standard error escape what a terminal would obey, within the block."""
+    """Within the block, escape what a terminal would interpret in standard output and standard error."""
     kept = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = HarmlessStream(kept[0]), HarmlessStream(kept[1])
     try:
@@ -67,5 +67,5 @@ def harmless_output() -> Iterator[None]:
 
 
 def raw_stderr() -> TextIO:
-    """Standard error as it is, for a progress bar, which moves the cursor itself."""
+    """Return unescaped standard error, for a progress bar, which moves the cursor itself."""
     return sys.stderr.inner if isinstance(sys.stderr, HarmlessStream) else sys.stderr

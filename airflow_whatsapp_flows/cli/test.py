@@ -1,4 +1,4 @@
-"""``whatsapp-flows test``: the tests that flow files hold, without a network."""
+"""``whatsapp-flows test``: runs the tests in flow files, without a network."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file
 
 @dataclass(frozen=True)
 class _FileResult:
-    """One flow file.
+    """The results of one flow file.
 
     Attributes:
         file: its path.
         flow: its id.
-        runs: of its tests, in order; those that were asked for.
-        untaken: exits that no test takes; ``None`` where not all tests were run.
-        defined: how many tests it holds.
+        runs: results of the selected tests, in order.
+        untaken: exits that no test takes; ``None`` if not all tests were run.
+        defined: number of tests in the file.
     """
 
     file: Path
@@ -39,7 +39,7 @@ class _FileResult:
 
 
 def test(options: argparse.Namespace) -> int:
-    """Run the tests; returns 0 when all have passed, 3 when some have failed, 1 when a file is refused."""
+    """Run the tests; return 0 if all passed, 3 if some failed, 1 if a file was refused."""
     tested: list[_FileResult] = []
     refused: list[FlowFileError] = []
     for path in options.files:

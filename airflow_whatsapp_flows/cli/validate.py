@@ -1,4 +1,4 @@
-"""``whatsapp-flows validate``: every fault of flow files."""
+"""``whatsapp-flows validate``: reports every fault in flow files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STDIN = "<stdin>"
 
 
 def validate(options: argparse.Namespace) -> int:
-    """Check files, folders and, for ``-``, what comes in; returns 0 when none has a fault, else 1."""
+    """Check files, folders and, for ``-``, standard input; return 0 if there are no faults, otherwise 1."""
     texts: dict[str, str] = {}
     checked = [one for path in options.files for one in _check(path, texts)]
     found = [(source, fault) for source, faults in checked for fault in faults]
@@ -37,7 +37,7 @@ def validate(options: argparse.Namespace) -> int:
 
 
 def _check(path: Path, texts: dict[str, str]) -> Iterator[tuple[str, tuple[Fault, ...]]]:
-    """Names of the files and their faults."""
+    """Yield the names of files and their faults."""
     try:
         if str(path) == "-":
             texts[_STDIN] = decode_flow_text(sys.stdin.buffer.read(MAX_BYTES + 1), _STDIN)
@@ -54,12 +54,12 @@ def _check(path: Path, texts: dict[str, str]) -> Iterator[tuple[str, tuple[Fault
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except (OSError, ValueError):  # reading it says what is wrong with the path
+    except (OSError, ValueError):  # reading it reports what is wrong with the path
         return False
 
 
 def _text(source: str, texts: dict[str, str]) -> str:
-    """The text of a file, read once more for showing its faults."""
+    """Return the text of a file, read again to show its faults."""
     if source not in texts:
         try:
             texts[source] = read_flow_text(Path(source))

@@ -1,4 +1,4 @@
-"""Where the steps of a graph stand and their exits run: a layered drawing, by graphlay, which is an extra."""
+"""Layered layout of a graph's steps and exits, computed by graphlay, an optional dependency."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import graphlay
 
 _LARGE = 150
-"""With more nodes than this, the engine spends less time on improving the drawing."""
+"""Above this number of nodes, the engine spends less time improving the layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A place in the drawing; ``y`` grows downwards."""
+    """A point in the drawing; ``y`` grows downward."""
 
     x: float
     y: float
@@ -33,13 +33,13 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An edge to be laid.
+    """An edge to lay out.
 
     Attributes:
-        source: index of the node where it begins.
+        source: index of the node where it starts.
         target: index of the node where it ends.
-        label: room for its text.
-        is_back: whether it leads upwards.
+        label: size of its text.
+        is_back: whether it points upward.
     """
 
     source: int
@@ -50,11 +50,11 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where an edge runs.
+    """The path of an edge.
 
     Attributes:
-        parts: corners of the line up to its label, and from there on; of a line that comes back at once, one part.
-        label: the middle of its text.
+        parts: corners of the line before and after its label; a self-loop has only one part.
+        label: center of its text.
     """
 
     parts: tuple[tuple[Point, ...], ...]
@@ -63,11 +63,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A graph with a place for everything.
+    """The layout of a graph.
 
     Attributes:
-        centres: the middles of the nodes, in their order.
-        routes: of the edges, in their order.
+        centres: centers of the nodes, in order.
+        routes: paths of the edges, in order.
     """
 
     centres: tuple[Point, ...]
@@ -75,7 +75,7 @@ class Placement:
 
 
 def place(nodes: Sequence[Size], links: Sequence[Link]) -> Placement:
-    """Place a graph from top to bottom; the same graph is always placed the same way.
+    """Lay out a graph from top to bottom; the same graph always gets the same layout.
 
     Raises:
         MissingExtraError: graphlay is not installed.
@@ -104,12 +104,12 @@ def place(nodes: Sequence[Size], links: Sequence[Link]) -> Placement:
 
 
 def _add(graph: graphlay.Graph, link: Link) -> None:
-    """Add an edge as two, with its label as a node between them: so it stands on its own line, clear of all others."""
+    """Add an edge as two edges with its label as a node between them, so that no other line crosses the label."""
     if link.source == link.target:
         graph.edge(link.source, link.target, label_size={"width": link.label.width, "height": link.label.height})
         return
     label = graph.node(width=link.label.width, height=link.label.height)
-    # What leads back is laid the other way round, or the engine would choose itself which step of a loop is above.
+    # Back edges are reversed; otherwise the engine would choose which step of a loop is on top.
     first, last = (link.target, link.source) if link.is_back else (link.source, link.target)
     graph.edge(first, label)
     graph.edge(label, last)

@@ -1,4 +1,4 @@
-"""The graph of a flow as an SVG drawing: one text that needs nothing else, light or dark as its reader has it."""
+"""Draws the graph of a flow as self-contained SVG, light or dark by the viewer's preference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.drawing.layout import Link, Placement, Point, Size, 
 from airflow_whatsapp_flows.drawing.text_layout import width_of, wrap_text
 from airflow_whatsapp_flows.flow.inspect.graph import Edge, Graph, Node, one_line
 
-# What steps do → fill and line, on a light page and on a dark one. Text has a contrast of 7 and more (WCAG 2.2, AAA).
+# Kind of step → fill and stroke, on a light and a dark page. Text contrast is at least 7 (WCAG 2.2, AAA).
 _COLOURS = {
     "asks": ("#dbeafe", "#2563eb", "#172554", "#60a5fa"),
     "says": ("#dcfce7", "#16a34a", "#052e16", "#4ade80"),
@@ -52,13 +52,13 @@ def _sheet(dark: int) -> str:
 
 
 def _scope(rule: str) -> str:
-    """A rule that holds in drawings only: the page around may have classes of these names too."""
+    """Limit a CSS rule to drawings: the surrounding page may use the same class names."""
     selectors, _, declarations = rule.partition("{")
     return ",".join(f"{_ROOT} {selector}" for selector in selectors.split(",")) + "{" + declarations
 
 
 STYLE = (
-    # Programs that know no page, which pass over what is for a medium, take a height of 'auto' for none.
+    # Programs without a page, which ignore media rules, would treat the height 'auto' as 0.
     f"@media all{{{_ROOT}{{max-width:100%;height:auto}}}}"
     f'{_ROOT}{{font-family:system-ui,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}}'
     f"{_ROOT} text{{text-anchor:middle}}"
@@ -79,7 +79,7 @@ _MARGIN = 24.0
 _CORNER = 7.0
 _ROUND = 9.0
 _SLANT = 12.0
-"""Width that a slanted or pointed side takes away from the text."""
+"""Width that a slanted or pointed side takes from the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class _Label:
 
 
 def draw(graph: Graph) -> str:
-    """The graph as SVG: the same text each time, which refers to nothing outside of itself."""
+    """Draw a graph as SVG, deterministically and without external references."""
     start = Node("start", does="starts")
     cards = [_card(node) for node in (start, *graph.nodes)]
     edges = [Edge("start", graph.start, ""), *graph.edges]
@@ -110,7 +110,7 @@ def draw(graph: Graph) -> str:
     placement = place([card.size for card in cards], links)
     least, most = _bounds(cards, labels, placement)
     svg = _head(graph, least, most)
-    # Labels come last: a line that crosses another exit must not strike its label through.
+    # Labels come last: a crossing line must not strike through the label of another exit.
     for edge, label, route in zip(edges, labels, placement.routes, strict=True):
         parts = route.parts if label.lines else (sum(route.parts, ()),)
         data = "".join(map(path_through, parts))
@@ -145,7 +145,7 @@ def _label(text: str) -> _Label:
 
 
 def _clean(text: str) -> str:
-    # XML 1.0 has no place for these, not even as entities; what is not to be seen is gone by then.
+    # XML 1.0 does not allow these, not even as entities; invisible characters were removed before.
     return re.sub("[\ufffe\uffff\ud800-\udfff]", "\ufffd", one_line(text))
 
 
@@ -161,7 +161,7 @@ def _bounds(cards: Sequence[_Card], labels: Sequence[_Label], placement: Placeme
 
 
 def _id(graph: Graph, part: str) -> str:
-    # A flow's id is a slug. Two drawings may stand in one page.
+    # A flow's id is a slug. One page may contain several drawings.
     return f"flow-{graph.id}-{part}"
 
 
@@ -221,7 +221,7 @@ def _draw_card(svg: ElementTree.Element, card: _Card, centre: Point) -> None:
         if node.does == "ends":
             _circle(group, centre, _END / 2 - 5, "inner")
         return
-    # What was cut short is told in whole where the pointer rests.
+    # A tooltip shows shortened text in full.
     ElementTree.SubElement(group, "title").text = f"{_clean(node.name)} ({node.type})"
     for name, data in outline(node.type, centre, card.size):
         ElementTree.SubElement(group, "path", {"class": name, "d": data})
@@ -254,7 +254,7 @@ def _text(group: ElementTree.Element, name: str, line: str, base: Point) -> None
 
 
 def outline(step_type: str, centre: Point, size: Size) -> list[tuple[str, str]]:
-    """Class and path data of what is drawn for a step, from back to front."""
+    """Return class and path data of a step's shapes, from back to front."""
     left, right = centre.x - size.width / 2, centre.x + size.width / 2
     top, bottom = centre.y - size.height / 2, centre.y + size.height / 2
     if step_type in ("conditional", "menu"):
@@ -295,10 +295,10 @@ def _box(left: float, top: float, size: Size, radius: float) -> str:
 
 
 def path_through(points: Sequence[Point]) -> str:
-    """Path data of a line through points, its corners rounded."""
+    """Return the path data of a line through points, with rounded corners."""
     first, *rest = points
     data = f"M{first.x:g} {first.y:g}"
-    for before, corner, after in zip(points, points[1:], points[2:]):  # noqa: B905  # three that follow each other
+    for before, corner, after in zip(points, points[1:], points[2:]):  # noqa: B905  # triples of consecutive points
         start, end = _towards(corner, before), _towards(corner, after)
         data += f"L{start.x:g} {start.y:g}Q{corner.x:g} {corner.y:g} {end.x:g} {end.y:g}"
     return data + (f"L{rest[-1].x:g} {rest[-1].y:g}" if rest else "")

@@ -1,4 +1,4 @@
-"""How wide a text is about, and how it is broken into lines, without the font that it will be shown in."""
+"""Estimates the width of text and breaks it into lines, without knowing the font."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _ELLIPSIS = "…"
 
 
 def width_of(text: str, size: float) -> float:
-    """Pixels that a text takes in a common sans-serif font; rather too many than too few.
+    """Estimate the width of a text in a common sans-serif font, in pixels, rounded up generously.
 
     Args:
         text: one line.
-        size: of the font, in pixels.
+        size: font size in pixels.
     """
     return sum(_em(glyph[0]) for glyph in _glyphs(text)) * size
 
 
 def _glyphs(text: str) -> list[str]:
-    """Characters with those that are drawn on them or joined to them."""
+    """Split a text into characters with their combining marks."""
     glyphs: list[str] = []
     for character in text:
         joined = unicodedata.combining(character) or character in _JOINERS
@@ -46,13 +46,13 @@ def _em(character: str) -> float:
 
 
 def wrap_text(text: str, size: float, width: float, lines: int) -> list[str]:
-    """A text in lines that are at most so wide; what does not fit into the last line ends with an ellipsis.
+    """Break a text into lines of limited width; the last line ends with an ellipsis if the text is longer.
 
     Args:
-        text: without line breaks.
-        size: of the font, in pixels.
-        width: of a line, in pixels.
-        lines: how many there may be.
+        text: text without line breaks.
+        size: font size in pixels.
+        width: maximum width of a line in pixels.
+        lines: maximum number of lines.
     """
     done: list[str] = []
     line = ""
@@ -70,7 +70,7 @@ def wrap_text(text: str, size: float, width: float, lines: int) -> list[str]:
 
 
 def _words(text: str, size: float, width: float) -> list[str]:
-    """Words, and parts of words that are wider than a line; a part that goes on a word begins with a line break."""
+    """Split a text into words, and words wider than a line into parts; a continuing part starts with a line break."""
     words: list[str] = []
     for word in text.split(" "):
         part, first = "", True

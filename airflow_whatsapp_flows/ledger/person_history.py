@@ -125,8 +125,7 @@ def find_sent(ledger: Ledger, person: Person) -> Iterator[SentAttempt]:
     """
     replies: dict[tuple[str, int | None], Replies] = {}
     with ledger.read() as connection:
-        rows = connection.execute(_query(person), execution_options={"yield_per": _ROWS_AT_ONCE})  # with complete
-        # replies
+        rows = connection.execute(_query(person), execution_options={"yield_per": _ROWS_AT_ONCE})
         for row in rows:
             of = (row.flow_id, row.replay_no)
             if of not in replies:

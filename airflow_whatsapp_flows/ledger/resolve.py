@@ -258,7 +258,7 @@ def _is_running(ledger: Ledger, replay: Replay, number: int, done: ResolveResult
 
 
 def _open(asked: _Request) -> list[ColumnElement[bool]]:
-    """Return conditions on attempts that may have been applied; :func:`_may_be_handled` adds to them for handled ones."""
+    """Return conditions on attempts that may have been applied; for handled ones see :func:`_may_be_handled`."""
     replay, which = asked.replay, asked.which
     own_or_over = or_(
         attempts.c.replay_no == replay.no,

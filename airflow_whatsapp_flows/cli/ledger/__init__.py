@@ -1,4 +1,4 @@
-"""``whatsapp-flows ledger``: what the ledger holds of a person, and upkeep of the ledger itself."""
+"""``whatsapp-flows ledger``: finding and erasing a person's data, and maintaining the ledger."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from airflow_whatsapp_flows.cli.replay_arguments import command_of
 
 
 def ledger(options: argparse.Namespace) -> int:
-    """Run one of its commands; returns the exit status."""
+    """Run one of its commands; return the exit status."""
     return command_of("ledger", options.ledger_command)(options)

@@ -1,4 +1,4 @@
-"""``whatsapp-flows ledger accept``: goes on with a file that is not what the ledger was."""
+"""``whatsapp-flows ledger accept``: accepts a ledger file that is not the expected one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.ledger.identity import read_mark
 
 
 def accept(options: argparse.Namespace) -> int:
-    """Accept it; returns 0, or 1 when nobody agreed."""
+    """Accept the file after confirmation; return 0, or 1 if it was not confirmed."""
     url = read_url(ledger_url(options))
     shown = display_url(url)
     if url.get_backend_name() != "sqlite":

@@ -1,4 +1,4 @@
-"""Asking whether something is meant that cannot be undone."""
+"""Confirmation of actions that cannot be undone."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 
 
 def agreed(question: str, otherwise: str) -> bool:
-    """Ask on a terminal; where nobody can be asked, nobody agrees.
+    """Ask on the terminal; without a terminal the answer is no.
 
     Args:
         question: such as ``Erase it?``.
-        otherwise: what is said when the answer is no.
+        otherwise: text to print if the answer is no.
     """
     if not sys.stdin.isatty():
         print(f"{otherwise}: use --yes if nobody can answer the prompt", file=sys.stderr)

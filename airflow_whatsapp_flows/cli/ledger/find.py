@@ -17,11 +17,11 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.person_history import Person, SentAttempt, find_person, find_sent
 
 KINDS = (PHONE, EMAIL, "id", "user_id")
-"""Identifiers to search for, as the options of the command line."""
+"""Identifiers to search for, named as the command-line options."""
 
 
 def find(options: argparse.Namespace) -> int:
-    """Print it, the oldest first; returns 0, also when there is nothing."""
+    """Print what was sent, oldest first; return 0, even if nothing was sent."""
     kind, value = identifier_of(options)
     with open_ledger(options) as ledger:
         person = person_of(ledger, kind, value)
@@ -36,10 +36,10 @@ def find(options: argparse.Namespace) -> int:
 
 
 def identifier_of(options: argparse.Namespace) -> tuple[str, str]:
-    """Kind and value of the identifier that the command line gives.
+    """Return kind and value of the identifier given on the command line.
 
     Raises:
-        ReplayError: it gives none.
+        ReplayError: no identifier was given.
     """
     for kind in KINDS:
         value = getattr(options, kind, None)
@@ -49,10 +49,10 @@ def identifier_of(options: argparse.Namespace) -> tuple[str, str]:
 
 
 def person_of(ledger: Ledger, kind: str, value: str) -> Person:
-    """Somebody, as the ledger knows them.
+    """Find a person in the ledger.
 
     Raises:
-        ReplayError: it is no phone number, or no e-mail address.
+        ReplayError: the value is not a phone number or e-mail address.
         LedgerError: the ledger cannot be read.
     """
     if kind == PHONE and (has_several_phones(value) or not looks_like_phone(value)):

@@ -1,4 +1,4 @@
-"""``whatsapp-flows ledger purge``: erases personal data; keys, states, and times were kept."""
+"""``whatsapp-flows ledger purge``: erases personal data; keys, states and times remain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.ledger.purge import purge as erase
 
 
 def purge(options: argparse.Namespace) -> int:
-    """Erase it; returns 0, 3 when contacts that are pending keep their data, and 1 when nobody agreed."""
+    """Erase the data after confirmation; return 0, 3 if pending contacts keep their data, or 1 if not confirmed."""
     with open_ledger(options) as ledger:
         data = _data(ledger, options)
         held = find_data(ledger, data)

@@ -1,4 +1,4 @@
-"""``whatsapp-flows ledger upgrade``: brings a ledger of an earlier release to the version of this one."""
+"""``whatsapp-flows ledger upgrade``: upgrades a ledger of an earlier release."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.ledger.upgrade import upgrade as upgrade_ledger
 
 
 def upgrade(options: argparse.Namespace) -> int:
-    """Upgrade it; returns 0, or 3 when it was only asked whether that is needed, and it is."""
+    """Upgrade the ledger, or only check it; return 0, or 3 if a check finds that an upgrade is needed."""
     url = ledger_url(options)
     shown = display_url(read_url(url))
     if options.check:

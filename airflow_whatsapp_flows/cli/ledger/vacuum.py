@@ -1,4 +1,4 @@
-"""``whatsapp-flows ledger vacuum``: gives back the room of rows that are gone."""
+"""``whatsapp-flows ledger vacuum``: reclaims the space of deleted rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow_whatsapp_flows.ledger.vacuum import vacuum as vacuum_ledger
 
 
 def vacuum(options: argparse.Namespace) -> int:
-    """Do it, and print how many bytes freed; returns 0."""
+    """Vacuum the ledger, print how many bytes were freed, and return 0."""
     with open_ledger(options) as ledger:
         print(f"the ledger {ledger.display_url}: {vacuum_ledger(ledger):,} bytes freed")
     return 0

@@ -8,5 +8,5 @@ from airflow_whatsapp_flows.cli.replay_arguments import command_of
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Run one of its commands; returns the exit status."""
+    """Run one of its commands; return the exit status."""
     return command_of("replay", options.replay_command)(options)

@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay list``: every replay of a ledger."""
+"""``whatsapp-flows replay list``: all replays in a ledger."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from airflow_whatsapp_flows.ledger.rows import ContactState
 _HEAD = ("id", "flow", "state", "created (UTC)", "total", "pending", "failed", "rejected", "in doubt", "note")
 
 
-def list(options: argparse.Namespace) -> int:  # noqa: A001  # named like its command
-    """Print them, the newest first; returns 0."""
+def list(options: argparse.Namespace) -> int:  # noqa: A001  # named after its command
+    """Print all replays, newest first; return 0."""
     with open_ledger(options) as ledger:
         states = states_of_replays(ledger)
         found = [_as_json(replay, states.get(replay.no, {})) for replay in list_replays(ledger)]

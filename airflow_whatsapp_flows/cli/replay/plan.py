@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay plan``: what a replay would send; sends nothing and writes nothing."""
+"""``whatsapp-flows replay plan``: shows what a replay would send; sends and writes nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REASONS = 10
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Print it; returns 0."""
+    """Print the plan; return 0."""
     flow = load_flow_file(options.flow)
     prepared = prepare(options, flow)
     source = open_source(source_spec(options), flow)
@@ -63,12 +63,12 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def _ledger(options: argparse.Namespace) -> Ledger | None:
-    """The ledger; ``None`` where a file is named that is not there, for a plan does not make one."""
+    """Open the ledger; ``None`` if its file does not exist, because a plan does not create one."""
     return None if is_missing_file(ledger_url(options)) else open_ledger(options)
 
 
 def as_json(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> dict[str, Any]:
-    """A plan as JSON; samples are masked."""
+    """Convert a plan to JSON; samples are masked."""
     counts = plan.counts
     return {
         "flow_id": flow.id,
@@ -104,7 +104,7 @@ def _sample_json(sample: Sample) -> dict[str, Any]:
 
 
 def as_text(plan: Plan, flow: Flow, source: str, replay: Replay | None) -> str:
-    """A plan for people; samples are masked."""
+    """Format a plan for people; samples are masked."""
     goes_on = f", resuming the replay {replay.id}" if replay else ""
     lines = [f"plan of {flow.id}, {plural(plan.rows, 'row')} from {source}{goes_on}; nothing was sent"]
     lines += [plain(f"warning: {warning}") for warning in plan.warnings]

@@ -1,4 +1,4 @@
-"""Progress of a replay on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a replay on stderr: a bar on a terminal, otherwise a line at intervals."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ from airflow_whatsapp_flows.replay.engine import Engine
 
 _BAR_SECONDS = 0.25
 _LINE_SECONDS = 10.0
-_RATE_SECONDS = 10.0  # that the shown rate is the mean of
+_RATE_SECONDS = 10.0  # over which the displayed rate is averaged
 
 
 class Display(Protocol):
-    """Where progress is shown."""
+    """An output for progress."""
 
     interval: float
-    """Seconds from one time to the next."""
+    """Seconds between updates."""
 
     def show(self, done: int, total: int, text: str) -> None:
-        """Show it: contacts that are done, of how many, and the rest in words."""
+        """Show progress: contacts done, their total, and a text with the rest."""
 
 
 @dataclass(slots=True)
 class Watched:
-    """An engine, and what is told of it.
+    """The progress of a running engine.
 
     Attributes:
-        engine: running.
-        total: contacts of the replay.
-        before: contacts that ended before this run.
+        total: number of contacts in the replay.
+        before: number of contacts that ended before this run.
     """
 
     engine: Engine
@@ -47,10 +46,10 @@ class Watched:
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     def look(self, now: float) -> tuple[int, str]:
-        """Contacts that are done, and rate, requests on their way, errors and the time left in words.
+        """Return the number of contacts done, and a text with rate, requests in flight, errors and remaining time.
 
         Args:
-            now: seconds of a clock that only grows.
+            now: seconds of a monotonic clock.
         """
         progress = self.engine.progress
         done = self.before + progress.ended_count
@@ -76,7 +75,7 @@ _ERRORS = (ContactState.FAILED, ContactState.IN_DOUBT)
 
 
 async def follow(display: Display, watched: Watched) -> None:
-    """Show how far an engine is, again and again until cancelled, and then once more."""
+    """Show an engine's progress repeatedly until cancelled, then once more."""
 
     def show() -> None:
         done, text = watched.look(time.monotonic())
@@ -93,7 +92,7 @@ async def follow(display: Display, watched: Watched) -> None:
 
 @dataclass(slots=True)
 class Lines:
-    """Lines of text."""
+    """Shows progress as lines of text."""
 
     interval: float = _LINE_SECONDS
 
@@ -105,7 +104,7 @@ class Lines:
 
 @contextmanager
 def display() -> Iterator[Display]:
-    """A bar if stderr is a terminal, else lines."""
+    """Show progress as a bar if stderr is a terminal, otherwise as lines."""
     if not sys.stderr.isatty():
         yield Lines()
         return
@@ -128,7 +127,7 @@ class _Bar:
 
 @contextmanager
 def show_reading() -> Iterator[RowProgress]:
-    """Show how many rows of a source have been read."""
+    """Show how many rows of a source have been read so far."""
     if not sys.stderr.isatty():
         yield RowProgress(None)
         return
@@ -138,13 +137,13 @@ def show_reading() -> Iterator[RowProgress]:
 
 @dataclass(slots=True)
 class RowProgress:
-    """Told the number of rows read so far, it shows it now and then."""
+    """Callback for the number of rows read so far; shows it at intervals."""
 
     shown: _Show | None
     _next: float = field(default_factory=lambda: time.monotonic() + _LINE_SECONDS)
 
     def __call__(self, rows: int) -> None:
-        """Show the number, if it is time to."""
+        """Show the number if an update is due."""
         if self.shown is not None:
             self.shown(rows, None, "")
         elif time.monotonic() >= self._next:
@@ -154,7 +153,7 @@ class RowProgress:
 
 @contextmanager
 def _bar(template: str, *, bar: bool) -> Iterator[_Show]:
-    from rich.console import Console  # takes a moment to import, and is for terminals alone
+    from rich.console import Console  # slow to import, and only needed on terminals
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
     columns = [
@@ -172,5 +171,5 @@ def _bar(template: str, *, bar: bool) -> Iterator[_Show]:
 
 
 def _say(line: str) -> None:
-    with suppress(OSError):  # nobody reads it; the replay goes on
+    with suppress(OSError):  # the reader is gone; the replay continues
         print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay resolve``: says what came of requests that may have been applied."""
+"""``whatsapp-flows replay resolve``: records the outcome of requests that may have been applied."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.ledger.resolve import resolve as settle
 
 
 def resolve(options: argparse.Namespace) -> int:
-    """Set their fate; returns 0, or 1 when nothing was found."""
+    """Set the fate of the selected requests; return 0, or 1 if none was found."""
     problem = _misuse(options)
     if problem:
         print(problem, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay results``: what became of each contact."""
+"""``whatsapp-flows replay results``: the result of each contact."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import ActionRecord, ContactResult, contact_results, iter_responses
 
 _COLUMNS = ("id", "state", "reason", "handled_errors", "path", "error", "actions", "later")
-# A spreadsheet takes what begins so for a formula.
+# A spreadsheet interprets text that starts with these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?")
 
 
 def results(options: argparse.Namespace) -> int:
-    """Print them, or write them into a table; returns 0."""
+    """Print the results, or write them to a table; return 0."""
     problem = _usage_error(options)
     if problem:
         print(problem, file=sys.stderr)
@@ -59,7 +59,7 @@ def _usage_error(options: argparse.Namespace) -> str | None:
 
 
 def as_json(result: ContactResult) -> dict[str, Any]:
-    """A contact as JSON: an object with the keys of ``_COLUMNS``."""
+    """Convert a contact to JSON: an object with the keys in ``_COLUMNS``."""
     return {
         "id": result.id,
         "state": result.state.value,

@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay retry``: selected contacts, walked again from where they failed."""
+"""``whatsapp-flows replay retry``: walks selected contacts again from where they failed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from airflow_whatsapp_flows.replay.renames import load_step_identities, rename_s
 
 
 def retry(options: argparse.Namespace) -> int:
-    """Choose contacts and run the replay; returns 0, 3, or 4 when contacts are pending."""
+    """Select contacts and run the replay; return 0, 3, or 4 if contacts are pending."""
     if options.outcome and not options.step:
         print("--outcome requires --step NAME", file=sys.stderr)
         return USAGE

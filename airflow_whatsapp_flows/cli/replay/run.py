@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay run``: a batch of responses through a flow, begun or gone on with."""
+"""``whatsapp-flows replay run``: starts or resumes a batch of responses through a flow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from airflow_whatsapp_flows.replay.sources import Source, open_source
 
 
 def run(options: argparse.Namespace) -> int:
-    """Begin the replay or go on with it; returns 0, 3, or 4 when contacts are pending."""
+    """Start or resume the replay; return 0, 3, or 4 if contacts are pending."""
     flow = load_flow_file(options.flow)
     prepared = prepare(options, flow)
     source = open_source(source_spec(options), flow)
@@ -59,10 +59,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_content(ledger: Ledger, replay: Replay, source: Source) -> None:
-    """Say that a source has other content than when its replay read it: what is new in it is not sent.
+    """Warn that a source has changed since its replay read it: new content is not sent.
 
     Raises:
-        ReplayError: the replay has ended, so nothing at all would be sent.
+        ReplayError: the replay has ended, so nothing would be sent.
     """
     if source.mark is None or replay.source_mark in (None, source.mark):
         return
@@ -76,14 +76,14 @@ def _check_content(ledger: Ledger, replay: Replay, source: Source) -> None:
 
 
 def go_on(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, options: argparse.Namespace) -> int:
-    """Send what is pending of a replay, and tell what came of it.
+    """Send what is pending in a replay, and print the summary.
 
     Args:
-        ledger: where the replay is.
-        replay: sealed.
-        flow: its flow, or a mended one.
-        prepared: how it is sent.
-        options: of the command line: ``format`` and ``ledger``.
+        ledger: the ledger that contains the replay.
+        replay: a sealed replay.
+        flow: its flow, or a fixed version.
+        prepared: how to send.
+        options: command-line options: ``format`` and ``ledger``.
 
     Returns:
         The exit status: 0 every contact completed or skipped, 3 some failed, rejected or in doubt, 4 some pending.
@@ -138,7 +138,7 @@ def _print_summary(ledger: Ledger, replay: Replay, progress: Progress, options: 
         _say("nothing more was sent; rerun the same command when the ledger is available again")
         return STOPPED
     shown = json.dumps(_as_json(summary, progress), ensure_ascii=False) if options.format == "json" else None
-    with suppress(OSError):  # whoever reads may have gone; what came of the batch is the status all the same
+    with suppress(OSError):  # the reader may be gone; the exit status still reports the outcome
         print(shown or _as_text(summary, progress), flush=True)
     return summary.exit_status
 
@@ -174,13 +174,13 @@ def _as_json(summary: Summary, progress: Progress) -> dict[str, Any]:
 
 @contextmanager
 def interrupt_on_sigterm() -> Iterator[None]:
-    """SIGTERM is as Ctrl-C within the block, so that it ends with a message and a status of its own."""
+    """Treat SIGTERM as Ctrl-C within the block, so that it ends with its own message and status."""
 
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     kept = None
-    with suppress(ValueError):  # only the main thread may listen
+    with suppress(ValueError):  # only the main thread can handle signals
         kept = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
@@ -190,6 +190,6 @@ def interrupt_on_sigterm() -> Iterator[None]:
 
 
 def _say(line: str) -> None:
-    with suppress(OSError):  # nobody reads it; the replay goes on
+    with suppress(OSError):  # the reader is gone; the replay continues
         if line:
             print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What every command that sends needs: the way out and the limits, from options, environment and flow."""
+"""Settings of all sending commands: sender and limits, from options, environment and flow."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from airflow_whatsapp_flows.settings import settings_from_environment
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """How a replay is to be sent.
+    """How to send a replay.
 
     Attributes:
-        request_sender: connections and settings; every connection of the flow is there.
-        run: limits.
-        chunk_size: contacts of one chunk.
-        options: the same as plain data without secrets, as the ledger keeps it for a later ``retry``.
+        request_sender: connections and settings; includes every connection of the flow.
+        run: limits of the run.
+        chunk_size: contacts per chunk.
+        options: the same as plain data without secrets; the ledger stores it for a later ``retry``.
     """
 
     request_sender: RequestSender
@@ -43,17 +43,17 @@ class Prepared:
 
 
 def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | None = None) -> Prepared:
-    """Find out how a replay is to be sent, before anything is read.
+    """Determine how to send a replay, before anything is read.
 
-    What the command line says comes first, then what the ledger keeps of the replay, then the flow's ``replay``.
+    The command line takes precedence, then the options stored in the ledger, then the flow's ``replay``.
 
     Args:
-        options: of the command line.
-        flow: its connections are looked for.
-        kept: ``Replay.options`` of a replay that goes on.
+        options: command-line options.
+        flow: the flow whose connections are looked up.
+        kept: ``Replay.options`` of a replay to resume.
 
     Raises:
-        ConnectionConfigError: a connection or a setting is missing, or cannot be used.
+        ConnectionConfigError: a connection or setting is missing or invalid.
     """
     kept = kept or {}
     block = replay_block(flow)
@@ -63,11 +63,11 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
     request_sender = RequestSender(
         replace(given, allowed_hosts=(*given.allowed_hosts, *allowed)), _Connections(connections).find
     )
-    # Every connection is looked for: found out half-way, a missing one would leave contacts half done.
+    # Look up every connection first: a missing one found midway would leave contacts partly processed.
     _check_names(options, flow, hosts_of(flow, request_sender).values())
     asked = {
         "concurrency": options.concurrency,
-        # A rate of one host is added to those of the others.
+        # A rate for one host is added to those for other hosts.
         "rates": {**rates_of(block.rate), **kept.get("rates", {}), **dict(options.rate)},
         "send": getattr(options, "send", None),
         "max_handled_errors": options.max_handled_errors,
@@ -88,7 +88,7 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
 
 
 def _check_names(options: argparse.Namespace, flow: Flow, hosts: Collection[str]) -> None:
-    """Refuse names that mean nothing: a misspelt host would have no limit, a misspelt connection send elsewhere."""
+    """Refuse unknown names: a misspelled host would have no limit, a misspelled connection would send elsewhere."""
     used = {step.plan.connection for step in flow.steps.values() if isinstance(step, Action) and step.plan.connection}
     for id_, _ in options.connection:
         if id_ not in used:
@@ -102,7 +102,7 @@ def _check_names(options: argparse.Namespace, flow: Flow, hosts: Collection[str]
 
 
 def source_spec(options: argparse.Namespace) -> SourceSpec:
-    """The source that the command line names."""
+    """Return the source given on the command line."""
     return SourceSpec(
         location=options.responses,
         columns=dict(options.column),
@@ -113,7 +113,7 @@ def source_spec(options: argparse.Namespace) -> SourceSpec:
 
 
 def replay_request(options: argparse.Namespace, flow: Flow, source: Source, prepared: Prepared) -> ReplayRequest:
-    """What ``run`` asks for, and ``plan`` asks about."""
+    """Return the replay that ``run`` starts or resumes, and that ``plan`` describes."""
     return ReplayRequest(
         flow=flow,
         source=source,
@@ -131,7 +131,7 @@ def replay_request(options: argparse.Namespace, flow: Flow, source: Source, prep
 
 @dataclass(frozen=True, slots=True)
 class _Connections:
-    """Connections of the command line, then those of the environment."""
+    """Finds connections on the command line, then in the environment."""
 
     urls: Mapping[str, str]
 
@@ -142,9 +142,9 @@ class _Connections:
 
 
 def _as_airflow(url: str) -> str:
-    """A URL as Airflow's form of a connection; the path of a plain one is a part of its base URL.
+    """Convert a URL to Airflow's connection URI; the path of a plain URL is part of its base URL.
 
-    In Airflow's own URI the path would be the schema, and so the scheme of the request.
+    In Airflow's own URI the path would become the schema, and thus the scheme of the request.
     """
     try:
         parts = urlsplit(url)

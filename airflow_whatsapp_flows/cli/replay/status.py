@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay status``: how far a replay has come."""
+"""``whatsapp-flows replay status``: the progress of a replay."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_whatsapp_flows.cli.replay.summary import status_json, summary_of, s
 
 
 def status(options: argparse.Namespace) -> int:
-    """Print it; returns 0."""
+    """Print the status; return 0."""
     with open_ledger(options) as ledger:
         summary = summary_of(ledger, replay_of(ledger, options.id), options)
         shown = ledger.display_url

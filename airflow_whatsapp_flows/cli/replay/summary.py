@@ -1,4 +1,4 @@
-"""How far a replay has come, as people and programs read it: ``status``, and the end of ``run`` and ``retry``."""
+"""The summary of a replay, as text and JSON: for ``status``, and at the end of ``run`` and ``retry``."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ _ORDER = (
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How far a replay has come.
+    """Progress and results of a replay.
 
     Attributes:
         replay: the replay.
         tally: its contacts by state.
-        errors: its errors, by fingerprint.
+        errors: its errors by fingerprint.
         reasons: why rows were rejected or skipped.
-        in_doubt: response id and end of the contact that has been in doubt for longest.
-        too_many_handled: why it is no success although its contacts completed.
-        delivery: of each action of its flow.
-        ledger_words: words that name its ledger in a command.
+        in_doubt: response id and end time of the contact in doubt for longest.
+        too_many_handled: why it is not a success although its contacts completed.
+        delivery: delivery of each action in its flow.
+        ledger_words: command-line arguments that name its ledger.
     """
 
     replay: Replay
@@ -82,12 +82,12 @@ class Summary:
 
     @property
     def run_seconds(self) -> float:
-        """Seconds for which it ran."""
+        """Seconds it has run."""
         return self.replay.run_seconds(time.time())
 
 
 def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> Summary:
-    """Read how far a replay has come.
+    """Read the summary of a replay.
 
     Raises:
         LedgerError: the ledger cannot be read.
@@ -111,12 +111,12 @@ def summary_of(ledger: Ledger, replay: Replay, options: argparse.Namespace) -> S
 
 
 def status_json(summary: Summary) -> dict[str, Any]:
-    """The states of a replay's contacts, what else was counted, and the time it took."""
+    """Return the states of a replay's contacts, the other counts, and the elapsed time."""
     return replay_status(summary.replay, summary.tally)
 
 
 def errors_json(summary: Summary) -> list[dict[str, Any]]:
-    """Errors by fingerprint, the most frequent first; personal data of samples is masked."""
+    """Return errors by fingerprint, most frequent first; personal data in samples is masked."""
     return [
         {
             "fingerprint": group.fingerprint,
@@ -139,7 +139,7 @@ def errors_json(summary: Summary) -> list[dict[str, Any]]:
 
 
 def summary_text(summary: Summary) -> str:
-    """States, counts, errors, and what to do next with the commands to do it."""
+    """Format states, counts, errors, and the next commands to run."""
     replay, totals = summary.replay, summary.tally
     states = [(state.value, totals.states[state]) for state in _ORDER if totals.states[state]]
     lines = [f"replay {replay.id} of {replay.flow_id}, {plural(totals.total, 'contact')} from {replay.source}"]
@@ -196,7 +196,7 @@ def _error_lines(summary: Summary, group: ErrorGroup) -> Iterator[str]:
 
 
 def _may_be_repeated(summary: Summary) -> set[bool]:
-    """Of the requests in doubt, whether they may be sent again: both when there are such and such."""
+    """Return whether the requests in doubt may be resent; both values if that differs."""
     steps = [group.sample.error and group.sample.error["step"] for group in summary.errors if group.in_doubt]
     modes = [summary.delivery.get(step or "", Delivery.AT_MOST_ONCE) for step in steps]
     return {mode is not Delivery.AT_MOST_ONCE for mode in modes} or {False}
