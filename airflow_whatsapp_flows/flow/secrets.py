@@ -225,10 +225,14 @@ def _parts(value: Any) -> Iterator[str]:
 
 
 def fold(text: str) -> str:
-    """A text without case, a part at a time: Python takes twelve bytes for each character of one that is not ASCII."""
-    if len(text) <= _FOLDED or text.isascii():
+    """A text without case, a part at a time: Python takes twelve bytes for each character of one that is not ASCII.
+
+    Dotted and dotless i are one letter, as they are to a pattern that ignores case: ``YILDIZ`` is ``Yıldız``.
+    """
+    if text.isascii():
         return text.casefold()
-    return "".join([text[start : start + _FOLDED].casefold() for start in range(0, len(text), _FOLDED)])
+    parts = [text[start : start + _FOLDED].casefold() for start in range(0, len(text), _FOLDED)]
+    return "".join(parts).replace("i\u0307", "i").replace("\u0131", "i")
 
 
 def secrets_in(shown: str, secrets: Sequence[str]) -> list[str]:

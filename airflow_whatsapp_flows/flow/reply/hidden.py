@@ -68,11 +68,11 @@ _NOTHING = ActionResult(outcome=Outcome.SUCCESS, headers={}, method="", url="")
 
 def _needles(name: str, text: str, family: Family) -> list[_Needle]:
     if family == "raw":
-        return [_Needle(text, needle(text).casefold(), name, "")]
+        return [_Needle(text, fold(needle(text)), name, "")]
     if len(text) < SHORTEST:
         return []
     forms = forms_of(text, family)
-    made = {needle(form).casefold(): (form, label) for form, label in reversed(forms.items())}  # the first of each wins
+    made = {fold(needle(form)): (form, label) for form, label in reversed(forms.items())}  # the first of each wins
     return [_Needle(form, folded, name, label) for folded, (form, label) in made.items()]
 
 

@@ -51,6 +51,11 @@ def test_a_value_is_hidden_in_every_form_and_case_and_put_back(form: str, case: 
     assert without_marks(recorded.response) == ["before *** behind"]
 
 
+@pytest.mark.parametrize(("name", "written"), [("Yıldız", "YILDIZ"), ("Yildiz", "YILDIZ"), ("ipek", "İPEK")])
+def test_a_turkish_name_is_hidden_in_upper_case(name: str, written: str) -> None:
+    assert hidden_of(name).conceal({"greeting": f"Hello, {written}!"}) == {"greeting": "Hello, ***!"}
+
+
 def test_every_part_of_a_result_that_a_server_writes_is_hidden() -> None:
     failed = result(
         {EMAIL: [EMAIL, {"a": 1}]}, reason=f"for {EMAIL}", headers={"x-a": EMAIL, EMAIL: "x"}, url=f"https://a/{EMAIL}"
