@@ -177,7 +177,7 @@ def test_files_do_not_count() -> None:
 
 def test_the_headers_of_a_request_have_a_greatest_size_together() -> None:
     found = attempt("headers", {f"k{number}": "{{ contact.u }}" for number in range(9)}, {"u": "a" * 7_900})
-    assert found == "refused: headers.k8: the headers would have more than 65,536 characters in total"
+    assert found == "refused: headers.k8: the headers would have more than 65,536 characters in all"
 
 
 def test_one_text_on_the_way_has_a_limit_of_its_own() -> None:

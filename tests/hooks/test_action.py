@@ -41,7 +41,7 @@ def test_an_http_connection_sends_what_airflows_hook_sends(
 
 
 def test_a_missing_connection_is_an_error_of_ours() -> None:
-    with pytest.raises(ConnectionConfigError, match="no connection 'nope'"):
+    with pytest.raises(ConnectionConfigError, match="the connection 'nope' does not exist"):
         WhatsAppActionHook("nope").action_connection()
 
 

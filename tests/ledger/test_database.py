@@ -61,7 +61,7 @@ def test_a_version_of_no_release_or_a_newer_one_is_refused_and_left_alone(
     with ledger.write() as connection:
         connection.execute(update(versions).values(version=version))
 
-    with pytest.raises(LedgerError, match=f"has version {version}, and .* uses version {SCHEMA_VERSION}: .*{advice}"):
+    with pytest.raises(LedgerError, match=f"has version {version}, .* uses version {SCHEMA_VERSION}: .*{advice}"):
         Ledger(ledger_url)
     with ledger.read() as connection:
         assert connection.execute(select(versions.c.version)).scalar_one() == version
@@ -103,7 +103,7 @@ def test_its_folder_is_made_and_a_relative_path_is_of_the_working_folder(
 
 
 def test_a_mistyped_path_does_not_become_an_empty_ledger(tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match="cannot be made"):
+    with pytest.raises(LedgerError, match="cannot be created"):
         Ledger(f"sqlite:///{tmp_path}/typo/ledgers/l.db")
     assert list(tmp_path.iterdir()) == []
 

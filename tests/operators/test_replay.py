@@ -161,7 +161,7 @@ def test_pending_contacts_fail_the_task_which_says_how_to_continue(
     )
     replay = Replay(responses)
     assert "20 of 20 contacts are pending (elsewhere)" in replay.message
-    assert "resumes them" in replay.message
+    assert "retry or clear this task to resume" in replay.message
     assert server.received == []
 
 
@@ -224,9 +224,7 @@ def test_failed_contacts_fail_the_task_and_its_status_is_there_all_the_same(
         pytest.param({"source": "/nowhere.jsonl"}, "/nowhere.jsonl", id="no-such-file"),
         pytest.param({"flow": "/nowhere.json"}, "/nowhere.json", id="no-such-flow"),
         pytest.param({"flow": {"flow_format": 1, "id": "x", "steps": []}}, "steps", id="faulty-flow"),
-        pytest.param(
-            {"query": "SELECT 1", "source": "nope"}, "the connection 'nope' does not exist", id="no-such-connection"
-        ),
+        pytest.param({"query": "SELECT 1", "source": "nope"}, "there is no connection 'nope'", id="no-such-connection"),
     ],
 )
 def test_what_cannot_be_started_fails_at_once_and_says_why(

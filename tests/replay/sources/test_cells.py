@@ -17,9 +17,9 @@ class Name(str):
 @pytest.mark.parametrize(
     ("cell", "problem"),
     [
-        ("half \ud800", "surrogate: the column 'Name' holds half of a surrogate pair"),
-        (memoryview(b"x"), "bytes: the column 'Name' holds bytes"),
-        (1j, "unknown_type: the column 'Name' holds a complex; cast it to text"),
+        ("half \ud800", "surrogate: the column 'Name' contains half of a surrogate pair"),
+        (memoryview(b"x"), "bytes: the column 'Name' contains bytes"),
+        (1j, "unknown_type: the column 'Name' contains a complex; cast it to text"),
         ([{"a": float("-inf")}], "bad_number: the column 'Name' contains an infinite number"),
     ],
     ids=["surrogate", "bytes", "complex", "infinite"],
