@@ -318,7 +318,7 @@ def test_a_replay_that_continues_is_planned_from_the_ledger(ledger: Ledger) -> N
 
 
 def test_a_connection_that_is_missing_is_refused() -> None:
-    with pytest.raises(ConnectionConfigError, match="no connection 'other'"):
+    with pytest.raises(ConnectionConfigError, match="the connection 'other' does not exist"):
         planned([], flow=a_flow({**CREATE, "connection": "other"}))
 
 
