@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -22,13 +23,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def test_it_holds_every_module_and_the_type_marker(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
-    package = REPOSITORY / "airflow_whatsapp_flows"
-    wanted = {path.relative_to(REPOSITORY).as_posix() for path in package.rglob("*.py")}
-    wanted |= {path.relative_to(REPOSITORY).as_posix() for path in (package / "starting").rglob("*") if path.is_file()}
-    wanted |= {"airflow_whatsapp_flows/py.typed", "airflow_whatsapp_flows/flow-format-1.schema.json"}
-    assert {name for name in wanted if "__pycache__" not in name} <= names
+def test_it_holds_every_file_of_the_package(wheel: Path) -> None:
+    files = {path for path in (REPOSITORY / "airflow_whatsapp_flows").rglob("*") if path.is_file()}
+    wanted = {path.relative_to(REPOSITORY).as_posix() for path in files if "__pycache__" not in path.parts}
+    assert wanted - set(zipfile.ZipFile(wheel).namelist()) == set()
+    others = {"py.typed", "flow-format-1.schema.json", "starting/response.json", "ledger/migrations/script.py.mako"}
+    assert {f"airflow_whatsapp_flows/{name}" for name in others} <= wanted
 
 
 def test_it_holds_nothing_else(wheel: Path) -> None:
@@ -46,7 +46,15 @@ def test_it_announces_the_provider_and_the_command(wheel: Path) -> None:
 
 def test_it_runs_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
-    code = "from airflow_whatsapp_flows import cli; print(cli.__file__); cli.main(['--help'])"
+    code = """if True:
+        from airflow_whatsapp_flows import cli
+        from airflow_whatsapp_flows.ledger import Ledger
+        print(cli.__file__)
+        assert cli.main(["init", "project"]) == 0
+        assert cli.main(["validate", "project/dags/flows"]) == 0
+        Ledger("sqlite:///ledger.db").close()
+        cli.main(["--help"])
+    """
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
     )
@@ -69,4 +77,12 @@ def test_the_source_distribution_holds_what_its_tests_read(tmp_path: Path) -> No
         "tests/conftest.py",
     ]
     assert names >= {*wanted, "docker/Dockerfile", "docker/README.md", "dags/flows/lead_to_crm.json", "README.md"}
+    assert _named_by_tests() <= {name.partition("/")[0] for name in names}
     assert not [name for name in names if "__pycache__" in name or name == "docker/.env"]
+
+
+def _named_by_tests() -> set[str]:
+    """What tests read, as far as it is at the top of the repository."""
+    texts = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "tests").rglob("*.py")]
+    names = set(re.findall(r'\b(?:REPOSITORY|ROOT) / "([^"/]+)', "".join(texts)))
+    return {name for name in names - {".matrix", ".pytest_cache"} if (REPOSITORY / name).exists()}

@@ -194,6 +194,20 @@ def test_different_numbers_have_different_keys(
     assert (first == second) == (mobile(one[1]) == mobile(other[1]))
 
 
+SIGNS = st.sampled_from(
+    ["+", "0", "00", "011", "52", "55", "1", "999", "(", ")", "-", " ", ";ext=", "x", "tel:", "\u0660", "\u00b2"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(SIGNS, max_size=12).map("".join) | st.text("+0123456789", max_size=19) | st.text(max_size=20))
+def test_any_text_has_a_key_that_is_its_own_or_none(text: str) -> None:
+    for country in (None, "MX", "US"):
+        key = phone_key(text, country)
+        assert key is None or phone_key(key) == key
+    assert e164(text) is None or e164(text).startswith("+")  # type: ignore[union-attr]
+
+
 def test_a_long_text_is_no_number_and_is_judged_at_once() -> None:
     assert phone_key(" " * 100_000 + "+525512345678" + "\n" * 100_000) == "+525512345678"
     for text in ("-" * 1_000_000, "1 " * 500_000, "tel:" * 250_000, "\u0660" * 1_000_000):
