@@ -97,7 +97,7 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
 @given(
     login=_TEXT, password=_TEXT, port=st.none() | st.integers(1, 65535), extra=st.dictionaries(_TEXT, _TEXT, max_size=3)
 )
-def test_whatever_airflow_writes_as_a_uri_is_read_back(
+def test_reads_back_every_uri_that_airflow_writes(
     login: str, password: str, port: int | None, extra: dict[str, str]
 ) -> None:
     from airflow.sdk import Connection
@@ -321,9 +321,7 @@ def test_a_client_certificate_that_is_not_a_path_is_named(given: Any) -> None:
         pytest.param({"extra": {"headers": {"X-Tenant": "shop-***"}}}, id="headers.X-Tenant"),
     ],
 )
-def test_what_airflow_shows_in_place_of_a_secret_is_refused_in_every_field(
-    fields: dict[str, Any], request: pytest.FixtureRequest
-) -> None:
+def test_refuses_airflows_secret_mask_in_every_field(fields: dict[str, Any], request: pytest.FixtureRequest) -> None:
     name = request.node.callspec.id.rstrip("01")
 
     with pytest.raises(ConnectionConfigError, match=rf"'crm': {name} holds '\*\*\*'.*enter the value again"):
@@ -350,7 +348,7 @@ def test_a_header_name_under_its_old_key_is_still_read() -> None:
     assert action_connection(fields).headers == (("X-Api-Key", "s3cret"),)
 
 
-def test_stars_are_a_part_of_a_password() -> None:
+def test_a_password_may_contain_asterisks() -> None:
     fields = ConnectionFields("crm", type="whatsapp_action", host="crm.example", password="a***b")
 
     assert action_connection(fields).headers == (("Authorization", "Bearer a***b"),)

@@ -102,7 +102,7 @@ def test_both_exits_may_lead_to_one_step(server: RecordingServer, status: int) -
     assert run_dag(dag).states["b"] == "success"
 
 
-def test_a_target_that_another_way_ends_before_is_skipped(server: RecordingServer) -> None:
+def test_a_target_that_another_path_ends_before_is_skipped(server: RecordingServer) -> None:
     dag = build_dag(flow(action("A", on_success="Q", on_error="Z"), question("Q", next="Z"), action("Z", url="/z")))
     run = run_dag(dag)
     assert run.state == "success"
@@ -143,7 +143,7 @@ def test_airflows_context_is_not_available_to_a_flow(text: str) -> None:
         build_dag(flow(action("A", body={"a": text})))
 
 
-def test_what_changes_nothing_has_no_task_for_an_unknown_outcome() -> None:
+def test_read_only_actions_have_no_task_for_an_unknown_outcome() -> None:
     dag = build_dag(flow(action("Look", method="GET", on_success="M", on_error="M"), message("M")))
     assert set(dag.task_dict) == {"look", "look__exit", "m"}
 

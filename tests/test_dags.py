@@ -102,7 +102,7 @@ def test_a_broken_flow_is_an_import_error_of_the_health_file_only(airflow: None,
 class TestLeadToCrm:
     ANSWERS = {"Ask name": 'Ana "la Jefa" {{ 7*7 }}', "Ask age": "41"}  # noqa: RUF012
 
-    def test_the_contact_is_in_the_crm_and_is_told_its_number(self, dag_bag: Any, crm: httpx.Client) -> None:
+    def test_the_contact_is_in_the_crm_and_receives_its_number(self, dag_bag: Any, crm: httpx.Client) -> None:
         who = contact(1)
 
         finished = run(dag_bag, "lead_to_crm", {"contact": who, "step": self.ANSWERS})
@@ -154,7 +154,7 @@ class TestLeadToCrm:
         ("9999", "say_not_found", "I cannot find order 9999. Is the number right?"),
     ],
 )
-def test_what_the_crm_says_of_an_order_decides_what_its_owner_is_told(
+def test_the_crms_reply_about_an_order_decides_the_message(
     dag_bag: Any, crm: httpx.Client, number: str, step: str, text: str
 ) -> None:
     finished = run(dag_bag, "order_status", {"contact": contact(10), "step": {"Ask order number": number}})
@@ -165,7 +165,7 @@ def test_what_the_crm_says_of_an_order_decides_what_its_owner_is_told(
     assert {finished.states[other] for other in others} == {"skipped"}
 
 
-def test_a_crm_that_is_down_is_asked_twice_for_an_order(dag_bag: Any, crm: httpx.Client) -> None:
+def test_a_crm_that_is_down_is_queried_twice_for_an_order(dag_bag: Any, crm: httpx.Client) -> None:
     crm.put("/_switches", json={"path": "/v1/orders", "status": 503})
 
     finished = run(dag_bag, "order_status", {"contact": contact(11), "step": {"Ask order number": "1001"}})

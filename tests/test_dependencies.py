@@ -97,7 +97,7 @@ def test_everything_declared_is_used() -> None:
 
 
 @pytest.mark.parametrize("folder", ["benchmarks", "dags", "docker", "tests"])
-def test_what_surrounds_the_package_imports_only_what_is_declared(folder: str) -> None:
+def test_supporting_scripts_import_only_declared_dependencies(folder: str) -> None:
     declared = HARD | OPTIONAL | GROUPS | NOT_INSTALLED
     undeclared = {owner: file for owner, file in _imported(folder).items() if owner not in declared}
     assert undeclared == {}

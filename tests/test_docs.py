@@ -32,7 +32,7 @@ def blocks(language: str) -> list[object]:
     return found
 
 
-def test_every_block_is_of_a_kind_that_is_tested() -> None:
+def test_every_code_block_has_a_tested_language() -> None:
     kinds = {match.group(1) for path in DOCUMENTS for match in BLOCK.finditer(path.read_text(encoding="utf-8"))}
     assert kinds <= {"json", "python", "bash", "console", ""}  # console: test_docs_console.py
 
@@ -63,7 +63,7 @@ def test_python_is_a_dag_file_that_airflow_can_read(text: str, tmp_path: Path, m
 
 
 @pytest.mark.usefixtures("airflow")
-def test_the_readme_s_flow_runs_as_it_says(server: RecordingServer) -> None:
+def test_the_readmes_flow_runs_as_described(server: RecordingServer) -> None:
     from airflow_whatsapp_flows import build_dag
 
     readme = DOCUMENTS[0].read_text(encoding="utf-8")
@@ -94,7 +94,7 @@ def test_the_readme_shows_the_graph_of_its_flow(tmp_path: Path) -> None:
         pytest.param(Answer(drop=True), "look_into_it", "Check at the server", id="outcome-unknown"),
     ],
 )
-def test_the_example_that_branches_on_the_result_runs_as_it_says(
+def test_the_branching_example_runs_as_described(
     server: RecordingServer, answer: Answer, taken: str, said: str
 ) -> None:
     text = (REPOSITORY / "docs" / "operators.md").read_text(encoding="utf-8")

@@ -83,7 +83,7 @@ def test_every_guarantee_is_enforced_and_proven_where_it_says(row: list[str]) ->
         assert all(f" {name}(" in text or f"class {name}:" in text for name in names), proof
 
 
-def test_a_report_has_a_private_way() -> None:
+def test_vulnerabilities_can_be_reported_privately() -> None:
     policy = (REPOSITORY / "SECURITY.md").read_text(encoding="utf-8")
     assert "Report a vulnerability" in policy
     assert "(../SECURITY.md)" in TEXT

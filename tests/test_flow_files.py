@@ -57,7 +57,7 @@ def test_a_link_out_of_the_folder_is_refused_and_one_within_it_is_not(tmp_path: 
         load_flow_file(folder / "out.json", in_flows_folder=True)
 
 
-def test_what_is_not_a_regular_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+def test_refuses_special_files_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "lead.json")
     with pytest.raises(FlowFileError, match="not a regular file"):
         load_flow_file(tmp_path / "lead.json")

@@ -60,7 +60,7 @@ def test_the_table_has_a_row_for_each_set_also_where_no_test_ran() -> None:
         (["lowest", "--", "-k", "x"], ["lowest"], ["-k", "x"]),
     ],
 )
-def test_what_follows_two_dashes_is_for_pytest(words: list[str], own: list[str], for_pytest: list[str]) -> None:
+def test_arguments_after_two_dashes_go_to_pytest(words: list[str], own: list[str], for_pytest: list[str]) -> None:
     assert split_words(words) == (own, for_pytest)
 
 

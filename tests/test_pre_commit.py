@@ -45,7 +45,7 @@ def test_it_is_run_on_the_flow_files_of_folders_called_flows(hook: dict[str, Any
 
 
 @pytest.mark.parametrize(("flow", "status"), [(FLOW, 0), ({**FLOW, "nmae": "x"}, 1)])
-def test_its_entry_refuses_faulty_flows_only(
+def test_its_hook_refuses_only_faulty_flows(
     hook: dict[str, Any], tmp_path: Path, flow: dict[str, Any], status: int
 ) -> None:
     program, *words = shlex.split(hook["entry"])

@@ -29,14 +29,14 @@ def _deliver(server: RecordingServer, **keys: Any) -> tuple[Any, list[float]]:
     return request_sender.deliver(SendAction(action, 1, request, "key")), waits
 
 
-def test_what_may_be_repeated_is_repeated_with_pauses(server: RecordingServer) -> None:
+def test_retries_repeatable_requests_with_pauses(server: RecordingServer) -> None:
     server.queued = [Answer(503, headers={"Retry-After": "2"}), Answer(503)]
     result, waits = _deliver(server, method="GET", retry={"attempts": 3, "wait": 1})
     assert (result.outcome.value, result.attempts, waits[0]) == ("success", 3, 2.0)
     assert 0 <= waits[1] <= 2
 
 
-def test_what_may_be_sent_once_is_sent_once(server: RecordingServer) -> None:
+def test_sends_at_most_once_requests_once(server: RecordingServer) -> None:
     server.queued = [Answer(500)]
     result, waits = _deliver(server)
     assert (result.attempts, waits, len(server.received)) == (1, [], 1)
@@ -72,7 +72,7 @@ def test_a_path_without_a_connection_is_refused() -> None:
         RequestSender(Settings(), none).prepare(None, HttpRequest("GET", "/c"), 1)
 
 
-def test_a_wrong_entry_of_allowed_hosts_shows_before_anything_is_sent() -> None:
+def test_an_invalid_allowed_host_fails_before_anything_is_sent() -> None:
     with pytest.raises(ConnectionConfigError, match=r"10\.0\.0\.0/33"):
         RequestSender(Settings(allowed_hosts=("10.0.0.0/33",)), lambda _: None)  # type: ignore[arg-type,return-value]
 

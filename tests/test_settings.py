@@ -26,7 +26,7 @@ def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["x", "0", "-1", "nan", "inf"])
 @pytest.mark.parametrize("option", ["response_max_bytes", "request_timeout"])
-def test_a_number_that_is_none_is_named(tmp_path: Path, option: str, text: str) -> None:
+def test_an_invalid_number_is_named(tmp_path: Path, option: str, text: str) -> None:
     environ = {"AIRFLOW_HOME": str(tmp_path), f"AIRFLOW__WHATSAPP_FLOWS__{option.upper()}": text}
     with pytest.raises(ConnectionConfigError, match=option):
         settings_from_environment(environ)

@@ -27,7 +27,7 @@ def _run(code: str, home: Path) -> str:
     return run.stdout
 
 
-def test_nothing_of_an_exported_airflow_is_left(tmp_path: Path) -> None:
+def test_removes_all_of_an_exported_airflow(tmp_path: Path) -> None:
     code = "import json, os, tests.conftest; print(json.dumps(dict(os.environ)))"
     seen = json.loads(_run(code, tmp_path))
     assert "prod" not in "".join(value for name, value in seen.items() if name.startswith("AIRFLOW"))

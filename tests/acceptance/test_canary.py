@@ -286,7 +286,7 @@ def flow(server: RecordingServer, tmp_path: Path) -> Path:
     return file
 
 
-def test_nothing_leaks_when_one_contact_is_run(
+def test_nothing_leaks_when_one_contact_is_walked(
     server: RecordingServer, flow: Path, tmp_path: Path, run: Commands, written: Written
 ) -> None:
     response = tmp_path / "response.json"

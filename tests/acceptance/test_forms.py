@@ -89,7 +89,7 @@ def test_a_form_is_written_as_the_specification_says(express: str, texts: list[s
 
 @pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize(("text", "pairs"), FORMS, ids=[ascii(text) for text, _ in FORMS])
-def test_a_form_that_is_text_is_sent_as_the_pairs_that_it_means(
+def test_a_form_written_as_text_is_sent_as_its_pairs(
     request: pytest.FixtureRequest, parser: str, text: str, pairs: Pairs
 ) -> None:
     express = request.getfixturevalue("express")

@@ -97,7 +97,7 @@ def test_json_is_read_as_node_reads_it(cases: dict[str, Case], results: dict[str
                 assert result.response == _storable(case["value"]), name
 
 
-def test_what_is_not_json_is_refused_and_its_status_kept(results: dict[str, ActionResult]) -> None:
+def test_refuses_a_reply_that_is_not_json_and_keeps_its_status(results: dict[str, ActionResult]) -> None:
     assert set(results) >= ACCEPTED | REFUSED
     for name, result in results.items():
         if name.startswith("n_"):
@@ -107,7 +107,7 @@ def test_what_is_not_json_is_refused_and_its_status_kept(results: dict[str, Acti
                 assert (result.error.kind.value, result.status_code) == ("unparsable", 200), name
 
 
-def test_what_readers_may_decide_is_decided(results: dict[str, ActionResult]) -> None:
+def test_implementation_defined_json_is_read_in_one_fixed_way(results: dict[str, ActionResult]) -> None:
     """UTF-8 and UTF-16 are read, with or without a mark; half of a pair is U+FFFD; nothing becomes infinite."""
     read = {name: result.response for name, result in results.items() if name.startswith("i_") and _is_success(result)}
     assert {name for name in results if name.startswith("i_")} - set(read) == {

@@ -65,7 +65,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
         pytest.param(OK + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(random.randbytes(65_536)), id="gzip"),
     ],
 )
-def test_of_a_reply_without_end_little_more_than_the_limit_is_read(
+def test_reads_little_more_than_the_limit_of_an_endless_reply(
     head: bytes, piece: bytes, is_tls: bool, limit: int, read: list[int], certificate: Certificate
 ) -> None:
     server = HostileServer(endless(piece, head), certificate.context if is_tls else None)

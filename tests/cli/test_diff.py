@@ -66,7 +66,7 @@ def test_json_of_the_same_is_an_empty_list(cli: Cli) -> None:
     assert (done.status, json.loads(done.out), done.err) == (0, [], "")
 
 
-def test_of_long_texts_the_place_where_they_differ_is_shown(cli: Cli, write: Write) -> None:
+def test_shows_where_long_texts_differ(cli: Cli, write: Write) -> None:
     text = "word " * 100
     old = write("old.json", flow({"name": "A", "type": "message", "body": f"{text}HERE {text}"}))
     new = write("new.json", flow({"name": "A", "type": "message", "body": f"{text}THERE {text}"}))
@@ -78,7 +78,7 @@ def test_of_long_texts_the_place_where_they_differ_is_shown(cli: Cli, write: Wri
     assert len(line) < 250
 
 
-def test_a_name_cannot_make_a_line_of_its_own(cli: Cli, write: Write) -> None:
+def test_a_name_cannot_start_a_new_line(cli: Cli, write: Write) -> None:
     old = write("old.json", flow({"name": "A", "type": "menu", "options": {"x\n\x1b[31m": None}}))
     new = write("new.json", flow({"name": "A", "type": "menu", "options": {"x\n\x1b[31m": "A"}, "on_no_answer": "B"},
                                  {"name": "B", "type": "end"}))  # fmt: skip

@@ -32,7 +32,7 @@ def _run(*words: object, missing: tuple[str, ...] = EXTRAS) -> Done:
 
 
 @pytest.mark.parametrize("command", [(), ("graph",), ("replay", "run"), ("ledger", "find")], ids="-".join)
-def test_help_needs_no_extra(command: tuple[str, ...]) -> None:
+def test_help_works_without_extras(command: tuple[str, ...]) -> None:
     done = _run(*command, "--help")
 
     assert (done.status, done.err) == (0, "")

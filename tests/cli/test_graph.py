@@ -28,7 +28,7 @@ def test_svg_is_a_whole_document(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("form", ["mermaid", "svg"])
-def test_a_file_gets_what_would_have_been_printed(cli: Cli, tmp_path: Path, form: str) -> None:
+def test_a_file_receives_the_printed_output(cli: Cli, tmp_path: Path, form: str) -> None:
     printed = cli("graph", EXAMPLE, "--format", form)
 
     done = cli("graph", EXAMPLE, "--format", form, "-o", tmp_path / "flow.out")

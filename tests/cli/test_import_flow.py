@@ -111,7 +111,7 @@ def test_records_are_read_as_json_lines_and_from_stdin(run: Import, monkeypatch:
         (["--records", "FOLDER"], b"", "cannot be read: Is a directory"),
     ],
 )
-def test_what_cannot_be_used_is_refused(
+def test_refuses_unusable_values(
     run: Import, write: Write, tmp_path: Path, words: list[str], content: Any, message: str
 ) -> None:
     path = write("r.json", content or b"")

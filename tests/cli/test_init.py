@@ -82,7 +82,7 @@ def test_writes_nothing_if_a_file_exists(cli: Cli, tmp_path: Path, there: str) -
     assert file.read_text() == "mine"
 
 
-def test_a_link_that_leads_nowhere_is_a_file_too(cli: Cli, tmp_path: Path) -> None:
+def test_a_dangling_link_counts_as_a_file(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "README.md").symlink_to(tmp_path / "elsewhere.md")
 
     assert cli("init", tmp_path).status == 1

@@ -56,7 +56,7 @@ def test_find_as_json(cli: Cli, ledger: list[str], sent: RecordingServer) -> Non
     assert found["key"]
 
 
-def test_find_and_purge_know_a_person_by_every_identifier(
+def test_find_and_purge_accept_every_identifier(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     contact = {"id": 77, "user_id": "BR.1502", "email": "Ana@example.com", "meta": {"crm_id": "C-9"}}
@@ -119,7 +119,7 @@ def test_purge_asks_on_a_terminal(ledger: list[str], sent: RecordingServer, answ
     assert ("erased: 2 contacts" in out) == (status == 0)
 
 
-def test_purge_of_one_person_leaves_the_others_and_keeps_what_was_done_known(
+def test_purging_one_person_leaves_others_and_the_delivery_record(
     cli: Cli, ledger: list[str], sent: RecordingServer, tmp_path: Path
 ) -> None:
     done = cli("ledger", "purge", "--phone", PHONE, "--yes", *ledger)
@@ -196,7 +196,7 @@ def test_a_command_upgrades_an_old_file_by_itself_and_reports_it(
     assert process("ledger", "upgrade", "--ledger", f"sqlite:///{tmp_path}/none.db").status == 1
 
 
-def test_nothing_of_alembic_is_imported_where_nothing_is_upgraded(process: Cli, tmp_path: Path) -> None:
+def test_alembic_is_imported_only_for_upgrades(process: Cli, tmp_path: Path) -> None:
     code = (
         "import sys; from airflow_whatsapp_flows.ledger import Ledger; "
         "Ledger(sys.argv[1]).close(); Ledger(sys.argv[1]).close(); print('alembic' in sys.modules)"

@@ -61,7 +61,7 @@ def test_the_response_may_come_from_standard_input(process: Cli, server: Recordi
     assert base64.b64decode(json.loads(done.out)["body_base64"]) == BODY
 
 
-def test_without_its_connection_a_request_is_shown_without_origin_and_reports_it(
+def test_shows_a_request_without_origin_if_its_connection_is_missing(
     cli: Cli, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_CRM", raising=False)
@@ -101,7 +101,7 @@ class TestStepsBehindOthers:
         assert "'Create contact' comes before 'Tell sales'" in done.err
         assert '"actions": {"Create contact": ' in done.err
 
-    def test_a_step_that_the_way_does_not_lead_to_is_refused_with_the_way(self, cli: Cli, write: Write) -> None:
+    def test_an_unreached_step_is_refused_with_the_path(self, cli: Cli, write: Write) -> None:
         done_well = {**ANSWERS, "actions": {"Create contact": [{"outcome": "success", "response": {"id": 7}}]}}
 
         done = cli("render", LEAD, "--step", "Tell sales", "--response", write("r.json", done_well))

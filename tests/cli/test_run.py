@@ -18,7 +18,7 @@ LEAD = Path(__file__).resolve().parents[2] / "dags" / "flows" / "lead_to_crm.jso
 ANSWERS = {"id": "r-1", "contact": {"phone": "+525512345678"}, "step": {"Ask name": "Ana María", "Ask age": 41}}
 
 
-def test_text_shows_each_step_with_its_exit_and_what_was_said(cli: Cli, write: Write, server: RecordingServer) -> None:
+def test_text_shows_each_step_with_its_exit_and_messages(cli: Cli, write: Write, server: RecordingServer) -> None:
     done = cli("run", LEAD, "--response", write("r.json", ANSWERS))
 
     lines = done.out.splitlines()
@@ -168,7 +168,7 @@ def test_an_interrupted_request_is_named_and_what_came_before_is_shown(write: Wr
         assert out.splitlines()[0] == "Ask name: next → Ask age"
 
 
-def test_the_words_of_a_server_that_refuses_are_shown(cli: Cli, write: Write, server: RecordingServer) -> None:
+def test_shows_the_reply_of_a_refusing_server(cli: Cli, write: Write, server: RecordingServer) -> None:
     server.queued.append(Answer.json({"error": "email is taken \x1b[31m", "phone": "+525512345678"}, 422))
 
     done = cli("run", write("f.json", flow(action("Call"))), "--response", write("r.json", {}))

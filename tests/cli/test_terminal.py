@@ -20,7 +20,7 @@ _ACTING = "\x1b[2J\x1b]0;x\x07 \x9b31m \u202egnp.exe \u2066"
 _SIGNS = "\x1b\x07\x9b\u202e\u2066"
 
 
-def test_what_acts_on_a_terminal_is_escaped_as_in_json_and_nothing_else_is() -> None:
+def test_escapes_only_terminal_control_characters_as_json_does() -> None:
     text = "tab\t, line\n, ñ, 日本, عربي, 😀"
 
     assert escape_acting(text) == text

@@ -40,7 +40,7 @@ def test_tests_that_pass_are_named_with_the_exits_that_none_takes(cli: Cli, writ
     assert done.err == "1 test: 1 passed\n"
 
 
-def test_a_test_that_fails_reports_what_differs_and_the_way_it_went(cli: Cli, write: Write) -> None:
+def test_a_failing_test_reports_the_difference_and_the_path(cli: Cli, write: Write) -> None:
     done = cli("test", write("a_flow.json", a_flow_with(GOOD, BAD)))
 
     assert done.status == 3
@@ -142,7 +142,7 @@ def test_json_reports_everything_for_programs(cli: Cli, write: Write) -> None:
     assert [refused["file"] for refused in told["refused"]] == [str(faulty)]
 
 
-def test_a_reply_that_is_left_over_is_reported(cli: Cli, write: Write) -> None:
+def test_a_leftover_reply_is_reported(cli: Cli, write: Write) -> None:
     done = cli("test", write("a_flow.json", a_flow_with(one("a", replies=[{"step": "Call"}, {"step": "Call"}]))))
 
     assert done.status == 0

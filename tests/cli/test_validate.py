@@ -95,7 +95,7 @@ def test_github_gets_one_annotation_for_each_fault(cli: Cli, write: Write) -> No
     ],
     ids=["latin-1", "empty", "list", "no-steps", "deep", "duplicate", "nan", "big", "bom", "surrogate"],
 )
-def test_whatever_a_file_holds_is_a_fault_and_never_a_traceback(
+def test_any_file_content_gives_faults_and_never_a_traceback(
     cli: Cli, write: Write, content: bytes, place: str, words: str
 ) -> None:
     file = write("flow.json", content)
@@ -225,7 +225,7 @@ def test_a_folder_without_flow_files_is_a_fault(cli: Cli, tmp_path: Path) -> Non
     assert (done.status, done.out) == (1, f"{tmp_path}:flow: there are no flow files (*.json) in this folder\n")
 
 
-def test_a_dash_is_what_comes_in(process: Cli) -> None:
+def test_a_dash_reads_standard_input(process: Cli) -> None:
     done = process("validate", "-", stdin=FAULTY.encode())
     assert done.status == 1
     assert "<stdin>:6:46: unknown key 'boddy'" in done.out
@@ -254,7 +254,7 @@ def test_a_wrong_call_is_status_2_with_its_usage(cli: Cli, words: list[str]) -> 
 
 
 @pytest.mark.parametrize("faults", [1, 400], ids=["less than a buffer", "more than a buffer"])
-def test_a_reader_that_has_enough_gets_no_traceback(write: Write, faults: int) -> None:
+def test_a_closed_pipe_causes_no_traceback(write: Write, faults: int) -> None:
     steps = [action(f"Call {number}", on_success="Nowhere") for number in range(faults)]
     file = write("flow.json", flow(*steps))
     command = [*COMMAND, "validate", str(file)]

@@ -32,7 +32,7 @@ def made(**block: Any) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def test_a_dag_is_as_its_flow_says() -> None:
+def test_a_dag_matches_its_flow() -> None:
     dag = build_dag(made(**BLOCK))
     assert dag.tags == {"whatsapp", "sales"}
     assert {task.owner for task in dag.tasks} == {"data team"}
@@ -44,7 +44,7 @@ def test_a_dag_is_as_its_flow_says() -> None:
     assert save.retry_delay == dt.timedelta(seconds=1), "that of the action's own retry"
 
 
-def test_what_sends_nothing_is_tried_again_and_what_sends_only_as_its_retry_says() -> None:
+def test_tasks_that_send_nothing_are_retried_and_sending_tasks_follow_their_retry_rule() -> None:
     steps = flow(
         message("Hi", next="Wait"),
         seconds("Wait", 1, next="Save"),
@@ -63,7 +63,7 @@ def test_what_sends_nothing_is_tried_again_and_what_sends_only_as_its_retry_says
     assert (tasks["plan"].retries, tasks["report"].retries) == (3, 3)
 
 
-def test_how_often_it_is_tried_again_is_for_the_flow_to_say() -> None:
+def test_the_flow_decides_how_often_to_retry() -> None:
     dag = build_dag({**made(retries=0), "id": "own_retries"})
     assert {task.task_id: task.retries for task in dag.tasks} == {"hi": 0, "save": 3, "bye": 0}
 
@@ -88,7 +88,7 @@ def test_a_step_that_sends_nothing_survives_a_try_that_could_not_read_the_ledger
     assert len(server.received) == 1
 
 
-def test_so_is_the_dag_of_its_replay() -> None:
+def test_the_dag_of_its_replay_is_a_stand_in_too() -> None:
     dag = build_replay_dag(load_flow(made(**BLOCK)))
     assert dag.start_date == dt.datetime(2026, 2, 1, 6, tzinfo=dt.timezone.utc)
     assert dag.catchup is True
@@ -116,7 +116,7 @@ def test_a_text_that_looks_like_a_file_is_not_opened(tmp_path: Path, monkeypatch
     assert build_dag(made(**BLOCK)).doc_md == "README.md\n"
 
 
-def test_without_a_text_it_is_reported_what_the_steps_are_and_where_they_lead() -> None:
+def test_without_a_text_describes_steps_and_exits() -> None:
     doc = build_dag(polling()).doc_md
     assert "1. **Is it ready?** (Conditional): done → Say; otherwise → Wait" in doc
     assert "1. **Start** (Action): success → Get reply" in doc
@@ -149,7 +149,7 @@ def test_the_asset_of_another_flows_replay_is_that_asset() -> None:
     assert asset == replay_asset("leads")
 
 
-def test_a_password_in_an_asset_is_refused_and_told_nobody() -> None:
+def test_a_password_in_an_asset_is_refused_and_not_shown() -> None:
     with pytest.raises(FlowFileError, match="http://host/x") as raised:
         build_dag(made(outlets=["http://user:hunter2@host/x"]))
     assert "hunter2" not in str(raised.value)

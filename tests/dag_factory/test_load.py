@@ -102,7 +102,7 @@ BROKEN: list[Any] = [
 
 
 @pytest.mark.parametrize("change", BROKEN, ids=str)
-def test_whatever_is_wrong_the_stand_in_serializes(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_the_stand_in_dag_always_serializes(tmp_path: Path, change: dict[str, Any]) -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
     dag_id = write(tmp_path, {**flow(message("M")), "unknown": 1, **change})
@@ -160,7 +160,7 @@ def test_a_file_with_another_flows_id_takes_nothing_from_it(tmp_path: Path) -> N
         assert f"must be in a file named {dag_id}.json; this one is {other}.json" in str(raised.value)
 
 
-def test_a_flow_cannot_take_the_dag_of_anothers_replay(tmp_path: Path) -> None:
+def test_a_flow_cannot_take_the_dag_id_of_another_flows_replay(tmp_path: Path) -> None:
     dag_id = write(tmp_path, flow(message("M"), replay={"source": "x.jsonl"}))
     write(tmp_path, flow(message("Taker"), id=f"{dag_id}__replay"))
     dags = load_dags(tmp_path)

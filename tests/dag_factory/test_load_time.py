@@ -58,7 +58,7 @@ def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("slow_clock")
-def test_when_time_runs_out_small_flows_have_their_dags_and_large_ones_stand_ins(tmp_path: Path) -> None:
+def test_a_parse_timeout_leaves_small_flows_loaded_and_large_ones_as_stand_ins(tmp_path: Path) -> None:
     for number, size in enumerate((9_000, 10, 7_000, 500, 6_000, 100)):
         write(tmp_path, f"f{number}", messages("x" * size, "y"))
 

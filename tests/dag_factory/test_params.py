@@ -28,7 +28,7 @@ def test_every_field_may_be_left_blank_and_takes_anything() -> None:
     ]  # fmt: skip
 
 
-def test_what_can_be_chosen_is_shown() -> None:
+def test_shows_the_available_choices() -> None:
     rows = {"list": "flow_execution_variables.cities", "value": "code", "title": "name"}
     made = flow(
         step("menu", "Menu", options={"Sales": "City", "Help": "City"}),

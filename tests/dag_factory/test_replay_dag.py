@@ -149,7 +149,7 @@ def test_a_spent_budget_stops_the_replay_without_another_try(server: RecordingSe
     assert len(server.received) < 12
 
 
-def test_chunks_wait_for_the_end_of_quiet_hours_and_use_up_no_try(
+def test_chunks_wait_for_the_end_of_quiet_hours_without_using_up_a_try(
     server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.models.taskinstance import TaskInstance
@@ -196,7 +196,7 @@ def test_a_finished_replay_updates_its_asset_with_its_status(server: RecordingSe
 
 
 @pytest.mark.parametrize(("above", "asks"), [(None, False), (12, False), (11, True), (0, True)])
-def test_a_person_is_asked_above_the_number_of_the_flow(above: int | None, asks: bool) -> None:
+def test_settings_given_by_a_person_override_those_of_the_flow(above: int | None, asks: bool) -> None:
     told = {"replay_id": "f__1", "walked": 12, "postponed": 0, "rows": 12, "source": "s", "calls": {}, "seconds": 3}
     told |= {"exits": [], "rejections": [], **dict.fromkeys(("rejected", "skipped", "in_doubt", "done"), 0)}
     asked: list[str] = []
@@ -271,7 +271,7 @@ def test_the_flows_texts_are_no_templates_of_airflows() -> None:
         assert not any("secret" in str(operator.get(name)) for name in task.template_fields)
 
 
-def test_what_airflow_stores_of_the_dag_shows_nothing_of_the_flows_texts() -> None:
+def test_the_serialized_dag_contains_no_flow_texts() -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
     flow = flow_source(opt_out=["+525551234567"])

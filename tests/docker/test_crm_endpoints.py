@@ -72,7 +72,7 @@ def test_a_bad_contact_is_refused_with_its_reason(crm: httpx.Client, body: str, 
 
 
 @pytest.mark.parametrize("path", ["/v1/contacts", "/v1/leads", "/v1/documents", "/v1/notes", "/soap"])
-def test_a_body_must_say_what_it_is(crm: httpx.Client, path: str) -> None:
+def test_a_body_must_declare_its_type(crm: httpx.Client, path: str) -> None:
     reply = crm.post(path, content=b"x", headers={"Content-Type": "text/plain"})
     assert (reply.status_code, reply.json()["error"]) == (415, "wrong_content_type")
 
@@ -193,7 +193,7 @@ def test_media_is_what_it_says(crm: httpx.Client) -> None:
     assert crm.get("/media/other.gif").status_code == 404
 
 
-def test_what_does_not_exist_is_json_too(crm: httpx.Client) -> None:
+def test_missing_items_are_reported_as_json_too(crm: httpx.Client) -> None:
     assert crm.get("/nowhere").json()["error"] == "not_found"
     assert crm.put("/v1/orders/1001").status_code == 405
     assert crm.get("/v1/contacts/99999999999999999999").status_code == 422

@@ -73,7 +73,7 @@ def test_a_bad_key_is_refused(crm: httpx.Client, keys: list[str]) -> None:
     assert (reply.status_code, reply.json()["error"]) == (400, "idempotency_key")
 
 
-def test_of_many_tries_at_once_one_is_applied(crm: httpx.Client) -> None:
+def test_of_many_concurrent_tries_one_is_applied(crm: httpx.Client) -> None:
     crm.put("/_switches", json={"path": "/v1/leads", "delay": 0.05})
 
     def attempt(_: int) -> int:

@@ -19,7 +19,7 @@ SERVER = Path(__file__).resolve().parents[2] / "docker" / "demo_crm" / "server.p
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_prints_one_line_and_stops_when_told(tmp_path: Path, number: signal.Signals) -> None:
+def test_prints_one_line_and_stops_on_request(tmp_path: Path, number: signal.Signals) -> None:
     process = subprocess.Popen(
         [sys.executable, SERVER, "--host", "127.0.0.1", "--port", "0", "--database", tmp_path / "crm.db"],
         stdout=subprocess.PIPE,
@@ -80,7 +80,7 @@ def test_a_key_in_progress_is_refused_and_dies_with_the_process(
         assert client.post("/v1/contacts", **content).status_code == 201
 
 
-def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
+def test_recorded_answers_survive_a_kill(tmp_path: Path) -> None:
     database = tmp_path / "crm.db"
     headers = {"Idempotency-Key": "kept"}
     process, url = start(database)

@@ -91,14 +91,14 @@ def test_a_reply_dropped_is_replayed_by_its_key(crm: httpx.Client) -> None:
     assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
 
 
-def test_a_delay_is_waited(crm: httpx.Client) -> None:
+def test_a_delay_is_waited_for(crm: httpx.Client) -> None:
     crm.put("/_switches", json={"delay": 0.3})
     start = time.monotonic()
     assert crm.get("/v1/orders/1001").status_code == 200
     assert time.monotonic() - start >= 0.3
 
 
-def test_a_delay_holds_up_no_other(crm: httpx.Client) -> None:
+def test_a_delay_does_not_block_other_contacts(crm: httpx.Client) -> None:
     crm.put("/_switches", json={"delay": 60, "path": "/v1/contacts"})
     with raw_post(crm, {"phone": "+525522000006"}):
         while not crm.get("/_switches").json()["switches"][0]["fired"]:

@@ -84,7 +84,7 @@ def test_the_sides_agree_only_when_each_completed_contact_is_there_once(
     assert ("DO NOT AGREE" in capsys.readouterr().out) is not agree
 
 
-def test_two_rows_are_of_no_use_and_one_is_there_twice(tmp_path: Path) -> None:
+def test_reports_unusable_and_duplicate_rows(tmp_path: Path) -> None:
     demo_replay.write_responses(tmp_path / "responses.jsonl")
     lines = (tmp_path / "responses.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == demo_replay.RESPONSES

@@ -38,7 +38,7 @@ def copied() -> list[str]:
 
 
 @pytest.mark.parametrize("source", copied())
-def test_what_is_copied_exists_and_reaches_the_builder(source: str) -> None:
+def test_copied_files_exist_and_reach_the_builder(source: str) -> None:
     assert (ROOT / source).exists(), f"{source} is copied by the Dockerfile"
     ignore = (ROOT / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
     assert any(fnmatch.fnmatch(source, line[1:]) for line in ignore if line.startswith("!"))
@@ -50,7 +50,7 @@ def test_nothing_is_added_from_an_address() -> None:
 
 
 @pytest.mark.parametrize("stage", ["airflow", "demo-crm"])
-def test_what_runs_is_no_root(stage: str) -> None:
+def test_containers_do_not_run_as_root(stage: str) -> None:
     users = [rest for name, rest in stages()[stage] if name == "USER"]
     assert users == ["airflow"]
     assert re.search(r"useradd --uid [1-9]\d{3,} .* airflow ", TEXT.replace("\\\n", ""))

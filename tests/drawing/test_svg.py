@@ -88,7 +88,7 @@ def test_a_drawing_has_every_step_once_and_every_exit(file: Any) -> None:
     assert all(line.get("marker-end") for line in lines)
 
 
-def test_a_drawing_says_what_it_is_to_those_who_do_not_see_it() -> None:
+def test_a_drawing_has_a_text_alternative() -> None:
     svg = _svg(flow_of(*LOOP, name="Poll & wait"))
 
     assert svg.get("role") == "img"
@@ -97,7 +97,7 @@ def test_a_drawing_says_what_it_is_to_those_who_do_not_see_it() -> None:
     assert svg.find(f"{S}desc").text == "Flow of 4 steps, 5 exits and 1 loop."
 
 
-def test_a_drawing_is_of_one_piece() -> None:
+def test_a_drawing_is_self_contained() -> None:
     text = draw(graph_of(flow_of(*LOOP)))
 
     assert re.findall(r"(?:https?:)?//[^\s\"']+", text) == ["http://www.w3.org/2000/svg"]
@@ -110,7 +110,7 @@ def test_a_drawing_is_of_one_piece() -> None:
     "name",
     ["<script>alert(1)</script>", "\"&amp;'", "]]>", "</text>", "<!--", "&#x0;", "a\ufffeb", "日本語", "👩‍👩‍👧 ok"],
 )
-def test_whatever_a_step_is_called_is_text(name: str) -> None:
+def test_any_step_name_is_text(name: str) -> None:
     svg = _svg(flow_of({"name": name, "type": "menu", "options": {name: None}}, name=name))
 
     shown = name.replace("\ufffe", " ")
@@ -135,7 +135,7 @@ def test_the_same_flow_gives_the_same_drawing() -> None:
     assert draw(graph_of(flow_of(*LOOP))) == draw(graph_of(flow_of(*again)))
 
 
-def test_what_leads_back_is_drawn_as_that_and_upwards() -> None:
+def test_draws_back_edges_upward_in_their_own_style() -> None:
     svg = _svg(flow_of(*LOOP))
 
     back = [path.get("d") for path in svg.iter(f"{S}path") if path.get("class") == "edge back"]
@@ -179,7 +179,7 @@ def test_boxes_and_labels_of_sixty_steps_are_clear_of_each_other() -> None:
         assert apart_x or apart_y
 
 
-def test_a_line_runs_from_its_step_to_its_target_whichever_way_it_leads() -> None:
+def test_a_line_runs_from_its_step_to_its_target_in_any_direction() -> None:
     sizes = [Size(100, 40)] * 3
     links = [Link(0, 1, Size(40, 19)), Link(1, 2, Size(40, 19)), Link(2, 0, Size(40, 19), is_back=True),
              Link(1, 1, Size(40, 19), is_back=True)]  # fmt: skip
@@ -193,7 +193,7 @@ def test_a_line_runs_from_its_step_to_its_target_whichever_way_it_leads() -> Non
             assert abs(point.y - centre.y) <= 20.1
 
 
-def test_everything_is_inside_of_the_drawing() -> None:
+def test_everything_is_inside_the_drawing() -> None:
     svg = _svg(_sixty_steps())
 
     left, top, width, height = map(float, svg.get("viewBox").split())
@@ -213,7 +213,7 @@ def test_lines_are_never_wider_than_they_may_be(text: str) -> None:
     assert whole == text.replace(" ", "")
 
 
-def test_a_text_that_is_cut_says_so_and_is_told_in_whole() -> None:
+def test_a_shortened_text_is_marked_and_available_in_full() -> None:
     name = "A name that goes on and on, with many words, far beyond what a box of a drawing has room for, or so"
     svg = _svg(flow_of({"name": name, "type": "end"}))
 
@@ -227,7 +227,7 @@ def test_no_emoji_of_several_is_broken() -> None:
     assert all(not line.endswith("\u200d") for line in wrap_text("👩‍👩‍👧" * 12, 14, 60, 99))
 
 
-def test_what_is_meant_for_pages_is_passed_over_by_programs_that_know_none() -> None:
+def test_programs_without_pages_ignore_page_styles() -> None:
     # Converters to PNG and PDF that read no @media rules took a height of 'auto' for none, and drew nothing.
     rules = re.sub(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*\}", "", STYLE)
 

@@ -204,7 +204,7 @@ def rule(**keys: Any) -> AnswerRule:
         ({"answer_type": "PHONE"}, "0055 1234", "0055 1234"),
     ],
 )
-def test_what_a_question_takes_besides_its_type(keys: dict[str, Any], answer: str, expected: object) -> None:
+def test_question_constraints_besides_the_type(keys: dict[str, Any], answer: str, expected: object) -> None:
     try:
         found: object = rule(**keys).read(answer, {})
     except AnswerMisfit as error:

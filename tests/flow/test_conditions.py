@@ -137,7 +137,7 @@ def test_a_value_may_be_a_template() -> None:
     assert not condition.holds(Variables(contact={"a": "41", "b": 42}))
 
 
-def test_a_long_text_is_folded_as_a_short_one() -> None:
+def test_folds_long_texts_like_short_ones() -> None:
     text = "ŞTRASSE " * 20_000 + "STRASSE"
 
     assert compare(text, "icontains", "straße")

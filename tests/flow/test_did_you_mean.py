@@ -40,7 +40,7 @@ def test_the_closest_is_reported_or_else_a_short_list(word: str, choices: list[s
     st.lists(st.text(string.ascii_lowercase, min_size=6, max_size=12), min_size=9, max_size=40, unique=True),
     st.data(),
 )
-def test_a_letter_too_many_is_seen_among_many(choices: list[str], data: st.DataObject) -> None:
+def test_recognizes_an_extra_letter_in_a_long_name(choices: list[str], data: st.DataObject) -> None:
     meant = data.draw(st.sampled_from(choices))
     at = data.draw(st.integers(0, len(meant)))
 

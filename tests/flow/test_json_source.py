@@ -59,7 +59,7 @@ def test_an_offset_counts_characters_of_the_text_and_not_of_its_escapes(
     assert JsonSource(written).place((0,), offset) == (1, len(begin) + 1)
 
 
-def test_the_place_of_what_is_not_there_is_the_nearest_value_around_it() -> None:
+def test_a_missing_value_is_located_at_the_nearest_enclosing_value() -> None:
     assert JsonSource('{\n "a": {"b": 1}}').place(("a", "x", 3)) == (2, 7)
 
 
@@ -108,11 +108,11 @@ def test_the_place_of_what_is_not_there_is_the_nearest_value_around_it() -> None
         ),
     ],
 )
-def test_what_is_not_json_is_reported_with_its_place(text: str, expected: list[str]) -> None:
+def test_reports_invalid_json_with_its_location(text: str, expected: list[str]) -> None:
     assert faults(text) == expected
 
 
-def test_a_backslash_before_u_is_no_escape() -> None:
+def test_a_backslash_before_u_is_not_an_escape() -> None:
     assert JsonSource('["\\\\ud800"]').load() == (["\\ud800"], [])
 
 

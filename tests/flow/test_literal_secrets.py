@@ -96,7 +96,7 @@ def test_a_literal_secret_in_a_query_or_a_body_is_refused_with_the_way_to_a_vari
         {"body": {"signature": "With kind regards, the team", "token": "", "cookie_consent": "accepted"}},
     ],
 )
-def test_what_is_no_secret_is_not_refused(keys: dict[str, Any]) -> None:
+def test_accepts_values_that_are_not_secrets(keys: dict[str, Any]) -> None:
     flow = load_flow(flow_text(**keys))
 
     assert flow.literals == ()
@@ -117,7 +117,7 @@ def test_a_percent_placeholder_is_no_literal_secret() -> None:
     load_flow({**source, "syntax": "activecampaign"})
 
 
-def test_what_the_author_calls_no_secret_is_kept() -> None:
+def test_keeps_values_that_the_author_marks_as_not_secret() -> None:
     source = json.loads(flow_text(headers={"X-Api-Key": TOKEN}, body={"Token": TOKEN}))
 
     flow = load_flow({**source, "not_secret": ["x-api-key", "token"]})

@@ -44,7 +44,7 @@ from airflow_whatsapp_flows.flow.masking import mask_text, mask_value
         (b"Ana", "…"),
     ],
 )
-def test_what_is_shown(value: Any, expected: Any) -> None:
+def test_displayed_values(value: Any, expected: Any) -> None:
     assert mask_value(value) == expected
 
 
@@ -71,7 +71,7 @@ def test_no_text_and_no_long_number_is_shown_whole(value: Any) -> None:
     assert not {leaf for leaf in leaves(value) if len(leaf) > 4 and not leaf.strip("+-.,").isdecimal()} & set(shown)
 
 
-def test_what_is_nested_too_deep_is_not_shown() -> None:
+def test_does_not_show_values_nested_too_deep() -> None:
     value: Any = "Ana"
     for _ in range(1000):
         value = {"x": value}

@@ -163,7 +163,7 @@ def test_bytes_count_and_not_characters(kind: str) -> None:
     assert attempt(kind, LEAVES, {"u": "é" * (MAX_CONTENT // 18 + 1_000)}).startswith("refused: body.k8")
 
 
-def test_what_is_escaped_counts_as_it_is_sent() -> None:
+def test_escaped_text_counts_at_its_sent_length() -> None:
     answer = {"u": "\x01" * (MAX_CONTENT // 50)}
     assert attempt("json", LEAVES, answer).startswith("refused: body.k8")
     assert attempt("yaml", {**LEAVES, **{f"l{n}": "{{ contact.u }}" for n in range(9)}}, answer).startswith("refused")

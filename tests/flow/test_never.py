@@ -81,6 +81,6 @@ def test_a_format_of_dates_that_is_refused_for_everybody_is_a_fault_with_its_pla
     assert fault.startswith("8:16: date needs a format")
 
 
-def test_a_word_of_a_few_is_reported_once_with_the_one_that_was_meant() -> None:
+def test_a_misspelled_keyword_is_reported_once_with_a_suggestion() -> None:
     (fault,) = faults(type="delay", amount=1, unit="SECONDS")
     assert "'SECONDS' is not allowed; did you mean 'SECOND'? Allowed: 'SECOND', 'MINUTE', 'HOUR' or 'DAY'" in fault

@@ -61,7 +61,7 @@ def test_any_answer_means_an_option_or_none(options: list[str], answer: str) -> 
 
 
 @pytest.mark.parametrize(("answer", "value"), [("2", "Support"), ("support ", "Support"), (2, "Support")])
-def test_a_menu_leads_by_number_and_keeps_the_option(answer: object, value: object) -> None:
+def test_a_menu_accepts_the_number_of_an_option(answer: object, value: object) -> None:
     flow = flow_of({"name": "m", "type": "menu", "options": {"Sales": None, "Support": None}})
     record = walked(flow, {"step": {"m": answer}})
     assert exits(record)[0][1] == "Support"

@@ -87,7 +87,7 @@ def test_a_landline_is_not_a_mobile_without_its_ninth_digit() -> None:
     ["5512345678", "", "Ana", "Ana +525512345678", "+52", "55 1234", "+525512345678 +525512345679", True, None, 5.5,
      ["+525512345678"], "BR.1502345678901234", "+1234567890123456"],
 )  # fmt: skip
-def test_what_nobody_can_read_as_one_number_has_no_key(written: object) -> None:
+def test_ambiguous_numbers_have_no_key(written: object) -> None:
     assert phone_key(written) is None
 
 
@@ -111,7 +111,7 @@ def test_a_zero_that_belongs_to_the_number_stays(written: str) -> None:
         (None, False),
     ],
 )
-def test_a_list_of_numbers_is_told_from_one(value: object, several: bool) -> None:
+def test_distinguishes_a_list_of_numbers_from_a_number(value: object, several: bool) -> None:
     assert has_several_phones(value) is several
 
 
@@ -208,7 +208,7 @@ def test_any_text_has_a_key_that_is_its_own_or_none(text: str) -> None:
     assert e164(text) is None or e164(text).startswith("+")  # type: ignore[union-attr]
 
 
-def test_a_long_text_is_no_number_and_is_judged_at_once() -> None:
+def test_rejects_a_long_text_as_a_number_quickly() -> None:
     assert phone_key(" " * 100_000 + "+525512345678" + "\n" * 100_000) == "+525512345678"
     for text in ("-" * 1_000_000, "1 " * 500_000, "tel:" * 250_000, "\u0660" * 1_000_000):
         assert phone_key(text) is None

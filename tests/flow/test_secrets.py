@@ -73,7 +73,7 @@ def test_short_secrets_are_not_searched_since_they_may_stand_in_any_word() -> No
     assert hide("an answer", all_spellings(["an", "", "ans"])) == "an answer"
 
 
-def test_much_data_is_searched_as_little_is() -> None:
+def test_searches_large_data_as_well_as_small() -> None:
     texts = [f'a "text" {number}' for number in range(9_000)]
     names = [f"name {number}" for number in range(3_000)]
     value = [{"few": [1]}, [[texts[:4_000]], {"of": dict.fromkeys(names, 1.5)}], "alone", *texts[4_000:]]
@@ -87,7 +87,7 @@ def test_much_data_is_searched_as_little_is() -> None:
 @pytest.mark.parametrize(
     "text", ["İSTRASSE ß😀" * 20_000, "ABC" * 60_000, "ẞ", ""], ids=["long", "ASCII", "short", "none"]
 )
-def test_a_long_text_without_case_is_that_of_its_parts(text: str) -> None:
+def test_folding_a_long_text_equals_folding_its_parts(text: str) -> None:
     assert fold(text) == text.casefold().replace("i\u0307", "i")
 
 

@@ -28,7 +28,7 @@ def test_refuses_what_is_not_json(text: str, kind: str, found: str, message: str
     assert message in str(raised.value)
 
 
-def test_whole_numbers_are_made_as_asked() -> None:
+def test_generates_integers_as_requested() -> None:
     assert strict_decoder(str)("[1, 2.5]") == ["1", 2.5]
 
 

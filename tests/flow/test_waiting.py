@@ -17,11 +17,11 @@ MONDAY = dt.datetime(2026, 11, 23, 15, 0, tzinfo=UTC)  # nine o'clock in Mexico 
 OFFICE = tuple(TimeWindow(day, dt.time(9), dt.time(17, 30)) for day in range(5))
 
 
-def test_a_delay_lasts_as_long_as_it_says() -> None:
+def test_a_delay_lasts_its_configured_time() -> None:
     assert WaitRule(90).ends(MONDAY) == MONDAY + dt.timedelta(seconds=90)
 
 
-def test_a_moment_that_is_over_is_not_waited_for() -> None:
+def test_a_past_time_is_not_waited_for() -> None:
     assert WaitRule().ends(MONDAY, MONDAY - dt.timedelta(days=1)) == MONDAY
     assert WaitRule().ends(MONDAY, MONDAY + dt.timedelta(days=1)) == MONDAY + dt.timedelta(days=1)
 

@@ -241,5 +241,5 @@ def test_any_bytes_on_the_wire_are_a_reply_or_a_failure(wire: Wire, number: int,
 
 
 @pytest.mark.parametrize("number", range(len(WIRE)))
-def test_what_is_not_changed_is_a_reply(wire: Wire, number: int) -> None:
+def test_an_unchanged_result_is_a_reply(wire: Wire, number: int) -> None:
     assert isinstance(asyncio.run(wire.exchange(WIRE[number])), HttpResponse)

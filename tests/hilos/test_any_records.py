@@ -99,7 +99,7 @@ def test_a_mutated_record_gives_a_flow_or_a_plain_error(records: Any, syntax: An
 @given(_JSON | st.lists(_JSON))
 @example([[[[[[[[{"name": "deep"}]]]]]]]])
 @example({"results": "x", "step": None, "steps": [None]})
-def test_anything_gives_a_flow_or_a_plain_error(records: object) -> None:
+def test_any_input_gives_a_flow_or_a_plain_error(records: object) -> None:
     _read_and_check(records)
 
 

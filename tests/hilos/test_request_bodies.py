@@ -102,7 +102,7 @@ def test_a_body_is_sent_as_the_same_bytes_as_the_text_that_was_recorded(
         ({"a": [1]}, None, {"a": [1]}, "json"),
     ],
 )
-def test_the_type_of_a_body_is_inferred_and_told_not_written(
+def test_the_body_type_is_inferred_and_reported_but_not_written(
     text: object, content_type: str | None, kept: object, kind: str
 ) -> None:
     imported = _body(text, content_type)
@@ -124,7 +124,7 @@ def test_json_that_cannot_be_sent_stays_as_it_is_and_is_a_fault(text: str) -> No
 
 
 @pytest.mark.parametrize("text", [None, "", " \n"])
-def test_a_blank_body_is_none(text: object) -> None:
+def test_a_blank_body_counts_as_no_body(text: object) -> None:
     assert "body" not in steps_of(_body(text, "application/json"))[0]
 
 
@@ -178,7 +178,7 @@ def test_a_secret_in_a_body_becomes_a_variable(text: str, content_type: str | No
         '{"token": null}',
     ],
 )
-def test_what_is_no_literal_or_only_sounds_like_a_secret_stays(text: str) -> None:
+def test_keeps_non_literals_and_names_that_only_sound_secret(text: str) -> None:
     imported = _body(text)
 
     assert notes(imported, "secret") == []

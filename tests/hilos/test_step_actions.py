@@ -110,7 +110,7 @@ def test_one_secret_of_a_host_is_one_connection_and_two_are_two() -> None:
 @pytest.mark.parametrize(
     "value", ["Bearer {{step.Login.response.token}}", "{{contact.token}}", "Token token={{contact.token}}", "Bearer "]
 )
-def test_a_header_that_is_made_of_variables_is_no_secret(value: str) -> None:
+def test_a_header_made_of_variables_is_not_a_secret(value: str) -> None:
     login = step(2, "Login", "ACTION", **request("POST", _URL), next_step_default=uuid(1))
 
     imported = read(login, _call(headers={"Authorization": value}), syntax="hilos")
@@ -129,7 +129,7 @@ def test_a_secret_joined_with_a_variable_becomes_a_variable() -> None:
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "X-Author", "Keywords", "Content-Type", "X-Max-Tokens"])
-def test_a_name_that_only_sounds_like_a_secret_is_none(name: str) -> None:
+def test_a_name_that_only_sounds_like_a_secret_is_not_one(name: str) -> None:
     assert only(_call(headers={name: "text/plain"}))["headers"] == {name: "text/plain"}
 
 
@@ -188,13 +188,13 @@ def test_a_secret_in_a_query_becomes_a_required_variable() -> None:
     assert imported.loads
 
 
-def test_what_has_the_shape_of_a_key_is_a_secret_under_any_name() -> None:
+def test_key_shaped_text_is_a_secret_under_any_name() -> None:
     imported = read(_call(params={"q": "ghp_0123456789abcdefghij"}))
 
     assert steps_of(imported)[0]["query_params"] == {"q": "{{ flow_execution_variables.secret }}"}
 
 
-def test_where_variables_are_declared_the_others_that_are_read_are_too() -> None:
+def test_declares_variables_that_are_read_alongside_declared_ones() -> None:
     read_too = "a={{ flow_execution_variables.api_key }}&b={{flow_execution_variables.campaign}}"
     url = f"{_URL}?api_key={CRM_KEY}&{read_too}"
 

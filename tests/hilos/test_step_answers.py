@@ -88,7 +88,7 @@ def test_a_question_keeps_what_it_takes_for_an_answer(fields: dict[str, Any], ke
     assert notes(imported, "lost") == []
 
 
-def test_the_ways_of_a_question_are_an_answer_none_and_one_that_does_not_fit() -> None:
+def test_the_exits_of_a_question_are_answer_no_answer_and_invalid_answer() -> None:
     exits = {"next_step_default": uuid(2), "next_step_alternate": uuid(3), "answer_failed_next_step": uuid(3)}
 
     asked = only(_question(**exits), _SAY, _OTHER)
@@ -96,7 +96,7 @@ def test_the_ways_of_a_question_are_an_answer_none_and_one_that_does_not_fit() -
     assert (asked["next"], asked["on_no_answer"], asked["on_answer_failed"]) == ("Say", "Other", "Other")
 
 
-def test_options_without_a_way_of_their_own_take_the_default_one() -> None:
+def test_options_without_an_own_exit_take_the_default_exit() -> None:
     menu = step(
         1, "Menu", "MENU", answer_options=["a", "b"], next_steps_for_options=[uuid(2)], next_step_default=uuid(3)
     )
@@ -107,7 +107,7 @@ def test_options_without_a_way_of_their_own_take_the_default_one() -> None:
     assert "next_steps_for_options[1]" in [note.field for note in notes(imported, "inferred", "Menu")]
 
 
-def test_ways_without_labels_and_labels_that_appear_twice_are_reported() -> None:
+def test_reports_missing_and_duplicate_exit_labels() -> None:
     exits = [uuid(2), uuid(3), uuid(3)]
     imported = read(step(1, "Menu", "MENU", answer_options=["a", "a"], next_steps_for_options=exits), _SAY, _OTHER)
 

@@ -71,7 +71,7 @@ def test_the_map_of_hints_is_the_callers() -> None:
     assert steps_of(imported)[0]["type"] == "question"
 
 
-def test_a_jump_that_leads_nowhere_is_an_end() -> None:
+def test_a_jump_without_a_target_is_an_end() -> None:
     imported = read(step(1, "Jump", "GO_TO", next_step_default=uuid(9)))
 
     assert steps_of(imported)[0]["type"] == "end"

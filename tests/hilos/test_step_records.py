@@ -51,7 +51,7 @@ def test_the_requests_of_the_polling_guide_are_sent_as_recorded() -> None:
     assert built("Get generated GPT response") == ("GET", "/v1/threads/thread_7/messages", b"")
 
 
-def test_activecampaigns_dialect_is_put_together_from_several_contacts() -> None:
+def test_activecampaigns_dialect_is_merged_from_several_contacts() -> None:
     imported = read_step_records(crm_records(), flow_id="crm", syntax="activecampaign")
 
     assert imported.loads
@@ -157,7 +157,7 @@ def test_the_start_is_the_step_that_nothing_leads_to() -> None:
     assert notes(imported, "inferred", None) == []
 
 
-def test_a_way_to_a_step_that_nobody_took_ends_the_flow_and_is_reported() -> None:
+def test_an_exit_to_an_unrecorded_step_ends_the_flow_and_is_reported() -> None:
     imported = read(step(1, "Ask", "QUESTION", body="?", answer_type="ANY", next_step_default=uuid(2)))
 
     assert "next" not in steps_of(imported)[0]
@@ -165,7 +165,7 @@ def test_a_way_to_a_step_that_nobody_took_ends_the_flow_and_is_reported() -> Non
     assert imported.loads
 
 
-def test_positions_lead_where_ids_are_absent() -> None:
+def test_positions_are_used_if_ids_are_absent() -> None:
     imported = read(
         step(1, "A", "MESSAGE", body="x", next_step_default=None, next_step_default_idx=2),
         step(2, "B", "MENU", answer_options=["x", "y"], next_steps_for_options=[], next_steps_for_options_idx=[3, 9]),
@@ -229,7 +229,7 @@ def test_a_reference_is_read_as_the_longest_name_that_fits() -> None:
     assert steps_of(imported)[3]["body"] == "{{step.ASK name}} {{step.ASK 2}}"
 
 
-def test_what_json_cannot_hold_does_not_reach_the_flow() -> None:
+def test_values_that_json_cannot_represent_do_not_reach_the_flow() -> None:
     variables = {"1": float("nan"), "2": "\ud800", "3": object()}
 
     imported = read(step(1, "Say", "TEMPLATE", whatsapp_template="t", whatsapp_template_variables=variables))
@@ -237,7 +237,7 @@ def test_what_json_cannot_hold_does_not_reach_the_flow() -> None:
     assert steps_of(imported)[0]["whatsapp_template_variables"] == {"1": None, "2": "?", "3": None}
 
 
-def test_a_name_spelt_otherwise_is_found_and_reported() -> None:
+def test_a_name_with_another_spelling_is_found_and_reported() -> None:
     imported = read(
         step(1, "Ask name", "QUESTION", body="?", answer_type="ANY", next_step_default=uuid(2)),
         step(2, "Say", "MESSAGE", body='{{step.ask_name}} {{ step["ASK NAME"] | upper }}'),
@@ -248,7 +248,7 @@ def test_a_name_spelt_otherwise_is_found_and_reported() -> None:
     assert [note.field for note in notes(imported, "renamed", "Say")] == ["body"]
 
 
-def test_what_a_step_has_and_its_type_has_not_is_reported_and_defaults_are_not() -> None:
+def test_reports_fields_that_a_step_type_lacks_except_defaults() -> None:
     imported = read(
         step(1, "Say", "MESSAGE", body="Hi", save_contact_answer=True, answer_instructions="Type!", new_field=3)
     )
@@ -261,7 +261,7 @@ def test_what_a_step_has_and_its_type_has_not_is_reported_and_defaults_are_not()
     assert read(step(1, "Say", "MESSAGE", body="Hi")).report == ()
 
 
-def test_wrong_types_are_reported_and_left_out() -> None:
+def test_reports_and_omits_wrong_types() -> None:
     fields = {"body": ["x"], "contact_tags": "vip", "append_tags": False}
     imported = read(step(1, "Tag", "TAG", **{**fields, "contact_tags": ["vip", 3, None]}))
 

@@ -66,7 +66,7 @@ def test_a_ledger_that_does_not_exist_is_not_made(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_done_says_so(old: str) -> None:
+def test_reports_operations_that_cannot_be_done(old: str) -> None:
     with pytest.raises(LedgerError, match="cannot be downgraded: restore the copy"):
         LedgerDBManager(None).downgrade("0001")
     with pytest.raises(LedgerError, match="only be upgraded to the version"):

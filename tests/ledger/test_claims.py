@@ -40,7 +40,7 @@ with Ledger(sys.argv[1]) as ledger, ledger.connect() as connection:
 """
 
 
-def test_whether_a_chunk_is_owned_can_be_asked_without_owning_it(ledger: Ledger, replay: Replay) -> None:
+def test_is_owned_does_not_take_ownership(ledger: Ledger, replay: Replay) -> None:
     with ledger.connect() as connection, ledger.connect() as asking:
         assert not is_owned(ledger, asking, replay.no, 0)
         claimed = claim(ledger, connection, replay.no, 0)
@@ -200,7 +200,7 @@ def test_one_waits_until_the_other_is_done(ledger: Ledger, ledger_url: str) -> N
     assert order == ["first", "second"]
 
 
-def test_an_error_within_gives_it_back(ledger: Ledger) -> None:
+def test_an_error_in_the_block_releases_it(ledger: Ledger) -> None:
     with pytest.raises(RuntimeError), exclusive(ledger, "x"):
         raise RuntimeError
     with exclusive(ledger, "x"):

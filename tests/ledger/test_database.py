@@ -31,7 +31,7 @@ def test_tables_are_made_once_and_keep_what_is_in_them(ledger: Ledger, ledger_ur
     assert all(name.startswith(PREFIX) for name in metadata.tables)
 
 
-def test_several_that_open_a_new_ledger_at_once_all_can(ledger_url: str) -> None:
+def test_several_processes_can_open_a_new_ledger_at_once(ledger_url: str) -> None:
     barrier, problems = threading.Barrier(6), []
 
     def opening() -> None:
@@ -70,7 +70,7 @@ def test_a_version_of_no_release_or_a_newer_one_is_refused_and_left_alone(
 @pytest.mark.parametrize(
     "url", ["", "nonsense", "mysql://u@h/d", "sqlite://", "sqlite:///:memory:", "/srv/l.db", "oracle+x://h", "http://x"]
 )
-def test_a_text_that_is_no_ledger_is_refused_with_what_is_one(url: str) -> None:
+def test_text_that_is_not_a_ledger_url_is_refused_with_an_example(url: str) -> None:
     with pytest.raises(LedgerError, match="a ledger must be an SQLAlchemy URL: sqlite:////path"):
         Ledger(url)
 
@@ -145,7 +145,7 @@ def test_a_file_that_may_not_be_written_is_read_and_a_write_says_what_to_do(nobo
     assert sorted(file.name for file in nobody.iterdir()) == ["l.db", "l.db-locks"]
 
 
-def test_what_a_living_writer_has_committed_is_read_by_who_may_only_read(nobody: Path) -> None:
+def test_a_read_only_process_sees_the_commits_of_a_running_writer(nobody: Path) -> None:
     url, reader = f"sqlite:///{nobody / 'l.db'}", os.geteuid()
     os.seteuid(os.getuid())
     nobody.chmod(0o755)
@@ -178,7 +178,7 @@ def test_a_transaction_is_whole_or_not_at_all(ledger: Ledger) -> None:
         assert connection.execute(select(func.count()).select_from(replays)).scalar_one() == 0
 
 
-def test_what_was_reported_as_committed_survives_the_loss_of_power(sqlite_ledger: Ledger) -> None:
+def test_acknowledged_commits_survive_a_power_loss(sqlite_ledger: Ledger) -> None:
     with sqlite_ledger.read() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2

@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.dialects import POSTGRESQL, SQLITE, Dialect, dialect_of
 
 
-def test_both_have_all_that_differs() -> None:
+def test_both_contain_every_difference() -> None:
     names = {name for name, _ in inspect.getmembers(Dialect, inspect.isfunction) if not name.startswith("_")}
     for one in (SQLITE, POSTGRESQL):
         assert {name for name in dir(one) if not name.startswith("_")} == {*names, "shared_lock", "needs_statistics"}

@@ -17,5 +17,5 @@ def test_a_file_is_missing_until_it_exists(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["postgresql://db/flows", "postgresql://db:port/flows", "no url", "sqlite://"])
-def test_what_names_no_file_is_not_a_missing_file(url: str) -> None:
+def test_text_that_names_no_file_is_not_a_missing_file(url: str) -> None:
     assert not is_missing_file(url)

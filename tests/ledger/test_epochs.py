@@ -75,7 +75,7 @@ def made(fate: str | None, epoch: int = 1, **more: Any) -> AttemptSummary:
         pytest.param([made("unknown"), made("succeeded", step="Note", key="x")], True, id="another-step"),
     ],
 )
-def test_what_may_have_been_applied_is_in_doubt_until_it_is_settled(
+def test_requests_that_may_have_been_applied_are_in_doubt_until_resolved(
     attempts: list[AttemptSummary], in_doubt: bool
 ) -> None:
     assert (first_in_doubt(attempts) is not None) == in_doubt

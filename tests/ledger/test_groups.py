@@ -43,7 +43,7 @@ def test_the_reply_of_a_group_does_not_show_by_which_id_the_platform_knows_the_c
     assert error_groups(ledger, replay)[0].reply == "no user *** here"
 
 
-def test_a_group_without_a_reply_has_none(ledger: Ledger) -> None:
+def test_a_group_without_a_reply_shows_none(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     end(ledger, replay, [F], error=ERROR, fingerprint="f")
     attempt(ledger, "r-1", Fate.NOT_SENT, replay, error_kind="connect")

@@ -73,9 +73,7 @@ OVERWRITTEN = [overwrite, empty]
 
 
 @pytest.mark.parametrize("happens", [*REPLACED, *OVERWRITTEN])
-def test_nothing_is_written_once_the_file_is_not_what_was_opened(
-    file: Path, happens: Callable[[Path, Path], None]
-) -> None:
+def test_writes_nothing_if_the_file_was_replaced(file: Path, happens: Callable[[Path, Path], None]) -> None:
     a_ledger(file)
     copy = copy_of(file)
     with Ledger(url_of(file)) as ledger:
@@ -168,7 +166,7 @@ def test_another_ledger_in_its_place_is_refused(file: Path) -> None:
         Ledger(url_of(file))
 
 
-def test_whoever_has_a_ledger_open_that_is_accepted_anew_stops(file: Path) -> None:
+def test_processes_with_the_old_ledger_open_stop_after_an_accept(file: Path) -> None:
     with Ledger(url_of(file)) as ledger:
         accept(file)
         with pytest.raises(LedgerReplacedError, match="was accepted again with `whatsapp-flows ledger accept`"):
@@ -176,7 +174,7 @@ def test_whoever_has_a_ledger_open_that_is_accepted_anew_stops(file: Path) -> No
     a_ledger(file)  # and does not keep others from it
 
 
-def test_whoever_has_a_deleted_ledger_open_does_not_keep_others_from_the_one_that_was_accepted_in_its_place(
+def test_processes_with_a_deleted_ledger_open_do_not_block_its_accepted_replacement(
     file: Path,
 ) -> None:
     with Ledger(url_of(file)) as ledger:
@@ -204,7 +202,7 @@ def test_a_ledger_that_is_opened_while_others_write_it_is_not_treated_as_an_olde
         assert identity.commits == 1
 
 
-def test_threads_that_look_at_the_file_as_the_log_is_brought_into_it_do_not_alarm_each_other(
+def test_concurrent_threads_do_not_mistake_a_checkpoint_for_a_replacement(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_ledger(file)
@@ -226,7 +224,7 @@ def test_threads_that_look_at_the_file_as_the_log_is_brought_into_it_do_not_alar
         assert shared.stored == 2
 
 
-def test_looking_at_a_file_that_cannot_be_read_alone_gives_up_no_lock_on_it(file: Path) -> None:
+def test_checking_an_unreadable_file_releases_no_lock(file: Path) -> None:
     with Ledger(url_of(file)) as ledger:
         assert read_stored_commits(file) is None, "its tables are in the log"
         os.utime(file)
@@ -239,7 +237,7 @@ def test_looking_at_a_file_that_cannot_be_read_alone_gives_up_no_lock_on_it(file
         assert [replay.id for replay in list_replays(ledger)] == ["first"]
 
 
-def test_many_that_use_a_ledger_at_once_do_not_alarm_each_other(file: Path) -> None:
+def test_concurrent_users_do_not_mistake_each_other_for_a_replacement(file: Path) -> None:
     with Ledger(url_of(file)) as one, Ledger(url_of(file)) as other:
         for number in range(30):
             create_replay(one, f"one {number}", "f", "{}", ("x", None))
@@ -254,7 +252,7 @@ def test_many_that_use_a_ledger_at_once_do_not_alarm_each_other(file: Path) -> N
     assert (mark.commits, mark.stored) == (60, 60)
 
 
-def test_a_mark_that_the_loss_of_power_has_cut_off_or_made_older_alarms_nobody(file: Path) -> None:
+def test_a_mark_truncated_or_outdated_by_a_power_loss_is_accepted(file: Path) -> None:
     a_ledger(file)
     older = mark_path(file).read_bytes()
     a_ledger(file, "second")

@@ -55,7 +55,7 @@ async def test_a_thousand_entries_end_in_few_commits_each_contact_in_its_order(l
         ]
 
 
-async def test_what_was_cancelled_before_its_commit_is_not_written(ledger: Ledger) -> None:
+async def test_entries_cancelled_before_their_commit_are_not_written(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
         journal.add(intent("r-1")).cancel()
         await journal.add(intent("r-2"))
@@ -71,7 +71,7 @@ async def test_an_intent_is_committed_when_its_future_is_done(ledger: Ledger) ->
         assert len(attempts_of(ledger, "r-1")) == 1
 
 
-async def test_what_was_recorded_last_is_committed_at_the_end(ledger: Ledger) -> None:
+async def test_the_last_entries_are_committed_at_the_end(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
         one = intent("r-1")
         await journal.add(one)
@@ -129,7 +129,7 @@ async def test_a_commit_that_fails_fails_every_waiter_and_everything_after_it(le
     assert _count(ledger) == 0
 
 
-async def test_entries_that_wait_behind_a_commit_that_fails_fail_too(ledger: Ledger) -> None:
+async def test_entries_waiting_behind_a_failed_commit_fail_too(ledger: Ledger) -> None:
     _break(ledger)
     async with Journal(ledger) as journal:
         first = journal.add(intent("r-1"))
@@ -261,7 +261,7 @@ async def test_a_commit_whose_acknowledgement_was_lost_is_not_repeated(
     assert [row.fate for row in attempts_of(server_ledger, "r-1")] == ["succeeded"]
 
 
-async def test_who_took_over_while_the_server_was_away_keeps_the_chunk(
+async def test_a_new_owner_keeps_the_chunk_after_an_outage(
     server_ledger: Ledger, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replay = a_replay(server_ledger, [response(1)])
@@ -337,7 +337,7 @@ async def _one_by_one(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         await one
 
 
-async def test_a_journal_that_is_not_open_is_said(ledger: Ledger) -> None:
+async def test_using_a_closed_journal_raises(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="not open"):
         await Journal(ledger).claim(1, 0)
 

@@ -60,7 +60,7 @@ def test_known_rows_say_why_and_give_back_their_responses(ledger: Ledger) -> Non
     assert list(iter_responses(ledger, later)) == [*original, original[0], None]
 
 
-def test_the_response_of_another_flow_or_of_a_rejected_row_is_not_treated_as_it(ledger: Ledger) -> None:
+def test_ignores_responses_of_other_flows_and_rejected_rows(ledger: Ledger) -> None:
     end(ledger, a_replay(ledger, [response(1)]), [ContactState.COMPLETED])
     original = list(iter_responses(ledger, a_replay(ledger, [response(1)], "again", force=True)))
     changed = a_replay(ledger, [response(1, step={"Ask name": "Eva"}), response(1)], "changed")
@@ -130,7 +130,7 @@ def test_a_known_row_whose_content_was_purged_counts_as_purged(ledger: Ledger) -
 
 
 @pytest.mark.parametrize("count", [1, 700])
-def test_what_is_known_is_found_by_its_id_without_a_look_at_every_row(ledger: Ledger, count: int) -> None:
+def test_finds_known_responses_by_id_without_a_full_scan(ledger: Ledger, count: int) -> None:
     values = [{**response(number), "id": uuid.uuid4().hex} for number in range(count)]
     end(ledger, a_replay(ledger, values), [ContactState.COMPLETED] * count)
     later = a_replay(ledger, values, "later")

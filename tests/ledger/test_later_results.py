@@ -40,7 +40,7 @@ def test_a_dag_run_that_sent_it_later_is_named(ledger: Ledger) -> None:
     assert found.later.text == "success in the DAG run manual__1"
 
 
-def test_a_task_that_is_called_resolved_is_no_decision(ledger: Ledger) -> None:
+def test_a_task_named_resolved_is_not_a_decision(ledger: Ledger) -> None:
     origin = {"dag_id": "resolved", "run_id": '"resolved": 1', "task_id": "resolved"}
     attempt(ledger, "r-1", Fate.ANSWERED, status_code=422, origin=json.dumps(origin))
     replay = a_replay(ledger, [response(1)])
@@ -71,7 +71,7 @@ def test_a_decision_of_another_replay_leaves_what_was_known_then(ledger: Ledger)
     assert (outcomes(the_result(ledger, first)), the_result(ledger, first).later) == ([("success", 200, 1)], None)
 
 
-def test_a_contact_that_was_held_back_says_what_became_of_the_other(ledger: Ledger) -> None:
+def test_a_held_back_contact_reports_the_result_of_the_other(ledger: Ledger) -> None:
     first = a_replay(ledger, [response(1)])
     attempt(ledger, "r-1", None, first)
     end(ledger, first, [D])

@@ -28,7 +28,7 @@ def wanted(number: int, marks: tuple[str, ...] = ANA, **more: Any) -> Intent:
     return intent(f"r-{number}", once=OnceClaim(more.get("step", "Create"), marks), **more)
 
 
-async def test_of_two_in_one_commit_the_first_is_sent_and_others_are_not_touched(ledger: Ledger) -> None:
+async def test_of_two_intents_in_one_commit_only_the_first_is_sent(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
         entries = [wanted(1), wanted(2), wanted(3, EVA), intent("r-4"), wanted(5, ANA[1:]), wanted(6, step="Note")]
         done = await asyncio.gather(*map(journal.add, entries), return_exceptions=True)
@@ -103,7 +103,7 @@ async def test_a_person_is_not_freed_while_another_attempt_may_have_been_applied
     assert isinstance(done, OnceClaimedError)
 
 
-async def test_what_was_sent_under_an_earlier_name_keeps_the_claims_of_a_renamed_step(ledger: Ledger) -> None:
+async def test_a_renamed_step_keeps_the_claims_of_its_earlier_name(ledger: Ledger) -> None:
     """Create became New, whose attempts keep the identity Create; the first one may have been applied."""
     async with Journal(ledger) as journal:
         await journal.add(wanted(1))

@@ -128,7 +128,7 @@ def test_a_batch_of_the_snapshot_takes_the_same_work_however_many_rows_there_are
     assert work[1] < 2 * work[0] + 20
 
 
-def test_postgresql_knows_the_rows_of_a_snapshot_while_it_is_taken(postgres: PostgresServer) -> None:
+def test_postgresql_updates_statistics_while_a_snapshot_is_taken(postgres: PostgresServer) -> None:
     """A table that it knows nothing about is searched row by row for every batch."""
     with Ledger(postgres.create_database()) as ledger:
         replay = a_replay(ledger, (response(number) for number in range(4500)), "analyzed")

@@ -50,7 +50,7 @@ def test_a_person_is_found_however_an_earlier_release_spelt_the_number(ledger: L
     assert of(ledger, PHONE) == [spelt]
 
 
-def test_a_number_that_only_ends_alike_is_somebody_else(ledger: Ledger) -> None:
+def test_a_number_with_only_the_same_ending_is_another_person(ledger: Ledger) -> None:
     a_replay(ledger, [with_phone(1, "+15512345678"), with_phone(2, "+5255123456789")])
 
     assert of(ledger, PHONE) == []
@@ -62,7 +62,7 @@ def test_a_phone_that_is_a_number_is_found(ledger: Ledger) -> None:
     assert of(ledger, PHONE) == [PHONE]
 
 
-def test_a_text_without_digits_is_nobody(ledger: Ledger) -> None:
+def test_text_without_digits_identifies_no_one(ledger: Ledger) -> None:
     a_replay(ledger, [with_phone(1, "%"), with_phone(2, "Ana")])
 
     assert of(ledger, "%") == of(ledger, "") == []

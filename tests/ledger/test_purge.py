@@ -65,7 +65,7 @@ def test_a_purged_response_that_comes_again_is_known_as_done(ledger: Ledger) -> 
     assert rows[1].reason.startswith("id_reused")
 
 
-def test_a_whole_replay_goes_and_others_stay(ledger: Ledger) -> None:
+def test_purges_one_replay_and_keeps_the_others(ledger: Ledger) -> None:
     a_ledger(ledger)
     other = a_replay(ledger, [response(7)], "other")
     end(ledger, other, [C])
@@ -75,7 +75,7 @@ def test_a_whole_replay_goes_and_others_stay(ledger: Ledger) -> None:
     assert attempts_of(ledger, "run-1")[0].phone is not None
 
 
-def test_what_ended_before_a_date_goes(ledger: Ledger) -> None:
+def test_purges_contacts_that_ended_before_a_date(ledger: Ledger) -> None:
     a_ledger(ledger)
     other = a_replay(ledger, [response(7), None], "other")
     end(ledger, other, [C], at=5000.0)
@@ -102,7 +102,7 @@ def test_an_id_of_a_rejected_row_may_be_personal(ledger: Ledger) -> None:
     assert [row.reason for row in rows] == ["purged"] * 3
 
 
-def test_what_is_pending_keeps_its_data_and_the_replies_it_needs(ledger: Ledger) -> None:
+def test_pending_contacts_keep_their_data_and_required_replies(ledger: Ledger) -> None:
     first = a_replay(ledger, [response(1), response(2)])
     end(ledger, first, [F, C])
     attempt(ledger, "r-1", Fate.SUCCEEDED, first, result=result({"id": 7}))
@@ -136,7 +136,7 @@ def test_the_bytes_are_gone_from_the_file_and_its_log(tmp_path: Path) -> None:
         assert any(b"Xochitl 7" in content for content in _files(tmp_path))
 
 
-def test_bytes_that_another_process_still_reads_are_reported_of(
+def test_reports_bytes_that_another_process_can_still_read(
     sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_whatsapp_flows.ledger.engine._BUSY_SECONDS", 0.1)

@@ -65,7 +65,7 @@ def test_not_sent_says_that_nothing_was_applied(ledger: Ledger) -> None:
         assert (row.fate, row.status_code, row.error_kind, row.result) == ("not_sent", None, None, None)
 
 
-def test_who_resolved_it_when_and_what_was_known_before_stays_with_the_attempt(ledger: Ledger) -> None:
+def test_an_attempt_keeps_its_resolver_time_and_previous_outcome(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     end(ledger, replay, [D])
     attempt(
@@ -104,7 +104,7 @@ def test_of_several_attempts_with_one_key_one_was_carried_out(ledger: Ledger) ->
     assert [row.fate for row in attempts_of(ledger, "r-1")] == ["unknown", "succeeded"]
 
 
-def test_what_is_settled_or_changes_nothing_is_left(ledger: Ledger) -> None:
+def test_leaves_resolved_and_read_only_requests_unchanged(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     end(ledger, replay, [D])
     attempt(ledger, "r-1", Fate.UNKNOWN, replay, key="k")
@@ -140,7 +140,7 @@ def test_every_condition_must_hold(ledger: Ledger, which: ResolveSelection, expe
     assert states_of(ledger, replay) == expected
 
 
-def test_while_the_chunk_is_run_nothing_is_changed(ledger: Ledger) -> None:
+def test_changes_nothing_while_the_chunk_is_running(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2)], chunk_size=1)
     end(ledger, replay, [D, D])
     attempt(ledger, "r-1", None, replay)
@@ -184,7 +184,7 @@ def test_a_contact_that_another_replay_holds_in_doubt_says_where(ledger: Ledger)
     assert attempts_of(ledger, "r-1")[0].fate is None
 
 
-def test_an_attempt_of_another_road_that_may_be_under_way_is_left(ledger: Ledger) -> None:
+def test_leaves_attempts_that_may_be_in_progress_elsewhere(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2)])
     end(ledger, replay, [D, D])
     attempt(ledger, "r-1", None, begun_at=time.time() - 60)
@@ -208,7 +208,7 @@ def test_a_contact_whose_response_was_purged_stays(ledger: Ledger) -> None:
     assert attempts_of(ledger, "r-1")[0].fate is None
 
 
-def test_what_was_sent_again_on_purpose_is_resolved_by_itself(ledger: Ledger) -> None:
+def test_intentional_resends_are_resolved_separately(ledger: Ledger) -> None:
     first = a_replay(ledger, [response(1)])
     end(ledger, first, [C])
     attempt(ledger, "r-1", Fate.SUCCEEDED, first)
@@ -254,9 +254,7 @@ def test_a_replay_of_which_a_later_chunk_runs_is_not_changed(ledger: Ledger) -> 
     assert states_of(ledger, replay) == ["in_doubt", "in_doubt"]
 
 
-def test_what_was_resolved_before_the_replay_was_started_is_reported(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reports_what_was_resolved_before_the_replay_started(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     replay = a_replay(ledger, [response(1), response(2)], chunk_size=1)
     end(ledger, replay, [D, D])
     attempt(ledger, "r-1", None, replay)

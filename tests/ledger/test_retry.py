@@ -33,7 +33,7 @@ def test_by_default_those_that_failed_are_pending_in_a_new_round(ledger: Ledger)
     assert row.response is not None
 
 
-def test_states_that_are_named_are_chosen_and_no_others(ledger: Ledger) -> None:
+def test_selects_only_the_named_states(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2), response(3), response(1)])
     end(ledger, replay, [C, F, D])
 
@@ -178,7 +178,7 @@ def test_a_contact_with_something_else_to_send_is_walked_again(ledger: Ledger) -
     assert states_of(ledger, replay) == ["pending", "failed", "pending"]
 
 
-def test_another_flow_walks_them_since_it_may_lead_elsewhere(ledger: Ledger) -> None:
+def test_another_flow_walks_stuck_contacts_because_it_may_lead_elsewhere(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     end(ledger, replay, [F])
     attempt(ledger, "r-1", Fate.ANSWERED, replay, status_code=504)
@@ -187,7 +187,7 @@ def test_another_flow_walks_them_since_it_may_lead_elsewhere(ledger: Ledger) -> 
     assert attempts_of(ledger, "r-1")[0].fate == "answered"
 
 
-def test_who_accepts_duplicates_is_recorded_with_what_was_known_before(ledger: Ledger) -> None:
+def test_records_who_accepted_duplicates_and_the_previous_outcome(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2)])
     end(ledger, replay, [F, F])
     attempt(ledger, "r-1", Fate.ANSWERED, replay, status_code=504, error_kind="status")

@@ -65,7 +65,7 @@ def test_slots_of_one_reservation_follow_each_other(ledger: Ledger) -> None:
     assert shared.reserve("b", 10.0, 1) == pytest.approx(0.0, abs=0.1)
 
 
-def test_slots_that_nobody_took_are_not_made_up_for(ledger: Ledger) -> None:
+def test_unused_slots_are_not_made_up_for(ledger: Ledger) -> None:
     shared = SharedSlots(ledger)
     shared.reserve("a", 0.01, 1)
     deadline = time.monotonic() + 0.1
@@ -87,7 +87,7 @@ def test_a_hold_delays_every_process_and_the_longer_one_stays(ledger: Ledger, le
     assert shared.hold_seconds("b") == 0.0
 
 
-def test_a_hold_has_an_end(ledger: Ledger) -> None:
+def test_a_hold_ends(ledger: Ledger) -> None:
     shared = SharedSlots(ledger)
     shared.hold("a", 1e12)
 
@@ -102,7 +102,7 @@ def test_the_clock_of_the_process_does_not_matter(ledger: Ledger, monkeypatch: p
     assert shared.reserve("a", 10.0, 1) == pytest.approx(30.0, abs=2.0)
 
 
-def test_what_was_written_before_the_machine_was_started_again_says_nothing(
+def test_slots_written_before_a_machine_restart_are_ignored(
     sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     SharedSlots(sqlite_ledger).reserve("a", 3600.0, 5)
@@ -116,7 +116,7 @@ def test_what_was_written_before_the_machine_was_started_again_says_nothing(
     assert SharedSlots(sqlite_ledger).reserve("a", 1.0, 1) == 0.0
 
 
-def test_where_the_system_does_not_say_when_it_was_started_a_slot_beyond_a_day_is_stale(
+def test_without_a_known_boot_time_slots_beyond_a_day_are_stale(
     sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(module, "_BOOT_ID", tmp_path / "none")

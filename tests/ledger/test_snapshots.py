@@ -31,7 +31,7 @@ def test_every_row_is_in_it_once_in_the_order_of_the_source(ledger: Ledger) -> N
     assert replay.sealed
 
 
-def test_a_response_is_kept_with_all_that_it_says_and_in_its_order(ledger: Ledger) -> None:
+def test_a_response_is_stored_completely_and_in_order(ledger: Ledger) -> None:
     value = {
         "id": 7,
         "contact": {"phone": 525512345678, "meta": {"z": 1, "a": {"y": None, "b": 2**70}}},
@@ -57,7 +57,7 @@ def test_the_same_content_in_another_order_is_the_same_response(ledger: Ledger) 
 
 
 @pytest.mark.parametrize(("key", "value"), [("history", [{"step": "Q", "value": 1}]), ("exits", {"Call": "success"})])
-def test_what_else_a_response_says_is_content_too(ledger: Ledger, key: str, value: object) -> None:
+def test_other_parts_of_a_response_are_content_too(ledger: Ledger, key: str, value: object) -> None:
     assert states_of(ledger, a_replay(ledger, [response(1), response(1, **{key: value})])) == ["pending", "rejected"]
 
 
@@ -72,7 +72,7 @@ def test_responses_of_one_phone_are_in_one_chunk(ledger: Ledger) -> None:
     assert find_pending_chunks(ledger, replay.no) == list(range(14))
 
 
-def test_what_other_replays_have_done_or_hold_in_doubt_is_not_sent_and_force_sends_it(ledger: Ledger) -> None:
+def test_skips_what_other_replays_completed_or_hold_in_doubt_unless_forced(ledger: Ledger) -> None:
     values = [response(number) for number in range(1, 5)]
     first = a_replay(ledger, values)
     end(ledger, first, [ContactState.COMPLETED, ContactState.IN_DOUBT, ContactState.FAILED])
@@ -126,7 +126,7 @@ def test_limit_takes_the_first_rows_and_progress_is_reported(ledger: Ledger) -> 
     assert next(rows).number == 1200  # and no row was read beyond
 
 
-def test_nul_and_ids_without_end_stop_nothing(ledger: Ledger) -> None:
+def test_nul_characters_and_endless_ids_stop_nothing(ledger: Ledger) -> None:
     values = [
         response(1, id="a\0b"),
         response(2, id="x" * 501),

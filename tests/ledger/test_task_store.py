@@ -30,7 +30,7 @@ def ledger(request: pytest.FixtureRequest, url: str) -> TaskLedger:
     return open_task_ledger(url if request.param == "driver" else url.replace("sqlite", "sqlite+pysqlite"))
 
 
-def test_what_a_task_writes_is_what_a_replay_reads(ledger: TaskLedger, url: str) -> None:
+def test_a_replay_reads_what_a_task_writes(ledger: TaskLedger, url: str) -> None:
     with ledger.transaction() as transaction:
         transaction.intend(INTENT)
     with ledger.transaction() as transaction:
@@ -56,7 +56,7 @@ def test_a_task_that_only_reads_writes_nothing_to_the_disk(url: str) -> None:
     assert (log.stat().st_size, log.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
-def test_what_decides_about_a_visit_is_its_own_and_what_was_sent_under_its_key(ledger: TaskLedger) -> None:
+def test_a_visit_is_decided_by_its_own_attempts_and_those_under_its_key(ledger: TaskLedger) -> None:
     def intent(subject: Subject, step: str, visit: int, key: str) -> Intent:
         return INTENT._replace(subject=subject, step=step, visit=visit, key=key)
 
@@ -75,7 +75,7 @@ def test_an_intent_that_another_worker_has_is_a_conflict(ledger: TaskLedger) -> 
         transaction.intend(INTENT)
 
 
-def test_nothing_of_a_transaction_that_fails_is_kept(ledger: TaskLedger) -> None:
+def test_a_failed_transaction_is_rolled_back(ledger: TaskLedger) -> None:
     with contextlib.suppress(KeyError), ledger.transaction() as transaction:
         transaction.intend(INTENT)
         raise KeyError

@@ -115,7 +115,7 @@ def test_a_file_that_another_process_uses_is_not_upgraded(
     assert upgrade(url).version == SCHEMA_VERSION
 
 
-def test_of_many_that_open_an_old_file_at_once_one_upgrades_it_and_all_can_use_it(old_file: Path) -> None:
+def test_concurrent_opens_upgrade_an_old_file_once(old_file: Path) -> None:
     code = (
         "import sys; from airflow_whatsapp_flows.ledger import Ledger; sys.stdin.read(1); "
         "ledger = Ledger(sys.argv[1]); ledger.read().__enter__(); ledger.close()"

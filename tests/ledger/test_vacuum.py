@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.ledger.vacuum import vacuum
 from tests.ledger.filling import a_replay, response
 
 
-def test_the_room_of_rows_that_are_gone_comes_free(ledger: Ledger, ledger_url: str) -> None:
+def test_reclaims_the_space_of_deleted_rows(ledger: Ledger, ledger_url: str) -> None:
     values = [response(number, step={"Ask name": "Ana" * 300}) for number in range(400)]
     first, later = a_replay(ledger, values), a_replay(ledger, values[:10], "later", force=True)
     with ledger.write() as connection:

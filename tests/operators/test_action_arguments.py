@@ -53,7 +53,7 @@ def test_a_wrong_argument_is_refused_when_the_dag_is_parsed(arguments: dict[str,
         assert word in str(raised.value)
 
 
-def test_what_retry_leaves_out_is_as_in_a_flow_file() -> None:
+def test_retry_defaults_are_those_of_a_flow_file() -> None:
     task = WhatsAppActionOperator(task_id="act", url="/a", retry={"statuses": (429,)})
     assert task.retries == RetryFormat().attempts - 1
     assert task.retry_delay.total_seconds() == RetryFormat().wait
@@ -61,7 +61,7 @@ def test_what_retry_leaves_out_is_as_in_a_flow_file() -> None:
     assert task.retry_exponential_backoff == RetryFormat().backoff
 
 
-def test_a_url_is_compulsory() -> None:
+def test_a_url_is_required() -> None:
     with pytest.raises(ValueError, match="url"):
         WhatsAppActionOperator(task_id="act")
 

@@ -53,7 +53,7 @@ def test_an_error_is_returned_and_logged_as_a_warning(server: RecordingServer, t
     assert "422" in "".join(task_log.warnings)
 
 
-def test_what_is_in_doubt_says_so_in_the_result_and_in_the_log(server: RecordingServer, task_log: TaskLog) -> None:
+def test_result_and_log_report_requests_in_doubt(server: RecordingServer, task_log: TaskLog) -> None:
     server.queued = [Answer(drop=True)]
     done = run_action(on_error="continue")
     assert done.state == "success"

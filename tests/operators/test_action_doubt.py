@@ -71,7 +71,7 @@ def test_a_recorded_success_needs_no_file(server: RecordingServer, file: Path) -
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "dropped"])
-def test_a_try_that_may_have_been_sent_is_not_called_unsent_for_want_of_its_file(
+def test_a_try_that_may_have_been_sent_is_not_called_unsent_if_its_file_is_missing(
     server: RecordingServer, file: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
 ) -> None:
     dag = _file_action()

@@ -110,7 +110,7 @@ def test_a_setting_that_cannot_be_used_leaves_no_doubt_behind(
     assert ("act", -1) not in run.xcoms or run.result("act")["error"]["sent"] == "no"
 
 
-def test_what_may_be_a_secret_in_a_flow_is_not_in_the_rendered_fields(server: RecordingServer) -> None:
+def test_rendered_fields_contain_no_possible_secret_of_a_flow(server: RecordingServer) -> None:
     flow = {
         "flow_format": 1,
         "id": "secret_fields",

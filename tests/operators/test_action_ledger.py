@@ -82,7 +82,7 @@ def test_tasks_of_a_mapping_are_subjects_of_their_own(server: RecordingServer, l
     assert sorted(row["response_id"] for row in rows(ledger_file)) == [f"{run.run_id}[0]", f"{run.run_id}[1]"]
 
 
-def test_what_another_worker_is_sending_is_not_sent(
+def test_does_not_send_what_another_worker_is_sending(
     server: RecordingServer, ledger_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with DAG(new_dag_id()) as dag:
@@ -132,7 +132,7 @@ def test_a_test_run_of_a_dag_may_use_a_file_whatever_the_executor(
     assert run_action(body={"a": 1}).state == "success"
 
 
-def test_the_moment_of_a_contact_stays_that_of_its_first_walk(server: RecordingServer, ledger_file: Path) -> None:
+def test_a_contact_keeps_the_time_of_its_first_walk(server: RecordingServer, ledger_file: Path) -> None:
     made = flow(action("A", body="{{ global.Datetime }}"))
     server.queued = [Answer(422)]
     run_dag(build_dag(made), {"id": "r"})

@@ -89,7 +89,7 @@ def test_every_name_of_a_result_can_be_asked_for(server: RecordingServer) -> Non
     assert run.result("read")["whole"] == run.result("act"), "what has no value is None, error among it"
 
 
-def test_a_mapped_action_pushes_every_key_when_told_to(server: RecordingServer) -> None:
+def test_a_mapped_action_pushes_every_key_on_request(server: RecordingServer) -> None:
     with DAG(new_dag_id()) as dag:
         act = WhatsAppActionOperator.partial(
             task_id="act", url="/x", http_conn_id="crm", on_error="fail", multiple_outputs=True

@@ -247,7 +247,7 @@ def test_an_xcom_in_any_templated_field_makes_an_edge(field: str) -> None:
     assert act.upstream_task_ids == {"given"}
 
 
-def test_what_airflow_stores_for_its_pages_are_templates_and_not_answers(server: RecordingServer) -> None:
+def test_airflows_stored_fields_hold_templates_and_no_answers(server: RecordingServer) -> None:
     from airflow.sdk import task
 
     with DAG(new_dag_id()) as dag:
@@ -267,7 +267,7 @@ def test_what_airflow_stores_for_its_pages_are_templates_and_not_answers(server:
     assert "5512345678" not in json.dumps(stored)
 
 
-def test_what_airflow_stores_of_mapped_tasks_are_not_their_values(server: RecordingServer) -> None:
+def test_airflows_stored_mapped_fields_hold_no_values(server: RecordingServer) -> None:
     with DAG(new_dag_id()) as dag:
         WhatsAppActionOperator.partial(task_id="act", url="/x", http_conn_id="crm", on_error="fail").expand(
             body=[{"name": "Zoraida"}, {"name": "Yolanda"}]

@@ -102,9 +102,7 @@ def test_mapped_tasks_have_keys_of_their_own(server: RecordingServer) -> None:
     assert len({request.header("Idempotency-Key") for request in server.received}) == 4
 
 
-def test_what_was_not_sent_is_tried_again_even_at_most_once(
-    server: RecordingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retries_what_was_not_sent_even_at_most_once(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = RecordingServer()
     gone.close()
     monkeypatch.setenv("AIRFLOW_CONN_CRM", gone.url)
@@ -126,7 +124,7 @@ def test_exhausted_tries_leave_by_the_error_exit(server: RecordingServer) -> Non
     assert run.result("act")["status_code"] == 503
 
 
-def test_what_the_server_asks_to_wait_is_clamped_and_reaches_airflow(server: RecordingServer) -> None:
+def test_the_servers_wait_is_limited_and_passed_to_airflow(server: RecordingServer) -> None:
     server.queued = [Answer(429, headers={"Retry-After": "7"})]
     done = run_action(method="GET", retry={"attempts": 2, "wait": 0.01, "max_wait": 0.05})
     assert done.state == "success"
@@ -287,7 +285,7 @@ def test_a_try_that_is_not_repeated_says_why(
     assert why in "".join(task_log.warnings)
 
 
-def test_nothing_is_said_of_repeating_where_no_retry_is_set_or_all_were_made(server: RecordingServer) -> None:
+def test_does_not_mention_retries_if_none_are_set_or_left(server: RecordingServer) -> None:
     server.queued = [Answer(503)]
     assert "not repeated" not in run_action(method="POST").message
     server.queued = [Answer(503)] * 2

@@ -85,7 +85,7 @@ def test_a_mapped_action_has_a_branch_for_each_of_its_results(server: RecordingS
     assert [run.result("one.exit", index) for index in range(3)] == ["one.good", "one.bad", "one.good"]
 
 
-def test_a_branch_behind_a_mapped_action_says_that_it_cannot_choose(server: RecordingServer) -> None:
+def test_a_branch_behind_a_mapped_action_reports_that_it_cannot_choose(server: RecordingServer) -> None:
     failures = Failures()
     with DAG(new_dag_id()) as dag:
         act = WhatsAppActionOperator.partial(task_id="act", url="/", http_conn_id="crm").expand(body=[1, 2])

@@ -134,7 +134,7 @@ def test_a_dag_run_of_a_changed_response_is_red_while_the_old_one_is_in_doubt(
     )
 
 
-def test_what_a_dag_run_left_in_doubt_is_settled_in_the_replay_that_it_holds_back(
+def test_resolves_a_dag_runs_doubt_in_the_replay_that_it_holds_back(
     server: RecordingServer, tmp_path: Path, ledger_file: Path
 ) -> None:
     from airflow_whatsapp_flows.cli import main
@@ -212,7 +212,7 @@ def test_a_run_waits_for_content_that_is_pending_in_a_replay(
     assert "earlier content of the response 'S1' is pending in the replay sync" in str(failures.errors[-1])
 
 
-def test_what_an_earlier_version_has_sent_without_its_content_is_taken_to_be_the_same(
+def test_requests_of_an_earlier_version_without_content_count_as_the_same_content(
     server: RecordingServer, ledger_file: Path
 ) -> None:
     dag = build_dag(a_flow())

@@ -70,7 +70,7 @@ def test_a_longer_one_is_deferred_and_continues(paused: list[dict[str, Any]], se
     assert (done.result("d")["exit"], done.result("d")["next"]) == ("next", "Save")
 
 
-def test_it_always_waits_in_a_dag_run_and_from_when_the_step_before_was_left(moments: list[dt.datetime]) -> None:
+def test_a_dag_run_always_waits_from_the_end_of_the_step_before(moments: list[dt.datetime]) -> None:
     made = flow(message("A", next="D"), seconds("D", 3600, next="B", when_replayed="skip"), message("B"))
     before = dt.datetime.now(dt.timezone.utc)
     dag = build_dag(made)
@@ -103,7 +103,7 @@ def test_two_delays_follow_each_other(moments: list[dt.datetime]) -> None:
     assert len(moments) == 2
 
 
-def test_a_moment_that_is_none_is_red() -> None:
+def test_an_invalid_time_fails_the_task() -> None:
     dag, failures = build_dag(flow(step("delay", "D", until="{{ contact.when }}", next="B"), message("B"))), Failures()
     dag.task_dict["d"].on_failure_callback = [failures.note]
     done = run_dag(dag, {"contact": {"when": "soon"}})
@@ -111,7 +111,7 @@ def test_a_moment_that_is_none_is_red() -> None:
     assert "2026-11-22T16:04" in str(failures.errors[0])
 
 
-def test_a_delay_off_the_way_is_skipped(moments: list[dt.datetime]) -> None:
+def test_a_delay_off_the_path_is_skipped(moments: list[dt.datetime]) -> None:
     menu = {"name": "M", "type": "menu", "options": {"go": "D", "no": "B"}}
     done = run_dag(build_dag(flow(menu, seconds("D", 3600, next="B"), message("B"))), {"step": {"M": "no"}})
     assert (done.states["d"], done.states["b"], moments) == ("skipped", "success", [])

@@ -39,7 +39,7 @@ def test_the_xcom_of_a_large_reply_is_small_and_says_where_it_is(server: Recordi
     assert set(result["in_ledger"]) == {"flow_id", "response_id", "key", "number"}
 
 
-def test_what_fits_stays_in_the_xcom(server: RecordingServer) -> None:
+def test_a_result_that_fits_stays_in_the_xcom(server: RecordingServer) -> None:
     server.queued = [Answer.json({"text": "x" * 60_000})]
     result = run_action(body={"a": 1}).result
     assert len(result["response"]["text"]) == 60_000
@@ -67,7 +67,7 @@ def test_variables_of_a_later_task_hold_the_whole_reply(server: RecordingServer)
     assert server.received[1].content == b'{"id":7}'
 
 
-def test_what_an_answer_or_a_server_says_is_no_reference(server: RecordingServer) -> None:
+def test_references_in_answers_and_replies_are_plain_text(server: RecordingServer) -> None:
     _, run = _two(lambda act: {"step": {"act": act.output}})
     place = run.result("act")["in_ledger"]
     # The same words inside a reply, and in another run, lead nowhere.
@@ -109,7 +109,7 @@ def test_clearing_returns_the_recorded_success_though_it_is_large(server: Record
     assert len(server.received) == 1
 
 
-def test_a_reply_that_was_purged_is_said_to_be_gone(server: RecordingServer, ledger_file: Path) -> None:
+def test_a_purged_reply_is_reported_as_gone(server: RecordingServer, ledger_file: Path) -> None:
     import contextlib
     import sqlite3
 

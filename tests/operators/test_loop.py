@@ -34,7 +34,7 @@ def run(made: dict[str, Any], conf: dict[str, Any] | None = None) -> FinishedRun
     return run_dag(build_dag(made), conf)
 
 
-def test_a_loop_is_one_task_that_says_what_it_is_and_its_exits_are_labelled() -> None:
+def test_a_loop_is_one_documented_task_with_labeled_exits() -> None:
     dag = build_dag(polling(10))
     assert set(dag.task_dict) == {"start", "get_reply", "say", "sorry", "log"}
     assert dag.task_dict["get_reply"].task_display_name == "Loop: Get reply → Is it ready? → Wait → Again"
@@ -43,7 +43,7 @@ def test_a_loop_is_one_task_that_says_what_it_is_and_its_exits_are_labelled() ->
     assert dag.get_edge_info("get_reply", "sorry") == {"label": "Get reply: error"}
 
 
-def test_it_polls_until_it_is_ready_and_later_tasks_see_what_it_got(server: RecordingServer) -> None:
+def test_polls_until_ready_and_passes_the_reply_on(server: RecordingServer) -> None:
     server.queued = [Answer.json({"id": 7}), PENDING, PENDING, DONE]
     done = run(polling())
     assert done.state == "success"
@@ -83,7 +83,7 @@ def test_an_error_exit_that_leads_back_sends_again(server: RecordingServer) -> N
     assert [result["status_code"] for result in done.result("save")["actions"]["Save"]] == [422, 422, 200]
 
 
-def test_at_most_once_does_not_go_round_with_what_is_in_doubt(server: RecordingServer) -> None:
+def test_at_most_once_does_not_repeat_a_loop_in_doubt(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True)]
     done = run(retrying(on_max_visits="Give up"))
     assert (len(server.received), done.states["save"], done.states["thanks"]) == (1, "failed", "upstream_failed")
@@ -191,7 +191,7 @@ def test_the_last_try_still_has_the_attempts_of_each_visit(
     assert [result["attempts"] for result in done.result("get_reply")["actions"]["Get reply"]] == [2, 2]
 
 
-def test_a_cleared_loop_that_is_done_sends_nothing_and_says_the_same(server: RecordingServer) -> None:
+def test_a_cleared_finished_loop_sends_nothing_and_returns_the_same_result(server: RecordingServer) -> None:
     server.queued = [Answer.json({"id": 7}), PENDING, DONE]
     dag = build_dag(polling())
     first = run_dag(dag)
@@ -246,7 +246,7 @@ class TestWaits:
         assert [result["attempts"] for result in done.result("get_reply")["actions"]["Get reply"]] == [1, 2]
         assert len(paused) == 1
 
-    def test_what_was_sent_by_an_earlier_try_is_not_waited_for_again(
+    def test_does_not_wait_again_for_what_an_earlier_try_sent(
         self, server: RecordingServer, paused: list[dict[str, Any]]
     ) -> None:
         server.queued = [Answer.json({"id": 7}), PENDING, PENDING, DONE]
@@ -256,7 +256,7 @@ class TestWaits:
         assert run_again(dag, first.run_id, "get_reply")["exit"] == "Is it ready?: done"
         assert paused == []
 
-    def test_a_wait_before_the_way_out_is_waited_and_one_before_the_end_is_not(
+    def test_a_delay_before_an_exit_is_waited_for_and_one_before_the_end_is_not(
         self, server: RecordingServer, paused: list[dict[str, Any]]
     ) -> None:
         enough = {"field": "step.Save.ok", "comparison": "exact", "value": True}
@@ -285,14 +285,14 @@ def test_a_loop_of_questions_takes_the_answers_one_after_the_other() -> None:
     assert [visit.get("text") for visit in done.result("age")["visits"]].count("A number, please") == 2
 
 
-def test_a_loop_off_the_way_is_skipped(server: RecordingServer) -> None:
+def test_a_loop_off_the_path_is_skipped(server: RecordingServer) -> None:
     made = polling()
     made["steps"].insert(0, {"name": "M", "type": "menu", "options": {"go": "Start", "no": "Sorry"}})
     done = run(made, {"step": {"M": "no"}})
     assert (done.states["get_reply"], done.states["sorry"], done.states["say"]) == ("skipped", "success", "skipped")
 
 
-def test_a_loop_that_is_started_off_the_way_skips_itself(server: RecordingServer) -> None:
+def test_a_loop_started_off_the_path_skips_itself(server: RecordingServer) -> None:
     made = flow(
         action("A", on_success="Bye", on_max_visits="Ask"),  # no branch stands behind it that could skip the loop
         question("Ask", answer_options=["yes"], on_answer_failed="Ask"),
@@ -302,9 +302,7 @@ def test_a_loop_that_is_started_off_the_way_skips_itself(server: RecordingServer
 
 
 @pytest.mark.parametrize("size", [10, 20_000])
-def test_its_xcom_is_no_larger_than_it_may_be_and_later_tasks_read_all_of_it(
-    server: RecordingServer, size: int
-) -> None:
+def test_the_xcom_is_limited_and_later_tasks_read_the_whole_reply(server: RecordingServer, size: int) -> None:
     text = "x" * size
     pending = Answer.json({"state": "pending", "text": text})
     server.queued = [Answer.json({"id": 7}), *[pending] * 10, Answer.json({"state": "done", "text": text})]

@@ -61,7 +61,7 @@ def test_a_plan_in_xcom_is_bounded() -> None:
 @pytest.mark.parametrize(
     "text", ["*a* _b_ `c`", "[x](https://evil.example)", "<script>", "a | b", "1. x", "# h", "- x", "&amp;"]
 )
-def test_a_text_means_nothing_to_markdown(text: str) -> None:
+def test_a_text_has_no_markdown_meaning(text: str) -> None:
     page = READER.render(table(("Name",), [(text,), (text,)])) + READER.render(f"x {escape(text)}")
 
     assert not any(f"<{tag}" in page for tag in ("em", "code", "a ", "script", "h1", "li"))

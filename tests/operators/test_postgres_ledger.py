@@ -69,7 +69,7 @@ def test_a_retried_action_is_sent_with_one_key_and_every_try_is_recorded(
     assert not ledger_file.exists()
 
 
-def test_what_may_be_sent_once_is_not_sent_by_another_try(server: RecordingServer, url: str) -> None:
+def test_another_try_does_not_resend_at_most_once_requests(server: RecordingServer, url: str) -> None:
     server.queued = [Answer(drop=True)]
     done = run_action(body={"a": 1}, retries=2)
     assert (done.state, len(server.received)) == ("failed", 1)
@@ -115,7 +115,7 @@ def test_a_replay_whose_ledger_was_cut_off_continues_with_its_next_try(
     assert len({request.content for request in server.received}) == 20
 
 
-def test_a_replay_and_a_dag_run_of_one_response_know_of_each_other(
+def test_a_replay_and_a_dag_run_of_one_response_respect_each_other(
     server: RecordingServer, url: str, responses: Path
 ) -> None:
     response = json.loads(responses.read_text(encoding="utf-8").splitlines()[3])

@@ -59,7 +59,7 @@ def test_a_renamed_step_fails_by_name_rather_than_sending_again(flow_id: str, se
     assert targets(server) == ["/first", "/second"]
 
 
-def test_an_id_that_is_the_old_name_continues_behind_what_was_sent(flow_id: str, server: RecordingServer) -> None:
+def test_an_id_equal_to_the_old_name_continues_its_keys(flow_id: str, server: RecordingServer) -> None:
     run = again(flow_id, "Primary", id="First")
     assert run.state == "success"
     assert targets(server) == ["/first", "/second", "/second"]

@@ -165,7 +165,7 @@ def test_pending_contacts_fail_the_task_which_says_how_to_continue(
     assert server.received == []
 
 
-def test_in_quiet_hours_the_task_waits_for_their_end_and_uses_up_no_try(
+def test_waits_for_the_end_of_quiet_hours_without_using_up_a_try(
     server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay_module, "_SHORTEST_WAIT", dt.timedelta(0))
@@ -227,7 +227,7 @@ def test_failed_contacts_fail_the_task_and_its_status_is_there_all_the_same(
         pytest.param({"query": "SELECT 1", "source": "nope"}, "there is no connection 'nope'", id="no-such-connection"),
     ],
 )
-def test_what_cannot_be_started_fails_at_once_and_says_why(
+def test_a_failed_start_fails_immediately_with_the_reason(
     server: RecordingServer, responses: Path, arguments: dict[str, Any], message: str
 ) -> None:
     replay = Replay(**{"source": responses, **arguments}, retries=3)
@@ -261,16 +261,14 @@ def test_a_query_reads_from_an_airflow_connection(
 # One meaning: a replay and a DAG run know of each other.
 
 
-def test_what_a_replay_has_sent_a_dag_run_of_the_same_response_does_not_send_again(
-    server: RecordingServer, responses: Path
-) -> None:
+def test_a_dag_run_does_not_resend_what_a_replay_has_sent(server: RecordingServer, responses: Path) -> None:
     Replay(responses)
     run = run_dag(build_dag(flow_source()), json.loads(responses.read_text(encoding="utf-8").splitlines()[3]))
     assert run.states["create"] == "success"
     assert len(server.received) == 20
 
 
-def test_what_a_dag_run_has_sent_a_replay_does_not_send_again(server: RecordingServer, responses: Path) -> None:
+def test_a_replay_does_not_resend_what_a_dag_run_has_sent(server: RecordingServer, responses: Path) -> None:
     run = run_dag(build_dag(flow_source()), json.loads(responses.read_text(encoding="utf-8").splitlines()[3]))
     assert run.states["create"] == "success"
     replay = Replay(responses)

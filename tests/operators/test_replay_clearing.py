@@ -97,7 +97,7 @@ def test_each_clear_sends_them_again_and_a_completed_replay_sends_nothing(
     assert sent(server) == {**dict.fromkeys(range(12), 1), 3: 4}
 
 
-def test_what_may_have_been_applied_is_not_sent_again_by_a_clear(
+def test_a_clear_does_not_resend_what_may_have_been_applied(
     server: RecordingServer, responses: Path, task_log: TaskLog
 ) -> None:
     """A dropped connection is in doubt; a 504 that an error exit leads to a failed end may have been applied."""
@@ -190,7 +190,7 @@ def test_only_the_chunks_of_the_cleared_task_are_sent_again(
     assert (states[ContactState.FAILED], states[ContactState.PENDING]) == (1, 0), "the other half is left as it was"
 
 
-def test_a_clear_that_the_ledger_refused_is_made_up_for_by_the_next_try(
+def test_the_next_try_repeats_a_clear_that_the_ledger_refused(
     server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow_whatsapp_flows.errors import LedgerError

@@ -106,14 +106,14 @@ class TestPostgres:
         assert "s3cr3t-pw" not in message
         assert server.received == []
 
-    def test_nothing_is_changed_by_a_query(self, server: RecordingServer) -> None:
+    def test_a_query_changes_nothing(self, server: RecordingServer) -> None:
         self.define()
         query = PEOPLE.replace("SELECT", "DELETE FROM people RETURNING").replace(" FROM people ORDER BY id", "")
         assert run(source="warehouse", query=query)[0] == "success"
         with psycopg.connect(self.url) as session:
             assert session.execute("SELECT count(*) FROM people").fetchone() == (1,)
 
-    def test_what_the_server_says_of_a_wrong_query_is_reported(self, server: RecordingServer) -> None:
+    def test_reports_the_servers_error_about_a_wrong_query(self, server: RecordingServer) -> None:
         self.define()
         state, message = run(source="warehouse", query="SELECT * FROM absent")
         assert (state, server.received) == ("failed", [])

@@ -49,7 +49,7 @@ def test_a_closed_breaker_does_not_even_yield() -> None:
     assert stopped.value.value is False
 
 
-def test_open_it_lets_one_probe_through_at_a_time_and_ever_more_seldom() -> None:
+def test_an_open_breaker_lets_single_probes_through_at_growing_intervals() -> None:
     async def main(loop: VirtualTimeLoop) -> list[float]:
         breaker = opened(loop)
         began, probes, inside = loop.time(), [], 0
@@ -128,7 +128,7 @@ def test_a_straggler_that_fails_does_not_end_the_probe() -> None:
     run_virtual(main)
 
 
-def test_down_for_a_minute_it_asks_to_stop_and_says_why() -> None:
+def test_asks_to_stop_with_a_reason_after_a_minute_of_downtime() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         breaker = opened(loop)
         began = loop.time()
@@ -147,7 +147,7 @@ def test_down_for_a_minute_it_asks_to_stop_and_says_why() -> None:
     run_virtual(main)
 
 
-def test_the_reason_is_there_for_those_who_do_not_wait() -> None:
+def test_the_reason_is_stored_for_later_readers() -> None:
     now = 0.0
     breaker = Breaker(HOST, threshold=1, patience=10, clock=lambda: now)
     breaker.note(failed=True)
@@ -156,7 +156,7 @@ def test_the_reason_is_there_for_those_who_do_not_wait() -> None:
     assert breaker.stop_reason == "crm.example:443 failed 1 time in a row; stopped after 10 s"
 
 
-def test_a_server_that_recovers_now_and_then_is_not_given_up() -> None:
+def test_an_intermittent_server_is_not_given_up() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         breaker, chance, sent = Breaker(HOST, threshold=3, clock=loop.time), random.Random(7), 0
 

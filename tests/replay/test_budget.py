@@ -36,7 +36,7 @@ def test_one_more_than_allowed_stops_the_batch(allowed: int, reason: str) -> Non
     assert (budget.stop_reason or "").startswith(f"{reason}: `replay retry`")
 
 
-def test_a_batch_that_continues_knows_what_failed_before() -> None:
+def test_a_resumed_batch_counts_earlier_failures() -> None:
     told = FailureBudget(10, failed=11).stop_reason or ""
     assert told.startswith("11 contacts failed, and max_failures allows 10: ")
     assert FailureBudget(11, failed=11).stop_reason is None
@@ -75,7 +75,7 @@ def test_the_command_line_writes_a_number_as_text() -> None:
 
 
 @pytest.mark.parametrize("written", [-1, 0.2, True, "", "101%", "-1%", "20 %", "٢٠%", "٢٠", "x"])
-def test_what_is_neither_is_refused(written: Any) -> None:
+def test_refuses_other_formats(written: Any) -> None:
     with pytest.raises(ValueError, match="neither a number of contacts nor a percentage"):
         read_handled_errors(written)
 

@@ -163,25 +163,25 @@ def test_a_result_recorded_by_the_platform_needs_no_attempt(story: Story) -> Non
     assert story.broken() == []
 
 
-def test_what_was_applied_and_called_not_sent_is_found(story: Story) -> None:
+def test_finds_applied_requests_reported_as_not_sent(story: Story) -> None:
     story.contact("9", "failed")
     story.exchange("9", "Create", "not_sent")
     assert "(c) Create +9 was applied, but its contact is failed, its attempts ['not_sent']" in story.broken()
 
 
-def test_doubt_of_another_request_does_not_excuse_what_was_called_not_sent(story: Story) -> None:
+def test_another_requests_doubt_does_not_excuse_a_false_not_sent(story: Story) -> None:
     story.attempt("2", "Pay", "not_sent")
     story.request("2", "Pay")
     assert "(c) key 2-Pay was applied, but its contact is in_doubt, its attempts ['not_sent']" in story.broken()
 
 
-def test_what_was_applied_and_rejected_is_found(story: Story) -> None:
+def test_finds_applied_requests_reported_as_rejected(story: Story) -> None:
     story.contact("9", "rejected")
     story.exchange("9", "Create", "answered")
     assert story.broken() == ["(c) Create +9 was applied, but its contact is rejected, its attempts ['answered']"]
 
 
-def test_what_was_applied_for_nobody_is_found(story: Story) -> None:
+def test_finds_applied_requests_without_a_contact(story: Story) -> None:
     story.request("9", "Create")
     assert story.broken() == [
         "(c) Create +9 was applied, but its contact is unknown to the ledger, its attempts []",
@@ -189,7 +189,7 @@ def test_what_was_applied_for_nobody_is_found(story: Story) -> None:
     ]
 
 
-def test_what_went_to_no_step_of_the_flow_is_found(story: Story) -> None:
+def test_finds_requests_to_no_step_of_the_flow(story: Story) -> None:
     story.request("9", "Create", path="/elsewhere")
     assert "(f) unknown path /elsewhere: 1 requests at the server, 0 sent by the ledger" in story.broken()
 
@@ -313,7 +313,7 @@ def test_more_doubt_than_the_kills_explain_is_found(story: Story) -> None:
         pytest.param(["old", "new", "new"], "2 contents came, 3 were applied", id="applied-twice"),
     ],
 )
-def test_a_content_that_does_not_exist_or_not_in_its_turn_is_found(applied: list[str], found: str | None) -> None:
+def test_finds_missing_content_and_content_out_of_order(applied: list[str], found: str | None) -> None:
     told = Story()
     told.contact("1")
     for epoch, body in enumerate(applied, start=1):

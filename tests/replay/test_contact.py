@@ -118,7 +118,7 @@ async def test_text_that_cannot_be_rendered_fails_one_contact_and_sends_nothing(
     assert end.fingerprint
 
 
-async def test_the_time_of_a_walk_that_continues_is_that_of_its_beginning() -> None:
+async def test_a_resumed_walk_keeps_its_start_time() -> None:
     sender = FakeSender(CREATED)
 
     await _walker(sender).walk(_contact(ResponseRecord(walk_started_at=NOON - 86_400)))
@@ -139,7 +139,7 @@ async def test_force_changes_every_key_and_nothing_else() -> None:
     assert first.request == forced.request
 
 
-async def test_what_the_platform_sent_is_sent_again_only_when_asked_for() -> None:
+async def test_resends_what_the_platform_sent_only_on_request() -> None:
     sender = FakeSender(CREATED)
     sent = {"actions": {"Create": [{"outcome": "success", "status_code": 201, "method": "POST"}]}}
 

@@ -94,7 +94,7 @@ def test_a_keyed_request_is_sent_again_after_a_death(tmp_path: Path, point: str)
         ("get_then_post", "postgresql"),
     ],
 )
-def test_kills_at_random_moments_break_no_promise(
+def test_kills_at_random_moments_keep_every_guarantee(
     tmp_path: Path, request: pytest.FixtureRequest, shape: str, database: str
 ) -> None:
     ledger = sqlite_url(tmp_path)
@@ -110,9 +110,7 @@ def test_kills_at_random_moments_break_no_promise(
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_no_more_is_intended_than_may_be_under_way(
-    tmp_path: Path, request: pytest.FixtureRequest, database: str
-) -> None:
+def test_intends_no_more_than_the_concurrency(tmp_path: Path, request: pytest.FixtureRequest, database: str) -> None:
     ledger = sqlite_url(tmp_path)
     if database == "postgresql":
         ledger = request.getfixturevalue("postgres").create_database()

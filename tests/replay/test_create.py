@@ -96,7 +96,7 @@ def test_another_flow_source_or_reading_under_its_name_is_refused(begin: Begin, 
         begin(flow=_flow(id="other_flow"), replay_id="one")
 
 
-def test_what_was_never_read_to_its_end_may_be_asked_for_in_another_way(tmp_path: Path, source: Path) -> None:
+def test_a_replay_not_read_to_its_end_may_be_requested_differently(tmp_path: Path, source: Path) -> None:
     flow, ledger = _flow(), Ledger(sqlite_url(tmp_path))
     (tmp_path / "r.csv").write_text("Folio\nr-9\n")
     wrong = SourceSpec(str(tmp_path / "r.csv"), {}, "Folo")

@@ -90,7 +90,7 @@ def _last(crm: CrmProcess) -> Logged:
     return crm.requests()[-1]
 
 
-def test_a_request_is_logged_with_all_that_a_checker_asks(crm: CrmProcess) -> None:
+def test_a_request_is_logged_with_everything_a_checker_needs(crm: CrmProcess) -> None:
     before = time.monotonic_ns()
     status, content = _post(crm, "/v1/contacts?a=1", Idempotency_Key="k1")
     entry = _last(crm)
@@ -247,7 +247,7 @@ def test_faults_meet_only_the_paths_they_are_for(crm: CrmProcess) -> None:
     assert (_post(crm, "/v1/contacts")[0], _post(crm, "/v1/deals")[0]) == (201, 503)
 
 
-def test_shares_are_kept_and_the_seed_repeats_them(crm: CrmProcess) -> None:
+def test_effect_shares_are_kept_and_repeatable_by_seed(crm: CrmProcess) -> None:
     def statuses(seed: int) -> list[int]:
         crm.configure(shares={"unavailable": 0.2, "error_applied": 0.1}, seed=seed)
         connection = http.client.HTTPConnection("127.0.0.1", crm.port, timeout=10)
@@ -268,7 +268,7 @@ def test_shares_are_kept_and_the_seed_repeats_them(crm: CrmProcess) -> None:
     assert statuses(2) != first
 
 
-def test_what_it_was_not_told_is_refused(crm: CrmProcess, log: Path) -> None:
+def test_refuses_undeclared_requests(crm: CrmProcess, log: Path) -> None:
     with pytest.raises(ValueError, match="allowed are error_applied"):
         crm.configure(shares={"eror": 1})
     with pytest.raises(ValueError, match="latency unknown; allowed are shares"):

@@ -54,7 +54,7 @@ def test_another_replay_of_the_same_responses_skips_them(run: Run, crm: CrmProce
     assert len(crm.requests()) == 30
 
 
-def test_what_is_in_doubt_stays_so_in_another_replay(run: Run, crm: CrmProcess) -> None:
+def test_requests_in_doubt_stay_in_doubt_in_another_replay(run: Run, crm: CrmProcess) -> None:
     crm.configure(shares={"drop": 1})
     run.settings["concurrency"] = 2
     run.write_responses(response(number) for number in range(5))
@@ -120,7 +120,7 @@ def test_a_forced_replay_that_died_continues_with_the_same_keys(tmp_path: Path) 
         ("not_sent", "completed", 60),
     ],
 )
-def test_what_a_dag_run_tried_counts(run: Run, crm: CrmProcess, fate: str | None, state: str, requests: int) -> None:
+def test_attempts_of_dag_runs_count(run: Run, crm: CrmProcess, fate: str | None, state: str, requests: int) -> None:
     assert run.finish().status == 0
     _pretend_that_a_dag_run_did_it(run.ledger, fate)
 
@@ -178,7 +178,7 @@ def test_a_missing_connection_ends_it_with_nothing_in_doubt(run: Run, crm: CrmPr
     assert {attempt["fate"] for attempt in run.attempts()} <= {"succeeded", "not_sent"}
 
 
-def test_while_a_contact_waits_in_a_polling_loop_others_are_walked(tmp_path: Path, crm: CrmProcess) -> None:
+def test_walks_other_contacts_while_one_waits_in_a_polling_loop(tmp_path: Path, crm: CrmProcess) -> None:
     run = Run(tmp_path, crm, sqlite_url(tmp_path), "polling", total=40, concurrency=1)
 
     assert run.finish().status == 0
@@ -191,9 +191,7 @@ def test_while_a_contact_waits_in_a_polling_loop_others_are_walked(tmp_path: Pat
     assert run.broken_promises(kills=0) == []
 
 
-def test_what_follows_a_contact_that_waited_is_walked_though_every_worker_was_idle(
-    tmp_path: Path, crm: CrmProcess
-) -> None:
+def test_walks_contacts_behind_a_waiting_one_after_all_workers_were_idle(tmp_path: Path, crm: CrmProcess) -> None:
     run = Run(tmp_path, crm, sqlite_url(tmp_path), "some_wait", concurrency=1)
     phones = ["+52551", "+52552", "+52559", "+52559", "+52553", "+52554", "+52555"]  # at 9 both workers are at work
     run.write_responses(response(number, contact={"phone": phone}) for number, phone in enumerate(phones))

@@ -26,7 +26,7 @@ KNOWN_RATE = {"": 300}
 SPREAD = {name: 0.05 for name in SHARES if name != "slow"}
 
 
-def test_nothing_is_sent_once_the_database_server_is_gone(tmp_path: Path, postgres: PostgresServer) -> None:
+def test_sends_nothing_while_the_database_server_is_unreachable(tmp_path: Path, postgres: PostgresServer) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=20) as crm, running_postgres() as own:
         run = Run(tmp_path, crm, own.create_database(), total=400)
         with run.start(reconnect_timeout=1) as running:
@@ -127,7 +127,7 @@ def test_the_states_under_faults_are_what_the_servers_log_says(tmp_path: Path, s
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_faults_break_no_promise(tmp_path: Path, shape: str) -> None:
+def test_faults_keep_every_guarantee(tmp_path: Path, shape: str) -> None:
     with running_crm(tmp_path / "crm.log", shares=SPREAD, dedupe=True, retry_after=["0", "date+0", "soon"]) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), shape, total=100, settings={"rates": KNOWN_RATE})
         ended = run.finish()

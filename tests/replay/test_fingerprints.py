@@ -37,7 +37,7 @@ HOST = "crm.example:443"
         ("no connection to 127.0.0.1:8443: connection refused", "no connection to #: connection refused"),
     ],
 )
-def test_what_differs_between_contacts_is_left_out(message: str, expected: str) -> None:
+def test_fingerprints_omit_what_differs_between_contacts(message: str, expected: str) -> None:
     assert normalize(message) == expected
 
 
@@ -141,7 +141,7 @@ def test_the_next_step_fits(kind: ErrorKind, status: int | None, words: str) -> 
         (Delivery.IDEMPOTENT, "`replay retry --state in_doubt` sends it again"),
     ],
 )
-def test_what_to_do_about_a_doubt_depends_on_the_delivery(delivery: Delivery | None, first: str) -> None:
+def test_the_advice_for_a_doubt_depends_on_the_delivery(delivery: Delivery | None, first: str) -> None:
     for kind in (ErrorKind.TIMEOUT, ErrorKind.STATUS):
         told = suggestion(kind, 500, in_doubt=True, delivery=delivery)
         assert told.startswith(f"it is unknown whether the request arrived: {first}")

@@ -30,7 +30,7 @@ def response(created_on: str | None = None, **contact: Any) -> ContactResponse:
 NOW = at("2026-11-22T18:00")
 
 
-def test_without_rules_everything_goes() -> None:
+def test_without_rules_everything_is_allowed() -> None:
     assert Guards(GuardRules()).judge(response(), NOW) == Go()
 
 
@@ -39,7 +39,7 @@ def test_without_rules_everything_goes() -> None:
 
 @pytest.mark.parametrize("listed", ["+525512345678", "+5215512345678", "52 55 1234 5678", "0052-55-1234-5678"])
 @pytest.mark.parametrize("phone", ["+525512345678", "+52 1 55 1234 5678", "5215512345678", 5215512345678])
-def test_who_opted_out_gets_nothing_however_the_number_is_written(listed: str, phone: object) -> None:
+def test_opt_out_matches_any_spelling_of_a_number(listed: str, phone: object) -> None:
     guards = Guards(GuardRules(opt_out=(listed,)))
     assert guards.judge(response(phone=phone), NOW) == Skip(SkipReason.OPTED_OUT)
 
@@ -63,7 +63,7 @@ def test_no_spelling_gets_past_opt_out(phone: str) -> None:
 
 
 @pytest.mark.parametrize("phone", ["+525512345679", "525512345679"])
-def test_who_did_not_opt_out_gets_it(phone: object) -> None:
+def test_sends_to_contacts_that_did_not_opt_out(phone: object) -> None:
     assert Guards(GuardRules(opt_out=(MEXICO,))).judge(response(phone=phone), NOW) == Go()
 
 
@@ -109,7 +109,7 @@ def test_people_opt_out_by_any_identifier(contact: dict[str, Any], verdict: obje
     assert guards.judge(response(**contact), NOW) == verdict
 
 
-def test_whatsapps_id_of_a_person_may_be_the_number_that_opted_out() -> None:
+def test_opt_out_matches_whatsapp_ids() -> None:
     guards = Guards(GuardRules(opt_out=("5215512345678",)))
     assert guards.judge(response(phone="+525512345670", id="5215512345678"), NOW) == Skip(SkipReason.OPTED_OUT)
 
@@ -142,7 +142,7 @@ def test_only_once_needs_an_identifier() -> None:
         (None, Skip(SkipReason.NO_CREATED_ON)),
     ],
 )
-def test_what_is_too_old_is_skipped(created_on: str | None, verdict: object) -> None:
+def test_skips_responses_that_are_too_old(created_on: str | None, verdict: object) -> None:
     guards = Guards(GuardRules(max_age=3600, timezone="America/Mexico_City"))
     assert guards.judge(response(created_on), NOW) == verdict
 
@@ -206,7 +206,7 @@ def test_a_number_of_several_zones_waits_until_it_is_day_in_all() -> None:
     assert guards.judge(australia, at("2026-11-22T10:00")) == Later(at("2026-11-23T01:30"))
 
 
-def test_zones_that_leave_no_hour_leave_it_to_the_flow() -> None:
+def test_uses_the_flows_zone_if_the_zones_leave_no_hour() -> None:
     guards = Guards(GuardRules(quiet_hours=("18:00", "09:00"), timezone="America/New_York"))
     toll_free = response(phone="+18005550123")  # from Guam to Newfoundland
     assert guards.judge(toll_free, at("2026-11-22T18:00")) == Go()
@@ -222,7 +222,7 @@ def test_zones_that_leave_no_hour_leave_it_to_the_flow() -> None:
         ("2026-10-25T01:10", "2026-10-25T01:30"),
     ],
 )
-def test_when_clocks_change_the_end_still_comes(now: str, until: str) -> None:
+def test_quiet_hours_end_even_when_clocks_change(now: str, until: str) -> None:
     guards = Guards(GuardRules(quiet_hours=("21:00", "02:30"), timezone="Europe/Madrid"))
     assert guards.judge(response(), at(now)) == Later(at(until))
 
@@ -253,7 +253,7 @@ def test_later_is_the_end_of_the_quiet_hours_and_then_it_goes(
 # -- together --
 
 
-def test_who_opted_out_is_skipped_and_not_kept_for_later() -> None:
+def test_skips_contacts_that_opted_out_instead_of_postponing_them() -> None:
     guards = Guards(GuardRules(max_age=60, opt_out=(MEXICO,), quiet_hours=NIGHT))
     night = at("2026-11-22T06:00")
     assert guards.judge(response(phone=MEXICO), night) == Skip(SkipReason.OPTED_OUT)

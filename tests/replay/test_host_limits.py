@@ -128,7 +128,7 @@ async def test_a_wait_is_clamped_to_what_the_flow_allows() -> None:
     assert store.hold_seconds("crm.example:443") <= 5
 
 
-async def test_each_host_has_a_lane_of_its_own() -> None:
+async def test_each_host_has_its_own_limiter() -> None:
     async with HostLimits(MemorySlots(time.monotonic), {ANY_HOST: 1000, "b.example": 5}, 2) as limits:
         assert limits.of("a.example:80") is limits.of("a.example:80")
         assert limits.of("a.example:80") is not limits.of("b.example:80")

@@ -76,7 +76,7 @@ def test_a_configured_limit_returns_when_it_is_quiet() -> None:
     assert learned.rate(1000) == 50
 
 
-def test_a_pace_that_nobody_needs_is_forgotten() -> None:
+def test_an_unused_learned_rate_is_dropped() -> None:
     learned = after_traffic(None, 100, 10)
     refuse(learned, 10, 10)
     for number in range(1000):
@@ -85,7 +85,7 @@ def test_a_pace_that_nobody_needs_is_forgotten() -> None:
     assert learned.rate(110) is None
 
 
-def test_time_that_the_server_made_wait_counts() -> None:
+def test_time_waited_for_the_server_counts() -> None:
     learned = after_traffic(None, 100, 10)
     refuse(learned, 10, 60)
     for _ in range(100):

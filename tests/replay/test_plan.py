@@ -77,7 +77,7 @@ def test_duplicates_are_known_over_the_whole_source() -> None:
     assert (found.total_walked, found.skipped.total()) == (1200, 1)
 
 
-def test_what_earlier_replays_did_is_left_out_and_force_sends_it_again(ledger: Ledger) -> None:
+def test_skips_what_earlier_replays_did_unless_forced(ledger: Ledger) -> None:
     earlier = a_replay(ledger, [response(1), response(2), response(3)])
     end(ledger, earlier, [ContactState.COMPLETED, ContactState.IN_DOUBT, ContactState.FAILED])
     attempt(ledger, "r-1", Fate.SUCCEEDED, earlier, key=idempotency_key(FLOW_ID, "Create", "r-1", 1, None))
@@ -108,7 +108,7 @@ def test_an_action_with_a_known_outcome_is_not_called_again(ledger: Ledger) -> N
     assert dict(found.counts.ends) == {"completed": 1, "depends_on_reply": 1}
 
 
-def test_what_is_in_doubt_and_may_not_be_sent_is_no_call(ledger: Ledger) -> None:
+def test_requests_in_doubt_that_may_not_be_sent_are_not_counted_as_calls(ledger: Ledger) -> None:
     earlier = a_replay(ledger, [response(1)])
     end(ledger, earlier, [ContactState.FAILED])
     key = idempotency_key(FLOW_ID, "Create", "r-1", 1, None)
@@ -198,7 +198,7 @@ def test_guards_skip_and_postpone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dict(quiet.postponed) in ({"quiet_hours": 1}, {})  # but for one minute of the day
 
 
-def test_what_another_replay_has_pending_is_left_to_it(ledger: Ledger) -> None:
+def test_leaves_contacts_pending_in_another_replay_to_it(ledger: Ledger) -> None:
     a_replay(ledger, [response(1)])
 
     found = planned([response(1), response(2)], ledger)
@@ -287,7 +287,7 @@ def test_the_duration_is_that_of_the_slowest_host(ledger: Ledger) -> None:
     assert found.seconds == 20.0
 
 
-def test_of_a_loop_each_contact_counts_once_and_its_delays_are_foretold() -> None:
+def test_a_loop_counts_each_contact_once_and_predicts_its_delays() -> None:
     poll = {**CREATE, "name": "Poll", "max_visits": 3, "on_success": "Pause", "on_max_visits": "Create"}
     pause = {"name": "Pause", "type": "delay", "amount": 1, "unit": "MINUTE", "next": "Poll"}
     flow = {"flow_format": 1, "id": FLOW_ID, "steps": [{**ASK, "next": "Poll"}, poll, pause, CREATE]}

@@ -55,7 +55,7 @@ ODD: dict[str, object] = {
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_one_row_of_every_kind_harms_no_other(
+def test_each_kind_of_row_is_handled_independently(
     tmp_path: Path, request: pytest.FixtureRequest, naughty_strings: list[str], database: str
 ) -> None:
     total = ROWS if database == "sqlite" else 1000

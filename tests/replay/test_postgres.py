@@ -86,7 +86,7 @@ def test_it_starts_within_three_seconds(postgres: PostgresServer) -> None:
 
 
 @pytest.mark.parametrize("mode", ["immediate", "fast"])
-def test_what_was_committed_is_there_after_a_stop(private: PostgresServer, mode: str) -> None:
+def test_commits_survive_a_stop(private: PostgresServer, mode: str) -> None:
     url = private.create_database()
     _execute(url, "CREATE TABLE t (a int)", "INSERT INTO t VALUES (7)")
     private.stop(mode=mode)  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ def test_terminated_sessions_are_gone(private: PostgresServer) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="waits for another's child through a pidfd")
-def test_nothing_is_left_of_it_when_its_owner_is_killed(postgres: PostgresServer, open_folder: Path) -> None:
+def test_leaves_nothing_behind_when_its_owner_is_killed(postgres: PostgresServer, open_folder: Path) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(open_folder)], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -131,5 +131,5 @@ def test_nothing_is_left_of_it_when_its_owner_is_killed(postgres: PostgresServer
     assert list(open_folder.iterdir()) == []
 
 
-def test_a_free_port_is_none_that_clients_get(postgres: PostgresServer) -> None:
+def test_a_free_port_is_outside_the_ephemeral_range(postgres: PostgresServer) -> None:
     assert 15_000 <= free_port() <= 32_000

@@ -113,7 +113,7 @@ def test_a_limit_is_used(rate: float, slowest: float, processes: int) -> None:
     assert (len(times) - 1) / (max(times) - min(times)) >= rate * (0.95 if slowest < 0.03 else 0.6)
 
 
-def test_without_a_limit_nobody_waits_and_the_store_is_only_inspected_once_a_second() -> None:
+def test_without_a_limit_sends_do_not_wait_and_the_store_is_read_once_a_second() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         store, times = MemorySlots(loop.time), []
         one = pace(loop, store)
@@ -159,7 +159,7 @@ def test_a_store_that_gives_too_much_does_not_make_one_process_exceed_its_limit(
     run_virtual(main)
 
 
-def test_senders_are_let_in_in_the_order_in_which_they_asked() -> None:
+def test_senders_enter_in_the_order_of_their_requests() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         one, order = pace(loop, MemorySlots(loop.time), rate=300), []
 
@@ -235,7 +235,7 @@ def test_a_process_that_paused_looks_before_it_continues() -> None:
     run_virtual(main)
 
 
-def test_after_a_refusal_the_host_gets_the_pace_that_it_let_in_before_and_never_all_at_once() -> None:
+def test_after_a_refusal_the_host_gets_its_accepted_rate_without_bursts() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         one = pace(loop, MemorySlots(loop.time))
         times: list[float] = []
@@ -257,7 +257,7 @@ def test_after_a_refusal_the_host_gets_the_pace_that_it_let_in_before_and_never_
 
 @pytest.mark.parametrize("waits", [2.0, None])
 @pytest.mark.parametrize(("limit", "period"), [(400, 1.0), (100, 60.0), (5, 1.0)])
-def test_a_limit_that_nobody_told_of_is_found(limit: int, period: float, waits: float | None) -> None:
+def test_finds_an_undeclared_limit(limit: int, period: float, waits: float | None) -> None:
     async def main(loop: VirtualTimeLoop) -> tuple[int, int, float]:
         one = pace(loop, MemorySlots(loop.time), SlowCall(0.002, 1))
         accepted = [0] * 1000
@@ -289,7 +289,7 @@ def test_a_limit_that_nobody_told_of_is_found(limit: int, period: float, waits: 
 def test_the_clock_of_the_machine_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: pytest.fail("the clock of the machine was read"))
     test_the_store_is_asked_seldom()
-    test_after_a_refusal_the_host_gets_the_pace_that_it_let_in_before_and_never_all_at_once()
+    test_after_a_refusal_the_host_gets_its_accepted_rate_without_bursts()
 
 
 class BrokenStoreError(Exception):
@@ -297,7 +297,7 @@ class BrokenStoreError(Exception):
 
 
 @pytest.mark.parametrize("broken", ["reserve", "hold_seconds", "hold"])
-def test_when_the_store_fails_nothing_is_sent_any_more(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sends_nothing_after_the_store_fails(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         store = MemorySlots(loop.time)
         one = pace(loop, store, rate=10)
@@ -318,7 +318,7 @@ def test_when_the_store_fails_nothing_is_sent_any_more(broken: str, monkeypatch:
     run_virtual(main)
 
 
-def test_closing_puts_the_last_hold_into_the_store_and_lets_nobody_hang() -> None:
+def test_closing_stores_the_last_hold_and_releases_all_waiters() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         store = MemorySlots(loop.time)
         one = pace(loop, store, SlowCall(0.01, 1))

@@ -37,7 +37,7 @@ def private(postgres: PostgresServer) -> Iterator[PostgresServer]:
         yield server
 
 
-def test_a_restart_of_the_database_server_puts_nobody_in_doubt(tmp_path: Path, private: PostgresServer) -> None:
+def test_a_restart_of_the_database_server_puts_no_contact_in_doubt(tmp_path: Path, private: PostgresServer) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
         run = Run(tmp_path, crm, private.create_database(), total=600)
         with run.start() as running:
@@ -57,7 +57,7 @@ def test_a_restart_of_the_database_server_puts_nobody_in_doubt(tmp_path: Path, p
 
 
 @pytest.mark.parametrize("settings", [{}, {"rates": {"": 200}}], ids=["no rate", "rate"])
-def test_sessions_that_are_ended_again_and_again_put_nobody_in_doubt(
+def test_repeatedly_ended_sessions_put_no_contact_in_doubt(
     tmp_path: Path, private: PostgresServer, settings: dict[str, dict[str, float]]
 ) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:

@@ -59,7 +59,7 @@ def test_credentials_that_are_refused_twenty_times_in_a_row_stop_the_batch(statu
     (TransportFailure(ErrorKind.CONNECT, "nobody there", Sent.NO), "POST", False),
 ])  # fmt: skip
 @pytest.mark.parametrize("late", [False, True], ids=["before the stop", "under way when it stopped"])
-def test_whom_an_error_exit_may_have_served_is_not_sent_again(
+def test_does_not_resend_to_contacts_that_an_error_exit_may_have_served(
     reply: Reply, method: str, served: bool, late: bool
 ) -> None:
     refusals, other = Refusals(clock=lambda: 0.0), a_step("Other", method=method, connection="other")
@@ -90,7 +90,7 @@ def test_any_other_answer_ends_the_row(between: Reply) -> None:
     assert stopped_at(Refusals(clock=lambda: 0.0), [*([401] * 19), between] * 5) is None
 
 
-def test_what_got_no_answer_does_not_end_the_row() -> None:
+def test_a_request_without_an_answer_does_not_end_the_series() -> None:
     lost = TransportFailure(ErrorKind.TIMEOUT, "late", Sent.UNKNOWN)
     assert stopped_at(Refusals(clock=lambda: 0.0), [*([401] * 10), lost, *([401] * 10)]) == 21
 
@@ -110,7 +110,7 @@ def test_a_step_of_which_the_first_fifty_requests_are_refused_stops_the_batch(st
     assert refusals.turned_away == []
 
 
-def test_a_step_that_was_accepted_once_may_be_refused_for_ever() -> None:
+def test_refusals_after_a_first_success_never_stop_the_batch() -> None:
     assert stopped_at(Refusals(clock=lambda: 0.0), [*([422] * 49), OK, *([422] * 500)]) is None
 
 
@@ -123,21 +123,21 @@ def test_another_step_that_is_accepted_does_not_hide_it() -> None:
 
 
 @pytest.mark.parametrize("status", [409, 423, 425, 429, 408, 500, 503])
-def test_an_answer_about_one_contact_or_one_moment_is_none(status: int) -> None:
+def test_replies_about_one_contact_or_time_are_not_refusals(status: int) -> None:
     assert stopped_at(Refusals(clock=lambda: 0.0), [status] * 200) is None
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_lookup_that_finds_nobody_is_none(status: int) -> None:
+def test_a_lookup_without_a_match_returns_none(status: int) -> None:
     assert stopped_at(Refusals(clock=lambda: 0.0), [status] * 200, a_step(method="GET")) is None
 
 
-def test_a_server_that_says_slow_down_in_its_own_words_is_none() -> None:
+def test_a_custom_slow_down_reply_is_not_a_server_failure() -> None:
     step = a_step(retry={"slow_down_when": "response == 'go away'"})
     assert stopped_at(Refusals(clock=lambda: 0.0), [400] * 200, step) is None
 
 
-def test_the_words_are_left_out_where_the_flow_has_secrets_of_the_contact() -> None:
+def test_omits_the_reply_if_the_flow_has_secrets_of_the_contact() -> None:
     refusals = Refusals(shows_reply=False)
     stops = [refusals.note(number, HOST, STEP, result(422), number) for number in range(50)]
     assert stops[-1] is not None

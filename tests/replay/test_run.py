@@ -172,9 +172,7 @@ def test_a_stopped_owner_keeps_its_chunk_from_a_second_process(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("shape", ["post", "keyed", "loop"])
-def test_a_zombie_whose_chunk_was_taken_over_commits_nothing(
-    tmp_path: Path, postgres: PostgresServer, shape: str
-) -> None:
+def test_a_replaced_owner_commits_nothing(tmp_path: Path, postgres: PostgresServer, shape: str) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=50, dedupe=True) as crm:
         run = Run(tmp_path, crm, postgres.create_database(), shape, total=60)
         with run.start() as zombie:

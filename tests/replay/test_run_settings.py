@@ -8,7 +8,7 @@ from airflow_whatsapp_flows.replay.run_settings import options_to_keep, rates_of
 from tests.cli.replaying import LEADS
 
 
-def test_the_first_that_says_something_counts_and_then_the_flow() -> None:
+def test_the_first_given_option_wins_then_the_flow() -> None:
     flow = load_flow({**LEADS, "replay": {"concurrency": 8, "rate": 5, "send": "all", "stop_when_refused": False}})
     run = resolve_run_settings(flow, {"concurrency": None, "force": False}, {"concurrency": 4, "max_handled_errors": 0})
     assert (run.concurrency, run.rates, run.resend, run.stop_when_refused) == (4, {"": 5.0}, True, False)
@@ -17,13 +17,13 @@ def test_the_first_that_says_something_counts_and_then_the_flow() -> None:
     assert (told.rates, told.resend, told.stop_when_refused, told.force) == ({}, False, True, True)
 
 
-def test_without_a_word_it_is_as_in_a_flow_file_without_one() -> None:
+def test_defaults_are_those_of_a_flow_file() -> None:
     run, block = resolve_run_settings(load_flow(LEADS)), ReplayFormat()
     assert (run.concurrency, run.rates, run.max_failures) == (block.concurrency, rates_of(block.rate), None)
     assert (run.resend, run.stop_when_refused, run.force) == (False, True, False)
 
 
-def test_a_retry_finds_what_was_said_and_not_what_the_flow_said_of_refusals() -> None:
+def test_a_retry_keeps_the_given_options_instead_of_the_flows() -> None:
     flow = load_flow({**LEADS, "replay": {"stop_when_refused": False}})
     said = {"concurrency": 3, "send": "all"}
     kept = options_to_keep(resolve_run_settings(flow, said), said)

@@ -90,7 +90,7 @@ def test_all_responses_of_one_phone_are_in_one_chunk(ledger: Ledger) -> None:
 SPELLINGS = ["+52 1 55 1234 5678", "+525512345678", "0052-55-1234-5678", 525512345678, "(52) 55 1234.5678"]
 
 
-def test_however_a_phone_is_spelt_its_responses_are_in_one_chunk(ledger: Ledger) -> None:
+def test_all_spellings_of_a_phone_are_in_one_chunk(ledger: Ledger) -> None:
     values = [{"id": f"r-{number}", "contact": {"phone": spelt}} for number, spelt in enumerate(SPELLINGS)]
 
     Snapshot(ledger, _replay(ledger), chunk_size=2).take(_rows(values))
@@ -227,7 +227,7 @@ def test_the_order_of_keys_does_not_make_another_content() -> None:
         (ContactState.COMPLETED, None, ContactState.SKIPPED, "done: "),
     ],
 )
-def test_what_another_replay_made_of_a_response_decides(
+def test_the_result_of_another_replay_decides_about_a_response(
     state: ContactState, digest: str | None, judgement: ContactState, reason: str
 ) -> None:
     one = read_row(Row(1, "r:1", response(0)))
@@ -262,7 +262,7 @@ def test_a_long_row_that_is_rejected_is_not_kept(value: dict[str, Any]) -> None:
     assert len(read.problem or "") < 1100
 
 
-def test_a_reason_that_is_cut_says_so_and_keeps_what_to_do(ledger: Ledger) -> None:
+def test_a_shortened_reason_is_marked_and_keeps_the_advice(ledger: Ledger) -> None:
     replay = _replay(ledger)
 
     Snapshot(ledger, replay).take(_rows([{"id": "r", "stepp" * 100_000: 1}]))

@@ -97,14 +97,14 @@ def assert_same_by_dag(case: Case, seen: Seen, walked: Seen) -> None:
 
 
 @going("walk")
-def test_the_walk_sends_and_ends_as_the_case_says(case: Case) -> None:
+def test_the_walk_matches_the_case(case: Case) -> None:
     seen = by_walk(case)
 
     check(case, seen)
 
 
 @going("cli")
-def test_the_command_line_sends_and_ends_as_the_walk_does(
+def test_the_command_line_agrees_with_the_walk(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = by_cli(case, tmp_path, monkeypatch, capsys, process=case.name in IN_A_PROCESS)
@@ -114,7 +114,7 @@ def test_the_command_line_sends_and_ends_as_the_walk_does(
 
 
 @going("replay")
-def test_a_replay_sends_and_ends_as_the_walk_does(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_agrees_with_the_walk(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, walked = by_replay(case, tmp_path, monkeypatch), by_walk(case)
 
     assert walked.requests == case.requests
@@ -123,7 +123,7 @@ def test_a_replay_sends_and_ends_as_the_walk_does(case: Case, tmp_path: Path, mo
 
 
 @going("dag")
-def test_the_dag_sends_and_ends_as_the_walk_does(case: Case, airflow: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dag_agrees_with_the_walk(case: Case, airflow: None, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, walked = by_dag(case, monkeypatch), by_walk(case)
 
     assert_same_by_dag(case, seen, walked)
@@ -215,7 +215,7 @@ def test_the_own_tests_of_every_example_flow_pass_and_know_errors(file: Path) ->
     assert [way for way in untaken if way.exit not in ("error", "success", "otherwise")] == []
 
 
-def test_few_cases_cannot_go_every_road_and_each_says_why() -> None:
+def test_cases_that_cannot_run_on_every_road_give_a_reason() -> None:
     partial = [case for case in CASES.values() if set(case.roads) != set(ROADS)]
     assert all(case.data.get("why") for case in partial)
     assert len(partial) <= len(CASES) // 10

@@ -45,7 +45,7 @@ def ok(serve: Serve) -> HostileServer:
     return serve(honest(reply(b"ok")))
 
 
-async def test_a_name_is_connected_at_the_address_that_was_judged(ok: HostileServer) -> None:
+async def test_a_name_is_connected_to_at_the_checked_address(ok: HostileServer) -> None:
     lookup = StubResolver(["127.0.0.1"])
     got = await get(f"http://crm.example:{ok.port}/", lookup, NetworkPolicy(allowed=("127.0.0.1",)))
 
@@ -75,7 +75,7 @@ async def test_a_refused_address_is_never_connected_to(ok: HostileServer, addres
     assert "allowed_hosts" in got.message
 
 
-async def test_a_name_that_changes_its_address_is_judged_again(ok: HostileServer) -> None:
+async def test_a_name_that_changes_its_address_is_checked_again(ok: HostileServer) -> None:
     lookup = StubResolver(["127.0.0.1"], ["127.0.0.2"])
     network = NetworkPolicy(allowed=("127.0.0.1",))
     url = f"http://crm.example:{ok.port}/"
@@ -87,7 +87,7 @@ async def test_a_name_that_changes_its_address_is_judged_again(ok: HostileServer
     assert second.kind is ErrorKind.POLICY
 
 
-async def test_one_question_serves_one_connection(ok: HostileServer) -> None:
+async def test_one_lookup_serves_one_connection(ok: HostileServer) -> None:
     """A second answer, given between judging and connecting, would be the rebinding attack."""
     lookup = StubResolver(["127.0.0.1"], ["127.0.0.2"])
     await get(f"http://crm.example:{ok.port}/", lookup, NetworkPolicy(allowed=("127.0.0.1",)))
@@ -96,7 +96,7 @@ async def test_one_question_serves_one_connection(ok: HostileServer) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "127.1", "2130706433", "0x7f000001"])
-async def test_an_address_in_the_url_is_judged_though_no_resolver_is_asked(ok: HostileServer, host: str) -> None:
+async def test_addresses_in_urls_are_checked_without_a_resolver(ok: HostileServer, host: str) -> None:
     lookup = StubResolver(["127.0.0.1"])
     got = await get(f"http://{host}:{ok.port}/", lookup, NetworkPolicy())
 

@@ -57,7 +57,7 @@ def test_content_that_is_not_what_it_says_is_refused(received: bytes, coding: st
 
 
 @pytest.mark.parametrize("coding", ["", "gzip", "deflate"])
-def test_nothing_stays_nothing(coding: str) -> None:
+def test_none_stays_none(coding: str) -> None:
     assert decode_content(b"", coding, 1) == b""
 
 

@@ -120,7 +120,7 @@ async def test_cookies_of_one_contact_are_not_sent_for_the_next(serve: Serve) ->
     assert [request.all("Cookie") for request in server.requests] == [[], []]
 
 
-async def test_the_environment_is_not_asked(
+async def test_ignores_the_environment(
     ok: HostileServer, send_to: SendTo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -173,7 +173,7 @@ async def test_a_server_that_closes_kept_connections_in_silence_gets_a_new_one_f
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["seen by the event loop", "still in the kernel"])
-async def test_a_reply_nobody_asked_for_does_not_answer_the_next_request(serve: Serve, seen: bool) -> None:
+async def test_an_unsolicited_reply_does_not_answer_the_next_request(serve: Serve, seen: bool) -> None:
     def script(peer: Peer) -> None:
         peer.receive()
         peer.send(reply(b"mine"))
@@ -221,13 +221,13 @@ class TestCredentials:
     def given(self, server: HostileServer) -> Credentials:
         return Credentials(server.url()[:-1], (("Authorization", "Bearer s3cret"), ("X-Api-Key", "k")))
 
-    async def test_go_to_their_own_origin(self, ok: HostileServer, send_to: SendTo) -> None:
+    async def test_are_sent_to_their_own_origin(self, ok: HostileServer, send_to: SendTo) -> None:
         await send_to(ok, credentials=self.given(ok))
 
         assert ok.requests[0].all("Authorization") == ["Bearer s3cret"]
         assert ok.requests[0].all("X-Api-Key") == ["k"]
 
-    async def test_do_not_go_to_another_port(self, ok: HostileServer, serve: Serve, send_to: SendTo) -> None:
+    async def test_are_not_sent_to_another_port(self, ok: HostileServer, serve: Serve, send_to: SendTo) -> None:
         other = serve(honest(reply()))
         await send_to(other, credentials=self.given(ok))
 
@@ -240,7 +240,7 @@ class TestCredentials:
         assert ok.requests[0].all("Authorization") == ["own"]
         assert ok.requests[0].all("X-Api-Key") == ["k"]
 
-    async def test_are_in_no_message(self, serve: Serve, send_to: SendTo) -> None:
+    async def test_appear_in_no_message(self, serve: Serve, send_to: SendTo) -> None:
         broken = serve(lambda peer: None)
         got = await send_to(broken, path="/?token=q3ery", credentials=self.given(broken))
 
@@ -271,13 +271,13 @@ async def test_a_bad_method_is_refused(ok: HostileServer, send_to: SendTo) -> No
     assert (got.kind, got.sent, ok.connections) == (ErrorKind.PROTOCOL, Sent.NO, 0)
 
 
-async def test_a_relative_url_is_a_mistake_of_the_caller() -> None:
+async def test_a_relative_url_is_a_callers_error() -> None:
     async with open_session() as session:
         with pytest.raises(ValueError, match="absolute"):
             await send(HttpRequest("GET", "/v1"), session=session)
 
 
-async def test_a_closed_session_is_a_mistake_of_the_caller(ok: HostileServer) -> None:
+async def test_using_a_closed_session_is_a_callers_error(ok: HostileServer) -> None:
     async with open_session(LOOPBACK) as session:
         pass
     with pytest.raises(RuntimeError, match="closed"):
@@ -327,7 +327,7 @@ class TestProxy:
         assert proxy.requests[0].request_line == "CONNECT crm.example:443 HTTP/1.1"
         assert proxy.requests[0].all("Authorization") == []
 
-    async def test_addresses_in_an_url_are_judged_all_the_same(self, serve: Serve) -> None:
+    async def test_addresses_in_a_url_are_still_checked(self, serve: Serve) -> None:
         proxy = serve(honest(reply()))
         network = NetworkPolicy(proxy=f"http://127.0.0.1:{proxy.port}")
         async with open_session(network) as session:

@@ -245,7 +245,7 @@ async def test_a_reply_before_the_end_of_the_request_counts(serve: Serve, send_t
     assert got.status_code == 413
 
 
-async def test_nobody_listening_proves_that_nothing_was_sent() -> None:
+async def test_a_refused_connection_proves_that_nothing_was_sent() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -399,7 +399,7 @@ async def test_no_message_quotes_the_server(serve: Serve, send_to: SendTo) -> No
     assert "q3ery" not in got.message
 
 
-async def test_what_the_policy_refuses_was_provably_not_sent(serve: Serve, send_to: SendTo) -> None:
+async def test_a_request_refused_by_policy_was_provably_not_sent(serve: Serve, send_to: SendTo) -> None:
     server = serve(after_request(reply()))
 
     got = await send_to(server, network=NetworkPolicy())

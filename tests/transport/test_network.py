@@ -90,7 +90,7 @@ class TestSpecialAddresses:
         assert allows(allowing(entry), "::ffff:127.0.0.1")
         assert not allows(allowing(entry), "127.0.0.2")
 
-    def test_a_connection_to_the_very_address_allows_its_port(self) -> None:
+    def test_a_connection_to_the_exact_address_allows_its_port(self) -> None:
         policy = NetworkPolicy(trusted=("http://127.0.0.1:8080",))
         assert allows(policy, "127.0.0.1", port=8080)
         assert not allows(policy, "127.0.0.1", port=8081)
@@ -117,7 +117,7 @@ class TestProxy:
         assert "s3cret" not in repr(NetworkPolicy(proxy="http://ana:s3cret@proxy.internal:3128"))
 
 
-def test_a_refusal_says_which_host_which_address_which_rule_and_what_allows_it() -> None:
+def test_a_refusal_names_host_address_rule_and_remedy() -> None:
     assert NetworkPolicy().refusal_of_resolved("crm.internal", 443, [ip_address("10.0.0.5")]) == (
         "crm.internal:443 is refused: crm.internal resolves to 10.0.0.5, which is a private address. To allow it, add "
         "crm.internal to allowed_hosts in [whatsapp_flows], or use a connection with this host and port."

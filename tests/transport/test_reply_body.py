@@ -76,7 +76,7 @@ class TestSize:
         assert (got.kind, got.sent) == (ErrorKind.TOO_LARGE, Sent.YES)
 
     @pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "304 Not Modified")])
-    async def test_the_length_of_content_that_does_not_follow_does_not_count(
+    async def test_ignores_the_length_of_content_that_is_not_sent(
         self, serve: Serve, send_to: SendTo, method: str, status: str
     ) -> None:
         head = f"HTTP/1.1 {status}\r\nContent-Length: 9999999\r\n\r\n".encode()

@@ -96,7 +96,7 @@ def test_the_flow_says_what_happens_to_changed_rows(leads: Leads, server: Record
     assert [name for _, name in sent(server)] == ["Ana", "Eva"]
 
 
-def test_a_replay_that_has_judged_its_rows_is_not_resumed_with_another_rule(leads: Leads) -> None:
+def test_a_replay_that_has_classified_its_rows_is_not_resumed_with_another_rule(leads: Leads) -> None:
     write(leads, named(1, "Ana"))
     leads.run("--replay-id", "one")
 
@@ -143,9 +143,7 @@ def test_changed_content_waits_until_the_fate_of_the_old_one_is_known(leads: Lea
     assert leads.status("second")["completed"] == 1
 
 
-def test_what_is_in_doubt_of_the_old_content_can_be_settled_by_its_own_replay(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_the_own_replay_can_resolve_doubts_about_old_content(leads: Leads, server: RecordingServer) -> None:
     keyed = json.loads(json.dumps(LEADS))
     keyed["steps"][1] |= {"delivery": "keyed", "retry": {"attempts": 1}}
     write(leads, named(1, "Ana"), flow=keyed)
@@ -199,7 +197,7 @@ def test_newer_content_waits_for_an_older_replay_that_is_pending(leads: Leads, s
 
 
 @pytest.mark.parametrize("rule", ["reject", "update"])
-def test_a_plan_says_how_many_rows_have_changed(leads: Leads, rule: str) -> None:
+def test_a_plan_shows_how_many_rows_have_changed(leads: Leads, rule: str) -> None:
     write(leads, *(named(number, "Ana") for number in range(5)))
     leads.run("--replay-id", "first")
     write(leads, *(named(number, "Ana" if number < 3 else "Eva") for number in range(5)))

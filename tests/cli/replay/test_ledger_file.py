@@ -113,7 +113,7 @@ def test_a_ledger_that_was_deleted_or_replaced_is_put_back_and_no_contact_is_sen
 
 
 @pytest.mark.parametrize("happens", [copy_an_older_one_over_it, empty])
-def test_what_an_overwritten_ledger_has_lost_is_added_to_the_restored_copy_and_no_contact_is_sent_twice(
+def test_adding_lost_requests_to_a_restored_ledger_prevents_duplicates(
     meanwhile: Meanwhile, happens: Callable[[Path, Path], None]
 ) -> None:
     meanwhile.happens = happens

@@ -64,7 +64,7 @@ def test_credentials_that_expire_midway_leave_pending_what_they_were_refused_for
     assert len(phones) == 300
 
 
-def test_refused_credentials_leave_alone_whom_an_error_exit_has_sent_to_another_place(
+def test_refused_credentials_leave_contacts_served_by_an_error_exit_unchanged(
     leads: Leads, server: RecordingServer
 ) -> None:
     create = action("Create", url="/v1/contacts", body={"phone": "{{ contact.phone }}"}, on_error="Other CRM")
@@ -90,7 +90,9 @@ def test_refused_credentials_leave_alone_whom_an_error_exit_has_sent_to_another_
     assert len(served) + len(phones) == 60
 
 
-def test_refused_credentials_fail_nobody_without_an_error_exit_either(leads: Leads, server: RecordingServer) -> None:
+def test_refused_credentials_fail_no_contact_without_an_error_exit_either(
+    leads: Leads, server: RecordingServer
+) -> None:
     leads.write(40)
     answering(server, Answer(401))
 
@@ -157,7 +159,7 @@ def test_the_limit_decides_at_the_end(leads: Leads, server: RecordingServer, lim
     assert leads.run("--replay-id", "first", "--max-handled-errors", limit).status == status
 
 
-def test_a_lookup_that_finds_nobody_is_sent_for_every_contact(leads: Leads, server: RecordingServer) -> None:
+def test_a_lookup_without_a_match_is_sent_for_every_contact(leads: Leads, server: RecordingServer) -> None:
     look_up = action("Find", method="GET", url="/v1/contacts", query_params={"q": "{{ contact.phone }}"}, on_error="Go")
     made = flow(look_up, {"name": "Go", "type": "message", "body": "x"}, replay={"max_handled_errors": "100%"})
     leads.write(120, flow={**made, "id": "leads"})

@@ -90,9 +90,7 @@ def test_only_once_knows_a_person_by_any_identifier(
     assert leads.status("two")["skipped"] == 1
 
 
-def test_who_cannot_be_identified_is_skipped_where_a_guard_is_set_and_walked_where_none_is(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_skips_unidentified_contacts_only_if_a_guard_is_set(leads: Leads, server: RecordingServer) -> None:
     nobody = [lead(1, contact={"first_name": "Ana"}), lead(2, contact={"phone": "5512345678"})]
     leads.write(0, json_lines([*nobody, lead(3)]), flow=flow(opt_out=["+525500000000"]))
 

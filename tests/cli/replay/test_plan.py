@@ -77,7 +77,7 @@ def test_after_a_run_nothing_is_left_to_send(
     assert len(server.received) == sent == 3
 
 
-def test_what_run_would_refuse_is_refused(cli: Cli, batch: list[str], write: Write, server: RecordingServer) -> None:
+def test_refuses_what_run_would_refuse(cli: Cli, batch: list[str], write: Write, server: RecordingServer) -> None:
     broken = write("broken.json", flow(ASK))
     assert cli("replay", "plan", broken, *batch[1:]).status == 1
     assert cli("replay", "plan", batch[0], "--responses", "nowhere.jsonl").status == 1

@@ -58,7 +58,7 @@ def test_contacts_that_wait_where_the_flow_has_a_delay_are_counted() -> None:
     assert watched.look(1.0) == (0, "0/s, 0 in flight, 0 errors, 1,200 waiting as long as the flow says")
 
 
-def test_a_line_says_how_many_are_done(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_shows_the_number_done(capsys: pytest.CaptureFixture[str]) -> None:
     Lines().show(1200, 5000, "312/s")
 
     assert capsys.readouterr().err == "1,200 of 5,000 done (24%), 312/s\n"

@@ -74,7 +74,7 @@ def half_sent(replays: Replays) -> Replays:
     return replays
 
 
-def test_a_renamed_step_is_not_sent_again_until_somebody_says_which_it_is(half_sent: Replays) -> None:
+def test_a_renamed_step_is_not_resent_until_the_rename_is_confirmed(half_sent: Replays) -> None:
     refusal = half_sent.retry(steps("Primary"))
 
     assert refusal.status == 1
@@ -125,7 +125,7 @@ def test_another_replay_of_contacts_that_failed_refuses_a_rename(half_sent: Repl
     assert half_sent.count("/v1/first") == COUNT
 
 
-def test_what_is_in_doubt_stays_so_under_another_name(replays: Replays) -> None:
+def test_requests_in_doubt_stay_in_doubt_under_another_name(replays: Replays) -> None:
     replays.answers = {"/v1/first": 500}
     assert replays.run(steps()).status == 3
     replays.answers.clear()
@@ -204,7 +204,7 @@ def test_a_new_step_that_takes_the_old_name_needs_an_id(half_sent: Replays) -> N
     assert (half_sent.count("/v1/first"), half_sent.count("/v1/third")) == (COUNT, COUNT)
 
 
-def test_a_step_that_was_removed_is_said_to_be(half_sent: Replays) -> None:
+def test_a_removed_step_is_reported(half_sent: Replays) -> None:
     other = [action("Third", url="/v1/third", body=BODY, on_success="Second"), steps()[1]]
 
     assert half_sent.retry(other).status == 1
@@ -212,7 +212,7 @@ def test_a_step_that_was_removed_is_said_to_be(half_sent: Replays) -> None:
     assert (half_sent.count("/v1/first"), half_sent.count("/v1/third")) == (COUNT, COUNT)
 
 
-def test_what_was_sent_under_a_name_continues_under_its_key_when_the_step_gets_a_platform_id(replays: Replays) -> None:
+def test_keys_stay_the_same_when_a_step_gets_a_platform_id(replays: Replays) -> None:
     keyed = steps(delivery="keyed", retry={"attempts": 1})
     replays.answers = {"/v1/first": 503}
     assert replays.run(keyed).status == 3
@@ -229,7 +229,7 @@ def test_what_was_sent_under_a_name_continues_under_its_key_when_the_step_gets_a
     assert replays.count("/v1/first") == 2 * COUNT
 
 
-def test_a_platform_id_survives_a_rename_without_a_word(replays: Replays) -> None:
+def test_a_step_with_a_platform_id_can_be_renamed_freely(replays: Replays) -> None:
     replays.answers = {"/v1/second": 422}
     assert replays.run(steps(platform_id="77")).status == 3
     replays.answers.clear()
@@ -279,7 +279,7 @@ def test_names_that_were_exchanged_are_refused_also_when_other_contacts_were_sen
 
 
 @pytest.mark.parametrize("replay_id", ["b", "other"])
-def test_a_plan_refuses_a_rename_in_the_words_of_the_run(half_sent: Replays, replay_id: str) -> None:
+def test_a_plan_refuses_a_rename_with_the_message_of_a_run(half_sent: Replays, replay_id: str) -> None:
     file = half_sent.write("a_flow.json", flow(*steps("Primary")))
     words = [file, "--responses", half_sent.responses, "--replay-id", replay_id, *half_sent.ledger]
     words += ["--accept-changed-flow"] if replay_id == "b" else []

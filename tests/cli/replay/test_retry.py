@@ -47,7 +47,7 @@ def refusing(target: str, phone: str) -> RecordingServer:
     return RecordingServer(script)
 
 
-def test_what_failed_is_sent_again_from_where_it_failed_and_nothing_else(
+def test_resends_only_failed_contacts_from_where_they_failed(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.extend([Answer.json({"id": 1}), Answer(422)])
@@ -137,7 +137,7 @@ def test_no_selected_contact_sends_nothing_and_reports_other_matches(
     assert len(server.received) == sent
 
 
-def test_what_is_in_doubt_and_sent_at_most_once_stays_so(
+def test_at_most_once_requests_in_doubt_stay_in_doubt(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.append(Answer(500))
@@ -223,7 +223,7 @@ def test_another_replay_of_the_same_responses_does_not_send_it_again_either(
     assert (done.status, len(server.received)) == (3, 1)
 
 
-def test_handled_errors_are_sent_again_without_the_name_of_a_step(
+def test_retries_handled_errors_without_a_step(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     tell = action("Tell", url="/v1/tell", body={"id": "{{ contact.phone }}"})

@@ -92,14 +92,14 @@ def test_find_shows_it(refused: Leads) -> None:
     assert [one["reply"] for one in json.loads(refused.cli(*words, "--format", "json").out)] == [SHOWN]
 
 
-def test_it_is_gone_with_what_was_purged(refused: Leads) -> None:
+def test_a_purge_removes_it(refused: Leads) -> None:
     refused.cli("ledger", "purge", "--replay", "first", "--yes", *refused.ledger)
 
     assert "known" not in refused.replay("results", "first").out
     assert "reply:" not in refused.replay("status", "first").out
 
 
-def test_what_the_flow_calls_sensitive_is_shown_nowhere(leads: Leads, server: RecordingServer) -> None:
+def test_never_shows_values_that_the_flow_marks_as_sensitive(leads: Leads, server: RecordingServer) -> None:
     leads.write(1, flow={**LEADS, "sensitive": ["step.Ask name"]})
     server.queued.append(Answer.json({"error": "ANA MARÍA is known"}, 422))
     done = leads.run("--replay-id", "first", "--format", "json")

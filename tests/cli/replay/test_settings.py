@@ -87,7 +87,7 @@ def test_a_connection_of_the_command_line_comes_before_the_environment(monkeypat
 
 
 @pytest.mark.parametrize("url", ["http://me:secret@h", "http://h?token=secret", '{"host": "h", "password": "secret"}'])
-def test_what_holds_a_secret_is_not_kept(url: str) -> None:
+def test_does_not_cache_what_contains_a_secret(url: str) -> None:
     assert prepared("--connection", f"crm={url}").options["connections"] == {}
     assert prepared("--connection", f"crm={URL}").options["connections"] == {"crm": URL}
 

@@ -20,7 +20,7 @@ def test_status_is_these_keys_in_json(leads: Leads) -> None:
     assert 0 < told["elapsed_s"] < 60
 
 
-def test_status_in_words_says_what_the_end_of_the_run_said(leads: Leads, server: RecordingServer) -> None:
+def test_the_status_text_matches_the_end_of_the_run(leads: Leads, server: RecordingServer) -> None:
     leads.write(3)
     server.queued += [Answer(422), Answer(drop=True)]
     ran = leads.run("--replay-id", "first", "--note", "after the outage")

@@ -42,7 +42,7 @@ def test_contacts_that_are_postponed_are_pending(leads: Leads, server: Recording
     assert "the same command goes on" not in done.out
 
 
-def test_contacts_of_several_zones_tell_when_the_first_and_when_the_last_can_be_sent_to(leads: Leads) -> None:
+def test_reports_the_first_and_last_sending_time_over_several_zones(leads: Leads) -> None:
     now, two_hours = dt.datetime.now(dt.timezone.utc), dt.timedelta(hours=2)
     hours = {"start": f"{now - two_hours:%H:%M}", "end": f"{now + two_hours:%H:%M}"}
     contacts = [lead(n, contact={"timezone": zone}) for n, zone in enumerate(["UTC", "Etc/GMT-1"])]
@@ -59,7 +59,7 @@ def test_contacts_of_several_zones_tell_when_the_first_and_when_the_last_can_be_
     ("delivery", "words", "others"),
     [("at_most_once", "resolve", "retry first --state in_doubt"), ("keyed", "retry first --state in_doubt", "resolve")],
 )
-def test_what_to_do_about_a_doubt_is_what_its_delivery_allows(
+def test_the_advice_for_a_doubt_matches_its_delivery(
     leads: Leads, server: RecordingServer, delivery: str, words: str, others: str
 ) -> None:
     steps = [{**step, "delivery": delivery, "retry": {"attempts": 1}} if step["type"] == "action" else step

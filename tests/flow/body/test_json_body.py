@@ -125,7 +125,7 @@ def test_faults_in_data(body: object, path: tuple[str | int, ...] | None) -> Non
     assert path is None or fault.path == path
 
 
-def test_depth_is_bounded() -> None:
+def test_depth_is_limited() -> None:
     body: Any = 1
     for _ in range(5000):
         body = [body]

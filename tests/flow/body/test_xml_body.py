@@ -237,7 +237,7 @@ def test_text_behind_an_element() -> None:
 
 
 @given(st.text('<>/a="&;#x:!-[]?{} \n', max_size=30), st.text(max_size=10))
-def test_whatever_is_accepted_is_well_formed(text: str, value: str) -> None:
+def test_accepted_xml_is_well_formed(text: str, value: str) -> None:
     for candidate in (text, f"<a>{text}{{{{ x }}}}</a>"):
         try:
             sent = parse_body(BodyType.XML, candidate, LANGUAGE).encode({"x": value, "a": value})
@@ -247,7 +247,7 @@ def test_whatever_is_accepted_is_well_formed(text: str, value: str) -> None:
 
 
 @given(st.recursive(TEXTS | st.none(), lambda inner: st.dictionaries(st.text(max_size=3), inner, max_size=3)))
-def test_whatever_object_is_accepted_is_well_formed(tree: object) -> None:
+def test_accepted_objects_give_well_formed_xml(tree: object) -> None:
     try:
         sent = parse_body(BodyType.XML, Data({"r": tree}), LANGUAGE).encode({})
     except ValueError:

@@ -159,7 +159,7 @@ def test_a_value_that_cannot_be_sent_is_named(value: object, where: str) -> None
     assert caught.value.where == where
 
 
-def test_depth_is_bounded() -> None:
+def test_depth_is_limited() -> None:
     value: Any = 1
     for _ in range(5000):
         value = [value]
@@ -204,7 +204,7 @@ def test_every_tree_comes_back(tree: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: &x 1", "a: 1\na: 2", "a: [", "!!python/name:os.system x", "\ud800", "\x00"])
-def test_replies_are_read_as_strictly(text: str) -> None:
+def test_replies_are_parsed_as_strictly(text: str) -> None:
     with pytest.raises(YamlTextError):
         load_yaml(text)
 

@@ -147,7 +147,7 @@ def test_every_row_of_the_table(event: tuple[str, Reply, dict[str, object], str,
 
 
 @pytest.mark.parametrize("event", TABLE, ids=lambda event: event[0])
-def test_exhausted_it_comes_to_what_it_was_answered_last(
+def test_when_exhausted_the_last_reply_is_the_result(
     event: tuple[str, Reply, dict[str, object], str, str],
 ) -> None:
     _, reply, keys, fates, _ = event
@@ -166,7 +166,7 @@ def test_the_first_attempt_is_made_at_once() -> None:
 @pytest.mark.parametrize("delivery", Delivery)
 @pytest.mark.parametrize("reply", [OK, UNUSABLE], ids=["succeeded", "applied"])
 @pytest.mark.parametrize("current", [True, False], ids=["this round", "an earlier round"])
-def test_what_was_carried_out_is_never_sent_again(delivery: Delivery, reply: HttpResponse, current: bool) -> None:
+def test_never_resends_what_was_carried_out(delivery: Delivery, reply: HttpResponse, current: bool) -> None:
     rule = rule_of(delivery, attempts=9)
     attempts = tried(reply, rule=rule, current=current)
 
@@ -177,7 +177,7 @@ def test_what_was_carried_out_is_never_sent_again(delivery: Delivery, reply: Htt
 @pytest.mark.parametrize(
     ("fate", "outcome", "kind"), [(S, Outcome.SUCCESS, None), (P, Outcome.ERROR, ErrorKind.UNPARSABLE)]
 )
-def test_of_what_was_carried_out_the_fate_is_enough(fate: Fate, outcome: Outcome, kind: ErrorKind | None) -> None:
+def test_the_fate_is_enough_for_carried_out_requests(fate: Fate, outcome: Outcome, kind: ErrorKind | None) -> None:
     rule = rule_of(ONCE)
     result = settled(moved(rule, [Attempt(1, POST.digest(), NOW, fate, None)]))
 
@@ -261,7 +261,7 @@ def test_a_2xx_that_asked_to_slow_down_is_known_by_its_fate_when_its_content_is_
     assert settled(moved(rule, [slow, dataclasses.replace(slow, number=2)])).outcome is Outcome.ERROR
 
 
-def test_what_came_of_an_attempt_may_be_known_without_its_reply() -> None:
+def test_the_outcome_of_an_attempt_may_be_known_without_its_reply() -> None:
     rule = rule_of(ONCE)
 
     def known(fate: Fate, current: bool = True) -> Move:
@@ -272,7 +272,7 @@ def test_what_came_of_an_attempt_may_be_known_without_its_reply() -> None:
     assert fate_of(settled(known(U)), rule) is fate_of(settled(known(U, current=False)), rule) is U
 
 
-def test_an_attempt_that_nobody_made_is_no_try() -> None:
+def test_a_withdrawn_attempt_does_not_count_as_a_try() -> None:
     rule = rule_of(ONCE, attempts=1)
     given_up = Attempt(1, POST.digest(), NOW, N, None)
 
@@ -391,7 +391,7 @@ def test_other_bytes_are_not_sent(delivery: Delivery, reply: Reply | None, curre
     assert "differs from the one already sent" in _error(result).message
 
 
-def test_what_changes_nothing_may_be_fixed_at_any_time() -> None:
+def test_read_only_actions_may_be_changed_at_any_time() -> None:
     rule = rule_of(IDEMPOTENT)
     attempts = tried(LOST, rule=rule, request=GET, current=False)
     assert isinstance(moved(rule, attempts, HttpRequest("GET", "https://crm.example/mended")), Rekey)
@@ -446,7 +446,7 @@ RULES = st.builds(
     st.sampled_from([POST, GET, HttpRequest("PUT", "https://crm.example/")]),
     st.lists(st.tuples(st.sampled_from(REPLIES), st.booleans(), st.floats(-400, 400), st.booleans()), max_size=12),
 )
-def test_whatever_happens_the_modes_keep_their_promise(
+def test_delivery_modes_keep_their_promise_in_any_history(
     rule: RetryRule, request: HttpRequest, events: list[tuple[Reply | None, bool, float, bool]]
 ) -> None:
     """A sender that does what it is told, meets any replies, crashes, moves its clock, starts new rounds and mends."""

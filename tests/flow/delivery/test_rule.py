@@ -117,7 +117,7 @@ def test_retry_after_is_seconds_or_a_date_and_everything_else_is_ignored(text: s
     assert retry_after(came_to(HttpResponse(503, headers=(("retry-after", text),))), NOW) == seconds
 
 
-def test_without_retry_after_there_is_no_wish() -> None:
+def test_without_retry_after_no_wait_is_requested() -> None:
     assert retry_after(came_to(HttpResponse(503)), NOW) is None
 
 

@@ -194,16 +194,14 @@ def objects() -> list[tuple[str, dict[str, Any]]]:
 
 @given(place=st.sampled_from(list(places(EVERYTHING))), change=st.sampled_from(["replace", "remove", "rename"]),
        instead=VALUES)  # fmt: skip
-def test_what_is_refused_for_its_shape_is_refused_by_the_schema_and_nothing_else(
-    place: tuple[Any, ...], change: str, instead: Any
-) -> None:
+def test_the_schema_refuses_exactly_the_malformed_flows(place: tuple[Any, ...], change: str, instead: Any) -> None:
     flow = mutated(EVERYTHING, place, change, instead)
 
     assert is_refused_for_its_shape(flow) is not VALIDATOR.is_valid(flow)
 
 
 @pytest.mark.parametrize("place", [pytest.param(place, id=".".join(map(str, place))) for place in places(EVERYTHING)])
-def test_every_place_of_a_flow_is_held_to_the_same_rule_by_both(place: tuple[Any, ...]) -> None:
+def test_schema_and_classes_apply_the_same_rule_everywhere(place: tuple[Any, ...]) -> None:
     changed = [mutated(EVERYTHING, place, change, None) for change in ("remove", "rename")]
     wrong = [mutated(EVERYTHING, place, "replace", other) for other in OTHERS]
 
@@ -218,7 +216,7 @@ def test_every_place_of_a_flow_is_held_to_the_same_rule_by_both(place: tuple[Any
         ("id", "everything\n"),  # "$" of an ECMA pattern, as Python reads it
     ],
 )
-def test_what_only_the_package_refuses_is_known(key: str, value: object) -> None:
+def test_lists_what_only_the_package_refuses(key: str, value: object) -> None:
     flow = {**EVERYTHING, key: value}
 
     assert is_refused_for_its_shape(flow)
@@ -243,7 +241,7 @@ def test_a_fault_of_a_step_is_reported_at_its_own_place() -> None:
     assert "'on_sucess' was unexpected" in error.message
 
 
-def test_every_type_of_step_is_offered_with_what_it_does() -> None:
+def test_every_step_type_is_offered_with_a_description() -> None:
     offered = {
         choice["const"]: choice["description"] for choice in SCHEMA["$defs"]["Step"]["properties"]["type"]["oneOf"]
     }

@@ -45,13 +45,13 @@ def _edited(name: str, **keys: Any) -> Plain:
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_a_flow_means_the_same_as_itself(file: Path) -> None:
+def test_a_flow_equals_itself(file: Path) -> None:
     flow = load_flow(file.read_text(encoding="utf-8"))
 
     assert differences(flow, flow) == []
 
 
-def test_how_a_file_is_written_does_not_count() -> None:
+def test_formatting_does_not_count_as_a_difference() -> None:
     first = _flow(
         action("Send", headers={"A": "1", "B": "2"}, body={"x": 1}, on_success="Bye"),
         {"name": "Bye", "type": "message", "body": "é"},
@@ -139,7 +139,7 @@ def test_the_order_of_paths_counts_for_the_first_that_holds_is_taken() -> None:
     assert _changes(old, new) == [("changed", "setting", "C", "paths (order)", ["a", "b"], ["b", "a"])]
 
 
-def test_steps_come_and_go() -> None:
+def test_reports_added_and_removed_steps() -> None:
     old = _flow({"name": "A", "type": "message", "next": "B"}, {"name": "B", "type": "end"})
     new = _flow({"name": "A", "type": "message", "next": "C"}, {"name": "C", "type": "tag", "contact_tags": ["x"]})
 
@@ -161,7 +161,7 @@ def test_another_type_is_reported_with_what_it_brings() -> None:
     ]
 
 
-def test_a_step_of_the_same_content_under_another_name_is_renamed_and_told_once() -> None:
+def test_a_renamed_step_is_reported_once() -> None:
     text = json.dumps(FLOW).replace("Ask name", "Ask full name").replace("Create contact", "Create lead")
 
     assert _changes(FLOW, json.loads(text)) == [
@@ -201,7 +201,7 @@ def test_names_that_two_steps_exchanged_are_reported_by_their_ids() -> None:
     ]  # fmt: skip
 
 
-def test_where_two_steps_do_the_same_none_is_said_to_be_renamed() -> None:
+def test_ambiguous_steps_are_not_reported_as_renamed() -> None:
     def flow(*names: str) -> Plain:
         options = dict(zip("abc", names, strict=False))
         return _flow({"name": "M", "type": "menu", "options": options},
@@ -212,7 +212,7 @@ def test_where_two_steps_do_the_same_none_is_said_to_be_renamed() -> None:
     assert {change[0] for change in found} == {"added", "removed", "changed"}
 
 
-def test_a_step_that_leads_to_another_is_another() -> None:
+def test_a_step_with_another_target_counts_as_changed() -> None:
     def flow(first: str, second: str, third: str, leads_to: str, **more: str) -> Plain:
         texts = {third: "one", **more}
         return _flow({"name": "M", "type": "menu", "options": {"a": first, "b": third}},
@@ -291,7 +291,7 @@ def test_secrets_are_never_shown() -> None:
     }  # fmt: skip
 
 
-def test_what_came_with_a_secret_in_it_hides_it_too() -> None:
+def test_masks_secrets_inside_received_values() -> None:
     old, new = _flow(action("Send")), _flow(action("Send", body={"user": {"password": "s3cr3t", "name": "ana"}}))
 
     [change] = differences(load_flow(old), load_flow(new))

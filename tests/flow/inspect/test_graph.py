@@ -165,7 +165,7 @@ def test_loops_are_reported_and_what_closes_them_leads_back() -> None:
     assert mermaid(graph).count("-.->") == 2
 
 
-def test_without_the_exits_that_lead_back_there_is_no_loop() -> None:
+def test_removing_back_exits_leaves_no_loop() -> None:
     graph = graph_of(flow_of(*TYPES))
     ways: dict[str, set[str]] = {}
     for edge in graph.edges:
@@ -192,7 +192,7 @@ def test_the_start_is_where_the_file_says() -> None:
     assert (graph.start, "  start --> s2\n" in mermaid(graph)) == ("s2", True)
 
 
-def test_of_an_address_only_the_host_is_reported() -> None:
+def test_reports_only_the_host_of_a_url() -> None:
     url = "https://hooks.example:8443/services/T0/B0/sEcReT?token=abc"
 
     [node] = [node for node in graph_of(flow_of(action("Send", url=url))).nodes if node.name]
@@ -208,7 +208,7 @@ def test_of_an_address_only_the_host_is_reported() -> None:
         "fa:fa-car", "$$x^2$$", "x --> y", "a|b;c", "style x:y#35;", "ﬂ°°35¶ß", "back\\nslash", "👩‍👩‍👧 日本 ñ",
     ],
 )  # fmt: skip
-def test_whatever_a_step_is_called_is_text_to_mermaid(name: str) -> None:
+def test_any_step_name_is_text_to_mermaid(name: str) -> None:
     flow = flow_of(
         {"name": name, "type": "menu", "options": {name: "Other"}}, {"name": "Other", "type": "message"}, name=name
     )
@@ -221,7 +221,7 @@ def test_whatever_a_step_is_called_is_text_to_mermaid(name: str) -> None:
     assert f'  s1{{{{"{escape_label(name)}<br/>menu"}}}}' in text
 
 
-def test_what_mermaid_reads_late_is_kept_apart() -> None:
+def test_separates_text_that_mermaid_interprets_late() -> None:
     assert escape_label("\\n") == "#92;\u2060n"
     assert escape_label("fab:fa-x $$") == "fab#58;\u2060fa#45;x #36;\u2060#36;"
     assert escape_label("ﬂ°¶ß") == "ﬂ\u2060°¶\u2060ß"
@@ -243,7 +243,7 @@ def test_an_option_without_a_word_has_a_label_all_the_same() -> None:
     assert [edge["label"] for edge in edges] == ["(empty)", "(empty)", "next"]
 
 
-def test_what_mermaid_would_not_draw_is_known() -> None:
+def test_lists_what_mermaid_cannot_draw() -> None:
     graph = graph_of(flow_of(*TYPES))
     text = mermaid(graph)
 

@@ -64,7 +64,7 @@ def test_a_test_that_expects_what_happens_passes() -> None:
     assert (run.passed, run.mismatches, run.unused) == (True, (), ())
 
 
-def test_what_is_not_said_may_be_anything() -> None:
+def test_unspecified_values_match_anything() -> None:
     assert ran(expect={}).passed
     assert ran(expect={"requests": [{}]}).passed
 
@@ -97,7 +97,7 @@ def test_what_is_not_said_may_be_anything() -> None:
         ({"variables": {"contact.email": None}}, "variables.contact.email", "expected null, got nothing"),
     ],
 )  # fmt: skip
-def test_what_differs_is_reported_at_its_place(expect: dict[str, Any], where: str, message: str) -> None:
+def test_reports_each_difference_with_its_location(expect: dict[str, Any], where: str, message: str) -> None:
     run = ran(expect=expect)
 
     assert not run.passed
@@ -114,7 +114,7 @@ def test_a_long_text_is_reported_at_the_first_place_where_it_differs() -> None:
 
 @given(value=st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner)
                           | st.dictionaries(st.text(), inner), max_leaves=8))  # fmt: skip
-def test_a_value_differs_from_no_copy_of_itself_and_from_everything_else(value: Any) -> None:
+def test_a_value_equals_only_its_copies(value: Any) -> None:
     assert list(differences(value, copy.deepcopy(value), "x")) == []
     assert list(differences(value, [value], "x"))
     assert list(differences(value, MISSING, "x"))
@@ -168,7 +168,7 @@ def test_a_body_is_read_as_its_type_whatever_its_content_type_says() -> None:
 FILE_BODY = [{"name": "note", "value": "hi"}, {"name": "photo", "file": "https://files.example/p.png"}]
 
 
-def test_a_file_is_fetched_from_nowhere() -> None:
+def test_flow_tests_fetch_no_files() -> None:
     save = {**SAVE, "body_type": "multipart", "body": FILE_BODY}
     expected = {"note": "hi", "photo": {"filename": "p.png", "content_type": "application/octet-stream"}}
 
@@ -215,7 +215,7 @@ def test_every_other_error_takes_the_error_exit(kind: ErrorKind) -> None:
     assert run.mismatches == ()
 
 
-def test_what_may_have_reached_the_server_puts_the_contact_in_doubt() -> None:
+def test_a_request_that_may_have_reached_the_server_puts_the_contact_in_doubt() -> None:
     for kind, state in (("interrupted", "in_doubt"), ("connect", "completed")):
         assert ran(replies=[{"step": "Save", "error": kind}], expect={"state": state}).mismatches == ()
 
@@ -267,7 +267,7 @@ def test_a_reply_that_would_be_asked_for_again_is_the_last_one() -> None:
     assert len(busy.requests) == 1
 
 
-def test_success_when_is_asked_of_the_reply() -> None:
+def test_success_when_is_evaluated_on_the_reply() -> None:
     save = {**SAVE, "success_when": "response.ok"}
 
     for ok, last in ((True, "Thanks"), (False, "Sorry")):
@@ -285,7 +285,7 @@ def test_success_when_is_asked_of_the_reply() -> None:
         ({}, None),
     ],
 )
-def test_a_reply_reads_as_its_content_type_says(reply: dict[str, Any], response: Any) -> None:
+def test_a_reply_is_parsed_by_its_content_type(reply: dict[str, Any], response: Any) -> None:
     run = ran({**SAVE, "body": {"a": 1}, "on_success": None, "on_error": None}, replies=[{"step": "Save", **reply}],
               expect={"variables": {"step.Save.response": response}})  # fmt: skip
 
@@ -315,7 +315,7 @@ def test_a_test_that_names_no_time_has_the_same_one_every_day() -> None:
     assert run.mismatches == ()
 
 
-def test_a_reply_that_nothing_asks_for_is_reported() -> None:
+def test_an_unused_reply_is_reported() -> None:
     run = ran(replies=[OK, OK], expect={"state": "completed"})
 
     assert run.passed

@@ -64,7 +64,7 @@ def test_most_cases_can_be_told_as_tests() -> None:
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
-def test_a_case_told_as_a_test_passes(case: Case) -> None:
+def test_a_case_converted_to_a_test_passes(case: Case) -> None:
     flow = load_flow(json.dumps({**json.loads(case.source), "tests": [as_test(case)]}))
 
     run = run_flow_test(flow, flow.tests[0])

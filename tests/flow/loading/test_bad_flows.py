@@ -138,7 +138,7 @@ def _text(value: Any) -> str:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_every_example_is_a_flow_and_walks(name: str) -> None:
+def test_every_example_loads_and_can_be_walked(name: str) -> None:
     assert judge(EXAMPLES[name])
 
 
@@ -279,7 +279,7 @@ def _with_body(body: str) -> str:
         pytest.param("1" * 300_000, "", id="300,000 digits"),
     ],
 )  # fmt: skip
-def test_what_is_too_much_is_a_fault_that_says_so(text: str, words: str) -> None:
+def test_reports_exceeded_limits(text: str, words: str) -> None:
     assert judge(text) is None
     with pytest.raises(FlowFileError) as caught:
         load_flow(text)

@@ -49,7 +49,7 @@ def test_sensitive_values_are_variables() -> None:
     ]
 
 
-def test_what_airflow_is_told_fits_together() -> None:
+def test_airflow_options_must_be_consistent() -> None:
     flow_of(action(), airflow={"start_date": "2026-11-22", "catchup": True, "tags": ["crm"], "retry_delay": 5})
 
     assert faults(airflow={"catchup": True}) == ["airflow.catchup: 'catchup' needs a 'start_date' to catch up from"]
@@ -108,7 +108,7 @@ def test_tests_name_steps_that_exist() -> None:
         ),
     ],
 )
-def test_a_delay_says_how_long_it_is(delay: dict[str, Any], fault: str) -> None:
+def test_a_delay_reports_its_length(delay: dict[str, Any], fault: str) -> None:
     found = faults_of({"flow_format": 1, "id": "f", "steps": [{"name": "D", "type": "delay", **delay}]})
 
     assert fault in [line.removeprefix("<flow>:steps[0]").removeprefix(": ") for line in found]
@@ -144,7 +144,7 @@ def test_a_delay_says_how_long_it_is(delay: dict[str, Any], fault: str) -> None:
         ),
     ],
 )
-def test_what_a_question_takes_fits_together(keys: dict[str, Any], fault: str) -> None:
+def test_rejects_contradictory_question_constraints(keys: dict[str, Any], fault: str) -> None:
     found = faults_of({"flow_format": 1, "id": "f", "steps": [{"name": "Ask", "type": "question", **keys}]})
 
     assert [line.removeprefix("<flow>:steps[0]") for line in found] == [fault]
@@ -177,7 +177,7 @@ def test_an_entry_of_opt_out_that_can_never_match_is_a_fault() -> None:
     ]
 
 
-def test_what_identifies_a_contact_is_a_value_of_the_contact_or_of_the_flows_start() -> None:
+def test_contacts_are_identified_by_contact_or_flow_start_values() -> None:
     flow = flow_of(action(), default_country="MX", identifiers=["contact.meta.crm_id", "flow_execution_variables.lead"])
     assert flow.identity.country == "MX"
     assert [reference.path for reference in flow.identity.listed] == [("meta", "crm_id"), ("lead",)]

@@ -85,7 +85,7 @@ def test_delivery_follows_from_the_method_and_statuses_from_the_delivery(
     assert (step.retry.delivery, step.retry.statuses) == (delivery, statuses)
 
 
-def test_the_rule_of_an_action_knows_the_key_s_lifetime_the_error_exit_and_when_to_slow_down() -> None:
+def test_an_actions_rule_includes_key_lifetime_error_exit_and_slow_down() -> None:
     step = flow_of(
         action(on_error="Send", key_lifetime=60, retry={"slow_down_when": "response.code == 'slow'", "attempts": 7})
     ).steps["Send"]
@@ -197,7 +197,7 @@ YEAR = "is longer than a year; at most 365 days are allowed"
         ),
     ],
 )
-def test_no_wait_is_longer_than_anybody_waits(step: dict[str, Any], fault: str) -> None:
+def test_waits_are_limited(step: dict[str, Any], fault: str) -> None:
     assert faults_of(_flow({"name": "Wait", **step})) == [f"<flow>:steps[0].{fault}"]
 
 

@@ -68,7 +68,7 @@ def test_the_end_of_a_line_has_a_place(text: str) -> None:
 
 
 @pytest.mark.parametrize(("line", "column"), [(3, 1), (1, 9), (None, None)])
-def test_a_place_that_is_not_in_the_text_shows_nothing(line: int | None, column: int | None) -> None:
+def test_a_location_outside_the_text_shows_nothing(line: int | None, column: int | None) -> None:
     assert excerpt("abc\n", Fault("x", line=line, column=column)) == ""
 
 
@@ -79,7 +79,7 @@ def test_wide_and_combining_characters_and_tabs_keep_carets_in_place() -> None:
     assert shown('"名前"', 1)[1] == "     | ^^^^^^"
 
 
-def test_what_a_terminal_would_obey_is_shown_escaped() -> None:
+def test_escapes_terminal_control_characters() -> None:
     text = '["\x1b[31m\x00\u202e\x85\u2028\ud800\r", 5]'
     line, carets = shown(text, text.index("5") + 1)
 

@@ -52,12 +52,12 @@ def say(name: str, body: str = "", **keys: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_target_that_does_not_exist_is_a_fault_where_it_stands(step: dict[str, Any], place: str) -> None:
+def test_a_missing_target_is_a_fault_at_its_location(step: dict[str, Any], place: str) -> None:
     assert faults(step) == [f"steps[0].{place}: there is no step named 'Nope'; allowed: {step['name']}"]
 
 
 @pytest.mark.parametrize("name", [{}, [], 7, None])
-def test_a_step_whose_name_is_none_has_its_other_faults_told(name: Any) -> None:
+def test_a_step_with_an_invalid_name_has_its_other_faults_reported(name: Any) -> None:
     assert any("there is no step named 'Nope'" in fault for fault in faults(say(name, next="Nope"), say("a")))
 
 
@@ -207,14 +207,14 @@ def test_a_start_that_does_not_exist_hides_no_reference() -> None:
     ]
 
 
-def test_what_only_a_dangling_target_could_lead_to_is_not_called_unreachable_or_too_early() -> None:
+def test_steps_behind_a_dangling_target_are_not_reported_as_unreachable() -> None:
     assert faults(action("a", on_success="bb"), say("B", "{{ step.a.ok }}")) == [
         "steps[0].on_success: there is no step named 'bb'; did you mean 'B'?"
     ]
 
 
 @pytest.mark.parametrize("step_type", STEP_FORMATS)
-def test_every_type_of_step_says_whether_it_leaves_a_value(step_type: str) -> None:
+def test_every_step_type_declares_whether_it_sets_a_value(step_type: str) -> None:
     assert STEP_FORMATS[step_type].leaves_value is (step_type in ("question", "menu", "template", "action"))
 
 
@@ -359,7 +359,7 @@ NO_VISITS_LEFT = "so the walk can only fail; name a step that leads elsewhere"
         ),
     ],
 )
-def test_visits_that_run_out_without_a_way_on_are_a_fault(steps: list[dict[str, Any]], where: str) -> None:
+def test_exhausted_visits_without_an_exit_are_a_fault(steps: list[dict[str, Any]], where: str) -> None:
     [fault] = faults(*steps)
     assert fault.startswith("steps[0].on_max_visits: when 'a' has no visits left, 'on_max_visits' leads to ")
     assert fault.endswith(f" leads to {where}, {NO_VISITS_LEFT}")
@@ -388,13 +388,13 @@ def test_a_long_loop_is_reported_by_its_first_steps() -> None:
         ),
     ],
 )
-def test_a_loop_with_a_way_out_is_none(steps: list[dict[str, Any]]) -> None:
+def test_a_loop_with_an_exit_is_not_endless(steps: list[dict[str, Any]]) -> None:
     assert flow_of(*steps)
 
 
 @pytest.mark.parametrize("key", ["on_no_answer", "on_answer_failed", "on_max_visits"])
 @pytest.mark.parametrize("step_type", ["question", "menu", "template"])
-def test_what_an_exit_without_an_answer_leads_to_cannot_read_the_answer(step_type: str, key: str) -> None:
+def test_steps_after_a_no_answer_exit_cannot_read_the_answer(step_type: str, key: str) -> None:
     options = {"options": {"x": None}} if step_type == "menu" else {}
     asking = {"name": "q", "type": step_type, **options, key: "b"}
 

@@ -200,7 +200,7 @@ def test_an_unknown_time_zone_is_refused(timezone: str) -> None:
         pytest.param({1: "a", "1": "b"}, id="the same key through types"),
     ],
 )
-def test_what_is_no_plain_data_is_a_fault(source: Any) -> None:
+def test_reports_values_that_are_not_plain_data(source: Any) -> None:
     assert faults_of(source)
 
 
@@ -280,7 +280,7 @@ def _is_a_flow_or_has_places(source: Any, *, with_lines: bool) -> None:
     assert not with_lines or all((fault.line or 0) >= 1 and (fault.column or 0) >= 1 for fault in faults)
 
 
-def test_a_flow_says_how_it_is_replayed() -> None:
+def test_a_flow_configures_its_replay() -> None:
     replay = {
         "schedule": "0 6 * * *",
         "source": "postgresql://db/answers",
@@ -342,7 +342,7 @@ LONG_NAMES = [
         pytest.param([{"name": name, "type": "message", "bodi": "x"} for name in LONG_NAMES], id="keys"),
     ],
 )
-def test_of_more_faults_than_anybody_reads_the_first_are_reported(steps: list[dict[str, Any]]) -> None:
+def test_reports_only_the_first_of_very_many_faults(steps: list[dict[str, Any]]) -> None:
     found = faults_of(json.dumps({"flow_format": 1, "id": "f", "steps": steps}, indent=1))
 
     assert len(found) == 201

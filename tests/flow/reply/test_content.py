@@ -251,7 +251,7 @@ def test_a_limit_is_named(content: str, content_type: str, reason: str) -> None:
         pytest.param(f"<r xmlns='{'u' * 1000}' a='{'x' * 200_000}'><!--{'=' * 200_000}--></r>", "text/xml", id="XML"),
     ],
 )
-def test_what_keeps_the_limits_is_read(content: str, content_type: str) -> None:
+def test_reads_values_within_the_limits(content: str, content_type: str) -> None:
     encoded = content.encode("latin-1")
     if encoded.startswith(b"\xff\xfe"):
         encoded = encoded[2:]
@@ -264,7 +264,7 @@ def test_escapes_of_a_form_are_bytes_of_utf_8() -> None:
     assert value == {"a": "é", "b": "%zz%", "c": "\ufffd", "d": "é"}
 
 
-def test_what_needs_no_change_is_not_copied() -> None:
+def test_does_not_copy_unchanged_values() -> None:
     value = {"a": [{"b": "x"}, 1]}
     assert clean(value, 9) is value
 

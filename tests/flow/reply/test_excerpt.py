@@ -75,14 +75,14 @@ def test_every_character_of_an_excerpt_prints(text: str) -> None:
     assert len(found) <= EXCERPT_LENGTH
 
 
-def test_a_success_and_an_empty_reply_have_none() -> None:
+def test_successes_and_empty_replies_have_no_excerpt() -> None:
     assert reply_excerpt(classify(HttpResponse(200, "OK", (), b"fine"), SentRequest(REQUEST))) is None
     assert reply_excerpt(refused("")) is None
     failure = TransportFailure(ErrorKind.TIMEOUT, "no reply within 30 s", Sent.UNKNOWN)
     assert reply_excerpt(classify(failure, SentRequest(REQUEST))) is None
 
 
-def test_what_the_flow_calls_sensitive_is_hidden() -> None:
+def test_hides_values_that_the_flow_marks_as_sensitive() -> None:
     step = {"name": "Ask pin", "type": "question"}
     flow = load_flow({"flow_format": 1, "id": "f", "steps": [step], "sensitive": ["step.Ask pin"]})
     hidden = Hidden(flow.sensitive)
@@ -106,7 +106,7 @@ def test_a_number_and_a_long_text_of_the_contact_are_hidden_too() -> None:
     assert reply_excerpt(refused({"password": "hunter2!"}), own=[{"Ask": "password"}]) == '{"***":"***"}'
 
 
-def test_an_error_is_one_line_with_the_words_of_the_server() -> None:
+def test_an_error_is_one_line_with_the_servers_message() -> None:
     assert error_line(refused({"error": "email is taken"})) == (
         "POST https://crm.example/v1/contacts: the server answered 422 Unprocessable Entity (status; sent: yes); "
         'reply: {"error":"email is taken"}'

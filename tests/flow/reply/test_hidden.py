@@ -97,21 +97,21 @@ def test_a_phone_number_is_hidden_without_its_plus_too() -> None:
 
 
 @pytest.mark.parametrize("value", ["", " ", "-", "***", None, True, [], {}])
-def test_what_is_no_value_hides_nothing(value: Any) -> None:
+def test_missing_values_hide_nothing(value: Any) -> None:
     given_ = result({"a": "yes - *** no", "b": True, "c": None})
 
     assert Hidden(REFERENCES[:1]).hide(given_) is given_
     assert hidden_of(email=value).hide(given_) is given_
 
 
-def test_a_mark_that_a_server_writes_is_no_mark() -> None:
+def test_a_mark_in_a_servers_text_is_not_a_mark() -> None:
     written = "***{contact.email}*** ****{=}*** ***{#}***7 ***{ *** {x}"
     hidden = hidden_of()
 
     assert hidden.restore(hidden.hide(result([written, EMAIL]))).response == [written, EMAIL]
 
 
-def test_values_of_before_are_hidden_as_well_and_distinguished() -> None:
+def test_previous_values_are_hidden_and_distinguished() -> None:
     hidden = hidden_of()
     hidden.note({"contact": {"email": "eva@shop.example"}})
     hidden.note({"contact": {"email": EMAIL}})
@@ -123,7 +123,7 @@ def test_values_of_before_are_hidden_as_well_and_distinguished() -> None:
     assert hidden.restore(recorded) == given_
 
 
-def test_what_a_reply_gives_itself_is_hidden_only_on_demand() -> None:
+def test_values_from_a_reply_are_hidden_only_on_request() -> None:
     given_ = result({"token": "blue horse 7"})
 
     assert hidden_of().hide(given_) is given_
@@ -164,7 +164,7 @@ _DATA = st.recursive(
 
 
 @given(_DATA, _TEXTS, st.integers(0, 99999) | _TEXTS)
-def test_whatever_is_hidden_is_put_back(response: Any, email: str, pin: Any) -> None:
+def test_hidden_literals_are_restored(response: Any, email: str, pin: Any) -> None:
     hidden, given_ = hidden_of(email, pin), result(clean(response, 64))
 
     restored = hidden.restore(hidden.hide(given_))

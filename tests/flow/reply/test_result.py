@@ -184,7 +184,7 @@ def test_a_recorded_result_comes_back() -> None:
     ],
     ids=str,
 )
-def test_what_is_no_recorded_result_is_refused(value: dict[str, Any]) -> None:
+def test_refuses_invalid_recorded_results(value: dict[str, Any]) -> None:
     with pytest.raises(ResponseError):
         ActionResult.from_value(value)
 
@@ -199,7 +199,7 @@ def test_every_reply_has_an_outcome(status: int, content: bytes, content_type: s
     assert found.status_code == status
 
 
-def test_where_a_redirect_leads_is_reported_without_the_values_of_its_query() -> None:
+def test_reports_redirect_targets_without_query_values() -> None:
     found = result(HttpResponse(301, headers=(("Location", "https://crm.example/x?api_key=SECRET"),)))
 
     assert found.headers == {"location": "https://crm.example/x?api_key=***"}

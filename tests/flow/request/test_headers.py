@@ -55,7 +55,7 @@ def test_a_name_is_a_token(name: str) -> None:
         parse_headers({name: "x"}, language())
 
 
-def test_a_name_stands_once_in_any_case() -> None:
+def test_a_name_occurs_once_in_any_case() -> None:
     with pytest.raises(TreeFault, match="appears twice"):
         parse_headers({"X-A": "1", "x-a": "2"}, language())
 

@@ -92,7 +92,7 @@ def test_a_multipart_boundary_is_always_ours() -> None:
     ],
     ids=["url", "query", "header", "body"],
 )
-def test_a_missing_value_says_where(keys: dict[str, Any], where: str) -> None:
+def test_a_missing_value_reports_its_location(keys: dict[str, Any], where: str) -> None:
     with pytest.raises(RenderError, match=r"contact\.b has no value") as caught:
         build(**keys)
     assert caught.value.where.startswith(where)
@@ -146,7 +146,7 @@ def test_an_answer_is_never_more_than_a_value(answer: str) -> None:
     assert json.loads(request.content) == {"a": answer, "b": [f"x {answer}"]}
 
 
-def test_what_came_as_data_is_never_a_template() -> None:
+def test_data_is_never_treated_as_a_template() -> None:
     text = RequestText("https://x.test/", body=Data({"a": "{{ contact.a }}"}), headers={"X": Data("{{ 7*7 }}")})
     plan, faults = parse_request(text, language())
 

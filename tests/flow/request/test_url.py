@@ -97,7 +97,7 @@ def test_a_connection_gives_the_origin(text: str) -> None:
         pytest.param("https://x.test/{{ conn.x }}", "'conn' is not a variable", id="an unknown variable"),
     ],
 )
-def test_what_could_send_data_elsewhere_is_refused_at_load(text: str, message: str) -> None:
+def test_loading_refuses_what_could_send_data_elsewhere(text: str, message: str) -> None:
     with pytest.raises(TemplateFault, match=message):
         plan(text)
 
@@ -205,7 +205,7 @@ def test_query_parameters_join_those_of_the_url() -> None:
 
 
 @pytest.mark.parametrize("parameters", [7, "a=b", [["a"]], [["a", 1, 2]], [[1, "a"]], ["ab"]], ids=str)
-def test_what_is_no_pair_is_refused(parameters: object) -> None:
+def test_refuses_values_that_are_not_pairs(parameters: object) -> None:
     with pytest.raises(TemplateFault, match="query parameters must be an object"):
         parse_parameters(parameters, language())
 

@@ -186,7 +186,7 @@ def test_deep_nesting_is_a_fault_and_no_crash(expression: str) -> None:
         ("('a' in ['a', ", "])"),
     ],
 )
-def test_whatever_is_let_through_can_also_be_compiled(opening: str, closing: str) -> None:
+def test_accepted_expressions_compile(opening: str, closing: str) -> None:
     accepted: list[int] = []
     problems: list[str] = []
     for depth in (*range(1, MAX_DEPTH + 2), 60, 100, 250):
@@ -237,7 +237,7 @@ def test_a_placeholder_has_a_greatest_number_of_variables() -> None:
         ("{{ flow_execution_variables }}", {"campaign": "spring", "ids": [1, 2, 3]}),
     ],
 )
-def test_what_is_allowed_is_computed(text: str, value: object) -> None:
+def test_computes_allowed_expressions(text: str, value: object) -> None:
     assert evaluate(text) == value
 
 
@@ -261,7 +261,7 @@ def test_what_is_allowed_is_computed(text: str, value: object) -> None:
         ("{{ contact.nope == 1 }}", "no value"),
     ],
 )
-def test_what_cannot_be_computed_of_these_values_is_reported(text: str, message: str) -> None:
+def test_reports_what_cannot_be_computed_from_the_values(text: str, message: str) -> None:
     with pytest.raises(RenderError, match=message):
         render(text)
 

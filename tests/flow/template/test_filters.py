@@ -85,7 +85,7 @@ def use(filters: str, value: Any) -> object:
         ("trim | lower | replace(' ', '_')", " A B ", "a_b"),
     ],
 )
-def test_what_a_filter_gives(filters: str, value: Any, expected: Any) -> None:
+def test_filter_results(filters: str, value: Any, expected: Any) -> None:
     found = use(filters, value)
 
     assert (found, type(found)) == (expected, type(expected))
@@ -124,7 +124,7 @@ def test_what_a_filter_gives(filters: str, value: Any, expected: Any) -> None:
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_what_a_filter_refuses(filters: str, value: Any, message: str) -> None:
+def test_filters_refuse_unsupported_values(filters: str, value: Any, message: str) -> None:
     with pytest.raises(RenderError, match=message):
         use(filters, value)
 
@@ -239,12 +239,12 @@ def test_a_value_of_a_reply_that_came_as_text_is_reached() -> None:
     "text", ["", "{'a': 1}", '{"a": 1, "a": 2}', "[NaN]", "[1e999]", "[" * 30_000, "[0\0,0]", '"\ud800"'],
     ids=["empty", "single quotes", "a key twice", "NaN", "infinite", "deep", "NUL", "surrogate"],
 )  # fmt: skip
-def test_a_text_that_is_not_json_is_refused_without_a_word_of_it(text: str) -> None:
+def test_text_that_is_not_json_is_refused_without_quoting_it(text: str) -> None:
     with pytest.raises(RenderError, match=rf"a text of {len(text)} characters is not JSON \(.*from_json\(none\)"):
         use("from_json", text)
 
 
-def test_what_many_readings_of_one_text_make_is_limited() -> None:
+def test_limits_the_total_size_of_repeated_uses_of_a_text() -> None:
     many = ", ".join(["contact.a | from_json"] * 30)
     template = CagedLanguage().parse("{{ [" + many + "] | length }}")
     assert not isinstance(template, str)

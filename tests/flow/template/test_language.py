@@ -43,12 +43,12 @@ def test_data_is_never_inspected() -> None:
 
 
 @given(PLAIN)
-def test_data_comes_out_as_it_went_in(value: Any) -> None:
+def test_data_passes_through_unchanged(value: Any) -> None:
     assert fill(parse_tree(Data(value), language()), VALUES) == value
 
 
 @given(PLAIN)
-def test_an_answer_comes_out_of_a_tree_as_it_went_in(value: Any) -> None:
+def test_an_answer_passes_through_a_tree_unchanged(value: Any) -> None:
     tree = parse_tree({"a": ["{{ contact.a }}"]}, language())
 
     assert fill(tree, Variables(contact={"a": value})) == {"a": [value]}

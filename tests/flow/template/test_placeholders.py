@@ -39,7 +39,7 @@ def test_every_placeholder_is_found(text: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("text", "offset"), [("{{", 0), ("a {{ b", 2), ("{{ a }} {{ b }", 8)])
-def test_one_that_is_never_closed_is_a_fault_where_it_starts(text: str, offset: int) -> None:
+def test_reports_an_unclosed_placeholder_at_its_start(text: str, offset: int) -> None:
     with pytest.raises(TemplateFault, match="never closed") as caught:
         list(find_placeholders(text))
     assert caught.value.offset == offset

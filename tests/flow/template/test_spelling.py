@@ -314,7 +314,7 @@ def test_a_url_reports_variables_from_its_own_encoding(url: str, built: str) -> 
         ("https://a.example/%contact.a | upper%", "is not a single variable"),
     ],
 )
-def test_a_url_has_its_placeholders_where_they_may_stand(url: str, words: str) -> None:
+def test_placeholders_are_allowed_only_in_some_parts_of_a_url(url: str, words: str) -> None:
     with pytest.raises(TemplateFault, match=words):
         parse_url(url, PERCENT, has_connection=False)
 
@@ -344,7 +344,7 @@ def test_a_variable_alone_is_bare_or_a_placeholder(text: str) -> None:
         ("step.Nope", "there is no step named 'Nope'"),
     ],
 )
-def test_what_is_not_one_variable_is_refused(text: str, words: str) -> None:
+def test_refuses_anything_but_a_single_variable(text: str, words: str) -> None:
     with pytest.raises(TemplateFault, match=re.escape(words)):
         PERCENT.parse_variable(text)
 

@@ -10,7 +10,7 @@ import pytest
 from airflow_whatsapp_flows.flow.template.variables import SCOPES, Scope, Variables, global_variables
 
 
-def test_there_are_four_scopes_and_nothing_else() -> None:
+def test_there_are_exactly_four_scopes() -> None:
     values = Variables()
 
     assert set(values) == SCOPES == {"contact", "step", "global", "flow_execution_variables"}
@@ -18,7 +18,7 @@ def test_there_are_four_scopes_and_nothing_else() -> None:
     assert all(dict(values[scope]) == {} for scope in values)
 
 
-def test_a_scope_is_asked_for_like_any_key() -> None:
+def test_a_scope_is_read_like_any_key() -> None:
     values = Variables(contact={"phone": "1"})
 
     assert values.get("contact") == values["contact"] == {"phone": "1"}
@@ -35,7 +35,7 @@ def test_a_custom_field_is_read_without_meta_and_a_built_in_one_wins() -> None:
 
 
 @pytest.mark.parametrize("meta", [None, "", "text", [1]], ids=repr)
-def test_meta_that_is_no_object_adds_nothing(meta: object) -> None:
+def test_ignores_meta_that_is_not_an_object(meta: object) -> None:
     assert dict(Variables(contact={"phone": "1", "meta": meta})["contact"]) == {"phone": "1", "meta": meta}  # type: ignore[dict-item]
 
 

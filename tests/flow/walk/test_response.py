@@ -102,7 +102,7 @@ def test_a_response_without_an_id_is_known_by_its_answers() -> None:
     ],
     ids=str,
 )
-def test_what_is_not_a_response_is_refused_with_its_reason(value: Any, message: str) -> None:
+def test_refuses_invalid_responses_with_a_reason(value: Any, message: str) -> None:
     with pytest.raises(ResponseError, match=message):
         read_response(value)
 

@@ -40,7 +40,7 @@ def digest(**changes: Any) -> str:
         pytest.param({"exits": {"Call": "error"}}, id="exits"),
     ],
 )
-def test_whatever_a_flow_reads_is_content(changes: dict[str, Any]) -> None:
+def test_everything_that_a_flow_reads_is_content(changes: dict[str, Any]) -> None:
     assert digest(**changes) != digest()
 
 

@@ -45,7 +45,7 @@ def test_every_json_value_is_read_as_it_was_written(value: Any, ascii_only: bool
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_what_cannot_be_used_is_refused_with_its_code(text: str, code: str, words: str) -> None:
+def test_refuses_unusable_values_with_a_code(text: str, code: str, words: str) -> None:
     with pytest.raises(ResponseTextError) as caught:
         parse_response(text)
 
@@ -54,7 +54,7 @@ def test_what_cannot_be_used_is_refused_with_its_code(text: str, code: str, word
     assert str(caught.value) == f"{code}: {caught.value.reason}"
 
 
-def test_what_is_unusual_and_right_is_kept() -> None:
+def test_keeps_unusual_but_valid_values() -> None:
     assert parse_response('["\\u0000", "\\ud83d\\ude00", "\\\\ud800"]') == ["\0", "😀", "\\ud800"]
     assert parse_response("[" * 65 + "]" * 65)
     assert parse_response("[" + "[]," * 99 + "[]]") == [[]] * 100

@@ -59,7 +59,7 @@ def test_an_attempt_is_of_the_step_that_it_was_sent_for(
         assert steps.first_known([recorded, ("other", None)])[owner] == (recorded[1] or recorded[0])
 
 
-def test_a_new_step_of_an_old_name_is_found_out() -> None:
+def test_detects_a_new_step_with_an_old_name() -> None:
     steps = identities({"name": "Primary"}, {"name": "First"}, First="Primary")
     assert steps.name_conflicts == [("First", "Primary")]
     assert identities({"name": "Primary"}, {"name": "First", "id": "x"}, First="Primary").name_conflicts == []

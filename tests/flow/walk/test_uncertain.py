@@ -40,7 +40,7 @@ SENT_COUNT = "{{ step.Send.attempts | default(0) }}"
 
 
 @pytest.mark.parametrize("body", ["same", SENT_COUNT], ids=["equal bytes", "other bytes"])
-def test_a_loop_does_not_come_back_to_what_may_be_sent_once_and_is_in_doubt(body: str) -> None:
+def test_a_loop_does_not_resend_at_most_once_requests_in_doubt(body: str) -> None:
     record, effects = _loop([LOST], body, **ONCE)
 
     assert len(effects) == 1
@@ -51,14 +51,14 @@ def test_a_loop_does_not_come_back_to_what_may_be_sent_once_and_is_in_doubt(body
 
 
 @pytest.mark.parametrize("reply", [json_reply(500), json_reply(404), NOT_SENT], ids=["500", "404", "not sent"])
-def test_a_loop_comes_back_to_what_was_answered_or_not_sent(reply: Reply) -> None:
+def test_a_loop_resends_answered_and_unsent_requests(reply: Reply) -> None:
     record, effects = _loop([reply, json_reply()], **ONCE)
 
     assert record.state is State.COMPLETED
     assert len({effect.idempotency_key for effect in effects}) == 2
 
 
-def test_equal_bytes_are_no_excuse_where_delivery_is_at_most_once() -> None:
+def test_at_most_once_does_not_resend_even_equal_bytes() -> None:
     _, (effect,) = _loop([LOST], **ONCE)
     uncertain_requests = UncertainRequests()
     assert uncertain_requests.admit(effect) is effect
@@ -76,7 +76,7 @@ def test_a_loop_that_comes_back_under_keyed_sends_equal_bytes_with_the_same_key(
     assert effects[0].request == effects[1].request
 
 
-def test_a_key_in_doubt_is_kept_however_often_a_loop_comes_back() -> None:
+def test_a_loop_keeps_a_key_in_doubt() -> None:
     cut = TransportFailure(ErrorKind.INTERRUPTED, "cut off", Sent.UNKNOWN)
     record, effects = _loop([LOST, json_reply(404), cut], **KEYED)
 
@@ -84,7 +84,7 @@ def test_a_key_in_doubt_is_kept_however_often_a_loop_comes_back() -> None:
     assert len({effect.idempotency_key for effect in effects}) == 1
 
 
-def test_a_loop_does_not_come_back_under_keyed_with_other_bytes() -> None:
+def test_a_loop_does_not_resend_keyed_requests_with_different_bytes() -> None:
     record, effects = _loop([LOST], SENT_COUNT, **KEYED)
 
     assert len(effects) == 1
@@ -92,13 +92,13 @@ def test_a_loop_does_not_come_back_under_keyed_with_other_bytes() -> None:
     assert "a different request cannot be sent under its key" in record.reason
 
 
-def test_without_doubt_every_visit_has_its_own_key() -> None:
+def test_every_visit_has_its_own_key_unless_in_doubt() -> None:
     _, effects = _loop([json_reply(404), json_reply(404), json_reply()], **KEYED)
     assert len({effect.idempotency_key for effect in effects}) == 3
 
 
 @pytest.mark.parametrize("keys", [IDEMPOTENT, {"method": "PUT"}, {"method": "DELETE"}], ids=str)
-def test_a_loop_comes_back_to_what_is_idempotent_and_equal_bytes_settle_the_doubt(keys: dict[str, Any]) -> None:
+def test_a_loop_resends_idempotent_requests_and_equal_bytes_resolve_the_doubt(keys: dict[str, Any]) -> None:
     record, effects = _loop([LOST, json_reply()], **keys)
     assert (record.state, len(effects), len({effect.idempotency_key for effect in effects})) == (State.COMPLETED, 2, 2)
 
@@ -109,7 +109,7 @@ def test_a_loop_comes_back_to_what_is_idempotent_and_equal_bytes_settle_the_doub
     assert record.state is State.IN_DOUBT
 
 
-def test_what_was_applied_is_no_longer_in_doubt() -> None:
+def test_an_applied_request_is_no_longer_in_doubt() -> None:
     unusable = HttpResponse(200, headers=(("Content-Type", "application/json"),), content=b"<html>")
     record, _ = _loop([LOST, unusable, json_reply(404)], **IDEMPOTENT)
     assert record.state is State.COMPLETED
@@ -117,7 +117,7 @@ def test_what_was_applied_is_no_longer_in_doubt() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 @pytest.mark.parametrize("delivery", [ONCE, KEYED, IDEMPOTENT], ids=str)
-def test_what_changes_nothing_is_never_in_doubt(method: str, delivery: dict[str, str]) -> None:
+def test_read_only_requests_are_never_in_doubt(method: str, delivery: dict[str, str]) -> None:
     record, effects = _loop([LOST, LOST, LOST], None, method=method, **delivery)
     assert (record.state, len(effects)) == (State.COMPLETED, 3)
 
@@ -166,7 +166,7 @@ def test_a_walk_that_is_walked_again_from_its_record_ends_as_it_did(keys: dict[s
     assert all(isinstance(effect, FetchFile) for effect in asked)
 
 
-def test_nobody_says_that_bytes_are_equal_when_they_were_not_seen() -> None:
+def test_unseen_bytes_are_never_called_equal() -> None:
     first, _ = _loop_with_a_file({}, **IDEMPOTENT)
     again, _ = _loop_with_a_file({v.number: v.result for v in first.visits if v.result}, **IDEMPOTENT)
     assert (first.state, again.state) == (State.COMPLETED, State.IN_DOUBT)

@@ -117,7 +117,7 @@ def test_a_question(step: dict[str, Any], answers: dict[str, Any], expected: tup
         (1, "1"),
     ],
 )
-def test_a_menu_goes_by_the_option_in_any_case_and_by_the_exact_one_first(answer: object, exit_taken: str) -> None:
+def test_a_menu_matches_options_in_any_case_and_exact_ones_first(answer: object, exit_taken: str) -> None:
     flow = flow_of(
         {"name": "m", "type": "menu", "options": {"Sales": None, "support": None, "Support": None, "1": None}}
     )
@@ -249,7 +249,7 @@ def test_an_error_exit_handles_every_error_and_leaves_what_is_unknown_in_doubt(
     assert record.reason == (f"Send: {message}; over" if in_doubt else "over")
 
 
-def test_a_second_send_on_purpose_has_other_keys() -> None:
+def test_an_intentional_resend_has_different_keys() -> None:
     def keys(epoch: str | None) -> list[str]:
         effects: list[Effect] = []
 
@@ -265,7 +265,7 @@ def test_a_second_send_on_purpose_has_other_keys() -> None:
     assert len({*keys(None), *keys("replay-1"), *keys("replay-2")}) == 6
 
 
-def test_another_key_is_in_the_request_only_where_it_is_keyed() -> None:
+def test_an_idempotency_key_is_sent_only_if_keyed() -> None:
     def todo_of(keys: dict[str, Any]) -> SendAction:
         effects: list[Effect] = []
         walked(flow_of(action(**keys)), effects=effects)
@@ -298,7 +298,7 @@ def test_a_value_that_is_missing_fails_the_walk_with_the_name_of_the_step() -> N
 
 
 @pytest.mark.parametrize(("missing", "content"), [("null", b'{"a":null}'), ("empty", b'{"a":""}')])
-def test_a_flow_says_what_a_missing_value_is(missing: str, content: bytes) -> None:
+def test_a_flow_configures_missing_values(missing: str, content: bytes) -> None:
     effects: list[Effect] = []
     walked(flow_of(action(body={"a": "{{ contact.nope }}"}), missing=missing), effects=effects)
 
@@ -354,7 +354,7 @@ def test_a_loop_ends_when_its_step_has_no_visits_left() -> None:
     assert len({effect.idempotency_key for effect in effects if isinstance(effect, SendAction)}) == 6
 
 
-def test_a_loop_without_a_limit_of_its_own_is_bounded_all_the_same() -> None:
+def test_a_loop_without_its_own_limit_is_still_limited() -> None:
     record = walked(flow_of(action("a", on_success="b"), action("b", on_success="a", on_error="z"), END))
 
     assert len(record.visits) == 200
@@ -460,7 +460,7 @@ def test_a_file_that_does_not_come_is_an_error_of_kind_file_and_nothing_is_sent(
     assert "too slow" in result.error.message
 
 
-def test_where_a_result_is_recorded_no_file_is_needed() -> None:
+def test_needs_no_file_if_a_result_is_recorded() -> None:
     recorded = classify(HttpResponse(201), SentRequest(HttpRequest("POST", "https://crm.example/")))
     record, effects = with_file(recorded)
 
@@ -541,13 +541,13 @@ def test_recorded_results_that_cannot_be_read_reject_the_response() -> None:
     assert "actions.First" in record.reason
 
 
-def test_everything_is_sent_again_when_that_is_asked_for() -> None:
+def test_resends_everything_on_request() -> None:
     recorded = {"First": [{"outcome": "success", "response": {"id": 7}}]}
     _, asked = _asked(recorded, {"Second": "success"}, resend=True)
     assert asked == ["First: ", "Second: success 9"]
 
 
-def test_an_action_that_was_left_by_success_is_not_sent_again_though_is_unknown_the_reply() -> None:
+def test_an_action_left_by_success_is_not_resent_even_if_its_reply_is_unknown() -> None:
     record, asked = _asked({}, {"Second": "success"})
     assert asked == ["First: "]
     assert [visit.exit for visit in record.visits] == ["success", "success"]
@@ -555,7 +555,7 @@ def test_an_action_that_was_left_by_success_is_not_sent_again_though_is_unknown_
     assert (record.visits[1].result.response, record.visits[1].result.status_code) == (None, None)
 
 
-def test_an_action_that_was_left_by_error_is_sent_and_a_recorded_result_says_more_than_an_exit() -> None:
+def test_an_action_left_by_error_is_sent_and_a_recorded_result_overrides_an_exit() -> None:
     _, asked = _asked({}, {"First": "error", "Second": "error"})
     assert asked == ["First: ", "Second: success 9"]
     failed_before = {"outcome": "error", "error": {"kind": "status", "message": "", "sent": "yes"}}
@@ -582,7 +582,7 @@ def test_a_question_that_was_asked_more_than_once_has_its_answers_in_order() -> 
     assert record.visits[3].number == 3
 
 
-def test_beyond_the_answers_told_a_question_is_unanswered() -> None:
+def test_questions_beyond_the_given_answers_are_unanswered() -> None:
     flow = flow_of({"name": "q", "type": "question", "next": "q", "max_visits": 5})
     record = walked(flow, {"history": [{"step": "q", "value": None}, {"step": "q", "value": "x"}]})
 
@@ -601,7 +601,7 @@ def _loop(text: str, visits: int, **keys: Any) -> Flow:
     return flow_of({**again, **keys}, END)
 
 
-def test_what_a_walk_says_is_bounded_in_all_and_what_is_cut_says_so() -> None:
+def test_the_texts_of_a_walk_are_limited_and_cuts_are_marked() -> None:
     text = "x" * 400_000
     record = walked(_loop("{{ contact.first_name }}", 10_000), {"id": "r-1", "contact": {"first_name": text}})
 
@@ -613,7 +613,7 @@ def test_what_a_walk_says_is_bounded_in_all_and_what_is_cut_says_so() -> None:
     assert sum(map(len, set(said))) < 2 * 1_048_576
 
 
-def test_what_is_next_to_the_texts_of_a_walk_is_bounded_with_them() -> None:
+def test_the_limit_of_a_walks_texts_includes_the_text_around_them() -> None:
     beside = {"whatsapp_template": "hi", "whatsapp_template_variables": {"1": "{{ contact.first_name }}"}}
     record = walked(_loop("Hi", 100, **beside), {"id": "r-1", "contact": {"first_name": "x" * 400_000}})
 

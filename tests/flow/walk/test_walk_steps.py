@@ -214,7 +214,7 @@ def waits(flow: Any, response: Any = None, reply: Any = None) -> list[Wait]:
     return [effect for effect in effects if isinstance(effect, Wait)]
 
 
-def test_a_delay_asks_for_its_length() -> None:
+def test_a_delay_requests_its_length() -> None:
     (wait,) = waits(flow_of({"name": "D", "type": "delay", "amount": 1.5, "unit": "MINUTE"}))
     now = dt.datetime(2026, 11, 23, tzinfo=dt.timezone.utc)
 
@@ -265,7 +265,7 @@ def test_a_replay_waits_where_an_action_is_polled(when: str, polling: bool, wait
     assert (wait.polling, wait.waited_in_replay) == (polling, waited)
 
 
-def test_a_loop_without_an_action_is_no_polling() -> None:
+def test_a_loop_without_an_action_is_not_polling() -> None:
     delay = {"name": "D", "type": "delay", "amount": 1, "unit": "DAY", "next": "Age"}
     flow = flow_of(question(next=None, on_answer_failed="D"), delay)
 
@@ -439,7 +439,7 @@ def test_a_sensitive_value_is_hidden_in_other_capitals_and_within_an_object() ->
     assert record.visits[0].text == '*** [{"n":"***"}]'
 
 
-def test_what_is_recorded_can_be_kept_and_what_is_sent_stays_as_it_was() -> None:
+def test_recording_sanitizes_values_without_changing_the_request() -> None:
     flow = flow_of(
         {"name": "Ask", "type": "question", "next": "Note"},
         {"name": "Note", "type": "contact_update", "first_name": "{{ step.Ask }}", "next": "Offer"},
@@ -455,7 +455,7 @@ def test_what_is_recorded_can_be_kept_and_what_is_sent_stays_as_it_was() -> None
     assert effects[0].request.content == b"a\0b"
 
 
-def test_why_a_walk_ends_can_be_kept() -> None:
+def test_stores_the_reason_why_a_walk_ends() -> None:
     listed = {"list": "contact.ids", "value": "id"}
     flow = flow_of({"name": "Ask", "type": "question", "options_from_variable": listed})
     record = walked(flow, {"contact": {"ids": [{"id": "a\0b"}]}, "step": {"Ask": "c"}})

@@ -28,7 +28,7 @@ def ledger(tmp_path: Path, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_hundred_kills_break_no_promise(tmp_path: Path, ledger: str, shape: str) -> None:
+def test_a_hundred_kills_keep_every_guarantee(tmp_path: Path, ledger: str, shape: str) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=20, dedupe=True, shares=FAULTS) as crm:
         run = Run(tmp_path, crm, ledger, shape, total=900)
 
@@ -40,7 +40,9 @@ def test_a_hundred_kills_break_no_promise(tmp_path: Path, ledger: str, shape: st
 
 @pytest.mark.parametrize("point", EXPECTED)
 @pytest.mark.parametrize("shape", ["keyed", "two_steps", "loop", "get_then_post"])
-def test_a_death_at_a_point_of_any_flow_breaks_no_promise(tmp_path: Path, ledger: str, shape: str, point: str) -> None:
+def test_a_death_at_any_point_of_any_flow_keeps_every_guarantee(
+    tmp_path: Path, ledger: str, shape: str, point: str
+) -> None:
     with running_crm(tmp_path / "crm.log", dedupe=True, shares={"error_not_applied": 0.3}) as crm:
         run = Run(tmp_path, crm, ledger, shape, total=40, concurrency=2)  # two deaths leave enough for both
 
@@ -50,7 +52,7 @@ def test_a_death_at_a_point_of_any_flow_breaks_no_promise(tmp_path: Path, ledger
         assert run.broken_promises(kills=2) == []
 
 
-def test_what_kills_leave_in_doubt_was_sent_and_is_no_more_than_the_concurrency(tmp_path: Path, ledger: str) -> None:
+def test_kills_leave_at_most_the_concurrency_in_doubt_and_all_of_it_was_sent(tmp_path: Path, ledger: str) -> None:
     kills, concurrency = 12, 32
     with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
         run = Run(tmp_path, crm, ledger, total=6 * kills * concurrency, concurrency=concurrency)

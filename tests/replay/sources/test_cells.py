@@ -24,7 +24,7 @@ class Name(str):
     ],
     ids=["surrogate", "bytes", "complex", "infinite"],
 )
-def test_what_has_no_place_in_a_response_rejects_the_row(cell: object, problem: str) -> None:
+def test_a_value_not_allowed_in_a_response_rejects_the_row(cell: object, problem: str) -> None:
     row = row_from_cells(3, "query:3", [Column(0, "Name", "step.Ask name"), Column(1, "id", "id")], [cell, 7])
 
     assert row.value is None

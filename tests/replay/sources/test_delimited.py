@@ -171,7 +171,7 @@ def test_a_header_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> N
 class TestColumns:
     TEXT = "Folio;Teléfono ;Nro. Cliente;id;phone\n7;+52;x;other;y\n"
 
-    def test_columns_of_somebodys_own_are_mapped_or_ignored(self, tmp_path: Path) -> None:
+    def test_custom_columns_are_mapped_or_ignored(self, tmp_path: Path) -> None:
         columns = {"contact.phone": "Teléfono", "contact.meta.plan": "Teléfono"}
 
         found = rows_of(tmp_path, "r.csv", self.TEXT, columns=columns, id_column="Folio")
@@ -209,7 +209,7 @@ class TestColumns:
         ],
         ids=lambda value: str(value)[:40],
     )
-    def test_what_was_asked_for_must_be_there(self, tmp_path: Path, keys: dict[str, object], words: str) -> None:
+    def test_requested_items_must_exist(self, tmp_path: Path, keys: dict[str, object], words: str) -> None:
         with pytest.raises(SourceError, match=words):
             rows_of(tmp_path, "r.csv", self.TEXT, **keys)
 
@@ -220,7 +220,7 @@ class TestColumns:
         assert values(rows_of(tmp_path, "r.csv", "step.v1.2 rate\n5\n")) == [{"step.v1.2 rate": "5"}]
 
 
-def test_names_of_nested_keys_are_columns_of_somebodys_own(tmp_path: Path) -> None:
+def test_names_of_nested_keys_are_custom_columns(tmp_path: Path) -> None:
     found = rows_of(tmp_path, "r.csv", "id,contact,actions,created_on\n1,Ana,call,2026-11-20\n")
 
     assert values(found) == [{"id": "1", "created_on": "2026-11-20"}]

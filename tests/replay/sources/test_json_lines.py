@@ -22,7 +22,7 @@ from tests.replay.sources.reading import FLOW, codes, rows_of, values
 GOOD = '{"id": "ok"}'
 
 
-def test_a_row_knows_its_line_and_its_place(tmp_path: Path) -> None:
+def test_a_row_has_its_line_and_location(tmp_path: Path) -> None:
     found = rows_of(tmp_path, "r.jsonl", '{"id": "a"}\n\n  \r\n{"id": "b"}\r\n{"id": "c"}')
 
     assert [(row.number, row.value) for row in found] == [(1, {"id": "a"}), (4, {"id": "b"}), (5, {"id": "c"})]
@@ -30,7 +30,7 @@ def test_a_row_knows_its_line_and_its_place(tmp_path: Path) -> None:
     assert found[0] == Row(1, f"{tmp_path / 'r.jsonl'}:1", {"id": "a"}, None, None)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_row(tmp_path: Path) -> None:
     assert values(rows_of(tmp_path, "r.jsonl", b"\xef\xbb\xbf" + GOOD.encode())) == [{"id": "ok"}]
 
 
@@ -166,10 +166,10 @@ class TestColumns:
 
         assert [row.shown_id for row in rows_of(tmp_path, "r.jsonl", lines, id_column="folio")] == ["f-1", "f-2"]
 
-    def test_a_batch_without_rows_is_none_all_the_same(self, tmp_path: Path) -> None:
+    def test_a_batch_without_rows_has_no_limit(self, tmp_path: Path) -> None:
         assert rows_of(tmp_path, "r.jsonl", "", columns={"contact.phone": "Tel"}) == []
 
-    def test_a_column_that_no_row_has_is_a_mistake(self, tmp_path: Path) -> None:
+    def test_a_column_that_no_row_has_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(SourceError, match=r"no row has the key 'Tel', which is mapped to 'contact\.phone'"):
             rows_of(tmp_path, "r.jsonl", self.LINE, columns={"contact.phone": "Tel"})
 

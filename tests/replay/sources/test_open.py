@@ -55,7 +55,7 @@ def test_the_name_of_a_file_says_its_format(tmp_path: Path, name: str, content: 
     assert values(rows_of(tmp_path, name, content)) == [{"id": "1"}]
 
 
-def test_the_format_may_be_said(tmp_path: Path) -> None:
+def test_the_format_can_be_given(tmp_path: Path) -> None:
     assert values(rows_of(tmp_path, "r.dat", LINE, format="jsonl")) == [{"id": "1"}]
     assert values(rows_of(tmp_path, "r.json", "id\n1\n", format="csv")) == [{"id": "1"}]
 
@@ -103,7 +103,7 @@ def test_a_source_that_does_not_exist_is_refused(
         rows(tmp_path / location, **keys)
 
 
-def test_what_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_unreadable_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "r.jsonl"
     file.write_text(LINE)
 
@@ -165,7 +165,7 @@ class TestObjectStorage:
             ("postgresql://me:secret@db/x", "a database needs a query"),
         ],
     )
-    def test_what_is_not_there_is_refused(self, location: str, words: str) -> None:
+    def test_refuses_missing_items(self, location: str, words: str) -> None:
         with pytest.raises(SourceError, match=words) as caught:
             rows(location)
         assert "secret" not in str(caught.value)
@@ -191,7 +191,7 @@ class TestMark:
     def mark(self, location: object) -> str | None:
         return open_source(SourceSpec(str(location)), FLOW).mark
 
-    def test_it_changes_when_a_file_does(self, tmp_path: Path) -> None:
+    def test_the_mark_changes_with_a_file(self, tmp_path: Path) -> None:
         file = tmp_path / "r.jsonl"
         file.write_text(LINE)
         os.utime(file, ns=(1, 1))
@@ -206,14 +206,14 @@ class TestMark:
         (tmp_path / "s.jsonl").write_text(LINE)
         assert len({before, touched, longer, self.mark(tmp_path / "*.jsonl"), None}) == 5
 
-    def test_it_changes_when_an_object_does(self, storage: Any) -> None:
+    def test_the_mark_changes_with_an_object(self, storage: Any) -> None:
         storage.pipe("/r.jsonl", LINE.encode())
         before = self.mark("memory://r.jsonl")
         assert self.mark("memory://r.jsonl") == before
         storage.pipe("/r.jsonl", LINE.encode() * 2)
         assert self.mark("memory://r.jsonl") != before
 
-    def test_a_pipe_has_none(self, tmp_path: Path) -> None:
+    def test_a_pipe_has_no_mark(self, tmp_path: Path) -> None:
         pipe = tmp_path / "r.jsonl"
         os.mkfifo(pipe)
 

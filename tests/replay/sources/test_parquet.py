@@ -94,7 +94,7 @@ def test_a_typed_cell_is_plain_data(tmp_path: Path, value: Any, kind: Any, plain
     ],
     ids=str,
 )
-def test_a_cell_without_a_place_in_a_response_rejects_its_row(tmp_path: Path, value: Any, kind: Any, code: str) -> None:
+def test_a_cell_not_allowed_in_a_response_rejects_its_row(tmp_path: Path, value: Any, kind: Any, code: str) -> None:
     found = parquet_rows(tmp_path, {"step.Ask name": pa.array([value, None], kind), "id": ["r-1", "r-2"]})
 
     assert codes(found) == [code, "ok"]
@@ -142,7 +142,7 @@ def test_columns_are_checked_as_everywhere(tmp_path: Path) -> None:
         parquet_rows(tmp_path, {"id": ["x"]}, columns={"contact.phone": "tel"})
 
 
-def test_what_is_no_parquet_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_files_that_are_not_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "r.parquet").write_text("id\n1\n")
     with pytest.raises(SourceError, match=r"r\.parquet: cannot be read as Parquet"):
         rows(tmp_path / "r.parquet")
@@ -159,7 +159,7 @@ def test_parquet_is_not_read_from_a_pipe(tmp_path: Path) -> None:
         os.close(held)
 
 
-def test_without_pyarrow_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_the_extra_if_pyarrow_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "r.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 

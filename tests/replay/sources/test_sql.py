@@ -68,7 +68,7 @@ def test_bytes_reject_their_row_and_the_next_is_read(database: str) -> None:
     assert found[0].shown_id == "3"
 
 
-def test_nothing_is_changed_by_a_query(database: str) -> None:
+def test_a_query_changes_nothing(database: str) -> None:
     with pytest.raises(SourceError, match="the query returns no rows"):
         rows(database, query="delete from answers")
     assert codes(rows(database, query="delete from answers returning folio as id")) == ["ok"] * 3
@@ -112,7 +112,7 @@ def test_a_database_that_cannot_be_reached_is_refused_without_its_password(locat
     assert "secret" not in str(caught.value)
 
 
-def test_a_query_that_is_absent_makes_no_file(tmp_path: Path) -> None:
+def test_a_missing_database_file_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(SourceError):
         rows(f"sqlite:///{tmp_path}/typo.db", query="select 1 as id")
     assert list(tmp_path.iterdir()) == []
@@ -141,7 +141,7 @@ def test_memory_does_not_grow_with_the_number_of_rows(database: str) -> None:
     assert peak < 8_000_000
 
 
-def test_rows_may_be_asked_for_by_one_thread_after_the_other(database: str) -> None:
+def test_rows_can_be_read_by_different_threads_in_turn(database: str) -> None:
     found = iter(open_source(SourceSpec(database, query="select folio as id from answers"), FLOW))
 
     ids = []
@@ -172,7 +172,7 @@ class TestPostgres:
             }
         ]
 
-    def test_its_url_may_leave_the_driver_open(self, postgres_url: str) -> None:
+    def test_the_url_may_omit_the_driver(self, postgres_url: str) -> None:
         for scheme in ("postgres", "postgresql"):
             url = postgres_url.replace("postgresql+psycopg", scheme)
             assert values(rows(url, query="select 'a' as id")) == [{"id": "a"}]
