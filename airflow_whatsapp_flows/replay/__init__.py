@@ -1,1 +1,1 @@
-"""Batches: sources of contact responses, and the walking of many contacts, recorded in the ledger."""
+"""Batches: reads contact responses from sources and walks many contacts, recorded in the ledger."""

@@ -1,4 +1,4 @@
-"""A circuit breaker for one host: a server that is down is asked seldom, and given up after a while."""
+"""A circuit breaker for one host: probes a server that is down at growing intervals, then gives up."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable
 
 _MAX_INTERVAL = 60.0  # seconds
-_GROWTH = 2.0  # of the interval, from one probe to the next
+_GROWTH = 2.0  # growth of the interval from one probe to the next
 
 
 class BatchStoppedError(Exception):
-    """The batch is to stop: nothing more is begun, and the same command goes on later.
+    """The batch must stop: nothing more is started, and the same command resumes it later.
 
     Attributes:
         reason: one sentence for people.
-        needs_help: whether a person has to change something first: sending again later would end the same way.
+        needs_help: whether a person must fix something first; otherwise resuming would fail in the same way.
     """
 
     def __init__(self, reason: str, *, needs_help: bool = False) -> None:
@@ -25,21 +25,21 @@ class BatchStoppedError(Exception):
 
 
 class Breaker:
-    """Lets sends to one host begin, in one process, as long as the host shows signs of life.
+    """Admits sends to one host, in one process, as long as the host responds.
 
-    It opens after ``threshold`` failures in a row. While it is open one send at a time is let through to see, the
-    first after ``interval``, the next ones after twice the time before, at most a minute. The first success closes
-    it. When it was open for ``patience`` without one, the batch is to stop.
+    It opens after ``threshold`` failures in a row. While it is open, one send at a time is admitted as a probe: the
+    first after ``interval``, then each after twice the previous time, at most a minute. The first success closes it. If
+    it is open for ``patience`` without a success, the batch must stop.
 
-    Until the first success nobody knows whether the host is there at all: then no more than ``threshold`` sends are
-    under way or have failed, so that a dead host gets ``threshold`` requests whatever the concurrency is.
+    Until the first success it is unknown whether the host is up at all: at most ``threshold`` sends are then in
+    progress or failed, so that a dead host gets ``threshold`` requests regardless of the concurrency.
 
     Args:
         host: for the reason, such as ``"crm.example:443"``.
-        threshold: failures in a row.
-        interval: seconds.
-        patience: seconds.
-        clock: seconds that only grow.
+        threshold: consecutive failures that open it.
+        interval: seconds until the first probe.
+        patience: seconds after which the batch stops.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class Breaker:
         self._first_interval = self._interval = interval
         self._failures = 0
         self._last_problem = ""
-        self._alive = False  # whether it was ever seen to answer
-        self._inside = 0  # sends that were let in before that, and have not ended
+        self._alive = False  # whether it has ever responded
+        self._inside = 0  # sends admitted before that and not ended
         self._opened_at: float | None = None
         self._probe_at = 0.0
         self._probing = False
@@ -65,12 +65,12 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the host is given up for now."""
+        """Whether the breaker is open."""
         return self._opened_at is not None
 
     @property
     def stop_reason(self) -> str | None:
-        """Why the batch is to stop; ``None`` while it may go on. Once given it stays."""
+        """Why the batch must stop; ``None`` while it may continue. Once set, it stays."""
         if (
             self._stop_reason is None
             and self._opened_at is not None
@@ -84,10 +84,10 @@ class Breaker:
         return self._stop_reason
 
     async def enter(self) -> bool:
-        """Return when a send may begin; exactly one :meth:`note` or :meth:`abandon` must follow.
+        """Wait until a send may start; exactly one :meth:`note` or :meth:`abandon` must follow.
 
         Returns:
-            Whether this send is the probe of an open breaker, to be said in what follows.
+            Whether this send is the probe of an open breaker; pass it on to that call.
 
         Raises:
             BatchStoppedError: the host was down for too long.
@@ -114,12 +114,12 @@ class Breaker:
             await self._wait((stop_at if self._probing else min(stop_at, self._probe_at)) - now)
 
     def note(self, *, failed: bool, problem: str = "", probe: bool = False) -> None:
-        """Say what came of a send.
+        """Record the outcome of a send.
 
         Args:
-            failed: no connection, no reply in time, 408, 5xx, or credentials that are refused (401, 403). Any other
-                reply, 429 included, is a sign of life.
-            problem: why it failed, for people; holds nothing of the contact's.
+            failed: no connection, no reply in time, 408, 5xx, or refused credentials (401, 403). Any other reply,
+                including 429, shows that the host is up.
+            problem: why it failed, for people; contains no data of the contact.
             probe: what :meth:`enter` returned for it.
         """
         self._leave(probe=probe)
@@ -140,7 +140,7 @@ class Breaker:
             self._wake()
 
     def abandon(self, *, probe: bool) -> None:
-        """Say that a send that was let in did not begin, or that nothing is known of its end."""
+        """Record that an admitted send did not start, or that its outcome is unknown."""
         self._leave(probe=probe)
         if probe or not self._alive:
             self._wake()

@@ -1,4 +1,4 @@
-"""How many contacts may fail, or take an error exit, before a batch is not worth going on with."""
+"""Limits on failed contacts and handled errors, after which a batch stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WALKED = (ContactState.PENDING, ContactState.COMPLETED, ContactState.FAILED, Co
 
 
 def read_handled_errors(written: int | str) -> HandledErrors:
-    """A limit of handled errors as a flow, an operator and the command line have it.
+    """Parse a limit of handled errors from a flow, an operator or the command line.
 
     Raises:
         ValueError: it is neither a number from 0 nor a share from ``"0%"`` to ``"100%"``.
@@ -32,27 +32,26 @@ def read_handled_errors(written: int | str) -> HandledErrors:
 
 
 def max_handled(limit: HandledErrors, walked: int) -> int:
-    """Contacts that may complete by an error exit.
+    """Return how many contacts may complete through an error exit.
 
     Args:
         limit: as :func:`read_handled_errors` returns it.
-        walked: contacts of the batch that nothing kept from being walked.
+        walked: contacts of the batch that were neither rejected nor skipped.
     """
     return limit if isinstance(limit, int) else int(walked * float(limit.rstrip("%")) / 100 + 1e-9)
 
 
 def count_walked(tally: Tally) -> int:
-    """Contacts of a batch that are walked, or still to be: neither rejected nor skipped."""
+    """Count the contacts of a batch that are walked or pending: neither rejected nor skipped."""
     return sum(tally.states[state] for state in _WALKED)
 
 
 def too_many_handled(limit: HandledErrors | None, tally: Tally) -> str | None:
-    """Why a batch at its end is no success although its contacts completed; ``None`` when it is one.
+    """Return why a finished batch is not a success although its contacts completed; ``None`` if it is.
 
     Args:
-        limit: of handled errors; ``None`` for the default: not every contact that completed may have taken an error
-            exit.
-        tally: of the batch.
+        limit: limit of handled errors; ``None`` for the default: at least one completed contact took no error exit.
+        tally: counts of the batch.
     """
     handled, completed = tally.handled, tally.states[ContactState.COMPLETED]
     if limit is None:
@@ -72,14 +71,14 @@ def _over(handled: int, limit: HandledErrors, allowed: int) -> str:
 
 @dataclass(slots=True)
 class FailureBudget:
-    """Counts the contacts that failed or took an error exit, and says when there are too many.
+    """Counts contacts that failed or took an error exit, and stops the batch if there are too many.
 
     Attributes:
         max_failures: contacts that may fail; ``None`` for any number.
-        failed: contacts that failed, those of earlier runs included.
+        failed: contacts that failed, including earlier runs.
         max_handled_errors: contacts that may take an error exit; ``None`` for any number.
-        handled: contacts that completed by an error exit, those of earlier runs included.
-        walked: contacts of the batch, of which a share is a share.
+        handled: contacts that completed through an error exit, including earlier runs.
+        walked: contacts of the batch, the base of a percentage.
     """
 
     max_failures: int | None = None
@@ -90,7 +89,7 @@ class FailureBudget:
 
     @property
     def stop_reason(self) -> str | None:
-        """Why the batch is to stop, one sentence for people; ``None`` while it may go on."""
+        """Why the batch must stop, one sentence for people; ``None`` while it may continue."""
         if self.max_failures is not None and self.failed > self.max_failures:
             contacts = "1 contact" if self.failed == 1 else f"{self.failed} contacts"
             return (

@@ -1,4 +1,4 @@
-"""Beginning a replay, or finding the one that goes on."""
+"""Creates a replay, or finds the one to resume."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ _LONGEST_TOLD = 200  # characters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRequest:
-    """What is asked for.
+    """A request to create or resume a replay.
 
     Attributes:
-        flow: for every contact.
-        source: of the contact responses.
-        replay_id: of a replay that goes on, or of a new one; ``None`` to go on with the replay of the same flow and
-            the same content of the source, read in the same way, else to begin a new one. One that came to its end
-            with another version of the flow is not gone on with, and neither is one that was forced.
-        reading: what else decides which rows there are, see :func:`source_settings`.
-        options: settings that a later ``retry`` goes on with, as plain data.
-        note: why, in the user's words.
-        chunk_size: contacts of one chunk.
-        limit: rows to take at most; ``None`` for all.
-        force: whether responses that were completed before are sent again on purpose.
-        accept_changed_flow: whether a replay may go on with another version of its flow.
-        on_changed: what becomes of a response whose id is known with other content: ``reject``, or ``update``.
+        flow: flow for every contact.
+        source: source of the contact responses.
+        replay_id: name of the replay to resume or create; ``None`` to resume the replay of the same flow and source
+            content, read in the same way, or else create one. A replay that finished with another version of the flow
+            is not resumed, and neither is a forced one.
+        reading: other settings that determine the rows, see :func:`source_settings`.
+        options: settings for a later ``retry``, as plain data.
+        note: the user's note.
+        chunk_size: contacts per chunk.
+        limit: maximum rows to read; ``None`` for all.
+        force: whether to resend responses that were completed before.
+        accept_changed_flow: whether a replay may continue with another version of its flow.
+        on_changed: what to do with a response whose id is known with different content: ``reject`` or ``update``.
     """
 
     flow: Flow
@@ -75,23 +75,22 @@ class ReplayRequest:
 def create_or_resume_replay(
     ledger: Ledger, request: ReplayRequest, on_rows: Callable[[int], None] = lambda _: None
 ) -> Replay:
-    """The replay that is asked for, with every row of its source in the ledger.
+    """Create or find the requested replay, with every row of its source in the ledger.
 
     Args:
-        ledger: where.
-        request: what is asked for.
-        on_rows: told the number of rows taken so far.
+        request: the requested replay.
+        on_rows: called with the number of rows read so far.
 
     Raises:
-        ReplayError: the replay goes on, but with another source, query, mapping, limit or flow; it names which.
+        ReplayError: the replay exists with another source, query, mapping, limit or flow; the message names which.
         SourceError: the source cannot be read.
         LedgerError: the ledger cannot be written.
     """
     flow = request.flow.source_for_storage
-    with exclusive(ledger, "begin", request.flow.id):  # a second process that begins the same replay finds this one
+    with exclusive(ledger, "begin", request.flow.id):  # a second process that starts the same replay finds this one
         replay = _find_existing(ledger, request, flow)
         if replay is not None and not replay.sealed:
-            discard_replay(ledger, replay.no)  # it was not read to its end: what it was asked for is of no account
+            discard_replay(ledger, replay.no)  # it was not read to its end: its settings do not matter
         if replay is None or not replay.sealed:
             replay = create_replay(
                 ledger,
@@ -119,9 +118,7 @@ def create_or_resume_replay(
         else:
             _check_same(replay, request, flow)
             if replay.flow != flow:
-                load_step_identities(
-                    ledger, replay, request.flow, states=()
-                )  # refuses a rename that nobody has confirmed
+                load_step_identities(ledger, replay, request.flow, states=())  # refuses an unconfirmed rename
                 change_flow(ledger, replay.no, flow)
     found = find_replay(ledger, replay.id)
     if found is None:
@@ -130,10 +127,10 @@ def create_or_resume_replay(
 
 
 def find_existing_replay(ledger: Ledger, request: ReplayRequest) -> Replay | None:
-    """The replay that goes on when this is asked for; ``None`` when a new one begins.
+    """Find the replay that this request resumes; ``None`` if it creates a new one.
 
     Raises:
-        ReplayError: the replay goes on, but with another source, query, mapping, limit or flow; it names which.
+        ReplayError: the replay exists with another source, query, mapping, limit or flow; the message names which.
         LedgerError: the ledger cannot be read.
     """
     flow = request.flow.source_for_storage
@@ -156,22 +153,22 @@ def _find_existing(ledger: Ledger, request: ReplayRequest, flow: str) -> Replay 
     ]
     unfinished = next((replay for replay, ended in same if not ended), None)
     if unfinished is not None or request.force:
-        return unfinished  # a second send on purpose is a replay of its own
+        return unfinished  # an intentional resend is a separate replay
     return next((replay for replay, _ in same if replay.flow == flow), None)
 
 
 def source_settings(spec: SourceSpec) -> dict[str, Any]:
-    """What decides which rows a source has, as plain data without passwords, for :attr:`ReplayRequest.reading`.
+    """Return the settings that determine a source's rows, for :attr:`ReplayRequest.reading`, without passwords.
 
     Args:
-        spec: where the source is looked for, and how it is read.
+        spec: location of the source, and how it is read.
     """
     kept = {key: value for key, value in asdict(spec).items() if key != "location" and value}
     return {"source": display_location(spec), **kept}
 
 
 def keeps_source(replay: Replay) -> bool:
-    """Whether the ledger keeps where the source of a replay was looked for; earlier versions kept only its name."""
+    """Whether the ledger stores the location of a replay's source; earlier versions stored only its name."""
     return "source" in (replay.options.get("reading") or {})
 
 
@@ -180,7 +177,7 @@ def _read_settings(request: ReplayRequest) -> dict[str, Any]:
 
 
 def _differences(replay: Replay, request: ReplayRequest) -> dict[str, tuple[Any, Any]]:
-    """What a replay and a request read differently: what it was then, and what it is now."""
+    """Return the settings that differ between a replay and a request: old and new value."""
     then, now = dict(replay.options.get("reading") or {}), _read_settings(request)
     if not keeps_source(replay) or "source" not in now or replay.source != request.source.name:
         then["source"], now["source"] = replay.source, request.source.name

@@ -1,4 +1,4 @@
-"""What one contact after the other would send, without sending it: walks whose actions are assumed to succeed."""
+"""Estimates what contacts would send, without sending it: walks whose actions are assumed to succeed."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ DEPENDS = "depends_on_reply"
 """The end of a walk that cannot be predicted: the next step depends on a reply."""
 
 _FILE = FileContent(b"", "file", "application/octet-stream")
-_REPLY = frozenset({"response", "headers"})  # of a result; the rest of an assumed success can be known
+_REPLY = frozenset({"response", "headers"})  # keys of a result that are unknown in an assumed success
 
 
 @dataclass(slots=True)
 class Counts:
-    """What walks would do.
+    """Counts of what walks would do.
 
     Attributes:
-        ends: contacts by the state they would end in; :data:`DEPENDS` where that is not known.
-        reasons: why contacts would not be completed, texts of one kind together.
-        exits: contacts by step and an exit that they leave it by, however often.
-        calls: requests by step.
-        recorded: visits by step whose outcome is known, and that send nothing.
-        files: files to be fetched, by step.
-        depends: contacts by the step from which on nothing is known.
-        longest_wait: seconds that delays take of the contact that they take most of.
+        ends: number of contacts by final state; :data:`DEPENDS` if unknown.
+        reasons: why contacts would not be completed, with similar texts grouped.
+        exits: number of contacts by step and exit, each counted once.
+        calls: number of requests by step.
+        recorded: number of visits by step whose outcome is known, so that nothing is sent.
+        files: number of files to fetch, by step.
+        depends: number of contacts by the step after which nothing is known.
+        longest_wait: longest total delay of a contact, in seconds.
         samples: the first requests of each step, masked.
     """
 
@@ -61,16 +61,15 @@ class Counts:
 
 
 class Estimate:
-    """Walks contacts and counts what they would do.
+    """Walks contacts without sending, and counts what they would do.
 
     Args:
-        flow: of the contacts.
-        request_sender: its connections; nothing is sent.
-        epoch: last part of every key when sent on purpose for a second time, see :func:`walk`.
-        resend: whether actions that ran with success elsewhere are sent all the same.
+        request_sender: source of connections; sends nothing.
+        epoch: last part of every key of an intentional resend, see :func:`walk`.
+        resend: whether to send actions that succeeded elsewhere.
 
     Raises:
-        ConnectionConfigError: a connection is missing or cannot be used.
+        ConnectionConfigError: a connection is missing or invalid.
     """
 
     def __init__(
@@ -88,10 +87,9 @@ class Estimate:
         """Walk one contact.
 
         Args:
-            response: its answers.
-            record: what was tried for it.
-            walk_started_at: when its walk begins, epoch seconds.
-            epoch: of the response's content.
+            record: the attempts made for it.
+            walk_started_at: when its walk starts, epoch seconds.
+            epoch: epoch of the response's content.
         """
         contact = _Contact(response, record, walk_started_at, Walk(Variables(), identities=record.identities))
         now = dt.datetime.fromtimestamp(record.walk_started_at or walk_started_at, dt.timezone.utc)
@@ -121,7 +119,7 @@ class Estimate:
         known = self._find_known_result(contact, effect) if contact.record.tried else None
         if known is not None:
             self.counts.recorded[name] += 1
-            contact.waited = 0.0  # what it waited before that is over
+            contact.waited = 0.0  # earlier delays are over
             contact.assumed.discard(name)
             return known
         self.counts.calls[name] += 1
@@ -129,7 +127,7 @@ class Estimate:
         self._keep_sample(effect)
         recorded = contact.response.actions.get(name, ())
         if effect.visit <= len(recorded) and recorded[effect.visit - 1].get("outcome") == Outcome.SUCCESS.value:
-            contact.assumed.discard(name)  # it is sent once more; what it was answered is the best guess there is
+            contact.assumed.discard(name)  # it is resent; its earlier reply is the best available guess
             return ActionResult.from_value(recorded[effect.visit - 1])
         contact.assumed.add(name)
         return ActionResult(
@@ -164,7 +162,7 @@ class Estimate:
             samples.append(sample_of(effect.step, self._complete(effect), effect.veil.hidden, secrets))
 
     def _passed(self, contact: _Contact) -> bool:
-        """Count the visits since; whether nothing behind them can be known."""
+        """Count the new visits; return whether nothing after them can be known."""
         visits = contact.walk.visits
         while contact.counted < len(visits):
             visit = visits[contact.counted]
@@ -181,7 +179,7 @@ class Estimate:
         step = self._flow.steps[visit.step]
         if isinstance(step, Conditional):
             return True
-        # What could be rendered without the reply can be rendered with it.
+        # A request rendered without the reply can also be rendered with it.
         return visit.exit is None and visit.result is None
 
     def _end(self, contact: _Contact) -> None:
@@ -211,10 +209,10 @@ class _Contact:
 
 
 def hosts_of(flow: Flow, request_sender: RequestSender) -> dict[str, str]:
-    """Host and port that each action sends to, by step.
+    """Return the host and port to which each action sends, by step.
 
     Raises:
-        ConnectionConfigError: a connection is missing or cannot be used.
+        ConnectionConfigError: a connection is missing or invalid.
     """
     actions = [step for step in flow.steps.values() if isinstance(step, Action)]
     return {step.name: _host(step, _connection(step, request_sender)) for step in actions}
@@ -229,6 +227,6 @@ def _host(step: Action, connection: ActionConnection | None) -> str:
 
 
 def _replies_read(step: Step, actions: frozenset[str]) -> frozenset[str]:
-    """Names of the actions whose reply a step reads."""
+    """Return the names of the actions whose reply a step reads."""
     paths = [reference.path for reference in references_of(step) if reference.scope == Scope.STEP.value]
     return frozenset(path[0] for path in paths if path[0] in actions and (len(path) == 1 or path[1] in _REPLY))

@@ -1,4 +1,4 @@
-"""Results of a replay as a table of the user's own database."""
+"""Writes the results of a replay to a table in the user's own database."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _BATCH = 1000
 def export_results(url: str, table: str, replay: Replay, results: Iterable[ContactResult]) -> int:
     """Write one row for each visit of an action, and one for each contact without any.
 
-    The table is made when it is not there. Rows of the same replay are replaced, in one transaction.
+    Creates the table if it does not exist. Replaces rows of the same replay, in one transaction.
 
     Args:
         url: SQLAlchemy URL of the database.
         table: its name, ``results`` or ``schema.results``.
-        replay: whose results they are.
-        results: of every contact that is to be in the table.
+        replay: the replay of the results.
+        results: results of every contact for the table.
 
     Returns:
-        How many rows were written.
+        The number of rows written.
 
     Raises:
-        ReplayError: the URL is none, or the database refuses something; the table is as it was.
-        LedgerError: the results cannot be read; the table is as it was.
+        ReplayError: the URL is invalid, or the database reports an error; the table is unchanged.
+        LedgerError: the results cannot be read; the table is unchanged.
     """
     try:
         address = database_url(url)
@@ -90,7 +90,7 @@ def _table(name: str, schema: str | None) -> sa.Table:
 
 
 def _add_columns(connection: sa.Connection, table: sa.Table) -> None:
-    """Add ``reply`` and ``later`` to a table of results that an earlier version has made."""
+    """Add ``reply`` and ``later`` to a results table created by an earlier version."""
     there = {column["name"] for column in sa.inspect(connection).get_columns(table.name, table.schema)}
     missing = {*table.columns.keys()} - there
     if not missing <= {"reply", "later"} or there - {*table.columns.keys()}:

@@ -1,4 +1,4 @@
-"""Errors that are the same but for whom they happened to, as one group with one suggested next step."""
+"""Groups errors that differ only by contact, with a suggested next step for each group."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind
 
-_READ = 1000  # characters of a message that tell one error from another
+_READ = 1000  # characters of a message that distinguish errors
 _SHOWN = 160  # characters of it in a label
 
 _CLOCK = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?"
 _OFFSET = r"(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
-# Most particular first; each takes time that is linear in the length of the text.
+# Most specific first; each takes time linear in the length of the text.
 _PLACEHOLDERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), placeholder)
     for pattern, placeholder in (
@@ -24,7 +24,7 @@ _PLACEHOLDERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?i)\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", "#"),
         (rf"\b[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:[T ]{_CLOCK}{_OFFSET})?\b", "<date>"),
         (r"\b[0-9]{1,2}[/.][0-9]{1,2}[/.][0-9]{4}\b", "<date>"),
-        # Every word with a digit: numbers and ids of all kinds are told apart by nothing that holds everywhere.
+        # Every word with a digit, because nothing reliably distinguishes numbers from ids.
         (r"\b[^\W0-9]*[0-9]\w*", "#"),
         (r"[+(]*#(?:[ .,:/()+-]{1,2}#)+|\+#", "#"),
     )
@@ -83,7 +83,7 @@ class Fingerprint:
 
     Attributes:
         key: 12 hexadecimal digits, the same for equal errors in every process and version of Python.
-        label: for people, one line; holds nothing of a contact's that can be told by its form.
+        label: one line for people; contains no data of a contact that is recognizable by its format.
     """
 
     key: str
@@ -91,13 +91,13 @@ class Fingerprint:
 
 
 def fingerprint(kind: ErrorKind | str, status: int | None, host: str, step: str, message: str) -> Fingerprint:
-    """The group that an error belongs to.
+    """Return the group of an error.
 
     Args:
-        kind: what failed; a text for what is no error of an action, such as why a row was rejected.
+        kind: what failed; a text if it is not an error of an action, such as the reason for rejecting a row.
         status: status code of the reply, if there was one.
-        host: such as ``"crm.example:443"``; empty when none was chosen yet.
-        step: name of the step; empty when no step was reached.
+        host: such as ``"crm.example:443"``; empty if not yet known.
+        step: name of the step; empty if no step was reached.
         message: for people, as recorded.
     """
     name = kind.value if isinstance(kind, ErrorKind) else kind
@@ -110,10 +110,10 @@ def fingerprint(kind: ErrorKind | str, status: int | None, host: str, step: str,
 
 
 def normalize(message: str) -> str:
-    """A message without what differs from one contact to the next.
+    """Remove from a message what differs between contacts.
 
     Numbers, phone numbers and ids become ``#``; dates, e-mail addresses and quoted texts become ``<date>``, ``<email>``
-    and ``<text>``; blanks are joined.
+    and ``<text>``; whitespace is collapsed.
     """
     text = " ".join(message[:_READ].split())
     for pattern, placeholder in _PLACEHOLDERS:
@@ -122,13 +122,13 @@ def normalize(message: str) -> str:
 
 
 def suggestion(kind: ErrorKind, status: int | None, *, in_doubt: bool = False, delivery: Delivery | None = None) -> str:
-    """One thing to do next about an error.
+    """Return the suggested next step for an error.
 
     Args:
         kind: what failed.
         status: status code of the reply, if there was one.
         in_doubt: whether the request may have been applied.
-        delivery: of the action, which says what may be done about a doubt; ``None`` when it is not known.
+        delivery: the action's delivery, which determines what to do about a doubt; ``None`` if unknown.
     """
     if in_doubt:
         return _UNANSWERED + _IN_DOUBT[delivery or Delivery.AT_MOST_ONCE]

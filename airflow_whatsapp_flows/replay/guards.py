@@ -1,4 +1,4 @@
-"""Whether a recorded response is still to be sent, and when: what touches people, or has become stale."""
+"""Guards: whether and when a recorded response may be sent, by age, opt-out, quiet hours and identity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_whatsapp_flows.flow.phones import phone_key
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
-_FURTHEST = dt.timedelta(hours=48)  # an hour that is not quiet comes within a day, but for a change of the clocks
+_FURTHEST = dt.timedelta(hours=48)  # an hour that is not quiet comes within a day, except for clock changes
 
 
 class SkipReason(str, Enum):
@@ -39,7 +39,7 @@ class Skip:
 
     Attributes:
         reason: why.
-        detail: what is missing, for people; empty when the reason says it all.
+        detail: what is missing, for people; may be empty.
     """
 
     reason: SkipReason
@@ -54,7 +54,7 @@ class Later:
     """The response may be walked, but not yet.
 
     Attributes:
-        until: the first moment that is not quiet, in UTC.
+        until: end of the quiet hours, in UTC.
         reason: why.
     """
 
@@ -68,15 +68,15 @@ _GO = Go()
 
 @dataclass(frozen=True, slots=True)
 class GuardRules:
-    """The guards of a flow, as its file says.
+    """The guards in a flow file.
 
     Attributes:
-        max_age: seconds that a response may be old; ``None`` for any age.
+        max_age: maximum age of a response in seconds; ``None`` for any age.
         opt_out: phone numbers, e-mail addresses and ids that get nothing.
         quiet_hours: start and end in the contact's own time, ``("21:00", "08:00")``; ``None`` for none.
-        timezone: of the flow, an IANA name: for contacts whose own is not known, and moments without an offset.
+        timezone: the flow's IANA time zone: for contacts whose own is unknown, and for times without an offset.
         identity: how contacts are identified.
-        only_once: whether a person gets each step once: then a contact that cannot be identified gets nothing.
+        only_once: whether each person gets each step only once: then a contact that cannot be identified gets nothing.
     """
 
     max_age: float | None = None
@@ -88,14 +88,14 @@ class GuardRules:
 
 
 class Guards:
-    """Decides about one response after the other.
+    """Applies the guards of a flow to responses.
 
     Args:
         rules: the guards of a flow.
 
     Raises:
-        ValueError: a time of the quiet hours is not one such as 21:00, both are the same, the zone is not known, or an
-            entry of ``opt_out`` can never match.
+        ValueError: a quiet-hours time is not like 21:00, both are equal, the time zone is unknown, or an entry of
+            ``opt_out`` can never match.
     """
 
     def __init__(self, rules: GuardRules) -> None:
@@ -109,10 +109,9 @@ class Guards:
         self._quiet = None if rules.quiet_hours is None else _QuietHours.of(*rules.quiet_hours)
 
     def judge(self, response: ContactResponse, now: dt.datetime) -> Verdict:
-        """Whether a response is sent now, later or never.
+        """Decide whether a response is sent now, later or never.
 
         Args:
-            response: of one contact.
             now: an aware time.
         """
         if self._opt_out or self._only_once:
@@ -175,9 +174,9 @@ class _QuietHours:
         return cls(dt.time.fromisoformat(start), dt.time.fromisoformat(end))
 
     def over(self, now: dt.datetime, zones: Iterable[ZoneInfo], fallback: ZoneInfo) -> dt.datetime | None:
-        """The first moment that is quiet in no zone; ``None`` when that is now.
+        """Return the first time that is quiet in none of the zones; ``None`` if that is now.
 
-        Where the zones leave no such hour, as those of a whole continent do, the fallback alone decides.
+        If the zones leave no such hour, as those of a whole continent, only the fallback counts.
         """
         start = now.astimezone(dt.timezone.utc)
         moment, zones = start, tuple(zones)
@@ -198,7 +197,7 @@ class _QuietHours:
         ends = (
             dt.datetime.combine(day, self.end.replace(fold=fold), zone).astimezone(dt.timezone.utc)
             for day in (today, today + dt.timedelta(days=1))
-            for fold in (0, 1)  # where clocks are set back, the end comes twice
+            for fold in (0, 1)  # when clocks are set back, the end occurs twice
         )
         return min(end for end in ends if end > moment)
 

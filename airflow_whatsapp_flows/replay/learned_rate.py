@@ -1,4 +1,4 @@
-"""A rate that is found by asking: it falls when the server refuses, and grows while it does not."""
+"""A rate learned from refusals: it falls when the server refuses requests, and grows while it does not."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FORGET_ABOVE = 4.0  # times what is asked for
 
 
 class LearnedRate:
-    """What one process may send to one host, as far as the host's refusals tell.
+    """The rate at which one process may send to one host, learned from refusals.
 
-    It is additive over processes: each learns of its own traffic, so together they fall as one would.
+    Works across processes: each learns from its own traffic, so together they slow down as one would.
 
     Args:
-        ceiling: requests a second that are configured; ``None`` where nothing is known before the first refusal.
-        now: seconds of the clock that all other times are of.
+        ceiling: configured requests per second; ``None`` if nothing is known before the first refusal.
+        now: current time of the clock used for all times, in seconds.
     """
 
     def __init__(self, ceiling: float | None, now: float) -> None:
@@ -35,7 +35,7 @@ class LearnedRate:
         self._recent = {True: 0.0, False: 0.0}  # by whether it was let in
 
     def note_accepted(self, now: float) -> None:
-        """Count one request that was let in."""
+        """Count a request that the server accepted."""
         self._accepted += 1
         self._note(now, let_in=True)
         if now - self._counted_from > _MEMORY:
@@ -43,13 +43,13 @@ class LearnedRate:
             self._counted_from += (now - self._counted_from) / 2
 
     def note_refused(self, now: float, held_until: float) -> None:
-        """Fall where refusals are the rule, unless this is one more of those that it fell for already.
+        """Lower the rate if refusals are frequent, unless it was already lowered for this burst.
 
-        A few refusals among many replies only keep it from growing: a server may refuse at random, and at any rate.
+        A few refusals among many replies only keep it from growing: a server may refuse at random, at any rate.
 
         Args:
             now: seconds.
-            held_until: nothing is sent before; ``now`` when the server asked for no wait.
+            held_until: nothing is sent before this time; ``now`` if the server did not ask for a wait.
         """
         self._note(now, let_in=False)
         refusals = self._recent[False]
@@ -80,7 +80,7 @@ class LearnedRate:
         self._recent[let_in] += 1
 
     def rate(self, now: float) -> float | None:
-        """Requests a second, at most the ceiling; ``None`` for no limit."""
+        """Return the requests per second, at most the ceiling; ``None`` for no limit."""
         if self._base is None:
             return self._ceiling
         quiet = max(0.0, now - self._quiet_from)

@@ -1,4 +1,4 @@
-"""The order among the contacts of a chunk: the responses of one person are walked one after the other."""
+"""The order of contacts in a chunk: the responses of one person are walked one after the other."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from airflow_whatsapp_flows.ledger.records import PendingContact
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """A contact in its place.
+    """A contact in the order.
 
     Attributes:
-        contact: that is to be walked.
-        before: how many unfinished contacts it waits for.
-        behind: contacts that wait for it.
-        person: of whom it is; ``None`` when it has no identifier.
+        contact: contact to walk.
+        before: number of unfinished contacts it waits for.
+        behind: contacts waiting for it.
+        person: the person; ``None`` if it has no identifier.
     """
 
     contact: PendingContact
@@ -27,8 +27,8 @@ class Turn:
 class PersonOrder:
     """Keeps the contacts of one chunk in order; all responses of a person are in the same chunk.
 
-    A contact that shares identifiers with two people shows that they are one: it waits for both, and from then on they
-    are in one line.
+    A contact that shares identifiers with two people shows that they are the same person: it waits for both, and from
+    then on they share one queue.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class PersonOrder:
         self._last: dict[str, Turn] = {}  # newest unfinished contact by person
 
     def add(self, contact: PendingContact) -> Turn:
-        """Give a contact its place behind earlier ones of the same person; it may be walked when ``before`` is 0."""
+        """Add a contact after earlier ones of the same person; it may be walked when ``before`` is 0."""
         turn = Turn(contact)
         marks = contact.identity.marks
         if not marks:
@@ -55,7 +55,7 @@ class PersonOrder:
         return turn
 
     def finish(self, turn: Turn) -> list[Turn]:
-        """End a contact; returns those that may be walked now."""
+        """Finish a contact; return those that may be walked now."""
         if turn.person is not None and self._last.get(turn.person) is turn:
             del self._last[turn.person]
         for other in turn.behind:

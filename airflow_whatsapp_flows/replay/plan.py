@@ -1,4 +1,4 @@
-"""What a replay would do: every row read, every contact walked, and nothing sent or written."""
+"""Plans a replay: reads every row and walks every contact, without sending or writing anything."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ONLY_ONCE = "only_once: an earlier response of this person is in the source"
 
 _BATCH = 500
 _HERE = 0  # replays count from 1
-# A replay that is not begun yet: the latest of all.
+# Number of a replay that does not exist yet: after all others.
 _NEW = Replay(
     no=2**31 - 1, id="(new)", flow_id="", flow="", source="", source_mark=None, options={}, note=None,
     created_at=0.0, started_at=None, ended_at=None, sealed=False,
@@ -62,14 +62,14 @@ _NEW = Replay(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """What is to be planned.
+    """What to plan.
 
     Attributes:
-        rows: of the source, or the source itself; not read when ``replay`` holds them already.
-        run: how contacts would be sent.
-        replay: the one that goes on; ``None`` for a new one.
-        on_changed: what becomes of a response whose id is known with other content.
-        renamed: renames of steps that the ledger does not have; see :mod:`~airflow_whatsapp_flows.replay.renames`.
+        rows: rows of the source, or the source itself; not read if ``replay`` already has them.
+        run: settings of the run.
+        replay: the replay to resume; ``None`` for a new one.
+        on_changed: what to do with a response whose id is known with different content.
+        renamed: renames of steps that are not in the ledger; see :mod:`~airflow_whatsapp_flows.replay.renames`.
     """
 
     flow: Flow
@@ -84,13 +84,13 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one host would get.
+    """The expected load of one host.
 
     Attributes:
-        rate: requests a second at most; ``None`` for no limit.
+        rate: maximum requests per second; ``None`` for no limit.
         latency: seconds for one reply.
-        seen: whether the latency is that of replies in the ledger; else it is :data:`ASSUMED_LATENCY`.
-        seconds: that the calls take.
+        seen: whether the latency comes from replies in the ledger; otherwise it is :data:`ASSUMED_LATENCY`.
+        seconds: total duration of the calls.
     """
 
     host: str
@@ -106,15 +106,15 @@ class Plan:
     """What a replay would do.
 
     Attributes:
-        done: contacts that had ended already, when a replay goes on.
-        rejections: place and reason of the first of them.
-        skipped: contacts that nothing is sent for, by the reason.
-        in_doubt: contacts that an earlier replay holds in doubt; nothing is sent for them.
-        postponed: contacts that would wait, by the reason.
-        changed: rows whose id is known with other content; by ``on_changed`` they are among the rejected, or are sent.
-        counts: what the others would do.
-        loads: what each host would get, the longest first.
-        warnings: what is odd about the source.
+        done: number of contacts that had already ended in a resumed replay.
+        rejections: location and reason of the first rejected rows.
+        skipped: number of contacts for which nothing is sent, by reason.
+        in_doubt: number of contacts in doubt in an earlier replay; nothing is sent for them.
+        postponed: number of contacts that would wait, by reason.
+        changed: number of rows whose id is known with different content; rejected or sent, depending on ``on_changed``.
+        counts: what the other contacts would do.
+        loads: the load of each host, longest first.
+        warnings: warnings about the source.
     """
 
     rows: int = 0
@@ -131,39 +131,39 @@ class Plan:
 
     @property
     def valid(self) -> int:
-        """Rows that are valid responses."""
+        """Number of rows that are valid responses."""
         return self.rows - self.rejected
 
     @property
     def total_walked(self) -> int:
-        """Contacts that would be walked."""
+        """Number of contacts that would be walked."""
         return sum(self.counts.ends.values())
 
     @property
     def calls(self) -> int:
-        """Requests in all, at least: retries and what depends on replies left out."""
+        """Minimum total of requests, without retries and what depends on replies."""
         return sum(self.counts.calls.values())
 
     @property
     def seconds(self) -> float:
-        """How long it takes: hosts are sent to side by side, and contacts wait side by side."""
+        """Estimated duration; hosts are served in parallel, and contacts wait in parallel."""
         return max((load.seconds for load in self.loads), default=0.0) + self.counts.longest_wait
 
 
 def plan(request: PlanRequest, ledger: Ledger | None, on_rows: Callable[[int], None] = lambda _: None) -> Plan:
-    """Find out what a replay would do.
+    """Plan a replay.
 
-    An action is answered by its recorded outcome if the ledger has one, else by what the response recorded of it,
-    else by an assumed success without content. What depends on such a reply is counted as that.
+    The reply of an action is its recorded outcome in the ledger, else the one recorded in the response, else an assumed
+    success without content. What depends on an assumed reply is counted as such.
 
     Args:
         request: what is to be planned.
-        ledger: is read for what earlier replays did; ``None`` when there is none yet.
-        on_rows: told the number of rows read so far.
+        ledger: source of earlier results; ``None`` if there is none yet.
+        on_rows: called with the number of rows read so far.
 
     Raises:
         ConnectionConfigError: a connection is missing or cannot be used.
-        ReplayError: a step was sent under another name, and nobody has said which step that is.
+        ReplayError: a step was sent under another name, and the rename is not confirmed.
         SourceError: the source cannot be read.
         LedgerError: the ledger cannot be read.
     """
@@ -193,7 +193,7 @@ class _Planner:
         self.plan.counts = self._estimate.counts
 
     def begin(self, on_rows: Callable[[int], None]) -> None:
-        """Read the source, and walk what a new replay would."""
+        """Read the source, and walk the contacts of a new replay."""
         if self._ledger is not None:
             with self._ledger.read() as connection:
                 self._steps = step_identities(connection, self._request.flow, self._request.renamed)
@@ -212,7 +212,7 @@ class _Planner:
         self.plan.warnings = source_warnings.warnings(self.plan.rows, ignored)
 
     def go_on(self, ledger: Ledger, replay: Replay) -> None:
-        """Walk what is pending of a replay."""
+        """Walk the pending contacts of a replay."""
         flow = self._request.flow
         which = (ContactState.PENDING,) if replay.flow == json.dumps(flow.source, ensure_ascii=False) else ()
         self._steps = load_step_identities(ledger, replay, flow, states=which, renamed=self._request.renamed)
@@ -233,7 +233,7 @@ class _Planner:
                     self._walk(read_response(msgspec.json.decode(contact.response)), contact)
 
     def weigh(self) -> None:
-        """What the calls mean for each host."""
+        """Compute the load of each host."""
         calls: Counter[str] = Counter()
         for step, number in self.plan.counts.calls.items():
             calls[self._estimate.hosts[step]] += number
@@ -248,7 +248,7 @@ class _Planner:
         run = self._request.run
         rate = rate_for(host, run.rates, run.rates.get(ANY_HOST))
         latency = ASSUMED_LATENCY if seen is None else seen
-        # The last request of a line of its own still takes its time.
+        # The last request still takes its latency.
         seconds = max(calls * latency / run.concurrency, min(calls, 1) * latency, calls / rate if rate else 0.0)
         return Load(host, calls, rate, latency, seen is not None, seconds)
 
@@ -297,7 +297,7 @@ class _Planner:
     def _admit(
         self, one: ReadRow, known: dict[str, list[KnownResponse]]
     ) -> tuple[ContactResponse, ReadRow, int] | None:
-        """A response that is to be walked, its row, and the epoch of its content."""
+        """Return a response to walk, its row, and the epoch of its content; ``None`` if it is not walked."""
         earlier = known.setdefault(one.response.id, []) if one.response and one.response.id else []
         force, rule = self._request.run.force, self._request.on_changed
         state, reason, epoch, changed = classify_row(one, earlier, _HERE, force=force, on_changed=rule)

@@ -1,4 +1,4 @@
-"""What other replays and other responses of the same contact say, before a contact is walked."""
+"""Checks other replays and other responses of the same contact before a contact is walked."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Postponed:
     """A contact that stays pending for now.
 
     Attributes:
-        reason: why, for people; equal for contacts that wait for the same.
-        until: when it may be walked, if that is known; an aware time.
+        reason: why, for people; equal for contacts that wait for the same thing.
+        until: when it may be walked, if known; an aware time.
     """
 
     reason: str
@@ -48,13 +48,13 @@ NotWalked = ContactEnd | Postponed
 
 @dataclass(frozen=True, slots=True)
 class PriorSends:
-    """Finds the contacts of a page that are not to be walked now.
+    """Finds the contacts of a page that must not be walked now.
 
     Attributes:
-        flow: of the replay.
-        replay: that runs.
-        only_once: whether a person gets each step once, whatever the response.
-        force: whether everything is sent again on purpose.
+        flow: the replay's flow.
+        replay: the running replay.
+        only_once: whether each person gets each step only once, across responses.
+        force: whether everything is resent intentionally.
     """
 
     flow: Flow
@@ -63,17 +63,16 @@ class PriorSends:
     force: bool = False
 
     def find_not_walked(self, connection: Connection, contacts: Sequence[PendingContact]) -> dict[int, NotWalked]:
-        """Contacts that are not to be walked, by row number.
+        """Find the contacts that must not be walked, by row number.
 
         Args:
-            connection: of the ledger.
-            contacts: of one page.
+            contacts: contacts of one page.
         """
         held: dict[int, NotWalked] = {}
         if self.force or not contacts:
             return held
         ids = [contact.response_id for contact in contacts]
-        known = find_known_responses(connection, self.flow.id, ids, of_runs=False)  # what runs did is in the records
+        known = find_known_responses(connection, self.flow.id, ids, of_runs=False)  # the records have DAG runs
         people = [contact.identity for contact in contacts] if self.only_once else []
         sent = responses_sent_to(connection, self.flow.id, people)
         for contact in contacts:
@@ -97,18 +96,18 @@ class PriorSends:
             return ContactEnd(contact.id, ContactState.IN_DOUBT, reason, time.time())
         is_older = other.replay_no is not None and other.replay_no < self.replay.no
         if is_older and other.state is ContactState.PENDING and other.epoch <= contact.epoch:
-            # Two replays that both wait for each other would leave a contact behind: the older one goes first.
+            # If two replays wait for each other, the older one goes first; otherwise the contact would never be sent.
             command = f"whatsapp-flows replay retry {other.replay_id}"
             return Postponed(f"pending in the replay {other.replay_id}: `{command}` resumes it")
         return None
 
     def _check_other_content(self, contact: PendingContact, others: Sequence[KnownResponse]) -> NotWalked | None:
-        """What holds a contact back because its response was, or is being, sent with other content."""
+        """Return what holds a contact back because its response was or is being sent with other content."""
         made = contact.record.made
         newer = next((one for one in made if one.epoch > contact.epoch), None)
         waiting = next((one for one in others if one.epoch > contact.epoch and one.state is ContactState.PENDING), None)
         if newer is None and waiting is not None:
-            # What is in doubt of this content may be settled first; the newer one waits for it.
+            # Doubts about this content may be resolved first; the newer content waits for that.
             own = [one for one in made if one.epoch == contact.epoch]
             waiting = None if first_in_doubt(own) else waiting
         if newer is not None or waiting is not None:
@@ -119,7 +118,7 @@ class PriorSends:
         if doubtful is not None:
             return ContactEnd(contact.id, ContactState.IN_DOUBT, self._doubt_reason(doubtful, others), time.time())
         taken = next((one for one in made if one.epoch == contact.epoch and _differs(one, contact)), None)
-        if taken is not None:  # both were begun at the same moment; the next replay finds which is the newer one
+        if taken is not None:  # both were started at the same time; the next replay determines the newer one
             reason = f"id_reused: {_where(taken, others)} sent different content of this response at the same time"
             return ContactEnd(contact.id, ContactState.REJECTED, f"{reason}; run it in another replay", time.time())
         return None
@@ -134,7 +133,7 @@ class PriorSends:
 
 
 def skip_contact(contact: PendingContact, reason: str, now: float) -> ContactEnd:
-    """What becomes of a contact that a guard stops: what was sent of it before may be in doubt, and stays so."""
+    """Return the outcome of a contact that a guard stops; if earlier requests are in doubt, it stays in doubt."""
     doubtful = first_in_doubt([one for one in contact.record.made if one.epoch == contact.epoch])
     if doubtful is None:
         return ContactEnd(contact.id, ContactState.SKIPPED, reason, now)

@@ -1,4 +1,4 @@
-"""What one run of a replay has done so far."""
+"""The progress of one run of a replay."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from airflow_whatsapp_flows.replay.prior_sends import Postponed
 
 @dataclass(slots=True)
 class Progress:
-    """What one run has done so far.
+    """The progress of one run.
 
     Attributes:
-        ended: contacts by the state they ended in.
-        postponed: contacts that stay pending, by the reason.
-        until: those of them that wait for a known moment, by that moment.
-        fingerprints: errors by fingerprint.
-        stopped: why the run was stopped before its end.
-        needs_help: whether it was stopped for a reason that a person has to remove first.
-        spent: whether it was stopped since too many contacts failed.
-        cut_off: requests that were on their way when it was stopped, by what may happen to them.
+        ended: number of contacts by final state.
+        postponed: number of contacts that stay pending, by reason.
+        until: number of those that wait until a known time, by time.
+        fingerprints: number of errors by fingerprint.
+        stopped: why the run stopped early.
+        needs_help: whether a person must fix something before it is resumed.
+        spent: whether it stopped because too many contacts failed.
+        cut_off: number of requests in flight when it stopped, by delivery.
     """
 
     ended: Counter[ContactState] = field(default_factory=Counter)
@@ -37,22 +37,22 @@ class Progress:
 
     @property
     def ended_count(self) -> int:
-        """Contacts that ended."""
+        """Number of contacts that ended."""
         return sum(self.ended.values())
 
     @property
     def first_until(self) -> dt.datetime | None:
-        """When the first contact that was postponed may be walked, as far as that is known."""
+        """When the first postponed contact may be walked, if known."""
         return min(self.until, default=None)
 
     @property
     def last_until(self) -> dt.datetime | None:
-        """When the last one may be."""
+        """When the last postponed contact may be walked, if known."""
         return max(self.until, default=None)
 
     @property
     def cut_off_told(self) -> str | None:
-        """What becomes of the requests that were cut off, one sentence for people; ``None`` when there are none."""
+        """What happens to the requests that were cut off, one sentence for people; ``None`` if there are none."""
         number, in_doubt = self.cut_off.total(), self.cut_off[Delivery.AT_MOST_ONCE]
         if not number:
             return None
@@ -61,7 +61,7 @@ class Progress:
         return f"{'1 request was' if number == 1 else f'{number:,} requests were'} under way: {', '.join(parts)}"
 
     def postpone(self, held: Postponed) -> None:
-        """Count one more contact that stays pending."""
+        """Count a contact that stays pending."""
         self.postponed[held.reason] += 1
         if held.until is not None:
             self.until[held.until] += 1

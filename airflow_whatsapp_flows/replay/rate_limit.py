@@ -1,12 +1,12 @@
-"""When a send to a host may begin: rate limits that hold across tasks and workers, and waits that servers ask for.
+"""Rate limits of hosts across tasks and workers, and waits requested by servers.
 
-A limit of N a second is kept by slots (the generic cell rate algorithm). A shared store hands them out in blocks, each
-slot (1 + margin)/N seconds after the one before, and a send begins less than the margin after its slot, or not in it
-at all. Any second of sends then belongs to less than 1 + margin seconds of slots, so there are never more than N.
-What comes between being let in and the first byte is part of the margin, as far as it is known.
+A limit of N a second is kept by slots (the generic cell rate algorithm). A shared store assigns them in blocks, with
+(1 + margin)/N seconds between slots. A send starts less than the margin after its slot, or else does not use it. Any
+second of sends then belongs to less than 1 + margin seconds of slots, so there are never more than N. The time between
+admission and the first byte is part of the margin, as far as it is known.
 
-When the store's answer takes long, nobody knows when exactly the block began. It is then asked for a longer block
-than it has slots, by as much as the answer may be late; wherever the sends fall, they fall into their own block.
+If the store responds slowly, the exact start of the block is unknown. The process then requests a block that is longer
+than its slots by the possible delay, so that its sends always fall into its own block.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from typing import Any, NamedTuple, Protocol
 
 from airflow_whatsapp_flows.replay.learned_rate import LearnedRate
 
-_MARGIN = 0.025  # of the interval, and seconds that a send may begin after its slot
+_MARGIN = 0.025  # share of the interval, and seconds, by which a send may start after its slot
 _RESOLUTION = 0.001  # seconds of the margin that are kept for the clock
-_BLOCK = 0.05  # seconds of slots that are reserved at once, when the store is quick
+_BLOCK = 0.05  # seconds of slots reserved at once if the store is fast
 _LONGEST_BLOCK = 1.0  # seconds
-_LOOK_EVERY = 1.0  # seconds between two looks at what other processes were told
-_FIRST = 1 << 62  # below every ticket that is given out in turn
-_CATCH_UP = 0.025  # seconds that a learned rate may lag behind and make good
+_LOOK_EVERY = 1.0  # seconds between checks for holds of other processes
+_FIRST = 1 << 62  # lower than every regular ticket
+_CATCH_UP = 0.025  # seconds by which a learned rate may lag and catch up
 
 
 class SlotStore(Protocol):
-    """What the processes that send to one host share. Every call may block."""
+    """The store shared by all processes that send to a host. Every call may block."""
 
     def reserve(self, host: str, interval: float, count: int) -> float:
-        """Take the next ``count`` slots, ``interval`` seconds from one to the next; returns seconds until the first.
+        """Reserve the next ``count`` slots, ``interval`` seconds apart; return the seconds until the first.
 
-        The first is now, or at the end of the host's hold, or ``interval`` after the last slot that was given out,
-        whichever is latest; the next one to ask gets none before ``first + count * interval``.
+        The first is now, at the end of the host's hold, or ``interval`` after the last assigned slot, whichever is
+        latest; the next caller gets none before ``first + count * interval``.
         """
 
     def hold(self, host: str, seconds: float) -> None:
-        """Give out no slot before now + ``seconds``; a longer hold stays as it is."""
+        """Assign no slot before now + ``seconds``; a longer hold remains in effect."""
 
     def hold_seconds(self, host: str) -> float:
-        """Seconds until the hold ends; 0 when there is none."""
+        """Return the seconds until the hold ends; 0 if there is none."""
 
 
 Call = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -55,21 +55,21 @@ Call = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 class _Slot(NamedTuple):
     due: float
-    end: float  # a send that has not begun by then is not in this slot
+    end: float  # a send that has not started by then does not use this slot
 
 
 class HostRate:
-    """Lets sends to one host begin, in one process: in the order in which they ask, each not before its time.
+    """Admits sends to one host, in one process: in order of arrival, each not before its time.
 
     Args:
         host: name in the store, such as ``"crm.example:443"``.
         store: shared with the other processes.
-        call: runs a call of the store.
-        rate: sends a second in all processes together, more than 0; ``None`` for no limit. Without one, a host that
-            refuses is given a pace that is learned from what it let in.
-        lag: seconds that a send begins at most after it was let in, such as the time of a commit in between; every
-            hundredth of a second costs one per cent of the rate.
-        clock: seconds that only grow.
+        call: runs a store call.
+        rate: sends per second in all processes together, more than 0; ``None`` for no limit. Without a limit, the rate
+            of a host that refuses requests is learned from what it accepts.
+        lag: maximum seconds between admission and start of a send, such as for a commit; each hundredth of a second
+            costs one percent of the rate.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -86,16 +86,16 @@ class HostRate:
         self._limit = rate
         self._second = 1 + _MARGIN + lag
         self._learned = LearnedRate(rate, clock())
-        self._open = False  # nothing to wait for; not before the store was asked once
+        self._open = False  # nothing to wait for; false until the store was read once
         self._look_at = -math.inf
         self._held_until = -math.inf
         self._slots: deque[_Slot] = deque()
         self._next_slot = -math.inf
         self._begun: deque[float] = deque(maxlen=math.ceil(rate) if rate else 1)
         self._window = (max(1.0, 1 / rate) if rate else 0.0) + lag + _RESOLUTION
-        self._slowest_answer = 0.0  # of late, seconds
+        self._slowest_answer = 0.0  # recent seconds
         self._tickets = itertools.count()
-        self._waiting: list[tuple[int, asyncio.Future[float]]] = []  # a heap: who was woken too late comes first again
+        self._waiting: list[tuple[int, asyncio.Future[float]]] = []  # a heap: a late sender comes first again
         self._serving: asyncio.Task[None] | None = None
         self._reserving: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -104,17 +104,17 @@ class HostRate:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing is known that a send would have to wait for; never where there is a rate."""
+        """Whether a send need not wait for anything known; always false with a rate."""
         return self._open
 
     async def enter(self, *, first: bool = False) -> None:
-        """Return when a send may begin, and it begins at once.
+        """Wait until a send may start; it must start immediately.
 
         Args:
-            first: whether it comes before those that wait, such as a send that missed its slot.
+            first: whether it goes ahead of those waiting, such as a send that missed its slot.
 
         Raises:
-            Exception: what a call of the store raised; no send begins any more.
+            Exception: raised by a store call; no more sends start.
         """
         now = self._clock()
         if self._open:
@@ -123,7 +123,7 @@ class HostRate:
             if now < self._look_at + _LOOK_EVERY:
                 self._look(now)
                 return
-            self._open = False  # after a pause: look first
+            self._open = False  # after a pause, check first
         ticket = next(self._tickets) - (_FIRST if first else 0)
         while True:
             waiter = asyncio.get_running_loop().create_future()
@@ -131,15 +131,15 @@ class HostRate:
             if self._serving is None or self._serving.done():
                 self._serving = asyncio.create_task(self._serve())
             end = await waiter
-            if self._clock() < end:  # the loop may have been busy since the slot was given
+            if self._clock() < end:  # the loop may have been busy since the slot was assigned
                 return
 
     def note(self, waits: float | None, *, too_many: bool) -> None:
-        """Say what a reply said of the rate; for every reply.
+        """Record what a reply says about the rate; call it for every reply.
 
         Args:
-            waits: seconds that the server asks to wait, clamped to what is reasonable; ``None`` when it asks for none.
-            too_many: whether it refused the request for its rate.
+            waits: seconds that the server asks to wait, limited to a reasonable time; ``None`` if none.
+            too_many: whether it refused the request because of the rate.
         """
         now = self._clock()
         if not too_many:
@@ -154,10 +154,10 @@ class HostRate:
             self._tell()
 
     async def close(self) -> None:
-        """End what runs in the background, once the last hold is in the store.
+        """Stop background tasks once the last hold is stored.
 
         Raises:
-            Exception: what a call of the store raised.
+            Exception: raised by a store call.
         """
         for task in (self._serving, self._reserving, self._looking, *(waiter for _, waiter in self._waiting)):
             if task is not None:
@@ -180,7 +180,7 @@ class HostRate:
             self._fail(error)
 
     async def _step(self, now: float) -> float:
-        """Let the first one in, or say how many seconds there are to wait."""
+        """Admit the first waiting sender, or return the seconds to wait."""
         if self._failure is not None:
             raise self._failure
         if now >= self._look_at:
@@ -214,7 +214,7 @@ class HostRate:
         heapq.heappop(self._waiting)[1].set_result(end)
 
     async def _next_reserved_slot(self, now: float) -> _Slot | None:
-        """The next slot, taken if it is due; ``None`` when time passed and all is to be asked anew."""
+        """Take the next slot if it is due; ``None`` if time has passed and everything must be checked again."""
         while self._slots and self._slots[0].end <= now:
             self._slots.popleft()
         soon = now + 2 * self._slowest_answer
@@ -224,7 +224,7 @@ class HostRate:
             if self._reserving is not None:
                 await self._reserving
             return None
-        # Slots bound what all processes do together; this process looks at what it did as well.
+        # Slots limit all processes together; this process also checks its own sends.
         full = len(self._begun) == self._begun.maxlen
         due, end = self._slots[0]
         due = max(due, self._begun[0] + self._window if full else -math.inf)
@@ -254,7 +254,7 @@ class HostRate:
 
     def _hold(self, until: float) -> None:
         self._held_until = max(self._held_until, until)
-        self._next_slot = max(self._next_slot, until)  # it goes on at its pace, not with what it missed
+        self._next_slot = max(self._next_slot, until)  # it continues at its pace without catching up
         self._open = False
 
     def _look(self, now: float) -> None:
@@ -265,7 +265,7 @@ class HostRate:
     async def _find_hold(self) -> None:
         held = float(await self._call(partial(self._store.hold_seconds, self._host)))
         now = self._clock()
-        # A hold that this process put there looks a little longer, by the time that the answer took.
+        # A hold set by this process appears a little longer, by the time of the store's response.
         if held > 0 and now + held > self._held_until + 0.1:
             if self._limit is None:
                 self._learned.note_refused(now, now + held)
@@ -277,7 +277,7 @@ class HostRate:
 
     async def _put_hold(self) -> None:
         reported = -math.inf
-        # One refusal seldom comes alone: the others that arrive while the store works are told together.
+        # Refusals come in bursts: those that arrive during a store call are combined.
         while self._held_until > reported + 0.05:
             reported = self._held_until
             seconds = reported - self._clock()

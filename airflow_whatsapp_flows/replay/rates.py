@@ -1,11 +1,11 @@
-"""How many requests a second a host is sent at most."""
+"""Maximum requests per second for each host."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 PRESETS: Mapping[str, float] = {
-    # ActiveCampaign: 5 requests a second and account, whatever the key; an account is a host of its own.
+    # ActiveCampaign: 5 requests per second and account, regardless of the key; each account has its own host.
     "api-us1.com": 5.0,
     "activehosted.com": 5.0,
 }
@@ -13,15 +13,15 @@ PRESETS: Mapping[str, float] = {
 
 
 def rate_for(host: str, rates: Mapping[str, float], default: float | None) -> float | None:
-    """Requests a second that a host is sent at most.
+    """Return the maximum requests per second for a host.
 
-    What is given for the host itself holds, also above a preset. Otherwise it is the lower one of the default and
-    the preset of a known service.
+    A rate for the host itself applies, even above a preset. Otherwise it is the lower of the default and the preset of
+    a known service.
 
     Args:
         host: as in :attr:`Origin.authority`, ``"crm.example:443"``, or without the port.
-        rates: by host, with or without the port, in any case.
-        default: for hosts that are not named; ``None`` for no limit.
+        rates: rates by host, with or without the port, in upper or lower case.
+        default: rate for other hosts; ``None`` for no limit.
 
     Returns:
         ``None`` for no limit.
@@ -37,7 +37,7 @@ def rate_for(host: str, rates: Mapping[str, float], default: float | None) -> fl
 
 
 def spellings(host: str) -> tuple[str, str]:
-    """The ways in which a rate may name a host, in lower case: with its port, and without."""
+    """Return the names under which a rate may be given for a host, in lowercase: with and without port."""
     authority = host.lower()
     return authority, _without_port(authority)
 

@@ -1,4 +1,4 @@
-"""Noticing that a server refuses everything, whatever the flow does about a refusal: the credentials, or a step."""
+"""Detects that a server refuses all credentials or all requests of a step, even if the flow handles refusals."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ CREDENTIALS = (401, 403)
 CREDENTIALS_IN_A_ROW = 20
 STEP_IN_A_ROW = 50
 
-# An answer about one contact: it is not there, or there already, or it is not the moment.
+# A reply about one contact: not found, already exists, or wrong time.
 _ABOUT_ONE = frozenset({408, 409, 423, 425, 429})
-_NOT_THERE = frozenset({404, 410})  # what a look-up is for
+_NOT_THERE = frozenset({404, 410})  # usual for lookups
 
 
 @dataclass(slots=True)
 class _Row:
-    """Refusals of one connection's credentials, with no other answer between them.
+    """Consecutive refusals of one connection's credentials.
 
     Attributes:
-        since: when the first of them came, epoch seconds.
-        contacts: whom they were for.
-        before: those of rows that were ended by requests which had been under way when ``since`` came: these may have
-            been answered before the credentials were refused.
-        served: those of either that something else was sent for since then, such as by an error exit.
+        since: time of the first one, epoch seconds.
+        contacts: the contacts concerned.
+        before: contacts of earlier series, ended by requests in progress at ``since``: these may have been answered
+            before the credentials were refused.
+        served: contacts of either for which something else was sent since then, such as by an error exit.
     """
 
     since: float
@@ -44,18 +44,18 @@ class _Row:
 
 
 class Refusals:
-    """Counts refusals, and says when the batch is not worth going on with.
+    """Counts refusals, and stops the batch if continuing is pointless.
 
-    Two things are noticed: the credentials of a connection are refused 20 times in a row (401 or 403), at any time; and
-    a step is refused 50 times (any other 3xx or 4xx) before its first success. Nothing that was refused is applied, so
-    what is left is better sent once somebody has fixed the cause.
+    It stops the batch if the credentials of a connection are refused 20 times in a row (401 or 403) at any time, or if
+    a step is refused 50 times (any other 3xx or 4xx) before its first success. Refused requests are not applied, so the
+    rest is better sent once the cause is fixed.
 
     Attributes:
-        turned_away: numbers of the contacts that had their credentials refused, once the batch is to stop for that;
-            but for those that a later request may have been applied for, such as one of an error exit.
+        turned_away: numbers of the contacts whose credentials were refused, once the batch must stop for that; without
+            those for which a later request may have been applied, such as by an error exit.
 
     Args:
-        shows_reply: whether the server's words may be shown.
+        shows_reply: whether the server's reply may be shown.
         accepted: steps that had a success in an earlier run.
         clock: epoch seconds.
     """
@@ -74,17 +74,17 @@ class Refusals:
     def note(
         self, contact_id: int, host: str, step: Action, result: ActionResult, begun_at: float
     ) -> BatchStoppedError | None:
-        """Count what came of a request.
+        """Count the outcome of a request.
 
         Args:
-            contact_id: whom it was for.
-            host: that it was sent to.
-            step: that sent it.
+            contact_id: number of the contact.
+            host: target of the request.
+            step: the action that sent it.
             result: of the attempt.
-            begun_at: when it was begun, epoch seconds.
+            begun_at: when it was started, epoch seconds.
 
         Returns:
-            Why the batch is to stop, the first time that it is.
+            Why the batch must stop; only the first time.
         """
         account = (host, step.plan.connection)
         if result.status_code in CREDENTIALS:
@@ -103,7 +103,7 @@ class Refusals:
         self, account: tuple[str, str | None], contact_id: int, result: ActionResult
     ) -> BatchStoppedError | None:
         if self._stopped_for is not None:
-            if self._stopped_for == account:  # it was under way
+            if self._stopped_for == account:  # it was in progress
                 self.turned_away.append(contact_id)
             return None
         row = self._rows.get(account) or self._rows.setdefault(account, _Row(self._clock()))
@@ -122,7 +122,7 @@ class Refusals:
         )
 
     def _note_served(self, contact_id: int, step: Action, result: ActionResult) -> None:
-        """Sending it all again would do for this contact what an error exit has done in another way."""
+        """Note contacts served by an error exit: resending would repeat for them what the exit has done another way."""
         rows = [row for row in self._rows.values() if contact_id in row.contacts or contact_id in row.before]
         if not (rows or contact_id in self.turned_away) or step.plan.method in SAFE_METHODS:
             return
@@ -134,7 +134,7 @@ class Refusals:
 
     def _end_row(self, account: tuple[str, str | None], begun_at: float) -> None:
         row = self._rows[account]
-        if begun_at > row.since:  # the credentials were accepted after they had been refused
+        if begun_at > row.since:  # the credentials were accepted after the refusal
             del self._rows[account]
         else:
             row.before += row.contacts

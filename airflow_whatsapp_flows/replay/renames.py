@@ -1,4 +1,4 @@
-"""Renamed steps, before anything is sent: what was sent under a name that the flow no longer has."""
+"""Checks for renamed steps before sending: requests sent under a name that the flow no longer has."""
 
 from __future__ import annotations
 
@@ -42,19 +42,18 @@ def load_step_identities(
     chunks: Sequence[int] | None = None,
     renamed: Mapping[str, str | None] = MappingProxyType({}),
 ) -> StepIdentities:
-    """The steps of a flow, by what their requests are recorded under.
+    """Load the identities of a flow's steps, and check that no rename is unconfirmed.
 
     Args:
-        ledger: where the replay is.
-        replay: that is to be sent; its flow is the version that it was sent with so far.
-        flow: that it is to be sent with.
-        states: of contacts in these states; of all by an empty one.
-        chunks: of these chunks alone; of all by default.
-        renamed: renames that the ledger does not have, as :func:`resolve_renames` returns them.
+        replay: the replay to send; its flow is the version it was sent with so far.
+        flow: the flow to send it with.
+        states: states of the contacts to check; empty for all.
+        chunks: chunks to check; by default all.
+        renamed: renames not in the ledger, as :func:`resolve_renames` returns them.
 
     Raises:
-        ReplayError: something may have been applied under a name that the flow no longer has, or under one that may
-            mean another step now, and nobody has said which step that is.
+        ReplayError: a request may have been applied under a name that the flow no longer has or that may now be another
+            step, and the rename is not confirmed.
         LedgerError: the ledger cannot be read.
     """
     with ledger.read() as connection:
@@ -66,13 +65,13 @@ def load_step_identities(
 
 
 def check_names(ledger: Ledger, flow: Flow, names: SentNames, renamed: Mapping[str, str | None]) -> None:
-    """Check what was sent for responses of a replay that is not started yet, as :func:`load_step_identities` does.
+    """Check the requests for responses of a replay that is not started yet, as :func:`load_step_identities` does.
 
     Args:
-        ledger: where it was sent.
-        flow: that they are to be sent with.
-        names: under which something may have been applied for them.
-        renamed: renames that the ledger does not have, as :func:`resolve_renames` returns them.
+        ledger: the ledger to read.
+        flow: the flow to send them with.
+        names: names under which requests may have been applied for them.
+        renamed: renames not in the ledger, as :func:`resolve_renames` returns them.
 
     Raises:
         ReplayError: as :func:`load_step_identities`.
@@ -100,7 +99,7 @@ def _check(
     before = _versions(versions, flow)
     for old in _versions([text for text in sent_with if text is not None], flow):
         _check_exchanged(old, flow, sent)
-    for old in before[:1] if None in sent_with else ():  # a DAG run's version is not kept
+    for old in before[:1] if None in sent_with else ():  # the flow version of a DAG run is not stored
         _check_exchanged(old, flow, sent)
     candidates = _candidates(flow, steps, sent, lost, before)
     if lost and candidates:
@@ -108,16 +107,16 @@ def _check(
 
 
 def rename_steps(ledger: Ledger, flow: Flow, pairs: Sequence[tuple[str, str]], by: str) -> None:
-    """Confirm which step of a flow was called what; it holds on every road from now on.
+    """Confirm renames of a flow's steps; from now on they apply to replays and DAG runs.
 
     Args:
-        ledger: where that is kept.
-        flow: as it is now.
-        pairs: old names, each with the name now; an empty one for a step that was removed.
-        by: who says so.
+        ledger: the ledger to write.
+        flow: the current flow.
+        pairs: old and new names; the new name is empty for a removed step.
+        by: who confirms them.
 
     Raises:
-        ReplayError: a name is not there, or what is said is ambiguous.
+        ReplayError: a name does not exist, or a rename is ambiguous.
         LedgerError: the ledger cannot be written.
     """
     if not pairs:
@@ -127,10 +126,10 @@ def rename_steps(ledger: Ledger, flow: Flow, pairs: Sequence[tuple[str, str]], b
 
 
 def resolve_renames(ledger: Ledger, flow: Flow, pairs: Sequence[tuple[str, str]]) -> dict[str, str | None]:
-    """Return what :func:`rename_steps` would keep; nothing is written.
+    """Return what :func:`rename_steps` would store; write nothing.
 
     Raises:
-        ReplayError: a name is not there, or what is said is ambiguous.
+        ReplayError: a name does not exist, or a rename is ambiguous.
         LedgerError: the ledger cannot be read.
     """
     with ledger.read() as connection:
@@ -173,7 +172,7 @@ def _versions(texts: Sequence[str], flow: Flow) -> list[Flow]:
         try:
             if text != flow.source_for_storage:
                 found.append(load_flow(text))
-        except FlowFileError:  # of a release whose format was another
+        except FlowFileError:  # from a release with a different format
             continue
     return found
 
@@ -181,7 +180,7 @@ def _versions(texts: Sequence[str], flow: Flow) -> list[Flow]:
 def _candidates(
     flow: Flow, steps: StepIdentities, sent: Sequence[SentStep], lost: Sequence[SentStep], before: Sequence[Flow]
 ) -> list[str]:
-    """Actions that may be a step that was sent under another name: those that never stood beside it."""
+    """Find the actions that may be a step sent under another name: those that never coexisted with it."""
     owned = {steps.owner(one.step, one.step_id) for one in sent}
     beside = []
     for one in lost:

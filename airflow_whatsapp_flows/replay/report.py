@@ -1,4 +1,4 @@
-"""The errors of a replay in groups, as people and programs read them."""
+"""Formats the error groups of a replay, as text and plain data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AGAIN, _HANDLED_AGAIN = "`replay retry`", "`replay retry --handled`"
 
 
 def flow_of_replay(replay: Replay) -> Flow | None:
-    """The flow of a replay; ``None`` when another release has written it, and this one cannot read it."""
+    """Load the flow of a replay; ``None`` if it was written by a release with a different format."""
     try:
         return load_flow(replay.flow, f"the flow of the replay {replay.id}")
     except FlowFileError:
@@ -31,13 +31,13 @@ def flow_of_replay(replay: Replay) -> Flow | None:
 
 
 def deliveries_of(flow: Flow | None) -> dict[str, Delivery]:
-    """The delivery of each action, by name."""
+    """Return the delivery of each action, by name."""
     steps = flow.steps.items() if flow is not None else ()
     return {name: step.retry.delivery for name, step in steps if isinstance(step, Action)}
 
 
 def label_of(group: ErrorGroup) -> str:
-    """What a group has in common, one line; holds nothing of a contact's that can be told by its form."""
+    """Return the label of a group, one line; contains no data of a contact that is recognizable by its format."""
     error, sample = group.sample.error, group.sample
     if error is None:
         return fingerprint("flow", None, "", sample.path[-1] if sample.path else "", sample.reason or "").label
@@ -45,7 +45,7 @@ def label_of(group: ErrorGroup) -> str:
 
 
 def suggestion_of(group: ErrorGroup, delivery: Mapping[str, Delivery]) -> str:
-    """One thing to do next about a group."""
+    """Return the suggested next step for a group."""
     error = group.sample.error
     if error is None:
         return "check one sample, fix the flow, then `replay retry --flow FILE`"
@@ -55,7 +55,7 @@ def suggestion_of(group: ErrorGroup, delivery: Mapping[str, Delivery]) -> str:
 
 
 def mask_response(group: ErrorGroup, flow: Flow | None) -> Any:
-    """The answers of a group's sample, masked; ``None`` when they were purged."""
+    """Return the masked answers of a group's sample; ``None`` if they were purged."""
     if group.response is None:
         return None
     response: Mapping[str, Any] = msgspec.json.decode(group.response)
@@ -68,7 +68,7 @@ def mask_response(group: ErrorGroup, flow: Flow | None) -> Any:
 
 
 def counts_of(group: ErrorGroup) -> str:
-    """How many contacts a group has, and what became of them."""
+    """Format the number of contacts in a group, and their states."""
     parts = [f"{group.count:,} contact{'' if group.count == 1 else 's'}"]
     if group.handled:
         parts.append(f"{group.handled:,} handled by an error exit")
@@ -78,13 +78,13 @@ def counts_of(group: ErrorGroup) -> str:
 
 
 def error_lines(group: ErrorGroup) -> list[str]:
-    """A group for a log: its counts, what it has in common, and what the server said."""
+    """Format a group for a log: counts, label, and the server's reply."""
     lines = [f"error {group.fingerprint}: {counts_of(group)}: {label_of(group)}"]
     return lines if group.reply is None else [*lines, f"  reply: {group.reply}"]
 
 
 def errors_value(groups: Sequence[ErrorGroup], delivery: Mapping[str, Delivery]) -> list[dict[str, Any]]:
-    """Groups as plain data: small, and without personal data."""
+    """Convert groups to plain data: small, and without personal data."""
     return [
         {
             "fingerprint": group.fingerprint,

@@ -1,4 +1,4 @@
-"""Where each action's requests go: session, limits and credentials, made once for all contacts."""
+"""Routes of actions: session, limits and credentials, created once for all contacts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from airflow_whatsapp_flows.transport.origin import origin_of
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The way of one action's requests.
+    """The route of an action's requests.
 
     Attributes:
         host: host and port.
-        prepared: limits and connection; its request is the first one that took this way.
+        prepared: limits and connection, with the first request that used this route.
         session: connections to the network.
-        credentials: of the connection, for its own origin.
+        credentials: the connection's credentials, for its own origin.
     """
 
     host: str
@@ -37,20 +37,20 @@ class Route:
         return self.prepared.connection
 
     def complete(self, request: HttpRequest) -> HttpRequest:
-        """The request with an absolute URL."""
+        """Return the request with an absolute URL."""
         return request if self.connection is None else self.connection.absolute(request)
 
     async def send(self, request: HttpRequest) -> Reply:
-        """Send a complete request, once."""
+        """Send a complete request once."""
         return await send(request, self.prepared.policy, self.credentials, session=self.session)
 
     def conceal(self, result: ActionResult) -> ActionResult:
-        """The result without the connection's secrets."""
+        """Mask the connection's secrets in a result."""
         return self.prepared.mask_secrets(result)
 
 
 class Routes:
-    """Makes routes, and keeps them and their sessions until it is closed.
+    """Creates routes, and keeps them and their sessions open until it is closed.
 
     Args:
         request_sender: connections and settings.
@@ -70,14 +70,14 @@ class Routes:
         await self._stack.aclose()
 
     async def of(self, step: Action, request: HttpRequest) -> Route:
-        """The way of an action's requests.
+        """Return the route of an action's requests.
 
         Args:
             step: the action.
-            request: any of its requests: scheme, host and port are the same for all.
+            request: any of its requests: all have the same scheme, host and port.
 
         Raises:
-            ConnectionConfigError: its connection is not there or cannot be used.
+            ConnectionConfigError: its connection is missing or invalid.
         """
         route = self._routes.get(step.name)
         if route is None:
@@ -85,10 +85,10 @@ class Routes:
         return route
 
     async def download(self, source: FileSource, timeout: float) -> FileContent | TransportFailure:
-        """Fetch a file from a server; unlike a fetch in a thread it can be cancelled when the run is stopped.
+        """Fetch a file from a server; unlike in a thread, it can be cancelled when the run stops.
 
         Args:
-            source: at a web address.
+            source: a file with a web URL.
             timeout: seconds.
         """
         prepared = self._request_sender.download(source, timeout)

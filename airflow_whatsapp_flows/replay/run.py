@@ -1,4 +1,4 @@
-"""One run of a replay, from an open ledger to what came of it."""
+"""Runs a replay, given an open ledger."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ Then it counts as not responding.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """How contacts are sent.
+    """Settings of a run.
 
     Attributes:
-        concurrency: requests to one host that may be under way at once.
-        rates: requests a second by host, and for every other host under ``""``.
-        max_failures: stop when more contacts of the replay than this failed, in earlier runs too; ``None`` for never.
-        max_handled_errors: stop when more contacts than this took an error exit; ``None`` for never.
-        stop_when_refused: stop when a server refuses the credentials, or every request of a step.
-        resend: whether actions that the platform ran with success are sent all the same.
-        force: whether every request is sent again on purpose, under new keys.
-        chunks: of these chunks alone; of every chunk by default.
-        grace: seconds that requests under way have to end when the run is stopped. The default leaves some of the
-            10 s that supervisors give.
-        reconnect_timeout: seconds in which a ledger's server that went away may come back; ``None`` for the setting
+        concurrency: maximum concurrent requests to one host.
+        rates: requests per second by host, and for all other hosts under ``""``.
+        max_failures: stop if more contacts of the replay failed, including earlier runs; ``None`` for never.
+        max_handled_errors: stop if more contacts took an error exit; ``None`` for never.
+        stop_when_refused: stop if a server refuses the credentials, or every request of a step.
+        resend: whether to send actions that succeeded on the platform.
+        force: whether to resend every request intentionally, under new keys.
+        chunks: chunks to run; by default all.
+        grace: seconds for requests in progress to end when the run is stopped. The default stays below the 10 s that
+            supervisors allow.
+        reconnect_timeout: seconds to wait for an unreachable ledger server; ``None`` for the setting
             ``ledger_reconnect_timeout``.
     """
 
@@ -76,26 +76,24 @@ async def run_replay(
     settings: RunSettings,
     on_engine: Callable[[Engine], None] = lambda _: None,
 ) -> Progress:
-    """Run what is pending of a replay; SIGTERM and SIGINT end it within 10 seconds.
+    """Run the pending contacts of a replay; SIGTERM and SIGINT end it within 10 seconds.
 
     Args:
-        ledger: where the replay is.
-        replay: sealed.
-        flow: its flow.
+        replay: a sealed replay.
         request_sender: connections and settings.
-        settings: how contacts are sent.
-        on_engine: told the engine before it runs, such as to show its progress.
+        settings: settings of the run.
+        on_engine: called with the engine before it runs, for example to show progress.
 
     Raises:
-        LedgerError: the ledger cannot be read or written; what is left stays pending.
-        ConnectionConfigError: a connection is not there or cannot be used; what is left stays pending.
-        ReplayError: something was sent under the name of a step that the flow no longer has, and nobody has said which
-            step that is now; nothing was sent.
+        LedgerError: the ledger cannot be read or written; the remaining contacts stay pending.
+        ConnectionConfigError: a connection is missing or invalid; the remaining contacts stay pending.
+        ReplayError: requests were sent under the name of a step that the flow no longer has, and the rename is not
+            confirmed; nothing was sent.
     """
     waits = settings.reconnect_timeout
     ledger.outages.begin(request_sender.settings.ledger_reconnect_timeout if waits is None else waits)
     steps = await asyncio.to_thread(load_step_identities, ledger, replay, flow, chunks=settings.chunks)
-    # The budget is the replay's: what failed in earlier runs counts.
+    # The budget applies to the whole replay, including failures of earlier runs.
     budget = _budget(await asyncio.to_thread(tally, ledger, replay.no), settings)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_mark_run(ledger, replay.no))
@@ -129,7 +127,7 @@ async def run_replay(
 
 @asynccontextmanager
 async def _mark_run(ledger: Ledger, replay_no: int) -> AsyncIterator[None]:
-    """Note in the ledger when the run begins and ends."""
+    """Record in the ledger when the run starts and ends."""
     await asyncio.to_thread(mark_started, ledger, replay_no, time.time())
 
     def end() -> None:
@@ -138,9 +136,9 @@ async def _mark_run(ledger: Ledger, replay_no: int) -> AsyncIterator[None]:
     try:
         yield
     except LedgerReplacedError:
-        raise  # nothing can be noted, and the error says what to do
+        raise  # nothing can be recorded, and the error says what to do
     except BaseException:
-        with suppress(LedgerError):  # what went wrong first says more
+        with suppress(LedgerError):  # the first error is more informative
             await asyncio.to_thread(end)
         raise
     await asyncio.to_thread(end)
@@ -148,13 +146,13 @@ async def _mark_run(ledger: Ledger, replay_no: int) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _report_losses(ledger: Ledger, journal: Journal) -> AsyncIterator[None]:
-    """Say what had been sent, and save what is lost of it, where the ledger was replaced."""
+    """If the ledger was replaced, report what had been sent, and save what was lost."""
     try:
         yield
         await asyncio.to_thread(ledger.check_identity)
     except LedgerError as error:
         try:
-            await asyncio.to_thread(ledger.check_identity)  # what else went wrong may come of it
+            await asyncio.to_thread(ledger.check_identity)  # other errors may be a consequence
         except LedgerReplacedError as replaced:
             found = error if isinstance(error, LedgerReplacedError) else replaced
             raise await asyncio.to_thread(journal.with_losses, found) from error
@@ -180,7 +178,7 @@ async def _stop_on_signals(engine: Engine, ledger: Ledger) -> AsyncIterator[None
     loop = asyncio.get_running_loop()
     kept = {}
     for number in (signal.SIGTERM, signal.SIGINT):
-        # Only the main thread may listen; elsewhere whoever runs the loop has to stop the engine.
+        # Only the main thread can handle signals; elsewhere the owner of the loop must stop the engine.
         with suppress(ValueError, RuntimeError):
             kept[number] = signal.getsignal(number)
             loop.add_signal_handler(number, stop, number.name)
@@ -195,9 +193,9 @@ async def _stop_on_signals(engine: Engine, ledger: Ledger) -> AsyncIterator[None
 
 @contextmanager
 def _reduce_gc() -> Iterator[None]:
-    """Let the garbage collector look at what a run makes, and seldom at all that was imported before.
+    """Let the garbage collector scan objects of the run, and rarely everything imported before.
 
-    A contact makes hundreds of small objects, and hardly one in a circle: with Python's own thresholds the collector
+    A contact creates hundreds of small objects, almost none in cycles: with Python's default thresholds the collector
     took a fifth of the time (benchmarks/replay.py).
     """
     thresholds = gc.get_threshold()
@@ -212,11 +210,10 @@ def _reduce_gc() -> Iterator[None]:
 
 
 def guard_rules(flow: Flow, *, force: bool = False) -> GuardRules:
-    """The guards that a flow asks for.
+    """Return the guards of a flow.
 
     Args:
-        flow: any flow.
-        force: whether everything is sent again on purpose; then ``only_once`` holds nobody back.
+        force: whether everything is resent intentionally; then ``only_once`` does not apply.
     """
     block = flow.replay
     if block is None:

@@ -1,4 +1,4 @@
-"""How contacts are sent, as a user, the ledger, and the flow ask: the one place with defaults and limits."""
+"""Resolves the settings of a run from the user, the ledger and the flow; owns defaults and limits."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
 from airflow_whatsapp_flows.replay.run import RunSettings
 
 GivenOptions = Mapping[str, Any]
-"""Options by name, as the ledger keeps them: ``concurrency``, ``rates``, ``send``, ``max_failures``,
-``max_handled_errors``, ``stop_when_refused`` and ``force``. One that is ``None`` or missing is not asked for."""
+"""Options by name, as stored in the ledger: ``concurrency``, ``rates``, ``send``, ``max_failures``,
+``max_handled_errors``, ``stop_when_refused`` and ``force``. One that is ``None`` or missing is not set."""
 
 
 def resolve_run_settings(flow: Flow, *given: GivenOptions, grace: float = 7.0) -> RunSettings:
-    """How contacts are sent.
+    """Resolve the settings of a run.
 
     Args:
-        flow: its ``replay`` counts where nobody asks for something else, else the defaults of a flow file.
-        *given: what somebody asks for; of several, the first that has an option counts.
+        flow: its ``replay`` applies to options not given, then the defaults of flow files.
+        *given: given options; the first that sets an option takes precedence.
         grace: see :class:`RunSettings`.
     """
     block = replay_block(flow)
@@ -42,7 +42,7 @@ def resolve_run_settings(flow: Flow, *given: GivenOptions, grace: float = 7.0) -
 
 
 def options_to_keep(run: RunSettings, *given: GivenOptions) -> dict[str, Any]:
-    """What the ledger keeps of a replay, so that a later ``retry`` sends in the same way."""
+    """Return the options to store with a replay, so that a later ``retry`` uses the same settings."""
     refused = next((one["stop_when_refused"] for one in given if one.get("stop_when_refused") is not None), None)
     return {
         "concurrency": run.concurrency,
@@ -54,19 +54,19 @@ def options_to_keep(run: RunSettings, *given: GivenOptions) -> dict[str, Any]:
 
 
 def replay_block(flow: Flow) -> ReplayFormat:
-    """The ``replay`` of a flow, with every default."""
+    """Return the ``replay`` of a flow, with all defaults."""
     return flow.replay or ReplayFormat()
 
 
 def rates_of(rate: float | Mapping[str, float] | None) -> dict[str, float]:
-    """Requests per second by host, and for every other host under :data:`ANY_HOST`."""
+    """Return the requests per second by host, and for all other hosts under :data:`ANY_HOST`."""
     if isinstance(rate, Mapping):
         return dict(rate)
     return {} if rate is None else {ANY_HOST: rate}
 
 
 def check_concurrency(number: int) -> int:
-    """Return a number of concurrent requests.
+    """Check and return a number of concurrent requests.
 
     Raises:
         ValueError: it is not allowed.
@@ -79,7 +79,7 @@ def check_concurrency(number: int) -> int:
 
 
 def check_rate(rate: float) -> float:
-    """Return a number of requests per second.
+    """Check and return a number of requests per second.
 
     Raises:
         ValueError: it is not allowed.

@@ -1,4 +1,4 @@
-"""Requests as people may see them before they are sent: what they look like, and not whose they are."""
+"""Masked samples of requests to show before sending."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Sample:
 
     Attributes:
         method: of the request.
-        url: with what the author wrote in its path; the rest of the path is masked, values of the query are hidden.
-        headers: name and value; secrets are ``***``, what comes from answers is masked.
-        body: text; empty when there is none.
+        url: shows the author's literal text in the path; the rest of the path is masked, query values are hidden.
+        headers: name and value; secrets are ``***``, text from answers is masked.
+        body: text; empty if there is none.
     """
 
     method: str
@@ -38,13 +38,13 @@ class Sample:
 
 
 def sample_of(step: Action, request: HttpRequest, hidden: Hidden, secrets: Collection[str] = ()) -> Sample:
-    """A request of an action, masked.
+    """Mask a request of an action.
 
     Args:
         step: the action.
-        request: complete, but for the credentials of its connection.
-        hidden: values of which not even the form is shown.
-        secrets: of its connection, one of which may stand in the path.
+        request: the complete request, without its connection's credentials.
+        hidden: values of which not even the format is shown.
+        secrets: secrets of its connection, one of which may be in the path.
     """
     headers = tuple((name, _header(step, name, value, hidden)) for name, value in request.headers)
     return Sample(
@@ -96,7 +96,7 @@ def _mask_text(kind: str, content: str, hidden: Hidden) -> str | None:
     if kind.endswith("xml"):
         return _XML_TEXT.sub(_mask_match, hidden.conceal(content))
     if kind.endswith("yaml"):
-        import yaml  # takes a moment, and few bodies are YAML
+        import yaml  # slow to import, and few bodies are YAML
 
         return str(
             yaml.safe_dump(mask_value(hidden.conceal(yaml.safe_load(content))), allow_unicode=True, sort_keys=False)

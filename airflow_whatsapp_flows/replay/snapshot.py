@@ -1,4 +1,4 @@
-"""Taking the snapshot of a source: every row becomes a contact of the replay, in one state or another."""
+"""Takes the snapshot of a source: every row becomes a contact of the replay, in its initial state."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OnChanged = Literal["reject", "update"]
 ON_CHANGED: tuple[OnChanged, ...] = get_args(OnChanged)
 
 _BATCH = 500
-_FIRST_LOOK = 1000  # rows after which the database looks at them, and again at four times as many
+_FIRST_LOOK = 1000  # rows after which statistics are updated, and again at four times as many
 _MAX_ID = 500  # characters
 _MAX_REASON = 1000
 _REJECTED, _SKIPPED = ContactState.REJECTED.value, ContactState.SKIPPED.value
@@ -49,11 +49,11 @@ _NOBODY = Identity()
 
 @dataclass(frozen=True, slots=True)
 class ReadRow:
-    """One row, read.
+    """A row that was read.
 
     Attributes:
-        row: as the source gave it.
-        response: what it says; ``None`` when it is no response that can be used.
+        row: the row from the source.
+        response: its response; ``None`` if invalid.
         json: the response, for the ledger.
         digest: of the response's content.
         problem: why there is no response.
@@ -66,18 +66,18 @@ class ReadRow:
     problem: str | None = None
 
     def is_content(self, digest: str | None) -> bool:
-        """Whether a digest that the ledger keeps is that of its content."""
+        """Whether a digest from the ledger matches its content."""
         return digest == self.digest or self.response is None or is_content(self.response, digest)
 
 
 class RowStatus(NamedTuple):
-    """How a row begins.
+    """The initial status of a row.
 
     Attributes:
-        state: of its contact.
+        state: state of its contact.
         reason: why it is not ``pending``.
-        epoch: of its content.
-        changed: whether its id is known with other content.
+        epoch: epoch of its content.
+        changed: whether its id is known with different content.
     """
 
     state: ContactState
@@ -88,19 +88,19 @@ class RowStatus(NamedTuple):
 
 @dataclass(slots=True)
 class Snapshot:
-    """Puts the rows of a source into the ledger.
+    """Adds the rows of a source to the ledger.
 
     Attributes:
-        ledger: where to.
-        replay: not yet sealed.
-        chunk_size: contacts of one chunk; all responses of one person are in the same.
-        force: whether what other replays say of a response does not matter.
-        limit: rows to take at most; ``None`` for all.
-        on_rows: told the number of rows taken so far.
-        on_response: told each response that can be used.
+        ledger: the ledger to write.
+        replay: an unsealed replay.
+        chunk_size: contacts per chunk; all responses of one person are in the same chunk.
+        force: whether to ignore other replays of a response.
+        limit: maximum rows to read; ``None`` for all.
+        on_rows: called with the number of rows read so far.
+        on_response: called with each valid response.
         identity: how contacts are identified.
-        on_changed: what becomes of a response whose id is known with other content.
-        changed: rows so far whose ids are known with other content.
+        on_changed: what to do with a response whose id is known with different content.
+        changed: number of rows so far whose ids are known with different content.
     """
 
     ledger: Ledger
@@ -118,10 +118,10 @@ class Snapshot:
         """Take the snapshot; nothing is sent before it is sealed.
 
         Args:
-            rows: of the source, in its order.
+            rows: rows in the order of the source.
 
         Returns:
-            How many rows there were.
+            The number of rows.
 
         Raises:
             SourceError: the source cannot be read.
@@ -146,7 +146,7 @@ class Snapshot:
         with self.ledger.write() as connection:
             ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
             known = find_known_responses(connection, self.replay.flow_id, ids, reading=self.replay.no)
-            for response_id, digest, epoch in seen.contents(ids):  # these rows have no content in the ledger
+            for response_id, digest, epoch in seen.contents(ids):  # the ledger stores no content for these rows
                 known.setdefault(response_id, []).append(self._own(digest, ContactState.SKIPPED, epoch))
             phones = [phone for one in people if (phone := one.phone_for_storage)]
             of_phones = chunks_of_phones(connection, self.replay.no, phones)
@@ -223,14 +223,14 @@ def classify_row(
     force: bool = False,
     on_changed: OnChanged = "reject",
 ) -> RowStatus:
-    """The state that a row begins in, why it is not ``pending``, and the epoch of its content.
+    """Determine the initial state of a row, why it is not ``pending``, and the epoch of its content.
 
     Args:
         one: the row.
-        earlier: what is known of the same response, the oldest first.
-        replay_no: number of the replay that the row is of.
-        force: whether what other replays say of it does not matter.
-        on_changed: what becomes of it when other content is known.
+        earlier: known entries for the same response, oldest first.
+        replay_no: number of the row's replay.
+        force: whether to ignore other replays.
+        on_changed: what to do if different content is known.
     """
     if one.response is None:
         return RowStatus(ContactState.REJECTED, one.problem)
@@ -259,12 +259,12 @@ _OTHER_CONTENT = "has the same id with different content; give it another id"
 
 
 def size_of_row(one: ReadRow) -> int:
-    """Characters of a row, for :func:`~airflow_whatsapp_flows.ledger.pages.batches`."""
+    """Return the number of characters in a row, for :func:`~airflow_whatsapp_flows.ledger.pages.batches`."""
     return len(one.json or "")
 
 
 def read_row(row: Row) -> ReadRow:
-    """A row as a contact response, or why it is none."""
+    """Read a row as a contact response, or note why it is invalid."""
     if row.value is None:
         return _unusable(row, row.problem or "")
     try:
@@ -281,7 +281,7 @@ def read_row(row: Row) -> ReadRow:
 
 
 def _unusable(row: Row, problem: str) -> ReadRow:
-    """A row that is no response: what it holds is not needed any more, and may be long."""
+    """Return an invalid row without its content, which is no longer needed and may be long."""
     if len(problem) > _MAX_REASON:
         half = _MAX_REASON // 2
         problem = f"{problem[:half]}… ({len(problem):,} characters) …{problem[-half:]}"

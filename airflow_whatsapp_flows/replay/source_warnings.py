@@ -1,4 +1,4 @@
-"""What is odd about the rows of a source, and no reason to reject them: told once, as warnings."""
+"""Warnings about unusual rows of a source that are no reason to reject them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LONGEST = 60  # characters of a name
 
 
 class SourceWarnings:
-    """Looks at one response after the other.
+    """Collects warnings about responses.
 
     Args:
-        flow: whose responses they are.
+        flow: flow of the responses.
     """
 
     def __init__(self, flow: Flow) -> None:
@@ -27,7 +27,7 @@ class SourceWarnings:
         self._names: Counter[str] = Counter()
 
     def check(self, response: ContactResponse) -> None:
-        """Look at a response: each name in it is to be that of a step."""
+        """Check a response: each name in it should be the name of a step."""
         steps = self._flow.steps.keys()
         strange: set[str] = set()
         for scope in (response.step, response.history, response.actions, response.exits):
@@ -38,10 +38,10 @@ class SourceWarnings:
             self._names.update(name for name in strange if name in self._names or len(self._names) < _KEPT)
 
     def warnings(self, rows: int, ignored_columns: Iterable[str]) -> list[str]:
-        """What was noticed, one sentence each.
+        """Return the warnings, one sentence each.
 
         Args:
-            rows: of the source.
+            rows: number of rows in the source.
             ignored_columns: names of columns that are not read.
         """
         found = [] if rows else ["0 responses: the source has no rows, so there is nothing to send"]

@@ -1,4 +1,4 @@
-"""How far a replay, or some chunks of it, has come, as programs read it: one value on every road."""
+"""The status of a replay, or of some of its chunks, as plain data; the same for CLI and DAG."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def replay_status(replay: Replay, tally: Tally, elapsed: float | None = None) ->
     """Return the states of contacts, the other counts, and the elapsed time.
 
     Args:
-        replay: which one.
-        tally: of it, or of some chunks.
-        elapsed: seconds; by default those for which the replay ran.
+        replay: the replay.
+        tally: counts of the replay, or of some chunks.
+        elapsed: seconds; by default the replay's running time.
     """
     if elapsed is None:
         elapsed = replay.run_seconds(time.time())

@@ -1,4 +1,4 @@
-"""The one door to the network: who may be reached, how long, how much, and what came of it.
+"""The only access to the network: allowed hosts, limits on time and size, and outcomes.
 
 ::
 

@@ -1,4 +1,4 @@
-"""IP addresses: written forms, addresses inside addresses, and how far each one reaches."""
+"""IP addresses: notations, embedded addresses, and the reach of each address."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ IpAddress = IPv4Address | IPv6Address
 
 
 class Reach(Enum):
-    """How far an address reaches, and so how it must be allowed."""
+    """The reach of an address, which determines how it must be allowed."""
 
     PUBLIC = "public"
     PRIVATE = "private"
@@ -48,18 +48,18 @@ _PRIVATE_BLOCKS = tuple(
 )
 _GLOBAL_UNICAST = ip_network("2000::/3")  # RFC 4291 §2.4: all of IPv6 that is handed out
 _NAT64 = ip_network("64:ff9b::/96")  # RFC 6052 §2.1
-_IPV4_COMPATIBLE = ip_network("::/96")  # RFC 4291 §2.5.5.1; :: and ::1 lie in it and are themselves
+_IPV4_COMPATIBLE = ip_network("::/96")  # RFC 4291 §2.5.5.1; :: and ::1 are in it but count as themselves
 
 
 @lru_cache(maxsize=1024)
 def host_address(host: str) -> IpAddress | None:
-    """The address that a URL's host is, or ``None`` when it is a name.
+    """Parse a URL's host as an address; ``None`` if it is a name.
 
     Args:
-        host: without brackets.
+        host: host without brackets.
 
     Raises:
-        ValueError: an address in a form that libraries read in different ways, such as ``127.1`` or ``0x7f000001``.
+        ValueError: an address in a notation that libraries interpret differently, such as ``127.1`` or ``0x7f000001``.
     """
     try:
         return ip_address(host)
@@ -80,13 +80,13 @@ def _is_legacy_ipv4(host: str) -> bool:
 
 
 def unwrap(address: IpAddress) -> IpAddress:
-    """The IPv4 address inside a mapped, compatible, NAT64 or 6to4 address; any other as it is."""
+    """Return the IPv4 address inside a mapped, compatible, NAT64 or 6to4 address; others unchanged."""
     if isinstance(address, IPv4Address):
         return address
     inner = address.ipv4_mapped or address.sixtofour
     if inner is not None:
         return inner
-    plain = IPv6Address(int(address))  # without a zone, which `in` does not look at and `==` does
+    plain = IPv6Address(int(address))  # without a zone, which `in` ignores and `==` compares
     if plain in _NAT64 or (plain in _IPV4_COMPATIBLE and int(plain) > 1):
         return IPv4Address(int(plain) & 0xFFFF_FFFF)
     return plain
@@ -94,7 +94,7 @@ def unwrap(address: IpAddress) -> IpAddress:
 
 @lru_cache(maxsize=1024)
 def reach_of(address: IpAddress) -> tuple[Reach, str]:
-    """How far an unwrapped address reaches, and what to call it in a message."""
+    """Return the reach of an unwrapped address, and its description for messages."""
     for block, label in _SPECIAL_BLOCKS:
         if address in block:
             return Reach.SPECIAL, label

@@ -1,4 +1,4 @@
-"""Content codings of replies (RFC 9110 §8.4.1), undone without letting a small reply become a large one."""
+"""Decodes the content codings of replies (RFC 9110 §8.4.1), with protection against decompression bombs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class ContentTooLargeError(Exception):
 
 
 class ContentUnreadableError(Exception):
-    """The content is not in the coding that the reply names, or in one that we do not undo."""
+    """The content is not in the coding that the reply names, or in one that is not supported."""
 
 
 def max_encoded_size(limit: int) -> int:
-    """How many bytes on the wire can still be ``limit`` bytes of content: compressing may lengthen a little."""
+    """Return the maximum encoded size of ``limit`` bytes of content: compression may add a little."""
     return limit + limit // 100 + 4096
 
 
 def content_coding(fields: Iterable[str]) -> str:
-    """The one coding that the ``Content-Encoding`` fields name; empty when there is none.
+    """Return the coding in the ``Content-Encoding`` fields; empty if there is none.
 
     Raises:
         ContentUnreadableError: more than one coding (each layer multiplies), or one that we do not undo.
@@ -39,16 +39,16 @@ def content_coding(fields: Iterable[str]) -> str:
 
 
 def decode_content(received: bytes, coding: str, limit: int) -> bytes:
-    """Undo one content coding.
+    """Decode one content coding.
 
     Args:
-        received: all of the content as it came.
-        coding: as :func:`content_coding` gives it.
-        limit: largest decoded length, bytes; never more than one byte above it is held.
+        received: the complete content as received.
+        coding: coding as returned by :func:`content_coding`.
+        limit: maximum decoded bytes; at most one byte more is held in memory.
 
     Raises:
         ContentTooLargeError: the content is longer than ``limit``.
-        ContentUnreadableError: the bytes are not in that coding, or end too early.
+        ContentUnreadableError: the bytes are not in that coding, or are truncated.
     """
     if len(received) == 0 or coding == "":
         if len(received) > limit:

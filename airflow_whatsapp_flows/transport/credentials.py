@@ -1,4 +1,4 @@
-"""Headers that prove who we are, bound to the one origin that may see them."""
+"""Authentication headers, bound to the only origin that may see them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from airflow_whatsapp_flows.transport.origin import Origin, origin_of
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Headers of a connection, added at sending and only to requests that go to the connection's own origin.
+    """Headers of a connection, added on sending, only to requests to the connection's own origin.
 
     Attributes:
         origin: such as ``"https://crm.example"``; scheme, host and port count, a path does not.
-        headers: such as ``(("Authorization", "Bearer …"),)``; the values are in no repr and no message.
+        headers: such as ``(("Authorization", "Bearer …"),)``; the values appear in no repr and no message.
 
     Raises:
         ConnectionConfigError: ``origin`` is not an absolute http or https URL.

@@ -1,4 +1,4 @@
-"""From what aiohttp raises to what happened, and whether the server may have got the request."""
+"""Interprets aiohttp's exceptions: what happened, and whether the server may have received the request."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from airflow_whatsapp_flows.transport.reply_head import MAX_HEAD_BYTES, HeadTooL
 
 
 class RequestRefusedError(Exception):
-    """The request cannot be sent as it is; the message says why."""
+    """The request is invalid; the message says why."""
 
 
 class TlsFilesError(Exception):
-    """A file of certificates cannot be used; the message names it."""
+    """A certificate file cannot be used; the message names it."""
 
 
 class ReplyRefusedError(Exception):
-    """What came is not a final reply; the message says why."""
+    """The server did not send a valid final reply; the message says why."""
 
 
 Verdict = tuple[ErrorKind, Sent, str]
@@ -33,15 +33,15 @@ Verdict = tuple[ErrorKind, Sent, str]
 
 
 def judge_failure(error: Exception, authority: str, policy: SendPolicy, *, written: bool) -> Verdict:
-    """Say what an error means.
+    """Interpret an error.
 
-    No message holds text of the server's, of the request's or of aiohttp's, which quote URLs and headers.
+    No message contains text of the server, the request or aiohttp, because that may quote URLs and headers.
 
     Args:
-        error: whatever was raised between the first look at the request and the last byte of the reply.
+        error: the exception, raised at any point between checking the request and the last byte of the reply.
         authority: host and port, for the message.
-        policy: whose limits the message names.
-        written: whether any of the request may have been written. If not, it was provably not sent, whatever failed.
+        policy: policy with the limits that the message names.
+        written: whether any of the request may have been written. If not, it was provably not sent.
     """
     if isinstance(error, AddressRefusedError):
         return ErrorKind.POLICY, Sent.NO, str(error)
@@ -59,7 +59,7 @@ def judge_failure(error: Exception, authority: str, policy: SendPolicy, *, writt
 
 
 def lacks_descriptors(error: BaseException | None) -> bool:
-    """Whether an error says that no file descriptor was free for a connection."""
+    """Whether an error means that no file descriptor was free for a connection."""
     while error is not None:
         if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
             return True

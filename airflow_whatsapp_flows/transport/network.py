@@ -20,7 +20,7 @@ _LOOPBACK = host_address("127.0.0.1")
 
 @dataclass(frozen=True, slots=True)
 class _AllowedTargets:
-    """What the operator named; a port of ``None`` is every port."""
+    """Targets that the operator allows; a port of ``None`` means every port."""
 
     hosts: frozenset[tuple[str, int | None]]
     addresses: frozenset[tuple[IpAddress, int | None]]
@@ -35,18 +35,18 @@ class _AllowedTargets:
 
 @dataclass(frozen=True, slots=True)
 class NetworkPolicy:
-    """Who may be connected to.
+    """Which hosts and addresses may be connected to.
 
-    Public addresses may. Private ones (RFC 1918, RFC 6598, RFC 4193) only when the host, the address or a range around
-    it is named here. Loopback, link-local, cloud metadata, multicast and reserved ones only when that very address
-    is named, or, for loopback, the name ``localhost`` (RFC 6761 §6.3).
+    Public addresses are allowed. Private ones (RFC 1918, RFC 6598, RFC 4193) are allowed only if the host, the address
+    or a range containing it is listed here. Loopback, link-local, cloud metadata, multicast and reserved addresses only
+    if the exact address is listed or, for loopback, the name ``localhost`` (RFC 6761 §6.3).
 
     Attributes:
         allowed: ``host``, ``host:port``, an address, ``address:port`` or a CIDR range; the setting ``allowed_hosts``.
         trusted: origins of connections, such as ``"https://crm.internal:8443"``; each counts as its host and port.
         proxy: URL of the egress proxy that every request goes through; default none. The environment's ``HTTP_PROXY``
-            is never read. Behind a proxy, host names are resolved, and so judged, by the proxy; addresses that stand
-            in a URL are judged here all the same.
+            is never read. Behind a proxy, the proxy resolves and checks host names; addresses in URLs are still checked
+            here.
 
     Raises:
         ConnectionConfigError: an entry cannot be read; the message names it.
@@ -66,9 +66,9 @@ class NetworkPolicy:
         object.__setattr__(self, "_proxy_named", _operator_entries(proxies))
 
     def refusal_of_host(self, target: Origin) -> str | None:
-        """Why a request may not go to this host, as far as its URL tells; ``None`` when it may, or only DNS can tell.
+        """Return why a request may not go to this host, judging by its URL; ``None`` if allowed, or if DNS must decide.
 
-        aiohttp does not ask its resolver about addresses, so these must be judged here, before it is called.
+        aiohttp does not call its resolver for addresses, so they must be checked here first.
         """
         try:
             address = host_address(target.host)
@@ -79,13 +79,13 @@ class NetworkPolicy:
         return None if address is None else self.refusal(target, address)
 
     def refusal(self, target: Origin, address: IpAddress) -> str | None:
-        """Why a host may not be reached at an address; ``None`` when it may."""
+        """Return why a host may not be reached at an address; ``None`` if allowed."""
         return None if _allows(self._named, target, address) else _explain(target, address)
 
     def refusal_of_resolved(self, host: str, port: int, addresses: list[IpAddress]) -> str | None:
-        """Why a name may not be connected to, given all that it resolves to; one bad address refuses the name.
+        """Return why a name may not be connected to, given its addresses; one forbidden address refuses the name.
 
-        The name may also be the proxy's own, which the operator named by setting it.
+        The name may also be that of the proxy, which the operator allows by setting it.
         """
         target = Origin("", host.lower().rstrip("."), port)
         for address in addresses:
@@ -101,7 +101,7 @@ def _allows(named: _AllowedTargets, target: Origin, address: IpAddress) -> bool:
         return True
     by_name = named.holds_host(target.host, target.port)
     if reach is Reach.SPECIAL:
-        # A name that was allowed for its private address must not become a road to loopback by a change in DNS.
+        # A name allowed for its private address must not give access to loopback after a change in DNS.
         return by_name and inner.is_loopback and _is_localhost(target.host)
     return by_name or any(inner in network for network in named.networks)
 

@@ -1,4 +1,4 @@
-"""Where a request goes: scheme, host and port of an absolute URL (RFC 6454 §4)."""
+"""The target of a request: scheme, host and port of an absolute URL (RFC 6454 §4)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from yarl import URL
 
-# RFC 3986 §2 and §3.2.2: a URL holds visible ASCII only; a host is a name or an address in brackets.
+# RFC 3986 §2 and §3.2.2: a URL contains visible ASCII only; a host is a name or an address in brackets.
 _SENDABLE = re.compile(r"[!-~]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?")
 _MAX_PORT = 65_535
@@ -19,8 +19,8 @@ class Origin(NamedTuple):
 
     Attributes:
         scheme: ``"http"`` or ``"https"``.
-        host: lower case, without brackets and without the root's dot.
-        port: the one that is connected to, 1 to 65535.
+        host: lowercase, without brackets and without a trailing dot.
+        port: the effective port, 1 to 65535.
     """
 
     scheme: str
@@ -29,26 +29,26 @@ class Origin(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """Host and port as people read them, ``crm.example:443``."""
+        """Host and port, ``crm.example:443``."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @lru_cache(maxsize=1024)
 def origin_of(url: str) -> Origin:
-    """The origin of an absolute URL.
+    """Return the origin of an absolute URL.
 
     Raises:
-        ValueError: the URL is not absolute, not ``http`` or ``https``, holds blanks or user information, or has no
-            usable host or port. The message never quotes the URL, which may hold secrets.
+        ValueError: the URL is not absolute, not ``http`` or ``https``, contains blanks or user information, or has no
+            valid host or port. The message never quotes the URL, which may contain secrets.
     """
     return origin_of_parsed(parse_url(url))
 
 
 def parse_url(url: str) -> URL:
-    """A URL that goes out byte for byte as it stands here.
+    """Parse a URL so that it is sent byte for byte as given.
 
     Raises:
-        ValueError: it cannot be a URL.
+        ValueError: the text is not a URL.
     """
     if not _SENDABLE.fullmatch(url):
         raise ValueError("the URL is empty, or contains spaces or characters that must be percent-encoded")
@@ -56,7 +56,7 @@ def parse_url(url: str) -> URL:
 
 
 def origin_of_parsed(url: URL) -> Origin:
-    """The origin of a parsed absolute URL.
+    """Return the origin of a parsed absolute URL.
 
     Raises:
         ValueError: as for :func:`origin_of`.

@@ -16,8 +16,8 @@ class SendPolicy:
         max_content: bytes of the reply's content, decompressed. Default 1 MiB.
         verify: whether TLS certificates are checked, against the system's authorities; or the path of a file with the
             accepted authorities in PEM form. Default true.
-        certificate: paths of the client's certificate and of its key, or ``None`` where the certificate's file holds
-            the key too. Default none.
+        certificate: paths of the client certificate and of its key (``None`` if the certificate file also contains the
+            key). Default none.
 
     Raises:
         ValueError: a limit is not above zero.

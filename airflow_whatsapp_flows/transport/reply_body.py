@@ -1,4 +1,4 @@
-"""From an aiohttp response to a complete reply."""
+"""Converts an aiohttp response to a complete reply."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.transport.content_coding import (
 
 
 def head_of(response: aiohttp.ClientResponse, elapsed_ms: int) -> HttpResponse:
-    """Status line and header fields, without content."""
+    """Return status and header fields, without content."""
     reason = response.reason or ""
     return HttpResponse(
         status_code=response.status,
@@ -25,16 +25,16 @@ def head_of(response: aiohttp.ClientResponse, elapsed_ms: int) -> HttpResponse:
 
 
 async def receive_content(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """All of the content, decoded from its content coding.
+    """Read the complete content, decoded from its content coding.
 
     Args:
-        response: one whose head has come.
-        limit: bytes, decoded.
+        response: a response whose head was received.
+        limit: maximum decoded bytes.
 
     Raises:
         ContentTooLargeError: the content is longer than ``limit``.
-        ContentUnreadableError: it is not in the coding that it says.
-        aiohttp.ClientError: it did not come completely.
+        ContentUnreadableError: it is not in the declared coding.
+        aiohttp.ClientError: it was not received completely.
     """
     protocol = response.connection.protocol if response.connection is not None else None
     fields = response.headers.getall("Content-Encoding", ())
@@ -50,7 +50,7 @@ async def receive_content(response: aiohttp.ClientResponse, limit: int) -> bytes
         pieces.append(piece)
     lost = protocol.exception() if protocol is not None else None
     if isinstance(lost, aiohttp.ClientOSError):
-        # Content without a length ends with the connection (RFC 9112 §6.3), and aiohttp takes a reset for that end too.
+        # Content without a length ends with the connection (RFC 9112 §6.3), and aiohttp also takes a reset as that end.
         raise lost
     return decode_content(b"".join(pieces), content_coding(fields) if pieces else "", limit)
 

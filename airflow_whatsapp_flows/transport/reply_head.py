@@ -1,4 +1,4 @@
-"""The head of a reply: how much of it is read, and replies that end with it, whatever a server sends behind it."""
+"""The head of a reply: limits its size, and ends replies without content after it, whatever the server sends next."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 _STATUS_LINE_BYTES = 13
 _END_OF_HEAD = b"\r\n\r\n"
 MAX_HEAD_BYTES = 131_072
-"""Bytes before the content of a reply: status line and header fields, including interim replies (1xx)."""
+"""Maximum bytes before the content of a reply: status line and header fields, including interim replies (1xx)."""
 _SLICE = 16_384
 READ_BYTES = 16_384
-"""Bytes that are read at once, of which as many may be more than what is wanted of a reply."""
+"""Bytes read at once, so also the maximum read beyond the end of a reply."""
 _NO_CONTENT = frozenset({204, 304})
 _SWITCHING = 101
 
 
 class HeadTooLargeError(aiohttp.ClientError):
-    """More came before the content of a reply than is read."""
+    """The head of a reply exceeds the limit."""
 
 
 def _read_in_small_pieces(transport: asyncio.BaseTransport) -> None:
-    """There is no public way; where asyncio is built otherwise, it reads 256 kB at once, as it does by default."""
+    """Reduce asyncio's read size. There is no public API; elsewhere asyncio keeps its default of 256 kB."""
     tls: Any = getattr(transport, "_ssl_protocol", None)
     reader: Any
     for reader in (transport, tls, getattr(tls, "_transport", None)):
         if hasattr(reader, "max_size"):
             reader.max_size = READ_BYTES
-    if hasattr(tls, "_ssl_buffer_view"):  # what the records of TLS are received into
+    if hasattr(tls, "_ssl_buffer_view"):  # the buffer for TLS records
         tls._ssl_buffer_view = tls._ssl_buffer_view[:READ_BYTES]
     if hasattr(transport, "set_read_buffer_limits"):
         transport.set_read_buffer_limits(READ_BYTES)
 
 
 class ReplyHandler(ResponseHandler):
-    """An aiohttp protocol that limits the head of a reply, and reads one without content no further than its head.
+    """An aiohttp protocol that limits the head of a reply, and ends one without content after its head.
 
-    aiohttp limits each field, and in some versions their number; interim replies it reads without an end.
+    aiohttp limits each field, and in some versions their number, but reads any number of interim replies.
 
-    A reply to HEAD, 204 (No Content) and 304 (Not Modified) end with the head (RFC 9112 §6.3). Some servers send
-    content behind it. aiohttp takes that for a second reply, which is not HTTP, and then loses the first one: a request
-    that was answered would be in doubt.
+    A reply to HEAD, 204 (No Content) and 304 (Not Modified) end with the head (RFC 9112 §6.3). Some servers
+    still send content. aiohttp takes it for a second, malformed reply and then loses the first one: an answered request
+    would be in doubt.
     """
 
-    _silent = False  # nothing has come since the request
+    _silent = False  # nothing received since the request
     _on_closed: Callable[[], None] | None = None
     _awaiting = False
     _is_head = False
     _head = b""
-    _room: int | None = None  # bytes that the head may still take; None once it is here
+    _room: int | None = None  # bytes left for the head; None once it is complete
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Read less at once than asyncio does: 256 kB can be 40,000 chunks, and keep the loop for 50 ms."""
+        """Read less at once than asyncio's default: 256 kB can be 40,000 chunks, and block the loop for 50 ms."""
         _read_in_small_pieces(transport)
         super().connection_made(transport)
 
@@ -65,22 +65,22 @@ class ReplyHandler(ResponseHandler):
         """Expect the head of a reply next.
 
         Args:
-            method: of the request that is about to be written.
-            on_closed: called when the server closes the connection in place of any reply.
+            method: HTTP method of the request about to be written.
+            on_closed: called if the server closes the connection without any reply.
         """
         self._silent, self._on_closed = True, on_closed
         self._awaiting, self._is_head, self._head = True, method == "HEAD", b""
         self._room = MAX_HEAD_BYTES
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come from the server."""
+        """Process data received from the server."""
         self._silent = False
         if self._awaiting:
             surplus = self._surplus(data)
             if surplus:
-                self.force_close()  # what is left must not meet the next request
+                self.force_close()  # leftover data must not reach the next request
                 data = data[:-surplus]
-        # In slices, until the head is here: what is read at once may hold thousands of interim replies.
+        # In slices until the head is complete: one read may contain thousands of interim replies.
         while self._room is not None and self.exception() is None:
             if not self._room:
                 self._refuse_head()
@@ -94,12 +94,12 @@ class ReplyHandler(ResponseHandler):
         super().data_received(data)
 
     def eof_received(self) -> None:
-        """Note that the server will send nothing more."""
+        """Record that the server will send no more data."""
         self._note_closed()
         super().eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Note that the connection is gone, by a reset when there is an exception."""
+        """Record that the connection is closed, by a reset if there is an exception."""
         if exc is not None:
             self._note_closed()
         super().connection_lost(exc)
@@ -110,9 +110,9 @@ class ReplyHandler(ResponseHandler):
         self._silent = False
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        """Fail, and with it the content that is still awaited.
+        """Fail the reply, including content still being awaited.
 
-        aiohttp forgets the content when it finds that what comes is no HTTP: it would be awaited up to the deadline.
+        aiohttp forgets the content if it receives invalid HTTP: it would be awaited until the deadline.
         """
         if exc_cause is None:
             super().set_exception(exc)
@@ -123,7 +123,7 @@ class ReplyHandler(ResponseHandler):
             content.set_exception(aiohttp.ClientPayloadError("the content is incomplete"))
 
     def feed_data(self, data: Any, size: int = 0) -> None:
-        """Take a head from the parser."""
+        """Receive a head from the parser."""
         status = data[0].code
         if not 100 <= status < 200 or status == _SWITCHING:
             self._room = None
@@ -135,7 +135,7 @@ class ReplyHandler(ResponseHandler):
         self.set_exception(HeadTooLargeError())
 
     def _surplus(self, data: bytes) -> int:
-        """Bytes at the end of the data that stand behind a reply which ended with its head."""
+        """Count the bytes at the end of the data that follow a reply without content."""
         head, start = self._head + data, 0
         while True:
             line = _STATUS_LINE.match(head, start)

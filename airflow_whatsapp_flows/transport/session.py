@@ -1,4 +1,4 @@
-"""What many sends share: connections, DNS answers and the network policy."""
+"""What sends share: connections, DNS answers and the network policy."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from airflow_whatsapp_flows.transport.network import PUBLIC_ONLY, NetworkPolicy
 from airflow_whatsapp_flows.transport.origin import Origin
 from airflow_whatsapp_flows.transport.reply_head import READ_BYTES
 
-# aiohttp's 8190 would turn a done POST into a protocol error when the reply carries one long cookie or policy.
+# With aiohttp's 8190, one long cookie or policy in the reply would turn a completed POST into a protocol error.
 _MAX_FIELD_BYTES = 32_768
-# aiohttp before 3.13.4 took any number. Twice its default of 128: a done POST must not be lost to a chatty proxy.
+# aiohttp before 3.13.4 had no limit. Twice its default of 128: a verbose proxy must not fail a completed POST.
 _MAX_FIELDS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Connections and the policy that they were made under; open one with :func:`open_session`.
+    """Connections and the policy that applies to them; open one with :func:`open_session`.
 
     Attributes:
         client: holds the connections.
-        network: who may be connected to.
-        refusal_of_host: :meth:`NetworkPolicy.refusal_of_host`, which remembers: judging an address costs 1 µs.
+        network: which hosts may be connected to.
+        refusal_of_host: :meth:`NetworkPolicy.refusal_of_host`, cached: checking an address costs 1 µs.
     """
 
     client: aiohttp.ClientSession
@@ -43,11 +43,11 @@ async def open_session(
     """Open a session for any number of sends, also at the same time, in one event loop.
 
     Redirects are not followed, cookies not kept, ``.netrc`` and ``HTTP_PROXY`` not read. The number of connections is
-    not limited here: whoever sends at the same time bounds that.
+    not limited here; the caller limits concurrent sends.
 
     Args:
-        network: who may be connected to; default public addresses only.
-        lookup: resolver; it runs in a thread, and each address that it gives is judged before it is connected to.
+        network: which hosts may be connected to; by default public addresses only.
+        lookup: resolver; it runs in a thread, and each of its addresses is checked before connecting.
     """
     resolver = JudgingResolver(network, lookup)
     client = aiohttp.ClientSession(
@@ -62,11 +62,11 @@ async def open_session(
         trust_env=False,
         max_field_size=_MAX_FIELD_BYTES,
         max_headers=_MAX_FIELDS,
-        read_bufsize=READ_BYTES // 2,  # aiohttp stops reading at twice as much that nobody has taken
+        read_bufsize=READ_BYTES // 2,  # aiohttp stops reading at twice this amount of unread data
         proxy=network.proxy,
     )
-    # aiohttp sends GET, PUT, DELETE and the like a second time, in silence, when a kept-alive connection drops. There
-    # is no public switch; tests/transport/test_exchange.py counts what the server got.
+    # aiohttp silently resends GET, PUT, DELETE and others when a kept-alive connection drops. There is no public
+    # switch; tests/transport/test_exchange.py counts what the server receives.
     client._retry_connection = False
     try:
         yield Session(client, network, lru_cache(maxsize=256)(network.refusal_of_host))

@@ -1,4 +1,4 @@
-"""Typed cells of tables, as the plain data that a contact response is made of."""
+"""Converts typed table cells to the plain data of a contact response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.replay.sources.source import Row, no_id, reject_row,
 
 
 class CellError(ValueError):
-    """A cell holds something that has no place in a contact response; the code is stable, the text for people."""
+    """A cell contains a value not allowed in a contact response; the code is stable, the text for people."""
 
     def __init__(self, code: str, reason: str) -> None:
         self.code = code
@@ -24,14 +24,14 @@ class CellError(ValueError):
 def row_from_cells(
     number: int, place: str, columns: Sequence[Column], cells: Sequence[Any], id_column: str | None = None
 ) -> Row:
-    """A row of typed cells; a cell without a value is as absent.
+    """Create a row from typed cells; a cell without a value counts as absent.
 
     Args:
-        number: of the row, from 1.
-        place: of the row, for people.
-        columns: that are read.
+        number: number of the row, from 1.
+        place: location of the row, for people.
+        columns: columns to read.
         cells: their values, in the order of ``columns``.
-        id_column: name of the column that the user named for the id; without an id a row is then rejected.
+        id_column: name of the id column, if given by the user; a row without an id is then rejected.
     """
     value: dict[str, Any] = {}
     problem: tuple[str, str] | None = None
@@ -53,7 +53,7 @@ def row_from_cells(
 
 
 def _plain(cell: Any) -> Any:
-    """A cell as plain data: moments in ISO 8601, decimals as text, no number as absent."""
+    """Convert a cell to plain data: times in ISO 8601, decimals as text, NaN as absent."""
     if cell is None or isinstance(cell, (bool, int)):
         return cell
     if isinstance(cell, str):
@@ -93,7 +93,7 @@ def _check_characters(text: str) -> None:
 
 
 def _without_absent(key: str, item: Any) -> Any:
-    # A column of objects has every field in every row, so null is all that it can say for "absent".
+    # A column of objects has every field in every row, so null is its only way to express "absent".
     if "." in key or not isinstance(item, dict):
         return item
     return {name: inner for name, inner in item.items() if inner is not None}

@@ -1,4 +1,4 @@
-"""Rows of one statement, by whatever driver a database has: one after the other, however many and however long."""
+"""Streams the rows of one statement one by one, for any database driver, regardless of their number and length."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
-_ROWS_AT_ONCE = 64  # of psycopg2, which fetches no single ones without a round trip for each
+_ROWS_AT_ONCE = 64  # for psycopg2, which needs a round trip per fetch
 
 
 def stream_records(connection: Any, query: str) -> Generator[Sequence[Any], None, None]:
-    """Run a statement as it is, and fetch its rows as they are asked for.
+    """Run a statement unchanged, and fetch its rows lazily.
 
-    A client that asks for many rows at once holds them all, and a row may be long: so psycopg streams single rows,
-    and every other driver is asked for one after the other, which fetches from the server what it fetches at once.
+    A client that fetches many rows holds them all, and a row may be long. So psycopg streams single rows, and every
+    other driver is asked for one row at a time; the driver decides how much to fetch from the server.
 
     Args:
-        connection: of the driver (PEP 249).
+        connection: a connection of the driver (PEP 249).
         query: one statement.
 
     Yields:
@@ -31,7 +31,7 @@ def stream_records(connection: Any, query: str) -> Generator[Sequence[Any], None
     try:
         cursor.execute(query)
         records = iter(cursor) if hasattr(cursor, "__iter__") else iter(cursor.fetchone, None)
-        # psycopg2 knows the columns of a named cursor once it has fetched something.
+        # psycopg2 knows the columns of a named cursor only after the first fetch.
         first = next(records, None) if cursor.description is None and driver == "psycopg2" else None
         if cursor.description is None:
             return
@@ -40,7 +40,7 @@ def stream_records(connection: Any, query: str) -> Generator[Sequence[Any], None
         if first is not None:
             yield first
         for record in records:
-            # A connection's `extra` may choose rows that are dictionaries.
+            # A connection's `extra` may select dictionaries as rows.
             yield [record[name] for name in names] if isinstance(record, Mapping) else record
     finally:
         cursor.close()
@@ -74,10 +74,10 @@ def _stream(connection: Any, query: str) -> Iterator[Sequence[Any]]:
 
 
 def _describe(connection: Any, query: str) -> list[str] | None:
-    """Names of the columns before there are rows, for there may be none; ``None`` where the server does not say."""
+    """Return the column names before any rows, as there may be none; ``None`` if the server does not tell."""
     protocol = connection.pgconn
     prepared = protocol.prepare(b"", query.encode())
     described = protocol.describe_prepared(b"") if prepared.status == 1 else prepared
-    if described.status != 1:  # COMMAND_OK; what is wrong is said when the statement is run
+    if described.status != 1:  # COMMAND_OK; running the statement reports what is wrong
         return None
     return [(described.fname(index) or b"").decode() for index in range(described.nfields)]

@@ -21,21 +21,21 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class Delimited:
-    """Reads CSV in UTF-8, delimited by comma, semicolon, tab or bar; every cell is text as it stands.
+    """Reads CSV in UTF-8, delimited by comma, semicolon, tab or bar; cells are text, unchanged.
 
     Args:
-        keys: of the flow's responses, and their columns.
+        keys: keys of the flow's responses, and their columns.
     """
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
 
     def read(self, stream: BinaryIO, name: str) -> Iterator[Row]:
-        """The rows of one file; a record is numbered by the line where it starts.
+        """Read the rows of one file; a record's number is the line where it starts.
 
         Raises:
-            SourceError: its first line does not name the columns, its columns are not the flow's, or a quote is
-                opened and never closed.
+            SourceError: its first line does not name the columns, its columns are not the flow's, or a quote is never
+                closed.
         """
         lines = _Lines(stream, name)
         with _wide_cells():
@@ -44,7 +44,7 @@ class Delimited:
             yield from self._rows(_Records(lines, delimiter), name, columns, len(names))
 
     def finish(self, name: str) -> None:
-        """Nothing is left to check: the header of each file said it all."""
+        """Do nothing: the header of each file was already checked."""
 
     def _rows(self, records: _Records, name: str, columns: tuple[Column, ...], width: int) -> Iterator[Row]:
         key_indexes = [(column.key, column.index) for column in columns]
@@ -69,14 +69,14 @@ class Delimited:
 
 
 def _cell(cells: list[str], index: int | None) -> str | None:
-    # A record of too few or too many cells has its first ones right, more often than not.
+    # A record with too few or too many cells usually has the first ones right.
     if index is None or index >= len(cells) or _SURROGATE.search(cells[index]):
         return None
     return cells[index]
 
 
 class _Lines:
-    """Decoded lines, numbered; what is not UTF-8 is kept as surrogates, so that the record around it is found."""
+    """Decoded, numbered lines; invalid UTF-8 is kept as surrogates, so that the surrounding record is found."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream = stream
@@ -92,10 +92,10 @@ class _Lines:
         self.doubtful = False
 
     def next(self) -> str:
-        """The next line, or ``""`` at the end.
+        """Return the next line, or ``""`` at the end.
 
         Raises:
-            _TooLarge: with this line the record is too large; the record has been passed over.
+            _TooLarge: the record is too large with this line; the record was skipped.
         """
         line = self._stream.readline(MAX_ROW_BYTES + 1)
         if not line:
@@ -138,7 +138,7 @@ def _never_closed(place: str) -> SourceError:
 
 
 class _Records:
-    """Records of cells: the line where each starts, its cells, and what is wrong with it."""
+    """Records of cells: starting line, cells, and problem of each."""
 
     def __init__(self, lines: _Lines, delimiter: str) -> None:
         self._lines = lines
@@ -166,7 +166,7 @@ class _Records:
                 yield lines.start, cells, fault
 
     def add_line_range(self, reason: str) -> str:
-        """A reason, with the lines that the record takes if there are several."""
+        """Append the range of lines to a reason, if the record has several."""
         first, last = self._lines.start, self._lines.number
         return reason if last <= first else f"{reason} (lines {first} to {last})"
 
@@ -176,13 +176,13 @@ class _Records:
 
 
 def _header(lines: _Lines, name: str) -> tuple[str, list[str]]:
-    """The delimiter, and the names of the columns without blanks around them."""
+    """Read the delimiter and the stripped column names."""
     text = "\n"
     try:
         while text and not text.strip():
             lines.start_record()
             text = lines.next()
-        # A name may hold a line break: the quote that it opened is closed on a later line.
+        # A name may contain a line break: its quote is closed on a later line.
         while text.count('"') % 2 and (more := lines.next()):
             text += more
     except _TooLarge:
@@ -210,7 +210,7 @@ _limit_before: list[int] = []
 
 @contextmanager
 def _wide_cells() -> Iterator[None]:
-    """Let cells be as long as a record may be; the limit is the whole process's, and is set back."""
+    """Allow cells as long as a record; restore the limit afterwards, as it applies to the whole process."""
     with _limit_lock:
         _limit_before.append(csv.field_size_limit())
         csv.field_size_limit(max(_limit_before[-1], MAX_ROW_BYTES))

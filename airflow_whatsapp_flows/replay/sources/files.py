@@ -1,4 +1,4 @@
-"""Finding the files of a source, on disk and in object storage, and opening them as bytes."""
+"""Finds the files of a source, on disk and in object storage, and opens them as bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.errors import SourceError
 
 _BUFFER_BYTES = 262_144
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
-# Storages have no user in their addresses: what stands there is a container, or the id of an Airflow connection.
+# Storage URLs have no user: that part is a container, or the id of an Airflow connection.
 _CONNECTION = re.compile(r"(?:s3[an]?|gcs|gs|abfss?|adl)://[\w.\-]+@", re.ASCII)
 
 Open = Callable[[], AbstractContextManager[BinaryIO]]
@@ -32,8 +32,8 @@ class SourceFile:
 
     Attributes:
         name: for people, without credentials.
-        open: opens its content as bytes, unpacked when its name ends in ``.gz``.
-        mark: changes when the content does; ``None`` when that cannot be known.
+        open: opens its content as bytes, decompressed if its name ends in ``.gz``.
+        mark: changes with the content; ``None`` if unknown.
     """
 
     name: str
@@ -42,7 +42,7 @@ class SourceFile:
 
 
 def hide_credentials(location: str) -> str:
-    """A location without the credentials of its URL."""
+    """Remove the credentials from a location's URL."""
     return location if _CONNECTION.match(location) else _CREDENTIALS.sub("***@", location)
 
 
@@ -50,14 +50,14 @@ Storage = Callable[[str], tuple[Any, str] | None]
 
 
 def find_files(location: str, storage: Storage | None = None) -> list[SourceFile]:
-    """The files that a location stands for, by name.
+    """Find the files at a location, sorted by name.
 
     Args:
         location: a path, a glob, ``-`` for standard input, or a URL of object storage.
-        storage: the file system of a URL, and the path in it; what it does not know is fsspec's.
+        storage: file system of a URL, and path in it; by default from fsspec.
 
     Raises:
-        SourceError: there is none, or it cannot be looked for.
+        SourceError: no file is found, or the search fails.
     """
     if not location:
         raise SourceError("the source of the responses is empty; use a file, a URL, or - for standard input")
@@ -116,7 +116,7 @@ def _find_objects(location: str, known: Storage | None) -> list[SourceFile]:
         raise
     except ImportError as error:
         raise SourceError(f"{name}: this storage needs a package that is not installed: {error}") from None
-    except Exception as error:  # every storage has errors of its own
+    except Exception as error:  # each storage has its own errors
         hint = "; files are at s3://…, gs://…, or similar, and a database needs a query" if _is_unknown(error) else ""
         raise SourceError(
             f"{name}: cannot be opened: {hide_credentials(str(error)) or type(error).__name__}{hint}"
@@ -130,7 +130,7 @@ def _is_unknown(error: Exception) -> bool:
 def _object_file(storage: Any, path: str, name: str) -> SourceFile:
     try:
         mark = str(storage.ukey(path))
-    except Exception:  # a storage that has no such thing says so in its own way
+    except Exception:  # each storage reports a missing file differently
         mark = None
     return SourceFile(name, lambda: _open_buffered(lambda: storage.open(path, "rb"), path), mark)
 
@@ -143,12 +143,12 @@ def _open_buffered(open_raw: Callable[[], Any], path: str) -> Iterator[BinaryIO]
                 yield cast("BinaryIO", io.BufferedReader(unpacked, _BUFFER_BYTES))
         elif isinstance(raw, io.BufferedReader):
             yield raw
-        else:  # a storage's own files read lines slowly
+        else:  # file objects of storages read lines slowly
             yield cast("BinaryIO", io.BufferedReader(raw, _BUFFER_BYTES))
 
 
 def mark_of(files: list[SourceFile]) -> str | None:
-    """One mark of all files, in their order; ``None`` when one of them has none."""
+    """Combine the marks of all files, in order; ``None`` if one of them has none."""
     marks = [file.mark for file in files]
     if None in marks:
         return None

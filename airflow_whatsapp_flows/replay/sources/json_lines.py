@@ -23,7 +23,7 @@ class JsonLines:
     """Reads JSON Lines in UTF-8; blank lines are skipped.
 
     Args:
-        keys: where the user said that keys are; columns are keys of a line's object.
+        keys: mapping of keys by the user; columns are keys of a line's object.
     """
 
     def __init__(self, keys: Keys) -> None:
@@ -35,7 +35,7 @@ class JsonLines:
         self._unseen = {name for key, name in keys.mapped.items() if key != "id"}
 
     def read(self, stream: BinaryIO, name: str) -> Iterator[Row]:
-        """The rows of one file.
+        """Read the rows of one file.
 
         Raises:
             SourceError: it is one JSON array, one object over several lines, a flow, or not UTF-8 at all.
@@ -67,10 +67,10 @@ class JsonLines:
             yield row
 
     def finish(self, name: str) -> None:
-        """Check, after the last row, that every column that was asked for stood in some row.
+        """Check, after the last row, that every requested column occurred in some row.
 
         Raises:
-            SourceError: one stood in none.
+            SourceError: a column occurred in no row.
         """
         for key, column in self._mapped.items():
             if self._renamed and column in self._unseen:
@@ -96,7 +96,7 @@ class JsonLines:
 
     def _rename(self, value: dict[str, Any]) -> None:
         self._renamed = True
-        # All are taken out before any is put in: a column may be called like another's key.
+        # Remove all before adding any: a column may have the name of another one's key.
         found = {key: value[name] for key, name in self._mapped.items() if name in value}
         for name in self._mapped.values():
             value.pop(name, None)
@@ -107,20 +107,20 @@ class JsonLines:
         value.update(found)
 
     def _find_id(self, line: bytes) -> object:
-        """The id of a line that cannot be used: its first key, or that of what a lenient reader takes it for."""
+        """Find the id of an invalid line: its first key, or the id found by a lenient parser."""
         text = line.decode("utf-8", "replace")
         try:
             match = self._first_id.match(text)
             found = json.loads(match.group(1)) if match else json.loads(text).get(self._id_name)
             if isinstance(found, str):
                 found.encode("utf-8")
-        except (ValueError, AttributeError, RecursionError):  # half of a surrogate pair is a ValueError too
+        except (ValueError, AttributeError, RecursionError):  # a lone surrogate is a ValueError too
             return None
         return found
 
 
 def _check_shape(row: Row, line: bytes, stream: BinaryIO, name: str) -> None:
-    """Tell a file that is one JSON object, or a flow, by its first row."""
+    """Recognize a file that is one JSON object, or a flow, by its first row."""
     if row.value is not None and row.value.keys() >= _FLOW_KEYS:
         raise _is_a_flow(name)
     if row.problem is None or not row.problem.startswith("not_json") or not line.lstrip().startswith(b"{"):

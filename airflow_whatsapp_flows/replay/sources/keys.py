@@ -1,4 +1,4 @@
-"""Which column of a table holds which part of a contact response."""
+"""Maps the columns of a table to the keys of a contact response."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ PHONE = "contact.phone"
 SCOPES = tuple(scope.value for scope in Scope)
 _PLAIN = ("id", "created_on")
 NESTED = (*SCOPES, "history", "actions", "exits")
-# "contcat.phone" is a misspelt scope; "Nro. Cliente" and "v1.2" are columns of somebody's own.
+# "contcat.phone" is a misspelled scope; "Nro. Cliente" and "v1.2" are custom columns.
 _DOTTED = re.compile(r"[^\W\d]\w*\.\S.*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column that is read.
+    """A column to read.
 
     Attributes:
         index: its position in the table, from 0.
         name: as in the table.
-        key: of the contact response, such as ``contact.phone``.
+        key: key of the contact response, such as ``contact.phone``.
     """
 
     index: int
@@ -36,20 +36,20 @@ class Column:
 
 
 class Keys:
-    """The keys of a flow's responses, and where the user said that they are.
+    """The keys of a flow's responses, and the user's mapping of them.
 
     Attributes:
-        mapped: names of columns by key, as the user said.
-        id_column: name of the column that holds the id, if the user named one.
-        ignored_columns: names of columns that hold nothing of a contact response, in the order in which they were met.
+        mapped: names of columns by key, from the user.
+        id_column: name of the id column, if given by the user.
+        ignored_columns: names of columns that are not part of a contact response, in order of occurrence.
 
     Args:
         flow: its questions and menus are the ``step.`` keys.
         columns: names of columns by key.
-        id_column: name of the column that holds the id.
+        id_column: name of the id column.
 
     Raises:
-        SourceError: a key is none of a contact response of this flow.
+        SourceError: a key is not valid for a contact response of this flow.
     """
 
     def __init__(self, flow: Flow, columns: Mapping[str, str], id_column: str | None = None) -> None:
@@ -68,18 +68,18 @@ class Keys:
                 )
 
     def resolve(self, names: Sequence[str], place: str, nested: Collection[str] = ()) -> tuple[Column, ...]:
-        """The columns to read.
+        """Select the columns to read.
 
-        Columns that hold nothing of a contact response are left out, and their names are put into ``ignored_columns``.
+        Other columns are left out, and their names are added to ``ignored_columns``.
 
         Args:
-            names: of the table's columns, in their order.
-            place: where they stand, for errors.
-            nested: names of columns that hold objects or lists.
+            names: names of the table's columns, in order.
+            place: location for errors.
+            nested: names of columns that contain objects or lists.
 
         Raises:
-            SourceError: a column that was asked for is absent; a ``step.`` column names no question and no menu;
-                a dotted name begins with no scope; a column that is read stands twice; none can be read.
+            SourceError: a requested column is missing; a ``step.`` column names neither a question nor a menu; a dotted
+                name starts with no scope; a column to read is duplicated; no column can be read.
         """
         times = Counter(names)
         columns = [self._find_column(key, name, names, place) for key, name in self.mapped.items()]

@@ -11,10 +11,10 @@ _CHUNK_BYTES = 65_536
 
 
 def check_encoding(first_line: bytes, name: str) -> bytes:
-    """The first line of a file without a byte order mark.
+    """Return the first line of a file without its byte order mark.
 
     Raises:
-        SourceError: the mark is not that of UTF-8, or the content is packed.
+        SourceError: the mark is not that of UTF-8, or the content is compressed.
     """
     if first_line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise SourceError(f"{name}: is UTF-16; save it as UTF-8")
@@ -26,7 +26,7 @@ def check_encoding(first_line: bytes, name: str) -> bytes:
 
 
 def skip_line(stream: BinaryIO) -> int:
-    """Read on to the end of a line, holding little of it; returns how many double quotes the rest had."""
+    """Skip to the end of a line, keeping little in memory; return the number of double quotes in the rest."""
     quotes = 0
     while chunk := stream.readline(_CHUNK_BYTES):
         quotes += chunk.count(b'"')

@@ -1,4 +1,4 @@
-"""Opening a source: which files, in which format, for which flow."""
+"""Opens a source: finds its files and their format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.replay.sources.json_lines import JsonLines
 from airflow_whatsapp_flows.replay.sources.keys import Keys
 from airflow_whatsapp_flows.replay.sources.source import Format, Row, Source, SourceSpec
 
-if TYPE_CHECKING:  # SQLAlchemy takes a moment to import
+if TYPE_CHECKING:  # SQLAlchemy is slow to import
     from airflow_whatsapp_flows.replay.sources.sql import Database
 
 _FORMATS: tuple[Format, ...] = get_args(Format)
@@ -37,20 +37,20 @@ class _Reader(Protocol):
 
 
 class Access(Protocol):
-    """How databases and storages are reached where URLs are not all, as in a task, which has Airflow's connections."""
+    """Access to databases and storages other than by URL, such as through Airflow's connections in a task."""
 
     def database(self, location: str) -> Database | None:
-        """The database of a location; ``None`` for a URL, which SQLAlchemy knows.
+        """Return the database of a location; ``None`` for a URL, which SQLAlchemy opens.
 
         Raises:
-            SourceError: there is none, or it cannot be used.
+            SourceError: it does not exist or cannot be used.
         """
 
     def storage(self, location: str) -> tuple[Any, str] | None:
-        """The file system of a URL, as fsspec has them, and the path in it; ``None`` for one that fsspec knows.
+        """Return the fsspec file system of a URL, and the path in it; ``None`` to let fsspec open the URL.
 
         Raises:
-            SourceError: there is none, or it cannot be used.
+            SourceError: it does not exist or cannot be used.
         """
 
 
@@ -58,20 +58,20 @@ def open_source(spec: SourceSpec, flow: Flow, access: Access | None = None) -> S
     """Open a source of contact responses.
 
     Args:
-        spec: where it is, and how it is to be read.
-        flow: whose responses it holds; its questions and menus are the ``step.`` columns.
-        access: how databases and storages are reached; by default by URLs and fsspec alone.
+        spec: location of the source, and how to read it.
+        flow: flow of the responses; its questions and menus are the ``step.`` columns.
+        access: access to databases and storages; by default only by URL and fsspec.
 
     Returns:
-        The source. Files are looked for now and read when it is iterated; a query runs when it is iterated.
+        The source. Files are located now and read on iteration; a query runs on iteration.
 
     Raises:
-        SourceError: there is no such file, its format cannot be told, a column is meant for no key of a response,
-            a package is not installed, or the URL of a database is none.
+        SourceError: the file does not exist, its format is unknown, a column is mapped to an invalid key, a package is
+            not installed, or a database URL is invalid.
     """
     keys = Keys(flow, spec.columns, spec.id_column)
     if spec.query is not None:
-        from airflow_whatsapp_flows.replay.sources.sql import QuerySource, UrlDatabase  # takes a moment to import
+        from airflow_whatsapp_flows.replay.sources.sql import QuerySource, UrlDatabase  # slow to import
 
         if spec.format is not None:
             raise SourceError(f"a query has no format, but {spec.format!r} was given")
@@ -90,7 +90,7 @@ def open_source(spec: SourceSpec, flow: Flow, access: Access | None = None) -> S
 
 
 def display_location(spec: SourceSpec) -> str:
-    """Where a source is looked for, as it was written, without passwords; nothing is opened."""
+    """Return the location of a source as entered, without passwords; open nothing."""
     if spec.query is None or "://" not in spec.location:
         return hide_credentials(spec.location)
     from airflow_whatsapp_flows.replay.sources.sql import display_url

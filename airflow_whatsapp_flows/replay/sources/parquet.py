@@ -1,4 +1,4 @@
-"""Parquet files, batch by batch; read with pyarrow, which is an extra."""
+"""Reads Parquet files batch by batch with pyarrow, an optional dependency."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Parquet:
     """Reads Parquet: dotted columns, and columns of objects named after a scope.
 
     Args:
-        keys: of the flow's responses, and their columns.
+        keys: keys of the flow's responses, and their columns.
 
     Raises:
         SourceError: pyarrow is not installed.
@@ -34,7 +34,7 @@ class Parquet:
         self._keys = keys
 
     def read(self, stream: BinaryIO, name: str) -> Iterator[Row]:
-        """The rows of one file, numbered from 1.
+        """Read the rows of one file, numbered from 1.
 
         Raises:
             SourceError: it is not Parquet, its columns are not the flow's, or its phones are numbers.
@@ -53,14 +53,14 @@ class Parquet:
             raise SourceError(f"{name}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 
     def finish(self, name: str) -> None:
-        """Nothing is left to check: the schema of each file said it all."""
+        """Do nothing: the schema of each file was already checked."""
 
     def _batches(self, file: Any, names: list[str]) -> Iterator[Any]:
-        """Rows in batches, of fewer rows where they are long."""
+        """Yield rows in batches, smaller if rows are long."""
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         longest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
         for batch in file.iter_batches(_batch_size(longest), columns=names):
-            size = _batch_size(batch.nbytes // max(1, batch.num_rows))  # a file's own sizes are those of encoded values
+            size = _batch_size(batch.nbytes // max(1, batch.num_rows))  # the file's own sizes are of encoded values
             for start in range(0, batch.num_rows, size):
                 yield batch.slice(start, size)
 
@@ -89,7 +89,7 @@ class Parquet:
         for column in columns:
             values = batch.column(column.name)
             if types.is_timestamp(values.type) and values.type.unit == "ns":
-                # Python's moments have microseconds.
+                # Python's times have microseconds.
                 values = values.cast(self._arrow.timestamp("us", values.type.tz), safe=False)
             try:
                 yield values.to_pylist()
@@ -109,7 +109,7 @@ def _batch_size(row_bytes: int) -> int:
 
 
 def _text(item: bytes | None) -> str | bytes | None:
-    # Arrow does not check that a text is one; what is none stays bytes, and rejects its row.
+    # Arrow does not validate text; invalid text stays bytes, and rejects its row.
     try:
         return None if item is None else item.decode("utf-8")
     except UnicodeDecodeError:

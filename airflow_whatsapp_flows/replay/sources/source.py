@@ -1,4 +1,4 @@
-"""What every source gives: rows, each with its place, and either a value or a problem."""
+"""The interface of sources: rows, each with its location and either a value or a problem."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SCIENTIFIC = re.compile(r"\s*[+-]?\d+(?:[.,]\d*)?[eE][+-]?\d+\s*")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a source: a value, or the reason why it has none.
+    """A row of a source: a value, or the reason why it has none.
 
     Attributes:
         number: in a text file the line where the row starts, from 1; elsewhere the number of the row, from 1.
@@ -38,15 +38,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """Where contact responses are, and how they are to be read.
+    """Location of contact responses, and how to read them.
 
     Attributes:
-        location: a path, a glob, ``-`` for standard input, a URL of object storage (``s3://…``, whatever fsspec
-            knows), or a SQLAlchemy URL when ``query`` is given.
-        columns: names of columns by the key of a response that they hold, ``{"contact.phone": "Teléfono"}``.
-        id_column: name of the column that holds the id; by default ``id``.
+        location: a path, a glob, ``-`` for standard input, an object storage URL (``s3://…``, anything that fsspec
+            supports), or a SQLAlchemy URL if ``query`` is given.
+        columns: names of columns by response key, ``{"contact.phone": "Teléfono"}``.
+        id_column: name of the id column; by default ``id``.
         query: one SQL statement that returns rows.
-        format: of the files; by default what their names end in. Standard input is ``jsonl`` by default.
+        format: format of the files; by default from their extension. Standard input is ``jsonl`` by default.
     """
 
     location: str
@@ -59,28 +59,28 @@ class SourceSpec:
 class Source(Protocol):
     """Rows of contact responses, streamed: memory does not grow with their number.
 
-    It may be iterated once. What is wrong with the whole source is raised as a
-    :class:`~airflow_whatsapp_flows.errors.SourceError`, when it is opened or when it is read.
+    It may be iterated once. An error of the whole source is raised as a
+    :class:`~airflow_whatsapp_flows.errors.SourceError`, when it is opened or read.
     """
 
     @property
     def name(self) -> str:
-        """What the user wrote, without passwords."""
+        """The location as entered by the user, without passwords."""
 
     @property
     def mark(self) -> str | None:
-        """Changes when the content does; ``None`` when that cannot be known, as of standard input and of SQL."""
+        """Text that changes with the content; ``None`` if unknown, as for standard input and SQL."""
 
     @property
     def ignored_columns(self) -> Collection[str]:
-        """Names of the columns that hold nothing of a contact response, as far as it has been read."""
+        """Names of columns that are not part of a contact response, among those read so far."""
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows, in the order of the source."""
+        """Iterate over the rows, in the order of the source."""
 
 
 def row_of(number: int, place: str, value: Mapping[str, Any]) -> Row:
-    """A row of a value, rejected if its phone number is none any more."""
+    """Create a row, rejected if its phone number was damaged by a conversion."""
     phone = value.get("contact.phone")
     if phone is None:
         contact = value.get("contact")
@@ -98,19 +98,19 @@ def _is_scientific(phone: object) -> bool:
 
 
 def reject_row(number: int, place: str, code: str, reason: str, found_id: object = None) -> Row:
-    """A row that cannot be used.
+    """Create a rejected row.
 
     Args:
-        number: as of the row.
-        place: as of the row.
-        code: the kind of problem, stable.
+        number: number of the row.
+        place: location of the row.
+        code: stable code of the problem.
         reason: what is wrong and what to do.
-        found_id: what stands where the id should; shown if it is one.
+        found_id: the value found as the id; shown if it is a valid id.
     """
     is_id = isinstance(found_id, (str, int)) and not isinstance(found_id, bool) and found_id != ""
     return Row(number, place, None, f"{code}: {reason}", str(found_id)[:_SHOWN_CHARACTERS] if is_id else None)
 
 
 def no_id(number: int, place: str, column: str) -> Row:
-    """A row without the id that the user said it has."""
+    """Create a rejected row that lacks an id in the column given by the user."""
     return reject_row(number, place, "no_id", f"{column!r}, which contains the id, is absent or empty")

@@ -1,4 +1,4 @@
-"""Rows of a query, fetched as they are needed."""
+"""Reads the rows of a query lazily."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from airflow_whatsapp_flows.replay.sources.source import Row
 
 
 class Database(Protocol):
-    """A database that queries are run in."""
+    """A database in which to run queries."""
 
     @property
     def name(self) -> str:
-        """What it is called, without passwords."""
+        """Its name, without passwords."""
 
     def connect(self) -> AbstractContextManager[Any]:
-        """A connection of its driver (PEP 249); whatever was done is rolled back at the end.
+        """Open a connection of its driver (PEP 249); it is rolled back at the end.
 
         Raises:
-            SourceError: it cannot be reached.
+            SourceError: the database cannot be reached.
         """
 
     def reason(self, error: Exception) -> str:
-        """What is wrong by an error of the driver, without passwords."""
+        """Return the message of a driver's error, without passwords."""
 
 
 class QuerySource:
-    """The rows of one SQL statement. The transaction is rolled back, so nothing is ever changed by it.
+    """The rows of one SQL statement. The transaction is rolled back, so it never changes anything.
 
     Args:
-        database: where it is run.
-        query: the statement, sent as it is: ``:`` and ``%`` in it mean what they mean in SQL.
-        keys: of the flow's responses, and their columns.
+        database: the database to query.
+        query: the statement, sent unchanged: ``:`` and ``%`` have their SQL meaning.
+        keys: keys of the flow's responses, and their columns.
     """
 
     def __init__(self, database: Database, query: str, keys: Keys) -> None:
@@ -55,7 +55,7 @@ class QuerySource:
         self._keys = keys
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows, in the order of the query.
+        """Iterate over the rows, in the order of the query.
 
         Raises:
             SourceError: the database refuses the query, or its columns are not the flow's.
@@ -66,7 +66,7 @@ class QuerySource:
     def _wrap_errors(self, records: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         try:
             yield from records
-        except Exception as error:  # every driver has errors of its own
+        except Exception as error:  # each driver has its own errors
             reason = self._database.reason(error)
             raise SourceError(f"{self.name}: the query cannot be run: {reason}") from None
 
@@ -89,20 +89,20 @@ class QuerySource:
 
 
 class UrlDatabase:
-    """A database by its SQLAlchemy URL.
+    """A database given by a SQLAlchemy URL.
 
     Args:
         location: the URL.
 
     Raises:
-        SourceError: the URL is none, or its driver is not installed.
+        SourceError: the URL is invalid, or its driver is not installed.
     """
 
     def __init__(self, location: str) -> None:
         url = _parse_url(location)
         self.name = hide_password(url)
         if url.get_backend_name() == "sqlite" and is_absent(url.database):
-            # SQLite would make it.
+            # SQLite would create it.
             raise SourceError(f"{self.name}: the file does not exist")
         try:
             self._engine = sa.create_engine(url, poolclass=sa.NullPool)
@@ -119,24 +119,24 @@ class UrlDatabase:
 
     @contextmanager
     def connect(self) -> Iterator[Any]:
-        """A connection of its driver."""
+        """Open a connection of its driver."""
         try:
             connection = self._engine.raw_connection()
-        except Exception as error:  # every driver has errors of its own
+        except Exception as error:  # each driver has its own errors
             raise SourceError(f"{self.name}: the database cannot be reached: {self.reason(error)}") from None
         with closing(connection):  # which rolls back
             yield connection.driver_connection
 
     def reason(self, error: Exception) -> str:
-        """The first line of an error, which is what a driver has to say itself."""
+        """Return the first line of an error, which is the driver's own message."""
         return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def database_url(text: str) -> URL:
-    """A SQLAlchemy URL, with the driver that the package's extra installs.
+    """Parse a SQLAlchemy URL, with the driver that the package's extra installs.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: it is none.
+        sqlalchemy.exc.ArgumentError: the URL is invalid.
     """
     url = sa.make_url(text)
     # SQLAlchemy's default depends on its version.
@@ -146,7 +146,7 @@ def database_url(text: str) -> URL:
 def _parse_url(location: str) -> URL:
     try:
         return database_url(location)
-    except (sa.exc.ArgumentError, ValueError):  # a port that is no number is a ValueError
+    except (sa.exc.ArgumentError, ValueError):  # a port that is not a number is a ValueError
         example = "sqlite:///responses.db or postgresql://user@host/database"
         raise SourceError(
             f"{hide_credentials(location)}: is not an SQLAlchemy URL of a database, such as {example}"
@@ -154,14 +154,14 @@ def _parse_url(location: str) -> URL:
 
 
 def is_absent(database: str | None) -> bool:
-    """Whether a database of SQLite is a file that is not there."""
+    """Whether an SQLite database is a file that does not exist."""
     return bool(database) and not str(database).startswith((":memory:", "file:")) and not os.path.exists(str(database))
 
 
 def display_url(location: str) -> str:
-    """The URL of a database as it may be shown.
+    """Return a database's URL without its password.
 
     Raises:
-        SourceError: it is none.
+        SourceError: the URL is invalid.
     """
     return hide_password(_parse_url(location))
