@@ -36,6 +36,23 @@ os.environ.update(
 )
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Show short plain data as itself in the names of cases, instead of ``value1``."""
+    if not isinstance(val, (dict, list, tuple)) or not _is_plain(val):
+        return None
+    shown = ascii(val)
+    return shown if len(shown) <= 60 else None
+
+
+def _is_plain(val: object) -> bool:
+    """Whether every process of a parallel run shows the value in the same way."""
+    if isinstance(val, dict):
+        return all(_is_plain(part) for item in val.items() for part in item)
+    if type(val) in (list, tuple):
+        return all(_is_plain(item) for item in val)
+    return val is None or type(val) in (str, int, float, bool)
+
+
 def pytest_unconfigure() -> None:
     """Remove what the suite's Airflow wrote, and nothing else."""
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
