@@ -5,11 +5,11 @@ from __future__ import annotations
 _FALL = 0.9  # of what got through before the refusal
 _GROWTH = 1.05  # in every quiet second
 _FLOOR = 1.0  # requests a second
-_MEMORY = 60.0  # seconds; older traffic says little of what is let in now
-_RECENT = 2.0  # seconds that tell whether refusals are the rule
-_FEW = 5  # refusals; fewer tell nothing
-_TOLERATED = 0.1  # of what came back; a server that is too busy now and then refuses fewer
-_NOTICED = 0.02  # of what came back; where more are refused the rate does not grow
+_MEMORY = 60.0  # seconds; older traffic says little about the current limit
+_RECENT = 2.0  # seconds over which refusals are counted
+_FEW = 5  # refusals; fewer are not significant
+_TOLERATED = 0.1  # share of replies; an occasionally busy server refuses fewer
+_NOTICED = 0.02  # share of replies; above it the rate does not grow
 _FORGET_AFTER = 30.0  # quiet seconds
 _FORGET_ABOVE = 4.0  # times what is asked for
 
@@ -32,7 +32,7 @@ class LearnedRate:
         self._counted_from = now
         self._accepted = 0.0
         self._recent_from = now
-        self._recent = {True: 0.0, False: 0.0}  # by whether it was let in
+        self._recent = {True: 0.0, False: 0.0}  # whether each was accepted
 
     def note_accepted(self, now: float) -> None:
         """Count a request that the server accepted."""

@@ -157,7 +157,7 @@ def plan(request: PlanRequest, ledger: Ledger | None, on_rows: Callable[[int], N
     success without content. What depends on an assumed reply is counted as such.
 
     Args:
-        request: what is to be planned.
+        request: the replay to plan.
         ledger: source of earlier results; ``None`` if there is none yet.
         on_rows: called with the number of rows read so far.
 
