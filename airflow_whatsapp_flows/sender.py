@@ -64,7 +64,7 @@ class PreparedRequest:
 
     @property
     def _secrets(self) -> tuple[str, ...]:
-        return self.connection.telling_secrets if self.connection else ()
+        return self.connection.secrets_hidden_in_replies if self.connection else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,8 @@ class ActionConnection:
         certificate: paths of the client certificate and of its key (``None`` if one file holds both); ``None`` for no
             certificate.
         secrets: every text that must not be shown, in every encoding in which it may appear.
-        telling_secrets: the secrets that are also masked in replies. Shorter ones are not: they could be ordinary words
-            of a reply that later steps read.
+        secrets_hidden_in_replies: the secrets that are also masked in replies. Shorter ones are not: they could be
+            ordinary words of a reply that later steps read.
     """
 
     id: str
@@ -46,10 +46,12 @@ class ActionConnection:
     proxy: str | None = field(default=None, repr=False)
     certificate: tuple[str, str | None] | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    telling_secrets: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+    secrets_hidden_in_replies: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "telling_secrets", tuple(one for one in self.secrets if len(one) >= _TELLING))
+        object.__setattr__(
+            self, "secrets_hidden_in_replies", tuple(one for one in self.secrets if len(one) >= _TELLING)
+        )
 
     def absolute(self, request: HttpRequest) -> HttpRequest:
         """Return the request with an absolute URL; a relative one is joined to the base URL by exactly one ``/``."""

@@ -30,7 +30,7 @@ from airflow_whatsapp_flows.operators.replay_options import (
     ReplayOptions,
     default_replay_id,
     flow_of,
-    gateway_of,
+    request_sender_of,
 )
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
@@ -255,7 +255,7 @@ class WhatsAppReplayOperator(ReplayTask):
     def _replay(self, context: Context) -> dict[str, Any]:
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
             flow = self.the_flow()
-            request_sender = gateway_of(flow)
+            request_sender = request_sender_of(flow)
             replay = self.create_or_resume(ledger, flow, context)
             begun = time.monotonic()
             self.log.info("replay %s in the ledger %s", replay.id, ledger.display_url)

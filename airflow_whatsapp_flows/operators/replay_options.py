@@ -229,7 +229,7 @@ def flow_of(source: FlowSource, dag_file: str | None) -> Flow:
     return load_flow_file(path if path.is_absolute() or dag_file is None else Path(dag_file).parent / path)
 
 
-def gateway_of(flow: Flow) -> RequestSender:
+def request_sender_of(flow: Flow) -> RequestSender:
     """The way out, with every connection of a flow looked for: a missing one must not show half-way.
 
     Raises:

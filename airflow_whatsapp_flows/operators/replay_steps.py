@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.ledger.replays import find_pending_chunks, tally
 from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.plan_text import plan_markdown, plan_text, plan_value
 from airflow_whatsapp_flows.operators.replay import ReplayTask
-from airflow_whatsapp_flows.operators.replay_options import gateway_of, get_replay
+from airflow_whatsapp_flows.operators.replay_options import get_replay, request_sender_of
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
     log_errors,
@@ -61,7 +61,7 @@ class ReplayPlanOperator(ReplayTask):
         dry = str(self.only_plan).lower() in _TRUE
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
             flow = self.the_flow()
-            request_sender = gateway_of(flow)
+            request_sender = request_sender_of(flow)
             run = self.current_options().run_settings(flow)
             if dry:
                 source = self.current_options().open(flow)

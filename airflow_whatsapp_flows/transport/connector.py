@@ -8,6 +8,7 @@ import select
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from ipaddress import ip_address
@@ -120,7 +121,8 @@ class CleanConnector(aiohttp.TCPConnector):
             if peephole is None:
                 self._used[protocol] = _Peephole(protocol)
                 if connection.transport is not None:
-                    self._transports.add(connection.transport)
+                    with suppress(TypeError):  # uvloop's TLS transports take no weak reference
+                        self._transports.add(connection.transport)
                 break
             if not (protocol.should_close or peephole.is_readable() or self._is_single_use(key)):
                 on_closed = partial(self._note_closed, key)

@@ -30,6 +30,7 @@ from airflow_whatsapp_flows.ledger.schema import SCHEMA_VERSION, once, replays
 from airflow_whatsapp_flows.ledger.upgrade import Upgrade, found_version, upgrade
 from tests.ledger.filling import intent
 from tests.ledger.old_ledgers import make_ledger, rows_of
+from tests.servers.postgres import PostgresServer
 
 
 @pytest.fixture
@@ -221,8 +222,8 @@ def test_a_server_is_not_upgraded_while_a_replay_of_the_earlier_version_runs(old
     assert upgrade(old_server).version == SCHEMA_VERSION
 
 
-def test_there_is_nothing_to_upgrade_where_there_is_no_ledger(tmp_path: Path, postgres_url: str) -> None:
-    for url in (f"sqlite:///{tmp_path / 'none.db'}", postgres_url):
+def test_there_is_nothing_to_upgrade_where_there_is_no_ledger(tmp_path: Path, postgres: PostgresServer) -> None:
+    for url in (f"sqlite:///{tmp_path / 'none.db'}", postgres.create_database()):
         with pytest.raises(LedgerError, match="there is no ledger in"):
             upgrade(url)
     assert os.listdir(tmp_path) == []

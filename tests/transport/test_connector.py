@@ -19,7 +19,8 @@ from airflow_whatsapp_flows.flow.request.messages import (
     TransportFailure,
 )
 from airflow_whatsapp_flows.transport import NetworkPolicy, SendPolicy, open_session, send
-from tests.servers.hostile import HostileServer, honest, reply
+from tests.servers.certificates import Certificate
+from tests.servers.hostile import HostileServer, after_request, honest, reply
 from tests.transport.conftest import Serve
 
 
@@ -137,3 +138,19 @@ def test_a_hanging_lookup_outlives_neither_the_deadline_nor_the_event_loop() -> 
     assert isinstance(got, TransportFailure)
     assert (got.kind, got.sent) == (ErrorKind.TIMEOUT, Sent.NO)
     assert took < 2
+
+
+def test_tls_works_in_the_event_loop_of_uvloop(serve: Serve, certificate: Certificate) -> None:
+    """Its TLS transports can't be referred to weakly."""
+    uvloop = pytest.importorskip("uvloop", reason="uvloop has no release for this system")
+    server = serve(after_request(reply(b"safe")), certificate.context)
+
+    async def get_safely() -> Reply:
+        async with open_session(NetworkPolicy(allowed=("127.0.0.1",))) as session:
+            policy = SendPolicy(deadline=5, verify=certificate.authorities)
+            return await send(HttpRequest("GET", server.url()), policy, session=session)
+
+    got = uvloop.run(get_safely())
+
+    assert isinstance(got, HttpResponse), got
+    assert got.content == b"safe"

@@ -57,6 +57,17 @@ class TestSize:
         assert (got.kind, got.sent) == (ErrorKind.TOO_LARGE, Sent.YES)
         assert "1048576 bytes" in got.message
 
+    async def test_a_length_of_thousands_of_digits_is_a_number(self, serve: Serve, send_to: SendTo) -> None:
+        """Python converts no text of more than 4,300 digits to an integer."""
+        short, long = (OK + b"Content-Length: " + digits + b"\r\n\r\nok" for digits in (b"2".zfill(5000), b"9" * 5000))
+
+        got, refused = await send_to(serve(after_request(short))), await send_to(serve(after_request(long)))
+
+        assert isinstance(got, HttpResponse)
+        assert got.content == b"ok"
+        assert isinstance(refused, TransportFailure)
+        assert refused.sent is not Sent.NO
+
     @pytest.mark.parametrize("coding", ["identity", "gzip"])
     async def test_the_limit_itself_is_allowed_and_one_more_is_not(
         self, serve: Serve, send_to: SendTo, coding: str

@@ -123,29 +123,29 @@ def next_move(
 
 
 def _next_of(
-    course: _AttemptHistory,
+    history: _AttemptHistory,
     rule: RetryRule,
     attempts: Sequence[Attempt],
     now: float,
     jitter: Callable[[float, float], float],
 ) -> Move:
-    settled = course.final_result()
+    settled = history.final_result()
     if settled is not None:
         return Settled(settled)
-    if any(attempt.digest != course.digest for attempt in attempts):
-        return Settled(course.other_bytes()) if course.is_bound else Rekey(derive_key(course.key, course.digest))
-    if course.may_be_applied and rule.delivery is Delivery.AT_MOST_ONCE:
-        return Settled(course.result())
-    if course.may_be_applied and _is_stale(rule, attempts, now):
-        return Settled(course.stale())
+    if any(attempt.digest != history.digest for attempt in attempts):
+        return Settled(history.other_bytes()) if history.is_bound else Rekey(derive_key(history.key, history.digest))
+    if history.may_be_applied and rule.delivery is Delivery.AT_MOST_ONCE:
+        return Settled(history.result())
+    if history.may_be_applied and _is_stale(rule, attempts, now):
+        return Settled(history.stale())
     last, made = attempts[-1], sum(attempt.current and not _was_given_up(attempt) for attempt in attempts)
     if not last.current or _was_given_up(last):
         return SendNext(last.number + 1, 0.0)
-    if made >= rule.attempts or not course.may_send_again():
-        return Settled(course.result())
+    if made >= rule.attempts or not history.may_send_again():
+        return Settled(history.result())
     wait = retry_wait(rule, made, last.result, now, jitter=jitter)
-    if course.may_be_applied and _is_stale(rule, attempts, now + wait):
-        return Settled(course.stale())
+    if history.may_be_applied and _is_stale(rule, attempts, now + wait):
+        return Settled(history.stale())
     return SendNext(last.number + 1, wait)
 
 
