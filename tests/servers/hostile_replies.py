@@ -77,6 +77,7 @@ def _xml() -> Iterable[tuple[str, str, bytes]]:
     yield "xml-60000-attributes", XML, b"<a" + _numbered(' a{}="1"', 60_000) + b"/>"
     yield "xml-250000-children", XML, b"<r>" + b"<a/>" * 250_000 + b"</r>"
     yield "xml-49999-children", XML, b"<r>" + b"<a>0123456789</a>" * 49_999 + b"</r>"
+    yield "xml-95000-objects", XML, fill(b'<a b="12"/>', b"<r>", b"</r>")
     yield "xml-200000-levels", XML, b"<a>" * 200_000
     yield "xml-long-namespace", XML, fill(b'<a p:b="1"/>', b'<r xmlns:p="' + b"u" * 500_000 + b'">', b"</r>")
     yield "xml-many-namespaces", XML, b"<r>" + _numbered('<a xmlns:n{0}="u{0}"/>', 30_000) + b"</r>"
