@@ -1,4 +1,4 @@
-"""Committing what many contacts do at once, together: the ledger as one event loop writes it."""
+"""Group commit of what many contacts do at once: writes the ledger from one event loop."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ one large commit.
 
 
 class Journal:
-    """Writes the entries of one event loop, in their order, as many in one commit as are there.
+    """Writes the entries of one event loop in order, with as many in one commit as are ready.
 
-    All of it happens on one connection in one thread. When a commit fails nothing more is written: every
-    caller is told, so that nothing is sent that the ledger does not know of. A server that goes away is waited for, as
-    long as ``ledger.outages`` says; the commit is then made on a new session, which owns what the lost one owned.
+    It uses one connection in one thread. When a commit fails, nothing more is written and every caller gets the error,
+    so nothing is sent that the ledger does not know. If the server is away, the journal waits as long as
+    ``ledger.outages`` allows, then commits on a new session, which owns what the lost one owned.
 
     Args:
         ledger: where to write.
@@ -75,7 +75,7 @@ class Journal:
         """Open its connection.
 
         Raises:
-            LedgerError: there is none to be had.
+            LedgerError: it cannot be opened.
         """
         self._connection = await self._in_thread(self._ledger.connect)
         self._flusher = asyncio.create_task(self._flush())
@@ -93,11 +93,11 @@ class Journal:
 
     @property
     def failure(self) -> LedgerError | None:
-        """Why nothing can be written any more."""
+        """The error that ended writing, if any."""
         return self._failure
 
     def with_losses(self, error: LedgerReplacedError) -> LedgerReplacedError:
-        """An error, with what this process had sent; what the ledger has lost of it is written beside it.
+        """Add to an error what this process sent; entries that the ledger lost are written to a file beside it.
 
         Args:
             error: the ledger was deleted, replaced or overwritten.
@@ -115,24 +115,24 @@ class Journal:
         """Write an entry with the next commit, without waiting for it.
 
         Raises:
-            LedgerError: nothing can be written any more.
+            LedgerError: writing has ended.
         """
         self._check()
         self._waiting.append((entry, None))
         self._awake.set()
 
     def add(self, entry: Entry) -> asyncio.Future[None]:
-        """Write an entry; the future is done when it is committed, and everything noted before it too.
+        """Write an entry; the future is done when it and everything noted before it are committed.
 
         Raises:
-            LedgerError: nothing can be written any more; also raised by the future.
-            IntentConflictError: by the future: another worker has this very intent.
+            LedgerError: writing has ended; also raised by the future.
+            IntentConflictError: by the future: another worker has the same intent.
             OnceClaimedError: by the future: another response of the same person has claimed the step.
         """
         return self._put(entry, asyncio.get_running_loop().create_future())
 
     async def claim(self, replay_no: int, chunk: int) -> Claim | None:
-        """Own a chunk; every commit from now on checks that it is still owned. ``None`` while another owns it."""
+        """Claim a chunk; every later commit checks that it is still owned. ``None`` while another process owns it."""
         self._open_connection()
         claimed = await self._in_thread(
             lambda: self._in_session(lambda session, _: claim(self._ledger, session, replay_no, chunk))
@@ -142,7 +142,7 @@ class Journal:
         return claimed
 
     async def release(self, claimed: Claim) -> None:
-        """Give a chunk back, once everything that was noted is committed."""
+        """Release a chunk once everything noted is committed."""
         await self._put(None, asyncio.get_running_loop().create_future())
         self._claims.pop((claimed.replay_no, claimed.chunk), None)
         await self._in_thread(lambda: self._in_session(lambda session, _: release(self._ledger, session, claimed)))
@@ -168,7 +168,7 @@ class Journal:
                 continue
             if self._closing or self._waiting:
                 self._awake.set()
-            # Whoever was cancelled does not do what it was about to: its entry is not to be kept either.
+            # A canceled caller does not do what it intended, so its entry is dropped too.
             live = (entry for entry, done in batch if done is None or not done.cancelled())
             entries, claims = [entry for entry in live if entry is not None], list(self._claims.values())
             begun = time.monotonic()
@@ -178,7 +178,7 @@ class Journal:
                 self._fail(error, batch)
                 return
             self._last_commit_took = time.monotonic() - begun
-            # Requests go out before anything else is done: whoever has an intent here holds a place at its host.
+            # Intents come first: their callers hold a slot at the host.
             batch.sort(key=lambda one: not isinstance(one[0], Intent))
             for entry, done in batch:
                 if done is not None and not done.done():
@@ -191,7 +191,7 @@ class Journal:
                 await asyncio.sleep(_GATHER_SECONDS)
 
     def _next_batch(self) -> list[tuple[Entry | None, asyncio.Future[None] | None]]:
-        """What goes into the next commit: everything up to the last intent that it may hold."""
+        """Return the entries of the next commit: everything up to the last intent that fits."""
         most = math.inf if self._last_commit_took > _SLOW_COMMIT_SECONDS else _MOST_INTENTS
         intents = size = 0
         for entry, _ in self._waiting:
@@ -216,7 +216,7 @@ class Journal:
             left = entries
             if lost is not None:
                 if not claims:
-                    raise lost  # nothing shows that the lost session does not commit after all
+                    raise lost  # the lost session may still commit
                 with self._ledger.write(session):
                     committed = find_committed(session, entries)
                 left = [entry for entry in entries if id(entry) not in committed]
@@ -230,7 +230,7 @@ class Journal:
         return self._in_session(commit)
 
     def _in_session(self, work: Callable[[Connection, LedgerError | None], T]) -> T:
-        """Do something on the session; where it is lost, again on a new one, which is told what happened before."""
+        """Run a function on the session; if the session is lost, run it again on a new one."""
         lost: LedgerError | None = None
         since: float | None = None
         while True:
@@ -247,10 +247,10 @@ class Journal:
                 return done
 
     def _open_session(self) -> None:
-        """A new session in place of a lost one; it owns the same chunks, or none at all."""
+        """Open a session to replace a lost one; it owns the same chunks, or none."""
         lost, self._connection = self._connection, None
         if lost is not None:
-            with suppress(SQLAlchemyError):  # first: while the server still has it, nobody else gets its locks
+            with suppress(SQLAlchemyError):  # first: while the server still has it, nobody else can get its locks
                 _end_session(lost)
         claims = list(self._claims.values())
         session = self._ledger.connect()

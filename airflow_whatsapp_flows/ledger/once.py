@@ -1,7 +1,7 @@
-"""Claims of ``only_once``: who has been sent a step, and by which response. The one writer of its table.
+"""Claims of ``only_once``: who was sent a step, and for which response. The only writer of the claims table.
 
-A claim is committed with the intent, so of two senders that want the same person at once one is refused. It is deleted
-when the attempt ends in a way that shows that nothing was applied.
+A claim is committed with the intent, so if two senders want the same person at once, one is refused. It is deleted
+when the attempt's outcome proves that nothing was applied.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def claim_once(connection: Connection, intents: Sequence[Intent]) -> set[int]:
         intents: with the marks to claim.
 
     Returns:
-        The ``id()`` of intents whose person was claimed by another response, also under what the step was known by
-        before: these are not to be recorded.
+        The ``id()`` of intents whose person was claimed for another response, also under an earlier identity of the
+        step: these must not be recorded.
     """
     lock_claims(connection, {intent.subject.flow_id for intent in intents})
     holders = _holders(connection, [key for intent in intents for key in (*keys_of(intent), *_earlier_keys(intent))])
@@ -59,7 +59,7 @@ def claim_once(connection: Connection, intents: Sequence[Intent]) -> set[int]:
 
 
 def release_once(connection: Connection, intents: Iterable[Intent]) -> None:
-    """Delete the claims of intents that came to nothing, unless another attempt of the response may have been applied.
+    """Delete the claims of intents without effect, unless another attempt for the response may have been applied.
 
     Args:
         connection: in a transaction, after the ends of the attempts are written.
@@ -78,11 +78,11 @@ def free_person(connection: Connection, subject: Subject, step: str, identities:
         connection: in a transaction.
         subject: flow and response.
         step: name of the step that its attempts were recorded under.
-        identities: what the step is, and was, known by.
+        identities: of the step, earlier ones included.
     """
     lock_claims(connection, [subject.flow_id])
     own = (attempts.c.response_id == subject.response_id, attempts.c.flow_id == subject.flow_id)
-    # What was sent under an earlier name has that name, or the identity of then.
+    # A request sent under an earlier name has that name, or the identity at that time.
     same = or_(attempts.c.step.in_({step, *identities}), attempts.c.step_id.in_(identities))
     applied = select(attempts.c.id).where(*own, same, may_have_been_applied())
     mine = (once.c.flow_id == subject.flow_id, once.c.response_id == subject.response_id)
@@ -90,12 +90,12 @@ def free_person(connection: Connection, subject: Subject, step: str, identities:
 
 
 def once_of(step: Action, marks: tuple[str, ...], known: Iterable[str] = ()) -> OnceClaim | None:
-    """What a request of an action claims for a person.
+    """Return what a request of an action claims for a person.
 
     Args:
         step: the action; one that changes nothing claims nothing.
-        known: everything that the step is, and was, known by.
-        marks: of the person; none where the flow does not say ``only_once``, or nobody can tell who it is.
+        known: identities of the step, earlier ones included.
+        marks: of the person; empty if the flow has no ``only_once``, or the person cannot be identified.
     """
     if not marks or step.plan.method in SAFE_METHODS:
         return None
@@ -103,7 +103,7 @@ def once_of(step: Action, marks: tuple[str, ...], known: Iterable[str] = ()) -> 
 
 
 def keys_of(intent: Intent) -> list[Key]:
-    """What an intent claims."""
+    """Return what an intent claims."""
     claimed = intent.once
     return [] if claimed is None else [(intent.subject.flow_id, claimed.step_id, mark) for mark in claimed.marks]
 
@@ -116,12 +116,12 @@ def _earlier_keys(intent: Intent) -> list[Key]:
 
 
 def lock_of(flow_id: str) -> int:
-    """The number of the lock of a flow's claims."""
+    """Return the number of the lock for a flow's claims."""
     return lock_number("once", flow_id)
 
 
 def lock_claims(connection: Connection, flow_ids: Iterable[str]) -> None:
-    """Let no other transaction change claims of some flows until the end of this one."""
+    """Prevent other transactions from changing the claims of some flows until this one ends."""
     for flow_id in sorted(flow_ids):
         dialect_of(connection).lock_until_commit(connection, lock_of(flow_id))
 
@@ -143,7 +143,7 @@ def _holders(connection: Connection, keys: Sequence[Key]) -> dict[Key, str]:
     return found
 
 
-# For the tasks of Airflow: SQLite's driver and PostgreSQL's run the same text, and all names in it are our own.
+# For Airflow tasks: both drivers run the same text, and every name in it is ours.
 _CLAIM_OF = "WHERE flow_id = :flow_id AND step_id = :step_id"
 _APPLIED = may_have_been_applied().compile(compile_kwargs={"literal_binds": True})
 _HOLDER = f"SELECT response_id FROM {once.name} {_CLAIM_OF} AND identifier = :identifier"  # noqa: S608
@@ -159,10 +159,10 @@ _MAY_BE_APPLIED = (
 
 
 class TaskClaims:
-    """Claims of a task of Airflow, within its transaction.
+    """Claims of an Airflow task, within its transaction.
 
     Args:
-        execute: runs a statement with named parameters, and returns its rows.
+        execute: runs a statement with named parameters and returns its rows.
         lock: holds the lock of a number until the end of the transaction.
     """
 
@@ -187,7 +187,7 @@ class TaskClaims:
                 self._execute(_CLAIM, {**names, "response_id": intent.subject.response_id})
 
     def release(self, end: AttemptEnd) -> None:
-        """Give up the claims of an attempt that came to nothing, as :func:`free_person` does."""
+        """Delete the claims of an attempt without effect, like :func:`free_person`."""
         intent = end.intent
         if end.fate not in MAY_BE_RELEASED or not self._lock(intent) or intent.once is None:
             return

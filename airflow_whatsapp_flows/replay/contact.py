@@ -1,4 +1,4 @@
-"""Walking one contact of a replay, from its row in the ledger to the row's end."""
+"""Walks one contact of a replay, from its pending row in the ledger to its final state."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class ContactWalker:
     Attributes:
         flow: their flow.
         replay_no: number of the replay.
-        sender: does what walks ask for.
-        guards: who is not to be sent to, or not now.
-        epoch: last part of every key when sent on purpose for a second time, the replay's id; else that of a contact's
-            content is.
-        resend: whether actions that the platform ran with success are sent all the same.
-        steps: the steps of the flow, by what they are known by.
+        sender: performs the effects of walks.
+        guards: decide who must not be sent to, or not now.
+        epoch: last part of every key: the replay's id if it sends deliberately for a second time, or else the epoch of
+            the contact's content.
+        resend: whether actions that succeeded on the platform are sent again.
+        steps: identities of the flow's steps.
         under_way: the contacts being walked, by row number.
     """
 
@@ -63,10 +63,10 @@ class ContactWalker:
     under_way: dict[int, ContactRun] = field(default_factory=dict)
 
     async def walk(self, contact: PendingContact) -> NotWalked:
-        """Walk a contact to its end, whatever it takes.
+        """Walk a contact to its final state.
 
         Raises:
-            LedgerError: nothing can be written any more; the contact stays pending.
+            LedgerError: the ledger cannot be written; the contact stays pending.
         """
         now = self.clock()
         try:
@@ -90,7 +90,7 @@ class ContactWalker:
         )
         if self.flow.replay is not None and self.flow.replay.only_once and self.epoch is None:
             run.once = self.flow.identity.of(response.contact, response.flow_execution_variables).marks
-        record = Walk(Variables(), identities=run.record.identities, messages=MessageRecorder(0))  # nobody reads it
+        record = Walk(Variables(), identities=run.record.identities, messages=MessageRecorder(0))  # nothing reads it
         self.under_way[contact.id] = run
         try:
             await self._follow(response, run, record, large=len(contact.response) > _LARGE)
@@ -104,22 +104,22 @@ class ContactWalker:
 
     @property
     def in_flight(self) -> int:
-        """Requests that are on their way."""
+        """Number of requests in flight."""
         return sum(run.under_way for run in self.under_way.values())
 
     @property
     def on_their_way(self) -> Counter[Delivery]:
-        """Requests that are on their way, by what may happen to them when they are cut off."""
+        """Number of requests in flight, by what may be done with them when they are cut off."""
         return Counter(run.sent_as for run in self.under_way.values() if run.sent_as is not None)
 
     def _end_claimed(self, contact: PendingContact, run: ContactRun, record: Walk, reason: str) -> ContactEnd:
-        """What becomes of a contact whose next step was sent to the same person by another response."""
+        """End a contact whose next step was already sent to the same person for another response."""
         fates = {tried.attempt.fate for tried in run.record.tried if self._changes_something(tried.step)}
         state = ContactState.SKIPPED
         if fates & {None, Fate.UNKNOWN}:
             state = ContactState.IN_DOUBT
         elif fates & {Fate.SUCCEEDED, Fate.APPLIED}:
-            state = ContactState.FAILED  # a part of its walk was sent, and the rest is not
+            state = ContactState.FAILED  # part of its walk was sent; the rest is not
         return ContactEnd(contact.id, state, reason, self.clock(), path=_json(record.path))
 
     def _changes_something(self, name: str) -> bool:
@@ -130,7 +130,7 @@ class ContactWalker:
         walk_started_at = dt.datetime.fromtimestamp(run.walk_started_at, dt.timezone.utc)
         epoch = self.epoch or run.epoch
         walking = walk(self.flow, response, now=walk_started_at, record=record, epoch=epoch, resend=self.resend)
-        # What the flow makes of large answers and replies takes a while, in which the other contacts go on.
+        # Large answers and replies take a while; other contacts continue meanwhile.
         effect = await asyncio.to_thread(_next, walking, None) if large else _next(walking, None)
         while effect is not None:
             asked, before = effect, len(record.visits)
@@ -139,11 +139,11 @@ class ContactWalker:
             effect = await asyncio.to_thread(_next, walking, done) if large else _next(walking, done)
             _drop_contents(record, before)
             if isinstance(asked, Wait) and any(visit.result for visit in record.visits[before:]):
-                run.arrive(self.clock())  # the platform has sent what stands behind the delay
+                run.arrive(self.clock())  # the platform has already sent what follows the delay
 
 
 def _drop_contents(record: Walk, before: int) -> None:
-    """Forget the replies of visits that a loop has repeated: nobody reads them, and there may be a hundred."""
+    """Drop the replies of visits that a loop has repeated: nothing reads them, and there may be a hundred."""
     repeated = {(visit.step, visit.number - 1) for visit in record.visits[before:] if visit.number > 1}
     if not repeated:
         return
@@ -154,7 +154,7 @@ def _drop_contents(record: Walk, before: int) -> None:
 
 
 def _next(walking: Walking, done: EffectResult | None) -> Effect | None:
-    """What a walk asks for next; ``None`` at its end."""
+    """Return the walk's next effect; ``None`` at its end."""
     try:
         return walking.send(done)  # type: ignore[arg-type]  # None starts a generator
     except StopIteration:
@@ -197,7 +197,7 @@ def _contact_end(contact: PendingContact, record: Walk, run: ContactRun, now: fl
 
 
 def _step_to_blame(record: Walk, run: ContactRun) -> str | None:
-    """The step whose error a contact is listed under: the one that is in doubt, else the one that erred last."""
+    """Return the step whose error a contact is listed under: the one in doubt, else the last one with an error."""
     in_doubt = (one.step for one in record.uncertain_requests if one.step in run.errors)
     return next(in_doubt, next(reversed(run.errors), None))
 

@@ -1,4 +1,4 @@
-"""One contact while it is walked: what was sent for it, and what is on its way."""
+"""One contact while it is walked: what was sent for it, and what is in flight."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class ContactRun:
         subject: flow and response.
         replay_no: number of the replay.
         round: of the contact.
-        walk_started_at: when its walk first began, epoch seconds.
-        record: every attempt made for it so far; attempts made now are added.
-        under_way: whether a request may be on its way: then it must not be dropped without need.
-        sent_as: what may happen to the request on its way when it is cut off; ``None`` while none is on its way.
-        errors: the last result of each step that was an error, and the host that it was of; the latest stands last.
-        reached: when the contact came to the step that it is at, epoch seconds.
-        once: marks of the contact to be claimed with each request, under ``only_once``.
+        walk_started_at: when its walk first started, epoch seconds.
+        record: all its attempts so far; new ones are added.
+        under_way: whether a request may be in flight; if so, it is canceled only if necessary.
+        sent_as: what may be done with the request in flight when it is cut off; ``None`` if there is none.
+        errors: each step's last error result, with its host; the latest is last.
+        reached: when the contact reached its current step, epoch seconds.
+        once: marks of the contact to claim with each request, under ``only_once``.
         contact_id: number of its row.
         epoch: of the response's content.
-        wait_until: when it may be gone on with, epoch seconds; ``None`` where no delay stands before its next request.
+        wait_until: when it may continue, epoch seconds; ``None`` without a delay before its next request.
     """
 
     subject: Subject
@@ -45,14 +45,14 @@ class ContactRun:
     epoch: int = 1
 
     def note_error(self, step: str, host: str, result: ActionResult) -> None:
-        """Note what a step ended with; it is the latest error then."""
+        """Record a step's result; an error becomes the latest."""
         self.errors.pop(step, None)
         self.errors[step] = host, result
 
     def arrive(self, moment: float) -> None:
-        """Note when the contact came to another step: every delay before it is over."""
+        """Record that the contact reached another step: every delay before it is over."""
         self.reached, self.wait_until = moment, None
 
     def delay(self, now: float) -> float:
-        """Seconds for which the flow has it wait before its next request."""
+        """Return the seconds that the flow waits before its next request."""
         return 0.0 if self.wait_until is None else self.wait_until - now

@@ -1,4 +1,4 @@
-"""Running the pending contacts of a replay: one event loop, bounded in everything."""
+"""Runs the pending contacts of a replay in one event loop, with bounded resources."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Engine:
     """Runs the pending contacts of one replay.
 
     Attributes:
-        grace: seconds that requests under way have to end when a run is stopped.
-        progress: what was done so far.
+        grace: seconds that requests in flight have to finish when a run is stopped.
+        progress: counts so far.
 
     Args:
-        ledger: where they are.
-        journal: open, of this loop.
+        ledger: holds the contacts.
+        journal: open; of this event loop.
         walker: walks one contact.
-        screening: finds contacts that are not to be walked.
-        concurrency: requests that may be under way at once; twice as many contacts are walked.
+        screening: finds contacts that must not be walked.
+        concurrency: maximum requests in flight; twice as many contacts are walked.
         budget: how many contacts may fail.
     """
 
@@ -75,12 +75,12 @@ class Engine:
         self._ready: deque[tuple[Turn, _Chunk]] = deque()
         self._waiting = 0
         self._waiting_bytes = 0
-        self._places = asyncio.Semaphore(self._walkers)  # of contacts that are walked and do not rest
-        self._awake = 0  # workers whose contact does not rest
+        self._places = asyncio.Semaphore(self._walkers)  # of contacts that are walked and not waiting
+        self._awake = 0  # workers whose contact is not waiting
         self._delayed_count = 0
-        self._ending = 0  # contacts whose end is being written
+        self._ending = 0  # contacts whose final state is being written
         self._fed = False
-        self._hurried = False  # whether whoever stopped it waits for its end
+        self._hurried = False  # whether the caller of stop() waits for the end
         self._tasks: set[asyncio.Task[None]] = set()
         self._errors: list[BaseException] = []
         self._changed = asyncio.Event()
@@ -92,16 +92,16 @@ class Engine:
 
     @property
     def in_flight(self) -> int:
-        """Requests that are on their way."""
+        """Number of requests in flight."""
         return self._walker.in_flight
 
     @property
     def delayed_count(self) -> int:
-        """Contacts that wait where the flow has a delay."""
+        """Number of contacts that wait for a delay of the flow."""
         return self._delayed_count
 
     def stop(self, reason: str) -> None:
-        """Begin no more requests; those under way may end within the grace. What is left stays pending."""
+        """Start no more requests; those in flight may finish within the grace period. The rest stays pending."""
         self._hurried = True
         self._halt(reason)
 
@@ -118,15 +118,15 @@ class Engine:
         self._halt(error.reason)
 
     async def run(self, chunks: Iterable[int] | None = None) -> Progress:
-        """Run to the end, or until stopped.
+        """Run until all contacts are done, or until stopped.
 
         Args:
-            chunks: of these chunks alone; of every chunk by default.
+            chunks: only these chunks; default: all.
 
         Raises:
-            FlowsError: the ledger cannot be written any more, a connection cannot be used; what is left stays pending.
+            FlowsError: the ledger cannot be written, or a connection cannot be used; the rest stays pending.
         """
-        self._check_budget()  # an earlier run may have spent it
+        self._check_budget()  # an earlier run may have used it up
         feeder = self._start(self._queue_chunks(None if chunks is None else list(chunks)))
         for _ in range(self._walkers):
             self._add_worker()
@@ -145,7 +145,7 @@ class Engine:
         return self.progress
 
     async def _put_back(self) -> None:
-        """Set contacts to pending that nothing was done for, since the server refused the credentials."""
+        """Set contacts back to pending for which nothing was done, because the server refused the credentials."""
         refusals = self._walker.sender.refusals
         turned_away = dict.fromkeys(refusals.turned_away if refusals else ())
         if turned_away and self._journal.failure is None:
@@ -170,7 +170,7 @@ class Engine:
         self._changed.set()
 
     async def _rest(self, seconds: float) -> None:
-        """Let a contact wait, and walk another one meanwhile."""
+        """Let a contact wait, and walk another one in the meantime."""
         self._awake -= 1
         self._delayed_count += 1
         self._hungry.set()
@@ -179,7 +179,7 @@ class Engine:
         self._places.release()
         try:
             await asyncio.sleep(seconds)
-            # Many may wake at once; no more of them go on than may be in doubt.
+            # Many may wake at once; no more continue than may be in doubt.
             await self._places.acquire()
         finally:
             self._awake += 1
@@ -189,9 +189,9 @@ class Engine:
         feeder.cancel()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.grace
-        # What one contact met does not cut off the others' requests, unless their outcomes cannot be written either.
+        # One contact's error does not cut off the others' requests, unless their outcomes cannot be written either.
         while (self.in_flight or self._ending) and self._journal.failure is None:
-            # Outcomes that wait in memory for the ledger's server are not dropped unless somebody waits for the end.
+            # Outcomes in memory that wait for the ledger's server are dropped only if the caller of stop() waits.
             if loop.time() >= deadline and (self._hurried or not self._ledger.outages.is_waiting):
                 break
             await asyncio.wait(self._tasks, timeout=0.02)
@@ -203,13 +203,13 @@ class Engine:
 
     async def _work(self) -> None:
         try:
-            # A contact that has rested goes on beside the one that took its place; then there is one worker too many.
+            # A contact that has waited continues beside the one that took its place; then there is one worker too many.
             while not self._stopping.is_set() and self._awake <= self._walkers:
                 if self._ready:
                     turn, chunk = self._ready.popleft()
                     async with self._places:
                         await self._end(turn, chunk)
-                    del turn, chunk  # a worker that waits for another one holds none
+                    del turn, chunk  # a worker that waits for another one has none
                     continue
                 if self._fed and not self._waiting:
                     self._more.set()
@@ -240,7 +240,7 @@ class Engine:
         held = chunk.held.pop(contact.id, None)
         if held is None and self._screening.only_once:
             marks = contact.identity.marks
-            if not chunk.seen.isdisjoint(marks):  # what came of an earlier one was not known when the page was read
+            if not chunk.seen.isdisjoint(marks):  # an earlier one's outcome was not known when the page was read
                 return (await asyncio.to_thread(self._check_prior_sends, [contact])).get(contact.id)
             chunk.seen.update(marks)
         return held
@@ -274,7 +274,7 @@ class Engine:
         self._waiting_bytes -= len(turn.contact.response)
         for other in chunk.order.finish(turn):
             self._ready.append((other, chunk))
-            self._more.set()  # this worker may be one too many by now
+            self._more.set()  # this worker may now be one too many
         if self._waiting - self._delayed_count < _ENOUGH and self._waiting_bytes < PAGE_BYTES:
             self._hungry.set()
         chunk.outstanding -= 1
@@ -297,7 +297,7 @@ class Engine:
                     await self._queue_chunk(claimed)
                     done.add(chunk)
             if len(done) == before:
-                # Another living process owns what is left: it may end it, or end itself.
+                # Another live process owns the rest: it may finish it, or exit.
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         self._fed = True
         self._more.set()
@@ -318,7 +318,7 @@ class Engine:
             after = contacts[-1].id
             for contact in contacts:
                 self._put(contact, chunk)
-            del contacts, contact  # the next page is read when most of them have ended
+            del contacts, contact  # the next page is read when most of these are done
             self._more.set()
         chunk.read = True
         if not chunk.outstanding:

@@ -1,4 +1,4 @@
-"""When each host may be sent to: how many at once, how many a second, and not at all while it is down."""
+"""Limits of each host: requests at once, requests per second, and none while it is down."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _COMMIT_SECONDS = 0.03
 """Seconds allowed for the commit of an intent between slot and send; the effective rate is that much lower."""
 
 FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds, while no file descriptor is free
-_SPARE_FILES = 16  # for the ledger's files, name lookups and what else is opened while a batch runs
+_SPARE_FILES = 16  # for the ledger's files, name lookups, and whatever else is open during a batch
 
-# The next contact would meet the same: the host is down, or cannot be used as the connection says.
+# The next contact would fail alike: the host is down, or the connection's settings are wrong.
 _DOWN = (ErrorKind.CONNECT, ErrorKind.TIMEOUT, ErrorKind.INTERRUPTED, ErrorKind.TLS, ErrorKind.POLICY)
 
 
 class HostLimiter:
-    """One host.
+    """Limits of one host.
 
     Args:
         host: host and port.
-        pace: how many a second.
-        concurrency: how many at once.
-        needs_credentials: whether a reply that refuses the credentials is a failure of the host.
+        pace: requests per second.
+        concurrency: requests at once.
+        needs_credentials: whether a reply that refuses the credentials counts as a failure of the host.
     """
 
     def __init__(self, host: str, pace: HostRate, concurrency: int, *, needs_credentials: bool = True) -> None:
@@ -52,14 +52,14 @@ class HostLimiter:
         self._breaker = Breaker(host)
 
     async def enter(self) -> bool:
-        """Return when a send may begin.
+        """Wait until a send may start.
 
         Returns:
-            Whether it is a probe of a host that was down; to be told to :meth:`leave` or :meth:`abandon`.
+            Whether it is a probe of a host that was down; pass it to :meth:`leave` or :meth:`abandon`.
 
         Raises:
             BatchStoppedError: the host was down for too long.
-            LedgerError: the slots, which all processes share, cannot be read or written.
+            LedgerError: the slots shared by all processes cannot be read or written.
         """
         probe = await self._breaker.enter()
         try:
@@ -71,11 +71,11 @@ class HostLimiter:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing is known that a send would have to wait for, but for those under way."""
+        """Whether a send need not wait for anything known, except those in flight."""
         return self.pace.is_open and not self._breaker.is_open
 
     async def settle(self, entered: float) -> None:
-        """Wait for the next slot when the one that was entered has passed: a late send would meet the next ones.
+        """Wait for the next slot if the entered one has passed: a late send would collide with the next ones.
 
         Args:
             entered: ``time.monotonic()`` after :meth:`enter`.
@@ -84,7 +84,7 @@ class HostLimiter:
             await self.pace.enter(first=True)
 
     def leave(self, result: ActionResult, rule: RetryRule, *, probe: bool) -> None:
-        """Say what came of a send.
+        """Record the result of a send.
 
         Args:
             result: of the attempt.
@@ -108,7 +108,7 @@ class HostLimiter:
         self.pace.note(waits, too_many=too_many)
 
     def abandon(self, *, probe: bool) -> None:
-        """Say that a send did not begin, or that nothing is known of its end."""
+        """Record that a send did not start, or that its outcome is unknown."""
         self._breaker.abandon(probe=probe)
 
 
@@ -116,11 +116,10 @@ class HostLimits:
     """A limiter for every host.
 
     Args:
-        store: the slots that processes share.
-        rates: requests a second by host, and under :data:`ANY_HOST` for every other one.
-        concurrency: requests to one host that may be under way at once; fewer where this process may not open as many
-            connections.
-        needs_credentials: whether a reply that refuses the credentials is a failure of the host.
+        store: the slots shared by processes.
+        rates: requests per second by host, and under :data:`ANY_HOST` for every other host.
+        concurrency: maximum requests in flight to one host; fewer if this process cannot open as many connections.
+        needs_credentials: whether a reply that refuses the credentials counts as a failure of the host.
     """
 
     def __init__(
@@ -139,7 +138,7 @@ class HostLimits:
         await asyncio.gather(*(limiter.pace.close() for limiter in self._limiters.values()), return_exceptions=True)
 
     def of(self, host: str) -> HostLimiter:
-        """The limiter of a host."""
+        """Return the limiter of a host."""
         limiter = self._limiters.get(host)
         if limiter is None:
             rate = rate_for(host, self._rates, self._rates.get(ANY_HOST))
@@ -151,20 +150,20 @@ class HostLimits:
 
 
 class Shortage:
-    """Waits while no file descriptor is free, which neither a server nor a contact can help; others end meanwhile."""
+    """Waits while no file descriptor is free; other requests end meanwhile and free some."""
 
     def __init__(self) -> None:
         self._is_reported = False
 
     async def wait(self, problem: str, pause: float) -> float:
-        """Wait before the next try; a warning is logged the first time.
+        """Wait before the next attempt; logs a warning the first time.
 
         Args:
-            problem: what was met.
+            problem: text for the warning.
             pause: seconds; at first :data:`FIRST_PAUSE`.
 
         Returns:
-            Seconds to wait the next time.
+            Seconds to wait next time.
         """
         if not self._is_reported:
             self._is_reported = True
@@ -174,7 +173,7 @@ class Shortage:
 
 
 def bound_concurrency(concurrency: int) -> int:
-    """The concurrency, or as many requests as this process has free file descriptors for; then a warning is logged."""
+    """Return the concurrency, limited to the free file descriptors of this process; logs a warning if limited."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
         return concurrency

@@ -1,4 +1,4 @@
-"""Doing what the walks of many contacts ask for: every attempt intended in the ledger before its first byte."""
+"""Performs the effects of many walks: every attempt is recorded as intended before its first byte."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _LARGE_REPLY = 32_768
 
 
 class StoppedError(Exception):
-    """The run was stopped: no more requests are begun."""
+    """The run was stopped; no more requests start."""
 
 
 @dataclass(slots=True)
@@ -51,15 +51,15 @@ class ContactSender:
     Attributes:
         request_sender: connections, settings and files.
         routes: where requests go.
-        limits: when a host may be sent to.
-        journal: the ledger.
-        referenced: actions whose reply a later step refers to; of the others, the content of a success is not kept.
+        limits: when requests to a host may start.
+        journal: writes to the ledger.
+        referenced: actions whose reply a later step reads; the content of other successful replies is not kept.
         clock: epoch seconds.
-        stopped: whether no more requests are to be begun.
-        rest: waits where the flow has a delay.
-        refusals: notices that a server refuses everything; ``None`` to go on all the same.
-        give_up: told why the batch is to stop.
-        steps: the steps of the flow, by what they are known by.
+        stopped: whether no more requests may start.
+        rest: waits for a delay of the flow.
+        refusals: detects a server that refuses everything; ``None`` to continue regardless.
+        give_up: called with the reason why the batch must stop.
+        steps: identities of the flow's steps.
     """
 
     request_sender: RequestSender
@@ -78,14 +78,14 @@ class ContactSender:
     _read_until: float | None = field(default=None, init=False)
 
     async def do(self, run: ContactRun, effect: Effect) -> EffectResult:
-        """Do what a walk asks for, to the end: all tries included.
+        """Perform an effect to its end, all attempts included.
 
         Raises:
             StoppedError: the run was stopped before the request could be sent.
             BatchStoppedError: the host was down for too long.
             LedgerError: the ledger cannot be written.
             OnceClaimedError: under ``only_once`` another response of this person has claimed the step.
-            ConnectionConfigError: a connection is not there or cannot be used.
+            ConnectionConfigError: a connection does not exist or cannot be used.
         """
         if isinstance(effect, SendAction):
             return await self._deliver(run, effect)
@@ -93,7 +93,7 @@ class ContactSender:
             if effect.waited_in_replay:
                 run.wait_until = self._over(effect, run.wait_until or run.reached)
             return Waited()
-        # Where nothing will be sent any more, no file is needed.
+        # If nothing will be sent, no file is needed.
         settled = run.record.find_settled_result(effect.step.name, effect.visit)
         if settled is not None:
             return effect.veil.restore(settled)
@@ -132,7 +132,7 @@ class ContactSender:
                 request = route.complete(effect.request)
                 attempts = record.attempts(effect, request, base)
                 continue
-            # A delay is waited for only here: on resume, those before what was sent already are over.
+            # Only here, because on resume the delays before recorded requests are over.
             delay = run.delay(self.clock())
             if delay > 0:
                 await self.rest(delay)
@@ -147,7 +147,7 @@ class ContactSender:
 
     def _over(self, effect: Wait, reached: float) -> float:
         over = effect.ends(_moment(reached))
-        if effect.step.rule.windows:  # one that was open may be closed by now
+        if effect.step.rule.windows:  # it may have closed since
             over = effect.step.rule.ends(_moment(self.clock()), over)
         return over.timestamp()
 
@@ -155,8 +155,8 @@ class ContactSender:
         self, run: ContactRun, effect: SendAction, request: HttpRequest, route: Route, number: int
     ) -> Attempt:
         limiter = self.limits.of(route.host)
-        # The place at the host comes before the intent: a killed process leaves in doubt what it was sending, and no
-        # request that was still waiting for its turn.
+        # The slot at the host comes before the intent: a killed process leaves in doubt what it was sending, but no
+        # request that was waiting for a slot.
         async with limiter.gate:
             probe, entered = await limiter.enter(), time.monotonic()
             was_open = limiter.is_open
@@ -174,11 +174,11 @@ class ContactSender:
             judge = partial(_classify, reply, attempted, effect, route, effect.step.name in self.referenced)
             if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
                 return self._conclude(run, effect, intent, judge(), probe=probe)
-            # Reading it takes a while, in which the other contacts go on.
+            # Reading takes a while; other contacts continue meanwhile.
             reading = asyncio.ensure_future(self._read(judge))
             try:
                 judged = await asyncio.shield(reading)
-            except asyncio.CancelledError:  # the reply is here: a run that is stopped takes what is read in time
+            except asyncio.CancelledError:  # the reply has arrived: a stopped run keeps what is read in time
                 if await self._is_read_in_time(reading):
                     self._conclude(run, effect, intent, reading.result(), probe=probe)
                 raise
@@ -189,7 +189,7 @@ class ContactSender:
             return await asyncio.to_thread(judge)
 
     async def _is_read_in_time(self, reading: asyncio.Future[_ClassifiedReply]) -> bool:
-        """Wait for the rest of a reply's reading, in the time that all replies have together; later it is in doubt."""
+        """Wait until a reply is read, within the time that all replies share; after that, it is in doubt."""
         loop = asyncio.get_running_loop()
         if self._read_until is None:
             self._read_until = loop.time() + _LAST_READING_SECONDS
@@ -214,19 +214,19 @@ class ContactSender:
                 reply = await route.send(request)
                 if not (isinstance(reply, TransportFailure) and reply.is_local):
                     return reply
-                # No descriptor is free. Neither the server nor the contact can help it, and others end meanwhile.
+                # No descriptor is free. That is no fault of server or contact, and other requests end meanwhile.
                 run.under_way, run.sent_as = False, None
                 pause = await self._shortage.wait(reply.message, pause)
         except BaseException:
             if not run.under_way:
-                with suppress(LedgerError):  # then it stays in doubt
+                with suppress(LedgerError):  # it stays in doubt
                     self._withdraw(intent)
             raise
 
     def _conclude(
         self, run: ContactRun, effect: SendAction, intent: Intent, judged: _ClassifiedReply, *, probe: bool
     ) -> Attempt:
-        """Note what came of an attempt."""
+        """Record the outcome of an attempt."""
         result, fate, kept = judged
         self.limits.of(intent.host).leave(result, effect.step.retry, probe=probe)
         kind = result.error.kind.value if result.error else None
@@ -264,7 +264,7 @@ class ContactSender:
         try:
             await self.journal.add(intent)
         except asyncio.CancelledError:
-            with suppress(LedgerError):  # its commit may end all the same
+            with suppress(LedgerError):  # its commit may still succeed
                 self._withdraw(intent)
             raise
         finally:
@@ -272,7 +272,7 @@ class ContactSender:
         return intent
 
     def _withdraw(self, intent: Intent) -> Attempt:
-        """Note that a request was intended and not sent."""
+        """Record that an intended request was not sent."""
         self.journal.note(AttemptEnd(intent, Fate.NOT_SENT, None, None, None, self.clock()))
         return Attempt(intent.number, intent.digest, intent.begun_at, Fate.NOT_SENT, None)
 
@@ -283,7 +283,7 @@ class ContactSender:
 
 
 class _ClassifiedReply(NamedTuple):
-    """What a reply comes to."""
+    """A reply with its result and its fate."""
 
     result: ActionResult
     fate: Fate
@@ -294,7 +294,7 @@ class _ClassifiedReply(NamedTuple):
 def _classify(
     reply: Reply, attempted: SentRequest, effect: SendAction, route: Route, referenced: bool
 ) -> _ClassifiedReply:
-    """Read a reply; unless a later step reads the result (``referenced``), the content of a success is not kept."""
+    """Classify a reply; the content of a success is kept only if a later step reads it (``referenced``)."""
     result = route.conceal(classify(reply, attempted, effect.step.success_when))
     fate, value = fate_of(result, effect.step.retry), effect.veil.hide(result).as_value()
     if fate is Fate.SUCCEEDED and not referenced:

@@ -1,4 +1,4 @@
-"""Connections that are safe to send on: judged addresses, and no left-over bytes of an earlier reply."""
+"""Connections that are safe to send on: checked addresses, and no leftover bytes of an earlier reply."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from airflow_whatsapp_flows.transport.reply_head import ReplyHandler
 Lookup = Callable[[str, int], Sequence[str]]
 """Resolves host and port to addresses; blocks, and raises ``OSError`` if there are none."""
 
-# Below the 2 s after which gunicorn, and the 5 s after which Node and uvicorn, close an idle connection: a request that
-# meets the closing is lost with nobody knowing whether it was read.
+# Less than the 2 s after which gunicorn, and the 5 s after which Node and uvicorn, close an idle connection: it is
+# unknown whether a request sent during the close was read.
 _IDLE_SECONDS = 1.5
 _SINGLE_USE_SECONDS, _LONGEST_SINGLE_USE = 60.0, 3600.0
 _NEVER = (-math.inf, 0.0)
@@ -47,25 +47,25 @@ class AddressRefusedError(Exception):
 
 
 def system_lookup(host: str, port: int) -> Sequence[str]:
-    """Addresses of a name from the system's resolver, in its order."""
+    """Return the addresses of a name from the system's resolver, in its order."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class JudgingResolver(AbstractResolver):
-    """Looks a name up once, judges every address, and hands the judged ones to the connector."""
+    """Looks up a name once, checks every address, and passes the checked ones to the connector."""
 
     def __init__(self, network: NetworkPolicy, lookup: Lookup) -> None:
         self._network = network
         self._lookup = lookup
-        # Threads of our own: asyncio.run() waits for those of the loop, so that one hanging lookup would outlive
+        # Separate threads, because asyncio.run() waits for those of the loop, and one hanging lookup would outlive
         # every deadline.
         self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="whatsapp-flows-dns")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of ``host``, once all of them are allowed.
+        """Return the addresses of ``host`` if all of them are allowed.
 
         Raises:
             AddressRefusedError: one of them is not.
@@ -84,24 +84,24 @@ class JudgingResolver(AbstractResolver):
         return [_resolve_result(host, port, address) for address in found]
 
     async def close(self) -> None:
-        """Let go of the threads; one in a lookup ends with it."""
+        """Release the threads; one in a lookup ends with it."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class CleanConnector(aiohttp.TCPConnector):
-    """Gives out a kept-alive connection only when nothing has come on it since its last reply.
+    """Reuses a kept-alive connection only if nothing has arrived on it since its last reply.
 
-    aiohttp would take bytes that a server sent in between, such as content behind a 204 or a second reply, for the
-    reply to the next request, and so report one contact's reply for another's.
+    aiohttp would read bytes that a server sent in between, such as content after a 204 or a second reply, as the
+    reply to the next request, and report one contact's reply as another's.
 
-    Some servers close a kept-alive connection without saying so, and what is sent meanwhile is in doubt although nobody
-    read it. Where that happens, no connection is used twice for a while, and for twice as long the next time.
+    Some servers close a kept-alive connection silently, and a request sent meanwhile is in doubt although nobody read
+    it. After that happens, no connection is reused for a while, and for twice as long the next time.
     """
 
     def __init__(self, resolver: JudgingResolver) -> None:
-        # Whoever sends many at once bounds their number; a limit here would count waiting as connecting.
+        # The caller limits the number of connections; a limit here would count waiting as connecting.
         super().__init__(limit=0, resolver=resolver, keepalive_timeout=_IDLE_SECONDS)
-        # aiohttp has no public way to name a protocol.
+        # aiohttp has no public way to set the protocol.
         self._factory = partial(ReplyHandler, loop=self._loop)  # type: ignore[assignment]
         self._used: WeakKeyDictionary[ResponseHandler, _Peephole] = WeakKeyDictionary()
         self._transports: WeakSet[asyncio.Transport] = WeakSet()
@@ -110,7 +110,7 @@ class CleanConnector(aiohttp.TCPConnector):
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        """A new connection, or a clean one from the pool."""
+        """Return a new connection, or a clean one from the pool."""
         key, on_closed = req.connection_key, None
         while True:
             connection = await super().connect(req, traces, timeout)
@@ -137,15 +137,15 @@ class CleanConnector(aiohttp.TCPConnector):
         return bool(self._single_use) and self._loop.time() < self._single_use.get(key, _NEVER)[0]
 
     def _note_closed(self, key: ConnectionKey) -> None:
-        """A connection that was used before was closed in place of a reply."""
+        """Record that a reused connection was closed instead of a reply."""
         now = self._loop.time()
         until, seconds = self._single_use.get(key, _NEVER)
-        if now >= until:  # others that break at the same moment say nothing new
+        if now >= until:  # others that break at the same time add nothing
             seconds = min(2 * seconds, _LONGEST_SINGLE_USE) if seconds else _SINGLE_USE_SECONDS
             self._single_use[key] = now + seconds, seconds
 
     async def close(self, *, abort_ssl: bool = False) -> None:
-        """Close every connection, without waiting to write what a server that has replied early did not read."""
+        """Close every connection, without waiting to write what a server that replied early did not read."""
         await super().close(abort_ssl=abort_ssl)
         for transport in self._transports:
             transport.abort()
@@ -153,7 +153,7 @@ class CleanConnector(aiohttp.TCPConnector):
 
 
 class _Peephole:
-    """Looks at what the kernel holds of one connection; made once for each, since making it costs more than looking."""
+    """Checks what the kernel holds for one connection; created once for each, because a check is cheaper."""
 
     def __init__(self, protocol: ResponseHandler) -> None:
         transport = protocol.transport
@@ -163,8 +163,8 @@ class _Peephole:
             self._poll.register(self._socket.fileno(), select.POLLIN)
 
     def is_readable(self) -> bool:
-        """Whether there are bytes, or the end, that the event loop has not seen yet."""
-        # The number of a closed socket is soon another's.
+        """Whether there are bytes, or the end, that the event loop has not processed yet."""
+        # The descriptor of a closed socket is soon reused.
         return self._socket is None or self._socket.fileno() < 0 or bool(self._poll.poll(0))
 
 

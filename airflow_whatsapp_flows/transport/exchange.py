@@ -1,4 +1,4 @@
-"""Sending one request and receiving its reply, within a deadline and a size."""
+"""Sends one request and receives its reply, within a deadline and a size limit."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ from airflow_whatsapp_flows.transport.policy import DEFAULT_POLICY, SendPolicy
 from airflow_whatsapp_flows.transport.reply_body import head_of, receive_content
 from airflow_whatsapp_flows.transport.session import Session, open_session
 
-# RFC 9110 §5.1 and §5.5: a token; visible characters, blanks and tabs.
+# RFC 9110 §5.1 and §5.5: a token; visible characters, spaces, and tabs.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _ONE_WRITE_BYTES = 1 << 20  # aiohttp warns above this
 _FINAL_STATUSES = range(200, 600)
-# aiohttp names a type for content that has none. To forbid it costs 3 µs, so only such content has this.
+# aiohttp adds a type to content without one. Preventing it costs 3 µs, so only such content does.
 _NO_CONTENT_TYPE = ("Content-Type",)
 
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a send has come; what a failure reports."""
+    """Progress of a send, which a failure reports."""
 
     begun: float
     authority: str = "the server"
@@ -70,12 +70,12 @@ async def send(
 ) -> Reply:
     """Send one request, once, and wait for its reply.
 
-    Redirects are not followed: a 3xx is a reply as any other. Nothing that the network or a server does raises.
+    Redirects are not followed: a 3xx is an ordinary reply. Nothing that the network or a server does raises.
 
     Args:
-        request: its ``url`` must be absolute; it goes out byte for byte.
+        request: with an absolute ``url``; it is sent byte for byte.
         policy: limits.
-        credentials: added when the request goes to their origin; a header of the request's own wins.
+        credentials: added if the request goes to their origin; the request's own headers take precedence.
         session: from :func:`open_session`; may be shared by any number of sends.
 
     Returns:
@@ -93,8 +93,8 @@ async def send(
     before_writing.set(progress.note_writing)
     try:
         return await _exchange(request, policy, credentials, session, progress)
-    except Exception as error:  # whatever aiohttp and the network do becomes data
-        # Where two sends share one context, the later one is told of both, and the earlier can prove nothing.
+    except Exception as error:  # every failure of aiohttp and the network becomes data
+        # If two sends share a context, the later one gets the events of both, and the earlier can prove nothing.
         written = progress.written or before_writing.get() != progress.note_writing
         kind, sent, message = judge_failure(error, progress.authority, policy, written=written)
         is_local = sent is Sent.NO and lacks_descriptors(error)
@@ -108,9 +108,9 @@ def send_blocking(
     *,
     network: NetworkPolicy = PUBLIC_ONLY,
 ) -> Reply:
-    """Send one request over a connection of its own, from code that runs in no event loop.
+    """Send one request over its own connection, from code outside an event loop.
 
-    As :func:`send`; ``network`` says who may be connected to, by default public addresses only.
+    Like :func:`send`; ``network`` determines the allowed addresses, by default public ones only.
 
     Raises:
         ValueError: the URL is relative.
@@ -154,9 +154,9 @@ async def _exchange(
             raise ReplyRefusedError(f"{response.status}, which is not a final status")
         content = await receive_content(response, policy.max_content)
     except BaseException:
-        response.close()  # what is left of the reply must not meet the next request
+        response.close()  # the rest of the reply must not be read as the next one
         raise
-    if not response.closed:  # a reply that was read to its end has let its connection go
+    if not response.closed:  # a reply that was read completely has released its connection
         response.release()
     return HttpResponse(head.status_code, head.reason, head.headers, content, progress.elapsed_ms())
 
@@ -171,7 +171,7 @@ def _target(text: str) -> tuple[URL, Origin]:
 
 
 def _check_head(method: str, headers: Headers) -> bool:
-    """Refuse before connecting what aiohttp would refuse, or encode in its own way, once it has connected.
+    """Refuse before connecting what aiohttp would refuse or encode differently after connecting.
 
     Returns:
         Whether there is a Content-Type.
@@ -182,7 +182,7 @@ def _check_head(method: str, headers: Headers) -> bool:
     for name, value in headers:
         if not _is_token(name):
             raise RequestRefusedError("a header's name is not a token")
-        # Most values are printable ASCII, which costs less to find out than what else a value may hold.
+        # Most values are printable ASCII, which is cheaper to check than the rest.
         if not (value.isascii() and value.isprintable()) and not _FIELD_VALUE.fullmatch(value):
             raise RequestRefusedError(f"the header {name} contains control or non-ASCII characters")
         typed = typed or name.lower() == "content-type"
@@ -202,7 +202,7 @@ def _content(content: bytes) -> bytes | io.BytesIO | None:
 
 @lru_cache(maxsize=64)
 def _client_timeout(deadline: float, connect_timeout: float) -> aiohttp.ClientTimeout:
-    # Without the threshold aiohttp rounds timeouts above 5 s up to whole seconds of the loop's clock.
+    # Without the threshold, aiohttp rounds timeouts above 5 s up to whole seconds of the loop's clock.
     return aiohttp.ClientTimeout(total=deadline, connect=connect_timeout, ceil_threshold=float("inf"))
 
 
@@ -222,7 +222,7 @@ def _tls_context(verify: bool | str, certificate: tuple[str, str | None] | None)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if certificate is not None:
         try:
-            # Without a password of its own OpenSSL would ask for one on the terminal.
+            # Without a password, OpenSSL would prompt on the terminal.
             context.load_cert_chain(*certificate, password="")
         except (OSError, ValueError) as error:
             raise TlsFilesError(f"the client certificate {certificate[0]} or its key cannot be used") from error
