@@ -1,4 +1,4 @@
-"""What a loop's task leaves in XCom: its visits for people, and its actions' results for later tasks."""
+"""The XCom of a loop's task: its visits for people, and its actions' results for later tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 20  # visits at either end of a long loop
 def loop_value(
     flow: Flow, loop: Sequence[str], visits: Sequence[Visit], attempts: Sequence[AttemptRow], max_bytes: int
 ) -> dict[str, Value]:
-    """The value, no larger than XCom may hold.
+    """Build the value, limited to the maximum size in XCom.
 
     Args:
         flow: says which results hold what XCom must not show: those stand in the ledger alone.
@@ -55,7 +55,7 @@ def loop_value(
 
 
 def exit_of_loop(flow: Flow, last: Visit, next_step: str | None) -> str | None:
-    """By which way a walk left a loop, as ``"<step>: <exit>"``; ``None`` when it ended in the step visited last.
+    """Return the exit by which a walk left a loop, as ``"<step>: <exit>"``; ``None`` if it ended in the last step.
 
     Args:
         flow: the flow.
@@ -72,7 +72,7 @@ def exit_of_loop(flow: Flow, last: Visit, next_step: str | None) -> str | None:
 
 
 def result_of_visit(value: Any, step: str, visit: int, attempts: Sequence[AttemptRow]) -> Any:
-    """The result of one visit of an action, out of a loop's value; ``None`` when there is none.
+    """Return the result of one visit of an action from a loop's value; ``None`` if there is none.
 
     Args:
         value: what came out of XCom.

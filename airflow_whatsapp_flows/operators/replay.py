@@ -321,7 +321,7 @@ class WhatsAppReplayOperator(ReplayTask):
             self.log.info("%s contacts are pending; resuming at %s", f"{status['pending']:,}", until)
             self.defer(trigger=DateTimeTrigger(until), method_name="go_on")
         if status["pending"]:
-            reasons = [*progress.postponed, *filter(None, (progress.stopped, progress.cut_off_told))]
+            reasons = [*progress.postponed, *filter(None, (progress.stopped, progress.cut_off_text))]
             why = f" ({'; '.join(reasons)})" if reasons else ""
             raise AirflowException(
                 f"{self.task_id}: {status['pending']:,} of {status['total']:,} contacts are pending{why}; "

@@ -133,7 +133,7 @@ class ReplayOptions:
         return create_or_resume_replay(ledger, request, on_rows)
 
     def _name(self, found: Replay, flow: Flow) -> str:
-        """Name of the source that is given, where the ledger does not keep where the replay's own was looked for."""
+        """Return the name of the given source if the ledger does not record where the replay's source is."""
         if keeps_source(found):
             return found.source  # where it was looked for is compared instead
         try:
@@ -154,7 +154,7 @@ class ReplayOptions:
         return open_source(spec, flow, AirflowAccess())
 
     def spec(self, flow: Flow) -> SourceSpec:
-        """Where the source is, and how it is to be read."""
+        """Return where the source is, and how to read it."""
         block = replay_block(flow)
         given = self.source or None
         return SourceSpec(
@@ -230,7 +230,7 @@ def flow_of(source: FlowSource, dag_file: str | None) -> Flow:
 
 
 def request_sender_of(flow: Flow) -> RequestSender:
-    """The way out, with every connection of a flow looked for: a missing one must not show half-way.
+    """Create the request sender and look up every connection of a flow, so that a missing one is reported at the start.
 
     Raises:
         ConnectionConfigError: a connection is missing, or cannot be used.
@@ -246,7 +246,7 @@ def request_sender_of(flow: Flow) -> RequestSender:
 
 
 def get_replay(ledger: Ledger, replay_id: str) -> Replay:
-    """A replay that was begun.
+    """A replay that was started.
 
     Raises:
         ReplayError: there is none.

@@ -1,4 +1,4 @@
-"""How far a replay, or some chunks of it, has come: what its tasks say in their logs, and when they fail."""
+"""Progress of a replay or some of its chunks: what its tasks log, and when they fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.replay.status import STATES
 
 
 def status_line(status: Mapping[str, Any]) -> str:
-    """A status as one line for the log."""
+    """Format a status as one line for the log."""
     names = [state.value for state in STATES if status[state.value]]
     states = ", ".join(f"{status[name]:,} {name.replace('_', ' ')}" for name in names)
     handled = f" ({status['handled']:,} by an error exit)" if status["handled"] else ""
@@ -25,7 +25,7 @@ def status_line(status: Mapping[str, Any]) -> str:
 def what_is_wrong(
     tally: Tally, fail_when: str, max_failures: int | None, max_handled_errors: HandledErrors | None
 ) -> str | None:
-    """Why contacts that ended make a task fail; ``None`` when they do not.
+    """Return why the final states of contacts fail a task; ``None`` if they do not.
 
     Args:
         tally: of the contacts.
@@ -57,7 +57,7 @@ def log_errors(log: Any, groups: Sequence[ErrorGroup]) -> None:
 
 
 def log_retried(log: Any, chosen: RetryResult) -> None:
-    """Write to the log of a cleared task which contacts are walked again, and which are not."""
+    """Log which contacts a cleared task walks again, and which it does not."""
     log.info("the task was cleared: retrying %s failed contacts", f"{chosen.contacts:,}")
     if chosen.left_out:
         requests = ", ".join(f"{step}: {came} ({count:,})" for (step, came), count in chosen.unconfirmed.items())
@@ -71,5 +71,5 @@ def log_retried(log: Any, chosen: RetryResult) -> None:
 
 
 def where_to_look(status: Mapping[str, Any]) -> str:
-    """The command that shows what became of each contact."""
+    """Return the command that shows each contact's result."""
     return f"see them with `whatsapp-flows replay results {status['replay_id']}`"

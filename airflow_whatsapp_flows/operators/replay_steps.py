@@ -1,4 +1,4 @@
-"""The other tasks of a replay's DAG: planning it, having it approved, and reporting what came of it."""
+"""The other tasks of a replay's DAG: plan, approve, and report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TRUE = ("true", "1", "yes", "on")
 
 
 class ReplayPlanOperator(ReplayTask):
-    """Take the snapshot of a replay's responses, and find out what sending them would mean. Nothing is sent.
+    """Take the snapshot of a replay's responses, and plan their requests. Nothing is sent.
 
     The task's XCom is a list of lists of chunks, one list for each task to be mapped: no more of them than Airflow
     allows. Under the key ``plan`` it leaves the counts.
@@ -53,10 +53,10 @@ class ReplayPlanOperator(ReplayTask):
         self.only_plan = only_plan
 
     def execute(self, context: Context) -> list[list[int]]:
-        """Plan it.
+        """Plan the replay.
 
         Raises:
-            AirflowFailException: the replay cannot be begun.
+            AirflowFailException: the replay cannot be started.
         """
         dry = str(self.only_plan).lower() in _TRUE
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
@@ -86,7 +86,7 @@ class ReplayPlanOperator(ReplayTask):
 
 
 class ReplayApprovalOperator(ApprovalOperator):
-    """Ask a person before more contacts are sent to than a flow says; up to that number it passes.
+    """Ask for approval if there are more contacts than the flow allows without it; otherwise pass.
 
     Args:
         plan_task: task id of the :class:`ReplayPlanOperator`.
@@ -100,7 +100,7 @@ class ReplayApprovalOperator(ApprovalOperator):
         self.approve_above = approve_above
 
     def execute(self, context: Context) -> Any:
-        """Pass, or wait for a person's answer."""
+        """Pass, or wait for approval."""
         planned_value = context["ti"].xcom_pull(task_ids=self.plan_task, key=PLAN) or {}
         pending = planned_value.get("walked", 0) + planned_value.get("postponed", 0)
         if self.approve_above is None or pending <= self.approve_above or planned_value.get("replay_id") is None:
@@ -110,7 +110,7 @@ class ReplayApprovalOperator(ApprovalOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Pass, or fail: what was refused is not asked again.
+        """Pass if approved, or fail; a rejected replay is not asked again.
 
         Raises:
             AirflowFailException: it was refused.
@@ -124,7 +124,7 @@ class ReplayApprovalOperator(ApprovalOperator):
 
 
 class ReplayReportOperator(BaseOperator):
-    """Say what came of a replay, and fail unless all of its contacts have ended and add up to its responses.
+    """Report a replay's result, and fail unless all contacts have a final state and add up to the responses.
 
     The task's XCom is the replay's status, and under ``errors`` the most frequent errors with their counts and what the
     server said to one contact. Outlets get the status as the extra of their events.
@@ -160,7 +160,7 @@ class ReplayReportOperator(BaseOperator):
         self.max_handled_errors = max_handled_errors
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Report.
+        """Report the result.
 
         Raises:
             AirflowSkipException: it was a dry run.
@@ -177,8 +177,8 @@ class ReplayReportOperator(BaseOperator):
         status = replay_status(replay, counted)
         self.log.info("%s", status_line(status))
         log_errors(self.log, errors)
-        told_errors = {"errors": errors_value(errors, deliveries_of(flow_of_replay(replay)))}
-        context["ti"].xcom_push(key="return_value", value={**status, **told_errors})  # also of a task that fails
+        error_rows = {"errors": errors_value(errors, deliveries_of(flow_of_replay(replay)))}
+        context["ti"].xcom_push(key="return_value", value={**status, **error_rows})  # also of a task that fails
         limits = (self.max_failures, self.max_handled_errors)
         problem = _problem(status, planned_value) or what_is_wrong(counted, self.fail_when, *limits)
         if problem:
@@ -190,7 +190,7 @@ class ReplayReportOperator(BaseOperator):
             self.log.warning("%s; %s", silent, where_to_look(status))
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra.update(status)
-        return {**status, **told_errors}
+        return {**status, **error_rows}
 
 
 def _problem(status: Mapping[str, Any], planned_value: Mapping[str, Any]) -> str | None:
@@ -202,6 +202,6 @@ def _problem(status: Mapping[str, Any], planned_value: Mapping[str, Any]) -> str
 
 
 def _groups(chunks: Sequence[int], most: int) -> list[list[int]]:
-    """Chunks for no more tasks than Airflow maps; whole chunks, in their order."""
+    """Group chunks, in order, into at most as many tasks as Airflow maps."""
     size = -(-len(chunks) // max(1, most)) or 1
     return [list(chunks[start : start + size]) for start in range(0, len(chunks), size)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ActionRetryError(AirflowException):
-    """The request may be sent again; Airflow starts the next try.
+    """The request may be sent again, on Airflow's next try.
 
     Attributes:
         message: what happened.
@@ -33,35 +33,35 @@ class ActionRetryError(AirflowException):
         self.wait = wait
 
     def __reduce__(self) -> tuple[type[ActionRetryError], tuple[str, float]]:
-        """How it is pickled."""
+        """Support pickling."""
         return type(self), (self.message, self.wait)
 
 
 if RetryPolicy is not None:
 
     class ActionRetryPolicy(RetryPolicy):
-        """Waits as long as the action's rule and the server's Retry-After say, with the slot freed."""
+        """Waits as the action's rule and the server's Retry-After require, without occupying a worker slot."""
 
         def evaluate(
             self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
         ) -> RetryDecision:
-            """Use the wait that the exception brings; other exceptions follow the task's own settings."""
+            """Use the wait of the exception; other exceptions follow the task's settings."""
             if isinstance(exception, ActionRetryError):
                 return RetryDecision.retry(timedelta(seconds=exception.wait), str(exception))
             return RetryDecision.default()
 
         def serialize(self) -> dict[str, Any]:
-            """It has no settings of its own."""
+            """Serialize; the policy has no settings."""
             return {}
 
         @classmethod
         def deserialize(cls, data: dict[str, Any]) -> RetryPolicy:
-            """A new one."""
+            """Deserialize; the policy has no settings."""
             return cls()
 
 
 def retry_arguments(retry: Mapping[str, Any] | None, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments for ``BaseOperator``: those given, and what follows from ``retry`` where they say nothing.
+    """Return the arguments for ``BaseOperator``: the given ones, completed from ``retry``.
 
     Args:
         retry: ``attempts``, ``wait``, ``max_wait``, ``backoff``, as checked; what it leaves out is as in a flow file.

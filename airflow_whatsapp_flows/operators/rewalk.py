@@ -1,4 +1,4 @@
-"""Walking a flow again from its start, as every task of its DAG does, up to the step that the task is for."""
+"""Walks a flow from its start up to the task's step, as every task of its DAG does."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what sta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowStep:
-    """Where a task stands in its flow.
+    """Position of a task in its flow.
 
     Attributes:
         flow: the whole flow.
@@ -61,7 +61,7 @@ class FlowStep:
 
 
 class Rewalk:
-    """A walk from the start with recorded results, up to the first action that has none, or a given step.
+    """A walk from the start with recorded results, up to the first action without a result, or a given step.
 
     Args:
         step: where to stop, when it asks for something to be done.
@@ -125,11 +125,11 @@ class Rewalk:
         return self._step.flow.replay is not None and self._step.flow.replay.only_once
 
     def _find_walk_start(self, made: Sequence[AttemptRow]) -> dt.datetime | None:
-        """When the contact was first walked, on any road: from then on its ``global`` values stay as they are."""
+        """Find when the contact was first walked: its ``global`` values are fixed from then on."""
         return dt.datetime.fromtimestamp(made[0].moment, dt.timezone.utc) if made else None
 
     def _find_result(self, effect: Effect) -> EffectResult | None:
-        """What came of something that another task did; ``None`` when it did nothing."""
+        """Find the result of an effect that another task performed; ``None`` if it did not."""
         if isinstance(effect, Wait):
             return Waited()  # a task starts when those before it are done
         task_id = self._step.task_ids[effect.step.name]
@@ -150,18 +150,18 @@ class Rewalk:
             self.effect = None
 
     def perform_own(self, do: Callable[[Effect], EffectResult]) -> None:
-        """Do what the task's own steps ask for, if the walk has come to them."""
+        """Perform the effects of the task's own steps, if the walk has reached them."""
         while self.effect is not None and self.effect.step.name in self._step.own:
             self._advance(do(self.effect))
 
     @property
     def own_visits(self) -> list[Visit]:
-        """The visits of the task's own steps, when the walk has passed them."""
+        """Return the visits of the task's own steps, if the walk has passed them."""
         return [visit for visit in self.record.visits if visit.step in self._step.own]
 
     @property
     def next_step(self) -> str | None:
-        """Name of the step that the walk came to after the task's own; ``None`` when it ended before."""
+        """Name of the step after the task's own; ``None`` if the walk ended before."""
         visits = self.record.visits
         last = max((at for at, visit in enumerate(visits) if visit.step in self._step.own), default=len(visits))
         if last + 1 < len(visits):
@@ -170,12 +170,12 @@ class Rewalk:
 
     @property
     def unknown_outcomes(self) -> str | None:
-        """What is not known of the task's own requests; ``None`` when all is. Once its steps are left that stays so."""
+        """Unknown outcomes of the task's own requests; ``None`` if all are known."""
         reasons = [one.reason for one in self.record.uncertain_requests if one.step in self._step.own]
         return f"outcome unknown: {'; '.join(reasons)}" if reasons else None
 
     def note_end(self, log: Any) -> None:
-        """When the walk ended in the task's own steps, say how in XCom and in the log.
+        """If the walk ended in the task's own steps, report its end in XCom and in the log.
 
         Args:
             log: of the task.
@@ -189,7 +189,7 @@ class Rewalk:
         (log.info if self.record.state is State.COMPLETED else log.warning)("the walk ends here: %s", ending)
 
     def fail_if_ended_here(self) -> None:
-        """Fail the task when the walk failed in its own steps.
+        """Fail the task if the walk failed in its own steps.
 
         Raises:
             AirflowFailException: it did; the message says why.
@@ -208,7 +208,7 @@ class Rewalk:
         return not self.record.visits or self.record.visits[-1].step in self._step.own
 
     def note_leaving(self, moment: dt.datetime) -> None:
-        """Note when the task's own steps were left, if a delay comes next: it waits from then on, whatever happens.
+        """Record when the walk left the task's own steps, if a delay follows: the delay is counted from then.
 
         Args:
             moment: now.
@@ -217,7 +217,7 @@ class Rewalk:
             self._context["ti"].xcom_push(key=LEFT_AT, value=moment.isoformat())
 
     def find_arrival(self, moment: dt.datetime) -> dt.datetime:
-        """When the step that asks for something was reached: the same at every try, and after the task was cleared.
+        """Find when the step of an effect was reached: the same in every try, and after the task was cleared.
 
         Args:
             moment: now; used when the step before did not say.
@@ -230,7 +230,7 @@ class Rewalk:
 
 
 def _find_lost(rows: Sequence[AttemptRow], steps: StepIdentities) -> str | None:
-    """What something was sent under that may have been applied, and that the flow no longer has."""
+    """Find recorded steps that may have been applied and that the flow no longer has."""
     return next(
         (row.step_id or row.step for row in rows if _counts(row) and steps.is_lost(row.step, row.step_id)), None
     )

@@ -1,4 +1,4 @@
-"""Which content of its response a DAG run has: the first that the ledger meets, the same as before, or another."""
+"""Whether the content of a DAG run's response is new to the ledger, the same as before, or changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def epoch_of_run(
     made: Sequence[AttemptRow],
     held: Sequence[KnownResponse],
 ) -> int:
-    """The epoch that a DAG run sends its response under; the flow's ``replay.on_changed`` decides on a changed one.
+    """Return the epoch of a DAG run's response; the flow's ``replay.on_changed`` decides about changed content.
 
     Args:
         flow: of the DAG.
@@ -58,7 +58,7 @@ def epoch_of_run(
 
 
 def check_newest(transaction: Transaction, recipient: Recipient) -> None:
-    """Check that no newer content of a response was sent, or is about to be, in the transaction of an intent.
+    """Check, in the transaction of an intent, that no newer content of the response was sent or is being sent.
 
     Raises:
         ResponseError: it was; the older content is no longer sent.
@@ -78,7 +78,7 @@ def check_newest(transaction: Transaction, recipient: Recipient) -> None:
 
 
 def _newer(transaction: Transaction, recipient: Recipient, content: str) -> KnownResponse | None:
-    """Who sends, or is about to send, other content of the response; ``None`` when nobody does."""
+    """Find who sent, or is sending, other content of the response; ``None`` if nobody."""
     subject, epoch = recipient.subject, recipient.epoch
     sent = transaction.other_content_sent(subject, epoch, content)
     if sent is not None:

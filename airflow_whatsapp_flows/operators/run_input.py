@@ -62,7 +62,7 @@ def _same(value: object, default: object) -> bool:
 
 
 def run_time(context: Mapping[str, Any]) -> dt.datetime:
-    """The moment that ``global`` values are told of: the same for every task of a run, and every try."""
+    """Return the time of ``global`` values: the same for every task of a run, and every try."""
     dag_run = context.get("dag_run")
     moment = getattr(dag_run, "run_after", None) or getattr(dag_run, "logical_date", None)
     return moment if isinstance(moment, dt.datetime) else dt.datetime.now(dt.timezone.utc)
@@ -75,6 +75,6 @@ def run_id_of(context: Mapping[str, Any]) -> str | None:
 
 
 def map_index_of(context: Mapping[str, Any]) -> int:
-    """Place of the task in its mapping, from 0; -1 for a task that is not mapped."""
+    """Map index of the task, from 0; -1 if it is not mapped."""
     index = getattr(context.get("ti"), "map_index", None)
     return -1 if index is None else int(index)

@@ -1,4 +1,4 @@
-"""Sending an action's request from a task: once in each try, with an intent in the ledger before the first byte."""
+"""Sends an action's request from a task: once per try, with an intent in the ledger before the first byte."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from airflow_whatsapp_flows.sender import PreparedRequest, RequestSender
 
 
 class SendingTask(Protocol):
-    """An operator that sends."""
+    """Base class of operators that send requests."""
 
     log_response: bool
     response_check: Any
@@ -60,7 +60,7 @@ class SendingTask(Protocol):
 
 
 class TaskSender:
-    """Does for one try of a task what an action asks for.
+    """Performs the effects of an action for one try of a task.
 
     Args:
         task: the operator.
@@ -93,7 +93,7 @@ class TaskSender:
         self._ledger = task_ledger(request_sender.settings)
 
     def do(self, effect: Effect) -> EffectResult:
-        """Fetch a file, or send a request unless what the ledger holds forbids it.
+        """Fetch a file, or send a request unless the ledger's record forbids it.
 
         Raises:
             ActionRetryError: the same request may be sent again, and there is a try left.
@@ -112,7 +112,7 @@ class TaskSender:
         return self._request_sender.fetch(effect.source, effect.step.timeout)
 
     def will_send(self, effect: SendAction | FetchFile) -> bool:
-        """Whether something goes out for this, or what the ledger holds settles it.
+        """Whether an effect sends a request, or the ledger already has its result.
 
         Raises:
             LedgerError: the ledger cannot be read.
@@ -129,7 +129,7 @@ class TaskSender:
             effect = effect.with_key(move.key)
 
     def _find_settled_result(self, effect: FetchFile) -> ActionResult | None:
-        """What earlier attempts came to, when nothing will be sent any more: then no file is needed either."""
+        """Find the result of earlier attempts if nothing more will be sent; then no file is needed either."""
         with self._ledger.transaction() as transaction:
             rows = transaction.attempts_of_visit(
                 self._recipient.subject, self._names(effect), effect.visit, epoch=self._recipient.epoch
@@ -182,7 +182,7 @@ class TaskSender:
         return next_move(effect.step.retry, attempts, request, effect.idempotency_key, time.time()), attempts
 
     def _names(self, effect: SendAction | FetchFile) -> tuple[str, ...]:
-        """What the action's attempts are recorded under."""
+        """Return the names under which the action's attempts are recorded."""
         steps, name = self._recipient.steps, effect.step.name
         return (name,) if steps is None else steps.names_and_ids(name)
 
@@ -270,7 +270,7 @@ def _call(function: Any, response: requests.Response, context: Mapping[str, Any]
 
 
 def as_requests(reply: HttpResponse, url: str) -> requests.Response:
-    """A reply as the ``requests.Response`` that ``response_check`` and ``response_filter`` expect."""
+    """Convert a reply to the ``requests.Response`` that ``response_check`` and ``response_filter`` expect."""
     response = requests.Response()
     response.status_code = reply.status_code
     response.reason = reply.reason

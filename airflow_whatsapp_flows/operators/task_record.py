@@ -1,4 +1,4 @@
-"""What the ledger holds of one action of a task, and what this try of the task adds to it."""
+"""The ledger's record of one action of a task, and what the current try adds to it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Recipient:
     def of_task(
         cls, context: Mapping[str, Any], dag_id: str, walk_started_at: dt.datetime, contact: Mapping[str, Any]
     ) -> Recipient:
-        """The contact of a task that stands in no flow: known by its DAG run, and its place in the mapping.
+        """Return the contact of a task outside a flow: identified by its DAG run and map index.
 
         Args:
             context: Airflow's, of the running task.
@@ -83,7 +83,7 @@ class TaskTry:
 
     @classmethod
     def of(cls, context: Mapping[str, Any], task: Any) -> TaskTry:
-        """The try that is running.
+        """Return the current try.
 
         Args:
             context: Airflow's, of the running task.
@@ -105,7 +105,7 @@ class TaskTry:
 
     @property
     def clear(self) -> str | None:
-        """A name of the clear that this try is after; ``None`` when the task was not cleared."""
+        """Name of the clear that this try follows; ``None`` if the task was not cleared."""
         # Another number of retries, in a new version of the DAG, changes the round without a clear.
         if self.round == 1 or self.origin["try_number"] < self.round:
             return None
@@ -122,7 +122,7 @@ class TaskTry:
     def record(
         self, rows: Iterable[AttemptRow], steps: StepIdentities | None = None, digest: str | None = None
     ) -> ResponseRecord:
-        """Attempts as the rules of delivery see them.
+        """Return the attempts, as the delivery rules need them.
 
         Args:
             rows: of the ledger.
@@ -136,7 +136,7 @@ class TaskTry:
         return record
 
     def intent(self, effect: SendAction, request: HttpRequest, number: int, recipient: Recipient) -> Intent:
-        """The attempt about to be made.
+        """Return the attempt to be made.
 
         Args:
             effect: what is to be sent.

@@ -1,4 +1,4 @@
-"""Waiting in a task: a few seconds asleep, longer without a worker."""
+"""Waits in a task: short waits sleep, longer ones are deferred."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ SHORTEST_DEFERRED = 5.0
 
 
 def utc_now() -> dt.datetime:
-    """The moment it is."""
+    """Return the current time."""
     return dt.datetime.now(dt.timezone.utc)
 
 
 def seconds_until(moment: dt.datetime) -> float:
-    """Seconds until a moment; negative when it is over.
+    """Return the seconds until a time; negative if it has passed.
 
     Args:
         moment: an aware time.
@@ -27,7 +27,7 @@ def seconds_until(moment: dt.datetime) -> float:
 
 
 def pause_until(task: BaseOperator, moment: dt.datetime) -> None:
-    """Return when a moment has come; when that is far off, defer the task, which then goes on in its ``go_on``.
+    """Wait until a time; if it is far off, defer the task, which resumes in its ``go_on``.
 
     Args:
         task: the operator.

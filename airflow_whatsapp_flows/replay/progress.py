@@ -51,7 +51,7 @@ class Progress:
         return max(self.until, default=None)
 
     @property
-    def cut_off_told(self) -> str | None:
+    def cut_off_text(self) -> str | None:
         """What happens to the requests that were cut off, one sentence for people; ``None`` if there are none."""
         number, in_doubt = self.cut_off.total(), self.cut_off[Delivery.AT_MOST_ONCE]
         if not number:

@@ -150,8 +150,8 @@ def _as_text(summary: Summary, progress: Progress) -> str:
     if progress.stopped:
         pending = plural(summary.tally.states[ContactState.PENDING], "contact")
         parts.append(f"stopped: {progress.stopped}; {pending} pending; rerun the same command to resume")
-        if progress.cut_off_told:
-            parts[-1] += f"\n{progress.cut_off_told}"
+        if progress.cut_off_text:
+            parts[-1] += f"\n{progress.cut_off_text}"
     elif progress.first_until is not None and progress.last_until is not None:
         last = progress.last_until
         later = f", the last of them until {last:%H:%M} UTC" if last != progress.first_until else ""
