@@ -51,6 +51,8 @@ class Parquet:
                     yield row_from_cells(number, f"{name}:{number}", columns, cells, self._keys.id_column)
         except self._arrow.ArrowException as error:
             raise SourceError(f"{name}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+        except UnicodeDecodeError:  # values that are not UTF-8 reject their rows, see _values
+            raise SourceError(f"{name}: cannot be read as Parquet: the name of a column is not UTF-8") from None
 
     def finish(self, name: str) -> None:
         """Do nothing: the schema of each file was already checked."""

@@ -148,6 +148,15 @@ def test_refuses_files_that_are_not_parquet(tmp_path: Path, monkeypatch: pytest.
         rows(tmp_path / "r.parquet")
 
 
+def test_a_column_whose_name_is_not_utf8_refuses_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "r.parquet"
+    pq.write_table(pa.table({"id": ["1"], "contact.name": ["x"]}), file, store_schema=False)
+    file.write_bytes(file.read_bytes().replace(b"contact.name", b"contact.n\xffme"))
+
+    with pytest.raises(SourceError, match=r"r\.parquet: cannot be read as Parquet: .*not UTF-8"):
+        rows(tmp_path / "r.parquet")
+
+
 def test_parquet_is_not_read_from_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "r.parquet"
     os.mkfifo(pipe)
