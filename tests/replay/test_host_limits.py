@@ -46,6 +46,7 @@ def test_two_processes_together_keep_the_rate(tmp_path: Path, request: pytest.Fi
         with run.start(chunks=[0, 1, 2, 3]) as one, run.start(chunks=[4, 5, 6, 7]) as other:
             ended = [one.wait(), other.wait()]
 
+        assert all("ended" in process.told for process in ended), [process.told for process in ended]
         assert [process.told["ended"] for process in ended] == [{"completed": 100}] * 2
         assert run.states() == {"completed": 200}
         # That the rate is used is shown in virtual time, where no machine is too slow: test_rate_limit.py.
