@@ -42,7 +42,7 @@ lint: setup ## ruff
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
-format: setup ## let ruff mend what it can
+format: setup ## apply ruff's fixes and format
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 

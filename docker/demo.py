@@ -94,7 +94,8 @@ def run_contact(contact: dict[str, Any]) -> bool:
         results = results_of(run)
         order = {task_id: place for place, task_id in enumerate(task.task_id for task in dag.topological_sort())}
     for ti in sorted(run.get_task_instances(), key=lambda found: order[found.task_id]):
-        say(f"  {dag.get_task(ti.task_id).task_display_name:<36} {ti.state or '-':<8} {told(results.get(ti.task_id))}")
+        name, result = dag.get_task(ti.task_id).task_display_name, result_text(results.get(ti.task_id))
+        say(f"  {name:<36} {ti.state or '-':<8} {result}")
     say(f"  DAG run {run.run_id}: {run.state}\n")
     return str(run.state) == "success"
 
@@ -112,8 +113,8 @@ def results_of(run: Any) -> dict[str, Any]:
         }
 
 
-def told(result: Any) -> str:
-    """One line about what a task returned."""
+def result_text(result: Any) -> str:
+    """Format what a task returned as one line."""
     if not isinstance(result, dict):
         return ""
     if "outcome" in result:

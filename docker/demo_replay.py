@@ -21,18 +21,18 @@ REPLAY = "spring"
 CAMPAIGN = "spring"
 RESPONSES = 1000
 REFUSED = tuple(range(100, 112))
-"""Contacts that the CRM refuses until it is mended."""
+"""Contacts that the CRM refuses until it is fixed."""
 UNHEARD = (250, 500, 750)
 """Contacts that the CRM takes in, and whose reply gets lost however often they are sent."""
 _NAMES = ("Ana María", "Luis", "Sofía", "Diego {{ 7*7 }}", "Camila", "Mateo", "Valentina", "Emiliano")
 _WIDEST = 170
 _STATES = 9  # lines of a summary, down to the number of requests
-_STATUS = {3: ": it went to its end, and some contacts are failed, rejected or in doubt"}
+_STATUS = {3: ": it finished, and some contacts are failed, rejected, or in doubt"}
 _INTERESTS = ("the yearly plan", "prices", "a visit to the shop", "delivery")
 
 
 def replay_batch(crm: str, state: Path, repository: Path) -> bool:
-    """Replay a batch, look at what failed, mend the CRM, and retry.
+    """Replay a batch, look at what failed, fix the CRM, and retry.
 
     Args:
         crm: base URL of the demo CRM.
@@ -50,25 +50,25 @@ def replay_batch(crm: str, state: Path, repository: Path) -> bool:
     say("  25 and drops the reply, asks three times to slow down (429), and refuses 12 contacts (422).\n")
     batch.run("replay", "run", FLOW, "--responses", batch.shown, "--replay-id", REPLAY)
     batch.compare()
-    say("What is in doubt was sent, and its reply got lost. From here nobody can know that the CRM has carried it out:")
-    say("so it is not called completed, and not sent again before somebody says so.\n")
+    say("Requests in doubt were sent, but their replies were lost. The client can't know that the CRM applied them,")
+    say("so their contacts aren't completed, and nothing is sent again until a person decides.\n")
 
-    say("What failed (the first three):\n")
+    say("Failed contacts (the first three):\n")
     batch.run("replay", "results", REPLAY, "--state", "failed", lines=3)
-    say("The CRM is mended: all its switches are off. Now what failed is sent again, and nothing else.\n")
+    say("The CRM is fixed: all its switches are off. Retry only the failed contacts:\n")
     call("DELETE", f"{crm}/_switches")
     batch.run("replay", "retry", REPLAY, lines=_STATES)
 
     say(
-        "Now what is in doubt. The flow says `delivery: keyed`: every attempt has the same Idempotency-Key, and the CRM"
+        "Then the contacts in doubt. The flow has `delivery: keyed`: every attempt has the same Idempotency-Key, and the"
     )
-    say("answers a key that it knows with its first reply, and does nothing. So it may be sent again.\n")
+    say("CRM answers a known key with its first reply and does nothing, so they can be sent again.\n")
     batch.run("replay", "retry", REPLAY, "--state", "in_doubt", lines=_STATES)
-    told = batch.compare()
+    is_consistent = batch.compare()
 
-    say("The same command as in the beginning now sends nothing:\n")
+    say("The first command now sends nothing:\n")
     batch.run("replay", "run", FLOW, "--responses", batch.shown, "--replay-id", REPLAY, lines=0)
-    return told
+    return is_consistent
 
 
 class Batch:
