@@ -59,10 +59,8 @@ def replay_batch(crm: str, state: Path, repository: Path) -> bool:
     call("DELETE", f"{crm}/_switches")
     batch.run("replay", "retry", REPLAY, lines=_STATES)
 
-    say(
-        "Then the contacts in doubt. The flow has `delivery: keyed`: every attempt has the same Idempotency-Key, and the"
-    )
-    say("CRM answers a known key with its first reply and does nothing, so they can be sent again.\n")
+    say("Then the contacts in doubt. The flow has `delivery: keyed`: every attempt has the same Idempotency-Key, and")
+    say("the CRM answers a known key with its first reply and does nothing, so they can be sent again.\n")
     batch.run("replay", "retry", REPLAY, "--state", "in_doubt", lines=_STATES)
     is_consistent = batch.compare()
 
