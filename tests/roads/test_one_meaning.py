@@ -51,7 +51,7 @@ def _check_dag(case: Case) -> None:
 
 
 @given(drawn=contacts_of_flows())
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=CALM)
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=CALM)
 def test_walk_command_line_and_replay_agree(drawn: Drawn, capsys: pytest.CaptureFixture[str]) -> None:
     _check(with_replies(*drawn), capsys)
 
@@ -62,7 +62,7 @@ def test_a_dag_run_agrees(drawn: Drawn, airflow: None) -> None:
     _check_dag(with_replies(*drawn))
 
 
-SEEDS = (1, 3, 7, 13, 21, 22)
+SEEDS = range(10)
 FLOWS_PER_SEED = 50
 
 
@@ -103,7 +103,7 @@ def test_the_hundreds_of_flows_meet_everything_often_enough() -> None:
 
 
 OFTEN_ENOUGH = {
-    "flows": 300,
+    "flows": 500,
     "completed": 50,
     "failed": 50,
     "in_doubt": 25,
@@ -113,7 +113,7 @@ OFTEN_ENOUGH = {
     "a refusal": 50,
     "an error exit that is an action": 25,
     "visits used up": 25,
-    "a doubt that the walk went on with": 10,
+    "a doubt that the walk went on with": 15,
     "an error and no way to handle it": 10,
     "several tasks": 8,
 }
