@@ -54,7 +54,7 @@ class _Parser:
     def document(self) -> Tree:
         tree = self._value(0)
         if self._next():
-            raise self._fault(f"there is extra text after the JSON value;  {self._advice()}")
+            raise self._fault(f"there is extra text after the JSON value; {self._advice()}")
         return tree
 
     def _next(self) -> str:

@@ -1,4 +1,4 @@
-"""The delivery table: what to do next in one visit of an action, given all attempts so far.
+"""What to do next in one visit of an action, given all attempts so far.
 
 A sender stores the attempts and calls :func:`next_move` before each one. It makes no difference whether they are stored
 in memory, in the state of a task, or in a ledger.

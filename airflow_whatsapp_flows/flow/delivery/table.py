@@ -1,7 +1,7 @@
 """The delivery table: for each event and mode, what is known about the attempt and whether it is sent again.
 
-``rule`` derives the event from a reply, and ``decision`` looks it up here. ``docs/guarantees.md`` shows this
-table; a test compares the two.
+``rule`` finds the row of an attempt by its result, and ``decision`` by what is recorded if the result is unknown.
+``docs/guarantees.md`` shows this table; a test compares the two.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ class Fate(str, Enum):
 
     ``not_sent``: the server did not receive it. ``answered``: its reply takes an exit of the flow;
     :func:`~airflow_whatsapp_flows.flow.delivery.decision.may_have_been_applied` tells whether the server may have
-    carried it out.
-    ``succeeded``: a complete 2xx, accepted. ``applied``: a complete but unusable 2xx. ``unknown``: may have been
-        applied.
+    carried it out. ``succeeded``: a complete 2xx, accepted. ``applied``: a complete but unusable 2xx. ``unknown``: may
+    have been applied.
     """
 
     NOT_SENT = "not_sent"

@@ -21,7 +21,7 @@ class OptionsFromVariableFormat(FormatModel):
     list: str = Field(min_length=1, max_length=255, description="a reference without braces to a list of objects")
     value: str = Field(min_length=1, max_length=255, description="key of the value that the answer becomes")
     title: str | None = Field(
-        None, min_length=1, max_length=255, description="key of the text that the contact sees; default: value_key"
+        None, min_length=1, max_length=255, description="key of the text that the contact sees; default: value"
     )
 
 

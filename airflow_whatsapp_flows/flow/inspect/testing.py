@@ -50,7 +50,7 @@ _MADE_OF_REPLIES = {
     ErrorKind.UNPARSABLE: 'set an unreadable response instead, such as "response": "<html>" with the header '
     '"Content-Type": "application/json"',
     ErrorKind.SUCCESS_WHEN: "set a response for which success_when is false instead",
-    ErrorKind.RESPONSE_CHECK: "a flow has no response_check; only the operator has one one",
+    ErrorKind.RESPONSE_CHECK: "a flow has no response_check; only the operator has one",
 }
 
 

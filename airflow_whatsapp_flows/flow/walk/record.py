@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.flow.template.variables import Variables
 from airflow_whatsapp_flows.flow.walk.messages import MessageRecorder
 from airflow_whatsapp_flows.flow.walk.uncertain import UncertainRequest
 
-_MISFITS = 5  # that are told
+_MISFITS = 5  # that are reported
 
 
 class State(str, Enum):
