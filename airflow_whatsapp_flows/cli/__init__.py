@@ -137,11 +137,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def refuse(*errors: FlowsError) -> int:
     """Print errors without terminal control characters and return the exit status."""
-    from airflow_whatsapp_flows.flow.loading.excerpts import harmless
+    from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
 
     for error in errors:
         for line in str(error).split("\n"):
-            print(harmless(line), file=sys.stderr)
+            print(escape_unprintable(line), file=sys.stderr)
     return REFUSED
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from airflow_whatsapp_flows.errors import SourceError
-from airflow_whatsapp_flows.flow.loading.excerpts import harmless
+from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
 from airflow_whatsapp_flows.flow.strict_json import NotStrictError, parse_strict_json
 from airflow_whatsapp_flows.hilos import ImportedFlow, Note, read_step_records
 from airflow_whatsapp_flows.hilos.notes import NoteKind
@@ -69,9 +69,9 @@ def report_lines(imported: ImportedFlow) -> Iterator[str]:
         by_step.setdefault(note.step, []).append(note)
     for step, notes in by_step.items():
         if notes:
-            yield f"  {harmless(step) if step is not None else '(the flow)'}"
+            yield f"  {escape_unprintable(step) if step is not None else '(the flow)'}"
         for note in sorted(notes, key=lambda one: _KINDS.index(one.kind)):
-            yield harmless(f"    {note.kind}: {note.field}: {note.message}")
+            yield escape_unprintable(f"    {note.kind}: {note.field}: {note.message}")
 
 
 def _read(path: Path) -> object:

@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.cli.tables import plain
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.concealing import mask_secrets
 from airflow_whatsapp_flows.flow.inspect.testing import FlowTestRun, UntakenExit, run_flow_test, untaken_exits
-from airflow_whatsapp_flows.flow.loading.excerpts import harmless
+from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
 from airflow_whatsapp_flows.flow_files import find_flow_files, load_flow_file
 
 
@@ -47,7 +47,7 @@ def test(options: argparse.Namespace) -> int:
             if isinstance(item, FlowFileError):
                 refused.append(item)
                 for fault in item.faults:
-                    print(harmless(f"{item.source}:{fault.where()}: {fault.message}"), file=sys.stderr)
+                    print(escape_unprintable(f"{item.source}:{fault.where()}: {fault.message}"), file=sys.stderr)
                 continue
             tested.append(item)
             if options.format == "text":

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.json_source import MAX_BYTES, JsonSource
-from airflow_whatsapp_flows.flow.loading.excerpts import excerpt, harmless
+from airflow_whatsapp_flows.flow.loading.excerpts import excerpt
 from airflow_whatsapp_flows.flow.loading.load import read_flow
+from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
 from airflow_whatsapp_flows.flow_files import check_folder, decode_flow_text, load_flow_file, read_flow_text
 
 _STDIN = "<stdin>"
@@ -29,7 +30,7 @@ def validate(options: argparse.Namespace) -> int:
             print(_as_annotation(source, fault))
     else:
         for source, fault in found:
-            print(harmless(f"{source}:{fault.where()}: {fault.message}"))
+            print(escape_unprintable(f"{source}:{fault.where()}: {fault.message}"))
             if shown := excerpt(_text(source, texts), fault):
                 print(shown)
         _print_summary(len(checked), len(found))

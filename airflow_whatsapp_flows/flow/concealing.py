@@ -11,6 +11,7 @@ from airflow_whatsapp_flows.flow.secrets import (
     HIDDEN,
     KEY_SHAPES,
     SCHEMES,
+    SHORTEST,
     all_spellings,
     names_credential,
     names_secret,
@@ -44,8 +45,6 @@ _ELEMENT = re.compile(r"<([\w.:-]+)(?:\s[^<>]*)?>([^<]*)")
 _OPAQUE = re.compile(r"(?<![\w-])(?=[\w-]*[0-9])(?=[\w-]*[A-Za-z])[\w-]{20,}(?![\w-])")
 _WORD = 16
 """A run of more letters than this is not a word."""
-_LEAST = 4
-"""A text with at least this many characters is searched for elsewhere."""
 
 
 def mask_secrets(text: str) -> str:
@@ -86,11 +85,11 @@ class LiteralSecrets:
 
 def _literals(step: Mapping[str, Any]) -> Iterator[str]:
     """The literal secrets of an action; no short words of its content, which may stand anywhere."""
-    for keys, least_word in ((("url", "headers"), _LEAST), (("query_params", "body"), _WORD)):
+    for keys, least_word in ((("url", "headers"), SHORTEST), (("query_params", "body"), _WORD)):
         text = json.dumps({key: step[key] for key in keys if key in step}, ensure_ascii=False)
         for start, end in secret_spans(text):
             found = text[start:end].strip()
-            if len(found) >= (least_word if found.isalpha() else _LEAST):
+            if len(found) >= (least_word if found.isalpha() else SHORTEST):
                 yield _unescape(found)
 
 
@@ -123,7 +122,7 @@ def credential_spans(text: str) -> list[tuple[str, int, int]]:
         (name, first, last)
         for name, start, end in found
         for first, last in _literal_parts(literal, start, end)
-        if last - first >= _LEAST
+        if last - first >= SHORTEST
     ]
 
 

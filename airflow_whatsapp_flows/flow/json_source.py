@@ -10,6 +10,7 @@ import json
 import math
 import re
 from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]  # there since Python 2.6, not in the stubs
 from typing import Any
@@ -155,6 +156,38 @@ def _parse(text: str) -> tuple[Any, bool]:
         return json.loads(text, parse_constant=lambda _: None), False
 
 
+def texts_in(value: object, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Every text of plain data with its path, in the order of the file; keys are not among them.
+
+    Args:
+        value: plain data.
+        path: of the value.
+    """
+    waiting: list[tuple[Path, object]] = [(path, value)]
+    while waiting:
+        here, item = waiting.pop()
+        if isinstance(item, str):
+            yield here, item
+        elif isinstance(item, dict):
+            waiting.extend(((*here, key), inner) for key, inner in reversed(item.items()))
+        elif isinstance(item, list):
+            waiting.extend(((*here, index), inner) for index, inner in reversed(list(enumerate(item))))
+
+
+def step_name_at(value: Mapping[str, Any], path: Path) -> str | None:
+    """Name of the step that a path leads into; ``None`` if it leads into none, or the step has no name.
+
+    Args:
+        value: the file as plain data.
+        path: of a value that is in it.
+    """
+    if len(path) < 2 or path[0] != "steps":
+        return None
+    step = value["steps"][path[1]]
+    name = step.get("name") if isinstance(step, dict) else None
+    return name if isinstance(name, str) else None
+
+
 def is_deeper_than(value: Any, depth: int) -> bool:
     """Whether objects and lists stand within each other in more levels than these."""
     level = [value]
@@ -226,12 +259,12 @@ class _Locator:
 
     def _check_scalar(self, word: str, start: int) -> None:
         if word in ("NaN", "Infinity", "-Infinity"):
-            self._found.append((f"{word} is not JSON; write a number or null", start))
+            self._found.append((str(NotStrictError("constant", word)), start))
             return
         try:
             number = json.loads(word)
             if isinstance(number, float) and not math.isfinite(number):
-                self._found.append((f"the number {word} is too large", start))
+                self._found.append((str(NotStrictError("number", word)), start))
         except json.JSONDecodeError:
             raise json.JSONDecodeError("Expecting value", self._text, start) from None
         except ValueError:

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_whatsapp_flows.flow.concealing import credential_spans, literal_text, secret_spans
-from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
-from airflow_whatsapp_flows.flow.secrets import KEY_SHAPES, SCHEMES, names_credential
+from airflow_whatsapp_flows.flow.json_source import FlowFault, Path, texts_in
+from airflow_whatsapp_flows.flow.secrets import KEY_SHAPES, SCHEMES, SHORTEST, names_credential
 
 _REQUEST = ("url", "headers", "query_params", "body")
-_LEAST = 4
 _LONG = 16
 """A secret with at least this many characters cannot be recovered from its digest by brute force."""
 _DIGEST = re.compile(r"sha256-[0-9a-f]{24}|hidden-0{24}")
@@ -60,12 +59,12 @@ def possible_secrets(value: Mapping[str, Any]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for step in _actions(value):
         for key in ("url", "headers"):
-            for text in _texts(step.get(key)):
+            for _, text in texts_in(step.get(key)):
                 found.update(
-                    dict.fromkeys(text[start:end] for start, end in secret_spans(text) if end - start >= _LEAST)
+                    dict.fromkeys(text[start:end] for start, end in secret_spans(text) if end - start >= SHORTEST)
                 )
         for key in ("query_params", "body"):
-            for text in _texts(step.get(key)):
+            for _, text in texts_in(step.get(key)):
                 found.update(dict.fromkeys(text[start:end] for _, start, end in credential_spans(text)))
     return tuple(text for text in found if not _DIGEST.fullmatch(text))
 
@@ -112,17 +111,6 @@ def _digest(secret: str) -> str:
     if len(secret) < _LONG:
         return f"hidden-{'0' * 24}"
     return f"sha256-{hashlib.sha256(secret.encode('utf-8', 'replace')).hexdigest()[:24]}"
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
 
 
 _Found = tuple[Path, int, str, str]
@@ -183,7 +171,7 @@ def _literal(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     text = _PERCENT_PLACEHOLDER.sub(" ", literal_text(value)).strip()
-    return None if len(text) < _LEAST or _NO_SECRET.fullmatch(text) else text
+    return None if len(text) < SHORTEST or _NO_SECRET.fullmatch(text) else text
 
 
 def _header_message(name: str, literal: str, connection: Any) -> str:

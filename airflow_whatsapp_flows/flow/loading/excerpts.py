@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from airflow_whatsapp_flows.errors import Fault
 from airflow_whatsapp_flows.flow.concealing import secret_spans
+from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
 from airflow_whatsapp_flows.flow.secrets import HIDDEN
 
 _WIDTH = 100
@@ -56,11 +57,6 @@ def excerpt(text: str, fault: Fault) -> str:
     shown = "".join(cell for cell, _ in (*before, *marked, *after))
     first = f"{gutter} | {shown}".rstrip()
     return f"{first}\n{' ' * len(gutter)} | {' ' * _columns(before)}{carets}{step}"
-
-
-def harmless(text: str) -> str:
-    """Escape control and other unprintable characters, for output on one line."""
-    return "".join(map(_printable, text))
 
 
 def _line_start(text: str, number: int) -> int | None:
@@ -127,12 +123,8 @@ def _cell(character: str) -> _Cell:
     if character == "\t":
         return _TAB, len(_TAB)
     if not character.isprintable():
-        return _printable(character), len(_printable(character))
+        escaped = escape_unprintable(character)
+        return escaped, len(escaped)
     if unicodedata.category(character) in ("Mn", "Me"):
         return character, 0
     return character, 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
-
-
-def _printable(character: str) -> str:
-    # A terminal would interpret unprintable characters, or write from right to left.
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS, did_you_mean
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS
-from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
+from airflow_whatsapp_flows.flow.json_source import FlowFault, Path, texts_in
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.model import Answered, Step, TemplateMessage, exits_of
 from airflow_whatsapp_flows.flow.template.references import Reference
@@ -99,7 +99,7 @@ class _Graph:
                     ("steps", index, "name"),
                     name,
                 )
-            elif (folded := _fold(name)) in alike:
+            elif (folded := similar_key(name)) in alike:
                 first, other = alike[folded]
                 path, line_of = ("steps", index, "name"), ("steps", first, "name")
                 message, after = (
@@ -253,8 +253,8 @@ def _closure(start: str, successors: Mapping[str, AbstractSet[str]]) -> set[str]
     return found
 
 
-def _fold(name: str) -> str:
-    """Equal for names that people cannot distinguish."""
+def similar_key(name: str) -> str:
+    """A key that is equal for names of steps that people cannot distinguish; a flow cannot have two of them."""
     folded = unicodedata.normalize("NFKC", name.casefold())
     return re.sub(r"[\s_]+", " ", folded).strip()
 
@@ -270,18 +270,10 @@ def _leads_out(step: Step, inside: Collection[str]) -> bool:
     return any(way.target not in inside for way in exits_of(step))
 
 
-def _find_text(value: object, text: str) -> tuple[Path, int]:
-    """Path and offset of the first text in plain data that contains another text; its name if none does."""
-    waiting: list[tuple[Path, object]] = [((), value)]
-    while waiting:
-        path, item = waiting.pop()
-        if isinstance(item, str) and path != ("name",) and text in item:
-            return path, item.index(text)
-        if isinstance(item, dict):
-            waiting.extend(((*path, key), inner) for key, inner in reversed(item.items()))
-        elif isinstance(item, list):
-            waiting.extend(((*path, index), inner) for index, inner in reversed(list(enumerate(item))))
-    return ("name",), 0
+def _find_text(step: object, text: str) -> tuple[Path, int]:
+    """Path and offset of the first text of a step that contains another text; its name if none does."""
+    found = ((path, written.index(text)) for path, written in texts_in(step) if path != ("name",) and text in written)
+    return next(found, (("name",), 0))
 
 
 def next_steps(step: Step) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
+from airflow_whatsapp_flows.flow.json_source import FlowFault, Path, step_name_at, texts_in
+from airflow_whatsapp_flows.flow.loading.builder import FlowTexts
 from airflow_whatsapp_flows.flow.template.caged import MAX_IN_TEXT, CagedLanguage, too_many_in_text
 from airflow_whatsapp_flows.flow.template.language import TemplateFault
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
@@ -24,9 +25,9 @@ def check_placeholders(value: Mapping[str, Any]) -> list[FlowFault]:
     Args:
         value: the file as plain data.
     """
-    language = CagedLanguage(syntax="activecampaign" if value.get("syntax") == "activecampaign" else "hilos")
+    language = FlowTexts(value, frozenset()).language
     number = characters = 0
-    for path, text in _texts(value.get("steps"), ("steps",)):
+    for path, text in texts_in(value.get("steps"), ("steps",)):
         try:
             for offset, length in _placeholders(path, text, language):
                 number += 1
@@ -37,7 +38,7 @@ def check_placeholders(value: Mapping[str, Any]) -> list[FlowFault]:
                     message = f"the placeholders of the flow have more than {MAX_CHARACTERS:,} characters; split it"
                     raise TemplateFault(message, offset)
         except TemplateFault as fault:
-            return [FlowFault(fault.message, path, _step_name(value, path), fault.offset)]
+            return [FlowFault(fault.message, path, step_name_at(value, path), fault.offset)]
     return []
 
 
@@ -59,22 +60,3 @@ def _placeholders(path: Path, text: str, language: CagedLanguage) -> Iterator[tu
         if number > MAX_IN_TEXT:
             raise too_many_in_text(placeholder.start)
         yield placeholder.start, len(placeholder.source)
-
-
-def _texts(value: object, path: Path) -> Iterator[tuple[Path, str]]:
-    """Every text of plain data with its path, in the order of the file."""
-    waiting: list[tuple[Path, object]] = [(path, value)]
-    while waiting:
-        here, item = waiting.pop()
-        if isinstance(item, str):
-            yield here, item
-        elif isinstance(item, dict):
-            waiting.extend(((*here, key), inner) for key, inner in reversed(item.items()))
-        elif isinstance(item, list):
-            waiting.extend(((*here, index), inner) for index, inner in reversed(list(enumerate(item))))
-
-
-def _step_name(value: Mapping[str, Any], path: Path) -> str | None:
-    step = value["steps"][path[1]] if len(path) > 1 else None
-    name = step.get("name") if isinstance(step, dict) else None
-    return name if isinstance(name, str) else None

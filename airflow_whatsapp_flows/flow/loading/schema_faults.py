@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS, did_you_mean
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS, FlowFormat
-from airflow_whatsapp_flows.flow.json_source import FlowFault, Path
+from airflow_whatsapp_flows.flow.json_source import FlowFault, Path, step_name_at
 from airflow_whatsapp_flows.flow.loading.graph_checks import targets_of
 
 _TIME_RULE = "a time of day such as 21:30"
@@ -40,7 +40,7 @@ def format_faults(error: ValidationError, value: dict[str, Any]) -> list[FlowFau
         # An empty target is told with what a target may be.
         if found in faults or (details["type"] == "string_too_short" and path in targets):
             continue
-        faults[found] = FlowFault(_message(details, path, value), path, _step_name(value, path), at_key=is_key)
+        faults[found] = FlowFault(_message(details, path, value), path, step_name_at(value, path), at_key=is_key)
     return list(faults.values())
 
 
@@ -62,14 +62,6 @@ def _target_paths(value: dict[str, Any]) -> Iterator[Path]:
     for index, step in enumerate(steps if isinstance(steps, list) else []):
         if isinstance(step, dict):
             yield from (("steps", index, *path) for path, _ in targets_of(step))
-
-
-def _step_name(value: dict[str, Any], path: Path) -> str | None:
-    if len(path) < 2 or path[0] != "steps":
-        return None
-    step = value["steps"][path[1]]
-    name = step.get("name") if isinstance(step, dict) else None
-    return name if isinstance(name, str) else None
 
 
 def _message(details: ErrorDetails, path: Path, value: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.flow.masking import mask_text
 from airflow_whatsapp_flows.flow.reply.hidden import Hidden
 from airflow_whatsapp_flows.flow.reply.marks import without_marks
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
-from airflow_whatsapp_flows.flow.secrets import HIDDEN
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, needle
 from airflow_whatsapp_flows.flow.template.language import Value
 
 EXCERPT_LENGTH = 500
@@ -53,7 +53,7 @@ def reply_excerpt(result: ActionResult, hidden: Hidden | None = None, own: Itera
     if words:
         longest_first = sorted(words, key=len, reverse=True)
         text = re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", HIDDEN, text, flags=re.IGNORECASE)
-    shown = "".join(map(_printable, mask_text(text[:_READ])))
+    shown = escape_unprintable(mask_text(text[:_READ]))
     return shown if len(shown) <= EXCERPT_LENGTH else f"{shown[: EXCERPT_LENGTH - 1]}…"
 
 
@@ -88,12 +88,9 @@ def _words(value: Any) -> Iterable[str]:
     if value is None or isinstance(value, bool):
         return ()
     text = " ".join(value.split()) if isinstance(value, str) else str(value)
-    return {text, json.dumps(text, ensure_ascii=False)[1:-1]} if len(text) >= _OWN_LEAST else ()
+    return {text, needle(text)} if len(text) >= _OWN_LEAST else ()
 
 
-def _printable(character: str) -> str:
-    # Controls could move the cursor of a terminal; marks of direction could show a text as another one.
-    if character.isprintable():
-        return character
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def escape_unprintable(text: str) -> str:
+    """Escape what a terminal would interpret: controls move its cursor, marks of direction show a text as another."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
