@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
+from airflow_whatsapp_flows.flow.loading.graph_checks import similar_key
 from airflow_whatsapp_flows.hilos.record_masking import Syntax, placeholder_spans
 
 MAX_NAME = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-
-
-def similar_key(name: str) -> str:
-    """Return a key that is equal for names people cannot tell apart."""
-    return re.sub(r"[\s_]+", "", unicodedata.normalize("NFKC", name).casefold())
 
 
 class Names:

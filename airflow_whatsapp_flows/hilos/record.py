@@ -167,7 +167,7 @@ class Record:
         self._expect(field, value, "an object")
         return {}
 
-    def tell_left_over(self) -> None:
+    def note_left_over(self) -> None:
         """Note every filled field that was not read."""
         for field, value in self.raw.items():
             if field in self._read or field in _OF_NO_MEANING or not is_filled(value):

@@ -63,18 +63,18 @@ def read_flow_records(records: object, report: Report) -> FlowRecords:
     """
     reader = _Reader(report)
     reader.read(plain(records), "", -math.inf, 0)
-    if not reader.sightings:
+    if not reader.steps:
         raise SourceError(
             "the records contain no steps; expected steps (with 'name', 'step_type', …), execution steps "
             "({'step': …}), or execution records as returned by the API call for one contact "
             "({'execution_steps': […]}); the list of execution records has no steps"
         )
-    version = _newest(reader.sightings, reader.current)
-    others = {one.version for one in reader.sightings} - {version, ""}
+    version = _newest(reader.steps, reader.current)
+    others = {one.version for one in reader.steps} - {version, ""}
     if others:
         message = f"the records show {len(others) + 1} versions of the flow; the newest is imported, but not "
         report.add("lost", None, "flow_version", message + ", ".join(sorted(others)))
-    used = [one.step for one in reader.sightings if one.version in (version, "")]
+    used = [one.step for one in reader.steps if one.version in (version, "")]
     found = FlowRecords(_merge(used, report), version or None, reader.name, reader.variables)
     found.steps.sort(key=_order)
     return found
@@ -97,7 +97,7 @@ def plain(value: object, depth: int = 0) -> object:
 
 class _Reader:
     def __init__(self, report: Report) -> None:
-        self.sightings: list[RecordedStep] = []
+        self.steps: list[RecordedStep] = []
         self.current: str | None = None
         self.name: str | None = None
         self.variables: list[str] = []
@@ -118,7 +118,7 @@ class _Reader:
                 self.read(item, version, at, depth + 1)
         elif _STEP_SIGNS & value.keys() or isinstance(value.get("name"), str):
             own = _id_of(value.get("flow_version")) or version
-            self.sightings.append(RecordedStep(value, own, at))
+            self.steps.append(RecordedStep(value, own, at))
         else:
             self._about(value, version, at)
             self._report.add(
@@ -143,14 +143,14 @@ class _Reader:
         return version, max(at, _moment(record.get("created_on")))
 
 
-def _newest(sightings: list[RecordedStep], current: str | None) -> str:
-    versions = list(dict.fromkeys(one.version for one in sightings if one.version))
+def _newest(steps: list[RecordedStep], current: str | None) -> str:
+    versions = list(dict.fromkeys(one.version for one in steps if one.version))
     if not versions:
         return ""
     if current in versions:
         return current or ""
-    latest = {version: max(one.at for one in sightings if one.version == version) for version in versions}
-    count = {version: sum(one.version == version for one in sightings) for version in versions}
+    latest = {version: max(one.at for one in steps if one.version == version) for version in versions}
+    count = {version: sum(one.version == version for one in steps) for version in versions}
     return max(versions, key=lambda version: (latest[version], count[version]))
 
 

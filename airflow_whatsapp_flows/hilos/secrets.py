@@ -67,7 +67,7 @@ class SecretStore:
         if known is None:
             known = _free(slug(host) or "api", self._connections.values())
             self._connections[credentials] = known
-            self._tell(known, credentials)
+            self._report_connection(known, credentials)
             for _, value in credentials.headers:
                 self._remember(value)
                 self._remember(value.rpartition(" ")[2])
@@ -118,7 +118,7 @@ class SecretStore:
             for form in {secret, json.dumps(secret)[1:-1]}:
                 self._values[form] = self._values.get(form) or name
 
-    def _tell(self, conn_id: str, credentials: Credentials) -> None:
+    def _report_connection(self, conn_id: str, credentials: Credentials) -> None:
         names = ", ".join(name for name, _ in credentials.headers) or "user name and password"
         fields = json.dumps(connection_fields(credentials))
         message = (

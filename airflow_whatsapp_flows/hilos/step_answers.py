@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from typing import get_args
 
+from airflow_whatsapp_flows.flow.answers import RANGED_TYPES
 from airflow_whatsapp_flows.flow.format import AnswerType
 from airflow_whatsapp_flows.flow.numbers import parse_number
 from airflow_whatsapp_flows.hilos.links import Links
 from airflow_whatsapp_flows.hilos.record import Record
 from airflow_whatsapp_flows.hilos.record_versions import Plain
 from airflow_whatsapp_flows.hilos.step_bodies import content_keys, duration
-
-_RANGED = ("NUMBER", "DATE", "TIME", "DATETIME")
 
 
 def answer_keys(record: Record, links: Links, kind: str) -> Plain:
@@ -89,7 +88,7 @@ def _answer(record: Record, kind: str) -> Plain:
 
 def _limits(record: Record, answer_type: str) -> Plain:
     keys: Plain = {}
-    if record.flag("answer_has_range") and answer_type in _RANGED:
+    if record.flag("answer_has_range") and answer_type in RANGED_TYPES:
         bounds: Plain = {}
         for key in ("min", "max"):
             bound = record.text(f"answer_range_{key}")

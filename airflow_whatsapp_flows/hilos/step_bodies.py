@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import get_args
 
 from airflow_whatsapp_flows.flow.format import Comparison
+from airflow_whatsapp_flows.flow.waiting import SECONDS
 from airflow_whatsapp_flows.hilos.links import Links
 from airflow_whatsapp_flows.hilos.record import Record
 from airflow_whatsapp_flows.hilos.record_masking import mask_placeholders
@@ -17,7 +18,6 @@ _MESSAGE_TYPES = {
     **{name.lower(): name for name in ("IMAGE", "VIDEO", "DOCUMENT", "AUDIO", "STICKER", "LOCATION")},
     "voice": "AUDIO",
 }
-_UNITS = ("SECOND", "MINUTE", "HOUR", "DAY")
 _NOT = {"false", "no", "0"}
 
 
@@ -81,8 +81,8 @@ def duration(record: Record, key: str) -> Plain:
             record.note("lost", "max_wait_time_amount", "there is no duration")
         return {}
     written = (unit or "").strip().upper()
-    if written not in _UNITS:
-        record.note("lost", "max_wait_time_unit", f"{written[:40]!r} is not one of {', '.join(_UNITS)}")
+    if written not in SECONDS:
+        record.note("lost", "max_wait_time_unit", f"{written[:40]!r} is not one of {', '.join(SECONDS)}")
         return {}
     return {key: {"amount": amount, "unit": written}}
 

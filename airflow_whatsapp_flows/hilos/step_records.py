@@ -92,8 +92,8 @@ def read_step_records(
     if variables := _variables(scrubbed, found, secrets, report):
         flow["variables"] = variables
     flow["steps"] = scrubbed
-    _tell_general(scrubbed, report)
-    _tell_faults(flow, report)
+    _report_platform(scrubbed, report)
+    _report_faults(flow, report)
     return ImportedFlow(flow, report.notes(secrets.values))
 
 
@@ -140,7 +140,7 @@ class _Steps:
         else:
             target = self._links.target(record, "next_step_default") if kind == "go_to" else None
             kind, keys = ("go_to", {"next": target}) if target is not None else ("end", {})
-        record.tell_left_over()
+        record.note_left_over()
         step: Plain = {"name": record.name, "type": kind, **keys}
         platform_id = record.raw.get("id")
         if isinstance(platform_id, (str, int)) and 0 < len(str(platform_id)) <= 100:
@@ -169,7 +169,7 @@ def _variables(steps: list[Plain], found: FlowRecords, secrets: SecretStore, rep
     return declared
 
 
-def _tell_general(steps: list[Plain], report: Report) -> None:
+def _report_platform(steps: list[Plain], report: Report) -> None:
     """Note what applies to every flow of a platform and is in no record."""
     text = json.dumps(steps, ensure_ascii=False)
     if any(step.get("on_error") for step in steps):
@@ -182,7 +182,7 @@ def _tell_general(steps: list[Plain], report: Report) -> None:
         report.add("inferred", None, "missing", message)
 
 
-def _tell_faults(flow: Plain, report: Report) -> None:
+def _report_faults(flow: Plain, report: Report) -> None:
     try:
         load_flow(flow, str(flow["id"]))
     except FlowFileError as error:

@@ -204,6 +204,15 @@ def test_steps_of_one_name_or_names_that_look_alike_are_renamed_and_still_referr
     assert [note.step for note in notes(imported, "renamed") if note.field == "name"] == ["ask_name 2", "Ask name 3"]
 
 
+def test_names_that_a_flow_may_have_side_by_side_are_kept() -> None:
+    imported = read(
+        step(1, "Ask name", "MESSAGE", body="?", next_step_default=uuid(2)), step(2, "Askname", "MESSAGE", body="?")
+    )
+
+    assert imported.loads
+    assert [one["name"] for one in steps_of(imported)] == ["Ask name", "Askname"]
+
+
 def test_a_name_that_is_too_long_or_holds_control_characters_is_fixed() -> None:
     long = "What is " + "very " * 30 + "important?"
 
