@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.request.messages import Headers
-from airflow_whatsapp_flows.transport.origin import Origin, origin_of
+from airflow_whatsapp_flows.transport.origin import Origin, origin_of, origin_of_connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +24,7 @@ class Credentials:
     headers: Headers = field(repr=False)
 
     def __post_init__(self) -> None:
-        try:
-            origin_of(self.origin)
-        except ValueError as error:
-            raise ConnectionConfigError(f"the base URL of a connection cannot be used: {error}") from None
+        origin_of_connection(self.origin)
 
     def __repr__(self) -> str:
         names = ", ".join(f"{name}: ***" for name, _ in self.headers)

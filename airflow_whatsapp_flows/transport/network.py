@@ -10,7 +10,7 @@ from yarl import URL
 
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.transport.addresses import IpAddress, Reach, host_address, reach_of, unwrap
-from airflow_whatsapp_flows.transport.origin import Origin, origin_of, origin_of_parsed
+from airflow_whatsapp_flows.transport.origin import Origin, origin_of_connection, origin_of_parsed
 
 _SETTING = "allowed_hosts in [whatsapp_flows]"
 _HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?")
@@ -60,7 +60,7 @@ class NetworkPolicy:
 
     def __post_init__(self) -> None:
         entries = [_read_entry(entry) for entry in self.allowed]
-        entries += [_read_origin(_origin_to_trust(url)) for url in self.trusted]
+        entries += [_read_origin(origin_of_connection(url)) for url in self.trusted]
         object.__setattr__(self, "_named", _operator_entries(entries))
         proxies = [] if self.proxy is None else [_read_origin(_proxy_origin(self.proxy))]
         object.__setattr__(self, "_proxy_named", _operator_entries(proxies))
@@ -161,13 +161,6 @@ def _read_origin(origin: Origin) -> _Entry:
         raise ConnectionConfigError(
             f"the host {origin.host!r} of a connection or proxy cannot be used: {error}"
         ) from None
-
-
-def _origin_to_trust(url: str) -> Origin:
-    try:
-        return origin_of(url)
-    except ValueError as error:
-        raise ConnectionConfigError(f"the base URL of a connection cannot be used: {error}") from None
 
 
 def _proxy_origin(url: str) -> Origin:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from yarl import URL
 
+from airflow_whatsapp_flows.errors import ConnectionConfigError
+
 # RFC 3986 §2 and §3.2.2: a URL contains visible ASCII only; a host is a name or an address in brackets.
 _SENDABLE = re.compile(r"[!-~]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?")
@@ -42,6 +44,18 @@ def origin_of(url: str) -> Origin:
             valid host or port. The message never quotes the URL, which may contain secrets.
     """
     return origin_of_parsed(parse_url(url))
+
+
+def origin_of_connection(url: str) -> Origin:
+    """Return the origin of a connection's base URL.
+
+    Raises:
+        ConnectionConfigError: it is not an absolute http or https URL.
+    """
+    try:
+        return origin_of(url)
+    except ValueError as error:
+        raise ConnectionConfigError(f"the base URL of a connection cannot be used: {error}") from None
 
 
 def parse_url(url: str) -> URL:
