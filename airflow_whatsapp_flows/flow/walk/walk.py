@@ -127,7 +127,7 @@ class _Walker:
         record = self._record
         if record.state is None:
             record.state = State.COMPLETED
-            record.reason = self._fit("; ".join(record.misfits))
+            record.reason = self._for_record("; ".join(record.misfits))
         if record.state is not State.COMPLETED:
             record.failure = record.reason
         if self._uncertain_requests.open:
@@ -138,7 +138,7 @@ class _Walker:
     def _note_uncertain(self) -> None:
         self._hidden.note(self._record.variables)
         self._record.uncertain_requests = tuple(
-            replace(one, reason=self._fit(one.reason)) for one in self._uncertain_requests.open
+            replace(one, reason=self._for_record(one.reason)) for one in self._uncertain_requests.open
         )
 
     def _visit(self, step: Step) -> Generator[Effect, EffectResult, str | None]:
@@ -209,7 +209,7 @@ class _Walker:
     def _misfit(self, step: Answered, answers: Sequence[Value], misfit: AnswerMisfit) -> str:
         for answer in answers:  # no variable has them, but nobody is to read them either
             self._hidden.note(self._record.variables.with_step(step.name, answer))
-        return self._fit(misfit_reason(step, misfit, self._hidden.conceal))
+        return self._for_record(misfit_reason(step, misfit, self._hidden.conceal))
 
     def _answers(self, step: Answered) -> tuple[Value, ...]:
         """The recorded answers that one visit may try."""
@@ -303,9 +303,9 @@ class _Walker:
 
     def _stop(self, state: State, reason: str) -> None:
         self._hidden.note(self._record.variables)
-        self._record.state, self._record.reason = state, self._fit(reason)
+        self._record.state, self._record.reason = state, self._for_record(reason)
 
-    def _fit(self, reason: str) -> str:
+    def _for_record(self, reason: str) -> str:
         return self._hidden.conceal(storable_text(reason))
 
 
