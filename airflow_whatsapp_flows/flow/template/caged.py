@@ -171,7 +171,7 @@ class CagedLanguage:
         if placeholder.is_percent:
             raise TemplateFault(
                 f"{placeholder.source} is not a single variable; filters and operators need braces, such as "
-                f"{{ contact.first_name | upper }}"
+                "{{ contact.first_name | upper }}"
             )
         source, references = rewrite_references(expression, self.steps)
         return Expression(source, SCOPES, self.missing), references

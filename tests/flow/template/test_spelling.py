@@ -113,7 +113,8 @@ def test_a_lone_placeholder_keeps_its_type() -> None:
         (
             "Hi %contact.a | upper%",
             3,
-            "%contact.a | upper% is not a single variable; filters and operators need braces",
+            "%contact.a | upper% is not a single variable; filters and operators need braces, such as "
+            "{{ contact.first_name | upper }}",
         ),
         ("50%contact.a and 20% more", 2, "is not a single variable"),
         ("%contact.%", 0, "is not a single variable"),
