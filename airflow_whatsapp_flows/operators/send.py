@@ -45,7 +45,7 @@ from airflow_whatsapp_flows.sender import PreparedRequest, RequestSender
 
 
 class SendingTask(Protocol):
-    """Base class of operators that send requests."""
+    """What :class:`TaskSender` needs of an operator."""
 
     log_response: bool
     response_check: Any
@@ -234,7 +234,8 @@ class TaskSender:
         if not isinstance(reply, HttpResponse):
             return result
         if task.log_response:
-            shown = prepared.conceal(reply.content[:10_000].decode("utf-8", "replace"))
+            # Cut after it is masked: of a secret that is cut, the beginning would be shown.
+            shown = prepared.conceal(reply.content.decode("utf-8", "replace"))[:10_000]
             task.log.info("reply of %s bytes: %s", len(reply.content), shown)
         if result.outcome is not Outcome.SUCCESS or not (task.response_check or task.response_filter):
             return result

@@ -200,3 +200,15 @@ def test_a_token_in_the_path_of_a_base_url_is_sent_and_shown_nowhere(
     )
     assert not any(token in text for text in shown)
     assert token.encode() not in written
+
+
+def test_log_response_shows_no_part_of_a_secret_where_it_cuts_the_reply(
+    server: RecordingServer, monkeypatch: pytest.MonkeyPatch, task_log: TaskLog
+) -> None:
+    _connect(monkeypatch, server, conn_type="whatsapp_action", password="canary-0123456789abcdef")
+    server.queued = [Answer.json("x" * 9_985 + "canary-0123456789abcdef and more")]
+
+    run_action(http_conn_id="crm", url="/", log_response=True)
+
+    assert "xxx***" in task_log.text
+    assert "canary" not in task_log.text
