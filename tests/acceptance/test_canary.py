@@ -1,27 +1,24 @@
-"""Canary secrets: planted wherever secrets may be, sent back by the server in every encoding, found in nothing written.
-
-The spellings are made here, not by the package, so that one which the package forgets is missed.
-"""
+"""Canary secrets: planted wherever secrets may be, sent back in every encoding, and found in nothing written."""
 
 from __future__ import annotations
 
-import base64
 import csv
 import html
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from airflow_whatsapp_flows.cli import main
+from tests.flow.encodings import ENCODINGS
 from tests.operators.conftest import TaskLog, task_log
 from tests.servers.recording import Answer, Received, RecordingServer
 
@@ -46,23 +43,6 @@ ANSWERS = {
 REPLY = {"session": "cnry session/é&7"}
 URLS = {"ledger": "cnryLEDGERpw", "source": "cnrySOURCEpw"}
 CONTACT = {**ANSWERS, **REPLY}
-
-ENCODINGS: dict[str, Callable[[str], str]] = {
-    "as it is": str,
-    "upper case": str.upper,
-    "percent": lambda value: quote(value, safe=""),
-    "percent, lower case": lambda value: re.sub("%..", lambda one: one[0].lower(), quote(value, safe="")),
-    "percent, twice": lambda value: quote(quote(value, safe=""), safe=""),
-    "form": quote_plus,
-    "Base64": lambda value: base64.b64encode(value.encode()).decode(),
-    "Base64 for URLs": lambda value: base64.urlsafe_b64encode(value.encode()).decode().rstrip("="),
-    "hexadecimal": lambda value: value.encode().hex(),
-    "JSON": lambda value: json.dumps(value)[1:-1],
-    "JSON, UTF-8": lambda value: json.dumps(value, ensure_ascii=False)[1:-1],
-    "JSON of PHP": lambda value: json.dumps(value)[1:-1].replace("/", "\\/"),
-    "HTML": html.escape,
-    "HTML, decimal": lambda value: html.escape(value).replace("&#x27;", "&#39;"),
-}
 
 
 def spellings(name: str, value: str) -> dict[str, str]:

@@ -50,6 +50,9 @@ class RecordingServer:
     Args:
         script: answers a request.
         tls: of a server that speaks TLS.
+
+    Attributes:
+        overlapped: set once a request has arrived before another was answered. Scripts run one after the other.
     """
 
     def __init__(self, script: Script | None = None, tls: ssl.SSLContext | None = None) -> None:
@@ -57,6 +60,8 @@ class RecordingServer:
         self.queued: list[Answer] = []
         self._script = script or (lambda _: Answer.json({"id": len(self.received)}))
         self._lock = threading.Lock()
+        self.overlapped = threading.Event()
+        self._unanswered: list[Received] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -65,9 +70,13 @@ class RecordingServer:
             def handle_any(self) -> None:
                 content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 request = Received(self.command, self.path, tuple(self.headers.items()), content)
+                outer._unanswered.append(request)
+                if len(outer._unanswered) > 1:
+                    outer.overlapped.set()
                 with outer._lock:
                     outer.received.append(request)
                     answer = outer.queued.pop(0) if outer.queued else outer._script(request)
+                outer._unanswered.pop()  # any of them: they are only counted
                 if answer.drop:
                     self.close_connection = True
                     self.connection.close()

@@ -79,27 +79,38 @@ def empty(file: Path, _: Path) -> None:
 RUN = ("--replay-id", "leads", "--concurrency", CONCURRENCY)
 
 
+def run_until_it_stops(meanwhile: Meanwhile, happens: Callable[[Path, Path], None]) -> str:
+    """Run the replay until something happens to its ledger, and return what it reports."""
+    meanwhile.happens = happens
+    stopped = meanwhile.leads.run(*RUN)
+    assert stopped.status == 4
+    assert len(meanwhile.server.received) <= WHEN + 2 * CONCURRENCY
+    return stopped.err
+
+
+def assert_refused(meanwhile: Meanwhile, advice: str) -> None:
+    """Run the same command again: it sends nothing, and says what to do."""
+    sent = len(meanwhile.server.received)
+    again = meanwhile.leads.run(*RUN)
+    assert again.status == 1
+    assert advice in again.err
+    assert len(meanwhile.server.received) == sent
+
+
 @pytest.mark.parametrize("happens", [delete, put_an_empty_file_there, move_an_older_copy_there])
 def test_a_ledger_that_was_deleted_or_replaced_is_put_back_and_no_contact_is_sent_twice(
     meanwhile: Meanwhile, happens: Callable[[Path, Path], None]
 ) -> None:
-    meanwhile.happens = happens
-    leads, received = meanwhile.leads, meanwhile.server.received
+    leads = meanwhile.leads
 
-    stopped = leads.run(*RUN)
+    reported = run_until_it_stops(meanwhile, happens)
 
-    assert stopped.status == 4
-    assert len(received) <= WHEN + 2 * CONCURRENCY
     assert re.search(
-        r"while it was in use; nothing more is sent\. All of it was saved\. `mv (\S+) \S+` restores", stopped.err
+        r"while it was in use; nothing more is sent\. All of it was saved\. `mv (\S+) \S+` restores", reported
     )
-    assert re.search(r"This run has sent 2\d requests since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", stopped.err)
-    sent = len(received)
+    assert re.search(r"This run has sent 2\d requests since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", reported)
     for _ in range(2):
-        again = leads.run(*RUN)
-        assert again.status == 1
-        assert "restores the saved copy" in again.err
-    assert len(received) == sent
+        assert_refused(meanwhile, "restores the saved copy")
 
     [saved] = leads.folder.glob("ledger.db-rescued-*")
     saved.rename(leads.database)
@@ -116,22 +127,13 @@ def test_a_ledger_that_was_deleted_or_replaced_is_put_back_and_no_contact_is_sen
 def test_adding_lost_requests_to_a_restored_ledger_prevents_duplicates(
     meanwhile: Meanwhile, happens: Callable[[Path, Path], None]
 ) -> None:
-    meanwhile.happens = happens
-    leads, received = meanwhile.leads, meanwhile.server.received
+    leads = meanwhile.leads
 
-    stopped = leads.run(*RUN)
+    reported = run_until_it_stops(meanwhile, happens)
 
-    assert stopped.status == 4
-    assert len(received) <= WHEN + 2 * CONCURRENCY
-    found = re.search(
-        r"(\d+) of them are in (\S+\.jsonl): `whatsapp-flows ledger accept --ledger \S+ --lost", stopped.err
-    )
-    assert found, stopped.err
-    sent = len(received)
-    again = leads.run(*RUN)
-    assert again.status == 1
-    assert "run `whatsapp-flows ledger accept" in again.err
-    assert len(received) == sent
+    found = re.search(r"(\d+) of them are in (\S+\.jsonl): `whatsapp-flows ledger accept --ledger \S+ --lost", reported)
+    assert found, reported
+    assert_refused(meanwhile, "run `whatsapp-flows ledger accept")
 
     for end in ("-wal", "-shm"):
         leads.database.with_name(f"ledger.db{end}").unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.conftest import COMMAND, Cli
 from tests.cli.replaying import LEADS, Leads, json_lines, lead
+from tests.replay.runs import await_requests
 from tests.servers.crm_log import CrmProcess, running_crm
 
 CONTACTS = 150
@@ -43,19 +44,12 @@ def begin(leads: Leads, *words: object, stdin: int | None = None) -> subprocess.
     )
 
 
-def wait_for_requests(crm: CrmProcess, count: int) -> None:
-    deadline = time.monotonic() + 30
-    while crm.counts()["requests"] < count:
-        assert time.monotonic() < deadline, "nothing was sent"
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_replay_ends_in_time_with_status_4_and_continues(
     slow_leads: Leads, crm: CrmProcess, number: signal.Signals
 ) -> None:
     with begin(slow_leads) as running:
-        wait_for_requests(crm, 10)
+        await_requests(crm, 10)
         began = time.monotonic()
         running.send_signal(number)
         out, err = running.communicate(timeout=10)
@@ -80,7 +74,7 @@ def test_a_stopped_replay_ends_in_time_with_status_4_and_continues(
 
 def test_a_replay_that_was_killed_continues(slow_leads: Leads, crm: CrmProcess) -> None:
     with begin(slow_leads, "--replay-id", "first") as running:
-        wait_for_requests(crm, 10)
+        await_requests(crm, 10)
         running.kill()
         running.communicate(timeout=10)
 
@@ -126,7 +120,7 @@ def test_requests_that_were_cut_off_are_reported_with_what_happens_to_them(
         steps = [{**step, "delivery": delivery} if step["type"] == "action" else step for step in LEADS["steps"]]
         leads.write(6, flow={**LEADS, "steps": steps})
         with begin(leads, "--replay-id", "first") as running:
-            wait_for_requests(crm, 2)
+            await_requests(crm, 2)
             running.send_signal(signal.SIGTERM)
             out, _ = running.communicate(timeout=10)
         crm.configure()

@@ -8,22 +8,27 @@ import re
 
 import pytest
 
+from tests.cli.conftest import Done
 from tests.cli.replaying import LEADS, Leads, json_lines, lead
 from tests.servers.recording import Answer, RecordingServer
 
 
-def test_a_ledger_that_cannot_be_written_stops_the_run_and_loses_nothing(leads: Leads, server: RecordingServer) -> None:
+def run_without_writing(leads: Leads, table: str) -> tuple[Done, Done]:
+    """Run a replay of four contacts while a table cannot be written, and rerun the same command when it can."""
     leads.write(0)
     leads.run("--replay-id", "empty")
     leads.write(4)
     # A function that is not there fails when the statement is prepared, as a full disk would at its commit.
-    leads.sql("CREATE TRIGGER full BEFORE INSERT ON whatsapp_flows_attempts BEGIN SELECT no_such_function(); END")
-
+    leads.sql(f"CREATE TRIGGER full BEFORE INSERT ON {table} BEGIN SELECT no_such_function(); END")
     broken = leads.run("--replay-id", "first")
     leads.sql("DROP TRIGGER full")
-    mended = leads.run("--replay-id", "first")
+    return broken, leads.run("--replay-id", "first")
 
-    assert (broken.status, mended.status, len(server.received)) == (4, 0, 4)
+
+def test_a_ledger_that_cannot_be_written_stops_the_run_and_loses_nothing(leads: Leads, server: RecordingServer) -> None:
+    broken, rerun = run_without_writing(leads, "whatsapp_flows_attempts")
+
+    assert (broken.status, rerun.status, len(server.received)) == (4, 0, 4)
     assert "cannot be written" in broken.out
     assert "4 contacts pending; rerun the same command to resume" in broken.out
 
@@ -96,16 +101,9 @@ def test_max_failures_counts_what_failed_in_earlier_runs_until_it_is_retried(
 def test_the_same_command_resumes_after_the_ledger_could_not_be_written_while_reading(
     leads: Leads, server: RecordingServer
 ) -> None:
-    leads.write(0)
-    leads.run("--replay-id", "empty")
-    leads.write(4)
-    leads.sql("CREATE TRIGGER full BEFORE INSERT ON whatsapp_flows_contacts BEGIN SELECT no_such_function(); END")
+    broken, rerun = run_without_writing(leads, "whatsapp_flows_contacts")
 
-    broken = leads.run("--replay-id", "first")
-    leads.sql("DROP TRIGGER full")
-    mended = leads.run("--replay-id", "first")
-
-    assert (broken.status, mended.status, len(server.received)) == (4, 0, 4)
+    assert (broken.status, rerun.status, len(server.received)) == (4, 0, 4)
     assert "cannot be written" in broken.err
     assert "nothing was sent; rerun the same command when the ledger is available again" in broken.err
 
