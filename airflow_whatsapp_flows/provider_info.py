@@ -95,8 +95,7 @@ def _config() -> dict[str, Any]:
         "options": {
             "allowed_hosts": _option(
                 "Hosts, host:port and CIDR ranges, separated by commas, that may be reached even though they are "
-                "private. "
-                "Loopback, link-local and metadata addresses must be named exactly.",
+                "private. Loopback, link-local and metadata addresses must be named exactly.",
                 "string",
                 "",
                 "crm.internal,10.20.0.0/16,127.0.0.1:8000",

@@ -7,7 +7,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from airflow_whatsapp_flows import __version__
@@ -19,7 +19,9 @@ from airflow_whatsapp_flows.cli.authoring_arguments import (
     add_schema,
     add_test,
 )
-from airflow_whatsapp_flows.cli.replay_arguments import add_ledger, add_replay
+from airflow_whatsapp_flows.cli.common_arguments import add_format
+from airflow_whatsapp_flows.cli.ledger_arguments import add_ledger
+from airflow_whatsapp_flows.cli.replay_arguments import add_replay
 from airflow_whatsapp_flows.cli.terminal import harmless_output
 from airflow_whatsapp_flows.errors import FlowsError
 
@@ -81,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
         ),
     )
     _add_flow_and_response(command)
-    command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    add_format(command)
 
     add_replay(commands)
     add_ledger(commands)
@@ -118,9 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        # Only the requested command is imported: validate needs no HTTP client.
-        module = importlib.import_module(f"airflow_whatsapp_flows.cli.{options.command}")
-        status = int(getattr(module, options.command)(options))
+        status = command_of(options.command)(options)
     except FlowsError as error:
         return refuse(error)
     except KeyboardInterrupt:
@@ -133,6 +133,16 @@ def _run(options: argparse.Namespace) -> int:
     except OSError as error:
         return _unreadable(error, status)
     return status
+
+
+def command_of(*names: str) -> Callable[[argparse.Namespace], int]:
+    """Return the function of a command, such as ``replay`` ``run``; import only its module.
+
+    ``validate`` needs no HTTP client.
+    """
+    module = importlib.import_module(".".join(("airflow_whatsapp_flows.cli", *names)))
+    command: Callable[[argparse.Namespace], int] = getattr(module, names[-1])
+    return command
 
 
 def refuse(*errors: FlowsError) -> int:

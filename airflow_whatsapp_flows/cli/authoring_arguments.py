@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from airflow_whatsapp_flows.cli.common_arguments import add_format
+
 
 def add_schema(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``schema``."""
@@ -34,7 +36,7 @@ def add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command.add_argument(
         "--name", metavar="TEXT", help="run only tests whose name contains this text (case-insensitive)"
     )
-    command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    add_format(command)
 
 
 def add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -80,7 +82,7 @@ def add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     command.add_argument("old", metavar="OLD", type=Path, help="flow file")
     command.add_argument("new", metavar="NEW", type=Path, help="flow file")
-    command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    add_format(command)
 
 
 def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from airflow_whatsapp_flows.cli import refuse
-from airflow_whatsapp_flows.cli.tables import plain
+from airflow_whatsapp_flows.cli.tables import plain, plural
 from airflow_whatsapp_flows.errors import FlowFileError
 from airflow_whatsapp_flows.flow.inspect.diff import ABSENT, Change, differences
 from airflow_whatsapp_flows.flow_files import load_flow_file
@@ -38,7 +38,7 @@ def diff(options: argparse.Namespace) -> int:
         for change in changes:
             print(_line(change))
         count = len(changes)
-        print(f"{count or 'no'} difference{'' if count == 1 else 's'}", file=sys.stderr)
+        print(plural(count, "difference") if count else "no differences", file=sys.stderr)
     return DIFFERENT if changes else SAME
 
 

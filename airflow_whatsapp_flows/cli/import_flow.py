@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
 from airflow_whatsapp_flows.flow.strict_json import NotStrictError, parse_strict_json
@@ -63,7 +64,7 @@ def report_lines(imported: ImportedFlow) -> Iterator[str]:
     count = len(steps) if isinstance(steps, list) else 0
     kinds = Counter(note.kind for note in imported.report)
     counted = [f"{kinds[kind]} {_COUNTED[kind][kinds[kind] != 1]}" for kind in _KINDS if kinds[kind]]
-    yield f"{imported.flow['id']}: {count} step{'s' if count != 1 else ''}; {', '.join(counted) or 'nothing to report'}"
+    yield f"{imported.flow['id']}: {plural(count, 'step')}; {', '.join(counted) or 'nothing to report'}"
     by_step: dict[str | None, list[Note]] = {None: []}
     for note in imported.report:
         by_step.setdefault(note.step, []).append(note)

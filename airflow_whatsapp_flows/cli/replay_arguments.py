@@ -1,10 +1,8 @@
-"""Arguments of ``whatsapp-flows replay`` and ``whatsapp-flows ledger``."""
+"""Arguments of ``whatsapp-flows replay``."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
-from collections.abc import Callable
 from pathlib import Path
 
 from airflow_whatsapp_flows.cli.argument_types import (
@@ -16,7 +14,7 @@ from airflow_whatsapp_flows.cli.argument_types import (
     rename,
     whole,
 )
-from airflow_whatsapp_flows.cli.ledger_arguments import add_upkeep
+from airflow_whatsapp_flows.cli.common_arguments import add_format, add_ledger_url
 
 _STATES = ("pending", "completed", "failed", "rejected", "in_doubt", "skipped")
 _STATUS = (
@@ -42,51 +40,6 @@ def add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_results(inner)
     _add_retry(inner)
     _add_resolve(inner)
-
-
-def add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``ledger`` and its commands; ``ledger_command`` is also the name of the module and function that runs it."""
-    ledger = commands.add_parser(
-        "ledger",
-        help="find and erase data about a person; maintain the ledger",
-        description="Find and erase what the ledger stores about a person, and maintain the ledger.",
-    )
-    inner = ledger.add_subparsers(dest="ledger_command", metavar="COMMAND", required=True)
-
-    command = inner.add_parser(
-        "find",
-        help="show everything that was sent to one person",
-        description="Show everything that was sent to one person, across all replays and DAG runs.",
-    )
-    _add_person(command.add_mutually_exclusive_group(required=True))
-    _add_format(command)
-    _add_ledger_url(command)
-
-    command = inner.add_parser(
-        "purge",
-        help="erase personal data, but keep keys, states, and times",
-        description=(
-            "Erase personal data: responses, phone numbers and other identifiers, replies, and error messages. Keys, "
-            "states, and times are kept, so no response is sent twice afterwards."
-        ),
-    )
-    which = command.add_mutually_exclusive_group(required=True)
-    _add_person(which)
-    which.add_argument(
-        "--before", metavar="DATE", type=moment, help="contacts that ended before this date, such as 2026-11-01"
-    )
-    which.add_argument("--replay", metavar="ID", help="contacts of one replay")
-    command.add_argument("--yes", action="store_true", help="don't ask for confirmation")
-    _add_ledger_url(command)
-
-    add_upkeep(inner)
-
-
-def _add_person(which: argparse._MutuallyExclusiveGroup) -> None:
-    which.add_argument("--phone", metavar="P", help="one person, by phone number")
-    which.add_argument("--email", metavar="E", help="one person, by e-mail address")
-    which.add_argument("--id", metavar="ID", help="one person, by contact.id or an identifier listed in the flow")
-    which.add_argument("--user-id", metavar="ID", help="one person, by contact.user_id (assigned by WhatsApp)")
 
 
 def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -131,8 +84,8 @@ def _add_plan_and_run(inner: argparse._SubParsersAction[argparse.ArgumentParser]
         )
         _add_renamed(command)
         command.add_argument("--note", metavar="TEXT", help="reason for the replay, stored in the ledger")
-        _add_format(command)
-        _add_ledger_url(command)
+        add_format(command)
+        add_ledger_url(command)
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:
@@ -186,14 +139,12 @@ def _add_sending(command: argparse.ArgumentParser) -> None:
         default=[],
         help="connection to use instead of AIRFLOW_CONN_<ID>: https://user:secret@crm.example",
     )
-
     sending.add_argument(
         "--max-handled-errors",
         metavar="N|N%",
         type=handled_errors,
         help="number or percentage of contacts that may take an error exit before the replay stops; default: no "
-        "limit, but "
-        "the replay doesn't succeed if all of them do",
+        "limit, but the replay doesn't succeed if all of them do",
     )
     sending.add_argument(
         "--stop-when-refused",
@@ -207,8 +158,8 @@ def _add_list_and_status(inner: argparse._SubParsersAction[argparse.ArgumentPars
     command = inner.add_parser(
         "list", help="list all replays", description="List all replays in the ledger, newest first."
     )
-    _add_format(command)
-    _add_ledger_url(command)
+    add_format(command)
+    add_ledger_url(command)
 
     command = inner.add_parser(
         "status",
@@ -216,8 +167,8 @@ def _add_list_and_status(inner: argparse._SubParsersAction[argparse.ArgumentPars
         description="Show the progress of a replay, its errors, and what to do next.",
     )
     command.add_argument("id", metavar="ID", help="id of the replay")
-    _add_format(command)
-    _add_ledger_url(command)
+    add_format(command)
+    add_ledger_url(command)
 
 
 def _add_results(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -237,7 +188,7 @@ def _add_results(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="default: jsonl")
     command.add_argument("--to", metavar="URL", help="write to a table in this database (SQLAlchemy URL)")
     command.add_argument("--table", metavar="NAME", help="name of the table; created if it doesn't exist")
-    _add_ledger_url(command)
+    add_ledger_url(command)
 
 
 def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -278,8 +229,8 @@ def _add_retry(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     _add_renamed(command)
     _add_sending(command)
-    _add_format(command)
-    _add_ledger_url(command)
+    add_format(command)
+    add_ledger_url(command)
 
 
 def _add_resolve(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -310,8 +261,8 @@ def _add_resolve(inner: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "sent again",
     )
     command.add_argument("--reply", metavar="FILE", type=Path, help="the reply, for later steps; with --as sent")
-    _add_format(command)
-    _add_ledger_url(command)
+    add_format(command)
+    add_ledger_url(command)
 
 
 def _add_renamed(command: argparse.ArgumentParser) -> None:
@@ -327,22 +278,3 @@ def _add_renamed(command: argparse.ArgumentParser) -> None:
 
 def _add_states(command: argparse.ArgumentParser, help_: str) -> None:
     command.add_argument("--state", metavar="S", choices=_STATES, action="append", default=[], help=help_)
-
-
-def _add_format(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
-
-
-def _add_ledger_url(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--ledger",
-        metavar="URL",
-        help="SQLAlchemy URL; default: [whatsapp_flows] ledger, or else a file in AIRFLOW_HOME",
-    )
-
-
-def command_of(group: str, name: str) -> Callable[[argparse.Namespace], int]:
-    """Return the function of a command in a group, such as ``run`` in ``replay``; import only its module."""
-    module = importlib.import_module(f"airflow_whatsapp_flows.cli.{group}.{name}")
-    command: Callable[[argparse.Namespace], int] = getattr(module, name)
-    return command

@@ -10,7 +10,7 @@ import sys
 
 from airflow_whatsapp_flows.cli import INTERRUPTED, UNFINISHED
 from airflow_whatsapp_flows.cli.responses import read_response_file
-from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.reply.excerpt import reply_excerpt
 from airflow_whatsapp_flows.flow.reply.marks import without_marks
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
@@ -59,9 +59,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _find_connections(flow: Flow, request_sender: RequestSender) -> None:
     # A missing connection found midway would leave the contact partly processed.
-    for step in flow.steps.values():
-        if isinstance(step, Action) and step.plan.connection:
-            request_sender.find_connection(step.plan.connection)
+    for conn_id in flow.connections:
+        request_sender.find_connection(conn_id)
 
 
 def _interruption(under_way: Effect | None) -> str:

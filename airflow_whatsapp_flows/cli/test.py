@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
-from airflow_whatsapp_flows.cli.tables import plain
+from airflow_whatsapp_flows.cli.tables import plain, plural
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.concealing import mask_secrets
 from airflow_whatsapp_flows.flow.inspect.testing import FlowTestRun, UntakenExit, run_flow_test, untaken_exits
@@ -107,14 +107,14 @@ def _exit(way: UntakenExit) -> str:
 
 
 def _summary(tested: list[_FileResult], runs: int, failed: int, refused: int) -> str:
-    counts = [f"{runs} test{'s' if runs != 1 else ''}: {runs - failed} passed"]
+    counts = [f"{plural(runs, 'test')}: {runs - failed} passed"]
     if failed:
         counts.append(f"{failed} failed")
     without = sum(not item.defined for item in tested)
     if without:
-        counts.append(f"{without} flow{'s' if without != 1 else ''} without tests")
+        counts.append(f"{plural(without, 'flow')} without tests")
     if refused:
-        counts.append(f"{refused} file{'s' if refused != 1 else ''} refused")
+        counts.append(f"{plural(refused, 'file')} refused")
     return ", ".join(counts)
 
 

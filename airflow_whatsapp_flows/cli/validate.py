@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.json_source import MAX_BYTES, JsonSource
 from airflow_whatsapp_flows.flow.loading.excerpts import excerpt
@@ -70,8 +71,7 @@ def _text(source: str, texts: dict[str, str]) -> str:
 
 
 def _print_summary(files: int, faults: int) -> None:
-    checked = f"{files} file{'s' if files != 1 else ''}"
-    print(f"{checked}: {faults or 'no'} fault{'s' if faults != 1 else ''}", file=sys.stderr)
+    print(f"{plural(files, 'file')}: {plural(faults, 'fault') if faults else 'no faults'}", file=sys.stderr)
 
 
 def _as_json(source: str, fault: Fault) -> dict[str, object]:

@@ -111,7 +111,7 @@ class _DagBuilder:
         task.custom_operator_name = type(step).__name__
         return task
 
-    def _ways(self, task_id: str) -> Iterator[tuple[str, str, str]]:
+    def _exits(self, task_id: str) -> Iterator[tuple[str, str, str]]:
         """The exits of a task: step, label of the exit, id of the next task."""
         name = self._heads[task_id]
         for own in self._flow.loop_of(name) or (name,):
@@ -124,7 +124,7 @@ class _DagBuilder:
         """The tasks with more than one upstream task."""
         sources: dict[str, set[str]] = {}
         for task_id in self._heads:
-            for _, _, target in self._ways(task_id):
+            for _, _, target in self._exits(task_id):
                 sources.setdefault(target, set()).add(task_id)
         return {target for target, found in sources.items() if len(found) > 1}
 
@@ -135,7 +135,7 @@ class _DagBuilder:
         if isinstance(step, Action) and step.has_error_exit and not is_loop:
             source = self._branch(source, step, in_doubt)
         labels: dict[str, list[str]] = {}
-        for own, label, target in self._ways(task_id):
+        for own, label, target in self._exits(task_id):
             labels.setdefault(target, []).append(f"{own}: {label}" if is_loop else label)
         for target, names in labels.items():
             if names == ["next"]:

@@ -22,7 +22,7 @@ from airflow_whatsapp_flows.operators.markdown import code
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 
 _ID = re.compile(FLOW_ID)
-_REPLAY_WAYS = {"plan": ["approve"], "approve": ["replay"], "replay": ["report"], "report": []}
+_REPLAY_SUCCESSORS = {"plan": ["approve"], "approve": ["replay"], "replay": ["report"], "report": []}
 
 
 def build_placeholders(value: object, file_id: str, faults: str) -> dict[str, DAG]:
@@ -40,12 +40,12 @@ def build_placeholders(value: object, file_id: str, faults: str) -> dict[str, DA
         return {}
     if not _ID.fullmatch(file_id) or file_id.endswith(REPLAY_SUFFIX):
         return {}
-    dags = [_placeholder(file_id, value, faults, _ways(value))]
+    dags = [_placeholder(file_id, value, faults, _successors(value))]
     block = value.get("replay")
     if isinstance(block, Mapping):
         schedule = block.get("schedule")
         valid = schedule if isinstance(schedule, str) and is_schedule(schedule) else None
-        dags.append(_placeholder(f"{file_id}{REPLAY_SUFFIX}", value, faults, _REPLAY_WAYS, valid))
+        dags.append(_placeholder(f"{file_id}{REPLAY_SUFFIX}", value, faults, _REPLAY_SUCCESSORS, valid))
     return {dag.dag_id: dag for dag in dags}
 
 
@@ -81,7 +81,7 @@ def _placeholder(
     return dag
 
 
-def _ways(value: Mapping[str, Any]) -> dict[str, list[str]]:
+def _successors(value: Mapping[str, Any]) -> dict[str, list[str]]:
     """Step name to the names of the next steps, as far as they are known."""
     written = value.get("steps")
     # The tasks of 20,000 steps take longer than Airflow's limit for the entire folder.
@@ -111,8 +111,8 @@ def _tags(value: Mapping[str, Any]) -> list[str]:
     block = value.get("airflow")
     written = block.get("tags") if isinstance(block, Mapping) else None
     found = written if isinstance(written, list) else []
-    told_tags = dict.fromkeys(_printable(str(tag)) for tag in found)
-    return [tag for tag in told_tags if 0 < len(tag) <= 100 and tag not in (TAG, "replay")]
+    printable_tags = dict.fromkeys(_printable(str(tag)) for tag in found)
+    return [tag for tag in printable_tags if 0 < len(tag) <= 100 and tag not in (TAG, "replay")]
 
 
 def _printable(text: str) -> str:

@@ -32,6 +32,7 @@ from airflow_whatsapp_flows.operators.arguments import (
     check_method,
     check_retry,
     check_timeout,
+    take_either,
 )
 from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, fields_first, resolve
 from airflow_whatsapp_flows.operators.branch import has_branch
@@ -69,8 +70,8 @@ class WhatsAppActionOperator(HttpOperator):
         headers: name to value (templated).
         query_params: object, or list of ``[name, value]`` pairs; a list as value repeats the name (templated).
         body: plain data or text, by ``body_type`` (templated).
-        body_type: ``json``, ``form``, ``multipart``, ``xml``, ``yaml``, ``plain`` or ``none``. Default: by the
-            from the Content-Type header, or else from the body.
+        body_type: ``json``, ``form``, ``multipart``, ``xml``, ``yaml``, ``plain`` or ``none``. Default: from
+            the Content-Type header, or else from the body.
         http_conn_id: connection of type ``whatsapp_action`` or ``http``: origin, credentials and limits (templated).
             Default none; then ``url`` must be absolute.
         variables: values of the four scopes, an object or an XComArg (templated; Airflow's context only). Default:
@@ -128,8 +129,8 @@ class WhatsAppActionOperator(HttpOperator):
         for name in _REFUSED:
             if kwargs.pop(name, None):
                 raise ValueError(f"{name} is not an argument of {type(self).__name__}; see its documentation")
-        url = _one_of("url", url, "endpoint", endpoint, None)
-        body = _one_of("body", body, "data", data, ABSENT)
+        url = take_either("url", url, "endpoint", endpoint)
+        body = take_either("body", body, "data", data, absent=ABSENT)
         if url is None:
             raise ValueError("url is missing")
         check_choices(body_type, delivery, on_error)
@@ -337,12 +338,6 @@ def _data_headers(headers: Any) -> dict[str, Any]:
     if not isinstance(headers, Mapping):
         raise RenderError("headers must be an object of names and values", "headers")
     return {name: Data(value) for name, value in headers.items()}
-
-
-def _one_of(name: str, value: Any, other_name: str, other: Any, absent: Any) -> Any:
-    if value is not absent and other is not absent:
-        raise ValueError(f"{name} and {other_name} are two names for the same argument; use one of them")
-    return value if value is not absent else other
 
 
 def _identity(task: WhatsAppActionOperator, context: Context) -> tuple[str | int | None, ...]:

@@ -35,10 +35,21 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
     """Check an argument with a fixed set of values.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the value is not one of them; suggests the most similar one.
     """
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} cannot be {value!r}{did_you_mean(str(value), allowed)}")
+
+
+def take_either(name: str, value: Any, alias: str, other: Any, *, absent: Any = None) -> Any:
+    """Return the value of an argument that has two names.
+
+    Raises:
+        ValueError: both are given.
+    """
+    if value is not absent and other is not absent:
+        raise ValueError(f"{name} and {alias} are two names for the same argument; use one of them")
+    return other if value is absent else value
 
 
 def check_method(method: Any) -> None:

@@ -25,12 +25,7 @@ class FlowDelayOperator(FlowStepOperator):
     """
 
     def go_on(self, context: Context, event: Any = None) -> dict[str, Value]:
-        """Resume when the wait is over, like :meth:`execute`.
-
-        Args:
-            context: Airflow's, of the running task.
-            event: of the trigger; unused.
-        """
+        """Resume when the wait is over, like :meth:`execute`."""
         return self.walk_through(context, lambda _walked, _todo: Waited())
 
     def do(self, walked: Rewalk, effect: Effect) -> EffectResult:

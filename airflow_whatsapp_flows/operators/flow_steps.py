@@ -29,11 +29,10 @@ from airflow_whatsapp_flows.hooks.action import provider_settings, sender_from_a
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
 from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT
+from airflow_whatsapp_flows.operators.large_replies import cut_for_xcom
 from airflow_whatsapp_flows.operators.rewalk import FlowStep, Rewalk
 from airflow_whatsapp_flows.operators.send import TaskSender
 from airflow_whatsapp_flows.operators.wait import utc_now
-
-_LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what stands beside the text
 
 
 class FlowActionOperator(WhatsAppActionOperator):
@@ -169,7 +168,7 @@ def not_on_the_way(step: FlowStep) -> str:
 
 def _value(visit: Visit, max_bytes: int) -> dict[str, Value]:
     # A text may hold a whole reply, and nobody reads it but people; so may the variables of a message template.
-    text = visit.text if visit.text is None else visit.text[: max_bytes // _LONGEST_ESCAPE]
+    text = None if visit.text is None else cut_for_xcom(visit.text, max_bytes)
     details = None if visit.details is None else dict(visit.details)
     if details is not None and len(json.dumps(details)) > max_bytes // 2:
         details = {"left_out": "too large for XCom"}

@@ -1,4 +1,4 @@
-"""Results that are too large for XCom or contain sensitive values: their reply stays in the ledger."""
+"""What is not for XCom: replies that are too large or sensitive stay in the ledger, and long texts are cut."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ IN_LEDGER = "in_ledger"
 """A key next to ``response``, not inside it: a server's reply must not be mistaken for a reference."""
 LARGE = ("response", "headers")
 """The part of a result that the ledger stores instead of XCom."""
+_LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what stands beside the text
+
+
+def cut_for_xcom(text: str, max_bytes: int) -> str:
+    """Cut a text so that an XCom with it has no more bytes, whatever characters it contains."""
+    return text[: max_bytes // _LONGEST_ESCAPE]
 
 
 def fit_for_xcom(value: dict[str, Value], subject: Subject, max_bytes: int) -> dict[str, Value]:

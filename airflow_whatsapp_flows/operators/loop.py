@@ -72,12 +72,7 @@ class FlowLoopOperator(BaseBranchOperator):
         return self._walk(context, rested=False)
 
     def go_on(self, context: Context, event: Any = None) -> dict[str, Value]:
-        """Resume when a wait is over.
-
-        Args:
-            context: Airflow's, of the running task.
-            event: of the trigger; unused.
-        """
+        """Resume when a wait is over."""
         return self._walk(context, rested=True)
 
     def _walk(self, context: Context, *, rested: bool) -> dict[str, Value]:

@@ -22,7 +22,7 @@ from airflow_whatsapp_flows.ledger.groups import error_groups
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.retry import walk_failed_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.operators.arguments import check_choice
+from airflow_whatsapp_flows.operators.arguments import check_choice, take_either
 from airflow_whatsapp_flows.operators.dated_templates import DatedTemplates
 from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.replay_options import (
@@ -125,7 +125,7 @@ class ReplayTask(DatedTemplates):
         self.source = source
         self.replay_id = replay_id
         self.note = note
-        self.terms = ReplayOptions(
+        self.options = ReplayOptions(
             query=query,
             columns=columns or {},
             id_column=id_column,
@@ -159,7 +159,7 @@ class ReplayTask(DatedTemplates):
 
     def current_options(self) -> ReplayOptions:
         """The options of the replay, after the template fields are rendered."""
-        return replace(self.terms, source=self.source or None)
+        return replace(self.options, source=self.source or None)
 
     def create_or_resume(self, ledger: Ledger, flow: Flow, context: Context) -> Replay:
         """Start or resume the replay.
@@ -168,7 +168,7 @@ class ReplayTask(DatedTemplates):
             FlowsError: it cannot be started or resumed.
         """
         replay_id = self.replay_id or default_replay_id(flow.id, context)
-        replay = self.current_options().begin(ledger, flow, replay_id, self.note or None, self._note_rows)
+        replay = self.current_options().create_or_resume(ledger, flow, replay_id, self.note or None, self._note_rows)
         for warning in replay.warnings:
             self.log.warning("%s", warning)
         self._send_failed_again(ledger, replay, context)
@@ -225,11 +225,9 @@ class WhatsAppReplayOperator(ReplayTask):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if chunk is not None and chunks is not None:
-            raise ValueError("chunk and chunks are two names for the same argument; use one of them")
         if fail_when is not None:
             check_choice("fail_when", fail_when, FAIL_WHEN)
-        self.chunks = chunks if chunk is None else [chunk]
+        self.chunks = take_either("chunk", None if chunk is None else [chunk], "chunks", chunks)
         self.fail_when = fail_when
         self._running: tuple[asyncio.AbstractEventLoop, Engine] | None = None
 
@@ -244,12 +242,7 @@ class WhatsAppReplayOperator(ReplayTask):
         return self._replay(context)
 
     def go_on(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Resume after quiet hours, like :meth:`execute`.
-
-        Args:
-            context: of the task.
-            event: of the trigger; unused.
-        """
+        """Resume after quiet hours, like :meth:`execute`."""
         return self._replay(context)
 
     def _replay(self, context: Context) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from airflow_whatsapp_flows.connections import ActionConnection
-from airflow_whatsapp_flows.errors import ReplayError, SourceError
+from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow.loading.load import load_flow
-from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow_files import load_flow_file
 from airflow_whatsapp_flows.hooks.action import sender_from_airflow
 from airflow_whatsapp_flows.hooks.sources import AirflowAccess
@@ -101,7 +100,7 @@ class ReplayOptions:
         for rate in rates_of(self.rate).values():
             check_rate(rate)
 
-    def begin(
+    def create_or_resume(
         self, ledger: Ledger, flow: Flow, replay_id: str, note: str | None, on_rows: Callable[[int], None]
     ) -> Replay:
         """Start or resume the replay; all rows of its source are then in the ledger.
@@ -113,7 +112,7 @@ class ReplayOptions:
         """
         spec, found = self.spec(flow), find_replay(ledger, replay_id)
         if found is not None and found.sealed:
-            source: Source = _LimitedSource(self._name(found, flow), found.source_mark)
+            source: Source = _StoredSource(self._name(found, flow), found.source_mark)
         else:
             source = self.open(flow)
         run = self.run_settings(flow)
@@ -236,29 +235,13 @@ def request_sender_of(flow: Flow) -> RequestSender:
         ConnectionConfigError: a connection is missing, or cannot be used.
     """
     request_sender = sender_from_airflow()
-    connections: dict[str, ActionConnection] = {}
-    for step in flow.steps.values():
-        conn_id = step.plan.connection if isinstance(step, Action) else None
-        if conn_id and conn_id not in connections:
-            connections[conn_id] = request_sender.find_connection(conn_id)
+    connections = {conn_id: request_sender.find_connection(conn_id) for conn_id in flow.connections}
     # Airflow's own look-up would stand in the way of everything else in the event loop.
     return replace(request_sender, find_connection=connections.__getitem__)
 
 
-def get_replay(ledger: Ledger, replay_id: str) -> Replay:
-    """A replay that was started.
-
-    Raises:
-        ReplayError: there is none.
-    """
-    replay = find_replay(ledger, replay_id)
-    if replay is None:
-        raise ReplayError(f"there is no replay {replay_id!r} in the ledger {ledger.display_url}")
-    return replay
-
-
 @dataclass(frozen=True, slots=True)
-class _LimitedSource:
+class _StoredSource:
     """A source whose rows are in the ledger."""
 
     name: str

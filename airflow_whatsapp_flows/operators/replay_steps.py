@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.ledger.replays import find_pending_chunks, tally
 from airflow_whatsapp_flows.operators.failures import task_errors
 from airflow_whatsapp_flows.operators.plan_text import plan_markdown, plan_text, plan_value
 from airflow_whatsapp_flows.operators.replay import ReplayTask
-from airflow_whatsapp_flows.operators.replay_options import get_replay, request_sender_of
+from airflow_whatsapp_flows.operators.replay_options import request_sender_of
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
     log_errors,
@@ -28,7 +28,7 @@ from airflow_whatsapp_flows.operators.replay_status import (
 )
 from airflow_whatsapp_flows.replay.plan import PlanRequest, plan
 from airflow_whatsapp_flows.replay.report import deliveries_of, errors_value, flow_of_replay
-from airflow_whatsapp_flows.replay.status import replay_status
+from airflow_whatsapp_flows.replay.status import get_replay, replay_status
 
 PLAN = "plan"
 """XCom key of the plan."""
@@ -62,17 +62,17 @@ class ReplayPlanOperator(ReplayTask):
         with task_errors(self.task_id), airflow_ledger(provider_settings()) as ledger:
             flow = self.the_flow()
             request_sender = request_sender_of(flow)
-            run = self.current_options().run_settings(flow)
+            options = self.current_options()
+            run = options.run_settings(flow)
             if dry:
-                source = self.current_options().open(flow)
-                rule = self.current_options().on_changed_rule(flow)
+                source = options.open(flow)
                 rows = PlanRequest(
                     flow=flow,
                     rows=source,
                     request_sender=request_sender,
                     run=run,
-                    limit=self.terms.limit,
-                    on_changed=rule,
+                    limit=options.limit,
+                    on_changed=options.on_changed_rule(flow),
                 )
                 replay, planned, chunks, name = None, plan(rows, ledger, self._note_rows), [], source.name
             else:

@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.ledger.epochs import KnownResponse
 from airflow_whatsapp_flows.ledger.rows import Subject
 from airflow_whatsapp_flows.ledger.task_store import AttemptRow
-from airflow_whatsapp_flows.operators.large_replies import whole
+from airflow_whatsapp_flows.operators.large_replies import cut_for_xcom, whole
 from airflow_whatsapp_flows.operators.loop_value import result_of_visit
 from airflow_whatsapp_flows.operators.run_content import epoch_of_run
 from airflow_whatsapp_flows.operators.run_input import response_of, run_time
@@ -37,7 +37,6 @@ END = "end"
 
 Pushed by the task of the step in which the walk ends.
 """
-_LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what stands beside the text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +182,7 @@ class Rewalk:
         if not self._ended_here:
             return
         end = self.record.outcome()
-        end["reason"] = self.record.reason[: self._settings.xcom_max_bytes // _LONGEST_ESCAPE]
+        end["reason"] = cut_for_xcom(self.record.reason, self._settings.xcom_max_bytes)
         self._context["ti"].xcom_push(key=END, value=end)
         ending = f"{end['state']}: {end['reason']}" if end["reason"] else end["state"]
         (log.info if self.record.state is State.COMPLETED else log.warning)("the walk ends here: %s", ending)

@@ -102,8 +102,7 @@ def _check_changed(flow: Flow, response: ContactResponse, context: Mapping[str, 
     if flow.replay is None or flow.replay.on_changed == "reject":
         raise ResponseError(
             f"id_reused: {what}; nothing is sent. Give this response another id, or set `replay.on_changed` of the "
-            "flow "
-            'to "update" to send the changed content'
+            'flow to "update" to send the changed content'
         )
     if getattr(context.get("dag_run"), "clear_number", 0):
         # What a run that is run again brings is not new.

@@ -1,11 +1,14 @@
-"""The status of a replay, or of some of its chunks, as plain data; the same for CLI and DAG."""
+"""Finds a replay by its name, and gives its status, or that of some of its chunks, as plain data: for CLI and DAG."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from airflow_whatsapp_flows.ledger.replays import Replay, Tally
+from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_replay, list_replays
 from airflow_whatsapp_flows.ledger.rows import ContactState
 
 STATES = (
@@ -17,6 +20,20 @@ STATES = (
     ContactState.SKIPPED,
 )
 """All states, in the order in which a status lists them."""
+
+
+def get_replay(ledger: Ledger, replay_id: str) -> Replay:
+    """Return the replay with a name.
+
+    Raises:
+        ReplayError: it does not exist.
+        LedgerError: the ledger cannot be read.
+    """
+    found = find_replay(ledger, replay_id)
+    if found is None:
+        hint = did_you_mean(replay_id, [replay.id for replay in list_replays(ledger)])
+        raise ReplayError(f"there is no replay {replay_id!r} in the ledger {ledger.display_url}{hint}")
+    return found
 
 
 def replay_status(replay: Replay, tally: Tally, elapsed: float | None = None) -> dict[str, Any]:

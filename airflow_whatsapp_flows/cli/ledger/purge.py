@@ -8,11 +8,12 @@ import sys
 from airflow_whatsapp_flows.cli import REFUSED, UNFINISHED
 from airflow_whatsapp_flows.cli.ledger.confirmation import agreed
 from airflow_whatsapp_flows.cli.ledger.find import identifier_of, person_of
-from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger
 from airflow_whatsapp_flows.cli.tables import plain, plural
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.purge import DataSelection, StoredData, find_data
 from airflow_whatsapp_flows.ledger.purge import purge as erase
+from airflow_whatsapp_flows.replay.status import get_replay
 
 
 def purge(options: argparse.Namespace) -> int:
@@ -35,7 +36,7 @@ def purge(options: argparse.Namespace) -> int:
 
 def _data(ledger: Ledger, options: argparse.Namespace) -> DataSelection:
     if options.replay is not None:
-        return DataSelection(replay_no=replay_of(ledger, options.replay).no)
+        return DataSelection(replay_no=get_replay(ledger, options.replay).no)
     if options.before is not None:
         return DataSelection(before=options.before)
     return DataSelection(person=person_of(ledger, *identifier_of(options)))
@@ -63,6 +64,5 @@ def _pending_text(held: StoredData) -> str:
     names = ", ".join(plain(name) for name in held.replays)
     return (
         f"{plural(held.pending, 'contact')} keep their data, because they are pending in {names}: let these replays "
-        "finish "
-        "(`whatsapp-flows replay retry ID`), and purge again"
+        "finish (`whatsapp-flows replay retry ID`), and purge again"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from airflow_whatsapp_flows.cli.replay_arguments import command_of
+from airflow_whatsapp_flows.cli import command_of
 
 
 def replay(options: argparse.Namespace) -> int:

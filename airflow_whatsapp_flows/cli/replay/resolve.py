@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_whatsapp_flows.cli import REFUSED, USAGE
-from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of, user_name
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger, user_name
 from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import ReplayError, ResponseError
 from airflow_whatsapp_flows.flow.storable import storable_text
@@ -18,6 +18,7 @@ from airflow_whatsapp_flows.flow.walk.response_text import parse_response
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolve import Resolution, ResolveResult, ResolveSelection
 from airflow_whatsapp_flows.ledger.resolve import resolve as settle
+from airflow_whatsapp_flows.replay.status import get_replay
 
 
 def resolve(options: argparse.Namespace) -> int:
@@ -36,7 +37,7 @@ def resolve(options: argparse.Namespace) -> int:
         handled=options.handled,
     )
     with open_ledger(options) as ledger:
-        replay = replay_of(ledger, options.id)
+        replay = get_replay(ledger, options.id)
         resolved = settle(ledger, replay, which, finding)
     if options.format == "json":
         print(json.dumps(_as_json(replay, resolved), ensure_ascii=False))

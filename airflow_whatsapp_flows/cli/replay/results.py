@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from airflow_whatsapp_flows.cli import USAGE
-from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger
 from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.later_results import LaterResult
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.results import ActionRecord, ContactResult, contact_results, iter_responses
+from airflow_whatsapp_flows.replay.status import get_replay
 
 _COLUMNS = ("id", "state", "reason", "handled_errors", "path", "error", "actions", "later")
 # A spreadsheet interprets text that starts with these as a formula.
@@ -31,7 +32,7 @@ def results(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
         return USAGE
     with open_ledger(options) as ledger:
-        replay = replay_of(ledger, options.id)
+        replay = get_replay(ledger, options.id)
         if options.as_responses:
             _print_responses(ledger, replay, options.state)
             return 0

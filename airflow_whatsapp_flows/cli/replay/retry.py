@@ -7,8 +7,8 @@ import shlex
 import sys
 
 from airflow_whatsapp_flows.cli import USAGE
-from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of, user_name
-from airflow_whatsapp_flows.cli.replay.run import go_on, interrupt_on_sigterm
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger, user_name
+from airflow_whatsapp_flows.cli.replay.run import interrupt_on_sigterm, send_pending
 from airflow_whatsapp_flows.cli.replay.settings import prepare
 from airflow_whatsapp_flows.cli.tables import plural
 from airflow_whatsapp_flows.errors import ReplayError
@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.retry import RetryResult, RetrySelection, walk_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.renames import load_step_identities, rename_steps
+from airflow_whatsapp_flows.replay.status import get_replay
 
 
 def retry(options: argparse.Namespace) -> int:
@@ -30,7 +31,7 @@ def retry(options: argparse.Namespace) -> int:
         return USAGE
     with open_ledger(options) as ledger, interrupt_on_sigterm():
         print(f"ledger {ledger.display_url}", file=sys.stderr)
-        replay = replay_of(ledger, options.id)
+        replay = get_replay(ledger, options.id)
         if not replay.sealed:
             raise ReplayError(f"the replay {replay.id!r} has not read all of its source: run `replay run` again")
         flow = _flow(replay, options)
@@ -42,7 +43,7 @@ def retry(options: argparse.Namespace) -> int:
         choice = _choice(flow, options)
         chosen = walk_again(ledger, replay, choice, flow if is_other else None)
         print(_choice_text(chosen, choice, replay), file=sys.stderr, flush=True)
-        return go_on(ledger, replay_of(ledger, replay.id), flow, prepared, options)
+        return send_pending(ledger, get_replay(ledger, replay.id), flow, prepared, options)
 
 
 def _flow(replay: Replay, options: argparse.Namespace) -> Flow:

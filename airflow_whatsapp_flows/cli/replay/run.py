@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from airflow_whatsapp_flows.cli import STOPPED
-from airflow_whatsapp_flows.cli.ledger_access import open_ledger, replay_of, user_name
+from airflow_whatsapp_flows.cli.ledger_access import open_ledger, user_name
 from airflow_whatsapp_flows.cli.replay.progress import Display, Watched, display, follow, show_reading
 from airflow_whatsapp_flows.cli.replay.settings import Prepared, prepare, replay_request, source_spec
 from airflow_whatsapp_flows.cli.replay.summary import Summary, errors_json, status_json, summary_of, summary_text
@@ -31,6 +31,7 @@ from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.renames import rename_steps
 from airflow_whatsapp_flows.replay.run import run_replay
 from airflow_whatsapp_flows.replay.sources import Source, open_source
+from airflow_whatsapp_flows.replay.status import get_replay
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
             _say("stopped while reading; nothing was sent; rerun the same command to read from the start")
             return STOPPED
         _check_content(ledger, replay, source)
-        return go_on(ledger, replay, flow, prepared, options)
+        return send_pending(ledger, replay, flow, prepared, options)
 
 
 def _check_content(ledger: Ledger, replay: Replay, source: Source) -> None:
@@ -75,7 +76,7 @@ def _check_content(ledger: Ledger, replay: Replay, source: Source) -> None:
     _say(f"{what}: this run sends the rows that the replay has read; run new rows as a separate replay")
 
 
-def go_on(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, options: argparse.Namespace) -> int:
+def send_pending(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, options: argparse.Namespace) -> int:
     """Send what is pending in a replay, and print the summary.
 
     Args:
@@ -131,7 +132,7 @@ def _send(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, counts
 
 def _print_summary(ledger: Ledger, replay: Replay, progress: Progress, options: argparse.Namespace) -> int:
     try:
-        summary = summary_of(ledger, replay_of(ledger, replay.id), options)
+        summary = summary_of(ledger, get_replay(ledger, replay.id), options)
     except LedgerError as error:
         for line in dict.fromkeys([progress.stopped or "", str(error)]):
             _say(line)

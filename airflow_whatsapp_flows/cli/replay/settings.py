@@ -14,7 +14,7 @@ import msgspec
 from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
-from airflow_whatsapp_flows.flow.model import Action, Flow
+from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.replay.create import ReplayRequest, source_settings
 from airflow_whatsapp_flows.replay.estimate import hosts_of
 from airflow_whatsapp_flows.replay.rates import spellings
@@ -89,10 +89,9 @@ def prepare(options: argparse.Namespace, flow: Flow, kept: Mapping[str, Any] | N
 
 def _check_names(options: argparse.Namespace, flow: Flow, hosts: Collection[str]) -> None:
     """Refuse unknown names: a misspelled host would have no limit, a misspelled connection would send elsewhere."""
-    used = {step.plan.connection for step in flow.steps.values() if isinstance(step, Action) and step.plan.connection}
     for id_, _ in options.connection:
-        if id_ not in used:
-            hint = did_you_mean(id_, used) or "; it uses none"
+        if id_ not in flow.connections:
+            hint = did_you_mean(id_, flow.connections) or "; it uses none"
             raise ConnectionConfigError(f"--connection: the flow does not use the connection {id_!r}{hint}")
     known = {spelt for host in hosts for spelt in spellings(host)}
     for host, _ in options.rate:

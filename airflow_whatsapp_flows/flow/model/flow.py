@@ -95,6 +95,12 @@ class Flow:
         """The file as JSON for the ledger, with digests instead of possible secrets."""
         return source_for_storage(self.source, self.literals)
 
+    @property
+    def connections(self) -> tuple[str, ...]:
+        """Ids of the connections that its actions use, in the file's order."""
+        found = (step.plan.connection for step in self.steps.values() if isinstance(step, Action))
+        return tuple(dict.fromkeys(conn_id for conn_id in found if conn_id))
+
     def gives_sensitive(self, step: str) -> bool:
         """Whether the result of an action contains sensitive values that another step reads."""
         return step in self.replies_read and any(reference.step == step for reference in self.sensitive)
