@@ -32,7 +32,8 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay, tally
 from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
-from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
+from airflow_whatsapp_flows.replay.run import run_replay
+from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
 from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import Settings

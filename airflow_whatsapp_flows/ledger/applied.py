@@ -1,10 +1,11 @@
-"""Which attempts the server may have carried out: the delivery table as an SQL expression."""
+"""Which attempts count for a replay, and which the server may have carried out: the delivery table, as SQL."""
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_, between, or_
+from sqlalchemy import ColumnElement, FromClause, and_, between, or_, true
 
 from airflow_whatsapp_flows.flow.delivery.table import EVENT_OF_FATE, TABLE, Delivery, Fate
+from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.schema import attempts
 
 _APPLIED_FATES = sorted(
@@ -12,6 +13,15 @@ _APPLIED_FATES = sorted(
     for fate, event in EVENT_OF_FATE.items()
     if fate is not None and TABLE[event][Delivery.AT_MOST_ONCE].applied
 )
+
+
+def counts_for(replay: Replay, tried: FromClause = attempts) -> ColumnElement[bool]:
+    """Return the condition that an attempt for a response counts for a replay; for a forced one only its own do.
+
+    Args:
+        tried: the attempts table, or an alias of it.
+    """
+    return tried.c.replay_no == replay.no if replay.is_forced else true()
 
 
 def may_have_been_applied() -> ColumnElement[bool]:

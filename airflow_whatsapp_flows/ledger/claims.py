@@ -128,7 +128,7 @@ def release(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
 
     Args:
         connection: the connection on which it was claimed.
-        claimed: the claim made on the lost session.
+        claimed: what :func:`claim` returned.
     """
     if claimed._file is not None:
         claimed._file.close()

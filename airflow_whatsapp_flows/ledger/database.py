@@ -41,7 +41,7 @@ class Ledger:
 
     Attributes:
         is_sqlite: whether it is an SQLite file.
-        dialect: what its database does in its own way.
+        dialect: the operations that differ between databases.
         is_read_only: whether it is a file that this process can read but not write.
         outages: handles times when its server is unreachable.
 

@@ -219,7 +219,6 @@ KNOWN_OF_SUBJECT = (
 )
 """Contacts of one response, except rejected rows; parse a row with :func:`parse_known_row`."""
 
-
 WAITING_SINCE = (
     "SELECT c.replay_no, r.id, c.digest, c.state, c.epoch, c.path IS NOT NULL "
     f"{_CONTACTS_OF_SUBJECT} AND c.state = '{ContactState.PENDING.value}' "

@@ -25,7 +25,8 @@ from airflow_whatsapp_flows.ledger.schema import COMMITS, versions
 _READ = f"SELECT ledger_id, commits FROM {versions.name}"  # noqa: S608
 _COUNT_IN_FILE = f"UPDATE {versions.name} SET commits = commits + 1 RETURNING ledger_id, commits"  # noqa: S608
 _COUNT_ON_SERVER = f"SELECT ledger_id, nextval('{COMMITS}') FROM {versions.name}"  # noqa: S608
-_TRIES = 3  # to read a file while another process may be writing it
+# A file is read without SQLite's locks, so nothing signals that another process has finished writing it.
+_TRIES, _TRY_AGAIN_SECONDS = 3, 0.02
 
 Execute = Callable[[str], Sequence[Any] | None]
 """A function that runs a statement and returns its only row."""
@@ -249,7 +250,9 @@ class FileIdentity:
 
     def _check_content(self) -> None:
         """Check whether a changed file was only checkpointed, or overwritten."""
-        for _ in range(_TRIES):
+        for number in range(_TRIES):
+            if number:
+                time.sleep(_TRY_AGAIN_SECONDS)
             # Other processes and threads may know of more commits; read before the file, which they write first.
             mark, least = read_mark(self._file), self.stored
             own = read_stored_commits(self._file)
@@ -258,7 +261,6 @@ class FileIdentity:
                     self._fail_overwritten(own[0])
                 self.stored = max(self.stored, own[1])
                 return
-            time.sleep(0.02)
         # Only part of the log may be in it, for example on a full disk: then it cannot be read without the rest.
         if not _is_database(self._file):
             self._fail_overwritten()

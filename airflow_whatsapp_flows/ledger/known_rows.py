@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, func, select, update
 
 from airflow_whatsapp_flows.flow.identity import PHONE
+from airflow_whatsapp_flows.ledger.epochs import KnownResponse
 from airflow_whatsapp_flows.ledger.persons import Persons, SourceRow
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import contacts, identifiers, replays
@@ -27,6 +28,15 @@ _PAGE = 500
 def completion_reason(replay_id: str) -> str:
     """Return the reason for skipping a response that another replay completed."""
     return f"done: the replay {replay_id} completed it"
+
+
+def state_elsewhere(known: KnownResponse) -> tuple[ContactState, str] | None:
+    """Return the state and reason of a contact whose same content another replay has completed, or has in doubt."""
+    if known.state is ContactState.COMPLETED:
+        return ContactState.SKIPPED, completion_reason(known.replay_id)
+    if known.state is ContactState.IN_DOUBT and known.walked:
+        return ContactState.IN_DOUBT, f"in doubt in {known.where}; resolve it there, with `replay resolve`"
+    return None
 
 
 def short_reason(reason: str | None, replays_of_response: Iterable[tuple[int, str]]) -> str | None:

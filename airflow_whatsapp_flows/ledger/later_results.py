@@ -73,7 +73,7 @@ class AttemptsMade:
             is_own = row.replay_no == replay.no
             if not is_own and row.begun_at > ended_at:
                 made.later.append(row)
-            elif is_own or not replay.options.get("force"):  # an intentional resend starts over
+            elif is_own or not replay.is_forced:  # an intentional resend starts over
                 origin = json.loads(row.origin) if row.origin and RESOLVED in row.origin else None
                 if origin is None or origin["at"] <= ended_at:
                     made.own.append(row)

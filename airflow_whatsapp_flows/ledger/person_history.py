@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers
 
 _ROWS_AT_ONCE = 8
 _LATEST = 2000  # attempts
-_TELLING = 8  # number of final digits that are equal in all spellings of a phone number
+_COMMON_DIGITS = 8  # final digits, which are equal in all spellings of a phone number
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +149,9 @@ def spellings(connection: Connection, phone: str) -> list[str]:
         # It equals only the identical text.
         return sorted(_phones_of(connection, lambda column: column == text))
     # The final digits in order, with anything between them; or a text that is not a plain number. Reads the index only.
-    pattern = f"%{'%'.join(key[1:][-_TELLING:])}%"
-    found = _phones_of(connection, lambda column: or_(column.like(pattern), ~column.like("+%")))
-    return sorted(spelt for spelt in found if phone_key(spelt) == key)
+    pattern = f"%{'%'.join(key[1:][-_COMMON_DIGITS:])}%"
+    known = _phones_of(connection, lambda column: or_(column.like(pattern), ~column.like("+%")))
+    return sorted(found for found in known if phone_key(found) == key)
 
 
 def recent_latencies(connection: Connection, hosts: Collection[str]) -> dict[str, float]:

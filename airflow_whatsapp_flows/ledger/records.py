@@ -106,7 +106,7 @@ class ResponseRecord:
         """
         if not self.tried:
             return []
-        mended = derive_key(base, request.digest()) if effect.idempotency_key == base else None
+        key_of_changed_bytes = derive_key(base, request.digest()) if effect.idempotency_key == base else None
         found = []
         for step, visit, key, attempt in self.tried:
             if step != effect.step.name or visit > effect.visit:
@@ -116,7 +116,7 @@ class ResponseRecord:
                 # separately.
                 if key == effect.idempotency_key:
                     found.append(replace(attempt, current=False))
-            elif key == effect.idempotency_key or (mended is not None and key != mended):
+            elif key == effect.idempotency_key or (key_of_changed_bytes is not None and key != key_of_changed_bytes):
                 found.append(attempt)
         return [one if one.result is None else replace(one, result=effect.veil.restore(one.result)) for one in found]
 

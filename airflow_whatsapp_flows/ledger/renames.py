@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, delete, distinct, func, insert
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
-from airflow_whatsapp_flows.ledger.applied import may_have_been_applied
+from airflow_whatsapp_flows.ledger.applied import counts_for, may_have_been_applied
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, renames, replays
@@ -141,13 +141,11 @@ def _may_be_sent(
     replay: Replay, states: Collection[ContactState], chunks: Sequence[int] | None
 ) -> list[ColumnElement[bool]]:
     """Return the conditions that a request may have been applied for a response of a replay."""
-    conditions = [contacts.c.replay_no == replay.no, *_maybe_applied(replay.flow_id)]
+    conditions = [contacts.c.replay_no == replay.no, counts_for(replay), *_maybe_applied(replay.flow_id)]
     if states:
         conditions.append(contacts.c.state.in_([state.value for state in states]))
     if chunks is not None:
         conditions.append(contacts.c.chunk.in_(chunks))
-    if replay.options.get("force"):  # an intentional resend is independent of earlier requests
-        conditions.append(attempts.c.replay_no == replay.no)
     return conditions
 
 

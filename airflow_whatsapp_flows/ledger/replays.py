@@ -53,6 +53,11 @@ class Replay:
     sealed: bool
 
     @property
+    def is_forced(self) -> bool:
+        """Whether it resends every request intentionally, independent of earlier ones."""
+        return bool(self.options.get("force"))
+
+    @property
     def warnings(self) -> list[str]:
         """Warnings about its source, one sentence each."""
         return list(self.options.get(_WARNINGS, ()))
@@ -100,7 +105,6 @@ def create_replay(
     """Create a replay; add its contacts next, then seal it.
 
     Args:
-        ledger: the ledger to write.
         replay_id: an unused name.
         flow_id: id of the flow.
         flow: the flow file, JSON.
@@ -186,7 +190,6 @@ def mark_started(ledger: Ledger, replay_no: int, now: float) -> None:
     """Record that a run has started.
 
     Args:
-        ledger: the ledger to write.
         replay_no: number of the replay.
         now: epoch seconds.
     """
@@ -205,7 +208,6 @@ def mark_ended(ledger: Ledger, replay_no: int, now: float) -> None:
     """Record that a run has ended, whether or not contacts are pending.
 
     Args:
-        ledger: the ledger to write.
         replay_no: number of the replay.
         now: epoch seconds.
     """
@@ -217,7 +219,6 @@ def note_snapshot(ledger: Ledger, replay_no: int, warnings: Sequence[str], chang
     """Store what was found while reading the source of a replay.
 
     Args:
-        ledger: the ledger to write.
         replay_no: number of the replay.
         warnings: warnings about the source.
         changed: number of rows whose ids were known with other content.
@@ -249,7 +250,6 @@ def tally(ledger: Ledger, replay_no: int, only: Sequence[int] | None = None) -> 
     """Count the contacts and requests of a replay, or of some of its chunks.
 
     Args:
-        ledger: the ledger to write.
         replay_no: number of the replay.
         only: chunks to count; by default all.
     """

@@ -19,7 +19,7 @@ RESOLVED = '"resolved":'
 """Text that is in an attempt's ``origin`` if and only if a person resolved it; inside a value, quotes are escaped."""
 
 
-def resolution(row: Row[Any], decision: str, by: str) -> str:
+def origin_with_decision(row: Row[Any], decision: str, by: str) -> str:
     """Return the origin of an attempt, extended by a decision and by the previous outcome.
 
     Args:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, false, func, or_, select, update
 
 from airflow_whatsapp_flows.errors import FlowFileError, ReplayError
 from airflow_whatsapp_flows.flow.delivery.decision import may_have_been_applied
@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
-from airflow_whatsapp_flows.ledger.applied import is_suspect_answer
+from airflow_whatsapp_flows.ledger.applied import counts_for, is_suspect_answer
 from airflow_whatsapp_flows.ledger.attempts import AGAIN, overrule_attempt
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, is_owned, release
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -27,7 +27,7 @@ from airflow_whatsapp_flows.ledger.pages import batches, size_of_attempts
 from airflow_whatsapp_flows.ledger.records import attempt_of
 from airflow_whatsapp_flows.ledger.renames import find_sent_steps, renames_of, step_identities
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, found_result, resolution
+from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, found_result, origin_with_decision
 from airflow_whatsapp_flows.ledger.rows import ContactState, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts
 
@@ -267,7 +267,7 @@ def _open(asked: _Request) -> list[ColumnElement[bool]]:
     )
     unknown = and_(or_(attempts.c.fate.is_(None), attempts.c.fate == Fate.UNKNOWN.value), own_or_over)
     conditions = [
-        *_own(replay, attempts),
+        counts_for(replay),
         attempts.c.flow_id == replay.flow_id,
         is_suspect_answer() if which.handled else unknown,
         attempts.c.method.not_in(SAFE_METHODS),
@@ -285,11 +285,6 @@ def _may_be_handled(asked: _Request, row: Row[Any]) -> bool:
     name = asked.steps.owner(row.step, row.step_id)
     step = asked.flow.steps.get(name) if asked.flow is not None and name is not None else None
     return not isinstance(step, Action) or may_have_been_applied(step.retry, attempt_of(row, current=False))
-
-
-def _own(replay: Replay, tried: FromClause) -> list[ColumnElement[bool]]:
-    """Return conditions on a replay's attempts; an intentional resend is independent of earlier requests."""
-    return [tried.c.replay_no == replay.no] if replay.options.get("force") else []
 
 
 def _attempts(connection: Connection, asked: _Request, response_ids: Sequence[str]) -> dict[str, list[Row[Any]]]:
@@ -310,7 +305,7 @@ def _attempts(connection: Connection, asked: _Request, response_ids: Sequence[st
         select(later.c.id)
         .where(later.c.response_id == attempts.c.response_id, later.c.flow_id == attempts.c.flow_id)
         .where(or_(later.c.key == attempts.c.key, same_visit))
-        .where(later.c.fate.in_([Fate.SUCCEEDED.value, Fate.APPLIED.value]), *_own(asked.replay, later))
+        .where(later.c.fate.in_([Fate.SUCCEEDED.value, Fate.APPLIED.value]), counts_for(asked.replay, later))
         .correlate(attempts)
         .exists()
     )
@@ -326,7 +321,7 @@ def _settle(connection: Connection, rows: Sequence[Row[Any]], finding: Resolutio
         rows = list({row.key: row for row in rows}.values())
     for row in rows:
         # The previous outcome is no longer true; it remains in the origin.
-        origin = resolution(row, "sent" if finding.sent else "not_sent", finding.by)
+        origin = origin_with_decision(row, "sent" if finding.sent else "not_sent", finding.by)
         if finding.sent:
             result = found_result(row, finding.reply)
             overrule_attempt(connection, row, Fate.SUCCEEDED, origin, status_code=200, result=result)

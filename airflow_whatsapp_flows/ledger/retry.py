@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.ledger.applied import counts_for
 from airflow_whatsapp_flows.ledger.attempts import AGAIN
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.known_rows import restore_content
@@ -173,7 +174,7 @@ def _conditions(replay: Replay, choice: RetrySelection, names: Sequence[str]) ->
             .where(attempts.c.response_id == contacts.c.response_id, attempts.c.flow_id == replay.flow_id)
             .where(or_(attempts.c.step.in_(names), attempts.c.step_id.in_(names)))
             .where(attempts.c.epoch == contacts.c.epoch)
-            .where(attempts.c.replay_no == replay.no if replay.options.get("force") else true())
+            .where(counts_for(replay))
             .order_by(attempts.c.id.desc())
             .limit(1)
             .correlate(contacts)

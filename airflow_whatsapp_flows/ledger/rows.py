@@ -13,12 +13,11 @@ from airflow_whatsapp_flows.flow.identity import Identifier
 
 
 class ContactState(str, Enum):
-    """State of a contact in a replay; every contact is in exactly one.
+    """State of a contact in a replay; every contact is in exactly one. A status lists them in this order.
 
-    ``pending``: not finished yet. ``rejected``: its row is invalid; nothing was sent. ``skipped``: by a guard, or
-        already done. ``in_doubt``: a request of unknown fate may have reached the server. ``failed``: it ended in an
-        error.
-    ``completed``: its walk reached an end.
+    ``pending``: not finished yet. ``completed``: its walk reached an end. ``failed``: it ended in an error.
+    ``rejected``: its row is invalid; nothing was sent. ``in_doubt``: a request of unknown fate may have reached the
+    server. ``skipped``: by a guard, or already done.
     """
 
     PENDING = "pending"

@@ -8,19 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select
 
 from airflow_whatsapp_flows.flow.delivery.decision import forbids_another, may_have_been_applied
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.model import Action, End, Flow
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
-from airflow_whatsapp_flows.ledger.applied import is_suspect_answer
+from airflow_whatsapp_flows.ledger.applied import counts_for, is_suspect_answer
 from airflow_whatsapp_flows.ledger.attempts import overrule_attempt
 from airflow_whatsapp_flows.ledger.pages import batches, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.records import attempt_of
 from airflow_whatsapp_flows.ledger.replays import Replay
-from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, resolution
+from airflow_whatsapp_flows.ledger.resolutions import LONGEST_EXCHANGE, origin_with_decision
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ def accept_duplicates(connection: Connection, replay: Replay, stuck: Iterable[St
                 under_way.append(contact.id)
                 continue
             for row in own:
-                origin = resolution(row, "duplicate_accepted", by)
+                origin = origin_with_decision(row, "duplicate_accepted", by)
                 overrule_attempt(connection, row, Fate.NOT_SENT, origin, status_code=None, result=None)
     return under_way
 
@@ -117,9 +117,7 @@ def _suspect(replay: Replay) -> list[ColumnElement[bool]]:
 
 
 def _of_replay(replay: Replay) -> list[ColumnElement[bool]]:
-    """Return conditions on a replay's attempts; an intentional resend is independent of earlier requests."""
-    alone = attempts.c.replay_no == replay.no if replay.options.get("force") else true()
-    return [attempts.c.flow_id == replay.flow_id, alone]
+    return [attempts.c.flow_id == replay.flow_id, counts_for(replay)]
 
 
 def _visits(

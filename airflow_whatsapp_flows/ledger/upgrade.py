@@ -7,7 +7,6 @@ a server is upgraded only on request.
 from __future__ import annotations
 
 import sqlite3
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,21 +162,14 @@ def upgrade_file(file: Path) -> Upgrade:
 
 def _alone(file: Path) -> sqlite3.Connection:
     """Open a connection that locks out all others until it is closed."""
-    connection = open_file(file, "mode=rw", timeout=0)
+    connection = open_file(file, "mode=rw", timeout=_ALONE_SECONDS)
     connection.isolation_level = None
-    until = time.monotonic() + _ALONE_SECONDS
     try:
-        while True:
-            try:
-                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-                connection.execute("PRAGMA synchronous=FULL")
-                connection.execute("BEGIN EXCLUSIVE")
-                connection.execute("COMMIT")  # the lock is kept in this locking mode
-                return connection
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > until:
-                    raise
-                time.sleep(0.05)
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute("COMMIT")  # the lock is kept in this locking mode
+        return connection
     except sqlite3.OperationalError as error:
         connection.close()
         if "locked" not in str(error):

@@ -44,7 +44,8 @@ from airflow_whatsapp_flows.operators.task_record import TaskTry
 from airflow_whatsapp_flows.replay.budget import read_handled_errors
 from airflow_whatsapp_flows.replay.engine import Engine
 from airflow_whatsapp_flows.replay.progress import Progress
-from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
+from airflow_whatsapp_flows.replay.run import run_replay
+from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.snapshot import ON_CHANGED, OnChanged
 from airflow_whatsapp_flows.replay.status import replay_status
 from airflow_whatsapp_flows.sender import RequestSender

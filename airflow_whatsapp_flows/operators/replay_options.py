@@ -21,8 +21,8 @@ from airflow_whatsapp_flows.ledger.replays import Replay, find_replay
 from airflow_whatsapp_flows.operators.run_input import map_index_of, run_id_of
 from airflow_whatsapp_flows.replay.budget import HandledErrors
 from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay, keeps_source, source_settings
-from airflow_whatsapp_flows.replay.run import RunSettings
 from airflow_whatsapp_flows.replay.run_settings import (
+    RunSettings,
     check_concurrency,
     check_rate,
     options_to_keep,

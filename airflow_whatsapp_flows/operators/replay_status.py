@@ -11,12 +11,11 @@ from airflow_whatsapp_flows.ledger.retry import RetryResult
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.replay.budget import HandledErrors, too_many_handled
 from airflow_whatsapp_flows.replay.report import error_lines
-from airflow_whatsapp_flows.replay.status import STATES
 
 
 def status_line(status: Mapping[str, Any]) -> str:
     """Format a status as one line for the log."""
-    names = [state.value for state in STATES if status[state.value]]
+    names = [state.value for state in ContactState if status[state.value]]
     states = ", ".join(f"{status[name]:,} {name.replace('_', ' ')}" for name in names)
     handled = f" ({status['handled']:,} by an error exit)" if status["handled"] else ""
     return f"{status['total']:,} contacts: {states or 'none'}{handled}; {status['requests']:,} requests"

@@ -93,7 +93,14 @@ class Rewalk:
         identity = step.flow.identity.of(response.contact, response.flow_execution_variables)
         content = content_digest(response)
         self.recipient = Recipient(
-            self._subject, walk_started_at, identity, steps, _find_lost(own, steps), self._only_once, epoch, content
+            self._subject,
+            walk_started_at,
+            identity,
+            steps,
+            _find_lost(own, steps),
+            step.flow.only_once,
+            epoch,
+            content,
         )
         self.record.identities = steps.first_known((row.step, row.step_id) for row in own)
         self._walking: Walking = walk(step.flow, response, now=walk_started_at, record=self.record, epoch=epoch)
@@ -114,14 +121,10 @@ class Rewalk:
 
     @property
     def _renames(self) -> dict[str, str | None]:
-        if not self.attempts and not self._only_once:
+        if not self.attempts and not self._step.flow.only_once:
             return {}
         with task_ledger(self._settings).transaction() as transaction:
             return transaction.renames(self._step.flow.id)
-
-    @property
-    def _only_once(self) -> bool:
-        return self._step.flow.replay is not None and self._step.flow.replay.only_once
 
     def _find_walk_start(self, made: Sequence[AttemptRow]) -> dt.datetime | None:
         """Find when the contact was first walked: its ``global`` values are fixed from then on."""

@@ -49,7 +49,7 @@ class ContactWalker:
             the contact's content.
         resend: whether actions that succeeded on the platform are sent again.
         steps: identities of the flow's steps.
-        under_way: the contacts being walked, by row number.
+        runs: the contacts being walked, by row number.
     """
 
     flow: Flow
@@ -60,7 +60,7 @@ class ContactWalker:
     resend: bool = False
     steps: StepIdentities = field(default_factory=StepIdentities)
     clock: Callable[[], float] = time.time
-    under_way: dict[int, ContactRun] = field(default_factory=dict)
+    runs: dict[int, ContactRun] = field(default_factory=dict)
 
     async def walk(self, contact: PendingContact) -> NotWalked:
         """Walk a contact to its final state.
@@ -88,10 +88,10 @@ class ContactWalker:
             contact_id=contact.id,
             epoch=contact.epoch,
         )
-        if self.flow.replay is not None and self.flow.replay.only_once and self.epoch is None:
+        if self.flow.only_once and self.epoch is None:
             run.once = self.flow.identity.of(response.contact, response.flow_execution_variables).marks
         record = Walk(Variables(), identities=run.record.identities, messages=MessageRecorder(0))  # nothing reads it
-        self.under_way[contact.id] = run
+        self.runs[contact.id] = run
         try:
             await self._follow(response, run, record, large=len(contact.response) > _LARGE)
         except IntentConflictError:
@@ -99,18 +99,18 @@ class ContactWalker:
         except OnceClaimedError as error:
             return self._end_claimed(contact, run, record, str(error))
         finally:
-            del self.under_way[contact.id]
+            del self.runs[contact.id]
         return _contact_end(contact, record, run, self.clock())
 
     @property
     def in_flight(self) -> int:
         """Number of requests in flight."""
-        return sum(run.under_way for run in self.under_way.values())
+        return sum(run.under_way for run in self.runs.values())
 
     @property
-    def on_their_way(self) -> Counter[Delivery]:
+    def in_flight_by_delivery(self) -> Counter[Delivery]:
         """Number of requests in flight, by what may be done with them when they are cut off."""
-        return Counter(run.sent_as for run in self.under_way.values() if run.sent_as is not None)
+        return Counter(run.sent_as for run in self.runs.values() if run.sent_as is not None)
 
     def _end_claimed(self, contact: PendingContact, run: ContactRun, record: Walk, reason: str) -> ContactEnd:
         """End a contact whose next step was already sent to the same person for another response."""

@@ -36,7 +36,7 @@ _NAMED = {
     "format": "format",
     "limit": "limit",
 }
-_LONGEST_TOLD = 200  # characters
+_LONGEST_SHOWN = 200  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,7 @@ def _find_existing(ledger: Ledger, request: ReplayRequest, flow: str) -> Replay 
     same = [
         (replay, ended)
         for replay, ended in replays_of_source(ledger, request.flow.id, request.source.name, request.source.mark)
-        if _is_forced(replay) == request.force
+        if replay.is_forced == request.force
         and _on_changed(replay) == request.on_changed
         and not _differences(replay, request)
     ]
@@ -189,10 +189,6 @@ def _on_changed(replay: Replay) -> str:
     return str(replay.options.get("on_changed") or "reject")
 
 
-def _is_forced(replay: Replay) -> bool:
-    return bool(replay.options.get("force"))
-
-
 def _check_same(replay: Replay, request: ReplayRequest, flow: str) -> None:
     if replay.flow_id != request.flow.id:
         raise ReplayError(f"the replay {replay.id!r} is of the flow {replay.flow_id!r}: use another {_ID}")
@@ -201,19 +197,14 @@ def _check_same(replay: Replay, request: ReplayRequest, flow: str) -> None:
             f"the replay {replay.id!r} was started with another {_NAMED[key]}: {_shorten(then)} then, {_shorten(now)} "
             f"now; use another {_ID}, or the original value"
         )
-    if _is_forced(replay) != request.force:
-        how = (
-            "with --force: resume it with --force"
-            if _is_forced(replay)
-            else ("without --force: resume it without --force")
-        )
-        raise ReplayError(f"the replay {replay.id!r} was started {how}, or use another {_ID}")
+    if replay.is_forced != request.force:
+        how = "with --force" if replay.is_forced else "without --force"
+        raise ReplayError(f"the replay {replay.id!r} was started {how}: resume it {how}, or use another {_ID}")
     if replay.flow != flow and not request.accept_changed_flow:
         raise ReplayError(
             f"the flow has changed since the replay {replay.id!r} started: resume with the original flow, or use "
             "--accept-changed-flow (accept_changed_flow) to send the rest with the changed flow"
         )
-
     if _on_changed(replay) != request.on_changed and not request.accept_changed_flow:
         raise ReplayError(
             f"the replay {replay.id!r} was started with on_changed {_on_changed(replay)!r}, which was applied to its "
@@ -225,7 +216,7 @@ def _shorten(value: object) -> str:
     if value is None:
         return "none"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}…"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _new_id(flow: Flow) -> str:

@@ -50,7 +50,7 @@ class Engine:
         ledger: holds the contacts.
         journal: open; of this event loop.
         walker: walks one contact.
-        screening: finds contacts that must not be walked.
+        prior_sends: finds contacts that must not be walked.
         concurrency: maximum requests in flight; twice as many contacts are walked.
         budget: how many contacts may fail.
     """
@@ -60,7 +60,7 @@ class Engine:
         ledger: Ledger,
         journal: Journal,
         walker: ContactWalker,
-        screening: PriorSends,
+        prior_sends: PriorSends,
         concurrency: int,
         budget: FailureBudget,
     ) -> None:
@@ -69,7 +69,7 @@ class Engine:
         self._ledger = ledger
         self._journal = journal
         self._walker = walker
-        self._screening = screening
+        self._prior_sends = prior_sends
         self._walkers = 2 * concurrency
         self._budget = budget
         self._ready: deque[tuple[Turn, _Chunk]] = deque()
@@ -197,7 +197,7 @@ class Engine:
             await asyncio.wait(self._tasks, timeout=0.02)
         if self._hurried:
             self._ledger.outages.end_waiting()
-        self.progress.cut_off = self._walker.on_their_way
+        self.progress.cut_off = self._walker.in_flight_by_delivery
         if self._errors:
             raise self._errors[0]
 
@@ -238,7 +238,7 @@ class Engine:
 
     async def _check_contact(self, contact: PendingContact, chunk: _Chunk) -> NotWalked | None:
         held = chunk.held.pop(contact.id, None)
-        if held is None and self._screening.only_once:
+        if held is None and self._prior_sends.only_once:
             marks = contact.identity.marks
             if not chunk.seen.isdisjoint(marks):  # an earlier one's outcome was not known when the page was read
                 return (await asyncio.to_thread(self._check_prior_sends, [contact])).get(contact.id)
@@ -248,7 +248,7 @@ class Engine:
     def _check_prior_sends(self, contacts: list[PendingContact]) -> dict[int, NotWalked]:
         def hold() -> dict[int, NotWalked]:
             with self._ledger.read() as connection:
-                return self._screening.find_not_walked(connection, contacts)
+                return self._prior_sends.find_not_walked(connection, contacts)
 
         return self._ledger.outages.outlast(hold)
 
@@ -331,7 +331,7 @@ class Engine:
         def read() -> tuple[list[PendingContact], dict[int, NotWalked]]:
             with self._ledger.read() as connection:
                 contacts = read_pending_contacts(connection, page)
-                return contacts, self._screening.find_not_walked(connection, contacts)
+                return contacts, self._prior_sends.find_not_walked(connection, contacts)
 
         return self._ledger.outages.outlast(read)
 

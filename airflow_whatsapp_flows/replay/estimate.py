@@ -79,7 +79,7 @@ class Estimate:
         self._flow, self._epoch, self._resend = flow, epoch, resend
         actions = [step for step in flow.steps.values() if isinstance(step, Action)]
         self._connections = {step.name: _connection(step, request_sender) for step in actions}
-        self.hosts = hosts_of(flow, request_sender)
+        self.hosts = {step.name: _host(step, self._connections[step.name]) for step in actions}
         names = frozenset(self.hosts)
         self._reads = {step.name: _replies_read(step, names) for step in flow.steps.values()}
 

@@ -11,9 +11,11 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_whatsapp_flows.flow.identity import UNREADABLE_PHONE, Identity, IdentityRule, OptOut
+from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.moments import parse_iso
 from airflow_whatsapp_flows.flow.phones import phone_key
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
+from airflow_whatsapp_flows.replay.run_settings import replay_block
 
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _FURTHEST = dt.timedelta(hours=48)  # an hour that is not quiet comes within a day, except for clock changes
@@ -85,6 +87,24 @@ class GuardRules:
     timezone: str = "UTC"
     identity: IdentityRule = field(default_factory=IdentityRule)
     only_once: bool = False
+
+
+def guard_rules(flow: Flow, *, force: bool = False) -> GuardRules:
+    """Return the guards of a flow.
+
+    Args:
+        force: whether everything is resent intentionally; then ``only_once`` does not apply.
+    """
+    block = replay_block(flow)
+    quiet = block.quiet_hours
+    return GuardRules(
+        max_age=block.max_age,
+        opt_out=tuple(block.opt_out),
+        quiet_hours=(quiet.start, quiet.end) if quiet else None,
+        timezone=flow.timezone,
+        identity=flow.identity,
+        only_once=block.only_once and not force,
+    )
 
 
 class Guards:

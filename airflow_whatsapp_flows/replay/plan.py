@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,12 +31,12 @@ from airflow_whatsapp_flows.ledger.replays import Replay, find_pending_chunks, t
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.seen_rows import SeenRows
 from airflow_whatsapp_flows.replay.estimate import Counts, Estimate
-from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip
+from airflow_whatsapp_flows.replay.guards import Guards, Later, Skip, guard_rules
 from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
 from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorSends
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.renames import check_names, load_step_identities
-from airflow_whatsapp_flows.replay.run import RunSettings, guard_rules
+from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.snapshot import OnChanged, ReadRow, classify_row, read_row, size_of_row
 from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings
 from airflow_whatsapp_flows.replay.sources import Row
@@ -169,10 +168,10 @@ def plan(request: PlanRequest, ledger: Ledger | None, on_rows: Callable[[int], N
     """
     planner = _Planner(request, ledger)
     if request.replay is not None and request.replay.sealed and ledger is not None:
-        planner.go_on(ledger, request.replay)
+        planner.add_pending(ledger, request.replay)
     else:
-        planner.begin(on_rows)
-    planner.weigh()
+        planner.add_source(on_rows)
+    planner.compute_loads()
     return planner.plan
 
 
@@ -185,14 +184,13 @@ class _Planner:
         self._guards = Guards(guard_rules(request.flow, force=request.run.force))
         replay = request.replay or _NEW
         epoch = replay.id if request.run.force else None
-        only_once = bool(request.flow.replay and request.flow.replay.only_once)
-        self._prior_sends = PriorSends(request.flow, replay, only_once, request.run.force)
+        self._prior_sends = PriorSends(request.flow, replay, request.run.force)
         self._names = SentNames(request.flow.id)
         self._steps = StepIdentities.of(request.flow, {})
         self._estimate = Estimate(request.flow, request.request_sender, epoch=epoch, resend=request.run.resend)
         self.plan.counts = self._estimate.counts
 
-    def begin(self, on_rows: Callable[[int], None]) -> None:
+    def add_source(self, on_rows: Callable[[int], None]) -> None:
         """Read the source, and walk the contacts of a new replay."""
         if self._ledger is not None:
             with self._ledger.read() as connection:
@@ -211,10 +209,10 @@ class _Planner:
         ignored = getattr(self._request.rows, "ignored_columns", ())
         self.plan.warnings = source_warnings.warnings(self.plan.rows, ignored)
 
-    def go_on(self, ledger: Ledger, replay: Replay) -> None:
+    def add_pending(self, ledger: Ledger, replay: Replay) -> None:
         """Walk the pending contacts of a replay."""
         flow = self._request.flow
-        which = (ContactState.PENDING,) if replay.flow == json.dumps(flow.source, ensure_ascii=False) else ()
+        which = (ContactState.PENDING,) if replay.flow == flow.source_for_storage else ()
         self._steps = load_step_identities(ledger, replay, flow, states=which, renamed=self._request.renamed)
         states = tally(ledger, replay.no).states
         self.plan.warnings = replay.warnings
@@ -232,7 +230,7 @@ class _Planner:
                 else:
                     self._walk(read_response(msgspec.json.decode(contact.response)), contact)
 
-    def weigh(self) -> None:
+    def compute_loads(self) -> None:
         """Compute the load of each host."""
         calls: Counter[str] = Counter()
         for step, number in self.plan.counts.calls.items():

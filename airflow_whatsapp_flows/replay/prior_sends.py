@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.ledger.epochs import (
     first_in_doubt,
     names_of,
 )
-from airflow_whatsapp_flows.ledger.known_rows import completion_reason
+from airflow_whatsapp_flows.ledger.known_rows import state_elsewhere
 from airflow_whatsapp_flows.ledger.records import PendingContact, responses_sent_to
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.rows import ContactEnd, ContactState
@@ -53,14 +53,17 @@ class PriorSends:
     Attributes:
         flow: the replay's flow.
         replay: the running replay.
-        only_once: whether each person gets each step only once, across responses.
         force: whether everything is resent intentionally.
     """
 
     flow: Flow
     replay: Replay
-    only_once: bool = False
     force: bool = False
+
+    @property
+    def only_once(self) -> bool:
+        """Whether each person gets each step only once, across responses."""
+        return self.flow.only_once
 
     def find_not_walked(self, connection: Connection, contacts: Sequence[PendingContact]) -> dict[int, NotWalked]:
         """Find the contacts that must not be walked, by row number.
@@ -88,12 +91,9 @@ class PriorSends:
         return next((held for other in others if (held := self._check_replay(contact, other)) is not None), None)
 
     def _check_replay(self, contact: PendingContact, other: KnownResponse) -> NotWalked | None:
-        same = other.epoch == contact.epoch
-        if same and other.state is ContactState.COMPLETED:
-            return ContactEnd(contact.id, ContactState.SKIPPED, completion_reason(other.replay_id), time.time())
-        if same and other.state is ContactState.IN_DOUBT and other.walked:
-            reason = f"in doubt in the replay {other.replay_id}; resolve it there, with `replay resolve`"
-            return ContactEnd(contact.id, ContactState.IN_DOUBT, reason, time.time())
+        elsewhere = state_elsewhere(other) if other.epoch == contact.epoch else None
+        if elsewhere is not None:
+            return ContactEnd(contact.id, *elsewhere, time.time())
         is_older = other.replay_no is not None and other.replay_no < self.replay.no
         if is_older and other.state is ContactState.PENDING and other.epoch <= contact.epoch:
             # If two replays wait for each other, the older one goes first; otherwise the contact would never be sent.

@@ -6,9 +6,8 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
 
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.flow.model import Flow
@@ -17,16 +16,17 @@ from airflow_whatsapp_flows.ledger.journal import Journal
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_accepted_steps, mark_ended, mark_started, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
-from airflow_whatsapp_flows.replay.budget import FailureBudget, HandledErrors, count_walked
+from airflow_whatsapp_flows.replay.budget import FailureBudget, count_walked
 from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.engine import Engine
-from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
+from airflow_whatsapp_flows.replay.guards import Guards, guard_rules
 from airflow_whatsapp_flows.replay.host_limits import HostLimits
 from airflow_whatsapp_flows.replay.prior_sends import PriorSends
 from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.refusals import Refusals
 from airflow_whatsapp_flows.replay.renames import load_step_identities
 from airflow_whatsapp_flows.replay.routes import Routes
+from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.send import ContactSender
 from airflow_whatsapp_flows.sender import RequestSender
 
@@ -35,37 +35,6 @@ _LAST_COMMITS_SECONDS = 1.5
 
 Then it counts as not responding.
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings:
-    """Settings of a run.
-
-    Attributes:
-        concurrency: maximum concurrent requests to one host.
-        rates: requests per second by host, and for all other hosts under ``""``.
-        max_failures: stop if more contacts of the replay failed, including earlier runs; ``None`` for never.
-        max_handled_errors: stop if more contacts took an error exit; ``None`` for never.
-        stop_when_refused: stop if a server refuses the credentials, or every request of a step.
-        resend: whether to send actions that succeeded on the platform.
-        force: whether to resend every request intentionally, under new keys.
-        chunks: chunks to run; by default all.
-        grace: seconds for requests in progress to end when the run is stopped. The default stays below the 10 s that
-            supervisors allow.
-        reconnect_timeout: seconds to wait for an unreachable ledger server; ``None`` for the setting
-            ``ledger_reconnect_timeout``.
-    """
-
-    concurrency: int = 64
-    rates: Mapping[str, float] = field(default_factory=dict)
-    max_failures: int | None = None
-    max_handled_errors: HandledErrors | None = None
-    stop_when_refused: bool = True
-    resend: bool = False
-    force: bool = False
-    chunks: Sequence[int] | None = None
-    grace: float = 7.0
-    reconnect_timeout: float | None = None
 
 
 async def run_replay(
@@ -116,8 +85,8 @@ async def run_replay(
             resend=settings.resend,
             steps=steps,
         )
-        screening = PriorSends(flow, replay, bool(flow.replay and flow.replay.only_once), settings.force)
-        engine = Engine(ledger, journal, walker, screening, settings.concurrency, budget)
+        prior_sends = PriorSends(flow, replay, settings.force)
+        engine = Engine(ledger, journal, walker, prior_sends, settings.concurrency, budget)
         engine.grace = settings.grace
         on_engine(engine)
         async with _stop_on_signals(engine, ledger):
@@ -207,23 +176,3 @@ def _reduce_gc() -> Iterator[None]:
     finally:
         gc.set_threshold(*thresholds)
         gc.unfreeze()
-
-
-def guard_rules(flow: Flow, *, force: bool = False) -> GuardRules:
-    """Return the guards of a flow.
-
-    Args:
-        force: whether everything is resent intentionally; then ``only_once`` does not apply.
-    """
-    block = flow.replay
-    if block is None:
-        return GuardRules(timezone=flow.timezone, identity=flow.identity)
-    quiet = block.quiet_hours
-    return GuardRules(
-        max_age=block.max_age,
-        opt_out=tuple(block.opt_out),
-        quiet_hours=(quiet.start, quiet.end) if quiet else None,
-        timezone=flow.timezone,
-        identity=flow.identity,
-        only_once=block.only_once and not force,
-    )

@@ -1,19 +1,51 @@
-"""Resolves the settings of a run from the user, the ledger and the flow; owns defaults and limits."""
+"""The settings of a run, from the user, the ledger and the flow, with their defaults and limits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.format.replay import MAX_CONCURRENCY, MAX_RATE
 from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.replay.budget import HandledErrors
 from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
-from airflow_whatsapp_flows.replay.run import RunSettings
 
 GivenOptions = Mapping[str, Any]
 """Options by name, as stored in the ledger: ``concurrency``, ``rates``, ``send``, ``max_failures``,
 ``max_handled_errors``, ``stop_when_refused`` and ``force``. One that is ``None`` or missing is not set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """Settings of a run.
+
+    Attributes:
+        concurrency: maximum concurrent requests to one host.
+        rates: requests per second by host, and for all other hosts under :data:`ANY_HOST`.
+        max_failures: stop if more contacts of the replay failed, including earlier runs; ``None`` for never.
+        max_handled_errors: stop if more contacts took an error exit; ``None`` for never.
+        stop_when_refused: stop if a server refuses the credentials, or every request of a step.
+        resend: whether to send actions that succeeded on the platform.
+        force: whether to resend every request intentionally, under new keys.
+        chunks: chunks to run; by default all.
+        grace: seconds for requests in progress to end when the run is stopped. The default stays below the 10 s that
+            supervisors allow.
+        reconnect_timeout: seconds to wait for an unreachable ledger server; ``None`` for the setting
+            ``ledger_reconnect_timeout``.
+    """
+
+    concurrency: int = 64
+    rates: Mapping[str, float] = field(default_factory=dict)
+    max_failures: int | None = None
+    max_handled_errors: HandledErrors | None = None
+    stop_when_refused: bool = True
+    resend: bool = False
+    force: bool = False
+    chunks: Sequence[int] | None = None
+    grace: float = 7.0
+    reconnect_timeout: float | None = None
 
 
 def resolve_run_settings(flow: Flow, *given: GivenOptions, grace: float = 7.0) -> RunSettings:

@@ -101,11 +101,9 @@ def _mask_text(kind: str, content: str, hidden: Hidden) -> str | None:
         return str(
             yaml.safe_dump(mask_value(hidden.conceal(yaml.safe_load(content))), allow_unicode=True, sort_keys=False)
         )
-    return (
-        None
-        if kind.startswith("multipart/")
-        else "\n".join(str(mask_value(line)) for line in hidden.conceal(content).splitlines())
-    )
+    if kind.startswith("multipart/"):
+        return None
+    return "\n".join(str(mask_value(line)) for line in hidden.conceal(content).splitlines())
 
 
 def _mask_match(match: re.Match[str]) -> str:

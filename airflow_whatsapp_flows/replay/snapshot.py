@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.walk.response_content import content_digest, is
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.epochs import KnownResponse, compare_content, find_known_responses
 from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
-from airflow_whatsapp_flows.ledger.known_rows import DUPLICATE, completion_reason, short_reason
+from airflow_whatsapp_flows.ledger.known_rows import DUPLICATE, short_reason, state_elsewhere
 from airflow_whatsapp_flows.ledger.pages import batches
 from airflow_whatsapp_flows.ledger.persons import Persons, SourceRow
 from airflow_whatsapp_flows.ledger.replays import Replay
@@ -242,11 +242,9 @@ def classify_row(
     for known in () if force or other is not None else earlier:
         if known.epoch != epoch or known.replay_no == replay_no:
             continue
-        if known.state is ContactState.COMPLETED:
-            return RowStatus(ContactState.SKIPPED, completion_reason(known.replay_id), epoch)
-        if known.state is ContactState.IN_DOUBT and known.walked:
-            reason = f"in doubt in {known.where}; resolve it there, with `replay resolve`"
-            return RowStatus(ContactState.IN_DOUBT, reason, epoch)
+        elsewhere = state_elsewhere(known)
+        if elsewhere is not None:
+            return RowStatus(*elsewhere, epoch)
     if here is not None:
         return RowStatus(ContactState.SKIPPED, DUPLICATE, here.epoch)
     if other is None or force or on_changed == "update":

@@ -11,16 +11,6 @@ from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_replay, list_replays
 from airflow_whatsapp_flows.ledger.rows import ContactState
 
-STATES = (
-    ContactState.PENDING,
-    ContactState.COMPLETED,
-    ContactState.FAILED,
-    ContactState.REJECTED,
-    ContactState.IN_DOUBT,
-    ContactState.SKIPPED,
-)
-"""All states, in the order in which a status lists them."""
-
 
 def get_replay(ledger: Ledger, replay_id: str) -> Replay:
     """Return the replay with a name.
@@ -50,7 +40,7 @@ def replay_status(replay: Replay, tally: Tally, elapsed: float | None = None) ->
         "replay_id": replay.id,
         "flow_id": replay.flow_id,
         "total": tally.total,
-        **{state.value: tally.states[state] for state in STATES},
+        **{state.value: tally.states[state] for state in ContactState},
         "handled_errors": tally.handled_errors,
         "unanswered": tally.unanswered,
         "requests": tally.requests,

@@ -101,7 +101,8 @@ def by_replay(server: str, folder: Path, name: str, uses: bool) -> tuple[str, fl
     from airflow_whatsapp_flows.ledger import Ledger
     from airflow_whatsapp_flows.ledger.replays import tally
     from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
-    from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
+    from airflow_whatsapp_flows.replay.run import run_replay
+    from airflow_whatsapp_flows.replay.run_settings import RunSettings
     from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
     from airflow_whatsapp_flows.sender import sender_from_environment
 

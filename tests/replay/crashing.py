@@ -42,7 +42,8 @@ from airflow_whatsapp_flows.replay import send as sending_module  # noqa: E402
 from airflow_whatsapp_flows.replay import snapshot as snapshot_module  # noqa: E402
 from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay  # noqa: E402
 from airflow_whatsapp_flows.replay.routes import Route  # noqa: E402
-from airflow_whatsapp_flows.replay.run import RunSettings, run_replay  # noqa: E402
+from airflow_whatsapp_flows.replay.run import run_replay  # noqa: E402
+from airflow_whatsapp_flows.replay.run_settings import RunSettings  # noqa: E402
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source  # noqa: E402
 from airflow_whatsapp_flows.sender import RequestSender  # noqa: E402
 from airflow_whatsapp_flows.settings import Settings  # noqa: E402

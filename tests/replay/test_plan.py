@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from airflow_whatsapp_flows.replay.plan import Plan, PlanRequest, plan
-from airflow_whatsapp_flows.replay.run import RunSettings
+from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.sources import Row
 from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import Settings
@@ -306,15 +306,6 @@ def test_nothing_is_written_to_the_ledger(ledger: Ledger) -> None:
     planned(map(response, range(10)), ledger)
 
     assert _dump(ledger) == before
-
-
-def test_a_replay_that_continues_is_planned_from_the_ledger(ledger: Ledger) -> None:
-    replay = a_replay(ledger, [response(1), response(2), response(3), None])
-    end(ledger, replay, [ContactState.COMPLETED])
-
-    found = planned([], ledger, replay=replay)
-
-    assert (found.rows, found.done, found.rejected, found.total_walked, found.calls) == (4, 1, 1, 2, 2)
 
 
 def test_a_connection_that_is_missing_is_refused() -> None:

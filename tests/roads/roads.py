@@ -40,7 +40,8 @@ from airflow_whatsapp_flows.ledger.results import contact_results
 from airflow_whatsapp_flows.replay import run as running
 from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
-from airflow_whatsapp_flows.replay.run import RunSettings, run_replay
+from airflow_whatsapp_flows.replay.run import run_replay
+from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
 from airflow_whatsapp_flows.sender import sender_from_environment
 from tests.cases.case import (

@@ -111,7 +111,7 @@ def send_pending(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared,
 
 
 def _send(ledger: Ledger, replay: Replay, flow: Flow, prepared: Prepared, counts: tuple[int, int]) -> Progress:
-    settings = replace(prepared.run, force=bool(replay.options.get("force")))
+    settings = replace(prepared.run, force=replay.is_forced)
 
     async def send_all(where: Display) -> Progress:
         following: list[asyncio.Task[None]] = []

@@ -18,8 +18,13 @@ from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.replay.create import ReplayRequest, source_settings
 from airflow_whatsapp_flows.replay.estimate import hosts_of
 from airflow_whatsapp_flows.replay.rates import spellings
-from airflow_whatsapp_flows.replay.run import RunSettings
-from airflow_whatsapp_flows.replay.run_settings import options_to_keep, rates_of, replay_block, resolve_run_settings
+from airflow_whatsapp_flows.replay.run_settings import (
+    RunSettings,
+    options_to_keep,
+    rates_of,
+    replay_block,
+    resolve_run_settings,
+)
 from airflow_whatsapp_flows.replay.sources import Source, SourceSpec
 from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import settings_from_environment

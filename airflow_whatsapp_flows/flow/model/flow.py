@@ -101,6 +101,11 @@ class Flow:
         found = (step.plan.connection for step in self.steps.values() if isinstance(step, Action))
         return tuple(dict.fromkeys(conn_id for conn_id in found if conn_id))
 
+    @property
+    def only_once(self) -> bool:
+        """Whether a replay sends each action only once to the same person."""
+        return self.replay is not None and self.replay.only_once
+
     def gives_sensitive(self, step: str) -> bool:
         """Whether the result of an action contains sensitive values that another step reads."""
         return step in self.replies_read and any(reference.step == step for reference in self.sensitive)
