@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, FromClause, and_, between, or_, true
 
-from airflow_whatsapp_flows.flow.delivery.table import EVENT_OF_FATE, TABLE, Delivery, Fate
+from airflow_whatsapp_flows.flow.delivery.table import (
+    CARRIED_OUT_FATES,
+    EVENT_OF_FATE,
+    TABLE,
+    UNKNOWN_FATES,
+    Delivery,
+    Fate,
+)
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.schema import attempts
 
@@ -13,6 +20,8 @@ _APPLIED_FATES = sorted(
     for fate, event in EVENT_OF_FATE.items()
     if fate is not None and TABLE[event][Delivery.AT_MOST_ONCE].applied
 )
+_CARRIED_OUT_FATES = sorted(fate.value for fate in CARRIED_OUT_FATES if fate is not None)
+_UNKNOWN_FATES = sorted(fate.value for fate in UNKNOWN_FATES if fate is not None)
 
 
 def counts_for(replay: Replay, tried: FromClause = attempts) -> ColumnElement[bool]:
@@ -33,6 +42,20 @@ def may_have_been_applied() -> ColumnElement[bool]:
     """
     fate = attempts.c.fate
     return or_(fate.is_(None), fate.in_(_APPLIED_FATES), is_suspect_answer())
+
+
+def is_unknown() -> ColumnElement[bool]:
+    """Return the condition that the fate of an attempt is in :data:`UNKNOWN_FATES`."""
+    return or_(attempts.c.fate.is_(None), attempts.c.fate.in_(_UNKNOWN_FATES))
+
+
+def was_carried_out(tried: FromClause = attempts) -> ColumnElement[bool]:
+    """Return the condition that the fate of an attempt is in :data:`CARRIED_OUT_FATES`.
+
+    Args:
+        tried: the attempts table, or an alias of it.
+    """
+    return tried.c.fate.in_(_CARRIED_OUT_FATES)
 
 
 def is_suspect_answer() -> ColumnElement[bool]:

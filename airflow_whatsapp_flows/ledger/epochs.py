@@ -15,12 +15,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, and_, func, or_, select
 
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
-from airflow_whatsapp_flows.flow.delivery.table import Fate
+from airflow_whatsapp_flows.flow.delivery.table import CARRIED_OUT_FATES, UNKNOWN_FATES, Fate
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
-
-_DONE = (Fate.SUCCEEDED.value, Fate.APPLIED.value)
-_UNKNOWN = (None, Fate.UNKNOWN.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +130,15 @@ def first_in_doubt(made: Sequence[AttemptSummary]) -> AttemptSummary | None:
 
 
 def _is_unknown(one: AttemptSummary) -> bool:
-    return one.fate in _UNKNOWN and one.method not in SAFE_METHODS
+    return one.fate in UNKNOWN_FATES and one.method not in SAFE_METHODS
 
 
 def _settles(other: AttemptSummary, one: AttemptSummary) -> bool:
     """Whether ``other`` got a complete 2xx for the same visit or under the same key."""
     same = other.key == one.key or (other.step, other.visit) == (one.step, one.visit)
-    complete = other.fate in _DONE or (other.fate == Fate.ANSWERED.value and 200 <= (other.status_code or 0) < 300)
+    complete = other.fate in CARRIED_OUT_FATES or (
+        other.fate == Fate.ANSWERED.value and 200 <= (other.status_code or 0) < 300
+    )
     return complete and same and other.epoch == one.epoch
 
 

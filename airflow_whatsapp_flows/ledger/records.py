@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, literal, select
 
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, derive_key
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
-from airflow_whatsapp_flows.flow.delivery.table import Fate
+from airflow_whatsapp_flows.flow.delivery.table import CARRIED_OUT_FATES, Fate
 from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest
@@ -91,7 +91,7 @@ class ResponseRecord:
     def find_settled_result(self, step: str, visit: int) -> ActionResult | None:
         """Return the known result of a visit that the server has carried out, if any."""
         for tried in self.tried:
-            if (tried.step, tried.visit) == (step, visit) and tried.attempt.fate in (Fate.SUCCEEDED, Fate.APPLIED):
+            if (tried.step, tried.visit) == (step, visit) and tried.attempt.fate in CARRIED_OUT_FATES:
                 return tried.attempt.result
         return None
 

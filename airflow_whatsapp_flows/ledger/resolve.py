@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
-from airflow_whatsapp_flows.ledger.applied import counts_for, is_suspect_answer
+from airflow_whatsapp_flows.ledger.applied import counts_for, is_suspect_answer, is_unknown, was_carried_out
 from airflow_whatsapp_flows.ledger.attempts import AGAIN, overrule_attempt
 from airflow_whatsapp_flows.ledger.claims import Claim, check_fences, claim, is_owned, release
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -265,7 +265,7 @@ def _open(asked: _Request) -> list[ColumnElement[bool]]:
         attempts.c.fate == Fate.UNKNOWN.value,
         attempts.c.begun_at < time.time() - LONGEST_EXCHANGE,
     )
-    unknown = and_(or_(attempts.c.fate.is_(None), attempts.c.fate == Fate.UNKNOWN.value), own_or_over)
+    unknown = and_(is_unknown(), own_or_over)
     conditions = [
         counts_for(replay),
         attempts.c.flow_id == replay.flow_id,
@@ -305,7 +305,7 @@ def _attempts(connection: Connection, asked: _Request, response_ids: Sequence[st
         select(later.c.id)
         .where(later.c.response_id == attempts.c.response_id, later.c.flow_id == attempts.c.flow_id)
         .where(or_(later.c.key == attempts.c.key, same_visit))
-        .where(later.c.fate.in_([Fate.SUCCEEDED.value, Fate.APPLIED.value]), counts_for(asked.replay, later))
+        .where(was_carried_out(later), counts_for(asked.replay, later))
         .correlate(attempts)
         .exists()
     )

@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select
 
 from airflow_whatsapp_flows.flow.delivery.decision import forbids_another, may_have_been_applied
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
-from airflow_whatsapp_flows.flow.delivery.table import Fate
+from airflow_whatsapp_flows.flow.delivery.table import CARRIED_OUT_FATES, Fate
 from airflow_whatsapp_flows.flow.model import Action, End, Flow
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
-from airflow_whatsapp_flows.ledger.applied import counts_for, is_suspect_answer
+from airflow_whatsapp_flows.ledger.applied import counts_for, is_suspect_answer, is_unknown
 from airflow_whatsapp_flows.ledger.attempts import overrule_attempt
 from airflow_whatsapp_flows.ledger.pages import batches, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.records import attempt_of
@@ -111,7 +111,7 @@ def accept_duplicates(connection: Connection, replay: Replay, stuck: Iterable[St
 def _suspect(replay: Replay) -> list[ColumnElement[bool]]:
     return [
         *_of_replay(replay),
-        or_(attempts.c.fate.is_(None), attempts.c.fate == Fate.UNKNOWN.value, is_suspect_answer()),
+        or_(is_unknown(), is_suspect_answer()),
         attempts.c.method.not_in(SAFE_METHODS),
     ]
 
@@ -140,7 +140,7 @@ def _find_stuck(contact: Any, visits: Mapping[_Visit, list[Row[Any]]], flow: Flo
     for visit, rows in visits.items():
         step = flow.steps.get(visit[0])
         made = [attempt_of(row, current=False) for row in rows]
-        if not isinstance(step, Action) or any(one.fate in (Fate.SUCCEEDED, Fate.APPLIED) for one in made):
+        if not isinstance(step, Action) or any(one.fate in CARRIED_OUT_FATES for one in made):
             continue
         if not forbids_another(step.retry, made, now):
             return None

@@ -19,7 +19,7 @@ from requests.structures import CaseInsensitiveDict
 from airflow_whatsapp_flows.errors import LedgerError, OnceClaimedError, ReplayError
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, Move, Rekey, SendNext, Settled, next_move
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, fate_of
-from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
+from airflow_whatsapp_flows.flow.delivery.table import UNKNOWN_FATES, Delivery, Fate
 from airflow_whatsapp_flows.flow.reply.excerpt import error_line
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
@@ -140,7 +140,7 @@ class TaskSender:
             return done
         place = (effect.step.name, effect.visit)
         attempts = [tried.attempt for tried in record.tried if (tried.step, tried.visit) == place]
-        doubted = next((attempt for attempt in attempts if attempt.fate in (None, Fate.UNKNOWN)), None)
+        doubted = next((attempt for attempt in attempts if attempt.fate in UNKNOWN_FATES), None)
         if doubted is None or doubted.result is not None:
             return None if doubted is None else doubted.result
         plan = effect.step.plan

@@ -14,7 +14,7 @@ import msgspec
 
 from airflow_whatsapp_flows.errors import IntentConflictError, OnceClaimedError, ResponseError
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
-from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
+from airflow_whatsapp_flows.flow.delivery.table import CARRIED_OUT_FATES, UNKNOWN_FATES, Delivery
 from airflow_whatsapp_flows.flow.model import Action, Flow
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.template.sizes import least_size
@@ -116,9 +116,9 @@ class ContactWalker:
         """End a contact whose next step was already sent to the same person for another response."""
         fates = {tried.attempt.fate for tried in run.record.tried if self._changes_something(tried.step)}
         state = ContactState.SKIPPED
-        if fates & {None, Fate.UNKNOWN}:
+        if fates & UNKNOWN_FATES:
             state = ContactState.IN_DOUBT
-        elif fates & {Fate.SUCCEEDED, Fate.APPLIED}:
+        elif fates & CARRIED_OUT_FATES:
             state = ContactState.FAILED  # part of its walk was sent; the rest is not
         return ContactEnd(contact.id, state, reason, self.clock(), path=_json(record.path))
 

@@ -21,15 +21,21 @@ from airflow_whatsapp_flows.flow.delivery.rule import (
     is_server_failure,
     retry_after,
 )
-from airflow_whatsapp_flows.flow.delivery.table import EVENT_OF_FATE, TABLE, Delivery, Event, Fate
+from airflow_whatsapp_flows.flow.delivery.table import (
+    CARRIED_OUT_FATES,
+    EVENT_OF_FATE,
+    TABLE,
+    UNKNOWN_FATES,
+    Delivery,
+    Event,
+    Fate,
+)
 from airflow_whatsapp_flows.flow.reply.result import ActionError, ActionResult, Outcome, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Sent, TransportFailure
 
 MAX_CLOCK_STEP = 300.0
 """Seconds that a clock may go back between two attempts; beyond this, the age of a key is unknown."""
 
-_SETTLED = (Fate.SUCCEEDED, Fate.APPLIED)
-_UNKNOWN = (None, Fate.UNKNOWN)
 _REFUSING = (429, 503)  # only for these statuses does a reset mean when the server accepts the request
 
 
@@ -117,7 +123,7 @@ def next_move(
     """
     if not attempts:
         return SendNext(1, 0.0)
-    if attempts[-1].fate in _SETTLED and attempts[-1].result is not None:  # the usual case, cheap to check
+    if attempts[-1].fate in CARRIED_OUT_FATES and attempts[-1].result is not None:  # the usual case, cheap to check
         return Settled(attempts[-1].result)
     return _next_of(_AttemptHistory(rule, attempts, request, key), rule, attempts, now, jitter)
 
@@ -185,7 +191,7 @@ def forbids_another(rule: RetryRule, attempts: Sequence[Attempt], now: float) ->
         attempts: all attempts at the visit.
         now: epoch seconds.
     """
-    if any(attempt.fate in _SETTLED for attempt in attempts):
+    if any(attempt.fate in CARRIED_OUT_FATES for attempt in attempts):
         return True
     if not any(may_have_been_applied(rule, attempt) for attempt in attempts):
         return False
@@ -214,12 +220,7 @@ def _was_given_up(attempt: Attempt) -> bool:
 
 
 def derive_key(key: str, digest: str) -> str:
-    """Derive the key of a changed request.
-
-    Args:
-        key: of the visit.
-        digest: of the changed request.
-    """
+    """Derive the key of a changed request from the key of the visit and the digest of the request."""
     return idempotency_key(key, digest)
 
 
@@ -239,7 +240,7 @@ class _AttemptHistory:
 
     def final_result(self) -> ActionResult | None:
         """The result of the attempt that the server is known to have processed, if any."""
-        found = next((attempt for attempt in self._attempts if attempt.fate in _SETTLED), None)
+        found = next((attempt for attempt in self._attempts if attempt.fate in CARRIED_OUT_FATES), None)
         if found is None or found.result is not None:
             return None if found is None else found.result
         if found.fate is Fate.SUCCEEDED:
@@ -278,7 +279,7 @@ class _AttemptHistory:
             recorded = attempt.result
             if recorded is not None and is_complete_2xx(recorded) and not _is_slow(self._rule, attempt):
                 doubted = False
-            elif attempt.fate in _UNKNOWN and attempt is not self._attempts[-1]:
+            elif attempt.fate in UNKNOWN_FATES and attempt is not self._attempts[-1]:
                 doubted = True
         return doubted
 
@@ -301,7 +302,7 @@ class _AttemptHistory:
     @property
     def _receipt(self) -> Sent:
         """Whether the server received what may have been applied: if it answered, it did."""
-        return Sent.UNKNOWN if any(attempt.fate in _UNKNOWN for attempt in self._attempts) else Sent.YES
+        return Sent.UNKNOWN if any(attempt.fate in UNKNOWN_FATES for attempt in self._attempts) else Sent.YES
 
     def _without_result(self, attempt: Attempt) -> ActionResult:
         if attempt.fate is Fate.NOT_SENT:

@@ -75,6 +75,12 @@ class Verdict:
     fate_with_exit: Fate | None = None
 
 
+CARRIED_OUT_FATES: frozenset[Fate | None] = frozenset({Fate.SUCCEEDED, Fate.APPLIED})
+"""The server carried out the request."""
+
+UNKNOWN_FATES: frozenset[Fate | None] = frozenset({None, Fate.UNKNOWN})
+"""The server may have carried out the request; ``None`` if the sender stopped before the outcome."""
+
 _N, _A, _S, _P, _U = Fate.NOT_SENT, Fate.ANSWERED, Fate.SUCCEEDED, Fate.APPLIED, Fate.UNKNOWN
 _AGAIN, _END = True, False  # send again, or let the walk continue
 _MAYBE, _NEVER = True, False  # applied

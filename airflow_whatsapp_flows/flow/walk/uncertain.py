@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, fate_of
-from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
+from airflow_whatsapp_flows.flow.delivery.table import CARRIED_OUT_FATES, Delivery, Fate
 from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.walk.perform import SendAction
@@ -89,7 +89,7 @@ class UncertainRequests:
             reason = f"{step.name}: {result.error.message if result.error else 'the outcome is unknown'}"
             self._settle(step, digest, key)  # the same request is in doubt once
             self._open.setdefault(step.name, []).append(UncertainRequest(step.name, reason, key, digest))
-        elif fate_of(result, step.retry) in (Fate.SUCCEEDED, Fate.APPLIED):
+        elif fate_of(result, step.retry) in CARRIED_OUT_FATES:
             self._settle(step, digest, key)
 
     def _settle(self, step: Action, digest: str | None, key: str | None) -> None:
