@@ -70,7 +70,7 @@ def run_dag(dag: Any, conf: dict[str, Any] | None = None, **arguments: Any) -> F
         **arguments: for ``dag.test``, such as ``logical_date=None``.
     """
     with _quiet(), _errors_in_contexts(), _short_pauses():
-        return _finished(dag.dag_id, _synced(dag).test(run_conf=conf or {}, **arguments))
+        return _read_run(dag.dag_id, _sync_to_database(dag).test(run_conf=conf or {}, **arguments))
 
 
 @contextlib.contextmanager
@@ -101,7 +101,7 @@ def _errors_in_contexts() -> Iterator[None]:
         yield
 
 
-def _finished(dag_id: str, run: Any) -> FinishedRun:
+def _read_run(dag_id: str, run: Any) -> FinishedRun:
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -118,7 +118,7 @@ def _finished(dag_id: str, run: Any) -> FinishedRun:
     return FinishedRun(str(run.state), states, xcoms, run.run_id, others)
 
 
-def _synced(dag: Any) -> Any:
+def _sync_to_database(dag: Any) -> Any:
     # dag.test() needs the DAG in the database, and reads the whole bundle again: an empty folder.
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db

@@ -80,12 +80,12 @@ def _only_loopback() -> Iterator[None]:
     for name in ("connect", "connect_ex", "sendto"):
         original = getattr(socket.socket, name)
 
-        def guarded(self: socket.socket, *arguments: Any, _original: Any = original) -> Any:
+        def guard(self: socket.socket, *arguments: Any, _original: Any = original) -> Any:
             if self.family in (socket.AF_INET, socket.AF_INET6):
                 _refuse_all_but_loopback(arguments[-1])
             return _original(self, *arguments)
 
-        patch.setattr(socket.socket, name, guarded)
+        patch.setattr(socket.socket, name, guard)
     yield
     patch.undo()
 

@@ -59,7 +59,7 @@ def contact(number: int, **others: Any) -> dict[str, Any]:
     return {"phone": f"+5255000000{number:02}", "first_name": "Ana", **others}
 
 
-def stored(crm: httpx.Client, phone: str) -> list[dict[str, Any]]:
+def find_contacts(crm: httpx.Client, phone: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = crm.get("/v1/contacts", params={"phone": phone}).json()
     return found
 
@@ -108,7 +108,7 @@ class TestLeadToCrm:
         finished = run(dag_bag, "lead_to_crm", {"contact": who, "step": self.ANSWERS})
 
         assert finished.state == "success"
-        [kept] = stored(crm, who["phone"])
+        [kept] = find_contacts(crm, who["phone"])
         assert kept["name"] == 'Ana "la Jefa" {{ 7*7 }}'
         assert kept["age"] == 41
         assert kept["campaign"] == "organic"
@@ -121,7 +121,7 @@ class TestLeadToCrm:
         for name in ("Ana", "Ana María"):
             run(dag_bag, "lead_to_crm", {"contact": who, "step": {"Ask name": name, "Ask age": 30}})
 
-        assert [kept["name"] for kept in stored(crm, who["phone"])] == ["Ana María"]
+        assert [kept["name"] for kept in find_contacts(crm, who["phone"])] == ["Ana María"]
 
     def test_a_failing_crm_takes_the_error_exit_for_its_contact_alone(self, dag_bag: Any, crm: httpx.Client) -> None:
         unlucky, lucky = contact(3), contact(4)
@@ -131,8 +131,8 @@ class TestLeadToCrm:
         runs = [run(dag_bag, "lead_to_crm", {"contact": who, "step": self.ANSWERS}) for who in (unlucky, lucky)]
 
         assert [finished.state for finished in runs] == ["success", "success"]
-        assert stored(crm, unlucky["phone"]) == []
-        assert len(stored(crm, lucky["phone"])) == 1
+        assert find_contacts(crm, unlucky["phone"]) == []
+        assert len(find_contacts(crm, lucky["phone"])) == 1
         assert runs[0].result("create_contact")["outcome"] == "error"
         assert runs[0].result("tell_sales")["response"]["fields"] == {
             "phone": unlucky["phone"],
@@ -315,7 +315,7 @@ class TestLeadByHand:
         finished = run(dag_bag, "lead_by_hand", {"contact": who, "step": answers})
 
         assert finished.state == "success"
-        [kept] = stored(crm, who["phone"])
+        [kept] = find_contacts(crm, who["phone"])
         assert (kept["name"], kept["score"]) == ("{{ 7*7 }}", 20)
         assert len(kept["seen_on"]) == len("2026-11-22")
         noted = [finished.result("note_interest", index)["response"]["fields"] for index in range(2)]

@@ -71,7 +71,7 @@ def _distribution(module: str) -> str | None:
     return next((owner for owner in owners if owner in HARD | OPTIONAL | GROUPS), owners[0])
 
 
-def _imported(folder: str, *, only_at_import: bool = False) -> dict[str, str]:
+def _imports_of(folder: str, *, only_at_import: bool = False) -> dict[str, str]:
     """Distributions that the files of a folder import, each with one of those files."""
     found: dict[str, str] = {}
     for file in sorted((REPOSITORY / folder).rglob("*.py")):
@@ -83,23 +83,23 @@ def _imported(folder: str, *, only_at_import: bool = False) -> dict[str, str]:
 
 
 def test_the_package_imports_only_what_it_declares() -> None:
-    undeclared = {owner: file for owner, file in _imported(PACKAGE).items() if owner not in HARD | OPTIONAL}
+    undeclared = {owner: file for owner, file in _imports_of(PACKAGE).items() if owner not in HARD | OPTIONAL}
     assert undeclared == {}
 
 
 def test_extras_are_imported_where_they_are_used_and_nowhere_else() -> None:
-    too_early = {owner: file for owner, file in _imported(PACKAGE, only_at_import=True).items() if owner not in HARD}
+    too_early = {owner: file for owner, file in _imports_of(PACKAGE, only_at_import=True).items() if owner not in HARD}
     assert too_early == {}
 
 
 def test_everything_declared_is_used() -> None:
-    assert (HARD | OPTIONAL) - set(_imported(PACKAGE)) == set(USED_WITHOUT_AN_IMPORT)
+    assert (HARD | OPTIONAL) - set(_imports_of(PACKAGE)) == set(USED_WITHOUT_AN_IMPORT)
 
 
 @pytest.mark.parametrize("folder", ["benchmarks", "dags", "docker", "tests"])
 def test_supporting_scripts_import_only_declared_dependencies(folder: str) -> None:
     declared = HARD | OPTIONAL | GROUPS | NOT_INSTALLED
-    undeclared = {owner: file for owner, file in _imported(folder).items() if owner not in declared}
+    undeclared = {owner: file for owner, file in _imports_of(folder).items() if owner not in declared}
     assert undeclared == {}
 
 

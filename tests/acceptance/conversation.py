@@ -25,7 +25,7 @@ Pairs = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Heard:
+class ParsedRequest:
     """What a parser of other people made of a request.
 
     Attributes:
@@ -39,13 +39,13 @@ class Heard:
     request: HttpRequest
 
 
-def say(
+def send_body(
     url: str,
     body_type: str,
     body: object,
     contact: Mapping[str, object] | None = None,
     not_secret: Sequence[str] = (),
-) -> Heard:
+) -> ParsedRequest:
     """Send the body of an action to a server that tells what it read.
 
     Args:
@@ -60,7 +60,7 @@ def say(
     steps = [{"name": "Say", **action}]
     flow = load_flow({"flow_format": 1, "id": "acceptance", "not_secret": list(not_secret), "steps": steps})
     request_sender = RequestSender(Settings((origin,)), lambda name: ActionConnection(name, f"http://{origin}"))
-    heard: list[Heard] = []
+    heard: list[ParsedRequest] = []
 
     def do(effect: Effect) -> EffectResult:
         if isinstance(effect, FetchFile):
@@ -70,7 +70,7 @@ def say(
         reply = prepared.send()
         assert isinstance(reply, HttpResponse), reply
         assert reply.status_code == 200, reply.content[:2000]
-        heard.append(Heard(**json.loads(reply.content), request=effect.request))
+        heard.append(ParsedRequest(**json.loads(reply.content), request=effect.request))
         return classify(reply, SentRequest(effect.request, 1, effect.idempotency_key), effect.step.success_when)
 
     response = read_response({"id": "1", "contact": dict(contact or {})})
@@ -94,7 +94,7 @@ def serialize(express: str, pairs: Pairs) -> Serialized:
     return Serialized(answer["urlencoded"].encode(), base64.b64decode(answer["multipart"]), answer["type"])
 
 
-def hear(url: str, content: bytes, content_type: str) -> dict[str, Any]:
+def post_for_parsing(url: str, content: bytes, content_type: str) -> dict[str, Any]:
     """The fields that a parser reads from bytes that are not ours."""
     fields: dict[str, Any] = json.loads(_post(url, content, content_type))["fields"]
     return fields

@@ -75,7 +75,7 @@ def echo(names: Sequence[str]) -> list[str]:
 
 
 @dataclass
-class Written:
+class Outputs:
     """Everything that was written, by where."""
 
     texts: dict[str, str] = field(default_factory=dict)
@@ -203,7 +203,7 @@ def check_received(server: RecordingServer) -> None:
     assert not [one for one in server.received if b"***{" in one.content or "***" in one.target]
 
 
-def dump(ledger_url: str, written: Written) -> None:
+def dump(ledger_url: str, written: Outputs) -> None:
     """Every cell of a database; what is kept for delivery stands apart."""
     kept = {("contacts", "response"), ("contacts", "phone"), ("identifiers", "value"), ("once", "identifier"),
             ("attempts", "phone")}  # fmt: skip
@@ -221,7 +221,7 @@ def dump(ledger_url: str, written: Written) -> None:
     engine.dispose()
 
 
-def check_ledger(written: Written) -> None:
+def check_ledger(written: Outputs) -> None:
     """What a replay kept to go on with is no more than what the documentation says."""
     assert "\n".join(written.leaks({**CONNECTIONS, **FLOW, **URLS})) == ""
     assert "\n".join(written.leaks(ANSWERS, but=["kept: "])) == ""
@@ -231,7 +231,7 @@ def check_ledger(written: Written) -> None:
 class Commands:
     """Runs commands, and keeps what they print."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, written: Written) -> None:
+    def __init__(self, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, written: Outputs) -> None:
         self._capsys = capsys
         self._caplog = caplog
         self._written = written
@@ -249,14 +249,14 @@ class Commands:
 
 
 @pytest.fixture
-def written() -> Written:
-    return Written()
+def outputs() -> Outputs:
+    return Outputs()
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, written: Written) -> Commands:
+def run(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, outputs: Outputs) -> Commands:
     caplog.set_level("DEBUG")
-    return Commands(capsys, caplog, written)
+    return Commands(capsys, caplog, outputs)
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def flow(server: RecordingServer, tmp_path: Path) -> Path:
 
 
 def test_nothing_leaks_when_one_contact_is_walked(
-    server: RecordingServer, flow: Path, tmp_path: Path, run: Commands, written: Written
+    server: RecordingServer, flow: Path, tmp_path: Path, run: Commands, outputs: Outputs
 ) -> None:
     response = tmp_path / "response.json"
     response.write_text(json.dumps(RESPONSE), encoding="utf-8")
@@ -278,11 +278,11 @@ def test_nothing_leaks_when_one_contact_is_walked(
         assert "Old" in out
         check_received(server)
 
-    assert "\n".join(written.leaks({**CONNECTIONS, **FLOW, **CONTACT})) == ""
+    assert "\n".join(outputs.leaks({**CONNECTIONS, **FLOW, **CONTACT})) == ""
 
 
 def test_a_request_that_is_rendered_shows_no_secret_of_its_connection(
-    server: RecordingServer, flow: Path, tmp_path: Path, run: Commands, written: Written
+    server: RecordingServer, flow: Path, tmp_path: Path, run: Commands, outputs: Outputs
 ) -> None:
     response = tmp_path / "response.json"
     response.write_text(json.dumps(RESPONSE), encoding="utf-8")
@@ -291,11 +291,11 @@ def test_a_request_that_is_rendered_shows_no_secret_of_its_connection(
         out = run("render", flow, "--response", response, "--step", "Log in", "--format", format_)
         assert "/login" in out
 
-    assert "\n".join(written.leaks(CONNECTIONS)) == ""
+    assert "\n".join(outputs.leaks(CONNECTIONS)) == ""
 
 
 def test_nothing_leaks_when_a_flow_is_inspected(
-    server: RecordingServer, flow: Path, tmp_path: Path, run: Commands, written: Written
+    server: RecordingServer, flow: Path, tmp_path: Path, run: Commands, outputs: Outputs
 ) -> None:
     other, faulty = tmp_path / "other" / "canary.json", tmp_path / "faulty.json"
     other.parent.mkdir()
@@ -315,10 +315,10 @@ def test_nothing_leaks_when_a_flow_is_inspected(
     assert "Hook" in run("diff", flow, other)
     run("diff", flow, other, "--format", "json")
 
-    assert "\n".join(written.leaks({**CONNECTIONS, **FLOW})) == ""
+    assert "\n".join(outputs.leaks({**CONNECTIONS, **FLOW})) == ""
 
 
-def test_nothing_leaks_when_records_are_imported(tmp_path: Path, run: Commands, written: Written) -> None:
+def test_nothing_leaks_when_records_are_imported(tmp_path: Path, run: Commands, outputs: Outputs) -> None:
     from tests.hilos.samples import CRM_KEY, OPENAI_KEY, crm_records, gpt_records
 
     canary = CONNECTIONS["path of the base URL"]
@@ -329,9 +329,9 @@ def test_nothing_leaks_when_records_are_imported(tmp_path: Path, run: Commands, 
         assert canary in text_
         records.write_text(text_, encoding="utf-8")
         run("import", name, "--records", records, "-o", output, "--force")
-        written.add("imported flow", output.read_text(encoding="utf-8"))
+        outputs.add("imported flow", output.read_text(encoding="utf-8"))
 
-    assert "\n".join(written.leaks(CONNECTIONS)) == ""
+    assert "\n".join(outputs.leaks(CONNECTIONS)) == ""
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
@@ -340,7 +340,7 @@ def test_nothing_leaks_in_a_replay(
     flow: Path,
     tmp_path: Path,
     run: Commands,
-    written: Written,
+    outputs: Outputs,
     database: str,
     request: pytest.FixtureRequest,
 ) -> None:
@@ -374,9 +374,9 @@ def test_nothing_leaks_in_a_replay(
         if format_ == "csv":
             assert list(csv.reader(io.StringIO(out)))
     run("replay", "status", "no-such-replay", *ledger)
-    dump(ledger_url, written)
+    dump(ledger_url, outputs)
 
-    check_ledger(written)
+    check_ledger(outputs)
 
 
 def make_source(url: str) -> None:
@@ -406,7 +406,7 @@ def test_nothing_leaks_in_a_dag(
     server: RecordingServer,
     tmp_path: Path,
     task_log: TaskLog,  # pytest finds the fixture by its name in this module
-    written: Written,
+    outputs: Outputs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
@@ -425,18 +425,18 @@ def test_nothing_leaks_in_a_dag(
 
     assert done.state == "failed", "the last action has no error exit"
     check_received(server)
-    written.add("log", task_log.text)
+    outputs.add("log", task_log.text)
     for (task_id, _), value in done.xcoms.items():
-        written.add(f"XCom of {task_id}", value)
+        outputs.add(f"XCom of {task_id}", value)
     for place, value in done.other_xcoms.items():
-        written.add(f"XCom {place}", value)
+        outputs.add(f"XCom {place}", value)
     with create_session() as session:
         fields = select(RenderedTaskInstanceFields).where(RenderedTaskInstanceFields.dag_id == dag.dag_id)
         for row in session.scalars(fields):
-            written.add(f"rendered fields of {row.task_id}", row.rendered_fields)
+            outputs.add(f"rendered fields of {row.task_id}", row.rendered_fields)
         for serialized in session.scalars(select(SerializedDagModel).where(SerializedDagModel.dag_id == dag.dag_id)):
-            written.add("serialized DAG", serialized.data)
-    dump(ledger_url, written)
+            outputs.add("serialized DAG", serialized.data)
+    dump(ledger_url, outputs)
 
-    assert {"log", "XCom of save", "serialized DAG"} <= written.texts.keys() | {"XCom of save"}
-    check_ledger(written)
+    assert {"log", "XCom of save", "serialized DAG"} <= outputs.texts.keys() | {"XCom of save"}
+    check_ledger(outputs)

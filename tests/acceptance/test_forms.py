@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conversation import Pairs, hear, say, serialize
+from tests.acceptance.conversation import Pairs, post_for_parsing, send_body, serialize
 from tests.acceptance.texts import FORMS
 
 pytestmark = pytest.mark.long
@@ -48,7 +48,7 @@ def _batches(texts: list[str]) -> list[list[str]]:
     return [texts[at : at + 100] for at in range(0, len(texts), 100)]
 
 
-def _speakable(texts: list[str]) -> list[str]:
+def _valid_names(texts: list[str]) -> list[str]:
     """Texts that may be names: a name holds no placeholder."""
     return sorted({text for text in texts if "{{" not in text and "{%" not in text})
 
@@ -57,7 +57,7 @@ def _check_values(url: str, body_type: str, texts: list[str]) -> None:
     for batch in _batches(texts):
         contact = {f"t{number}": text for number, text in enumerate(batch)}
         body = {f"f{number}": f"{{{{ contact.t{number} }}}}" for number in range(len(batch))}
-        heard = say(url, body_type, body, contact)
+        heard = send_body(url, body_type, body, contact)
         assert heard.fields == {f"f{number}": text for number, text in enumerate(batch)}
         assert heard.files == []
 
@@ -70,18 +70,18 @@ def test_values_of_a_form_arrive(request: pytest.FixtureRequest, texts: list[str
 @pytest.mark.parametrize("parser", PARSERS)
 def test_names_of_a_form_arrive(request: pytest.FixtureRequest, texts: list[str], parser: str) -> None:
     url, changed = _url(request, parser), CHANGED_NAMES[parser]
-    names = [name for name in _speakable(texts) if not changed.search(name)]
+    names = [name for name in _valid_names(texts) if not changed.search(name)]
     assert len(names) > len(texts) // 4
     for batch in _batches(names):
-        heard = say(url, "form", [[name, f"v{number}"] for number, name in enumerate(batch)])
+        heard = send_body(url, "form", [[name, f"v{number}"] for number, name in enumerate(batch)])
         assert heard.fields == {name: f"v{number}" for number, name in enumerate(batch)}
 
 
 def test_a_form_is_written_as_the_specification_says(express: str, texts: list[str]) -> None:
     """To the byte; so a name that a parser changes is changed for everybody."""
-    for batch in _batches(_speakable(texts)):
+    for batch in _batches(_valid_names(texts)):
         body = [[name, name] for name in batch]
-        sent = say(
+        sent = send_body(
             f"{express}/querystring", "form", body, not_secret=[name for name in batch if "passwd" in name]
         ).request
         assert sent.content == serialize(express, [(name, name) for name in batch]).urlencoded
@@ -93,7 +93,7 @@ def test_a_form_written_as_text_is_sent_as_its_pairs(
     request: pytest.FixtureRequest, parser: str, text: str, pairs: Pairs
 ) -> None:
     express = request.getfixturevalue("express")
-    heard = say(_url(request, parser), "form", text)
+    heard = send_body(_url(request, parser), "form", text)
     assert heard.request.content == serialize(express, pairs).urlencoded
 
     changed = CHANGED_NAMES[parser]
@@ -119,11 +119,11 @@ def test_values_of_parts_arrive(request: pytest.FixtureRequest, texts: list[str]
 @pytest.mark.parametrize("parser", MULTIPART_PARSERS)
 def test_names_of_parts_arrive(request: pytest.FixtureRequest, texts: list[str], parser: str) -> None:
     url, changed = _url(request, parser), CHANGED_NAMES[parser]
-    names = [name for name in _speakable(texts) if not changed.search(name) and not PART_NAMES.search(name)]
+    names = [name for name in _valid_names(texts) if not changed.search(name) and not PART_NAMES.search(name)]
     assert len(names) > len(texts) // 4
     for batch in _batches(names):
         body = [{"name": name, "value": f"v{number}"} for number, name in enumerate(batch)]
-        heard = say(url, "multipart", body)
+        heard = send_body(url, "multipart", body)
         assert heard.fields == {name: f"v{number}" for number, name in enumerate(batch)}
 
 
@@ -137,11 +137,11 @@ def test_parts_are_read_as_those_of_a_browser_are(
     """
     url = _url(request, parser)
     unlike = REFUSED_BY_MULTER if parser == "express/multipart" else LONE_LINE_END
-    for batch in _batches([name for name in _speakable(texts) if not unlike.search(name)]):
+    for batch in _batches([name for name in _valid_names(texts) if not unlike.search(name)]):
         pairs = [(name, f"v{number}") for number, name in enumerate(batch)]
         theirs = serialize(express, pairs)
-        heard = say(url, "multipart", [{"name": name, "value": value} for name, value in pairs])
-        assert heard.fields == hear(url, theirs.multipart, theirs.content_type)
+        heard = send_body(url, "multipart", [{"name": name, "value": value} for name, value in pairs])
+        assert heard.fields == post_for_parsing(url, theirs.multipart, theirs.content_type)
 
 
 @pytest.mark.parametrize("parser", MULTIPART_PARSERS)
@@ -158,7 +158,7 @@ def test_names_of_files_arrive(request: pytest.FixtureRequest, texts: list[str],
             f"t{number}": {"url": "https://files.example/x", "filename": name} for number, name in enumerate(batch)
         }
         body = [{"name": f"f{number}", "file": f"{{{{ contact.t{number} }}}}"} for number in range(len(batch))]
-        heard = say(url, "multipart", body, contact)
+        heard = send_body(url, "multipart", body, contact)
         assert [(file["name"], file["filename"]) for file in heard.files] == [
             (f"f{number}", name) for number, name in enumerate(batch)
         ]

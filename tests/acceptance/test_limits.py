@@ -105,7 +105,7 @@ def test_flows_that_attack_the_template_language_hide_no_other(tmp_path: Path) -
     assert refused == set(attacks)
 
 
-def _replayed(folder: Path, rows: int) -> int:
+def _replay_and_measure(folder: Path, rows: int) -> int:
     """Replay so many responses; returns the peak of the process's memory in MB."""
     with running_crm(folder.with_suffix(".log")) as crm:
         run = Run(folder, crm, sqlite_url(folder.parent), total=rows, concurrency=32)
@@ -124,7 +124,7 @@ def test_memory_does_not_grow_with_the_number_of_contacts(tmp_path: Path) -> Non
     for folder in folders:
         folder.mkdir(parents=True)
     # Up to 25,000 requests are kept in memory, for a ledger that loses them.
-    few, many = _replayed(folders[0], 30_000), _replayed(folders[1], 60_000)
+    few, many = _replay_and_measure(folders[0], 30_000), _replay_and_measure(folders[1], 60_000)
 
     assert many < 300
     # A million contacts may take 190 MB more than none.

@@ -103,7 +103,7 @@ def prism() -> Iterator[str]:
 
 
 @pytest.fixture
-def connected(prism: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def crm_connection(prism: str, monkeypatch: pytest.MonkeyPatch) -> str:
     connection = {
         "conn_type": "whatsapp_action",
         "host": prism,
@@ -141,7 +141,7 @@ def test_every_operation_of_the_document_is_called() -> None:
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call[0]} {call[1]}")
 def test_a_call_of_the_platform_violates_nothing(
-    cli: Cli, write: Write, connected: str, call: tuple[str, str, dict[str, Any]]
+    cli: Cli, write: Write, crm_connection: str, call: tuple[str, str, dict[str, Any]]
 ) -> None:
     (result,) = _results(cli, write, _flow([call]))
 
@@ -162,12 +162,12 @@ def test_a_call_of_the_platform_violates_nothing(
 def test_prism_detects_a_violation(
     cli: Cli,
     write: Write,
-    connected: str,
+    crm_connection: str,
     monkeypatch: pytest.MonkeyPatch,
     call: tuple[str, str, dict[str, Any]],
     status: int,
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_NOBODY", connected)
+    monkeypatch.setenv("AIRFLOW_CONN_NOBODY", crm_connection)
 
     (result,) = _results(cli, write, _flow([call]))
 

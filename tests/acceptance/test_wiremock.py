@@ -45,7 +45,7 @@ def _stub(file: Path, path: str, reply: dict[str, Any], more: dict[str, str] | N
 
 
 @pytest.fixture(autouse=True)
-def _connected(wiremock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def _crm_connection(wiremock: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CRM", wiremock)
     with urllib.request.urlopen(urllib.request.Request(f"{wiremock}/__admin/scenarios/reset", method="POST")):
         pass

@@ -109,8 +109,8 @@ def test_text_stays_text_and_numbers_stay_numbers(node: Callable[[str, bytes], b
     read = json.loads(node("yaml.js", json.dumps(sent).encode()))
 
     for value, text, seen in zip(values, sent, read, strict=True):
-        assert _typed(seen) == _typed({"value": {"v": value}}), text
-        assert _typed(yaml.safe_load(text)) == _typed({"v": value}), text
+        assert _with_types(seen) == _with_types({"value": {"v": value}}), text
+        assert _with_types(yaml.safe_load(text)) == _with_types({"v": value}), text
 
 
 def test_keys_stay_text(node: Callable[[str, bytes], bytes]) -> None:
@@ -122,12 +122,12 @@ def test_keys_stay_text(node: Callable[[str, bytes], bytes]) -> None:
     assert read == [{"value": {"v": {key: 1}}} for key in keys]
 
 
-def _typed(value: Any) -> Any:
+def _with_types(value: Any) -> Any:
     """True is not 1, and to JavaScript every number is a float."""
     if isinstance(value, dict):
-        return {name: _typed(item) for name, item in value.items()}
+        return {name: _with_types(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_typed(item) for item in value]
+        return [_with_types(item) for item in value]
     if isinstance(value, bool):
         return str(value)
     return float(value) if isinstance(value, (int, float)) else repr(value)

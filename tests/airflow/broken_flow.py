@@ -52,11 +52,11 @@ def run(folder: Path) -> list[str]:
             wait_until("every flow has its DAG", lambda: len(dags(api)) == FLOWS)
             errors = import_errors(api)
             print(errors[0]["stack_trace"], flush=True)
-            line, column = place_of("Nope", file)
+            line, column = find_text("Nope", file)
             expected = f"{BROKEN}.json:{line}:{column}: there is no step named 'Nope'"
             if len(errors) != 1 or expected not in errors[0]["stack_trace"]:
                 wrong.append(f"the import errors are not one with {expected!r}: {errors}")
-            live = {dag_id for dag_id in dags(api) if not stands_in(api, dag_id)}
+            live = {dag_id for dag_id in dags(api) if not is_stand_in(api, dag_id)}
             if live != {name(number) for number in range(FLOWS)} - {BROKEN}:
                 wrong.append(
                     f"{len(live)} flows are live, and {BROKEN} is {'' if BROKEN in live else 'not '}among them"
@@ -65,7 +65,7 @@ def run(folder: Path) -> list[str]:
                 wrong.append(f"a run of the broken flow ended as {state}")
             file.write_text(file.read_text(encoding="utf-8").replace("Nope", "Bye"), encoding="utf-8")
             wait_until("the import error is gone", lambda: not import_errors(api))
-            wait_until("the flow is live again", lambda: not stands_in(api, BROKEN))
+            wait_until("the flow is live again", lambda: not is_stand_in(api, BROKEN))
             if (state := run_one(api, BROKEN, "when_mended")) != "success":
                 wrong.append(f"a run of the mended flow ended as {state}")
             runs = [one["dag_run_id"] for one in api("GET", f"/dags/{BROKEN}/dagRuns")["dag_runs"]]
@@ -101,7 +101,7 @@ def write_dags(folder: Path) -> Path:
     return flows / f"{BROKEN}.json"
 
 
-def place_of(word: str, file: Path) -> tuple[int, int]:
+def find_text(word: str, file: Path) -> tuple[int, int]:
     """Line and column of a text value in a file."""
     lines = file.read_text(encoding="utf-8").splitlines()
     number = next(at for at, line in enumerate(lines) if f'"{word}"' in line)
@@ -119,7 +119,7 @@ def dags(api: Callable[..., Any]) -> list[str]:
     return [dag["dag_id"] for dag in api("GET", "/dags?limit=100")["dags"]]
 
 
-def stands_in(api: Callable[..., Any], dag_id: str) -> bool:
+def is_stand_in(api: Callable[..., Any], dag_id: str) -> bool:
     """Whether the DAG is a faulty flow's."""
     tasks = api("GET", f"/dags/{dag_id}/tasks")["tasks"]
     return any(task["class_ref"]["class_name"] == "FlowFaultOperator" for task in tasks)
@@ -129,11 +129,11 @@ def run_one(api: Callable[..., Any], dag_id: str, run_id: str) -> str:
     """Run a DAG once, and say how it ended."""
     api("POST", f"/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None})
 
-    def ended() -> str | None:
+    def final_state() -> str | None:
         state = api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
         return state if state in ("success", "failed") else None
 
-    state: str = wait_until(f"the run {run_id} has ended", ended)
+    state: str = wait_until(f"the run {run_id} has ended", final_state)
     return state
 
 

@@ -62,7 +62,7 @@ class Crm:
             return Answer.json({"error": "email is taken"}, 422)
         return Answer.json({"id": phone}, 201)
 
-    def sent(self, target: str) -> Counter[str]:
+    def count_sent(self, target: str) -> Counter[str]:
         """How often each phone was sent to a path."""
         return Counter(json.loads(one.content)["phone"] for one in self.server.received if one.target == target)
 
@@ -127,13 +127,13 @@ def two_replay_tasks(api: Api, crm: Crm) -> list[str]:
     everybody = dict.fromkeys([phone(batch, row) for batch in (0, 1) for row in range(6)], 1)
     crm.refused = {refused}
     first = run_dag(api, "two_regions")
-    wrong = differs("states", first, {"north": "failed", "south": "success"}) + differs(
-        "sent", crm.sent("/leads"), everybody
+    wrong = difference("states", first, {"north": "failed", "south": "success"}) + difference(
+        "sent", crm.count_sent("/leads"), everybody
     )
     crm.refused = set()
     again = clear_failed(api, "two_regions")
-    wrong += differs("states after the clear", again, {"north": "success", "south": "success"})
-    return wrong + differs("sent after the clear", crm.sent("/leads"), {**everybody, refused: 2})
+    wrong += difference("states after the clear", again, {"north": "success", "south": "success"})
+    return wrong + difference("sent after the clear", crm.count_sent("/leads"), {**everybody, refused: 2})
 
 
 def a_replays_dag(api: Api, crm: Crm) -> list[str]:
@@ -143,17 +143,19 @@ def a_replays_dag(api: Api, crm: Crm) -> list[str]:
     crm.refused = {refused}
     first = run_dag(api, "batch__replay")
     red = sorted(task for task, state in first.items() if state == "failed")
-    wrong = differs("red tasks", red, ["replay[1]", "report"]) + differs("sent", crm.sent("/batch"), everybody)
+    wrong = difference("red tasks", red, ["replay[1]", "report"]) + difference(
+        "sent", crm.count_sent("/batch"), everybody
+    )
     crm.refused = set()
     again = clear_failed(api, "batch__replay")
-    wrong += differs("states after the clear", set(again.values()), {"success"})
-    return wrong + differs("sent after the clear", crm.sent("/batch"), {**everybody, refused: 2})
+    wrong += difference("states after the clear", set(again.values()), {"success"})
+    return wrong + difference("sent after the clear", crm.count_sent("/batch"), {**everybody, refused: 2})
 
 
 def an_outage(api: Api, crm: Crm) -> list[str]:
     """A server that refuses everything is not green, although an error exit takes it."""
     states = run_dag(api, "outage__replay")
-    return differs("report", states["report"], "failed")
+    return difference("report", states["report"], "failed")
 
 
 def an_outcome_unknown(api: Api, crm: Crm) -> list[str]:
@@ -161,35 +163,35 @@ def an_outcome_unknown(api: Api, crm: Crm) -> list[str]:
     conf = {"contact": {"phone": phone(9, 0)}}
     states = run_dag(api, "dropped", conf)
     red = [task for task, state in states.items() if state == "failed"]
-    wrong = differs("red tasks", red, ["create__in_doubt"])
+    wrong = difference("red tasks", red, ["create__in_doubt"])
     clear_failed(api, "dropped")
-    return wrong + differs("sent", crm.sent("/dropped"), {phone(9, 0): 1})
+    return wrong + difference("sent", crm.count_sent("/dropped"), {phone(9, 0): 1})
 
 
 def labels(api: Api, crm: Crm) -> list[str]:
     """Each mapped task is labeled with the phone of its own body."""
     run_dag(api, "labeled")
     found = api("GET", f"/dags/labeled/dagRuns/{RUN}/taskInstances/act/listMapped")["task_instances"]
-    return differs("labels", {one["rendered_map_index"] for one in found}, {"+525550000901", "+525550000902"})
+    return difference("labels", {one["rendered_map_index"] for one in found}, {"+525550000901", "+525550000902"})
 
 
 def run_dag(api: Api, dag_id: str, conf: dict[str, Any] | None = None) -> dict[str, str]:
     """Trigger a DAG; returns the states of its tasks, and prints what a person sees of them."""
     wait_until(f"{dag_id} is there", lambda: dag_id in dag_ids(api))
     api("POST", f"/dags/{dag_id}/dagRuns", {"dag_run_id": RUN, "logical_date": None, "conf": conf or {}})
-    return at_the_end(api, dag_id, "triggered")
+    return final_task_states(api, dag_id, "triggered")
 
 
 def clear_failed(api: Api, dag_id: str) -> dict[str, str]:
     """Clear the failed tasks of a run, as Airflow's button does."""
     api("POST", f"/dags/{dag_id}/clearTaskInstances", {"dag_run_id": RUN, "dry_run": False, "only_failed": True})
-    return at_the_end(api, dag_id, "failed tasks cleared")
+    return final_task_states(api, dag_id, "failed tasks cleared")
 
 
-def at_the_end(api: Api, dag_id: str, what: str) -> dict[str, str]:
+def final_task_states(api: Api, dag_id: str, what: str) -> dict[str, str]:
     """The states of a run's tasks when it has ended."""
     place = f"/dags/{dag_id}/dagRuns/{RUN}"
-    state = wait_until(f"{dag_id} has ended", lambda: ended(api("GET", place)["state"]))
+    state = wait_until(f"{dag_id} has ended", lambda: final_state(api("GET", place)["state"]))
     print(f"\n{dag_id}, {what}: {state}")
     found = {}
     for one in api("GET", f"{place}/taskInstances?limit=100")["task_instances"]:
@@ -215,7 +217,7 @@ def last_line(api: Api, place: str, one: dict[str, Any]) -> str:
     return lines[-1] if lines else "nothing of its own in the log"
 
 
-def ended(state: str) -> str | None:
+def final_state(state: str) -> str | None:
     """A state, once it is final."""
     return state if state in ("success", "failed") else None
 
@@ -225,7 +227,7 @@ def dag_ids(api: Api) -> set[str]:
     return {dag["dag_id"] for dag in api("GET", "/dags?limit=100")["dags"]}
 
 
-def differs(what: str, found: Any, expected: Any) -> list[str]:
+def difference(what: str, found: Any, expected: Any) -> list[str]:
     """A broken promise, where something is not as expected."""
     return [] if found == expected else [f"{what}: {found!r}, not {expected!r}"]
 

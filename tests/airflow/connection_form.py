@@ -48,7 +48,7 @@ PROXY = "Basic " + base64.b64encode(b"gate:s3cr3t-proxy").decode()
 
 
 @dataclass(frozen=True)
-class Filled:
+class FilledForm:
     """One connection, as it is typed into the form, and what has to arrive of it.
 
     Attributes:
@@ -68,7 +68,7 @@ class Filled:
     refused: str | None = None
 
 
-def connections(plain: str, tls: str, client: Certificate) -> list[Filled]:
+def connections(plain: str, tls: str, client: Certificate) -> list[FilledForm]:
     """What is filled in.
 
     Args:
@@ -79,36 +79,36 @@ def connections(plain: str, tls: str, client: Certificate) -> list[Filled]:
     base = {"host": f"{plain}/api/"}
     listed = json.dumps({"X-Tenant": "7", "X-Extra-Token": "s3cr3t-extra"})
     return [
-        Filled("auth_none", base, {"auth": "none"}, {"Authorization": None}),
-        Filled(
+        FilledForm("auth_none", base, {"auth": "none"}, {"Authorization": None}),
+        FilledForm(
             "auth_basic", {**base, "login": "ana", "password": "s3cr3t: päss"}, {"auth": "basic"},
             {"Authorization": BASIC},
         ),
-        Filled("auth_unset", {**base, "login": "ana", "password": "s3cr3t: päss"}, {}, {"Authorization": BASIC}),
-        Filled(
+        FilledForm("auth_unset", {**base, "login": "ana", "password": "s3cr3t: päss"}, {}, {"Authorization": BASIC}),
+        FilledForm(
             "auth_bearer", {**base, "password": "s3cr3t-token"}, {"auth": "bearer", "timeout": "7"},
             {"Authorization": "Bearer s3cr3t-token"},
         ),
-        Filled(
+        FilledForm(
             "auth_header", {**base, "password": "s3cr3t-key"},
             {"auth": "header", "header_name": "X-Api-Key", "headers": listed},
             {"X-Api-Key": "s3cr3t-key", "X-Tenant": "7", "X-Extra-Token": "s3cr3t-extra", "Authorization": None},
         ),
-        Filled(
+        FilledForm(
             "by_tls", {"host": f"{tls}/api", "password": "s3cr3t-token"},
             {"auth": "bearer", "verify": False, "cert": client.chain}, {"Authorization": "Bearer s3cr3t-token"},
         ),
-        Filled(
+        FilledForm(
             "by_proxy", base, {"auth": "none", "proxy": plain.replace("://", "://gate:s3cr3t-proxy@")},
             {"Proxy-Authorization": PROXY, "Authorization": None},
         ),
-        Filled(
+        FilledForm(
             "renamed", {**base, "password": "s3cr3t-key"}, {"auth": "bearer", "headers": listed},
             # The value that Airflow hides goes to another name: Airflow has nothing that it could put back.
             changes={"headers": json.dumps({"X-Other-Token": "***"})},
             refused="headers.X-Other-Token holds '***', which Airflow shows instead of a hidden value",
         ),
-        Filled(
+        FilledForm(
             "overlapping", {**base, "password": "s3cr3t-folder"},
             # Airflow hides the password in this path too, and does not put it back.
             {"auth": "bearer", "cert": "/etc/s3cr3t-folder/client.pem"},
@@ -161,7 +161,7 @@ def servers(folder: Path) -> Iterator[tuple[RecordingServer, RecordingServer, Ce
     for name, host in (("server", x509.IPAddress(ipaddress.ip_address("127.0.0.1"))), ("client", x509.DNSName("me"))):
         (folder / name).mkdir()
         made.append(make_certificate(folder / name, host))
-    plain, tls = RecordingServer(), RecordingServer(tls=made[0].asking_for(made[1]))
+    plain, tls = RecordingServer(), RecordingServer(tls=made[0].require_client(made[1]))
     try:
         yield plain, tls, made[1]
     finally:
@@ -169,7 +169,7 @@ def servers(folder: Path) -> Iterator[tuple[RecordingServer, RecordingServer, Ce
         tls.close()
 
 
-def fill_in(page: Page, one: Filled) -> list[str]:
+def fill_in(page: Page, one: FilledForm) -> list[str]:
     """Fill in a new form, save it, open it, change it, save it and open it again; returns what it did not keep."""
     page.goto("/connections")
     page.get_by_role("button", name="Add Connection").click()
@@ -226,7 +226,7 @@ def unfold(form: Locator, title: str) -> None:
         button.click()
 
 
-def not_shown(form: Locator, one: Filled, extra: Mapping[str, str | bool]) -> list[str]:
+def not_shown(form: Locator, one: FilledForm, extra: Mapping[str, str | bool]) -> list[str]:
     """What a form that was opened again does not show as it was typed; secrets have to be hidden."""
     unfold(form, "Standard Fields")
     wrong = []
@@ -264,7 +264,7 @@ def run_dag(api: Callable[..., Any]) -> dict[str, str]:
     return {one["task_id"]: one["state"] for one in api("GET", f"{run}/taskInstances")["task_instances"]}
 
 
-def judge(one: Filled, state: str, api: Callable[..., Any], received: list[Received]) -> list[str]:
+def judge(one: FilledForm, state: str, api: Callable[..., Any], received: list[Received]) -> list[str]:
     """Compare what arrived through a connection with what was typed into its form."""
     found = [request for request in received if request.target.endswith(f"/{one.id}")]
     log = json.dumps(api("GET", f"/dags/{DAG_ID}/dagRuns/by-hand/taskInstances/{one.id}/logs/1?full_content=true"))

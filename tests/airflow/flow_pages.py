@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.airflow.browser import NoBrowserError, find_chromium, open_browser
-from tests.airflow.replay_with_killed_worker import DAG_FILE, Api, quietly, running_airflow, wait_until
+from tests.airflow.replay_with_killed_worker import DAG_FILE, Api, none_if_unreachable, running_airflow, wait_until
 from tests.servers.recording import RecordingServer
 
 if TYPE_CHECKING:
@@ -150,18 +150,18 @@ def trigger(page: Page, api: Api, shoot: Shoot) -> list[str]:
     form.get_by_role("button", name="Trigger").last.click()
     form.wait_for(state="hidden")
 
-    def ended() -> str | None:
+    def final_state() -> str | None:
         states = [one["state"] for one in api("GET", f"/dags/{FLOW}/dagRuns")["dag_runs"]]
         return states[0] if states and states[0] in ("success", "failed") else None
 
-    state = wait_until("the triggered run has ended", ended)
+    state = wait_until("the triggered run has ended", final_state)
     return wrong if state == "success" else [*wrong, f"the triggered run ended as {state}"]
 
 
 def approve(page: Page, api: Api, server: str, shoot: Shoot) -> list[str]:
     """Read the plan of the replay, and approve it."""
     task = f"/dags/{REPLAY}/dagRuns/by-hand/taskInstances/approve"
-    wait_until("the question is asked", lambda: quietly(lambda: api("GET", f"{task}/-1/hitlDetails")))
+    wait_until("the question is asked", lambda: none_if_unreachable(lambda: api("GET", f"{task}/-1/hitlDetails")))
     page.goto(f"/dags/{REPLAY}/runs/by-hand/tasks/approve/required_actions")
     page.get_by_role("button", name="Approve").wait_for()
     shoot(page, "approve")

@@ -64,13 +64,13 @@ def run(folder: Path, delivery: str, contacts: int) -> int:
         with running_airflow(folder, crm.url, ledger) as api:
             api("POST", f"/dags/{DAG_ID}/dagRuns", {"dag_run_id": RUN_ID, "logical_date": None})
             approve(api)
-            wait_until("a third is sent", lambda: crm.counts()["requests"] >= contacts / 3 or ended(api))
-            if ended(api):
+            wait_until("a third is sent", lambda: crm.counts()["requests"] >= contacts / 3 or final_state(api))
+            if final_state(api):
                 raise RuntimeError("the DAG run ended before its time")
             victim = owner_of_a_chunk(ledger)
             os.kill(victim, signal.SIGKILL)
             print(f"killed {victim} after {crm.counts()['requests']:.0f} requests", flush=True)
-            state = wait_until("the DAG run has ended", lambda: ended(api))
+            state = wait_until("the DAG run has ended", lambda: final_state(api))
             tries = api("GET", f"/dags/{DAG_ID}/dagRuns/{RUN_ID}/taskInstances")["task_instances"]
         history = History(
             contacts=read_contacts(ledger, REPLAY_ID),
@@ -180,7 +180,7 @@ def running_airflow(
         if not wait_until_up(airflow, f"{address}/api/v2/monitor/health"):
             raise RuntimeError((folder / "airflow.log").read_text(encoding="utf-8")[-5000:])
         api = Api(address, call(f"{address}/auth/token")["access_token"])
-        wait_until("the DAG is there", lambda: quietly(lambda: api("GET", f"/dags/{dag_id}")))
+        wait_until("the DAG is there", lambda: none_if_unreachable(lambda: api("GET", f"/dags/{dag_id}")))
         yield api
     except BaseException:
         print((folder / "airflow.log").read_text(encoding="utf-8", errors="replace")[-8000:], file=sys.stderr)
@@ -200,7 +200,7 @@ def call(url: str, method: str = "GET", value: Any = None, token: str | None = N
 def approve(api: Callable[..., Any]) -> None:
     """Wait for the question, check that nothing was sent before the answer, and approve."""
     task = f"/dags/{DAG_ID}/dagRuns/{RUN_ID}/taskInstances/approve/-1/hitlDetails"
-    question = wait_until("the question is asked", lambda: quietly(lambda: api("GET", task)))
+    question = wait_until("the question is asked", lambda: none_if_unreachable(lambda: api("GET", task)))
     asked = time.time()
     print(question["body"], flush=True)
     # Airflow fails a task that is answered before its scheduler has heard that it waits.
@@ -221,13 +221,13 @@ def owner_of_a_chunk(ledger: str) -> int:
     return int(owner[0].rpartition(":")[2])
 
 
-def ended(api: Callable[..., Any]) -> str | None:
+def final_state(api: Callable[..., Any]) -> str | None:
     """The state of the DAG run, once it has ended."""
     state = api("GET", f"/dags/{DAG_ID}/dagRuns/{RUN_ID}")["state"]
     return state if state in ("success", "failed") else None
 
 
-def quietly(ask: Callable[[], Any]) -> Any:
+def none_if_unreachable(ask: Callable[[], Any]) -> Any:
     """What there is, or None while it is not there."""
     try:
         return ask()

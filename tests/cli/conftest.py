@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-m", "airflow_whatsapp_flows.cli"]
 
 
 @dataclass(frozen=True)
-class Done:
+class CommandResult:
     """What came of a command."""
 
     status: int
@@ -31,7 +31,7 @@ class Done:
     err: str
 
 
-Cli = Callable[..., Done]
+Cli = Callable[..., CommandResult]
 Write = Callable[..., Path]
 
 
@@ -39,7 +39,7 @@ Write = Callable[..., Path]
 def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run a command in this process; what argparse refuses is a status too."""
 
-    def run(*words: object) -> Done:
+    def run(*words: object) -> CommandResult:
         capsys.readouterr()
         try:
             status = main([str(word) for word in words])
@@ -47,7 +47,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
             status = int(exit_.code or 0)
         captured = capsys.readouterr()
         assert "Traceback" not in captured.err
-        return Done(status, captured.out, captured.err)
+        return CommandResult(status, captured.out, captured.err)
 
     return run
 
@@ -56,7 +56,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 def process() -> Cli:
     """Run a command in a process of its own."""
 
-    def run(*words: object, stdin: bytes = b"", env: dict[str, str] | None = None) -> Done:
+    def run(*words: object, stdin: bytes = b"", env: dict[str, str] | None = None) -> CommandResult:
         done = subprocess.run(
             [*COMMAND, *map(str, words)],
             input=stdin,
@@ -67,7 +67,7 @@ def process() -> Cli:
         )
         err = done.stderr.decode("utf-8")
         assert "Traceback" not in err
-        return Done(done.returncode, done.stdout.decode("utf-8"), err)
+        return CommandResult(done.returncode, done.stdout.decode("utf-8"), err)
 
     return run
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cli.conftest import Cli, Done, action, flow
+from tests.cli.conftest import Cli, CommandResult, action, flow
 
 LEADS = flow(
     {"name": "Ask name", "type": "question", "next": "Create contact"},
@@ -57,7 +57,7 @@ class Leads:
         return ["--ledger", self.ledger_url]
 
     @property
-    def sending(self) -> list[str]:
+    def send_options(self) -> list[str]:
         return ["--connection", f"crm={self.url}", "--allow-host", self.host, *self.ledger]
 
     def write(self, count: int = 3, *more: str, flow: Any = LEADS) -> None:
@@ -67,12 +67,12 @@ class Leads:
             self.responses.write_text(text, encoding="utf-8")  # a file that is written again is another source
 
     def run_words(self, *more: object) -> list[object]:
-        return ["replay", "run", self.flow, "--responses", self.responses, *self.sending, *more]
+        return ["replay", "run", self.flow, "--responses", self.responses, *self.send_options, *more]
 
-    def run(self, *more: object) -> Done:
+    def run(self, *more: object) -> CommandResult:
         return self.cli(*self.run_words(*more))
 
-    def replay(self, *words: object) -> Done:
+    def replay(self, *words: object) -> CommandResult:
         return self.cli("replay", *words, *self.ledger)
 
     def status(self, replay_id: str) -> dict[str, Any]:

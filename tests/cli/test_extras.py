@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Done
+from tests.cli.conftest import CommandResult
 
 FLOWS = Path(__file__).resolve().parents[2] / "dags" / "flows"
 LEAD = FLOWS / "campaign_leads.json"
@@ -24,11 +24,11 @@ WITHOUT_EXTRAS = (
 )
 
 
-def _run(*words: object, missing: tuple[str, ...] = EXTRAS) -> Done:
+def _run(*words: object, missing: tuple[str, ...] = EXTRAS) -> CommandResult:
     command = [sys.executable, "-c", WITHOUT_EXTRAS, ",".join(missing), *map(str, words)]
     environ = {**os.environ, "AIRFLOW_CONN_CRM": "http://127.0.0.1:1"}
     done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", env=environ)
-    return Done(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("command", [(), ("graph",), ("replay", "run"), ("ledger", "find")], ids="-".join)

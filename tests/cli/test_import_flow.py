@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.cli.authoring_arguments import add_import
 from airflow_whatsapp_flows.cli.import_flow import import_flow
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.flow_files import load_flow_file
-from tests.cli.conftest import Done, Write
+from tests.cli.conftest import CommandResult, Write
 from tests.hilos.samples import CRM_KEY, OPENAI_KEY, crm_records, gpt_records, step
 
 
@@ -25,14 +25,14 @@ class Import:
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
 
-    def __call__(self, *words: object) -> Done:
+    def __call__(self, *words: object) -> CommandResult:
         parser = argparse.ArgumentParser()
         add_import(parser.add_subparsers(dest="command"))
         options = parser.parse_args(["import", *map(str, words)])
         assert options.command == "import_flow"  # the name of the module and function that does it
         status = import_flow(options)
         captured = self._capsys.readouterr()
-        return Done(status, captured.out, captured.err)
+        return CommandResult(status, captured.out, captured.err)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def ledger(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def sent(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> RecordingServer:
+def finished_replay(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> RecordingServer:
     """A replay ``b`` of two persons."""
     phones = {"r-1": "+52 1 55 1234 5678", "r-2": "+525500000002"}
     lines = [json.dumps({"id": id_, "contact": {"phone": phone}}) for id_, phone in phones.items()]
@@ -35,18 +35,20 @@ def sent(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> 
     return server
 
 
-def test_find_shows_each_request_with_its_road_and_its_fate(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
+def test_find_shows_each_request_with_its_road_and_its_fate(
+    cli: Cli, ledger: list[str], finished_replay: RecordingServer
+) -> None:
     done = cli("ledger", "find", "--phone", PHONE, *ledger)
 
     assert done.status == 0
     assert "in the ledger as +525512345678; 1 request" in done.out
-    assert f"POST {sent.host}" in done.out
+    assert f"POST {finished_replay.host}" in done.out
     assert "succeeded 200" in done.out
     assert "a_flow, replay b, response r-1" in done.out
     assert "r-2" not in done.out
 
 
-def test_find_as_json(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
+def test_find_as_json(cli: Cli, ledger: list[str], finished_replay: RecordingServer) -> None:
     (found,) = json.loads(cli("ledger", "find", "--phone", "525512345678", "--format", "json", *ledger).out)
 
     assert found["begun_at"].endswith("Z")
@@ -78,7 +80,7 @@ def test_find_and_purge_accept_every_identifier(
         assert "not in the ledger" in cli("ledger", "find", option, values[0], *ledger).out
 
 
-def test_a_person_that_the_ledger_does_not_know(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
+def test_a_person_that_the_ledger_does_not_know(cli: Cli, ledger: list[str], finished_replay: RecordingServer) -> None:
     done = cli("ledger", "find", "--phone", "+34600000000", *ledger)
 
     assert (done.status, "not in the ledger; 0 requests" in done.out) == (0, True)
@@ -86,14 +88,14 @@ def test_a_person_that_the_ledger_does_not_know(cli: Cli, ledger: list[str], sen
     assert cli("ledger", "purge", "--phone", "+34600000000", *ledger).status == 0
 
 
-def test_rejects_a_phone_without_digits(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
+def test_rejects_a_phone_without_digits(cli: Cli, ledger: list[str], finished_replay: RecordingServer) -> None:
     for command in ("find", "purge"):
         done = cli("ledger", command, "--phone", "Ana", *ledger)
         assert (done.status, "is not a phone number" in done.err) == (1, True)
 
 
 def test_purge_asks_and_refuses_without_a_terminal(
-    cli: Cli, ledger: list[str], sent: RecordingServer, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, ledger: list[str], finished_replay: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
 
@@ -105,7 +107,9 @@ def test_purge_asks_and_refuses_without_a_terminal(
 
 
 @pytest.mark.parametrize(("answer", "status"), [("y", 0), ("n", 1), ("", 1)])
-def test_purge_asks_on_a_terminal(ledger: list[str], sent: RecordingServer, answer: str, status: int) -> None:
+def test_purge_asks_on_a_terminal(
+    ledger: list[str], finished_replay: RecordingServer, answer: str, status: int
+) -> None:
     leader, follower = pty.openpty()
     with subprocess.Popen(
         [*COMMAND, "ledger", "purge", "--replay", "b", *ledger], stdin=follower, stdout=subprocess.PIPE, text=True
@@ -120,7 +124,7 @@ def test_purge_asks_on_a_terminal(ledger: list[str], sent: RecordingServer, answ
 
 
 def test_purging_one_person_leaves_others_and_the_delivery_record(
-    cli: Cli, ledger: list[str], sent: RecordingServer, tmp_path: Path
+    cli: Cli, ledger: list[str], finished_replay: RecordingServer, tmp_path: Path
 ) -> None:
     done = cli("ledger", "purge", "--phone", PHONE, "--yes", *ledger)
 
@@ -134,12 +138,12 @@ def test_purging_one_person_leaves_others_and_the_delivery_record(
     assert "1 request" in cli("ledger", "find", "--phone", "+525500000002", *ledger).out
     words = (tmp_path / "a_flow.json", "--responses", tmp_path / "r.jsonl", "--replay-id", "again")
     assert cli("replay", "run", *words, *ledger).status == 0
-    assert len(sent.received) == 2
+    assert len(finished_replay.received) == 2
     assert cli("replay", "status", "b", *ledger).status == 0
     assert cli("replay", "results", "b", *ledger).status == 0
 
 
-def test_purge_before_a_date(cli: Cli, ledger: list[str], sent: RecordingServer) -> None:
+def test_purge_before_a_date(cli: Cli, ledger: list[str], finished_replay: RecordingServer) -> None:
     assert "0 contacts" in cli("ledger", "purge", "--before", "2020-01-01", "--yes", *ledger).out
     assert "erased: 2 contacts" in cli("ledger", "purge", "--before", "2999-01-01", "--yes", *ledger).out
 

@@ -90,10 +90,10 @@ def test_the_installed_script_is_the_same_command(cli: Cli) -> None:
 def test_an_interruption_is_status_130_and_no_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_whatsapp_flows.cli import validate
 
-    def interrupted(_: object) -> None:
+    def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(validate, "load_flow_file", interrupted)
+    monkeypatch.setattr(validate, "load_flow_file", interrupt)
 
     done = cli("validate", "flow.json")
 

@@ -14,7 +14,7 @@ from airflow_whatsapp_flows import FlowFileError, build_dag, build_replay_dag, l
 from airflow_whatsapp_flows.dag_factory import airflow_block, raise_faults
 from airflow_whatsapp_flows.dag_factory.airflow_block import replay_asset
 from tests.airflow_runs import run_dag
-from tests.operators.flows import action, flow, message, polling, seconds
+from tests.operators.flows import action, flow, message, polling_flow, seconds
 from tests.servers.recording import RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -25,7 +25,7 @@ BLOCK = {
 }  # fmt: skip
 
 
-def made(**block: Any) -> dict[str, Any]:
+def flow_with_block(**block: Any) -> dict[str, Any]:
     return flow(
         message("Hi", next="Save"), action("Save", on_success="Bye"), message("Bye"),
         timezone="America/Mexico_City", replay={"source": "x.jsonl", "schedule": "@daily"}, airflow=block,
@@ -33,7 +33,7 @@ def made(**block: Any) -> dict[str, Any]:
 
 
 def test_a_dag_matches_its_flow() -> None:
-    dag = build_dag(made(**BLOCK))
+    dag = build_dag(flow_with_block(**BLOCK))
     assert dag.tags == {"whatsapp", "sales"}
     assert {task.owner for task in dag.tasks} == {"data team"}
     save, bye = dag.task_dict["save"], dag.task_dict["bye"]
@@ -64,7 +64,7 @@ def test_tasks_that_send_nothing_are_retried_and_sending_tasks_follow_their_retr
 
 
 def test_the_flow_decides_how_often_to_retry() -> None:
-    dag = build_dag({**made(retries=0), "id": "own_retries"})
+    dag = build_dag({**flow_with_block(retries=0), "id": "own_retries"})
     assert {task.task_id: task.retries for task in dag.tasks} == {"hi": 0, "save": 3, "bye": 0}
 
 
@@ -78,18 +78,18 @@ def test_a_step_that_sends_nothing_survives_a_try_that_could_not_read_the_ledger
     tries = []
     dag.task_dict["save"].on_success_callback = [lambda _: monkeypatch.setenv(name, bad)]
 
-    def mend(context: Any) -> None:
+    def fix_ledger(context: Any) -> None:
         tries.append(str(context["exception"]))
         monkeypatch.setenv(name, good)
 
-    dag.task_dict["bye"].on_retry_callback = [mend]
+    dag.task_dict["bye"].on_retry_callback = [fix_ledger]
     assert run_dag(dag).states == {"save": "success", "bye": "success"}
     assert len(tries) == 1
     assert len(server.received) == 1
 
 
 def test_the_dag_of_its_replay_is_a_stand_in_too() -> None:
-    dag = build_replay_dag(load_flow(made(**BLOCK)))
+    dag = build_replay_dag(load_flow(flow_with_block(**BLOCK)))
     assert dag.start_date == dt.datetime(2026, 2, 1, 6, tzinfo=dt.timezone.utc)
     assert dag.catchup is True
     assert dag.tags == {"whatsapp", "replay", "sales"}
@@ -106,18 +106,18 @@ def test_a_run_before_the_start_of_the_replays_schedule_walks_its_contact() -> N
 
 
 def test_a_loop_that_sends_takes_the_pool() -> None:
-    dag = build_dag({**polling(), "airflow": {"pool": "crm"}})
+    dag = build_dag({**polling_flow(), "airflow": {"pool": "crm"}})
     assert dag.task_dict["get_reply"].pool == "crm"
 
 
 def test_a_text_that_looks_like_a_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "README.md").write_text("secret", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert build_dag(made(**BLOCK)).doc_md == "README.md\n"
+    assert build_dag(flow_with_block(**BLOCK)).doc_md == "README.md\n"
 
 
 def test_without_a_text_describes_steps_and_exits() -> None:
-    doc = build_dag(polling()).doc_md
+    doc = build_dag(polling_flow()).doc_md
     assert "1. **Is it ready?** (Conditional): done → Say; otherwise → Wait" in doc
     assert "1. **Start** (Action): success → Get reply" in doc
 
@@ -125,12 +125,12 @@ def test_without_a_text_describes_steps_and_exits() -> None:
 @pytest.mark.parametrize(("on_sqlite", "told", "runs"), [(True, 5, 1), (False, 5, 5), (False, None, 16)])
 def test_runs_at_a_time(monkeypatch: pytest.MonkeyPatch, on_sqlite: bool, told: int | None, runs: int) -> None:
     monkeypatch.setattr(airflow_block, "_on_sqlite", lambda: on_sqlite)
-    assert build_dag(made(**({"max_active_runs": told} if told else {}))).max_active_runs == runs
+    assert build_dag(flow_with_block(**({"max_active_runs": told} if told else {}))).max_active_runs == runs
 
 
 @pytest.mark.parametrize("uri", [" ", "airflow://x", "x-crm://caf\u00e9", "x-crm://a\tb", "s3://b/k/", "S3://b/k"])
 def test_an_asset_that_airflow_does_not_take_is_a_fault_with_its_place(tmp_path: Path, uri: str) -> None:
-    broken = made(outlets=["s3://b/fine", uri])
+    broken = flow_with_block(outlets=["s3://b/fine", uri])
     (tmp_path / f"{broken['id']}.json").write_text(json.dumps(broken, indent=1), encoding="utf-8")
     good = flow(message("M"))
     (tmp_path / f"{good['id']}.json").write_text(json.dumps(good), encoding="utf-8")
@@ -145,11 +145,11 @@ def test_an_asset_that_airflow_does_not_take_is_a_fault_with_its_place(tmp_path:
 
 
 def test_the_asset_of_another_flows_replay_is_that_asset() -> None:
-    [asset] = build_dag(made(inlets=["whatsapp-flows://leads/replay"])).task_dict["save"].inlets
+    [asset] = build_dag(flow_with_block(inlets=["whatsapp-flows://leads/replay"])).task_dict["save"].inlets
     assert asset == replay_asset("leads")
 
 
 def test_a_password_in_an_asset_is_refused_and_not_shown() -> None:
     with pytest.raises(FlowFileError, match="http://host/x") as raised:
-        build_dag(made(outlets=["http://user:hunter2@host/x"]))
+        build_dag(flow_with_block(outlets=["http://user:hunter2@host/x"]))
     assert "hunter2" not in str(raised.value)

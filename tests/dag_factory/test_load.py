@@ -14,7 +14,7 @@ from airflow_whatsapp_flows import FlowFileError
 from airflow_whatsapp_flows.dag_factory import load_dags, raise_faults
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 from tests.airflow_runs import run_dag
-from tests.operators.flows import action, flow, message, polling
+from tests.operators.flows import action, flow, message, polling_flow
 from tests.operators.one_action import Failures, new_dag_id
 
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -83,7 +83,7 @@ def test_a_fixed_file_heals(tmp_path: Path) -> None:
 
 
 def test_the_stand_in_of_a_flow_with_a_loop_has_the_loops_task(tmp_path: Path) -> None:
-    made = polling()
+    made = polling_flow()
     good = write(tmp_path, made)
     before = set(load_dags(tmp_path)[good].task_dict)
     write(tmp_path, {**made, "unknown": 1})

@@ -201,11 +201,11 @@ def test_settings_given_by_a_person_override_those_of_the_flow(above: int | None
     told |= {"exits": [], "rejections": [], **dict.fromkeys(("rejected", "skipped", "in_doubt", "done"), 0)}
     asked: list[str] = []
 
-    class Asked(ReplayApprovalOperator.__base__):  # type: ignore[name-defined,misc]
+    class RecordedApproval(ReplayApprovalOperator.__base__):  # type: ignore[name-defined,misc]
         def execute(self, context: Any) -> None:
             asked.append(self.body)
 
-    class Approval(ReplayApprovalOperator, Asked):
+    class Approval(ReplayApprovalOperator, RecordedApproval):
         pass
 
     approval = Approval(task_id="approve", plan_task="plan", approve_above=above, subject="?")

@@ -10,7 +10,7 @@ from airflow_whatsapp_flows import load_flow
 from airflow_whatsapp_flows.dag_factory import task_id_for, task_ids_of
 from airflow_whatsapp_flows.dag_factory.task_ids import number_task_ids
 from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT_SUFFIX
-from tests.operators.flows import polling
+from tests.operators.flows import polling_flow
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_a_task_is_called_after_its_step(name: str, task_id: str) -> None:
 
 
 def test_the_steps_of_a_loop_have_one_task() -> None:
-    ids = task_ids_of(load_flow(polling()))
+    ids = task_ids_of(load_flow(polling_flow()))
     assert [ids[name] for name in ("Get reply", "Is it ready?", "Wait", "Again")] == ["get_reply"] * 4
     assert len(set(ids.values())) == len(ids) - 3
 

@@ -28,7 +28,7 @@ def stages() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def copied() -> list[str]:
+def copied_files() -> list[str]:
     """What is copied from the checkout."""
     sources: list[str] = []
     for name, rest in instructions():
@@ -37,7 +37,7 @@ def copied() -> list[str]:
     return sources
 
 
-@pytest.mark.parametrize("source", copied())
+@pytest.mark.parametrize("source", copied_files())
 def test_copied_files_exist_and_reach_the_builder(source: str) -> None:
     assert (ROOT / source).exists(), f"{source} is copied by the Dockerfile"
     ignore = (ROOT / "docker" / "Dockerfile.dockerignore").read_text().splitlines()

@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Fetch
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import drive, walk
 from tests.cases.case import ORIGIN, Case, reply_of
-from tests.roads.roads import by_walk, performed
+from tests.roads.roads import by_walk, perform_action
 
 NAMES = ("Ask name", "Start GPT thread", "v1.2 rate", "What's up?", "Menú ☎", "go", "7", "{brace}", "Ask name again")
 VALUES = ("contact.phone", "contact.first_name", "contact.plan", "global.Weekday", "flow_execution_variables.campaign")
@@ -117,14 +117,14 @@ class _Flow:
             "%s", self._reference()
         )
 
-    def _said(self) -> dict[str, Any]:
+    def _message_keys(self) -> dict[str, Any]:
         said: dict[str, Any] = {"body": self._text()}
         if self._sometimes(4):
             said |= {"file_url": "https://cdn.example/{{ contact.phone }}", "whatsapp_template": "t"}
         return said
 
-    def _asking(self) -> dict[str, Any]:
-        asking = {**self._said(), **self._exits("on_no_answer", "on_answer_failed")}
+    def _question_keys(self) -> dict[str, Any]:
+        asking = {**self._message_keys(), **self._exits("on_no_answer", "on_answer_failed")}
         if self._sometimes(3):
             asking["max_answer_attempts"] = self._one((1, 2))
         return asking
@@ -137,16 +137,16 @@ class _Flow:
         if self._sometimes(6):
             more = {"options_from_variable": {"list": self._reference(), "value": "id"}}
             kind = "ANY"
-        return {**self._asking(), "answer_type": kind, **more, "next": self._onwards()}
+        return {**self._question_keys(), "answer_type": kind, **more, "next": self._onwards()}
 
     def _menu(self) -> dict[str, Any]:
-        return {**self._asking(), "options": {"Buy": self._onwards(), "Sell": self._anywhere()}}
+        return {**self._question_keys(), "options": {"Buy": self._onwards(), "Sell": self._anywhere()}}
 
     def _template(self) -> dict[str, Any]:
-        return {**self._asking(), "options": self._one(({}, {"Buy": self._anywhere()})), "next": self._onwards()}
+        return {**self._question_keys(), "options": self._one(({}, {"Buy": self._anywhere()})), "next": self._onwards()}
 
     def _message(self) -> dict[str, Any]:
-        return {**self._said(), "next": self._onwards()}
+        return {**self._message_keys(), "next": self._onwards()}
 
     def _conditional(self) -> dict[str, Any]:
         paths = [
@@ -224,7 +224,7 @@ class _Flow:
         return {"state": self._one(("completed", "failed")), "reason": self._text()}
 
 
-def _mended(flow: dict[str, Any]) -> dict[str, Any] | None:
+def _repair(flow: dict[str, Any]) -> dict[str, Any] | None:
     """The flow without the steps that are never reached and the variables that are read too early."""
     for _ in range(30):
         try:
@@ -236,12 +236,12 @@ def _mended(flow: dict[str, Any]) -> dict[str, Any] | None:
         unreached = [fault.path[1] for fault in faults if "no step leads here" in fault.message]
         if unreached:
             flow["steps"] = [step for index, step in enumerate(flow["steps"]) if index not in unreached]
-        elif not all(_mend(flow, fault.path) for fault in faults):
+        elif not all(_repair_fault(flow, fault.path) for fault in faults):
             return None
     return None
 
 
-def _mend(flow: Any, path: Sequence[Any]) -> bool:
+def _repair_fault(flow: Any, path: Sequence[Any]) -> bool:
     """Put a variable that is always there where one stands that cannot be read."""
     holder = flow
     for key in path[:-1]:
@@ -260,7 +260,7 @@ def _mend(flow: Any, path: Sequence[Any]) -> bool:
 def contacts_of_flows(draw: st.DrawFn) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
     """A flow and a response, as a case has them, and what the server is going to answer."""
     names = draw(st.permutations(NAMES))[: draw(st.integers(3, 7))]
-    flow = _mended(
+    flow = _repair(
         {
             "flow_format": 1,
             "id": "random_flow",
@@ -300,7 +300,7 @@ def with_replies(data: dict[str, Any], replies: Sequence[Mapping[str, Any]]) -> 
 
     def do(effect: Effect) -> EffectResult:
         assert not isinstance(effect, FetchFile), "no random flow sends files"
-        return performed(effect, exchange) if isinstance(effect, SendAction) else Waited()
+        return perform_action(effect, exchange) if isinstance(effect, SendAction) else Waited()
 
     drive(walk(case.flow, read_response(case.response()), now=case.now), do)
     return Case(case.name, {**data, "replies": used})

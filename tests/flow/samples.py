@@ -144,7 +144,7 @@ def json_reply(status: int = 200, value: object = None) -> HttpResponse:
     return HttpResponse(status, headers=(("Content-Type", "application/json"),), content=content)
 
 
-def walked(
+def walk_flow(
     flow: Flow,
     response: Mapping[str, Any] | None = None,
     reply: Reply | Callable[[Effect], Reply] | None = None,

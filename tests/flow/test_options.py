@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit, AnswerRule, ListedOptions
 from airflow_whatsapp_flows.flow.options import find_option
 from airflow_whatsapp_flows.flow.template.references import parse_bare_reference
-from tests.flow.walk.test_walk import exits, flow_of, walked
+from tests.flow.walk.test_walk import exits, flow_of, walk_flow
 
 MENU = ("Sales 💬", "Soporte técnico", "❤️ Other")
 
@@ -63,7 +63,7 @@ def test_any_answer_means_an_option_or_none(options: list[str], answer: str) -> 
 @pytest.mark.parametrize(("answer", "value"), [("2", "Support"), ("support ", "Support"), (2, "Support")])
 def test_a_menu_accepts_the_number_of_an_option(answer: object, value: object) -> None:
     flow = flow_of({"name": "m", "type": "menu", "options": {"Sales": None, "Support": None}})
-    record = walked(flow, {"step": {"m": answer}})
+    record = walk_flow(flow, {"step": {"m": answer}})
     assert exits(record)[0][1] == "Support"
     assert record.variables["step"]["m"] == (value if isinstance(answer, str) else answer)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 FACTOR = int(os.environ.get("FUZZ_FACTOR", "1"))
 
 
-def fuzzed(examples: int) -> settings:
+def fuzz_settings(examples: int) -> settings:
     """Settings that try a number of examples, times :data:`FACTOR`, however slow the machine is."""
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
     return settings(max_examples=examples * FACTOR, deadline=None, suppress_health_check=slow)
@@ -38,7 +38,7 @@ PLAIN = st.recursive(
 
 
 @st.composite
-def mutated(draw: st.DrawFn, original: bytes, pieces: list[bytes]) -> bytes:
+def mutate(draw: st.DrawFn, original: bytes, pieces: list[bytes]) -> bytes:
     """Some bytes with a few changes: cut, doubled, replaced, or with one of the pieces put in."""
     content = original
     for _ in range(draw(st.integers(1, 4))):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.cli import main
-from tests.fuzz.budget import fuzzed
+from tests.fuzz.budget import fuzz_settings
 
 FLOW = {
     "flow_format": 1,
@@ -50,7 +50,7 @@ def _status(words: list[str]) -> tuple[int, str]:
     return status, err.getvalue()
 
 
-@fuzzed(150)
+@fuzz_settings(150)
 @given(st.sampled_from(OPTIONS), WORDS)
 def test_any_value_of_an_option_is_taken_or_refused_with_a_reason(
     files: tuple[Path, Path], option: str, text: str
@@ -65,7 +65,7 @@ def test_any_value_of_an_option_is_taken_or_refused_with_a_reason(
     assert status == 0 or err
 
 
-@fuzzed(60)
+@fuzz_settings(60)
 @given(st.sampled_from(["--since", "--until", "--renamed", "--state", "--fingerprint", "--step"]), WORDS)
 def test_any_value_that_chooses_contacts_is_taken_or_refused(files: tuple[Path, Path], option: str, text: str) -> None:
     ledger = f"sqlite:///{files[0].parent / 'l.db'}"

@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.flow.reply.excerpt import EXCERPT_LENGTH, reply_exce
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse, TransportFailure
 from airflow_whatsapp_flows.transport import NetworkPolicy, SendPolicy, open_session, send
-from tests.fuzz.budget import PLAIN, RESERVED, fuzzed, mutated
+from tests.fuzz.budget import PLAIN, RESERVED, fuzz_settings, mutate
 from tests.servers.hostile import HostileServer, Peer, reply
 
 LIMIT = 10_000
@@ -33,7 +33,7 @@ def parse(content: bytes, media_type: str) -> Any:
     return parse_content(HttpResponse(200, headers=(("Content-Type", media_type),), content=content))
 
 
-def judged(response: HttpResponse | TransportFailure) -> ActionResult:
+def classify_and_check(response: HttpResponse | TransportFailure) -> ActionResult:
     """The result of a reply, which every database keeps and every person may see."""
     result = classify(response, SentRequest(REQUEST))
     json.dumps(result.as_value(), allow_nan=False, ensure_ascii=False).encode()
@@ -66,7 +66,7 @@ def xml_of(element: Any) -> str:
     return f"<{name}{head}>{content}</{name}>"
 
 
-def seen(element: Any) -> Any:
+def element_data(element: Any) -> Any:
     """The data of an element, by the convention that the docs promise."""
     _, attributes, inner = element
     found: dict[str, Any] = {f"@{key}": value for key, value in attributes.items()}
@@ -74,7 +74,7 @@ def seen(element: Any) -> Any:
         text = inner.strip()
         return ({**found, "#text": text} if text else found) if found else text or None
     for child in inner:
-        name, value = child[0], seen(child)
+        name, value = child[0], element_data(child)
         if name in found:
             found[name] = [*found[name], value] if isinstance(found[name], list) else [found[name], value]
         else:
@@ -82,7 +82,7 @@ def seen(element: Any) -> Any:
     return found or None
 
 
-@fuzzed(150)
+@fuzz_settings(150)
 @given(PLAIN)
 def test_json_comes_back(value: Any) -> None:
     content = json.dumps(value, ensure_ascii=False).encode()
@@ -90,23 +90,23 @@ def test_json_comes_back(value: Any) -> None:
     assert json.dumps(kept) == json.dumps(value)
 
 
-@fuzzed(150)
+@fuzz_settings(150)
 @given(st.dictionaries(ANY_TEXT, ANY_TEXT | st.lists(ANY_TEXT, max_size=2), max_size=3))
 def test_any_text_in_json_is_one_that_every_database_keeps(value: Any) -> None:
     content = json.dumps(value).encode()
-    judged(HttpResponse(200, headers=(("Content-Type", "application/json"),), content=content))
+    classify_and_check(HttpResponse(200, headers=(("Content-Type", "application/json"),), content=content))
 
 
-@fuzzed(150)
+@fuzz_settings(150)
 @given(ELEMENTS)
 def test_xml_comes_back(element: Any) -> None:
     # An attribute's blanks are normalized by XML itself, and a name xmlns is none.
     if "xmlns" in str(element):
         return
-    assert parse(xml_of(element).encode(), "text/xml") == {element[0]: seen(element)}
+    assert parse(xml_of(element).encode(), "text/xml") == {element[0]: element_data(element)}
 
 
-@fuzzed(150)
+@fuzz_settings(150)
 @given(st.lists(st.tuples(WORD, WORD), min_size=1))
 def test_a_form_comes_back(pairs: list[tuple[str, str]]) -> None:
     expected: dict[str, Any] = {}
@@ -143,16 +143,16 @@ ORIGINALS = {
 }  # fmt: skip
 
 
-@fuzzed(1_000)
+@fuzz_settings(1_000)
 @given(st.data(), st.sampled_from(sorted(ORIGINALS)), st.sampled_from([200, 422]))
 def test_any_content_is_data_that_every_database_keeps_or_is_refused(
     data: st.DataObject, media_type: str, status: int
 ) -> None:
     original, pieces = ORIGINALS[media_type]
-    content = data.draw(mutated(original, pieces))
+    content = data.draw(mutate(original, pieces))
     charset = data.draw(st.sampled_from(["", "; charset=utf-16", "; charset=latin-1", "; charset=x"]))
     headers = (("Content-Type", media_type + charset),)
-    judged(HttpResponse(status, headers=headers, content=content))
+    classify_and_check(HttpResponse(status, headers=headers, content=content))
 
 
 # Heads
@@ -164,11 +164,11 @@ DATES = st.datetimes(dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31)).map(
 DATE_PIECES = [b" ", b",", b"-", b"+9999", b"-2359", b"9" * 9, b":", b"(", b"GMT"]
 
 
-@fuzzed(300)
+@fuzz_settings(300)
 @given(
     st.integers(0, 10**30).map(str)
     | DATES
-    | DATES.flatmap(lambda date: mutated(date.encode(), DATE_PIECES)).map(lambda date: date.decode("latin-1"))
+    | DATES.flatmap(lambda date: mutate(date.encode(), DATE_PIECES)).map(lambda date: date.decode("latin-1"))
     | st.text(max_size=40)
 )
 @example("Mon, 22 Nov 0000000 10:00:00 +99999999999")
@@ -176,7 +176,7 @@ DATE_PIECES = [b" ", b",", b"-", b"+9999", b"-2359", b"9" * 9, b":", b"(", b"GMT
 @example("(" * 8_000)
 @example("Fri, " + "31 Dec " * 1_000)
 def test_any_retry_after_is_a_wait_or_ignored(text: str) -> None:
-    result = judged(HttpResponse(503, headers=(("Retry-After", text),)))
+    result = classify_and_check(HttpResponse(503, headers=(("Retry-After", text),)))
     wait = retry_after(result, NOW)
     assert wait is None or 0 <= wait < 10**12
     if text.isascii() and text.isdecimal():
@@ -227,10 +227,10 @@ def wire() -> Iterator[Wire]:
 
 
 @pytest.mark.parametrize("number", range(len(WIRE)))
-@fuzzed(100)
+@fuzz_settings(100)
 @given(st.data())
 def test_any_bytes_on_the_wire_are_a_reply_or_a_failure(wire: Wire, number: int, data: st.DataObject) -> None:
-    found = asyncio.run(wire.exchange(data.draw(mutated(WIRE[number], LINES))))
+    found = asyncio.run(wire.exchange(data.draw(mutate(WIRE[number], LINES))))
 
     if isinstance(found, HttpResponse):
         assert 200 <= found.status_code <= 599
@@ -238,7 +238,7 @@ def test_any_bytes_on_the_wire_are_a_reply_or_a_failure(wire: Wire, number: int,
     else:
         assert found.message
         assert found.head is None or 100 <= found.head.status_code <= 999
-    judged(found)
+    classify_and_check(found)
 
 
 @pytest.mark.parametrize("number", range(len(WIRE)))

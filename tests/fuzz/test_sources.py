@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import SourceError
 from airflow_whatsapp_flows.replay.sources.source import MAX_ROW_BYTES
-from tests.fuzz.budget import PLAIN, fuzzed, mutated
+from tests.fuzz.budget import PLAIN, fuzz_settings, mutate
 from tests.replay.sources.reading import rows_of
 
 CSV = 'id,contact.phone,step.Ask name\nr-1,+525512345678,"Ana ""María"""\nr-2,,"two\nlines"\nr-3,1.2E+11,x\n'.encode()
@@ -46,10 +46,10 @@ FILES: dict[str, tuple[bytes, list[bytes]]] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-@fuzzed(150)
+@fuzz_settings(150)
 @given(st.data())
 def test_any_file_is_rows_or_an_error_of_the_package(name: str, data: st.DataObject) -> None:
-    content = data.draw(mutated(*FILES[name]))
+    content = data.draw(mutate(*FILES[name]))
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = rows_of(Path(folder), name, content)
@@ -61,7 +61,7 @@ def test_any_file_is_rows_or_an_error_of_the_package(name: str, data: st.DataObj
             assert len(json.dumps(row.value, allow_nan=False, ensure_ascii=False).encode()) <= 2 * MAX_ROW_BYTES
 
 
-@fuzzed(100)
+@fuzz_settings(100)
 @given(st.lists(PLAIN, max_size=5))
 def test_any_json_in_lines_is_a_row_or_its_problem(values: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -89,7 +89,7 @@ def notes(imported: ImportedFlow, kind: str, step_name: str | None = "*") -> lis
     return [note for note in imported.report if note.kind == kind and step_name in ("*", note.step)]
 
 
-def everything(imported: ImportedFlow) -> str:
+def full_text(imported: ImportedFlow) -> str:
     """All that leaves the import, as one text."""
     return json.dumps(imported.flow, ensure_ascii=False) + repr(imported.report)
 

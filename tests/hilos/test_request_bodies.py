@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.request.plan import RequestPlan, RequestText, parse_request
 from airflow_whatsapp_flows.flow.secrets import names_credential
 from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
-from tests.hilos.samples import CRM_KEY, everything, notes, read, request, step, steps_of
+from tests.hilos.samples import CRM_KEY, full_text, notes, read, request, step, steps_of
 
 _URL = "https://a.example/"
 
@@ -25,7 +25,7 @@ def _body(text: Any, content_type: str | None = None, **more: Any) -> Any:
     return read(step(1, "Call", "ACTION", **request("POST", _URL, headers=headers, body=text)), **more)
 
 
-def _sent(plan: RequestPlan | None, values: dict[str, object]) -> object:
+def _content(plan: RequestPlan | None, values: dict[str, object]) -> object:
     if plan is None:
         return "cannot be parsed"
     try:
@@ -81,7 +81,7 @@ def test_a_body_is_sent_as_the_same_bytes_as_the_text_that_was_recorded(
     if imported.loads:
         action = load_flow(imported.flow).steps["Call"]
         assert isinstance(action, Action)
-        assert _sent(action.plan, values) == _sent(recorded, values)
+        assert _content(action.plan, values) == _content(recorded, values)
     else:
         assert recorded is None
 
@@ -164,7 +164,7 @@ def test_a_secret_in_a_body_becomes_a_variable(text: str, content_type: str | No
     imported = _body(text, content_type)
 
     assert steps_of(imported)[0]["body"] == kept
-    assert CRM_KEY not in everything(imported)
+    assert CRM_KEY not in full_text(imported)
     assert imported.loads
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows.connections import action_connection, connection_from_environment
-from tests.hilos.samples import CRM_KEY, everything, notes, only, read, request, step, steps_of, uuid
+from tests.hilos.samples import CRM_KEY, full_text, notes, only, read, request, step, steps_of, uuid
 
 _URL = "https://api.crm.example/v1"
 
@@ -86,7 +86,7 @@ def test_a_password_in_the_url_goes_to_the_connection() -> None:
 
     found = steps_of(imported)[0]
     assert (found["connection"], found["url"]) == ("api_crm_example", "/v1?x=1")
-    assert "p4ss" not in everything(imported)
+    assert "p4ss" not in full_text(imported)
     assert '"login": "...", "password": "..."' in notes(imported, "secret", None)[0].message
 
 
@@ -125,7 +125,7 @@ def test_a_secret_joined_with_a_variable_becomes_a_variable() -> None:
     found = steps_of(imported)[0]
     assert found["headers"]["Authorization"] == "Bearer {{ flow_execution_variables.authorization }}{{contact.id}}"
     assert imported.flow["sensitive"] == ["flow_execution_variables.authorization"]
-    assert CRM_KEY not in everything(imported)
+    assert CRM_KEY not in full_text(imported)
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "X-Author", "Keywords", "Content-Type", "X-Max-Tokens"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.hilos.samples import everything, notes, only, read, step, steps_of, uuid
+from tests.hilos.samples import full_text, notes, only, read, step, steps_of, uuid
 
 _SAY = step(2, "Say", "MESSAGE", body="x")
 _OTHER = step(3, "Other", "MESSAGE", body="x")
@@ -155,5 +155,5 @@ def test_the_signature_of_an_uploaded_file_is_left_out() -> None:
     imported = read(step(1, "Show", "MESSAGE", body="x", body_type="image", body_file=file, body_file_type="UPLOAD"))
 
     assert steps_of(imported)[0]["file_url"] == "https://files.example/a.png"
-    assert "0123456789abcdef" not in everything(imported)
+    assert "0123456789abcdef" not in full_text(imported)
     assert [note.field for note in notes(imported, "secret")] == ["body_file"]

@@ -40,15 +40,15 @@ def test_the_requests_of_the_polling_guide_are_sent_as_recorded() -> None:
     flow = load_flow(read_step_records(gpt_records(), flow_id="gpt").flow)
     values = {"contact": {"gpt_response": "41"}, "step": {"Start GPT thread": {"response": {"id": "thread_7"}}}}
 
-    def built(name: str) -> tuple[str, str, bytes]:
+    def request_parts(name: str) -> tuple[str, str, bytes]:
         action = flow.steps[name]
         assert isinstance(action, Action)
         request = build_request(action, values)
         return request.method, request.url, request.content or b""
 
-    assert built("Start GPT thread") == ("POST", "/v1/threads", b"{}")
-    assert built("Add message") == ("POST", "/v1/threads/thread_7/messages", b'{"role":"user","content":"41"}')
-    assert built("Get generated GPT response") == ("GET", "/v1/threads/thread_7/messages", b"")
+    assert request_parts("Start GPT thread") == ("POST", "/v1/threads", b"{}")
+    assert request_parts("Add message") == ("POST", "/v1/threads/thread_7/messages", b'{"role":"user","content":"41"}')
+    assert request_parts("Get generated GPT response") == ("GET", "/v1/threads/thread_7/messages", b"")
 
 
 def test_activecampaigns_dialect_is_merged_from_several_contacts() -> None:
@@ -138,11 +138,13 @@ def test_a_step_seen_twice_stands_once_with_what_either_record_shows() -> None:
 
 
 def test_steps_stand_in_the_order_of_their_positions_then_as_seen() -> None:
-    def placed(name: str, number: int, index: object, then: int | None) -> dict[str, Any]:
+    def message_at(name: str, number: int, index: object, then: int | None) -> dict[str, Any]:
         way = uuid(then) if then else None
         return step(number, name, "MESSAGE", body="x", ordering_idx=index, next_step_default=way)
 
-    imported = read(placed("C", 3, None, None), placed("D", 4, None, 3), placed("B", 2, 7, 4), placed("A", 1, 2, 2))
+    imported = read(
+        message_at("C", 3, None, None), message_at("D", 4, None, 3), message_at("B", 2, 7, 4), message_at("A", 1, 2, 2)
+    )
 
     assert [one["name"] for one in steps_of(imported)] == ["A", "B", "C", "D"]
     assert "start" not in imported.flow

@@ -76,7 +76,7 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def asked(process: subprocess.Popen[str]) -> str:
+def ask_to_write(process: subprocess.Popen[str]) -> str:
     assert process.stdin is not None
     process.stdin.write("write\n")
     process.stdin.flush()
@@ -89,7 +89,7 @@ def test_a_chunk_has_one_owner_and_others_are_free(ledger: Ledger, ledger_url: s
         other = claim(ledger, connection, replay.no, 1)
         assert other is not None
         release(ledger, connection, other)
-        assert asked(process) == "written"
+        assert ask_to_write(process) == "written"
         with ledger.read() as reading:
             owner = reading.execute(select(chunks.c.owner).where(chunks.c.chunk == 0)).scalar_one()
         assert owner.endswith(f":{process.pid}")
@@ -113,7 +113,7 @@ def test_an_owner_that_is_only_stopped_is_still_the_owner(ledger: Ledger, ledger
             assert claim(ledger, connection, replay.no, 0) is None
         finally:
             os.kill(process.pid, signal.SIGCONT)
-        assert asked(process) == "written"
+        assert ask_to_write(process) == "written"
 
 
 def test_an_owner_that_comes_back_after_it_was_replaced_writes_nothing(
@@ -128,9 +128,9 @@ def test_an_owner_that_comes_back_after_it_was_replaced_writes_nothing(
             os.kill(process.pid, signal.SIGCONT)
 
             if ledger.is_sqlite:
-                assert asked(process) == "lost"
+                assert ask_to_write(process) == "lost"
             else:  # its session is gone too: no answer, and an error that ends it
-                assert asked(process) == ""
+                assert ask_to_write(process) == ""
             with ledger.write(connection):
                 check_fences(connection, [claimed])
             release(ledger, connection, claimed)

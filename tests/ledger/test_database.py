@@ -34,14 +34,14 @@ def test_tables_are_made_once_and_keep_what_is_in_them(ledger: Ledger, ledger_ur
 def test_several_processes_can_open_a_new_ledger_at_once(ledger_url: str) -> None:
     barrier, problems = threading.Barrier(6), []
 
-    def opening() -> None:
+    def open_ledger() -> None:
         barrier.wait()
         try:
             Ledger(ledger_url).close()
         except LedgerError as error:
             problems.append(error)
 
-    threads = [threading.Thread(target=opening) for _ in range(6)]
+    threads = [threading.Thread(target=open_ledger) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -18,14 +18,14 @@ ERROR = json.dumps(
 )
 
 
-def refused(said: Any) -> str:
+def refused_result(said: Any) -> str:
     return json.dumps({"outcome": "error", "response": said, "error": {"kind": "status", "sent": "yes"}})
 
 
 def test_a_group_counts_what_was_handled_and_shows_one_reply(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(number) for number in range(1, 5)])
     end(ledger, replay, [C, F, D, C], error=ERROR, fingerprint="f", handled_errors=1)
-    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused("Ana is known"), status_code=422)
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused_result("Ana is known"), status_code=422)
 
     (group,) = error_groups(ledger, replay)
 
@@ -38,7 +38,7 @@ def test_the_reply_of_a_group_does_not_show_by_which_id_the_platform_knows_the_c
     told = {**response(1), "flow_execution_variables": {"user_id": "MX.aBcD"}}
     replay = a_replay(ledger, [told])
     end(ledger, replay, [F], error=ERROR, fingerprint="f")
-    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused("no user MX.aBcD here"))
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused_result("no user MX.aBcD here"))
 
     assert error_groups(ledger, replay)[0].reply == "no user *** here"
 
@@ -54,9 +54,9 @@ def test_a_group_without_a_reply_shows_none(ledger: Ledger) -> None:
 def test_results_have_the_reply_to_each_action_and_of_handled_ones_alone(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2), response(3)])
     end(ledger, replay, [C, F], error=ERROR, handled_errors=1)
-    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused("first"))
-    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused("second"), number=2)
-    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused("later"), number=3, begun_at=2000.0)
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused_result("first"))
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused_result("second"), number=2)
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused_result("later"), number=3, begun_at=2000.0)
     attempt(ledger, "r-2", Fate.SUCCEEDED, replay, result=json.dumps({"outcome": "success", "response": "secret"}))
 
     first, second = contact_results(ledger, replay, handled=True)
@@ -69,7 +69,7 @@ def test_results_have_the_reply_to_each_action_and_of_handled_ones_alone(ledger:
 def test_a_reply_is_not_shown_where_it_cannot_be_told_what_is_to_be_hidden(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)], flow={**FLOW, "sensitive": ["contact.phone"]})
     (number,) = end(ledger, replay, [F], error=ERROR, fingerprint="f")
-    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused("+525500000001 is wrong"))
+    attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused_result("+525500000001 is wrong"))
     assert error_groups(ledger, replay)[0].reply == "*** is wrong"
 
     change(ledger, number, response=None)

@@ -51,25 +51,25 @@ def delete(file: Path, _: Path) -> None:
     file.unlink()
 
 
-def put_an_empty_file_there(file: Path, _: Path) -> None:
+def replace_with_empty_file(file: Path, _: Path) -> None:
     file.unlink()
     file.touch()
 
 
-def move_another_copy_there(file: Path, copy: Path) -> None:
+def replace_with_copy(file: Path, copy: Path) -> None:
     copy.rename(file)
 
 
-def overwrite(file: Path, copy: Path) -> None:
+def overwrite_with_copy(file: Path, copy: Path) -> None:
     file.write_bytes(copy.read_bytes())
 
 
-def empty(file: Path, _: Path) -> None:
+def truncate(file: Path, _: Path) -> None:
     file.write_bytes(b"")
 
 
-REPLACED = [delete, put_an_empty_file_there, move_another_copy_there]
-OVERWRITTEN = [overwrite, empty]
+REPLACED = [delete, replace_with_empty_file, replace_with_copy]
+OVERWRITTEN = [overwrite_with_copy, truncate]
 
 
 @pytest.mark.parametrize("happens", [*REPLACED, *OVERWRITTEN])
@@ -286,7 +286,7 @@ async def test_requests_that_an_overwritten_file_has_lost_are_written_down_and_c
                 await journal.add(intent(f"r-{number}", **(marks if number == 2 else {})))
             with ledger.read() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
-            overwrite(file, copy)
+            overwrite_with_copy(file, copy)
             with pytest.raises(LedgerReplacedError) as raised:
                 await journal.add(intent("r-3"))
             told = str(journal.with_losses(raised.value))
@@ -296,7 +296,7 @@ async def test_requests_that_an_overwritten_file_has_lost_are_written_down_and_c
     assert [json.loads(line)["response_id"] for line in lost.read_text().splitlines()] == ["r-0", "r-1", "r-2"]
     for end in ("-wal", "-shm"):
         file.with_name(f"l.db{end}").unlink(missing_ok=True)
-    overwrite(file, copy)
+    overwrite_with_copy(file, copy)
 
     assert accept(file, lost).added == 3
     with Ledger(url_of(file)) as ledger:

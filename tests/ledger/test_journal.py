@@ -238,7 +238,7 @@ async def test_a_commit_whose_acknowledgement_was_lost_is_not_repeated(
     committed, lost = server_ledger._transaction, []
 
     @contextmanager
-    def losing(connection: Connection) -> Iterator[None]:
+    def commit_then_lose(connection: Connection) -> Iterator[None]:
         with committed(connection):
             yield
         if connection.info.pop("lose", False):
@@ -246,7 +246,7 @@ async def test_a_commit_whose_acknowledgement_was_lost_is_not_repeated(
             end_sessions_of(postgres, server_ledger)
             connection.execute(select(1))  # as the driver finds out
 
-    monkeypatch.setattr(server_ledger, "_transaction", losing)
+    monkeypatch.setattr(server_ledger, "_transaction", commit_then_lose)
     async with Journal(server_ledger) as journal:
         assert await journal.claim(replay.no, 0) is not None
         assert journal._connection is not None

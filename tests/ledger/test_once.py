@@ -24,13 +24,20 @@ def claims(ledger: Ledger) -> set[tuple[str, str, str]]:
         return {tuple(row) for row in rows}
 
 
-def wanted(number: int, marks: tuple[str, ...] = ANA, **more: Any) -> Intent:
+def once_intent(number: int, marks: tuple[str, ...] = ANA, **more: Any) -> Intent:
     return intent(f"r-{number}", once=OnceClaim(more.get("step", "Create"), marks), **more)
 
 
 async def test_of_two_intents_in_one_commit_only_the_first_is_sent(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
-        entries = [wanted(1), wanted(2), wanted(3, EVA), intent("r-4"), wanted(5, ANA[1:]), wanted(6, step="Note")]
+        entries = [
+            once_intent(1),
+            once_intent(2),
+            once_intent(3, EVA),
+            intent("r-4"),
+            once_intent(5, ANA[1:]),
+            once_intent(6, step="Note"),
+        ]
         done = await asyncio.gather(*map(journal.add, entries), return_exceptions=True)
 
     assert [type(one) for one in done] == [
@@ -44,8 +51,8 @@ async def test_of_two_intents_in_one_commit_only_the_first_is_sent(ledger: Ledge
 
 async def test_a_refused_one_does_not_hide_an_intent_that_exists(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
-        await journal.add(wanted(1))
-        entries = [wanted(2), wanted(1), wanted(3, EVA)]
+        await journal.add(once_intent(1))
+        entries = [once_intent(2), once_intent(1), once_intent(3, EVA)]
         done = await asyncio.gather(*map(journal.add, entries), return_exceptions=True)
 
     assert [type(one) for one in done] == [OnceClaimedError, IntentConflictError, type(None)]
@@ -53,7 +60,7 @@ async def test_a_refused_one_does_not_hide_an_intent_that_exists(ledger: Ledger)
 
 async def test_two_processes_cannot_claim_the_same_person(ledger: Ledger) -> None:
     async with Journal(ledger) as one, Journal(ledger) as other:
-        both = [journal.add(wanted(number * 2 + which, (f"phone:{number}", f"email:{99 - number}")))
+        both = [journal.add(once_intent(number * 2 + which, (f"phone:{number}", f"email:{99 - number}")))
                 for number in range(100) for which, journal in enumerate((one, other))]  # fmt: skip
         done = await asyncio.gather(*both, return_exceptions=True)
 
@@ -83,9 +90,9 @@ async def test_a_person_is_freed_where_nothing_was_applied(
     ledger: Ledger, fate: Fate, status: int | None, freed: bool
 ) -> None:
     async with Journal(ledger) as journal:
-        await journal.add(wanted(1))
-        journal.note(AttemptEnd(wanted(1), fate, status, None, None, 902.0))
-        [done] = await asyncio.gather(journal.add(wanted(2)), return_exceptions=True)
+        await journal.add(once_intent(1))
+        journal.note(AttemptEnd(once_intent(1), fate, status, None, None, 902.0))
+        [done] = await asyncio.gather(journal.add(once_intent(2)), return_exceptions=True)
 
     assert (done is None) is freed
     assert {holder for _, _, holder in claims(ledger)} == {"r-2" if freed else "r-1"}
@@ -93,12 +100,12 @@ async def test_a_person_is_freed_where_nothing_was_applied(
 
 async def test_a_person_is_not_freed_while_another_attempt_may_have_been_applied(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
-        await journal.add(wanted(1))
-        journal.note(AttemptEnd(wanted(1), Fate.SUCCEEDED, 201, None, None, 902.0))
-        again = wanted(1, visit=2, key="other")
+        await journal.add(once_intent(1))
+        journal.note(AttemptEnd(once_intent(1), Fate.SUCCEEDED, 201, None, None, 902.0))
+        again = once_intent(1, visit=2, key="other")
         await journal.add(again)
         journal.note(AttemptEnd(again, Fate.ANSWERED, 422, None, None, 903.0))
-        [done] = await asyncio.gather(journal.add(wanted(2)), return_exceptions=True)
+        [done] = await asyncio.gather(journal.add(once_intent(2)), return_exceptions=True)
 
     assert isinstance(done, OnceClaimedError)
 
@@ -106,8 +113,8 @@ async def test_a_person_is_not_freed_while_another_attempt_may_have_been_applied
 async def test_a_renamed_step_keeps_the_claims_of_its_earlier_name(ledger: Ledger) -> None:
     """Create became New, whose attempts keep the identity Create; the first one may have been applied."""
     async with Journal(ledger) as journal:
-        await journal.add(wanted(1))
-        journal.note(AttemptEnd(wanted(1), Fate.UNKNOWN, None, None, None, 902.0))
+        await journal.add(once_intent(1))
+        journal.note(AttemptEnd(once_intent(1), Fate.UNKNOWN, None, None, None, 902.0))
         again = intent("r-1", step="New", step_id="Create", number=2, once=OnceClaim("new", ANA, ("Create",)))
         await journal.add(again)
         journal.note(AttemptEnd(again, Fate.ANSWERED, 422, None, None, 903.0))
@@ -120,7 +127,7 @@ async def test_a_renamed_step_keeps_the_claims_of_its_earlier_name(ledger: Ledge
 
 async def test_a_refusal_under_the_new_name_frees_the_claim_of_the_old_one(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
-        await journal.add(wanted(1))
+        await journal.add(once_intent(1))
     with ledger.write() as connection:  # the process died after its intent; somebody has looked it up
         connection.execute(update(attempts).values(fate=Fate.NOT_SENT.value))
     async with Journal(ledger) as journal:
@@ -133,7 +140,7 @@ async def test_a_refusal_under_the_new_name_frees_the_claim_of_the_old_one(ledge
 
 async def test_a_claim_under_an_earlier_name_holds_for_a_renamed_step(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
-        await journal.add(wanted(1))  # of the step Create, which is New now
+        await journal.add(once_intent(1))  # of the step Create, which is New now
         again = intent("r-1", step="New", step_id="Create", number=2, once=OnceClaim("new", ANA, ("Create",)))
         other = intent("r-2", step="New", once=OnceClaim("new", ANA, ("Create",)))
         done = await asyncio.gather(journal.add(other), journal.add(again), return_exceptions=True)

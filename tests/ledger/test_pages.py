@@ -84,12 +84,12 @@ def test_the_snapshot_writes_long_responses_in_small_batches(ledger: Ledger, mon
     sizes: list[int] = []
     add = pages.batches
 
-    def noting(*arguments: Any) -> Any:
+    def record_and_call(*arguments: Any) -> Any:
         for batch in add(*arguments):
             sizes.append(len(batch))
             yield batch
 
-    monkeypatch.setattr("airflow_whatsapp_flows.replay.snapshot.batches", noting)
+    monkeypatch.setattr("airflow_whatsapp_flows.replay.snapshot.batches", record_and_call)
     a_replay(ledger, [*long_responses(3), response(3), response(4)])
     assert sizes == [2, 3]
 
@@ -158,7 +158,7 @@ class LongestRead:
         self.most = self.all = 0
         execute = Connection.execute
 
-        def noting(connection: Connection, *arguments: Any, **named: Any) -> Any:
+        def record_and_call(connection: Connection, *arguments: Any, **named: Any) -> Any:
             found = execute(connection, *arguments, **named)
             if not found.returns_rows or "result" not in found.keys():  # noqa: SIM118  # a result of rows
                 return found
@@ -167,7 +167,7 @@ class LongestRead:
             self.most, self.all = max(self.most, size), self.all + size
             return rows
 
-        monkeypatch.setattr(Connection, "execute", noting)
+        monkeypatch.setattr(Connection, "execute", record_and_call)
 
 
 def failed_with_long_replies(ledger: Ledger, count: int) -> Replay:

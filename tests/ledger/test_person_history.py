@@ -12,7 +12,7 @@ from tests.ledger.filling import a_replay, attempt, end, response
 PHONE = "+5255" + "12345678"
 
 
-def of(ledger: Ledger, phone: str) -> list[str]:
+def histories(ledger: Ledger, phone: str) -> list[str]:
     with ledger.read() as connection:
         return spellings(connection, phone)
 
@@ -29,15 +29,15 @@ def test_a_person_is_found_by_every_spelling_of_the_number(ledger: Ledger, spelt
     a_replay(ledger, [with_phone(1, spelt), with_phone(2, "+525512345679"), response(3)])
     attempt(ledger, "run-1", None, phone=f" {spelt}", flow_id="d")  # whoever wrote it
 
-    assert of(ledger, PHONE) == [f" {spelt}", PHONE]
-    assert of(ledger, "+52 1 55 1234 5678") == [f" {spelt}", PHONE]
+    assert histories(ledger, PHONE) == [f" {spelt}", PHONE]
+    assert histories(ledger, "+52 1 55 1234 5678") == [f" {spelt}", PHONE]
 
 
 @pytest.mark.parametrize(("spelt", "asked"), [("+5491155556666", "+541155556666"), ("+551187654321", "+5511987654321")])
 def test_numbers_with_a_digit_that_others_leave_out_are_one_person(ledger: Ledger, spelt: str, asked: str) -> None:
     attempt(ledger, "run-1", None, phone=spelt, flow_id="d")
 
-    assert of(ledger, asked) == [spelt]
+    assert histories(ledger, asked) == [spelt]
 
 
 @pytest.mark.parametrize(
@@ -47,25 +47,25 @@ def test_a_person_is_found_however_an_earlier_release_spelt_the_number(ledger: L
     attempt(ledger, "run-1", None, phone=spelt, flow_id="d")
     attempt(ledger, "run-2", None, phone="whatsapp:+525512345679", flow_id="d")
 
-    assert of(ledger, PHONE) == [spelt]
+    assert histories(ledger, PHONE) == [spelt]
 
 
 def test_a_number_with_only_the_same_ending_is_another_person(ledger: Ledger) -> None:
     a_replay(ledger, [with_phone(1, "+15512345678"), with_phone(2, "+5255123456789")])
 
-    assert of(ledger, PHONE) == []
+    assert histories(ledger, PHONE) == []
 
 
 def test_a_phone_that_is_a_number_is_found(ledger: Ledger) -> None:
     a_replay(ledger, [with_phone(1, 525512345678)])
 
-    assert of(ledger, PHONE) == [PHONE]
+    assert histories(ledger, PHONE) == [PHONE]
 
 
 def test_text_without_digits_identifies_no_one(ledger: Ledger) -> None:
     a_replay(ledger, [with_phone(1, "%"), with_phone(2, "Ana")])
 
-    assert of(ledger, "%") == of(ledger, "") == []
+    assert histories(ledger, "%") == histories(ledger, "") == []
 
 
 def test_everything_of_all_replays_and_dag_runs_is_found_the_oldest_first(ledger: Ledger) -> None:

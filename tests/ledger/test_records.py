@@ -83,12 +83,17 @@ def test_only_once_knows_people_by_every_identifier(ledger: Ledger) -> None:
     attempt(ledger, "run-1", Fate.UNKNOWN, identifiers=(("user_id", "BR.15"), ("phone", "+525587654321")))
     attempt(ledger, "run-2", Fate.ANSWERED, identifiers=(("user_id", "BR.16"),))
 
-    def sent(**contact: object) -> set[str]:
+    def find_sent(**contact: object) -> set[str]:
         with ledger.read() as connection:
             found = responses_sent_to(connection, FLOW_ID, [IdentityRule().of(contact)])
         return set().union(*found.values())
 
-    assert sent(email="Ana@example.com") == sent(id="77") == sent(canonical_phone="+5215512345678") == {"r-1"}
-    assert sent(user_id="BR.15") == sent(phone="+52 55 8765 4321") == {"run-1"}
-    assert sent(email="ana@example.com", user_id="BR.15") == {"r-1", "run-1"}
-    assert sent(user_id="77") == sent(id="BR.15") == sent(user_id="BR.16") == sent() == set()
+    assert (
+        find_sent(email="Ana@example.com")
+        == find_sent(id="77")
+        == find_sent(canonical_phone="+5215512345678")
+        == {"r-1"}
+    )
+    assert find_sent(user_id="BR.15") == find_sent(phone="+52 55 8765 4321") == {"run-1"}
+    assert find_sent(email="ana@example.com", user_id="BR.15") == {"r-1", "run-1"}
+    assert find_sent(user_id="77") == find_sent(id="BR.15") == find_sent(user_id="BR.16") == find_sent() == set()

@@ -100,13 +100,13 @@ def test_a_contact_that_only_points_to_another_replay_is_in_doubt_nowhere(ledger
 def test_a_snapshot_that_was_not_finished_is_taken_anew(ledger: Ledger) -> None:
     replay = create_replay(ledger, "r", FLOW_ID, "{}", ("x", None))
 
-    def broken() -> object:
+    def broken_source() -> object:
         for number in range(700):
             yield Row(number, f"x:{number}", response(number))
         raise SourceError("cut off")
 
     with pytest.raises(SourceError, match="cut off"):
-        Snapshot(ledger, replay).take(broken())  # type: ignore[arg-type]
+        Snapshot(ledger, replay).take(broken_source())  # type: ignore[arg-type]
     found = find_replay(ledger, "r")
     assert found is not None
     assert not found.sealed

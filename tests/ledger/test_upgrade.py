@@ -147,12 +147,12 @@ def test_an_upgrade_that_fails_leaves_the_old_file_usable(
     before = rows_of(url)
     real = getattr(upgrading, where)
 
-    def failing(*arguments: Any) -> None:
+    def fail(*arguments: Any) -> None:
         real(*arguments)
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(upgrading, where, failing)
+        patch.setattr(upgrading, where, fail)
         with pytest.raises(LedgerError, match=r"cannot be upgraded: .*No space left on device; it was not changed"):
             Ledger(url)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from tests.airflow_runs import FinishedRun, _finished, _quiet, _synced
+from tests.airflow_runs import FinishedRun, _quiet, _read_run, _sync_to_database
 
 
 class _KilledError(BaseException):
@@ -30,7 +30,7 @@ def run_killed(dag: DAG, monkeypatch: pytest.MonkeyPatch) -> str:
 
         patch.setattr("airflow_whatsapp_flows.operators.send.classify", die)
         with _quiet(), contextlib.suppress(_KilledError):
-            _synced(dag).test()
+            _sync_to_database(dag).test()
     with create_session() as session:
         return str(session.scalar(select(DagRun.run_id).where(DagRun.dag_id == dag.dag_id)))
 
@@ -110,7 +110,7 @@ def run_cleared(dag: DAG, run_id: str, tasks: Iterable[str | tuple[str, int]]) -
                 session.commit()
                 waiting = "up_for_retry" in session.scalars(select(TaskInstance.state).where(*of_run))
             if not ready and not waiting:
-                return _finished(dag.dag_id, run)
+                return _read_run(dag.dag_id, run)
             if not ready:
                 time.sleep(0.01)  # its retry_delay is not over
             for ti in ready:

@@ -31,7 +31,7 @@ def seconds(name: str, amount: float, **keys: Any) -> dict[str, Any]:
     return step("delay", name, amount=amount, unit="SECOND", **keys)
 
 
-def polling(wait: float = 0, **keys: Any) -> dict[str, Any]:
+def polling_flow(wait: float = 0, **keys: Any) -> dict[str, Any]:
     """Start a job, ask for its state until it is done, and say so."""
     ready = {"field": "step.Get reply.response.state", "comparison": "exact", "value": "done"}
     return flow(

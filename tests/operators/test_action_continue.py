@@ -17,7 +17,7 @@ from tests.servers.recording import Answer, RecordingServer
 pytestmark = pytest.mark.usefixtures("airflow")
 
 
-def _branched() -> FinishedRun:
+def _run_branch() -> FinishedRun:
     with DAG(new_dag_id()) as dag:
         act = WhatsAppActionOperator(task_id="act", url="/x", http_conn_id="crm", on_error="continue")
 
@@ -39,7 +39,7 @@ def _branched() -> FinishedRun:
 )
 def test_a_task_branch_chooses_by_the_output(server: RecordingServer, answer: Answer, taken: str, skipped: str) -> None:
     server.queued = [answer]
-    run = _branched()
+    run = _run_branch()
     assert run.state == "success"
     assert (run.states[taken], run.states[skipped]) == ("success", "skipped")
     assert len(server.received) == 1

@@ -121,7 +121,7 @@ def _forms(secret: str) -> list[str]:
     return [secret, quote(secret), quote(secret, safe=""), quote_plus(secret), encoded, login, json.dumps(secret)[1:-1]]
 
 
-def _shown(done: FinishedAction) -> str:
+def _visible_text(done: FinishedAction) -> str:
     stored = rendered_fields(done.dag.dag_id, done.run.run_id)
     failures = [f"{error!r} {error.__cause__!r} {error.__context__!r}" for error in done.errors]
     return repr([done.run.xcoms, stored, failures, done.dag.get_task("act").__dict__])
@@ -145,9 +145,9 @@ def test_a_secret_is_in_no_xcom_rendered_field_error_or_log(
     sent = server.received[0]
     assert any(form in value for _, value in sent.headers for form in _forms(secret))
     for form in _forms(secret):
-        assert form not in _shown(done)
+        assert form not in _visible_text(done)
         assert form not in task_log.text
-    assert "qqtokqq" not in _shown(done)
+    assert "qqtokqq" not in _visible_text(done)
     ours = "\n".join(entry for entry in task_log.entries if "/contacts" in entry)
     assert "qqtokqq" not in ours
 
@@ -156,7 +156,7 @@ def test_an_unusable_secret_is_not_in_the_error(server: RecordingServer, monkeyp
     _connect(monkeypatch, server, conn_type="whatsapp_action", password="Zk9\r\nX-Evil: 1")
     done = run_action()
     assert done.state == "failed"
-    assert "Zk9" not in _shown(done)
+    assert "Zk9" not in _visible_text(done)
     assert server.received == []
 
 

@@ -19,7 +19,7 @@ EVIL = "{{ 7*7 }}{% raw %}{# x #}"
 COMMON: dict[str, Any] = {"task_id": "act", "url": "/x", "http_conn_id": "crm", "on_error": "fail"}
 
 
-def _sent(server: RecordingServer) -> list[Any]:
+def _sent_bodies(server: RecordingServer) -> list[Any]:
     return [json.loads(request.content) for request in server.received]
 
 
@@ -32,7 +32,7 @@ def test_an_answer(server: RecordingServer, dag: DAG) -> None:
     with dag:
         WhatsAppActionOperator(**COMMON, body={"a": "{{ step.Ask }}", "in": "<{{ step.Ask }}>"})
     run_dag(dag, {"step": {"Ask": EVIL}})
-    assert _sent(server) == [{"a": EVIL, "in": f"<{EVIL}>"}]
+    assert _sent_bodies(server) == [{"a": EVIL, "in": f"<{EVIL}>"}]
 
 
 def test_a_value_from_xcom(server: RecordingServer, dag: DAG) -> None:
@@ -44,7 +44,7 @@ def test_a_value_from_xcom(server: RecordingServer, dag: DAG) -> None:
 
         WhatsAppActionOperator(**COMMON, body=answers())
     run_dag(dag)
-    assert _sent(server) == [{"a": EVIL, EVIL: [{"b": EVIL}]}]
+    assert _sent_bodies(server) == [{"a": EVIL, EVIL: [{"b": EVIL}]}]
 
 
 def test_a_value_from_xcom_inside_a_template_of_the_author(server: RecordingServer, dag: DAG) -> None:
@@ -56,7 +56,7 @@ def test_a_value_from_xcom_inside_a_template_of_the_author(server: RecordingServ
 
         WhatsAppActionOperator(**COMMON, body={"n": "{{ 6*7 }}", "deep": [{"a": answer()}]})
     run_dag(dag)
-    assert _sent(server) == [{"n": 42, "deep": [{"a": EVIL}]}]
+    assert _sent_bodies(server) == [{"n": 42, "deep": [{"a": EVIL}]}]
 
 
 def test_text_from_xcom_as_plain_body(server: RecordingServer, dag: DAG) -> None:
@@ -75,7 +75,7 @@ def test_a_literal_list_that_is_mapped_over(server: RecordingServer, dag: DAG) -
     with dag:
         WhatsAppActionOperator.partial(**COMMON).expand(body=[{"a": EVIL}, {"a": {"b": [EVIL]}}])
     run_dag(dag)
-    assert sorted(map(str, _sent(server))) == sorted(map(str, [{"a": EVIL}, {"a": {"b": [EVIL]}}]))
+    assert sorted(map(str, _sent_bodies(server))) == sorted(map(str, [{"a": EVIL}, {"a": {"b": [EVIL]}}]))
 
 
 def test_a_list_from_xcom_that_is_mapped_over(server: RecordingServer, dag: DAG) -> None:
@@ -87,7 +87,7 @@ def test_a_list_from_xcom_that_is_mapped_over(server: RecordingServer, dag: DAG)
 
         WhatsAppActionOperator.partial(**COMMON).expand(body=bodies())
     run_dag(dag)
-    assert _sent(server) == [{"a": EVIL}]
+    assert _sent_bodies(server) == [{"a": EVIL}]
 
 
 def test_arguments_that_are_mapped_over(server: RecordingServer, dag: DAG) -> None:
@@ -109,7 +109,7 @@ def test_literal_arguments_that_are_mapped_over(server: RecordingServer, dag: DA
     with dag:
         WhatsAppActionOperator.partial(**COMMON).expand_kwargs([{"data": {"a": EVIL}}])
     run_dag(dag)
-    assert _sent(server) == [{"a": EVIL}]
+    assert _sent_bodies(server) == [{"a": EVIL}]
 
 
 def test_variables_that_are_mapped_over_fill_the_authors_templates(server: RecordingServer, dag: DAG) -> None:
@@ -118,8 +118,8 @@ def test_variables_that_are_mapped_over_fill_the_authors_templates(server: Recor
             variables=[{"contact": {"name": EVIL}}, {"contact": {"name": "Ana"}}]
         )
     run = run_dag(dag)
-    assert sorted(value["who"] for value in _sent(server)) == ["Ana", EVIL]
-    assert {value["n"] for value in _sent(server)} == {42}
+    assert sorted(value["who"] for value in _sent_bodies(server)) == ["Ana", EVIL]
+    assert {value["n"] for value in _sent_bodies(server)} == {42}
     stored = rendered_fields(dag.dag_id, run.run_id, map_index=1)
     assert "Ana" not in json.dumps(stored)
 
@@ -134,12 +134,12 @@ def test_variables_from_xcom(server: RecordingServer, dag: DAG) -> None:
         body = {"name": "{{ contact.name }}", "age": '{{ step["Ask age"] }}'}
         WhatsAppActionOperator(**COMMON, body=body, variables=answers())
     run_dag(dag)
-    assert _sent(server) == [{"name": EVIL, "age": 41}]
+    assert _sent_bodies(server) == [{"name": EVIL, "age": 41}]
 
 
 def test_variables_from_xcom_come_before_the_runs_own(server: RecordingServer) -> None:
     run_action({"contact": {"a": "run"}}, variables={"contact": {"a": "given"}}, body={"a": "{{ contact.a }}"})
-    assert _sent(server) == [{"a": "given"}]
+    assert _sent_bodies(server) == [{"a": "given"}]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_lone_placeholder_keeps_its_values_type(server: RecordingServer, dag: 
     with dag:
         WhatsAppActionOperator(**COMMON, body={"a": "{{ contact.v }}", "b": " {{ contact.v }} "})
     run_dag(dag, {"contact": {"v": value}})
-    [sent] = _sent(server)
+    [sent] = _sent_bodies(server)
     assert sent["a"] == value
     assert type(sent["a"]) is type(value)
 
@@ -174,7 +174,7 @@ def test_a_number_of_the_author_that_looks_like_text_stays_text(server: Recordin
     with dag:
         WhatsAppActionOperator(**COMMON, body={"zip": "01000", "list": "[1]", "phone": "+52{{ contact.n }}"})
     run_dag(dag, {"contact": {"n": "155"}})
-    assert _sent(server) == [{"zip": "01000", "list": "[1]", "phone": "+52155"}]
+    assert _sent_bodies(server) == [{"zip": "01000", "list": "[1]", "phone": "+52155"}]
 
 
 def test_dates_and_decimals_of_earlier_tasks_are_sent_as_json_has_them(server: RecordingServer) -> None:
@@ -189,4 +189,4 @@ def test_dates_and_decimals_of_earlier_tasks_are_sent_as_json_has_them(server: R
 
         WhatsAppActionOperator(**COMMON, body=row())
     run_dag(dag)
-    assert _sent(server) == [{"day": "2026-11-20", "price": 1.5, "count": 3, "set": ["a"]}]
+    assert _sent_bodies(server) == [{"day": "2026-11-20", "price": 1.5, "count": 3, "set": ["a"]}]

@@ -99,14 +99,14 @@ def test_nothing_is_sent_when_the_ledger_cannot_be_written_and_the_task_is_tried
 ) -> None:
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{ledger_file.parent}")
 
-    def mend(_: Any) -> None:
+    def restore_ledger(_: Any) -> None:
         assert server.received == []
         monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{ledger_file}")
 
     with DAG(new_dag_id()) as dag:
         WhatsAppActionOperator(
             task_id="act", url="/x", http_conn_id="crm", on_error="fail",
-            retries=1, retry_delay=0.01, on_retry_callback=mend,
+            retries=1, retry_delay=0.01, on_retry_callback=restore_ledger,
         )  # fmt: skip
     assert run_dag(dag).states["act"] == "success"
     assert len(server.received) == 1

@@ -205,7 +205,7 @@ def test_every_templated_field_may_come_from_xcom(server: RecordingServer) -> No
     with DAG(new_dag_id()) as dag:
 
         @task(multiple_outputs=True)
-        def given() -> dict[str, Any]:
+        def arguments() -> dict[str, Any]:
             return {
                 "url": "/from-xcom",
                 "method": "put",
@@ -216,7 +216,7 @@ def test_every_templated_field_may_come_from_xcom(server: RecordingServer) -> No
                 "variables": {"contact": {"phone": "1"}},
             }
 
-        made = given()
+        made = arguments()
         WhatsAppActionOperator(
             task_id="act",
             on_error="fail",
@@ -238,13 +238,13 @@ def test_an_xcom_in_any_templated_field_makes_an_edge(field: str) -> None:
     with DAG(new_dag_id()):
 
         @task
-        def given() -> str:
+        def arguments() -> str:
             return ""
 
-        value = given()
+        value = arguments()
         nested = {"headers": {"X": value}, "body": {"a": [value]}, "variables": {"contact": {"a": value}}}
         act = WhatsAppActionOperator(task_id="act", **{"url": "/", field: nested.get(field, value)})
-    assert act.upstream_task_ids == {"given"}
+    assert act.upstream_task_ids == {"arguments"}
 
 
 def test_airflows_stored_fields_hold_templates_and_no_answers(server: RecordingServer) -> None:

@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.operators.retry import ActionRetryError
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.clearing import run_again, run_killed
 from tests.operators.conftest import TaskLog
-from tests.operators.flows import action, flow, message, polling, step
+from tests.operators.flows import action, flow, message, polling_flow, step
 from tests.operators.one_action import new_dag_id, run_action
 from tests.servers.recording import Answer, Received, RecordingServer
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("airflow")
 RETRY = {"attempts": 3, "wait": 0.01}
 
 
-def _branched(**arguments: Any) -> FinishedRun:
+def _run_branch(**arguments: Any) -> FinishedRun:
     from airflow.providers.standard.operators.empty import EmptyOperator
 
     with DAG(new_dag_id()) as dag:
@@ -44,7 +44,7 @@ def _exit(run: FinishedRun) -> str:
 
 def test_a_get_is_tried_again_and_its_success_counts(server: RecordingServer) -> None:
     server.queued = [Answer(503), Answer(503)]
-    run = _branched(method="GET")
+    run = _run_branch(method="GET")
     assert _exit(run) == "good"
     assert len(server.received) == 3
     assert run.result("act")["attempts"] == 3
@@ -52,12 +52,12 @@ def test_a_get_is_tried_again_and_its_success_counts(server: RecordingServer) ->
 
 def test_the_tasks_own_retries_do_the_same(server: RecordingServer) -> None:
     server.queued = [Answer(503, headers={"Retry-After": "0"})] * 2
-    assert _exit(_branched(method="GET", retry=None, retries=2)) == "good"
+    assert _exit(_run_branch(method="GET", retry=None, retries=2)) == "good"
     assert len(server.received) == 3
 
 
 def test_a_first_success_is_sent_once(server: RecordingServer) -> None:
-    assert _exit(_branched()) == "good"
+    assert _exit(_run_branch()) == "good"
     assert len(server.received) == 1
 
 
@@ -66,7 +66,7 @@ def test_a_post_of_unknown_fate_leaves_by_the_error_exit_at_the_first_try(
     server: RecordingServer, answer: Answer
 ) -> None:
     server.queued = [answer]
-    run = _branched(body={"a": 1})
+    run = _run_branch(body={"a": 1})
     assert _exit(run) == "bad"
     assert len(server.received) == 1
     assert run.result("act")["attempts"] == 1
@@ -75,7 +75,7 @@ def test_a_post_of_unknown_fate_leaves_by_the_error_exit_at_the_first_try(
 @pytest.mark.parametrize("delivery", ["at_most_once", "keyed", "idempotent"])
 def test_a_post_refused_for_its_rate_is_tried_again_with_the_same_bytes(server: RecordingServer, delivery: str) -> None:
     server.queued = [Answer(429), Answer(429), Answer(201)]
-    run = _branched(body={"at": "{{ global.Datetime }}"}, delivery=delivery)
+    run = _run_branch(body={"at": "{{ global.Datetime }}"}, delivery=delivery)
     assert _exit(run) == "good"
     assert len(server.received) == 3
     assert len({request.content for request in server.received}) == 1
@@ -86,7 +86,7 @@ def test_a_post_refused_for_its_rate_is_tried_again_with_the_same_bytes(server: 
 @pytest.mark.parametrize("first", [Answer(503), Answer(drop=True)], ids=["503", "dropped"])
 def test_a_keyed_post_of_unknown_fate_is_sent_again_with_its_key(server: RecordingServer, first: Answer) -> None:
     server.queued = [first, Answer(201)]
-    run = _branched(delivery="keyed", body={"a": 1}, idempotency_header="X-Key")
+    run = _run_branch(delivery="keyed", body={"a": 1}, idempotency_header="X-Key")
     assert _exit(run) == "good"
     keys = [request.header("X-Key") for request in server.received]
     assert keys == [run.result("act")["idempotency_key"]] * 2
@@ -108,17 +108,17 @@ def test_retries_what_was_not_sent_even_at_most_once(server: RecordingServer, mo
     monkeypatch.setenv("AIRFLOW_CONN_CRM", gone.url)
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", f"{server.host},{gone.host}")
 
-    def heal(_: Any) -> None:
+    def restore_connection(_: Any) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_CRM", server.url)
 
-    run = _branched(body={"a": 1}, on_retry_callback=heal)
+    run = _run_branch(body={"a": 1}, on_retry_callback=restore_connection)
     assert _exit(run) == "good"
     assert len(server.received) == 1
 
 
 def test_exhausted_tries_leave_by_the_error_exit(server: RecordingServer) -> None:
     server.queued = [Answer(503)] * 3
-    run = _branched(method="GET")
+    run = _run_branch(method="GET")
     assert _exit(run) == "bad"
     assert len(server.received) == 3
     assert run.result("act")["status_code"] == 503
@@ -304,6 +304,6 @@ def test_an_action_of_a_flow_that_is_not_repeated_says_why(server: RecordingServ
 
 def test_an_action_in_a_loop_that_is_not_repeated_says_why(server: RecordingServer, task_log: TaskLog) -> None:
     server.queued = [Answer.json({"id": 1}), Answer(404)]
-    run_dag(build_dag(polling(retry={"attempts": 3, "wait": 0})))
+    run_dag(build_dag(polling_flow(retry={"attempts": 3, "wait": 0})))
     assert "Get reply, visit 1" in "".join(task_log.warnings)
     assert "not repeated: 404 is not in retry.statuses" in "".join(task_log.warnings)

@@ -26,7 +26,7 @@ def _run(join: bool = False, **exits: Any) -> FinishedRun:
     return run_dag(dag)
 
 
-def _taken(run: FinishedRun) -> list[str]:
+def _taken_branches(run: FinishedRun) -> list[str]:
     return [name for name in ("a", "b", "c") if run.states[name] == "success"]
 
 
@@ -46,7 +46,7 @@ def test_the_exit_decides(server: RecordingServer, status: int, exits: dict[str,
     server.queued = [Answer(status)]
     run = _run(**exits)
     assert run.state == "success"
-    assert _taken(run) == taken
+    assert _taken_branches(run) == taken
     assert all(run.states[name] == "skipped" for name in {"a", "b", "c"} - set(taken))
 
 

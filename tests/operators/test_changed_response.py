@@ -30,13 +30,13 @@ def a_flow(**keys: Any) -> dict[str, Any]:
     return flow(question("Ask", next="Create"), action("Create", body=BODY, on_success="Bye"), message("Bye"), **keys)
 
 
-def named(name: str, **more: Any) -> dict[str, Any]:
+def response_with_name(name: str, **more: Any) -> dict[str, Any]:
     return {"id": "S1", "contact": {"phone": "+525550000001", "first_name": name}, "step": {"Ask": "x"}, **more}
 
 
 def replay(source: dict[str, Any], folder: Path, *names: str, **arguments: Any) -> FinishedRun:
     file = folder / f"{new_dag_id()}.jsonl"
-    file.write_text("\n".join(json.dumps(named(name)) for name in names), encoding="utf-8")
+    file.write_text("\n".join(json.dumps(response_with_name(name)) for name in names), encoding="utf-8")
     with DAG(new_dag_id()) as dag:
         WhatsAppReplayOperator(task_id="replay", flow=source, source=str(file), **{"fail_when": "never", **arguments})
     return run_dag(dag)
@@ -47,25 +47,25 @@ def failures() -> Failures:
     return Failures()
 
 
-def built(source: dict[str, Any], failures: Failures) -> DAG:
+def build(source: dict[str, Any], failures: Failures) -> DAG:
     dag = build_dag(source)
     for task in dag.tasks:
         task.on_failure_callback = [failures.note]  # type: ignore[attr-defined]
     return dag
 
 
-def sent(server: RecordingServer) -> list[str]:
+def sent_names(server: RecordingServer) -> list[str]:
     return [json.loads(request.content)["name"] for request in server.received]
 
 
 def test_a_dag_run_of_a_changed_response_fails_by_name_and_sends_nothing(
     server: RecordingServer, failures: Failures
 ) -> None:
-    dag = built(a_flow(), failures)
-    first, same, changed = (run_dag(dag, named(name)) for name in ("Ana", "Ana", "Eva"))
+    dag = build(a_flow(), failures)
+    first, same, changed = (run_dag(dag, response_with_name(name)) for name in ("Ana", "Ana", "Eva"))
 
     assert (first.state, same.state, changed.state) == ("success", "success", "failed")
-    assert sent(server) == ["Ana"]
+    assert sent_names(server) == ["Ana"]
     assert f"id_reused: the DAG run {first.run_id} has the response id 'S1' with different content" in str(
         failures.errors[-1]
     )
@@ -75,34 +75,34 @@ def test_a_dag_run_of_a_changed_response_fails_by_name_and_sends_nothing(
 def test_update_sends_a_changed_response_from_a_dag_run(server: RecordingServer) -> None:
     dag = build_dag(a_flow(replay=UPDATE))
 
-    states = [run_dag(dag, named(name)).state for name in ("Ana", "Eva", "Eva", "Ana")]
+    states = [run_dag(dag, response_with_name(name)).state for name in ("Ana", "Eva", "Eva", "Ana")]
 
     assert states == ["success"] * 4
-    assert sent(server) == ["Ana", "Eva", "Ana"]
+    assert sent_names(server) == ["Ana", "Eva", "Ana"]
 
 
 def test_a_replay_of_a_changed_response_after_a_dag_run_is_rejected(
     server: RecordingServer, tmp_path: Path, ledger_file: Path
 ) -> None:
     source = a_flow()
-    run_dag(build_dag(source), named("Ana"))
+    run_dag(build_dag(source), response_with_name("Ana"))
 
     changed, same = replay(source, tmp_path, "Eva"), replay(source, tmp_path, "Ana")
 
     assert changed.result("replay")["rejected"] == 1
     assert same.result("replay")["completed"] == 1
-    assert sent(server) == ["Ana"]
+    assert sent_names(server) == ["Ana"]
     assert "id_reused: the DAG run " in reasons(ledger_file)[0]
 
 
 def test_a_replay_updates_what_a_dag_run_has_sent(server: RecordingServer, tmp_path: Path) -> None:
     source = a_flow()
-    run_dag(build_dag(source), named("Ana"))
+    run_dag(build_dag(source), response_with_name("Ana"))
 
     status = replay(source, tmp_path, "Eva", on_changed="update").result("replay")
 
     assert (status["completed"], status["requests"]) == (1, 1)
-    assert sent(server) == ["Ana", "Eva"]
+    assert sent_names(server) == ["Ana", "Eva"]
 
 
 def test_a_dag_run_updates_what_a_replay_has_sent_and_the_next_replay_knows_it(
@@ -110,25 +110,25 @@ def test_a_dag_run_updates_what_a_replay_has_sent_and_the_next_replay_knows_it(
 ) -> None:
     source = a_flow(replay=UPDATE)
     replay(source, tmp_path, "Ana")
-    run = run_dag(build_dag(source), named("Eva"))
+    run = run_dag(build_dag(source), response_with_name("Eva"))
 
     status = replay(source, tmp_path, "Eva").result("replay")
     back = replay(source, tmp_path, "Ana").result("replay")
 
     assert run.state == "success"
     assert (status["requests"], back["requests"]) == (0, 1)
-    assert sent(server) == ["Ana", "Eva", "Ana"]
+    assert sent_names(server) == ["Ana", "Eva", "Ana"]
 
 
 def test_a_dag_run_of_a_changed_response_is_red_while_the_old_one_is_in_doubt(
     server: RecordingServer, failures: Failures
 ) -> None:
-    dag = built(a_flow(replay=UPDATE), failures)
+    dag = build(a_flow(replay=UPDATE), failures)
     server.queued.append(Answer(drop=True))
-    first, changed = run_dag(dag, named("Ana")), run_dag(dag, named("Eva"))
+    first, changed = run_dag(dag, response_with_name("Ana")), run_dag(dag, response_with_name("Eva"))
 
     assert (first.state, changed.state) == ("failed", "failed")
-    assert sent(server) == ["Ana"]
+    assert sent_names(server) == ["Ana"]
     assert f"in doubt: the DAG run {first.run_id} may have sent earlier content of the response 'S1'" in str(
         failures.errors[-1]
     )
@@ -141,27 +141,27 @@ def test_resolves_a_dag_runs_doubt_in_the_replay_that_it_holds_back(
 
     source = a_flow()
     server.queued.append(Answer(drop=True))
-    run_dag(build_dag(source), named("Ana"))
+    run_dag(build_dag(source), response_with_name("Ana"))
     status = replay(source, tmp_path, "Eva", on_changed="update", replay_id="sync").result("replay")
     ledger = ["--ledger", f"sqlite:///{ledger_file}"]
 
-    assert (status["in_doubt"], sent(server)) == (1, ["Ana"])
+    assert (status["in_doubt"], sent_names(server)) == (1, ["Ana"])
     assert "in doubt: the DAG run " in reasons(ledger_file)[0]
     assert "resolve it with `replay resolve sync`" in reasons(ledger_file)[0]
     assert main(["replay", "resolve", "sync", "S1", "--as", "sent", *ledger]) == 0
     assert main(["replay", "retry", "sync", *ledger]) == 0
-    assert sent(server) == ["Ana", "Eva"]
+    assert sent_names(server) == ["Ana", "Eva"]
 
 
 def test_a_run_that_is_cleared_does_not_bring_its_old_content_back(server: RecordingServer, failures: Failures) -> None:
-    dag = built(a_flow(replay=UPDATE), failures)
-    old, idle, _ = (run_dag(dag, named(name)) for name in ("Ana", "Ana", "Eva"))
+    dag = build(a_flow(replay=UPDATE), failures)
+    old, idle, _ = (run_dag(dag, response_with_name(name)) for name in ("Ana", "Ana", "Eva"))
 
     again = run_again(dag, old.run_id, "create")  # what it has sent is known
     run_again(dag, idle.run_id, "create")  # it has sent nothing
 
     assert again["status_code"] == 200
-    assert sent(server) == ["Ana", "Eva"]
+    assert sent_names(server) == ["Ana", "Eva"]
     assert "superseded: " in str(failures.errors[-1])
     assert "this run was cleared; trigger a new run to send it again" in str(failures.errors[-1])
 
@@ -173,7 +173,7 @@ def test_a_run_is_not_resumed_once_newer_content_was_sent(server: RecordingServe
         action("Note", body=BODY),
         replay=UPDATE,
     )
-    dag, runs = built(two, failures), []
+    dag, runs = build(two, failures), []
     original: Callable[..., Any] = sending.check_newest
 
     def overtaken(transaction: Any, recipient: Any) -> None:
@@ -188,7 +188,7 @@ def test_a_run_is_not_resumed_once_newer_content_was_sent(server: RecordingServe
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sending, "check_newest", overtaken)
-        run = run_dag(dag, named("Ana"))
+        run = run_dag(dag, response_with_name("Ana"))
 
     assert run.states["create"] == "success"
     assert run.states["note"] == "failed"
@@ -205,10 +205,10 @@ def test_a_run_waits_for_content_that_is_pending_in_a_replay(
         ledger.execute("UPDATE whatsapp_flows_contacts SET state = 'pending'")
         ledger.commit()
 
-    run = run_dag(built(source, failures), named("Eva"))
+    run = run_dag(build(source, failures), response_with_name("Eva"))
 
     assert run.state == "failed"
-    assert sent(server) == ["Ana"]
+    assert sent_names(server) == ["Ana"]
     assert "earlier content of the response 'S1' is pending in the replay sync" in str(failures.errors[-1])
 
 
@@ -216,13 +216,13 @@ def test_requests_of_an_earlier_version_without_content_count_as_the_same_conten
     server: RecordingServer, ledger_file: Path
 ) -> None:
     dag = build_dag(a_flow())
-    run_dag(dag, named("Ana"))
+    run_dag(dag, response_with_name("Ana"))
     with closing(sqlite3.connect(ledger_file)) as ledger:
         ledger.execute("UPDATE whatsapp_flows_attempts SET content = NULL")
         ledger.commit()
 
-    assert run_dag(dag, named("Ana")).state == "success"
-    assert sent(server) == ["Ana"]
+    assert run_dag(dag, response_with_name("Ana")).state == "success"
+    assert sent_names(server) == ["Ana"]
 
 
 def reasons(ledger_file: Path) -> list[str]:
@@ -245,12 +245,12 @@ def test_a_default_that_the_form_fills_in_is_no_content_and_hides_no_value_of_th
     made = flow(action("Create", body=body), variables=declared, replay={})
     assert replay(made, tmp_path, "Ana").result("replay")["completed"] == 1
     form = {"flow_execution_variables.campaign": "spring", "flow_execution_variables.count": 1}
-    response = named("Ana")
+    response = response_with_name("Ana")
     dag = build_dag(made)
 
     again = run_dag(dag, {**response, **form})
     blank = run_dag(dag, {**response, "flow_execution_variables.campaign": None})
-    other = run_dag(dag, {**named("Eva"), "id": "S2", "flow_execution_variables": {"campaign": "summer"}})
+    other = run_dag(dag, {**response_with_name("Eva"), "id": "S2", "flow_execution_variables": {"campaign": "summer"}})
 
     assert (again.state, blank.state, other.state) == ("success", "success", "success")
     assert [json.loads(request.content) for request in server.received] == [

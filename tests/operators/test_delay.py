@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("airflow")
 
 
 @pytest.fixture
-def paused(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def deferrals(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What was asked of each deferral."""
     found: list[dict[str, Any]] = []
     real = FlowDelayOperator.defer
@@ -48,21 +48,21 @@ def moments(monkeypatch: pytest.MonkeyPatch) -> list[dt.datetime]:
     return found
 
 
-def test_a_short_delay_is_slept_through(paused: list[dict[str, Any]]) -> None:
+def test_a_short_delay_is_slept_through(deferrals: list[dict[str, Any]]) -> None:
     begun = time.monotonic()
     done = run_dag(build_dag(flow(message("A", next="D"), seconds("D", 3, next="B"), message("B"))))
     assert done.states == {"a": "success", "d": "success", "b": "success"}
     assert time.monotonic() - begun >= 2
-    assert paused == []
+    assert deferrals == []
 
 
-def test_a_longer_one_is_deferred_and_continues(paused: list[dict[str, Any]], server: RecordingServer) -> None:
+def test_a_longer_one_is_deferred_and_continues(deferrals: list[dict[str, Any]], server: RecordingServer) -> None:
     made = flow(
         question("Ask", next="D"), seconds("D", 6, next="Save"), action("Save", body="{{ step.Ask }}", on_success=None)
     )
     done = run_dag(build_dag(made), {"step": {"Ask": "a secret"}})
     assert done.states == {"ask": "success", "d": "success", "save": "success"}
-    [asked] = paused
+    [asked] = deferrals
     path, arguments = asked.pop("trigger").serialize()
     assert path == "airflow.providers.standard.triggers.temporal.DateTimeTrigger"
     assert set(arguments) == {"moment", "end_from_trigger"}

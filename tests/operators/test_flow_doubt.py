@@ -35,7 +35,7 @@ def red(run: FinishedRun) -> set[str]:
     return {task_id for task_id, state in run.states.items() if state in ("failed", "upstream_failed")}
 
 
-def lost(*steps: dict[str, Any], **keys: Any) -> dict[str, Any]:
+def flow_with_error_exit(*steps: dict[str, Any], **keys: Any) -> dict[str, Any]:
     """A POST whose error exit leads to the first of some steps."""
     return flow(action("Send", body={"n": 1}, on_success="Thanks", on_error=steps[0]["name"], **keys), *steps,
                 message("Thanks"))  # fmt: skip
@@ -45,7 +45,7 @@ def lost(*steps: dict[str, Any], **keys: Any) -> dict[str, Any]:
 def test_which_task_is_red_does_not_depend_on_the_last_step(server: RecordingServer, last: dict[str, Any]) -> None:
     server.queued = [Answer(drop=True)]
     others = [message("Other")] if "Other" in repr(last) else []
-    run = run_dag(build_dag(lost(last, *others)))
+    run = run_dag(build_dag(flow_with_error_exit(last, *others)))
     assert (run.state, red(run)) == ("failed", {"send__in_doubt"})
     assert (run.states["send"], run.states["last"], run.states["thanks"]) == ("success", "success", "skipped")
     end = run.xcom("last", "end")
@@ -58,7 +58,7 @@ def test_the_task_that_caused_it_and_the_red_one_say_that_the_outcome_is_unknown
     server: RecordingServer, task_log: TaskLog
 ) -> None:
     server.queued = [Answer(drop=True)]
-    dag, failures = build_dag(lost(action("Tell sales"))), Failures()
+    dag, failures = build_dag(flow_with_error_exit(action("Tell sales"))), Failures()
     dag.task_dict["send__in_doubt"].on_failure_callback = [failures.note]
     run = run_dag(dag)
     told = run.xcom("send", "in_doubt")
@@ -82,7 +82,9 @@ def test_an_action_without_an_error_exit_is_red_itself(server: RecordingServer) 
 
 def test_each_doubt_is_red_and_so_is_a_step_that_fails_for_a_reason_of_its_own(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True), Answer(drop=True)]
-    made = lost(action("Tell sales", on_error="Stop"), step("end", "Stop", state="failed", reason="nobody knows"))
+    made = flow_with_error_exit(
+        action("Tell sales", on_error="Stop"), step("end", "Stop", state="failed", reason="nobody knows")
+    )
     dag, failures = build_dag(made), Failures()
     dag.task_dict["stop"].on_failure_callback = [failures.note]
     run = run_dag(dag)
@@ -95,13 +97,13 @@ def test_each_doubt_is_red_and_so_is_a_step_that_fails_for_a_reason_of_its_own(s
 @pytest.mark.parametrize("reply", [Answer(422), Answer(503)], ids=["refused", "server error, sent once"])
 def test_a_handled_error_whose_outcome_is_known_is_green(server: RecordingServer, reply: Answer) -> None:
     server.queued = [reply]
-    run = run_dag(build_dag(lost(action("Tell sales"))))
+    run = run_dag(build_dag(flow_with_error_exit(action("Tell sales"))))
     assert (run.state, run.states["send__in_doubt"], len(server.received)) == ("success", "skipped", 2)
 
 
 def test_a_run_in_doubt_that_is_cleared_sends_nothing_twice_and_stays_red(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True)]
-    dag = build_dag(lost(action("Tell sales")))
+    dag = build_dag(flow_with_error_exit(action("Tell sales")))
     run = run_dag(dag)
     assert len(server.received) == 2
     again = run_cleared(dag, run.run_id, dag.task_dict)
@@ -112,7 +114,7 @@ def test_a_run_in_doubt_that_is_cleared_sends_nothing_twice_and_stays_red(server
 
 def test_a_cleared_action_that_may_be_sent_again_settles_its_doubt(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True)]
-    dag = build_dag(lost(message("Sorry"), delivery="keyed", retry={"attempts": 1}))
+    dag = build_dag(flow_with_error_exit(message("Sorry"), delivery="keyed", retry={"attempts": 1}))
     run = run_dag(dag)
     assert (red(run), run.states["sorry"]) == ({"send__in_doubt"}, "success")
     again = run_cleared(dag, run.run_id, dag.task_dict)

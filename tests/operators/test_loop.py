@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.operators import wait as waiting
 from airflow_whatsapp_flows.operators.loop import FlowLoopOperator
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.clearing import run_again
-from tests.operators.flows import action, flow, message, polling, question, seconds, step
+from tests.operators.flows import action, flow, message, polling_flow, question, seconds, step
 from tests.operators.one_action import Failures
 from tests.servers.recording import Answer, RecordingServer
 
@@ -35,7 +35,7 @@ def run(made: dict[str, Any], conf: dict[str, Any] | None = None) -> FinishedRun
 
 
 def test_a_loop_is_one_documented_task_with_labeled_exits() -> None:
-    dag = build_dag(polling(10))
+    dag = build_dag(polling_flow(10))
     assert set(dag.task_dict) == {"start", "get_reply", "say", "sorry", "log"}
     assert dag.task_dict["get_reply"].task_display_name == "Loop: Get reply → Is it ready? → Wait → Again"
     assert dag.task_dict["get_reply"].operator_name == "Loop"
@@ -45,7 +45,7 @@ def test_a_loop_is_one_documented_task_with_labeled_exits() -> None:
 
 def test_polls_until_ready_and_passes_the_reply_on(server: RecordingServer) -> None:
     server.queued = [Answer.json({"id": 7}), PENDING, PENDING, DONE]
-    done = run(polling())
+    done = run(polling_flow())
     assert done.state == "success"
     assert targets(server) == ["POST /start", *["GET /jobs/7"] * 3, "POST /log"]
     assert server.received[-1].content == b'{"state":"done"}'
@@ -61,13 +61,13 @@ def test_polls_until_ready_and_passes_the_reply_on(server: RecordingServer) -> N
 
 def test_it_may_be_left_by_an_error_exit(server: RecordingServer) -> None:
     server.queued = [Answer.json({"id": 7}), PENDING, Answer.json({"state": "gone"}, 404)]
-    done = run(polling())
+    done = run(polling_flow())
     assert (done.states["say"], done.states["sorry"], done.state) == ("skipped", "success", "success")
     assert done.result("get_reply")["exit"] == "Get reply: error"
     assert server.received[-1].content == b'{"state":"gone"}'
 
 
-def retrying(**keys: Any) -> dict[str, Any]:
+def retry_flow(**keys: Any) -> dict[str, Any]:
     return flow(
         action("Save", body={"n": 1}, on_success="Thanks", on_error="Wait", max_visits=3, **keys),
         seconds("Wait", 0, next="Save"),
@@ -78,20 +78,20 @@ def retrying(**keys: Any) -> dict[str, Any]:
 
 def test_an_error_exit_that_leads_back_sends_again(server: RecordingServer) -> None:
     server.queued = [Answer(422), Answer(422)]
-    done = run(retrying(on_max_visits="Give up"))
+    done = run(retry_flow(on_max_visits="Give up"))
     assert (len(server.received), done.result("save")["exit"]) == (3, "Save: success")
     assert [result["status_code"] for result in done.result("save")["actions"]["Save"]] == [422, 422, 200]
 
 
 def test_at_most_once_does_not_repeat_a_loop_in_doubt(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True)]
-    done = run(retrying(on_max_visits="Give up"))
+    done = run(retry_flow(on_max_visits="Give up"))
     assert (len(server.received), done.states["save"], done.states["thanks"]) == (1, "failed", "upstream_failed")
 
 
 def test_a_loop_without_visits_left_follows_its_exit_for_that(server: RecordingServer) -> None:
     server.queued = [Answer(422)] * 3
-    made = retrying(on_max_visits="Give up")
+    made = retry_flow(on_max_visits="Give up")
     assert build_dag(made).get_edge_info("save", "give_up") == {"label": "Save: too many visits"}
     done = run(made)
     assert (done.states["thanks"], done.states["give_up"]) == ("skipped", "success")
@@ -100,7 +100,7 @@ def test_a_loop_without_visits_left_follows_its_exit_for_that(server: RecordingS
 
 def test_a_loop_without_visits_left_and_no_exit_for_that_is_red_and_reports_the_count(server: RecordingServer) -> None:
     server.queued = [Answer(422)] * 9
-    dag, failures = build_dag({**retrying(), "steps": retrying()["steps"][:3]}), Failures()
+    dag, failures = build_dag({**retry_flow(), "steps": retry_flow()["steps"][:3]}), Failures()
     dag.task_dict["save"].on_failure_callback = [failures.note]
     done = run_dag(dag)
     assert (len(server.received), done.states["save"]) == (3, "failed")
@@ -112,7 +112,7 @@ def test_each_visit_has_its_own_attempts(server: RecordingServer) -> None:
     """Airflow's tries would be used up by the first visit."""
     flaky = [Answer(503), Answer(503)]
     server.queued = [Answer.json({"id": 7}), *flaky, PENDING, *flaky, DONE]
-    done = run(polling(retry={"attempts": 3, "wait": 0.01}))
+    done = run(polling_flow(retry={"attempts": 3, "wait": 0.01}))
     assert done.states["say"] == "success"
     assert [result["attempts"] for result in done.result("get_reply")["actions"]["Get reply"]] == [3, 3]
 
@@ -130,12 +130,12 @@ def test_a_visit_reads_no_reply_of_the_others(server: RecordingServer, monkeypat
     monkeypatch.setattr(Transaction, "attempts_of_visit", attempts)
     monkeypatch.setattr(Transaction, "attempts", lambda *_: [])
     server.queued = [Answer.json({"id": 7}), PENDING, PENDING, DONE]
-    run(polling())
+    run(polling_flow())
     assert {visit for visit, _ in read} == {1, 2, 3}
     assert all(set(found) <= {visit} for visit, found in read)
 
 
-def dying_at(monkeypatch: pytest.MonkeyPatch, call: int) -> list[int]:
+def die_at(monkeypatch: pytest.MonkeyPatch, call: int) -> list[int]:
     """Let a try die once, after its n-th request was sent and before what came of it is noted."""
     calls: list[int] = []
     real = sending.classify
@@ -154,8 +154,8 @@ def test_the_next_try_sends_nothing_twice_and_continues_where_the_last_one_died(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, ledger_file: Path
 ) -> None:
     server.queued = [Answer(422), Answer(422), Answer.json({"id": 3})]
-    calls = dying_at(monkeypatch, 3)
-    made = retrying(retry={"attempts": 3, "wait": 0.01}, on_max_visits="Give up")
+    calls = die_at(monkeypatch, 3)
+    made = retry_flow(retry={"attempts": 3, "wait": 0.01}, on_max_visits="Give up")
     made["steps"][0]["max_visits"] = 5
     done = run(made)
     # The third request may have arrived, and is not sent again; so it is not known how the loop would go on.
@@ -173,8 +173,8 @@ def test_the_next_try_sends_an_idempotent_request_again_and_no_other(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.queued = [Answer.json({"id": 7}), PENDING, PENDING, DONE]
-    dying_at(monkeypatch, 3)  # the second of the loop's
-    done = run(polling(retry={"attempts": 3, "wait": 0.01}))
+    die_at(monkeypatch, 3)  # the second of the loop's
+    done = run(polling_flow(retry={"attempts": 3, "wait": 0.01}))
     assert done.states["say"] == "success"
     assert targets(server) == ["POST /start", *["GET /jobs/7"] * 3, "POST /log"]
     states = [result["response"]["state"] for result in done.result("get_reply")["actions"]["Get reply"]]
@@ -185,15 +185,15 @@ def test_the_last_try_still_has_the_attempts_of_each_visit(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.queued = [Answer.json({"id": 7}), PENDING, PENDING, Answer(503), DONE]
-    dying_at(monkeypatch, 2)  # the first of the loop's
-    done = run(polling(retry={"attempts": 2, "wait": 0.01}))
+    die_at(monkeypatch, 2)  # the first of the loop's
+    done = run(polling_flow(retry={"attempts": 2, "wait": 0.01}))
     assert done.states["say"] == "success"
     assert [result["attempts"] for result in done.result("get_reply")["actions"]["Get reply"]] == [2, 2]
 
 
 def test_a_cleared_finished_loop_sends_nothing_and_returns_the_same_result(server: RecordingServer) -> None:
     server.queued = [Answer.json({"id": 7}), PENDING, DONE]
-    dag = build_dag(polling())
+    dag = build_dag(polling_flow())
     first = run_dag(dag)
     sent = len(server.received)
     assert run_again(dag, first.run_id, "get_reply") == first.result("get_reply")
@@ -208,7 +208,7 @@ class TestWaits:
         monkeypatch.setattr(waiting, "SHORTEST_DEFERRED", 0.5)
 
     @pytest.fixture
-    def paused(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    def deferrals(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         """What was asked of the task by each of its deferrals."""
         found: list[dict[str, Any]] = []
         real = FlowLoopOperator.defer
@@ -221,43 +221,43 @@ class TestWaits:
         return found
 
     def test_every_wait_is_deferred_once_and_none_is_waited_again(
-        self, server: RecordingServer, paused: list[dict[str, Any]]
+        self, server: RecordingServer, deferrals: list[dict[str, Any]]
     ) -> None:
         server.queued = [Answer.json({"id": 7}), PENDING, PENDING, DONE]
-        done = run(polling(1))
+        done = run(polling_flow(1))
         assert done.states["say"] == "success"
         assert targets(server) == ["POST /start", *["GET /jobs/7"] * 3, "POST /log"]
-        assert len(paused) == 2
+        assert len(deferrals) == 2
 
-    def test_a_trigger_gets_only_a_time(self, server: RecordingServer, paused: list[dict[str, Any]]) -> None:
+    def test_a_trigger_gets_only_a_time(self, server: RecordingServer, deferrals: list[dict[str, Any]]) -> None:
         server.queued = [Answer.json({"id": 7}), PENDING, DONE]
-        run(polling(1), {"contact": {"phone": "+525551234567"}})
-        [asked] = paused
+        run(polling_flow(1), {"contact": {"phone": "+525551234567"}})
+        [asked] = deferrals
         path, arguments = asked.pop("trigger").serialize()
         assert path == "airflow.providers.standard.triggers.temporal.DateTimeTrigger"
         assert set(arguments) == {"moment", "end_from_trigger"}
         assert asked == {"method_name": "go_on"}
 
     def test_between_two_attempts_of_a_visit_it_is_deferred_too(
-        self, server: RecordingServer, paused: list[dict[str, Any]]
+        self, server: RecordingServer, deferrals: list[dict[str, Any]]
     ) -> None:
         server.queued = [Answer.json({"id": 7}), PENDING, Answer(503, headers={"Retry-After": "1"}), DONE]
-        done = run(polling(0, retry={"attempts": 2, "wait": 0.01}))
+        done = run(polling_flow(0, retry={"attempts": 2, "wait": 0.01}))
         assert [result["attempts"] for result in done.result("get_reply")["actions"]["Get reply"]] == [1, 2]
-        assert len(paused) == 1
+        assert len(deferrals) == 1
 
     def test_does_not_wait_again_for_what_an_earlier_try_sent(
-        self, server: RecordingServer, paused: list[dict[str, Any]]
+        self, server: RecordingServer, deferrals: list[dict[str, Any]]
     ) -> None:
         server.queued = [Answer.json({"id": 7}), PENDING, PENDING, DONE]
-        dag = build_dag(polling(1))
+        dag = build_dag(polling_flow(1))
         first = run_dag(dag)
-        paused.clear()
+        deferrals.clear()
         assert run_again(dag, first.run_id, "get_reply")["exit"] == "Is it ready?: done"
-        assert paused == []
+        assert deferrals == []
 
     def test_a_delay_before_an_exit_is_waited_for_and_one_before_the_end_is_not(
-        self, server: RecordingServer, paused: list[dict[str, Any]]
+        self, server: RecordingServer, deferrals: list[dict[str, Any]]
     ) -> None:
         enough = {"field": "step.Save.ok", "comparison": "exact", "value": True}
         made = flow(
@@ -267,10 +267,10 @@ class TestWaits:
             message("Bye"),
         )
         assert run(made).states["bye"] == "success"
-        assert len(paused) == 1
+        assert len(deferrals) == 1
         made["steps"][2]["paths"][0]["next"] = None
         assert run({**made, "id": f"{made['id']}_end", "steps": made["steps"][:3]}).state == "success"
-        assert len(paused) == 1
+        assert len(deferrals) == 1
 
 
 def test_a_loop_of_questions_takes_the_answers_one_after_the_other() -> None:
@@ -286,7 +286,7 @@ def test_a_loop_of_questions_takes_the_answers_one_after_the_other() -> None:
 
 
 def test_a_loop_off_the_path_is_skipped(server: RecordingServer) -> None:
-    made = polling()
+    made = polling_flow()
     made["steps"].insert(0, {"name": "M", "type": "menu", "options": {"go": "Start", "no": "Sorry"}})
     done = run(made, {"step": {"M": "no"}})
     assert (done.states["get_reply"], done.states["sorry"], done.states["say"]) == ("skipped", "success", "skipped")
@@ -306,7 +306,7 @@ def test_the_xcom_is_limited_and_later_tasks_read_the_whole_reply(server: Record
     text = "x" * size
     pending = Answer.json({"state": "pending", "text": text})
     server.queued = [Answer.json({"id": 7}), *[pending] * 10, Answer.json({"state": "done", "text": text})]
-    done = run(polling())
+    done = run(polling_flow())
     value = done.result("get_reply")
     assert len(json.dumps(value)) <= 65_536
     assert done.result("say")["text"].startswith(f"It says {text[:4000]}")
@@ -317,7 +317,7 @@ def test_the_xcom_is_limited_and_later_tasks_read_the_whole_reply(server: Record
 def test_a_long_loop_shows_its_first_and_last_visits(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__XCOM_MAX_BYTES", "20000")
     server.queued = [Answer.json({"id": 7}), *[PENDING] * 60, DONE]
-    done = run(polling())
+    done = run(polling_flow())
     assert len(json.dumps(done.result("get_reply"))) <= 20_000
     assert {"left_out": 202} in done.result("get_reply")["visits"]
     assert done.result("say")["text"] == "It says 42"

@@ -17,7 +17,7 @@ STEP = "Create *a* | `b`"
 READER = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
-def planned() -> Plan:
+def sample_plan() -> Plan:
     made = Plan(rows=1_200, rejected=2, changed=3, rejections=[("line 3", "no | phone")], warnings=["<b>odd</b>"])
     made.counts.ends = Counter({"completed": 1_198})
     made.counts.exits = Counter({(STEP, "success"): 1_198})
@@ -28,7 +28,7 @@ def planned() -> Plan:
 
 
 def test_the_page_has_tables_and_a_masked_request_with_lines_of_its_own() -> None:
-    page = READER.render(plan_markdown(plan_value(planned(), "leads_*.jsonl", "r")))
+    page = READER.render(plan_markdown(plan_value(sample_plan(), "leads_*.jsonl", "r")))
 
     assert (
         "<strong>1,198 of 1,200 responses would be sent</strong> from leads_*.jsonl. Estimated duration: 4 min." in page
@@ -44,14 +44,14 @@ def test_the_page_has_tables_and_a_masked_request_with_lines_of_its_own() -> Non
 
 
 def test_the_log_has_a_line_for_each_count() -> None:
-    lines = plan_text(plan_value(planned(), "leads.jsonl", "r")).splitlines()
+    lines = plan_text(plan_value(sample_plan(), "leads.jsonl", "r")).splitlines()
 
     assert lines[:3] == ["source     leads.jsonl", "responses  1,200, 2 rejected", "to send    1,198"]
     assert "rejected   line 3: no | phone" in lines
 
 
 def test_a_plan_in_xcom_is_bounded() -> None:
-    made = planned()
+    made = sample_plan()
     long = Sample("POST", "https://crm.example/v1", (), "x" * 4_000)
     made.counts.samples = {f"Step {number}": [long] for number in range(500)}
 

@@ -30,7 +30,7 @@ def url(request: pytest.FixtureRequest, ledger_file: Path, monkeypatch: pytest.M
     return made
 
 
-def made(flow_id: str, first: str, **keys: Any) -> dict[str, Any]:
+def make_flow(flow_id: str, first: str, **keys: Any) -> dict[str, Any]:
     steps = [action(first, url="/first", on_success="Second", **keys), action("Second", url="/second")]
     return {**flow(*steps), "id": flow_id}
 
@@ -50,7 +50,7 @@ def targets(server: RecordingServer) -> list[str]:
 
 
 def again(flow_id: str, first: str, **keys: Any) -> FinishedRun:
-    return run_dag(build_dag(made(flow_id, first, **keys)), CONF)
+    return run_dag(build_dag(make_flow(flow_id, first, **keys)), CONF)
 
 
 def test_a_renamed_step_fails_by_name_rather_than_sending_again(flow_id: str, server: RecordingServer) -> None:

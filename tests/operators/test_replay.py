@@ -277,7 +277,7 @@ def test_a_replay_does_not_resend_what_a_dag_run_has_sent(server: RecordingServe
     assert len({request.content for request in server.received}) == len(server.received) == 20
 
 
-def handling() -> dict[str, Any]:
+def flow_with_error_exit() -> dict[str, Any]:
     flow = flow_source()
     step = {**flow["steps"][0], "on_error": "Sorry"}
     return {**flow, "steps": [step, {"name": "Sorry", "type": "message", "body": "Sorry"}]}
@@ -288,7 +288,7 @@ def test_refused_credentials_fail_the_task_without_another_try_and_leave_everyth
 ) -> None:
     server._script = lambda _: Answer.json({"error": "token expired"}, 401)
 
-    replay = Replay(responses, flow=handling(), retries=3, replay_id="outage")
+    replay = Replay(responses, flow=flow_with_error_exit(), retries=3, replay_id="outage")
 
     assert replay.state == "failed"
     assert len(server.received) == 20
@@ -299,7 +299,7 @@ def test_refused_credentials_fail_the_task_without_another_try_and_leave_everyth
     assert (status["pending"], status["completed"], status["handled"]) == (20, 0, 0)
 
     server._script = lambda _: Answer.json({"id": 1})
-    assert Replay(responses, flow=handling(), replay_id="outage").run.result("replay")["completed"] == 20
+    assert Replay(responses, flow=flow_with_error_exit(), replay_id="outage").run.result("replay")["completed"] == 20
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_an_outage_behind_error_exits_is_red(
 ) -> None:
     server._script = lambda _: Answer(422)
 
-    replay = Replay(responses, flow=handling(), **arguments)
+    replay = Replay(responses, flow=flow_with_error_exit(), **arguments)
 
     assert replay.state == state
     if words:
@@ -328,7 +328,7 @@ def test_a_replay_that_never_fails_warns_of_an_outage(
 ) -> None:
     server._script = lambda _: Answer(422)
 
-    assert Replay(responses, flow=handling(), fail_when="never").state == "success"
+    assert Replay(responses, flow=flow_with_error_exit(), fail_when="never").state == "success"
     assert any("every one of 20 contacts that completed took an error exit" in line for line in task_log.warnings)
 
 

@@ -44,18 +44,18 @@ def responses(tmp_path: Path) -> Path:
     return file
 
 
-def sent(server: RecordingServer) -> Counter[int]:
+def count_sent(server: RecordingServer) -> Counter[int]:
     return Counter(int(json.loads(request.content)["phone"][-4:]) for request in server.received)
 
 
-def answering(server: RecordingServer, answers: Callable[[int], Answer]) -> None:
+def set_answers(server: RecordingServer, answers: Callable[[int], Answer]) -> None:
     def script(request: Received) -> Answer:
         return answers(int(json.loads(request.content)["phone"][-4:]))
 
     server._script = script
 
 
-def refusing(*refused: int, status: int = 422) -> Callable[[int], Answer]:
+def refuse(*refused: int, status: int = 422) -> Callable[[int], Answer]:
     return lambda number: Answer(status if number in refused else 200)
 
 
@@ -70,31 +70,31 @@ def by_hand(responses: Path, flow: dict[str, Any] | None = None, **arguments: An
 def test_clearing_a_failed_replay_task_sends_its_failed_contacts_again(
     server: RecordingServer, responses: Path, task_log: TaskLog
 ) -> None:
-    answering(server, refusing(3, 7))
+    set_answers(server, refuse(3, 7))
     dag = by_hand(responses)
     run = run_dag(dag)
     assert run.states == {"replay": "failed"}
-    answering(server, refusing())
+    set_answers(server, refuse())
     run = run_cleared(dag, run.run_id, ["replay"])
     assert run.states == {"replay": "success"}
     assert run.result("replay")["completed"] == 12
-    assert sent(server) == {**dict.fromkeys(range(12), 1), 3: 2, 7: 2}
+    assert count_sent(server) == {**dict.fromkeys(range(12), 1), 3: 2, 7: 2}
     assert "retrying 2 failed contacts" in task_log.text
 
 
 def test_each_clear_sends_them_again_and_a_completed_replay_sends_nothing(
     server: RecordingServer, responses: Path
 ) -> None:
-    answering(server, refusing(3))
+    set_answers(server, refuse(3))
     dag = by_hand(responses)
     run = run_dag(dag)
     for times in (2, 3):
         run = run_cleared(dag, run.run_id, ["replay"])
-        assert (run.states["replay"], sent(server)[3]) == ("failed", times)
-    answering(server, refusing())
+        assert (run.states["replay"], count_sent(server)[3]) == ("failed", times)
+    set_answers(server, refuse())
     assert run_cleared(dag, run.run_id, ["replay"]).states == {"replay": "success"}
     assert run_cleared(dag, run.run_id, ["replay"]).states == {"replay": "success"}
-    assert sent(server) == {**dict.fromkeys(range(12), 1), 3: 4}
+    assert count_sent(server) == {**dict.fromkeys(range(12), 1), 3: 4}
 
 
 def test_a_clear_does_not_resend_what_may_have_been_applied(
@@ -103,14 +103,14 @@ def test_a_clear_does_not_resend_what_may_have_been_applied(
     """A dropped connection is in doubt; a 504 that an error exit leads to a failed end may have been applied."""
     flow = flow_source({"name": "Give up", "type": "end", "state": "failed"}, on_error="Give up")
     answers = {1: Answer(422), 2: Answer(504), 3: Answer(drop=True)}
-    answering(server, lambda number: answers.get(number, Answer()))
+    set_answers(server, lambda number: answers.get(number, Answer()))
     dag = by_hand(responses, flow)
     run = run_dag(dag)
     first = run.result("replay")
     assert (first["failed"], first["in_doubt"]) == (2, 1)
-    answering(server, refusing())
+    set_answers(server, refuse())
     run = run_cleared(dag, run.run_id, ["replay"])
-    assert sent(server) == {**dict.fromkeys(range(12), 1), 1: 2}
+    assert count_sent(server) == {**dict.fromkeys(range(12), 1), 1: 2}
     assert (run.result("replay")["failed"], run.result("replay")["in_doubt"]) == (1, 1)
     assert "1 failed contacts are skipped: the request may have been applied" in task_log.text
     assert "Create: answered 504" in task_log.text
@@ -119,12 +119,12 @@ def test_a_clear_does_not_resend_what_may_have_been_applied(
 def test_contacts_whose_error_an_exit_handled_are_completed_and_a_clear_sends_nothing(
     server: RecordingServer, responses: Path
 ) -> None:
-    answering(server, refusing(3))
+    set_answers(server, refuse(3))
     dag = by_hand(responses, flow_source(SORRY, on_error="Sorry"))
     run = run_dag(dag)
     assert (run.result("replay")["completed"], run.result("replay")["handled_errors"]) == (12, 1)
     run_cleared(dag, run.run_id, ["replay"])
-    assert sent(server) == dict.fromkeys(range(12), 1)
+    assert count_sent(server) == dict.fromkeys(range(12), 1)
 
 
 def test_an_airflow_retry_resumes_and_sends_no_failed_contact_again(
@@ -133,29 +133,29 @@ def test_an_airflow_retry_resumes_and_sends_no_failed_contact_again(
     """Of the first tries, and of those after a clear: each is cut off as soon as the contact has failed."""
     failures = Failures()
     dag = by_hand(responses, concurrency=1, retries=2, retry_delay=0, **failures.callbacks)
-    stop = _stopping(monkeypatch)
+    stop = _make_stop(monkeypatch)
 
     def cut_off_once(number: int) -> Answer:
         if number == 3 and len(failures.errors) in (0, 2):
             stop()
         return Answer(422 if number in (3, 7) else 200)
 
-    answering(server, cut_off_once)
+    set_answers(server, cut_off_once)
     run = run_dag(dag)
     assert ["contacts are pending" in str(error) for error in failures.errors] == [True, False]
-    assert (run.states["replay"], sent(server)) == ("failed", dict.fromkeys(range(12), 1))
+    assert (run.states["replay"], count_sent(server)) == ("failed", dict.fromkeys(range(12), 1))
     run = run_cleared(dag, run.run_id, ["replay"])
     assert ["contacts are pending" in str(error) for error in failures.errors] == [True, False, True, False]
-    assert (run.states["replay"], sent(server)) == ("failed", {**dict.fromkeys(range(12), 1), 3: 2, 7: 2})
+    assert (run.states["replay"], count_sent(server)) == ("failed", {**dict.fromkeys(range(12), 1), 3: 2, 7: 2})
 
 
-def _stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+def _make_stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """A function that stops the replay which is running, after the request that is under way."""
     from airflow_whatsapp_flows.replay.engine import Engine
 
     run, running = Engine.run, []
 
-    async def noted(self: Engine, *arguments: Any) -> Any:
+    async def run_and_note(self: Engine, *arguments: Any) -> Any:
         running.append((asyncio.get_running_loop(), self))
         return await run(self, *arguments)
 
@@ -163,14 +163,14 @@ def _stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
         loop, engine = running[-1]
         loop.call_soon_threadsafe(engine.stop, "somebody tripped over the cable")
 
-    monkeypatch.setattr(Engine, "run", noted)
+    monkeypatch.setattr(Engine, "run", run_and_note)
     return stop
 
 
 def test_only_the_chunks_of_the_cleared_task_are_sent_again(
     server: RecordingServer, responses: Path, ledger_file: Path
 ) -> None:
-    answering(server, refusing(1, 7))
+    set_answers(server, refuse(1, 7))
     with DAG(new_dag_id()) as dag:
         for chunk in (0, 1):
             WhatsAppReplayOperator(
@@ -179,10 +179,10 @@ def test_only_the_chunks_of_the_cleared_task_are_sent_again(
             )  # fmt: skip
     run = run_dag(dag)
     assert run.states == {"half_0": "failed", "half_1": "failed"}
-    answering(server, refusing())
+    set_answers(server, refuse())
     run = run_cleared(dag, run.run_id, ["half_1"])
     assert run.states == {"half_0": "failed", "half_1": "success"}
-    assert sent(server) == {**dict.fromkeys(range(12), 1), 7: 2}
+    assert count_sent(server) == {**dict.fromkeys(range(12), 1), 7: 2}
     with Ledger(f"sqlite:///{ledger_file}") as ledger:
         replay = find_replay(ledger, dag.dag_id)
         assert replay is not None
@@ -195,10 +195,10 @@ def test_the_next_try_repeats_a_clear_that_the_ledger_refused(
 ) -> None:
     from airflow_whatsapp_flows.errors import LedgerError
 
-    answering(server, refusing(3))
+    set_answers(server, refuse(3))
     dag = by_hand(responses, retries=1, retry_delay=0)
     run = run_dag(dag)
-    answering(server, refusing())
+    set_answers(server, refuse())
     again, refusals = replay_module.walk_failed_again, iter([LedgerError("database is locked")])
 
     def once_locked(*arguments: Any) -> Any:
@@ -208,25 +208,25 @@ def test_the_next_try_repeats_a_clear_that_the_ledger_refused(
 
     monkeypatch.setattr(replay_module, "walk_failed_again", once_locked)
     assert run_cleared(dag, run.run_id, ["replay"]).states == {"replay": "success"}
-    assert sent(server)[3] == 2
+    assert count_sent(server)[3] == 2
 
 
 # The DAG of a replay.
 
 
 @pytest.fixture
-def replayed(server: RecordingServer, responses: Path) -> tuple[DAG, str]:
+def finished_run(server: RecordingServer, responses: Path) -> tuple[DAG, str]:
     """A finished run of ``<id>__replay`` in three chunks, of whose contacts the 7th was refused."""
-    answering(server, refusing(6))
+    set_answers(server, refuse(6))
     dag = build_replay_dag(load_flow(flow_source(replay={"source": str(responses), "chunk_size": 5})))
     run = run_dag(dag)
     assert run.states["replay[1]"] == run.states["report"] == "failed", "the chunk of the refused contact is red"
     assert run.states["replay[0]"] == run.states["replay[2]"] == "success"
-    answering(server, refusing())
+    set_answers(server, refuse())
     return dag, run.run_id
 
 
-def _failed(dag: DAG, run_id: str) -> list[Any]:
+def _failed_tasks(dag: DAG, run_id: str) -> list[Any]:
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -237,39 +237,41 @@ def _failed(dag: DAG, run_id: str) -> list[Any]:
 
 
 def test_clearing_the_failed_tasks_of_a_replays_dag_sends_what_failed_and_makes_it_green(
-    server: RecordingServer, replayed: tuple[DAG, str]
+    server: RecordingServer, finished_run: tuple[DAG, str]
 ) -> None:
-    dag, run_id = replayed
-    assert sorted(_failed(dag, run_id)) == [("replay", 1), ("report", -1)]
-    run = run_cleared(dag, run_id, _failed(dag, run_id))
+    dag, run_id = finished_run
+    assert sorted(_failed_tasks(dag, run_id)) == [("replay", 1), ("report", -1)]
+    run = run_cleared(dag, run_id, _failed_tasks(dag, run_id))
     assert run.state == "success"
     assert run.result("report")["completed"] == 12
-    assert sent(server) == {**dict.fromkeys(range(12), 1), 6: 2}
+    assert count_sent(server) == {**dict.fromkeys(range(12), 1), 6: 2}
 
 
-def test_clearing_all_replay_tasks_sends_only_what_failed(server: RecordingServer, replayed: tuple[DAG, str]) -> None:
-    dag, run_id = replayed
+def test_clearing_all_replay_tasks_sends_only_what_failed(
+    server: RecordingServer, finished_run: tuple[DAG, str]
+) -> None:
+    dag, run_id = finished_run
     assert run_cleared(dag, run_id, ["replay", "report"]).state == "success"
-    assert sent(server) == {**dict.fromkeys(range(12), 1), 6: 2}
+    assert count_sent(server) == {**dict.fromkeys(range(12), 1), 6: 2}
 
 
 def test_clearing_the_whole_run_plans_what_failed_and_sends_it(
-    server: RecordingServer, replayed: tuple[DAG, str]
+    server: RecordingServer, finished_run: tuple[DAG, str]
 ) -> None:
-    dag, run_id = replayed
+    dag, run_id = finished_run
     run = run_cleared(dag, run_id, dag.task_ids)
     assert run.state == "success"
     assert run.result("plan") == [[1]], "the one chunk that has something to send"
     assert (run.result("report")["total"], run.result("report")["completed"]) == (12, 12)
-    assert sent(server) == {**dict.fromkeys(range(12), 1), 6: 2}
+    assert count_sent(server) == {**dict.fromkeys(range(12), 1), 6: 2}
 
 
 def test_clearing_the_report_alone_sends_nothing_and_it_says_what_to_clear(
-    server: RecordingServer, replayed: tuple[DAG, str]
+    server: RecordingServer, finished_run: tuple[DAG, str]
 ) -> None:
-    dag, run_id = replayed
+    dag, run_id = finished_run
     failures = Failures()
     dag.task_dict["report"].on_failure_callback = [failures.note]
     assert run_cleared(dag, run_id, ["report"]).states["report"] == "failed"
-    assert sent(server) == dict.fromkeys(range(12), 1)
+    assert count_sent(server) == dict.fromkeys(range(12), 1)
     assert "clear the tasks that sent them" in str(failures.errors[0])

@@ -34,7 +34,7 @@ def _file(folder: Path, name: str) -> str:
     return str(file)
 
 
-def _sent(server: RecordingServer) -> list[str]:
+def _sent_phones(server: RecordingServer) -> list[str]:
     return sorted(json.loads(request.content)["phone"] for request in server.received)
 
 
@@ -54,7 +54,7 @@ def test_two_replay_tasks_of_one_dag_keep_their_own_rows(server: RecordingServer
     _, run = _run([{"source": _file(tmp_path, "a")}, {"source": _file(tmp_path, "b")}])
 
     assert set(run.states.values()) == {"success"}
-    assert _sent(server) == _phones("a", "b")
+    assert _sent_phones(server) == _phones("a", "b")
     assert run.result("replay_0")["replay_id"] != run.result("replay_1")["replay_id"]
 
 
@@ -66,7 +66,7 @@ def test_mapped_replay_tasks_keep_their_own_rows(server: RecordingServer, tmp_pa
     run = run_dag(dag)
 
     assert set(run.states.values()) == {"success"}
-    assert _sent(server) == _phones("a", "b")
+    assert _sent_phones(server) == _phones("a", "b")
     ids = [run.result("replay", index)["replay_id"] for index in range(2)]
     assert ids == [f"replayed:{dag.dag_id}:replay+{index}:{run.run_id}" for index in range(2)]
 
@@ -93,7 +93,7 @@ def test_two_tasks_that_share_a_replay_id_and_not_their_source_are_refused_by_na
     assert a in str(failures.errors[0])
     assert b in str(failures.errors[0])
     assert "use another replay id" in str(failures.errors[0])
-    assert _sent(server) == _phones("a")
+    assert _sent_phones(server) == _phones("a")
 
 
 def test_another_source_is_refused_even_when_it_is_gone(server: RecordingServer, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from airflow.sdk import DAG
 from airflow_whatsapp_flows import WhatsAppActionOperator, WhatsAppBranchOperator, build_dag
 from tests.airflow_runs import run_dag
 from tests.operators.conftest import TaskLog
-from tests.operators.flows import action, flow, message, polling, question
+from tests.operators.flows import action, flow, message, polling_flow, question
 from tests.operators.one_action import new_dag_id, run_action
 from tests.servers.recording import Answer, RecordingServer
 
@@ -48,14 +48,14 @@ def test_an_action_that_leaves_by_its_error_exit_warns(
     assert all(part in warning for part in words), warning
 
 
-def made(**keys: Any) -> dict[str, Any]:
+def make_flow(**keys: Any) -> dict[str, Any]:
     steps = (question("Ask pin", next="Save"), action("Save", on_error="Sorry"), message("Sorry"))
     return flow(*steps, **keys)
 
 
 def test_a_flow_warns_and_hides_what_it_calls_sensitive(server: RecordingServer, task_log: TaskLog) -> None:
     server.queued = [Answer.json({"why": "blue horse is no pin"}, 422)]
-    done = run_dag(build_dag(made(sensitive=["step.Ask pin"])), {"step": {"Ask pin": "Blue horse"}})
+    done = run_dag(build_dag(make_flow(sensitive=["step.Ask pin"])), {"step": {"Ask pin": "Blue horse"}})
 
     assert done.state == "success"
     (warning,) = [line for line in task_log.warnings if "error exit" in line]
@@ -64,7 +64,7 @@ def test_a_flow_warns_and_hides_what_it_calls_sensitive(server: RecordingServer,
 
 def test_a_loop_warns_too(server: RecordingServer, task_log: TaskLog) -> None:
     server.queued = [Answer.json({"id": 7}), Answer.json({"state": "gone"}, 404)]
-    run_dag(build_dag(polling()))
+    run_dag(build_dag(polling_flow()))
 
     (warning,) = [line for line in task_log.warnings if "error exit" in line]
     assert "Get reply, visit 1" in warning

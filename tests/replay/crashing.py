@@ -63,7 +63,7 @@ def _at(owner: Any, name: str, end: Callable[[], None], *, before: bool, when: C
 
     if asyncio.iscoroutinefunction(original):
 
-        async def wrapped(*arguments: Any, **named: Any) -> Any:
+        async def wrapper(*arguments: Any, **named: Any) -> Any:
             if before and when(*arguments):
                 end()
             value = await original(*arguments, **named)
@@ -71,7 +71,7 @@ def _at(owner: Any, name: str, end: Callable[[], None], *, before: bool, when: C
                 end()
             return value
 
-        setattr(owner, name, wrapped)
+        setattr(owner, name, wrapper)
         return
 
     def plain(*arguments: Any, **named: Any) -> Any:

@@ -16,7 +16,7 @@ HOST = "crm.example:443"
 REFUSED = "no connection to crm.example:443: connection refused"
 
 
-def opened(loop: VirtualTimeLoop) -> Breaker:
+def open_breaker(loop: VirtualTimeLoop) -> Breaker:
     breaker = Breaker(HOST, clock=loop.time)
     for _ in range(20):
         breaker.note(failed=True, problem=REFUSED)
@@ -51,7 +51,7 @@ def test_a_closed_breaker_does_not_even_yield() -> None:
 
 def test_an_open_breaker_lets_single_probes_through_at_growing_intervals() -> None:
     async def main(loop: VirtualTimeLoop) -> list[float]:
-        breaker = opened(loop)
+        breaker = open_breaker(loop)
         began, probes, inside = loop.time(), [], 0
 
         async def sender() -> None:
@@ -74,7 +74,7 @@ def test_an_open_breaker_lets_single_probes_through_at_growing_intervals() -> No
 
 def test_a_probe_that_takes_long_is_not_joined_by_another() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
-        breaker = opened(loop)
+        breaker = open_breaker(loop)
         assert await breaker.enter()
         await asyncio.sleep(30)
         waiting = asyncio.create_task(breaker.enter())
@@ -88,7 +88,7 @@ def test_a_probe_that_takes_long_is_not_joined_by_another() -> None:
 
 def test_a_probe_that_did_not_start_leaves_its_place_to_another() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
-        breaker = opened(loop)
+        breaker = open_breaker(loop)
         assert await breaker.enter()
         waiting = asyncio.create_task(breaker.enter())
         await asyncio.sleep(0.1)
@@ -101,7 +101,7 @@ def test_a_probe_that_did_not_start_leaves_its_place_to_another() -> None:
 @pytest.mark.parametrize("probe", [True, False])
 def test_the_first_success_lets_everybody_in_at_once(probe: bool) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
-        breaker = opened(loop)
+        breaker = open_breaker(loop)
         assert await breaker.enter()
         waiting = [asyncio.create_task(breaker.enter()) for _ in range(10)]
         await asyncio.sleep(0)
@@ -116,7 +116,7 @@ def test_the_first_success_lets_everybody_in_at_once(probe: bool) -> None:
 
 def test_a_straggler_that_fails_does_not_end_the_probe() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
-        breaker = opened(loop)
+        breaker = open_breaker(loop)
         assert await breaker.enter()
         await asyncio.sleep(30)
         breaker.note(failed=True, problem=REFUSED)
@@ -130,7 +130,7 @@ def test_a_straggler_that_fails_does_not_end_the_probe() -> None:
 
 def test_asks_to_stop_with_a_reason_after_a_minute_of_downtime() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
-        breaker = opened(loop)
+        breaker = open_breaker(loop)
         began = loop.time()
         assert await breaker.enter()  # a probe that hangs
         with pytest.raises(BatchStoppedError) as stopped:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.replay.ledger_history import read_reasons
 from tests.replay.runs import PATIENCE, Run, sqlite_url
-from tests.replay.test_changed_contents import body_hash, named
+from tests.replay.test_changed_contents import body_hash, response_with_name
 from tests.servers.crm_log import running_crm
 
 TOTAL = 60
@@ -27,7 +27,7 @@ def test_two_replays_at_once_leave_the_content_of_the_newer_one(
             run = Run(
                 tmp_path / name, crm, url, "sync_keyed", total=TOTAL, replay_id=name, begin={"on_changed": "update"}
             )
-            run.write_responses(named(number, name) for number in range(TOTAL))
+            run.write_responses(response_with_name(number, name) for number in range(TOTAL))
             run.change_flow('"timeout": 5', '"timeout": 60')  # however busy the machine is
             return run
 
@@ -46,8 +46,11 @@ def test_two_replays_at_once_leave_the_content_of_the_newer_one(
 
         requests = [entry for entry in crm.requests() if entry.applied]
         orders = {
-            named(number, "a")["contact"]["phone"]: [
-                name for entry in requests for name in "abc" if entry.body_hash == body_hash(named(number, name))
+            response_with_name(number, "a")["contact"]["phone"]: [
+                name
+                for entry in requests
+                for name in "abc"
+                if entry.body_hash == body_hash(response_with_name(number, name))
             ]
             for number in range(TOTAL)
         }

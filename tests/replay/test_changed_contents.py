@@ -21,7 +21,7 @@ TOTAL = 200
 KEYED, IDEMPOTENT = "sync_keyed", "sync_put"
 
 
-def named(number: int, name: str) -> dict[str, Any]:
+def response_with_name(number: int, name: str) -> dict[str, Any]:
     one = response(number)
     return {**one, "contact": {**one["contact"], "first_name": name}}
 
@@ -35,11 +35,11 @@ class Day:
     """The contents of one day's contacts as they come, and what must have reached the CRM."""
 
     def __init__(self) -> None:
-        self.contents: dict[int, list[dict[str, Any]]] = {n: [named(n, "first")] for n in range(TOTAL)}
+        self.contents: dict[int, list[dict[str, Any]]] = {n: [response_with_name(n, "first")] for n in range(TOTAL)}
 
     def change(self, numbers: list[int], name: str) -> None:
         for number in numbers:
-            self.contents[number].append(named(number, name))
+            self.contents[number].append(response_with_name(number, name))
 
     @property
     def rows(self) -> Iterator[dict[str, Any]]:

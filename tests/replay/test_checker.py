@@ -63,7 +63,7 @@ class Story:
         self.attempt(identity, step, fate)
         self.request(identity, step, status, applied, reply="dropped" if fate is None else "sent")
 
-    def broken(self, **changes: Any) -> list[str]:
+    def violations(self, **changes: Any) -> list[str]:
         parts: dict[str, Any] = {"contacts": self.contacts, "attempts": self.attempts, "log": self.log}
         parts |= {"steps": STEPS, "delivery": DELIVERY, "total": len(self.contacts), "safe": frozenset({"Look"})}
         return violations(History(**{**parts, **changes}))
@@ -112,35 +112,35 @@ def action(identity: str, step: str, fate: str, status: int | None, attempts: in
 
 
 def test_an_honest_history_passes(story: Story) -> None:
-    assert story.broken(rate=1000, kills=1, concurrency=1) == []
+    assert story.violations(rate=1000, kills=1, concurrency=1) == []
 
 
 def test_a_lost_row_is_found(story: Story) -> None:
-    assert story.broken(total=10) == ["(a) the input has 10 rows, the ledger 9 contacts"]
+    assert story.violations(total=10) == ["(a) the input has 10 rows, the ledger 9 contacts"]
 
 
 @pytest.mark.parametrize("state", ["pending", "sending"])
 def test_a_contact_that_did_not_end_is_found(story: Story, state: str) -> None:
     story.contact("9", state)
-    assert story.broken() == [f"(a) contact 9 ended as '{state}'"]
+    assert story.violations() == [f"(a) contact 9 ended as '{state}'"]
 
 
 def test_a_contact_may_be_pending_while_a_replay_is_stopped(story: Story) -> None:
     story.contact("9", "pending")
     story.exchange("9", "Create", None)
     story.attempt("9", "Pay", "unknown")
-    assert story.broken(finished=False) == []
+    assert story.violations(finished=False) == []
 
 
 def test_a_contact_in_two_states_is_found(story: Story) -> None:
     story.contact("5", "completed")
-    assert story.broken() == ["(a) contact 5 is in 2 states"]
+    assert story.violations() == ["(a) contact 5 is in 2 states"]
 
 
 def test_a_success_that_the_server_never_saw_is_found(story: Story) -> None:
     story.contact("9")
     story.attempt("9", "Create", "succeeded")
-    assert story.broken() == ["(b) Create +9: 1 attempts succeeded, 0 at the server"]
+    assert story.violations() == ["(b) Create +9: 1 attempts succeeded, 0 at the server"]
 
 
 @pytest.mark.parametrize(
@@ -150,40 +150,40 @@ def test_a_success_without_a_complete_2xx_that_was_applied_is_found(story: Story
     story.contact("9")
     story.attempt("9", "Create", "succeeded")
     story.request("9", "Create", **changes)
-    assert story.broken() == ["(b) Create +9: 1 attempts succeeded, 0 at the server"]
+    assert story.violations() == ["(b) Create +9: 1 attempts succeeded, 0 at the server"]
 
 
 def test_a_success_that_was_never_attempted_is_found(story: Story) -> None:
     story.contact("9", "completed", action("9", "Create", "succeeded", 201))
-    assert story.broken() == ["(b) contact 9, step 'Create', visit 1 succeeded without an attempt in the ledger"]
+    assert story.violations() == ["(b) contact 9, step 'Create', visit 1 succeeded without an attempt in the ledger"]
 
 
 def test_a_result_recorded_by_the_platform_needs_no_attempt(story: Story) -> None:
     story.contact("9", "completed", action("9", "Create", "succeeded", 201, attempts=0))
-    assert story.broken() == []
+    assert story.violations() == []
 
 
 def test_finds_applied_requests_reported_as_not_sent(story: Story) -> None:
     story.contact("9", "failed")
     story.exchange("9", "Create", "not_sent")
-    assert "(c) Create +9 was applied, but its contact is failed, its attempts ['not_sent']" in story.broken()
+    assert "(c) Create +9 was applied, but its contact is failed, its attempts ['not_sent']" in story.violations()
 
 
 def test_another_requests_doubt_does_not_excuse_a_false_not_sent(story: Story) -> None:
     story.attempt("2", "Pay", "not_sent")
     story.request("2", "Pay")
-    assert "(c) key 2-Pay was applied, but its contact is in_doubt, its attempts ['not_sent']" in story.broken()
+    assert "(c) key 2-Pay was applied, but its contact is in_doubt, its attempts ['not_sent']" in story.violations()
 
 
 def test_finds_applied_requests_reported_as_rejected(story: Story) -> None:
     story.contact("9", "rejected")
     story.exchange("9", "Create", "answered")
-    assert story.broken() == ["(c) Create +9 was applied, but its contact is rejected, its attempts ['answered']"]
+    assert story.violations() == ["(c) Create +9 was applied, but its contact is rejected, its attempts ['answered']"]
 
 
 def test_finds_applied_requests_without_a_contact(story: Story) -> None:
     story.request("9", "Create")
-    assert story.broken() == [
+    assert story.violations() == [
         "(c) Create +9 was applied, but its contact is unknown to the ledger, its attempts []",
         "(f) Create +9: 1 requests at the server, 0 sent by the ledger",
     ]
@@ -191,14 +191,14 @@ def test_finds_applied_requests_without_a_contact(story: Story) -> None:
 
 def test_finds_requests_to_no_step_of_the_flow(story: Story) -> None:
     story.request("9", "Create", path="/elsewhere")
-    assert "(f) unknown path /elsewhere: 1 requests at the server, 0 sent by the ledger" in story.broken()
+    assert "(f) unknown path /elsewhere: 1 requests at the server, 0 sent by the ledger" in story.violations()
 
 
 @pytest.mark.parametrize("state", ["completed", "failed", "skipped"])
 def test_a_request_of_unknown_fate_whose_contact_is_not_in_doubt_is_found(story: Story, state: str) -> None:
     story.contact("9", state)
     story.exchange("9", "Create", "unknown", 500, False)
-    assert story.broken() == [
+    assert story.violations() == [
         f"(c) contact 9, step 'Create', visit 1: its fate is unknown, yet the contact is {state}",
     ]
 
@@ -208,7 +208,7 @@ def test_a_complete_2xx_that_was_turned_down_settles_what_was_unknown(story: Sto
     story.exchange("9", "Pay", "unknown", 500)
     story.attempt("9", "Pay", "answered")
     story.request("9", "Pay", 200, applied=False, deduped=True)
-    assert story.broken() == []
+    assert story.violations() == []
 
 
 @pytest.mark.parametrize(
@@ -219,15 +219,15 @@ def test_a_second_send_that_at_most_once_forbids_is_found(story: Story, status: 
     story.attempt("9", "Create", "unknown")
     story.request("9", "Create", status, applied=False, reply=reply)
     story.exchange("9", "Create", "succeeded")
-    assert story.broken() == [f"(d) Create +9 was sent 2 times in 1 visits: {status} {reply}, 201 sent"]
+    assert story.violations() == [f"(d) Create +9 was sent 2 times in 1 visits: {status} {reply}, 201 sent"]
 
 
 def test_a_status_that_the_flow_declares_may_be_sent_again(story: Story) -> None:
     story.contact("9")
     story.exchange("9", "Create", "answered", 503, False)
     story.exchange("9", "Create", "succeeded")
-    assert story.broken(declared={"Create": frozenset({429, 503})}) == []
-    assert len(story.broken()) == 1
+    assert story.violations(declared={"Create": frozenset({429, 503})}) == []
+    assert len(story.violations()) == 1
 
 
 def test_each_visit_of_a_loop_may_send_once(story: Story) -> None:
@@ -235,7 +235,7 @@ def test_each_visit_of_a_loop_may_send_once(story: Story) -> None:
     for visit in (1, 2):
         story.attempt("9", "Create", "succeeded", visit=visit, key=f"9-Create-{visit}")
         story.request("9", "Create")
-    assert story.broken() == []
+    assert story.violations() == []
 
 
 @pytest.mark.parametrize("fate", ["unknown", "succeeded"])
@@ -244,7 +244,7 @@ def test_a_keyed_visit_with_a_second_key_is_found(story: Story, fate: str) -> No
     story.exchange("9", "Pay", fate)
     story.attempt("9", "Pay", "succeeded", key="other")
     story.request("9", "Pay", key="other")
-    assert f"(e) contact 9, step 'Pay', visit 1 got a new key after {fate}" in story.broken()
+    assert f"(e) contact 9, step 'Pay', visit 1 got a new key after {fate}" in story.violations()
 
 
 def test_changed_bytes_may_have_a_new_key_when_nothing_was_applied(story: Story) -> None:
@@ -252,7 +252,7 @@ def test_changed_bytes_may_have_a_new_key_when_nothing_was_applied(story: Story)
     story.exchange("9", "Pay", "answered", 422, False)
     story.attempt("9", "Pay", "succeeded", key="other", digest="mended")
     story.request("9", "Pay", key="other", body_hash="mended")
-    assert story.broken() == []
+    assert story.violations() == []
 
 
 def test_other_bytes_under_the_same_key_are_found(story: Story) -> None:
@@ -260,7 +260,7 @@ def test_other_bytes_under_the_same_key_are_found(story: Story) -> None:
     story.exchange("9", "Pay", "unknown", 500, False)
     story.attempt("9", "Pay", "succeeded", digest="other")
     story.request("9", "Pay", body_hash="other")
-    assert story.broken() == [
+    assert story.violations() == [
         "(e) key 9-Pay has 2 digests in the ledger",
         "(e) key 9-Pay came with 2 bodies",
     ]
@@ -271,14 +271,14 @@ def test_a_request_without_an_intent_of_its_own_is_found(story: Story) -> None:
     story.request("9", "Look", 200)
     story.exchange("9", "Look", "succeeded")
     story.attempt("9", "Look", "not_sent")
-    assert story.broken() == ["(f) Look +9: 2 requests at the server, 1 sent by the ledger"]
+    assert story.violations() == ["(f) Look +9: 2 requests at the server, 1 sent by the ledger"]
 
 
 def test_a_keyed_request_without_a_key_is_found(story: Story) -> None:
     story.contact("9")
     story.attempt("9", "Pay", "succeeded")
     story.request("9", "Pay", key=None)
-    assert "(f) key None: 1 requests at the server, 0 sent by the ledger" in story.broken()
+    assert "(f) key None: 1 requests at the server, 0 sent by the ledger" in story.violations()
 
 
 @pytest.mark.parametrize(("gap", "found"), [(999, True), (1000, False)])
@@ -289,18 +289,18 @@ def test_one_request_too_many_in_any_second_is_found(gap: int, found: bool) -> N
         told.exchange(str(number), "Look", "succeeded")
         told.log[-1] = replace(told.log[-1], t=at * MILLISECOND)
     expected = ["(g) 4 requests in one second from 0 ns; at most 3 are allowed"]
-    assert told.broken(rate=3) == (expected if found else [])
+    assert told.violations(rate=3) == (expected if found else [])
 
 
 def test_more_doubt_than_the_kills_explain_is_found(story: Story) -> None:
     for identity in ("9", "10"):
         story.contact(identity, "in_doubt")
         story.attempt(identity, "Create", None)
-    assert story.broken(kills=1, concurrency=1) == [
+    assert story.violations(kills=1, concurrency=1) == [
         "(h) 3 contacts are in doubt without a cause at the server; 1 may be"
     ]
-    assert story.broken(kills=3, concurrency=1) == []
-    assert story.broken(kills=None) == []
+    assert story.violations(kills=3, concurrency=1) == []
+    assert story.violations(kills=None) == []
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_finds_missing_content_and_content_out_of_order(applied: list[str], foun
     for epoch, body in enumerate(applied, start=1):
         told.attempt("1", "Pay", "succeeded", epoch=epoch, key=f"key-{epoch}", digest=body)
         told.request("1", "Pay", key=f"key-{epoch}", body_hash=body)
-    broken = [text for text in told.broken(contents={"+1": ["old", "new"]}) if text.startswith("(i)")]
+    broken = [text for text in told.violations(contents={"+1": ["old", "new"]}) if text.startswith("(i)")]
     assert len(broken) == bool(found)
     assert (found or "") in "".join(broken)
 
@@ -330,4 +330,4 @@ def test_an_idempotent_content_may_be_applied_twice_in_a_row() -> None:
     for body in ("old", "new", "new"):
         told.attempt("1", "Look", "succeeded")
         told.request("1", "Look", body_hash=body)
-    assert told.broken(contents={"+1": ["old", "new"]}) == []
+    assert told.violations(contents={"+1": ["old", "new"]}) == []

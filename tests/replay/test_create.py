@@ -36,7 +36,7 @@ def source(tmp_path: Path) -> Path:
 def begin(tmp_path: Path, source: Path) -> Begin:
     ledger = Ledger(sqlite_url(tmp_path))
 
-    def begun(location: Path = source, flow: Flow | None = None, **keys: Any) -> Replay:
+    def create(location: Path = source, flow: Flow | None = None, **keys: Any) -> Replay:
         flow = flow or _flow()
         asked = ReplayRequest(flow=flow, source=open_source(SourceSpec(str(location)), flow), **keys)
         existing = find_existing_replay(ledger, asked)
@@ -44,7 +44,7 @@ def begin(tmp_path: Path, source: Path) -> Begin:
         assert existing is None or existing.no == replay.no
         return replay
 
-    return begun
+    return create
 
 
 def test_the_same_flow_and_source_continue_with_the_same_replay(begin: Begin, tmp_path: Path) -> None:

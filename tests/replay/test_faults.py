@@ -98,7 +98,7 @@ def test_a_ledger_that_is_locked_is_waited_for(tmp_path: Path) -> None:
         assert run.broken_promises(kills=0) == []
 
 
-def _expected(shape: str, log: list[Logged]) -> str:
+def _expected_state(shape: str, log: list[Logged]) -> str:
     """The state of a contact of one step, as far as the last complete request tells it."""
     last = log[-1] if log else None
     if last is None:
@@ -121,7 +121,7 @@ def test_the_states_under_faults_are_what_the_servers_log_says(tmp_path: Path, s
         by_phone: dict[str, list[Logged]] = {}
         for entry in crm.requests():
             by_phone.setdefault(str(entry.contact), []).append(entry)
-        expected = Counter(_expected(shape, by_phone.get(str(one["phone"]), [])) for one in run.contacts())
+        expected = Counter(_expected_state(shape, by_phone.get(str(one["phone"]), [])) for one in run.contacts())
         assert run.states() == expected
         assert len(expected) >= 2
 

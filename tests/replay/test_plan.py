@@ -35,7 +35,7 @@ def a_flow(*steps: Mapping[str, Any], **more: Any) -> Any:
     return load_flow({"flow_format": 1, "id": FLOW_ID, "steps": [ASK, *(steps or (CREATE,))], **more})
 
 
-def planned(values: Iterable[Mapping[str, Any] | None], ledger: Ledger | None = None, **more: Any) -> Plan:
+def make_plan(values: Iterable[Mapping[str, Any] | None], ledger: Ledger | None = None, **more: Any) -> Plan:
     flow, run = more.pop("flow", None) or a_flow(), more.pop("run", RunSettings())
     return plan(PlanRequest(flow=flow, rows=rows(values), request_sender=request_sender(), run=run, **more), ledger)
 
@@ -61,7 +61,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def test_every_row_is_counted_once() -> None:
-    found = planned(
+    found = make_plan(
         [response(1), response(2), response(1), None, response(2, step={"Ask name": "Eva"}), {"contact": {}}]
     )
 
@@ -72,7 +72,7 @@ def test_every_row_is_counted_once() -> None:
 
 
 def test_duplicates_are_known_over_the_whole_source() -> None:
-    found = planned([*map(response, range(1200)), response(3)])
+    found = make_plan([*map(response, range(1200)), response(3)])
 
     assert (found.total_walked, found.skipped.total()) == (1200, 1)
 
@@ -83,11 +83,11 @@ def test_skips_what_earlier_replays_did_unless_forced(ledger: Ledger) -> None:
     attempt(ledger, "r-1", Fate.SUCCEEDED, earlier, key=idempotency_key(FLOW_ID, "Create", "r-1", 1, None))
     values = [response(1), response(2), response(3), response(4)]
 
-    found = planned(values, ledger)
+    found = make_plan(values, ledger)
 
     assert dict(found.skipped) == {"done: the replay first completed it": 1}
     assert (found.in_doubt, found.total_walked, found.calls) == (1, 2, 2)
-    forced = planned(values, ledger, run=RunSettings(force=True))
+    forced = make_plan(values, ledger, run=RunSettings(force=True))
     assert (forced.total_walked, forced.calls) == (4, 4)
 
 
@@ -101,7 +101,7 @@ def test_an_action_with_a_known_outcome_is_not_called_again(ledger: Ledger) -> N
     key = idempotency_key(FLOW_ID, "Create", "r-1", 1, None)
     attempt(ledger, "r-1", Fate.SUCCEEDED, earlier, key=key, result=result({"id": 7}))
 
-    found = planned([response(1), response(2)], ledger, flow=a_flow(*steps))
+    found = make_plan([response(1), response(2)], ledger, flow=a_flow(*steps))
 
     assert dict(found.counts.recorded) == {"Create": 1}
     assert dict(found.counts.calls) == {"Create": 1, "Note": 2}
@@ -114,7 +114,7 @@ def test_requests_in_doubt_that_may_not_be_sent_are_not_counted_as_calls(ledger:
     key = idempotency_key(FLOW_ID, "Create", "r-1", 1, None)
     attempt(ledger, "r-1", None, earlier, key=key)
 
-    found = planned([response(1)], ledger)
+    found = make_plan([response(1)], ledger)
 
     assert (found.calls, dict(found.counts.ends)) == (0, {"in_doubt": 1})
 
@@ -126,8 +126,8 @@ def test_recorded_successes_of_the_platform_are_used_and_send_all_calls_them(led
     ]
     value = response(1, actions={"Create": [{"outcome": "success", "response": {"id": 7}}]})
 
-    assert dict(planned([value], flow=a_flow(*steps)).counts.calls) == {"Note": 1}
-    again = planned([value], flow=a_flow(*steps), run=RunSettings(resend=True))
+    assert dict(make_plan([value], flow=a_flow(*steps)).counts.calls) == {"Note": 1}
+    again = make_plan([value], flow=a_flow(*steps), run=RunSettings(resend=True))
     assert dict(again.counts.calls) == {"Create": 1, "Note": 1}
     assert dict(again.counts.ends) == {"completed": 1}
 
@@ -167,7 +167,7 @@ def test_recorded_successes_of_the_platform_are_used_and_send_all_calls_them(led
 def test_a_walk_ends_where_it_depends_on_a_reply(
     behind: dict[str, Any], calls: dict[str, int], depends: dict[str, int]
 ) -> None:
-    found = planned([response(1)], flow=a_flow({**CREATE, "on_success": "Then"}, behind))
+    found = make_plan([response(1)], flow=a_flow({**CREATE, "on_success": "Then"}, behind))
 
     assert dict(found.counts.calls) == calls
     assert dict(found.counts.depends) == depends
@@ -178,7 +178,7 @@ def test_contacts_that_cannot_be_rendered_are_failed_and_their_reasons_grouped()
     values = [response(number, step={}) for number in range(3)]
     flow = load_flow({**a_flow().source, "steps": [{**ASK, "on_no_answer": "Create"}, CREATE]})
 
-    found = planned(values, flow=flow)
+    found = make_plan(values, flow=flow)
 
     assert dict(found.counts.ends) == {"failed": 3}
     ((reason, number),) = found.counts.reasons.items()
@@ -188,20 +188,20 @@ def test_contacts_that_cannot_be_rendered_are_failed_and_their_reasons_grouped()
 
 def test_guards_skip_and_postpone(monkeypatch: pytest.MonkeyPatch) -> None:
     value = response(2, created_on="2001-01-01T00:00:00Z")
-    found = planned(
+    found = make_plan(
         [response(1, created_on="2999-01-01T00:00:00Z"), value],
         flow=a_flow(replay={"max_age": 60, "opt_out": ["525500000001"]}),
     )
     assert dict(found.skipped) == {"opted_out": 1, "too_old": 1}
 
-    quiet = planned([response(1)], flow=a_flow(replay={"quiet_hours": {"start": "00:00", "end": "23:59"}}))
+    quiet = make_plan([response(1)], flow=a_flow(replay={"quiet_hours": {"start": "00:00", "end": "23:59"}}))
     assert dict(quiet.postponed) in ({"quiet_hours": 1}, {})  # but for one minute of the day
 
 
 def test_leaves_contacts_pending_in_another_replay_to_it(ledger: Ledger) -> None:
     a_replay(ledger, [response(1)])
 
-    found = planned([response(1), response(2)], ledger)
+    found = make_plan([response(1), response(2)], ledger)
 
     assert found.total_walked == 1
     ((reason, number),) = found.postponed.items()
@@ -215,21 +215,21 @@ def test_only_once_counts_each_phone_once(ledger: Ledger) -> None:
     again = response(9, contact={"phone": "+525500000001"})
     twice = response(10, contact={"phone": "+525500000002"})
 
-    found = planned([again, response(2), twice], ledger, flow=a_flow(replay={"only_once": True}))
+    found = make_plan([again, response(2), twice], ledger, flow=a_flow(replay={"only_once": True}))
 
     assert found.total_walked == 1
     assert [reason.partition(":")[0] for reason in found.skipped.elements()] == ["only_once"] * 2
-    assert planned([again, response(2), twice], ledger).total_walked == 3
+    assert make_plan([again, response(2), twice], ledger).total_walked == 3
 
 
 def test_only_once_knows_a_phone_however_it_is_written() -> None:
     spelt = [response(n, contact={"phone": phone}) for n, phone in enumerate(["+52 1 55 1234 5678", "+525512345678"])]
-    found = planned(spelt, flow=a_flow(replay={"only_once": True}))
+    found = make_plan(spelt, flow=a_flow(replay={"only_once": True}))
     assert (found.total_walked, sum(found.skipped.values())) == (1, 1)
 
 
 def test_samples_are_masked_and_hold_no_secret() -> None:
-    found = planned([response(number, step={"Ask name": "Xochitl"}) for number in range(5)])
+    found = make_plan([response(number, step={"Ask name": "Xochitl"}) for number in range(5)])
 
     samples = found.counts.samples["Create"]
     assert len(samples) == 3
@@ -261,7 +261,7 @@ def test_bodies_of_every_type_are_shown_masked(body_type: str, body: Any, shown:
     if body is None:
         del step["body"]
 
-    (sample,) = planned([response(1, step={"Ask name": "Xochitl"})], flow=a_flow(step)).counts.samples["Create"]
+    (sample,) = make_plan([response(1, step={"Ask name": "Xochitl"})], flow=a_flow(step)).counts.samples["Create"]
 
     assert "Xochitl" not in sample.body
     if shown is None:
@@ -278,7 +278,7 @@ def test_the_duration_is_that_of_the_slowest_host(ledger: Ledger) -> None:
     note = {"name": "Note", "type": "action", "url": "https://acme.api-us1.com/x", "body": {}}
     run = RunSettings(concurrency=10, rates={"": 50.0})
 
-    found = planned(map(response, range(100)), ledger, flow=a_flow({**CREATE, "on_success": "Note"}, note), run=run)
+    found = make_plan(map(response, range(100)), ledger, flow=a_flow({**CREATE, "on_success": "Note"}, note), run=run)
 
     preset, seen = found.loads
     assert (preset.host, preset.calls, preset.rate) == ("acme.api-us1.com:443", 100, 5.0)
@@ -292,7 +292,7 @@ def test_a_loop_counts_each_contact_once_and_predicts_its_delays() -> None:
     pause = {"name": "Pause", "type": "delay", "amount": 1, "unit": "MINUTE", "next": "Poll"}
     flow = {"flow_format": 1, "id": FLOW_ID, "steps": [{**ASK, "next": "Poll"}, poll, pause, CREATE]}
 
-    found = planned(map(response, range(2)), flow=load_flow(flow))
+    found = make_plan(map(response, range(2)), flow=load_flow(flow))
 
     assert (found.counts.exits["Poll", "success"], found.counts.calls["Poll"]) == (2, 6)
     assert 180 <= found.seconds < 185
@@ -303,18 +303,18 @@ def test_nothing_is_written_to_the_ledger(ledger: Ledger) -> None:
     assert ledger.file is not None
     before = _dump(ledger)
 
-    planned(map(response, range(10)), ledger)
+    make_plan(map(response, range(10)), ledger)
 
     assert _dump(ledger) == before
 
 
 def test_a_connection_that_is_missing_is_refused() -> None:
     with pytest.raises(ConnectionConfigError, match="the connection 'other' does not exist"):
-        planned([], flow=a_flow({**CREATE, "connection": "other"}))
+        make_plan([], flow=a_flow({**CREATE, "connection": "other"}))
 
 
 def test_limit_takes_the_first_rows() -> None:
-    assert planned(map(response, range(10)), limit=4).rows == 4
+    assert make_plan(map(response, range(10)), limit=4).rows == 4
 
 
 def test_memory_does_not_grow_with_the_number_of_rows() -> None:
@@ -322,7 +322,7 @@ def test_memory_does_not_grow_with_the_number_of_rows() -> None:
 
     def peak(number: int) -> int:
         tracemalloc.start()
-        planned(map(response, range(number)), flow=flow)
+        make_plan(map(response, range(number)), flow=flow)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

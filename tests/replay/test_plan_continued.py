@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import ContactState, Ledger
 from tests.ledger.filling import a_replay, attempt, end, response
-from tests.replay.test_plan import CREATE, a_flow, planned
+from tests.replay.test_plan import CREATE, a_flow, make_plan
 
 HOOK = "https://hooks.example.com/services/T0001/B0002/x7Fq2LmZp9RtY4kWvB3nQ8sD"
 
@@ -27,7 +27,7 @@ def test_a_replay_that_continues_is_planned_from_the_ledger(ledger: Ledger) -> N
     replay = a_replay(ledger, [response(1), response(2), response(3), None])
     end(ledger, replay, [ContactState.COMPLETED])
 
-    found = planned([], ledger, replay=replay)
+    found = make_plan([], ledger, replay=replay)
 
     assert (found.rows, found.done, found.rejected, found.total_walked, found.calls) == (4, 1, 1, 2, 2)
 
@@ -39,6 +39,6 @@ def test_checks_renames_of_pending_contacts_alone_unless_the_flow_has_changed(le
     end(ledger, replay, [ContactState.COMPLETED])
     attempt(ledger, "r-1", Fate.SUCCEEDED, step="Removed")
 
-    assert planned([], ledger, flow=flow, replay=replay).total_walked == 1
+    assert make_plan([], ledger, flow=flow, replay=replay).total_walked == 1
     with pytest.raises(ReplayError, match="no such step any more"):
-        planned([], ledger, flow=a_flow(), replay=replay)
+        make_plan([], ledger, flow=a_flow(), replay=replay)

@@ -140,7 +140,7 @@ async def test_a_replay_that_stops_by_itself_keeps_outcomes_until_the_database_s
 
 
 @contextmanager
-def stopped(server: PostgresServer) -> Iterator[None]:
+def stop_server(server: PostgresServer) -> Iterator[None]:
     server.stop("immediate")
     try:
         yield
@@ -149,7 +149,7 @@ def stopped(server: PostgresServer) -> Iterator[None]:
 
 
 @contextmanager
-def suspended(server: PostgresServer) -> Iterator[None]:
+def suspend_server(server: PostgresServer) -> Iterator[None]:
     """Let none of its processes run; the kernel goes on to accept connections for it."""
     os.kill(server.pid, signal.SIGSTOP)  # first: it makes no more processes
     sessions = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text(encoding="ascii").split()
@@ -162,7 +162,7 @@ def suspended(server: PostgresServer) -> Iterator[None]:
             os.kill(process, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("away", [stopped, suspended])
+@pytest.mark.parametrize("away", [stop_server, suspend_server])
 def test_sigterm_ends_it_within_10_seconds_while_the_database_server_is_away(
     tmp_path: Path, private: PostgresServer, away: Callable[[PostgresServer], AbstractContextManager[None]]
 ) -> None:

@@ -38,7 +38,7 @@ def result(reply: Reply | int) -> ActionResult:
     return classify(reply, SentRequest(HttpRequest("POST", "https://crm.example/v1")))
 
 
-def stopped_at(refusals: Refusals, replies: list[Reply | int], step: Action = STEP) -> int | None:
+def find_stop(refusals: Refusals, replies: list[Reply | int], step: Action = STEP) -> int | None:
     for number, reply in enumerate(replies, start=1):
         if refusals.note(number, HOST, step, result(reply), number) is not None:
             return number
@@ -48,7 +48,7 @@ def stopped_at(refusals: Refusals, replies: list[Reply | int], step: Action = ST
 @pytest.mark.parametrize("statuses", [[401], [403], [401, 403]])
 def test_credentials_that_are_refused_twenty_times_in_a_row_stop_the_batch(statuses: list[int]) -> None:
     refusals = Refusals(clock=lambda: 0.0)
-    assert stopped_at(refusals, [OK, *(statuses * 30)]) == 21
+    assert find_stop(refusals, [OK, *(statuses * 30)]) == 21
     assert refusals.turned_away == list(range(2, 22))
 
 
@@ -68,7 +68,7 @@ def test_does_not_resend_to_contacts_that_an_error_exit_may_have_served(
         if not late and number == 3:
             refusals.note(number, "other.example:443", other, result(reply), number)
     if late:
-        assert stopped_at(refusals, [401] * 10) == 10
+        assert find_stop(refusals, [401] * 10) == 10
         refusals.note(3, "other.example:443", other, result(reply), 30.0)
     assert (3 not in refusals.turned_away) == served
     assert {2, 4} <= set(refusals.turned_away)
@@ -87,12 +87,12 @@ def test_the_reason_names_the_connection_and_has_the_words_of_the_server() -> No
 
 @pytest.mark.parametrize("between", [OK, HttpResponse(404, ""), HttpResponse(503, "")])
 def test_any_other_answer_ends_the_row(between: Reply) -> None:
-    assert stopped_at(Refusals(clock=lambda: 0.0), [*([401] * 19), between] * 5) is None
+    assert find_stop(Refusals(clock=lambda: 0.0), [*([401] * 19), between] * 5) is None
 
 
 def test_a_request_without_an_answer_does_not_end_the_series() -> None:
     lost = TransportFailure(ErrorKind.TIMEOUT, "late", Sent.UNKNOWN)
-    assert stopped_at(Refusals(clock=lambda: 0.0), [*([401] * 10), lost, *([401] * 10)]) == 21
+    assert find_stop(Refusals(clock=lambda: 0.0), [*([401] * 10), lost, *([401] * 10)]) == 21
 
 
 def test_each_connection_has_a_row_of_its_own() -> None:
@@ -106,12 +106,12 @@ def test_each_connection_has_a_row_of_its_own() -> None:
 @pytest.mark.parametrize("status", [302, 400, 404, 405, 410, 415, 422])
 def test_a_step_of_which_the_first_fifty_requests_are_refused_stops_the_batch(status: int) -> None:
     refusals = Refusals(clock=lambda: 0.0)
-    assert stopped_at(refusals, [status] * 60) == 50
+    assert find_stop(refusals, [status] * 60) == 50
     assert refusals.turned_away == []
 
 
 def test_refusals_after_a_first_success_never_stop_the_batch() -> None:
-    assert stopped_at(Refusals(clock=lambda: 0.0), [*([422] * 49), OK, *([422] * 500)]) is None
+    assert find_stop(Refusals(clock=lambda: 0.0), [*([422] * 49), OK, *([422] * 500)]) is None
 
 
 def test_another_step_that_is_accepted_does_not_hide_it() -> None:
@@ -124,17 +124,17 @@ def test_another_step_that_is_accepted_does_not_hide_it() -> None:
 
 @pytest.mark.parametrize("status", [409, 423, 425, 429, 408, 500, 503])
 def test_replies_about_one_contact_or_time_are_not_refusals(status: int) -> None:
-    assert stopped_at(Refusals(clock=lambda: 0.0), [status] * 200) is None
+    assert find_stop(Refusals(clock=lambda: 0.0), [status] * 200) is None
 
 
 @pytest.mark.parametrize("status", [404, 410])
 def test_a_lookup_without_a_match_returns_none(status: int) -> None:
-    assert stopped_at(Refusals(clock=lambda: 0.0), [status] * 200, a_step(method="GET")) is None
+    assert find_stop(Refusals(clock=lambda: 0.0), [status] * 200, a_step(method="GET")) is None
 
 
 def test_a_custom_slow_down_reply_is_not_a_server_failure() -> None:
     step = a_step(retry={"slow_down_when": "response == 'go away'"})
-    assert stopped_at(Refusals(clock=lambda: 0.0), [400] * 200, step) is None
+    assert find_stop(Refusals(clock=lambda: 0.0), [400] * 200, step) is None
 
 
 def test_omits_the_reply_if_the_flow_has_secrets_of_the_contact() -> None:

@@ -62,12 +62,12 @@ def test_rows_are_contacts_in_the_order_of_the_source(ledger: Ledger) -> None:
 def test_a_source_that_breaks_leaves_nothing_to_send_and_is_read_again_from_the_start(ledger: Ledger) -> None:
     replay = _replay(ledger)
 
-    def broken() -> Iterator[Row]:
+    def broken_rows() -> Iterator[Row]:
         yield from _rows(response(number) for number in range(700))
         raise SourceError("cut off")
 
     with pytest.raises(SourceError):
-        Snapshot(ledger, replay).take(broken())
+        Snapshot(ledger, replay).take(broken_rows())
     found = find_replay(ledger, "one")
     assert found is not None
     assert not found.sealed

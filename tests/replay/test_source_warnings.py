@@ -12,7 +12,7 @@ CHOOSE = {"name": "Choose", "type": "menu", "options": {"Yes": "Ask name"}}
 FLOW = flow_of({"name": "Ask name", "type": "question", "next": "Choose"}, CHOOSE)
 
 
-def told(*responses: dict[str, Any], rows: int = 1, ignored: tuple[str, ...] = ()) -> list[str]:
+def warnings_of(*responses: dict[str, Any], rows: int = 1, ignored: tuple[str, ...] = ()) -> list[str]:
     warnings_of_source = SourceWarnings(FLOW)
     for response in responses:
         warnings_of_source.check(read_response(response))
@@ -21,12 +21,12 @@ def told(*responses: dict[str, Any], rows: int = 1, ignored: tuple[str, ...] = (
 
 def test_a_valid_source_has_no_warnings() -> None:
     history = [{"step": "Choose", "value": 1}]
-    assert told({"step": {"Ask name": "Ana"}, "history": history, "exits": {"Ask name": "next"}}) == []
+    assert warnings_of({"step": {"Ask name": "Ana"}, "history": history, "exits": {"Ask name": "next"}}) == []
 
 
 def test_reports_a_name_that_is_not_a_step_with_a_suggestion() -> None:
     result = {"outcome": "success"}
-    [warning] = told(
+    [warning] = warnings_of(
         {"step": {"Ask nmae": "Ana"}},
         {"step": {"Ask nmae": "Eva"}, "actions": {"Send": [result]}},
         {"history": [{"step": "Chose", "value": 1}]},
@@ -51,11 +51,11 @@ def test_only_the_first_names_are_shown_and_no_more_than_some_are_kept() -> None
 
 def test_columns_that_are_not_read_are_named() -> None:
     columns = ("Nro. Cliente", "b", "c", "d", "e", "f")
-    assert told(ignored=columns) == [
+    assert warnings_of(ignored=columns) == [
         "not read, because they are not keys of a contact response: the columns "
         "'Nro. Cliente', 'b', 'c', 'd', 'e', and 1 more"
     ]
 
 
 def test_warns_about_a_source_without_rows() -> None:
-    assert told(rows=0) == ["0 responses: the source has no rows, so there is nothing to send"]
+    assert warnings_of(rows=0) == ["0 responses: the source has no rows, so there is nothing to send"]

@@ -87,7 +87,7 @@ def by_walk(case: Case) -> Seen:
             return TransportFailure(ErrorKind.FILE, "no file", Sent.NO)
         if isinstance(effect, Wait):
             return Waited()
-        return performed(effect, exchange)
+        return perform_action(effect, exchange)
 
     record = drive(walk(case.flow, read_response(case.response()), now=case.now), do)
     assert next(replies, None) is None, "a reply is left over"
@@ -111,7 +111,7 @@ def red_tasks(flow: Flow, record: Walk) -> set[str]:
     return failed | {f"{task_id}__in_doubt" for task_id in in_doubt}
 
 
-def performed(effect: SendAction, exchange: Callable[[str, HttpRequest], Reply]) -> EffectResult:
+def perform_action(effect: SendAction, exchange: Callable[[str, HttpRequest], Reply]) -> EffectResult:
     """What comes of an action, all tries included, where a function stands for the network."""
     rule, request, key = effect.step.retry, effect.request, effect.idempotency_key
     attempts: list[Attempt] = []
@@ -124,7 +124,7 @@ def performed(effect: SendAction, exchange: Callable[[str, HttpRequest], Reply])
 
 
 @contextmanager
-def scripted(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingServer]:
+def scripted_server(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingServer]:
     """A real server that answers as the case says; ``crm`` and ``shop`` lead to it, ``down`` to nobody."""
     server = RecordingServer(lambda _: Answer(599, b"the case has no reply for this request"))
     for reply in case.data.get("replies", []):
@@ -145,7 +145,7 @@ def scripted(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingS
     server.close()
 
 
-def received(server: RecordingServer) -> list[Request]:
+def read_requests(server: RecordingServer) -> list[Request]:
     return [Request(one.method, one.target, _headers(one), one.content) for one in server.received]
 
 
@@ -165,14 +165,14 @@ def by_cli(
 
     moment = SimpleNamespace(now=lambda _: case.now)
     monkeypatch.setattr(command, "dt", SimpleNamespace(datetime=moment, timezone=dt.timezone))
-    with scripted(case, monkeypatch) as server:
+    with scripted_server(case, monkeypatch) as server:
         flow, response = folder / "flow.json", folder / "response.json"
         flow.write_text(case.source, encoding="utf-8")
         response.write_text(json.dumps(case.response(server.url)), encoding="utf-8")
         words = ["run", str(flow), "--response", str(response), "--format", "json"]
         status, output = _in_process(words) if process else _here(words, capsys)
         shown = json.loads(output)
-        seen = Seen(requests=received(server))
+        seen = Seen(requests=read_requests(server))
     seen.end(shown)
     assert status == (0 if seen.state == "completed" else 3)
     for visit in shown["visits"]:
@@ -197,7 +197,7 @@ def _in_process(words: list[str]) -> tuple[int, str]:
 
 def by_replay(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Seen:
     """A replay of this one response, against a real server; what it says of a contact is in its ledger."""
-    with scripted(case, monkeypatch) as server:
+    with scripted_server(case, monkeypatch) as server:
         flow, source = case.flow, folder / "responses.jsonl"
         source.write_text(json.dumps(case.response(server.url)) + "\n", encoding="utf-8")
         monkeypatch.setattr(running, "ContactWalker", partial(ContactWalker, clock=case.now.timestamp))
@@ -207,7 +207,7 @@ def by_replay(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Seen
             asyncio.run(run_replay(ledger, replay, flow, sender_from_environment(), RunSettings()))
             (contact,) = contact_results(ledger, replay)
             unanswered = tally(ledger, replay.no).unanswered == 1
-        seen = Seen(requests=received(server), path=contact.path)
+        seen = Seen(requests=read_requests(server), path=contact.path)
     # What is wrong with a row is said with its line.
     reason = (contact.reason or "").removesuffix(f" ({source}:1)")
     ending = {"state": contact.state.value, "reason": reason, "handled_errors": contact.handled_errors}
@@ -234,9 +234,9 @@ def by_dag(case: Case, monkeypatch: pytest.MonkeyPatch) -> Seen:
     flow = case.flow
     monkeypatch.setattr(rewalk, "run_time", lambda _: case.now)
     monkeypatch.setattr(waiting, "seconds_until", lambda _: 0.0)
-    with scripted(case, monkeypatch) as server:
+    with scripted_server(case, monkeypatch) as server:
         finished = run_dag(build_dag(flow), case.response(server.url))
-        seen = Seen(requests=received(server))
+        seen = Seen(requests=read_requests(server))
     seen.red_tasks = {task_id for task_id, state in finished.states.items() if state == "failed"}
     steps = {step["name"]: step for step in json.loads(case.source)["steps"]}
     task_ids, walked = task_ids_of(flow), []

@@ -50,7 +50,7 @@ EXITS: dict[str, set[str]] = {
 IN_A_PROCESS = ("lead_to_crm_success", "naughty_answer_json", "lead_to_crm_both_fail", "document_upload_success")
 
 
-def going(road: str) -> Any:
+def cases_on(road: str) -> Any:
     return pytest.mark.parametrize("case", [pytest.param(c, id=n) for n, c in CASES.items() if road in c.roads])
 
 
@@ -96,14 +96,14 @@ def assert_same_by_dag(case: Case, seen: Seen, walked: Seen) -> None:
     assert seen.red_tasks == walked.red_tasks
 
 
-@going("walk")
+@cases_on("walk")
 def test_the_walk_matches_the_case(case: Case) -> None:
     seen = by_walk(case)
 
     check(case, seen)
 
 
-@going("cli")
+@cases_on("cli")
 def test_the_command_line_agrees_with_the_walk(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,7 +113,7 @@ def test_the_command_line_agrees_with_the_walk(
     assert seen == by_walk(case)
 
 
-@going("replay")
+@cases_on("replay")
 def test_a_replay_agrees_with_the_walk(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, walked = by_replay(case, tmp_path, monkeypatch), by_walk(case)
 
@@ -122,7 +122,7 @@ def test_a_replay_agrees_with_the_walk(case: Case, tmp_path: Path, monkeypatch: 
     check_end(case, seen)
 
 
-@going("dag")
+@cases_on("dag")
 def test_the_dag_agrees_with_the_walk(case: Case, airflow: None, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, walked = by_dag(case, monkeypatch), by_walk(case)
 

@@ -21,7 +21,7 @@ class Certificate:
     certificate: str
     key: str
 
-    def asking_for(self, client: Certificate) -> ssl.SSLContext:
+    def require_client(self, client: Certificate) -> ssl.SSLContext:
         """A server that lets in only who shows the certificate of a client."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.chain)

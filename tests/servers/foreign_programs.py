@@ -61,7 +61,7 @@ def _node_environment() -> dict[str, str]:
 
 
 @contextmanager
-def running(command: Sequence[str], ready: str, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+def run_program(command: Sequence[str], ready: str, environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """Run a program until the end of the block.
 
     Args:
@@ -116,7 +116,7 @@ def running_php() -> Iterator[str]:
     port = free_port()
     command = [find_program("php"), "-d", "max_input_vars=2000", "-d", "max_file_uploads=1000"]
     command += ["-S", f"127.0.0.1:{port}", str(SCRIPTS / "forms.php")]
-    with running(command, "started"):
+    with run_program(command, "started"):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -125,7 +125,7 @@ def running_express() -> Iterator[str]:
     """Express with its two parsers of forms and with multer; gives its URL."""
     port = free_port()
     command = [find_program("node"), str(SCRIPTS / "forms.js"), str(port)]
-    with running(command, "listening", _node_environment()):
+    with run_program(command, "listening", _node_environment()):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -135,7 +135,7 @@ def running_prism(specification: Path) -> Iterator[str]:
     port = free_port()
     prism = MODULES / "@stoplight" / "prism-cli" / "dist" / "index.js"
     command = [find_program("node"), str(prism), "mock", "--errors", "--host", "127.0.0.1", "--port", str(port)]
-    with running([*command, str(specification)], "Prism is listening"):
+    with run_program([*command, str(specification)], "Prism is listening"):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -147,5 +147,5 @@ def running_wiremock(folder: Path) -> Iterator[str]:
     port = free_port()
     command = [find_program("java"), "-Xmx256m", "-jar", str(archive), "--port", str(port)]
     command += ["--bind-address", "127.0.0.1", "--root-dir", str(folder), "--no-request-journal"]
-    with running(command, "response-template"):
+    with run_program(command, "response-template"):
         yield f"http://127.0.0.1:{port}"

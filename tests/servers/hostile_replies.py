@@ -33,7 +33,7 @@ def _items(piece: bytes) -> bytes:
     return fill(piece + b",", b"[", piece + b"]")
 
 
-def _numbered(form: str, count: int) -> bytes:
+def _repeat_numbered(form: str, count: int) -> bytes:
     return "".join(form.format(number) for number in range(count)).encode()
 
 
@@ -52,8 +52,8 @@ def _json() -> Iterable[tuple[str, str, bytes]]:
     yield "json-objects", JSON, _items(b'{"a":1}')
     yield "json-deep-lists", JSON, _items(b"[" * 60 + b"]" * 60)
     yield "json-15000-levels", JSON, b"[" * 15_000 + b"]" * 15_000
-    yield "json-small-keys", JSON, b"{" + _numbered('"{:x}":1,', 100_000) + b'"":1}'
-    yield "json-some-keys", JSON, b"{" + _numbered('"{:x}":1,', 49_990) + b'"":1}'
+    yield "json-small-keys", JSON, b"{" + _repeat_numbered('"{:x}":1,', 100_000) + b'"":1}'
+    yield "json-some-keys", JSON, b"{" + _repeat_numbered('"{:x}":1,', 49_990) + b'"":1}'
     yield "json-numbers", JSON, _items(b"9999")
     yield "json-some-floats", JSON, b"[" + b"1.23456789e300," * 49_990 + b"1]"
     yield "json-short-texts", JSON, _items('"ā"'.encode())
@@ -74,13 +74,13 @@ def _json() -> Iterable[tuple[str, str, bytes]]:
 
 
 def _xml() -> Iterable[tuple[str, str, bytes]]:
-    yield "xml-60000-attributes", XML, b"<a" + _numbered(' a{}="1"', 60_000) + b"/>"
+    yield "xml-60000-attributes", XML, b"<a" + _repeat_numbered(' a{}="1"', 60_000) + b"/>"
     yield "xml-250000-children", XML, b"<r>" + b"<a/>" * 250_000 + b"</r>"
     yield "xml-49999-children", XML, b"<r>" + b"<a>0123456789</a>" * 49_999 + b"</r>"
     yield "xml-95000-objects", XML, fill(b'<a b="12"/>', b"<r>", b"</r>")
     yield "xml-200000-levels", XML, b"<a>" * 200_000
     yield "xml-long-namespace", XML, fill(b'<a p:b="1"/>', b'<r xmlns:p="' + b"u" * 500_000 + b'">', b"</r>")
-    yield "xml-many-namespaces", XML, b"<r>" + _numbered('<a xmlns:n{0}="u{0}"/>', 30_000) + b"</r>"
+    yield "xml-many-namespaces", XML, b"<r>" + _repeat_numbered('<a xmlns:n{0}="u{0}"/>', 30_000) + b"</r>"
     yield "xml-entities", XML, (
         b'<!DOCTYPE r [<!ENTITY a0 "' + b"a" * 1_000 + b'">'
         + b"".join(b'<!ENTITY a%d "%s">' % (n, b"&a%d;" % (n - 1) * 50) for n in range(1, 10)) + b"]><r>&a9;</r>"
@@ -99,7 +99,7 @@ def _yaml_and_forms() -> Iterable[tuple[str, str, bytes]]:
     yield "yaml-lines", YAML, b"a: " + b"x \n  " * 50_000
     yield "yaml-1MB", YAML, fill(b"- a\n")
     yield "form-fields", FORM, fill(b"a&")
-    yield "form-49999-fields", FORM, _numbered("{:x}=%41+b&", 49_999)
+    yield "form-49999-fields", FORM, _repeat_numbered("{:x}=%41+b&", 49_999)
     yield "form-escapes", FORM, fill(b"%ff", b"a=")
 
 
@@ -128,7 +128,7 @@ def _refusals() -> Iterable[tuple[str, str, bytes]]:
     yield "refusal-addresses", "text/plain", fill(b"a@")
     yield "refusal-braces", "text/plain", fill(b"{{")
     yield "refusal-long-word", "text/plain", fill(b"a1")
-    yield "refusal-json-members", JSON, b"{" + _numbered('"token{}":"x",', 49_000) + b'"":1}'
+    yield "refusal-json-members", JSON, b"{" + _repeat_numbered('"token{}":"x",', 49_000) + b'"":1}'
 
 
 def _heads() -> Iterable[tuple[str, bytes]]:

@@ -57,7 +57,7 @@ class PostgresServer:
         Raises:
             RuntimeError: it did not start; its last log lines are in the message.
         """
-        self.pid = int(self._tell("start").removeprefix("ready "))
+        self.pid = int(self._send_command("start").removeprefix("ready "))
 
     def stop(self, mode: StopMode = "immediate") -> None:
         """Stop it; returns when all its processes are gone.
@@ -65,7 +65,7 @@ class PostgresServer:
         Args:
             mode: ``immediate`` cuts every session, like a crash; ``fast`` rolls them back; ``smart`` waits for them.
         """
-        self._tell(f"stop {mode}")
+        self._send_command(f"stop {mode}")
 
     def terminate_sessions(self) -> int:
         """End every other session, as an administrator or a failing network would; returns how many there were."""
@@ -79,7 +79,7 @@ class PostgresServer:
     def _administrate(self) -> psycopg.Connection:
         return psycopg.connect(host="127.0.0.1", port=self.port, user="postgres", dbname="postgres", autocommit=True)
 
-    def _tell(self, command: str) -> str:
+    def _send_command(self, command: str) -> str:
         assert self._keeper.stdin is not None
         assert self._keeper.stdout is not None
         self._keeper.stdin.write(command + "\n")

@@ -218,31 +218,31 @@ def test_one_request_can_be_sent_without_an_event_loop(ok: HostileServer) -> Non
 
 
 class TestCredentials:
-    def given(self, server: HostileServer) -> Credentials:
+    def make_credentials(self, server: HostileServer) -> Credentials:
         return Credentials(server.url()[:-1], (("Authorization", "Bearer s3cret"), ("X-Api-Key", "k")))
 
     async def test_are_sent_to_their_own_origin(self, ok: HostileServer, send_to: SendTo) -> None:
-        await send_to(ok, credentials=self.given(ok))
+        await send_to(ok, credentials=self.make_credentials(ok))
 
         assert ok.requests[0].all("Authorization") == ["Bearer s3cret"]
         assert ok.requests[0].all("X-Api-Key") == ["k"]
 
     async def test_are_not_sent_to_another_port(self, ok: HostileServer, serve: Serve, send_to: SendTo) -> None:
         other = serve(honest(reply()))
-        await send_to(other, credentials=self.given(ok))
+        await send_to(other, credentials=self.make_credentials(ok))
 
         assert other.requests[0].all("Authorization") == []
         assert other.requests[0].all("X-Api-Key") == []
 
     async def test_a_header_of_the_request_wins_and_is_sent_once(self, ok: HostileServer, send_to: SendTo) -> None:
-        await send_to(ok, credentials=self.given(ok), headers=(("authorization", "own"),))
+        await send_to(ok, credentials=self.make_credentials(ok), headers=(("authorization", "own"),))
 
         assert ok.requests[0].all("Authorization") == ["own"]
         assert ok.requests[0].all("X-Api-Key") == ["k"]
 
     async def test_appear_in_no_message(self, serve: Serve, send_to: SendTo) -> None:
         broken = serve(lambda peer: None)
-        got = await send_to(broken, path="/?token=q3ery", credentials=self.given(broken))
+        got = await send_to(broken, path="/?token=q3ery", credentials=self.make_credentials(broken))
 
         assert isinstance(got, TransportFailure)
         assert "s3cret" not in repr(got)

@@ -413,7 +413,7 @@ async def test_a_request_refused_by_policy_was_provably_not_sent(serve: Serve, s
         in_one_file: bool,
     ) -> None:  # fmt: skip
         client = certificate_of_another_host
-        server = serve(after_request(reply(b"known")), certificate.asking_for(client))
+        server = serve(after_request(reply(b"known")), certificate.require_client(client))
         files = (client.chain, None) if in_one_file else (client.certificate, client.key)
 
         known = await send_to(server, policy=SendPolicy(verify=certificate.authorities, certificate=files))

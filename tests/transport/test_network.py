@@ -18,7 +18,7 @@ def allows(policy: NetworkPolicy, host: str, *addresses: str, port: int = 443) -
     return policy.refusal_of_resolved(host, port, [ip_address(address) for address in addresses]) is None
 
 
-def allowing(*entries: str) -> NetworkPolicy:
+def policy_allowing(*entries: str) -> NetworkPolicy:
     return NetworkPolicy(allowed=entries)
 
 
@@ -46,11 +46,11 @@ class TestPrivateAddresses:
                   "10.0.0.5/32", " crm.internal "]
     )  # fmt: skip
     def test_an_entry_allows(self, entry: str) -> None:
-        assert allows(allowing(entry), "crm.internal", "10.0.0.5")
+        assert allows(policy_allowing(entry), "crm.internal", "10.0.0.5")
 
     @pytest.mark.parametrize("entry", ["other.internal", "crm.internal:8443", "10.1.0.0/16", "10.0.0.6", "10.0.0.5:80"])
     def test_another_entry_does_not(self, entry: str) -> None:
-        assert not allows(allowing(entry), "crm.internal", "10.0.0.5")
+        assert not allows(policy_allowing(entry), "crm.internal", "10.0.0.5")
 
     def test_a_connections_origin_allows_its_host_and_port(self) -> None:
         policy = NetworkPolicy(trusted=("https://crm.internal/v1",))
@@ -60,14 +60,14 @@ class TestPrivateAddresses:
 
     def test_ipv6_entries_are_read_with_and_without_brackets(self) -> None:
         for entry in ("fd12::5", "[fd12::5]", "[fd12::5]:443", "fd12::/16"):
-            assert allows(allowing(entry), "fd12::5")
-        assert not allows(allowing("[fd12::5]:80"), "fd12::5")
+            assert allows(policy_allowing(entry), "fd12::5")
+        assert not allows(policy_allowing("[fd12::5]:80"), "fd12::5")
 
 
 class TestSpecialAddresses:
     @pytest.mark.parametrize("wide", ["169.254.0.0/16", "0.0.0.0/0", "169.254.169.254/31", "crm.example"])
     def test_a_range_or_an_ordinary_name_does_not_allow_them(self, wide: str) -> None:
-        assert not allows(allowing(wide), "crm.example", "169.254.169.254")
+        assert not allows(policy_allowing(wide), "crm.example", "169.254.169.254")
 
     @pytest.mark.parametrize(
         ("entry", "address"),
@@ -81,14 +81,14 @@ class TestSpecialAddresses:
         ],
     )
     def test_metadata_and_loopback_stay_refused_inside_an_allowed_range(self, entry: str, address: str) -> None:
-        assert not allows(allowing(entry), "crm.example", address)
-        assert not allows(allowing(entry), address)
+        assert not allows(policy_allowing(entry), "crm.example", address)
+        assert not allows(policy_allowing(entry), address)
 
     @pytest.mark.parametrize("entry", ["127.0.0.1", "127.0.0.1/32", "127.0.0.1:443", "::ffff:127.0.0.1"])
     def test_the_very_address_allows_it(self, entry: str) -> None:
-        assert allows(allowing(entry), "127.0.0.1")
-        assert allows(allowing(entry), "::ffff:127.0.0.1")
-        assert not allows(allowing(entry), "127.0.0.2")
+        assert allows(policy_allowing(entry), "127.0.0.1")
+        assert allows(policy_allowing(entry), "::ffff:127.0.0.1")
+        assert not allows(policy_allowing(entry), "127.0.0.2")
 
     def test_a_connection_to_the_exact_address_allows_its_port(self) -> None:
         policy = NetworkPolicy(trusted=("http://127.0.0.1:8080",))
@@ -96,7 +96,7 @@ class TestSpecialAddresses:
         assert not allows(policy, "127.0.0.1", port=8081)
 
     def test_localhost_allows_loopback_under_that_name_only(self) -> None:
-        policy = allowing("localhost")
+        policy = policy_allowing("localhost")
         assert allows(policy, "localhost", "127.0.0.1", "::1")
         assert not allows(policy, "crm.example", "127.0.0.1")
         assert not allows(policy, "127.0.0.1")

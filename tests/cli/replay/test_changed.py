@@ -15,11 +15,11 @@ TWO_STEPS["steps"][1]["on_success"] = "Note"
 TWO_STEPS["steps"].append({**TWO_STEPS["steps"][1], "name": "Note", "url": "/v1/notes", "on_success": None})
 
 
-def named(number: int, name: str) -> dict[str, Any]:
+def lead_with_name(number: int, name: str) -> dict[str, Any]:
     return lead(number, step={"Ask name": name})
 
 
-def sent(server: RecordingServer) -> list[tuple[str, str]]:
+def names_sent(server: RecordingServer) -> list[tuple[str, str]]:
     """Phone and name of each request, in order."""
     bodies = [json.loads(request.content) for request in server.received]
     return [(body["phone"][-1], body["name"]) for body in bodies]
@@ -31,29 +31,29 @@ def write(leads: Leads, *responses: dict[str, Any], flow: Any = LEADS) -> None:
 
 
 def test_changed_rows_are_rejected_by_name_and_the_others_are_done(leads: Leads, server: RecordingServer) -> None:
-    write(leads, named(1, "Ana"), named(2, "Eva"))
+    write(leads, lead_with_name(1, "Ana"), lead_with_name(2, "Eva"))
     leads.run("--replay-id", "first")
-    write(leads, named(1, "Ana"), named(2, "Eve"))
+    write(leads, lead_with_name(1, "Ana"), lead_with_name(2, "Eve"))
 
     done = leads.run("--replay-id", "second")
 
     assert done.status == 3
     assert leads.status("second")["rejected"] == 1
-    assert sorted(sent(server)) == [("1", "Ana"), ("2", "Eva")]
+    assert sorted(names_sent(server)) == [("1", "Ana"), ("2", "Eva")]
     reason = leads.results("second", "--state", "rejected")[0]["reason"]
     assert reason.startswith("id_reused: the replay first has the same id with different content")
     assert 'on_changed "update"' in reason
 
 
 def test_update_sends_what_has_changed_and_nothing_else(leads: Leads, server: RecordingServer) -> None:
-    write(leads, named(1, "Ana"), named(2, "Eva"))
+    write(leads, lead_with_name(1, "Ana"), lead_with_name(2, "Eva"))
     leads.run("--replay-id", "first")
-    write(leads, named(1, "Ana"), named(2, "Eve"))
+    write(leads, lead_with_name(1, "Ana"), lead_with_name(2, "Eve"))
 
     assert leads.run("--replay-id", "second", "--on-changed", "update").status == 0
 
-    assert sorted(sent(server)) == [("1", "Ana"), ("2", "Eva"), ("2", "Eve")]
-    assert sent(server)[-1] == ("2", "Eve")
+    assert sorted(names_sent(server)) == [("1", "Ana"), ("2", "Eva"), ("2", "Eve")]
+    assert names_sent(server)[-1] == ("2", "Eve")
     assert (leads.status("second")["completed"], leads.status("second")["skipped"]) == (1, 1)
     first, second = leads.results("first")[1]["actions"], leads.results("second")[1]["actions"]
     assert len(first) == len(second) == 1  # each shows what was sent of its own content
@@ -68,17 +68,17 @@ def test_content_that_comes_back_is_sent_again_so_that_the_newest_is_there(
     leads: Leads, server: RecordingServer
 ) -> None:
     for number, name in enumerate(("Ana", "Eva", "Ana", "Eva")):
-        write(leads, named(1, name))
+        write(leads, lead_with_name(1, name))
         assert leads.run("--replay-id", f"r{number}", "--on-changed", "update").status == 0
 
-    assert [name for _, name in sent(server)] == ["Ana", "Eva", "Ana", "Eva"]
+    assert [name for _, name in names_sent(server)] == ["Ana", "Eva", "Ana", "Eva"]
     assert leads.sql("SELECT epoch FROM whatsapp_flows_attempts ORDER BY id") == [(1,), (2,), (3,), (4,)]
 
 
 def test_only_what_a_flow_can_read_is_content(leads: Leads, server: RecordingServer) -> None:
-    write(leads, {**named(1, "Ana"), "created_on": "2026-11-20"})
+    write(leads, {**lead_with_name(1, "Ana"), "created_on": "2026-11-20"})
     leads.run("--replay-id", "first")
-    write(leads, dict(reversed({**named(1, "Ana"), "created_on": "2026-11-21"}.items())))
+    write(leads, dict(reversed({**lead_with_name(1, "Ana"), "created_on": "2026-11-21"}.items())))
 
     assert leads.run("--replay-id", "second").status == 0
     assert leads.status("second")["skipped"] == 1
@@ -87,17 +87,17 @@ def test_only_what_a_flow_can_read_is_content(leads: Leads, server: RecordingSer
 
 def test_the_flow_says_what_happens_to_changed_rows(leads: Leads, server: RecordingServer) -> None:
     flow = {**LEADS, "replay": {"on_changed": "update"}}
-    write(leads, named(1, "Ana"), flow=flow)
+    write(leads, lead_with_name(1, "Ana"), flow=flow)
     leads.run()
-    write(leads, named(1, "Eva"), flow=flow)
+    write(leads, lead_with_name(1, "Eva"), flow=flow)
 
     assert leads.run("--on-changed", "reject").status == 3
     assert leads.run().status == 0
-    assert [name for _, name in sent(server)] == ["Ana", "Eva"]
+    assert [name for _, name in names_sent(server)] == ["Ana", "Eva"]
 
 
 def test_a_replay_that_has_classified_its_rows_is_not_resumed_with_another_rule(leads: Leads) -> None:
-    write(leads, named(1, "Ana"))
+    write(leads, lead_with_name(1, "Ana"))
     leads.run("--replay-id", "one")
 
     done = leads.run("--replay-id", "one", "--on-changed", "update")
@@ -110,19 +110,19 @@ def test_a_replay_that_has_classified_its_rows_is_not_resumed_with_another_rule(
 def test_one_source_that_holds_an_id_twice_with_other_content_does_not_say_which_is_newer(
     leads: Leads, server: RecordingServer
 ) -> None:
-    write(leads, named(1, "Ana"), named(1, "Eva"), named(1, "Ana"))
+    write(leads, lead_with_name(1, "Ana"), lead_with_name(1, "Eva"), lead_with_name(1, "Ana"))
 
     assert leads.run("--replay-id", "one", "--on-changed", "update").status == 3
 
-    assert [name for _, name in sent(server)] == ["Ana"]
+    assert [name for _, name in names_sent(server)] == ["Ana"]
     assert [one["state"] for one in leads.results("one")] == ["completed", "rejected", "skipped"]
 
 
 def test_changed_content_waits_until_the_fate_of_the_old_one_is_known(leads: Leads, server: RecordingServer) -> None:
-    write(leads, named(1, "Ana"))
+    write(leads, lead_with_name(1, "Ana"))
     server.queued.append(Answer(drop=True))
     assert leads.run("--replay-id", "first").status == 3
-    write(leads, named(1, "Eva"))
+    write(leads, lead_with_name(1, "Eva"))
 
     assert leads.run("--replay-id", "second", "--on-changed", "update").status == 3
 
@@ -134,63 +134,65 @@ def test_changed_content_waits_until_the_fate_of_the_old_one_is_known(leads: Lea
     assert len(server.received) == 1
     # What it says is what helps.
     leads.replay("resolve", "second", "r-1", "--as", "sent")  # it is not in doubt here
-    assert leads.cli("replay", "retry", "second", "--state", "in_doubt", *leads.sending).status == 3
+    assert leads.cli("replay", "retry", "second", "--state", "in_doubt", *leads.send_options).status == 3
     assert len(server.received) == 1
     assert leads.replay("resolve", "first", "r-1", "--as", "sent").status == 0
-    assert leads.cli("replay", "retry", "first", *leads.sending).status == 0
-    assert leads.cli("replay", "retry", "second", "--state", "in_doubt", *leads.sending).status == 0
-    assert [name for _, name in sent(server)] == ["Ana", "Eva"]
+    assert leads.cli("replay", "retry", "first", *leads.send_options).status == 0
+    assert leads.cli("replay", "retry", "second", "--state", "in_doubt", *leads.send_options).status == 0
+    assert [name for _, name in names_sent(server)] == ["Ana", "Eva"]
     assert leads.status("second")["completed"] == 1
 
 
 def test_the_own_replay_can_resolve_doubts_about_old_content(leads: Leads, server: RecordingServer) -> None:
     keyed = json.loads(json.dumps(LEADS))
     keyed["steps"][1] |= {"delivery": "keyed", "retry": {"attempts": 1}}
-    write(leads, named(1, "Ana"), flow=keyed)
+    write(leads, lead_with_name(1, "Ana"), flow=keyed)
     server.queued.append(Answer(drop=True))
     leads.run("--replay-id", "first")
-    write(leads, named(1, "Eva"), flow=keyed)
+    write(leads, lead_with_name(1, "Eva"), flow=keyed)
     leads.run("--replay-id", "second", "--on-changed", "update")
 
-    assert leads.cli("replay", "retry", "first", "--state", "in_doubt", *leads.sending).status == 0
-    assert leads.cli("replay", "retry", "second", "--state", "in_doubt", *leads.sending).status == 0
+    assert leads.cli("replay", "retry", "first", "--state", "in_doubt", *leads.send_options).status == 0
+    assert leads.cli("replay", "retry", "second", "--state", "in_doubt", *leads.send_options).status == 0
 
-    assert [name for _, name in sent(server)] == ["Ana", "Ana", "Eva"]
+    assert [name for _, name in names_sent(server)] == ["Ana", "Ana", "Eva"]
 
 
 def test_an_older_replay_that_is_retried_does_not_overwrite_newer_content(
     leads: Leads, server: RecordingServer
 ) -> None:
-    write(leads, named(1, "Ana"))
+    write(leads, lead_with_name(1, "Ana"))
     server.queued.append(Answer(422))
     assert leads.run("--replay-id", "first").status == 3
-    write(leads, named(1, "Eva"))
+    write(leads, lead_with_name(1, "Eva"))
     assert leads.run("--replay-id", "second", "--on-changed", "update").status == 0
 
-    assert leads.cli("replay", "retry", "first", *leads.sending).status == 0
+    assert leads.cli("replay", "retry", "first", *leads.send_options).status == 0
 
-    assert [name for _, name in sent(server)] == ["Ana", "Eva"]
+    assert [name for _, name in names_sent(server)] == ["Ana", "Eva"]
     found = leads.results("first")[0]
     assert found["state"] == "skipped"
     assert found["reason"].startswith("superseded: the replay second has newer content of this response")
 
 
 def test_newer_content_waits_for_an_older_replay_that_is_pending(leads: Leads, server: RecordingServer) -> None:
-    write(leads, *(named(number, "Ana") for number in range(3)), flow=TWO_STEPS | {"replay": {"max_failures": 1}})
+    write(
+        leads, *(lead_with_name(number, "Ana") for number in range(3)), flow=TWO_STEPS | {"replay": {"max_failures": 1}}
+    )
     server.queued.extend([Answer(422), Answer(422)])
     assert leads.run("--replay-id", "first", "--concurrency", 1).status == 4
     pending = leads.status("first")["pending"]
     assert pending
-    write(leads, *(named(number, "Eva") for number in range(3)), flow=TWO_STEPS)
+    write(leads, *(lead_with_name(number, "Eva") for number in range(3)), flow=TWO_STEPS)
 
     done = leads.run("--replay-id", "second", "--on-changed", "update")
 
     # What waits in the older one is superseded there, and then sent by the newer.
     assert done.status == 4
     assert "pending in the replay first" in done.out
-    leads.cli("replay", "retry", "first", "--state", "failed", *leads.sending)
+    leads.cli("replay", "retry", "first", "--state", "failed", *leads.send_options)
     assert leads.run("--replay-id", "second", "--on-changed", "update").status == 0
-    names = [name for _, name in sent(server)]
+    names = [name for _, name in names_sent(server)]
     assert names.count("Eva") == 6
     assert "Ana" not in names[names.index("Eva") :]
     assert leads.status("first")["pending"] == 0
@@ -198,10 +200,10 @@ def test_newer_content_waits_for_an_older_replay_that_is_pending(leads: Leads, s
 
 @pytest.mark.parametrize("rule", ["reject", "update"])
 def test_a_plan_shows_how_many_rows_have_changed(leads: Leads, rule: str) -> None:
-    write(leads, *(named(number, "Ana") for number in range(5)))
+    write(leads, *(lead_with_name(number, "Ana") for number in range(5)))
     leads.run("--replay-id", "first")
-    write(leads, *(named(number, "Ana" if number < 3 else "Eva") for number in range(5)))
-    words = ["replay", "plan", leads.flow, "--responses", leads.responses, *leads.sending, "--on-changed", rule]
+    write(leads, *(lead_with_name(number, "Ana" if number < 3 else "Eva") for number in range(5)))
+    words = ["replay", "plan", leads.flow, "--responses", leads.responses, *leads.send_options, "--on-changed", rule]
 
     planned = json.loads(leads.cli(*words, "--format", "json").out)
 
@@ -216,23 +218,23 @@ def test_a_plan_shows_how_many_rows_have_changed(leads: Leads, rule: str) -> Non
 def test_force_sends_again_whatever_the_content_and_the_next_replay_knows_the_newest(
     leads: Leads, server: RecordingServer
 ) -> None:
-    write(leads, named(1, "Ana"))
+    write(leads, lead_with_name(1, "Ana"))
     leads.run("--replay-id", "first")
-    write(leads, named(1, "Eva"))
+    write(leads, lead_with_name(1, "Eva"))
     assert leads.run("--replay-id", "forced", "--force").status == 0
     assert leads.run("--replay-id", "third").status == 0  # it is the newest content, and done
-    write(leads, named(1, "Ana"))
+    write(leads, lead_with_name(1, "Ana"))
 
     assert leads.run("--replay-id", "fourth").status == 3
-    assert [name for _, name in sent(server)] == ["Ana", "Eva"]
+    assert [name for _, name in names_sent(server)] == ["Ana", "Eva"]
 
 
 def test_the_key_of_a_first_content_is_what_it_was_before_there_were_epochs(leads: Leads) -> None:
     from airflow_whatsapp_flows.flow.delivery.rule import idempotency_key
 
-    write(leads, named(1, "Ana"))
+    write(leads, lead_with_name(1, "Ana"))
     leads.run("--replay-id", "first")
-    write(leads, named(1, "Eva"))
+    write(leads, lead_with_name(1, "Eva"))
     leads.run("--replay-id", "second", "--on-changed", "update")
 
     keys = [row[0] for row in leads.sql("SELECT key FROM whatsapp_flows_attempts ORDER BY id")]
@@ -241,11 +243,11 @@ def test_the_key_of_a_first_content_is_what_it_was_before_there_were_epochs(lead
 
 
 def test_a_guard_does_not_hide_an_unknown_outcome(leads: Leads, server: RecordingServer) -> None:
-    write(leads, named(1, "Ana"))
+    write(leads, lead_with_name(1, "Ana"))
     server.queued.append(Answer(drop=True))
     assert leads.run("--replay-id", "first").status == 3
-    write(leads, named(1, "Ana"), flow={**LEADS, "replay": {"max_age": 60}})
-    words = ["--flow", leads.flow, "--state", "in_doubt", *leads.sending]
+    write(leads, lead_with_name(1, "Ana"), flow={**LEADS, "replay": {"max_age": 60}})
+    words = ["--flow", leads.flow, "--state", "in_doubt", *leads.send_options]
 
     assert leads.cli("replay", "retry", "first", *words).status == 3
 
@@ -253,18 +255,18 @@ def test_a_guard_does_not_hide_an_unknown_outcome(leads: Leads, server: Recordin
     assert (found["state"], len(server.received)) == ("in_doubt", 1)
     assert "no_created_on" in found["reason"]
     assert leads.replay("resolve", "first", "r-1", "--as", "sent").status == 0
-    assert leads.cli("replay", "retry", "first", *leads.sending).status == 0
+    assert leads.cli("replay", "retry", "first", *leads.send_options).status == 0
     assert (leads.results("first")[0]["state"], len(server.received)) == ("skipped", 1)
 
 
 def test_a_contact_that_a_guard_skipped_half_way_is_known_by_its_content(leads: Leads, server: RecordingServer) -> None:
-    write(leads, named(1, "Ana"), flow=TWO_STEPS)
+    write(leads, lead_with_name(1, "Ana"), flow=TWO_STEPS)
     server.queued.extend([Answer.json({}), Answer.json({}, 422)])
     assert leads.run("--replay-id", "first").status == 3
-    write(leads, named(1, "Ana"), flow={**TWO_STEPS, "replay": {"max_age": 60}})
-    assert leads.cli("replay", "retry", "first", "--flow", leads.flow, *leads.sending).status == 0
+    write(leads, lead_with_name(1, "Ana"), flow={**TWO_STEPS, "replay": {"max_age": 60}})
+    assert leads.cli("replay", "retry", "first", "--flow", leads.flow, *leads.send_options).status == 0
     assert leads.results("first")[0]["state"] == "skipped"
-    write(leads, named(1, "Eva"), flow=TWO_STEPS)
+    write(leads, lead_with_name(1, "Eva"), flow=TWO_STEPS)
 
     assert leads.run("--replay-id", "second").status == 3
 

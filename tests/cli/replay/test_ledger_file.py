@@ -1,4 +1,4 @@
-"""A replay whose ledger file is deleted, replaced or overwritten meanwhile: it stops, and nothing is sent twice."""
+"""A replay whose ledger file is deleted, replaced or overwritten event_server: it stops, and nothing is sent twice."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.servers.recording import Answer, Received, RecordingServer
 COUNT, CONCURRENCY, WHEN = 150, 2, 30
 
 
-class Meanwhile:
+class ServerWithEvent:
     """Does something to a ledger when the server gets its thirtieth request."""
 
     def __init__(self, folder: Path, cli: Cli) -> None:
-        self.happens: Callable[[Path, Path], None] = lambda *_: None
+        self.event: Callable[[Path, Path], None] = lambda *_: None
         self.server = RecordingServer(self._answer)
         self.leads = Leads(cli, folder, self.server.url, self.server.host)
         self.copy = folder / "copy.db"
@@ -34,7 +34,7 @@ class Meanwhile:
             with closing(sqlite3.connect(self.leads.database)) as connection:  # as SQLite does after a thousand pages
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         if len(self.server.received) == WHEN:
-            self.happens(self.leads.database, self.copy)
+            self.event(self.leads.database, self.copy)
         return Answer.json({"id": json.loads(request.content)["phone"]})
 
     @property
@@ -44,8 +44,8 @@ class Meanwhile:
 
 
 @pytest.fixture
-def meanwhile(tmp_path: Path, cli: Cli) -> Iterator[Meanwhile]:
-    made = Meanwhile(tmp_path, cli)
+def event_server(tmp_path: Path, cli: Cli) -> Iterator[ServerWithEvent]:
+    made = ServerWithEvent(tmp_path, cli)
     made.leads.write(5)
     assert made.leads.run("--replay-id", "before").status == 0
     shutil.copy(made.leads.database, made.copy)
@@ -58,59 +58,59 @@ def delete(file: Path, _: Path) -> None:
     file.unlink()
 
 
-def put_an_empty_file_there(file: Path, _: Path) -> None:
+def replace_with_empty_file(file: Path, _: Path) -> None:
     file.unlink()
     file.touch()
 
 
-def move_an_older_copy_there(file: Path, copy: Path) -> None:
+def replace_with_older_copy(file: Path, copy: Path) -> None:
     shutil.copy(copy, copy.with_name("moved.db"))
     copy.with_name("moved.db").rename(file)
 
 
-def copy_an_older_one_over_it(file: Path, copy: Path) -> None:
+def overwrite_with_older_copy(file: Path, copy: Path) -> None:
     file.write_bytes(copy.read_bytes())
 
 
-def empty(file: Path, _: Path) -> None:
+def truncate(file: Path, _: Path) -> None:
     file.write_bytes(b"")
 
 
 RUN = ("--replay-id", "leads", "--concurrency", CONCURRENCY)
 
 
-def run_until_it_stops(meanwhile: Meanwhile, happens: Callable[[Path, Path], None]) -> str:
-    """Run the replay until something happens to its ledger, and return what it reports."""
-    meanwhile.happens = happens
-    stopped = meanwhile.leads.run(*RUN)
+def run_until_it_stops(event_server: ServerWithEvent, event: Callable[[Path, Path], None]) -> str:
+    """Run the replay until the event stops it, and return what it reports."""
+    event_server.event = event
+    stopped = event_server.leads.run(*RUN)
     assert stopped.status == 4
-    assert len(meanwhile.server.received) <= WHEN + 2 * CONCURRENCY
+    assert len(event_server.server.received) <= WHEN + 2 * CONCURRENCY
     return stopped.err
 
 
-def assert_refused(meanwhile: Meanwhile, advice: str) -> None:
+def assert_refused(event_server: ServerWithEvent, advice: str) -> None:
     """Run the same command again: it sends nothing, and says what to do."""
-    sent = len(meanwhile.server.received)
-    again = meanwhile.leads.run(*RUN)
+    sent = len(event_server.server.received)
+    again = event_server.leads.run(*RUN)
     assert again.status == 1
     assert advice in again.err
-    assert len(meanwhile.server.received) == sent
+    assert len(event_server.server.received) == sent
 
 
-@pytest.mark.parametrize("happens", [delete, put_an_empty_file_there, move_an_older_copy_there])
+@pytest.mark.parametrize("event", [delete, replace_with_empty_file, replace_with_older_copy])
 def test_a_ledger_that_was_deleted_or_replaced_is_put_back_and_no_contact_is_sent_twice(
-    meanwhile: Meanwhile, happens: Callable[[Path, Path], None]
+    event_server: ServerWithEvent, event: Callable[[Path, Path], None]
 ) -> None:
-    leads = meanwhile.leads
+    leads = event_server.leads
 
-    reported = run_until_it_stops(meanwhile, happens)
+    reported = run_until_it_stops(event_server, event)
 
     assert re.search(
         r"while it was in use; nothing more is sent\. All of it was saved\. `mv (\S+) \S+` restores", reported
     )
     assert re.search(r"This run has sent 2\d requests since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", reported)
     for _ in range(2):
-        assert_refused(meanwhile, "restores the saved copy")
+        assert_refused(event_server, "restores the saved copy")
 
     [saved] = leads.folder.glob("ledger.db-rescued-*")
     saved.rename(leads.database)
@@ -120,24 +120,24 @@ def test_a_ledger_that_was_deleted_or_replaced_is_put_back_and_no_contact_is_sen
     assert (states["total"], states["pending"]) == (COUNT, 0)
     assert states["completed"] + states["in_doubt"] + states["skipped"] == COUNT
     assert states["in_doubt"] <= 2 * CONCURRENCY
-    assert meanwhile.most == 1
+    assert event_server.most == 1
 
 
-@pytest.mark.parametrize("happens", [copy_an_older_one_over_it, empty])
+@pytest.mark.parametrize("event", [overwrite_with_older_copy, truncate])
 def test_adding_lost_requests_to_a_restored_ledger_prevents_duplicates(
-    meanwhile: Meanwhile, happens: Callable[[Path, Path], None]
+    event_server: ServerWithEvent, event: Callable[[Path, Path], None]
 ) -> None:
-    leads = meanwhile.leads
+    leads = event_server.leads
 
-    reported = run_until_it_stops(meanwhile, happens)
+    reported = run_until_it_stops(event_server, event)
 
     found = re.search(r"(\d+) of them are in (\S+\.jsonl): `whatsapp-flows ledger accept --ledger \S+ --lost", reported)
     assert found, reported
-    assert_refused(meanwhile, "run `whatsapp-flows ledger accept")
+    assert_refused(event_server, "run `whatsapp-flows ledger accept")
 
     for end in ("-wal", "-shm"):
         leads.database.with_name(f"ledger.db{end}").unlink(missing_ok=True)
-    leads.database.write_bytes(meanwhile.copy.read_bytes())
+    leads.database.write_bytes(event_server.copy.read_bytes())
     assert leads.run(*RUN).status == 1, "a person has to say that the copy is meant"
     accepted = leads.cli("ledger", "accept", "--lost", found[2], "--yes", *leads.ledger)
     assert (accepted.status, f"{found[1]} lost requests added" in accepted.out) == (0, True)
@@ -146,17 +146,17 @@ def test_adding_lost_requests_to_a_restored_ledger_prevents_duplicates(
     states = leads.status("leads")
     assert (states["total"], states["pending"]) == (COUNT, 0)
     assert states["in_doubt"] <= 2 * CONCURRENCY
-    assert meanwhile.most == 1
+    assert event_server.most == 1
 
 
-def test_resolve_retry_and_purge_refuse_a_ledger_that_was_replaced(meanwhile: Meanwhile) -> None:
-    leads = meanwhile.leads
+def test_resolve_retry_and_purge_refuse_a_ledger_that_was_replaced(event_server: ServerWithEvent) -> None:
+    leads = event_server.leads
     leads.write(2)
     assert leads.run(*RUN).status == 0
     leads.database.unlink()
-    shutil.copy(meanwhile.copy, leads.database)
+    shutil.copy(event_server.copy, leads.database)
     for words in (
-        ["replay", "retry", "before", *leads.sending],
+        ["replay", "retry", "before", *leads.send_options],
         ["replay", "resolve", "before", "r-1", "--as", "sent", *leads.ledger],
         ["ledger", "purge", "--replay", "before", "--yes", *leads.ledger],
     ):

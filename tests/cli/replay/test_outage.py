@@ -12,20 +12,20 @@ from tests.cli.replaying import Leads
 from tests.servers.recording import Answer, Received, RecordingServer
 
 
-def handling(**keys: Any) -> dict[str, Any]:
+def flow_with_error_exit(**keys: Any) -> dict[str, Any]:
     create = action("Create", url="/v1/contacts", body={"phone": "{{ contact.phone }}"}, on_error="Sorry")
     return flow(create, {"name": "Sorry", "type": "message", "body": "Sorry"}, id="leads", **keys)
 
 
-def answering(server: RecordingServer, answer: Answer) -> None:
+def set_answer(server: RecordingServer, answer: Answer) -> None:
     server._script = lambda _: answer
 
 
 def test_refused_credentials_stop_the_batch_and_leave_its_contacts_pending(
     leads: Leads, server: RecordingServer
 ) -> None:
-    leads.write(500, flow=handling(replay={"max_failures": 10}))
-    answering(server, Answer.json({"error": "token expired"}, 401))
+    leads.write(500, flow=flow_with_error_exit(replay={"max_failures": 10}))
+    set_answer(server, Answer.json({"error": "token expired"}, 401))
 
     done = leads.run("--replay-id", "first", "--format", "json")
 
@@ -38,7 +38,7 @@ def test_refused_credentials_stop_the_batch_and_leave_its_contacts_pending(
         '(401 Unauthorized; reply: {"error":"token expired"})'
     )
 
-    answering(server, Answer.json({"id": 1}))
+    set_answer(server, Answer.json({"id": 1}))
     assert leads.run("--replay-id", "first").status == 0
     assert leads.status("first")["completed"] == 500
     assert len(server.received) == 520
@@ -48,7 +48,7 @@ def test_refused_credentials_stop_the_batch_and_leave_its_contacts_pending(
 def test_credentials_that_expire_midway_leave_pending_what_they_were_refused_for(
     leads: Leads, server: RecordingServer
 ) -> None:
-    leads.write(300, flow=handling())
+    leads.write(300, flow=flow_with_error_exit())
     expired = Answer.json({}, 403)
     server._script = lambda _: Answer.json({"id": 1}) if len(server.received) <= 100 else expired
 
@@ -58,7 +58,7 @@ def test_credentials_that_expire_midway_leave_pending_what_they_were_refused_for
     assert (done.status, told["completed"], told["pending"], told["handled"]) == (4, 100, 200, 0)
     assert len(server.received) <= 100 + 20 + 2 * 64, "answers under way when the first was refused end the row, too"
 
-    answering(server, Answer.json({"id": 1}))
+    set_answer(server, Answer.json({"id": 1}))
     assert leads.run("--replay-id", "first").status == 0
     phones = {json.loads(one.content)["phone"] for one in server.received}
     assert len(phones) == 300
@@ -82,7 +82,7 @@ def test_refused_credentials_leave_contacts_served_by_an_error_exit_unchanged(
     served = [json.loads(one.content)["phone"] for one in server.received if one.target.endswith("others")]
     assert (done.status, told["handled"], told["pending"]) == (4, len(served), 60 - len(served))
 
-    answering(server, Answer.json({"id": 1}))
+    set_answer(server, Answer.json({"id": 1}))
     assert leads.run(*words).status == 0
     sent = [one for one in server.received[20 + len(served) :] if one.target.endswith("contacts")]
     phones = [json.loads(one.content)["phone"] for one in sent]
@@ -94,7 +94,7 @@ def test_refused_credentials_fail_no_contact_without_an_error_exit_either(
     leads: Leads, server: RecordingServer
 ) -> None:
     leads.write(40)
-    answering(server, Answer(401))
+    set_answer(server, Answer(401))
 
     done = leads.run("--replay-id", "first", "--format", "json")
 
@@ -104,8 +104,8 @@ def test_refused_credentials_fail_no_contact_without_an_error_exit_either(
 def test_a_batch_of_which_every_contact_took_an_error_exit_is_not_a_success(
     leads: Leads, server: RecordingServer
 ) -> None:
-    leads.write(10, flow=handling())
-    answering(server, Answer.json({"error": "no such list"}, 422))
+    leads.write(10, flow=flow_with_error_exit())
+    set_answer(server, Answer.json({"error": "no such list"}, 422))
 
     done = leads.run("--replay-id", "first")
 
@@ -116,15 +116,15 @@ def test_a_batch_of_which_every_contact_took_an_error_exit_is_not_a_success(
     assert leads.status("first")["handled"] == 10
     assert leads.run("--replay-id", "first").status == 3  # and it stays so
 
-    answering(server, Answer.json({"id": 1}))
-    assert leads.replay("retry", "first", "--handled", *leads.sending[:4]).status == 0
+    set_answer(server, Answer.json({"id": 1}))
+    assert leads.replay("retry", "first", "--handled", *leads.send_options[:4]).status == 0
     assert leads.status("first")["handled"] == 0
     assert len(server.received) == 20
 
 
 def test_one_success_among_handled_errors_is_a_success_by_default(leads: Leads, server: RecordingServer) -> None:
-    leads.write(10, flow=handling())
-    answering(server, Answer(422))
+    leads.write(10, flow=flow_with_error_exit())
+    set_answer(server, Answer(422))
     server.queued.append(Answer.json({"id": 1}))
 
     assert leads.run("--replay-id", "first").status == 0
@@ -134,7 +134,7 @@ def test_one_success_among_handled_errors_is_a_success_by_default(leads: Leads, 
 def test_more_handled_errors_than_allowed_stop_the_batch(leads: Leads, server: RecordingServer, given: str) -> None:
     replay = {"max_handled_errors": "10%"} if given == "flow" else {}
     words = ["--max-handled-errors", "10%"] if given == "option" else []
-    leads.write(200, flow=handling(replay=replay))
+    leads.write(200, flow=flow_with_error_exit(replay=replay))
 
     def script(received: Received) -> Answer:
         return Answer(404) if int(json.loads(received.content)["phone"][-4:]) % 2 else Answer.json({"id": 1})
@@ -152,8 +152,8 @@ def test_more_handled_errors_than_allowed_stop_the_batch(leads: Leads, server: R
 
 @pytest.mark.parametrize(("limit", "status"), [("100%", 0), ("10", 0), ("9", 3), ("20%", 3)])
 def test_the_limit_decides_at_the_end(leads: Leads, server: RecordingServer, limit: str, status: int) -> None:
-    leads.write(10, flow=handling())
-    answering(server, Answer(404))
+    leads.write(10, flow=flow_with_error_exit())
+    set_answer(server, Answer(404))
     leads.run("--replay-id", "first", "--no-stop-when-refused", "--max-handled-errors", "100%")
 
     assert leads.run("--replay-id", "first", "--max-handled-errors", limit).status == status
@@ -163,7 +163,7 @@ def test_a_lookup_without_a_match_is_sent_for_every_contact(leads: Leads, server
     look_up = action("Find", method="GET", url="/v1/contacts", query_params={"q": "{{ contact.phone }}"}, on_error="Go")
     made = flow(look_up, {"name": "Go", "type": "message", "body": "x"}, replay={"max_handled_errors": "100%"})
     leads.write(120, flow={**made, "id": "leads"})
-    answering(server, Answer(404))
+    set_answer(server, Answer(404))
 
     assert leads.run("--replay-id", "first").status == 0
     assert len(server.received) == 120
@@ -173,7 +173,7 @@ def test_a_step_that_is_always_refused_stops_the_batch_unless_that_is_turned_off
     leads: Leads, server: RecordingServer
 ) -> None:
     leads.write(200)
-    answering(server, Answer.json({"error": "no such field"}, 400))
+    set_answer(server, Answer.json({"error": "no such field"}, 400))
 
     done = leads.run("--replay-id", "first", "--concurrency", "1", "--format", "json")
 
@@ -200,6 +200,6 @@ def test_a_retry_of_what_was_refused_is_not_stopped_where_the_step_was_accepted_
     server._script = script
     assert leads.run("--replay-id", "first", "--concurrency", "4").status == 3
 
-    assert leads.replay("retry", "first", *leads.sending[:4], "--concurrency", "4").status == 3
+    assert leads.replay("retry", "first", *leads.send_options[:4], "--concurrency", "4").status == 3
     assert leads.status("first")["failed"] == 200
     assert len(server.received) == 600

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Cli, Done, Write, action, flow
+from tests.cli.conftest import Cli, CommandResult, Write, action, flow
 from tests.servers.recording import Answer, RecordingServer
 
 BODY = {"id": "{{ contact.phone }}"}
@@ -29,12 +29,12 @@ class Replays:
         values = [{"id": f"r-{n}", "contact": {"phone": f"+5255000000{n:02}"}} for n in range(COUNT)]
         self.responses = write("r.jsonl", "".join(json.dumps(value) + "\n" for value in values))
 
-    def run(self, steps: list[dict[str, Any]], *words: object, replay_id: str = "b", **keys: Any) -> Done:
+    def run(self, steps: list[dict[str, Any]], *words: object, replay_id: str = "b", **keys: Any) -> CommandResult:
         file = self.write("a_flow.json", flow(*steps, **keys))
         command = ["replay", "run", file, "--responses", self.responses, "--replay-id", replay_id]
         return self.cli(*command, *self.ledger, *words)
 
-    def retry(self, steps: list[dict[str, Any]] | None, *words: object) -> Done:
+    def retry(self, steps: list[dict[str, Any]] | None, *words: object) -> CommandResult:
         new = [] if steps is None else ["--flow", self.write("new.json", flow(*steps))]
         return self.cli("replay", "retry", "b", *new, *self.ledger, *words)
 
@@ -261,7 +261,7 @@ def test_a_rename_is_refused_also_when_other_contacts_were_sent_under_the_new_na
 
 
 def test_names_that_were_exchanged_are_refused_also_when_other_contacts_were_sent_so(half_sent: Replays) -> None:
-    def exchanged() -> list[dict[str, Any]]:
+    def steps_with_exchanged_names() -> list[dict[str, Any]]:
         return [
             action("Second", url="/v1/first", body=BODY, on_success="First"),
             action("First", url="/v1/second", body=BODY),
@@ -269,10 +269,10 @@ def test_names_that_were_exchanged_are_refused_also_when_other_contacts_were_sen
 
     batch = half_sent.responses
     half_sent.responses = half_sent.write("new.jsonl", json.dumps({"id": "n-1", "contact": {"phone": "+525511"}}))
-    assert half_sent.run(exchanged(), replay_id="new").status == 0
+    assert half_sent.run(steps_with_exchanged_names(), replay_id="new").status == 0
     half_sent.responses = batch
 
-    refusal = half_sent.run(exchanged(), replay_id="other", timezone="America/Lima")
+    refusal = half_sent.run(steps_with_exchanged_names(), replay_id="other", timezone="America/Lima")
 
     assert (refusal.status, "it is unknown which of them is that step" in f"{refusal.err}{refusal.out}") == (4, True)
     assert half_sent.count("/v1/first") == COUNT + 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli, Done, Write, action, flow
+from tests.cli.conftest import Cli, CommandResult, Write, action, flow
 from tests.servers.recording import Answer, RecordingServer
 
 FIRST = action("First", body={"id": "{{ contact.phone }}"}, on_success="Second")
@@ -20,7 +20,7 @@ def ledger(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def doubted(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> RecordingServer:
+def replay_in_doubt(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> RecordingServer:
     """A replay ``b`` whose only contact is in doubt."""
     server.queued.append(Answer(drop=True))
     source = write("r.jsonl", json.dumps({"id": "r-1", "contact": {"phone": "+525500000001"}}) + "\n")
@@ -29,12 +29,12 @@ def doubted(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) 
     return server
 
 
-def retried(cli: Cli, ledger: list[str]) -> Done:
+def retry(cli: Cli, ledger: list[str]) -> CommandResult:
     return cli("replay", "retry", "b", *ledger)
 
 
 def test_sent_with_its_reply_continues_after_it(
-    cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer
+    cli: Cli, write: Write, ledger: list[str], replay_in_doubt: RecordingServer
 ) -> None:
     reply = write("reply.json", {"id": 77})
 
@@ -43,25 +43,25 @@ def test_sent_with_its_reply_continues_after_it(
     assert done.status == 0
     assert "1 request resolved: sent" in done.out
     assert "1 contact is pending; `whatsapp-flows replay retry b --ledger" in done.out
-    assert retried(cli, ledger).status == 0
-    assert [one.target for one in doubted.received] == ["/v1/x", "/v1/second"]
-    assert json.loads(doubted.received[1].content) == {"n": 77}
+    assert retry(cli, ledger).status == 0
+    assert [one.target for one in replay_in_doubt.received] == ["/v1/x", "/v1/second"]
+    assert json.loads(replay_in_doubt.received[1].content) == {"n": 77}
 
 
-def test_not_sent_is_sent(cli: Cli, ledger: list[str], doubted: RecordingServer) -> None:
+def test_not_sent_is_sent(cli: Cli, ledger: list[str], replay_in_doubt: RecordingServer) -> None:
     done = cli(
         "replay", "resolve", "b", "--step", "First", "--visit", 1, "--as", "not_sent", "--format", "json", *ledger
     )
 
     assert json.loads(done.out) == {"replay_id": "b", "contacts": 1, "requests": 1, "elsewhere": 0, "purged": 0}
-    assert retried(cli, ledger).status == 0
-    first, again, second = doubted.received
+    assert retry(cli, ledger).status == 0
+    first, again, second = replay_in_doubt.received
     assert (first.target, again.target, second.target) == ("/v1/x", "/v1/x", "/v1/second")
     assert first.content == again.content
 
 
 def test_a_later_replay_says_where_to_resolve(
-    cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer, tmp_path: Path
+    cli: Cli, write: Write, ledger: list[str], replay_in_doubt: RecordingServer, tmp_path: Path
 ) -> None:
     words = ("replay", "run", tmp_path / "a_flow.json", "--responses", tmp_path / "r.jsonl", "--replay-id", "later")
     assert cli(*words, *ledger).status == 3
@@ -72,14 +72,16 @@ def test_a_later_replay_says_where_to_resolve(
     assert "in doubt in the replay b; resolve it there" in done.out
     assert "whatsapp-flows replay retry later --state in_doubt" in done.out
     cli("replay", "resolve", "b", "r-1", "--as", "sent", "--reply", write("reply.json", {"id": 7}), *ledger)
-    assert retried(cli, ledger).status == 0
+    assert retry(cli, ledger).status == 0
     assert cli("replay", "retry", "later", "--state", "in_doubt", *ledger).status == 0
-    assert [one.target for one in doubted.received] == ["/v1/x", "/v1/second"]
+    assert [one.target for one in replay_in_doubt.received] == ["/v1/x", "/v1/second"]
 
 
-def test_a_reply_that_is_not_json_is_text(cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer) -> None:
+def test_a_reply_that_is_not_json_is_text(
+    cli: Cli, write: Write, ledger: list[str], replay_in_doubt: RecordingServer
+) -> None:
     assert cli("replay", "resolve", "b", "r-1", "--as", "sent", "--reply", write("t", "OK 12"), *ledger).status == 0
-    assert retried(cli, ledger).status == 3  # the text has no id
+    assert retry(cli, ledger).status == 3  # the text has no id
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_a_reply_that_is_not_json_is_text(cli: Cli, write: Write, ledger: list[s
     ],
 )
 def test_rejects_conflicting_options(
-    cli: Cli, ledger: list[str], doubted: RecordingServer, words: list[str], status: int, message: str
+    cli: Cli, ledger: list[str], replay_in_doubt: RecordingServer, words: list[str], status: int, message: str
 ) -> None:
     done = cli("replay", "resolve", *words, *ledger)
 
@@ -105,7 +107,7 @@ def test_rejects_conflicting_options(
 
 
 def test_a_reply_that_is_broken_json_is_refused(
-    cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer
+    cli: Cli, write: Write, ledger: list[str], replay_in_doubt: RecordingServer
 ) -> None:
     done = cli("replay", "resolve", "b", "r-1", "--as", "sent", "--reply", write("x.json", '{"id": '), *ledger)
 
@@ -116,7 +118,7 @@ FAILED = {"name": "Failed", "type": "end", "state": "failed"}
 
 
 @pytest.fixture
-def handled(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> RecordingServer:
+def replay_with_handled_errors(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> RecordingServer:
     """A replay ``b`` of three contacts; an error exit took the 504 of two, and the 422 of the third."""
     server.queued += [Answer(504), Answer(504), Answer(422)]
     rows = [{"id": f"r-{n}", "contact": {"phone": f"+52550000000{n}"}} for n in range(3)]
@@ -128,7 +130,7 @@ def handled(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) 
 
 
 def test_a_server_error_that_an_exit_took_is_resolved_so_that_a_plain_retry_continues(
-    cli: Cli, write: Write, ledger: list[str], handled: RecordingServer
+    cli: Cli, write: Write, ledger: list[str], replay_with_handled_errors: RecordingServer
 ) -> None:
     reply = write("reply.json", {"id": 77})
 
@@ -142,11 +144,13 @@ def test_a_server_error_that_an_exit_took_is_resolved_so_that_a_plain_retry_cont
         0,
         True,
     )  # and not what was answered 422
-    handled.received.clear()
-    assert retried(cli, ledger).status == 0
-    targets = [one.target for one in handled.received]
+    replay_with_handled_errors.received.clear()
+    assert retry(cli, ledger).status == 0
+    targets = [one.target for one in replay_with_handled_errors.received]
     assert (targets.count("/v1/x"), targets.count("/v1/second")) == (2, 3)  # the 422 is sent again by itself
-    assert {"n": 77} in [json.loads(one.content) for one in handled.received if one.target == "/v1/second"]
+    assert {"n": 77} in [
+        json.loads(one.content) for one in replay_with_handled_errors.received if one.target == "/v1/second"
+    ]
 
 
 def test_a_status_that_says_not_processed_is_not_resolved(
@@ -165,7 +169,7 @@ def test_a_status_that_says_not_processed_is_not_resolved(
 
 @pytest.mark.parametrize("name", ["First", "Primary", "Main"])
 def test_a_step_is_resolved_by_any_name_that_it_had(
-    cli: Cli, write: Write, ledger: list[str], doubted: RecordingServer, name: str
+    cli: Cli, write: Write, ledger: list[str], replay_in_doubt: RecordingServer, name: str
 ) -> None:
     """It was sent as First, was called Primary with the id First then, and is called Main now."""
     for now, more in (("Primary", {"id": "First"}), ("Main", {"id": "main"})):

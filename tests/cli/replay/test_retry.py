@@ -25,12 +25,12 @@ def responses(write: Write, number: int) -> Path:
     return write("r.jsonl", "".join(json.dumps(value) + "\n" for value in values))
 
 
-def begun(cli: Cli, write: Write, ledger: list[str], number: int = 3, *steps: dict[str, Any]) -> int:
+def run_replay(cli: Cli, write: Write, ledger: list[str], number: int = 3, *steps: dict[str, Any]) -> int:
     file = write("a_flow.json", flow(*(steps or (FIRST, SECOND))))
     return cli("replay", "run", file, "--responses", responses(write, number), "--replay-id", "b", *ledger).status
 
 
-def of(server: RecordingServer, target: str) -> list[Any]:
+def requests_to(server: RecordingServer, target: str) -> list[Any]:
     return sorted(json.loads(one.content)["id"] for one in server.received if one.target == target)
 
 
@@ -39,7 +39,7 @@ def states(cli: Cli, ledger: list[str]) -> dict[str, str]:
     return {row["id"]: row["state"] for row in map(json.loads, done.out.splitlines())}
 
 
-def refusing(target: str, phone: str) -> RecordingServer:
+def refusing_server(target: str, phone: str) -> RecordingServer:
     def script(received: Received) -> Answer:
         refused = received.target == target and phone in received.content.decode()
         return Answer.json({"error": "no"}, 422) if refused else Answer.json({"id": 1})
@@ -51,27 +51,27 @@ def test_resends_only_failed_contacts_from_where_they_failed(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.extend([Answer.json({"id": 1}), Answer(422)])
-    assert begun(cli, write, ledger, 1) == 3
+    assert run_replay(cli, write, ledger, 1) == 3
 
     done = cli("replay", "retry", "b", *ledger, "--format", "json")
 
     assert done.status == 0
     assert "1 contact selected" in done.err
     assert json.loads(done.out)["completed"] == 1
-    assert len(of(server, "/v1/x")) == 1
-    assert len(of(server, "/v1/second")) == 2
+    assert len(requests_to(server, "/v1/x")) == 1
+    assert len(requests_to(server, "/v1/second")) == 2
     assert states(cli, ledger) == {"r-0": "completed"}
 
 
 def test_one_of_many_is_retried_until_it_succeeds(
     cli: Cli, write: Write, ledger: list[str], monkeypatch: pytest.MonkeyPatch, server: RecordingServer
 ) -> None:
-    broken = refusing("/v1/second", "01")
+    broken = refusing_server("/v1/second", "01")
     monkeypatch.setenv("AIRFLOW_CONN_CRM", broken.url)
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", broken.host)
-    assert begun(cli, write, ledger) == 3
+    assert run_replay(cli, write, ledger) == 3
     assert cli("replay", "retry", "b", *ledger).status == 3
-    assert len(of(broken, "/v1/second")) == 4
+    assert len(requests_to(broken, "/v1/second")) == 4
     broken.close()
 
     monkeypatch.setenv("AIRFLOW_CONN_CRM", server.url)
@@ -84,7 +84,7 @@ def test_one_of_many_is_retried_until_it_succeeds(
 
 def test_retry_resumes_with_a_fixed_flow(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> None:
     server.queued.extend([Answer.json({"id": 1}), Answer(404)])
-    begun(cli, write, ledger, 1)
+    run_replay(cli, write, ledger, 1)
     mended = write("mended.json", flow(FIRST, {**SECOND, "url": "/v2/second"}))
 
     assert cli("replay", "retry", "b", "--flow", mended, *ledger).status == 0
@@ -95,7 +95,7 @@ def test_rejects_another_flow_and_selects_nothing(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.append(Answer(404))
-    begun(cli, write, ledger, 1)
+    run_replay(cli, write, ledger, 1)
     other = write("other.json", {**flow(FIRST, SECOND), "id": "other"})
 
     done = cli("replay", "retry", "b", "--flow", other, *ledger)
@@ -110,7 +110,7 @@ def test_selects_a_handled_error_by_its_step(
 ) -> None:
     tell = action("Tell", url="/v1/tell", body={"id": "{{ contact.phone }}"})
     server.queued.append(Answer(404))
-    assert begun(cli, write, ledger, 1, {**FIRST, "on_success": None, "on_error": "Tell"}, tell) == 3
+    assert run_replay(cli, write, ledger, 1, {**FIRST, "on_success": None, "on_error": "Tell"}, tell) == 3
 
     assert cli("replay", "retry", "b", *ledger).status == 3
     assert len(server.received) == 2
@@ -124,7 +124,7 @@ def test_no_selected_contact_sends_nothing_and_reports_other_matches(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.append(Answer(500))
-    assert begun(cli, write, ledger, 1) == 3
+    assert run_replay(cli, write, ledger, 1) == 3
     sent = len(server.received)
     shown = json.loads(cli("replay", "results", "b", *ledger).out)
     assert shown["state"] == "in_doubt"
@@ -141,7 +141,7 @@ def test_at_most_once_requests_in_doubt_stay_in_doubt(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.append(Answer(500))
-    begun(cli, write, ledger, 1)
+    run_replay(cli, write, ledger, 1)
 
     done = cli("replay", "retry", "b", "--state", "in_doubt", *ledger)
 
@@ -162,7 +162,7 @@ def test_at_most_once_requests_in_doubt_stay_in_doubt(
 def test_rejects_conflicting_options(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer, words: list[str], status: int, message: str
 ) -> None:
-    begun(cli, write, ledger, 1)
+    run_replay(cli, write, ledger, 1)
     sent = len(server.received)
 
     done = cli("replay", "retry", *words, *ledger)
@@ -182,7 +182,7 @@ def test_a_plain_retry_never_sends_again_what_may_have_been_applied(
 ) -> None:
     server.queued.extend([answer] * 3)
     success = {"success_when": "response.ok is not defined or response.ok"}
-    assert begun(cli, write, ledger, 3, {**BY_ERROR_EXIT, **success}, FAILED) == 3
+    assert run_replay(cli, write, ledger, 3, {**BY_ERROR_EXIT, **success}, FAILED) == 3
     assert states(cli, ledger) == {"r-0": "failed", "r-1": "failed", "r-2": "failed"}
 
     done = cli("replay", "retry", "b", *ledger)
@@ -205,7 +205,7 @@ def test_a_status_that_the_flow_lists_as_not_processed_is_sent_again(
 ) -> None:
     server.queued.append(Answer(503))
     listed = {**BY_ERROR_EXIT, "retry": {"attempts": 1, "statuses": [503]}}
-    assert begun(cli, write, ledger, 1, listed, FAILED) == 3
+    assert run_replay(cli, write, ledger, 1, listed, FAILED) == 3
 
     assert cli("replay", "retry", "b", *ledger).status == 0
     assert len(server.received) == 2
@@ -215,7 +215,7 @@ def test_another_replay_of_the_same_responses_does_not_send_it_again_either(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.append(Answer(504))
-    assert begun(cli, write, ledger, 1, BY_ERROR_EXIT, FAILED) == 3
+    assert run_replay(cli, write, ledger, 1, BY_ERROR_EXIT, FAILED) == 3
     words = ["replay", "run", write("a_flow.json", flow(BY_ERROR_EXIT, FAILED)), "--responses", responses(write, 1)]
 
     done = cli(*words, "--replay-id", "other", *ledger)
@@ -228,7 +228,7 @@ def test_retries_handled_errors_without_a_step(
 ) -> None:
     tell = action("Tell", url="/v1/tell", body={"id": "{{ contact.phone }}"})
     server.queued.extend([Answer(401), Answer.json({})])
-    begun(cli, write, ledger, 1, {**FIRST, "on_success": None, "on_error": "Tell"}, tell)
+    run_replay(cli, write, ledger, 1, {**FIRST, "on_success": None, "on_error": "Tell"}, tell)
     server.queued.extend([Answer(503), Answer.json({})])
     done = cli("replay", "retry", "b", "--handled", *ledger)
 

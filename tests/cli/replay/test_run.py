@@ -253,7 +253,7 @@ def test_columns_of_a_csv_are_named_by_options(leads: Leads, server: RecordingSe
     path.write_text("Folio;Teléfono;step.Ask name\nf-1;+525512345678;Ana\n", encoding="utf-8")
 
     done = leads.cli(
-        "replay", "run", leads.flow, "--responses", path, *leads.sending,
+        "replay", "run", leads.flow, "--responses", path, *leads.send_options,
         "--id", "Folio", "--column", "contact.phone=Teléfono",
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ WITHOUT_THE_CONTACT = r'{"error":"*** is known","phone":"+52…78","token":"***"
 
 
 @pytest.fixture
-def refused(leads: Leads, server: RecordingServer) -> Leads:
+def refused_leads(leads: Leads, server: RecordingServer) -> Leads:
     leads.write(2)
     server.queued.append(Answer.json(SAID, 422))
     done = leads.run("--replay-id", "first", "--concurrency", "1")
@@ -29,8 +29,8 @@ def refused(leads: Leads, server: RecordingServer) -> Leads:
     return leads
 
 
-def test_status_shows_one_reply_of_each_group_without_the_contact(refused: Leads) -> None:
-    assert f"  reply: {WITHOUT_THE_CONTACT}\n" in refused.replay("status", "first").out
+def test_status_shows_one_reply_of_each_group_without_the_contact(refused_leads: Leads) -> None:
+    assert f"  reply: {WITHOUT_THE_CONTACT}\n" in refused_leads.replay("status", "first").out
 
 
 def test_a_run_as_json_has_it_beside_the_sample(leads: Leads, server: RecordingServer) -> None:
@@ -42,27 +42,27 @@ def test_a_run_as_json_has_it_beside_the_sample(leads: Leads, server: RecordingS
     assert (error["reply"], error["count"], error["handled"]) == (WITHOUT_THE_CONTACT, 1, 0)
 
 
-def test_results_have_it_in_the_error_and_in_its_action(refused: Leads) -> None:
-    found, sent = refused.results("first")
+def test_results_have_it_in_the_error_and_in_its_action(refused_leads: Leads) -> None:
+    found, sent = refused_leads.results("first")
 
     assert found["error"]["reply"] == found["actions"][0]["reply"] == SHOWN
     assert sent["error"] is None
     assert "reply" not in sent["actions"][0]
 
 
-def test_results_as_csv_have_it_in_the_error(refused: Leads) -> None:
-    rows = list(csv.reader(io.StringIO(refused.replay("results", "first", "--format", "csv").out)))
+def test_results_as_csv_have_it_in_the_error(refused_leads: Leads) -> None:
+    rows = list(csv.reader(io.StringIO(refused_leads.replay("results", "first", "--format", "csv").out)))
     assert rows[1][5].endswith(f"422 Unprocessable Entity; reply: {SHOWN}")
 
 
 def test_an_error_keeps_its_own_reply_when_a_later_replay_is_refused_for_another_reason(
-    refused: Leads, server: RecordingServer
+    refused_leads: Leads, server: RecordingServer
 ) -> None:
     server.queued.append(Answer.json({"error": "another"}, 422))
-    refused.run("--replay-id", "second")
+    refused_leads.run("--replay-id", "second")
 
-    assert refused.results("first")[0]["error"]["reply"] == SHOWN
-    assert refused.results("second", "--state", "failed")[0]["error"]["reply"] == '{"error":"another"}'
+    assert refused_leads.results("first")[0]["error"]["reply"] == SHOWN
+    assert refused_leads.results("second", "--state", "failed")[0]["error"]["reply"] == '{"error":"another"}'
 
 
 def table(refused: Leads) -> list[tuple[Any, ...]]:
@@ -73,30 +73,30 @@ def table(refused: Leads) -> list[tuple[Any, ...]]:
         return connection.execute("SELECT status_code, reply FROM crm_log ORDER BY 1").fetchall()
 
 
-def test_a_table_of_the_user_has_it_in_a_column(refused: Leads) -> None:
-    assert table(refused) == [(200, None), (422, SHOWN)]
+def test_a_table_of_the_user_has_it_in_a_column(refused_leads: Leads) -> None:
+    assert table(refused_leads) == [(200, None), (422, SHOWN)]
 
 
-def test_a_table_of_an_earlier_version_gets_the_column(refused: Leads) -> None:
-    table(refused)
-    with sqlite3.connect(refused.folder / "mine.db") as connection:
+def test_a_table_of_an_earlier_version_gets_the_column(refused_leads: Leads) -> None:
+    table(refused_leads)
+    with sqlite3.connect(refused_leads.folder / "mine.db") as connection:
         connection.execute("ALTER TABLE crm_log DROP COLUMN reply")
         connection.execute("INSERT INTO crm_log (replay_id, flow_id, state) VALUES ('older', 'leads', 'completed')")
 
-    assert table(refused) == [(None, None), (200, None), (422, SHOWN)]
+    assert table(refused_leads) == [(None, None), (200, None), (422, SHOWN)]
 
 
-def test_find_shows_it(refused: Leads) -> None:
-    words = ("ledger", "find", "--phone", "+525512340000", *refused.ledger)
-    assert f"    reply: {SHOWN}\n" in refused.cli(*words).out
-    assert [one["reply"] for one in json.loads(refused.cli(*words, "--format", "json").out)] == [SHOWN]
+def test_find_shows_it(refused_leads: Leads) -> None:
+    words = ("ledger", "find", "--phone", "+525512340000", *refused_leads.ledger)
+    assert f"    reply: {SHOWN}\n" in refused_leads.cli(*words).out
+    assert [one["reply"] for one in json.loads(refused_leads.cli(*words, "--format", "json").out)] == [SHOWN]
 
 
-def test_a_purge_removes_it(refused: Leads) -> None:
-    refused.cli("ledger", "purge", "--replay", "first", "--yes", *refused.ledger)
+def test_a_purge_removes_it(refused_leads: Leads) -> None:
+    refused_leads.cli("ledger", "purge", "--replay", "first", "--yes", *refused_leads.ledger)
 
-    assert "known" not in refused.replay("results", "first").out
-    assert "reply:" not in refused.replay("status", "first").out
+    assert "known" not in refused_leads.replay("results", "first").out
+    assert "reply:" not in refused_leads.replay("status", "first").out
 
 
 def test_never_shows_values_that_the_flow_marks_as_sensitive(leads: Leads, server: RecordingServer) -> None:

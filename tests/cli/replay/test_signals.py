@@ -89,7 +89,7 @@ def test_a_replay_that_was_killed_continues(slow_leads: Leads, crm: CrmProcess) 
 
 
 def test_a_replay_stopped_while_it_reads_has_sent_nothing(slow_leads: Leads, crm: CrmProcess) -> None:
-    words = ["replay", "run", slow_leads.flow, "--responses", "-", *slow_leads.sending]
+    words = ["replay", "run", slow_leads.flow, "--responses", "-", *slow_leads.send_options]
     with subprocess.Popen(
         [*COMMAND, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:

@@ -8,12 +8,12 @@ import re
 
 import pytest
 
-from tests.cli.conftest import Done
+from tests.cli.conftest import CommandResult
 from tests.cli.replaying import LEADS, Leads, json_lines, lead
 from tests.servers.recording import Answer, RecordingServer
 
 
-def run_without_writing(leads: Leads, table: str) -> tuple[Done, Done]:
+def run_without_writing(leads: Leads, table: str) -> tuple[CommandResult, CommandResult]:
     """Run a replay of four contacts while a table cannot be written, and rerun the same command when it can."""
     leads.write(0)
     leads.run("--replay-id", "empty")
@@ -94,7 +94,7 @@ def test_max_failures_counts_what_failed_in_earlier_runs_until_it_is_retried(
     assert (again.status, len(server.received), failed >= 2) == (4, sent, True)
     assert f"stopped: {failed} contacts failed, and max_failures allows 1: " in again.out
     assert "`replay retry`" in again.out
-    assert leads.replay("retry", "first", *leads.sending[:4]).status == 0
+    assert leads.replay("retry", "first", *leads.send_options[:4]).status == 0
     assert leads.status("first")["completed"] == 8
 
 
@@ -115,7 +115,7 @@ def test_a_ledger_that_may_only_be_read_can_be_inspected_and_refuses_a_run(
     leads.run("--replay-id", "first")
     monkeypatch.setattr("airflow_whatsapp_flows.ledger.database.is_read_only", lambda _: True)
 
-    refused = [leads.run("--replay-id", "second"), leads.replay("retry", "first", *leads.sending[:4])]
+    refused = [leads.run("--replay-id", "second"), leads.replay("retry", "first", *leads.send_options[:4])]
 
     for done in refused:
         assert (done.status, "is read-only" in done.err) == (1, True)

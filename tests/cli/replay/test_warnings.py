@@ -14,8 +14,8 @@ def test_plan_run_and_status_report_source_warnings(leads: Leads) -> None:
     leads.write(1)
     path = leads.folder / "leads.csv"
     path.write_text("id,contact.phone,step.Ask name,Notas\nf-1,+525512345678,Ana,x\n", encoding="utf-8")
-    plan = ["replay", "plan", leads.flow, "--responses", path, *leads.sending]
-    run = ["replay", "run", leads.flow, "--responses", path, *leads.sending, "--replay-id", "first"]
+    plan = ["replay", "plan", leads.flow, "--responses", path, *leads.send_options]
+    run = ["replay", "run", leads.flow, "--responses", path, *leads.send_options, "--replay-id", "first"]
     warning = "warning: not read, because they are not keys of a contact response: the columns 'Notas'"
 
     planned, told = leads.cli(*plan), json.loads(leads.cli(*plan, "--format", "json").out)
@@ -47,7 +47,7 @@ def test_a_source_without_responses_is_a_warning_not_an_error(leads: Leads, name
     path.write_text(text, encoding="utf-8")
 
     for command in ("plan", "run"):
-        done = leads.cli("replay", command, leads.flow, "--responses", path, *leads.sending)
+        done = leads.cli("replay", command, leads.flow, "--responses", path, *leads.send_options)
 
         assert done.status == 0
         assert "warning: 0 responses" in done.out

@@ -51,7 +51,7 @@ def result_of(reply: Reply, request: HttpRequest = POST, number: int = 1) -> Act
     return classify(reply, SentRequest(request, number, KEY), ok)
 
 
-def tried(
+def make_attempts(
     *replies: Reply | None, rule: RetryRule, request: HttpRequest = POST, begun_at: float = NOW, current: bool = True
 ) -> list[Attempt]:
     """Attempts as a sender would note them; ``None`` stands for one that was cut off."""
@@ -63,16 +63,16 @@ def tried(
     return attempts
 
 
-def moved(rule: RetryRule, attempts: Sequence[Attempt], request: HttpRequest = POST, now: float = NOW) -> Move:
+def decide(rule: RetryRule, attempts: Sequence[Attempt], request: HttpRequest = POST, now: float = NOW) -> Move:
     return next_move(rule, attempts, request, KEY, now, jitter=lambda low, high: high)
 
 
-def settled(move: Move) -> ActionResult:
+def settled_result(move: Move) -> ActionResult:
     assert isinstance(move, Settled), move
     return move.result
 
 
-def failed(kind: ErrorKind, sent: Sent) -> TransportFailure:
+def failure(kind: ErrorKind, sent: Sent) -> TransportFailure:
     return TransportFailure(kind, "went wrong", sent)
 
 
@@ -81,8 +81,8 @@ def json_reply(status: int, content: bytes = b"{}", **headers: str) -> HttpRespo
     return HttpResponse(status, headers=tuple(fields.items()), content=content)
 
 
-REFUSED = failed(ErrorKind.CONNECT, Sent.NO)
-LOST = failed(ErrorKind.TIMEOUT, Sent.UNKNOWN)
+REFUSED = failure(ErrorKind.CONNECT, Sent.NO)
+LOST = failure(ErrorKind.TIMEOUT, Sent.UNKNOWN)
 CUT = TransportFailure(ErrorKind.INTERRUPTED, "cut", Sent.UNKNOWN, HttpResponse(200))
 OK = json_reply(201)
 UNUSABLE = json_reply(200, b"<html>")
@@ -92,9 +92,9 @@ N, A, S, P, U = Fate.NOT_SENT, Fate.ANSWERED, Fate.SUCCEEDED, Fate.APPLIED, Fate
 # An event, and for at_most_once without and with an error exit, keyed, idempotent: its fate, and if it is repeated.
 TABLE: list[tuple[str, Reply, dict[str, object], str, str]] = [
     ("DNS or connect", REFUSED, {}, "NNNN", "1111"),
-    ("connect timeout", failed(ErrorKind.TIMEOUT, Sent.NO), {}, "NNNN", "1111"),
-    ("TLS", failed(ErrorKind.TLS, Sent.NO), {}, "NNNN", "0000"),
-    ("policy", failed(ErrorKind.POLICY, Sent.NO), {}, "NNNN", "0000"),
+    ("connect timeout", failure(ErrorKind.TIMEOUT, Sent.NO), {}, "NNNN", "1111"),
+    ("TLS", failure(ErrorKind.TLS, Sent.NO), {}, "NNNN", "0000"),
+    ("policy", failure(ErrorKind.POLICY, Sent.NO), {}, "NNNN", "0000"),
     ("complete 2xx", OK, {}, "SSSS", "0000"),
     ("2xx, success_when false", json_reply(200, b'{"ok": false}'), {}, "AAAA", "0000"),
     ("2xx that does not parse", UNUSABLE, {}, "PPPP", "0000"),
@@ -111,7 +111,7 @@ TABLE: list[tuple[str, Reply, dict[str, object], str, str]] = [
     ("501, not listed", json_reply(501), {}, "UAUU", "0000"),
     ("no answer", LOST, {}, "UUUU", "0011"),
     ("cut answer", CUT, {}, "UUUU", "0011"),
-    ("nonsense", failed(ErrorKind.PROTOCOL, Sent.UNKNOWN), {}, "UUUU", "0011"),
+    ("nonsense", failure(ErrorKind.PROTOCOL, Sent.UNKNOWN), {}, "UUUU", "0011"),
     ("slow_down_when of a 400", RATE_LIMITED, {"slow_down_when": SLOW}, "AAAA", "1111"),
     ("slow_down_when of a 200", json_reply(200, b'{"code": "rate_limited"}'), {"slow_down_when": SLOW}, "AAAA", "1111"),
     ("slow_down_when is false", json_reply(400, b'{"code": "bad"}'), {"slow_down_when": SLOW}, "AAAA", "0000"),
@@ -136,14 +136,14 @@ def test_every_row_of_the_table(event: tuple[str, Reply, dict[str, object], str,
     _, reply, keys, fates, again = event
     for (delivery, error_exit), fate, repeats in zip(MODES, fates, again, strict=True):
         rule = rule_of(delivery, error_exit=error_exit, **keys)
-        attempts = tried(reply, rule=rule, request=request_)
+        attempts = make_attempts(reply, rule=rule, request=request_)
 
         assert attempts[0].fate is LETTERS[fate]
-        move = moved(rule, attempts, request_)
+        move = decide(rule, attempts, request_)
         if repeats == "1":
             assert move == SendNext(2, 1.0)
         else:
-            assert settled(move).outcome is (Outcome.SUCCESS if fate == "S" else Outcome.ERROR)
+            assert settled_result(move).outcome is (Outcome.SUCCESS if fate == "S" else Outcome.ERROR)
 
 
 @pytest.mark.parametrize("event", TABLE, ids=lambda event: event[0])
@@ -153,14 +153,14 @@ def test_when_exhausted_the_last_reply_is_the_result(
     _, reply, keys, fates, _ = event
     for (delivery, error_exit), fate in zip(MODES, fates, strict=True):
         rule = rule_of(delivery, error_exit=error_exit, attempts=1, **keys)
-        result = settled(moved(rule, tried(reply, rule=rule)))
+        result = settled_result(decide(rule, make_attempts(reply, rule=rule)))
 
         assert fate_of(result, rule) is LETTERS[fate]
         assert result.outcome is (Outcome.SUCCESS if fate == "S" else Outcome.ERROR)
 
 
 def test_the_first_attempt_is_made_at_once() -> None:
-    assert moved(rule_of(ONCE), []) == SendNext(1, 0.0)
+    assert decide(rule_of(ONCE), []) == SendNext(1, 0.0)
 
 
 @pytest.mark.parametrize("delivery", Delivery)
@@ -168,10 +168,12 @@ def test_the_first_attempt_is_made_at_once() -> None:
 @pytest.mark.parametrize("current", [True, False], ids=["this round", "an earlier round"])
 def test_never_resends_what_was_carried_out(delivery: Delivery, reply: HttpResponse, current: bool) -> None:
     rule = rule_of(delivery, attempts=9)
-    attempts = tried(reply, rule=rule, current=current)
+    attempts = make_attempts(reply, rule=rule, current=current)
 
-    assert settled(moved(rule, attempts)) is attempts[0].result
-    assert settled(moved(rule, attempts, HttpRequest("POST", "https://crm.example/mended"))) is attempts[0].result
+    assert settled_result(decide(rule, attempts)) is attempts[0].result
+    assert (
+        settled_result(decide(rule, attempts, HttpRequest("POST", "https://crm.example/mended"))) is attempts[0].result
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,7 +181,7 @@ def test_never_resends_what_was_carried_out(delivery: Delivery, reply: HttpRespo
 )
 def test_the_fate_is_enough_for_carried_out_requests(fate: Fate, outcome: Outcome, kind: ErrorKind | None) -> None:
     rule = rule_of(ONCE)
-    result = settled(moved(rule, [Attempt(1, POST.digest(), NOW, fate, None)]))
+    result = settled_result(decide(rule, [Attempt(1, POST.digest(), NOW, fate, None)]))
 
     assert (result.outcome, result.error and result.error.kind) == (outcome, kind)
     assert (result.method, result.attempts, result.idempotency_key, result.status_code) == ("POST", 1, KEY, None)
@@ -190,12 +192,12 @@ def test_the_fate_is_enough_for_carried_out_requests(fate: Fate, outcome: Outcom
 @pytest.mark.parametrize("current", [True, False], ids=["this round", "an earlier round"])
 def test_an_intent_without_an_outcome_is_unknown(delivery: Delivery, sent_again: bool, current: bool) -> None:
     rule = rule_of(delivery)
-    move = moved(rule, tried(None, rule=rule, current=current))
+    move = decide(rule, make_attempts(None, rule=rule, current=current))
 
     if sent_again:
         assert move == SendNext(2, 1.0 if current else 0.0)
         return
-    error = settled(move).error
+    error = settled_result(move).error
     assert error is not None
     assert (error.kind, error.sent) == (ErrorKind.INTERRUPTED, Sent.UNKNOWN)
     assert "the request may have reached the server" in error.message
@@ -204,7 +206,7 @@ def test_an_intent_without_an_outcome_is_unknown(delivery: Delivery, sent_again:
 @pytest.mark.parametrize("delivery", [KEYED, IDEMPOTENT])
 def test_attempts_that_were_all_cut_off_are_unknown_when_there_are_none_left(delivery: Delivery) -> None:
     rule = rule_of(delivery)
-    result = settled(moved(rule, tried(None, None, rule=rule)))
+    result = settled_result(decide(rule, make_attempts(None, None, rule=rule)))
 
     assert fate_of(result, rule) is U
     assert result.attempts == 2
@@ -213,32 +215,32 @@ def test_attempts_that_were_all_cut_off_are_unknown_when_there_are_none_left(del
 def test_one_unknown_attempt_keeps_it_unknown_until_a_complete_2xx() -> None:
     rule = rule_of(IDEMPOTENT, attempts=4, statuses=[500, 429])
 
-    assert _sent(rule_of(ONCE), json_reply(500)) is Sent.YES  # of one attempt it is known that it arrived
-    assert _sent(rule, LOST, json_reply(404)) is Sent.UNKNOWN
-    assert _sent(rule, None, REFUSED, failed(ErrorKind.POLICY, Sent.NO)) is Sent.UNKNOWN
-    assert _sent(rule, json_reply(500), json_reply(404)) is Sent.UNKNOWN
-    assert _sent(rule, json_reply(429), json_reply(404)) is Sent.YES
-    assert _sent(rule, LOST, json_reply(200, b'{"ok": false}')) is Sent.YES
-    assert settled(moved(rule, tried(LOST, OK, rule=rule))).error is None
+    assert _receipt(rule_of(ONCE), json_reply(500)) is Sent.YES  # of one attempt it is known that it arrived
+    assert _receipt(rule, LOST, json_reply(404)) is Sent.UNKNOWN
+    assert _receipt(rule, None, REFUSED, failure(ErrorKind.POLICY, Sent.NO)) is Sent.UNKNOWN
+    assert _receipt(rule, json_reply(500), json_reply(404)) is Sent.UNKNOWN
+    assert _receipt(rule, json_reply(429), json_reply(404)) is Sent.YES
+    assert _receipt(rule, LOST, json_reply(200, b'{"ok": false}')) is Sent.YES
+    assert settled_result(decide(rule, make_attempts(LOST, OK, rule=rule))).error is None
 
 
 def test_a_complete_2xx_settles_the_attempts_before_it_and_no_later_ones() -> None:
     rule = rule_of(IDEMPOTENT, attempts=1)
     refused_later = [
-        *tried(LOST, json_reply(200, b'{"ok": false}'), rule=rule, current=False),
-        dataclasses.replace(tried(json_reply(404), rule=rule)[0], number=3),
+        *make_attempts(LOST, json_reply(200, b'{"ok": false}'), rule=rule, current=False),
+        dataclasses.replace(make_attempts(json_reply(404), rule=rule)[0], number=3),
     ]
-    assert _error(settled(moved(rule, refused_later))).sent is Sent.YES
+    assert _error(settled_result(decide(rule, refused_later))).sent is Sent.YES
     lost_later = [refused_later[1], dataclasses.replace(refused_later[0], number=2), refused_later[2]]
-    assert _error(settled(moved(rule, lost_later))).sent is Sent.UNKNOWN
+    assert _error(settled_result(decide(rule, lost_later))).sent is Sent.UNKNOWN
 
 
 def test_a_2xx_that_asks_to_slow_down_settles_nothing_and_is_not_a_success() -> None:
     rule = rule_of(IDEMPOTENT, slow_down_when=SLOW)
     slow = json_reply(200, b'{"code": "rate_limited"}')
 
-    assert _sent(rule, LOST, slow) is Sent.UNKNOWN
-    assert _sent(rule, slow, slow) is Sent.YES
+    assert _receipt(rule, LOST, slow) is Sent.UNKNOWN
+    assert _receipt(rule, slow, slow) is Sent.YES
 
 
 def test_a_reset_is_waited_for_only_where_the_server_refuses() -> None:
@@ -246,47 +248,62 @@ def test_a_reset_is_waited_for_only_where_the_server_refuses() -> None:
     reset = {"RateLimit-Reset": "9"}
     slow = json_reply(400, b'{"code": "rate_limited"}', **reset)
 
-    assert moved(rule, tried(json_reply(503, **reset), rule=rule)) == SendNext(2, 9.0)
-    assert moved(rule, tried(slow, rule=rule)) == SendNext(2, 9.0)
-    assert moved(rule, tried(json_reply(500, **reset), rule=rule)) == SendNext(2, 1.0)
+    assert decide(rule, make_attempts(json_reply(503, **reset), rule=rule)) == SendNext(2, 9.0)
+    assert decide(rule, make_attempts(slow, rule=rule)) == SendNext(2, 9.0)
+    assert decide(rule, make_attempts(json_reply(500, **reset), rule=rule)) == SendNext(2, 1.0)
 
 
 def test_a_2xx_that_asked_to_slow_down_is_known_by_its_fate_when_its_content_is_gone() -> None:
     rule = rule_of(ONCE, slow_down_when=SLOW)
-    (slow,) = tried(json_reply(200, b'{"code": "rate_limited"}'), rule=rule)
+    (slow,) = make_attempts(json_reply(200, b'{"code": "rate_limited"}'), rule=rule)
     assert slow.result is not None
     slow = dataclasses.replace(slow, result=dataclasses.replace(slow.result, response=None))
 
-    assert moved(rule, [slow]) == SendNext(2, 1.0)
-    assert settled(moved(rule, [slow, dataclasses.replace(slow, number=2)])).outcome is Outcome.ERROR
+    assert decide(rule, [slow]) == SendNext(2, 1.0)
+    assert settled_result(decide(rule, [slow, dataclasses.replace(slow, number=2)])).outcome is Outcome.ERROR
 
 
 def test_the_outcome_of_an_attempt_may_be_known_without_its_reply() -> None:
     rule = rule_of(ONCE)
 
-    def known(fate: Fate, current: bool = True) -> Move:
-        return moved(rule, [Attempt(1, POST.digest(), NOW, fate, None, current)])
+    def decide_with_fate(fate: Fate, current: bool = True) -> Move:
+        return decide(rule, [Attempt(1, POST.digest(), NOW, fate, None, current)])
 
-    assert known(N) == known(N, current=False) == known(A, current=False) == SendNext(2, 0.0)
-    assert (_error(settled(known(A))).kind, _error(settled(known(A))).sent) == (ErrorKind.STATUS, Sent.YES)
-    assert fate_of(settled(known(U)), rule) is fate_of(settled(known(U, current=False)), rule) is U
+    assert (
+        decide_with_fate(N)
+        == decide_with_fate(N, current=False)
+        == decide_with_fate(A, current=False)
+        == SendNext(2, 0.0)
+    )
+    assert (_error(settled_result(decide_with_fate(A))).kind, _error(settled_result(decide_with_fate(A))).sent) == (
+        ErrorKind.STATUS,
+        Sent.YES,
+    )
+    assert (
+        fate_of(settled_result(decide_with_fate(U)), rule)
+        is fate_of(settled_result(decide_with_fate(U, current=False)), rule)
+        is U
+    )
 
 
 def test_a_withdrawn_attempt_does_not_count_as_a_try() -> None:
     rule = rule_of(ONCE, attempts=1)
     given_up = Attempt(1, POST.digest(), NOW, N, None)
 
-    assert moved(rule, [given_up]) == SendNext(2, 0.0)
-    assert moved(rule, [given_up, dataclasses.replace(given_up, number=2)]) == SendNext(3, 0.0)
+    assert decide(rule, [given_up]) == SendNext(2, 0.0)
+    assert decide(rule, [given_up, dataclasses.replace(given_up, number=2)]) == SendNext(3, 0.0)
 
 
 def test_a_method_that_changes_nothing_is_never_kept_unknown() -> None:
     rule = rule_of(IDEMPOTENT)
-    assert _error(settled(moved(rule, tried(LOST, json_reply(404), rule=rule, request=GET), GET))).sent is Sent.YES
+    assert (
+        _error(settled_result(decide(rule, make_attempts(LOST, json_reply(404), rule=rule, request=GET), GET))).sent
+        is Sent.YES
+    )
 
 
-def _sent(rule: RetryRule, *replies: Reply | None) -> Sent:
-    return _error(settled(moved(rule, tried(*replies, rule=rule)))).sent
+def _receipt(rule: RetryRule, *replies: Reply | None) -> Sent:
+    return _error(settled_result(decide(rule, make_attempts(*replies, rule=rule)))).sent
 
 
 def _error(result: ActionResult):  # type: ignore[no-untyped-def]
@@ -297,34 +314,34 @@ def _error(result: ActionResult):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(("delivery", "unknown"), [(KEYED, LOST), (KEYED, None), (KEYED, json_reply(503))], ids=str)
 def test_a_key_is_not_sent_once_it_is_too_old(delivery: Delivery, unknown: Reply | None) -> None:
     rule = rule_of(delivery, attempts=9, key_lifetime=100.0)
-    attempts = tried(unknown, rule=rule)
+    attempts = make_attempts(unknown, rule=rule)
 
-    assert moved(rule, attempts, now=NOW + 98.9) == SendNext(2, 1.0)
+    assert decide(rule, attempts, now=NOW + 98.9) == SendNext(2, 1.0)
     for now in (NOW + 99, NOW + 100, NOW + 10**6, NOW - 301):  # one second is waited before it is sent
-        result = settled(moved(rule, attempts, now=now))
+        result = settled_result(decide(rule, attempts, now=now))
         assert fate_of(result, rule) is U
         assert "key_lifetime" in _error(result).message
-    assert moved(rule, attempts, now=NOW - 299) == SendNext(2, 1.0)
+    assert decide(rule, attempts, now=NOW - 299) == SendNext(2, 1.0)
 
 
 def test_the_age_of_a_key_is_counted_from_its_first_attempt() -> None:
     rule = rule_of(KEYED, attempts=9, key_lifetime=100.0)
-    attempts = [*tried(LOST, rule=rule, current=False), *tried(LOST, rule=rule, begun_at=NOW + 90)]
-    assert isinstance(moved(rule, attempts, now=NOW + 101), Settled)
+    attempts = [*make_attempts(LOST, rule=rule, current=False), *make_attempts(LOST, rule=rule, begun_at=NOW + 90)]
+    assert isinstance(decide(rule, attempts, now=NOW + 101), Settled)
 
 
 def test_the_age_of_a_key_matters_only_where_something_is_unknown() -> None:
     rule = rule_of(KEYED, attempts=9, key_lifetime=100.0)
-    assert isinstance(moved(rule, tried(json_reply(429), rule=rule), now=NOW + 10**6), SendNext)
+    assert isinstance(decide(rule, make_attempts(json_reply(429), rule=rule), now=NOW + 10**6), SendNext)
     rule = rule_of(IDEMPOTENT, attempts=9, key_lifetime=100.0)
-    assert isinstance(moved(rule, tried(LOST, rule=rule), now=NOW + 10**6), SendNext)
+    assert isinstance(decide(rule, make_attempts(LOST, rule=rule), now=NOW + 10**6), SendNext)
 
 
 @pytest.mark.parametrize("delivery", Delivery)
-@pytest.mark.parametrize("reply", [REFUSED, failed(ErrorKind.POLICY, Sent.NO), json_reply(404), json_reply(429)])
+@pytest.mark.parametrize("reply", [REFUSED, failure(ErrorKind.POLICY, Sent.NO), json_reply(404), json_reply(429)])
 def test_a_new_round_sends_what_is_known_not_to_have_been_applied(delivery: Delivery, reply: Reply) -> None:
     rule = rule_of(delivery)
-    assert moved(rule, tried(reply, reply, reply, rule=rule, current=False)) == SendNext(4, 0.0)
+    assert decide(rule, make_attempts(reply, reply, reply, rule=rule, current=False)) == SendNext(4, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -332,33 +349,33 @@ def test_a_new_round_sends_what_is_known_not_to_have_been_applied(delivery: Deli
 )
 def test_a_new_round_sends_nothing_that_may_have_been_applied(reply: HttpResponse) -> None:
     rule = rule_of(ONCE, error_exit=True)
-    attempts = tried(reply, rule=rule, current=False)
+    attempts = make_attempts(reply, rule=rule, current=False)
     assert attempts[0].fate is Fate.ANSWERED
 
-    result = settled(moved(rule, attempts))
+    result = settled_result(decide(rule, attempts))
 
     assert (result.status_code, result.error and result.error.sent) == (reply.status_code, Sent.YES)
-    other = settled(moved(rule, attempts, POST.with_header("X-Mended", "1")))
+    other = settled_result(decide(rule, attempts, POST.with_header("X-Mended", "1")))
     assert other.error is not None
     assert (other.error.kind, other.error.sent) == (ErrorKind.PROTOCOL, Sent.YES)
     erased = [dataclasses.replace(attempts[0], result=None, status_code=reply.status_code)]
-    assert isinstance(moved(rule, erased), Settled)
+    assert isinstance(decide(rule, erased), Settled)
 
 
 def test_a_new_round_sends_a_server_error_that_the_flow_lists_as_not_processed() -> None:
     rule = rule_of(ONCE, error_exit=True, statuses=[503])
-    assert moved(rule, tried(HttpResponse(503), rule=rule, current=False)) == SendNext(2, 0.0)
+    assert decide(rule, make_attempts(HttpResponse(503), rule=rule, current=False)) == SendNext(2, 0.0)
 
 
 def test_a_new_round_has_all_its_attempts() -> None:
     rule = rule_of(ONCE)
-    earlier = tried(json_reply(429), json_reply(429), rule=rule, current=False)
+    earlier = make_attempts(json_reply(429), json_reply(429), rule=rule, current=False)
     later = [
         dataclasses.replace(attempt, number=attempt.number + 2)
-        for attempt in tried(json_reply(429), json_reply(429), rule=rule)
+        for attempt in make_attempts(json_reply(429), json_reply(429), rule=rule)
     ]
-    assert moved(rule, [*earlier, later[0]]) == SendNext(4, 1.0)
-    assert settled(moved(rule, [*earlier, *later])).status_code == 429
+    assert decide(rule, [*earlier, later[0]]) == SendNext(4, 1.0)
+    assert settled_result(decide(rule, [*earlier, *later])).status_code == 429
 
 
 MENDED = HttpRequest("POST", "https://crm.example/", content=b"mended")
@@ -367,9 +384,9 @@ MENDED = HttpRequest("POST", "https://crm.example/", content=b"mended")
 @pytest.mark.parametrize("delivery", Delivery)
 def test_changed_bytes_continue_under_a_new_key_where_nothing_was_applied(delivery: Delivery) -> None:
     rule = rule_of(delivery)
-    attempts = tried(json_reply(404), rule=rule, current=False)
+    attempts = make_attempts(json_reply(404), rule=rule, current=False)
 
-    assert moved(rule, attempts, MENDED) == Rekey(derive_key(KEY, MENDED.digest()))
+    assert decide(rule, attempts, MENDED) == Rekey(derive_key(KEY, MENDED.digest()))
     assert derive_key(KEY, MENDED.digest()) not in (KEY, derive_key(KEY, POST.digest()))
 
 
@@ -385,7 +402,7 @@ def test_changed_bytes_continue_under_a_new_key_where_nothing_was_applied(delive
 )
 def test_other_bytes_are_not_sent(delivery: Delivery, reply: Reply | None, current: bool, sent: Sent) -> None:
     rule = rule_of(delivery)
-    result = settled(moved(rule, tried(reply, rule=rule, current=current), MENDED))
+    result = settled_result(decide(rule, make_attempts(reply, rule=rule, current=current), MENDED))
 
     assert (_error(result).kind, _error(result).sent) == (ErrorKind.PROTOCOL, sent)
     assert "differs from the one already sent" in _error(result).message
@@ -393,17 +410,17 @@ def test_other_bytes_are_not_sent(delivery: Delivery, reply: Reply | None, curre
 
 def test_read_only_actions_may_be_changed_at_any_time() -> None:
     rule = rule_of(IDEMPOTENT)
-    attempts = tried(LOST, rule=rule, request=GET, current=False)
-    assert isinstance(moved(rule, attempts, HttpRequest("GET", "https://crm.example/mended")), Rekey)
+    attempts = make_attempts(LOST, rule=rule, request=GET, current=False)
+    assert isinstance(decide(rule, attempts, HttpRequest("GET", "https://crm.example/mended")), Rekey)
 
 
 def test_bytes_fixed_twice_are_bound_by_the_first_mending() -> None:
     rule = rule_of(IDEMPOTENT)
-    first = tried(json_reply(404), rule=rule, current=False)
-    mended = tried(LOST, rule=rule, request=MENDED, current=False)
+    first = make_attempts(json_reply(404), rule=rule, current=False)
+    mended = make_attempts(LOST, rule=rule, request=MENDED, current=False)
 
-    assert isinstance(moved(rule, [*first, *mended], HttpRequest("POST", "https://crm.example/3")), Settled)
-    assert isinstance(moved(rule, [*first, *mended], POST), Settled)
+    assert isinstance(decide(rule, [*first, *mended], HttpRequest("POST", "https://crm.example/3")), Settled)
+    assert isinstance(decide(rule, [*first, *mended], POST), Settled)
 
 
 @pytest.mark.parametrize(
@@ -423,10 +440,12 @@ def test_bytes_fixed_twice_are_bound_by_the_first_mending() -> None:
 )
 def test_the_wait_is_what_the_server_asks_for_else_jitter(reply: Reply, wait: float) -> None:
     rule = rule_of(ONCE, attempts=9)
-    earlier = tried(json_reply(404), rule=rule, current=False)  # no part of this round's waits
-    now = [dataclasses.replace(attempt, number=attempt.number + 1) for attempt in tried(reply, reply, rule=rule)]
+    earlier = make_attempts(json_reply(404), rule=rule, current=False)  # no part of this round's waits
+    now = [
+        dataclasses.replace(attempt, number=attempt.number + 1) for attempt in make_attempts(reply, reply, rule=rule)
+    ]
 
-    assert moved(rule, [*earlier, *now]) == SendNext(4, wait)
+    assert decide(rule, [*earlier, *now]) == SendNext(4, wait)
 
 
 REPLIES: list[Reply | None] = [None, *(event[1] for event in TABLE)]
@@ -460,11 +479,11 @@ def test_delivery_modes_keep_their_promise_in_any_history(
             bytes_ = dataclasses.replace(bytes_, content=bytes_.content + b"+")
         given_, key = [a for made in sent.values() for a in made], KEY
         target = derive_key(KEY, bytes_.digest())
-        move = moved(rule, [a for a in given_ if a not in sent.get(target, [])], bytes_, now)
+        move = decide(rule, [a for a in given_ if a not in sent.get(target, [])], bytes_, now)
         if isinstance(move, Rekey):
             key = move.key
             assert not any(a.current or a.fate in (S, P) for one in sent if one != key for a in sent[one])
-            move = moved(rule, sent.setdefault(key, []), bytes_, now)
+            move = decide(rule, sent.setdefault(key, []), bytes_, now)
         if not isinstance(move, SendNext):
             continue
         now += move.wait
@@ -477,7 +496,7 @@ def test_delivery_modes_keep_their_promise_in_any_history(
         assert {a.digest for a in made} <= {bytes_.digest()}
         assert sum(a.current for a in made) < rule.attempts
         assert move.number == len(made) + 1
-        (attempt,) = tried(reply, rule=rule, request=bytes_, begun_at=now)
+        (attempt,) = make_attempts(reply, rule=rule, request=bytes_, begun_at=now)
         made.append(dataclasses.replace(attempt, number=move.number))
 
 

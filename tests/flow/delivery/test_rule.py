@@ -24,24 +24,24 @@ ONCE, KEYED, IDEMPOTENT = Delivery.AT_MOST_ONCE, Delivery.KEYED, Delivery.IDEMPO
 NOW = dt.datetime(2026, 11, 22, 10, tzinfo=dt.timezone.utc)
 
 
-def failed(kind: ErrorKind, sent: Sent) -> TransportFailure:
+def failure(kind: ErrorKind, sent: Sent) -> TransportFailure:
     return TransportFailure(kind, "", sent)
 
 
-def came_to(reply: Reply) -> ActionResult:
+def classify_reply(reply: Reply) -> ActionResult:
     return classify(reply, SentRequest(HttpRequest("", "")))
 
 
 @pytest.mark.parametrize(
     ("reply", "again"),
     [
-        pytest.param(failed(ErrorKind.CONNECT, Sent.NO), (True, True, True), id="DNS or connect"),
-        pytest.param(failed(ErrorKind.TIMEOUT, Sent.NO), (True, True, True), id="connect timeout"),
-        pytest.param(failed(ErrorKind.TLS, Sent.NO), (False, False, False), id="certificate"),
-        pytest.param(failed(ErrorKind.POLICY, Sent.NO), (False, False, False), id="policy"),
-        pytest.param(failed(ErrorKind.FILE, Sent.NO), (False, False, False), id="file"),
+        pytest.param(failure(ErrorKind.CONNECT, Sent.NO), (True, True, True), id="DNS or connect"),
+        pytest.param(failure(ErrorKind.TIMEOUT, Sent.NO), (True, True, True), id="connect timeout"),
+        pytest.param(failure(ErrorKind.TLS, Sent.NO), (False, False, False), id="certificate"),
+        pytest.param(failure(ErrorKind.POLICY, Sent.NO), (False, False, False), id="policy"),
+        pytest.param(failure(ErrorKind.FILE, Sent.NO), (False, False, False), id="file"),
         pytest.param(HttpResponse(200), (False, False, False), id="2xx"),
-        pytest.param(failed(ErrorKind.TOO_LARGE, Sent.YES), (False, False, False), id="2xx too large"),
+        pytest.param(failure(ErrorKind.TOO_LARGE, Sent.YES), (False, False, False), id="2xx too large"),
         pytest.param(HttpResponse(302), (False, False, False), id="3xx"),
         pytest.param(HttpResponse(404), (False, False, False), id="4xx"),
         pytest.param(HttpResponse(429), (True, True, True), id="429"),
@@ -50,28 +50,29 @@ def came_to(reply: Reply) -> ActionResult:
         pytest.param(HttpResponse(500), (False, True, True), id="500"),
         pytest.param(HttpResponse(501), (False, False, False), id="501"),
         pytest.param(HttpResponse(503), (False, True, True), id="503"),
-        pytest.param(failed(ErrorKind.TIMEOUT, Sent.UNKNOWN), (False, True, True), id="no answer"),
-        pytest.param(failed(ErrorKind.INTERRUPTED, Sent.UNKNOWN), (False, True, True), id="cut answer"),
-        pytest.param(failed(ErrorKind.PROTOCOL, Sent.UNKNOWN), (False, True, True), id="nonsense"),
+        pytest.param(failure(ErrorKind.TIMEOUT, Sent.UNKNOWN), (False, True, True), id="no answer"),
+        pytest.param(failure(ErrorKind.INTERRUPTED, Sent.UNKNOWN), (False, True, True), id="cut answer"),
+        pytest.param(failure(ErrorKind.PROTOCOL, Sent.UNKNOWN), (False, True, True), id="nonsense"),
     ],
 )
 def test_the_event_table(reply: Reply, again: tuple[bool, bool, bool]) -> None:
     assert (
-        tuple(RetryRule.of(delivery).may_send_again(came_to(reply)) for delivery in (ONCE, KEYED, IDEMPOTENT)) == again
+        tuple(RetryRule.of(delivery).may_send_again(classify_reply(reply)) for delivery in (ONCE, KEYED, IDEMPOTENT))
+        == again
     )
 
 
 def test_listing_a_status_under_at_most_once_says_that_it_was_not_processed() -> None:
     rule = RetryRule.of(ONCE, statuses=[503])
 
-    assert rule.may_send_again(came_to(HttpResponse(503)))
-    assert not rule.may_send_again(came_to(HttpResponse(429)))
-    assert not rule.may_send_again(came_to(failed(ErrorKind.TIMEOUT, Sent.UNKNOWN)))
+    assert rule.may_send_again(classify_reply(HttpResponse(503)))
+    assert not rule.may_send_again(classify_reply(HttpResponse(429)))
+    assert not rule.may_send_again(classify_reply(failure(ErrorKind.TIMEOUT, Sent.UNKNOWN)))
 
 
 @given(st.sampled_from(ErrorKind), st.sampled_from([Sent.UNKNOWN, Sent.YES]))
 def test_at_most_once_never_sends_again_what_may_have_been_applied(kind: ErrorKind, sent: Sent) -> None:
-    assert not RetryRule.of(ONCE).may_send_again(came_to(failed(kind, sent)))
+    assert not RetryRule.of(ONCE).may_send_again(classify_reply(failure(kind, sent)))
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
@@ -114,16 +115,16 @@ def test_every_other_method_is_sent_at_most_once(method: str) -> None:
     ids=lambda value: str(value)[:40],
 )
 def test_retry_after_is_seconds_or_a_date_and_everything_else_is_ignored(text: str, seconds: float | None) -> None:
-    assert retry_after(came_to(HttpResponse(503, headers=(("retry-after", text),))), NOW) == seconds
+    assert retry_after(classify_reply(HttpResponse(503, headers=(("retry-after", text),))), NOW) == seconds
 
 
 def test_without_retry_after_no_wait_is_requested() -> None:
-    assert retry_after(came_to(HttpResponse(503)), NOW) is None
+    assert retry_after(classify_reply(HttpResponse(503)), NOW) is None
 
 
 @given(st.text(max_size=60) | st.from_regex(r"\w{3}, \d{1,9} \w{3} \d{1,9} [\d:]{1,12} [+-]\d{1,30}", fullmatch=True))
 def test_no_retry_after_raises(text: str) -> None:
-    seconds = retry_after(came_to(HttpResponse(503, headers=(("Retry-After", text),))), NOW)
+    seconds = retry_after(classify_reply(HttpResponse(503, headers=(("Retry-After", text),))), NOW)
 
     assert seconds is None or seconds >= 0
 
@@ -172,10 +173,10 @@ def _json(status: int, content: bytes = b"{}") -> HttpResponse:
         pytest.param(_json(429), Fate.ANSWERED, id="429"),
         pytest.param(_json(408), Fate.UNKNOWN, id="408"),
         pytest.param(_json(500), Fate.UNKNOWN, id="5xx"),
-        pytest.param(failed(ErrorKind.CONNECT, Sent.NO), Fate.NOT_SENT, id="connect"),
-        pytest.param(failed(ErrorKind.TLS, Sent.NO), Fate.NOT_SENT, id="tls"),
-        pytest.param(failed(ErrorKind.INTERRUPTED, Sent.UNKNOWN), Fate.UNKNOWN, id="cut"),
-        pytest.param(failed(ErrorKind.TIMEOUT, Sent.UNKNOWN), Fate.UNKNOWN, id="no-answer"),
+        pytest.param(failure(ErrorKind.CONNECT, Sent.NO), Fate.NOT_SENT, id="connect"),
+        pytest.param(failure(ErrorKind.TLS, Sent.NO), Fate.NOT_SENT, id="tls"),
+        pytest.param(failure(ErrorKind.INTERRUPTED, Sent.UNKNOWN), Fate.UNKNOWN, id="cut"),
+        pytest.param(failure(ErrorKind.TIMEOUT, Sent.UNKNOWN), Fate.UNKNOWN, id="no-answer"),
     ],
 )
 def test_the_fate_of_an_attempt(reply: Reply, fate: Fate) -> None:

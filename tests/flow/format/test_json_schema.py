@@ -126,7 +126,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(item, (*at, key))
 
 
-def mutated(flow: Any, place: tuple[Any, ...], change: str, instead: Any) -> Any:
+def mutate(flow: Any, place: tuple[Any, ...], change: str, instead: Any) -> Any:
     """The flow with one thing changed where it says; as it was where that cannot be done."""
     flow = copy.deepcopy(flow)
     if not place:
@@ -195,15 +195,15 @@ def objects() -> list[tuple[str, dict[str, Any]]]:
 @given(place=st.sampled_from(list(places(EVERYTHING))), change=st.sampled_from(["replace", "remove", "rename"]),
        instead=VALUES)  # fmt: skip
 def test_the_schema_refuses_exactly_the_malformed_flows(place: tuple[Any, ...], change: str, instead: Any) -> None:
-    flow = mutated(EVERYTHING, place, change, instead)
+    flow = mutate(EVERYTHING, place, change, instead)
 
     assert is_refused_for_its_shape(flow) is not VALIDATOR.is_valid(flow)
 
 
 @pytest.mark.parametrize("place", [pytest.param(place, id=".".join(map(str, place))) for place in places(EVERYTHING)])
 def test_schema_and_classes_apply_the_same_rule_everywhere(place: tuple[Any, ...]) -> None:
-    changed = [mutated(EVERYTHING, place, change, None) for change in ("remove", "rename")]
-    wrong = [mutated(EVERYTHING, place, "replace", other) for other in OTHERS]
+    changed = [mutate(EVERYTHING, place, change, None) for change in ("remove", "rename")]
+    wrong = [mutate(EVERYTHING, place, "replace", other) for other in OTHERS]
 
     for flow in changed + wrong:
         assert is_refused_for_its_shape(flow) is not VALIDATOR.is_valid(flow), flow

@@ -36,7 +36,7 @@ def _changes(old: Plain, new: Plain) -> list[tuple[Any, ...]]:
     return [(change.what, change.part, change.step, change.path, change.old, change.new) for change in found]
 
 
-def _edited(name: str, **keys: Any) -> Plain:
+def _edit_step(name: str, **keys: Any) -> Plain:
     """The sample flow with keys of one of its steps changed."""
     flow = copy.deepcopy(FLOW)
     [step] = [step for step in flow["steps"] if step["name"] == name]
@@ -116,7 +116,7 @@ def test_the_order_of_steps_counts_only_for_the_start() -> None:
     ],
 )  # fmt: skip
 def test_each_change_is_reported_where_it_is(name: str, keys: Plain, expected: tuple[Any, ...]) -> None:
-    assert _changes(FLOW, _edited(name, **keys)) == [expected]
+    assert _changes(FLOW, _edit_step(name, **keys)) == [expected]
 
 
 def test_an_exit_of_a_path_is_reported_by_the_name_of_the_path() -> None:
@@ -390,7 +390,7 @@ def _mutations(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[A
         yield path, "x"
 
 
-def _mutated(value: Any, path: tuple[Any, ...], change: Any) -> Any:
+def _mutate(value: Any, path: tuple[Any, ...], change: Any) -> Any:
     copied = copy.deepcopy(value)
     inner = copied
     for key in path[:-1]:
@@ -415,7 +415,7 @@ def test_every_single_change_of_what_a_flow_means_is_reported(flow: Any) -> None
     tried = 0
 
     for path, change in _mutations(plain):
-        mutated = _mutated(plain, path, change)
+        mutated = _mutate(plain, path, change)
         if mutated == plain:
             continue
         try:

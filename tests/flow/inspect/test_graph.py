@@ -63,7 +63,7 @@ _OTHER = re.compile(
 )
 
 
-def _parsed(text: str) -> tuple[list[str], list[re.Match[str]]]:
+def _parse(text: str) -> tuple[list[str], list[re.Match[str]]]:
     """Ids of the nodes and the edges of a Mermaid text; every line of it is one that Mermaid reads."""
     nodes: list[str] = []
     edges: list[re.Match[str]] = []
@@ -78,7 +78,7 @@ def _parsed(text: str) -> tuple[list[str], list[re.Match[str]]]:
     return nodes, edges
 
 
-def _shown(text: str) -> str:
+def _displayed_text(text: str) -> str:
     """What Mermaid shows of a label."""
     return re.sub(r"#(\d+);", lambda match: chr(int(match[1])), text).replace("\u2060", "")
 
@@ -102,12 +102,12 @@ def test_a_drawing_has_every_step_once_and_every_exit(file: Any) -> None:
     flow = load_flow(file.read_text(encoding="utf-8"))
     graph = graph_of(flow)
 
-    nodes, edges = _parsed(mermaid(graph))
+    nodes, edges = _parse(mermaid(graph))
 
     names = {node.id: node.name for node in graph.nodes}
     assert len(nodes) == len(set(nodes))
     assert sorted(names[node] for node in nodes if node.startswith("s") and node != "start") == sorted(flow.steps)
-    drawn = Counter((names[edge["source"]], _shown(edge["label"]), names[edge["target"]]) for edge in edges)
+    drawn = Counter((names[edge["source"]], _displayed_text(edge["label"]), names[edge["target"]]) for edge in edges)
     assert drawn == _expected_edges(flow)
 
 
@@ -131,7 +131,7 @@ def test_every_type_of_step_is_reported_and_has_a_shape() -> None:
 
     text = mermaid(graph)
 
-    _, edges = _parsed(text)
+    _, edges = _parse(text)
     assert len(edges) == sum(_expected_edges(flow_of(*TYPES)).values())
     told = {node.name: (node.type, node.detail, node.does) for node in graph.nodes if node.name}
     assert told["Send"] == ("action", "POST crm.example", "sends")
@@ -215,9 +215,9 @@ def test_any_step_name_is_text_to_mermaid(name: str) -> None:
 
     text = mermaid(graph_of(flow))
 
-    nodes, edges = _parsed(text)
+    nodes, edges = _parse(text)
     assert len(nodes) == 4
-    assert _shown(edges[0]["label"]) == name
+    assert _displayed_text(edges[0]["label"]) == name
     assert f'  s1{{{{"{escape_label(name)}<br/>menu"}}}}' in text
 
 
@@ -232,13 +232,13 @@ def test_any_text_is_shown_as_it_is(text: str) -> None:
     written = escape_label(text)
 
     assert re.fullmatch(_TEXT, written) or written == ""
-    assert _shown(written) == one_line(text).replace("\u2060", "")
+    assert _displayed_text(written) == one_line(text).replace("\u2060", "")
 
 
 def test_an_option_without_a_word_has_a_label_all_the_same() -> None:
     flow = flow_of({"name": "A", "type": "menu", "options": {"": "B", " \n": "B"}}, {"name": "B", "type": "message"})
 
-    _, edges = _parsed(mermaid(graph_of(flow)))
+    _, edges = _parse(mermaid(graph_of(flow)))
 
     assert [edge["label"] for edge in edges] == ["(empty)", "(empty)", "next"]
 

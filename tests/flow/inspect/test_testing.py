@@ -28,7 +28,7 @@ ANA: dict[str, Any] = {"contact": {"phone": "+52"}, "step": {"Ask name": "Ana"}}
 OK = {"step": "Save", "status_code": 201, "response": {"id": 7}}
 
 
-def ran(
+def run_steps(
     *steps: dict[str, Any], expect: Any = None, replies: Any = (OK,), response: Any = None, **more: Any
 ) -> FlowTestRun:
     """One test of a flow of these steps."""
@@ -39,12 +39,12 @@ def ran(
     return run_flow_test(flow, flow.tests[0])
 
 
-def told(run: FlowTestRun) -> dict[str, str]:
+def mismatches_of(run: FlowTestRun) -> dict[str, str]:
     return {one.where: one.message for one in run.mismatches}
 
 
 def test_a_test_that_expects_what_happens_passes() -> None:
-    run = ran(
+    run = run_steps(
         expect={
             "path": ["Ask name", "Save", "Thanks"],
             "state": "completed",
@@ -65,8 +65,8 @@ def test_a_test_that_expects_what_happens_passes() -> None:
 
 
 def test_unspecified_values_match_anything() -> None:
-    assert ran(expect={}).passed
-    assert ran(expect={"requests": [{}]}).passed
+    assert run_steps(expect={}).passed
+    assert run_steps(expect={"requests": [{}]}).passed
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,10 @@ def test_unspecified_values_match_anything() -> None:
     ],
 )  # fmt: skip
 def test_reports_each_difference_with_its_location(expect: dict[str, Any], where: str, message: str) -> None:
-    run = ran(expect=expect)
+    run = run_steps(expect=expect)
 
     assert not run.passed
-    assert told(run) == {where: message}
+    assert mismatches_of(run) == {where: message}
 
 
 def test_a_long_text_is_reported_at_the_first_place_where_it_differs() -> None:
@@ -151,8 +151,8 @@ def test_a_number_is_the_same_however_it_is_written() -> None:
 )
 def test_every_body_is_compared_as_it_reads(body_type: str, body: Any, expected: Any) -> None:
     save = {**SAVE, "body_type": body_type, "body": body}
-    right = ran(ASK, save, THANKS, SORRY, expect={"requests": [{"body": expected}]})
-    wrong = ran(ASK, save, THANKS, SORRY, expect={"requests": [{"body": expected}]},
+    right = run_steps(ASK, save, THANKS, SORRY, expect={"requests": [{"body": expected}]})
+    wrong = run_steps(ASK, save, THANKS, SORRY, expect={"requests": [{"body": expected}]},
                 response={"step": {"Ask name": "Eva"}})  # fmt: skip
 
     assert right.mismatches == ()
@@ -162,7 +162,7 @@ def test_every_body_is_compared_as_it_reads(body_type: str, body: Any, expected:
 def test_a_body_is_read_as_its_type_whatever_its_content_type_says() -> None:
     save = {**SAVE, "body_type": "json", "headers": {"Content-Type": "application/vnd.lead"}, "body": {"a": 1}}
 
-    assert ran(ASK, save, THANKS, SORRY, expect={"requests": [{"body": {"a": 1}}]}).passed
+    assert run_steps(ASK, save, THANKS, SORRY, expect={"requests": [{"body": {"a": 1}}]}).passed
 
 
 FILE_BODY = [{"name": "note", "value": "hi"}, {"name": "photo", "file": "https://files.example/p.png"}]
@@ -172,7 +172,7 @@ def test_flow_tests_fetch_no_files() -> None:
     save = {**SAVE, "body_type": "multipart", "body": FILE_BODY}
     expected = {"note": "hi", "photo": {"filename": "p.png", "content_type": "application/octet-stream"}}
 
-    run = ran(ASK, save, THANKS, SORRY, expect={"requests": [{"body": expected}]})
+    run = run_steps(ASK, save, THANKS, SORRY, expect={"requests": [{"body": expected}]})
 
     assert run.mismatches == ()
 
@@ -180,7 +180,7 @@ def test_flow_tests_fetch_no_files() -> None:
 def test_a_file_that_is_gone_is_a_reply_of_kind_file() -> None:
     save = {**SAVE, "body_type": "multipart", "body": FILE_BODY}
 
-    run = ran(ASK, save, THANKS, SORRY, replies=[{"step": "Save", "error": "file"}],
+    run = run_steps(ASK, save, THANKS, SORRY, replies=[{"step": "Save", "error": "file"}],
               expect={"path": ["Ask name", "Save", "Sorry"], "requests": []})  # fmt: skip
 
     assert run.mismatches == ()
@@ -189,7 +189,7 @@ def test_a_file_that_is_gone_is_a_reply_of_kind_file() -> None:
 def test_a_file_that_comes_at_the_second_visit_is_sent_then() -> None:
     save = {**SAVE, "body_type": "multipart", "body": FILE_BODY, "on_error": "Save"}
 
-    run = ran(save, THANKS, replies=[{"step": "Save", "error": "file"}, OK],
+    run = run_steps(save, THANKS, replies=[{"step": "Save", "error": "file"}, OK],
               expect={"path": ["Save", "Save", "Thanks"], "requests": [{}]})  # fmt: skip
 
     assert (run.mismatches, run.unused) == ((), ())
@@ -197,10 +197,10 @@ def test_a_file_that_comes_at_the_second_visit_is_sent_then() -> None:
 
 @pytest.mark.parametrize("kind", ["status", "unparsable", "success_when", "response_check", "file"])
 def test_an_error_that_no_reply_can_be_is_refused(kind: str) -> None:
-    run = ran(replies=[{"step": "Save", "error": kind}])
+    run = run_steps(replies=[{"step": "Save", "error": kind}])
 
-    assert list(told(run)) == ["replies[0]"]
-    assert kind in told(run)["replies[0]"]
+    assert list(mismatches_of(run)) == ["replies[0]"]
+    assert kind in mismatches_of(run)["replies[0]"]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_an_error_that_no_reply_can_be_is_refused(kind: str) -> None:
                                                            "too_large", "policy")]
 )  # fmt: skip
 def test_every_other_error_takes_the_error_exit(kind: ErrorKind) -> None:
-    run = ran(replies=[{"step": "Save", "error": kind.value}],
+    run = run_steps(replies=[{"step": "Save", "error": kind.value}],
               expect={"path": ["Ask name", "Save", "Sorry"],
                       "variables": {"step.Save.error.kind": kind.value}})  # fmt: skip
 
@@ -217,20 +217,20 @@ def test_every_other_error_takes_the_error_exit(kind: ErrorKind) -> None:
 
 def test_a_request_that_may_have_reached_the_server_puts_the_contact_in_doubt() -> None:
     for kind, state in (("interrupted", "in_doubt"), ("connect", "completed")):
-        assert ran(replies=[{"step": "Save", "error": kind}], expect={"state": state}).mismatches == ()
+        assert run_steps(replies=[{"step": "Save", "error": kind}], expect={"state": state}).mismatches == ()
 
 
 def test_a_reply_that_is_too_large_has_a_status() -> None:
     variables = {"step.Save.status_code": 201, "step.Save.error.sent": "yes", "step.Save.response": None}
     reply = {"step": "Save", "status_code": 201, "error": "too_large"}
 
-    assert ran(replies=[reply], expect={"state": "completed", "variables": variables}).mismatches == ()
+    assert run_steps(replies=[reply], expect={"state": "completed", "variables": variables}).mismatches == ()
 
 
 def test_a_request_without_a_reply_fails_the_test_and_reports_it() -> None:
-    run = ran(replies=[], expect={"path": ["Ask name", "Save", "Thanks"], "state": "completed"})
+    run = run_steps(replies=[], expect={"path": ["Ask name", "Save", "Thanks"], "state": "completed"})
 
-    assert told(run) == {"replies": "'Save' sends a request, and the test has no reply for it"}
+    assert mismatches_of(run) == {"replies": "'Save' sends a request, and the test has no reply for it"}
     assert [effect.step.name for effect in run.requests] == ["Save"]
 
 
@@ -245,8 +245,8 @@ def test_replies_are_used_in_their_order_and_the_last_one_for_good() -> None:
     done = {"name": "Done", "type": "message", "body": "Done"}
 
     replies = [{"step": "Poll", "response": {"n": n}} for n in (1, 2, 3)]
-    run = ran(poll, ready, wait, done, replies=replies, expect={"state": "completed", "requests": [{}, {}, {}]})
-    never = ran(poll, ready, wait, done, replies=replies[:2], expect={"state": "failed"}, max_visits=5)
+    run = run_steps(poll, ready, wait, done, replies=replies, expect={"state": "completed", "requests": [{}, {}, {}]})
+    never = run_steps(poll, ready, wait, done, replies=replies[:2], expect={"state": "failed"}, max_visits=5)
 
     assert run.mismatches == ()
     assert never.mismatches == ()
@@ -257,10 +257,10 @@ def test_a_reply_that_would_be_asked_for_again_is_the_last_one() -> None:
     save = {**SAVE, "retry": {"attempts": 3, "slow_down_when": "response.slow"}}
     slow = {"step": "Save", "status_code": 200, "response": {"slow": True}}
 
-    run = ran(
+    run = run_steps(
         ASK, save, THANKS, SORRY, replies=[slow], expect={"path": ["Ask name", "Save", "Sorry"], "requests": [{}]}
     )
-    busy = ran(replies=[{"step": "Save", "status_code": 429}], expect={"path": ["Ask name", "Save", "Sorry"]})
+    busy = run_steps(replies=[{"step": "Save", "status_code": 429}], expect={"path": ["Ask name", "Save", "Sorry"]})
 
     assert run.mismatches == ()
     assert busy.mismatches == ()
@@ -272,7 +272,7 @@ def test_success_when_is_evaluated_on_the_reply() -> None:
 
     for ok, last in ((True, "Thanks"), (False, "Sorry")):
         reply = {"step": "Save", "response": {"ok": ok, "id": 1}}
-        assert ran(ASK, save, THANKS, SORRY, replies=[reply], expect={"path": ["Ask name", "Save", last]}).passed
+        assert run_steps(ASK, save, THANKS, SORRY, replies=[reply], expect={"path": ["Ask name", "Save", last]}).passed
 
 
 @pytest.mark.parametrize(
@@ -286,8 +286,11 @@ def test_success_when_is_evaluated_on_the_reply() -> None:
     ],
 )
 def test_a_reply_is_parsed_by_its_content_type(reply: dict[str, Any], response: Any) -> None:
-    run = ran({**SAVE, "body": {"a": 1}, "on_success": None, "on_error": None}, replies=[{"step": "Save", **reply}],
-              expect={"variables": {"step.Save.response": response}})  # fmt: skip
+    run = run_steps(
+        {**SAVE, "body": {"a": 1}, "on_success": None, "on_error": None},
+        replies=[{"step": "Save", **reply}],
+        expect={"variables": {"step.Save.response": response}},
+    )
 
     assert run.mismatches == ()
 
@@ -296,27 +299,28 @@ def test_a_response_that_cannot_be_walked_is_rejected() -> None:
     variables = {"campaign": {"required": True}}
 
     for response in ({"stepp": {}}, {}):
-        run = ran(response=response, variables=variables, expect={"state": "rejected", "path": [], "requests": []},
-                  replies=[])  # fmt: skip
+        run = run_steps(
+            response=response, variables=variables, expect={"state": "rejected", "path": [], "requests": []}, replies=[]
+        )
         assert run.mismatches == ()
 
 
 def test_the_time_is_the_one_of_the_test_in_the_zone_of_the_flow() -> None:
     expect = {"variables": {"global.Datetime": "2026-11-22T16:04:00-06:00", "global.Weekday": "Sunday"}}
 
-    run = ran(SORRY, replies=[], now="2026-11-22T16:04", timezone="America/Mexico_City", expect=expect)
+    run = run_steps(SORRY, replies=[], now="2026-11-22T16:04", timezone="America/Mexico_City", expect=expect)
 
     assert run.mismatches == ()
 
 
 def test_a_test_that_names_no_time_has_the_same_one_every_day() -> None:
-    run = ran(SORRY, replies=[], expect={"variables": {"global.Datetime": "2026-01-01T12:00:00+00:00"}})
+    run = run_steps(SORRY, replies=[], expect={"variables": {"global.Datetime": "2026-01-01T12:00:00+00:00"}})
 
     assert run.mismatches == ()
 
 
 def test_an_unused_reply_is_reported() -> None:
-    run = ran(replies=[OK, OK], expect={"state": "completed"})
+    run = run_steps(replies=[OK, OK], expect={"state": "completed"})
 
     assert run.passed
     assert run.unused == (1,)
@@ -351,11 +355,11 @@ def test_secrets_that_are_written_in_the_flow_are_not_shown() -> None:
     }
 
     allowed = ["api_key", "token", "Authorization", "password"]  # refused otherwise
-    run = ran({**ASK, "on_no_answer": None}, send, expect={"requests": [request]}, not_secret=allowed)
-    counted = ran({**ASK, "on_no_answer": None}, send, expect={"requests": []}, not_secret=allowed)
+    run = run_steps({**ASK, "on_no_answer": None}, send, expect={"requests": [request]}, not_secret=allowed)
+    counted = run_steps({**ASK, "on_no_answer": None}, send, expect={"requests": []}, not_secret=allowed)
 
     assert not any(secret in repr(run.mismatches + counted.mismatches) for secret in ("s3cr", "hunter"))
-    assert told(run) == {
+    assert mismatches_of(run) == {
         "requests[0].url": 'expected "https://crm.example/y?api_key=***", got '
         '"https://crm.example/x?api_key=***&token=***"',
         "requests[0].headers.Authorization": 'expected "Bearer ***2", got "Bearer ***"',
@@ -364,4 +368,4 @@ def test_secrets_that_are_written_in_the_flow_are_not_shown() -> None:
         "requests[0].body.key": 'expected nothing, got "Kind"',
         "requests[0].body.note": 'expected "Eva", got "*** and Ana"',
     }
-    assert "api_key=***" in told(counted)["requests"]
+    assert "api_key=***" in mismatches_of(counted)["requests"]

@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from tests.roads.roads import CONNECTION_HEADERS, ORIGIN, Case, all_cases, by_walk, content_of
 
 
-def told_once(case: Case) -> bool:
+def sends_once(case: Case) -> bool:
     """Whether every reply of the case is the last one of its visit, and answers a request."""
     multipart = '"file":' in case.source
     attempts = [result["attempts"] for result in by_walk(case).results.values()]
@@ -56,7 +56,7 @@ def body_of(request: dict[str, Any]) -> str:
     return str(request["body"])
 
 
-CASES = [case for case in all_cases() if told_once(case)]
+CASES = [case for case in all_cases() if sends_once(case)]
 
 
 def test_most_cases_can_be_told_as_tests() -> None:

@@ -61,22 +61,22 @@ def _within(value: Any, path: Path_) -> Any:
     return value
 
 
-def _changed(value: Any, path: Path_, change: Callable[[Any, Any], None]) -> Any:
+def _change_copy(value: Any, path: Path_, change: Callable[[Any, Any], None]) -> Any:
     """A copy in which the holder and key of a path were handed to a function."""
     changed = copy.deepcopy(value)
     change(_within(changed, path[:-1]), path[-1])
     return changed
 
 
-def dropped(value: Any, path: Path_) -> Any:
-    return _changed(value, path, lambda holder, key: holder.pop(key))
+def drop(value: Any, path: Path_) -> Any:
+    return _change_copy(value, path, lambda holder, key: holder.pop(key))
 
 
-def replaced(value: Any, path: Path_, by: object) -> Any:
-    return _changed(value, path, lambda holder, key: holder.__setitem__(key, by))
+def replace_value(value: Any, path: Path_, by: object) -> Any:
+    return _change_copy(value, path, lambda holder, key: holder.__setitem__(key, by))
 
 
-def renamed(value: Any, path: Path_) -> Any:
+def rename_key(value: Any, path: Path_) -> Any:
     def rename(holder: Any, key: Any) -> None:
         if isinstance(holder, dict):
             holder[f"{key}s"] = holder.pop(key)
@@ -85,12 +85,12 @@ def renamed(value: Any, path: Path_) -> Any:
         else:
             holder.append(holder[key])
 
-    return _changed(value, path, rename)
+    return _change_copy(value, path, rename)
 
 
-def misread(value: Any, path: Path_) -> Any:
+def misspell_value(value: Any, path: Path_) -> Any:
     """A name of one letter more or less, where a text stands."""
-    return _changed(value, path, lambda holder, key: holder.__setitem__(key, _misspelt(holder[key])))
+    return _change_copy(value, path, lambda holder, key: holder.__setitem__(key, _misspelt(holder[key])))
 
 
 def _misspelt(value: Any) -> Any:
@@ -102,7 +102,7 @@ ANSWERS = read_response(
 )
 
 
-def _done(effect: Effect) -> EffectResult:
+def _perform(effect: Effect) -> EffectResult:
     if isinstance(effect, SendAction):
         reply = HttpResponse(200, headers=(("Content-Type", "application/json"),), content=b'{"id": 1}')
         return classify(reply, SentRequest(effect.request, 1, effect.idempotency_key), effect.step.success_when)
@@ -128,7 +128,7 @@ def judge(text: str) -> Flow | None:
         assert fault.column is not None
         assert 1 <= fault.column <= len(lines[fault.line - 1]) + 1
     if flow is not None and sum(step.max_visits for step in flow.steps.values()) < 10_000:
-        assert drive(walk(flow, ANSWERS, now=NOW), _done).state
+        assert drive(walk(flow, ANSWERS, now=NOW), _perform).state
     assert time.process_time() - begun < SOONEST
     return flow
 
@@ -145,7 +145,7 @@ def test_every_example_loads_and_can_be_walked(name: str) -> None:
 MUTATIONS = st.sampled_from(["drop", "replace", "rename", "misspell", "truncate", "duplicate", "insert", "swap"])
 
 
-def _mutated(text: str, draw: Callable[[int], int], mutation: str) -> str:
+def _mutate(text: str, draw: Callable[[int], int], mutation: str) -> str:
     """A text after one mutation; ``draw(n)`` chooses among n."""
     if mutation == "truncate":
         return text[: draw(len(text))]
@@ -156,26 +156,26 @@ def _mutated(text: str, draw: Callable[[int], int], mutation: str) -> str:
     paths = _paths(value)[1:]
     path = paths[draw(len(paths))]
     if mutation == "drop":
-        return _text(dropped(value, path))
+        return _text(drop(value, path))
     if mutation == "replace":
-        return _text(replaced(value, path, STRANGE[draw(len(STRANGE))]))
+        return _text(replace_value(value, path, STRANGE[draw(len(STRANGE))]))
     if mutation == "rename":
-        return _text(renamed(value, path))
+        return _text(rename_key(value, path))
     if mutation == "misspell":
-        return _text(misread(value, path))
+        return _text(misspell_value(value, path))
     if mutation == "swap":
         other = _within(value, paths[draw(len(paths))])
-        return _text(replaced(value, path, copy.deepcopy(other)))
-    return _duplicated(value, path)
+        return _text(replace_value(value, path, copy.deepcopy(other)))
+    return _duplicate(value, path)
 
 
-def _duplicated(value: Any, path: Path_) -> str:
+def _duplicate(value: Any, path: Path_) -> str:
     """The text, in which the key of a path stands twice, or the item of a list does."""
     holder, key = _within(value, path[:-1]), path[-1]
     if isinstance(holder, list):
-        return _text(_changed(value, path, lambda listed, at: listed.insert(at, copy.deepcopy(listed[at]))))
+        return _text(_change_copy(value, path, lambda listed, at: listed.insert(at, copy.deepcopy(listed[at]))))
     twin = "twin of that key"
-    changed = _changed(value, path, lambda found, at: found.__setitem__(twin, found[at]))
+    changed = _change_copy(value, path, lambda found, at: found.__setitem__(twin, found[at]))
     return _text(changed).replace(json.dumps(twin), json.dumps(key))
 
 
@@ -187,7 +187,7 @@ def test_any_mutation_of_any_example_gives_a_flow_or_places(data: st.DataObject)
     for _ in range(data.draw(st.integers(1, 3))):
         mutation = data.draw(MUTATIONS)
         try:
-            text = _mutated(text, lambda many: data.draw(st.integers(0, max(many - 1, 0))), mutation)
+            text = _mutate(text, lambda many: data.draw(st.integers(0, max(many - 1, 0))), mutation)
         except (ValueError, IndexError, RecursionError):
             break  # the one before has made it no JSON
     judge(text)
@@ -200,12 +200,12 @@ def test_every_mutation_of_every_example_gives_a_flow_or_places(name: str) -> No
     value = json.loads(text)
 
     for path in _paths(value)[1:]:
-        judge(_text(dropped(value, path)))
-        judge(_text(renamed(value, path)))
-        judge(_text(misread(value, path)))
-        judge(_duplicated(value, path))
+        judge(_text(drop(value, path)))
+        judge(_text(rename_key(value, path)))
+        judge(_text(misspell_value(value, path)))
+        judge(_duplicate(value, path))
         for strange in chance.sample(STRANGE, 6):
-            judge(_text(replaced(value, path, strange)))
+            judge(_text(replace_value(value, path, strange)))
     for _ in range(100):
         judge(text[: chance.randrange(len(text))])
 
@@ -220,7 +220,7 @@ def test_a_dropped_key_that_a_flow_needs_is_named() -> None:
 
     for path in needed:
         with pytest.raises(FlowFileError) as caught:
-            load_flow(_text(dropped(value, path)), "f.json")
+            load_flow(_text(drop(value, path)), "f.json")
         assert any(repr(path[-1]) in fault.message for fault in caught.value.faults), str(caught.value)
 
 
@@ -230,7 +230,7 @@ def test_a_renamed_target_is_a_fault_at_its_place() -> None:
     assert len(targets) > 10
 
     for path in targets:
-        text = _text(misread(value, path))
+        text = _text(misspell_value(value, path))
         with pytest.raises(FlowFileError) as caught:
             load_flow(text, "f.json")
         (fault,) = [fault for fault in caught.value.faults if fault.path == path]

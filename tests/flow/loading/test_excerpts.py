@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.flow.loading.excerpts import excerpt
 LINE = '      "on_sucess": "Say thanks", "n": 12.5, "body": "Hi {{ step.A b }} %contact.x y% {{ open"'
 
 
-def shown(text: str, column: int, line: int = 1, step: str | None = None) -> list[str]:
+def excerpt_lines(text: str, column: int, line: int = 1, step: str | None = None) -> list[str]:
     return excerpt(text, Fault("x", line=line, column=column, step=step)).splitlines()
 
 
@@ -27,7 +27,7 @@ def columns(text: str) -> int:
 def test_carets_stand_below_the_key_and_the_step_is_named() -> None:
     text = "{\n" * 13 + '      "on_sucess": "Say thanks",\n'
 
-    assert shown(text, 7, line=14, step="Create contact") == [
+    assert excerpt_lines(text, 7, line=14, step="Create contact") == [
         '   14 |       "on_sucess": "Say thanks",',
         "      |       ^^^^^^^^^^^ in the step 'Create contact'",
     ]
@@ -48,7 +48,7 @@ def test_carets_stand_below_the_key_and_the_step_is_named() -> None:
     ],
 )
 def test_carets_are_as_long_as_what_they_mark(at: str, token: str) -> None:
-    line, carets = shown(LINE, LINE.index(at) + 1)
+    line, carets = excerpt_lines(LINE, LINE.index(at) + 1)
 
     start = carets.index("^")
     assert line[start:].startswith(token)
@@ -56,13 +56,13 @@ def test_carets_are_as_long_as_what_they_mark(at: str, token: str) -> None:
 
 
 def test_a_text_with_escaped_quotes_is_one_token() -> None:
-    _, carets = shown(r'["a \" b", 1]', 2)
+    _, carets = excerpt_lines(r'["a \" b", 1]', 2)
     assert carets.count("^") == len(r'"a \" b"')
 
 
 @pytest.mark.parametrize("text", ["", "a", "a\n"])
 def test_the_end_of_a_line_has_a_place(text: str) -> None:
-    line, carets = shown(text, len(text.rstrip("\n")) + 1)
+    line, carets = excerpt_lines(text, len(text.rstrip("\n")) + 1)
     assert carets == "     | ^" if not text else "     |  ^"
     assert line == f"   1 | {text.rstrip()}".rstrip()
 
@@ -73,22 +73,22 @@ def test_a_location_outside_the_text_shows_nothing(line: int | None, column: int
 
 
 def test_wide_and_combining_characters_and_tabs_keep_carets_in_place() -> None:
-    line, carets = shown('\t"名前": "e\u0301", "x": 1', 14)
+    line, carets = excerpt_lines('\t"名前": "e\u0301", "x": 1', 14)
     assert line == '   1 |     "名前": "e\u0301", "x": 1'
     assert columns(line[: line.index('"x"')]) == carets.index("^")
-    assert shown('"名前"', 1)[1] == "     | ^^^^^^"
+    assert excerpt_lines('"名前"', 1)[1] == "     | ^^^^^^"
 
 
 def test_escapes_terminal_control_characters() -> None:
     text = '["\x1b[31m\x00\u202e\x85\u2028\ud800\r", 5]'
-    line, carets = shown(text, text.index("5") + 1)
+    line, carets = excerpt_lines(text, text.index("5") + 1)
 
     assert line == r'   1 | ["\x1b[31m\x00\u202e\x85\u2028\ud800\r", 5]'
     assert line[carets.index("^")] == "5"
 
 
 def test_lines_end_with_line_feeds_whether_a_carriage_return_goes_before_or_not() -> None:
-    assert shown("a\r\nb\r\n", 1, line=2) == ["   2 | b", "     | ^"]
+    assert excerpt_lines("a\r\nb\r\n", 1, line=2) == ["   2 | b", "     | ^"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_lines_end_with_line_feeds_whether_a_carriage_return_goes_before_or_not(
     ],
 )
 def test_a_long_line_is_cut_around_the_fault(before: str, after: str) -> None:
-    line, carets = shown(f"{before} X {after}", len(before) + 2)
+    line, carets = excerpt_lines(f"{before} X {after}", len(before) + 2)
 
     assert columns(line) <= 100 + len("   1 | ")
     assert carets.endswith("^")
@@ -113,7 +113,7 @@ def test_a_long_line_is_cut_around_the_fault(before: str, after: str) -> None:
 
 
 def test_a_long_token_is_marked_as_far_as_it_is_shown() -> None:
-    line, carets = shown('"' + "x" * 5000 + '", 1', 1)
+    line, carets = excerpt_lines('"' + "x" * 5000 + '", 1', 1)
     assert line.endswith("x…")
     assert columns(line) == 100 + len("   1 | ")
     assert len(carets) == len(line)
@@ -121,7 +121,7 @@ def test_a_long_token_is_marked_as_far_as_it_is_shown() -> None:
 
 def test_a_line_of_a_mebibyte_is_cut_too() -> None:
     text = '{"a": "' + "\t名" * 400_000 + '"}'
-    line, carets = shown(text, 400_000)
+    line, carets = excerpt_lines(text, 400_000)
     assert columns(line) <= 107
     assert "^" in carets
 
@@ -156,7 +156,7 @@ def test_secrets_are_hidden_and_carets_stay_in_place(text: str, at: str) -> None
     place = text.index(at) if at else text.index("{{")
     number = text.count("\n", 0, place) + 1
 
-    line, carets = shown(text, place - text.rfind("\n", 0, place), line=number)
+    line, carets = excerpt_lines(text, place - text.rfind("\n", 0, place), line=number)
 
     assert "hunter2" not in line
     assert "***" in line
@@ -165,7 +165,7 @@ def test_secrets_are_hidden_and_carets_stay_in_place(text: str, at: str) -> None
 
 
 def test_a_secret_is_hidden_once_with_what_stands_around_it() -> None:
-    line, carets = shown('{"Authorization":"Bearer hunter2x"},"bogus":1}', 37)
+    line, carets = excerpt_lines('{"Authorization":"Bearer hunter2x"},"bogus":1}', 37)
 
     assert line == '   1 | {"Authorization":"Bearer ***"},"bogus":1}'
     assert carets == "     |                                ^^^^^^^"
@@ -175,13 +175,13 @@ def test_secrets_around_many_faults_of_one_long_line_are_searched_for_in_no_time
     text = '{"body": "' + "a" * 1_000_000 + '"}'
     begun = time.process_time()
     for column in range(500_000, 500_200):
-        assert "aaaa" in shown(text, column)[0]
+        assert "aaaa" in excerpt_lines(text, column)[0]
     assert time.process_time() - begun < 10
 
 
 def test_a_key_behind_a_word_that_sounds_like_a_secret_is_shown() -> None:
     text = '{"grant_type": "client_credentials", "client_id": "a", "l": ["token", "s3cr3t"], "x": 1}'
 
-    line, _ = shown(text, text.index('"x"') + 1)
+    line, _ = excerpt_lines(text, text.index('"x"') + 1)
 
     assert 'client_id": "a", "l": ["token", "***"]' in line

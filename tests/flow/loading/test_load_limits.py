@@ -20,7 +20,7 @@ from airflow_whatsapp_flows.flow.template.placeholders import MAX_PLACEHOLDER
 
 def messages(*texts: str, **keys: Any) -> dict[str, Any]:
     steps = [{"name": f"s{index}", "type": "message", "body": text} for index, text in enumerate(texts)]
-    return chained(steps, "next", **keys)
+    return chain_steps(steps, "next", **keys)
 
 
 def actions(*bodies: Any, **keys: Any) -> dict[str, Any]:
@@ -28,10 +28,10 @@ def actions(*bodies: Any, **keys: Any) -> dict[str, Any]:
         {"name": f"s{index}", "type": "action", "url": "https://crm.example/", "body": body, **keys}
         for index, body in enumerate(bodies)
     ]
-    return chained(steps, "on_success")
+    return chain_steps(steps, "on_success")
 
 
-def chained(steps: list[dict[str, Any]], key: str, **keys: Any) -> dict[str, Any]:
+def chain_steps(steps: list[dict[str, Any]], key: str, **keys: Any) -> dict[str, Any]:
     for step, after in itertools.pairwise(steps):
         step[key] = after["name"]
     return {"flow_format": 1, "id": "slow", "steps": steps, **keys}

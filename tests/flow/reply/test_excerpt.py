@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest,
 REQUEST = HttpRequest("POST", "https://crm.example/v1/contacts")
 
 
-def refused(content: Any, content_type: str = "application/json", status: int = 422) -> ActionResult:
+def classify_refusal(content: Any, content_type: str = "application/json", status: int = 422) -> ActionResult:
     body = content.encode() if isinstance(content, str) else json.dumps(content).encode()
     reply = HttpResponse(status, "Unprocessable Entity", (("Content-Type", content_type),), body)
     return classify(reply, SentRequest(REQUEST))
@@ -40,7 +40,7 @@ def refused(content: Any, content_type: str = "application/json", status: int = 
     ],
 )
 def test_a_json_reply_is_compact_and_masked(content: Any, expected: str) -> None:
-    assert reply_excerpt(refused(content)) == expected
+    assert reply_excerpt(classify_refusal(content)) == expected
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ def test_a_json_reply_is_compact_and_masked(content: Any, expected: str) -> None
     ],
 )
 def test_a_text_reply_is_one_line(content: str, content_type: str, expected: str) -> None:
-    assert reply_excerpt(refused(content, content_type)) == expected
+    assert reply_excerpt(classify_refusal(content, content_type)) == expected
 
 
 def test_an_excerpt_is_bounded() -> None:
-    found = reply_excerpt(refused({"errors": ["no"] * 10_000}))
+    found = reply_excerpt(classify_refusal({"errors": ["no"] * 10_000}))
     assert found is not None
     assert len(found) == EXCERPT_LENGTH
     assert found.endswith("…")
@@ -70,14 +70,14 @@ def test_an_excerpt_is_bounded() -> None:
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=2000))
 def test_every_character_of_an_excerpt_prints(text: str) -> None:
-    found = reply_excerpt(refused(text, "text/plain")) or ""
+    found = reply_excerpt(classify_refusal(text, "text/plain")) or ""
     assert found.isprintable()
     assert len(found) <= EXCERPT_LENGTH
 
 
 def test_successes_and_empty_replies_have_no_excerpt() -> None:
     assert reply_excerpt(classify(HttpResponse(200, "OK", (), b"fine"), SentRequest(REQUEST))) is None
-    assert reply_excerpt(refused("")) is None
+    assert reply_excerpt(classify_refusal("")) is None
     failure = TransportFailure(ErrorKind.TIMEOUT, "no reply within 30 s", Sent.UNKNOWN)
     assert reply_excerpt(classify(failure, SentRequest(REQUEST))) is None
 
@@ -88,26 +88,28 @@ def test_hides_values_that_the_flow_marks_as_sensitive() -> None:
     hidden = Hidden(flow.sensitive)
     hidden.note({"step": {"Ask pin": "blue horse"}})
 
-    assert reply_excerpt(refused({"why": "'Blue horse' is wrong"}), hidden) == '{"why":"\'***\' is wrong"}'
+    assert reply_excerpt(classify_refusal({"why": "'Blue horse' is wrong"}), hidden) == '{"why":"\'***\' is wrong"}'
 
 
 def test_the_values_of_the_contact_are_hidden_on_request() -> None:
     contact = {"first_name": "Ana María", "meta": {"city": "Ulm", "n": 2}}
-    result = refused({"input": {"name": "ana maría", "city": "Ulm"}, "why": "Ulmer is no city"})
+    result = classify_refusal({"input": {"name": "ana maría", "city": "Ulm"}, "why": "Ulmer is no city"})
     expected = '{"input":{"name":"***","city":"***"},"why":"Ulmer is no city"}'
     assert reply_excerpt(result, own=[contact]) == expected
 
 
 def test_a_number_and_a_long_text_of_the_contact_are_hidden_too() -> None:
     contact, told = {"employee": 30123, "balance": 17.25, "vip": True}, "my knee hurts " * 300
-    result = refused({"input": {"employee": 30123, "balance": 17.25, "vip": True, "note": told}, "why": "too long"})
+    result = classify_refusal(
+        {"input": {"employee": 30123, "balance": 17.25, "vip": True, "note": told}, "why": "too long"}
+    )
     expected = '{"input":{"employee":***,"balance":***,"vip":true,"note":"*** "},"why":"too long"}'
     assert reply_excerpt(result, own=[contact, {"Ask": told}]) == expected
-    assert reply_excerpt(refused({"password": "hunter2!"}), own=[{"Ask": "password"}]) == '{"***":"***"}'
+    assert reply_excerpt(classify_refusal({"password": "hunter2!"}), own=[{"Ask": "password"}]) == '{"***":"***"}'
 
 
 def test_an_error_is_one_line_with_the_servers_message() -> None:
-    assert error_line(refused({"error": "email is taken"})) == (
+    assert error_line(classify_refusal({"error": "email is taken"})) == (
         "POST https://crm.example/v1/contacts: the server answered 422 Unprocessable Entity (status; sent: yes); "
         'reply: {"error":"email is taken"}'
     )

@@ -26,7 +26,7 @@ REFERENCES = (
 )
 
 
-def hidden_of(email: Any = EMAIL, pin: Any = PIN) -> Hidden:
+def make_hidden(email: Any = EMAIL, pin: Any = PIN) -> Hidden:
     hidden = Hidden(REFERENCES)
     hidden.note({"contact": {"email": email}, "step": {"Ask pin": pin}})
     return hidden
@@ -40,7 +40,7 @@ def result(response: Any = None, **keys: Any) -> ActionResult:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("case", [str, str.upper, str.lower, str.swapcase, str.title])
 def test_a_value_is_hidden_in_every_form_and_case_and_put_back(form: str, case: Any) -> None:
-    hidden, written = hidden_of(), case(FORMS[form](EMAIL))
+    hidden, written = make_hidden(), case(FORMS[form](EMAIL))
     given_ = result([f"before {written} behind"], url=f"https://crm.example/{written}", headers={"x-a": written})
 
     recorded = hidden.hide(given_)
@@ -53,7 +53,7 @@ def test_a_value_is_hidden_in_every_form_and_case_and_put_back(form: str, case: 
 
 @pytest.mark.parametrize(("name", "written"), [("Yıldız", "YILDIZ"), ("Yildiz", "YILDIZ"), ("ipek", "İPEK")])
 def test_a_turkish_name_is_hidden_in_upper_case(name: str, written: str) -> None:
-    assert hidden_of(name).conceal({"greeting": f"Hello, {written}!"}) == {"greeting": "Hello, ***!"}
+    assert make_hidden(name).conceal({"greeting": f"Hello, {written}!"}) == {"greeting": "Hello, ***!"}
 
 
 def test_every_part_of_a_result_that_a_server_writes_is_hidden() -> None:
@@ -61,10 +61,10 @@ def test_every_part_of_a_result_that_a_server_writes_is_hidden() -> None:
         {EMAIL: [EMAIL, {"a": 1}]}, reason=f"for {EMAIL}", headers={"x-a": EMAIL, EMAIL: "x"}, url=f"https://a/{EMAIL}"
     ).as_error(ErrorKind.STATUS, f"no {EMAIL}", Sent.YES)
 
-    recorded = hidden_of().hide(failed)
+    recorded = make_hidden().hide(failed)
 
     assert EMAIL not in json.dumps(recorded.as_value(), ensure_ascii=False)
-    assert hidden_of().restore(recorded) == failed
+    assert make_hidden().restore(recorded) == failed
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_every_part_of_a_result_that_a_server_writes_is_hidden() -> None:
     ],
 )
 def test_a_short_value_is_hidden_only_where_it_is_a_word_of_its_own(response: str, shown: str) -> None:
-    assert without_marks(hidden_of().hide(result(response)).response) == shown
+    assert without_marks(make_hidden().hide(result(response)).response) == shown
 
 
 @pytest.mark.parametrize("pin", [4141, 41.5, "4141"])
 def test_a_number_stays_a_number(pin: Any) -> None:
-    hidden, given_ = hidden_of(pin=pin), result({"a": 4141, "b": 41.5, "c": [True, None], "d": "4141"})
+    hidden, given_ = make_hidden(pin=pin), result({"a": 4141, "b": 41.5, "c": [True, None], "d": "4141"})
 
     recorded = hidden.hide(given_)
 
@@ -91,7 +91,7 @@ def test_a_number_stays_a_number(pin: Any) -> None:
 
 
 def test_a_phone_number_is_hidden_without_its_plus_too() -> None:
-    recorded = hidden_of(email="+52 55 1234 5678").hide(result({"a": "525512345678", "b": 525512345678}))
+    recorded = make_hidden(email="+52 55 1234 5678").hide(result({"a": "525512345678", "b": 525512345678}))
 
     assert "5678" not in json.dumps(recorded.as_value())
 
@@ -101,18 +101,18 @@ def test_missing_values_hide_nothing(value: Any) -> None:
     given_ = result({"a": "yes - *** no", "b": True, "c": None})
 
     assert Hidden(REFERENCES[:1]).hide(given_) is given_
-    assert hidden_of(email=value).hide(given_) is given_
+    assert make_hidden(email=value).hide(given_) is given_
 
 
 def test_a_mark_in_a_servers_text_is_not_a_mark() -> None:
     written = "***{contact.email}*** ****{=}*** ***{#}***7 ***{ *** {x}"
-    hidden = hidden_of()
+    hidden = make_hidden()
 
     assert hidden.restore(hidden.hide(result([written, EMAIL]))).response == [written, EMAIL]
 
 
 def test_previous_values_are_hidden_and_distinguished() -> None:
-    hidden = hidden_of()
+    hidden = make_hidden()
     hidden.note({"contact": {"email": "eva@shop.example"}})
     hidden.note({"contact": {"email": EMAIL}})
     given_ = result(f"{EMAIL} eva@shop.example")
@@ -126,14 +126,14 @@ def test_previous_values_are_hidden_and_distinguished() -> None:
 def test_values_from_a_reply_are_hidden_only_on_request() -> None:
     given_ = result({"token": "blue horse 7"})
 
-    assert hidden_of().hide(given_) is given_
-    own = hidden_of().hide(given_, own="Log in")
+    assert make_hidden().hide(given_) is given_
+    own = make_hidden().hide(given_, own="Log in")
     assert own.response == {"token": "***{step.Log in.response.token}***"}
-    assert hidden_of().hide(given_, own="Other") is given_
+    assert make_hidden().hide(given_, own="Other") is given_
 
 
 def test_a_value_that_cannot_be_put_back_is_reported() -> None:
-    recorded = hidden_of().hide(result(EMAIL))
+    recorded = make_hidden().hide(result(EMAIL))
     later = Hidden(REFERENCES[1:])
     later.note({"step": {"Ask pin": PIN}})
 
@@ -165,7 +165,7 @@ _DATA = st.recursive(
 
 @given(_DATA, _TEXTS, st.integers(0, 99999) | _TEXTS)
 def test_hidden_literals_are_restored(response: Any, email: str, pin: Any) -> None:
-    hidden, given_ = hidden_of(email, pin), result(clean(response, 64))
+    hidden, given_ = make_hidden(email, pin), result(clean(response, 64))
 
     restored = hidden.restore(hidden.hide(given_))
 

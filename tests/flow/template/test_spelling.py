@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.flow.template.language import TemplateFault, parse_t
 from airflow_whatsapp_flows.flow.template.placeholders import find_placeholders
 from airflow_whatsapp_flows.flow.template.spelling import holds_placeholder
 from airflow_whatsapp_flows.flow.template.variables import SCOPES
-from tests.flow.samples import STEPS, VALUES, action, flow_of, walked
+from tests.flow.samples import STEPS, VALUES, action, flow_of, walk_flow
 
 HILOS = CagedLanguage(STEPS)
 PERCENT = CagedLanguage(STEPS, syntax="activecampaign")
@@ -43,12 +43,12 @@ LITERALS = [
 ]
 
 
-def rendered(text: str, language: CagedLanguage = PERCENT) -> str:
+def render(text: str, language: CagedLanguage = PERCENT) -> str:
     template = language.parse(text)
     return template if isinstance(template, str) else template.render(VALUES)
 
 
-def sent(body_type: str, body: object, language: CagedLanguage = PERCENT) -> str:
+def encode(body_type: str, body: object, language: CagedLanguage = PERCENT) -> str:
     return parse_body(BodyType(body_type), body, language).encode(VALUES).content.decode()
 
 
@@ -81,7 +81,7 @@ def refusal(body_type: str, body: object) -> TemplateFault:
     ],
 )
 def test_a_variable_between_percent_signs_is_a_placeholder(text: str, expected: str) -> None:
-    assert rendered(text) == expected
+    assert render(text) == expected
 
 
 @pytest.mark.parametrize("scope", sorted(SCOPES))
@@ -98,7 +98,7 @@ def test_other_percent_signs_are_text(text: str) -> None:
 @pytest.mark.parametrize("text", ["%contact.first_name%", *LITERALS])
 def test_in_the_syntax_of_hilos_percent_signs_are_text(text: str) -> None:
     assert HILOS.parse(text) == text
-    assert sent("json", {text: text}, HILOS) == json.dumps({text: text}, separators=(",", ":"))
+    assert encode("json", {text: text}, HILOS) == json.dumps({text: text}, separators=(",", ":"))
 
 
 def test_a_lone_placeholder_keeps_its_type() -> None:
@@ -219,12 +219,12 @@ def test_it_reads_as_the_same_text_in_braces(text: str) -> None:
     ],
 )  # fmt: skip
 def test_every_body_knows_both_spellings(body_type: str, body: object, expected: str) -> None:
-    written = sent(body_type, body)
+    written = encode(body_type, body)
     assert written.strip() == expected.strip()
     if isinstance(body, str):
         in_braces = re.sub(LONE, r"{{ \1 }}", body)
         assert in_braces != body
-        assert written == sent(body_type, in_braces, HILOS)
+        assert written == encode(body_type, in_braces, HILOS)
 
 
 def test_an_answer_between_percent_signs_is_text() -> None:
@@ -395,7 +395,7 @@ def test_a_flow_of_activecampaign_asks_for_what_the_same_flow_in_braces_asks_for
     walks, requests = [], []
     for syntax, written in (("activecampaign", steps), ("hilos", braces)):
         effects: list[Any] = []
-        walks.append(walked(flow_of(*written, syntax=syntax), response, effects=effects))
+        walks.append(walk_flow(flow_of(*written, syntax=syntax), response, effects=effects))
         requests.append([effect.request for effect in effects])
 
     assert braces != steps

@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Fetch
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.uncertain import UncertainRequests
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk, drive, walk
-from tests.flow.samples import NOW, action, flow_of, json_reply, walked
+from tests.flow.samples import NOW, action, flow_of, json_reply, walk_flow
 
 ONCE, KEYED, IDEMPOTENT = ({"delivery": name} for name in ("at_most_once", "keyed", "idempotent"))
 LOST = TransportFailure(ErrorKind.TIMEOUT, "no answer", Sent.UNKNOWN)
@@ -31,7 +31,7 @@ def _loop(replies: list[Reply], body: str | None = "same", **keys: Any) -> tuple
     content = {} if body is None else {"body": body, "body_type": "plain"}
     step = action(on_error="Send", max_visits=3, on_max_visits="z", **content, **keys)
     flow = flow_of(step, {"name": "z", "type": "message"})
-    record = walked(flow, {"id": "r"}, lambda _: next(left), effects)
+    record = walk_flow(flow, {"id": "r"}, lambda _: next(left), effects)
     assert next(left, None) is None
     return record, [effect for effect in effects if isinstance(effect, SendAction)]
 
@@ -124,14 +124,14 @@ def test_read_only_requests_are_never_in_doubt(method: str, delivery: dict[str, 
 
 def test_every_request_in_doubt_is_named_once() -> None:
     flow = flow_of(action("a", on_error="b"), action("b", on_error="c"), action("c"))
-    record = walked(flow, reply=LOST)
+    record = walk_flow(flow, reply=LOST)
     assert (record.state, record.reason) == (State.IN_DOUBT, "a: no answer; b: no answer; c: no answer")
     assert record.handled_errors == 2
 
 
 def test_text_that_cannot_be_rendered_does_not_hide_a_doubt() -> None:
     flow = flow_of(action(on_error="z"), {"name": "z", "type": "message", "body": "{{ contact.nope }}"})
-    record = walked(flow, reply=LOST)
+    record = walk_flow(flow, reply=LOST)
     assert record.state is State.IN_DOUBT
     assert record.reason == "Send: no answer; z: contact.nope has no value for this contact"
 

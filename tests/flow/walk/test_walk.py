@@ -24,7 +24,7 @@ from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Fetch
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.start import initial_variables
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk, drive, walk
-from tests.flow.samples import FLOW, NOW, action, flow_of, json_reply, walked
+from tests.flow.samples import FLOW, NOW, action, flow_of, json_reply, walk_flow
 
 ANA = {
     "id": "r-1",
@@ -42,7 +42,7 @@ def exits(record: Walk) -> list[tuple[str, str | None]]:
 
 def test_the_sample_goes_from_the_first_question_to_the_last_message() -> None:
     effects: list[Effect] = []
-    record = walked(flow_of(*FLOW["steps"]), ANA, json_reply(201, {"id": 7}), effects)
+    record = walk_flow(flow_of(*FLOW["steps"]), ANA, json_reply(201, {"id": 7}), effects)
 
     assert (record.state, record.handled_errors) == (State.COMPLETED, 0)
     assert record.reason == "continues in the flow 'survey'"
@@ -71,7 +71,7 @@ def test_the_sample_goes_from_the_first_question_to_the_last_message() -> None:
 
 
 def test_an_error_exit_leads_on_and_is_counted() -> None:
-    record = walked(flow_of(*FLOW["steps"]), ANA, json_reply(500))
+    record = walk_flow(flow_of(*FLOW["steps"]), ANA, json_reply(500))
 
     assert exits(record)[-2:] == [("Create contact", "error"), ("Give up", None)]
     assert (record.state, record.reason, record.handled_errors) == (State.FAILED, "status", 1)
@@ -95,7 +95,7 @@ def test_a_question(step: dict[str, Any], answers: dict[str, Any], expected: tup
         {"name": "q", "type": "question", "answer_type": "NUMBER", "next": "z", "body": "Age?", **step},
         {"name": "z", "type": "message"},
     )
-    record = walked(flow, {"step": answers})
+    record = walk_flow(flow, {"step": answers})
 
     assert (record.visits[0].exit, record.state, record.unanswered) == expected
     assert record.visits[0].text == "Age?"
@@ -122,13 +122,13 @@ def test_a_menu_matches_options_in_any_case_and_exact_ones_first(answer: object,
         {"name": "m", "type": "menu", "options": {"Sales": None, "support": None, "Support": None, "1": None}}
     )
 
-    assert exits(walked(flow, {"step": {"m": answer}}))[0][1] == exit_taken
+    assert exits(walk_flow(flow, {"step": {"m": answer}}))[0][1] == exit_taken
 
 
 @pytest.mark.parametrize("answer", ["Other", "", None, ["Sales"], {"a": 1}], ids=str)
 def test_an_option_that_does_not_exist_fails_or_takes_its_exit(answer: object) -> None:
     menu: dict[str, Any] = {"name": "m", "type": "menu", "options": {"Sales": None}}
-    record = walked(flow_of(menu), {"step": {"m": answer}})
+    record = walk_flow(flow_of(menu), {"step": {"m": answer}})
     shown = text_of(answer).replace('"', "'")  # type: ignore[arg-type]
     assert (record.state, record.reason) == (
         State.FAILED,
@@ -136,11 +136,11 @@ def test_an_option_that_does_not_exist_fails_or_takes_its_exit(answer: object) -
     )
 
     flow = flow_of({**menu, "on_answer_failed": "e"}, {"name": "e", "type": "end"})
-    assert exits(walked(flow, {"step": {"m": answer}})) == [("m", "answer failed"), ("e", None)]
+    assert exits(walk_flow(flow, {"step": {"m": answer}})) == [("m", "answer failed"), ("e", None)]
 
 
 def test_a_menu_without_an_answer_ends_the_walk() -> None:
-    record = walked(flow_of({"name": "m", "type": "menu", "options": {"Sales": None}}))
+    record = walk_flow(flow_of({"name": "m", "type": "menu", "options": {"Sales": None}}))
 
     assert (record.state, record.unanswered, record.reason) == (State.COMPLETED, True, "m was not answered")
 
@@ -154,7 +154,7 @@ def test_a_conditional_takes_the_first_path_whose_conditions_all_hold(age: str |
     ]
     flow = flow_of({"name": "c", "type": "conditional", "paths": paths})
 
-    assert exits(walked(flow, {"contact.age": age})) == [("c", label)]
+    assert exits(walk_flow(flow, {"contact.age": age})) == [("c", label)]
 
 
 def _is(comparison: str, value: str | None) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _is(comparison: str, value: str | None) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("state", "expected"), [("completed", State.COMPLETED), ("failed", State.FAILED)])
 def test_an_end_says_how_it_ended(state: str, expected: State) -> None:
-    record = walked(
+    record = walk_flow(
         flow_of({"name": "e", "type": "end", "state": state, "reason": "{{ contact.a }}"}), {"contact.a": "why"}
     )
 
@@ -204,7 +204,7 @@ ONCE, KEYED, IDEMPOTENT = ({"delivery": name} for name in ("at_most_once", "keye
     ],
 )
 def test_an_error_that_nothing_handles(keys: dict[str, Any], reply: Reply, state: State) -> None:
-    record = walked(flow_of(action(**keys)), reply=reply)
+    record = walk_flow(flow_of(action(**keys)), reply=reply)
 
     assert (record.state, record.handled_errors) == (state, 0)
     assert record.reason.startswith("Send: ")
@@ -239,7 +239,7 @@ def test_an_error_exit_handles_every_error_and_leaves_what_is_unknown_in_doubt(
         {"name": "z", "type": "message", "body": "{{ step.Send.error.sent }}", "next": "e"},
         {"name": "e", "type": "end", "state": end, "reason": "over"},
     )
-    record = walked(flow, reply=reply)
+    record = walk_flow(flow, reply=reply)
 
     in_doubt = state is State.IN_DOUBT
     assert (record.state, record.handled_errors) == (state if in_doubt else State(end), 1)
@@ -268,7 +268,7 @@ def test_an_intentional_resend_has_different_keys() -> None:
 def test_an_idempotency_key_is_sent_only_if_keyed() -> None:
     def todo_of(keys: dict[str, Any]) -> SendAction:
         effects: list[Effect] = []
-        walked(flow_of(action(**keys)), effects=effects)
+        walk_flow(flow_of(action(**keys)), effects=effects)
         assert isinstance(effects[0], SendAction)
         return effects[0].with_key("other")
 
@@ -287,11 +287,11 @@ def test_later_steps_read_what_came_back() -> None:
         },
     )
 
-    assert walked(flow, reply=json_reply(201, {"items": [{}, {"id": 7}]})).visits[1].text == "7 201"
+    assert walk_flow(flow, reply=json_reply(201, {"items": [{}, {"id": 7}]})).visits[1].text == "7 201"
 
 
 def test_a_value_that_is_missing_fails_the_walk_with_the_name_of_the_step() -> None:
-    record = walked(flow_of(action(body={"a": "{{ contact.nope }}"})))
+    record = walk_flow(flow_of(action(body={"a": "{{ contact.nope }}"})))
 
     assert (record.state, exits(record)) == (State.FAILED, [("Send", None)])
     assert record.reason == "Send: body.a: contact.nope has no value for this contact"
@@ -300,7 +300,7 @@ def test_a_value_that_is_missing_fails_the_walk_with_the_name_of_the_step() -> N
 @pytest.mark.parametrize(("missing", "content"), [("null", b'{"a":null}'), ("empty", b'{"a":""}')])
 def test_a_flow_configures_missing_values(missing: str, content: bytes) -> None:
     effects: list[Effect] = []
-    walked(flow_of(action(body={"a": "{{ contact.nope }}"}), missing=missing), effects=effects)
+    walk_flow(flow_of(action(body={"a": "{{ contact.nope }}"}), missing=missing), effects=effects)
 
     assert isinstance(effects[0], SendAction)
     assert effects[0].request.content == content
@@ -314,7 +314,7 @@ def test_an_answer_is_never_evaluated(answer: str) -> None:
         action("Again", body="{{ step.Send.response.echo }}", body_type="plain"),
     )
     effects: list[Effect] = []
-    walked(flow, {"step": {"Ask": answer}}, json_reply(200, {"echo": answer}), effects)
+    walk_flow(flow, {"step": {"Ask": answer}}, json_reply(200, {"echo": answer}), effects)
 
     first, second = effects
     assert isinstance(first, SendAction)
@@ -330,7 +330,7 @@ def test_no_naughty_string_stops_a_walk(naughty_strings: list[str]) -> None:
     )
     for text in naughty_strings:
         effects: list[Effect] = []
-        assert walked(flow, {"step": {"Ask": text}}, effects=effects).state is State.COMPLETED
+        assert walk_flow(flow, {"step": {"Ask": text}}, effects=effects).state is State.COMPLETED
         assert isinstance(effects[0], SendAction)
         assert json.loads(effects[0].request.content) == {"a": text}
 
@@ -338,7 +338,7 @@ def test_no_naughty_string_stops_a_walk(naughty_strings: list[str]) -> None:
 def test_half_a_surrogate_pair_fails_one_contact_and_raises_nothing() -> None:
     flow = flow_of({"name": "Ask", "type": "question", "next": "Send"}, action(body={"a": "{{ step.Ask }}"}))
 
-    record = walked(flow, {"step": {"Ask": "\ud800"}})
+    record = walk_flow(flow, {"step": {"Ask": "\ud800"}})
     assert record.state is State.FAILED
     assert record.reason.startswith("Send: body")
 
@@ -346,7 +346,7 @@ def test_half_a_surrogate_pair_fails_one_contact_and_raises_nothing() -> None:
 def test_a_loop_ends_when_its_step_has_no_visits_left() -> None:
     effects: list[Effect] = []
     flow = flow_of(action("a", on_success="b", max_visits=3), action("b", on_success="a", on_error="z"), END)
-    record = walked(flow, {"id": "r"}, effects=effects)
+    record = walk_flow(flow, {"id": "r"}, effects=effects)
 
     assert record.path == ["a", "b"] * 3
     assert (record.state, record.reason) == (State.FAILED, "a was visited 3 times, which is the limit")
@@ -355,7 +355,7 @@ def test_a_loop_ends_when_its_step_has_no_visits_left() -> None:
 
 
 def test_a_loop_without_its_own_limit_is_still_limited() -> None:
-    record = walked(flow_of(action("a", on_success="b"), action("b", on_success="a", on_error="z"), END))
+    record = walk_flow(flow_of(action("a", on_success="b"), action("b", on_success="a", on_error="z"), END))
 
     assert len(record.visits) == 200
     assert record.state is State.FAILED
@@ -364,8 +364,8 @@ def test_a_loop_without_its_own_limit_is_still_limited() -> None:
 def test_exhausted_visits_may_lead_on() -> None:
     flow = flow_of(action("a", on_success="a", max_visits=2, on_max_visits="z"), {"name": "z", "type": "message"})
 
-    assert walked(flow).path == ["a", "a", "z"]
-    assert walked(flow).state is State.COMPLETED
+    assert walk_flow(flow).path == ["a", "a", "z"]
+    assert walk_flow(flow).state is State.COMPLETED
 
 
 def test_two_exhausted_steps_that_lead_to_each_other_end() -> None:
@@ -375,14 +375,14 @@ def test_two_exhausted_steps_that_lead_to_each_other_end() -> None:
         END,
     )
 
-    assert walked(flow).path == ["a", "b"]
-    assert walked(flow).state is State.FAILED
+    assert walk_flow(flow).path == ["a", "b"]
+    assert walk_flow(flow).state is State.FAILED
 
 
 def test_keys_are_the_same_for_the_same_visit_of_the_same_response() -> None:
     def keys(response: dict[str, Any], flow: Flow) -> list[str]:
         effects: list[Effect] = []
-        walked(flow, response, effects=effects)
+        walk_flow(flow, response, effects=effects)
         return [effect.idempotency_key for effect in effects if isinstance(effect, SendAction)]
 
     flow = flow_of(action("a", on_success="b"), action("b"))
@@ -406,7 +406,7 @@ def test_keys_are_the_same_for_the_same_visit_of_the_same_response() -> None:
 )
 def test_the_key_is_sent_when_keyed_and_only_then(keys: dict[str, Any], header: str | None) -> None:
     effects: list[Effect] = []
-    walked(flow_of(action(headers={"x-request": "author"}, **keys)), effects=effects)
+    walk_flow(flow_of(action(headers={"x-request": "author"}, **keys)), effects=effects)
 
     (effect,) = effects
     assert isinstance(effect, SendAction)
@@ -480,10 +480,10 @@ def test_a_response_that_the_flow_cannot_use_is_rejected_and_nothing_is_asked_fo
     flow = flow_of(action(), variables={"campaign": {"required": True}, "n": {"type": "number"}})
     effects: list[Effect] = []
 
-    record = walked(flow, {"id": "r"}, effects=effects)
+    record = walk_flow(flow, {"id": "r"}, effects=effects)
     assert (record.state, record.visits, effects) == (State.REJECTED, [], [])
     assert record.reason == "flow_execution_variables.campaign is required, but is missing"
-    assert walked(flow, {"flow_execution_variables": {"campaign": "x", "n": "7"}}).state is State.REJECTED
+    assert walk_flow(flow, {"flow_execution_variables": {"campaign": "x", "n": "7"}}).state is State.REJECTED
 
 
 def test_the_record_is_filled_as_the_walk_goes() -> None:
@@ -509,7 +509,7 @@ CHAIN = [
 ]
 
 
-def _asked(
+def _walk_recorded(
     actions: dict[str, Any], exits: dict[str, str] | None = None, *, resend: bool = False
 ) -> tuple[Walk, list[str]]:
     asked: list[str] = []
@@ -524,31 +524,31 @@ def _asked(
 
 
 def test_an_action_that_succeeded_before_is_not_sent_again_and_its_result_is_used() -> None:
-    record, asked = _asked({"First": [{"outcome": "success", "response": {"id": 7}}]})
+    record, asked = _walk_recorded({"First": [{"outcome": "success", "response": {"id": 7}}]})
     assert asked == ["Second: success 7"]
     assert record.path == ["First", "Second"]
 
 
 def test_an_action_that_failed_before_or_never_ran_is_sent() -> None:
     failed_before = {"outcome": "error", "error": {"kind": "status", "message": "", "sent": "yes"}}
-    _, asked = _asked({"First": [failed_before]})
+    _, asked = _walk_recorded({"First": [failed_before]})
     assert asked == ["First: ", "Second: success 9"]
 
 
 def test_recorded_results_that_cannot_be_read_reject_the_response() -> None:
-    record, asked = _asked({"First": [{"status": 200}]})
+    record, asked = _walk_recorded({"First": [{"status": 200}]})
     assert (record.state, asked) == (State.REJECTED, [])
     assert "actions.First" in record.reason
 
 
 def test_resends_everything_on_request() -> None:
     recorded = {"First": [{"outcome": "success", "response": {"id": 7}}]}
-    _, asked = _asked(recorded, {"Second": "success"}, resend=True)
+    _, asked = _walk_recorded(recorded, {"Second": "success"}, resend=True)
     assert asked == ["First: ", "Second: success 9"]
 
 
 def test_an_action_left_by_success_is_not_resent_even_if_its_reply_is_unknown() -> None:
-    record, asked = _asked({}, {"Second": "success"})
+    record, asked = _walk_recorded({}, {"Second": "success"})
     assert asked == ["First: "]
     assert [visit.exit for visit in record.visits] == ["success", "success"]
     assert record.visits[1].result is not None
@@ -556,15 +556,15 @@ def test_an_action_left_by_success_is_not_resent_even_if_its_reply_is_unknown() 
 
 
 def test_an_action_left_by_error_is_sent_and_a_recorded_result_overrides_an_exit() -> None:
-    _, asked = _asked({}, {"First": "error", "Second": "error"})
+    _, asked = _walk_recorded({}, {"First": "error", "Second": "error"})
     assert asked == ["First: ", "Second: success 9"]
     failed_before = {"outcome": "error", "error": {"kind": "status", "message": "", "sent": "yes"}}
-    _, asked = _asked({"First": [failed_before]}, {"First": "success"})
+    _, asked = _walk_recorded({"First": [failed_before]}, {"First": "success"})
     assert asked == ["First: ", "Second: success 9"]
 
 
 def test_an_exit_that_no_action_has_rejects_the_response() -> None:
-    record, asked = _asked({}, {"First": "succes", "Nobody": "x"})
+    record, asked = _walk_recorded({}, {"First": "succes", "Nobody": "x"})
     assert (record.state, asked) == (State.REJECTED, [])
     assert record.reason == "exits.First: the exit of an action must be 'success' or 'error', not 'succes'"
 
@@ -575,7 +575,7 @@ def test_a_question_that_was_asked_more_than_once_has_its_answers_in_order() -> 
         {"name": "m", "type": "menu", "options": {"Again": "q", "Done": None}},
     )
     history = [{"step": "q", "value": "many"}, {"step": "m", "value": "Again"}, {"step": "q", "value": 3}]
-    record = walked(flow, {"step": {"q": 4, "m": "Done"}, "history": history})
+    record = walk_flow(flow, {"step": {"q": 4, "m": "Done"}, "history": history})
 
     assert exits(record) == [("q", "answer failed"), ("q", "next"), ("m", "Again"), ("q", "next"), ("m", "Done")]
     assert record.variables["step"]["q"] == 4
@@ -584,7 +584,7 @@ def test_a_question_that_was_asked_more_than_once_has_its_answers_in_order() -> 
 
 def test_questions_beyond_the_given_answers_are_unanswered() -> None:
     flow = flow_of({"name": "q", "type": "question", "next": "q", "max_visits": 5})
-    record = walked(flow, {"history": [{"step": "q", "value": None}, {"step": "q", "value": "x"}]})
+    record = walk_flow(flow, {"history": [{"step": "q", "value": None}, {"step": "q", "value": "x"}]})
 
     assert (record.state, record.unanswered, record.path) == (State.COMPLETED, True, ["q"] * 3)
 
@@ -592,7 +592,7 @@ def test_questions_beyond_the_given_answers_are_unanswered() -> None:
 def test_an_exit_reports_of_one_visit_and_the_next_ones_are_sent() -> None:
     flow = flow_of(action(on_success="Send", max_visits=3, on_max_visits="z"), {"name": "z", "type": "end"})
     effects: list[Effect] = []
-    walked(flow, {"exits": {"Send": "success"}}, effects=effects)
+    walk_flow(flow, {"exits": {"Send": "success"}}, effects=effects)
     assert [effect.visit for effect in effects] == [2, 3]
 
 
@@ -603,7 +603,7 @@ def _loop(text: str, visits: int, **keys: Any) -> Flow:
 
 def test_the_texts_of_a_walk_are_limited_and_cuts_are_marked() -> None:
     text = "x" * 400_000
-    record = walked(_loop("{{ contact.first_name }}", 10_000), {"id": "r-1", "contact": {"first_name": text}})
+    record = walk_flow(_loop("{{ contact.first_name }}", 10_000), {"id": "r-1", "contact": {"first_name": text}})
 
     said = [visit.text or "" for visit in record.visits[:-1]]
     assert (record.state, len(said)) == (State.COMPLETED, 10_000)
@@ -615,7 +615,7 @@ def test_the_texts_of_a_walk_are_limited_and_cuts_are_marked() -> None:
 
 def test_the_limit_of_a_walks_texts_includes_the_text_around_them() -> None:
     beside = {"whatsapp_template": "hi", "whatsapp_template_variables": {"1": "{{ contact.first_name }}"}}
-    record = walked(_loop("Hi", 100, **beside), {"id": "r-1", "contact": {"first_name": "x" * 400_000}})
+    record = walk_flow(_loop("Hi", 100, **beside), {"id": "r-1", "contact": {"first_name": "x" * 400_000}})
 
     kept = [visit.details or {} for visit in record.visits[:-1]]
     assert [len(str(one.get("whatsapp_template_variables", ""))) > 400_000 for one in kept] == [True] * 2 + [False] * 98
@@ -623,6 +623,6 @@ def test_the_limit_of_a_walks_texts_includes_the_text_around_them() -> None:
 
 
 def test_an_empty_text_is_never_cut() -> None:
-    record = walked(_loop("{{ contact.first_name }}", 10), {"id": "r-1", "contact": {"first_name": ""}})
+    record = walk_flow(_loop("{{ contact.first_name }}", 10), {"id": "r-1", "contact": {"first_name": ""}})
 
     assert {visit.text for visit in record.visits[:-1]} == {""}

@@ -19,7 +19,7 @@ from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk, drive, walk
 from airflow_whatsapp_flows.operators.loop_value import exit_of_loop
 from tests.flow.samples import NOW, json_reply
-from tests.roads.roads import performed
+from tests.roads.roads import perform_action
 
 NAMES = "abcdef"
 LOST = TransportFailure(ErrorKind.INTERRUPTED, "lost", Sent.UNKNOWN)
@@ -77,13 +77,13 @@ def graphs(draw: st.DrawFn) -> Flow:
     return Flow(id="f", name="f", start="a", steps=steps, loops=loops, missing="null")
 
 
-def _walked(flow: Flow, replies: Iterator[Reply]) -> Walk:
+def _walk(flow: Flow, replies: Iterator[Reply]) -> Walk:
     def exchange(_step: str, _request: HttpRequest) -> Reply:
         return next(replies)
 
     def do(effect: Effect) -> EffectResult:
         assert not isinstance(effect, FetchFile)
-        return performed(effect, exchange) if isinstance(effect, SendAction) else Waited()
+        return perform_action(effect, exchange) if isinstance(effect, SendAction) else Waited()
 
     return drive(walk(flow, read_response({"id": "r"}), now=NOW), do)
 
@@ -99,7 +99,7 @@ def test_every_walk_ends_within_what_its_steps_may_be_visited(flow: Flow, replie
     most = sum(step.max_visits for step in steps.values())
     # Between two visits each step without visits left is passed by at most once, and where it stops once more.
     steps.budget = (most + 1) * (len(steps) + 2)
-    record = _walked(flow, itertools.cycle(replies))
+    record = _walk(flow, itertools.cycle(replies))
 
     assert record.state in (State.COMPLETED, State.FAILED, State.IN_DOUBT)
     assert len(record.visits) <= most

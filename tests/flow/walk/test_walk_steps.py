@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.flow.walk.perform import Effect, SendAction, Wait
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk
-from tests.flow.samples import action, flow_of, json_reply, walked
+from tests.flow.samples import action, flow_of, json_reply, walk_flow
 
 CONTACT = {"phone": "+525512345678", "first_name": "Ana", "meta": {"plan": "pro"}}
 
@@ -43,7 +43,7 @@ TEMPLATE = {
 
 
 def test_a_template_without_buttons_says_its_message_and_continues() -> None:
-    record = walked(flow_of({**TEMPLATE, "next": "Bye"}, message("Bye")), {"contact": CONTACT})
+    record = walk_flow(flow_of({**TEMPLATE, "next": "Bye"}, message("Bye")), {"contact": CONTACT})
 
     assert exits(record) == [("Offer", "next"), ("Bye", "next")]
     assert record.visits[0].text == "Hello Ana"
@@ -80,7 +80,7 @@ def test_the_buttons_of_a_template_choose_its_exit(keys: Any, answer: str | None
     step = {**TEMPLATE, "options": {"Yes": "A", "No": "B"}, **keys}
     steps = {} if answer is None else {"Offer": answer}
 
-    record = walked(flow_of(step, message("A"), message("B")), {"contact": CONTACT, "step": steps})
+    record = walk_flow(flow_of(step, message("A"), message("B")), {"contact": CONTACT, "step": steps})
 
     assert exits(record) == way
     assert record.state is state
@@ -90,7 +90,7 @@ def test_the_buttons_of_a_template_choose_its_exit(keys: Any, answer: str | None
 def test_a_template_that_waits_ends_unanswered() -> None:
     step = {**TEMPLATE, "wait": {"amount": 2, "unit": "HOUR"}, "next": "Bye"}
 
-    record = walked(flow_of(step, message("Bye")), {"contact": CONTACT})
+    record = walk_flow(flow_of(step, message("Bye")), {"contact": CONTACT})
 
     assert record.unanswered
     assert record.path == ["Offer"]
@@ -99,7 +99,7 @@ def test_a_template_that_waits_ends_unanswered() -> None:
 def test_the_answer_to_a_template_is_a_variable() -> None:
     step = {**TEMPLATE, "answer_type": "NUMBER", "next": "Bye"}
 
-    record = walked(
+    record = walk_flow(
         flow_of(step, message("Bye", body="{{ step.Offer + 1 }}")), {"contact": CONTACT, "step": {"Offer": "41"}}
     )
 
@@ -129,7 +129,7 @@ def question(**keys: Any) -> dict[str, Any]:
 def test_answers_are_tried_until_one_fits(keys: Any, told: list[str], way: str | None) -> None:
     response = {"step": {"Age": told[-1]}, "history": [{"step": "Age", "value": value} for value in told]}
 
-    record = walked(flow_of(question(**keys), message("Bye")), response)
+    record = walk_flow(flow_of(question(**keys), message("Bye")), response)
 
     assert record.visits[0].exit == way
     assert record.state is (State.FAILED if way is None else State.COMPLETED)
@@ -148,7 +148,7 @@ def test_a_question_that_is_asked_again_continues_with_the_answers_that_are_left
     )
     told = ["many", "7", "few", "41"]
 
-    record = walked(flow, {"step": {"Age": "41"}, "history": [{"step": "Age", "value": value} for value in told]})
+    record = walk_flow(flow, {"step": {"Age": "41"}, "history": [{"step": "Age", "value": value} for value in told]})
 
     assert record.path == ["Age", "Check", "Age", "Check", "Bye"]
     assert record.visits[-1].text == "41"
@@ -159,7 +159,7 @@ def test_an_answer_is_used_once() -> None:
     flow = flow_of(menu, action(on_success="Menu"))
     effects: list[Effect] = []
 
-    record = walked(flow, {"step": {"Menu": "Sales"}}, None, effects)
+    record = walk_flow(flow, {"step": {"Menu": "Sales"}}, None, effects)
 
     assert record.path == ["Menu", "Send", "Menu"]
     assert len(effects) == 1
@@ -182,7 +182,7 @@ ITEMS = {"items": [{"id": 7, "name": "Bulbasaur"}, {"id": 8, "name": "Ivysaur"}]
 def test_an_option_of_a_list_becomes_its_value(answer: Any) -> None:
     flow = flow_of(action("Load", on_success="Choose"), LISTED, message("Bye", body="{{ step.Choose }}"))
 
-    record = walked(flow, {"step": {"Choose": answer}}, json_reply(200, ITEMS))
+    record = walk_flow(flow, {"step": {"Choose": answer}}, json_reply(200, ITEMS))
 
     assert record.variables["step"]["Choose"] == 8
 
@@ -199,7 +199,7 @@ def test_an_option_of_a_list_becomes_its_value(answer: Any) -> None:
 def test_an_answer_that_is_in_no_list_does_not_fit(items: Any, message_: str) -> None:
     flow = flow_of(action("Load", on_success="Choose"), LISTED, message("Bye"))
 
-    record = walked(flow, {"step": {"Choose": "Mew"}}, json_reply(200, items))
+    record = walk_flow(flow, {"step": {"Choose": "Mew"}}, json_reply(200, items))
 
     assert record.state is State.FAILED
     assert message_ in record.reason
@@ -210,7 +210,7 @@ def test_an_answer_that_is_in_no_list_does_not_fit(items: Any, message_: str) ->
 
 def waits(flow: Any, response: Any = None, reply: Any = None) -> list[Wait]:
     effects: list[Effect] = []
-    walked(flow, response, reply, effects)
+    walk_flow(flow, response, reply, effects)
     return [effect for effect in effects if isinstance(effect, Wait)]
 
 
@@ -235,7 +235,7 @@ def test_a_delay_until_a_moment_is_reported_in_the_flows_zone() -> None:
 def test_a_delay_until_what_is_no_moment_fails_the_contact() -> None:
     flow = flow_of({"name": "D", "type": "delay", "until": "{{ contact.meta.day }}"})
 
-    record = walked(flow, {"contact": {"meta": {"day": "tomorrow"}}})
+    record = walk_flow(flow, {"contact": {"meta": {"day": "tomorrow"}}})
 
     assert record.state is State.FAILED
     assert record.reason == "D: until: a date, or a date and time, is expected, such as 2026-11-22T16:04"
@@ -304,7 +304,7 @@ def test_an_update_of_the_contact_is_seen_by_later_steps() -> None:
     effects: list[Effect] = []
     contact = {**CONTACT, "email": "ana@x.example", "meta": {"plan": "pro", "n": [1, 2]}}
 
-    record = walked(flow, {"contact": contact, "step": {"Age": "41"}}, None, effects)
+    record = walk_flow(flow, {"contact": contact, "step": {"Age": "41"}}, None, effects)
 
     assert isinstance(effects[0], SendAction)
     assert effects[0].request.content == (
@@ -330,7 +330,7 @@ def test_tags_and_assignations_are_recorded() -> None:
         {"name": "Hand over", "type": "assignation", "assign_to_users": [1, 2], "assign_to_teams": [3]},
     )
 
-    record = walked(flow, {"contact": CONTACT})
+    record = walk_flow(flow, {"contact": CONTACT})
 
     assert details(record, "Mark") == {
         "contact_tags": ["vip", "pro"],
@@ -342,14 +342,14 @@ def test_tags_and_assignations_are_recorded() -> None:
 
 
 def test_another_flow_is_recorded_and_ends_the_walk() -> None:
-    record = walked(flow_of({"name": "Survey", "type": "trigger_flow", "next_flow": "nps"}))
+    record = walk_flow(flow_of({"name": "Survey", "type": "trigger_flow", "next_flow": "nps"}))
 
     assert details(record, "Survey") == {"next_flow": "nps"}
     assert (record.state, record.reason) == (State.COMPLETED, "continues in the flow 'nps'")
 
 
 def test_a_jump_continues_with_its_step() -> None:
-    record = walked(flow_of({"name": "Jump", "type": "go_to", "next": "Bye"}, message("Bye")))
+    record = walk_flow(flow_of({"name": "Jump", "type": "go_to", "next": "Bye"}, message("Bye")))
 
     assert exits(record) == [("Jump", "next"), ("Bye", "next")]
 
@@ -377,7 +377,7 @@ def test_only_actions_ask_for_a_request(data: st.DataObject) -> None:
     allowed = {"messages": False, "contact_updates": False, "tags": False, "flows": False}
     effects: list[Effect] = []
 
-    record = walked(flow_of(*steps, last, effects=allowed), {"contact": CONTACT}, None, effects)
+    record = walk_flow(flow_of(*steps, last, effects=allowed), {"contact": CONTACT}, None, effects)
 
     assert record.path == [step["name"] for step in steps] + ["F"]
     assert [effect.step.name for effect in effects if isinstance(effect, SendAction)] == ["Send"]
@@ -398,7 +398,7 @@ def test_sensitive_values_are_sent_and_not_shown() -> None:
     )
     effects: list[Effect] = []
 
-    record = walked(
+    record = walk_flow(
         flow, {"contact": {**CONTACT, "ids": ["A-1", {"n": "A-12"}]}, "step": {"Age": "4141"}}, None, effects
     )
 
@@ -412,7 +412,7 @@ def test_sensitive_values_are_sent_and_not_shown() -> None:
 def test_a_sensitive_variable_without_a_value_hides_nothing() -> None:
     flow = flow_of(message("Hi", body="none and true"), sensitive=["contact.email", "contact.on", "contact.x"])
 
-    assert walked(flow, {"contact": {"email": "", "on": True}}).visits[0].text == "none and true"
+    assert walk_flow(flow, {"contact": {"email": "", "on": True}}).visits[0].text == "none and true"
 
 
 def test_a_sensitive_value_stays_hidden_when_the_variable_has_another() -> None:
@@ -424,7 +424,7 @@ def test_a_sensitive_value_stays_hidden_when_the_variable_has_another() -> None:
         sensitive=["contact.first_name", "step.Ask"],
     )
     history = [{"step": "Ask", "value": "first"}, {"step": "Ask", "value": "second"}]
-    record = walked(flow, {"contact": {"first_name": "Ana"}, "history": history})
+    record = walk_flow(flow, {"contact": {"first_name": "Ana"}, "history": history})
 
     assert details(record, "Rename") == {"first_name": "***", "meta": {"before": "***"}}
     assert [visit.text for visit in record.visits[1:5]] == ["Not x?", "*** ***", "Not ***?", "*** ***"]
@@ -434,7 +434,7 @@ def test_a_sensitive_value_is_hidden_in_other_capitals_and_within_an_object() ->
     flow = flow_of(
         message("Hi", body="{{ contact.email | lower }} {{ contact.ids }}"), sensitive=["contact.email", "contact.ids"]
     )
-    record = walked(flow, {"contact": {"email": "Ana@X.example", "ids": [{"n": 'A"1\n2'}]}})
+    record = walk_flow(flow, {"contact": {"email": "Ana@X.example", "ids": [{"n": 'A"1\n2'}]}})
 
     assert record.visits[0].text == '*** [{"n":"***"}]'
 
@@ -447,7 +447,7 @@ def test_recording_sanitizes_values_without_changing_the_request() -> None:
         action(body_type="plain", body="{{ contact.first_name }}"),
     )
     effects: list[Effect] = []
-    record = walked(flow, {"step": {"Ask": "a\0b"}}, None, effects)
+    record = walk_flow(flow, {"step": {"Ask": "a\0b"}}, None, effects)
 
     assert details(record, "Note") == {"first_name": "a\ufffdb"}
     assert details(record, "Offer") == {"whatsapp_template_variables": {"a": ["a\ufffdb"]}}
@@ -458,7 +458,7 @@ def test_recording_sanitizes_values_without_changing_the_request() -> None:
 def test_stores_the_reason_why_a_walk_ends() -> None:
     listed = {"list": "contact.ids", "value": "id"}
     flow = flow_of({"name": "Ask", "type": "question", "options_from_variable": listed})
-    record = walked(flow, {"contact": {"ids": [{"id": "a\0b"}]}, "step": {"Ask": "c"}})
+    record = walk_flow(flow, {"contact": {"ids": [{"id": "a\0b"}]}, "step": {"Ask": "c"}})
 
     assert record.reason == 'Ask: the answer "c" does not fit: it is not one of the 1 options: a\ufffdb'
 
@@ -469,13 +469,13 @@ def test_a_custom_field_called_meta_leaves_the_others_where_they_are() -> None:
         update, message("Hi", body="{{ contact.meta.plan }} {{ contact.meta.meta }} {{ contact.meta.phone }}")
     )
 
-    assert walked(flow, {"contact": CONTACT}).visits[1].text == "pro x y"
+    assert walk_flow(flow, {"contact": CONTACT}).visits[1].text == "pro x y"
 
 
 @pytest.mark.parametrize("until", ["9999-12-31", "2200-01-01T00:00", "0001-01-01T00:00+14:00"])
 def test_a_delay_until_another_age_fails_the_contact(until: str) -> None:
     delay = {"name": "Wait", "type": "delay", "until": "{{ contact.on }}", "time_windows": [{"weekday": 0}]}
-    record = walked(flow_of(delay), {"contact": {"on": until}})
+    record = walk_flow(flow_of(delay), {"contact": {"on": until}})
 
     assert record.state is State.FAILED
     assert record.reason == "Wait: until: a year from 1900 to 2199 is expected"
