@@ -277,8 +277,8 @@ def plain(folder: Path) -> float:
     from airflow_whatsapp_flows.flow.loading.load import load_flow
     from airflow_whatsapp_flows.flow.model import Action
     from airflow_whatsapp_flows.operators.branch import WhatsAppBranchOperator
+    from airflow_whatsapp_flows.operators.flow_step import FlowStep
     from airflow_whatsapp_flows.operators.flow_steps import FlowActionOperator, FlowStepOperator
-    from airflow_whatsapp_flows.operators.rewalk import FlowStep
 
     known = load_flow(flow(0))
     task_ids = task_ids_of(known)

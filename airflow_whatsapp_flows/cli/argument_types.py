@@ -15,7 +15,7 @@ def whole(text: str) -> int:
 
 def concurrency(text: str) -> int:
     """Parse the number of concurrent requests."""
-    from airflow_whatsapp_flows.replay.run_settings import check_concurrency
+    from airflow_whatsapp_flows.replay.option_checks import check_concurrency
 
     try:
         return check_concurrency(whole(text))
@@ -25,7 +25,7 @@ def concurrency(text: str) -> int:
 
 def rate(text: str) -> tuple[str, float]:
     """Parse a host (empty for every host) and its number of requests per second."""
-    from airflow_whatsapp_flows.replay.run_settings import check_rate
+    from airflow_whatsapp_flows.replay.option_checks import check_rate
 
     host, equals, number = text.rpartition("=")
     try:
@@ -39,7 +39,7 @@ def rate(text: str) -> tuple[str, float]:
 
 def handled_errors(text: str) -> int | str:
     """Parse the number or share of contacts that may take an error exit."""
-    from airflow_whatsapp_flows.replay.budget import read_handled_errors
+    from airflow_whatsapp_flows.replay.option_checks import read_handled_errors
 
     try:
         return read_handled_errors(text)

@@ -27,10 +27,10 @@ from airflow_whatsapp_flows.flow.model import Action, Delay, Flow, exits_of
 from airflow_whatsapp_flows.flow.walk.uncertain import may_leave_doubt
 from airflow_whatsapp_flows.operators.delay import FlowDelayOperator
 from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT_SUFFIX, FlowExitOperator, FlowInDoubtOperator
+from airflow_whatsapp_flows.operators.flow_step import FlowStep
 from airflow_whatsapp_flows.operators.flow_steps import FlowActionOperator, FlowStepOperator
 from airflow_whatsapp_flows.operators.loop import FlowLoopOperator
 from airflow_whatsapp_flows.operators.markdown import escape
-from airflow_whatsapp_flows.operators.rewalk import FlowStep
 
 JOIN = "none_failed_min_one_success"
 _LONGEST_NAME = 200

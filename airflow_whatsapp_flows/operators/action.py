@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.http.operators.http import HttpOperator
 from airflow.sdk import Context, XComArg
-from airflow.sdk.exceptions import AirflowFailException, XComNotFound
 
-from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.body import ABSENT, BodyType
-from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, default_delivery, idempotency_key
+from airflow_whatsapp_flows.flow.body import ABSENT
+from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, default_delivery
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
-from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.reply.result import RESULT_NAMES, ActionResult, Outcome
-from airflow_whatsapp_flows.flow.request.plan import RequestPlan, RequestText, parse_request
+from airflow_whatsapp_flows.flow.reply.result import RESULT_NAMES
 from airflow_whatsapp_flows.flow.template.cage import Expression
-from airflow_whatsapp_flows.flow.template.language import LITERAL, Data, TemplateFault, Value, fill, parse_tree
-from airflow_whatsapp_flows.flow.template.variables import Variables, global_variables
-from airflow_whatsapp_flows.flow.walk.perform import perform
-from airflow_whatsapp_flows.flow.walk.uncertain import leaves_doubt
-from airflow_whatsapp_flows.hooks.action import AuthType, WhatsAppActionHook, sender_from_airflow
-from airflow_whatsapp_flows.hooks.ledger import task_ledger
-from airflow_whatsapp_flows.ledger.rows import Subject
-from airflow_whatsapp_flows.operators.action_output import ActionOutput, result_line
+from airflow_whatsapp_flows.flow.template.language import Data, Value
+from airflow_whatsapp_flows.operators.action_output import ActionOutput
 from airflow_whatsapp_flows.operators.arguments import (
-    METHODS,
     check_choices,
     check_header_name,
     check_method,
@@ -34,18 +23,12 @@ from airflow_whatsapp_flows.operators.arguments import (
     check_timeout,
     take_either,
 )
-from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, fields_first, resolve
-from airflow_whatsapp_flows.operators.branch import has_branch
-from airflow_whatsapp_flows.operators.failures import task_errors
-from airflow_whatsapp_flows.operators.large_replies import fit_for_xcom, whole_scopes
-from airflow_whatsapp_flows.operators.mapped_fields import guard_map_index, take_mapped_fields
+from airflow_whatsapp_flows.operators.mapped_fields import take_mapped_fields
 from airflow_whatsapp_flows.operators.retry import retry_arguments
-from airflow_whatsapp_flows.operators.run_input import response_of, run_id_of, run_time
-from airflow_whatsapp_flows.operators.send import TaskSender
-from airflow_whatsapp_flows.operators.task_record import Recipient
-from airflow_whatsapp_flows.sender import RequestSender
 
-_WAYS = {"branch": "leaves by the error exit", "continue": "continues with the error"}
+if TYPE_CHECKING:
+    from airflow_whatsapp_flows.hooks.action import AuthType, WhatsAppActionHook
+
 _REFUSED = ("pagination_function", "retry_args", "request_kwargs", "extra_options")
 
 
@@ -159,13 +142,13 @@ class WhatsAppActionOperator(HttpOperator):
         self.idempotency_header = idempotency_header
         # A native environment would evaluate what a contact typed.
         self.render_template_as_native_obj = False
-        self._mapped: dict[str, Data] = {}
+        self.mapped_fields: dict[str, Data] = {}
         if success_when is not None:
             Expression(success_when, RESULT_NAMES)
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """Do nothing: :meth:`execute` renders, and distinguishes data from templates."""
-        self._mapped = take_mapped_fields(self, context)  # a mapped task group gives values to plain tasks
+        self.mapped_fields = take_mapped_fields(self, context)  # a mapped task group gives values to plain tasks
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: set[int]
@@ -174,7 +157,7 @@ class WhatsAppActionOperator(HttpOperator):
 
         Airflow calls this for mapped tasks instead of ``render_template_fields``.
         """
-        self._mapped = take_mapped_fields(self, context)
+        self.mapped_fields = take_mapped_fields(self, context)
 
     def execute(self, context: Context) -> dict[str, Value]:
         """Send the request, and return its result.
@@ -183,163 +166,22 @@ class WhatsAppActionOperator(HttpOperator):
             AirflowFailException: the request cannot be built, or it failed and no task handles the error.
             AirflowException: Airflow may retry it.
         """
-        with guard_map_index(self, context):
-            with task_errors(self.task_id):
-                request_sender = sender_from_airflow()
-                result, recipient, step = self._perform(context, request_sender)
-            return self.conclude(result, context, request_sender, recipient, in_doubt=leaves_doubt(step, result))
+        from airflow_whatsapp_flows.operators.action_run import run_action
+
+        return run_action(self, context)
 
     @property
     def output(self) -> XComArg:
         """The result; ``output["response"]`` is one value of it."""
         return ActionOutput(operator=self)
 
-    def conclude(
-        self,
-        result: ActionResult,
-        context: Context,
-        request_sender: RequestSender,
-        recipient: Recipient,
-        *,
-        in_doubt: bool,
-        in_ledger: bool = False,
-    ) -> dict[str, Value]:
-        """Return a result, or fail the task if no other task handles its error.
-
-        ``in_doubt`` adds a hint for unknown outcomes; ``in_ledger`` keeps the reply out of XCom, which must not show
-        it.
-        """
-        max_bytes = 0 if in_ledger and result.response is not None else request_sender.settings.xcom_max_bytes
-        value = fit_for_xcom(result.as_value(), recipient.subject, max_bytes)
-        line = result_line(result, self.rule(result.method))
-        if result.outcome is Outcome.SUCCESS:
-            self.log.info("success: %s", line)
-            return value
-        if in_doubt:
-            line += "; outcome unknown: check at the server whether the request arrived before you run the task again"
-        if self.on_error == "continue" or (self.on_error == "branch" and has_branch(self)):
-            self.log.warning("%s: %s", _WAYS[self.on_error], line)
-            return value
-        if context.get("ti") is not None:
-            context["ti"].xcom_push(key="return_value", value=value)
-        hint = "" if self.on_error == "fail" else "; no WhatsAppBranchOperator of this DAG takes its error"
-        raise AirflowFailException(f"{self.task_id}: {line}{hint}")
-
     def action_hook(self, conn_id: str) -> WhatsAppActionHook:
         """The hook of a connection, with this task's ``auth_type``."""
+        from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
+
         return WhatsAppActionHook(conn_id, self.auth_type)
-
-    def _perform(self, context: Context, request_sender: RequestSender) -> tuple[ActionResult, Recipient, Action]:
-        language = AuthorLanguage(self._environment(), context)
-        values = self._values(context, language, request_sender)
-        step = self._action(context, values, language)
-        contact: Any = values["contact"]
-        recipient = Recipient.of_task(context, self.dag_id, run_time(context), contact)
-        sender = TaskSender(self, context, request_sender, recipient)
-        performing = perform(step, values, visit=1, key=idempotency_key(*_identity(self, context)))
-        try:
-            effect = next(performing)
-            while True:
-                effect = performing.send(sender.do(effect))
-        except StopIteration as stop:
-            return stop.value, recipient, step
-
-    def _action(self, context: Context, values: Mapping[str, object], language: AuthorLanguage) -> Action:
-        field = {name: self._field(name, context) for name in type(self).template_fields}
-        method = str(_render("method", field, language, values)).upper()
-        if method not in METHODS:
-            raise RenderError(f"{method[:20]!r} is not one of {', '.join(METHODS)}", "method")
-        connection = _render("http_conn_id", field, language, values)
-        body = field["body"] if self.has_body or "body" in self._mapped else ABSENT
-        url = field["url"].value if isinstance(field["url"], Data) else field["url"]
-        headers = field["headers"]
-        text = RequestText(
-            url=str(url),
-            method=method,
-            headers=_data_headers(headers.value) if isinstance(headers, Data) else headers,
-            query_params=field["query_params"],
-            body=body,
-            body_type=BodyType(self.body_type) if self.body_type else None,
-            connection=str(connection) if connection else None,
-        )
-        plan = _plan(text, LITERAL if isinstance(field["url"], Data) else language, language)
-        return Action(
-            name=self.task_id,
-            max_visits=1,
-            plan=plan,
-            retry=self.rule(method),
-            timeout=self.timeout,
-            idempotency_header=self.idempotency_header,
-            success_when=Expression(self.success_when, RESULT_NAMES) if self.success_when else None,
-        )
 
     def rule(self, method: str) -> RetryRule:
         """The rule for sending the request again."""
         delivery = Delivery(self.delivery) if self.delivery else default_delivery(method)
         return RetryRule.of(delivery, **{"attempts": int(self.retries or 0) + 1, **(self.retry or {})})
-
-    def _field(self, name: str, context: Context) -> Any:
-        try:
-            return self._mapped.get(name) or resolve(getattr(self, name), context)
-        except TemplateFault as fault:
-            raise RenderError(fault.message, name) from None
-        except XComNotFound as error:
-            raise RenderError(str(error), name) from None
-
-    def _environment(self) -> Any:
-        dag = self.get_dag()
-        return fields_first(dag.get_template_env(force_sandboxed=True) if dag else self.get_template_env())
-
-    def _values(self, context: Context, language: AuthorLanguage, sender: RequestSender) -> Mapping[str, object]:
-        def is_of_this_run(subject: Subject) -> bool:
-            run_id = run_id_of(context)
-            return subject.flow_id == self.dag_id and subject.response_id.partition("[")[0] == run_id
-
-        try:
-            given = fill(parse_tree(self._field("variables", context), language), {})
-            given = whole_scopes(given, lambda: task_ledger(sender.settings), is_of_this_run)
-            response = response_of(context, given)
-        except TemplateFault as fault:
-            raise RenderError(fault.message, "variables") from None
-        except RenderError as error:
-            raise error.at("variables") from None
-        return Variables(
-            contact=response.contact,
-            step=response.step,
-            global_variables={**global_variables(run_time(context)), **response.global_variables},
-            flow_execution_variables=response.flow_execution_variables,
-        )
-
-
-def _plan(text: RequestText, url_language: Any, language: AuthorLanguage) -> RequestPlan:
-    plan, faults = parse_request(text, language, url_language)
-    if plan is None or faults:
-        shown = "; ".join(f"{'.'.join(map(str, fault.path))}: {fault.message}" for fault in faults)
-        raise RenderError(shown)
-    return plan
-
-
-def _render(name: str, field: Mapping[str, Any], language: AuthorLanguage, values: Mapping[str, object]) -> Any:
-    value = field[name]
-    if isinstance(value, Data):
-        return value.value
-    if not isinstance(value, str):
-        return value
-    try:
-        template = language.parse(value)
-        return template if isinstance(template, str) else template.render(values)
-    except TemplateFault as fault:
-        raise RenderError(fault.message, name) from None
-    except RenderError as error:
-        raise error.at(name) from None
-
-
-def _data_headers(headers: Any) -> dict[str, Any]:
-    if not isinstance(headers, Mapping):
-        raise RenderError("headers must be an object of names and values", "headers")
-    return {name: Data(value) for name, value in headers.items()}
-
-
-def _identity(task: WhatsAppActionOperator, context: Context) -> tuple[str | int | None, ...]:
-    ti = context.get("ti")
-    return (getattr(ti, "dag_id", None), task.task_id, run_id_of(context), getattr(ti, "map_index", -1))

@@ -13,12 +13,11 @@ from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, why_not_again
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.reply.excerpt import error_line
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
-from airflow_whatsapp_flows.hooks.action import provider_settings
-from airflow_whatsapp_flows.hooks.ledger import task_ledger
-from airflow_whatsapp_flows.operators.large_replies import LARGE, whole
 
 OUTPUT_KEYS = ("ok", *(field.name for field in fields(ActionResult)))
 """Keys of a result, as in ``op.output[key]``."""
+LARGE = ("response", "headers")
+"""The part of a result that the ledger stores instead of XCom."""
 
 
 class ActionOutput(PlainXComArg):
@@ -45,9 +44,10 @@ class ActionValue(PlainXComArg):
         return [self._value(one) for one in result] if isinstance(result, list) else self._value(result)
 
     def _value(self, result: Mapping[str, Any]) -> Any:
-        if self.key in LARGE:
-            result = whole(result, lambda: task_ledger(provider_settings()), lambda _: True)
-        return result[self.key]
+        # Only a task that runs resolves values; a process that parses DAG files needs no ledger.
+        from airflow_whatsapp_flows.operators.large_replies import read_whole
+
+        return (read_whole(result) if self.key in LARGE else result)[self.key]
 
     def __str__(self) -> str:
         source = f"task_ids={self.operator.task_id!r}, dag_id={self.operator.dag_id!r}"

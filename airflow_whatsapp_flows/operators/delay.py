@@ -7,10 +7,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from airflow_whatsapp_flows.flow.template.language import Value
-from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Wait, Waited
 from airflow_whatsapp_flows.operators.flow_steps import FlowStepOperator
-from airflow_whatsapp_flows.operators.rewalk import Rewalk
-from airflow_whatsapp_flows.operators.wait import pause_until, utc_now
 
 
 class FlowDelayOperator(FlowStepOperator):
@@ -24,16 +21,19 @@ class FlowDelayOperator(FlowStepOperator):
         **kwargs: for ``BaseOperator``.
     """
 
-    def go_on(self, context: Context, event: Any = None) -> dict[str, Value]:
-        """Resume when the wait is over, like :meth:`execute`."""
-        return self.walk_through(context, lambda _walked, _todo: Waited())
-
-    def do(self, walked: Rewalk, effect: Effect) -> EffectResult:
-        """Wait.
+    def execute(self, context: Context) -> dict[str, Value]:
+        """Wait, then choose the next task.
 
         Raises:
             TaskDeferred: Airflow resumes the task when the wait is over.
         """
-        if isinstance(effect, Wait):
-            pause_until(self, effect.ends(walked.find_arrival(utc_now())))
-        return Waited()
+        return self._run(context, rested=False)
+
+    def go_on(self, context: Context, event: Any = None) -> dict[str, Value]:
+        """Resume when the wait is over, like :meth:`execute`."""
+        return self._run(context, rested=True)
+
+    def _run(self, context: Context, *, rested: bool) -> dict[str, Value]:
+        from airflow_whatsapp_flows.operators.flow_step_run import run_delay
+
+        return run_delay(self, context, rested=rested)

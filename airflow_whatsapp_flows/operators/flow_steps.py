@@ -7,12 +7,10 @@ visited. Airflow never renders the flow's text.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from airflow.sdk import BaseBranchOperator, BaseOperator, Context
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk import BaseBranchOperator, Context
 
 from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
 from airflow_whatsapp_flows.flow.model import Action
@@ -23,16 +21,8 @@ from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening
-from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Waited
-from airflow_whatsapp_flows.flow.walk.walk import Visit
-from airflow_whatsapp_flows.hooks.action import provider_settings, sender_from_airflow
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
-from airflow_whatsapp_flows.operators.failures import task_errors
-from airflow_whatsapp_flows.operators.flow_exits import IN_DOUBT
-from airflow_whatsapp_flows.operators.large_replies import cut_for_xcom
-from airflow_whatsapp_flows.operators.rewalk import FlowStep, Rewalk
-from airflow_whatsapp_flows.operators.send import TaskSender
-from airflow_whatsapp_flows.operators.wait import utc_now
+from airflow_whatsapp_flows.operators.flow_step import FlowStep
 
 
 class FlowActionOperator(WhatsAppActionOperator):
@@ -71,21 +61,9 @@ class FlowActionOperator(WhatsAppActionOperator):
 
     def execute(self, context: Context) -> dict[str, Value]:
         """Send the request of this step for the run's contact, and return its result."""
-        with task_errors(self.task_id):
-            request_sender = sender_from_airflow()
-            walked = Rewalk(self.step, context, request_sender.settings)
-            walked.perform_own(TaskSender(self, context, request_sender, walked.recipient).do)
-        walked.note_end(self.log)
-        for visit in walked.own_visits:
-            if visit.result is not None:
-                walked.note_leaving(utc_now())
-                in_doubt = note_doubt(self, context, walked)
-                in_ledger = self.step.flow.gives_sensitive(visit.step)
-                return self.conclude(
-                    visit.result, context, request_sender, walked.recipient, in_doubt=in_doubt, in_ledger=in_ledger
-                )
-        walked.fail_if_ended_here()
-        raise AirflowSkipException(not_on_the_way(self.step))
+        from airflow_whatsapp_flows.operators.flow_step_run import run_flow_action
+
+        return run_flow_action(self, context)
 
     def rule(self, method: str) -> RetryRule:
         """As the flow says."""
@@ -109,77 +87,9 @@ class FlowStepOperator(BaseBranchOperator):
 
     def execute(self, context: Context) -> dict[str, Value]:
         """Choose the next task, and return the exit, the next step, the text, and other details."""
-        return self.walk_through(context, self.do)
+        from airflow_whatsapp_flows.operators.flow_step_run import run_flow_step
 
-    def do(self, walked: Rewalk, effect: Effect) -> EffectResult:
-        """Perform the effect of the step; most steps have none."""
-        return Waited()
-
-    def walk_through(self, context: Context, do: Callable[[Rewalk, Effect], EffectResult]) -> dict[str, Value]:
-        """Walk to the step and through it.
-
-        Args:
-            context: Airflow's, of the running task.
-            do: performs the effect of the step.
-
-        Raises:
-            AirflowFailException: the walk ends here as failed.
-            AirflowSkipException: the walk does not reach the step.
-        """
-        with task_errors(self.task_id):
-            settings = provider_settings()
-            walked = Rewalk(self.step, context, settings)
-            walked.perform_own(lambda effect: do(walked, effect))
-        walked.note_end(self.log)
-        if not walked.own_visits:
-            walked.fail_if_ended_here()
-            raise AirflowSkipException(not_on_the_way(self.step))
-        visit = walked.own_visits[0]
-        if visit.reason is not None:
-            self.log.warning("%s: %s", visit.step, visit.reason)
-        value = _value(visit, settings.xcom_max_bytes)
-        # Failing and skipping end a task by an exception, past its return.
-        context["ti"].xcom_push(key="return_value", value=value)
-        walked.fail_if_ended_here()
-        walked.note_leaving(utc_now())
-        self.do_branch(context, [] if visit.target is None else [self.step.task_ids[visit.target]])
-        return value
-
-
-def note_doubt(task: BaseOperator, context: Context, walked: Rewalk) -> bool:
-    """Log and push to XCom that the outcome of a task's own requests is unknown; return whether it is.
-
-    Args:
-        task: that sent them.
-        context: Airflow's, of the running task.
-        walked: the walk through the task's steps.
-    """
-    unknown = walked.unknown_outcomes
-    if unknown is not None:
-        task.log.error("%s", unknown)
-        context["ti"].xcom_push(key=IN_DOUBT, value=unknown)
-    return unknown is not None
-
-
-def not_on_the_way(step: FlowStep) -> str:
-    """Why a task skips itself."""
-    return f"the contact's path does not include {step.name!r}"
-
-
-def _value(visit: Visit, max_bytes: int) -> dict[str, Value]:
-    # A text may hold a whole reply, and nobody reads it but people; so may the variables of a message template.
-    text = None if visit.text is None else cut_for_xcom(visit.text, max_bytes)
-    details = None if visit.details is None else dict(visit.details)
-    if details is not None and len(json.dumps(details)) > max_bytes // 2:
-        details = {"left_out": "too large for XCom"}
-    value: dict[str, Value] = {
-        "step": visit.step,
-        "exit": visit.exit,
-        "next": visit.target,
-        "text": text,
-        "details": details,
-    }
-    return value if visit.reason is None else {**value, "reason": visit.reason}
+        return run_flow_step(self, context)
 
 
 def _action(step: FlowStep) -> Action:

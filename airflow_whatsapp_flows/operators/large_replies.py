@@ -8,13 +8,14 @@ from typing import Any
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.template.language import Value
+from airflow_whatsapp_flows.hooks.action import provider_settings
+from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.ledger.rows import Subject
 from airflow_whatsapp_flows.ledger.task_store import TaskLedger
+from airflow_whatsapp_flows.operators.action_output import LARGE
 
 IN_LEDGER = "in_ledger"
 """A key next to ``response``, not inside it: a server's reply must not be mistaken for a reference."""
-LARGE = ("response", "headers")
-"""The part of a result that the ledger stores instead of XCom."""
 _LONGEST_ESCAPE = 16  # bytes of one character in an XCom, and some for what stands beside the text
 
 
@@ -68,6 +69,11 @@ def whole(value: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subj
         raise RenderError("the reply of an action was too large for XCom, and is no longer in the ledger")
     rest = {key: item for key, item in value.items() if key != IN_LEDGER}
     return {**rest, **{key: kept[key] for key in LARGE}}
+
+
+def read_whole(result: Any) -> Any:
+    """Add the reply to a result of the same DAG run, from the configured ledger; see :func:`whole`."""
+    return whole(result, lambda: task_ledger(provider_settings()), lambda _: True)
 
 
 def whole_scopes(scopes: Any, ledger: Callable[[], TaskLedger], may_read: Callable[[Subject], bool]) -> Any:

@@ -9,7 +9,8 @@ from airflow_whatsapp_flows.ledger.groups import ErrorGroup
 from airflow_whatsapp_flows.ledger.replays import Tally
 from airflow_whatsapp_flows.ledger.retry import RetryResult
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.replay.budget import HandledErrors, too_many_handled
+from airflow_whatsapp_flows.replay.budget import too_many_handled
+from airflow_whatsapp_flows.replay.option_checks import HandledErrors
 from airflow_whatsapp_flows.replay.report import error_lines
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from airflow.sdk import Context
@@ -12,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, is_server_failure
 from airflow_whatsapp_flows.flow.delivery.table import Fate
-from airflow_whatsapp_flows.flow.model import Action, Delay, Flow
+from airflow_whatsapp_flows.flow.model import Action, Delay
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.template.variables import Variables
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Wait, Waited
@@ -23,6 +22,7 @@ from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.ledger.epochs import KnownResponse
 from airflow_whatsapp_flows.ledger.rows import Subject
 from airflow_whatsapp_flows.ledger.task_store import AttemptRow
+from airflow_whatsapp_flows.operators.flow_step import FlowStep
 from airflow_whatsapp_flows.operators.large_replies import cut_for_xcom, whole
 from airflow_whatsapp_flows.operators.loop_value import result_of_visit
 from airflow_whatsapp_flows.operators.run_content import epoch_of_run
@@ -37,26 +37,6 @@ END = "end"
 
 Pushed by the task of the step in which the walk ends.
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowStep:
-    """Position of a task in its flow.
-
-    Attributes:
-        flow: the whole flow.
-        name: of the step, or of the first one of the loop, that the task is for.
-        task_ids: step name to task id; the steps of a loop have one task.
-    """
-
-    flow: Flow = field(repr=False)
-    name: str
-    task_ids: Mapping[str, str] = field(repr=False)
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        """Names of the steps that the task walks."""
-        return self.flow.loop_of(self.name) or (self.name,)
 
 
 class Rewalk:

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from airflow_whatsapp_flows.ledger.replays import Tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.replay.option_checks import HandledErrors
 
-HandledErrors = int | str
-"""Contacts that may take an error exit: a number, or a percentage of the contacts walked, such as ``"20%"``."""
-
-_SHARE = re.compile(r"(100|[0-9]{1,2}(?:\.[0-9]{1,2})?)%")
 _WALKED = (ContactState.PENDING, ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT)
-
-
-def read_handled_errors(written: int | str) -> HandledErrors:
-    """Parse a limit of handled errors from a flow, an operator or the command line.
-
-    Raises:
-        ValueError: it is neither a number from 0 nor a share from ``"0%"`` to ``"100%"``.
-    """
-    if isinstance(written, str):
-        if written.isascii() and written.isdecimal():
-            return int(written)
-        if _SHARE.fullmatch(written):
-            return written
-    elif not isinstance(written, bool) and isinstance(written, int) and written >= 0:
-        return written
-    raise ValueError(f"{written!r} is neither a number of contacts nor a percentage such as '20%'")
 
 
 def max_handled(limit: HandledErrors, walked: int) -> int:
     """Return how many contacts may complete through an error exit.
 
     Args:
-        limit: as :func:`read_handled_errors` returns it.
+        limit: as :func:`~airflow_whatsapp_flows.replay.option_checks.read_handled_errors` returns it.
         walked: contacts of the batch that were neither rejected nor skipped.
     """
     return limit if isinstance(limit, int) else int(walked * float(limit.rstrip("%")) / 100 + 1e-9)

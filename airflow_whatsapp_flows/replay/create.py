@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.format.replay import OnChanged
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.claims import exclusive
 from airflow_whatsapp_flows.ledger.database import Ledger
@@ -23,7 +24,7 @@ from airflow_whatsapp_flows.ledger.replays import (
     replays_of_source,
 )
 from airflow_whatsapp_flows.replay.renames import load_step_identities
-from airflow_whatsapp_flows.replay.snapshot import OnChanged, Snapshot
+from airflow_whatsapp_flows.replay.snapshot import Snapshot
 from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings
 from airflow_whatsapp_flows.replay.sources import Source, SourceSpec, display_location
 

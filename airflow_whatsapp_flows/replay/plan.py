@@ -12,6 +12,7 @@ from itertools import islice
 
 import msgspec
 
+from airflow_whatsapp_flows.flow.format.replay import OnChanged
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
@@ -37,7 +38,7 @@ from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, Prio
 from airflow_whatsapp_flows.replay.rates import rate_for
 from airflow_whatsapp_flows.replay.renames import check_names, load_step_identities
 from airflow_whatsapp_flows.replay.run_settings import RunSettings
-from airflow_whatsapp_flows.replay.snapshot import OnChanged, ReadRow, classify_row, read_row, size_of_row
+from airflow_whatsapp_flows.replay.snapshot import ReadRow, classify_row, read_row, size_of_row
 from airflow_whatsapp_flows.replay.source_warnings import SourceWarnings
 from airflow_whatsapp_flows.replay.sources import Row
 from airflow_whatsapp_flows.sender import RequestSender

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_whatsapp_flows.flow.format import ReplayFormat
-from airflow_whatsapp_flows.flow.format.replay import MAX_CONCURRENCY, MAX_RATE
 from airflow_whatsapp_flows.flow.model import Flow
-from airflow_whatsapp_flows.replay.budget import HandledErrors
 from airflow_whatsapp_flows.replay.host_limits import ANY_HOST
+from airflow_whatsapp_flows.replay.option_checks import HandledErrors
 
 GivenOptions = Mapping[str, Any]
 """Options by name, as stored in the ledger: ``concurrency``, ``rates``, ``send``, ``max_failures``,
@@ -95,27 +94,3 @@ def rates_of(rate: float | Mapping[str, float] | None) -> dict[str, float]:
     if isinstance(rate, Mapping):
         return dict(rate)
     return {} if rate is None else {ANY_HOST: rate}
-
-
-def check_concurrency(number: int) -> int:
-    """Check and return a number of concurrent requests.
-
-    Raises:
-        ValueError: it is not allowed.
-    """
-    if number < 1:
-        raise ValueError(f"{number} is not a positive integer")
-    if number > MAX_CONCURRENCY:
-        raise ValueError(f"{number} is too high; the maximum is {MAX_CONCURRENCY}")
-    return number
-
-
-def check_rate(rate: float) -> float:
-    """Check and return a number of requests per second.
-
-    Raises:
-        ValueError: it is not allowed.
-    """
-    if not 0 < rate <= MAX_RATE:
-        raise ValueError(f"{rate:g} is not a number of requests per second from above 0 to {MAX_RATE:,}")
-    return rate

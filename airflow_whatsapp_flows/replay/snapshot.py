@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import msgspec
 
 from airflow_whatsapp_flows.errors import ResponseError
+from airflow_whatsapp_flows.flow.format.replay import OnChanged
 from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
@@ -34,10 +35,6 @@ from airflow_whatsapp_flows.ledger.snapshots import (
     seal,
 )
 from airflow_whatsapp_flows.replay.sources import Row
-
-OnChanged = Literal["reject", "update"]
-"""What to do with a response whose id is known with different content."""
-ON_CHANGED: tuple[OnChanged, ...] = get_args(OnChanged)
 
 _BATCH = 500
 _FIRST_LOOK = 1000  # rows after which statistics are updated, and again at four times as many

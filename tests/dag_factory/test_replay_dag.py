@@ -16,8 +16,9 @@ import pytest
 from airflow_whatsapp_flows import FlowFileError, build_replay_dag, load_dags
 from airflow_whatsapp_flows.dag_factory import raise_faults
 from airflow_whatsapp_flows.flow.loading.load import load_flow
-from airflow_whatsapp_flows.operators import replay as operator_module
-from airflow_whatsapp_flows.operators.replay_steps import ReplayApprovalOperator, _groups
+from airflow_whatsapp_flows.operators import replay_run as operator_module
+from airflow_whatsapp_flows.operators.replay_steps import ReplayApprovalOperator
+from airflow_whatsapp_flows.operators.replay_steps_run import _groups
 from airflow_whatsapp_flows.replay.guards import Guards, Later
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.servers.recording import Answer, RecordingServer

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows import build_dag
-from airflow_whatsapp_flows.operators import delay
 from airflow_whatsapp_flows.operators import wait as waiting
 from airflow_whatsapp_flows.operators.delay import FlowDelayOperator
+from airflow_whatsapp_flows.operators.rewalk import Rewalk
 from tests.airflow_runs import run_dag
 from tests.operators.clearing import run_again
 from tests.operators.flows import action, flow, message, question, seconds, step
@@ -91,7 +91,7 @@ def test_a_delay_at_the_start_waits_from_the_runs_start(moments: list[dt.datetim
 
 def test_it_ends_in_the_hours_of_the_flows_zone(moments: list[dt.datetime], monkeypatch: pytest.MonkeyPatch) -> None:
     sunday = dt.datetime(2026, 11, 22, 12, tzinfo=dt.timezone.utc)
-    monkeypatch.setattr(delay.Rewalk, "find_arrival", lambda *_: sunday)
+    monkeypatch.setattr(Rewalk, "find_arrival", lambda *_: sunday)
     windows = [{"weekday": 0, "start_at": "09:00", "end_at": "18:00"}]
     made = flow(seconds("D", 60, time_windows=windows, next="B"), message("B"), timezone="America/Mexico_City")
     run_dag(build_dag(made))

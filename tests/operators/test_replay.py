@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_whatsapp_flows import WhatsAppReplayOperator, build_dag
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
-from airflow_whatsapp_flows.operators import replay as replay_module
+from airflow_whatsapp_flows.operators import replay_run as replay_module
 from airflow_whatsapp_flows.replay.guards import Guards, Later, Verdict
 from airflow_whatsapp_flows.replay.prior_sends import Postponed, PriorSends
 from tests.airflow_runs import FinishedRun, run_dag

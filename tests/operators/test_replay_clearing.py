@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.replays import find_replay, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.operators import replay as replay_module
+from airflow_whatsapp_flows.operators import replay_run as replay_module
 from tests.airflow_runs import run_dag
 from tests.operators.clearing import run_cleared
 from tests.operators.conftest import TaskLog

@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_whatsapp_flows import WhatsAppReplayOperator
-from airflow_whatsapp_flows.operators.replay_options import MAX_REPLAY_ID, default_replay_id
+from airflow_whatsapp_flows.operators.replay_setup import MAX_REPLAY_ID, default_replay_id
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.clearing import run_again
 from tests.operators.one_action import Failures, new_dag_id

@@ -8,12 +8,8 @@ import pytest
 
 from airflow_whatsapp_flows.ledger.replays import Tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.replay.budget import (
-    FailureBudget,
-    max_handled,
-    read_handled_errors,
-    too_many_handled,
-)
+from airflow_whatsapp_flows.replay.budget import FailureBudget, max_handled, too_many_handled
+from airflow_whatsapp_flows.replay.option_checks import read_handled_errors
 
 
 def test_without_a_budget_any_number_may_fail() -> None:

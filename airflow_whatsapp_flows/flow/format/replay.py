@@ -12,6 +12,8 @@ from airflow_whatsapp_flows.flow.format.common import FormatModel, TimeOfDay
 MAX_CONCURRENCY = 1024
 MAX_RATE = 100_000
 
+OnChanged = Literal["reject", "update"]
+"""What to do with a response whose id is known with different content."""
 Rate = Annotated[float, Field(gt=0, le=MAX_RATE)]
 HostRates = dict[Annotated[str, Field(min_length=1, max_length=255)], Rate]
 RateOrRates = Annotated[
@@ -47,7 +49,7 @@ class ReplayFormat(FormatModel):
     send: Literal["failed", "all"] = Field(
         "failed", description="the actions to send when a response has recorded results"
     )
-    on_changed: Literal["reject", "update"] = Field(
+    on_changed: OnChanged = Field(
         "reject",
         description="what to do with a response whose id was sent before with different content, also in DAG runs",
     )

@@ -1,0 +1,205 @@
+"""What the task of a replay does when it runs. A process that only parses DAG files doesn't import this."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from airflow_whatsapp_flows.errors import ReplayError
+from airflow_whatsapp_flows.flow.model import Flow
+from airflow_whatsapp_flows.hooks.action import provider_settings
+from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
+from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.groups import error_groups
+from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
+from airflow_whatsapp_flows.ledger.retry import walk_failed_again
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.operators.failures import task_errors
+from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, default_replay_id, flow_of, request_sender_of
+from airflow_whatsapp_flows.operators.replay_status import (
+    SHOWN_ERRORS,
+    log_errors,
+    log_retried,
+    status_line,
+    what_is_wrong,
+    where_to_look,
+)
+from airflow_whatsapp_flows.operators.task_record import TaskTry
+from airflow_whatsapp_flows.replay.engine import Engine
+from airflow_whatsapp_flows.replay.progress import Progress
+from airflow_whatsapp_flows.replay.run import run_replay
+from airflow_whatsapp_flows.replay.run_settings import RunSettings
+from airflow_whatsapp_flows.replay.status import replay_status
+from airflow_whatsapp_flows.sender import RequestSender
+
+if TYPE_CHECKING:
+    from airflow_whatsapp_flows.operators.replay import ReplayTask, WhatsAppReplayOperator
+
+_REPORT_SECONDS = 10.0
+_ALL_HANDLED = "100%"  # of the contacts may take an error exit
+_SHORTEST_WAIT = dt.timedelta(seconds=30)  # Airflow may fail a task whose trigger fires as soon as it is deferred
+
+
+def task_flow(task: ReplayTask) -> Flow:
+    """The flow of a task.
+
+    Raises:
+        FlowFileError: it has faults or cannot be read.
+    """
+    dag = task.get_dag()
+    return flow_of(task.flow, dag.fileloc if dag else None)
+
+
+def create_or_resume(task: ReplayTask, ledger: Ledger, flow: Flow, context: Context) -> Replay:
+    """Start or resume the replay of a task.
+
+    Raises:
+        FlowsError: it cannot be started or resumed.
+    """
+    replay_id = task.replay_id or default_replay_id(flow.id, context)
+    setup = ReplaySetup(task.current_options(), flow)
+    replay = setup.create_or_resume(ledger, replay_id, task.note or None, lambda rows: note_rows(task, rows))
+    for warning in replay.warnings:
+        task.log.warning("%s", warning)
+    clear = TaskTry.of(context, task).clear
+    chosen = None if clear is None else walk_failed_again(ledger, replay, task.chunks, clear)
+    if chosen is not None:
+        log_retried(task.log, chosen)
+    return replay
+
+
+def note_rows(task: ReplayTask, rows: int) -> None:
+    """Log how many rows were read.
+
+    Raises:
+        ReplayError: the task was stopped.
+    """
+    if task.killed:
+        raise ReplayError("stopped while reading the source; nothing was sent")
+    if rows % 100_000 == 0:
+        task.log.info("%s rows read", f"{rows:,}")
+
+
+def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str, Any]:
+    """Run the replay of a task, or its chunks, and return the status of the contacts.
+
+    Raises:
+        TaskDeferred: contacts wait for their quiet hours to end.
+        AirflowException: contacts are pending; a retry resumes them.
+        AirflowFailException: the replay cannot run, or too many contacts failed.
+    """
+    with task_errors(task.task_id), airflow_ledger(provider_settings()) as ledger:
+        flow = task_flow(task)
+        request_sender = request_sender_of(flow)
+        replay = create_or_resume(task, ledger, flow, context)
+        begun = time.monotonic()
+        task.log.info("replay %s in the ledger %s", replay.id, ledger.display_url)
+        settings = replace(ReplaySetup(task.current_options(), flow).run_settings(), chunks=task.chunks)
+        progress = asyncio.run(_run(task, ledger, replay, flow, request_sender, settings))
+        counted = tally(ledger, replay.no, task.chunks)
+        # Of chunks, which are mapped, the report tells the errors of all.
+        errors = error_groups(ledger, replay, SHOWN_ERRORS) if task.chunks is None else []
+        whole = counted if task.chunks is None else tally(ledger, replay.no)
+    status = replay_status(replay, counted, time.monotonic() - begun)
+    task.log.info("%s", status_line(status))
+    log_errors(task.log, errors)
+    context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
+    _check_end(task, status, progress)
+    _judge(task, status, counted, whole, settings, flow)
+    return status
+
+
+async def _run(
+    task: WhatsAppReplayOperator,
+    ledger: Ledger,
+    replay: Replay,
+    flow: Flow,
+    request_sender: RequestSender,
+    settings: RunSettings,
+) -> Progress:
+    reporting: list[asyncio.Task[None]] = []
+    total = tally(ledger, replay.no, task.chunks).states[ContactState.PENDING]
+
+    def on_engine(engine: Engine) -> None:
+        loop = asyncio.get_running_loop()
+
+        def stop(reason: str) -> None:
+            loop.call_soon_threadsafe(engine.stop, reason)
+
+        task.stop_run = stop
+        reporting.append(asyncio.create_task(_report(task, engine, total)))
+        if task.killed:
+            engine.stop("the task was stopped")
+
+    try:
+        return await run_replay(ledger, replay, flow, request_sender, settings, on_engine)
+    finally:
+        task.stop_run = None
+        for one in reporting:
+            one.cancel()
+
+
+async def _report(task: WhatsAppReplayOperator, engine: Engine, total: int) -> None:
+    begun = time.monotonic()
+    while True:
+        await asyncio.sleep(_REPORT_SECONDS)
+        done = engine.progress.ended_count
+        rate = done / (time.monotonic() - begun)
+        states = ", ".join(f"{count:,} {state.value}" for state, count in engine.progress.ended.items())
+        task.log.info("%s of %s contacts, %.0f/s: %s", f"{done:,}", f"{total:,}", rate, states or "none yet")
+
+
+def _check_end(task: WhatsAppReplayOperator, status: Mapping[str, Any], progress: Progress) -> None:
+    if progress.spent:
+        raise AirflowFailException(f"{task.task_id}: the failure budget is exhausted: {progress.stopped}")
+    if status["pending"] and progress.needs_help:
+        raise AirflowFailException(
+            f"{task.task_id}: {progress.stopped}; {status['pending']:,} of {status['total']:,} contacts are "
+            "pending: fix the cause, then clear this task"
+        )
+    if status["pending"] and progress.first_until is not None and progress.stopped is None:
+        until = max(progress.first_until, dt.datetime.now(dt.timezone.utc) + _SHORTEST_WAIT)
+        task.log.info("%s contacts are pending; resuming at %s", f"{status['pending']:,}", until)
+        task.defer(trigger=DateTimeTrigger(until), method_name="go_on")
+    if status["pending"]:
+        reasons = [*progress.postponed, *filter(None, (progress.stopped, progress.cut_off_text))]
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        raise AirflowException(
+            f"{task.task_id}: {status['pending']:,} of {status['total']:,} contacts are pending{why}; "
+            "retry or clear this task to resume"
+        )
+
+
+def _judge(
+    task: WhatsAppReplayOperator,
+    status: Mapping[str, Any],
+    counted: Tally,
+    whole: Tally,
+    settings: RunSettings,
+    flow: Flow,
+) -> None:
+    fail_when = task.fail_when or (flow.replay.fail_when if flow.replay else "any")
+    rule = "any" if fail_when == "never" else fail_when
+    if task.chunks is None:
+        wrong = what_is_wrong(counted, rule, settings.max_failures, settings.max_handled_errors)
+    else:
+        wrong = what_is_wrong(counted, rule, settings.max_failures, _ALL_HANDLED)
+        if wrong is None and not whole.states[ContactState.PENDING]:  # handled errors are counted over all chunks
+            wrong = what_is_wrong(whole, "budget", None, settings.max_handled_errors)
+    if wrong is None:
+        return
+    wrong = f"{wrong}; {where_to_look(status)}"
+    if fail_when == "never":
+        task.log.warning("%s", wrong)
+        return
+    if counted.states[ContactState.FAILED]:
+        wrong += "; clear this task to resend the requests that were not applied"
+    raise AirflowFailException(f"{task.task_id}: {wrong}")

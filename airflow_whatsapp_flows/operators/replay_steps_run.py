@@ -1,0 +1,121 @@
+"""What the tasks that plan and report a replay do when they run.
+
+A process that only parses DAG files doesn't import this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Context
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from airflow_whatsapp_flows.hooks.action import provider_settings
+from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
+from airflow_whatsapp_flows.ledger.groups import error_groups
+from airflow_whatsapp_flows.ledger.replays import find_pending_chunks, tally
+from airflow_whatsapp_flows.operators.failures import task_errors
+from airflow_whatsapp_flows.operators.plan_text import plan_text, plan_value
+from airflow_whatsapp_flows.operators.replay_run import create_or_resume, note_rows, task_flow
+from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, request_sender_of
+from airflow_whatsapp_flows.operators.replay_status import (
+    SHOWN_ERRORS,
+    log_errors,
+    status_line,
+    what_is_wrong,
+    where_to_look,
+)
+from airflow_whatsapp_flows.operators.replay_steps import PLAN
+from airflow_whatsapp_flows.replay.plan import PlanRequest, plan
+from airflow_whatsapp_flows.replay.report import deliveries_of, errors_value, flow_of_replay
+from airflow_whatsapp_flows.replay.status import get_replay, replay_status
+
+if TYPE_CHECKING:
+    from airflow_whatsapp_flows.operators.replay_steps import ReplayPlanOperator, ReplayReportOperator
+
+_TRUE = ("true", "1", "yes", "on")
+
+
+def plan_replay(task: ReplayPlanOperator, context: Context) -> list[list[int]]:
+    """Take the snapshot of a replay, push its plan, and return its chunks, grouped for the tasks to be mapped.
+
+    Raises:
+        AirflowFailException: the replay cannot be started.
+    """
+    dry = str(task.only_plan).lower() in _TRUE
+    with task_errors(task.task_id), airflow_ledger(provider_settings()) as ledger:
+        flow = task_flow(task)
+        request_sender = request_sender_of(flow)
+        options = task.current_options()
+        setup = ReplaySetup(options, flow)
+        run = setup.run_settings()
+        if dry:
+            source = setup.open()
+            rows = PlanRequest(
+                flow=flow,
+                rows=source,
+                request_sender=request_sender,
+                run=run,
+                limit=options.limit,
+                on_changed=setup.on_changed,
+            )
+            planned = plan(rows, ledger, lambda read: note_rows(task, read))
+            replay, chunks, name = None, [], source.name
+        else:
+            replay = create_or_resume(task, ledger, flow, context)
+            request = PlanRequest(flow=flow, rows=(), request_sender=request_sender, run=run, replay=replay)
+            planned, chunks, name = plan(request, ledger), find_pending_chunks(ledger, replay.no), replay.source
+    planned_value = plan_value(planned, name, replay.id if replay else None)
+    task.log.info("%s", plan_text(planned_value))
+    context["ti"].xcom_push(key=PLAN, value=planned_value)
+    return _groups(chunks, conf.getint("core", "max_map_length", fallback=1024))
+
+
+def report_replay(task: ReplayReportOperator, context: Context) -> dict[str, Any]:
+    """Push and return the result of a replay.
+
+    Raises:
+        AirflowSkipException: it was a dry run.
+        AirflowFailException: contacts are pending, do not add up, or failed where that matters.
+    """
+    planned_value = context["ti"].xcom_pull(task_ids=task.plan_task, key=PLAN)
+    if planned_value is None:
+        raise AirflowFailException(f"{task.task_id}: the replay has no plan; see the task {task.plan_task!r}")
+    if planned_value["replay_id"] is None:
+        raise AirflowSkipException("a dry run: nothing was sent")
+    with task_errors(task.task_id), airflow_ledger(provider_settings()) as ledger:
+        replay = get_replay(ledger, task.replay_id)
+        counted, errors = tally(ledger, replay.no), error_groups(ledger, replay, SHOWN_ERRORS)
+    status = replay_status(replay, counted)
+    task.log.info("%s", status_line(status))
+    log_errors(task.log, errors)
+    error_rows = {"errors": errors_value(errors, deliveries_of(flow_of_replay(replay)))}
+    context["ti"].xcom_push(key="return_value", value={**status, **error_rows})  # also of a task that fails
+    limits = (task.max_failures, task.max_handled_errors)
+    problem = _problem(status, planned_value) or what_is_wrong(counted, task.fail_when, *limits)
+    if problem:
+        again = "; clear the tasks that sent them to resend the requests that were not applied"
+        hint = again if status["failed"] else ""
+        raise AirflowFailException(f"{task.task_id}: {problem}; {where_to_look(status)}{hint}")
+    silent = what_is_wrong(counted, "any", *limits) if task.fail_when == "never" else None
+    if silent:
+        task.log.warning("%s; %s", silent, where_to_look(status))
+    for outlet in task.outlets:
+        context["outlet_events"][outlet].extra.update(status)
+    return {**status, **error_rows}
+
+
+def _problem(status: Mapping[str, Any], planned_value: Mapping[str, Any]) -> str | None:
+    if status["pending"]:
+        return f"{status['pending']:,} of {status['total']:,} contacts are pending; clear the failed tasks to resume"
+    if status["total"] != planned_value["rows"]:
+        return f"{planned_value['rows']:,} responses were planned, but the ledger contains {status['total']:,}"
+    return None
+
+
+def _groups(chunks: Sequence[int], most: int) -> list[list[int]]:
+    """Group chunks, in order, into at most as many tasks as Airflow maps."""
+    size = -(-len(chunks) // max(1, most)) or 1
+    return [list(chunks[start : start + size]) for start in range(0, len(chunks), size)]
