@@ -87,7 +87,7 @@ def _ours(text: str) -> dict[str, Any]:
         '{"conn_type": "http", "host": "h", "description": "the CRM"}',
     ],
 )
-def test_a_connection_of_the_environment_is_read_as_airflow_reads_it(text: str) -> None:
+def test_parses_a_connection_like_airflow(text: str) -> None:
     assert _ours(text) == _airflows(text)
 
 
@@ -97,7 +97,7 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
 @given(
     login=_TEXT, password=_TEXT, port=st.none() | st.integers(1, 65535), extra=st.dictionaries(_TEXT, _TEXT, max_size=3)
 )
-def test_reads_back_every_uri_that_airflow_writes(
+def test_parses_every_uri_written_by_airflow(
     login: str, password: str, port: int | None, extra: dict[str, str]
 ) -> None:
     from airflow.sdk import Connection
@@ -258,7 +258,7 @@ def test_every_form_of_a_secret_is_masked() -> None:
         pytest.param("verify=%2Fetc%2Fca.pem", None, "/etc/ca.pem", id="path"),
     ],
 )
-def test_extras_of_a_uri_are_text_and_mean_what_they_say(extra: str, timeout: float | None, verify: bool | str) -> None:
+def test_parses_text_extras_of_a_uri(extra: str, timeout: float | None, verify: bool | str) -> None:
     environ = {"AIRFLOW_CONN_CRM": f"whatsapp-action://crm.example/?{extra}"}
     connection = action_connection(connection_from_environment("crm", environ))
     assert (connection.timeout, connection.verify) == (timeout, verify)
@@ -292,7 +292,7 @@ def test_json_may_hold_a_uri() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["http", "whatsapp_action"])
-def test_a_client_certificate_is_read_as_requests_reads_it(given: Any, understood: Any, kind: str) -> None:
+def test_reads_a_client_certificate_like_requests(given: Any, understood: Any, kind: str) -> None:
     fields = ConnectionFields("crm", type=kind, host="https://crm.example", extra={"cert": given})
 
     assert action_connection(fields).certificate == understood
@@ -328,7 +328,7 @@ def test_refuses_airflows_secret_mask_in_every_field(fields: dict[str, Any], req
         action_connection(ConnectionFields("crm", **{"host": "https://crm.example", **fields}))
 
 
-def test_the_form_has_no_field_whose_value_airflow_hides_but_the_password_and_the_proxy() -> None:
+def test_airflow_hides_only_the_password_and_the_proxy() -> None:
     from airflow.sdk._shared.secrets_masker import should_hide_value_for_key
 
     from airflow_whatsapp_flows.provider_info import get_provider_info
@@ -368,9 +368,7 @@ def test_a_password_may_contain_asterisks() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["http", "whatsapp_action"])
-def test_a_secret_in_a_base_url_is_refused_and_the_error_names_the_way_and_not_the_secret(
-    host: str, way: str, kind: str
-) -> None:
+def test_refuses_a_secret_in_a_base_url_with_advice(host: str, way: str, kind: str) -> None:
     with pytest.raises(ConnectionConfigError, match=r"'crm': host must be") as raised:
         action_connection(ConnectionFields("crm", type=kind, host=host))
 
@@ -387,7 +385,7 @@ def test_a_secret_in_a_base_url_is_refused_and_the_error_names_the_way_and_not_t
         ("whatsapp-action://:s3cret@crm.example/?auth=header&header_nam=X-Api-Key", "did you mean 'header_name'?"),
     ],
 )
-def test_an_unknown_extra_field_is_refused_since_it_would_be_sent_nowhere(uri: str, hint: str) -> None:
+def test_refuses_an_unknown_extra_field(uri: str, hint: str) -> None:
     with pytest.raises(ConnectionConfigError, match="'crm': unknown extra field") as raised:
         action_connection(connection_from_environment("crm", {"AIRFLOW_CONN_CRM": uri}))
 

@@ -19,7 +19,7 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "constraints-3.10.txt", "constraints-lowest.txt"])
-def test_every_line_is_a_plain_pin_of_a_package_of_its_own(name: str) -> None:
+def test_every_line_pins_one_package(name: str) -> None:
     lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert [line for line in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line)] == []
@@ -35,14 +35,14 @@ def _pins(name: str) -> dict[str, Version]:
 
 
 @pytest.mark.parametrize("text", PUBLISHED)
-def test_a_lower_bound_is_a_version_that_the_tests_run_with(text: str) -> None:
+def test_lower_bounds_are_tested_versions(text: str) -> None:
     requirement = Requirement(text)
     [lowest] = [Version(bound.version) for bound in requirement.specifier if bound.operator == ">="]
     assert _pins("constraints-lowest.txt")[canonicalize_name(requirement.name)] == lowest
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "constraints-3.10.txt", "constraints-lowest.txt"])
-def test_pins_are_of_versions_that_are_declared(name: str) -> None:
+def test_pins_satisfy_the_declared_versions(name: str) -> None:
     pins = _pins(name)
     requirements = [Requirement(text) for text in PUBLISHED]
     wrong = {str(one) for one in requirements if not one.specifier.contains(pins[canonicalize_name(one.name)])}

@@ -47,7 +47,7 @@ def lead() -> dict[str, Any]:
     )
 
 
-def test_a_flow_has_one_task_per_step_and_a_branch_beside_an_error_exit() -> None:
+def test_a_flow_has_one_task_per_step_and_branches_for_error_exits() -> None:
     dag = build_dag(lead())
     beside = {"create_contact__exit", "create_contact__in_doubt"}
     assert set(dag.task_dict) == {"ask_name", "create_contact", "thanks", "sales", "bye"} | beside
@@ -63,7 +63,7 @@ def test_a_flow_has_one_task_per_step_and_a_branch_beside_an_error_exit() -> Non
     assert dag.max_active_runs == 1
 
 
-def test_a_dag_is_shown_by_its_id_first_since_that_is_what_airflow_searches() -> None:
+def test_the_display_name_of_a_dag_starts_with_its_id() -> None:
     named = load_flow({**lead(), "id": "lead_to_crm", "name": "Lead to CRM"})
     plain = load_flow({**lead(), "id": "lead_to_crm"})
     assert build_dag(named).dag_display_name == "lead_to_crm: Lead to CRM"
@@ -102,7 +102,7 @@ def test_both_exits_may_lead_to_one_step(server: RecordingServer, status: int) -
     assert run_dag(dag).states["b"] == "success"
 
 
-def test_a_target_that_another_path_ends_before_is_skipped(server: RecordingServer) -> None:
+def test_a_target_not_reached_by_the_walk_is_skipped(server: RecordingServer) -> None:
     dag = build_dag(flow(action("A", on_success="Q", on_error="Z"), question("Q", next="Z"), action("Z", url="/z")))
     run = run_dag(dag)
     assert run.state == "success"
@@ -124,7 +124,7 @@ def test_a_conditional_that_ends_the_walk_skips_the_rest(plan: str, done: str) -
     assert (run.state, run.states["p"]) == ("success", done)
 
 
-def test_a_misfit_answer_an_end_as_failed_and_an_unhandled_error_are_red(server: RecordingServer) -> None:
+def test_misfit_answers_failed_ends_and_unhandled_errors_are_red(server: RecordingServer) -> None:
     misfit = flow({"name": "Age", "type": "question", "answer_type": "NUMBER"})
     assert run_dag(build_dag(misfit), {"step": {"Age": "abc"}}).state == "failed"
     ended = flow(message("M", next="E"), {"name": "E", "type": "end", "state": "failed", "reason": "no"})
@@ -133,7 +133,7 @@ def test_a_misfit_answer_an_end_as_failed_and_an_unhandled_error_are_red(server:
     assert run_dag(build_dag(flow(action("A", on_success="B"), message("B")))).states["a"] == "failed"
 
 
-def test_a_misspelt_key_of_the_conf_is_red() -> None:
+def test_a_misspelled_conf_key_is_red() -> None:
     assert run_dag(build_dag(flow(message("M"))), {"contacts": {}}).state == "failed"
 
 
@@ -159,7 +159,7 @@ def test_task_ids_are_readable_and_never_collide() -> None:
     assert all(re.fullmatch(r"[a-z0-9_]+", task_id) for task_id in dag.task_dict)
 
 
-def test_it_serializes_and_its_form_takes_no_nested_and_dotted_conf() -> None:
+def test_a_dag_with_every_answer_type_serializes() -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
     types = ["ANY", "FREE_TEXT", "NUMBER", "BOOL", "DATE", "EMAIL", "PHONE", "FILE", "LOCATION"]
@@ -195,7 +195,7 @@ def _write(folder: Path, made: dict[str, Any], name: str | None = None) -> str:
     return str(made["id"])
 
 
-def test_one_bad_file_hides_no_other_and_all_faults_are_reported(tmp_path: Path) -> None:
+def test_a_bad_file_hides_no_other_and_reports_all_faults(tmp_path: Path) -> None:
     folder = tmp_path / "flows"
     folder.mkdir()
     good = [_write(folder, flow(message("M"))) for _ in range(2)]

@@ -72,11 +72,11 @@ def test_every_example_dag_file_loads_without_an_import_error(dag_bag: Any) -> N
     assert dag_bag.import_errors == {}
 
 
-def test_there_is_one_dag_for_each_flow_file_one_for_its_replay_and_one_written_by_hand(dag_bag: Any) -> None:
+def test_every_flow_file_has_its_dags(dag_bag: Any) -> None:
     assert set(dag_bag.dags) == {*FLOWS, "campaign_leads__replay", "lead_by_hand"}
 
 
-def test_every_dag_file_holds_the_words_that_airflow_looks_for() -> None:
+def test_every_dag_file_passes_airflows_safe_mode() -> None:
     # Airflow leaves a file unread, and says nothing, when its text lacks one of the two.
     for file in DAGS.glob("*.py"):
         text = file.read_bytes().lower()
@@ -165,7 +165,7 @@ def test_the_crms_reply_about_an_order_decides_the_message(
     assert {finished.states[other] for other in others} == {"skipped"}
 
 
-def test_a_crm_that_is_down_is_queried_twice_for_an_order(dag_bag: Any, crm: httpx.Client) -> None:
+def test_retries_a_failed_order_lookup_once(dag_bag: Any, crm: httpx.Client) -> None:
     crm.put("/_switches", json={"path": "/v1/orders", "status": 503})
 
     finished = run(dag_bag, "order_status", {"contact": contact(11), "step": {"Ask order number": "1001"}})
@@ -204,7 +204,7 @@ def test_a_receipt_is_fetched_and_uploaded_byte_for_byte(dag_bag: Any, crm: http
     assert [entry[:2] for entry in log(crm)] == [("GET", "/media/receipt.pdf"), ("POST", "/v1/documents")]
 
 
-def test_a_receipt_that_is_gone_uploads_nothing_and_asks_again(dag_bag: Any, crm: httpx.Client) -> None:
+def test_a_missing_receipt_uploads_nothing_and_asks_again(dag_bag: Any, crm: httpx.Client) -> None:
     url = str(crm.base_url.join("/media/gone.pdf"))
 
     finished = run(dag_bag, "document_upload", {"contact": contact(31), "step": {"Ask receipt": {"url": url}}})

@@ -87,7 +87,7 @@ def test_the_package_imports_only_what_it_declares() -> None:
     assert undeclared == {}
 
 
-def test_extras_are_imported_where_they_are_used_and_nowhere_else() -> None:
+def test_extras_are_imported_only_where_they_are_used() -> None:
     too_early = {owner: file for owner, file in _imports_of(PACKAGE, only_at_import=True).items() if owner not in HARD}
     assert too_early == {}
 
@@ -103,7 +103,7 @@ def test_supporting_scripts_import_only_declared_dependencies(folder: str) -> No
     assert undeclared == {}
 
 
-def test_every_dependency_has_a_lower_bound_and_airflow_no_upper_one() -> None:
+def test_dependencies_have_lower_bounds_and_airflow_no_upper_bound() -> None:
     texts = PYPROJECT["project"]["dependencies"]
     assert [text for text in texts if ">=" not in text] == []
     assert [text for text in texts if text.startswith("apache-airflow") and "<" in text] == []

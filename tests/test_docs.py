@@ -38,7 +38,7 @@ def test_every_code_block_has_a_tested_language() -> None:
 
 
 @pytest.mark.parametrize("text", blocks("json"))
-def test_json_is_a_flow_a_response_or_a_result(text: str) -> None:
+def test_json_blocks_are_flows_responses_or_results(text: str) -> None:
     value = json.loads(text)
     if "flow_format" in value:
         assert load_flow(text).id == value["id"]
@@ -50,7 +50,7 @@ def test_json_is_a_flow_a_response_or_a_result(text: str) -> None:
 
 @pytest.mark.usefixtures("airflow")
 @pytest.mark.parametrize("text", blocks("python"))
-def test_python_is_a_dag_file_that_airflow_can_read(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_blocks_are_dag_files(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flows = tmp_path / "flows"
     flows.mkdir()
     readme = DOCUMENTS[0].read_text(encoding="utf-8")
@@ -122,9 +122,7 @@ def commands() -> list[object]:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_commands_are_there_and_work(
-    command: str, server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_work(command: str, server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command)
     if words[0] == "make":
         makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
@@ -140,7 +138,7 @@ def test_commands_are_there_and_work(
         assert main(arguments) == 0
 
 
-def test_links_within_the_documents_lead_somewhere() -> None:
+def test_links_have_a_target() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
@@ -188,7 +186,7 @@ def test_states_modes_and_fates_are_documented() -> None:
         assert f"`{word.value}`" in text
 
 
-def test_the_columns_with_personal_data_are_those_that_a_purge_erases() -> None:
+def test_documents_the_columns_erased_by_a_purge() -> None:
     from airflow_whatsapp_flows.ledger import purge as purging
     from airflow_whatsapp_flows.ledger import schema
 

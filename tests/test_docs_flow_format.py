@@ -103,12 +103,12 @@ def test_every_key_is_in_its_table_with_its_default_and_a_meaning(name: str) -> 
 
 
 @pytest.mark.parametrize("name", [name for name in HEADINGS if "platform's field" in section(HEADINGS[name])])
-def test_every_key_that_the_platform_has_names_its_field(name: str) -> None:
+def test_every_platform_key_names_its_field(name: str) -> None:
     assert [key for key, cells in rows(HEADINGS[name]).items() if len(cells) != 3 or not cells[2]] == []
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=json.loads(text)["id"]) for text in BLOCKS])
-def test_its_examples_do_what_their_tests_say(text: str) -> None:
+def test_examples_pass_their_tests(text: str) -> None:
     flow = load_flow(text)
 
     assert [run.mismatches for test in flow.tests if (run := run_flow_test(flow, test)).mismatches] == []
@@ -120,7 +120,7 @@ def test_every_type_of_step_has_an_example() -> None:
     assert shown == set(STEP_FORMATS)
 
 
-def test_links_within_the_reference_and_to_flows_lead_to_a_heading() -> None:
+def test_links_have_a_heading() -> None:
     flows = (REPOSITORY / "docs" / "flows.md").read_text(encoding="utf-8")
     for here, other, text in ((TEXT, flows, "flows.md"), (flows, TEXT, "flow-format.md")):
         for anchor in re.findall(r"\]\(#([^)]+)\)", here):

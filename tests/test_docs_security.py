@@ -72,7 +72,7 @@ def test_every_limit_has_its_number() -> None:
 
 
 @pytest.mark.parametrize("row", _rows("Guarantees"), ids=lambda row: row[0].split("**")[1][:40])
-def test_every_guarantee_is_enforced_and_proven_where_it_says(row: list[str]) -> None:
+def test_every_guarantee_names_existing_code_and_tests(row: list[str]) -> None:
     for place in re.findall(r"`([a-z_/.]+)`", row[1]):
         assert (REPOSITORY / "airflow_whatsapp_flows" / place).exists(), place
     proofs = re.findall(r"`(tests/[^`]+)`", row[2])

@@ -39,11 +39,11 @@ def test_an_error_survives_pickling(error: Exception) -> None:
     assert vars(back) == vars(error)
 
 
-def test_every_class_is_pickled_here() -> None:
+def test_every_error_class_is_tested_here() -> None:
     classes = {found for found in vars(errors).values() if isinstance(found, type) and issubclass(found, FlowsError)}
     assert classes <= {type(error) for error in EXAMPLES}
 
 
-def test_the_tree_of_the_documentation_is_the_tree() -> None:
+def test_the_documented_error_tree_is_complete() -> None:
     for error in EXAMPLES[:-1]:
         assert type(error).__name__ in str(errors.__doc__)

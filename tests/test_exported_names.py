@@ -11,7 +11,7 @@ import pytest
 import airflow_whatsapp_flows as package
 
 
-def test_every_public_name_is_listed_in_order_and_found() -> None:
+def test_every_public_name_is_listed_in_order() -> None:
     assert package.__all__ == sorted(package.__all__)
     assert set(package.__all__) == set(package._MODULES)
     for name, module in package._MODULES.items():
@@ -43,6 +43,6 @@ def test_the_core_is_found_without_airflow(name: str) -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_dag_files_need_no_more_than_the_promised_names() -> None:
+def test_dag_files_need_only_public_names() -> None:
     promised = {"load_dags", "build_dag", "WhatsAppActionOperator", "WhatsAppBranchOperator"}
     assert promised <= set(package.__all__)

@@ -37,14 +37,14 @@ def test_a_fault_is_reported_with_its_file_and_place(tmp_path: Path, content: by
     assert words in str(raised.value)
 
 
-def test_a_file_named_differently_from_its_flow_is_refused_in_a_folder_only(tmp_path: Path) -> None:
+def test_a_folder_requires_files_named_after_their_flow(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps(FLOW), encoding="utf-8")
     assert load_flow_file(tmp_path / "other.json").id == "lead"
     with pytest.raises(FlowFileError, match=r"lead\.json"):
         load_flow_file(tmp_path / "other.json", in_flows_folder=True)
 
 
-def test_a_link_out_of_the_folder_is_refused_and_one_within_it_is_not(tmp_path: Path) -> None:
+def test_refuses_links_out_of_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "flows"
     folder.mkdir()
     (tmp_path / "out.json").write_text(json.dumps(FLOW), encoding="utf-8")
@@ -64,7 +64,7 @@ def test_refuses_special_files_without_waiting(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["a.json", "b.json"])
-def test_links_in_a_circle_take_no_other_file_with_them(tmp_path: Path, target: str) -> None:
+def test_circular_links_do_not_affect_other_files(tmp_path: Path, target: str) -> None:
     (tmp_path / "a.json").symlink_to(tmp_path / target)
     if target != "a.json":
         (tmp_path / target).symlink_to(tmp_path / "a.json")
@@ -125,7 +125,7 @@ def test_two_files_with_one_id_are_both_named(tmp_path: Path) -> None:
         pytest.param(unicodedata.normalize("NFD", "caf\u00e9.json"), "caf\u00e9.json", id="accents"),
     ],
 )
-def test_files_whose_names_are_one_elsewhere_are_both_named(tmp_path: Path, first: str, second: str) -> None:
+def test_names_both_files_whose_names_collide_on_other_systems(tmp_path: Path, first: str, second: str) -> None:
     for number, name in enumerate((first, second)):
         (tmp_path / name).write_text(json.dumps({**FLOW, "id": f"lead{number}"}), encoding="utf-8")
     if len(list(tmp_path.iterdir())) < 2:

@@ -46,7 +46,7 @@ def _stamp(output: str) -> str:
     return re.findall(r'touch "(.*)"', output)[0]
 
 
-def test_the_list_of_targets_needs_no_other_program(checkout: Path) -> None:
+def test_make_help_needs_no_other_program(checkout: Path) -> None:
     assert re.search(r"^demo +one contact", _make(checkout, "help"), re.MULTILINE)
     assert "column" not in (checkout / "Makefile").read_text(encoding="utf-8")
 
@@ -61,7 +61,7 @@ def test_a_moved_checkout_is_set_up_again(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(("version", "pins"), [("3.10.13", "constraints-3.10.txt"), ("3.12.1", "constraints.txt")])
-def test_each_python_has_its_pins_and_its_stamp(checkout: Path, version: str, pins: str) -> None:
+def test_each_python_version_has_its_own_pins_and_stamp(checkout: Path, version: str, pins: str) -> None:
     other = _make(checkout, "-n", "setup", _python(checkout, version))
     assert f'--constraint "{pins}"' in other
     assert _stamp(other) != _stamp(_make(checkout, "-n", "setup"))

@@ -21,7 +21,7 @@ VERSIONS = {
 }
 
 
-def test_counts_are_those_of_pytest(tmp_path: Any) -> None:
+def test_reads_the_counts_of_pytest(tmp_path: Any) -> None:
     (tmp_path / "test_four.py").write_text(
         "import pytest\n"
         "@pytest.fixture\n"
@@ -38,7 +38,7 @@ def test_counts_are_those_of_pytest(tmp_path: Any) -> None:
     assert counts_of(report.read_text(encoding="utf-8")) == {"passed": 1, "failed": 2, "skipped": 1}
 
 
-def test_the_table_has_a_row_for_each_set_also_where_no_test_ran() -> None:
+def test_the_table_has_a_row_for_each_set() -> None:
     ran = Outcome("lowest", VERSIONS, {"passed": 9, "failed": 1, "skipped": 0}, 90.0, 1)
     did_not = Outcome("newest", VERSIONS, {}, 6.0, 4)
 
@@ -106,7 +106,5 @@ VULNERABLE = {
         ),
     ],
 )
-def test_an_audit_says_what_was_looked_up_and_what_is_known(
-    packages: list[dict[str, Any]], said: str, status: int
-) -> None:
+def test_an_audit_reports_packages_and_vulnerabilities(packages: list[dict[str, Any]], said: str, status: int) -> None:
     assert judge("c.txt", {"dependencies": packages, "fixes": []}) == (said, status)

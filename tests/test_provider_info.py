@@ -14,7 +14,7 @@ from airflow_whatsapp_flows.settings import Settings
 pytestmark = pytest.mark.usefixtures("airflow")
 
 
-def test_it_is_valid_by_airflows_schema() -> None:
+def test_is_valid_in_airflows_schema() -> None:
     import airflow
     import jsonschema
 
@@ -22,7 +22,7 @@ def test_it_is_valid_by_airflows_schema() -> None:
     jsonschema.validate(get_provider_info(), schema)
 
 
-def test_it_is_made_of_plain_data() -> None:
+def test_is_plain_data() -> None:
     assert json.loads(json.dumps(get_provider_info())) == get_provider_info()
 
 
@@ -58,7 +58,7 @@ def test_the_connection_form_names_what_connections_read() -> None:
     assert set(kind["ui-field-behaviour"]["hidden-fields"]) == {"schema", "port"}
 
 
-def test_both_of_airflows_configurations_know_the_options_and_their_defaults() -> None:
+def test_airflow_has_the_options_and_their_defaults() -> None:
     from airflow.configuration import conf as core
     from airflow.sdk.configuration import conf as sdk
 

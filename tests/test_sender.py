@@ -42,7 +42,7 @@ def test_sends_at_most_once_requests_once(server: RecordingServer) -> None:
     assert (result.attempts, waits, len(server.received)) == (1, [], 1)
 
 
-def test_a_doubt_is_not_forgotten_by_a_later_answer(server: RecordingServer) -> None:
+def test_a_later_answer_does_not_hide_a_doubt(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True), Answer(404)]
     result, waits = _deliver(server, delivery="idempotent", retry={"attempts": 3, "wait": 0})
     assert (result.status_code, result.error.sent.value, result.attempts, len(waits)) == (404, "unknown", 2, 1)
@@ -56,7 +56,7 @@ def test_a_reply_that_asks_to_slow_down_is_waited_for(server: RecordingServer) -
     assert (result.outcome.value, result.attempts, waits) == ("success", 3, [9.0, 9.0])
 
 
-def test_a_key_that_is_too_old_is_not_sent_again(server: RecordingServer) -> None:
+def test_does_not_resend_an_expired_key(server: RecordingServer) -> None:
     server.queued = [Answer(503, headers={"Retry-After": "60"})]
     result, waits = _deliver(server, delivery="keyed", key_lifetime=60)
     assert (waits, len(server.received)) == ([], 1)
@@ -89,7 +89,7 @@ def test_an_invalid_allowed_host_fails_before_anything_is_sent() -> None:
         pytest.param("http://HOST/a.jpg", "media_hosts", False, id="written in the flow, allowed for media"),
     ],
 )
-def test_a_file_that_an_answer_names_is_fetched_only_from_where_media_may_be(
+def test_fetches_files_named_by_answers_only_from_allowed_hosts(
     server: RecordingServer, file: str, allowed: str, is_fetched: bool
 ) -> None:
     steps = [

@@ -14,7 +14,7 @@ def test_defaults_hold_without_environment_and_file(tmp_path: Path) -> None:
     assert settings_from_environment({"AIRFLOW_HOME": str(tmp_path)}) == Settings()
 
 
-def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     (tmp_path / "airflow.cfg").write_text(
         "[whatsapp_flows]\nallowed_hosts = a, b:1 ,\nresponse_max_bytes = 10\nfiles_folder = 50%\n", encoding="utf-8"
     )
@@ -61,14 +61,14 @@ def test_the_ledger_may_come_from_a_command_as_in_airflow(tmp_path: Path, newlin
 
 
 @pytest.mark.parametrize("command", ["false", "no-such-program-here", "'", "sh -c 'echo s3cret >&2; exit 3'"])
-def test_a_command_that_gives_no_ledger_is_named_and_what_it_printed_is_not_shown(tmp_path: Path, command: str) -> None:
+def test_a_failed_ledger_command_is_named_without_its_output(tmp_path: Path, command: str) -> None:
     environ = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__WHATSAPP_FLOWS__LEDGER_CMD": command}
     with pytest.raises(ConnectionConfigError, match="LEDGER_CMD") as raised:
         settings_from_environment(environ)
     assert "s3cret" not in str(raised.value)
 
 
-def test_a_ledger_in_a_secrets_backend_is_refused_without_airflow_with_what_to_set(tmp_path: Path) -> None:
+def test_without_airflow_a_secrets_backend_is_refused(tmp_path: Path) -> None:
     environ = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__WHATSAPP_FLOWS__LEDGER_SECRET": "ledger"}
     with pytest.raises(ConnectionConfigError, match=r"LEDGER_SECRET .*AIRFLOW__WHATSAPP_FLOWS__LEDGER, or"):
         settings_from_environment(environ)

@@ -27,14 +27,14 @@ def _run(code: str, home: Path) -> str:
     return run.stdout
 
 
-def test_removes_all_of_an_exported_airflow(tmp_path: Path) -> None:
+def test_removes_exported_airflow_variables(tmp_path: Path) -> None:
     code = "import json, os, tests.conftest; print(json.dumps(dict(os.environ)))"
     seen = json.loads(_run(code, tmp_path))
     assert "prod" not in "".join(value for name, value in seen.items() if name.startswith("AIRFLOW"))
     assert Path(seen["AIRFLOW_HOME"]).is_relative_to(REPOSITORY / ".pytest_cache")
 
 
-def test_the_folder_of_an_exported_airflow_stays(tmp_path: Path) -> None:
+def test_keeps_the_exported_airflow_home(tmp_path: Path) -> None:
     (tmp_path / "airflow.db").write_text("theirs", encoding="utf-8")
     code = (
         "import os, pathlib, pytest, sys\n"

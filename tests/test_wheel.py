@@ -23,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def test_it_holds_every_file_of_the_package(wheel: Path) -> None:
+def test_contains_every_file_of_the_package(wheel: Path) -> None:
     files = {path for path in (REPOSITORY / "airflow_whatsapp_flows").rglob("*") if path.is_file()}
     wanted = {path.relative_to(REPOSITORY).as_posix() for path in files if "__pycache__" not in path.parts}
     assert wanted - set(zipfile.ZipFile(wheel).namelist()) == set()
@@ -36,7 +36,7 @@ def test_contains_nothing_else(wheel: Path) -> None:
     assert tops == {"airflow_whatsapp_flows", f"airflow_whatsapp_flows-{__version__}.dist-info"}
 
 
-def test_it_announces_the_provider_and_the_command(wheel: Path) -> None:
+def test_declares_the_provider_and_the_command(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     entry_points = archive.read(f"airflow_whatsapp_flows-{__version__}.dist-info/entry_points.txt").decode()
     assert "[apache_airflow_provider]" in entry_points
@@ -44,7 +44,7 @@ def test_it_announces_the_provider_and_the_command(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
 
 
-def test_it_runs_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
+def test_runs_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = """if True:
         from airflow_whatsapp_flows import cli

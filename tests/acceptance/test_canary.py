@@ -281,7 +281,7 @@ def test_nothing_leaks_when_one_contact_is_walked(
     assert "\n".join(outputs.leaks({**CONNECTIONS, **FLOW, **CONTACT})) == ""
 
 
-def test_a_request_that_is_rendered_shows_no_secret_of_its_connection(
+def test_rendered_requests_show_no_connection_secret(
     server: RecordingServer, flow: Path, tmp_path: Path, run: Commands, outputs: Outputs
 ) -> None:
     response = tmp_path / "response.json"

@@ -56,7 +56,7 @@ def test_a_minute_without_a_network_leaves_no_wrong_state(tmp_path: Path, shape:
         assert states["completed"] >= came["received_when_healed"]
 
 
-def test_every_reset_connection_leaves_one_doubt(tmp_path: Path) -> None:
+def test_every_reset_connection_puts_one_request_in_doubt(tmp_path: Path) -> None:
     with running_crm(tmp_path / "crm.log", shares={"reset_after": 0.05, "drop_not_applied": 0.05}) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=300)
         ended = run.finish()
@@ -74,7 +74,7 @@ BROKEN = classify(HttpResponse(503), SentRequest(HttpRequest("PUT", "https://crm
 
 
 @pytest.mark.parametrize("retry", [1, 3, 5, 20])
-def test_waits_are_spread_evenly_between_nothing_and_their_limit(retry: int) -> None:
+def test_waits_are_uniform_between_zero_and_their_limit(retry: int) -> None:
     """Kolmogorov's and Smirnov's test, at the level of 1 %, with fixed draws."""
     count, limit = 2_000, RULE.cap(retry)
     draws = random.Random(20261122)
@@ -86,7 +86,7 @@ def test_waits_are_spread_evenly_between_nothing_and_their_limit(retry: int) -> 
     assert distance < 1.63 / math.sqrt(count)
 
 
-def test_processes_that_were_forked_at_once_do_not_wait_alike() -> None:
+def test_forked_processes_use_different_waits() -> None:
     """A task of Airflow is a fork, and what a fork draws must not be what its siblings draw."""
     script = """
 import os, tests.acceptance.test_delivery as module

@@ -77,7 +77,7 @@ def test_names_of_a_form_arrive(request: pytest.FixtureRequest, texts: list[str]
         assert heard.fields == {name: f"v{number}" for number, name in enumerate(batch)}
 
 
-def test_a_form_is_written_as_the_specification_says(express: str, texts: list[str]) -> None:
+def test_forms_follow_the_specification(express: str, texts: list[str]) -> None:
     """To the byte; so a name that a parser changes is changed for everybody."""
     for batch in _batches(_valid_names(texts)):
         body = [[name, name] for name in batch]
@@ -89,7 +89,7 @@ def test_a_form_is_written_as_the_specification_says(express: str, texts: list[s
 
 @pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize(("text", "pairs"), FORMS, ids=[ascii(text) for text, _ in FORMS])
-def test_a_form_written_as_text_is_sent_as_its_pairs(
+def test_a_form_given_as_text_is_sent_as_its_pairs(
     request: pytest.FixtureRequest, parser: str, text: str, pairs: Pairs
 ) -> None:
     express = request.getfixturevalue("express")
@@ -128,7 +128,7 @@ def test_names_of_parts_arrive(request: pytest.FixtureRequest, texts: list[str],
 
 
 @pytest.mark.parametrize("parser", MULTIPART_PARSERS)
-def test_parts_are_read_as_those_of_a_browser_are(
+def test_parts_parse_like_those_of_a_browser(
     request: pytest.FixtureRequest, express: str, texts: list[str], parser: str
 ) -> None:
     """Every name, also one that the parser changes, is the same to it as from Node.js's FormData.

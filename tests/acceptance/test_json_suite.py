@@ -80,7 +80,7 @@ def results(cases: dict[str, Case]) -> dict[str, ActionResult]:
     return found
 
 
-def test_the_suite_is_whole(cases: dict[str, Case]) -> None:
+def test_the_suite_is_complete(cases: dict[str, Case]) -> None:
     kinds = [name[:2] for name in cases]
     assert {kind: kinds.count(kind) for kind in sorted(set(kinds))} == {"i_": 35, "n_": 188, "y_": 95}
     distorted = {name for name, case in cases.items() if "\ufffd" in case["input"] or "\x00[" in case["input"]}
@@ -88,7 +88,7 @@ def test_the_suite_is_whole(cases: dict[str, Case]) -> None:
     assert set(NOT_UTF_8) - set(cases) == set()
 
 
-def test_json_is_read_as_node_reads_it(cases: dict[str, Case], results: dict[str, ActionResult]) -> None:
+def test_json_parses_as_in_node(cases: dict[str, Case], results: dict[str, ActionResult]) -> None:
     for name, case in cases.items():
         if name.startswith("y_"):
             result = results[name]
@@ -107,7 +107,7 @@ def test_refuses_a_reply_that_is_not_json_and_keeps_its_status(results: dict[str
                 assert (result.error.kind.value, result.status_code) == ("unparsable", 200), name
 
 
-def test_implementation_defined_json_is_read_in_one_fixed_way(results: dict[str, ActionResult]) -> None:
+def test_implementation_defined_json_has_one_fixed_meaning(results: dict[str, ActionResult]) -> None:
     """UTF-8 and UTF-16 are read, with or without a mark; half of a pair is U+FFFD; nothing becomes infinite."""
     read = {name: result.response for name, result in results.items() if name.startswith("i_") and _is_success(result)}
     assert {name for name in results if name.startswith("i_")} - set(read) == {

@@ -82,7 +82,7 @@ def test_reads_little_more_than_the_limit_of_an_endless_reply(
 
 
 @pytest.mark.usefixtures("airflow")
-def test_flows_that_attack_the_template_language_hide_no_other(tmp_path: Path) -> None:
+def test_template_attacks_do_not_hide_other_flows(tmp_path: Path) -> None:
     attacks = {
         "parentheses": "{{ " + "(" * 5000 + "contact.a" + ")" * 5000 + " }}",
         "power": "{{ (10**(10**8)) }}",

@@ -82,7 +82,9 @@ def test_a_fault_leaves_the_fate_unknown(
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("keys", [{"method": "POST", "delivery": "keyed"}, {"method": "PUT"}], ids=["keyed", "PUT"])
-def test_a_complete_reply_behind_faults_settles_it(cli: Cli, write: Write, fault: str, keys: dict[str, str]) -> None:
+def test_a_complete_reply_after_faults_settles_the_fate(
+    cli: Cli, write: Write, fault: str, keys: dict[str, str]
+) -> None:
     shown = _run(cli, write, url=f"/twice/{fault}", **keys)
 
     (visit,) = shown["visits"]

@@ -22,7 +22,7 @@ NEW = flow(
 )
 
 
-def test_two_flows_that_mean_the_same_are_status_0_and_no_line(cli: Cli, write: Write) -> None:
+def test_equivalent_flows_give_status_0_and_no_output(cli: Cli, write: Write) -> None:
     plain = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     steps = [dict(reversed(step.items())) for step in plain.pop("steps")]
     again = write("again.json", json.dumps({"steps": steps, **plain}, indent=1))
@@ -32,7 +32,7 @@ def test_two_flows_that_mean_the_same_are_status_0_and_no_line(cli: Cli, write: 
     assert (done.status, done.out, done.err) == (0, "", "no differences\n")
 
 
-def test_each_difference_is_a_line_and_no_secret_is_in_it(cli: Cli, write: Write) -> None:
+def test_prints_one_line_per_difference_without_secrets(cli: Cli, write: Write) -> None:
     done = cli("diff", write("old.json", OLD), write("new.json", NEW))
 
     assert done.status == 3
@@ -60,7 +60,7 @@ def test_json_contains_the_same(cli: Cli, write: Write) -> None:
     assert "s3cr3t" not in done.out
 
 
-def test_json_of_the_same_is_an_empty_list(cli: Cli) -> None:
+def test_json_of_equivalent_flows_is_an_empty_list(cli: Cli) -> None:
     done = cli("diff", EXAMPLE, EXAMPLE, "--format", "json")
 
     assert (done.status, json.loads(done.out), done.err) == (0, [], "")

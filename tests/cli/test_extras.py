@@ -46,7 +46,7 @@ def test_mermaid_needs_no_extra() -> None:
     assert done.out.startswith("flowchart TD\n")
 
 
-def test_svg_says_which_extra_to_install_and_writes_no_file(tmp_path: Path) -> None:
+def test_svg_names_the_missing_extra_and_writes_no_file(tmp_path: Path) -> None:
     done = _run("graph", LEAD, "--format", "svg", "-o", tmp_path / "lead.svg")
 
     assert (done.status, done.out) == (1, "")
@@ -56,7 +56,7 @@ def test_svg_says_which_extra_to_install_and_writes_no_file(tmp_path: Path) -> N
     assert not (tmp_path / "lead.svg").exists()
 
 
-def test_a_ledger_in_postgresql_says_which_extra_to_install() -> None:
+def test_a_postgresql_ledger_names_the_missing_extra() -> None:
     done = _run("replay", "list", "--ledger", "postgresql://user:secret@127.0.0.1:1/flows")
 
     assert (done.status, done.out) == (1, "")
@@ -64,7 +64,7 @@ def test_a_ledger_in_postgresql_says_which_extra_to_install() -> None:
     assert "secret" not in done.err
 
 
-def test_responses_in_postgresql_say_which_extra_to_install(tmp_path: Path) -> None:
+def test_postgresql_responses_name_the_missing_extra(tmp_path: Path) -> None:
     source = ("--responses", "postgresql://user:secret@127.0.0.1:1/flows", "--query", "select 1")
     done = _run("replay", "plan", LEAD, *source, "--ledger", f"sqlite:///{tmp_path}/ledger.db")
 
@@ -73,7 +73,7 @@ def test_responses_in_postgresql_say_which_extra_to_install(tmp_path: Path) -> N
     assert "secret" not in done.err
 
 
-def test_responses_in_parquet_say_which_extra_to_install(tmp_path: Path) -> None:
+def test_parquet_responses_name_the_missing_extra(tmp_path: Path) -> None:
     (tmp_path / "answers.parquet").write_bytes(b"PAR1")
     done = _run(
         "replay", "plan", LEAD, "--responses", tmp_path / "answers.parquet", "--ledger", f"sqlite:///{tmp_path}/l.db"

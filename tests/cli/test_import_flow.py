@@ -40,7 +40,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Import:
     return Import(capsys)
 
 
-def test_the_flow_is_printed_and_the_report_is_next_to_it(run: Import, write: Write) -> None:
+def test_prints_the_flow_and_reports_to_stderr(run: Import, write: Write) -> None:
     done = run("hilos", "--records", write("gpt.json", gpt_records()), "--id", "gpt_guide")
 
     flow = json.loads(done.out)
@@ -73,7 +73,7 @@ def test_a_file_is_overwritten_only_with_force(run: Import, write: Write, tmp_pa
     assert load_flow_file(output).id == "there"
 
 
-def test_a_flow_with_faults_is_written_all_the_same_and_the_status_says_so(run: Import, write: Write) -> None:
+def test_writes_a_faulty_flow_with_an_error_status(run: Import, write: Write) -> None:
     done = run("hilos", "--records", write("a.json", [step(1, "Say", "MESSAGE", body="{{ step.Nobody }}")]))
 
     assert (done.status, json.loads(done.out)["id"]) == (1, "a")

@@ -50,7 +50,7 @@ def commands(readme: Path) -> list[list[str]]:
     ]
 
 
-def test_it_makes_the_folder_and_names_each_file(cli: Cli, tmp_path: Path) -> None:
+def test_creates_the_folder_and_lists_each_file(cli: Cli, tmp_path: Path) -> None:
     made = tmp_path / "new" / "folder"
 
     done = cli("init", made)
@@ -61,7 +61,7 @@ def test_it_makes_the_folder_and_names_each_file(cli: Cli, tmp_path: Path) -> No
     assert done.err == f"to continue, read {made / 'README.md'}\n"
 
 
-def test_it_joins_other_files_of_a_folder(cli: Cli, tmp_path: Path) -> None:
+def test_keeps_other_files_of_a_folder(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
 
     assert cli("init", tmp_path).status == 0
@@ -131,7 +131,7 @@ def test_every_command_of_its_readme_works(folder: Path, cli: Cli, server: Recor
 
 
 @pytest.mark.usefixtures("airflow")
-def test_its_dag_files_make_the_dag(folder: Path) -> None:
+def test_its_dag_files_build_the_dag(folder: Path) -> None:
     names: dict[str, object] = {"__file__": str(folder / "dags" / "whatsapp_flows.py"), "__name__": "dags"}
     exec(compile((folder / "dags" / "whatsapp_flows.py").read_text(), "whatsapp_flows.py", "exec"), names)
 

@@ -35,7 +35,7 @@ def finished_replay(cli: Cli, write: Write, ledger: list[str], server: Recording
     return server
 
 
-def test_find_shows_each_request_with_its_road_and_its_fate(
+def test_find_shows_the_origin_and_fate_of_each_request(
     cli: Cli, ledger: list[str], finished_replay: RecordingServer
 ) -> None:
     done = cli("ledger", "find", "--phone", PHONE, *ledger)
@@ -80,7 +80,7 @@ def test_find_and_purge_accept_every_identifier(
         assert "not in the ledger" in cli("ledger", "find", option, values[0], *ledger).out
 
 
-def test_a_person_that_the_ledger_does_not_know(cli: Cli, ledger: list[str], finished_replay: RecordingServer) -> None:
+def test_find_reports_an_unknown_person(cli: Cli, ledger: list[str], finished_replay: RecordingServer) -> None:
     done = cli("ledger", "find", "--phone", "+34600000000", *ledger)
 
     assert (done.status, "not in the ledger; 0 requests" in done.out) == (0, True)
@@ -171,7 +171,7 @@ def test_requires_exactly_one_selection(cli: Cli, ledger: list[str]) -> None:
     assert cli("ledger", "find", *ledger).status == 2
 
 
-def test_upgrade_says_what_is_needed_and_what_it_did(cli: Cli, tmp_path: Path, ledger: list[str]) -> None:
+def test_upgrade_reports_what_is_needed_and_done(cli: Cli, tmp_path: Path, ledger: list[str]) -> None:
     make_ledger(ledger[1])
 
     needed = cli("ledger", "upgrade", "--check", *ledger)

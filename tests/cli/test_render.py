@@ -73,9 +73,7 @@ def test_shows_a_request_without_origin_if_its_connection_is_missing(
     assert "AIRFLOW_CONN_CRM" in done.err
 
 
-def test_credentials_of_the_connection_are_shown_in_no_format(
-    cli: Cli, write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_format_shows_connection_credentials(cli: Cli, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CRM", "https://user:s3cretword@crm.example")
     response = write("r.json", ANSWERS)
 
@@ -85,10 +83,10 @@ def test_credentials_of_the_connection_are_shown_in_no_format(
         assert base64.b64encode(b"user:s3cretword").decode() not in done.out
 
 
-class TestStepsBehindOthers:
+class TestStepsAfterOthers:
     RECORDED = {**ANSWERS, "actions": {"Create contact": [{"outcome": "error", "status_code": 500}]}}  # noqa: RUF012
 
-    def test_a_step_behind_an_action_is_rendered_from_its_recorded_result(self, cli: Cli, write: Write) -> None:
+    def test_renders_a_step_after_an_action_from_its_recorded_result(self, cli: Cli, write: Write) -> None:
         done = cli("render", LEAD, "--step", "Tell sales", "--response", write("r.json", self.RECORDED))
 
         assert done.status == 0
@@ -109,9 +107,7 @@ class TestStepsBehindOthers:
         assert (done.status, done.out) == (1, "")
         assert "Ask name → Ask age → Create contact → Say thanks" in done.err
 
-    def test_an_action_whose_file_is_not_needed_any_more_is_not_fetched_again(
-        self, cli: Cli, write: Write, server: RecordingServer
-    ) -> None:
+    def test_does_not_fetch_a_file_for_a_recorded_action(self, cli: Cli, write: Write, server: RecordingServer) -> None:
         steps = [
             action("Upload", body_type="multipart", body=[{"name": "f", "file": f"{server.url}/f"}], on_success="Call"),
             action("Call", body={"id": "{{ step.Upload.response.id }}"}),
@@ -156,9 +152,7 @@ def test_a_step_that_is_not_an_action_is_refused(cli: Cli, write: Write, step: s
     ],
     ids=["cut", "syntax", "twice", "surrogate", "text", "key", "nan", "bytes", "deep", "list", "outcome"],
 )
-def test_a_response_that_cannot_be_used_is_refused_and_named(
-    cli: Cli, write: Write, content: bytes, words: str
-) -> None:
+def test_names_an_unusable_response(cli: Cli, write: Write, content: bytes, words: str) -> None:
     file = write("r.json", content)
 
     done = cli("render", LEAD, "--step", "Tell sales", "--response", file)
@@ -176,7 +170,7 @@ def test_a_flow_with_faults_is_refused_with_its_faults(cli: Cli, write: Write) -
     assert "there is no step named 'Nowhere'" in done.err
 
 
-def test_a_value_that_is_missing_is_refused_without_a_traceback(cli: Cli, write: Write) -> None:
+def test_reports_a_missing_value_without_a_traceback(cli: Cli, write: Write) -> None:
     file = write("f.json", flow(action("Call", body={"plan": "{{ contact.plan }}"})))
 
     done = cli("render", file, "--step", "Call", "--response", write("r.json", {}))

@@ -83,7 +83,7 @@ def test_a_rejected_contact_is_status_3_and_sends_nothing(cli: Cli, write: Write
     assert server.received == []
 
 
-def test_a_connection_that_is_missing_is_refused_before_anything_is_sent(
+def test_rejects_a_missing_connection_before_sending(
     cli: Cli, write: Write, server: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_BILLING", raising=False)
@@ -99,7 +99,7 @@ def test_a_connection_that_is_missing_is_refused_before_anything_is_sent(
 @pytest.mark.parametrize(
     "variable", [{"AIRFLOW_CONN_CRM": "{not json"}, {"AIRFLOW__WHATSAPP_FLOWS__RESPONSE_MAX_BYTES": "many"}]
 )
-def test_a_setting_that_cannot_be_used_is_refused_by_name(
+def test_names_an_unusable_setting(
     cli: Cli, write: Write, server: RecordingServer, monkeypatch: pytest.MonkeyPatch, variable: dict[str, str]
 ) -> None:
     for name, value in variable.items():
@@ -127,7 +127,7 @@ def test_a_response_that_does_not_exist_is_refused(cli: Cli, tmp_path: Path) -> 
     assert "No such file" in done.err
 
 
-def test_half_a_surrogate_pair_in_an_answer_is_refused_as_in_a_batch(process: Cli, write: Write) -> None:
+def test_rejects_a_lone_surrogate_in_an_answer(process: Cli, write: Write) -> None:
     file = write("f.json", flow({"name": "Hi", "type": "message", "body": "Hi {{ contact.name }}"}))
     response = write("r.json", b'{"contact": {"name": "\\ud83d"}}')
 
@@ -138,7 +138,7 @@ def test_half_a_surrogate_pair_in_an_answer_is_refused_as_in_a_batch(process: Cl
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_an_interrupted_request_is_named_and_what_came_before_is_shown(write: Write, form: str) -> None:
+def test_an_interruption_names_the_request_and_shows_earlier_steps(write: Write, form: str) -> None:
     def script(peer: Peer) -> None:
         peer.receive()
         peer.wait_for_client_to_close()

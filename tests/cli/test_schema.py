@@ -19,7 +19,7 @@ def test_it_prints_the_shipped_schema(cli: Cli) -> None:
     assert done.out == SHIPPED.read_text(encoding="utf-8")
 
 
-def test_it_writes_the_schema_to_a_file_in_place_of_an_older_one(cli: Cli, tmp_path: Path) -> None:
+def test_overwrites_an_older_schema_file(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "flow.schema.json"
     file.write_text("an older one")
 
@@ -29,14 +29,14 @@ def test_it_writes_the_schema_to_a_file_in_place_of_an_older_one(cli: Cli, tmp_p
     assert file.read_bytes() == SHIPPED.read_bytes()
 
 
-def test_a_place_where_nothing_can_be_written_is_named(cli: Cli, tmp_path: Path) -> None:
+def test_names_an_unwritable_path(cli: Cli, tmp_path: Path) -> None:
     done = cli("schema", "--output", tmp_path / "absent" / "flow.schema.json")
 
     assert done.status == 1
     assert done.err.startswith(f"{tmp_path / 'absent' / 'flow.schema.json'}: the schema cannot be written: ")
 
 
-def test_it_makes_no_schema_anew() -> None:
+def test_does_not_generate_the_schema() -> None:
     code = (
         "import sys; from airflow_whatsapp_flows.cli.schema import schema_bytes; schema_bytes(); "
         "print('pydantic' in sys.modules)"

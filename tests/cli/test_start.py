@@ -66,7 +66,7 @@ def test_every_command_of_a_group_reports_its_arguments(cli: Cli, group: str, co
         (["replay", "run", "a_flow.json", "--responses", "no.jsonl"], "aiohttp sqlalchemy"),
     ],
 )
-def test_a_command_imports_what_it_needs_and_no_more(tmp_path: Path, words: list[str], imported: str) -> None:
+def test_a_command_imports_only_what_it_needs(tmp_path: Path, words: list[str], imported: str) -> None:
     (tmp_path / "a_flow.json").write_text('{"flow_format": 1, "id": "a", "steps": [{"name": "A", "type": "end"}]}')
 
     done = subprocess.run(
@@ -87,7 +87,7 @@ def test_the_installed_script_is_the_same_command(cli: Cli) -> None:
     assert done.stdout == cli("--version").out
 
 
-def test_an_interruption_is_status_130_and_no_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_gives_status_130_without_a_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_whatsapp_flows.cli import validate
 
     def interrupt(_: object) -> None:
@@ -102,7 +102,7 @@ def test_an_interruption_is_status_130_and_no_traceback(cli: Cli, monkeypatch: p
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_an_output_that_is_lost_is_not_a_success(unbuffered: str) -> None:
+def test_lost_output_is_not_a_success(unbuffered: str) -> None:
     flow = Path(__file__).resolve().parents[2] / "dags" / "flows" / "menu_router.json"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -28,7 +28,7 @@ def test_escapes_only_terminal_control_characters_as_json_does() -> None:
     assert not set(escape_acting(_ACTING)) & set(_SIGNS)
 
 
-def test_run_shows_an_answer_and_a_reply_without_obeying_them(cli: Cli, write: Write, server: RecordingServer) -> None:
+def test_run_escapes_terminal_control_characters(cli: Cli, write: Write, server: RecordingServer) -> None:
     answered = json.dumps({"said": _ACTING}, ensure_ascii=False).encode()
     server.queued = [Answer(200, answered, {"Content-Type": "application/json"})]
     steps = [
@@ -46,7 +46,7 @@ def test_run_shows_an_answer_and_a_reply_without_obeying_them(cli: Cli, write: W
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_results_show_what_a_row_says_without_obeying_it(leads: Leads, kind: str) -> None:
+def test_results_escape_terminal_control_characters(leads: Leads, kind: str) -> None:
     leads.write(0, json_lines([lead(1, id=f"r{_ACTING}")]))
     leads.run("--replay-id", "x")
 
@@ -59,14 +59,14 @@ def test_results_show_what_a_row_says_without_obeying_it(leads: Leads, kind: str
         assert next(csv.DictReader(io.StringIO(done.out)))["id"].startswith("r\\u001b[2J")
 
 
-def test_an_error_shows_what_a_file_says_without_obeying_it(cli: Cli, tmp_path: Path) -> None:
+def test_errors_escape_terminal_control_characters(cli: Cli, tmp_path: Path) -> None:
     done = cli("validate", tmp_path / f"{_ACTING[:3]}.json")
 
     assert done.status == 1
     assert not set(done.out + done.err) & set(_SIGNS)
 
 
-def test_a_command_leaves_the_streams_of_its_process_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_leaves_the_process_streams_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     before = sys.stdout, sys.stderr
 
     main(["schema"])

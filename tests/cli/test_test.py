@@ -26,7 +26,7 @@ def one(name: str, **more: Any) -> dict[str, Any]:
 GOOD, BAD = one("calls and says"), one("says nothing", expect={"path": ["Call"]})
 
 
-def test_tests_that_pass_are_named_with_the_exits_that_none_takes(cli: Cli, write: Write) -> None:
+def test_lists_passing_tests_and_untaken_exits(cli: Cli, write: Write) -> None:
     file = write("a_flow.json", a_flow_with(GOOD))
 
     done = cli("test", file)
@@ -59,7 +59,7 @@ def test_no_connection_and_no_network_are_needed(cli: Cli, write: Write, monkeyp
     assert cli("test", write("a_flow.json", a_flow_with(GOOD))).status == 0
 
 
-def test_a_folder_stands_for_its_flow_files(cli: Cli, write: Write) -> None:
+def test_a_folder_means_its_flow_files(cli: Cli, write: Write) -> None:
     file = write("a_flow.json", a_flow_with(GOOD))
     write("b_flow.json", a_flow_with(BAD, id="b_flow"))
 
@@ -109,7 +109,7 @@ def test_tests_can_be_chosen_by_their_name(cli: Cli, write: Write) -> None:
     assert done.out.splitlines() == [f"{file}: 1 of 1 passed", "  ok    calls and says"]
 
 
-def test_a_name_that_no_test_has_is_refused(cli: Cli, write: Write) -> None:
+def test_refuses_an_unknown_test_name(cli: Cli, write: Write) -> None:
     done = cli("test", write("a_flow.json", a_flow_with(GOOD)), "--name", "cals")
 
     assert done.status == 1

@@ -33,7 +33,7 @@ def test_the_example_flows_have_no_faults(cli: Cli) -> None:
     assert (done.status, done.out, done.err) == (0, "", f"{len(files)} files: no faults\n")
 
 
-def test_every_fault_of_every_file_is_reported_with_its_place(cli: Cli, write: Write) -> None:
+def test_reports_every_fault_of_every_file_with_its_location(cli: Cli, write: Write) -> None:
     first, second = write("first.json", FAULTY), write("second.json", '{"flow_format": 1,')
     good = write("good.json", flow(action("Call")))
 
@@ -67,7 +67,7 @@ def test_json_of_a_clean_file_is_an_empty_list(cli: Cli, write: Write) -> None:
     assert (done.status, json.loads(done.out), done.err) == (0, [], "")
 
 
-def test_github_gets_one_annotation_for_each_fault(cli: Cli, write: Write) -> None:
+def test_github_format_has_one_annotation_per_fault(cli: Cli, write: Write) -> None:
     file = write("50%,a:b.json", flow(action("Call", on_success="100%\nsure")))
 
     done = cli("validate", file, "--format", "github")
@@ -169,7 +169,7 @@ TREE = {"n": {"t": ["ok", "Hi {{ contact.x | uper }}"]}}
     ],
 )
 @pytest.mark.parametrize("ascii_only", [True, False])
-def test_the_place_of_a_fault_in_a_template_is_exact(
+def test_template_faults_have_an_exact_location(
     cli: Cli, write: Write, keys: dict[str, Any], message: str, at: str, ascii_only: bool
 ) -> None:
     more = {"syntax": keys["syntax"]} if "syntax" in keys else {}
@@ -194,7 +194,7 @@ def test_one_line_of_each_fault_is_for_grep(cli: Cli, write: Write) -> None:
     assert done.err == "1 file: 2 faults\n"
 
 
-def test_nothing_in_a_file_or_its_name_reaches_the_terminal_as_a_command(cli: Cli, write: Write) -> None:
+def test_escapes_terminal_control_characters_of_files(cli: Cli, write: Write) -> None:
     bell = action("Call \x1b[31m\u202e", on_success="Nowhere", body="\x07\x9b2J")
     file = write("a\x1b[2J\nb.json", json.dumps(flow(bell), ensure_ascii=False))
 
@@ -206,7 +206,7 @@ def test_nothing_in_a_file_or_its_name_reaches_the_terminal_as_a_command(cli: Cl
     assert all(line.isprintable() for line in done.out.splitlines())
 
 
-def test_a_folder_is_its_flow_files_each_called_after_its_flow(cli: Cli, write: Write, tmp_path: Path) -> None:
+def test_checks_each_file_of_a_folder_and_its_name(cli: Cli, write: Write, tmp_path: Path) -> None:
     write("a_flow.json", flow(action("Call")))
     write("copy.json", flow(action("Call")))
     write("notes.txt", "no flow")
@@ -238,7 +238,7 @@ def test_a_dash_reads_standard_input(process: Cli) -> None:
     assert "has more than 1,048,576 bytes" in process("validate", "-", stdin=b" " * 1_100_000).out
 
 
-def test_a_path_that_no_system_has_is_a_fault(cli: Cli) -> None:
+def test_an_impossible_path_is_a_fault(cli: Cli) -> None:
     done = cli("validate", "a\0b.json", "x" * 5000)
 
     assert done.status == 1
@@ -269,7 +269,7 @@ def test_a_closed_pipe_causes_no_traceback(write: Write, faults: int) -> None:
     assert b"BrokenPipe" not in complaints
 
 
-def test_text_beyond_ascii_is_printed_where_the_terminal_has_none(process: Cli, write: Write) -> None:
+def test_prints_non_ascii_text_on_an_ascii_terminal(process: Cli, write: Write) -> None:
     file = write("flow.json", flow({"name": "Saludo ñ", "type": "message", "next": "Adiós"}))
 
     done = process("validate", file, env={"PYTHONIOENCODING": "ascii"})
@@ -310,7 +310,7 @@ def test_validating_imports_neither_airflow_nor_an_http_client(write: Write) -> 
     assert not {"airflow", "aiohttp", "requests", "httpx", "sqlalchemy"} & set(modules)
 
 
-def test_validating_a_flow_of_twenty_steps_takes_less_than_half_a_second_of_processor_time(write: Write) -> None:
+def test_validates_twenty_steps_in_half_a_second_of_cpu(write: Write) -> None:
     file = str(write("flow.json", _twenty_steps()))
 
     # The best of three: what the machine does besides is not the command's.

@@ -44,7 +44,7 @@ def test_a_dag_matches_its_flow() -> None:
     assert save.retry_delay == dt.timedelta(seconds=1), "that of the action's own retry"
 
 
-def test_tasks_that_send_nothing_are_retried_and_sending_tasks_follow_their_retry_rule() -> None:
+def test_sending_tasks_use_their_retry_rule_and_others_airflow_retries() -> None:
     steps = flow(
         message("Hi", next="Wait"),
         seconds("Wait", 1, next="Save"),
@@ -68,7 +68,7 @@ def test_the_flow_decides_how_often_to_retry() -> None:
     assert {task.task_id: task.retries for task in dag.tasks} == {"hi": 0, "save": 3, "bye": 0}
 
 
-def test_a_step_that_sends_nothing_survives_a_try_that_could_not_read_the_ledger(
+def test_a_ledger_failure_retries_a_step_that_sends_nothing(
     server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, bad = f"sqlite:///{tmp_path / 'ledger.db'}", f"sqlite:///{tmp_path}"
@@ -99,7 +99,7 @@ def test_the_dag_of_its_replay_is_a_stand_in_too() -> None:
     assert dag.task_dict["report"].outlets == [replay_asset(dag.dag_id[: -len("__replay")]), Asset("x-crm://contacts")]
 
 
-def test_a_run_before_the_start_of_the_replays_schedule_walks_its_contact() -> None:
+def test_a_run_before_the_schedule_starts_walks_its_contact() -> None:
     """Airflow would make it green without a task."""
     done = run_dag(build_dag(flow(message("M"), airflow={"start_date": "2099-01-01"})))
     assert (done.state, done.states) == ("success", {"m": "success"})
@@ -129,7 +129,7 @@ def test_runs_at_a_time(monkeypatch: pytest.MonkeyPatch, on_sqlite: bool, told: 
 
 
 @pytest.mark.parametrize("uri", [" ", "airflow://x", "x-crm://caf\u00e9", "x-crm://a\tb", "s3://b/k/", "S3://b/k"])
-def test_an_asset_that_airflow_does_not_take_is_a_fault_with_its_place(tmp_path: Path, uri: str) -> None:
+def test_an_invalid_asset_is_a_fault_with_its_location(tmp_path: Path, uri: str) -> None:
     broken = flow_with_block(outlets=["s3://b/fine", uri])
     (tmp_path / f"{broken['id']}.json").write_text(json.dumps(broken, indent=1), encoding="utf-8")
     good = flow(message("M"))

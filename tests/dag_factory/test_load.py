@@ -117,7 +117,7 @@ def test_the_stand_in_dag_always_serializes(tmp_path: Path, change: dict[str, An
 @pytest.mark.parametrize(
     "change", [{"name": "a\0"}, {"airflow": {"tags": ["a\0"]}}, {"replay": {"source": "a\0"}}], ids=str
 )
-def test_a_character_that_no_database_keeps_is_a_fault_with_its_place(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_nul_character_is_a_fault_with_its_location(tmp_path: Path, change: dict[str, Any]) -> None:
     dag_id = write(tmp_path, {**flow(message("M")), **change})
     assert is_stand_in(load_dags(tmp_path)[dag_id])
     with pytest.raises(FlowFileError, match=rf"{dag_id}\.json:\d+:\d+: .*U\+0000") as raised:
@@ -125,9 +125,7 @@ def test_a_character_that_no_database_keeps_is_a_fault_with_its_place(tmp_path: 
     assert (raised.value.faults[0].line or 0) > 1
 
 
-def test_a_file_that_is_no_text_is_reported_as_a_fault_and_nothing_else(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_reports_a_binary_file_as_a_single_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "a.json").write_bytes(b"\xff\xfe\0")
     assert load_dags(tmp_path) == {}
     assert [record.exc_info for record in caplog.records] == [None]
@@ -141,14 +139,14 @@ def test_the_stand_in_has_no_more_tasks_than_a_flow_may_have(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("file_id", ["UPPER", "a b", "ñ", ".hidden", "x" * 101, "sub__replay"])
-def test_an_id_that_cannot_be_a_dags_has_no_stand_in(tmp_path: Path, file_id: str) -> None:
+def test_an_id_invalid_for_a_dag_has_no_stand_in(tmp_path: Path, file_id: str) -> None:
     write(tmp_path, flow(message("M"), id=file_id))
     assert load_dags(tmp_path) == {}
     with pytest.raises(FlowFileError):
         raise_faults(tmp_path)
 
 
-def test_a_file_with_another_flows_id_takes_nothing_from_it(tmp_path: Path) -> None:
+def test_a_duplicate_id_does_not_replace_the_other_flow(tmp_path: Path) -> None:
     dag_id = write(tmp_path, flow(message("M")))
     write(tmp_path, flow(message("Other"), id=dag_id), "a_copy.json")
     write(tmp_path, flow(message("Other"), id=dag_id), f"{dag_id.upper()}.json")
@@ -171,7 +169,7 @@ def test_a_flow_cannot_take_the_dag_id_of_another_flows_replay(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("schedule", ["every day", "0 3 30 2 *"])
-def test_a_replay_that_cannot_be_scheduled_leaves_the_flows_own_dag_alone(tmp_path: Path, schedule: str) -> None:
+def test_an_invalid_replay_schedule_does_not_affect_the_flows_dag(tmp_path: Path, schedule: str) -> None:
     dag_id = write(tmp_path, flow(message("M"), replay={"source": "x.jsonl", "schedule": schedule}))
     dags = load_dags(tmp_path)
     assert (is_stand_in(dags[dag_id]), is_stand_in(dags[f"{dag_id}__replay"])) == (False, True)
@@ -181,7 +179,7 @@ def test_a_replay_that_cannot_be_scheduled_leaves_the_flows_own_dag_alone(tmp_pa
 
 @pytest.mark.parametrize("suffix", ["", "__replay"])
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_worker_opens_the_file_of_its_dag_alone(
+def test_a_worker_opens_only_the_file_of_its_dag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, broken: bool
 ) -> None:
     replay = {"source": "x.jsonl"}
@@ -210,7 +208,7 @@ def test_a_worker_of_another_dag_opens_nothing(tmp_path: Path, monkeypatch: pyte
     raise_faults(tmp_path)
 
 
-def test_the_collector_is_as_it_was_after_loading(tmp_path: Path) -> None:
+def test_loading_restores_the_garbage_collector(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{", encoding="utf-8")
     assert gc.isenabled()
 

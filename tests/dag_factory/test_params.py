@@ -14,7 +14,7 @@ def schema(made: dict[str, Any]) -> dict[str, Any]:
     return {name: {**param.schema, "description": param.description} for name, param in params.items()}
 
 
-def test_every_field_may_be_left_blank_and_takes_anything() -> None:
+def test_every_field_is_optional_and_accepts_any_value() -> None:
     made = flow(
         step("template", "Offer", options={"Yes": "Bye", "No": None}, whatsapp_template="offer", next=None),
         message("Bye", body="{{ contact.first_name }} {{ contact.meta.plan }}"),
@@ -45,7 +45,7 @@ def test_shows_the_available_choices() -> None:
     )
 
 
-def test_a_field_shows_the_text_of_its_question_and_what_fits() -> None:
+def test_a_field_shows_its_question_and_the_expected_answer() -> None:
     made = flow(
         step("question", "Name", answer_type="FREE_TEXT", body="Hi {{ contact.id }},\n what is your name?", next="Age"),
         step(

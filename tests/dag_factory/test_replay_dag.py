@@ -62,9 +62,7 @@ def phones(server: RecordingServer) -> Counter[str]:
     return Counter(json.loads(request.content)["phone"] for request in server.received)
 
 
-def test_every_response_is_sent_once_chunk_by_chunk_and_the_report_adds_up(
-    server: RecordingServer, responses: Path
-) -> None:
+def test_sends_every_response_once_and_the_report_adds_up(server: RecordingServer, responses: Path) -> None:
     flow = flow_source(responses)
     run = replay(flow)
     assert run.state == "success"
@@ -87,9 +85,7 @@ def test_a_dry_run_sends_nothing_and_leaves_nothing_in_the_ledger(
     assert rows_of(tmp_path / "ledger.db", "SELECT * FROM whatsapp_flows_replays") == []
 
 
-def test_the_source_and_the_note_of_a_run_are_those_it_was_triggered_with(
-    server: RecordingServer, responses: Path, tmp_path: Path
-) -> None:
+def test_a_run_uses_the_source_and_note_of_its_conf(server: RecordingServer, responses: Path, tmp_path: Path) -> None:
     run = replay(flow_source(), source=str(responses), note="after the outage")
     assert run.state == "success"
     [(source, note)] = rows_of(tmp_path / "ledger.db", "SELECT source, note FROM whatsapp_flows_replays")
@@ -140,7 +136,7 @@ def test_handled_errors_are_judged_over_all_chunks(server: RecordingServer, resp
     assert (run.states["replay[2]"], run.state) == ("success", "success")
 
 
-def test_a_spent_budget_stops_the_replay_without_another_try(server: RecordingServer, responses: Path) -> None:
+def test_an_exceeded_failure_limit_stops_the_replay_without_a_retry(server: RecordingServer, responses: Path) -> None:
     server._script = lambda request: Answer(422)
     run = replay(flow_source(responses, max_failures=2, concurrency=1))
     assert run.state == "failed"
@@ -150,9 +146,7 @@ def test_a_spent_budget_stops_the_replay_without_another_try(server: RecordingSe
     assert len(server.received) < 12
 
 
-def test_chunks_wait_for_the_end_of_quiet_hours_without_using_up_a_try(
-    server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_quiet_hours_use_up_no_try(server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -197,7 +191,7 @@ def test_a_finished_replay_updates_its_asset_with_its_status(server: RecordingSe
 
 
 @pytest.mark.parametrize(("above", "asks"), [(None, False), (12, False), (11, True), (0, True)])
-def test_settings_given_by_a_person_override_those_of_the_flow(above: int | None, asks: bool) -> None:
+def test_settings_of_a_run_override_those_of_the_flow(above: int | None, asks: bool) -> None:
     told = {"replay_id": "f__1", "walked": 12, "postponed": 0, "rows": 12, "source": "s", "calls": {}, "seconds": 3}
     told |= {"exits": [], "rejections": [], **dict.fromkeys(("rejected", "skipped", "in_doubt", "done"), 0)}
     asked: list[str] = []
@@ -215,9 +209,7 @@ def test_settings_given_by_a_person_override_those_of_the_flow(above: int | None
     assert not asked or "of 12 responses would be sent** from " in asked[0]
 
 
-def test_a_plan_has_a_masked_request_of_each_step_for_the_page_that_asks(
-    server: RecordingServer, responses: Path
-) -> None:
+def test_the_approval_page_shows_a_masked_request_per_step(server: RecordingServer, responses: Path) -> None:
     run = replay(flow_source(responses), dry_run=True)
 
     told = run.xcom("plan", "plan")
@@ -257,7 +249,7 @@ def test_a_worker_that_needs_one_dag_opens_one_file(folder: Path, monkeypatch: p
     assert wanted in load_dags(folder)
 
 
-def test_an_id_that_would_be_another_flows_replay_is_a_fault(folder: Path) -> None:
+def test_an_id_of_another_flows_replay_dag_is_a_fault(folder: Path) -> None:
     flow = {**flow_source(), "id": "leads__replay"}
     (folder / "leads__replay.json").write_text(json.dumps(flow), encoding="utf-8")
     with pytest.raises(FlowFileError, match="an id cannot end with __replay"):
@@ -265,7 +257,7 @@ def test_an_id_that_would_be_another_flows_replay_is_a_fault(folder: Path) -> No
     assert list(load_dags(folder)["leads__replay"].task_dict) == ["plan", "approve", "replay", "report"]
 
 
-def test_the_flows_texts_are_no_templates_of_airflows() -> None:
+def test_airflow_does_not_render_the_flows_texts() -> None:
     flow = {**flow_source(), "name": "{{ var.value.secret }}"}
     for task in build_replay_dag(load_flow(flow)).tasks:
         operator = getattr(task, "partial_kwargs", None) or vars(task)
@@ -288,7 +280,7 @@ def rows_of(file: Path, query: str) -> list[Any]:
         return connection.execute(query).fetchall()
 
 
-def test_a_schedule_that_is_none_is_a_fault_and_leaves_the_flows_own_dag(folder: Path) -> None:
+def test_an_invalid_schedule_is_a_fault_and_keeps_the_flows_dag(folder: Path) -> None:
     flow = {**flow_source(schedule="every night"), "id": "leads"}
     (folder / "leads.json").write_text(json.dumps(flow), encoding="utf-8")
     assert set(load_dags(folder)) == {"plain", "leads", "leads__replay"}, "the last one stands in for it"
@@ -297,7 +289,7 @@ def test_a_schedule_that_is_none_is_a_fault_and_leaves_the_flows_own_dag(folder:
 
 
 @pytest.mark.parametrize("schedule", ["*/5 * * * 1-5", "@daily", "@once", "@continuous", "@quarterly"])
-def test_a_schedule_is_whatever_airflow_takes(schedule: str) -> None:
+def test_accepts_any_airflow_schedule(schedule: str) -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
     dag = build_replay_dag(load_flow(flow_source(schedule=schedule)))

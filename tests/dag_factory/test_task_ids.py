@@ -17,7 +17,7 @@ from tests.operators.flows import polling_flow
     ("name", "task_id"),
     [("Ask name", "ask_name"), ("Pregunta Ñandú", "pregunta_nandu"), ("¿Sí? 2", "si_2"), ("🎉", "step_3")],
 )
-def test_a_task_is_called_after_its_step(name: str, task_id: str) -> None:
+def test_a_task_is_named_after_its_step(name: str, task_id: str) -> None:
     assert task_id_for(name, 3) == task_id
 
 
@@ -28,7 +28,7 @@ def test_the_steps_of_a_loop_have_one_task() -> None:
 
 
 @given(st.lists(st.text(min_size=1, max_size=100), unique=True, max_size=20))
-def test_no_two_steps_have_one_id_and_airflow_takes_every_one(names: list[str]) -> None:
+def test_task_ids_are_unique_and_valid_in_airflow(names: list[str]) -> None:
     from airflow.sdk.definitions._internal.node import validate_key
 
     ids = number_task_ids(names, [])
@@ -38,7 +38,7 @@ def test_no_two_steps_have_one_id_and_airflow_takes_every_one(names: list[str]) 
         validate_key(f"{task_id}{IN_DOUBT_SUFFIX}")
 
 
-def test_a_name_that_grows_when_it_is_spelt_out_still_fits() -> None:
+def test_a_transliterated_name_still_fits() -> None:
     ids = number_task_ids(["㎯" * 100, "㎯" * 99], [])
     assert max(map(len, ids.values())) <= 250 - len(IN_DOUBT_SUFFIX)
     assert len(set(ids.values())) == 2

@@ -43,7 +43,7 @@ def airflow_services(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: service for name, service in plan["services"].items() if service["image"] == "airflow-whatsapp-flows"}
 
 
-def test_it_is_valid(plan: dict[str, Any]) -> None:
+def test_the_compose_file_is_valid(plan: dict[str, Any]) -> None:
     compose = compose_spec.PyCompose.from_yaml(yaml.safe_dump(plan))
     compose.validate()
     assert set(compose.to_spec().services) == {
@@ -51,7 +51,7 @@ def test_it_is_valid(plan: dict[str, Any]) -> None:
     }  # fmt: skip
 
 
-def test_the_parser_would_notice_a_slip(plan: dict[str, Any]) -> None:
+def test_the_check_detects_a_mistake(plan: dict[str, Any]) -> None:
     misspelt = json.loads(json.dumps(plan))
     misspelt["services"]["scheduler"]["comand"] = []
     with pytest.raises(ValueError, match="comand"):
@@ -117,7 +117,7 @@ def test_nothing_starts_before_what_it_needs(plan: dict[str, Any]) -> None:
                 assert "healthcheck" in services[other], f"{name} waits for {other}, which never says it is healthy"
 
 
-def test_no_secret_is_written_down(plan: dict[str, Any]) -> None:
+def test_contains_no_literal_secret(plan: dict[str, Any]) -> None:
     """Everything that is secret is asked for, and Compose stops if it is missing."""
     asked = set(re.findall(r"\$\{(\w+):\?", TEXT))
     assert set(re.findall(r"\$\{?(\w+)", TEXT)) == asked
@@ -128,7 +128,7 @@ def test_no_secret_is_written_down(plan: dict[str, Any]) -> None:
     assert ".env" in (DOCKER / ".gitignore").read_text().split()
 
 
-def test_make_env_makes_what_compose_asks_for(tmp_path: Path) -> None:
+def test_make_env_creates_every_variable_that_compose_requires(tmp_path: Path) -> None:
     script = tmp_path / "make_env.py"
     script.write_bytes((DOCKER / "make_env.py").read_bytes())
     runs = [subprocess.run([sys.executable, script], check=True, capture_output=True, text=True) for _ in range(2)]

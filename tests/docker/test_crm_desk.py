@@ -48,7 +48,7 @@ def test_everything_on_the_page_is_escaped(crm: httpx.Client) -> None:
     assert page.text.count("<script>alert(1)</script>") >= 8
 
 
-def test_the_page_needs_nothing_from_elsewhere(crm: httpx.Client) -> None:
+def test_the_page_loads_no_external_resources(crm: httpx.Client) -> None:
     reply = crm.get("/")
     page = read(reply.text)
     assert set(page.addresses) == {"/?refresh=2"}
@@ -66,7 +66,7 @@ def test_the_page_refreshes_on_request(crm: httpx.Client) -> None:
     assert crm.get("/?refresh=x").status_code == 422
 
 
-def test_the_page_shows_what_is_there(crm: httpx.Client) -> None:
+def test_the_page_shows_stored_contacts(crm: httpx.Client) -> None:
     crm.post("/v1/contacts", json={"phone": "+525533000001", "name": "Zoë Nähr", "plan": "gold"})
     crm.put("/_switches", json={"path": "/v1/leads", "status": 500})
     crm.post("/v1/leads", data={"a": "b"})
@@ -77,7 +77,7 @@ def test_the_page_shows_what_is_there(crm: httpx.Client) -> None:
     assert "all well" in crm.get("/").text
 
 
-def test_the_log_says_what_came(crm: httpx.Client) -> None:
+def test_the_log_shows_received_requests(crm: httpx.Client) -> None:
     body = b'{"phone": "+525533000002", "note": "' + b"x" * 20_000 + b'"}'
     headers = {
         "Content-Type": "application/json",

@@ -180,7 +180,7 @@ def test_a_chain_of_calls_passes_ids_on(crm: httpx.Client) -> None:
     assert crm.get("/v1/threads/999999/messages").status_code == 404
 
 
-def test_media_is_what_it_says(crm: httpx.Client) -> None:
+def test_media_has_its_declared_type(crm: httpx.Client) -> None:
     document = crm.get("/media/receipt.pdf")
     assert document.headers["content-type"] == "application/pdf"
     table = int(document.content.split(b"startxref\n")[1].split()[0])
@@ -200,7 +200,7 @@ def test_missing_items_are_reported_as_json_too(crm: httpx.Client) -> None:
     assert crm.get("/v1/contacts/abc").json()["error"] == "bad_request"
 
 
-def test_many_at_once_lose_nothing(crm: httpx.Client) -> None:
+def test_concurrent_requests_lose_nothing(crm: httpx.Client) -> None:
     phones = [f"+5299{number:08}" for number in range(120)]
     with ThreadPoolExecutor(24) as pool:
         statuses = list(pool.map(lambda phone: crm.post("/v1/contacts", json={"phone": phone}).status_code, phones))

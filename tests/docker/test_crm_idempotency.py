@@ -11,7 +11,7 @@ def post(crm: httpx.Client, key: str, phone: str, path: str = "/v1/contacts", **
     return crm.post(path, json={"phone": phone, **more}, headers={"Idempotency-Key": key})
 
 
-def test_the_first_reply_comes_again(crm: httpx.Client) -> None:
+def test_the_first_reply_is_replayed(crm: httpx.Client) -> None:
     first = post(crm, "first", "+525511000001")
     again = post(crm, "first", "+525511000001")
     assert "idempotent-replayed" not in first.headers
@@ -24,14 +24,14 @@ def test_the_first_reply_comes_again(crm: httpx.Client) -> None:
     ]
 
 
-def test_nothing_is_applied_twice_where_nothing_is_unique(crm: httpx.Client) -> None:
+def test_a_key_prevents_duplicates_without_unique_fields(crm: httpx.Client) -> None:
     replies = [crm.post("/v1/leads", data={"a": "b"}, headers={"Idempotency-Key": "lead"}).json() for _ in range(3)]
     assert replies[0] == replies[1] == replies[2]
     other = crm.post("/v1/leads", data={"a": "b"}, headers={"Idempotency-Key": "lead 2"}).json()
     assert other["id"] == replies[0]["id"] + 1
 
 
-def test_an_error_is_a_reply_too(crm: httpx.Client) -> None:
+def test_errors_are_replayed(crm: httpx.Client) -> None:
     contact = post(crm, "taken 1", "+525511000002").json()
     assert post(crm, "taken 2", "+525511000002").status_code == 409
     crm.delete(f"/v1/contacts/{contact['id']}")
@@ -39,7 +39,7 @@ def test_an_error_is_a_reply_too(crm: httpx.Client) -> None:
     assert (again.status_code, again.headers["idempotent-replayed"]) == (409, "true")
 
 
-def test_the_quoted_and_the_bare_key_are_one(crm: httpx.Client) -> None:
+def test_quoted_and_bare_keys_are_equal(crm: httpx.Client) -> None:
     post(crm, '"quoted"', "+525511000003")
     assert post(crm, "quoted", "+525511000003").headers["idempotent-replayed"] == "true"
 

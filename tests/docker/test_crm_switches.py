@@ -69,7 +69,7 @@ def test_an_after_status_applies_first(crm: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_dropped_connection_carries_not_one_byte(crm: httpx.Client, when: str) -> None:
+def test_a_dropped_connection_sends_no_byte(crm: httpx.Client, when: str) -> None:
     phone = {"before": "+525522000004", "after": "+525522000005"}[when]
     crm.put("/_switches", json={"drop": when})
     with raw_post(crm, {"phone": phone}) as connection:
@@ -82,7 +82,7 @@ def test_a_dropped_connection_carries_not_one_byte(crm: httpx.Client, when: str)
         assert connection.recv(65536).startswith(b"HTTP/1.1 20")
 
 
-def test_a_reply_dropped_is_replayed_by_its_key(crm: httpx.Client) -> None:
+def test_a_dropped_reply_is_replayed_by_its_key(crm: httpx.Client) -> None:
     headers = {"Idempotency-Key": "dropped"}
     crm.put("/_switches", json={"drop": "after", "times": 1})
     with pytest.raises(httpx.RemoteProtocolError):
@@ -128,7 +128,7 @@ def test_a_path_is_a_prefix_of_whole_segments(crm: httpx.Client) -> None:
     assert crm.get("/v1/orders/1001").status_code == 200
 
 
-def test_every_third(crm: httpx.Client) -> None:
+def test_every_third_request_fails(crm: httpx.Client) -> None:
     crm.put("/_switches", json={"every": 3, "status": 429})
     assert [crm.get("/v1/orders/1001").status_code for _ in range(7)] == [200, 200, 429, 200, 200, 429, 200]
     assert crm.get("/_switches").json()["switches"] == [{"every": 3, "status": 429, "seen": 7, "fired": 2}]
@@ -145,7 +145,7 @@ def test_a_rate_is_repeatable_by_its_seed(crm: httpx.Client) -> None:
     assert 8 <= first.count(500) <= 32
 
 
-def test_the_first_that_fires_decides(crm: httpx.Client) -> None:
+def test_the_first_matching_switch_wins(crm: httpx.Client) -> None:
     crm.put("/_switches", json={"switches": [{"status": 502, "times": 1}, {"status": 503, "times": 1}]})
     assert [crm.get("/v1/orders/1001").status_code for _ in range(3)] == [502, 503, 200]
 
@@ -166,7 +166,7 @@ def test_the_first_that_fires_decides(crm: httpx.Client) -> None:
         pytest.param({"status": 500, "phones": []}, id="no phones"),
     ],
 )
-def test_a_bad_switch_is_refused_and_the_old_ones_stay(crm: httpx.Client, switch: dict[str, Any]) -> None:
+def test_an_invalid_switch_keeps_the_previous_ones(crm: httpx.Client, switch: dict[str, Any]) -> None:
     crm.put("/_switches", json={"path": "/v1/notes", "status": 500})
     reply = crm.put("/_switches", json=switch)
     assert (reply.status_code, reply.json()["error"]) == (422, "bad_switch")

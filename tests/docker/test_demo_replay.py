@@ -33,7 +33,7 @@ def crm(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield url
 
 
-def test_the_batch_ends_with_every_contact_in_the_crm_once(
+def test_every_contact_is_in_the_crm_once(
     crm: str, state: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo_replay, "RESPONSES", 120)
@@ -55,7 +55,7 @@ def test_the_batch_ends_with_every_contact_in_the_crm_once(
     [((1, 2), True), ((1, 2, 2), False), ((1,), False), ((1, 2, 3), False)],
     ids=["each once", "one twice", "one lost", "one that failed"],
 )
-def test_the_sides_agree_only_when_each_completed_contact_is_there_once(
+def test_ledger_and_crm_agree_only_without_loss_or_duplicates(
     crm: str,
     state: Path,
     monkeypatch: pytest.MonkeyPatch,

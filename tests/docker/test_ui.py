@@ -22,7 +22,7 @@ def airflow() -> Iterator[subprocess.Popen[bytes]]:
     process.communicate()
 
 
-def test_a_port_that_is_taken_gives_way_and_reports_it(
+def test_a_used_port_is_replaced_and_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -36,7 +36,7 @@ def test_a_port_that_is_taken_gives_way_and_reports_it(
     assert capsys.readouterr().out == ""
 
 
-def test_each_part_of_airflow_is_reported_when_it_is_up_and_what_is_missing_meanwhile(
+def test_reports_started_and_missing_parts_of_airflow(
     airflow: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ui, "REPORT_SECONDS", 0)
@@ -57,7 +57,7 @@ def test_each_part_of_airflow_is_reported_when_it_is_up_and_what_is_missing_mean
     ]
 
 
-def test_an_airflow_that_ended_is_not_waited_for() -> None:
+def test_does_not_wait_for_an_airflow_that_exited() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     assert not ui.wait_until_up(gone, "http://127.0.0.1:9/health")

@@ -59,7 +59,7 @@ FILE = {"url": "https://media.example/a.png", "filename": "a.png", "content_type
         ("SINGLE_OPTION", "anything", "anything"),
     ],
 )
-def test_an_answer_that_fits(answer_type: AnswerType, answer: Any, typed: Any) -> None:
+def test_accepts_fitting_answers(answer_type: AnswerType, answer: Any, typed: Any) -> None:
     result = AnswerRule(answer_type=answer_type).read(answer, {})
 
     assert (result, type(result)) == (typed, type(typed))
@@ -122,7 +122,7 @@ def test_an_answer_that_fits(answer_type: AnswerType, answer: Any, typed: Any) -
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_an_answer_that_does_not_fit(answer_type: AnswerType, answer: Any) -> None:
+def test_rejects_misfit_answers(answer_type: AnswerType, answer: Any) -> None:
     with pytest.raises(AnswerMisfit, match=r"expected"):
         AnswerRule(answer_type=answer_type).read(answer, {})
 
@@ -132,7 +132,7 @@ def test_null_is_an_answer_of_every_type(answer_type: AnswerType) -> None:
     assert AnswerRule(answer_type=answer_type, options=("a",)).read(None, {}) is None
 
 
-def test_one_of_the_options() -> None:
+def test_accepts_one_of_the_options() -> None:
     assert AnswerRule(answer_type="SINGLE_OPTION", options=("a", "b")).read("b", {}) == "b"
     with pytest.raises(AnswerMisfit, match="not one of the 2 options: a, b"):
         AnswerRule(answer_type="SINGLE_OPTION", options=("a", "b")).read("c", {})
@@ -142,7 +142,7 @@ def test_one_of_the_options() -> None:
 
 @pytest.mark.parametrize("answer_type", ["FREE_TEXT", "ANY", "PHONE"])
 @pytest.mark.parametrize("text", ["+5215512345678", "0075512"])
-def test_text_stays_as_it_was_typed(answer_type: AnswerType, text: str) -> None:
+def test_text_answers_stay_unchanged(answer_type: AnswerType, text: str) -> None:
     assert AnswerRule(answer_type=answer_type).read(text, {}) == text
 
 
@@ -214,7 +214,7 @@ def test_question_constraints_besides_the_type(keys: dict[str, Any], answer: str
 
 
 @given(st.integers(-1000, 1000), st.integers(-1000, 1000), st.integers(-1000, 1000))
-def test_a_range_takes_what_lies_between_its_ends(low: int, high: int, answer: int) -> None:
+def test_a_range_includes_its_ends(low: int, high: int, answer: int) -> None:
     limits = rule(answer_type="NUMBER", minimum=low, maximum=high)
 
     if low <= answer <= high:

@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.flow.did_you_mean import _pairs, did_you_mean
 NAMES = [f"Ask number {number} of the customer" for number in range(300)]
 
 
-def test_a_word_that_is_far_too_long_is_neither_compared_nor_kept() -> None:
+def test_ignores_overlong_words() -> None:
     _pairs.cache_clear()
 
     assert did_you_mean("message" * 100_000, NAMES) == ""
@@ -32,7 +32,7 @@ def test_a_word_that_is_far_too_long_is_neither_compared_nor_kept() -> None:
         ("Ask number 217 of the custommer", NAMES, "; did you mean 'Ask number 217 of the customer'?"),
     ],
 )
-def test_the_closest_is_reported_or_else_a_short_list(word: str, choices: list[str], said: str) -> None:
+def test_suggests_the_closest_word_or_a_short_list(word: str, choices: list[str], said: str) -> None:
     assert did_you_mean(word, choices) == said
 
 

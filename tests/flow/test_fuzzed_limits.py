@@ -52,9 +52,7 @@ def expression(names: list[str], value: str) -> str:
 @given(
     CHAINS, st.sampled_from(["contact.u", "[contact.u, contact.u]", "contact.u ~ contact.u", "contact.u[1:]"]), LARGE
 )
-def test_any_chain_of_filters_over_a_large_answer_keeps_the_limit_of_a_text(
-    names: list[str], value: str, answer: object
-) -> None:
+def test_any_filter_chain_keeps_the_text_limit(names: list[str], value: str, answer: object) -> None:
     try:
         template = CagedLanguage().parse(expression(names, value))
         assert not isinstance(template, str)
@@ -65,7 +63,7 @@ def test_any_chain_of_filters_over_a_large_answer_keeps_the_limit_of_a_text(
 
 @FUZZ
 @given(st.sampled_from(["json", "yaml", "form", "multipart", "xml"]), st.integers(1, 24), LARGE | SMALL)
-def test_any_answer_in_any_body_keeps_the_limit_of_a_body(kind: str, leaves: int, answer: object) -> None:
+def test_any_body_keeps_the_body_limit(kind: str, leaves: int, answer: object) -> None:
     fields: dict[str, Any] = {f"k{number}": "{{ contact.u }}" for number in range(leaves)}
     body = parse_body(BodyType(kind), {"r": fields} if kind == "xml" else fields, CagedLanguage())
     try:
@@ -76,14 +74,14 @@ def test_any_answer_in_any_body_keeps_the_limit_of_a_body(kind: str, leaves: int
 
 
 @given(SMALL)
-def test_the_least_size_of_a_value_is_no_more_than_it_takes(value: Any) -> None:
+def test_the_minimum_size_is_a_lower_bound(value: Any) -> None:
     written = json_text(value)
     assert least_size(value, len(written)) <= len(written)
     assert text_of(value) == (value if isinstance(value, str) else "" if value is None else written)
 
 
 @given(TEXTS)
-def test_any_text_has_placeholders_in_order_or_a_fault_in_it(text: str) -> None:
+def test_any_text_has_ordered_placeholders_or_a_located_fault(text: str) -> None:
     at, unfinished = 0, len(text)
     found = find_placeholders(text, CagedLanguage(syntax="activecampaign"))
     while True:
@@ -102,9 +100,7 @@ def test_any_text_has_placeholders_in_order_or_a_fault_in_it(text: str) -> None:
 
 @settings(FUZZ, max_examples=300)
 @given(st.sampled_from([kind.value for kind in BodyType] + [None]), TEXTS, st.just("") | TEXTS, st.integers(1, 60))
-def test_any_texts_in_a_flow_are_loaded_or_refused_with_a_place_in_the_file(
-    kind: str | None, body: str, url: str, times: int
-) -> None:
+def test_any_flow_texts_load_or_give_located_faults(kind: str | None, body: str, url: str, times: int) -> None:
     steps = [
         {"name": f"s{index}", "type": "action", "url": f"https://crm.example/{url}", "body": body * times}
         | ({} if kind is None else {"body_type": kind})

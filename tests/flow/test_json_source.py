@@ -32,7 +32,7 @@ def places(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 @given(DOCUMENTS, st.sampled_from([None, 0, 1, "\t"]), st.booleans())
-def test_every_place_is_the_first_character_of_its_value(value: Any, indent: Any, ascii_only: bool) -> None:
+def test_every_location_is_the_start_of_its_value(value: Any, indent: Any, ascii_only: bool) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     source = JsonSource(text)
     assert source.load() == (value, [])
@@ -117,7 +117,7 @@ def test_a_backslash_before_u_is_not_an_escape() -> None:
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'], ids=["lists", "objects"])
-def test_64_levels_are_read_and_one_more_is_not(opening: str) -> None:
+def test_limits_nesting_to_64_levels(opening: str) -> None:
     closing = {"[": "]", '{"a":': "}"}[opening]
 
     assert faults(opening * 65 + "1" + closing * 65) == []
@@ -127,7 +127,7 @@ def test_64_levels_are_read_and_one_more_is_not(opening: str) -> None:
     assert faults(opening * 200_000) == deep
 
 
-def test_a_duplicate_key_and_nan_leave_a_value_that_can_be_checked_further() -> None:
+def test_duplicate_keys_and_nan_still_give_a_value() -> None:
     value, found = JsonSource('{"a": 1, "a": 2, "b": NaN}').load()
 
     assert value == {"a": 2, "b": None}
@@ -140,7 +140,7 @@ def test_a_file_of_more_than_a_mebibyte_is_not_read() -> None:
 
 
 @given(st.text(alphabet='{}[],:"\\u0dea1Nn \n\t\x00\ud800'))
-def test_no_text_makes_it_raise(text: str) -> None:
+def test_no_text_raises(text: str) -> None:
     value, found = JsonSource(text).load()
 
     assert all(fault.line and fault.column for fault in found)

@@ -42,9 +42,7 @@ def faults_of(**keys: Any) -> list[tuple[tuple[str | int, ...], str]]:
         pytest.param({"X-Plain": f"sk_live_{TOKEN}"}, '"headers" of the extra', id="shape"),
     ],
 )
-def test_a_literal_secret_in_a_header_is_refused_with_the_way_to_a_connection(
-    headers: dict[str, str], way: str
-) -> None:
+def test_refuses_a_literal_secret_in_a_header(headers: dict[str, str], way: str) -> None:
     ((path, message),) = faults_of(headers=headers)
 
     (name,) = headers
@@ -74,9 +72,7 @@ def test_a_literal_secret_in_a_header_is_refused_with_the_way_to_a_connection(
         pytest.param({"body": {"note": f"sk_live_{TOKEN}"}}, ("body", "note"), id="shape"),
     ],
 )
-def test_a_literal_secret_in_a_query_or_a_body_is_refused_with_the_way_to_a_variable(
-    keys: dict[str, Any], path: tuple[str | int, ...]
-) -> None:
+def test_refuses_a_literal_secret_in_a_query_or_a_body(keys: dict[str, Any], path: tuple[str | int, ...]) -> None:
     ((where, message),) = faults_of(**keys)
 
     assert where == path
@@ -103,7 +99,7 @@ def test_accepts_values_that_are_not_secrets(keys: dict[str, Any]) -> None:
     assert flow.source_for_storage == json.dumps(flow.source)
 
 
-def test_a_literal_secret_for_a_default_of_a_variable_is_refused() -> None:
+def test_refuses_a_literal_secret_as_a_variable_default() -> None:
     source = json.loads(flow_text())
     written = json.dumps({**source, "variables": {"api_token": {"default": TOKEN}, "campaign": {"default": "spring"}}})
     with pytest.raises(FlowFileError) as caught:
@@ -112,7 +108,7 @@ def test_a_literal_secret_for_a_default_of_a_variable_is_refused() -> None:
     assert (fault.path, TOKEN in str(caught.value)) == (("variables", "api_token", "default"), False)
 
 
-def test_a_percent_placeholder_is_no_literal_secret() -> None:
+def test_a_percent_placeholder_is_not_a_literal_secret() -> None:
     source = json.loads(flow_text(headers={"X-Api-Key": "%contact.key%"}))
     load_flow({**source, "syntax": "activecampaign"})
 

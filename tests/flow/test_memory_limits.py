@@ -123,12 +123,12 @@ def measure(answer: str, attacks: list[tuple[str, Any]], root: object) -> None:
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_a_text_of_an_answer_of_a_megabyte(answer: str, request: pytest.FixtureRequest) -> None:
+def test_a_text_with_a_large_answer_stays_within_memory(answer: str, request: pytest.FixtureRequest) -> None:
     measure(answer, [("text", text) for text in _templates()], request.config.rootpath)
 
 
 @pytest.mark.parametrize("answer", ["control characters", "wide letters", "digits"])
-def test_a_request_of_answers_of_a_megabyte(answer: str, request: pytest.FixtureRequest) -> None:
+def test_a_request_with_large_answers_stays_within_memory(answer: str, request: pytest.FixtureRequest) -> None:
     measure(answer, list(_requests()), request.config.rootpath)
 
 
@@ -147,9 +147,7 @@ BODIES: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "body", "where"), BODIES, ids=lambda value: str(value)[:24])
-def test_a_body_has_a_greatest_size_and_the_fault_names_the_leaf_that_passed_it(
-    kind: str, body: Any, where: str
-) -> None:
+def test_limits_the_size_of_a_body_and_names_the_leaf(kind: str, body: Any, where: str) -> None:
     answer = {"u": "a" * (MAX_CONTENT // 9 + 1_000)}
 
     assert attempt(kind, body, answer) == (
@@ -159,7 +157,7 @@ def test_a_body_has_a_greatest_size_and_the_fault_names_the_leaf_that_passed_it(
 
 
 @pytest.mark.parametrize("kind", ["json", "yaml", "multipart"])
-def test_bytes_count_and_not_characters(kind: str) -> None:
+def test_counts_bytes_not_characters(kind: str) -> None:
     assert attempt(kind, LEAVES, {"u": "é" * (MAX_CONTENT // 18 + 1_000)}).startswith("refused: body.k8")
 
 
@@ -175,12 +173,12 @@ def test_files_do_not_count() -> None:
     assert len(body.encode({}, files).content) > MAX_CONTENT
 
 
-def test_the_headers_of_a_request_have_a_greatest_size_together() -> None:
+def test_limits_the_total_size_of_headers() -> None:
     found = attempt("headers", {f"k{number}": "{{ contact.u }}" for number in range(9)}, {"u": "a" * 7_900})
     assert found == "refused: headers.k8: the headers would have more than 65,536 characters in all"
 
 
-def test_one_text_on_the_way_has_a_limit_of_its_own() -> None:
+def test_limits_intermediate_texts() -> None:
     """What is made and thrown away is limited too: otherwise a list of texts could be as long as memory."""
     found = attempt("text", "{{ [" + ", ".join(["contact.u | upper"] * 20) + "] | length }}", {"u": "a" * 1_000_000})
     assert "the expressions of one text would create more than 16,777,216 bytes" in found

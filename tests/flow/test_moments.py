@@ -49,7 +49,7 @@ def test_a_moment_is_read(text: str, moment: dt.datetime) -> None:
     ],
     ids=ascii,
 )  # fmt: skip
-def test_everything_else_is_refused_in_every_place(text: str) -> None:
+def test_rejects_everything_else(text: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         parse_iso(text)
     assert type(caught.value) is ValueError

@@ -54,7 +54,7 @@ def test_an_order_of_anything_else_is_a_fault(comparison: str, value: object) ->
         "status_code == '200'",
     ],
 )
-def test_success_cannot_need_a_status_that_is_none(success_when: str) -> None:
+def test_success_when_that_needs_an_impossible_status_is_a_fault(success_when: str) -> None:
     (fault,) = action(success_when)
     assert fault.startswith("9:")
     assert "evaluated only for replies with status 200 to 299" in fault
@@ -72,11 +72,11 @@ def test_success_cannot_need_a_status_that_is_none(success_when: str) -> None:
         "status_code == response.expected",
     ],
 )
-def test_success_may_need_a_status_that_may_be(success_when: str) -> None:
+def test_success_when_may_need_a_possible_status(success_when: str) -> None:
     assert action(success_when) == []
 
 
-def test_a_format_of_dates_that_is_refused_for_everybody_is_a_fault_with_its_place() -> None:
+def test_a_date_format_that_always_fails_is_a_fault() -> None:
     (fault,) = faults(type="message", body="On {{ contact.day | date('%s') }}")
     assert fault.startswith("8:16: date needs a format")
 

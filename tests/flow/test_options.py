@@ -37,11 +37,11 @@ MENU = ("Sales 💬", "Soporte técnico", "❤️ Other")
         ("9" * 5000, None),
     ],
 )
-def test_an_option_is_meant_by_its_text_in_any_spelling_or_by_its_number(answer: str, position: int | None) -> None:
+def test_finds_an_option_by_text_or_number(answer: str, position: int | None) -> None:
     assert find_option(MENU, answer) == position
 
 
-def test_numbers_are_texts_where_an_option_is_a_number() -> None:
+def test_a_number_matches_the_text_of_numeric_options() -> None:
     assert find_option(["10", "20", "More"], "2") is None
     assert find_option(["10", "20", "More"], "20") == 1
     assert find_option(["2", "1"], "1") == 1
@@ -50,12 +50,12 @@ def test_numbers_are_texts_where_an_option_is_a_number() -> None:
 
 
 @given(st.lists(st.text(min_size=1).filter(lambda text: text == text.strip() and text), min_size=1, unique=True))
-def test_every_option_is_meant_by_its_own_text(options: list[str]) -> None:
+def test_every_option_is_found_by_its_own_text(options: list[str]) -> None:
     assert [find_option(options, option) for option in options] == list(range(len(options)))
 
 
 @given(st.lists(st.text(), max_size=4), st.text())
-def test_any_answer_means_an_option_or_none(options: list[str], answer: str) -> None:
+def test_any_answer_finds_one_option_or_none(options: list[str], answer: str) -> None:
     chosen = find_option(options, answer)
     assert chosen is None or 0 <= chosen < len(options)
 
@@ -68,7 +68,7 @@ def test_a_menu_accepts_the_number_of_an_option(answer: object, value: object) -
     assert record.variables["step"]["m"] == (value if isinstance(answer, str) else answer)
 
 
-def test_a_single_option_is_chosen_as_a_menu_is() -> None:
+def test_matches_a_single_option_like_a_menu() -> None:
     rule = AnswerRule(answer_type="SINGLE_OPTION", options=MENU)
     assert [rule.read(answer, {}) for answer in ("2", "SALES 💬", 3, "❤ Other")] == [MENU[1], MENU[0], MENU[2], MENU[2]]
     for answer in ("4", True, ["Sales 💬"], {"a": 1}):
@@ -76,7 +76,7 @@ def test_a_single_option_is_chosen_as_a_menu_is() -> None:
             rule.read(answer, {})
 
 
-def test_a_listed_option_is_chosen_by_its_value_first_then_as_a_menu_is() -> None:
+def test_matches_a_listed_option_by_value_before_text() -> None:
     reference = parse_bare_reference("contact.slots", None)
     assert reference is not None
     values = {"contact": {"slots": [{"id": 2, "title": "Monday"}, {"id": 1, "title": "Tuesday"}]}}

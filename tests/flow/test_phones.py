@@ -66,7 +66,7 @@ def test_spellings_of_one_number_have_one_key(written: object) -> None:
         ("+52 55 1234 5678", "GB"),
     ],
 )
-def test_a_national_number_is_of_the_default_country(written: str, country: str) -> None:
+def test_national_numbers_use_the_default_country(written: str, country: str) -> None:
     assert phone_key(written, country) == MEXICO
 
 
@@ -92,7 +92,7 @@ def test_ambiguous_numbers_have_no_key(written: object) -> None:
 
 
 @pytest.mark.parametrize("written", ["+39 06 698 12345", "+390669812345"])
-def test_a_zero_that_belongs_to_the_number_stays(written: str) -> None:
+def test_keeps_a_zero_that_is_part_of_the_number(written: str) -> None:
     assert phone_key(written) == "+390669812345"
 
 
@@ -201,7 +201,7 @@ SIGNS = st.sampled_from(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(SIGNS, max_size=12).map("".join) | st.text("+0123456789", max_size=19) | st.text(max_size=20))
-def test_any_text_has_a_key_that_is_its_own_or_none(text: str) -> None:
+def test_the_key_of_any_text_is_stable(text: str) -> None:
     for country in (None, "MX", "US"):
         key = phone_key(text, country)
         assert key is None or phone_key(key) == key

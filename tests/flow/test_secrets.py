@@ -46,11 +46,11 @@ def test_every_form_of_a_secret_is_hidden(secret: str, encoding: str) -> None:
 
 @settings(suppress_health_check=[HealthCheck.too_slow])  # says more about the machine than about the test
 @given(st.text(min_size=4, max_size=40), st.text(max_size=20), st.text(max_size=20))
-def test_no_text_can_make_it_fail_and_the_secret_is_gone(secret: str, before: str, behind: str) -> None:
+def test_hides_the_secret_in_any_text(secret: str, before: str, behind: str) -> None:
     assert secret not in hide(before + secret + behind, spellings(secret)) or secret in HIDDEN or HIDDEN in secret
 
 
-def test_short_secrets_are_not_searched_since_they_may_stand_in_any_word() -> None:
+def test_does_not_search_for_short_secrets() -> None:
     assert hide("an answer", all_spellings(["an", "", "ans"])) == "an answer"
 
 
@@ -72,7 +72,7 @@ def test_folding_a_long_text_equals_folding_its_parts(text: str) -> None:
     assert fold(text) == text.casefold().replace("i\u0307", "i")
 
 
-def test_letters_that_a_pattern_without_case_takes_for_one_are_one_without_case() -> None:
+def test_folding_equals_case_insensitive_matching() -> None:
     letters = [chr(number) for number in range(0x11_0000) if not 0xD800 <= number < 0xE000]
     pairs = {
         (one, other) for one in letters for other in (one.lower(), one.upper()) if len(other) == 1 and other != one

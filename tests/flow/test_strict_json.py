@@ -32,7 +32,7 @@ def test_generates_integers_as_requested() -> None:
     assert strict_decoder(str)("[1, 2.5]") == ["1", 2.5]
 
 
-def test_finds_the_repeated_key_among_many_without_comparing_each_with_each() -> None:
+def test_finds_a_repeated_key_in_linear_time() -> None:
     members = [f'"k{number}":0' for number in range(20_000)]
     started = time.process_time()
     with pytest.raises(NotStrictError, match="k19999"):

@@ -21,7 +21,7 @@ def test_a_delay_lasts_its_configured_time() -> None:
     assert WaitRule(90).ends(MONDAY) == MONDAY + dt.timedelta(seconds=90)
 
 
-def test_a_past_time_is_not_waited_for() -> None:
+def test_does_not_wait_for_a_past_time() -> None:
     assert WaitRule().ends(MONDAY, MONDAY - dt.timedelta(days=1)) == MONDAY
     assert WaitRule().ends(MONDAY, MONDAY + dt.timedelta(days=1)) == MONDAY + dt.timedelta(days=1)
 
@@ -36,7 +36,7 @@ def test_a_past_time_is_not_waited_for() -> None:
         pytest.param("2026-11-27T20:00", "2026-11-30T09:00", id="over a weekend"),
     ],
 )
-def test_it_ends_in_the_next_open_window_of_the_flows_zone(reached: str, ends: str) -> None:
+def test_ends_in_the_next_open_window_of_the_flows_zone(reached: str, ends: str) -> None:
     zone = ZoneInfo(MEXICO)
     rule = WaitRule(0, OFFICE, MEXICO)
 
@@ -45,13 +45,13 @@ def test_it_ends_in_the_next_open_window_of_the_flows_zone(reached: str, ends: s
     assert over == dt.datetime.fromisoformat(ends).replace(tzinfo=zone)
 
 
-def test_the_window_is_searched_for_when_the_time_is_over() -> None:
+def test_looks_for_a_window_after_the_delay() -> None:
     rule = WaitRule(9 * 3600, OFFICE, MEXICO)
 
     assert rule.ends(MONDAY) == dt.datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 
 
-def test_todays_window_comes_again_in_a_week() -> None:
+def test_todays_window_repeats_in_a_week() -> None:
     rule = WaitRule(0, (TimeWindow(0, dt.time(9), dt.time(10)),), "UTC")
 
     assert rule.ends(MONDAY) == dt.datetime(2026, 11, 30, 9, 0, tzinfo=UTC)
@@ -65,7 +65,7 @@ def test_a_window_without_an_end_lasts_until_midnight() -> None:
     assert rule.ends(late + dt.timedelta(seconds=1)) == dt.datetime(2026, 11, 30, 9, 0, tzinfo=UTC)
 
 
-def test_a_window_that_clocks_jump_over_opens_when_they_have() -> None:
+def test_a_window_skipped_by_dst_opens_after_the_change() -> None:
     # In New York clocks went from 02:00 to 03:00 on 8 March 2026, a Sunday.
     rule = WaitRule(0, (TimeWindow(6, dt.time(2, 30), dt.time(4)),), "America/New_York")
 
@@ -80,7 +80,7 @@ def test_a_window_that_clocks_jump_over_opens_when_they_have() -> None:
     windows=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 22), st.integers(1, 24)), min_size=1, max_size=5),
     zone=st.sampled_from(["UTC", MEXICO, "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"]),
 )
-def test_it_ends_within_eight_days_of_its_length_and_never_before(
+def test_ends_within_eight_days_after_the_delay(
     reached: dt.datetime, seconds: float, windows: list[tuple[int, int, int]], zone: str
 ) -> None:
     rule = WaitRule(

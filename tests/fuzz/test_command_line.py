@@ -52,7 +52,7 @@ def _status(words: list[str]) -> tuple[int, str]:
 
 @fuzz_settings(150)
 @given(st.sampled_from(OPTIONS), WORDS)
-def test_any_value_of_an_option_is_taken_or_refused_with_a_reason(
+def test_any_option_value_is_accepted_or_refused_with_a_reason(
     files: tuple[Path, Path], option: str, text: str
 ) -> None:
     flow, responses = map(str, files)

@@ -156,7 +156,7 @@ _OF_THE_GRAPH = ("no step leads here", "so the walk cannot get out")
 
 @given(_steps())
 @settings(max_examples=300, deadline=None)
-def test_the_steps_of_a_sound_record_load_but_for_the_shape_of_its_graph(steps: list[dict[str, Any]]) -> None:
+def test_steps_of_a_valid_record_load_except_for_graph_faults(steps: list[dict[str, Any]]) -> None:
     """Names of every kind and ways that lead anywhere: only what nobody leads to, or cannot be left, is a fault."""
     imported = read_step_records(steps, flow_id="a_flow")
 

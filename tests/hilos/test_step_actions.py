@@ -59,7 +59,7 @@ def test_a_method_that_is_not_recorded_is_guessed(method: Any, body: str | None,
         ({"X-Whatever": "sk-live-abcdefghijklmnop"}, (("X-Whatever", "sk-live-abcdefghijklmnop"),)),
     ],
 )
-def test_the_connection_that_the_report_asks_for_sends_the_recorded_headers(
+def test_the_requested_connection_sends_the_recorded_headers(
     headers: dict[str, str], sent: tuple[tuple[str, str], ...] | None
 ) -> None:
     imported = read(_call(headers={**headers, "X-Source": "wa"}))
@@ -90,7 +90,7 @@ def test_a_password_in_the_url_goes_to_the_connection() -> None:
     assert '"login": "...", "password": "..."' in notes(imported, "secret", None)[0].message
 
 
-def test_one_secret_of_a_host_is_one_connection_and_two_are_two() -> None:
+def test_each_secret_of_a_host_gets_its_own_connection() -> None:
     one, other = {"X-Api-Key": CRM_KEY}, {"X-Api-Key": CRM_KEY[::-1]}
     port = "https://api.crm.example:8443/"
 
@@ -129,11 +129,11 @@ def test_a_secret_joined_with_a_variable_becomes_a_variable() -> None:
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "X-Author", "Keywords", "Content-Type", "X-Max-Tokens"])
-def test_a_name_that_only_sounds_like_a_secret_is_not_one(name: str) -> None:
+def test_a_secret_sounding_name_is_not_a_secret(name: str) -> None:
     assert only(_call(headers={name: "text/plain"}))["headers"] == {name: "text/plain"}
 
 
-def test_headers_of_the_transport_and_second_ones_are_left_out() -> None:
+def test_omits_transport_headers_and_duplicates() -> None:
     imported = read(
         _call(headers={"Host": "x.example", "content-length": "3", "X-A": "1", "x-a": "2", "X-B": {"c": 1}})
     )
@@ -150,7 +150,7 @@ def test_headers_of_the_transport_and_second_ones_are_left_out() -> None:
         ("HTTPS://a.example/{{contact.a b}}", "https://a.example/{{contact.a b}}"),
     ],
 )
-def test_a_url_is_fixed_where_its_meaning_is_plain(url: str, read_as: str) -> None:
+def test_fixes_a_url_with_a_clear_meaning(url: str, read_as: str) -> None:
     imported = read(_call(url=url))
 
     assert steps_of(imported)[0]["url"] == read_as
@@ -213,7 +213,7 @@ def test_a_path_that_starts_with_two_slashes_keeps_the_origin() -> None:
     assert (found["connection"], found["url"]) == ("api_crm_example", "https://api.crm.example//v1")
 
 
-def test_success_and_error_lead_on() -> None:
+def test_success_and_error_exits_are_kept() -> None:
     call = {**_call(then=2), "next_step_alternate": uuid(3)}
     say = [step(number, f"Say {number}", "MESSAGE", body="x") for number in (2, 3)]
 

@@ -78,7 +78,7 @@ def _question(**fields: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_question_keeps_what_it_takes_for_an_answer(fields: dict[str, Any], keys: dict[str, Any]) -> None:
+def test_a_question_keeps_its_answer_rules(fields: dict[str, Any], keys: dict[str, Any]) -> None:
     imported = read(_question(**fields))
 
     assert imported.loads
@@ -88,7 +88,7 @@ def test_a_question_keeps_what_it_takes_for_an_answer(fields: dict[str, Any], ke
     assert notes(imported, "lost") == []
 
 
-def test_the_exits_of_a_question_are_answer_no_answer_and_invalid_answer() -> None:
+def test_a_question_has_three_exits() -> None:
     exits = {"next_step_default": uuid(2), "next_step_alternate": uuid(3), "answer_failed_next_step": uuid(3)}
 
     asked = only(_question(**exits), _SAY, _OTHER)
@@ -96,7 +96,7 @@ def test_the_exits_of_a_question_are_answer_no_answer_and_invalid_answer() -> No
     assert (asked["next"], asked["on_no_answer"], asked["on_answer_failed"]) == ("Say", "Other", "Other")
 
 
-def test_options_without_an_own_exit_take_the_default_exit() -> None:
+def test_options_without_an_exit_use_the_default_exit() -> None:
     menu = step(
         1, "Menu", "MENU", answer_options=["a", "b"], next_steps_for_options=[uuid(2)], next_step_default=uuid(3)
     )
@@ -143,7 +143,7 @@ def test_a_template_has_its_buttons_and_its_variables() -> None:
         ("ANY_RESPONSE", {"wait": {"amount": 24, "unit": "HOUR"}, "next": "Other"}),
     ],
 )
-def test_next_action_says_whether_a_template_waits(action: str, keys: dict[str, Any]) -> None:
+def test_next_action_decides_whether_a_template_waits(action: str, keys: dict[str, Any]) -> None:
     buttons = {"answer_options": ["Yes"], "next_steps_for_options": [uuid(2)]}
     template = step(1, "Hello", "", whatsapp_template="t", **buttons, next_action=action, next_step_default=uuid(3))
 

@@ -16,7 +16,7 @@ def _condition(field: str = "contact.x", comparison: str = "exact", value: objec
     return {"id": 1, "field": field, "comparison": comparison, "value": value}
 
 
-def test_the_older_conditional_leads_on_when_its_conditions_hold_else_otherwise() -> None:
+def test_imports_the_older_conditional() -> None:
     exits = {"next_step_default": uuid(2), "next_step_alternate": uuid(3)}
 
     found = only(
@@ -27,7 +27,7 @@ def test_the_older_conditional_leads_on_when_its_conditions_hold_else_otherwise(
     assert (found["paths"][0]["next"], found["otherwise"]) == ("Say", "Other")
 
 
-def test_the_newer_conditional_leads_on_by_position() -> None:
+def test_imports_the_newer_conditional_by_position() -> None:
     paths = [{"conditions": [_condition("contact.a")]}, {"conditions": [_condition("contact.b")]}]
     targets = {"next_steps_for_options": [uuid(2), uuid(3)], "next_step_default": uuid(4)}
 
@@ -43,7 +43,7 @@ def test_the_newer_conditional_leads_on_by_position() -> None:
 
 
 @pytest.mark.parametrize("field", ["contact.x", "{{ contact.x }}", "%contact.x%", "  contact.x "])
-def test_a_field_of_a_condition_stands_without_braces(field: str) -> None:
+def test_condition_fields_have_no_braces(field: str) -> None:
     found = only(step(1, "If", conditions=[_condition(field)], next_step_default=uuid(2)), _SAY)
 
     assert found["paths"][0]["conditions"][0]["field"] == "contact.x"
@@ -60,7 +60,7 @@ def test_a_field_of_a_condition_stands_without_braces(field: str) -> None:
         ("isnull", False, "!isnull"),
     ],
 )
-def test_a_test_for_null_says_which_of_the_two_it_is(comparison: str, value: object, read_as: str) -> None:
+def test_null_tests_become_is_null_or_is_not_null(comparison: str, value: object, read_as: str) -> None:
     found = only(
         step(1, "If", conditions=[_condition("contact.x", comparison, value)], next_step_default=uuid(2)), _SAY
     )
@@ -69,7 +69,7 @@ def test_a_test_for_null_says_which_of_the_two_it_is(comparison: str, value: obj
 
 
 @pytest.mark.parametrize("broken", [{"comparison": "almost"}, {"comparison": None}, {"field": None}, {"field": 3}])
-def test_a_condition_that_cannot_be_read_is_a_fault_and_never_left_out(broken: dict[str, Any]) -> None:
+def test_an_unreadable_condition_is_a_fault(broken: dict[str, Any]) -> None:
     """Without it the path would be taken too often."""
     imported = read(
         step(1, "If", conditions=[_condition(), {**_condition(), **broken}], next_step_default=uuid(2)), _SAY
@@ -103,7 +103,7 @@ def test_a_condition_that_cannot_be_read_is_a_fault_and_never_left_out(broken: d
         ),
     ],
 )
-def test_a_delay_lasts_or_ends_at_a_moment_within_hours(fields: dict[str, Any], keys: dict[str, Any]) -> None:
+def test_imports_delay_lengths_times_and_hours(fields: dict[str, Any], keys: dict[str, Any]) -> None:
     imported = read(step(1, "Wait", "DELAY", **{"delay_type": "AMOUNT", **fields}))
 
     assert imported.loads
@@ -149,7 +149,7 @@ def test_an_assignation_and_another_flow_are_kept() -> None:
     assert second == {"name": "Go", "type": "trigger_flow", "next_flow": "other", "platform_id": uuid(2)}
 
 
-def test_the_signature_of_an_uploaded_file_is_left_out() -> None:
+def test_omits_the_signature_of_an_uploaded_file() -> None:
     file = {"id": uuid(7), "url": "https://files.example/a.png?X-Amz-Signature=0123456789abcdef", "uploaded_file": "a"}
 
     imported = read(step(1, "Show", "MESSAGE", body="x", body_type="image", body_file=file, body_file_type="UPLOAD"))

@@ -90,12 +90,12 @@ def test_records_without_a_step_are_refused(records: object) -> None:
 
 
 @pytest.mark.parametrize("flow_id", ["", "Lead to CRM", "../x", "a" * 101, "é"])
-def test_an_id_that_no_flow_can_have_is_refused(flow_id: str) -> None:
+def test_refuses_an_invalid_flow_id(flow_id: str) -> None:
     with pytest.raises(SourceError, match="cannot be the id of a flow: use lowercase letters"):
         read_step_records([step(1, "A")], flow_id=flow_id)
 
 
-def test_only_the_newest_version_is_imported_and_the_others_are_reported() -> None:
+def test_imports_the_newest_version_and_reports_others() -> None:
     old = step(1, "Old", "MESSAGE", body="old", flow_version="v-old")
     new = step(1, "New", "MESSAGE", body="new", flow_version="v-new")
 
@@ -112,7 +112,7 @@ def test_only_the_newest_version_is_imported_and_the_others_are_reported() -> No
     assert "v-old" in notes(imported, "lost", None)[0].message
 
 
-def test_the_version_that_the_platform_calls_current_is_the_newest() -> None:
+def test_the_platforms_current_version_is_the_newest() -> None:
     live = step(1, "Live", "MESSAGE", body="x", flow_version="v1")
     draft = step(1, "Draft", "MESSAGE", body="x", flow_version="v2")
 
@@ -127,7 +127,7 @@ def test_the_version_that_the_platform_calls_current_is_the_newest() -> None:
     assert [one["name"] for one in steps_of(imported)] == ["Live"]
 
 
-def test_a_step_seen_twice_stands_once_with_what_either_record_shows() -> None:
+def test_merges_two_records_of_one_step() -> None:
     first, second = step(1, "A", "MESSAGE", body=None, next_step_default=uuid(2)), step(1, "A", "MESSAGE", body="Hi")
 
     imported = read(first, second, step(2, "B", "MESSAGE", body="x"))
@@ -137,7 +137,7 @@ def test_a_step_seen_twice_stands_once_with_what_either_record_shows() -> None:
     }  # fmt: skip
 
 
-def test_steps_stand_in_the_order_of_their_positions_then_as_seen() -> None:
+def test_orders_steps_by_position_then_by_appearance() -> None:
     def message_at(name: str, number: int, index: object, then: int | None) -> dict[str, Any]:
         way = uuid(then) if then else None
         return step(number, name, "MESSAGE", body="x", ordering_idx=index, next_step_default=way)
@@ -180,7 +180,7 @@ def test_positions_are_used_if_ids_are_absent() -> None:
     assert [note.field for note in notes(imported, "dangling", "B")] == ["next_steps_for_options[1]"]
 
 
-def test_the_list_of_positions_reports_which_option_leads_nowhere() -> None:
+def test_reports_an_option_without_a_target() -> None:
     options = {
         "answer_options": ["x", "y"],
         "next_steps_for_options": [uuid(2)],
@@ -192,7 +192,7 @@ def test_the_list_of_positions_reports_which_option_leads_nowhere() -> None:
     assert found["options"] == {"x": None, "y": "B"}
 
 
-def test_steps_of_one_name_or_names_that_look_alike_are_renamed_and_still_referred_to() -> None:
+def test_renames_duplicate_and_similar_steps_and_their_references() -> None:
     imported = read(
         step(1, "Ask name", "QUESTION", body="?", answer_type="ANY", next_step_default=uuid(2)),
         step(2, "ask_name ", "QUESTION", body="?", answer_type="ANY", next_step_default=uuid(3)),
@@ -206,7 +206,7 @@ def test_steps_of_one_name_or_names_that_look_alike_are_renamed_and_still_referr
     assert [note.step for note in notes(imported, "renamed") if note.field == "name"] == ["ask_name 2", "Ask name 3"]
 
 
-def test_names_that_a_flow_may_have_side_by_side_are_kept() -> None:
+def test_keeps_distinct_names() -> None:
     imported = read(
         step(1, "Ask name", "MESSAGE", body="?", next_step_default=uuid(2)), step(2, "Askname", "MESSAGE", body="?")
     )
@@ -240,7 +240,7 @@ def test_a_reference_is_read_as_the_longest_name_that_fits() -> None:
     assert steps_of(imported)[3]["body"] == "{{step.ASK name}} {{step.ASK 2}}"
 
 
-def test_values_that_json_cannot_represent_do_not_reach_the_flow() -> None:
+def test_drops_values_that_json_cannot_represent() -> None:
     variables = {"1": float("nan"), "2": "\ud800", "3": object()}
 
     imported = read(step(1, "Say", "TEMPLATE", whatsapp_template="t", whatsapp_template_variables=variables))
@@ -282,7 +282,7 @@ def test_reports_and_omits_wrong_types() -> None:
     assert {note.field for note in notes(imported, "lost")} == {"body", "contact_tags[1]"}
 
 
-def test_a_fault_that_is_left_is_reported_with_its_place() -> None:
+def test_reports_remaining_faults_with_their_location() -> None:
     imported = read(step(1, "Say", "MESSAGE", body="{{ step.Nobody }}"))
 
     assert not imported.loads
@@ -291,5 +291,5 @@ def test_a_fault_that_is_left_is_reported_with_its_place() -> None:
     assert "there is no step named 'Nobody'" in fault.message
 
 
-def test_an_id_longer_than_a_platform_id_is_left_out() -> None:
+def test_omits_an_overlong_platform_id() -> None:
     assert "platform_id" not in only({**step(1, "Say", "MESSAGE", body="x"), "id": "x" * 101})

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("airflow")
         pytest.param({"extra": {"timeout": 5, "verify": False, "X-A": "b"}}, id="options-are-no-headers"),
     ],
 )
-def test_an_http_connection_sends_what_airflows_hook_sends(
+def test_sends_the_same_as_airflows_http_hook(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
 ) -> None:
     from tests.operators.one_action import run_action
@@ -40,7 +40,7 @@ def test_an_http_connection_sends_what_airflows_hook_sends(
         assert theirs.header(name) == ours.header(name)
 
 
-def test_a_missing_connection_is_an_error_of_ours() -> None:
+def test_a_missing_connection_is_a_package_error() -> None:
     with pytest.raises(ConnectionConfigError, match="the connection 'nope' does not exist"):
         WhatsAppActionHook("nope").action_connection()
 

@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.settings import Settings
 pytestmark = pytest.mark.usefixtures("airflow")
 
 
-def test_without_a_setting_it_is_a_file_in_airflows_home() -> None:
+def test_the_default_ledger_is_a_file_in_airflow_home() -> None:
     assert ledger_url(Settings()) == f"sqlite:///{os.environ['AIRFLOW_HOME']}/whatsapp_flows.db"
 
 
@@ -27,7 +27,7 @@ def test_without_a_setting_it_is_a_file_in_airflows_home() -> None:
         "LocalExecutor;sales=LocalExecutor",
     ],
 )
-def test_a_file_is_enough_where_all_tasks_run_on_one_machine(monkeypatch: pytest.MonkeyPatch, executors: str) -> None:
+def test_a_file_is_allowed_on_a_single_machine(monkeypatch: pytest.MonkeyPatch, executors: str) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executors)
     assert ledger_url(Settings(ledger="sqlite:///ledger.db")) == "sqlite:///ledger.db"
 
@@ -42,9 +42,7 @@ def test_a_file_is_enough_where_all_tasks_run_on_one_machine(monkeypatch: pytest
         "my.NotALocalExecutor",
     ],
 )
-def test_a_file_is_refused_where_a_task_may_run_elsewhere_and_the_setting_is_named(
-    monkeypatch: pytest.MonkeyPatch, executors: str
-) -> None:
+def test_a_file_is_refused_if_tasks_may_run_elsewhere(monkeypatch: pytest.MonkeyPatch, executors: str) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executors)
     for entry in (ledger_url, task_ledger, airflow_ledger):
         with pytest.raises(ConnectionConfigError, match="AIRFLOW__WHATSAPP_FLOWS__LEDGER"):

@@ -57,7 +57,7 @@ def test_a_reset_of_airflow_keeps_the_ledger(old: str) -> None:
     assert find_version(old) == SCHEMA_VERSION
 
 
-def test_a_ledger_that_does_not_exist_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_does_not_create_a_missing_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{tmp_path / 'none.db'}")
     manager = LedgerDBManager(None)
     manager.initdb()

@@ -20,7 +20,7 @@ def write(ledger: Ledger, *entries: object) -> None:
         write_entries(connection, entries)  # type: ignore[arg-type]
 
 
-def test_every_field_of_an_attempt_arrives(ledger: Ledger) -> None:
+def test_stores_every_field_of_an_attempt(ledger: Ledger) -> None:
     one = intent(
         "r-1", step=TEXT, visit=3, number=2, digest="d1", method="PUT", host="h:1", moment=1700000000.123456,
         begun_at=1700000001.654321, replay_no=7, round=4, phone="+52", origin=TEXT,
@@ -40,7 +40,7 @@ def test_every_field_of_an_attempt_arrives(ledger: Ledger) -> None:
     assert row.ended_at == 1700000002.5
 
 
-def test_every_field_of_a_contact_arrives(ledger: Ledger) -> None:
+def test_stores_every_field_of_a_contact(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2)])
     first, second = rows_of(ledger, replay)
     write(
@@ -56,7 +56,7 @@ def test_every_field_of_a_contact_arrives(ledger: Ledger) -> None:
     assert not second.reason
 
 
-def test_an_end_changes_its_own_attempt_and_no_other(ledger: Ledger) -> None:
+def test_an_end_changes_only_its_own_attempt(ledger: Ledger) -> None:
     others = [
         intent("r-1", visit=2),
         intent("r-1", number=2),
@@ -72,7 +72,7 @@ def test_an_end_changes_its_own_attempt_and_no_other(ledger: Ledger) -> None:
     assert [row.fate for row in rows] == ["succeeded", None, None, None, None, None]
 
 
-def test_an_end_and_the_next_intent_of_a_contact_may_be_in_one_commit(ledger: Ledger) -> None:
+def test_accepts_an_end_and_the_next_intent_in_one_commit(ledger: Ledger) -> None:
     write(ledger, intent("r-1"))
 
     write(ledger, AttemptEnd(intent("r-1"), Fate.NOT_SENT, None, "connect", None, 1.0), intent("r-1", number=2))
@@ -80,7 +80,7 @@ def test_an_end_and_the_next_intent_of_a_contact_may_be_in_one_commit(ledger: Le
     assert [(row.number, row.fate) for row in attempts_of(ledger, "r-1")] == [(1, "not_sent"), (2, None)]
 
 
-def test_an_intent_that_exists_is_refused_and_nothing_of_its_commit_is_kept(ledger: Ledger) -> None:
+def test_refuses_the_whole_commit_of_a_duplicate_intent(ledger: Ledger) -> None:
     write(ledger, intent("r-1"))
 
     with pytest.raises(Exception, match="cannot be written") as raised:
@@ -95,7 +95,7 @@ def test_nothing_to_write_is_not_an_error(ledger: Ledger) -> None:
     write(ledger)
 
 
-def test_escapes_within_json_arrive_to_the_byte(ledger: Ledger) -> None:
+def test_keeps_json_escapes_byte_for_byte(ledger: Ledger) -> None:
     json = '{"a": "\\u0000 \\ud83e\\udda9 \\\\u0000", "b": 1e400}'
     write(ledger, intent("r-1"))
     write(ledger, AttemptEnd(intent("r-1"), Fate.SUCCEEDED, 200, None, json, 1.0))
@@ -103,7 +103,7 @@ def test_escapes_within_json_arrive_to_the_byte(ledger: Ledger) -> None:
     assert attempts_of(ledger, "r-1")[0].result == json
 
 
-def test_a_contact_that_nothing_was_done_for_is_pending_in_a_new_round(ledger: Ledger) -> None:
+def test_an_untouched_contact_is_pending_in_a_new_round(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(number) for number in range(1, 6)])
     handled, failed, doubted, pending, other = (row.id for row in rows_of(ledger, replay))
     write(
@@ -121,7 +121,7 @@ def test_a_contact_that_nothing_was_done_for_is_pending_in_a_new_round(ledger: L
     assert (rows[0].handled_errors, rows[0].fingerprint, rows[0].error, rows[0].ended_at) == (0, None, None, None)
 
 
-def test_every_column_of_the_table_is_written_by_an_intent_or_its_outcome() -> None:
+def test_intents_and_outcomes_write_every_column() -> None:
     written = (*Subject._fields, *INTENT_FIELDS, *ATTEMPT_OUTCOME)
     assert sorted(written) == sorted(column.name for column in attempts.columns if column.name != "id")
     assert set(ATTEMPT_KEY) < set(written)

@@ -83,7 +83,7 @@ def ask_to_write(process: subprocess.Popen[str]) -> str:
     return line(process)
 
 
-def test_a_chunk_has_one_owner_and_others_are_free(ledger: Ledger, ledger_url: str, replay: Replay) -> None:
+def test_a_chunk_has_one_owner(ledger: Ledger, ledger_url: str, replay: Replay) -> None:
     with an_owner(ledger_url, replay) as process, ledger.connect() as connection:
         assert claim(ledger, connection, replay.no, 0) is None
         other = claim(ledger, connection, replay.no, 1)
@@ -106,7 +106,7 @@ def test_a_killed_owner_is_replaced_at_once(ledger: Ledger, ledger_url: str, rep
         release(ledger, connection, claimed)
 
 
-def test_an_owner_that_is_only_stopped_is_still_the_owner(ledger: Ledger, ledger_url: str, replay: Replay) -> None:
+def test_a_stopped_process_is_still_the_owner(ledger: Ledger, ledger_url: str, replay: Replay) -> None:
     with an_owner(ledger_url, replay) as process, ledger.connect() as connection:
         os.kill(process.pid, signal.SIGSTOP)
         try:
@@ -116,9 +116,7 @@ def test_an_owner_that_is_only_stopped_is_still_the_owner(ledger: Ledger, ledger
         assert ask_to_write(process) == "written"
 
 
-def test_an_owner_that_comes_back_after_it_was_replaced_writes_nothing(
-    ledger: Ledger, ledger_url: str, replay: Replay
-) -> None:
+def test_a_replaced_owner_writes_nothing(ledger: Ledger, ledger_url: str, replay: Replay) -> None:
     with an_owner(ledger_url, replay) as process:
         os.kill(process.pid, signal.SIGSTOP)
         _take_lock_away(ledger)
@@ -136,7 +134,7 @@ def test_an_owner_that_comes_back_after_it_was_replaced_writes_nothing(
             release(ledger, connection, claimed)
 
 
-def test_the_fence_counts_up_with_every_owner(ledger: Ledger, replay: Replay) -> None:
+def test_the_fence_increases_with_every_owner(ledger: Ledger, replay: Replay) -> None:
     with ledger.connect() as connection:
         fences = []
         for _ in range(3):
@@ -164,7 +162,7 @@ def test_fences_of_several_chunks_are_checked_together(ledger: Ledger, replay: R
             release(ledger, connection, one)
 
 
-def test_a_chunk_that_does_not_exist_is_an_error_and_leaves_no_lock(ledger: Ledger, replay: Replay) -> None:
+def test_claiming_a_missing_chunk_leaves_no_lock(ledger: Ledger, replay: Replay) -> None:
     with ledger.connect() as connection:
         with pytest.raises(LedgerError, match="there is no chunk 7"):
             claim(ledger, connection, replay.no, 7)
@@ -176,7 +174,7 @@ def test_a_chunk_that_does_not_exist_is_an_error_and_leaves_no_lock(ledger: Ledg
             release(ledger, later, claimed)
 
 
-def test_one_waits_until_the_other_is_done(ledger: Ledger, ledger_url: str) -> None:
+def test_a_second_process_waits_for_the_first(ledger: Ledger, ledger_url: str) -> None:
     order: list[str] = []
     begun, done = threading.Event(), threading.Event()
 
@@ -200,7 +198,7 @@ def test_one_waits_until_the_other_is_done(ledger: Ledger, ledger_url: str) -> N
     assert order == ["first", "second"]
 
 
-def test_an_error_in_the_block_releases_it(ledger: Ledger) -> None:
+def test_an_error_releases_the_lock(ledger: Ledger) -> None:
     with pytest.raises(RuntimeError), exclusive(ledger, "x"):
         raise RuntimeError
     with exclusive(ledger, "x"):
@@ -232,7 +230,7 @@ def _take_lock_away(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("of_folder", [False, True], ids=["link to the file", "link to its folder"])
-def test_a_ledger_has_one_owner_whatever_links_lead_to_it(tmp_path: Path, *, of_folder: bool) -> None:
+def test_links_to_a_ledger_share_one_lock(tmp_path: Path, *, of_folder: bool) -> None:
     folder, links = tmp_path / "real", tmp_path / "links"
     folder.mkdir()
     with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger, ledger.connect() as connection:

@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.ledger.schema import PREFIX, SCHEMA_VERSION, metadat
 from tests.ledger.filling import a_replay, end, response
 
 
-def test_tables_are_made_once_and_keep_what_is_in_them(ledger: Ledger, ledger_url: str) -> None:
+def test_creates_tables_once_and_keeps_their_rows(ledger: Ledger, ledger_url: str) -> None:
     create_replay(ledger, "r", "f", "{}", ("x", None))
 
     with Ledger(ledger_url) as again, again.read() as connection:
@@ -55,7 +55,7 @@ def test_several_processes_can_open_a_new_ledger_at_once(ledger_url: str) -> Non
     [(0, "no release uses that version"), (SCHEMA_VERSION + 1, "Upgrade airflow-whatsapp-flows here")],
     ids=["unknown", "newer"],
 )
-def test_a_version_of_no_release_or_a_newer_one_is_refused_and_left_alone(
+def test_refuses_unknown_and_newer_versions_without_changes(
     ledger: Ledger, ledger_url: str, version: int, advice: str
 ) -> None:
     with ledger.write() as connection:
@@ -83,7 +83,7 @@ def test_a_password_is_never_shown() -> None:
     assert "***" in str(raised.value)
 
 
-def test_a_file_that_is_no_database_and_a_folder_are_refused(tmp_path: Path) -> None:
+def test_refuses_folders_and_other_files(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database, but a text of some length\n" * 100)
     for place in (tmp_path / "text", tmp_path):
         with pytest.raises(LedgerError, match=r"the ledger sqlite:.* cannot be"):
@@ -92,9 +92,7 @@ def test_a_file_that_is_no_database_and_a_folder_are_refused(tmp_path: Path) -> 
         Ledger(f"sqlite:///{tmp_path / 'text' / 'l.db'}")
 
 
-def test_its_folder_is_made_and_a_relative_path_is_of_the_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_creates_the_folder_and_resolves_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with Ledger("sqlite:///a/l.db") as ledger:
         assert ledger.file == tmp_path / "a" / "l.db"
@@ -128,7 +126,7 @@ def nobody() -> Iterator[Path]:
             folder.chmod(0o755)
 
 
-def test_a_file_that_may_not_be_written_is_read_and_a_write_says_what_to_do(nobody: Path) -> None:
+def test_reads_a_read_only_file_and_explains_failed_writes(nobody: Path) -> None:
     with Ledger(f"sqlite:///{nobody / 'l.db'}") as ledger, ledger.connect() as connection:
         [replay] = list_replays(ledger)
         states = tally(ledger, replay.no).states
@@ -160,7 +158,7 @@ def test_a_read_only_process_sees_the_commits_of_a_running_writer(nobody: Path) 
         os.seteuid(os.getuid())
 
 
-def test_an_empty_file_that_may_not_be_written_is_no_ledger(nobody: Path) -> None:
+def test_an_empty_read_only_file_is_not_a_ledger(nobody: Path) -> None:
     was = os.geteuid()
     os.seteuid(os.getuid())
     (nobody / "empty.db").touch(0o444)
@@ -169,7 +167,7 @@ def test_an_empty_file_that_may_not_be_written_is_no_ledger(nobody: Path) -> Non
         Ledger(f"sqlite:///{nobody / 'empty.db'}")
 
 
-def test_a_transaction_is_whole_or_not_at_all(ledger: Ledger) -> None:
+def test_a_transaction_is_atomic(ledger: Ledger) -> None:
     row = {"id": "r", "flow_id": "f", "flow": "", "source": "", "options": "", "created_at": 1.0}
     with pytest.raises(LedgerError, match="cannot be written"), ledger.write() as connection:
         connection.execute(replays.insert(), [row, row])
@@ -184,7 +182,7 @@ def test_acknowledged_commits_survive_a_power_loss(sqlite_ledger: Ledger) -> Non
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
 
 
-def test_a_name_is_taken_once(ledger: Ledger) -> None:
+def test_a_replay_name_is_unique(ledger: Ledger) -> None:
     create_replay(ledger, "r", "f", "{}", ("x", None))
 
     with pytest.raises(LedgerError, match="the replay 'r' already"):

@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.dialects import POSTGRESQL, SQLITE, Dialect, dialect_of
 
 
-def test_both_contain_every_difference() -> None:
+def test_both_dialects_implement_every_difference() -> None:
     names = {name for name, _ in inspect.getmembers(Dialect, inspect.isfunction) if not name.startswith("_")}
     for one in (SQLITE, POSTGRESQL):
         assert {name for name in dir(one) if not name.startswith("_")} == {*names, "shared_lock", "needs_statistics"}
@@ -22,13 +22,13 @@ def test_a_ledger_and_its_connections_have_one_dialect(ledger: Ledger) -> None:
         assert dialect_of(connection) is ledger.dialect
 
 
-def test_the_text_before_a_mark_is_all_of_it_where_there_is_none(ledger: Ledger) -> None:
+def test_text_before_a_missing_mark_is_the_whole_text(ledger: Ledger) -> None:
     with ledger.read() as connection:
         texts = [ledger.dialect.text_before(literal(text), ":") for text in ("a:b:c", "abc", "", ":a")]
         assert list(connection.execute(select(*texts)).one()) == ["a", "abc", "", ""]
 
 
-def test_the_clock_moves_on_within_a_transaction(ledger: Ledger) -> None:
+def test_the_clock_advances_within_a_transaction(ledger: Ledger) -> None:
     with ledger.read() as connection:
         before = ledger.dialect.clock(connection)
         time.sleep(0.01)

@@ -45,7 +45,7 @@ def match_content(*others: KnownResponse, digest: str = "a") -> ContentMatch:
         pytest.param([known_response("a"), known_response("b", 2, PENDING)], 3, True, id="what-waits-counts"),
     ],
 )
-def test_a_content_is_the_newest_or_gets_a_new_epoch(others: list[KnownResponse], epoch: int, changed: bool) -> None:
+def test_only_the_newest_content_keeps_its_epoch(others: list[KnownResponse], epoch: int, changed: bool) -> None:
     found = match_content(*others)
     assert (found.epoch, found.other is not None) == (epoch, changed)
 
@@ -91,7 +91,5 @@ def attempt_summary(fate: str | None, epoch: int = 1, **more: Any) -> AttemptSum
         ),
     ],
 )
-def test_requests_that_may_have_been_applied_are_in_doubt_until_resolved(
-    attempts: list[AttemptSummary], in_doubt: bool
-) -> None:
+def test_unsettled_requests_are_in_doubt(attempts: list[AttemptSummary], in_doubt: bool) -> None:
     assert (first_in_doubt(attempts) is not None) == in_doubt

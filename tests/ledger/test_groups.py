@@ -34,7 +34,7 @@ def test_a_group_counts_what_was_handled_and_shows_one_reply(ledger: Ledger) -> 
     assert tally(ledger, replay.no).handled == 2
 
 
-def test_the_reply_of_a_group_does_not_show_by_which_id_the_platform_knows_the_contact(ledger: Ledger) -> None:
+def test_the_reply_of_a_group_hides_platform_ids(ledger: Ledger) -> None:
     told = {**response(1), "flow_execution_variables": {"user_id": "MX.aBcD"}}
     replay = a_replay(ledger, [told])
     end(ledger, replay, [F], error=ERROR, fingerprint="f")
@@ -51,7 +51,7 @@ def test_a_group_without_a_reply_shows_none(ledger: Ledger) -> None:
     assert error_groups(ledger, replay)[0].reply is None
 
 
-def test_results_have_the_reply_to_each_action_and_of_handled_ones_alone(ledger: Ledger) -> None:
+def test_results_show_replies_of_failed_and_handled_actions(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2), response(3)])
     end(ledger, replay, [C, F], error=ERROR, handled_errors=1)
     attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused_result("first"))
@@ -66,7 +66,7 @@ def test_results_have_the_reply_to_each_action_and_of_handled_ones_alone(ledger:
     assert second.actions[0].reply is None
 
 
-def test_a_reply_is_not_shown_where_it_cannot_be_told_what_is_to_be_hidden(ledger: Ledger) -> None:
+def test_omits_a_reply_whose_secrets_are_unknown(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)], flow={**FLOW, "sensitive": ["contact.phone"]})
     (number,) = end(ledger, replay, [F], error=ERROR, fingerprint="f")
     attempt(ledger, "r-1", Fate.ANSWERED, replay, result=refused_result("+525500000001 is wrong"))

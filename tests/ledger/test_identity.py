@@ -92,9 +92,7 @@ def test_writes_nothing_if_the_file_was_replaced(file: Path, happens: Callable[[
 
 
 @pytest.mark.parametrize("happens", REPLACED)
-def test_a_ledger_that_is_deleted_or_replaced_while_it_is_used_is_saved_and_can_be_put_back(
-    file: Path, happens: Callable[[Path, Path], None]
-) -> None:
+def test_saves_a_ledger_that_is_lost_while_in_use(file: Path, happens: Callable[[Path, Path], None]) -> None:
     a_ledger(file)
     copy = copy_of(file)
     with Ledger(url_of(file)) as ledger:
@@ -117,7 +115,7 @@ def test_a_ledger_that_is_deleted_or_replaced_while_it_is_used_is_saved_and_can_
         assert [replay.id for replay in list_replays(ledger)] == ["second", "first"]
 
 
-def test_a_file_that_was_deleted_between_two_uses_is_not_made_again_unless_that_is_accepted(file: Path) -> None:
+def test_does_not_recreate_a_deleted_ledger_until_accepted(file: Path) -> None:
     a_ledger(file)
     file.unlink()
 
@@ -131,9 +129,7 @@ def test_a_file_that_was_deleted_between_two_uses_is_not_made_again_unless_that_
 
 
 @pytest.mark.parametrize("left", [False, True], ids=["alone", "with the log of the newer one"])
-def test_an_older_copy_that_was_put_back_between_two_uses_is_refused_until_it_is_accepted(
-    file: Path, left: bool
-) -> None:
+def test_refuses_an_older_copy_until_accepted(file: Path, left: bool) -> None:
     a_ledger(file)
     copy = copy_of(file)
     log = b""
@@ -155,7 +151,7 @@ def test_an_older_copy_that_was_put_back_between_two_uses_is_refused_until_it_is
         a_ledger(file, "last")
 
 
-def test_another_ledger_in_its_place_is_refused(file: Path) -> None:
+def test_refuses_another_ledger_in_its_place(file: Path) -> None:
     a_ledger(file)
     other = file.with_name("other.db")
     for name in "abc":
@@ -166,7 +162,7 @@ def test_another_ledger_in_its_place_is_refused(file: Path) -> None:
         Ledger(url_of(file))
 
 
-def test_processes_with_the_old_ledger_open_stop_after_an_accept(file: Path) -> None:
+def test_accepting_stops_processes_with_the_old_ledger(file: Path) -> None:
     with Ledger(url_of(file)) as ledger:
         accept(file)
         with pytest.raises(LedgerReplacedError, match="was accepted again with `whatsapp-flows ledger accept`"):
@@ -174,7 +170,7 @@ def test_processes_with_the_old_ledger_open_stop_after_an_accept(file: Path) -> 
     a_ledger(file)  # and does not keep others from it
 
 
-def test_processes_with_a_deleted_ledger_open_do_not_block_its_accepted_replacement(
+def test_users_of_a_deleted_ledger_do_not_block_its_replacement(
     file: Path,
 ) -> None:
     with Ledger(url_of(file)) as ledger:
@@ -188,7 +184,7 @@ def test_processes_with_a_deleted_ledger_open_do_not_block_its_accepted_replacem
     a_ledger(file, "newer")
 
 
-def test_a_ledger_that_is_opened_while_others_write_it_is_not_treated_as_an_older_copy(file: Path) -> None:
+def test_concurrent_writes_do_not_look_like_an_older_copy(file: Path) -> None:
     a_ledger(file)
     with Ledger(url_of(file)) as busy, closing(sqlite3.connect(file)) as connection:
 
@@ -202,9 +198,7 @@ def test_a_ledger_that_is_opened_while_others_write_it_is_not_treated_as_an_olde
         assert identity.commits == 1
 
 
-def test_concurrent_threads_do_not_mistake_a_checkpoint_for_a_replacement(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_does_not_look_like_a_replacement(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a_ledger(file)
     with Ledger(url_of(file)) as ledger, closing(sqlite3.connect(file)) as connection:
         shared = FileIdentity(file)
@@ -237,7 +231,7 @@ def test_checking_an_unreadable_file_releases_no_lock(file: Path) -> None:
         assert [replay.id for replay in list_replays(ledger)] == ["first"]
 
 
-def test_concurrent_users_do_not_mistake_each_other_for_a_replacement(file: Path) -> None:
+def test_concurrent_users_do_not_look_like_a_replacement(file: Path) -> None:
     with Ledger(url_of(file)) as one, Ledger(url_of(file)) as other:
         for number in range(30):
             create_replay(one, f"one {number}", "f", "{}", ("x", None))
@@ -252,7 +246,7 @@ def test_concurrent_users_do_not_mistake_each_other_for_a_replacement(file: Path
     assert (mark.commits, mark.stored) == (60, 60)
 
 
-def test_a_mark_truncated_or_outdated_by_a_power_loss_is_accepted(file: Path) -> None:
+def test_accepts_a_mark_damaged_by_a_power_loss(file: Path) -> None:
     a_ledger(file)
     older = mark_path(file).read_bytes()
     a_ledger(file, "second")
@@ -261,7 +255,7 @@ def test_a_mark_truncated_or_outdated_by_a_power_loss_is_accepted(file: Path) ->
         Ledger(url_of(file)).close()
 
 
-def test_a_damaged_file_and_unreadable_lost_requests_are_not_accepted(file: Path) -> None:
+def test_refuses_damaged_files(file: Path) -> None:
     a_ledger(file)
     lost = file.with_name("lost.jsonl")
     lost.write_text("no json\n")
@@ -276,7 +270,7 @@ def test_a_damaged_file_and_unreadable_lost_requests_are_not_accepted(file: Path
         accept(file)
 
 
-async def test_requests_that_an_overwritten_file_has_lost_are_written_down_and_can_be_added(file: Path) -> None:
+async def test_saves_requests_lost_by_an_overwrite_for_adding(file: Path) -> None:
     a_ledger(file)
     copy = copy_of(file)
     with Ledger(url_of(file)) as ledger:
@@ -312,7 +306,7 @@ async def test_requests_that_an_overwritten_file_has_lost_are_written_down_and_c
     assert accept(file, lost).added == 0, "what is there already is not added twice"
 
 
-def test_a_server_that_was_restored_from_an_older_copy_is_not_written(postgres: Any) -> None:
+def test_does_not_write_to_a_restored_older_server(postgres: Any) -> None:
     url = postgres.create_database()
     engine = create_engine(url)
     with Ledger(url) as ledger:

@@ -29,7 +29,7 @@ def counted_commits(ledger: Ledger) -> list[Any]:
     return commits
 
 
-async def test_a_thousand_entries_end_in_few_commits_each_contact_in_its_order(ledger: Ledger) -> None:
+async def test_commits_a_thousand_entries_in_few_batches_in_order(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(number) for number in range(250)])
     ids = [row.id for row in rows_of(ledger, replay)]
     commits = counted_commits(ledger)
@@ -80,9 +80,7 @@ async def test_the_last_entries_are_committed_at_the_end(ledger: Ledger) -> None
     assert attempts_of(ledger, "r-1")[0].fate == "unknown"
 
 
-async def test_one_intent_of_two_journals_is_refused_and_the_rest_of_its_commit_is_not(
-    ledger: Ledger, ledger_url: str
-) -> None:
+async def test_refuses_a_duplicate_intent_but_keeps_its_commit(ledger: Ledger, ledger_url: str) -> None:
     with Ledger(ledger_url) as other:
         async with Journal(ledger) as first, Journal(other) as second:
             await first.add(intent("r-1"))
@@ -98,9 +96,7 @@ async def test_one_intent_of_two_journals_is_refused_and_the_rest_of_its_commit_
     assert [len(attempts_of(ledger, f"r-{number}")) for number in range(4)] == [1, 1, 1, 1]
 
 
-async def test_the_end_of_an_intent_that_was_refused_is_not_that_of_the_other_workers(
-    ledger: Ledger, ledger_url: str
-) -> None:
+async def test_the_end_of_a_refused_intent_is_ignored(ledger: Ledger, ledger_url: str) -> None:
     """A run that is stopped while its intent is committed withdraws the intent, whatever came of the commit."""
     with Ledger(ledger_url) as other:
         async with Journal(ledger) as first, Journal(other) as second:
@@ -113,7 +109,7 @@ async def test_the_end_of_an_intent_that_was_refused_is_not_that_of_the_other_wo
     assert [(row.begun_at, row.fate) for row in attempts_of(ledger, "r-1")] == [(901.0, None)]
 
 
-async def test_a_commit_that_fails_fails_every_waiter_and_everything_after_it(ledger: Ledger) -> None:
+async def test_a_failed_commit_fails_all_waiting_and_later_entries(ledger: Ledger) -> None:
     _break(ledger)
     async with Journal(ledger) as journal:
         outcomes = await asyncio.gather(*(journal.add(intent(f"r-{n}")) for n in range(5)), return_exceptions=True)
@@ -140,7 +136,7 @@ async def test_entries_waiting_behind_a_failed_commit_fail_too(ledger: Ledger) -
     assert [type(outcome) for outcome in outcomes] == [LedgerError, LedgerError]
 
 
-async def test_a_commit_of_an_owner_that_was_replaced_is_refused(ledger: Ledger, ledger_url: str) -> None:
+async def test_refuses_a_commit_of_a_replaced_owner(ledger: Ledger, ledger_url: str) -> None:
     replay = a_replay(ledger, [response(1)])
     async with Journal(ledger) as first:
         assert await first.claim(replay.no, 0) is not None
@@ -156,7 +152,7 @@ async def test_a_commit_of_an_owner_that_was_replaced_is_refused(ledger: Ledger,
     assert _count(ledger) == 1
 
 
-async def test_a_second_journal_gets_a_chunk_when_the_first_gives_it_back(ledger: Ledger, ledger_url: str) -> None:
+async def test_a_second_journal_claims_a_released_chunk(ledger: Ledger, ledger_url: str) -> None:
     replay = a_replay(ledger, [response(1)])
     with Ledger(ledger_url) as other:
         async with Journal(ledger) as first, Journal(other) as second:
@@ -174,7 +170,7 @@ async def test_a_second_journal_gets_a_chunk_when_the_first_gives_it_back(ledger
             await first.add(intent("r-2"))  # it owns nothing any more, and claims nothing
 
 
-async def test_a_journal_that_ends_gives_its_chunks_back(ledger: Ledger, ledger_url: str) -> None:
+async def test_a_closed_journal_releases_its_chunks(ledger: Ledger, ledger_url: str) -> None:
     replay = a_replay(ledger, [response(1)])
     async with Journal(ledger) as first:
         assert await first.claim(replay.no, 0) is not None
@@ -184,7 +180,7 @@ async def test_a_journal_that_ends_gives_its_chunks_back(ledger: Ledger, ledger_
             assert await second.claim(replay.no, 0) is not None
 
 
-async def test_a_session_that_the_server_ends_is_a_ledger_error_and_its_lock_is_free(postgres: PostgresServer) -> None:
+async def test_a_session_ended_by_the_server_frees_its_lock(postgres: PostgresServer) -> None:
     url = postgres.create_database()
     with Ledger(url) as ledger:
         replay = a_replay(ledger, [response(1)])
@@ -212,9 +208,7 @@ def server_ledger(postgres: PostgresServer) -> Iterator[Ledger]:
         yield opened
 
 
-async def test_a_session_that_the_server_ends_is_replaced_and_owns_the_chunk(
-    server_ledger: Ledger, postgres: PostgresServer
-) -> None:
+async def test_a_new_session_claims_the_chunk_again(server_ledger: Ledger, postgres: PostgresServer) -> None:
     replay = a_replay(server_ledger, [response(1)])
     with Ledger(server_ledger._url.render_as_string(hide_password=False)) as other:
         async with Journal(server_ledger) as journal, Journal(other) as second:
@@ -277,9 +271,7 @@ async def test_a_new_owner_keeps_the_chunk_after_an_outage(
     assert _count(server_ledger) == 1
 
 
-async def test_a_lock_that_the_server_still_keeps_for_the_lost_session_is_waited_for(
-    server_ledger: Ledger, postgres: PostgresServer
-) -> None:
+async def test_waits_for_the_lock_of_the_lost_session(server_ledger: Ledger, postgres: PostgresServer) -> None:
     replay = a_replay(server_ledger, [response(1)])
     engine = create_engine(server_ledger._url, poolclass=NullPool)
     async with Journal(server_ledger) as journal:
@@ -316,7 +308,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-async def test_a_full_disk_is_a_ledger_error_and_what_was_committed_stays(small_disk: Path) -> None:
+async def test_a_full_disk_keeps_what_was_committed(small_disk: Path) -> None:
     committed = 0
     with Ledger(f"sqlite:///{small_disk / 'l.db'}") as ledger:
         async with Journal(ledger) as journal:
@@ -364,9 +356,7 @@ def _count(ledger: Ledger) -> int:
         return int(connection.execute(select(func.count()).select_from(attempts)).scalar_one())
 
 
-async def test_a_session_that_the_server_still_has_is_ended_before_its_chunks_are_claimed_again(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_ends_the_lost_session_before_claiming_again(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write, failed = Journal._write, []
 
     def fail_once(self: Journal, *arguments: Any) -> Any:

@@ -30,7 +30,7 @@ def size_of(ledger: Ledger) -> int:
     return (ledger.file or Path()).stat().st_size
 
 
-def test_a_rerun_of_known_rows_costs_bytes_for_each_and_not_kilobytes(sqlite_ledger: Ledger) -> None:
+def test_known_rows_take_little_space(sqlite_ledger: Ledger) -> None:
     values = [response(number, step={"Ask name": "Ana María " * 20}) for number in range(2000)]
     end(sqlite_ledger, a_replay(sqlite_ledger, values), [ContactState.COMPLETED] * 2000)
     before = size_of(sqlite_ledger)
@@ -43,7 +43,7 @@ def test_a_rerun_of_known_rows_costs_bytes_for_each_and_not_kilobytes(sqlite_led
     assert (size_of(sqlite_ledger) - before) / 6000 <= 120
 
 
-def test_known_rows_say_why_and_give_back_their_responses(ledger: Ledger) -> None:
+def test_known_rows_have_a_reason_and_a_response(ledger: Ledger) -> None:
     values = [response(1), response(2), response(1), None]
     end(ledger, a_replay(ledger, values), [ContactState.COMPLETED] * 2)
 
@@ -69,7 +69,7 @@ def test_ignores_responses_of_other_flows_and_rejected_rows(ledger: Ledger) -> N
     assert list(iter_responses(ledger, changed, ["skipped"])) == original
 
 
-def test_known_rows_are_walked_again_with_their_content_in_the_chunk_of_their_contact(ledger: Ledger) -> None:
+def test_retried_known_rows_join_the_chunk_of_their_contact(ledger: Ledger) -> None:
     phone = {"phone": "+525500000000"}
     others = [response(number) for number in range(1, 650)]
     values = [response(0, contact=phone), *others, response(650, contact=phone)]
@@ -90,7 +90,7 @@ def test_known_rows_are_walked_again_with_their_content_in_the_chunk_of_their_co
     assert [row.chunk for row in rows[1:]] == [row.chunk for row in before[1:]]
 
 
-def test_known_rows_of_one_contact_come_into_one_chunk_also_when_none_was_pending(ledger: Ledger) -> None:
+def test_known_rows_of_one_contact_share_a_chunk(ledger: Ledger) -> None:
     values = [response(number, contact={"phone": "+525500000000"}) for number in range(1200)]
     end(ledger, a_replay(ledger, values), [ContactState.COMPLETED] * 1200)
     later = a_replay(ledger, values, "later", chunk_size=100)
@@ -100,7 +100,7 @@ def test_known_rows_of_one_contact_come_into_one_chunk_also_when_none_was_pendin
 
 
 @pytest.mark.parametrize("pending", [True, False], ids=["one is pending", "none is"])
-def test_known_rows_of_a_person_without_a_phone_come_into_one_chunk(ledger: Ledger, *, pending: bool) -> None:
+def test_known_rows_of_a_person_without_a_phone_share_a_chunk(ledger: Ledger, *, pending: bool) -> None:
     """Ana is known by an e-mail address, by an id, and many rows later by both."""
     email, id_ = {"email": "ana@example.com"}, {"id": "a-1"}
     values = [response(number) for number in range(650)]
@@ -118,7 +118,7 @@ def test_known_rows_of_a_person_without_a_phone_come_into_one_chunk(ledger: Ledg
     assert chunks["r-300"] == 150
 
 
-def test_a_known_row_whose_content_was_purged_counts_as_purged(ledger: Ledger) -> None:
+def test_a_known_row_with_purged_content_is_purged(ledger: Ledger) -> None:
     first = a_replay(ledger, [response(1)])
     end(ledger, first, [ContactState.COMPLETED])
     later = a_replay(ledger, [response(1)], "later")
@@ -138,7 +138,7 @@ def test_finds_known_responses_by_id_without_a_full_scan(ledger: Ledger, count: 
     assert states_of(ledger, later) == ["skipped"] * count
 
 
-def test_no_query_about_a_response_looks_at_every_row(sqlite_ledger: Ledger) -> None:
+def test_no_query_for_a_response_scans_all_rows(sqlite_ledger: Ledger) -> None:
     asked: list[tuple[str, Any]] = []
     which = {"response_id": "r", "flow_id": FLOW_ID, "epoch": 1, "content": "x"}
     with sqlite_ledger.read() as connection:

@@ -24,7 +24,7 @@ def outcomes(found: ContactResult) -> list[tuple[Any, ...]]:
     return [(one.outcome, one.status_code, one.attempts) for one in found.actions]
 
 
-def test_a_dag_run_that_sent_it_later_is_named(ledger: Ledger) -> None:
+def test_names_the_dag_run_that_sent_it_later(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     attempt(ledger, "r-1", Fate.ANSWERED, replay, status_code=422)
     end(ledger, replay, [F], at=1000.0)
@@ -51,7 +51,7 @@ def test_a_task_named_resolved_is_not_a_decision(ledger: Ledger) -> None:
     assert (outcomes(found), found.later) == ([("error", 422, 1)], None)
 
 
-def test_a_decision_of_another_replay_leaves_what_was_known_then(ledger: Ledger) -> None:
+def test_another_replays_decision_keeps_the_earlier_outcome(ledger: Ledger) -> None:
     first = a_replay(ledger, [response(1)])
     attempt(ledger, "r-1", Fate.UNKNOWN, first, status_code=504, error_kind="status")
     (contact,) = end(ledger, first, [F], at=1000.0)

@@ -28,7 +28,7 @@ def once_intent(number: int, marks: tuple[str, ...] = ANA, **more: Any) -> Inten
     return intent(f"r-{number}", once=OnceClaim(more.get("step", "Create"), marks), **more)
 
 
-async def test_of_two_intents_in_one_commit_only_the_first_is_sent(ledger: Ledger) -> None:
+async def test_accepts_only_the_first_of_two_intents_in_one_commit(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
         entries = [
             once_intent(1),
@@ -49,7 +49,7 @@ async def test_of_two_intents_in_one_commit_only_the_first_is_sent(ledger: Ledge
     }  # fmt: skip
 
 
-async def test_a_refused_one_does_not_hide_an_intent_that_exists(ledger: Ledger) -> None:
+async def test_a_refused_claim_does_not_hide_a_duplicate_intent(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
         await journal.add(once_intent(1))
         entries = [once_intent(2), once_intent(1), once_intent(3, EVA)]
@@ -86,7 +86,7 @@ async def test_two_processes_cannot_claim_the_same_person(ledger: Ledger) -> Non
         (Fate.UNKNOWN, None, False),
     ],
 )
-async def test_a_person_is_freed_where_nothing_was_applied(
+async def test_frees_a_person_if_nothing_was_applied(
     ledger: Ledger, fate: Fate, status: int | None, freed: bool
 ) -> None:
     async with Journal(ledger) as journal:
@@ -98,7 +98,7 @@ async def test_a_person_is_freed_where_nothing_was_applied(
     assert {holder for _, _, holder in claims(ledger)} == {"r-2" if freed else "r-1"}
 
 
-async def test_a_person_is_not_freed_while_another_attempt_may_have_been_applied(ledger: Ledger) -> None:
+async def test_keeps_a_claim_while_an_attempt_may_be_applied(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
         await journal.add(once_intent(1))
         journal.note(AttemptEnd(once_intent(1), Fate.SUCCEEDED, 201, None, None, 902.0))

@@ -47,17 +47,13 @@ def pending_pages(ledger: Ledger, replay_no: int) -> list[list[str]]:
     return found
 
 
-def test_a_page_of_contacts_holds_fewer_where_responses_are_long(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_responses_make_smaller_pages(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "PAGE_BYTES", 2 * LONG)
     replay = a_replay(ledger, [*long_responses(5), response(5), response(6)])
     assert pending_pages(ledger, replay.no) == [["r-0", "r-1"], ["r-2", "r-3"], ["r-4", "r-5", "r-6"]]
 
 
-def test_a_page_of_contacts_holds_fewer_where_their_replies_are_long(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_replies_make_smaller_pages(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "PAGE_BYTES", 2 * LONG)
     replay = a_replay(ledger, [response(number) for number in range(4)])
     with ledger.write() as connection:
@@ -69,9 +65,7 @@ def test_a_page_of_contacts_holds_fewer_where_their_replies_are_long(
     assert pending_pages(ledger, replay.no) == [["r-0", "r-1"], ["r-2", "r-3"]]
 
 
-def test_results_of_long_responses_are_all_there_in_their_order(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_of_long_responses_are_complete_and_in_order(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "PAGE_BYTES", LONG)
     replay = a_replay(ledger, [*long_responses(3), None, response(4), response(5)])
     assert [result.place for result in contact_results(ledger, replay)] == [f"x:{number}" for number in range(1, 7)]
@@ -111,9 +105,7 @@ def steps_of(connection: Connection, ask: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("what", ["phones", "moves"])
-def test_a_batch_of_the_snapshot_takes_the_same_work_however_many_rows_there_are(
-    sqlite_ledger: Ledger, what: str
-) -> None:
+def test_the_work_of_a_snapshot_batch_is_constant(sqlite_ledger: Ledger, what: str) -> None:
     phones: Sequence[str] = [f"+5255{number:08d}" for number in range(100)]
     ids = [f"r-{number}" for number in range(100)]
     work = []

@@ -25,7 +25,7 @@ def with_phone(number: int, phone: object) -> dict[str, object]:
     "spelt",
     ["+525512345678", "525512345678", "00525512345678", "+5215512345678", "+52 55 1234-5678", "(52) 55 12345678"],
 )
-def test_a_person_is_found_by_every_spelling_of_the_number(ledger: Ledger, spelt: str) -> None:
+def test_finds_a_person_by_every_spelling_of_the_number(ledger: Ledger, spelt: str) -> None:
     a_replay(ledger, [with_phone(1, spelt), with_phone(2, "+525512345679"), response(3)])
     attempt(ledger, "run-1", None, phone=f" {spelt}", flow_id="d")  # whoever wrote it
 
@@ -34,7 +34,7 @@ def test_a_person_is_found_by_every_spelling_of_the_number(ledger: Ledger, spelt
 
 
 @pytest.mark.parametrize(("spelt", "asked"), [("+5491155556666", "+541155556666"), ("+551187654321", "+5511987654321")])
-def test_numbers_with_a_digit_that_others_leave_out_are_one_person(ledger: Ledger, spelt: str, asked: str) -> None:
+def test_numbers_with_an_optional_digit_are_one_person(ledger: Ledger, spelt: str, asked: str) -> None:
     attempt(ledger, "run-1", None, phone=spelt, flow_id="d")
 
     assert histories(ledger, asked) == [spelt]
@@ -43,7 +43,7 @@ def test_numbers_with_a_digit_that_others_leave_out_are_one_person(ledger: Ledge
 @pytest.mark.parametrize(
     "spelt", ["whatsapp:+5215512345678", "+５２ ５５ 1234 5678", "tel:+52-55-1234-5678", "5215512345678"]
 )
-def test_a_person_is_found_however_an_earlier_release_spelt_the_number(ledger: Ledger, spelt: str) -> None:
+def test_finds_a_person_by_spellings_of_earlier_releases(ledger: Ledger, spelt: str) -> None:
     attempt(ledger, "run-1", None, phone=spelt, flow_id="d")
     attempt(ledger, "run-2", None, phone="whatsapp:+525512345679", flow_id="d")
 
@@ -56,7 +56,7 @@ def test_a_number_with_only_the_same_ending_is_another_person(ledger: Ledger) ->
     assert histories(ledger, PHONE) == []
 
 
-def test_a_phone_that_is_a_number_is_found(ledger: Ledger) -> None:
+def test_finds_a_numeric_phone(ledger: Ledger) -> None:
     a_replay(ledger, [with_phone(1, 525512345678)])
 
     assert histories(ledger, PHONE) == [PHONE]
@@ -68,7 +68,7 @@ def test_text_without_digits_identifies_no_one(ledger: Ledger) -> None:
     assert histories(ledger, "%") == histories(ledger, "") == []
 
 
-def test_everything_of_all_replays_and_dag_runs_is_found_the_oldest_first(ledger: Ledger) -> None:
+def test_finds_all_replays_and_dag_runs_oldest_first(ledger: Ledger) -> None:
     first = a_replay(ledger, [with_phone(1, PHONE), response(2)])
     second = a_replay(ledger, [with_phone(3, PHONE), with_phone(3, PHONE)], "second")
     attempt(ledger, "r-3", Fate.ANSWERED, second, begun_at=950.0, status_code=404)
@@ -89,7 +89,7 @@ def test_everything_of_all_replays_and_dag_runs_is_found_the_oldest_first(ledger
     assert (found[2].host, found[2].method, found[2].step, found[2].key) == ("crm:443", "POST", "Create", "key-r-3")
 
 
-def test_a_rejected_row_with_somebody_elses_id_does_not_show_what_that_one_got(ledger: Ledger) -> None:
+def test_a_rejected_row_does_not_show_another_persons_attempts(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), with_phone(1, PHONE)])
     attempt(ledger, "r-1", Fate.SUCCEEDED, replay)
 
@@ -100,7 +100,7 @@ BY = [("id", " 77 "), ("user_id", "BR.15"), ("email", "ANA@example.com"), ("phon
 
 
 @pytest.mark.parametrize(("kind", "value"), BY)
-def test_a_person_is_found_by_every_identifier(ledger: Ledger, kind: str, value: str) -> None:
+def test_finds_a_person_by_every_identifier(ledger: Ledger, kind: str, value: str) -> None:
     ana = {
         "id": 77, "user_id": "BR.15", "email": "Ana@Example.com", "phone": "+525512345678",
         "canonical_phone": "+525587654321",
@@ -129,7 +129,7 @@ def test_an_identifier_that_a_flow_lists_is_found_as_an_id(ledger: Ledger) -> No
     assert [sent.response_id for sent in find_sent(ledger, person)] == ["run-1"]
 
 
-def test_the_latency_of_a_host_is_the_middle_one_of_its_latest_replies(ledger: Ledger) -> None:
+def test_the_latency_of_a_host_is_the_median_of_recent_replies(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     end(ledger, replay, [ContactState.COMPLETED])
     for number, seconds in enumerate((0.1, 0.3, 9.0), start=1):

@@ -28,7 +28,7 @@ def a_ledger(ledger: Ledger) -> None:
     attempt(ledger, "run-1", Fate.SUCCEEDED, phone=PHONES[0], result=result(), origin='{"dag": "d"}')
 
 
-def test_one_persons_data_goes_and_keys_states_and_times_stay(ledger: Ledger) -> None:
+def test_purges_personal_data_and_keeps_keys_states_and_times(ledger: Ledger) -> None:
     a_ledger(ledger)
     data = DataSelection(person=Person(PHONES))
     assert find_data(ledger, data) == StoredData(contacts=1, attempts=2, pending=0, replays=())
@@ -53,7 +53,7 @@ def test_one_persons_data_goes_and_keys_states_and_times_stay(ledger: Ledger) ->
     assert find_data(ledger, data) == StoredData(0, 0, 0, ())
 
 
-def test_a_purged_response_that_comes_again_is_known_as_done(ledger: Ledger) -> None:
+def test_recognizes_a_purged_response(ledger: Ledger) -> None:
     a_ledger(ledger)
     purge(ledger, DataSelection(replay_no=1))
 
@@ -90,7 +90,7 @@ def test_purges_contacts_that_ended_before_a_date(ledger: Ledger) -> None:
     assert purge(ledger, DataSelection(before=taken + 1e6))[0].contacts == 2
 
 
-def test_an_id_of_a_rejected_row_may_be_personal(ledger: Ledger) -> None:
+def test_purges_ids_of_rejected_rows(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), {"id": "+525512345678", "answer": 1}, response(1, step={})])
     end(ledger, replay, [C])
     change(ledger, rows_of(ledger, replay)[1].id, response_id="+525512345678")
@@ -102,7 +102,7 @@ def test_an_id_of_a_rejected_row_may_be_personal(ledger: Ledger) -> None:
     assert [row.reason for row in rows] == ["purged"] * 3
 
 
-def test_pending_contacts_keep_their_data_and_required_replies(ledger: Ledger) -> None:
+def test_keeps_data_of_pending_contacts(ledger: Ledger) -> None:
     first = a_replay(ledger, [response(1), response(2)])
     end(ledger, first, [F, C])
     attempt(ledger, "r-1", Fate.SUCCEEDED, first, result=result({"id": 7}))
@@ -117,7 +117,7 @@ def test_pending_contacts_keep_their_data_and_required_replies(ledger: Ledger) -
     assert find_data(ledger, DataSelection(person=Person(PHONES))) == StoredData(0, 0, 2, ("second",))
 
 
-def test_the_bytes_are_gone_from_the_file_and_its_log(tmp_path: Path) -> None:
+def test_removes_the_bytes_from_the_file_and_its_log(tmp_path: Path) -> None:
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
         values = [response(number, step={"Ask name": f"Xochitl {number}"}) for number in range(300)]
         values[150]["contact"]["phone"] = "+5255777788889999"
@@ -157,9 +157,7 @@ def _files(folder: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("kind", "value"), [("email", "ana@example.com"), ("phone", PHONES[0]), ("id", "77")])
-def test_a_person_is_purged_by_every_identifier_and_the_identifiers_go_too(
-    ledger: Ledger, kind: str, value: str
-) -> None:
+def test_purges_a_person_by_any_identifier_and_all_identifiers(ledger: Ledger, kind: str, value: str) -> None:
     ana = {"id": "77", "email": "ana@example.com", "phone": PHONES[0]}
     replay = a_replay(ledger, [response(1, contact=ana), response(2, contact={"email": "eva@example.com", "id": "78"})])
     end(ledger, replay, [C, C])

@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.ledger.records import Page, read_pending_contacts, r
 from tests.ledger.filling import FLOW_ID, a_replay, attempt, change, end, intent, record_of, response, result, rows_of
 
 
-def test_pages_hold_the_pending_contacts_of_a_chunk_in_the_order_of_the_source(ledger: Ledger) -> None:
+def test_pages_hold_pending_contacts_in_source_order(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(number) for number in range(7)], chunk_size=5)
     end(ledger, replay, [ContactState.COMPLETED])
 
@@ -29,7 +29,7 @@ def test_pages_hold_the_pending_contacts_of_a_chunk_in_the_order_of_the_source(l
     assert (first[0].record.walk_started_at, first[0].record.tried) == (None, [])
 
 
-def test_a_record_holds_every_attempt_of_every_road_and_says_which_are_of_this_round(ledger: Ledger) -> None:
+def test_a_record_holds_all_attempts_and_marks_this_round(ledger: Ledger) -> None:
     earlier, replay = a_replay(ledger, [response(2)], "earlier"), a_replay(ledger, [response(1), response(3)])
     attempt(ledger, "r-1", Fate.ANSWERED, earlier, result=result(None, outcome="error"), moment=100.0)
     attempt(ledger, "r-1", Fate.NOT_SENT, None, number=2, moment=200.0)
@@ -53,7 +53,7 @@ def test_a_record_holds_every_attempt_of_every_road_and_says_which_are_of_this_r
     assert third.record.tried == []
 
 
-def test_the_record_of_one_subject_outside_of_replays(ledger: Ledger) -> None:
+def test_reads_the_record_of_a_dag_run(ledger: Ledger) -> None:
     attempt(ledger, "run-1", Fate.UNKNOWN, round=1)
 
     with ledger.read() as connection:
@@ -66,7 +66,7 @@ def test_the_record_of_one_subject_outside_of_replays(ledger: Ledger) -> None:
     assert nothing.tried == []
 
 
-def test_only_once_knows_what_a_dag_run_has_sent_to_a_phone(ledger: Ledger) -> None:
+def test_only_once_includes_requests_of_dag_runs(ledger: Ledger) -> None:
     run = intent("manual__1")._replace(replay_no=None, phone="+525599990000")
     with ledger.write() as connection:
         write_entries(connection, [run])
@@ -77,7 +77,7 @@ def test_only_once_knows_what_a_dag_run_has_sent_to_a_phone(ledger: Ledger) -> N
         assert responses_sent_to(connection, "other", people) == {}
 
 
-def test_only_once_knows_people_by_every_identifier(ledger: Ledger) -> None:
+def test_only_once_matches_every_identifier(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1, contact={"phone": "+525512345678", "email": "ana@example.com", "id": 77})])
     attempt(ledger, "r-1", Fate.SUCCEEDED, replay)
     attempt(ledger, "run-1", Fate.UNKNOWN, identifiers=(("user_id", "BR.15"), ("phone", "+525587654321")))

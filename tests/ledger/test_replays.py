@@ -22,7 +22,7 @@ from airflow_whatsapp_flows.ledger.schema import contacts
 from tests.ledger.filling import a_replay, attempt, change, end, response
 
 
-def test_a_replay_keeps_what_it_was_started_with(ledger: Ledger) -> None:
+def test_stores_the_settings_of_a_replay(ledger: Ledger) -> None:
     made = create_replay(
         ledger, "r", "lead", '{"ñ": 1}', ("x.csv", "m"), options={"rates": {"": 5.0}, "send": "all"}, note="why"
     )
@@ -34,7 +34,7 @@ def test_a_replay_keeps_what_it_was_started_with(ledger: Ledger) -> None:
     assert find_replay(ledger, "R") is None
 
 
-def test_the_newest_is_listed_first(ledger: Ledger) -> None:
+def test_lists_the_newest_replay_first(ledger: Ledger) -> None:
     for name in "abc":
         create_replay(ledger, name, "lead", "{}", ("x", None))
 
@@ -47,7 +47,7 @@ def _running_time(ledger: Ledger, now: float) -> float:
     return found.run_seconds(now)
 
 
-def test_the_running_time_is_that_of_all_runs_without_the_time_between_them(ledger: Ledger) -> None:
+def test_the_running_time_excludes_time_between_runs(ledger: Ledger) -> None:
     replay = create_replay(ledger, "r", "lead", "{}", ("x", None))
     assert _running_time(ledger, 50.0) == 0
     mark_started(ledger, replay.no, 100.0)
@@ -60,7 +60,7 @@ def test_the_running_time_is_that_of_all_runs_without_the_time_between_them(ledg
     assert _running_time(ledger, 5000.0) == 40
 
 
-def test_a_run_that_was_killed_ran_until_its_last_contact_ended(ledger: Ledger) -> None:
+def test_a_killed_run_lasts_until_its_last_contact(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2), response(3)], "r")
     mark_started(ledger, replay.no, 100.0)
     end(ledger, replay, [ContactState.COMPLETED], at=107.0)  # and there it dies
@@ -70,14 +70,14 @@ def test_a_run_that_was_killed_ran_until_its_last_contact_ended(ledger: Ledger) 
     assert _running_time(ledger, 9000.0) == 10
 
 
-def test_a_run_that_was_killed_at_once_took_no_time(ledger: Ledger) -> None:
+def test_a_run_killed_immediately_takes_no_time(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)], "r")
     mark_started(ledger, replay.no, 100.0)
     mark_started(ledger, replay.no, 1000.0)
     assert _running_time(ledger, 1002.0) == 2
 
 
-def test_a_clock_that_was_set_back_makes_no_negative_time(ledger: Ledger) -> None:
+def test_a_clock_set_back_gives_no_negative_time(ledger: Ledger) -> None:
     replay = create_replay(ledger, "r", "lead", "{}", ("x", None))
     mark_started(ledger, replay.no, 1000.0)
     mark_ended(ledger, replay.no, 900.0)

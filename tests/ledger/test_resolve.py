@@ -52,7 +52,7 @@ def test_sent_is_a_success_with_the_reply_for_later_steps(ledger: Ledger) -> Non
     assert (settled.status_code, settled.response, settled.idempotency_key) == (200, {"id": 7}, "key-r-1")
 
 
-def test_not_sent_says_that_nothing_was_applied(ledger: Ledger) -> None:
+def test_not_sent_means_nothing_was_applied(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     end(ledger, replay, [D])
     attempt(ledger, "r-1", Fate.UNKNOWN, replay, status_code=500, error_kind="status", result=result())
@@ -94,7 +94,7 @@ def test_an_attempt_keeps_its_resolver_time_and_previous_outcome(ledger: Ledger)
     assert json.loads(row.result)["url"] == "/v1/x"
 
 
-def test_of_several_attempts_with_one_key_one_was_carried_out(ledger: Ledger) -> None:
+def test_resolves_one_of_several_attempts_with_one_key(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     end(ledger, replay, [D])
     attempt(ledger, "r-1", Fate.UNKNOWN, replay)
@@ -158,7 +158,7 @@ def test_changes_nothing_while_the_chunk_is_running(ledger: Ledger) -> None:
     assert resolve(ledger, replay, ResolveSelection(step="Create"), SENT).contacts == 2
 
 
-def test_afterwards_the_chunks_can_be_run_again(ledger: Ledger) -> None:
+def test_releases_the_chunks_afterwards(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     end(ledger, replay, [D])
     attempt(ledger, "r-1", None, replay)
@@ -170,7 +170,7 @@ def test_afterwards_the_chunks_can_be_run_again(ledger: Ledger) -> None:
         release(ledger, connection, claimed)
 
 
-def test_a_contact_that_another_replay_holds_in_doubt_says_where(ledger: Ledger) -> None:
+def test_names_the_replay_that_holds_a_contact_in_doubt(ledger: Ledger) -> None:
     first = a_replay(ledger, [response(1)])
     end(ledger, first, [D])
     attempt(ledger, "r-1", None, first)
@@ -196,7 +196,7 @@ def test_leaves_attempts_that_may_be_in_progress_elsewhere(ledger: Ledger) -> No
     assert states_of(ledger, replay) == ["in_doubt", "pending"]
 
 
-def test_a_contact_whose_response_was_purged_stays(ledger: Ledger) -> None:
+def test_keeps_contacts_with_purged_responses(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     ids = end(ledger, replay, [D])
     attempt(ledger, "r-1", None, replay)
@@ -220,7 +220,7 @@ def test_intentional_resends_are_resolved_separately(ledger: Ledger) -> None:
     assert [row.fate for row in attempts_of(ledger, "r-1")] == ["succeeded", "not_sent"]
 
 
-def test_any_number_of_chunks_is_resolved_with_few_open_files(sqlite_ledger: Ledger) -> None:
+def test_resolves_many_chunks_with_few_open_files(sqlite_ledger: Ledger) -> None:
     replay = a_replay(sqlite_ledger, [response(number) for number in range(60)], chunk_size=1)
     end(sqlite_ledger, replay, [D] * 60)
     for number in range(60):
@@ -238,7 +238,7 @@ def test_any_number_of_chunks_is_resolved_with_few_open_files(sqlite_ledger: Led
     assert set(states_of(sqlite_ledger, replay)) == {"pending"}
 
 
-def test_a_replay_of_which_a_later_chunk_runs_is_not_changed(ledger: Ledger) -> None:
+def test_does_not_change_a_replay_with_a_running_chunk(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2)], chunk_size=1)
     end(ledger, replay, [D, D])
     attempt(ledger, "r-1", None, replay)

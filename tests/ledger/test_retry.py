@@ -19,7 +19,7 @@ from tests.ledger.filling import FLOW, a_replay, attempt, attempts_of, change, e
 C, F, D, P = ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT, ContactState.PENDING
 
 
-def test_by_default_those_that_failed_are_pending_in_a_new_round(ledger: Ledger) -> None:
+def test_by_default_failed_contacts_get_a_new_round(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2), response(3), None])
     end(ledger, replay, [C, F, D], fingerprint="f", path='["Create"]', error="{}", handled_errors=2, unanswered=True)
 
@@ -50,7 +50,7 @@ def test_a_pending_contact_keeps_its_round(ledger: Ledger) -> None:
     assert [row.round for row in rows_of(ledger, replay)] == [1, 1]
 
 
-def test_a_rejected_row_is_never_walked(ledger: Ledger) -> None:
+def test_does_not_retry_rejected_rows(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), None])
     end(ledger, replay, [F])
 
@@ -59,7 +59,7 @@ def test_a_rejected_row_is_never_walked(ledger: Ledger) -> None:
     assert states_of(ledger, replay) == ["failed", "rejected"]
 
 
-def test_a_step_chooses_by_its_last_attempt_and_takes_completed_contacts_too(ledger: Ledger) -> None:
+def test_selects_by_the_last_attempt_of_a_step(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(number) for number in range(1, 6)])
     end(ledger, replay, [C, C, F, D, C])
     attempt(ledger, "r-1", Fate.ANSWERED, replay, error_kind="status")
@@ -89,7 +89,7 @@ def test_every_condition_must_hold(ledger: Ledger) -> None:
     assert walk_again(ledger, replay, RetrySelection(until=1000.0)).contacts == 1  # until is not in it
 
 
-def test_a_contact_whose_response_was_purged_stays(ledger: Ledger) -> None:
+def test_keeps_contacts_with_purged_responses(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2)])
     ids = end(ledger, replay, [F, F])
     change(ledger, ids[0], response=None)
@@ -100,7 +100,7 @@ def test_a_contact_whose_response_was_purged_stays(ledger: Ledger) -> None:
     assert states_of(ledger, replay) == ["failed", "pending"]
 
 
-def test_other_replays_are_left_alone_and_a_fixed_flow_is_kept(ledger: Ledger) -> None:
+def test_changes_no_other_replay_and_stores_the_fixed_flow(ledger: Ledger) -> None:
     replay, other = a_replay(ledger, [response(1)]), a_replay(ledger, [response(2)], "second")
     end(ledger, replay, [F])
     end(ledger, other, [F])
@@ -116,7 +116,7 @@ def test_other_replays_are_left_alone_and_a_fixed_flow_is_kept(ledger: Ledger) -
     assert (json.loads(found.flow), json.loads(left.flow)) == (mended, FLOW)
 
 
-def test_a_forced_replay_chooses_by_its_own_attempts(ledger: Ledger) -> None:
+def test_a_forced_replay_selects_by_its_own_attempts(ledger: Ledger) -> None:
     forced = a_replay(ledger, [response(1)], force=True)
     end(ledger, forced, [C])
     attempt(ledger, "r-1", Fate.ANSWERED, forced)
@@ -146,7 +146,7 @@ _UNDER = {
         pytest.param(Fate.UNKNOWN, 504, _UNDER["keyed"], False, id="a key that is too old"),
     ],
 )
-def test_a_retry_leaves_out_what_may_have_been_applied(
+def test_omits_possibly_applied_requests(
     ledger: Ledger, fate: Fate | None, status: int | None, flow: dict[str, Any], walked: bool
 ) -> None:
     replay = a_replay(ledger, [response(1)], flow=flow)
@@ -178,7 +178,7 @@ def test_a_contact_with_something_else_to_send_is_walked_again(ledger: Ledger) -
     assert states_of(ledger, replay) == ["pending", "failed", "pending"]
 
 
-def test_another_flow_walks_stuck_contacts_because_it_may_lead_elsewhere(ledger: Ledger) -> None:
+def test_a_changed_flow_retries_stuck_contacts(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1)])
     end(ledger, replay, [F])
     attempt(ledger, "r-1", Fate.ANSWERED, replay, status_code=504)
@@ -204,7 +204,7 @@ def test_records_who_accepted_duplicates_and_the_previous_outcome(ledger: Ledger
     assert origin["was"] == {"fate": "answered", "status_code": 504, "error_kind": "status"}
 
 
-def test_handled_errors_and_a_chunk_narrow_the_choice(ledger: Ledger) -> None:
+def test_selects_by_handled_errors_and_chunk(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(number) for number in range(1, 5)], chunk_size=2)
     ids = end(ledger, replay, [C, C, C, F])
     for number in (0, 2, 3):

@@ -33,7 +33,7 @@ with Ledger(sys.argv[1]) as ledger:
 """
 
 
-def test_no_two_processes_get_the_same_slot(ledger: Ledger, ledger_url: str) -> None:
+def test_slots_are_unique_across_processes(ledger: Ledger, ledger_url: str) -> None:
     counts = [[1, 3, 2] * 8, [2, 1] * 12, [4] * 10]
     processes = [
         subprocess.Popen(
@@ -65,7 +65,7 @@ def test_slots_of_one_reservation_follow_each_other(ledger: Ledger) -> None:
     assert shared.reserve("b", 10.0, 1) == pytest.approx(0.0, abs=0.1)
 
 
-def test_unused_slots_are_not_made_up_for(ledger: Ledger) -> None:
+def test_unused_slots_do_not_accumulate(ledger: Ledger) -> None:
     shared = SharedSlots(ledger)
     shared.reserve("a", 0.01, 1)
     deadline = time.monotonic() + 0.1
@@ -76,7 +76,7 @@ def test_unused_slots_are_not_made_up_for(ledger: Ledger) -> None:
     assert shared.reserve("a", 50.0, 1) > 40.0
 
 
-def test_a_hold_delays_every_process_and_the_longer_one_stays(ledger: Ledger, ledger_url: str) -> None:
+def test_a_hold_delays_every_process_and_the_longest_wins(ledger: Ledger, ledger_url: str) -> None:
     shared = SharedSlots(ledger)
     shared.hold("a", 60.0)
     shared.hold("a", 5.0)
@@ -94,7 +94,7 @@ def test_a_hold_ends(ledger: Ledger) -> None:
     assert 86_000 < shared.hold_seconds("a") <= 86_400
 
 
-def test_the_clock_of_the_process_does_not_matter(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slots_do_not_depend_on_the_process_clock(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = SharedSlots(ledger)
     shared.reserve("a", 10.0, 3)
     monkeypatch.setattr(time, "time", lambda: 0.0)

@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.replay.sources import Row
 from tests.ledger.filling import FLOW_ID, a_replay, end, response, rows_of, states_of
 
 
-def test_every_row_is_in_it_once_in_the_order_of_the_source(ledger: Ledger) -> None:
+def test_holds_every_row_once_in_source_order(ledger: Ledger) -> None:
     replay = a_replay(
         ledger, [response(2), None, response(1), response(2), response(2, step={"Ask name": "Eva"}), {"contact": {}}]
     )
@@ -57,7 +57,7 @@ def test_the_same_content_in_another_order_is_the_same_response(ledger: Ledger) 
 
 
 @pytest.mark.parametrize(("key", "value"), [("history", [{"step": "Q", "value": 1}]), ("exits", {"Call": "success"})])
-def test_other_parts_of_a_response_are_content_too(ledger: Ledger, key: str, value: object) -> None:
+def test_every_part_of_a_response_is_content(ledger: Ledger, key: str, value: object) -> None:
     assert states_of(ledger, a_replay(ledger, [response(1), response(1, **{key: value})])) == ["pending", "rejected"]
 
 
@@ -72,7 +72,7 @@ def test_responses_of_one_phone_are_in_one_chunk(ledger: Ledger) -> None:
     assert find_pending_chunks(ledger, replay.no) == list(range(14))
 
 
-def test_skips_what_other_replays_completed_or_hold_in_doubt_unless_forced(ledger: Ledger) -> None:
+def test_skips_contacts_done_or_in_doubt_elsewhere_unless_forced(ledger: Ledger) -> None:
     values = [response(number) for number in range(1, 5)]
     first = a_replay(ledger, values)
     end(ledger, first, [ContactState.COMPLETED, ContactState.IN_DOUBT, ContactState.FAILED])
@@ -86,7 +86,7 @@ def test_skips_what_other_replays_completed_or_hold_in_doubt_unless_forced(ledge
     assert states_of(ledger, forced) == ["pending"] * 4 + ["skipped"]
 
 
-def test_a_contact_that_only_points_to_another_replay_is_in_doubt_nowhere(ledger: Ledger) -> None:
+def test_a_contact_that_refers_to_another_replay_is_not_in_doubt_itself(ledger: Ledger) -> None:
     first = a_replay(ledger, [response(1)])
     end(ledger, first, [ContactState.IN_DOUBT])
     a_replay(ledger, [response(1)], "later")
@@ -97,7 +97,7 @@ def test_a_contact_that_only_points_to_another_replay_is_in_doubt_nowhere(ledger
     assert [(one.replay_id, one.walked) for one in known["r-1"]] == [("first", True), ("later", False)]
 
 
-def test_a_snapshot_that_was_not_finished_is_taken_anew(ledger: Ledger) -> None:
+def test_retakes_an_unfinished_snapshot(ledger: Ledger) -> None:
     replay = create_replay(ledger, "r", FLOW_ID, "{}", ("x", None))
 
     def broken_source() -> object:
@@ -126,7 +126,7 @@ def test_limit_takes_the_first_rows_and_progress_is_reported(ledger: Ledger) -> 
     assert next(rows).number == 1200  # and no row was read beyond
 
 
-def test_nul_characters_and_endless_ids_stop_nothing(ledger: Ledger) -> None:
+def test_accepts_nul_characters_and_very_long_ids(ledger: Ledger) -> None:
     values = [
         response(1, id="a\0b"),
         response(2, id="x" * 501),

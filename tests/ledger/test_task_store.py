@@ -43,7 +43,7 @@ def test_a_replay_reads_what_a_task_writes(ledger: TaskLedger, url: str) -> None
     assert record.find_settled_result("A", 1) is not None
 
 
-def test_a_task_that_only_reads_writes_nothing_to_the_disk(url: str) -> None:
+def test_reading_writes_nothing_to_disk(url: str) -> None:
     ledger = open_task_ledger(url)
     with ledger.transaction() as transaction:
         transaction.intend(INTENT)
@@ -56,7 +56,7 @@ def test_a_task_that_only_reads_writes_nothing_to_the_disk(url: str) -> None:
     assert (log.stat().st_size, log.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
-def test_a_visit_is_decided_by_its_own_attempts_and_those_under_its_key(ledger: TaskLedger) -> None:
+def test_a_visit_counts_its_own_attempts_and_those_of_its_key(ledger: TaskLedger) -> None:
     def intent(subject: Subject, step: str, visit: int, key: str) -> Intent:
         return INTENT._replace(subject=subject, step=step, visit=visit, key=key)
 
@@ -68,7 +68,7 @@ def test_a_visit_is_decided_by_its_own_attempts_and_those_under_its_key(ledger: 
         assert [(row.visit, row.key) for row in found] == [(1, "k2"), (2, "k2"), (2, "k3")]
 
 
-def test_an_intent_that_another_worker_has_is_a_conflict(ledger: TaskLedger) -> None:
+def test_another_workers_intent_is_a_conflict(ledger: TaskLedger) -> None:
     with ledger.transaction() as transaction:
         transaction.intend(INTENT)
     with pytest.raises(IntentConflictError), ledger.transaction() as transaction:
@@ -83,7 +83,7 @@ def test_a_failed_transaction_is_rolled_back(ledger: TaskLedger) -> None:
         assert transaction.attempts(SUBJECT) == []
 
 
-def test_a_ledger_that_cannot_be_written_says_which_and_why(url: str, tmp_path: Path) -> None:
+def test_an_unwritable_ledger_gives_path_and_reason(url: str, tmp_path: Path) -> None:
     ledger = open_task_ledger(url)
     with contextlib.closing(sqlite3.connect(tmp_path / "new" / "ledger.db")) as connection:
         connection.execute("DROP TABLE whatsapp_flows_attempts")
@@ -101,7 +101,7 @@ def test_a_ledger_of_another_version_is_refused(url: str, tmp_path: Path) -> Non
         open_task_ledger(url)
 
 
-def test_it_is_opened_once_in_a_process_and_anew_in_a_fork(url: str) -> None:
+def test_opens_once_per_process_and_again_after_fork(url: str) -> None:
     opened = open_task_ledger(url)
     assert open_task_ledger(url) is opened
     child = os.fork()

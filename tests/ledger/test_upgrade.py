@@ -66,9 +66,7 @@ def other_process(old_file: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.communicate()
 
 
-def test_an_old_file_is_upgraded_when_it_is_opened_and_a_copy_is_kept(
-    old_file: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_opening_upgrades_an_old_file_and_keeps_a_copy(old_file: Path, caplog: pytest.LogCaptureFixture) -> None:
     url = f"sqlite:///{old_file}"
     before = rows_of(url)
 
@@ -178,9 +176,7 @@ def test_an_upgrade_that_is_killed_leaves_the_old_file_usable(old_file: Path) ->
     assert upgrade(url).version == SCHEMA_VERSION
 
 
-def test_an_old_file_that_may_only_be_read_says_who_has_to_do_what(
-    old_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_only_old_file_explains_how_to_upgrade(old_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("database", "upgrade"):
         monkeypatch.setattr(f"airflow_whatsapp_flows.ledger.{module}.is_read_only", lambda _: True)
     for opening in (Ledger, upgrade):
@@ -190,7 +186,7 @@ def test_an_old_file_that_may_only_be_read_says_who_has_to_do_what(
             opening(f"sqlite:///{old_file}")
 
 
-def test_a_server_is_never_upgraded_by_opening_it(old_server: str) -> None:
+def test_opening_does_not_upgrade_a_server(old_server: str) -> None:
     before = rows_of(old_server)
     shown = old_server.replace("+psycopg", "")
     with pytest.raises(LedgerError, match=rf"has version 1, .*run `whatsapp-flows ledger upgrade --ledger {shown}`"):
@@ -205,7 +201,7 @@ def test_a_server_is_never_upgraded_by_opening_it(old_server: str) -> None:
     assert upgrade(old_server) == Upgrade(SCHEMA_VERSION, SCHEMA_VERSION)
 
 
-def test_a_server_is_not_upgraded_while_a_replay_of_the_earlier_version_runs(old_server: str) -> None:
+def test_does_not_upgrade_a_server_during_a_replay(old_server: str) -> None:
     engine = create_engine(old_server)
     with engine.begin() as connection:
         connection.execute(replays.update().where(replays.c.id == "stopped").values(ended_at=None))
@@ -222,7 +218,7 @@ def test_a_server_is_not_upgraded_while_a_replay_of_the_earlier_version_runs(old
     assert upgrade(old_server).version == SCHEMA_VERSION
 
 
-def test_there_is_nothing_to_upgrade_where_there_is_no_ledger(tmp_path: Path, postgres: PostgresServer) -> None:
+def test_without_a_ledger_there_is_nothing_to_upgrade(tmp_path: Path, postgres: PostgresServer) -> None:
     for url in (f"sqlite:///{tmp_path / 'none.db'}", postgres.create_database()):
         with pytest.raises(LedgerError, match="there is no ledger in"):
             upgrade(url)
@@ -230,7 +226,7 @@ def test_there_is_nothing_to_upgrade_where_there_is_no_ledger(tmp_path: Path, po
 
 
 @pytest.mark.parametrize("only_once", [True, False], ids=["only_once", "any number of times"])
-async def test_an_upgrade_claims_who_was_sent_to_before(ledger_url: str, *, only_once: bool) -> None:
+async def test_an_upgrade_adds_claims_for_earlier_requests(ledger_url: str, *, only_once: bool) -> None:
     make_ledger(ledger_url)
     engine = create_engine(ledger_url)
     with engine.begin() as connection:

@@ -46,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("airflow")
         pytest.param({"success_when": "conn.x.password"}, ["conn"], id="success_when-name"),
     ],
 )
-def test_a_wrong_argument_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any], words: list[str]) -> None:
+def test_rejects_a_wrong_argument_at_parse_time(arguments: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(ValueError, match=r".") as raised:
         WhatsAppActionOperator(task_id="act", **{"url": "/a", **arguments})
     for word in words:
@@ -98,7 +98,7 @@ def test_an_unknown_argument_is_refused_by_airflow() -> None:
         pytest.param({"body": {"a": object()}}, "body", id="unsendable-object"),
     ],
 )
-def test_a_wrong_text_fails_without_a_second_try_and_names_its_field(
+def test_a_wrong_value_fails_without_a_retry_and_names_its_field(
     server: RecordingServer, arguments: dict[str, Any], field: str
 ) -> None:
     done = run_action({"contact": {"phone": "1", "evil": "a\r\nX-B: c"}}, retry={"attempts": 3, "wait": 0}, **arguments)
@@ -108,7 +108,7 @@ def test_a_wrong_text_fails_without_a_second_try_and_names_its_field(
     assert server.received == []
 
 
-def test_a_missing_connection_is_reported_with_what_to_do(server: RecordingServer) -> None:
+def test_a_missing_connection_is_reported_with_advice(server: RecordingServer) -> None:
     done = run_action(http_conn_id="nope")
     assert "the connection 'nope' does not exist" in done.message
     assert "AIRFLOW_CONN_NOPE" in done.message

@@ -62,7 +62,7 @@ def _connect(monkeypatch: pytest.MonkeyPatch, server: RecordingServer, **fields:
         ),
     ],
 )
-def test_the_connection_gives_its_credentials(
+def test_sends_the_credentials_of_the_connection(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], name: str, value: str
 ) -> None:
     _connect(monkeypatch, server, **fields)
@@ -70,7 +70,7 @@ def test_the_connection_gives_its_credentials(
     assert server.received[0].header(name) == value
 
 
-def test_auth_type_signs_the_request_in_place_of_the_connection(
+def test_auth_type_replaces_the_connections_credentials(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _connect(monkeypatch, server, conn_type="whatsapp_action", login="ana", password="x")
@@ -105,7 +105,7 @@ def test_an_absolute_url_to_another_origin_gets_no_credentials(
     other.close()
 
 
-def test_a_header_of_the_author_wins_over_a_netrc_file(
+def test_an_authors_header_overrides_netrc(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login evil password evil\n")
@@ -131,7 +131,7 @@ def _visible_text(done: FinishedAction) -> str:
     "answer", [Answer.json({"id": 1}), Answer(500), Answer(drop=True), Answer(302)], ids=["200", "500", "cut", "302"]
 )
 @pytest.mark.parametrize("auth", ["basic", "bearer", "header"])
-def test_a_secret_is_in_no_xcom_rendered_field_error_or_log(
+def test_secrets_are_in_no_xcom_rendered_field_error_or_log(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, task_log: TaskLog, auth: str, answer: Answer
 ) -> None:
     secret = "Zk9/ä+&%" if auth == "basic" else "Zk9/+&%q"
@@ -161,7 +161,7 @@ def test_an_unusable_secret_is_not_in_the_error(server: RecordingServer, monkeyp
 
 
 @pytest.mark.parametrize("place", ["/api?token={}", "?api_key={}"])
-def test_a_secret_in_the_query_of_a_base_url_is_refused_and_shown_nowhere(
+def test_refuses_a_secret_in_the_query_of_a_base_url(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, task_log: TaskLog, place: str
 ) -> None:
     host = server.url + place.format("s3cret-in-query")
@@ -179,7 +179,7 @@ def test_a_secret_in_the_query_of_a_base_url_is_refused_and_shown_nowhere(
 
 
 @pytest.mark.parametrize("status", [200, 422])
-def test_a_token_in_the_path_of_a_base_url_is_sent_and_shown_nowhere(
+def test_sends_but_never_shows_a_token_in_the_path(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, task_log: TaskLog, tmp_path: Path, status: int
 ) -> None:
     token = "8123456789aabbccddeeff00112233"
@@ -202,7 +202,7 @@ def test_a_token_in_the_path_of_a_base_url_is_sent_and_shown_nowhere(
     assert token.encode() not in written
 
 
-def test_log_response_shows_no_part_of_a_secret_where_it_cuts_the_reply(
+def test_log_response_masks_before_it_truncates(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, task_log: TaskLog
 ) -> None:
     _connect(monkeypatch, server, conn_type="whatsapp_action", password="canary-0123456789abcdef")

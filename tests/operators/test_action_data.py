@@ -28,14 +28,14 @@ def dag(request: pytest.FixtureRequest) -> DAG:
     return DAG(new_dag_id(), render_template_as_native_obj=request.param)
 
 
-def test_an_answer(server: RecordingServer, dag: DAG) -> None:
+def test_sends_an_answer_as_data(server: RecordingServer, dag: DAG) -> None:
     with dag:
         WhatsAppActionOperator(**COMMON, body={"a": "{{ step.Ask }}", "in": "<{{ step.Ask }}>"})
     run_dag(dag, {"step": {"Ask": EVIL}})
     assert _sent_bodies(server) == [{"a": EVIL, "in": f"<{EVIL}>"}]
 
 
-def test_a_value_from_xcom(server: RecordingServer, dag: DAG) -> None:
+def test_sends_a_value_from_xcom_as_data(server: RecordingServer, dag: DAG) -> None:
     with dag:
 
         @task
@@ -47,7 +47,7 @@ def test_a_value_from_xcom(server: RecordingServer, dag: DAG) -> None:
     assert _sent_bodies(server) == [{"a": EVIL, EVIL: [{"b": EVIL}]}]
 
 
-def test_a_value_from_xcom_inside_a_template_of_the_author(server: RecordingServer, dag: DAG) -> None:
+def test_renders_an_xcom_value_in_the_authors_template(server: RecordingServer, dag: DAG) -> None:
     with dag:
 
         @task
@@ -59,7 +59,7 @@ def test_a_value_from_xcom_inside_a_template_of_the_author(server: RecordingServ
     assert _sent_bodies(server) == [{"n": 42, "deep": [{"a": EVIL}]}]
 
 
-def test_text_from_xcom_as_plain_body(server: RecordingServer, dag: DAG) -> None:
+def test_sends_text_from_xcom_as_plain_body(server: RecordingServer, dag: DAG) -> None:
     with dag:
 
         @task
@@ -71,14 +71,14 @@ def test_text_from_xcom_as_plain_body(server: RecordingServer, dag: DAG) -> None
     assert server.received[0].content == EVIL.encode()
 
 
-def test_a_literal_list_that_is_mapped_over(server: RecordingServer, dag: DAG) -> None:
+def test_maps_over_a_literal_list(server: RecordingServer, dag: DAG) -> None:
     with dag:
         WhatsAppActionOperator.partial(**COMMON).expand(body=[{"a": EVIL}, {"a": {"b": [EVIL]}}])
     run_dag(dag)
     assert sorted(map(str, _sent_bodies(server))) == sorted(map(str, [{"a": EVIL}, {"a": {"b": [EVIL]}}]))
 
 
-def test_a_list_from_xcom_that_is_mapped_over(server: RecordingServer, dag: DAG) -> None:
+def test_maps_over_a_list_from_xcom(server: RecordingServer, dag: DAG) -> None:
     with dag:
 
         @task
@@ -90,7 +90,7 @@ def test_a_list_from_xcom_that_is_mapped_over(server: RecordingServer, dag: DAG)
     assert _sent_bodies(server) == [{"a": EVIL}]
 
 
-def test_arguments_that_are_mapped_over(server: RecordingServer, dag: DAG) -> None:
+def test_maps_over_arguments(server: RecordingServer, dag: DAG) -> None:
     with dag:
 
         @task
@@ -105,14 +105,14 @@ def test_arguments_that_are_mapped_over(server: RecordingServer, dag: DAG) -> No
     assert "7*7" in request.target or "7%2A7" in request.target
 
 
-def test_literal_arguments_that_are_mapped_over(server: RecordingServer, dag: DAG) -> None:
+def test_maps_over_literal_arguments(server: RecordingServer, dag: DAG) -> None:
     with dag:
         WhatsAppActionOperator.partial(**COMMON).expand_kwargs([{"data": {"a": EVIL}}])
     run_dag(dag)
     assert _sent_bodies(server) == [{"a": EVIL}]
 
 
-def test_variables_that_are_mapped_over_fill_the_authors_templates(server: RecordingServer, dag: DAG) -> None:
+def test_mapped_variables_fill_the_authors_templates(server: RecordingServer, dag: DAG) -> None:
     with dag:
         WhatsAppActionOperator.partial(**COMMON, body={"who": "{{ contact.name }}", "n": "{{ 6*7 }}"}).expand(
             variables=[{"contact": {"name": EVIL}}, {"contact": {"name": "Ana"}}]
@@ -124,7 +124,7 @@ def test_variables_that_are_mapped_over_fill_the_authors_templates(server: Recor
     assert "Ana" not in json.dumps(stored)
 
 
-def test_variables_from_xcom(server: RecordingServer, dag: DAG) -> None:
+def test_reads_variables_from_xcom(server: RecordingServer, dag: DAG) -> None:
     with dag:
 
         @task
@@ -137,7 +137,7 @@ def test_variables_from_xcom(server: RecordingServer, dag: DAG) -> None:
     assert _sent_bodies(server) == [{"name": EVIL, "age": 41}]
 
 
-def test_variables_from_xcom_come_before_the_runs_own(server: RecordingServer) -> None:
+def test_variables_from_xcom_override_the_runs_own(server: RecordingServer) -> None:
     run_action({"contact": {"a": "run"}}, variables={"contact": {"a": "given"}}, body={"a": "{{ contact.a }}"})
     assert _sent_bodies(server) == [{"a": "given"}]
 
@@ -170,7 +170,7 @@ def test_a_lone_placeholder_keeps_its_values_type(server: RecordingServer, dag: 
     assert type(sent["a"]) is type(value)
 
 
-def test_a_number_of_the_author_that_looks_like_text_stays_text(server: RecordingServer, dag: DAG) -> None:
+def test_numeric_text_of_the_author_stays_text(server: RecordingServer, dag: DAG) -> None:
     with dag:
         WhatsAppActionOperator(**COMMON, body={"zip": "01000", "list": "[1]", "phone": "+52{{ contact.n }}"})
     run_dag(dag, {"contact": {"n": "155"}})

@@ -23,7 +23,7 @@ from tests.servers.recording import Answer, RecordingServer
 pytestmark = pytest.mark.usefixtures("airflow")
 
 
-def test_other_bytes_are_refused_also_when_a_try_between_was_answered(server: RecordingServer) -> None:
+def test_refuses_changed_bytes_after_an_answered_try(server: RecordingServer) -> None:
     server.queued += [Answer(drop=True), Answer(429, headers={"Retry-After": "0"})]
     done = run_action(
         delivery="keyed",
@@ -71,7 +71,7 @@ def test_a_recorded_success_needs_no_file(server: RecordingServer, file: Path) -
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "dropped"])
-def test_a_try_that_may_have_been_sent_is_not_called_unsent_if_its_file_is_missing(
+def test_a_missing_file_does_not_hide_an_earlier_doubt(
     server: RecordingServer, file: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
 ) -> None:
     dag = _file_action()
@@ -86,7 +86,7 @@ def test_a_try_that_may_have_been_sent_is_not_called_unsent_if_its_file_is_missi
     assert len(server.received) == 1
 
 
-def test_a_filter_that_raises_does_not_let_a_cleared_task_send_again(server: RecordingServer) -> None:
+def test_a_failed_filter_does_not_allow_a_resend_after_clearing(server: RecordingServer) -> None:
     def raises(response: object) -> None:
         raise KeyError("id")
 
@@ -98,9 +98,7 @@ def test_a_filter_that_raises_does_not_let_a_cleared_task_send_again(server: Rec
 
 
 @pytest.mark.parametrize("error", [AirflowSkipException, AirflowFailException])
-def test_a_check_that_ends_the_task_does_not_let_a_cleared_task_send_again(
-    server: RecordingServer, error: type[Exception]
-) -> None:
+def test_a_failed_check_does_not_allow_a_resend_after_clearing(server: RecordingServer, error: type[Exception]) -> None:
     def ends(response: object) -> None:
         raise error("enough")
 

@@ -32,9 +32,7 @@ def test_a_reply_with_keys_that_airflow_reserves_is_a_result(server: RecordingSe
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), {"__classname__": float("inf")}], ids=["nan", "inf", "inf-inside"]
 )
-def test_a_filtered_reply_that_cannot_be_kept_is_an_error_and_is_not_sent_again(
-    server: RecordingServer, value: object
-) -> None:
+def test_an_unstorable_filter_result_is_an_error_without_a_resend(server: RecordingServer, value: object) -> None:
     run = _run("filtered", body={"a": 1}, response_filter=lambda response: value, retry={"attempts": 3, "wait": 0.01})
     assert run.state == "failed"
     assert run.result("act")["error"]["kind"] == "response_check"
@@ -86,7 +84,7 @@ def test_a_url_from_xcom_is_never_searched_for_placeholders(server: RecordingSer
     assert server.received == []
 
 
-def test_keyed_never_sends_other_bytes_under_the_key_of_an_earlier_try(server: RecordingServer) -> None:
+def test_keyed_never_sends_other_bytes_under_an_earlier_key(server: RecordingServer) -> None:
     server.queued.append(Answer(drop=True))
     run = _run("keyed_bytes", body={"n": "{{ ti.try_number }}"}, delivery="keyed", retry={"attempts": 3, "wait": 0.01})
     assert [request.content for request in server.received] == [b'{"n":1}']
@@ -95,14 +93,12 @@ def test_keyed_never_sends_other_bytes_under_the_key_of_an_earlier_try(server: R
 
 
 @pytest.mark.parametrize("name", ["Host", "Content-Type", "a b", ""])
-def test_the_header_of_the_key_cannot_be_one_of_the_transports(name: str) -> None:
+def test_the_key_header_cannot_be_a_transport_header(name: str) -> None:
     with pytest.raises(ValueError, match="idempotency_header"):
         WhatsAppActionOperator(task_id="act", url="https://a.example/", idempotency_header=name)
 
 
-def test_a_setting_that_cannot_be_used_leaves_no_doubt_behind(
-    server: RecordingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unusable_setting_leaves_no_doubt(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CRM", f"http://{server.host}/?proxy=not%20a%20url")
     run = _run("bad_proxy", body={"a": 1}, retry={"attempts": 2, "wait": 0.01})
     assert run.state == "failed"
@@ -134,7 +130,7 @@ def test_rendered_fields_contain_no_possible_secret_of_a_flow(server: RecordingS
 
 
 @pytest.mark.parametrize(("syntax", "shown"), [("activecampaign", "%contact.phone%"), ("hilos", "***")])
-def test_a_parameter_is_shown_where_the_flows_syntax_makes_it_a_placeholder(syntax: str, shown: str) -> None:
+def test_rendered_fields_show_params_of_the_flows_syntax(syntax: str, shown: str) -> None:
     flow = {
         "flow_format": 1,
         "id": "shown_fields",
@@ -161,7 +157,7 @@ def test_a_parameter_is_shown_where_the_flows_syntax_makes_it_a_placeholder(synt
         pytest.param({"step.Pick": "Sales", "contact.phone": 525512345678}, b'"Sales"', id="number-in-a-text-field"),
     ],
 )
-def test_the_form_refuses_nothing_that_the_flow_can_take(
+def test_the_form_accepts_everything_the_flow_accepts(
     server: RecordingServer, conf: dict[str, Any], expected: bytes
 ) -> None:
     act = {"type": "action", "connection": "crm", "url": "/x", "body_type": "json"}
@@ -180,9 +176,7 @@ def test_the_form_refuses_nothing_that_the_flow_can_take(
     assert server.received[0].content == b"[" + expected + b"]"
 
 
-def test_a_secret_that_could_be_a_word_changes_no_reply(
-    server: RecordingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_word_like_secret_changes_no_reply(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CRM", f"http://ana:admin@{server.host}")
     server.queued.append(Answer.json({"role": "admin"}))
     assert _run("short_secret", body={"a": 1}).result("act")["response"] == {"role": "admin"}

@@ -34,7 +34,7 @@ def rows(file: Path) -> list[dict[str, Any]]:
         return [dict(row) for row in ledger.execute("SELECT * FROM whatsapp_flows_attempts ORDER BY id")]
 
 
-def test_an_attempt_reports_whose_it_was_and_where_it_came_from(server: RecordingServer, ledger_file: Path) -> None:
+def test_an_attempt_records_its_contact_and_origin(server: RecordingServer, ledger_file: Path) -> None:
     done = run_action({"contact": {"phone": "+525551234567"}}, body={"a": 1})
     [row] = rows(ledger_file)
     assert (row["flow_id"], row["response_id"], row["step"], row["visit"]) == (
@@ -53,9 +53,7 @@ def test_an_attempt_reports_whose_it_was_and_where_it_came_from(server: Recordin
 
 
 @pytest.mark.parametrize("phone", ["+5215551234567", "52 555 123 4567", 525551234567])
-def test_a_phone_is_recorded_in_the_one_spelling_of_the_ledger(
-    server: RecordingServer, ledger_file: Path, phone: object
-) -> None:
+def test_records_phones_in_canonical_form(server: RecordingServer, ledger_file: Path, phone: object) -> None:
     run_action({"contact": {"phone": phone}}, body={"a": 1})
     run_dag(build_dag(flow(action("A"))), {"id": "r", "contact": {"phone": phone}})
     assert [row["phone"] for row in rows(ledger_file)] == ["+525551234567"] * 2
@@ -75,7 +73,7 @@ def test_tries_and_clears_are_distinguished(server: RecordingServer, ledger_file
     assert [row["round"] for row in found] == [1, 1, 3, 3]
 
 
-def test_tasks_of_a_mapping_are_subjects_of_their_own(server: RecordingServer, ledger_file: Path) -> None:
+def test_mapped_tasks_are_separate_subjects(server: RecordingServer, ledger_file: Path) -> None:
     with DAG(new_dag_id()) as dag:
         WhatsAppActionOperator.partial(task_id="act", url="/x", http_conn_id="crm", on_error="fail").expand(body=[1, 2])
     run = run_dag(dag)
@@ -94,7 +92,7 @@ def test_does_not_send_what_another_worker_is_sending(
     assert len(server.received) == len(rows(ledger_file)) == 1
 
 
-def test_nothing_is_sent_when_the_ledger_cannot_be_written_and_the_task_is_tried_again(
+def test_an_unwritable_ledger_sends_nothing_and_retries_the_task(
     server: RecordingServer, ledger_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", f"sqlite:///{ledger_file.parent}")
@@ -112,7 +110,7 @@ def test_nothing_is_sent_when_the_ledger_cannot_be_written_and_the_task_is_tried
     assert len(server.received) == 1
 
 
-def test_a_reply_is_returned_though_it_cannot_be_recorded(server: RecordingServer, ledger_file: Path) -> None:
+def test_returns_a_reply_that_cannot_be_recorded(server: RecordingServer, ledger_file: Path) -> None:
     def lock(_: Any) -> Answer:
         with contextlib.closing(sqlite3.connect(ledger_file)) as ledger:
             ledger.execute(
@@ -151,7 +149,7 @@ def test_a_task_upgrades_a_ledger_of_an_earlier_release(server: RecordingServer,
     assert ledger_file.with_name("ledger.db.v1-backup").exists()
 
 
-def test_links_to_a_ledger_lead_to_one_file_with_one_set_of_locks(
+def test_links_to_a_ledger_share_one_file_and_its_locks(
     server: RecordingServer, ledger_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = ledger_file.with_name("link.db")
@@ -166,7 +164,7 @@ def test_links_to_a_ledger_lead_to_one_file_with_one_set_of_locks(
     assert len(rows(ledger_file)) == 1
 
 
-def test_a_task_whose_ledger_is_deleted_meanwhile_says_so_and_no_later_task_makes_an_empty_one(
+def test_reports_a_ledger_deleted_during_a_task_and_does_not_recreate_it(
     server: RecordingServer, ledger_file: Path
 ) -> None:
     run_action(body={"a": 1})

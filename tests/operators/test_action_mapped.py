@@ -61,7 +61,7 @@ def test_callbacks_read_the_mapped_fields_of_their_task(server: RecordingServer)
     assert sorted(seen, key=str) == [(body, {"contact": {"name": "Ana"}}) for body in BODIES]
 
 
-def test_airflow_stores_nothing_of_a_mapped_field(server: RecordingServer) -> None:
+def test_airflow_does_not_store_mapped_fields(server: RecordingServer) -> None:
     with DAG(new_dag_id()) as dag:
         WhatsAppActionOperator.partial(**COMMON, headers={"X-Day": "{{ ds }}"}).expand(body=BODIES)
     run = run_dag(dag)
@@ -79,7 +79,7 @@ def test_airflow_stores_nothing_of_a_mapped_field(server: RecordingServer) -> No
         pytest.param("{{ task.body[", id="syntax"),
     ],
 )
-def test_a_map_index_template_that_fails_does_not_fail_what_was_sent(
+def test_a_failed_map_index_template_does_not_fail_a_sent_task(
     server: RecordingServer, task_log: TaskLog, template: str
 ) -> None:
     with DAG(new_dag_id()) as dag:
@@ -91,7 +91,7 @@ def test_a_map_index_template_that_fails_does_not_fail_what_was_sent(
     assert "map_index_template cannot be rendered" in task_log.text
 
 
-def test_a_map_index_template_that_fails_does_not_hide_why_a_task_failed(server: RecordingServer) -> None:
+def test_a_failed_map_index_template_does_not_hide_the_error(server: RecordingServer) -> None:
     server.queued = [Answer(422)]
     errors: list[str] = []
     with DAG(new_dag_id()) as dag:

@@ -54,7 +54,7 @@ def test_a_complete_2xx_is_a_success(server: RecordingServer, answer: Answer, re
         pytest.param(Answer(200, b"x" * 2_000_000), "too_large", None, id="2MB"),
     ],
 )
-def test_anything_else_is_an_error_that_keeps_what_arrived(
+def test_anything_else_is_an_error_with_its_content(
     server: RecordingServer, answer: Answer, kind: str, response: Any
 ) -> None:
     server.queued = [answer]
@@ -116,7 +116,7 @@ def test_a_slow_answer_ends_at_the_timeout(slow_server: RecordingServer) -> None
     assert 400 <= done.result["elapsed_ms"] <= 3000
 
 
-def test_the_timeout_of_the_connection_holds_too(slow_server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_connections_timeout_applies(slow_server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CRM", f"{slow_server.url}?__extra__=%7B%22timeout%22%3A0.3%7D")
     done = run_action(body={"a": 1})
     assert done.result["error"]["kind"] == "timeout"
@@ -172,7 +172,7 @@ def test_on_error_branch_without_a_branch_operator_fails_and_reports_it(server: 
     assert done.result["outcome"] == "error"
 
 
-def test_a_branch_operator_of_another_action_does_not_take_the_error(server: RecordingServer) -> None:
+def test_another_actions_branch_does_not_handle_the_error(server: RecordingServer) -> None:
     server.queued = [Answer(500)]
     failures = Failures()
     with DAG(new_dag_id()) as dag:
@@ -208,9 +208,7 @@ def _raise(_: requests.Response) -> bool:
         pytest.param({"response_filter": lambda response: response}, "response_filter raised", id="unsendable"),
     ],
 )
-def test_a_failed_check_is_an_error_and_never_another_request(
-    server: RecordingServer, arguments: dict[str, Any], words: str
-) -> None:
+def test_a_failed_check_does_not_resend(server: RecordingServer, arguments: dict[str, Any], words: str) -> None:
     done = run_action(retries=2, **arguments)
     assert done.state == "failed"
     assert words in done.message
@@ -234,9 +232,7 @@ def test_success_when_decides_over_a_2xx(server: RecordingServer) -> None:
     assert (uncomputable["outcome"], uncomputable["error"]["kind"]) == ("error", "success_when")
 
 
-def test_log_response_writes_the_reply_and_by_default_nothing_of_it_is_logged(
-    server: RecordingServer, task_log: TaskLog
-) -> None:
+def test_replies_are_logged_only_with_log_response(server: RecordingServer, task_log: TaskLog) -> None:
     server.queued = [Answer.json({"word": "Xylophon"}), Answer.json({"word": "Xylophon"})]
     run_action()
     assert "Xylophon" not in task_log.text
@@ -244,7 +240,7 @@ def test_log_response_writes_the_reply_and_by_default_nothing_of_it_is_logged(
     assert "Xylophon" in task_log.text
 
 
-def test_deferrable_changes_nothing(server: RecordingServer) -> None:
+def test_deferrable_has_no_effect(server: RecordingServer) -> None:
     done = run_action(deferrable=True, body={"a": 1})
     assert done.state == "success"
     assert [request.content for request in server.received] == [b'{"a":1}']

@@ -31,7 +31,7 @@ def read(reply: Any = None, status: Any = None, error: Any = None, whole: Any = 
     return {"reply": reply, "status": status, "error": error, "whole": whole}
 
 
-def test_a_key_of_the_output_is_that_value_of_the_result(server: RecordingServer) -> None:
+def test_an_output_key_holds_the_value_of_the_result(server: RecordingServer) -> None:
     server.queued = [Answer.json({"id": 7}, 201)]
     with DAG(new_dag_id()) as dag:
         act = WhatsAppActionOperator(task_id="act", url="/x", http_conn_id="crm", on_error="fail")
@@ -62,7 +62,7 @@ def test_an_error_has_its_keys_too(server: RecordingServer) -> None:
     assert (found["status"], found["error"]["kind"]) == (422, "status")
 
 
-def test_a_task_that_fails_has_left_its_keys(server: RecordingServer) -> None:
+def test_a_failed_task_pushes_its_keys(server: RecordingServer) -> None:
     server.queued = [Answer(422)]
     with DAG(new_dag_id()) as dag:
         act = WhatsAppActionOperator(task_id="act", url="/x", http_conn_id="crm", on_error="fail")
@@ -75,13 +75,13 @@ def test_a_task_that_fails_has_left_its_keys(server: RecordingServer) -> None:
     assert run_dag(dag).result("alert") == 422
 
 
-def test_a_key_that_no_result_has_is_refused_when_the_dag_is_parsed() -> None:
+def test_rejects_an_unknown_output_key_at_parse_time() -> None:
     act = WhatsAppActionOperator(task_id="act", url="http://a/")
     with pytest.raises(ValueError, match=r"'respons'.*response"):
         act.output["respons"]
 
 
-def test_every_name_of_a_result_can_be_asked_for(server: RecordingServer) -> None:
+def test_output_accepts_every_key_of_a_result(server: RecordingServer) -> None:
     with DAG(new_dag_id()) as dag:
         act = WhatsAppActionOperator(task_id="act", url="/x", http_conn_id="crm", on_error="fail")
         read(whole={name: act.output[name] for name in OUTPUT_KEYS})

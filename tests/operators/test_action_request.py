@@ -24,7 +24,7 @@ ANA: dict[str, Any] = {"contact": {"phone": "+525512345678", "name": "Ana & MarÃ
 PHONE, NAME, AGE = "{{ contact.phone }}", "{{ contact.name }}", '{{ step["Ask age"] }}'
 
 
-def test_it_is_airflows_http_operator() -> None:
+def test_is_an_http_operator() -> None:
     assert issubclass(WhatsAppActionOperator, HttpOperator)
 
 
@@ -56,7 +56,7 @@ def test_it_is_airflows_http_operator() -> None:
         pytest.param("plain", "Hola " + NAME, "Hola Ana & MarÃ­a".encode(), "text/plain; charset=utf-8", id="plain"),
     ],
 )
-def test_a_body_is_sent_to_the_byte(
+def test_sends_a_body_byte_for_byte(
     server: RecordingServer, body_type: str, body: Any, content: bytes, content_type: str
 ) -> None:
     done = run_action(ANA, body_type=body_type, body=body)
@@ -136,7 +136,7 @@ def test_a_later_task_reads_the_result_from_xcom(server: RecordingServer) -> Non
     assert sent["whole"]["status_code"] == 200
 
 
-def test_endpoint_and_data_are_names_for_url_and_body(server: RecordingServer) -> None:
+def test_endpoint_and_data_are_aliases_of_url_and_body(server: RecordingServer) -> None:
     assert run_action(endpoint="/v1", data={"a": 1}).state == "success"
     [request] = server.received
     assert (request.target, request.content) == ("/v1", b'{"a":1}')

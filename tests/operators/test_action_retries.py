@@ -42,7 +42,7 @@ def _exit(run: FinishedRun) -> str:
     return taken
 
 
-def test_a_get_is_tried_again_and_its_success_counts(server: RecordingServer) -> None:
+def test_retries_a_get_until_it_succeeds(server: RecordingServer) -> None:
     server.queued = [Answer(503), Answer(503)]
     run = _run_branch(method="GET")
     assert _exit(run) == "good"
@@ -50,7 +50,7 @@ def test_a_get_is_tried_again_and_its_success_counts(server: RecordingServer) ->
     assert run.result("act")["attempts"] == 3
 
 
-def test_the_tasks_own_retries_do_the_same(server: RecordingServer) -> None:
+def test_the_tasks_retries_have_the_same_effect(server: RecordingServer) -> None:
     server.queued = [Answer(503, headers={"Retry-After": "0"})] * 2
     assert _exit(_run_branch(method="GET", retry=None, retries=2)) == "good"
     assert len(server.received) == 3
@@ -62,9 +62,7 @@ def test_a_first_success_is_sent_once(server: RecordingServer) -> None:
 
 
 @pytest.mark.parametrize("answer", [Answer(500), Answer(503), Answer(408), Answer(drop=True)], ids=str)
-def test_a_post_of_unknown_fate_leaves_by_the_error_exit_at_the_first_try(
-    server: RecordingServer, answer: Answer
-) -> None:
+def test_a_post_of_unknown_fate_takes_the_error_exit_without_a_retry(server: RecordingServer, answer: Answer) -> None:
     server.queued = [answer]
     run = _run_branch(body={"a": 1})
     assert _exit(run) == "bad"
@@ -73,7 +71,7 @@ def test_a_post_of_unknown_fate_leaves_by_the_error_exit_at_the_first_try(
 
 
 @pytest.mark.parametrize("delivery", ["at_most_once", "keyed", "idempotent"])
-def test_a_post_refused_for_its_rate_is_tried_again_with_the_same_bytes(server: RecordingServer, delivery: str) -> None:
+def test_resends_a_rate_limited_post_with_the_same_bytes(server: RecordingServer, delivery: str) -> None:
     server.queued = [Answer(429), Answer(429), Answer(201)]
     run = _run_branch(body={"at": "{{ global.Datetime }}"}, delivery=delivery)
     assert _exit(run) == "good"
@@ -116,7 +114,7 @@ def test_retries_what_was_not_sent_even_at_most_once(server: RecordingServer, mo
     assert len(server.received) == 1
 
 
-def test_exhausted_tries_leave_by_the_error_exit(server: RecordingServer) -> None:
+def test_exhausted_tries_take_the_error_exit(server: RecordingServer) -> None:
     server.queued = [Answer(503)] * 3
     run = _run_branch(method="GET")
     assert _exit(run) == "bad"
@@ -134,7 +132,7 @@ def test_the_servers_wait_is_limited_and_passed_to_airflow(server: RecordingServ
 
 
 @pytest.mark.skipif(retrying.RetryPolicy is None, reason="Airflow 3.2 has no retry policies")
-def test_the_wait_before_the_next_try_is_the_exceptions() -> None:
+def test_the_exception_carries_the_wait_before_the_next_try() -> None:
     policy = WhatsAppActionOperator(task_id="a", url="/", retries=3).retry_policy
     assert isinstance(policy, retrying.ActionRetryPolicy)
     assert policy.evaluate(ActionRetryError("429", 12.5), 1, 3).retry_delay == dt.timedelta(seconds=12.5)
@@ -155,9 +153,7 @@ def _dag(**arguments: Any) -> DAG:
     return dag
 
 
-def test_killed_after_sending_a_post_is_not_sent_again(
-    server: RecordingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_does_not_resend_a_post_after_a_kill(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     dag = _dag(body={"a": 1})
     run_id = run_killed(dag, monkeypatch)
     assert len(server.received) == 1
@@ -174,7 +170,7 @@ def test_killed_after_sending_a_post_is_not_sent_again(
     [{"method": "GET"}, {"delivery": "keyed"}, {"delivery": "idempotent"}],
     ids=["get", "keyed", "declared"],
 )
-def test_killed_after_sending_what_may_be_repeated_is_sent_again(
+def test_resends_a_repeatable_request_after_a_kill(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]
 ) -> None:
     dag = _dag(**arguments)
@@ -187,7 +183,7 @@ def test_killed_after_sending_what_may_be_repeated_is_sent_again(
     assert len({request.header("Idempotency-Key") for request in server.received}) == 1
 
 
-def test_clearing_a_success_returns_the_recorded_result_and_sends_nothing(server: RecordingServer) -> None:
+def test_clearing_a_success_returns_the_recorded_result(server: RecordingServer) -> None:
     dag = _dag(body={"a": 1})
     run = run_dag(dag)
     result = run_again(dag, run.run_id)
@@ -195,7 +191,7 @@ def test_clearing_a_success_returns_the_recorded_result_and_sends_nothing(server
     assert len(server.received) == 1
 
 
-def test_clearing_what_the_server_refused_sends_again(server: RecordingServer) -> None:
+def test_clearing_a_refusal_sends_again(server: RecordingServer) -> None:
     server.queued = [Answer(422)]
     dag = _dag(body={"a": 1})
     run = run_dag(dag)
@@ -203,7 +199,7 @@ def test_clearing_what_the_server_refused_sends_again(server: RecordingServer) -
     assert len(server.received) == 2
 
 
-def test_clearing_a_server_error_that_an_exit_handled_sends_nothing_again(server: RecordingServer) -> None:
+def test_clearing_a_handled_server_error_does_not_resend(server: RecordingServer) -> None:
     server.queued = [Answer(504)]
     failed = step("end", "Failed", state="failed")
     dag = build_dag(flow(action("Create", on_error="Failed"), failed))
@@ -272,7 +268,7 @@ def test_the_intent_is_committed_before_the_first_byte(server: RecordingServer, 
         ),
     ],
 )
-def test_a_try_that_is_not_repeated_says_why(
+def test_logs_why_a_try_is_not_repeated(
     server: RecordingServer, task_log: TaskLog, answer: Answer, arguments: dict[str, Any], why: str
 ) -> None:
     server.queued = [answer]
@@ -294,7 +290,7 @@ def test_does_not_mention_retries_if_none_are_set_or_left(server: RecordingServe
     assert "not repeated" not in str(done.errors[-1])
 
 
-def test_an_action_of_a_flow_that_is_not_repeated_says_why(server: RecordingServer, task_log: TaskLog) -> None:
+def test_an_action_of_a_flow_logs_why_it_is_not_repeated(server: RecordingServer, task_log: TaskLog) -> None:
     server.queued = [Answer(503)]
     dag = build_dag(flow(action("Create", retry={"attempts": 3}, on_error="Sorry"), message("Sorry")))
     assert run_dag(dag).state == "success"
@@ -302,7 +298,7 @@ def test_an_action_of_a_flow_that_is_not_repeated_says_why(server: RecordingServ
     assert "not repeated: delivery is at_most_once" in "".join(task_log.warnings)
 
 
-def test_an_action_in_a_loop_that_is_not_repeated_says_why(server: RecordingServer, task_log: TaskLog) -> None:
+def test_an_action_in_a_loop_logs_why_it_is_not_repeated(server: RecordingServer, task_log: TaskLog) -> None:
     server.queued = [Answer.json({"id": 1}), Answer(404)]
     run_dag(build_dag(polling_flow(retry={"attempts": 3, "wait": 0})))
     assert "Get reply, visit 1" in "".join(task_log.warnings)

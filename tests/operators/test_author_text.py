@@ -12,12 +12,12 @@ ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined)
 
 
 @pytest.mark.parametrize("text", ["{{ ds }}", "on {{ ds_nodash }}", "{{ data_interval_start }}", "{{ logical_date }}"])
-def test_a_date_that_the_run_does_not_have_is_explained(text: str) -> None:
+def test_explains_a_date_that_the_run_lacks(text: str) -> None:
     with pytest.raises(MissingValueError, match="this run has no logical date, because it was triggered without one"):
         AuthorTemplate(text, ENVIRONMENT, {"run_id": "manual__1"}).render({})
 
 
-def test_another_missing_value_is_reported_without_that() -> None:
+def test_other_missing_values_have_no_such_explanation() -> None:
     with pytest.raises(MissingValueError) as raised:
         AuthorTemplate("{{ contact.ds_x }}", ENVIRONMENT, {}).render({"contact": {}})
     assert "logical date" not in str(raised.value)

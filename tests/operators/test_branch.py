@@ -42,7 +42,9 @@ def _taken_branches(run: FinishedRun) -> list[str]:
         pytest.param(500, {"on_success": "a", "on_error": "a"}, ["a"], id="both-to-one"),
     ],
 )
-def test_the_exit_decides(server: RecordingServer, status: int, exits: dict[str, Any], taken: list[str]) -> None:
+def test_follows_the_exit_of_the_action(
+    server: RecordingServer, status: int, exits: dict[str, Any], taken: list[str]
+) -> None:
     server.queued = [Answer(status)]
     run = _run(**exits)
     assert run.state == "success"
@@ -51,13 +53,13 @@ def test_the_exit_decides(server: RecordingServer, status: int, exits: dict[str,
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_a_join_behind_both_ways_runs(server: RecordingServer, status: int) -> None:
+def test_a_join_after_both_branches_runs(server: RecordingServer, status: int) -> None:
     server.queued = [Answer(status)]
     run = _run(join=True, on_success="a", on_error="b")
     assert run.states["join"] == "success"
 
 
-def test_without_a_result_it_fails_and_says_of_which_task(server: RecordingServer) -> None:
+def test_without_a_result_it_fails_and_names_the_task(server: RecordingServer) -> None:
     failures = Failures()
     with DAG(new_dag_id()) as dag:
         EmptyOperator(task_id="act") >> WhatsAppBranchOperator(task_id="exit", action="act", **failures.callbacks)
@@ -85,7 +87,7 @@ def test_a_mapped_action_has_a_branch_for_each_of_its_results(server: RecordingS
     assert [run.result("one.exit", index) for index in range(3)] == ["one.good", "one.bad", "one.good"]
 
 
-def test_a_branch_behind_a_mapped_action_reports_that_it_cannot_choose(server: RecordingServer) -> None:
+def test_a_branch_after_a_mapped_action_fails_with_the_reason(server: RecordingServer) -> None:
     failures = Failures()
     with DAG(new_dag_id()) as dag:
         act = WhatsAppActionOperator.partial(task_id="act", url="/", http_conn_id="crm").expand(body=[1, 2])

@@ -58,9 +58,7 @@ def sent_names(server: RecordingServer) -> list[str]:
     return [json.loads(request.content)["name"] for request in server.received]
 
 
-def test_a_dag_run_of_a_changed_response_fails_by_name_and_sends_nothing(
-    server: RecordingServer, failures: Failures
-) -> None:
+def test_refuses_a_changed_response_without_sending(server: RecordingServer, failures: Failures) -> None:
     dag = build(a_flow(), failures)
     first, same, changed = (run_dag(dag, response_with_name(name)) for name in ("Ana", "Ana", "Eva"))
 
@@ -72,7 +70,7 @@ def test_a_dag_run_of_a_changed_response_fails_by_name_and_sends_nothing(
     assert "replay.on_changed" in str(failures.errors[-1])
 
 
-def test_update_sends_a_changed_response_from_a_dag_run(server: RecordingServer) -> None:
+def test_update_sends_a_changed_response(server: RecordingServer) -> None:
     dag = build_dag(a_flow(replay=UPDATE))
 
     states = [run_dag(dag, response_with_name(name)).state for name in ("Ana", "Eva", "Eva", "Ana")]
@@ -81,7 +79,7 @@ def test_update_sends_a_changed_response_from_a_dag_run(server: RecordingServer)
     assert sent_names(server) == ["Ana", "Eva", "Ana"]
 
 
-def test_a_replay_of_a_changed_response_after_a_dag_run_is_rejected(
+def test_a_replay_rejects_a_changed_response_after_a_dag_run(
     server: RecordingServer, tmp_path: Path, ledger_file: Path
 ) -> None:
     source = a_flow()
@@ -105,9 +103,7 @@ def test_a_replay_updates_what_a_dag_run_has_sent(server: RecordingServer, tmp_p
     assert sent_names(server) == ["Ana", "Eva"]
 
 
-def test_a_dag_run_updates_what_a_replay_has_sent_and_the_next_replay_knows_it(
-    server: RecordingServer, tmp_path: Path
-) -> None:
+def test_dag_runs_and_replays_share_the_newest_content(server: RecordingServer, tmp_path: Path) -> None:
     source = a_flow(replay=UPDATE)
     replay(source, tmp_path, "Ana")
     run = run_dag(build_dag(source), response_with_name("Eva"))
@@ -120,9 +116,7 @@ def test_a_dag_run_updates_what_a_replay_has_sent_and_the_next_replay_knows_it(
     assert sent_names(server) == ["Ana", "Eva", "Ana"]
 
 
-def test_a_dag_run_of_a_changed_response_is_red_while_the_old_one_is_in_doubt(
-    server: RecordingServer, failures: Failures
-) -> None:
+def test_fails_while_the_old_content_is_in_doubt(server: RecordingServer, failures: Failures) -> None:
     dag = build(a_flow(replay=UPDATE), failures)
     server.queued.append(Answer(drop=True))
     first, changed = run_dag(dag, response_with_name("Ana")), run_dag(dag, response_with_name("Eva"))
@@ -134,7 +128,7 @@ def test_a_dag_run_of_a_changed_response_is_red_while_the_old_one_is_in_doubt(
     )
 
 
-def test_resolves_a_dag_runs_doubt_in_the_replay_that_it_holds_back(
+def test_a_waiting_replay_can_resolve_a_dag_runs_doubt(
     server: RecordingServer, tmp_path: Path, ledger_file: Path
 ) -> None:
     from airflow_whatsapp_flows.cli import main
@@ -153,7 +147,7 @@ def test_resolves_a_dag_runs_doubt_in_the_replay_that_it_holds_back(
     assert sent_names(server) == ["Ana", "Eva"]
 
 
-def test_a_run_that_is_cleared_does_not_bring_its_old_content_back(server: RecordingServer, failures: Failures) -> None:
+def test_a_cleared_run_does_not_restore_old_content(server: RecordingServer, failures: Failures) -> None:
     dag = build(a_flow(replay=UPDATE), failures)
     old, idle, _ = (run_dag(dag, response_with_name(name)) for name in ("Ana", "Ana", "Eva"))
 
@@ -166,7 +160,7 @@ def test_a_run_that_is_cleared_does_not_bring_its_old_content_back(server: Recor
     assert "this run was cleared; trigger a new run to send it again" in str(failures.errors[-1])
 
 
-def test_a_run_is_not_resumed_once_newer_content_was_sent(server: RecordingServer, failures: Failures) -> None:
+def test_does_not_resume_after_newer_content_was_sent(server: RecordingServer, failures: Failures) -> None:
     two = flow(
         question("Ask", next="Create"),
         action("Create", body=BODY, on_success="Note"),
@@ -196,7 +190,7 @@ def test_a_run_is_not_resumed_once_newer_content_was_sent(server: RecordingServe
     assert "superseded: the DAG run " in str(failures.errors[-1])
 
 
-def test_a_run_waits_for_content_that_is_pending_in_a_replay(
+def test_waits_for_content_pending_in_a_replay(
     server: RecordingServer, tmp_path: Path, ledger_file: Path, failures: Failures
 ) -> None:
     source = a_flow(replay=UPDATE)
@@ -212,9 +206,7 @@ def test_a_run_waits_for_content_that_is_pending_in_a_replay(
     assert "earlier content of the response 'S1' is pending in the replay sync" in str(failures.errors[-1])
 
 
-def test_requests_of_an_earlier_version_without_content_count_as_the_same_content(
-    server: RecordingServer, ledger_file: Path
-) -> None:
+def test_attempts_without_content_count_as_the_same_content(server: RecordingServer, ledger_file: Path) -> None:
     dag = build_dag(a_flow())
     run_dag(dag, response_with_name("Ana"))
     with closing(sqlite3.connect(ledger_file)) as ledger:
@@ -237,9 +229,7 @@ def _attempt_of(transaction: Any, recipient: Any) -> dict[str, Any]:
     return {**kept, **names, "host": "x", "begun_at": 1.0, "round": 1, "origin": json.dumps({"run_id": "newer"})}
 
 
-def test_a_default_that_the_form_fills_in_is_no_content_and_hides_no_value_of_the_conf(
-    server: RecordingServer, tmp_path: Path
-) -> None:
+def test_form_defaults_are_not_content_and_hide_no_conf_value(server: RecordingServer, tmp_path: Path) -> None:
     declared = {"campaign": {"default": "spring"}, "count": {"type": "number", "default": 1}}
     body = {"campaign": "{{ flow_execution_variables.campaign }}", "count": "{{ flow_execution_variables.count }}"}
     made = flow(action("Create", body=body), variables=declared, replay={})

@@ -48,7 +48,7 @@ def moments(monkeypatch: pytest.MonkeyPatch) -> list[dt.datetime]:
     return found
 
 
-def test_a_short_delay_is_slept_through(deferrals: list[dict[str, Any]]) -> None:
+def test_a_short_delay_sleeps(deferrals: list[dict[str, Any]]) -> None:
     begun = time.monotonic()
     done = run_dag(build_dag(flow(message("A", next="D"), seconds("D", 3, next="B"), message("B"))))
     assert done.states == {"a": "success", "d": "success", "b": "success"}
@@ -56,7 +56,7 @@ def test_a_short_delay_is_slept_through(deferrals: list[dict[str, Any]]) -> None
     assert deferrals == []
 
 
-def test_a_longer_one_is_deferred_and_continues(deferrals: list[dict[str, Any]], server: RecordingServer) -> None:
+def test_a_longer_delay_defers_and_resumes(deferrals: list[dict[str, Any]], server: RecordingServer) -> None:
     made = flow(
         question("Ask", next="D"), seconds("D", 6, next="Save"), action("Save", body="{{ step.Ask }}", on_success=None)
     )
@@ -70,7 +70,7 @@ def test_a_longer_one_is_deferred_and_continues(deferrals: list[dict[str, Any]],
     assert (done.result("d")["exit"], done.result("d")["next"]) == ("next", "Save")
 
 
-def test_a_dag_run_always_waits_from_the_end_of_the_step_before(moments: list[dt.datetime]) -> None:
+def test_waits_from_the_end_of_the_previous_step(moments: list[dt.datetime]) -> None:
     made = flow(message("A", next="D"), seconds("D", 3600, next="B", when_replayed="skip"), message("B"))
     before = dt.datetime.now(dt.timezone.utc)
     dag = build_dag(made)
@@ -81,7 +81,7 @@ def test_a_dag_run_always_waits_from_the_end_of_the_step_before(moments: list[dt
     assert moments == [moment, moment], "a cleared task waits no longer"
 
 
-def test_a_delay_at_the_start_waits_from_the_runs_start(moments: list[dt.datetime]) -> None:
+def test_a_first_delay_waits_from_the_start_of_the_run(moments: list[dt.datetime]) -> None:
     dag = build_dag(flow(seconds("D", 3600, next="B"), message("B")))
     done = run_dag(dag)
     run_again(dag, done.run_id, "d")
@@ -89,7 +89,7 @@ def test_a_delay_at_the_start_waits_from_the_runs_start(moments: list[dt.datetim
     assert moments[0] == moments[1]
 
 
-def test_it_ends_in_the_hours_of_the_flows_zone(moments: list[dt.datetime], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ends_within_hours_of_the_flows_zone(moments: list[dt.datetime], monkeypatch: pytest.MonkeyPatch) -> None:
     sunday = dt.datetime(2026, 11, 22, 12, tzinfo=dt.timezone.utc)
     monkeypatch.setattr(Rewalk, "find_arrival", lambda *_: sunday)
     windows = [{"weekday": 0, "start_at": "09:00", "end_at": "18:00"}]
@@ -98,7 +98,7 @@ def test_it_ends_in_the_hours_of_the_flows_zone(moments: list[dt.datetime], monk
     assert moments == [dt.datetime(2026, 11, 23, 15, tzinfo=dt.timezone.utc)]
 
 
-def test_two_delays_follow_each_other(moments: list[dt.datetime]) -> None:
+def test_two_delays_run_in_sequence(moments: list[dt.datetime]) -> None:
     run_dag(build_dag(flow(seconds("D", 60, next="E"), seconds("E", 60, next="B"), message("B"))))
     assert len(moments) == 2
 

@@ -24,9 +24,7 @@ def ask_age(**keys: Any) -> dict[str, Any]:
     ("sensitive", "shown"),
     [pytest.param([], "cuarenta", id="shown"), pytest.param(["step.Ask age"], "***", id="sensitive")],
 )
-def test_an_answer_that_does_not_fit_is_in_xcom_and_in_the_log_with_the_reason(
-    task_log: TaskLog, sensitive: list[str], shown: str
-) -> None:
+def test_a_misfit_answer_is_explained_in_xcom_and_log(task_log: TaskLog, sensitive: list[str], shown: str) -> None:
     source = flow(ask_age(on_answer_failed="Sorry"), message("Sorry"), sensitive=sensitive)
 
     run = run_dag(build_dag(source), {"step": {"Ask age": "cuarenta"}})

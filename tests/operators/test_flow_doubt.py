@@ -42,7 +42,7 @@ def flow_with_error_exit(*steps: dict[str, Any], **keys: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("last", LAST.values(), ids=LAST)
-def test_which_task_is_red_does_not_depend_on_the_last_step(server: RecordingServer, last: dict[str, Any]) -> None:
+def test_the_red_task_does_not_depend_on_the_last_step(server: RecordingServer, last: dict[str, Any]) -> None:
     server.queued = [Answer(drop=True)]
     others = [message("Other")] if "Other" in repr(last) else []
     run = run_dag(build_dag(flow_with_error_exit(last, *others)))
@@ -54,9 +54,7 @@ def test_which_task_is_red_does_not_depend_on_the_last_step(server: RecordingSer
     assert run.xcom("send", "end") is None
 
 
-def test_the_task_that_caused_it_and_the_red_one_say_that_the_outcome_is_unknown(
-    server: RecordingServer, task_log: TaskLog
-) -> None:
+def test_both_tasks_report_the_unknown_outcome(server: RecordingServer, task_log: TaskLog) -> None:
     server.queued = [Answer(drop=True)]
     dag, failures = build_dag(flow_with_error_exit(action("Tell sales"))), Failures()
     dag.task_dict["send__in_doubt"].on_failure_callback = [failures.note]
@@ -70,7 +68,7 @@ def test_the_task_that_caused_it_and_the_red_one_say_that_the_outcome_is_unknown
     assert "mark this task as success; clearing 'send' does not send the request again" in str(failures.errors[0])
 
 
-def test_an_action_without_an_error_exit_is_red_itself(server: RecordingServer) -> None:
+def test_an_action_without_an_error_exit_fails_itself(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True)]
     dag, failures = build_dag(flow(action("Send", body={"n": 1}, on_success="M"), message("M"))), Failures()
     dag.task_dict["send"].on_failure_callback = [failures.note]
@@ -80,7 +78,7 @@ def test_an_action_without_an_error_exit_is_red_itself(server: RecordingServer) 
     assert run.xcom("send", "end")["state"] == "in_doubt"
 
 
-def test_each_doubt_is_red_and_so_is_a_step_that_fails_for_a_reason_of_its_own(server: RecordingServer) -> None:
+def test_every_doubt_and_every_failed_step_is_red(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True), Answer(drop=True)]
     made = flow_with_error_exit(
         action("Tell sales", on_error="Stop"), step("end", "Stop", state="failed", reason="nobody knows")
@@ -101,7 +99,7 @@ def test_a_handled_error_whose_outcome_is_known_is_green(server: RecordingServer
     assert (run.state, run.states["send__in_doubt"], len(server.received)) == ("success", "skipped", 2)
 
 
-def test_a_run_in_doubt_that_is_cleared_sends_nothing_twice_and_stays_red(server: RecordingServer) -> None:
+def test_clearing_a_run_in_doubt_does_not_resend(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True)]
     dag = build_dag(flow_with_error_exit(action("Tell sales")))
     run = run_dag(dag)
@@ -112,7 +110,7 @@ def test_a_run_in_doubt_that_is_cleared_sends_nothing_twice_and_stays_red(server
     assert (again.state, red(again), len(server.received)) == ("failed", {"send__in_doubt"}, 2)
 
 
-def test_a_cleared_action_that_may_be_sent_again_settles_its_doubt(server: RecordingServer) -> None:
+def test_clearing_a_repeatable_action_settles_its_doubt(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True)]
     dag = build_dag(flow_with_error_exit(message("Sorry"), delivery="keyed", retry={"attempts": 1}))
     run = run_dag(dag)
@@ -125,7 +123,7 @@ def test_a_cleared_action_that_may_be_sent_again_settles_its_doubt(server: Recor
     assert (first.header("idempotency-key"), first.content) == (second.header("idempotency-key"), second.content)
 
 
-def test_a_doubt_that_a_later_visit_settles_leaves_the_run_green(server: RecordingServer) -> None:
+def test_a_doubt_settled_by_a_later_visit_is_green(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True), Answer.json({"id": 1})]
     made = flow(
         action("Send", body={"n": 1}, on_success="Thanks", on_error="Send", delivery="keyed", retry={"attempts": 1}),
@@ -136,7 +134,7 @@ def test_a_doubt_that_a_later_visit_settles_leaves_the_run_green(server: Recordi
     assert run.xcom("thanks", "end") == {"state": "completed", "reason": "", "handled_errors": 1, "unanswered": False}
 
 
-def test_a_doubt_that_a_loop_is_left_with_is_red_and_named_after_its_action(server: RecordingServer) -> None:
+def test_a_doubt_of_a_loop_is_red_and_names_its_action(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True)] * 2
     made = flow(
         action("Send", body={"n": 1}, on_success="Thanks", on_error="Again", delivery="idempotent", max_visits=2,
@@ -151,7 +149,7 @@ def test_a_doubt_that_a_loop_is_left_with_is_red_and_named_after_its_action(serv
     assert (run.state, red(run), run.states["give_up"]) == ("failed", {"send__in_doubt"}, "success")
 
 
-def test_a_loop_that_stops_at_what_is_in_doubt_is_red_itself(server: RecordingServer) -> None:
+def test_a_loop_stopped_by_a_doubt_is_red(server: RecordingServer) -> None:
     server.queued = [Answer(drop=True)]
     dag = build_dag(flow(action("Send", on_success="M", on_error="Send"), message("M")))
     failures = Failures()

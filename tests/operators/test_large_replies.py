@@ -31,7 +31,7 @@ def stored_bytes(run: FinishedRun) -> int:
     return max(len(json.dumps(value)) for value in run.xcoms.values())
 
 
-def test_the_xcom_of_a_large_reply_is_small_and_says_where_it_is(server: RecordingServer) -> None:
+def test_the_xcom_of_a_large_reply_is_a_small_reference(server: RecordingServer) -> None:
     run = run_action(body={"a": 1}).run
     result = run.result("act")
     assert stored_bytes(run) <= LIMIT
@@ -62,7 +62,7 @@ def _two(variables: Any, **arguments: Any) -> tuple[DAG, FinishedRun]:
     return dag, run_dag(dag)
 
 
-def test_variables_of_a_later_task_hold_the_whole_reply(server: RecordingServer) -> None:
+def test_later_tasks_read_the_whole_reply(server: RecordingServer) -> None:
     _two(lambda act: {"step": {"act": act.output}})
     assert server.received[1].content == b'{"id":7}'
 
@@ -91,7 +91,7 @@ def test_a_branch_follows_a_small_result(server: RecordingServer) -> None:
     assert run_dag(dag).states["good"] == "success"
 
 
-def test_steps_of_a_flow_see_the_whole_reply_and_no_xcom_of_it_is_large(server: RecordingServer) -> None:
+def test_steps_of_a_flow_read_the_whole_reply(server: RecordingServer) -> None:
     ask = {"name": "Ask", "type": "action", "connection": "crm", "url": "/a", "on_success": "Say"}
     say = {"name": "Say", "type": "message", "body": "{{ step.Ask.response.text }}", "next": "Tell"}
     tell = {"name": "Tell", "type": "action", "connection": "crm", "url": "/b", "body": "{{ step.Ask.response.id }}"}
@@ -101,7 +101,7 @@ def test_steps_of_a_flow_see_the_whole_reply_and_no_xcom_of_it_is_large(server: 
     assert stored_bytes(run) <= LIMIT
 
 
-def test_clearing_returns_the_recorded_success_though_it_is_large(server: RecordingServer) -> None:
+def test_clearing_returns_a_large_recorded_success(server: RecordingServer) -> None:
     with DAG(new_dag_id()) as dag:
         WhatsAppActionOperator(task_id="act", url="/x", http_conn_id="crm", on_error="fail")
     run = run_dag(dag)

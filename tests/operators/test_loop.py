@@ -59,7 +59,7 @@ def test_polls_until_ready_and_passes_the_reply_on(server: RecordingServer) -> N
     assert [result["response"]["state"] for result in value["actions"]["Get reply"]] == ["pending", "pending", "done"]
 
 
-def test_it_may_be_left_by_an_error_exit(server: RecordingServer) -> None:
+def test_leaves_by_an_error_exit(server: RecordingServer) -> None:
     server.queued = [Answer.json({"id": 7}), PENDING, Answer.json({"state": "gone"}, 404)]
     done = run(polling_flow())
     assert (done.states["say"], done.states["sorry"], done.state) == ("skipped", "success", "success")
@@ -76,7 +76,7 @@ def retry_flow(**keys: Any) -> dict[str, Any]:
     )
 
 
-def test_an_error_exit_that_leads_back_sends_again(server: RecordingServer) -> None:
+def test_an_error_exit_back_into_the_loop_sends_again(server: RecordingServer) -> None:
     server.queued = [Answer(422), Answer(422)]
     done = run(retry_flow(on_max_visits="Give up"))
     assert (len(server.received), done.result("save")["exit"]) == (3, "Save: success")
@@ -89,7 +89,7 @@ def test_at_most_once_does_not_repeat_a_loop_in_doubt(server: RecordingServer) -
     assert (len(server.received), done.states["save"], done.states["thanks"]) == (1, "failed", "upstream_failed")
 
 
-def test_a_loop_without_visits_left_follows_its_exit_for_that(server: RecordingServer) -> None:
+def test_an_exhausted_loop_takes_on_max_visits(server: RecordingServer) -> None:
     server.queued = [Answer(422)] * 3
     made = retry_flow(on_max_visits="Give up")
     assert build_dag(made).get_edge_info("save", "give_up") == {"label": "Save: too many visits"}
@@ -98,7 +98,7 @@ def test_a_loop_without_visits_left_follows_its_exit_for_that(server: RecordingS
     assert (done.result("save")["exit"], done.result("save")["next"]) == ("Save: too many visits", "Give up")
 
 
-def test_a_loop_without_visits_left_and_no_exit_for_that_is_red_and_reports_the_count(server: RecordingServer) -> None:
+def test_an_exhausted_loop_without_on_max_visits_fails(server: RecordingServer) -> None:
     server.queued = [Answer(422)] * 9
     dag, failures = build_dag({**retry_flow(), "steps": retry_flow()["steps"][:3]}), Failures()
     dag.task_dict["save"].on_failure_callback = [failures.note]
@@ -117,7 +117,7 @@ def test_each_visit_has_its_own_attempts(server: RecordingServer) -> None:
     assert [result["attempts"] for result in done.result("get_reply")["actions"]["Get reply"]] == [3, 3]
 
 
-def test_a_visit_reads_no_reply_of_the_others(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_visit_does_not_read_replies_of_others(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred large replies, read at every one of a hundred visits, take minutes and block all other workers."""
     read: list[tuple[int, list[int]]] = []
     real = Transaction.attempts_of_visit
@@ -150,7 +150,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, call: int) -> list[int]:
     return calls
 
 
-def test_the_next_try_sends_nothing_twice_and_continues_where_the_last_one_died(
+def test_the_next_try_resumes_without_resending(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch, ledger_file: Path
 ) -> None:
     server.queued = [Answer(422), Answer(422), Answer.json({"id": 3})]
@@ -169,7 +169,7 @@ def test_the_next_try_sends_nothing_twice_and_continues_where_the_last_one_died(
     assert tries == [1, 1, 1]
 
 
-def test_the_next_try_sends_an_idempotent_request_again_and_no_other(
+def test_the_next_try_resends_only_idempotent_requests(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.queued = [Answer.json({"id": 7}), PENDING, PENDING, DONE]
@@ -181,7 +181,7 @@ def test_the_next_try_sends_an_idempotent_request_again_and_no_other(
     assert states == ["pending", "done"], "what the dead try got of its second visit is lost"
 
 
-def test_the_last_try_still_has_the_attempts_of_each_visit(
+def test_the_last_try_keeps_the_attempts_of_each_visit(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.queued = [Answer.json({"id": 7}), PENDING, PENDING, Answer(503), DONE]
@@ -191,7 +191,7 @@ def test_the_last_try_still_has_the_attempts_of_each_visit(
     assert [result["attempts"] for result in done.result("get_reply")["actions"]["Get reply"]] == [2, 2]
 
 
-def test_a_cleared_finished_loop_sends_nothing_and_returns_the_same_result(server: RecordingServer) -> None:
+def test_clearing_a_finished_loop_returns_the_same_result(server: RecordingServer) -> None:
     server.queued = [Answer.json({"id": 7}), PENDING, DONE]
     dag = build_dag(polling_flow())
     first = run_dag(dag)
@@ -220,9 +220,7 @@ class TestWaits:
         monkeypatch.setattr(FlowLoopOperator, "defer", defer)
         return found
 
-    def test_every_wait_is_deferred_once_and_none_is_waited_again(
-        self, server: RecordingServer, deferrals: list[dict[str, Any]]
-    ) -> None:
+    def test_every_wait_is_deferred_once(self, server: RecordingServer, deferrals: list[dict[str, Any]]) -> None:
         server.queued = [Answer.json({"id": 7}), PENDING, PENDING, DONE]
         done = run(polling_flow(1))
         assert done.states["say"] == "success"
@@ -238,9 +236,7 @@ class TestWaits:
         assert set(arguments) == {"moment", "end_from_trigger"}
         assert asked == {"method_name": "go_on"}
 
-    def test_between_two_attempts_of_a_visit_it_is_deferred_too(
-        self, server: RecordingServer, deferrals: list[dict[str, Any]]
-    ) -> None:
+    def test_defers_between_attempts_of_a_visit(self, server: RecordingServer, deferrals: list[dict[str, Any]]) -> None:
         server.queued = [Answer.json({"id": 7}), PENDING, Answer(503, headers={"Retry-After": "1"}), DONE]
         done = run(polling_flow(0, retry={"attempts": 2, "wait": 0.01}))
         assert [result["attempts"] for result in done.result("get_reply")["actions"]["Get reply"]] == [1, 2]
@@ -256,7 +252,7 @@ class TestWaits:
         assert run_again(dag, first.run_id, "get_reply")["exit"] == "Is it ready?: done"
         assert deferrals == []
 
-    def test_a_delay_before_an_exit_is_waited_for_and_one_before_the_end_is_not(
+    def test_waits_for_a_delay_before_an_exit_only(
         self, server: RecordingServer, deferrals: list[dict[str, Any]]
     ) -> None:
         enough = {"field": "step.Save.ok", "comparison": "exact", "value": True}
@@ -273,7 +269,7 @@ class TestWaits:
         assert len(deferrals) == 1
 
 
-def test_a_loop_of_questions_takes_the_answers_one_after_the_other() -> None:
+def test_a_loop_of_questions_uses_the_answers_in_order() -> None:
     made = flow(
         {**question("Age", next="Thanks", on_answer_failed="Again", max_answer_attempts=1), "answer_type": "NUMBER"},
         message("Again", body="A number, please", next="Age"),

@@ -55,9 +55,7 @@ def test_a_refusal_frees_the_person(server: RecordingServer, ledger_file: Path) 
     assert claims(ledger_file) == [("email:ana@example.com", "r-2")]
 
 
-def test_a_person_is_known_also_when_the_step_gets_an_id_or_another_name(
-    server: RecordingServer, ledger_file: Path
-) -> None:
+def test_recognizes_a_person_after_the_step_is_renamed(server: RecordingServer, ledger_file: Path) -> None:
     keys: dict[str, Any] = {"id": "once", "replay": {"only_once": True}}
     run_dag(build_dag(flow(action("Create"), **keys)), ana("r-1"))
 

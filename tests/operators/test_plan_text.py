@@ -27,7 +27,7 @@ def sample_plan() -> Plan:
     return made
 
 
-def test_the_page_has_tables_and_a_masked_request_with_lines_of_its_own() -> None:
+def test_the_page_has_tables_and_a_masked_request() -> None:
     page = READER.render(plan_markdown(plan_value(sample_plan(), "leads_*.jsonl", "r")))
 
     assert (
@@ -61,7 +61,7 @@ def test_a_plan_in_xcom_is_bounded() -> None:
 @pytest.mark.parametrize(
     "text", ["*a* _b_ `c`", "[x](https://evil.example)", "<script>", "a | b", "1. x", "# h", "- x", "&amp;"]
 )
-def test_a_text_has_no_markdown_meaning(text: str) -> None:
+def test_escapes_markdown(text: str) -> None:
     page = READER.render(table(("Name",), [(text,), (text,)])) + READER.render(f"x {escape(text)}")
 
     assert not any(f"<{tag}" in page for tag in ("em", "code", "a ", "script", "h1", "li"))
@@ -69,7 +69,7 @@ def test_a_text_has_no_markdown_meaning(text: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["a `b` c", "``x``", "`", "*a* <b>", "  two\tthree"])
-def test_code_shows_each_line_as_it_is(line: str) -> None:
+def test_code_keeps_each_line(line: str) -> None:
     from html import unescape
 
     page = unescape(READER.render(code(f"{line}\n\nlast")))

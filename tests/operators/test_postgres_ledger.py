@@ -55,7 +55,7 @@ def a_replay(source: Path, **arguments: Any) -> Any:
     return dag
 
 
-def test_a_retried_action_is_sent_with_one_key_and_every_try_is_recorded(
+def test_a_retried_action_uses_one_key_and_records_every_try(
     server: RecordingServer, url: str, ledger_file: Path
 ) -> None:
     server.queued = [Answer(503), Answer(503)]
@@ -76,15 +76,13 @@ def test_another_try_does_not_resend_at_most_once_requests(server: RecordingServ
     assert [row.fate for row in rows(url)] == ["unknown"]
 
 
-def test_a_cleared_action_returns_what_is_recorded(server: RecordingServer, url: str) -> None:
+def test_a_cleared_action_returns_the_recorded_result(server: RecordingServer, url: str) -> None:
     done = run_action(body={"a": 1})
     assert run_again(done.dag, done.run.run_id, "act")["outcome"] == "success"
     assert len(server.received) == len(rows(url)) == 1
 
 
-def test_a_replay_is_sent_once_and_its_next_run_sends_nothing(
-    server: RecordingServer, url: str, responses: Path
-) -> None:
+def test_rerunning_a_replay_sends_nothing(server: RecordingServer, url: str, responses: Path) -> None:
     server._script = lambda request: Answer(422 if b"0003" in request.content else 200)
     first = run_dag(a_replay(responses, fail_when="never", chunk_size=8))
     status = first.result("replay")
@@ -94,7 +92,7 @@ def test_a_replay_is_sent_once_and_its_next_run_sends_nothing(
     assert len(server.received) == len(rows(url)) == 20
 
 
-def test_a_replay_whose_ledger_was_cut_off_continues_with_its_next_try(
+def test_a_replay_resumes_after_losing_its_ledger(
     server: RecordingServer, url: str, responses: Path, postgres: PostgresServer
 ) -> None:
     cut: list[int] = []
@@ -115,9 +113,7 @@ def test_a_replay_whose_ledger_was_cut_off_continues_with_its_next_try(
     assert len({request.content for request in server.received}) == 20
 
 
-def test_a_replay_and_a_dag_run_of_one_response_respect_each_other(
-    server: RecordingServer, url: str, responses: Path
-) -> None:
+def test_replays_and_dag_runs_do_not_duplicate_requests(server: RecordingServer, url: str, responses: Path) -> None:
     response = json.loads(responses.read_text(encoding="utf-8").splitlines()[3])
     run_dag(build_dag(FLOW), response)
     assert len(server.received) == 1

@@ -53,7 +53,7 @@ def again(flow_id: str, first: str, **keys: Any) -> FinishedRun:
     return run_dag(build_dag(make_flow(flow_id, first, **keys)), CONF)
 
 
-def test_a_renamed_step_fails_by_name_rather_than_sending_again(flow_id: str, server: RecordingServer) -> None:
+def test_a_renamed_step_is_refused_instead_of_resent(flow_id: str, server: RecordingServer) -> None:
     run = again(flow_id, "Primary")
     assert run.states["primary"] == "failed"
     assert targets(server) == ["/first", "/second"]
@@ -65,14 +65,14 @@ def test_an_id_equal_to_the_old_name_continues_its_keys(flow_id: str, server: Re
     assert targets(server) == ["/first", "/second", "/second"]
 
 
-def test_a_confirmed_rename_holds_in_a_run_too(flow_id: str, url: str, server: RecordingServer) -> None:
+def test_a_confirmed_rename_applies_to_runs(flow_id: str, url: str, server: RecordingServer) -> None:
     with Ledger(url) as ledger, ledger.write() as connection:
         confirm_renames(connection, flow_id, {"First": "Primary"}, "ana")
     assert again(flow_id, "Primary").state == "success"
     assert targets(server) == ["/first", "/second", "/second"]
 
 
-def test_a_step_that_was_removed_keeps_nothing_back(flow_id: str, url: str, server: RecordingServer) -> None:
+def test_a_removed_step_blocks_nothing(flow_id: str, url: str, server: RecordingServer) -> None:
     with Ledger(url) as ledger, ledger.write() as connection:
         confirm_renames(connection, flow_id, {"First": None}, "ana")
     assert again(flow_id, "Primary").state == "success"

@@ -71,7 +71,7 @@ class Replay:
         return str(self.failures.errors[0])
 
 
-def test_it_sends_every_response_and_returns_the_states(server: RecordingServer, responses: Path) -> None:
+def test_sends_every_response_and_returns_the_states(server: RecordingServer, responses: Path) -> None:
     replay = Replay(responses)
     status = replay.run.result("replay")
     assert replay.state == "success"
@@ -105,16 +105,14 @@ def test_the_flow_is_a_file_plain_data_or_a_flow(
     assert Replay(responses, flow=given).state == "success"
 
 
-def test_one_chunk_is_that_chunk_alone(server: RecordingServer, responses: Path) -> None:
+def test_chunk_limits_the_run_to_one_chunk(server: RecordingServer, responses: Path) -> None:
     status = Replay(responses, chunk=1, chunk_size=8).run.result("replay")
     assert (status["total"], status["completed"], status["requests"]) == (8, 8, 8)
     phones = sorted(json.loads(request.content)["phone"] for request in server.received)
     assert phones == [f"+52555000{number:04}" for number in range(8, 16)]
 
 
-def test_chunks_of_one_replay_find_the_same_snapshot_even_when_its_source_is_gone(
-    server: RecordingServer, responses: Path
-) -> None:
+def test_chunks_share_a_snapshot_after_the_source_is_gone(server: RecordingServer, responses: Path) -> None:
     for chunk in range(3):
         replay = Replay(responses, chunk=chunk, chunk_size=8, replay_id="all of it")
         responses.unlink(missing_ok=True)
@@ -122,9 +120,7 @@ def test_chunks_of_one_replay_find_the_same_snapshot_even_when_its_source_is_gon
     assert len({request.content for request in server.received}) == len(server.received) == 20
 
 
-def test_a_stopped_task_ends_within_ten_seconds_and_its_next_try_continues(
-    server: RecordingServer, responses: Path
-) -> None:
+def test_a_stopped_task_ends_quickly_and_resumes_with_the_next_try(server: RecordingServer, responses: Path) -> None:
     stopped: list[float] = []
 
     def script(request: Received) -> Answer:
@@ -153,7 +149,7 @@ def test_a_stopped_task_ends_within_ten_seconds_and_its_next_try_continues(
     assert run.result("replay")["completed"] == 20
 
 
-def test_pending_contacts_fail_the_task_which_says_how_to_continue(
+def test_pending_contacts_fail_the_task_with_advice(
     server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -165,9 +161,7 @@ def test_pending_contacts_fail_the_task_which_says_how_to_continue(
     assert server.received == []
 
 
-def test_waits_for_the_end_of_quiet_hours_without_using_up_a_try(
-    server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_quiet_hours_use_up_no_try(server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_module, "_SHORTEST_WAIT", dt.timedelta(0))
     judge, ends = Guards.judge, list[dt.datetime]()
 
@@ -186,7 +180,7 @@ def test_waits_for_the_end_of_quiet_hours_without_using_up_a_try(
     assert dt.datetime.now(dt.timezone.utc) > ends[0]
 
 
-def test_the_wait_is_until_the_first_contact_can_be_sent_to_and_never_very_short(
+def test_waits_until_the_first_contact_is_due(
     server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = dt.datetime.now(dt.timezone.utc)
@@ -206,9 +200,7 @@ def test_the_wait_is_until_the_first_contact_can_be_sent_to_and_never_very_short
     assert waits[1] - now >= dt.timedelta(seconds=10)
 
 
-def test_failed_contacts_fail_the_task_and_its_status_is_there_all_the_same(
-    server: RecordingServer, responses: Path
-) -> None:
+def test_failed_contacts_fail_the_task_which_still_returns_its_status(server: RecordingServer, responses: Path) -> None:
     server._script = lambda request: Answer(422 if b"0003" in request.content else 200)
     replay = Replay(responses, retries=2)
     assert replay.state == "failed"
@@ -238,7 +230,7 @@ def test_a_failed_start_fails_immediately_with_the_reason(
 @pytest.mark.parametrize(
     "arguments", [{"send": "some"}, {"fail_when": "sometimes"}, {"chunk": 1, "chunks": [1]}], ids=str
 )
-def test_an_argument_that_is_none_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any]) -> None:
+def test_rejects_invalid_arguments_at_parse_time(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="|".join(arguments)):
         WhatsAppReplayOperator(task_id="replay", flow=flow_source(), **arguments)
 
@@ -283,9 +275,7 @@ def flow_with_error_exit() -> dict[str, Any]:
     return {**flow, "steps": [step, {"name": "Sorry", "type": "message", "body": "Sorry"}]}
 
 
-def test_refused_credentials_fail_the_task_without_another_try_and_leave_everything_pending(
-    server: RecordingServer, responses: Path
-) -> None:
+def test_refused_credentials_fail_the_task_without_a_retry(server: RecordingServer, responses: Path) -> None:
     server._script = lambda _: Answer.json({"error": "token expired"}, 401)
 
     replay = Replay(responses, flow=flow_with_error_exit(), retries=3, replay_id="outage")
@@ -323,7 +313,7 @@ def test_an_outage_behind_error_exits_is_red(
         assert words in replay.message
 
 
-def test_a_replay_that_never_fails_warns_of_an_outage(
+def test_a_replay_with_unlimited_handled_errors_warns_of_an_outage(
     server: RecordingServer, responses: Path, task_log: TaskLog
 ) -> None:
     server._script = lambda _: Answer(422)
@@ -332,14 +322,12 @@ def test_a_replay_that_never_fails_warns_of_an_outage(
     assert any("every one of 20 contacts that completed took an error exit" in line for line in task_log.warnings)
 
 
-def test_a_limit_of_handled_errors_that_is_none_is_refused() -> None:
+def test_rejects_an_invalid_limit_of_handled_errors() -> None:
     with pytest.raises(ValueError, match="neither a number of contacts nor a percentage"):
         WhatsAppReplayOperator(task_id="replay", flow=flow_source(), max_handled_errors="some")
 
 
-def test_a_source_named_by_a_date_that_the_run_does_not_have_is_explained(
-    server: RecordingServer, tmp_path: Path
-) -> None:
+def test_explains_a_source_with_a_date_that_the_run_lacks(server: RecordingServer, tmp_path: Path) -> None:
     failures = Failures()
     with DAG(new_dag_id()) as dag:
         common: dict[str, Any] = {"flow": flow_source(), **failures.callbacks}

@@ -82,9 +82,7 @@ def test_clearing_a_failed_replay_task_sends_its_failed_contacts_again(
     assert "retrying 2 failed contacts" in task_log.text
 
 
-def test_each_clear_sends_them_again_and_a_completed_replay_sends_nothing(
-    server: RecordingServer, responses: Path
-) -> None:
+def test_each_clear_resends_failed_contacts_until_completed(server: RecordingServer, responses: Path) -> None:
     set_answers(server, refuse(3))
     dag = by_hand(responses)
     run = run_dag(dag)
@@ -97,7 +95,7 @@ def test_each_clear_sends_them_again_and_a_completed_replay_sends_nothing(
     assert count_sent(server) == {**dict.fromkeys(range(12), 1), 3: 4}
 
 
-def test_a_clear_does_not_resend_what_may_have_been_applied(
+def test_a_clear_does_not_resend_possibly_applied_requests(
     server: RecordingServer, responses: Path, task_log: TaskLog
 ) -> None:
     """A dropped connection is in doubt; a 504 that an error exit leads to a failed end may have been applied."""
@@ -116,9 +114,7 @@ def test_a_clear_does_not_resend_what_may_have_been_applied(
     assert "Create: answered 504" in task_log.text
 
 
-def test_contacts_whose_error_an_exit_handled_are_completed_and_a_clear_sends_nothing(
-    server: RecordingServer, responses: Path
-) -> None:
+def test_a_clear_does_not_resend_handled_errors(server: RecordingServer, responses: Path) -> None:
     set_answers(server, refuse(3))
     dag = by_hand(responses, flow_source(SORRY, on_error="Sorry"))
     run = run_dag(dag)
@@ -127,7 +123,7 @@ def test_contacts_whose_error_an_exit_handled_are_completed_and_a_clear_sends_no
     assert count_sent(server) == dict.fromkeys(range(12), 1)
 
 
-def test_an_airflow_retry_resumes_and_sends_no_failed_contact_again(
+def test_an_airflow_retry_does_not_resend_failed_contacts(
     server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the first tries, and of those after a clear: each is cut off as soon as the contact has failed."""
@@ -167,7 +163,7 @@ def _make_stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     return stop
 
 
-def test_only_the_chunks_of_the_cleared_task_are_sent_again(
+def test_a_clear_resends_only_the_chunks_of_the_task(
     server: RecordingServer, responses: Path, ledger_file: Path
 ) -> None:
     set_answers(server, refuse(1, 7))
@@ -190,7 +186,7 @@ def test_only_the_chunks_of_the_cleared_task_are_sent_again(
     assert (states[ContactState.FAILED], states[ContactState.PENDING]) == (1, 0), "the other half is left as it was"
 
 
-def test_the_next_try_repeats_a_clear_that_the_ledger_refused(
+def test_the_next_try_repeats_a_clear_after_a_ledger_failure(
     server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow_whatsapp_flows.errors import LedgerError
@@ -236,7 +232,7 @@ def _failed_tasks(dag: DAG, run_id: str) -> list[Any]:
         return [(ti.task_id, ti.map_index) for ti in session.scalars(select(TaskInstance).where(*where))]
 
 
-def test_clearing_the_failed_tasks_of_a_replays_dag_sends_what_failed_and_makes_it_green(
+def test_clearing_failed_tasks_of_a_replay_dag_resends_failed_contacts(
     server: RecordingServer, finished_run: tuple[DAG, str]
 ) -> None:
     dag, run_id = finished_run
@@ -247,7 +243,7 @@ def test_clearing_the_failed_tasks_of_a_replays_dag_sends_what_failed_and_makes_
     assert count_sent(server) == {**dict.fromkeys(range(12), 1), 6: 2}
 
 
-def test_clearing_all_replay_tasks_sends_only_what_failed(
+def test_clearing_all_replay_tasks_resends_only_failed_contacts(
     server: RecordingServer, finished_run: tuple[DAG, str]
 ) -> None:
     dag, run_id = finished_run
@@ -255,7 +251,7 @@ def test_clearing_all_replay_tasks_sends_only_what_failed(
     assert count_sent(server) == {**dict.fromkeys(range(12), 1), 6: 2}
 
 
-def test_clearing_the_whole_run_plans_what_failed_and_sends_it(
+def test_clearing_the_whole_run_plans_and_resends_failed_contacts(
     server: RecordingServer, finished_run: tuple[DAG, str]
 ) -> None:
     dag, run_id = finished_run
@@ -266,7 +262,7 @@ def test_clearing_the_whole_run_plans_what_failed_and_sends_it(
     assert count_sent(server) == {**dict.fromkeys(range(12), 1), 6: 2}
 
 
-def test_clearing_the_report_alone_sends_nothing_and_it_says_what_to_clear(
+def test_clearing_only_the_report_explains_what_to_clear(
     server: RecordingServer, finished_run: tuple[DAG, str]
 ) -> None:
     dag, run_id = finished_run

@@ -50,7 +50,7 @@ def _run(tasks: Sequence[dict[str, Any]], failures: Failures | None = None) -> t
     return dag, run_dag(dag)
 
 
-def test_two_replay_tasks_of_one_dag_keep_their_own_rows(server: RecordingServer, tmp_path: Path) -> None:
+def test_replay_tasks_of_one_dag_have_separate_rows(server: RecordingServer, tmp_path: Path) -> None:
     _, run = _run([{"source": _file(tmp_path, "a")}, {"source": _file(tmp_path, "b")}])
 
     assert set(run.states.values()) == {"success"}
@@ -58,7 +58,7 @@ def test_two_replay_tasks_of_one_dag_keep_their_own_rows(server: RecordingServer
     assert run.result("replay_0")["replay_id"] != run.result("replay_1")["replay_id"]
 
 
-def test_mapped_replay_tasks_keep_their_own_rows(server: RecordingServer, tmp_path: Path) -> None:
+def test_mapped_replay_tasks_have_separate_rows(server: RecordingServer, tmp_path: Path) -> None:
     with DAG(new_dag_id()) as dag:
         WhatsAppReplayOperator.partial(task_id="replay", flow=FLOW).expand(
             source=[_file(tmp_path, "a"), _file(tmp_path, "b")]
@@ -80,9 +80,7 @@ def test_a_cleared_task_continues_with_its_own_replay(server: RecordingServer, t
     assert len(server.received) == 6
 
 
-def test_two_tasks_that_share_a_replay_id_and_not_their_source_are_refused_by_name(
-    server: RecordingServer, tmp_path: Path
-) -> None:
+def test_refuses_two_sources_with_one_replay_id(server: RecordingServer, tmp_path: Path) -> None:
     failures = Failures()
     a, b = _file(tmp_path, "a"), _file(tmp_path, "b")
     _, first = _run([{"source": a, "replay_id": "shared"}])
@@ -96,7 +94,7 @@ def test_two_tasks_that_share_a_replay_id_and_not_their_source_are_refused_by_na
     assert _sent_phones(server) == _phones("a")
 
 
-def test_another_source_is_refused_even_when_it_is_gone(server: RecordingServer, tmp_path: Path) -> None:
+def test_refuses_another_source_even_if_it_is_gone(server: RecordingServer, tmp_path: Path) -> None:
     failures = Failures()
     _run([{"source": _file(tmp_path, "a"), "replay_id": "shared"}])
     _, run = _run([{"source": "/nowhere/b.jsonl", "replay_id": "shared"}], failures)
@@ -105,7 +103,7 @@ def test_another_source_is_refused_even_when_it_is_gone(server: RecordingServer,
     assert "was started with another source" in str(failures.errors[0])
 
 
-def test_the_same_source_continues_even_when_it_is_gone(server: RecordingServer, tmp_path: Path) -> None:
+def test_resumes_with_the_same_source_even_if_it_is_gone(server: RecordingServer, tmp_path: Path) -> None:
     source = _file(tmp_path, "a")
     _run([{"source": source, "replay_id": "shared"}])
     Path(source).unlink()
@@ -125,7 +123,7 @@ def test_the_same_source_continues_even_when_it_is_gone(server: RecordingServer,
         pytest.param({"source": "other"}, "another source", id="connection"),
     ],
 )  # fmt: skip
-def test_a_found_replay_is_refused_when_its_rows_are_read_in_another_way(
+def test_refuses_to_resume_with_other_column_options(
     server: RecordingServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -160,7 +158,7 @@ def test_another_flow_is_refused(server: RecordingServer, tmp_path: Path) -> Non
     assert "the flow has changed" in str(failures.errors[1])
 
 
-def test_a_replay_of_an_earlier_version_is_compared_by_the_name_of_its_source(
+def test_compares_an_older_replay_by_the_name_of_its_source(
     server: RecordingServer, tmp_path: Path, ledger_file: Path
 ) -> None:
     failures = Failures()
@@ -180,7 +178,7 @@ class _Place:
     dag_id, task_id, map_index, run_id = "nightly", "replay", -1, "manual__2026-11-22T00:00:00+00:00"
 
 
-def test_a_default_replay_id_is_of_a_bounded_length_and_stays_apart() -> None:
+def test_default_replay_ids_are_short_and_unique() -> None:
     long, longer = _Place(), _Place()
     long.task_id, longer.task_id = "t" * 250, "t" * 249 + "u"
     long.dag_id = longer.dag_id = "d" * 250

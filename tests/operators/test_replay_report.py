@@ -37,7 +37,7 @@ def replay(source: dict[str, Any]) -> FinishedRun:
     return run_dag(build_replay_dag(load_flow(source)), {})
 
 
-def test_the_report_has_the_errors_with_what_the_server_said(
+def test_the_report_shows_errors_with_server_replies(
     server: RecordingServer, responses: Path, task_log: TaskLog
 ) -> None:
     said = Answer.json({"error": "no such list", "by": "ana@example.com"}, 422)
@@ -52,7 +52,7 @@ def test_the_report_has_the_errors_with_what_the_server_said(
     assert any(f"  reply: {error['reply']}" in line for line in task_log.warnings)
 
 
-def test_a_report_is_small_whatever_the_server_says(server: RecordingServer, responses: Path) -> None:
+def test_large_replies_do_not_enlarge_the_report(server: RecordingServer, responses: Path) -> None:
     server._script = lambda request: Answer(400 + int(json.loads(request.content)["phone"][-2:]), b"no " * 100_000)
     run = replay(flow_source(responses))
 

@@ -23,7 +23,7 @@ from tests.servers.recording import Answer, RecordingServer
 pytestmark = pytest.mark.usefixtures("airflow")
 
 
-def test_tasks_the_report_and_the_command_line_count_the_same_requests(
+def test_all_roads_count_the_same_requests(
     server: RecordingServer,
     tmp_path: Path,
     ledger_file: Path,

@@ -21,9 +21,7 @@ from airflow_whatsapp_flows.operators.run_input import response_of
         ("list", [1, 2], [2, 1]),
     ],
 )
-def test_a_value_that_differs_from_the_default_in_its_type_alone_is_a_value(
-    kind: Any, default: Any, given: Any
-) -> None:
+def test_a_value_with_another_type_than_the_default_is_a_value(kind: Any, default: Any, given: Any) -> None:
     read = response_of({"params": {"flow_execution_variables.v": given}}, variables={"v": variable(kind, default)})
 
     assert repr(read.flow_execution_variables) == repr({"v": given})
@@ -32,7 +30,7 @@ def test_a_value_that_differs_from_the_default_in_its_type_alone_is_a_value(
 @pytest.mark.parametrize(
     ("kind", "default", "given"), [("number", 1.0, 1), ("object", {"a": [1.0], "b": 2}, {"b": 2, "a": [1]})]
 )
-def test_a_default_as_a_browser_writes_it_says_nothing(kind: Any, default: Any, given: Any) -> None:
+def test_a_browser_formatted_default_is_not_a_value(kind: Any, default: Any, given: Any) -> None:
     read = response_of({"params": {"flow_execution_variables.v": given}}, variables={"v": variable(kind, default)})
 
     assert read.flow_execution_variables == {}

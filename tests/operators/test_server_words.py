@@ -34,7 +34,7 @@ def test_the_error_of_a_task_shows_what_the_server_said(server: RecordingServer)
         pytest.param(Answer(drop=True), ("sent: unknown",), id="dropped"),
     ],
 )
-def test_an_action_that_leaves_by_its_error_exit_warns(
+def test_an_action_that_takes_its_error_exit_warns(
     server: RecordingServer, task_log: TaskLog, answer: Answer, words: tuple[str, ...]
 ) -> None:
     server.queued = [answer]
@@ -53,7 +53,7 @@ def make_flow(**keys: Any) -> dict[str, Any]:
     return flow(*steps, **keys)
 
 
-def test_a_flow_warns_and_hides_what_it_calls_sensitive(server: RecordingServer, task_log: TaskLog) -> None:
+def test_a_flow_warns_and_hides_sensitive_values(server: RecordingServer, task_log: TaskLog) -> None:
     server.queued = [Answer.json({"why": "blue horse is no pin"}, 422)]
     done = run_dag(build_dag(make_flow(sensitive=["step.Ask pin"])), {"step": {"Ask pin": "Blue horse"}})
 

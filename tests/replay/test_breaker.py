@@ -23,7 +23,7 @@ def open_breaker(loop: VirtualTimeLoop) -> Breaker:
     return breaker
 
 
-def test_it_opens_after_twenty_failures_in_a_row() -> None:
+def test_opens_after_twenty_failures_in_a_row() -> None:
     breaker = Breaker(HOST)
     for _ in range(19):
         breaker.note(failed=True)
@@ -33,7 +33,7 @@ def test_it_opens_after_twenty_failures_in_a_row() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=200))
-def test_failures_count_only_in_a_row(failures: list[bool]) -> None:
+def test_counts_only_consecutive_failures(failures: list[bool]) -> None:
     breaker = Breaker(HOST, threshold=5)
     for failed in failures:
         breaker.note(failed=failed)
@@ -49,7 +49,7 @@ def test_a_closed_breaker_does_not_even_yield() -> None:
     assert stopped.value.value is False
 
 
-def test_an_open_breaker_lets_single_probes_through_at_growing_intervals() -> None:
+def test_an_open_breaker_probes_at_growing_intervals() -> None:
     async def main(loop: VirtualTimeLoop) -> list[float]:
         breaker = open_breaker(loop)
         began, probes, inside = loop.time(), [], 0
@@ -72,7 +72,7 @@ def test_an_open_breaker_lets_single_probes_through_at_growing_intervals() -> No
     assert run_virtual(main) == pytest.approx([5, 15, 35])
 
 
-def test_a_probe_that_takes_long_is_not_joined_by_another() -> None:
+def test_runs_one_probe_at_a_time() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         breaker = open_breaker(loop)
         assert await breaker.enter()
@@ -86,7 +86,7 @@ def test_a_probe_that_takes_long_is_not_joined_by_another() -> None:
     run_virtual(main)
 
 
-def test_a_probe_that_did_not_start_leaves_its_place_to_another() -> None:
+def test_an_unstarted_probe_frees_its_place() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         breaker = open_breaker(loop)
         assert await breaker.enter()
@@ -99,7 +99,7 @@ def test_a_probe_that_did_not_start_leaves_its_place_to_another() -> None:
 
 
 @pytest.mark.parametrize("probe", [True, False])
-def test_the_first_success_lets_everybody_in_at_once(probe: bool) -> None:
+def test_the_first_success_closes_the_breaker(probe: bool) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         breaker = open_breaker(loop)
         assert await breaker.enter()
@@ -114,7 +114,7 @@ def test_the_first_success_lets_everybody_in_at_once(probe: bool) -> None:
     run_virtual(main)
 
 
-def test_a_straggler_that_fails_does_not_end_the_probe() -> None:
+def test_a_late_failure_does_not_end_the_probe() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         breaker = open_breaker(loop)
         assert await breaker.enter()
@@ -156,7 +156,7 @@ def test_the_reason_is_stored_for_later_readers() -> None:
     assert breaker.stop_reason == "crm.example:443 failed 1 time in a row; stopped after 10 s"
 
 
-def test_an_intermittent_server_is_not_given_up() -> None:
+def test_does_not_give_up_an_intermittent_server() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         breaker, chance, sent = Breaker(HOST, threshold=3, clock=loop.time), random.Random(7), 0
 
@@ -174,7 +174,7 @@ def test_an_intermittent_server_is_not_given_up() -> None:
     run_virtual(main)
 
 
-def test_a_host_that_was_never_seen_alive_gets_twenty_requests_whatever_the_concurrency() -> None:
+def test_sends_at_most_twenty_requests_to_an_unproven_host() -> None:
     async def main(loop: VirtualTimeLoop) -> int:
         breaker, begun = Breaker(HOST, clock=loop.time), 0
 
@@ -193,7 +193,7 @@ def test_a_host_that_was_never_seen_alive_gets_twenty_requests_whatever_the_conc
     assert run_virtual(main) == 20
 
 
-def test_the_first_answer_lets_all_of_the_concurrency_in() -> None:
+def test_the_first_answer_allows_full_concurrency() -> None:
     async def main(loop: VirtualTimeLoop) -> list[float]:
         breaker, began = Breaker(HOST, clock=loop.time), loop.time()
         begun: list[float] = []
@@ -210,7 +210,7 @@ def test_the_first_answer_lets_all_of_the_concurrency_in() -> None:
     assert run_virtual(main) == [0.0] * 20 + [1.0] * 44
 
 
-def test_a_send_that_did_not_start_leaves_its_place_to_another() -> None:
+def test_an_unstarted_send_frees_its_place() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         breaker = Breaker(HOST, threshold=1, clock=loop.time)
         assert await breaker.enter() is False

@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.replay.budget import FailureBudget, max_handled, too
 from airflow_whatsapp_flows.replay.option_checks import read_handled_errors
 
 
-def test_without_a_budget_any_number_may_fail() -> None:
+def test_without_a_limit_any_number_may_fail() -> None:
     assert FailureBudget(None, failed=10_000, handled=10_000, walked=10_000).stop_reason is None
 
 
@@ -57,16 +57,16 @@ def test_one_more_handled_error_than_allowed_stops_the_batch(limit: Any, last_al
 @pytest.mark.parametrize(
     ("limit", "allowed"), [("0%", 0), ("29%", 29), ("99.99%", 99), ("100%", 100), ("57%", 57), (7, 7)]
 )
-def test_a_share_is_one_of_the_contacts_that_are_walked(limit: Any, allowed: int) -> None:
+def test_a_percentage_refers_to_walked_contacts(limit: Any, allowed: int) -> None:
     assert max_handled(limit, 100) == allowed
 
 
 @pytest.mark.parametrize("written", [0, 50, "20%", "0.5%", "100%"])
-def test_a_limit_is_a_number_or_a_share(written: Any) -> None:
+def test_a_limit_is_a_number_or_a_percentage(written: Any) -> None:
     assert read_handled_errors(written) == written
 
 
-def test_the_command_line_writes_a_number_as_text() -> None:
+def test_accepts_a_number_as_text() -> None:
     assert read_handled_errors("50") == 50
 
 
@@ -96,6 +96,6 @@ def _tally(completed: int, handled: int, failed: int = 0, skipped: int = 0) -> T
         pytest.param("50%", _tally(10, 6, skipped=90), "allows 50%, 5 contacts", id="share-of-the-walked"),
     ],
 )
-def test_a_batch_is_not_a_success_when_too_many_took_an_error_exit(limit: Any, tally: Tally, wrong: str | None) -> None:
+def test_too_many_handled_errors_are_not_a_success(limit: Any, tally: Tally, wrong: str | None) -> None:
     found = too_many_handled(limit, tally)
     assert found is None if wrong is None else wrong in (found or "")

@@ -55,7 +55,7 @@ class Day:
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("shape", [KEYED, IDEMPOTENT])
 @pytest.mark.usefixtures("airflow")
-def test_a_day_that_is_replayed_three_times_with_changes_a_dag_run_and_kills(
+def test_replays_a_changing_day_with_kills_and_a_dag_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, shape: str, database: str
 ) -> None:
     url = sqlite_url(tmp_path)

@@ -111,16 +111,16 @@ def action(identity: str, step: str, fate: str, status: int | None, attempts: in
     }
 
 
-def test_an_honest_history_passes(story: Story) -> None:
+def test_accepts_a_correct_history(story: Story) -> None:
     assert story.violations(rate=1000, kills=1, concurrency=1) == []
 
 
-def test_a_lost_row_is_found(story: Story) -> None:
+def test_finds_a_lost_row(story: Story) -> None:
     assert story.violations(total=10) == ["(a) the input has 10 rows, the ledger 9 contacts"]
 
 
 @pytest.mark.parametrize("state", ["pending", "sending"])
-def test_a_contact_that_did_not_end_is_found(story: Story, state: str) -> None:
+def test_finds_a_contact_that_did_not_end(story: Story, state: str) -> None:
     story.contact("9", state)
     assert story.violations() == [f"(a) contact 9 ended as '{state}'"]
 
@@ -132,12 +132,12 @@ def test_a_contact_may_be_pending_while_a_replay_is_stopped(story: Story) -> Non
     assert story.violations(finished=False) == []
 
 
-def test_a_contact_in_two_states_is_found(story: Story) -> None:
+def test_finds_a_contact_in_two_states(story: Story) -> None:
     story.contact("5", "completed")
     assert story.violations() == ["(a) contact 5 is in 2 states"]
 
 
-def test_a_success_that_the_server_never_saw_is_found(story: Story) -> None:
+def test_finds_a_success_that_the_server_never_saw(story: Story) -> None:
     story.contact("9")
     story.attempt("9", "Create", "succeeded")
     assert story.violations() == ["(b) Create +9: 1 attempts succeeded, 0 at the server"]
@@ -146,14 +146,14 @@ def test_a_success_that_the_server_never_saw_is_found(story: Story) -> None:
 @pytest.mark.parametrize(
     "changes", [{"applied": False}, {"status": 500}, {"reply": "dropped"}], ids=["not applied", "500", "no reply"]
 )
-def test_a_success_without_a_complete_2xx_that_was_applied_is_found(story: Story, changes: dict[str, Any]) -> None:
+def test_finds_a_success_without_an_applied_2xx(story: Story, changes: dict[str, Any]) -> None:
     story.contact("9")
     story.attempt("9", "Create", "succeeded")
     story.request("9", "Create", **changes)
     assert story.violations() == ["(b) Create +9: 1 attempts succeeded, 0 at the server"]
 
 
-def test_a_success_that_was_never_attempted_is_found(story: Story) -> None:
+def test_finds_a_success_without_an_attempt(story: Story) -> None:
     story.contact("9", "completed", action("9", "Create", "succeeded", 201))
     assert story.violations() == ["(b) contact 9, step 'Create', visit 1 succeeded without an attempt in the ledger"]
 
@@ -195,7 +195,7 @@ def test_finds_requests_to_no_step_of_the_flow(story: Story) -> None:
 
 
 @pytest.mark.parametrize("state", ["completed", "failed", "skipped"])
-def test_a_request_of_unknown_fate_whose_contact_is_not_in_doubt_is_found(story: Story, state: str) -> None:
+def test_finds_an_unknown_request_whose_contact_is_not_in_doubt(story: Story, state: str) -> None:
     story.contact("9", state)
     story.exchange("9", "Create", "unknown", 500, False)
     assert story.violations() == [
@@ -203,7 +203,7 @@ def test_a_request_of_unknown_fate_whose_contact_is_not_in_doubt_is_found(story:
     ]
 
 
-def test_a_complete_2xx_that_was_turned_down_settles_what_was_unknown(story: Story) -> None:
+def test_a_rejected_2xx_settles_an_unknown_request(story: Story) -> None:
     story.contact("9", "failed", action("9", "Pay", "answered", 200, attempts=2))
     story.exchange("9", "Pay", "unknown", 500)
     story.attempt("9", "Pay", "answered")
@@ -214,7 +214,7 @@ def test_a_complete_2xx_that_was_turned_down_settles_what_was_unknown(story: Sto
 @pytest.mark.parametrize(
     ("status", "reply"), [(500, "sent"), (201, "sent"), (429, "dropped")], ids=["500", "201", "429 lost"]
 )
-def test_a_second_send_that_at_most_once_forbids_is_found(story: Story, status: int, reply: str) -> None:
+def test_finds_a_forbidden_second_send(story: Story, status: int, reply: str) -> None:
     story.contact("9", "in_doubt")
     story.attempt("9", "Create", "unknown")
     story.request("9", "Create", status, applied=False, reply=reply)
@@ -239,7 +239,7 @@ def test_each_visit_of_a_loop_may_send_once(story: Story) -> None:
 
 
 @pytest.mark.parametrize("fate", ["unknown", "succeeded"])
-def test_a_keyed_visit_with_a_second_key_is_found(story: Story, fate: str) -> None:
+def test_finds_a_second_key_of_a_visit(story: Story, fate: str) -> None:
     story.contact("9")
     story.exchange("9", "Pay", fate)
     story.attempt("9", "Pay", "succeeded", key="other")
@@ -255,7 +255,7 @@ def test_changed_bytes_may_have_a_new_key_when_nothing_was_applied(story: Story)
     assert story.violations() == []
 
 
-def test_other_bytes_under_the_same_key_are_found(story: Story) -> None:
+def test_finds_other_bytes_under_the_same_key(story: Story) -> None:
     story.contact("9")
     story.exchange("9", "Pay", "unknown", 500, False)
     story.attempt("9", "Pay", "succeeded", digest="other")
@@ -266,7 +266,7 @@ def test_other_bytes_under_the_same_key_are_found(story: Story) -> None:
     ]
 
 
-def test_a_request_without_an_intent_of_its_own_is_found(story: Story) -> None:
+def test_finds_a_request_without_an_intent(story: Story) -> None:
     story.contact("9")
     story.request("9", "Look", 200)
     story.exchange("9", "Look", "succeeded")
@@ -274,7 +274,7 @@ def test_a_request_without_an_intent_of_its_own_is_found(story: Story) -> None:
     assert story.violations() == ["(f) Look +9: 2 requests at the server, 1 sent by the ledger"]
 
 
-def test_a_keyed_request_without_a_key_is_found(story: Story) -> None:
+def test_finds_a_keyed_request_without_a_key(story: Story) -> None:
     story.contact("9")
     story.attempt("9", "Pay", "succeeded")
     story.request("9", "Pay", key=None)
@@ -282,7 +282,7 @@ def test_a_keyed_request_without_a_key_is_found(story: Story) -> None:
 
 
 @pytest.mark.parametrize(("gap", "found"), [(999, True), (1000, False)])
-def test_one_request_too_many_in_any_second_is_found(gap: int, found: bool) -> None:
+def test_finds_a_second_with_too_many_requests(gap: int, found: bool) -> None:
     told = Story()
     for number, at in enumerate((0, 500, 600, gap, gap + 501, gap + 1_500)):
         told.contact(str(number))
@@ -292,7 +292,7 @@ def test_one_request_too_many_in_any_second_is_found(gap: int, found: bool) -> N
     assert told.violations(rate=3) == (expected if found else [])
 
 
-def test_more_doubt_than_the_kills_explain_is_found(story: Story) -> None:
+def test_finds_more_doubts_than_the_kills_explain(story: Story) -> None:
     for identity in ("9", "10"):
         story.contact(identity, "in_doubt")
         story.attempt(identity, "Create", None)

@@ -69,7 +69,7 @@ async def _end(walker: ContactWalker, contact: PendingContact) -> ContactEnd:
 CREATED = HttpResponse(201, "Created", (), b"{}", 1)
 
 
-async def test_a_walk_to_its_end_is_completed() -> None:
+async def test_completes_a_walk() -> None:
     end = await _end(_walker(FakeSender(CREATED)), _contact())
 
     assert (end.contact_id, end.state, end.path, end.error) == (7, ContactState.COMPLETED, '["Create"]', None)
@@ -107,7 +107,7 @@ async def test_a_contact_in_doubt_is_listed_under_the_error_that_caused_it() -> 
     assert end.fingerprint != (await _end(_walker(FakeSender(refused), steps), _contact())).fingerprint
 
 
-async def test_text_that_cannot_be_rendered_fails_one_contact_and_sends_nothing() -> None:
+async def test_a_render_error_fails_one_contact_without_sending() -> None:
     sender = FakeSender(CREATED)
     steps = [{**STEPS[0], "body": {"name": "{{ contact.last_name }}"}}]
 
@@ -177,7 +177,7 @@ POLLING: list[dict[str, Any]] = [
     ("sent_before", "waited"),
     [({"Find": 2}, [3_600]), ({"Find": 1}, [3_600, 7_200]), ({"Find": 2, "Create": 1}, [])],
 )
-async def test_a_delay_is_not_waited_for_where_the_platform_has_sent_what_follows_it(
+async def test_skips_a_delay_before_an_action_sent_by_the_platform(
     sent_before: dict[str, int], waited: list[float]
 ) -> None:
     sender, result = WaitingSender(), {"outcome": "success", "status_code": 200, "method": "POST"}
@@ -246,7 +246,7 @@ async def test_quiet_hours_leave_a_contact_pending() -> None:
     assert sender.asked == []
 
 
-async def test_a_request_that_another_process_sends_leaves_the_contact_pending() -> None:
+async def test_a_concurrent_send_leaves_the_contact_pending() -> None:
     walker = _walker(FakeSender(IntentConflictError("it is there")))
 
     held = await walker.walk(_contact())

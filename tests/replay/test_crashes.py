@@ -38,12 +38,12 @@ def crm(tmp_path: Path) -> Iterator[CrmProcess]:
         yield running
 
 
-def test_every_point_is_among_the_expected() -> None:
+def test_every_crash_point_has_an_expected_state() -> None:
     assert set(POINTS) == set(EXPECTED) | set(BEFORE_ANY_SEND)
 
 
 @pytest.mark.parametrize("point", EXPECTED)
-def test_a_death_at_a_point_leaves_the_contact_as_the_table_says(tmp_path: Path, crm: CrmProcess, point: str) -> None:
+def test_a_death_at_any_point_leaves_the_expected_state(tmp_path: Path, crm: CrmProcess, point: str) -> None:
     run = Run(tmp_path, crm, sqlite_url(tmp_path), total=5, concurrency=1)
 
     # Requests go out one by one, in the order of the source; commits may hold the entries of several contacts.

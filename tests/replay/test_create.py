@@ -47,21 +47,21 @@ def begin(tmp_path: Path, source: Path) -> Begin:
     return create
 
 
-def test_the_same_flow_and_source_continue_with_the_same_replay(begin: Begin, tmp_path: Path) -> None:
+def test_the_same_flow_and_source_resume_the_same_replay(begin: Begin, tmp_path: Path) -> None:
     first = begin()
 
     assert begin().no == first.no
     assert read_states(sqlite_url(tmp_path), first.id) == {"pending": 2}
 
 
-def test_a_source_with_other_content_is_another_replay(begin: Begin, source: Path) -> None:
+def test_changed_source_content_is_another_replay(begin: Begin, source: Path) -> None:
     first = begin()
     source.write_text('{"id": "r-3"}\n')
 
     assert begin().no != first.no
 
 
-def test_a_forced_replay_is_one_of_its_own(begin: Begin) -> None:
+def test_a_forced_replay_is_separate(begin: Begin) -> None:
     first = begin()
     forced = begin(force=True)
 
@@ -73,7 +73,7 @@ def test_a_forced_replay_is_one_of_its_own(begin: Begin) -> None:
         begin(replay_id=forced.id)
 
 
-def test_a_changed_flow_is_refused_unless_it_is_accepted(begin: Begin) -> None:
+def test_refuses_a_changed_flow_unless_accepted(begin: Begin) -> None:
     first = begin(replay_id="one")
     changed = _flow(name="New")
 
@@ -83,7 +83,7 @@ def test_a_changed_flow_is_refused_unless_it_is_accepted(begin: Begin) -> None:
     assert begin(flow=changed, replay_id="one").no == first.no  # it is the replay's flow now
 
 
-def test_another_flow_source_or_reading_under_its_name_is_refused(begin: Begin, tmp_path: Path) -> None:
+def test_refuses_another_flow_source_or_column_options_under_its_name(begin: Begin, tmp_path: Path) -> None:
     begin(replay_id="one")
     other = tmp_path / "other.jsonl"
     other.write_text('{"id": "r-1"}\n')
@@ -96,7 +96,7 @@ def test_another_flow_source_or_reading_under_its_name_is_refused(begin: Begin, 
         begin(flow=_flow(id="other_flow"), replay_id="one")
 
 
-def test_a_replay_not_read_to_its_end_may_be_requested_differently(tmp_path: Path, source: Path) -> None:
+def test_a_partly_read_replay_accepts_other_settings(tmp_path: Path, source: Path) -> None:
     flow, ledger = _flow(), Ledger(sqlite_url(tmp_path))
     (tmp_path / "r.csv").write_text("Folio\nr-9\n")
     wrong = SourceSpec(str(tmp_path / "r.csv"), {}, "Folo")
@@ -112,7 +112,7 @@ def test_a_replay_not_read_to_its_end_may_be_requested_differently(tmp_path: Pat
 
 
 @pytest.mark.parametrize("on_changed", ["reject", "update"])
-def test_a_replay_that_died_while_its_source_was_read_binds_no_other(
+def test_a_replay_that_died_while_reading_binds_no_other(
     begin: Begin, source: Path, tmp_path: Path, on_changed: str
 ) -> None:
     flow = _flow(replay={"on_changed": on_changed})

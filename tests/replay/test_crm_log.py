@@ -244,7 +244,7 @@ def test_above_the_hard_limit_it_answers_429(crm: CrmProcess) -> None:
     assert [entry.applied for entry in crm.requests()] == [True, True, True, False, False]
 
 
-def test_faults_meet_only_the_paths_they_are_for(crm: CrmProcess) -> None:
+def test_faults_affect_only_their_paths(crm: CrmProcess) -> None:
     crm.configure(shares={"unavailable": 1}, only="/v1/deals")
     assert (_post(crm, "/v1/contacts")[0], _post(crm, "/v1/deals")[0]) == (201, 503)
 
@@ -305,7 +305,7 @@ def test_it_ends_when_its_owner_is_killed(log: Path) -> None:
         os.close(handle)
 
 
-def test_one_core_serves_three_thousand_requests_a_second(crm: CrmProcess) -> None:
+def test_serves_three_thousand_requests_a_second(crm: CrmProcess) -> None:
     requests = 2_000
 
     def send() -> None:

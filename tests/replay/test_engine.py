@@ -33,7 +33,7 @@ def run(tmp_path: Path, crm: CrmProcess) -> Run:
     return Run(tmp_path, crm, sqlite_url(tmp_path), total=30)
 
 
-def test_a_finished_replay_run_again_sends_nothing(run: Run, crm: CrmProcess) -> None:
+def test_rerunning_a_finished_replay_sends_nothing(run: Run, crm: CrmProcess) -> None:
     assert run.finish().status == 0
 
     again = run.finish()
@@ -97,7 +97,7 @@ def test_force_sends_again_under_other_keys(run: Run, crm: CrmProcess) -> None:
     assert len({attempt["key"] for attempt in run.attempts()}) == 60
 
 
-def test_a_forced_replay_that_died_continues_with_the_same_keys(tmp_path: Path) -> None:
+def test_a_forced_replay_resumes_with_the_same_keys(tmp_path: Path) -> None:
     with running_crm(tmp_path / "crm.log", dedupe=True) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), "keyed", total=6, concurrency=1)
         assert run.finish().status == 0
@@ -142,7 +142,7 @@ def _pretend_that_a_dag_run_did_it(url: str, fate: str | None) -> None:
     engine.dispose()
 
 
-def test_responses_of_one_contact_arrive_in_order_and_never_two_at_once(tmp_path: Path) -> None:
+def test_responses_of_one_contact_are_sent_in_sequence(tmp_path: Path) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=10, shares={"unavailable": 0.1}) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), "keyed", begin={"chunk_size": 7})
         run.write_responses({**response(number), "contact": {"phone": f"+5255{number % 5:08}"}} for number in range(60))
@@ -201,7 +201,7 @@ def test_walks_contacts_behind_a_waiting_one_after_all_workers_were_idle(tmp_pat
     assert run.states() == {"completed": 7}
 
 
-def test_others_take_the_place_of_contacts_that_wait_from_their_first_step_on(tmp_path: Path, crm: CrmProcess) -> None:
+def test_contacts_waiting_from_their_first_step_free_their_place(tmp_path: Path, crm: CrmProcess) -> None:
     crm.configure(latency_ms=100)
     run = Run(tmp_path, crm, sqlite_url(tmp_path), "some_wait", concurrency=2)
     numbers = [91, 92, 93, 94, 1, 2, 3, 4]  # four are walked at a time, and those with a 9 wait
@@ -213,7 +213,7 @@ def test_others_take_the_place_of_contacts_that_wait_from_their_first_step_on(tm
     assert second.t - first.t < 0.09 * SECOND  # two at a time
 
 
-def test_a_wait_continues_where_it_was_stopped_and_is_not_started_again(tmp_path: Path, crm: CrmProcess) -> None:
+def test_a_wait_resumes_where_it_stopped(tmp_path: Path, crm: CrmProcess) -> None:
     run = Run(tmp_path, crm, sqlite_url(tmp_path), "polling", total=10)
     run.change_flow('"max_visits": 2', '"max_visits": 1')
     run.change_flow('"SECOND"', '"HOUR"')
@@ -232,7 +232,7 @@ def test_a_wait_continues_where_it_was_stopped_and_is_not_started_again(tmp_path
     assert run.broken_promises(kills=0) == []
 
 
-def test_contacts_that_wake_at_once_do_not_send_at_once(tmp_path: Path) -> None:
+def test_contacts_that_wake_together_do_not_send_together(tmp_path: Path) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=100) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), "some_wait", concurrency=4)
         until = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=4)

@@ -73,7 +73,7 @@ def _no_connection(conn_id: str) -> ActionConnection:
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("kind", REPLIES)
-async def test_any_reply_ends_its_contact_and_no_other(
+async def test_any_reply_ends_only_its_contact(
     tmp_path: Path, request: pytest.FixtureRequest, kind: str, database: str
 ) -> None:
     url = sqlite_url(tmp_path)
@@ -101,7 +101,7 @@ async def test_any_reply_ends_its_contact_and_no_other(
     assert Counter(states) == {next(iter(states)): 3}
 
 
-async def test_a_large_reply_is_read_while_the_other_contacts_continue(
+async def test_reading_a_large_reply_does_not_block_other_contacts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop, went_on = asyncio.get_running_loop(), []

@@ -77,7 +77,7 @@ def test_a_full_disk_stops_the_sending_and_loses_nothing(tmp_path: Path, small_d
         assert run.broken_promises(kills=1) == []
 
 
-def test_a_ledger_that_is_locked_is_waited_for(tmp_path: Path) -> None:
+def test_waits_for_a_locked_ledger(tmp_path: Path) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=200)
         with run.start() as running:
@@ -110,7 +110,7 @@ def _expected_state(shape: str, log: list[Logged]) -> str:
 
 
 @pytest.mark.parametrize("shape", ["post", "keyed", "idempotent"])
-def test_the_states_under_faults_are_what_the_servers_log_says(tmp_path: Path, shape: str) -> None:
+def test_states_match_the_servers_log_under_faults(tmp_path: Path, shape: str) -> None:
     shares = {name: share for name, share in SPREAD.items() if name != "reset_before"}
     with running_crm(tmp_path / "crm.log", shares=shares, dedupe=True, retry_after=["0", "soon", "", "-5"]) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), shape, total=200, settings={"rates": KNOWN_RATE})
@@ -137,7 +137,7 @@ def test_faults_keep_every_guarantee(tmp_path: Path, shape: str) -> None:
         assert run.broken_promises(kills=None) == []
 
 
-def test_a_process_that_may_open_few_files_sends_fewer_requests_at_a_time(tmp_path: Path) -> None:
+def test_a_low_file_limit_reduces_concurrency(tmp_path: Path) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=50) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=200, concurrency=64)
         ended = run.finish(files=64)
@@ -161,7 +161,7 @@ def test_requests_wait_while_no_file_descriptor_is_free(tmp_path: Path) -> None:
         assert run.broken_promises(kills=0) == []
 
 
-def test_a_reply_beyond_the_deadline_leaves_doubt(tmp_path: Path) -> None:
+def test_a_reply_after_the_deadline_leaves_doubt(tmp_path: Path) -> None:
     with running_crm(tmp_path / "crm.log", shares={"slow": 0.2}, slow_seconds=10) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=30)
         run.change_flow('"timeout": 5', '"timeout": 2')
@@ -192,7 +192,7 @@ def test_a_key_whose_age_is_unknown_is_not_sent_again(tmp_path: Path, clock: flo
 
 
 @pytest.mark.parametrize("clock", [3 * DAY, -3 * DAY])
-def test_a_hold_outlives_a_death_and_a_clock_that_is_moved(tmp_path: Path, clock: float) -> None:
+def test_a_hold_survives_a_death_and_a_clock_change(tmp_path: Path, clock: float) -> None:
     with running_crm(tmp_path / "crm.log", shares={"too_many": 1}, retry_after=["4"]) as crm:
         run = Run(tmp_path, crm, sqlite_url(tmp_path), total=1)
         run.change_flow('"max_wait": 1', '"max_wait": 60')

@@ -41,7 +41,7 @@ def test_fingerprints_omit_what_differs_between_contacts(message: str, expected:
     assert normalize(message) == expected
 
 
-def test_five_thousand_equal_errors_are_one_group() -> None:
+def test_equal_errors_are_one_group() -> None:
     chance = random.Random(5)
 
     def message(number: int) -> str:
@@ -56,7 +56,7 @@ def test_five_thousand_equal_errors_are_one_group() -> None:
     assert len(prints) == 1
 
 
-def test_errors_of_another_kind_status_host_step_or_text_are_another_group() -> None:
+def test_different_errors_are_different_groups() -> None:
     keys = [
         fingerprint(*arguments).key
         for arguments in (

@@ -68,7 +68,7 @@ def test_sends_to_contacts_that_did_not_opt_out(phone: object) -> None:
 
 
 @pytest.mark.parametrize("phone", ["", None, True, ["+525512345678"]])
-def test_a_contact_without_a_phone_is_unidentified_where_phones_opted_out(phone: object) -> None:
+def test_a_contact_without_a_phone_is_unidentified_for_opt_outs_by_phone(phone: object) -> None:
     verdict = Guards(GuardRules(opt_out=(MEXICO,))).judge(response(phone=phone, id="77"), NOW)
     assert str(verdict) == "unidentified: opt_out lists phones, but the contact has none"
 
@@ -160,12 +160,12 @@ def test_skips_responses_that_are_too_old(created_on: str | None, verdict: objec
         ("2026-11-22T14:00", None),
     ],
 )
-def test_at_night_it_is_sent_in_the_morning(now: str, until: str | None) -> None:
+def test_postpones_night_sends_to_the_morning(now: str, until: str | None) -> None:
     verdict = Guards(GuardRules(quiet_hours=NIGHT)).judge(response(phone=MEXICO), at(now))
     assert verdict == (Go() if until is None else Later(at(until)))
 
 
-def test_quiet_hours_may_lie_within_a_day() -> None:
+def test_quiet_hours_can_be_within_one_day() -> None:
     guards = Guards(GuardRules(quiet_hours=("14:00", "16:00"), timezone="UTC"))
     assert guards.judge(response(), at("2026-11-22T15:00")) == Later(at("2026-11-22T16:00"))
     assert guards.judge(response(), at("2026-11-22T16:00")) == Go()
@@ -189,7 +189,7 @@ def test_quiet_hours_may_lie_within_a_day() -> None:
         ({}, "Europe/Madrid"),
     ],
 )
-def test_the_zone_is_the_contacts_own_else_of_the_number_else_of_the_flow(contact: dict[str, Any], zone: str) -> None:
+def test_uses_the_zone_of_the_contact_the_number_or_the_flow(contact: dict[str, Any], zone: str) -> None:
     guards = Guards(GuardRules(quiet_hours=NIGHT, timezone="Europe/Madrid"))
     morning = dt.datetime(2026, 11, 22, 8, tzinfo=ZoneInfo(zone))
     assert guards.judge(response(**contact), morning) == Go()
@@ -197,7 +197,7 @@ def test_the_zone_is_the_contacts_own_else_of_the_number_else_of_the_flow(contac
     assert verdict == Later(morning.astimezone(dt.timezone.utc))
 
 
-def test_a_number_of_several_zones_waits_until_it_is_day_in_all() -> None:
+def test_waits_until_it_is_day_in_all_zones_of_a_number() -> None:
     guards = Guards(GuardRules(quiet_hours=NIGHT))
     australia = response(phone="+61412345678")  # from the Cocos Islands, UTC+6:30, to Sydney, UTC+11
     assert guards.judge(australia, at("2026-11-22T01:29")) == Later(at("2026-11-22T01:30"))
@@ -239,9 +239,7 @@ zones = st.sampled_from(
     zones,
     st.datetimes(dt.datetime(2026, 1, 1), dt.datetime(2027, 1, 1), timezones=st.just(dt.timezone.utc)),
 )
-def test_later_is_the_end_of_the_quiet_hours_and_then_it_goes(
-    hours: tuple[str, str], zone: str, now: dt.datetime
-) -> None:
+def test_a_postponed_contact_is_sent_after_quiet_hours(hours: tuple[str, str], zone: str, now: dt.datetime) -> None:
     guards = Guards(GuardRules(quiet_hours=hours))
     one = response(timezone=zone)
     verdict = guards.judge(one, now)

@@ -37,7 +37,7 @@ def _result(reply: Reply) -> ActionResult:
 
 @pytest.mark.alone
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_two_processes_together_keep_the_rate(tmp_path: Path, request: pytest.FixtureRequest, database: str) -> None:
+def test_two_processes_share_the_rate(tmp_path: Path, request: pytest.FixtureRequest, database: str) -> None:
     ledger = sqlite_url(tmp_path)
     if database == "postgresql":
         ledger = request.getfixturevalue("postgres").create_database()
@@ -86,7 +86,7 @@ async def test_a_host_that_is_down_is_probed_once_an_interval_and_given_up(reply
 
 
 @pytest.mark.parametrize("reply", [OK, HttpResponse(404, "", (), b"", 1), HttpResponse(429, "", (), b"", 1)])
-async def test_any_answer_of_a_host_is_a_sign_of_life(reply: HttpResponse) -> None:
+async def test_any_answer_shows_that_the_host_is_up(reply: HttpResponse) -> None:
     limiter = await _limiter(threshold=2, interval=60, patience=60)
     for one in (REFUSED, reply, REFUSED):
         probe = await limiter.enter()
@@ -95,7 +95,7 @@ async def test_any_answer_of_a_host_is_a_sign_of_life(reply: HttpResponse) -> No
     assert limiter._breaker.is_open is False
 
 
-async def test_a_probe_that_was_abandoned_leaves_the_next_one_free() -> None:
+async def test_an_abandoned_probe_frees_its_place() -> None:
     limiter = await _limiter(threshold=1, interval=0.01, patience=60)
     limiter.leave(_result(REFUSED), RULE, probe=await limiter.enter())
 
@@ -104,7 +104,7 @@ async def test_a_probe_that_was_abandoned_leaves_the_next_one_free() -> None:
     assert await asyncio.wait_for(limiter.enter(), 5) is True
 
 
-async def test_a_wait_that_a_reply_asks_for_holds_the_whole_host() -> None:
+async def test_a_requested_wait_applies_to_the_whole_host() -> None:
     store = MemorySlots(time.monotonic)
     limiter = HostLimits(store, {}, 2).of("crm.example:443")
     await limiter.enter()
@@ -117,7 +117,7 @@ async def test_a_wait_that_a_reply_asks_for_holds_the_whole_host() -> None:
     assert store.hold_seconds("crm.example:443") > 25
 
 
-async def test_a_wait_is_clamped_to_what_the_flow_allows() -> None:
+async def test_limits_a_wait_to_the_flows_maximum() -> None:
     store = MemorySlots(time.monotonic)
     limiter = HostLimits(store, {}, 2).of("crm.example:443")
     await limiter.enter()

@@ -19,19 +19,19 @@ def refuse(learned: LearnedRate, now: float, until: float, times: int = 100) -> 
         learned.note_refused(now, until)
 
 
-def test_before_the_first_refusal_there_is_no_limit_but_the_one_configured() -> None:
+def test_before_a_refusal_only_the_configured_limit_applies() -> None:
     assert after_traffic(None, 100, 10).rate(10) is None
     assert after_traffic(50.0, 50, 10).rate(10) == 50
 
 
 @pytest.mark.parametrize("seconds", [1, 10, 300])
-def test_it_falls_to_nine_tenths_of_what_was_let_in(seconds: int) -> None:
+def test_falls_to_nine_tenths_of_the_accepted_rate(seconds: int) -> None:
     learned = after_traffic(None, 100, seconds)
     refuse(learned, seconds, seconds)
     assert learned.rate(seconds) == pytest.approx(90, rel=0.03)
 
 
-def test_a_short_burst_counts_as_what_was_let_in_in_a_second() -> None:
+def test_a_short_burst_counts_as_one_second() -> None:
     learned = LearnedRate(None, 0.0)
     for _ in range(400):
         learned.note_accepted(0.1)
@@ -39,19 +39,19 @@ def test_a_short_burst_counts_as_what_was_let_in_in_a_second() -> None:
     assert learned.rate(1) == pytest.approx(360)
 
 
-def test_one_request_a_second_is_always_tried() -> None:
+def test_never_falls_below_one_request_a_second() -> None:
     learned = LearnedRate(None, 0.0)
     refuse(learned, 5, 5)
     assert learned.rate(5) == 1
 
 
-def test_a_slower_limit_that_is_configured_stays_slower() -> None:
+def test_keeps_a_slower_configured_limit() -> None:
     learned = LearnedRate(0.5, 0.0)
     refuse(learned, 5, 5)
     assert learned.rate(5) == pytest.approx(0.5)
 
 
-def test_refusals_that_come_together_count_as_one_and_later_ones_do_not() -> None:
+def test_simultaneous_refusals_count_as_one() -> None:
     learned = after_traffic(None, 100, 10)
     refuse(learned, 10, 15)
     for moment in (10.01, 11.5, 14.9):
@@ -61,13 +61,13 @@ def test_refusals_that_come_together_count_as_one_and_later_ones_do_not() -> Non
     assert (learned.rate(15.1) or 0) < 81.5
 
 
-def test_it_grows_by_a_twentieth_in_every_quiet_second_and_a_hold_is_not_quiet() -> None:
+def test_grows_by_a_twentieth_per_quiet_second() -> None:
     learned = after_traffic(None, 100, 10)
     refuse(learned, 10, 20)
     assert [round(learned.rate(moment) or 0) for moment in (20, 21, 22, 30)] == [90, 94, 99, 147]
 
 
-def test_a_configured_limit_returns_when_it_is_quiet() -> None:
+def test_returns_to_the_configured_limit() -> None:
     learned = after_traffic(50.0, 50, 10)
     refuse(learned, 10, 10)
     assert learned.rate(10) == pytest.approx(45)
@@ -85,7 +85,7 @@ def test_an_unused_learned_rate_is_dropped() -> None:
     assert learned.rate(110) is None
 
 
-def test_time_waited_for_the_server_counts() -> None:
+def test_time_spent_waiting_for_the_server_counts() -> None:
     learned = after_traffic(None, 100, 10)
     refuse(learned, 10, 60)
     for _ in range(100):
@@ -95,7 +95,7 @@ def test_time_waited_for_the_server_counts() -> None:
 
 
 @pytest.mark.parametrize("ceiling", [None, 200.0])
-def test_refusals_at_random_neither_slow_it_down_nor_let_it_grow(ceiling: float | None) -> None:
+def test_random_refusals_keep_the_rate_stable(ceiling: float | None) -> None:
     learned = LearnedRate(ceiling, 0.0)
     for number in range(6000):
         if number % 20 == 7:
@@ -105,7 +105,7 @@ def test_refusals_at_random_neither_slow_it_down_nor_let_it_grow(ceiling: float 
     assert learned.rate(60) == ceiling
 
 
-def test_it_does_not_grow_while_some_are_refused() -> None:
+def test_does_not_grow_during_refusals() -> None:
     learned = after_traffic(None, 100, 10)
     refuse(learned, 10, 10)
     for number in range(1200):

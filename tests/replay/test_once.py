@@ -24,7 +24,7 @@ def _person(number: int, which: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_two_replays_at_once_send_nobody_twice(tmp_path: Path, request: pytest.FixtureRequest, database: str) -> None:
+def test_concurrent_replays_send_nobody_twice(tmp_path: Path, request: pytest.FixtureRequest, database: str) -> None:
     url = sqlite_url(tmp_path)
     if database == "postgresql":
         url = request.getfixturevalue("postgres").create_database()

@@ -71,13 +71,13 @@ def test_every_row_is_counted_once() -> None:
     assert [reason.partition(":")[0] for _, reason in found.rejections] == ["not_json", "id_reused", "missing_id"]
 
 
-def test_duplicates_are_known_over_the_whole_source() -> None:
+def test_finds_duplicates_across_the_whole_source() -> None:
     found = make_plan([*map(response, range(1200)), response(3)])
 
     assert (found.total_walked, found.skipped.total()) == (1200, 1)
 
 
-def test_skips_what_earlier_replays_did_unless_forced(ledger: Ledger) -> None:
+def test_skips_contacts_done_earlier_unless_forced(ledger: Ledger) -> None:
     earlier = a_replay(ledger, [response(1), response(2), response(3)])
     end(ledger, earlier, [ContactState.COMPLETED, ContactState.IN_DOUBT, ContactState.FAILED])
     attempt(ledger, "r-1", Fate.SUCCEEDED, earlier, key=idempotency_key(FLOW_ID, "Create", "r-1", 1, None))
@@ -108,7 +108,7 @@ def test_an_action_with_a_known_outcome_is_not_called_again(ledger: Ledger) -> N
     assert dict(found.counts.ends) == {"completed": 1, "depends_on_reply": 1}
 
 
-def test_requests_in_doubt_that_may_not_be_sent_are_not_counted_as_calls(ledger: Ledger) -> None:
+def test_blocked_requests_in_doubt_are_not_calls(ledger: Ledger) -> None:
     earlier = a_replay(ledger, [response(1)])
     end(ledger, earlier, [ContactState.FAILED])
     key = idempotency_key(FLOW_ID, "Create", "r-1", 1, None)
@@ -119,7 +119,7 @@ def test_requests_in_doubt_that_may_not_be_sent_are_not_counted_as_calls(ledger:
     assert (found.calls, dict(found.counts.ends)) == (0, {"in_doubt": 1})
 
 
-def test_recorded_successes_of_the_platform_are_used_and_send_all_calls_them(ledger: Ledger) -> None:
+def test_uses_platform_successes_unless_send_all(ledger: Ledger) -> None:
     steps = [
         {**CREATE, "on_success": "Note"},
         {**CREATE, "name": "Note", "body": {"id": "{{ step.Create.response.id }}"}},
@@ -164,7 +164,7 @@ def test_recorded_successes_of_the_platform_are_used_and_send_all_calls_them(led
         ({"name": "Then", "type": "message", "body": "{{ step.Create.response.id | default('') }}"}, {"Create": 1}, {}),
     ],
 )
-def test_a_walk_ends_where_it_depends_on_a_reply(
+def test_a_walk_ends_at_the_first_unknown_reply(
     behind: dict[str, Any], calls: dict[str, int], depends: dict[str, int]
 ) -> None:
     found = make_plan([response(1)], flow=a_flow({**CREATE, "on_success": "Then"}, behind))
@@ -174,7 +174,7 @@ def test_a_walk_ends_where_it_depends_on_a_reply(
     assert dict(found.counts.ends) == ({"depends_on_reply": 1} if depends else {"completed": 1})
 
 
-def test_contacts_that_cannot_be_rendered_are_failed_and_their_reasons_grouped() -> None:
+def test_groups_reasons_of_render_errors() -> None:
     values = [response(number, step={}) for number in range(3)]
     flow = load_flow({**a_flow().source, "steps": [{**ASK, "on_no_answer": "Create"}, CREATE]})
 

@@ -23,7 +23,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def test_a_replay_that_continues_is_planned_from_the_ledger(ledger: Ledger) -> None:
+def test_plans_a_resumed_replay_from_the_ledger(ledger: Ledger) -> None:
     replay = a_replay(ledger, [response(1), response(2), response(3), None])
     end(ledger, replay, [ContactState.COMPLETED])
 
@@ -32,7 +32,7 @@ def test_a_replay_that_continues_is_planned_from_the_ledger(ledger: Ledger) -> N
     assert (found.rows, found.done, found.rejected, found.total_walked, found.calls) == (4, 1, 1, 2, 2)
 
 
-def test_checks_renames_of_pending_contacts_alone_unless_the_flow_has_changed(ledger: Ledger) -> None:
+def test_an_unchanged_flow_checks_renames_of_pending_contacts_only(ledger: Ledger) -> None:
     flow = a_flow({**CREATE, "connection": None, "url": HOOK})
     assert flow.literals, "the ledger does not hold the flow as it is written"
     replay = replace(a_replay(ledger, [response(1), response(2)]), flow=flow.source_for_storage)

@@ -124,9 +124,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_value_that_does_not_fit_its_place_ends_its_contact_alone(
-    tmp_path: Path, postgres: PostgresServer, place: str
-) -> None:
+def test_an_unusable_value_ends_only_its_contact(tmp_path: Path, postgres: PostgresServer, place: str) -> None:
     with running_crm(tmp_path / "crm.log") as crm:
         run = Run(tmp_path, crm, postgres.create_database(), flow_keys={"missing": "null"})
         flow = json.loads(run.flow.read_text(encoding="utf-8"))

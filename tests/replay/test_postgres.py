@@ -68,7 +68,7 @@ def _ends(pid: int) -> bool:
         os.close(handle)
 
 
-def test_it_serves_sqlalchemy_at_once(postgres_url: str) -> None:
+def test_serves_sqlalchemy_immediately(postgres_url: str) -> None:
     assert _one(postgres_url, "SELECT 40 + 2") == 42
 
 
@@ -96,12 +96,12 @@ def test_commits_survive_a_stop(private: PostgresServer, mode: str) -> None:
     assert _one(url, "SELECT a FROM t") == 7
 
 
-def test_starting_twice_is_refused(private: PostgresServer) -> None:
+def test_refuses_to_start_twice(private: PostgresServer) -> None:
     with pytest.raises(RuntimeError, match="runs already"):
         private.start()
 
 
-def test_a_failed_start_says_what_the_server_said(postgres: PostgresServer) -> None:
+def test_a_failed_start_reports_the_servers_message(postgres: PostgresServer) -> None:
     with pytest.raises(RuntimeError, match="no_such_setting"), running_postgres(settings={"no_such_setting": "1"}):
         pass
 

@@ -12,7 +12,7 @@ def at(hour: int) -> dt.datetime:
     return dt.datetime(2027, 1, 15, hour, tzinfo=dt.timezone.utc)
 
 
-def test_the_first_and_the_last_known_moment_of_contacts_that_wait() -> None:
+def test_finds_the_first_and_last_time_of_waiting_contacts() -> None:
     progress = Progress()
     assert (progress.first_until, progress.last_until) == (None, None)
 

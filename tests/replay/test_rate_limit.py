@@ -68,7 +68,7 @@ async def sends(
 @example(rate=300.3, processes=3, slowest=0.0, delay=("busy", 0.02), longest_pause=0.0, seed=1324)  # woken late
 @example(rate=0.4, processes=3, slowest=0.002, delay=("busy", 0.2), longest_pause=0.0, seed=36038)  # answered late
 @example(rate=5, processes=2, slowest=0.0, delay=("lag", 0.03), longest_pause=0.0, seed=2)
-def test_there_are_never_more_sends_in_a_second_than_the_limit_says(
+def test_never_exceeds_the_limit_in_any_second(
     rate: float, processes: int, slowest: float, delay: tuple[str, float] | None, longest_pause: float, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -96,7 +96,7 @@ def test_there_are_never_more_sends_in_a_second_than_the_limit_says(
 @pytest.mark.parametrize("rate", [1, 5, 50, 500])
 @pytest.mark.parametrize("slowest", [0.0, 0.003, 0.03])
 @pytest.mark.parametrize("processes", [1, 3])
-def test_a_limit_is_used(rate: float, slowest: float, processes: int) -> None:
+def test_uses_the_full_limit(rate: float, slowest: float, processes: int) -> None:
     times: list[float] = []
 
     async def main(loop: VirtualTimeLoop) -> None:
@@ -113,7 +113,7 @@ def test_a_limit_is_used(rate: float, slowest: float, processes: int) -> None:
     assert (len(times) - 1) / (max(times) - min(times)) >= rate * (0.95 if slowest < 0.03 else 0.6)
 
 
-def test_without_a_limit_sends_do_not_wait_and_the_store_is_read_once_a_second() -> None:
+def test_without_a_limit_reads_the_store_once_a_second() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         store, times = MemorySlots(loop.time), []
         one = pace(loop, store)
@@ -136,7 +136,7 @@ def test_an_open_pace_does_not_even_yield() -> None:
     run_virtual(main)
 
 
-def test_the_store_is_asked_seldom() -> None:
+def test_reads_the_store_rarely() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         store, times = MemorySlots(loop.time), []
         one = pace(loop, store, SlowCall(0.001, 1), rate=500)
@@ -146,7 +146,7 @@ def test_the_store_is_asked_seldom() -> None:
     run_virtual(main)
 
 
-def test_a_store_that_gives_too_much_does_not_make_one_process_exceed_its_limit() -> None:
+def test_an_overgenerous_store_does_not_exceed_the_limit() -> None:
     class Generous(MemorySlots):
         def reserve(self, host: str, interval: float, count: int) -> float:
             return 0.0
@@ -174,7 +174,7 @@ def test_senders_enter_in_the_order_of_their_requests() -> None:
     run_virtual(main)
 
 
-def test_a_sender_that_gives_up_takes_no_slot() -> None:
+def test_a_cancelled_sender_takes_no_slot() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         one = pace(loop, MemorySlots(loop.time), rate=1)
         await one.enter()
@@ -190,7 +190,7 @@ def test_a_sender_that_gives_up_takes_no_slot() -> None:
 
 
 @pytest.mark.parametrize("rate", [None, 100.0])
-def test_a_wait_that_one_process_is_reported_stops_the_others_within_a_second(rate: float | None) -> None:
+def test_a_hold_of_one_process_stops_others_within_a_second(rate: float | None) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         store = MemorySlots(loop.time)
         told, other = (pace(loop, store, SlowCall(0.003, n), rate) for n in range(2))
@@ -221,7 +221,7 @@ def test_a_process_that_starts_during_a_hold_waits_for_its_end() -> None:
     run_virtual(main)
 
 
-def test_a_process_that_paused_looks_before_it_continues() -> None:
+def test_a_paused_process_reads_the_store_before_it_resumes() -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         store = MemorySlots(loop.time)
         one = pace(loop, store)
@@ -286,9 +286,9 @@ def test_finds_an_undeclared_limit(limit: int, period: float, waits: float | Non
     assert refused <= accepted  # without any pace it is ten times as many
 
 
-def test_the_clock_of_the_machine_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_does_not_depend_on_the_machine_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: pytest.fail("the clock of the machine was read"))
-    test_the_store_is_asked_seldom()
+    test_reads_the_store_rarely()
     test_after_a_refusal_the_host_gets_its_accepted_rate_without_bursts()
 
 
@@ -336,7 +336,7 @@ def test_closing_stores_the_last_hold_and_releases_all_waiters() -> None:
     run_virtual(main)
 
 
-async def test_it_works_with_threads_and_the_real_clock() -> None:
+async def test_works_with_threads_and_the_real_clock() -> None:
     one = HostRate(HOST, MemorySlots(time.monotonic), asyncio.to_thread, rate=100)
     times: list[float] = []
 

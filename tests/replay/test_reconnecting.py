@@ -75,7 +75,7 @@ def test_repeatedly_ended_sessions_put_no_contact_in_doubt(
         assert run.broken_promises(kills=0) == []
 
 
-def test_two_processes_outlive_a_restart_and_send_every_contact_once(tmp_path: Path, private: PostgresServer) -> None:
+def test_two_processes_survive_a_restart_without_duplicates(tmp_path: Path, private: PostgresServer) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
         run = Run(tmp_path, crm, private.create_database(), total=400, begin={"chunk_size": 50})
         with run.start() as first, run.start() as second:
@@ -109,7 +109,7 @@ def test_a_server_that_does_not_come_back_in_time_ends_the_run(tmp_path: Path, p
         assert run.broken_promises(kills=1) == []
 
 
-async def test_a_replay_that_stops_by_itself_keeps_outcomes_until_the_database_server_is_back(
+async def test_a_stopping_replay_keeps_outcomes_until_the_server_is_back(
     tmp_path: Path, private: PostgresServer
 ) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=300) as crm:
@@ -163,7 +163,7 @@ def suspend_server(server: PostgresServer) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("away", [stop_server, suspend_server])
-def test_sigterm_ends_it_within_10_seconds_while_the_database_server_is_away(
+def test_sigterm_ends_it_within_10_seconds_without_a_database(
     tmp_path: Path, private: PostgresServer, away: Callable[[PostgresServer], AbstractContextManager[None]]
 ) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:

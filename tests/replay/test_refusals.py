@@ -46,7 +46,7 @@ def find_stop(refusals: Refusals, replies: list[Reply | int], step: Action = STE
 
 
 @pytest.mark.parametrize("statuses", [[401], [403], [401, 403]])
-def test_credentials_that_are_refused_twenty_times_in_a_row_stop_the_batch(statuses: list[int]) -> None:
+def test_twenty_refusals_of_credentials_stop_the_batch(statuses: list[int]) -> None:
     refusals = Refusals(clock=lambda: 0.0)
     assert find_stop(refusals, [OK, *(statuses * 30)]) == 21
     assert refusals.turned_away == list(range(2, 22))
@@ -59,9 +59,7 @@ def test_credentials_that_are_refused_twenty_times_in_a_row_stop_the_batch(statu
     (TransportFailure(ErrorKind.CONNECT, "nobody there", Sent.NO), "POST", False),
 ])  # fmt: skip
 @pytest.mark.parametrize("late", [False, True], ids=["before the stop", "under way when it stopped"])
-def test_does_not_resend_to_contacts_that_an_error_exit_may_have_served(
-    reply: Reply, method: str, served: bool, late: bool
-) -> None:
+def test_does_not_reset_contacts_with_handled_errors(reply: Reply, method: str, served: bool, late: bool) -> None:
     refusals, other = Refusals(clock=lambda: 0.0), a_step("Other", method=method, connection="other")
     for number in range(10 if late else 25):
         refusals.note(number, HOST, STEP, result(401), number)
@@ -74,7 +72,7 @@ def test_does_not_resend_to_contacts_that_an_error_exit_may_have_served(
     assert {2, 4} <= set(refusals.turned_away)
 
 
-def test_the_reason_names_the_connection_and_has_the_words_of_the_server() -> None:
+def test_the_reason_has_the_connection_and_the_servers_reply() -> None:
     refusals = Refusals(clock=lambda: 0.0)
     stops = [refusals.note(number, HOST, STEP, result(401), number) for number in range(25)]
     (stop,) = [one for one in stops if one is not None]
@@ -86,7 +84,7 @@ def test_the_reason_names_the_connection_and_has_the_words_of_the_server() -> No
 
 
 @pytest.mark.parametrize("between", [OK, HttpResponse(404, ""), HttpResponse(503, "")])
-def test_any_other_answer_ends_the_row(between: Reply) -> None:
+def test_any_other_answer_ends_the_series(between: Reply) -> None:
     assert find_stop(Refusals(clock=lambda: 0.0), [*([401] * 19), between] * 5) is None
 
 
@@ -95,7 +93,7 @@ def test_a_request_without_an_answer_does_not_end_the_series() -> None:
     assert find_stop(Refusals(clock=lambda: 0.0), [*([401] * 10), lost, *([401] * 10)]) == 21
 
 
-def test_each_connection_has_a_row_of_its_own() -> None:
+def test_each_connection_has_its_own_series() -> None:
     refusals, other = Refusals(), a_step("Other", connection="other")
     for number in range(19):
         assert refusals.note(number, HOST, STEP, result(401), number) is None
@@ -104,7 +102,7 @@ def test_each_connection_has_a_row_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 405, 410, 415, 422])
-def test_a_step_of_which_the_first_fifty_requests_are_refused_stops_the_batch(status: int) -> None:
+def test_fifty_initial_refusals_of_a_step_stop_the_batch(status: int) -> None:
     refusals = Refusals(clock=lambda: 0.0)
     assert find_stop(refusals, [status] * 60) == 50
     assert refusals.turned_away == []
@@ -114,7 +112,7 @@ def test_refusals_after_a_first_success_never_stop_the_batch() -> None:
     assert find_stop(Refusals(clock=lambda: 0.0), [*([422] * 49), OK, *([422] * 500)]) is None
 
 
-def test_another_step_that_is_accepted_does_not_hide_it() -> None:
+def test_an_accepted_step_does_not_hide_a_refused_one() -> None:
     refusals, other = Refusals(), a_step("Look up", method="GET")
     for number in range(49):
         assert refusals.note(number, HOST, STEP, result(422), number) is None
@@ -144,7 +142,7 @@ def test_omits_the_reply_if_the_flow_has_secrets_of_the_contact() -> None:
     assert "go away" not in stops[-1].reason
 
 
-def test_requests_under_way_when_the_credentials_were_refused_do_not_prove_them_good() -> None:
+def test_requests_in_flight_do_not_reset_the_series() -> None:
     refusals = Refusals(clock=lambda: 100.0)
     assert all(refusals.note(number, HOST, STEP, result(401), 90.0) is None for number in range(5))
     assert refusals.note(5, HOST, STEP, result(OK), 99.0) is None

@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import Settings
 
 
-async def test_fetching_a_file_can_be_given_up_at_once() -> None:
+async def test_a_fetch_can_be_cancelled_immediately() -> None:
     asked = asyncio.Event()
 
     async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

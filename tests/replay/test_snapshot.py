@@ -47,7 +47,7 @@ def _rows(values: Iterable[Any]) -> Iterator[Row]:
         yield Row(number, f"r.jsonl:{number}", value)
 
 
-def test_rows_are_contacts_in_the_order_of_the_source(ledger: Ledger) -> None:
+def test_contacts_have_the_order_of_the_source(ledger: Ledger) -> None:
     replay, told = _replay(ledger), []
 
     taken = Snapshot(ledger, replay, on_rows=told.append).take(_rows(response(number) for number in range(1200)))
@@ -59,7 +59,7 @@ def test_rows_are_contacts_in_the_order_of_the_source(ledger: Ledger) -> None:
     assert found.sealed
 
 
-def test_a_source_that_breaks_leaves_nothing_to_send_and_is_read_again_from_the_start(ledger: Ledger) -> None:
+def test_a_failed_source_is_read_again_from_the_start(ledger: Ledger) -> None:
     replay = _replay(ledger)
 
     def broken_rows() -> Iterator[Row]:
@@ -115,7 +115,7 @@ def test_all_spellings_of_a_phone_are_in_one_chunk(ledger: Ledger) -> None:
         ("9" * 100, "9" * 64),
     ],
 )
-def test_the_phone_that_the_ledger_keeps(phone: object, kept: str | None) -> None:
+def test_stores_the_canonical_phone(phone: object, kept: str | None) -> None:
     assert IdentityRule().of({"phone": phone}).phone_for_storage == kept
 
 
@@ -135,7 +135,7 @@ def _person_of_each(values: list[dict[str, Any]]) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_all_responses_of_one_person_are_in_one_chunk_whatever_identifies_them(
+def test_all_responses_of_one_person_are_in_one_chunk(
     ledger: Ledger, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(seed)
@@ -188,9 +188,7 @@ def test_a_repeated_row_is_skipped_and_another_content_rejected(ledger: Ledger, 
 
 
 @pytest.mark.parametrize("apart", [1, 600])
-def test_a_row_that_is_known_counts_for_the_rows_behind_it_though_its_content_is_not_kept_again(
-    ledger: Ledger, apart: int
-) -> None:
+def test_a_known_row_counts_for_later_rows(ledger: Ledger, apart: int) -> None:
     Snapshot(ledger, _replay(ledger)).take(_rows([response(0)]))
     with ledger.write() as connection:
         connection.exec_driver_sql("UPDATE whatsapp_flows_contacts SET state = 'completed'")
@@ -205,7 +203,7 @@ def test_a_row_that_is_known_counts_for_the_rows_behind_it_though_its_content_is
     assert read_reasons(_url(ledger), "two")[apart + 2].startswith("id_reused: an earlier row of this source")
 
 
-def test_the_order_of_keys_does_not_make_another_content() -> None:
+def test_key_order_does_not_change_the_content() -> None:
     one = {"id": "r", "contact": {"phone": "+1", "first_name": "A"}, "step": {"a": 1, "b": 2}}
     other = {"step": {"b": 2, "a": 1}, "contact": {"first_name": "A", "phone": "+1"}, "id": "r"}
 

@@ -39,7 +39,7 @@ def test_reports_a_name_that_is_not_a_step_with_a_suggestion() -> None:
     )
 
 
-def test_only_the_first_names_are_shown_and_no_more_than_some_are_kept() -> None:
+def test_shows_and_keeps_a_limited_number_of_names() -> None:
     warnings_of_source = SourceWarnings(FLOW)
     for number in range(3000):
         warnings_of_source.check(read_response({"step": {f"{number:04}" + "x" * 100: 1}}))
@@ -49,7 +49,7 @@ def test_only_the_first_names_are_shown_and_no_more_than_some_are_kept() -> None
     assert len(warning) < 600
 
 
-def test_columns_that_are_not_read_are_named() -> None:
+def test_names_ignored_columns() -> None:
     columns = ("Nro. Cliente", "b", "c", "d", "e", "f")
     assert warnings_of(ignored=columns) == [
         "not read, because they are not keys of a contact response: the columns "

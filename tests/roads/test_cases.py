@@ -139,7 +139,7 @@ def test_every_example_flow_has_cases_for_success_and_for_error() -> None:
         assert True in errors, f"{flow.name} has no case with an error"
 
 
-def test_the_cases_take_every_body_type_and_every_comparison() -> None:
+def test_the_cases_cover_every_body_type_and_comparison() -> None:
     bodies, comparisons = set(), set()
     for case in CASES.values():
         for step in case.flow.steps.values():
@@ -150,7 +150,7 @@ def test_the_cases_take_every_body_type_and_every_comparison() -> None:
     assert comparisons == COMPARISONS
 
 
-def test_the_cases_leave_every_type_of_step_by_every_exit() -> None:
+def test_the_cases_cover_every_exit_of_every_step_type() -> None:
     assert set(EXITS) == set(STEP_FORMATS)
     taken: dict[str, set[str]] = {kind: set() for kind in STEP_FORMATS}
     for case in CASES.values():
@@ -165,7 +165,7 @@ def test_the_cases_leave_every_type_of_step_by_every_exit() -> None:
     assert missing == {}
 
 
-def test_the_cases_answer_every_type_of_question_with_what_fits_and_what_does_not() -> None:
+def test_the_cases_cover_fitting_and_misfit_answers() -> None:
     fits, misfits = set(), set()
     for case in CASES.values():
         questions = {name: step for name, step in case.flow.steps.items() if isinstance(step, Question)}
@@ -176,7 +176,7 @@ def test_the_cases_answer_every_type_of_question_with_what_fits_and_what_does_no
     assert misfits == fits - {"ANY", "FREE_TEXT"} | {"ANY"}  # a list of options has misfits of every type
 
 
-def test_the_cases_go_through_loops_of_every_kind() -> None:
+def test_the_cases_cover_every_kind_of_loop() -> None:
     kinds = set()
     for case in CASES.values():
         flow, walked = case.flow, by_walk(case)
@@ -203,7 +203,7 @@ def test_the_cases_use_every_key_of_every_step() -> None:
 
 
 @pytest.mark.parametrize("file", sorted((REPOSITORY / "dags" / "flows").glob("*.json")), ids=lambda file: file.stem)
-def test_the_own_tests_of_every_example_flow_pass_and_know_errors(file: Path) -> None:
+def test_tests_of_every_example_flow_pass_and_cover_errors(file: Path) -> None:
     flow = load_flow_file(file, in_flows_folder=True)
     runs = [run_flow_test(flow, test) for test in flow.tests]
 

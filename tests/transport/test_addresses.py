@@ -37,7 +37,7 @@ def test_special_addresses_are_special(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", METADATA)
-def test_metadata_addresses_are_called_so(text: str) -> None:
+def test_metadata_addresses_are_recognized(text: str) -> None:
     assert "metadata" in reach_of(ip_address(text))[1]
 
 
@@ -55,14 +55,14 @@ def test_metadata_addresses_are_called_so(text: str) -> None:
         ("::", "::"),
     ],
 )
-def test_an_address_inside_an_address_is_the_one_that_counts(text: str, inner: str) -> None:
+def test_an_embedded_address_is_the_one_that_counts(text: str, inner: str) -> None:
     assert unwrap(ip_address(text)) == ip_address(inner)
 
 
 @pytest.mark.parametrize(
     "text", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.01", "0x7f.1", "1", "::g"]
 )
-def test_a_form_that_libraries_read_differently_is_refused(text: str) -> None:
+def test_refuses_ambiguous_address_forms(text: str) -> None:
     with pytest.raises(ValueError, match="four decimal numbers"):
         host_address(text)
 

@@ -32,7 +32,7 @@ BARE = RAW.compress(TEXT) + RAW.flush()
         pytest.param(BARE, "deflate", id="deflate without the zlib frame"),
     ],
 )
-def test_a_coding_is_undone(received: bytes, coding: str) -> None:
+def test_decodes_a_content_coding(received: bytes, coding: str) -> None:
     assert decode_content(received, coding, len(TEXT)) == TEXT
     with pytest.raises(ContentTooLargeError):
         decode_content(received, coding, len(TEXT) - 1)
@@ -51,13 +51,13 @@ def test_a_coding_is_undone(received: bytes, coding: str) -> None:
         pytest.param(TEXT, "deflate", id="not deflate"),
     ],
 )
-def test_content_that_is_not_what_it_says_is_refused(received: bytes, coding: str) -> None:
+def test_refuses_content_that_does_not_match_its_coding(received: bytes, coding: str) -> None:
     with pytest.raises(ContentUnreadableError):
         decode_content(received, coding, 10_000)
 
 
 @pytest.mark.parametrize("coding", ["", "gzip", "deflate"])
-def test_none_stays_none(coding: str) -> None:
+def test_keeps_none(coding: str) -> None:
     assert decode_content(b"", coding, 1) == b""
 
 
@@ -72,7 +72,7 @@ def test_a_million_empty_members_are_refused_at_once() -> None:
     ("fields", "coding"),
     [([], ""), (["gzip"], "gzip"), (["GZip"], "gzip"), (["identity"], ""), (["gzip, identity"], "gzip"), ([" , "], "")],
 )
-def test_the_one_coding_is_found(fields: list[str], coding: str) -> None:
+def test_finds_the_single_coding(fields: list[str], coding: str) -> None:
     assert content_coding(fields) == coding
 
 

@@ -23,7 +23,7 @@ HEADERS = (("Authorization", "Bearer s3cret"), ("X-Api-Key", "s3cret"))
         ("http://crm.example:443/", False),
     ],
 )
-def test_scheme_host_and_port_must_all_be_equal(url: str, added: bool) -> None:
+def test_scheme_host_and_port_must_match(url: str, added: bool) -> None:
     given = Credentials("https://crm.example/base", HEADERS).add_to((), origin_of(url))
 
     assert given == (HEADERS if added else ())
@@ -38,7 +38,7 @@ def test_no_repr_shows_a_value() -> None:
 
 
 @pytest.mark.parametrize("origin", ["crm.example", "/v1", "ftp://crm.example", "https://u:s3cret@crm.example", ""])
-def test_an_origin_that_is_none_is_refused_without_quoting_it(origin: str) -> None:
+def test_refuses_an_invalid_origin_without_quoting_it(origin: str) -> None:
     with pytest.raises(ConnectionConfigError) as caught:
         Credentials(origin, HEADERS)
     assert "s3cret" not in str(caught.value)

@@ -19,7 +19,7 @@ def ok(serve: Serve) -> HostileServer:
     return serve(honest(reply(b'{"id":7}', "201 Created", "Content-Type: application/json", "x-ODD-Case: caf\xe9")))
 
 
-async def test_a_complete_reply_comes_back_whole(ok: HostileServer, send_to: SendTo) -> None:
+async def test_returns_a_complete_reply(ok: HostileServer, send_to: SendTo) -> None:
     got = await send_to(ok)
 
     assert isinstance(got, HttpResponse)
@@ -28,7 +28,7 @@ async def test_a_complete_reply_comes_back_whole(ok: HostileServer, send_to: Sen
     assert 0 <= got.elapsed_ms < 5000
 
 
-async def test_the_request_is_what_was_asked_and_no_more(ok: HostileServer, send_to: SendTo) -> None:
+async def test_sends_exactly_the_request(ok: HostileServer, send_to: SendTo) -> None:
     await send_to(ok, "POST", "/v1/x?a=%2B52&b=+", b"a=1", (("X-Twice", "1"), ("X-Twice", "2")))
 
     (request,) = ok.requests
@@ -54,13 +54,13 @@ async def test_the_requests_own_headers_win(ok: HostileServer, send_to: SendTo) 
     "path",
     ["/a/%2e%2e/b", "/a/../b", "/a//b", "/%41%7e~", "/a%2Fb?x=%3D&&y=+%20", "/?q='(!*)'", '/a|b"<>^`{}', "/%C3%B1%f1"],
 )
-async def test_the_url_goes_out_byte_for_byte(ok: HostileServer, send_to: SendTo, path: str) -> None:
+async def test_sends_the_url_byte_for_byte(ok: HostileServer, send_to: SendTo, path: str) -> None:
     await send_to(ok, "GET", path, b"")
 
     assert ok.requests[0].request_line == f"GET {path} HTTP/1.1"
 
 
-async def test_an_url_without_a_path_asks_for_the_root(ok: HostileServer, send_to: SendTo) -> None:
+async def test_a_url_without_a_path_requests_the_root(ok: HostileServer, send_to: SendTo) -> None:
     await send_to(ok, "GET", "", b"")
 
     assert ok.requests[0].request_line == "GET / HTTP/1.1"
@@ -74,7 +74,7 @@ async def test_every_method_sends_its_content(ok: HostileServer, send_to: SendTo
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-async def test_no_content_is_said_as_length_zero(ok: HostileServer, send_to: SendTo, method: str) -> None:
+async def test_empty_content_has_length_zero(ok: HostileServer, send_to: SendTo, method: str) -> None:
     await send_to(ok, method, content=b"")
 
     assert ok.requests[0].all("Content-Length") == ["0"]
@@ -154,7 +154,7 @@ async def test_nothing_is_sent_again_when_a_kept_connection_drops(serve: Serve, 
     assert (len(server.requests), server.connections) == (2, 1)
 
 
-async def test_a_server_that_closes_kept_connections_in_silence_gets_a_new_one_for_each_request(serve: Serve) -> None:
+async def test_stops_reusing_connections_that_the_server_closes(serve: Serve) -> None:
     def closes_after_four(peer: Peer) -> None:
         for _ in range(4):
             if peer.receive() is None:
@@ -255,7 +255,7 @@ class TestCredentials:
     ["http://a b/", "http://a/\r\nX: 1", "http://u:pa55@127.0.0.1/", "ftp://127.0.0.1/", "http://127.0.0.1:99999/",
      "http://127.0.0.1:x/", "http:///x", "http://[::1/", "http://ñ.example/", "http://a%41/", "example", ""],
 )  # fmt: skip
-async def test_an_url_that_cannot_be_sent_is_a_failure_that_does_not_quote_it(url: str) -> None:
+async def test_an_unusable_url_is_a_failure_that_does_not_quote_it(url: str) -> None:
     async with open_session(LOOPBACK) as session:
         got = await send(HttpRequest("GET", url), session=session)
 
@@ -295,7 +295,7 @@ async def test_a_cancelled_send_stays_cancelled(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("limits", [{"deadline": 0}, {"connect_timeout": -1}, {"max_content": 0}])
-def test_a_limit_of_nothing_is_refused(limits: dict[str, int]) -> None:
+def test_refuses_a_limit_of_zero(limits: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="greater than zero"):
         SendPolicy(**limits)
 

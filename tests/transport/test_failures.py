@@ -68,7 +68,7 @@ async def test_without_a_reply_the_request_may_have_arrived(
         pytest.param(after_request(b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\n{", reset=True), id="reset"),
     ],
 )  # fmt: skip
-async def test_a_cut_reply_keeps_its_head(serve: Serve, send_to: SendTo, script: Script) -> None:
+async def test_a_truncated_reply_keeps_its_head(serve: Serve, send_to: SendTo, script: Script) -> None:
     got = await send_to(serve(script))
 
     assert isinstance(got, TransportFailure)
@@ -117,7 +117,7 @@ async def test_content_without_a_length_is_not_complete_after_a_reset(serve: Ser
 
 
 @pytest.mark.parametrize("early", [b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_an_interim_reply_is_not_the_reply(serve: Serve, send_to: SendTo, early: bytes) -> None:
+async def test_skips_interim_replies(serve: Serve, send_to: SendTo, early: bytes) -> None:
     got = await send_to(serve(after_request(early, reply(b"final"))))
 
     assert isinstance(got, HttpResponse)
@@ -145,7 +145,7 @@ _ENDS_WITH_ITS_HEAD = [
 
 
 @pytest.mark.parametrize(("method", "pieces", "status"), _ENDS_WITH_ITS_HEAD)
-async def test_a_reply_without_content_ends_with_its_head_whatever_follows_it(
+async def test_a_reply_without_content_ends_with_its_head(
     serve: Serve, method: str, pieces: list[bytes], status: int
 ) -> None:
     def script(peer: Peer) -> None:
@@ -161,7 +161,7 @@ async def test_a_reply_without_content_ends_with_its_head_whatever_follows_it(
             assert (got.status_code, got.content) == (status, b"")
 
 
-async def test_junk_long_behind_a_204_never_becomes_a_success_of_the_next_request(serve: Serve) -> None:
+async def test_late_junk_after_a_204_is_not_the_next_reply(serve: Serve) -> None:
     def script(peer: Peer) -> None:
         while peer.receive() is not None:
             peer.trickle([b"HTTP/1.1 204 No Content\r\n\r\n", _JUNK], seconds=0.02)
@@ -258,7 +258,7 @@ async def test_a_refused_connection_proves_that_nothing_was_sent() -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio gives two tasks one context from Python 3.11 on")
-async def test_two_sends_in_one_context_never_prove_too_much(serve: Serve) -> None:
+async def test_concurrent_sends_do_not_mix_their_proofs(serve: Serve) -> None:
     """What a send knows of its progress hangs on its context; the second's must not be taken for the first's."""
     looked_up = threading.Event()
 
@@ -408,7 +408,7 @@ async def test_a_request_refused_by_policy_was_provably_not_sent(serve: Serve, s
     assert (got.kind, got.sent, server.connections) == (ErrorKind.POLICY, Sent.NO, 0)
 
     @pytest.mark.parametrize("in_one_file", [True, False], ids=["one file", "two files"])
-    async def test_the_certificate_of_a_client_is_shown_to_who_asks_for_it(
+    async def test_sends_a_client_certificate_on_request(
         self, serve: Serve, send_to: SendTo, certificate: Certificate, certificate_of_another_host: Certificate,
         in_one_file: bool,
     ) -> None:  # fmt: skip
@@ -425,7 +425,7 @@ async def test_a_request_refused_by_policy_was_provably_not_sent(serve: Serve, s
         assert len(server.requests) == 1
 
     @pytest.mark.parametrize("files", [("/no/such.pem", None), (__file__, None)], ids=["absent", "no certificate"])
-    async def test_a_client_certificate_that_cannot_be_used_is_named_and_nothing_is_sent(
+    async def test_an_unusable_client_certificate_is_named_before_sending(
         self, serve: Serve, send_to: SendTo, certificate: Certificate, files: tuple[str, None]
     ) -> None:
         server = serve(after_request(reply()), certificate.context)

@@ -36,7 +36,7 @@ class TestByDefault:
         assert not allows(NetworkPolicy(), "crm.example", "93.184.216.34", "127.0.0.2")
 
     @pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "::ffff:127.0.0.1", "0.0.0.0"])
-    def test_loopback_is_refused_in_every_disguise(self, host: str) -> None:
+    def test_refuses_loopback_in_every_form(self, host: str) -> None:
         assert not allows(NetworkPolicy(), host)
 
 
@@ -85,7 +85,7 @@ class TestSpecialAddresses:
         assert not allows(policy_allowing(entry), address)
 
     @pytest.mark.parametrize("entry", ["127.0.0.1", "127.0.0.1/32", "127.0.0.1:443", "::ffff:127.0.0.1"])
-    def test_the_very_address_allows_it(self, entry: str) -> None:
+    def test_the_exact_address_allows_it(self, entry: str) -> None:
         assert allows(policy_allowing(entry), "127.0.0.1")
         assert allows(policy_allowing(entry), "::ffff:127.0.0.1")
         assert not allows(policy_allowing(entry), "127.0.0.2")

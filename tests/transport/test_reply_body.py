@@ -50,7 +50,7 @@ class TestSize:
             ),
         ],
     )
-    async def test_endless_content_is_cut_off(self, serve: Serve, send_to: SendTo, piece: bytes, head: bytes) -> None:
+    async def test_stops_endless_content(self, serve: Serve, send_to: SendTo, piece: bytes, head: bytes) -> None:
         got = await send_to(serve(endless(piece, head)))
 
         assert isinstance(got, TransportFailure)
@@ -78,9 +78,7 @@ class TestSize:
             got = await send_to(server, policy=SendPolicy(max_content=1000))
             assert isinstance(got, HttpResponse) == fits
 
-    async def test_a_length_above_the_limit_is_refused_before_any_content_comes(
-        self, serve: Serve, send_to: SendTo
-    ) -> None:
+    async def test_refuses_a_length_above_the_limit_before_reading(self, serve: Serve, send_to: SendTo) -> None:
         got = await send_to(serve(after_request(OK + b"Content-Length: 1048577\r\n\r\n")))
 
         assert isinstance(got, TransportFailure)
@@ -135,7 +133,7 @@ class TestHead:
         assert len(got.headers) == 91
         assert got.content == content
 
-    async def test_each_reply_of_a_connection_has_a_head_of_its_own(self, serve: Serve) -> None:
+    async def test_each_reply_of_a_connection_has_its_own_head(self, serve: Serve) -> None:
         answer = reply(b"ok", "200 OK", *(f"h{number}: {'b' * 1000}" for number in range(80)))
         server = serve(honest(answer))
         async with open_session(LOOPBACK) as session:

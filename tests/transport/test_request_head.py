@@ -14,9 +14,7 @@ def ok(serve: Serve) -> HostileServer:
     return serve(honest(reply()))
 
 
-async def test_the_fields_go_out_in_one_order_and_in_the_writing_of_the_request(
-    ok: HostileServer, send_to: SendTo
-) -> None:
+async def test_header_order_is_fixed_and_case_is_kept(ok: HostileServer, send_to: SendTo) -> None:
     await send_to(ok, "POST", "/", b"a=1", (("x-tab", "a\tb"), ("content-type", "text/plain"), ("X-Last", "~")))
 
     sent = [f"{name}: {value}" for name, value in ok.requests[0].headers if name != "User-Agent"]
@@ -45,7 +43,7 @@ async def test_the_fields_go_out_in_one_order_and_in_the_writing_of_the_request(
     ],
     ids=["crlf", "nul", "vt", "not ascii", "del", "blank not ascii", "blank in name", "no name"],
 )
-async def test_a_bad_header_is_refused_before_anything_is_sent(
+async def test_refuses_a_bad_header_before_sending(
     ok: HostileServer, send_to: SendTo, headers: tuple[tuple[str, str], ...]
 ) -> None:
     got = await send_to(ok, headers=headers)

@@ -30,7 +30,7 @@ def write(leads: Leads, *responses: dict[str, Any], flow: Any = LEADS) -> None:
     leads.responses.write_text(json_lines(responses), encoding="utf-8")
 
 
-def test_changed_rows_are_rejected_by_name_and_the_others_are_done(leads: Leads, server: RecordingServer) -> None:
+def test_changed_rows_are_rejected_by_name_and_others_completed(leads: Leads, server: RecordingServer) -> None:
     write(leads, lead_with_name(1, "Ana"), lead_with_name(2, "Eva"))
     leads.run("--replay-id", "first")
     write(leads, lead_with_name(1, "Ana"), lead_with_name(2, "Eve"))
@@ -45,7 +45,7 @@ def test_changed_rows_are_rejected_by_name_and_the_others_are_done(leads: Leads,
     assert 'on_changed "update"' in reason
 
 
-def test_update_sends_what_has_changed_and_nothing_else(leads: Leads, server: RecordingServer) -> None:
+def test_update_sends_only_changed_content(leads: Leads, server: RecordingServer) -> None:
     write(leads, lead_with_name(1, "Ana"), lead_with_name(2, "Eva"))
     leads.run("--replay-id", "first")
     write(leads, lead_with_name(1, "Ana"), lead_with_name(2, "Eve"))
@@ -64,9 +64,7 @@ def test_update_sends_what_has_changed_and_nothing_else(leads: Leads, server: Re
     assert len(server.received) == 3
 
 
-def test_content_that_comes_back_is_sent_again_so_that_the_newest_is_there(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_resends_content_that_returns_to_an_earlier_version(leads: Leads, server: RecordingServer) -> None:
     for number, name in enumerate(("Ana", "Eva", "Ana", "Eva")):
         write(leads, lead_with_name(1, name))
         assert leads.run("--replay-id", f"r{number}", "--on-changed", "update").status == 0
@@ -75,7 +73,7 @@ def test_content_that_comes_back_is_sent_again_so_that_the_newest_is_there(
     assert leads.sql("SELECT epoch FROM whatsapp_flows_attempts ORDER BY id") == [(1,), (2,), (3,), (4,)]
 
 
-def test_only_what_a_flow_can_read_is_content(leads: Leads, server: RecordingServer) -> None:
+def test_only_fields_that_a_flow_can_read_are_content(leads: Leads, server: RecordingServer) -> None:
     write(leads, {**lead_with_name(1, "Ana"), "created_on": "2026-11-20"})
     leads.run("--replay-id", "first")
     write(leads, dict(reversed({**lead_with_name(1, "Ana"), "created_on": "2026-11-21"}.items())))
@@ -85,7 +83,7 @@ def test_only_what_a_flow_can_read_is_content(leads: Leads, server: RecordingSer
     assert len(server.received) == 1
 
 
-def test_the_flow_says_what_happens_to_changed_rows(leads: Leads, server: RecordingServer) -> None:
+def test_the_flow_sets_the_policy_for_changed_rows(leads: Leads, server: RecordingServer) -> None:
     flow = {**LEADS, "replay": {"on_changed": "update"}}
     write(leads, lead_with_name(1, "Ana"), flow=flow)
     leads.run()
@@ -96,7 +94,7 @@ def test_the_flow_says_what_happens_to_changed_rows(leads: Leads, server: Record
     assert [name for _, name in names_sent(server)] == ["Ana", "Eva"]
 
 
-def test_a_replay_that_has_classified_its_rows_is_not_resumed_with_another_rule(leads: Leads) -> None:
+def test_refuses_to_resume_classified_rows_under_another_policy(leads: Leads) -> None:
     write(leads, lead_with_name(1, "Ana"))
     leads.run("--replay-id", "one")
 
@@ -107,9 +105,7 @@ def test_a_replay_that_has_classified_its_rows_is_not_resumed_with_another_rule(
     assert "another replay id" in done.err
 
 
-def test_one_source_that_holds_an_id_twice_with_other_content_does_not_say_which_is_newer(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_rejects_an_id_with_two_contents_in_one_source(leads: Leads, server: RecordingServer) -> None:
     write(leads, lead_with_name(1, "Ana"), lead_with_name(1, "Eva"), lead_with_name(1, "Ana"))
 
     assert leads.run("--replay-id", "one", "--on-changed", "update").status == 3
@@ -118,7 +114,7 @@ def test_one_source_that_holds_an_id_twice_with_other_content_does_not_say_which
     assert [one["state"] for one in leads.results("one")] == ["completed", "rejected", "skipped"]
 
 
-def test_changed_content_waits_until_the_fate_of_the_old_one_is_known(leads: Leads, server: RecordingServer) -> None:
+def test_changed_content_waits_for_the_fate_of_the_old_content(leads: Leads, server: RecordingServer) -> None:
     write(leads, lead_with_name(1, "Ana"))
     server.queued.append(Answer(drop=True))
     assert leads.run("--replay-id", "first").status == 3
@@ -143,7 +139,7 @@ def test_changed_content_waits_until_the_fate_of_the_old_one_is_known(leads: Lea
     assert leads.status("second")["completed"] == 1
 
 
-def test_the_own_replay_can_resolve_doubts_about_old_content(leads: Leads, server: RecordingServer) -> None:
+def test_the_original_replay_can_resolve_doubts_about_old_content(leads: Leads, server: RecordingServer) -> None:
     keyed = json.loads(json.dumps(LEADS))
     keyed["steps"][1] |= {"delivery": "keyed", "retry": {"attempts": 1}}
     write(leads, lead_with_name(1, "Ana"), flow=keyed)
@@ -158,9 +154,7 @@ def test_the_own_replay_can_resolve_doubts_about_old_content(leads: Leads, serve
     assert [name for _, name in names_sent(server)] == ["Ana", "Ana", "Eva"]
 
 
-def test_an_older_replay_that_is_retried_does_not_overwrite_newer_content(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_retrying_an_older_replay_does_not_overwrite_newer_content(leads: Leads, server: RecordingServer) -> None:
     write(leads, lead_with_name(1, "Ana"))
     server.queued.append(Answer(422))
     assert leads.run("--replay-id", "first").status == 3
@@ -175,7 +169,7 @@ def test_an_older_replay_that_is_retried_does_not_overwrite_newer_content(
     assert found["reason"].startswith("superseded: the replay second has newer content of this response")
 
 
-def test_newer_content_waits_for_an_older_replay_that_is_pending(leads: Leads, server: RecordingServer) -> None:
+def test_newer_content_waits_for_a_pending_older_replay(leads: Leads, server: RecordingServer) -> None:
     write(
         leads, *(lead_with_name(number, "Ana") for number in range(3)), flow=TWO_STEPS | {"replay": {"max_failures": 1}}
     )
@@ -199,7 +193,7 @@ def test_newer_content_waits_for_an_older_replay_that_is_pending(leads: Leads, s
 
 
 @pytest.mark.parametrize("rule", ["reject", "update"])
-def test_a_plan_shows_how_many_rows_have_changed(leads: Leads, rule: str) -> None:
+def test_a_plan_counts_changed_rows(leads: Leads, rule: str) -> None:
     write(leads, *(lead_with_name(number, "Ana") for number in range(5)))
     leads.run("--replay-id", "first")
     write(leads, *(lead_with_name(number, "Ana" if number < 3 else "Eva") for number in range(5)))
@@ -215,9 +209,7 @@ def test_a_plan_shows_how_many_rows_have_changed(leads: Leads, rule: str) -> Non
     assert json.loads(leads.cli(*words, "--replay-id", "second", "--format", "json").out)["changed"] == 2
 
 
-def test_force_sends_again_whatever_the_content_and_the_next_replay_knows_the_newest(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_force_resends_and_records_the_newest_content(leads: Leads, server: RecordingServer) -> None:
     write(leads, lead_with_name(1, "Ana"))
     leads.run("--replay-id", "first")
     write(leads, lead_with_name(1, "Eva"))
@@ -229,7 +221,7 @@ def test_force_sends_again_whatever_the_content_and_the_next_replay_knows_the_ne
     assert [name for _, name in names_sent(server)] == ["Ana", "Eva"]
 
 
-def test_the_key_of_a_first_content_is_what_it_was_before_there_were_epochs(leads: Leads) -> None:
+def test_the_first_epoch_keeps_the_key_format_of_earlier_releases(leads: Leads) -> None:
     from airflow_whatsapp_flows.flow.delivery.rule import idempotency_key
 
     write(leads, lead_with_name(1, "Ana"))
@@ -242,7 +234,7 @@ def test_the_key_of_a_first_content_is_what_it_was_before_there_were_epochs(lead
     assert keys[1] == idempotency_key("leads", "Create contact", "r-1", 1, 2)
 
 
-def test_a_guard_does_not_hide_an_unknown_outcome(leads: Leads, server: RecordingServer) -> None:
+def test_a_skipped_contact_keeps_its_unknown_outcome(leads: Leads, server: RecordingServer) -> None:
     write(leads, lead_with_name(1, "Ana"))
     server.queued.append(Answer(drop=True))
     assert leads.run("--replay-id", "first").status == 3
@@ -259,7 +251,7 @@ def test_a_guard_does_not_hide_an_unknown_outcome(leads: Leads, server: Recordin
     assert (leads.results("first")[0]["state"], len(server.received)) == ("skipped", 1)
 
 
-def test_a_contact_that_a_guard_skipped_half_way_is_known_by_its_content(leads: Leads, server: RecordingServer) -> None:
+def test_recognizes_a_partly_sent_skipped_contact_by_its_content(leads: Leads, server: RecordingServer) -> None:
     write(leads, lead_with_name(1, "Ana"), flow=TWO_STEPS)
     server.queued.extend([Answer.json({}), Answer.json({}, 422)])
     assert leads.run("--replay-id", "first").status == 3

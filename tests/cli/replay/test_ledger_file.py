@@ -98,7 +98,7 @@ def assert_refused(event_server: ServerWithEvent, advice: str) -> None:
 
 
 @pytest.mark.parametrize("event", [delete, replace_with_empty_file, replace_with_older_copy])
-def test_a_ledger_that_was_deleted_or_replaced_is_put_back_and_no_contact_is_sent_twice(
+def test_restoring_a_lost_ledger_sends_no_contact_twice(
     event_server: ServerWithEvent, event: Callable[[Path, Path], None]
 ) -> None:
     leads = event_server.leads

@@ -21,9 +21,7 @@ def set_answer(server: RecordingServer, answer: Answer) -> None:
     server._script = lambda _: answer
 
 
-def test_refused_credentials_stop_the_batch_and_leave_its_contacts_pending(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_refused_credentials_stop_the_batch_with_contacts_pending(leads: Leads, server: RecordingServer) -> None:
     leads.write(500, flow=flow_with_error_exit(replay={"max_failures": 10}))
     set_answer(server, Answer.json({"error": "token expired"}, 401))
 
@@ -45,9 +43,7 @@ def test_refused_credentials_stop_the_batch_and_leave_its_contacts_pending(
     assert leads.status("first")["handled"] == 0
 
 
-def test_credentials_that_expire_midway_leave_pending_what_they_were_refused_for(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_expired_credentials_leave_refused_contacts_pending(leads: Leads, server: RecordingServer) -> None:
     leads.write(300, flow=flow_with_error_exit())
     expired = Answer.json({}, 403)
     server._script = lambda _: Answer.json({"id": 1}) if len(server.received) <= 100 else expired
@@ -64,9 +60,7 @@ def test_credentials_that_expire_midway_leave_pending_what_they_were_refused_for
     assert len(phones) == 300
 
 
-def test_refused_credentials_leave_contacts_served_by_an_error_exit_unchanged(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_refused_credentials_do_not_reset_contacts_with_handled_errors(leads: Leads, server: RecordingServer) -> None:
     create = action("Create", url="/v1/contacts", body={"phone": "{{ contact.phone }}"}, on_error="Other CRM")
     other = action("Other CRM", url="/v1/others", body={"phone": "{{ contact.phone }}"}, connection="other")
     words = ("--replay-id", "first", "--connection", f"other={server.url}")
@@ -90,9 +84,7 @@ def test_refused_credentials_leave_contacts_served_by_an_error_exit_unchanged(
     assert len(served) + len(phones) == 60
 
 
-def test_refused_credentials_fail_no_contact_without_an_error_exit_either(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_refused_credentials_fail_no_contact_without_an_error_exit(leads: Leads, server: RecordingServer) -> None:
     leads.write(40)
     set_answer(server, Answer(401))
 
@@ -101,9 +93,7 @@ def test_refused_credentials_fail_no_contact_without_an_error_exit_either(
     assert (done.status, json.loads(done.out)["pending"]) == (4, 40)
 
 
-def test_a_batch_of_which_every_contact_took_an_error_exit_is_not_a_success(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_a_batch_with_only_handled_errors_is_not_a_success(leads: Leads, server: RecordingServer) -> None:
     leads.write(10, flow=flow_with_error_exit())
     set_answer(server, Answer.json({"error": "no such list"}, 422))
 
@@ -122,7 +112,7 @@ def test_a_batch_of_which_every_contact_took_an_error_exit_is_not_a_success(
     assert len(server.received) == 20
 
 
-def test_one_success_among_handled_errors_is_a_success_by_default(leads: Leads, server: RecordingServer) -> None:
+def test_by_default_one_success_makes_the_batch_a_success(leads: Leads, server: RecordingServer) -> None:
     leads.write(10, flow=flow_with_error_exit())
     set_answer(server, Answer(422))
     server.queued.append(Answer.json({"id": 1}))
@@ -131,7 +121,7 @@ def test_one_success_among_handled_errors_is_a_success_by_default(leads: Leads, 
 
 
 @pytest.mark.parametrize("given", ["flow", "option"])
-def test_more_handled_errors_than_allowed_stop_the_batch(leads: Leads, server: RecordingServer, given: str) -> None:
+def test_exceeding_max_handled_errors_stops_the_batch(leads: Leads, server: RecordingServer, given: str) -> None:
     replay = {"max_handled_errors": "10%"} if given == "flow" else {}
     words = ["--max-handled-errors", "10%"] if given == "option" else []
     leads.write(200, flow=flow_with_error_exit(replay=replay))
@@ -151,7 +141,7 @@ def test_more_handled_errors_than_allowed_stop_the_batch(leads: Leads, server: R
 
 
 @pytest.mark.parametrize(("limit", "status"), [("100%", 0), ("10", 0), ("9", 3), ("20%", 3)])
-def test_the_limit_decides_at_the_end(leads: Leads, server: RecordingServer, limit: str, status: int) -> None:
+def test_the_limit_applies_at_the_end(leads: Leads, server: RecordingServer, limit: str, status: int) -> None:
     leads.write(10, flow=flow_with_error_exit())
     set_answer(server, Answer(404))
     leads.run("--replay-id", "first", "--no-stop-when-refused", "--max-handled-errors", "100%")
@@ -159,7 +149,7 @@ def test_the_limit_decides_at_the_end(leads: Leads, server: RecordingServer, lim
     assert leads.run("--replay-id", "first", "--max-handled-errors", limit).status == status
 
 
-def test_a_lookup_without_a_match_is_sent_for_every_contact(leads: Leads, server: RecordingServer) -> None:
+def test_lookups_without_a_match_do_not_stop_the_batch(leads: Leads, server: RecordingServer) -> None:
     look_up = action("Find", method="GET", url="/v1/contacts", query_params={"q": "{{ contact.phone }}"}, on_error="Go")
     made = flow(look_up, {"name": "Go", "type": "message", "body": "x"}, replay={"max_handled_errors": "100%"})
     leads.write(120, flow={**made, "id": "leads"})
@@ -169,9 +159,7 @@ def test_a_lookup_without_a_match_is_sent_for_every_contact(leads: Leads, server
     assert len(server.received) == 120
 
 
-def test_a_step_that_is_always_refused_stops_the_batch_unless_that_is_turned_off(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_an_always_refused_step_stops_the_batch_unless_disabled(leads: Leads, server: RecordingServer) -> None:
     leads.write(200)
     set_answer(server, Answer.json({"error": "no such field"}, 400))
 
@@ -189,9 +177,7 @@ def test_a_step_that_is_always_refused_stops_the_batch_unless_that_is_turned_off
     assert len(server.received) == 200
 
 
-def test_a_retry_of_what_was_refused_is_not_stopped_where_the_step_was_accepted_before(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_retries_of_refusals_continue_if_the_step_succeeded_before(leads: Leads, server: RecordingServer) -> None:
     leads.write(400)
 
     def script(received: Received) -> Answer:

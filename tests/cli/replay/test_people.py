@@ -36,7 +36,7 @@ def flow(**replay: Any) -> dict[str, Any]:
         pytest.param([*CHAIN[::-1], *CHAIN * 4], id="joined"),
     ],
 )
-def test_responses_of_one_person_are_sent_one_after_the_other_whatever_identifies_them(
+def test_responses_of_one_person_are_sent_in_sequence(
     leads: Leads, server: RecordingServer, contacts: list[dict[str, Any]]
 ) -> None:
     def slow(_: object) -> Answer:
@@ -66,7 +66,7 @@ def test_responses_of_one_person_are_sent_one_after_the_other_whatever_identifie
         ({"phone": "+525512345678"}, {"phone": "tel:+52-55-1234-5678;ext=7"}),
     ],
 )
-def test_only_once_knows_a_person_by_any_identifier(
+def test_only_once_matches_any_identifier(
     leads: Leads, server: RecordingServer, first: dict[str, Any], second: dict[str, Any]
 ) -> None:
     leads.write(0, json_lines([lead(1, contact=first)]), flow=flow(only_once=True))

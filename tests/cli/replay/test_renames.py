@@ -90,7 +90,7 @@ def test_a_renamed_step_is_not_resent_until_the_rename_is_confirmed(half_sent: R
     assert (half_sent.count("/v1/first"), half_sent.count("/v1/second")) == (COUNT, 2 * COUNT)
 
 
-def test_a_step_with_an_id_keeps_what_was_sent_under_its_name(half_sent: Replays) -> None:
+def test_a_step_that_gains_an_id_keeps_its_attempts(half_sent: Replays) -> None:
     done = half_sent.retry(steps("Primary", id="First"))
 
     assert (done.status, half_sent.states) == (0, {"completed"})
@@ -136,7 +136,7 @@ def test_requests_in_doubt_stay_in_doubt_under_another_name(replays: Replays) ->
     assert (done.status, replays.states, replays.count("/v1/first")) == (3, {"in_doubt"}, COUNT)
 
 
-def test_names_that_were_exchanged_are_refused_until_each_step_has_an_id(half_sent: Replays) -> None:
+def test_refuses_exchanged_names_until_each_step_has_an_id(half_sent: Replays) -> None:
     exchanged = [
         action("Second", url="/v1/first", body=BODY, on_success="First"),
         action("First", url="/v1/second", body=BODY),
@@ -180,7 +180,7 @@ def test_rejects_an_impossible_rename(half_sent: Replays, words: list[str], mess
     assert half_sent.count("/v1/first") == COUNT
 
 
-def test_a_step_that_was_renamed_back_is_still_the_same(half_sent: Replays) -> None:
+def test_a_step_renamed_back_is_the_same_step(half_sent: Replays) -> None:
     half_sent.answers = {"/v1/second": 422}
     assert half_sent.retry(steps("Primary"), "--renamed", "First=Primary").status == 3
     half_sent.answers.clear()
@@ -248,7 +248,7 @@ def test_only_once_counts_what_was_sent_under_another_name(replays: Replays) -> 
     assert (replays.count("/v1/first"), replays.count("/v1/second")) == (COUNT, COUNT)
 
 
-def test_a_rename_is_refused_also_when_other_contacts_were_sent_under_the_new_name(half_sent: Replays) -> None:
+def test_refuses_a_rename_after_other_contacts_used_the_new_name(half_sent: Replays) -> None:
     batch = half_sent.responses
     half_sent.responses = half_sent.write("new.jsonl", json.dumps({"id": "n-1", "contact": {"phone": "+525511"}}))
     assert half_sent.run(steps("Primary"), replay_id="new").status == 0
@@ -260,7 +260,7 @@ def test_a_rename_is_refused_also_when_other_contacts_were_sent_under_the_new_na
     assert half_sent.count("/v1/first") == COUNT + 1
 
 
-def test_names_that_were_exchanged_are_refused_also_when_other_contacts_were_sent_so(half_sent: Replays) -> None:
+def test_refuses_exchanged_names_after_other_contacts_used_them(half_sent: Replays) -> None:
     def steps_with_exchanged_names() -> list[dict[str, Any]]:
         return [
             action("Second", url="/v1/first", body=BODY, on_success="First"),

@@ -33,7 +33,7 @@ def retry(cli: Cli, ledger: list[str]) -> CommandResult:
     return cli("replay", "retry", "b", *ledger)
 
 
-def test_sent_with_its_reply_continues_after_it(
+def test_sent_with_a_reply_resumes_at_the_next_step(
     cli: Cli, write: Write, ledger: list[str], replay_in_doubt: RecordingServer
 ) -> None:
     reply = write("reply.json", {"id": 77})
@@ -48,7 +48,7 @@ def test_sent_with_its_reply_continues_after_it(
     assert json.loads(replay_in_doubt.received[1].content) == {"n": 77}
 
 
-def test_not_sent_is_sent(cli: Cli, ledger: list[str], replay_in_doubt: RecordingServer) -> None:
+def test_not_sent_sends_the_request_again(cli: Cli, ledger: list[str], replay_in_doubt: RecordingServer) -> None:
     done = cli(
         "replay", "resolve", "b", "--step", "First", "--visit", 1, "--as", "not_sent", "--format", "json", *ledger
     )
@@ -60,7 +60,7 @@ def test_not_sent_is_sent(cli: Cli, ledger: list[str], replay_in_doubt: Recordin
     assert first.content == again.content
 
 
-def test_a_later_replay_says_where_to_resolve(
+def test_a_later_replay_names_the_replay_to_resolve_in(
     cli: Cli, write: Write, ledger: list[str], replay_in_doubt: RecordingServer, tmp_path: Path
 ) -> None:
     words = ("replay", "run", tmp_path / "a_flow.json", "--responses", tmp_path / "r.jsonl", "--replay-id", "later")
@@ -106,7 +106,7 @@ def test_rejects_conflicting_options(
     assert message in done.out + done.err
 
 
-def test_a_reply_that_is_broken_json_is_refused(
+def test_rejects_a_reply_with_broken_json(
     cli: Cli, write: Write, ledger: list[str], replay_in_doubt: RecordingServer
 ) -> None:
     done = cli("replay", "resolve", "b", "r-1", "--as", "sent", "--reply", write("x.json", '{"id": '), *ledger)
@@ -129,7 +129,7 @@ def replay_with_handled_errors(cli: Cli, write: Write, ledger: list[str], server
     return server
 
 
-def test_a_server_error_that_an_exit_took_is_resolved_so_that_a_plain_retry_continues(
+def test_resolving_a_handled_server_error_lets_a_retry_continue(
     cli: Cli, write: Write, ledger: list[str], replay_with_handled_errors: RecordingServer
 ) -> None:
     reply = write("reply.json", {"id": 77})
@@ -153,7 +153,7 @@ def test_a_server_error_that_an_exit_took_is_resolved_so_that_a_plain_retry_cont
     ]
 
 
-def test_a_status_that_says_not_processed_is_not_resolved(
+def test_does_not_resolve_a_status_that_means_not_processed(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.append(Answer(503))
@@ -168,7 +168,7 @@ def test_a_status_that_says_not_processed_is_not_resolved(
 
 
 @pytest.mark.parametrize("name", ["First", "Primary", "Main"])
-def test_a_step_is_resolved_by_any_name_that_it_had(
+def test_resolves_a_step_by_any_of_its_names(
     cli: Cli, write: Write, ledger: list[str], replay_in_doubt: RecordingServer, name: str
 ) -> None:
     """It was sent as First, was called Primary with the id First then, and is called Main now."""
@@ -184,7 +184,7 @@ def test_a_step_is_resolved_by_any_name_that_it_had(
     assert done.status == expected
 
 
-def test_not_sent_sends_nothing_again_that_a_later_visit_of_a_loop_has_sent(
+def test_not_sent_does_not_repeat_a_later_visit_of_a_loop(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued += [Answer(504), Answer.json({"id": 5})]

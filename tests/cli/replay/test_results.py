@@ -48,9 +48,7 @@ def test_an_error_names_its_step_and_its_attempts_are_counted(leads: Leads, serv
     }  # fmt: skip
 
 
-def test_a_contact_that_another_replay_fixed_keeps_its_own_state_and_outcome(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_a_contact_fixed_by_another_replay_keeps_its_own_outcome(leads: Leads, server: RecordingServer) -> None:
     leads.write(2)
     server.queued += [Answer(422), Answer(422)]
     leads.run("--replay-id", "first")
@@ -97,7 +95,7 @@ def test_results_are_in_the_order_of_the_source_over_many_pages(leads: Leads) ->
     assert [found["id"] for found in leads.results("first")] == [f"r-{n}" for n in range(2500)]
 
 
-def test_rows_of_replays_that_were_read_together_are_distinguished(leads: Leads) -> None:
+def test_rows_name_their_replay(leads: Leads) -> None:
     leads.write(40)
     leads.run("--replay-id", "first")
     leads.run("--replay-id", "second")
@@ -175,9 +173,7 @@ def test_responses_can_be_replayed_again(leads: Leads, server: RecordingServer) 
     assert {one["id"] for one in leads.results("second")} == failed
 
 
-def test_a_table_of_the_user_holds_one_row_for_each_visit_and_is_replaced(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_replaces_a_table_with_one_row_per_visit(leads: Leads, server: RecordingServer) -> None:
     leads.write(3, "{\n")
     server.queued.append(Answer(422))
     leads.run("--replay-id", "first")
@@ -199,7 +195,7 @@ def test_a_table_of_the_user_holds_one_row_for_each_visit_and_is_replaced(
     assert [row[1:] for row in rows] == [done, done, failed, ("rejected", *[None] * 7)]
 
 
-def test_a_table_that_is_something_else_is_refused_and_left_alone(leads: Leads) -> None:
+def test_does_not_touch_a_table_with_other_columns(leads: Leads) -> None:
     leads.write(1)
     leads.run("--replay-id", "first")
     target = leads.folder / "mine.db"
@@ -216,7 +212,7 @@ def test_a_table_that_is_something_else_is_refused_and_left_alone(leads: Leads) 
 
 
 @pytest.mark.parametrize("url", ["nothing", "mysql://me:s3cret@127.0.0.1/x", "sqlite:////no/such/folder/x.db"])
-def test_a_database_that_cannot_be_written_is_reported_without_its_password(leads: Leads, url: str) -> None:
+def test_reports_a_failed_write_without_the_password(leads: Leads, url: str) -> None:
     leads.write(1)
     leads.run("--replay-id", "first")
 

@@ -63,7 +63,7 @@ def test_resends_only_failed_contacts_from_where_they_failed(
     assert states(cli, ledger) == {"r-0": "completed"}
 
 
-def test_one_of_many_is_retried_until_it_succeeds(
+def test_retries_a_single_contact_until_it_succeeds(
     cli: Cli, write: Write, ledger: list[str], monkeypatch: pytest.MonkeyPatch, server: RecordingServer
 ) -> None:
     broken = refusing_server("/v1/second", "01")
@@ -177,7 +177,7 @@ BY_ERROR_EXIT = {**FIRST, "on_success": None, "on_error": "Failed"}
 
 
 @pytest.mark.parametrize("answer", [Answer(504), Answer(500), Answer(408), Answer.json({"ok": False}, 200)])
-def test_a_plain_retry_never_sends_again_what_may_have_been_applied(
+def test_a_plain_retry_does_not_resend_possibly_applied_requests(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer, answer: Answer
 ) -> None:
     server.queued.extend([answer] * 3)
@@ -200,7 +200,7 @@ def test_a_plain_retry_never_sends_again_what_may_have_been_applied(
     assert "sending it again was accepted by" in shown
 
 
-def test_a_status_that_the_flow_lists_as_not_processed_is_sent_again(
+def test_resends_a_status_listed_as_not_processed(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.append(Answer(503))
@@ -211,9 +211,7 @@ def test_a_status_that_the_flow_lists_as_not_processed_is_sent_again(
     assert len(server.received) == 2
 
 
-def test_another_replay_of_the_same_responses_does_not_send_it_again_either(
-    cli: Cli, write: Write, ledger: list[str], server: RecordingServer
-) -> None:
+def test_another_replay_does_not_resend_it(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> None:
     server.queued.append(Answer(504))
     assert run_replay(cli, write, ledger, 1, BY_ERROR_EXIT, FAILED) == 3
     words = ["replay", "run", write("a_flow.json", flow(BY_ERROR_EXIT, FAILED)), "--responses", responses(write, 1)]

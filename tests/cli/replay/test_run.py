@@ -30,7 +30,7 @@ def test_every_contact_is_sent_once_and_reported(leads: Leads, server: Recording
     assert f"ledger sqlite:///{leads.database}" in done.err
 
 
-def test_the_same_command_again_sends_nothing(leads: Leads, server: RecordingServer) -> None:
+def test_rerunning_the_command_sends_nothing(leads: Leads, server: RecordingServer) -> None:
     leads.write(3)
     leads.run()
 
@@ -52,7 +52,7 @@ def test_another_replay_of_the_same_responses_sends_nothing(leads: Leads, server
     assert "skipped: 3 rows done" in done.out
 
 
-def test_a_failed_contact_is_not_sent_again_by_the_same_command(leads: Leads, server: RecordingServer) -> None:
+def test_rerunning_the_command_does_not_resend_failed_contacts(leads: Leads, server: RecordingServer) -> None:
     leads.write(2)
     server.queued += [Answer(400), Answer(400)]
     assert leads.run().status == 3
@@ -86,7 +86,7 @@ def test_a_replay_started_by_force_resumes_only_with_force(leads: Leads, server:
     assert "'again' was started with --force" in done.err
 
 
-def test_a_trial_with_a_limit_is_a_replay_of_its_own(leads: Leads, server: RecordingServer) -> None:
+def test_a_limited_trial_is_a_separate_replay(leads: Leads, server: RecordingServer) -> None:
     leads.write(5)
 
     assert leads.run("--limit", 2, "--replay-id", "trial").status == 0
@@ -112,7 +112,7 @@ def test_an_invalid_row_is_rejected_and_the_others_are_sent(leads: Leads, server
     assert f"{leads.responses}:3" in done.out
 
 
-def test_json_is_the_status_and_why_it_stopped_and_the_errors(leads: Leads, server: RecordingServer) -> None:
+def test_json_has_status_stop_reason_and_errors(leads: Leads, server: RecordingServer) -> None:
     leads.write(2)
     server.queued += [Answer(422), Answer(422)]
 
@@ -127,7 +127,7 @@ def test_json_is_the_status_and_why_it_stopped_and_the_errors(leads: Leads, serv
     assert told["stopped"] is None
 
 
-def test_errors_are_grouped_with_one_masked_sample_and_what_to_do(leads: Leads, server: RecordingServer) -> None:
+def test_error_groups_have_a_masked_sample_and_advice(leads: Leads, server: RecordingServer) -> None:
     leads.write(3)
     server.queued += [Answer(422), Answer(422)]
 
@@ -164,7 +164,7 @@ def test_data_cannot_control_the_terminal(leads: Leads, server: RecordingServer)
     assert "\x1b" not in leads.run().out
 
 
-def test_a_connection_that_does_not_exist_is_found_before_anything_is_read(leads: Leads) -> None:
+def test_rejects_a_missing_connection_before_reading_the_source(leads: Leads) -> None:
     leads.write(1)
 
     done = leads.cli("replay", "run", leads.flow, "--responses", leads.responses, *leads.ledger)
@@ -174,7 +174,7 @@ def test_a_connection_that_does_not_exist_is_found_before_anything_is_read(leads
     assert not leads.database.exists()
 
 
-def test_faults_of_the_flow_are_those_that_validate_shows(leads: Leads) -> None:
+def test_shows_flow_faults_like_validate(leads: Leads) -> None:
     leads.write(1, flow={**LEADS, "stepz": []})
     shown = leads.cli("validate", leads.flow).out
 
@@ -205,7 +205,7 @@ def test_rejects_an_invalid_ledger_url(leads: Leads, url: str) -> None:
     assert "a ledger must be an SQLAlchemy URL" in done.err
 
 
-def test_a_ledger_that_may_not_be_made_is_refused(leads: Leads) -> None:
+def test_refuses_a_ledger_that_cannot_be_created(leads: Leads) -> None:
     leads.write(1)
 
     done = leads.run("--ledger", "sqlite:////proc/none/ledger.db")
@@ -235,7 +235,7 @@ def test_invalid_option_values_are_usage_errors(leads: Leads, words: list[str]) 
     assert leads.run(*words).status == 2
 
 
-def test_a_changed_flow_is_refused_until_it_is_accepted(leads: Leads, server: RecordingServer) -> None:
+def test_refuses_a_changed_flow_until_accepted(leads: Leads, server: RecordingServer) -> None:
     leads.write(1)
     leads.run("--replay-id", "first")
     leads.write(1, flow={**LEADS, "name": "Leads"})
@@ -261,7 +261,7 @@ def test_columns_of_a_csv_are_named_by_options(leads: Leads, server: RecordingSe
     assert json.loads(server.received[0].content) == {"name": "Ana", "phone": "+525512345678"}
 
 
-def test_credentials_of_the_command_line_are_sent_and_not_kept(leads: Leads, server: RecordingServer) -> None:
+def test_sends_but_does_not_store_command_line_credentials(leads: Leads, server: RecordingServer) -> None:
     leads.write(1)
     url = leads.url.replace("http://", "http://me:s3cret@") + "/api"
 
@@ -272,7 +272,7 @@ def test_credentials_of_the_command_line_are_sent_and_not_kept(leads: Leads, ser
     assert not [file for file in leads.folder.glob("ledger.db*") if file.is_file() and b"s3cret" in file.read_bytes()]
 
 
-def test_a_finished_replay_of_a_file_that_has_changed_since_is_refused(leads: Leads, server: RecordingServer) -> None:
+def test_refuses_to_rerun_a_finished_replay_of_a_changed_file(leads: Leads, server: RecordingServer) -> None:
     leads.write(2)
     assert leads.run("--replay-id", "day").status == 0
     leads.write(3)
@@ -285,9 +285,7 @@ def test_a_finished_replay_of_a_file_that_has_changed_since_is_refused(leads: Le
     assert (other.status, len(server.received)) == (0, 3)
 
 
-def test_an_unfinished_replay_of_a_file_that_has_changed_since_says_so_and_resumes(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_resumes_an_unfinished_replay_of_a_changed_file_with_a_warning(leads: Leads, server: RecordingServer) -> None:
     leads.write(2)
     leads.run("--replay-id", "day")
     leads.sql("UPDATE whatsapp_flows_contacts SET state = 'pending'")

@@ -33,7 +33,7 @@ def test_status_shows_one_reply_of_each_group_without_the_contact(refused_leads:
     assert f"  reply: {WITHOUT_THE_CONTACT}\n" in refused_leads.replay("status", "first").out
 
 
-def test_a_run_as_json_has_it_beside_the_sample(leads: Leads, server: RecordingServer) -> None:
+def test_json_of_a_run_has_the_reply_next_to_the_sample(leads: Leads, server: RecordingServer) -> None:
     leads.write(1)
     server.queued.append(Answer.json(SAID, 422))
 
@@ -42,7 +42,7 @@ def test_a_run_as_json_has_it_beside_the_sample(leads: Leads, server: RecordingS
     assert (error["reply"], error["count"], error["handled"]) == (WITHOUT_THE_CONTACT, 1, 0)
 
 
-def test_results_have_it_in_the_error_and_in_its_action(refused_leads: Leads) -> None:
+def test_results_have_the_reply_in_error_and_action(refused_leads: Leads) -> None:
     found, sent = refused_leads.results("first")
 
     assert found["error"]["reply"] == found["actions"][0]["reply"] == SHOWN
@@ -50,12 +50,12 @@ def test_results_have_it_in_the_error_and_in_its_action(refused_leads: Leads) ->
     assert "reply" not in sent["actions"][0]
 
 
-def test_results_as_csv_have_it_in_the_error(refused_leads: Leads) -> None:
+def test_csv_results_have_the_reply_in_the_error(refused_leads: Leads) -> None:
     rows = list(csv.reader(io.StringIO(refused_leads.replay("results", "first", "--format", "csv").out)))
     assert rows[1][5].endswith(f"422 Unprocessable Entity; reply: {SHOWN}")
 
 
-def test_an_error_keeps_its_own_reply_when_a_later_replay_is_refused_for_another_reason(
+def test_an_error_keeps_its_reply_after_a_later_replay_fails_differently(
     refused_leads: Leads, server: RecordingServer
 ) -> None:
     server.queued.append(Answer.json({"error": "another"}, 422))
@@ -73,11 +73,11 @@ def table(refused: Leads) -> list[tuple[Any, ...]]:
         return connection.execute("SELECT status_code, reply FROM crm_log ORDER BY 1").fetchall()
 
 
-def test_a_table_of_the_user_has_it_in_a_column(refused_leads: Leads) -> None:
+def test_a_user_table_has_a_column_for_the_reply(refused_leads: Leads) -> None:
     assert table(refused_leads) == [(200, None), (422, SHOWN)]
 
 
-def test_a_table_of_an_earlier_version_gets_the_column(refused_leads: Leads) -> None:
+def test_an_older_user_table_gains_the_column(refused_leads: Leads) -> None:
     table(refused_leads)
     with sqlite3.connect(refused_leads.folder / "mine.db") as connection:
         connection.execute("ALTER TABLE crm_log DROP COLUMN reply")
@@ -86,13 +86,13 @@ def test_a_table_of_an_earlier_version_gets_the_column(refused_leads: Leads) -> 
     assert table(refused_leads) == [(None, None), (200, None), (422, SHOWN)]
 
 
-def test_find_shows_it(refused_leads: Leads) -> None:
+def test_find_shows_the_reply(refused_leads: Leads) -> None:
     words = ("ledger", "find", "--phone", "+525512340000", *refused_leads.ledger)
     assert f"    reply: {SHOWN}\n" in refused_leads.cli(*words).out
     assert [one["reply"] for one in json.loads(refused_leads.cli(*words, "--format", "json").out)] == [SHOWN]
 
 
-def test_a_purge_removes_it(refused_leads: Leads) -> None:
+def test_purge_removes_the_reply(refused_leads: Leads) -> None:
     refused_leads.cli("ledger", "purge", "--replay", "first", "--yes", *refused_leads.ledger)
 
     assert "known" not in refused_leads.replay("results", "first").out

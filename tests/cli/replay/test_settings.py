@@ -21,13 +21,13 @@ def prepare_replay(*words: str, kept: dict[str, Any] | None = None, **block: Any
     return prepare(options, flow, kept)
 
 
-def test_without_options_it_is_the_default() -> None:
+def test_without_options_the_defaults_apply() -> None:
     run = prepare_replay("--connection", f"crm={URL}").run
 
     assert (run.concurrency, dict(run.rates), run.max_failures, run.resend, run.force) == (64, {}, None, False, False)
 
 
-def test_the_flow_comes_before_the_default() -> None:
+def test_the_flow_overrides_the_default() -> None:
     found = prepare_replay(
         "--connection", f"crm={URL}", concurrency=8, rate=5, max_failures=3, send="all", chunk_size=50
     )  # fmt: skip
@@ -37,7 +37,7 @@ def test_the_flow_comes_before_the_default() -> None:
     assert found.chunk_size == 50
 
 
-def test_the_command_line_comes_before_the_ledger_and_that_before_the_flow() -> None:
+def test_the_command_line_overrides_the_ledger_and_the_ledger_the_flow() -> None:
     kept = {"concurrency": 16, "rates": {"": 7.0, "b": 2.0}, "send": "all", "connections": {"crm": URL}}
 
     run = prepare_replay("--rate", "9", kept=kept, concurrency=8, rate={"a": 1, "b": 1}).run
@@ -47,13 +47,13 @@ def test_the_command_line_comes_before_the_ledger_and_that_before_the_flow() -> 
     assert (told.concurrency, told.resend) == (4, False)
 
 
-def test_a_rate_may_be_of_one_host() -> None:
+def test_accepts_a_rate_for_one_host() -> None:
     words = ["--connection", f"crm={URL}", "--rate", "20", "--rate", "127.0.0.1=5", "--rate", "127.0.0.1:9=1.5"]
 
     assert dict(prepare_replay(*words).run.rates) == {"": 20.0, "127.0.0.1": 5.0, "127.0.0.1:9": 1.5}
 
 
-def test_hosts_are_added_to_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allowed_hosts_extend_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS", "10.0.0.1")
 
     found = prepare_replay("--connection", f"crm={URL}", "--allow-host", "127.0.0.1:9", "--allow-host", "10.0.0.2")
@@ -78,7 +78,7 @@ def test_a_connection_is_a_base_url_or_airflows_form(url: str, base_url: str) ->
     assert connection.base_url == base_url
 
 
-def test_a_connection_of_the_command_line_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_line_connection_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CRM", "https://other.example")
 
     request_sender = prepare_replay("--connection", f"crm={URL}").request_sender
@@ -87,7 +87,7 @@ def test_a_connection_of_the_command_line_comes_before_the_environment(monkeypat
 
 
 @pytest.mark.parametrize("url", ["http://me:secret@h", "http://h?token=secret", '{"host": "h", "password": "secret"}'])
-def test_does_not_cache_what_contains_a_secret(url: str) -> None:
+def test_does_not_cache_secrets(url: str) -> None:
     assert prepare_replay("--connection", f"crm={url}").options["connections"] == {}
     assert prepare_replay("--connection", f"crm={URL}").options["connections"] == {"crm": URL}
 

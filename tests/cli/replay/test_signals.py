@@ -45,7 +45,7 @@ def begin(leads: Leads, *words: object, stdin: int | None = None) -> subprocess.
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_replay_ends_in_time_with_status_4_and_continues(
+def test_a_stopped_replay_exits_with_status_4_and_can_resume(
     slow_leads: Leads, crm: CrmProcess, number: signal.Signals
 ) -> None:
     with begin(slow_leads) as running:
@@ -72,7 +72,7 @@ def test_a_stopped_replay_ends_in_time_with_status_4_and_continues(
     assert len(crm.requests()) == CONTACTS
 
 
-def test_a_replay_that_was_killed_continues(slow_leads: Leads, crm: CrmProcess) -> None:
+def test_a_killed_replay_can_resume(slow_leads: Leads, crm: CrmProcess) -> None:
     with begin(slow_leads, "--replay-id", "first") as running:
         await_requests(crm, 10)
         running.kill()
@@ -88,7 +88,7 @@ def test_a_replay_that_was_killed_continues(slow_leads: Leads, crm: CrmProcess) 
     assert len(counts) >= CONTACTS - in_doubt
 
 
-def test_a_replay_stopped_while_it_reads_has_sent_nothing(slow_leads: Leads, crm: CrmProcess) -> None:
+def test_a_replay_stopped_while_reading_has_sent_nothing(slow_leads: Leads, crm: CrmProcess) -> None:
     words = ["replay", "run", slow_leads.flow, "--responses", "-", *slow_leads.send_options]
     with subprocess.Popen(
         [*COMMAND, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -112,9 +112,7 @@ def test_a_replay_stopped_while_it_reads_has_sent_nothing(slow_leads: Leads, crm
         ("keyed", "2 requests were under way: 2 will be sent again, as their delivery allows"),
     ],
 )
-def test_requests_that_were_cut_off_are_reported_with_what_happens_to_them(
-    cli: Cli, tmp_path: Path, delivery: str, told: str
-) -> None:
+def test_reports_interrupted_requests_and_what_follows(cli: Cli, tmp_path: Path, delivery: str, told: str) -> None:
     with running_crm(tmp_path / "crm.log", shares={"slow": 1}, slow_seconds=30, dedupe=True) as crm:
         leads = Leads(cli, tmp_path, crm.url, crm.host)
         steps = [{**step, "delivery": delivery} if step["type"] == "action" else step for step in LEADS["steps"]]

@@ -25,7 +25,7 @@ def run_without_writing(leads: Leads, table: str) -> tuple[CommandResult, Comman
     return broken, leads.run("--replay-id", "first")
 
 
-def test_a_ledger_that_cannot_be_written_stops_the_run_and_loses_nothing(leads: Leads, server: RecordingServer) -> None:
+def test_an_unwritable_ledger_stops_the_run_without_loss(leads: Leads, server: RecordingServer) -> None:
     broken, rerun = run_without_writing(leads, "whatsapp_flows_attempts")
 
     assert (broken.status, rerun.status, len(server.received)) == (4, 0, 4)
@@ -80,9 +80,7 @@ def test_the_advice_for_a_doubt_matches_its_delivery(
     assert ("sends the same bytes again under the same key" in done.out) is (delivery == "keyed")
 
 
-def test_max_failures_counts_what_failed_in_earlier_runs_until_it_is_retried(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_max_failures_counts_failures_of_earlier_runs_until_retried(leads: Leads, server: RecordingServer) -> None:
     leads.write(8, flow={**LEADS, "replay": {"max_failures": 1, "concurrency": 1}})
     server._script = lambda _: Answer(422)
     assert leads.run("--replay-id", "first").status == 4
@@ -98,9 +96,7 @@ def test_max_failures_counts_what_failed_in_earlier_runs_until_it_is_retried(
     assert leads.status("first")["completed"] == 8
 
 
-def test_the_same_command_resumes_after_the_ledger_could_not_be_written_while_reading(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_resumes_after_a_ledger_failure_while_reading(leads: Leads, server: RecordingServer) -> None:
     broken, rerun = run_without_writing(leads, "whatsapp_flows_contacts")
 
     assert (broken.status, rerun.status, len(server.received)) == (4, 0, 4)
@@ -108,7 +104,7 @@ def test_the_same_command_resumes_after_the_ledger_could_not_be_written_while_re
     assert "nothing was sent; rerun the same command when the ledger is available again" in broken.err
 
 
-def test_a_ledger_that_may_only_be_read_can_be_inspected_and_refuses_a_run(
+def test_a_read_only_ledger_allows_inspection_but_no_run(
     leads: Leads, server: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leads.write(2)

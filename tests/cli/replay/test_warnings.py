@@ -28,7 +28,7 @@ def test_plan_run_and_status_report_source_warnings(leads: Leads) -> None:
     assert warning in leads.cli(*plan, "--replay-id", "first").out
 
 
-def test_names_that_are_no_step_are_counted_and_the_rows_are_sent(leads: Leads, server: RecordingServer) -> None:
+def test_counts_unknown_step_names_and_sends_the_rows(leads: Leads, server: RecordingServer) -> None:
     result = {"outcome": "success", "status_code": 200}
     odd = lead(7, actions={"Send quote": [result]}, step={"Ask name": "Ana", "Ask nmae": "Ana"})
     leads.write(1, json_lines([odd]))
@@ -66,7 +66,7 @@ def test_a_flow_file_is_not_a_source_of_responses(leads: Leads, server: Recordin
         )
 
 
-def test_a_rate_for_a_host_that_the_flow_does_not_send_to_is_refused(leads: Leads, server: RecordingServer) -> None:
+def test_refuses_a_rate_for_an_unused_host(leads: Leads, server: RecordingServer) -> None:
     leads.write(1)
 
     done = leads.run("--rate", "crm.exmaple=5")
@@ -76,7 +76,7 @@ def test_a_rate_for_a_host_that_the_flow_does_not_send_to_is_refused(leads: Lead
     assert leads.run("--rate", f"{server.host.upper()}=50", "--rate", "127.0.0.1=50", "--rate", "99").status == 0
 
 
-def test_a_connection_that_the_flow_does_not_use_is_refused(leads: Leads, server: RecordingServer) -> None:
+def test_refuses_an_unused_connection(leads: Leads, server: RecordingServer) -> None:
     leads.write(1)
 
     done = leads.run("--connection", "crn=https://me:s3cret@crm.example")
@@ -86,7 +86,7 @@ def test_a_connection_that_the_flow_does_not_use_is_refused(leads: Leads, server
     assert "s3cret" not in done.err
 
 
-def test_only_once_and_the_order_know_a_phone_however_it_is_written(leads: Leads, server: RecordingServer) -> None:
+def test_only_once_and_ordering_match_any_phone_spelling(leads: Leads, server: RecordingServer) -> None:
     spellings = ["+52 1 55 1234 5678", "+525512345678", "005255-1234-5678"]
     contacts = [lead(n, contact={"phone": spelt}) for n, spelt in enumerate(spellings)]
     once = {**LEADS, "replay": {"only_once": True}}
@@ -101,9 +101,7 @@ def test_only_once_and_the_order_know_a_phone_however_it_is_written(leads: Leads
     assert (leads.status("first")["skipped"], leads.status("second")["skipped"]) == (2, 1)
 
 
-def test_responses_of_one_person_are_sent_one_after_the_other_however_the_phone_is_written(
-    leads: Leads, server: RecordingServer
-) -> None:
+def test_responses_are_sent_in_sequence_for_any_phone_spelling(leads: Leads, server: RecordingServer) -> None:
     def slow(_: object) -> Answer:
         server.overlapped.wait(0.01)
         return Answer()

@@ -159,14 +159,14 @@ def test_when_exhausted_the_last_reply_is_the_result(
         assert result.outcome is (Outcome.SUCCESS if fate == "S" else Outcome.ERROR)
 
 
-def test_the_first_attempt_is_made_at_once() -> None:
+def test_the_first_attempt_is_immediate() -> None:
     assert decide(rule_of(ONCE), []) == SendNext(1, 0.0)
 
 
 @pytest.mark.parametrize("delivery", Delivery)
 @pytest.mark.parametrize("reply", [OK, UNUSABLE], ids=["succeeded", "applied"])
 @pytest.mark.parametrize("current", [True, False], ids=["this round", "an earlier round"])
-def test_never_resends_what_was_carried_out(delivery: Delivery, reply: HttpResponse, current: bool) -> None:
+def test_never_resends_a_carried_out_request(delivery: Delivery, reply: HttpResponse, current: bool) -> None:
     rule = rule_of(delivery, attempts=9)
     attempts = make_attempts(reply, rule=rule, current=current)
 
@@ -204,7 +204,7 @@ def test_an_intent_without_an_outcome_is_unknown(delivery: Delivery, sent_again:
 
 
 @pytest.mark.parametrize("delivery", [KEYED, IDEMPOTENT])
-def test_attempts_that_were_all_cut_off_are_unknown_when_there_are_none_left(delivery: Delivery) -> None:
+def test_exhausted_interrupted_attempts_are_unknown(delivery: Delivery) -> None:
     rule = rule_of(delivery)
     result = settled_result(decide(rule, make_attempts(None, None, rule=rule)))
 
@@ -212,7 +212,7 @@ def test_attempts_that_were_all_cut_off_are_unknown_when_there_are_none_left(del
     assert result.attempts == 2
 
 
-def test_one_unknown_attempt_keeps_it_unknown_until_a_complete_2xx() -> None:
+def test_one_unknown_attempt_keeps_the_visit_unknown_until_a_complete_2xx() -> None:
     rule = rule_of(IDEMPOTENT, attempts=4, statuses=[500, 429])
 
     assert _receipt(rule_of(ONCE), json_reply(500)) is Sent.YES  # of one attempt it is known that it arrived
@@ -224,7 +224,7 @@ def test_one_unknown_attempt_keeps_it_unknown_until_a_complete_2xx() -> None:
     assert settled_result(decide(rule, make_attempts(LOST, OK, rule=rule))).error is None
 
 
-def test_a_complete_2xx_settles_the_attempts_before_it_and_no_later_ones() -> None:
+def test_a_complete_2xx_settles_only_earlier_attempts() -> None:
     rule = rule_of(IDEMPOTENT, attempts=1)
     refused_later = [
         *make_attempts(LOST, json_reply(200, b'{"ok": false}'), rule=rule, current=False),
@@ -235,7 +235,7 @@ def test_a_complete_2xx_settles_the_attempts_before_it_and_no_later_ones() -> No
     assert _error(settled_result(decide(rule, lost_later))).sent is Sent.UNKNOWN
 
 
-def test_a_2xx_that_asks_to_slow_down_settles_nothing_and_is_not_a_success() -> None:
+def test_a_2xx_with_slow_down_is_no_success_and_settles_nothing() -> None:
     rule = rule_of(IDEMPOTENT, slow_down_when=SLOW)
     slow = json_reply(200, b'{"code": "rate_limited"}')
 
@@ -243,7 +243,7 @@ def test_a_2xx_that_asks_to_slow_down_settles_nothing_and_is_not_a_success() -> 
     assert _receipt(rule, slow, slow) is Sent.YES
 
 
-def test_a_reset_is_waited_for_only_where_the_server_refuses() -> None:
+def test_waits_for_a_rate_reset_only_after_a_refusal() -> None:
     rule = rule_of(KEYED, slow_down_when=SLOW)
     reset = {"RateLimit-Reset": "9"}
     slow = json_reply(400, b'{"code": "rate_limited"}', **reset)
@@ -253,7 +253,7 @@ def test_a_reset_is_waited_for_only_where_the_server_refuses() -> None:
     assert decide(rule, make_attempts(json_reply(500, **reset), rule=rule)) == SendNext(2, 1.0)
 
 
-def test_a_2xx_that_asked_to_slow_down_is_known_by_its_fate_when_its_content_is_gone() -> None:
+def test_recognizes_a_slow_down_2xx_by_its_fate_without_its_content() -> None:
     rule = rule_of(ONCE, slow_down_when=SLOW)
     (slow,) = make_attempts(json_reply(200, b'{"code": "rate_limited"}'), rule=rule)
     assert slow.result is not None
@@ -294,7 +294,7 @@ def test_a_withdrawn_attempt_does_not_count_as_a_try() -> None:
     assert decide(rule, [given_up, dataclasses.replace(given_up, number=2)]) == SendNext(3, 0.0)
 
 
-def test_a_method_that_changes_nothing_is_never_kept_unknown() -> None:
+def test_safe_methods_are_never_unknown() -> None:
     rule = rule_of(IDEMPOTENT)
     assert (
         _error(settled_result(decide(rule, make_attempts(LOST, json_reply(404), rule=rule, request=GET), GET))).sent
@@ -312,7 +312,7 @@ def _error(result: ActionResult):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize(("delivery", "unknown"), [(KEYED, LOST), (KEYED, None), (KEYED, json_reply(503))], ids=str)
-def test_a_key_is_not_sent_once_it_is_too_old(delivery: Delivery, unknown: Reply | None) -> None:
+def test_does_not_send_an_expired_key(delivery: Delivery, unknown: Reply | None) -> None:
     rule = rule_of(delivery, attempts=9, key_lifetime=100.0)
     attempts = make_attempts(unknown, rule=rule)
 
@@ -330,7 +330,7 @@ def test_the_age_of_a_key_is_counted_from_its_first_attempt() -> None:
     assert isinstance(decide(rule, attempts, now=NOW + 101), Settled)
 
 
-def test_the_age_of_a_key_matters_only_where_something_is_unknown() -> None:
+def test_key_age_matters_only_if_an_attempt_is_unknown() -> None:
     rule = rule_of(KEYED, attempts=9, key_lifetime=100.0)
     assert isinstance(decide(rule, make_attempts(json_reply(429), rule=rule), now=NOW + 10**6), SendNext)
     rule = rule_of(IDEMPOTENT, attempts=9, key_lifetime=100.0)
@@ -339,7 +339,7 @@ def test_the_age_of_a_key_matters_only_where_something_is_unknown() -> None:
 
 @pytest.mark.parametrize("delivery", Delivery)
 @pytest.mark.parametrize("reply", [REFUSED, failure(ErrorKind.POLICY, Sent.NO), json_reply(404), json_reply(429)])
-def test_a_new_round_sends_what_is_known_not_to_have_been_applied(delivery: Delivery, reply: Reply) -> None:
+def test_a_new_round_sends_requests_known_not_to_be_applied(delivery: Delivery, reply: Reply) -> None:
     rule = rule_of(delivery)
     assert decide(rule, make_attempts(reply, reply, reply, rule=rule, current=False)) == SendNext(4, 0.0)
 
@@ -347,7 +347,7 @@ def test_a_new_round_sends_what_is_known_not_to_have_been_applied(delivery: Deli
 @pytest.mark.parametrize(
     "reply", [HttpResponse(504), HttpResponse(500), HttpResponse(408), json_reply(200, b'{"ok": false}')]
 )
-def test_a_new_round_sends_nothing_that_may_have_been_applied(reply: HttpResponse) -> None:
+def test_a_new_round_does_not_send_possibly_applied_requests(reply: HttpResponse) -> None:
     rule = rule_of(ONCE, error_exit=True)
     attempts = make_attempts(reply, rule=rule, current=False)
     assert attempts[0].fate is Fate.ANSWERED
@@ -362,7 +362,7 @@ def test_a_new_round_sends_nothing_that_may_have_been_applied(reply: HttpRespons
     assert isinstance(decide(rule, erased), Settled)
 
 
-def test_a_new_round_sends_a_server_error_that_the_flow_lists_as_not_processed() -> None:
+def test_a_new_round_resends_a_listed_server_error() -> None:
     rule = rule_of(ONCE, error_exit=True, statuses=[503])
     assert decide(rule, make_attempts(HttpResponse(503), rule=rule, current=False)) == SendNext(2, 0.0)
 
@@ -382,7 +382,7 @@ MENDED = HttpRequest("POST", "https://crm.example/", content=b"mended")
 
 
 @pytest.mark.parametrize("delivery", Delivery)
-def test_changed_bytes_continue_under_a_new_key_where_nothing_was_applied(delivery: Delivery) -> None:
+def test_changed_bytes_get_a_new_key_if_nothing_was_applied(delivery: Delivery) -> None:
     rule = rule_of(delivery)
     attempts = make_attempts(json_reply(404), rule=rule, current=False)
 
@@ -414,7 +414,7 @@ def test_read_only_actions_may_be_changed_at_any_time() -> None:
     assert isinstance(decide(rule, attempts, HttpRequest("GET", "https://crm.example/mended")), Rekey)
 
 
-def test_bytes_fixed_twice_are_bound_by_the_first_mending() -> None:
+def test_does_not_send_bytes_changed_a_second_time() -> None:
     rule = rule_of(IDEMPOTENT)
     first = make_attempts(json_reply(404), rule=rule, current=False)
     mended = make_attempts(LOST, rule=rule, request=MENDED, current=False)
@@ -438,7 +438,7 @@ def test_bytes_fixed_twice_are_bound_by_the_first_mending() -> None:
         pytest.param(REFUSED, 2.0, id="no reply"),
     ],
 )
-def test_the_wait_is_what_the_server_asks_for_else_jitter(reply: Reply, wait: float) -> None:
+def test_waits_as_the_server_asks_or_with_jitter(reply: Reply, wait: float) -> None:
     rule = rule_of(ONCE, attempts=9)
     earlier = make_attempts(json_reply(404), rule=rule, current=False)  # no part of this round's waits
     now = [
@@ -465,7 +465,7 @@ RULES = st.builds(
     st.sampled_from([POST, GET, HttpRequest("PUT", "https://crm.example/")]),
     st.lists(st.tuples(st.sampled_from(REPLIES), st.booleans(), st.floats(-400, 400), st.booleans()), max_size=12),
 )
-def test_delivery_modes_keep_their_promise_in_any_history(
+def test_every_history_keeps_the_promise_of_its_mode(
     rule: RetryRule, request: HttpRequest, events: list[tuple[Reply | None, bool, float, bool]]
 ) -> None:
     """A sender that does what it is told, meets any replies, crashes, moves its clock, starts new rounds and mends."""
@@ -500,7 +500,7 @@ def test_delivery_modes_keep_their_promise_in_any_history(
         made.append(dataclasses.replace(attempt, number=move.number))
 
 
-def test_a_wait_is_never_above_its_limit() -> None:
+def test_waits_stay_within_their_limit() -> None:
     rule = RetryRule.of(IDEMPOTENT, wait=1, max_wait=3)
     asked = result_of(json_reply(429, **{"Retry-After": "99999999"}))
 

@@ -62,7 +62,7 @@ def test_the_event_table(reply: Reply, again: tuple[bool, bool, bool]) -> None:
     )
 
 
-def test_listing_a_status_under_at_most_once_says_that_it_was_not_processed() -> None:
+def test_under_at_most_once_a_listed_status_means_not_processed() -> None:
     rule = RetryRule.of(ONCE, statuses=[503])
 
     assert rule.may_send_again(classify_reply(HttpResponse(503)))
@@ -71,7 +71,7 @@ def test_listing_a_status_under_at_most_once_says_that_it_was_not_processed() ->
 
 
 @given(st.sampled_from(ErrorKind), st.sampled_from([Sent.UNKNOWN, Sent.YES]))
-def test_at_most_once_never_sends_again_what_may_have_been_applied(kind: ErrorKind, sent: Sent) -> None:
+def test_at_most_once_never_resends_possibly_applied_requests(kind: ErrorKind, sent: Sent) -> None:
     assert not RetryRule.of(ONCE).may_send_again(classify_reply(failure(kind, sent)))
 
 
@@ -114,7 +114,7 @@ def test_every_other_method_is_sent_at_most_once(method: str) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_retry_after_is_seconds_or_a_date_and_everything_else_is_ignored(text: str, seconds: float | None) -> None:
+def test_ignores_a_retry_after_that_is_no_seconds_or_date(text: str, seconds: float | None) -> None:
     assert retry_after(classify_reply(HttpResponse(503, headers=(("retry-after", text),))), NOW) == seconds
 
 
@@ -139,9 +139,7 @@ PARTS = st.lists(st.text() | st.integers() | st.none(), max_size=5)
 
 
 @given(PARTS, PARTS)
-def test_keys_differ_exactly_where_their_parts_do(
-    first: list[str | int | None], second: list[str | int | None]
-) -> None:
+def test_keys_differ_exactly_if_their_parts_do(first: list[str | int | None], second: list[str | int | None]) -> None:
     assert (idempotency_key(*first) == idempotency_key(*second)) is (first == second)
 
 
@@ -183,7 +181,7 @@ def test_the_fate_of_an_attempt(reply: Reply, fate: Fate) -> None:
     assert _fate(reply) is fate
 
 
-def test_a_status_listed_under_at_most_once_was_not_processed_and_under_the_others_may_have_been() -> None:
+def test_the_fate_of_a_listed_status_depends_on_the_mode() -> None:
     assert _fate(_json(503), statuses=[503]) is Fate.ANSWERED
     assert _fate(_json(503), Delivery.KEYED) is Fate.UNKNOWN
     assert _fate(_json(503), Delivery.IDEMPOTENT, [503]) is Fate.UNKNOWN

@@ -39,7 +39,7 @@ def test_every_event_has_a_verdict_in_every_mode() -> None:
     assert all(list(row) == list(Delivery) for row in TABLE.values())
 
 
-def test_every_fate_but_answered_says_whether_the_request_was_applied() -> None:
+def test_every_fate_except_answered_has_an_event() -> None:
     assert set(EVENT_OF_FATE) == {None, *Fate} - {Fate.ANSWERED}
     for row in TABLE.values():
         for verdict in row.values():
@@ -48,6 +48,6 @@ def test_every_fate_but_answered_says_whether_the_request_was_applied() -> None:
 
 
 @pytest.mark.parametrize("event", Event, ids=lambda event: event.name.lower())
-def test_at_most_once_never_sends_again_what_may_have_been_applied(event: Event) -> None:
+def test_at_most_once_never_resends_possibly_applied_requests(event: Event) -> None:
     verdict = TABLE[event][Delivery.AT_MOST_ONCE]
     assert not (verdict.again and verdict.applied)

@@ -159,7 +159,7 @@ def test_the_shipped_file_is_the_schema_of_the_classes() -> None:
     )
 
 
-def test_it_is_a_json_schema_2020_12_with_a_name_of_its_own() -> None:
+def test_is_a_json_schema_2020_12_with_its_own_id() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert SCHEMA["$id"] == "urn:airflow-whatsapp-flows:flow-format-1"
@@ -224,7 +224,7 @@ def test_lists_what_only_the_package_refuses(key: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(("name", "described"), objects())
-def test_every_key_is_explained_and_no_other_is_allowed(name: str, described: dict[str, Any]) -> None:
+def test_every_key_has_a_description_and_others_are_forbidden(name: str, described: dict[str, Any]) -> None:
     assert described["description"]
     assert [key for key, found in described["properties"].items() if not found.get("description")] == []
     if name != "Step":  # which leaves that to the type that it has

@@ -129,7 +129,7 @@ def test_an_exit_of_a_path_is_reported_by_the_name_of_the_path() -> None:
     assert ("changed", "exit", "Decide", "paths.adults.next", "Create contact", "Say thanks") in _changes(FLOW, new)
 
 
-def test_the_order_of_paths_counts_for_the_first_that_holds_is_taken() -> None:
+def test_the_order_of_paths_counts() -> None:
     def path(name: str) -> Plain:
         return {"name": name, "conditions": [{"field": "contact.x", "comparison": "exact", "value": name}]}
 
@@ -150,7 +150,7 @@ def test_reports_added_and_removed_steps() -> None:
     ]
 
 
-def test_another_type_is_reported_with_what_it_brings() -> None:
+def test_a_changed_type_is_reported_with_its_keys() -> None:
     old = _flow({"name": "A", "type": "message", "body": "Hi", "next": "B"}, {"name": "B", "type": "end"})
     new = _flow({"name": "A", "type": "menu", "body": "Hi", "options": {"x": "B"}}, {"name": "B", "type": "end"})
 
@@ -170,7 +170,7 @@ def test_a_renamed_step_is_reported_once() -> None:
     ]
 
 
-def test_a_renamed_step_that_is_named_in_another_name_is_not_treated_as_it() -> None:
+def test_matches_renamed_steps_by_whole_names() -> None:
     def flow(name: str) -> Plain:
         body = {"one": f"{{{{ step.{name} }}}}", "two": "{{ step.Ask name again }}"}
         return _flow(
@@ -191,7 +191,7 @@ def test_the_same_id_on_the_platform_is_the_same_step() -> None:
     ]  # fmt: skip
 
 
-def test_names_that_two_steps_exchanged_are_reported_by_their_ids() -> None:
+def test_exchanged_names_are_reported_by_id() -> None:
     def flow(first: str, second: str) -> Plain:
         return _flow({"name": first, "type": "message", "body": "one", "platform_id": "1", "next": second},
                      {"name": second, "type": "message", "body": "two", "platform_id": "2"})  # fmt: skip
@@ -228,7 +228,7 @@ def test_a_step_with_another_target_counts_as_changed() -> None:
     ]  # fmt: skip
 
 
-def test_the_order_of_query_parameters_counts_for_it_is_that_of_the_url() -> None:
+def test_the_order_of_query_parameters_counts() -> None:
     old = _flow(action("S", query_params=[["a", 1], ["b", 2], ["a", 3]]))
     new = _flow(action("S", query_params=[["a", 1], ["a", 3], ["b", 2]]))
 
@@ -238,14 +238,14 @@ def test_the_order_of_query_parameters_counts_for_it_is_that_of_the_url() -> Non
     assert _changes(_flow(action("S", query_params={"a": 1})), _flow(action("S", query_params=[["a", 1]]))) == []
 
 
-def test_a_key_of_a_body_that_is_called_next_leads_to_no_step() -> None:
+def test_a_body_key_named_next_is_not_an_exit() -> None:
     old = _flow({"name": "A", "type": "question", "next": "S"}, action("S", body={"next": "A", "step": "A"}))
     new = _flow({"name": "B", "type": "question", "next": "S"}, action("S", body={"next": "A", "step": "A"}))
 
     assert _changes(old, new) == [("renamed", "step", "B", "", "A", "B")]
 
 
-def test_a_step_that_is_renamed_is_renamed_in_the_tests_too() -> None:
+def test_a_rename_applies_to_the_flows_tests() -> None:
     def flow(ask: str, send: str) -> Plain:
         test: Plain = {
             "name": "a test",
@@ -329,7 +329,7 @@ def test_masks_secrets_inside_received_values() -> None:
         ('"password": "abc', '"password": "***'),
     ],
 )  # fmt: skip
-def test_texts_keep_all_but_their_secrets(text: str, shown: str) -> None:
+def test_texts_are_shown_without_their_secrets(text: str, shown: str) -> None:
     assert mask_secrets(text) == shown
 
 
@@ -354,7 +354,7 @@ def test_secrets_in_pairs_and_parts_of_a_body_are_not_shown() -> None:
     assert "s3cr3t" not in repr(came)
 
 
-def test_a_field_that_gets_the_name_of_a_secret_is_not_shown() -> None:
+def test_a_field_renamed_to_a_secret_name_is_not_shown() -> None:
     old, new = _flow(action("S", body=[["name", "ana"]])), _flow(action("S", body=[["password", "s3cr3t"]]))
 
     for one, other in ((old, new), (new, old)):
@@ -364,7 +364,7 @@ def test_a_field_that_gets_the_name_of_a_secret_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize("text", ["a", "a.", "a-", "{{", "://", "://x@", "bearer ", "token=", 'token="', "<a ", '\\"'])
-def test_a_long_text_takes_no_longer_than_its_length(text: str) -> None:
+def test_comparing_long_texts_takes_linear_time(text: str) -> None:
     begun = time.process_time()
     mask_secrets(text * (60_000 // len(text)))
     assert time.process_time() - begun < 0.5
@@ -409,7 +409,7 @@ def _means(flow: Plain) -> str:
 
 
 @pytest.mark.parametrize("flow", [FLOW, *EXAMPLES], ids=lambda flow: getattr(flow, "stem", "sample"))
-def test_every_single_change_of_what_a_flow_means_is_reported(flow: Any) -> None:
+def test_every_change_of_meaning_is_reported(flow: Any) -> None:
     plain = flow if isinstance(flow, dict) else json.loads(flow.read_text(encoding="utf-8"))
     old = load_flow(plain)
     tried = 0

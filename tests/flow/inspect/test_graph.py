@@ -120,13 +120,13 @@ def test_a_drawing_has_every_step_once_and_every_exit(file: Any) -> None:
         ({"until": "{{ contact.due }}"}, "until a moment"),
     ],
 )
-def test_a_delay_reports_what_is_waited_for(given: dict[str, object], detail: str) -> None:
+def test_a_delay_shows_its_wait(given: dict[str, object], detail: str) -> None:
     [node, _] = graph_of(flow_of({"name": "Wait", "type": "delay", **given})).nodes
 
     assert node.detail == detail
 
 
-def test_every_type_of_step_is_reported_and_has_a_shape() -> None:
+def test_every_step_type_has_a_label_and_a_shape() -> None:
     graph = graph_of(flow_of(*TYPES))
 
     text = mermaid(graph)
@@ -143,7 +143,7 @@ def test_every_type_of_step_is_reported_and_has_a_shape() -> None:
     assert "trigger flow other" in text
 
 
-def test_an_exit_that_leads_nowhere_ends_at_an_end_of_its_step() -> None:
+def test_an_exit_without_a_target_has_its_own_end() -> None:
     graph = graph_of(flow_of({"name": "A", "type": "menu", "options": {"x": None, "y": None, "z": "B"}},
                              {"name": "B", "type": "message"}))  # fmt: skip
 
@@ -153,7 +153,7 @@ def test_an_exit_that_leads_nowhere_ends_at_an_end_of_its_step() -> None:
     ]  # fmt: skip
 
 
-def test_loops_are_reported_and_what_closes_them_leads_back() -> None:
+def test_loops_have_back_edges() -> None:
     graph = graph_of(flow_of(*TYPES))
 
     back = {(source, target) for source, _, target, kind in _edges(graph) if kind == "back"}
@@ -184,7 +184,7 @@ def test_removing_back_exits_leaves_no_loop() -> None:
     assert not any(is_reached(node.id, node.id) for node in graph.nodes)
 
 
-def test_the_start_is_where_the_file_says() -> None:
+def test_the_start_is_the_declared_step() -> None:
     flow = flow_of({"name": "B", "type": "message"}, {"name": "A", "type": "message", "next": "B"}, start="A")
 
     graph = graph_of(flow)
@@ -208,7 +208,7 @@ def test_reports_only_the_host_of_a_url() -> None:
         "fa:fa-car", "$$x^2$$", "x --> y", "a|b;c", "style x:y#35;", "ﬂ°°35¶ß", "back\\nslash", "👩‍👩‍👧 日本 ñ",
     ],
 )  # fmt: skip
-def test_any_step_name_is_text_to_mermaid(name: str) -> None:
+def test_mermaid_shows_any_step_name_as_text(name: str) -> None:
     flow = flow_of(
         {"name": name, "type": "menu", "options": {name: "Other"}}, {"name": "Other", "type": "message"}, name=name
     )
@@ -228,14 +228,14 @@ def test_separates_text_that_mermaid_interprets_late() -> None:
 
 
 @given(st.text())
-def test_any_text_is_shown_as_it_is(text: str) -> None:
+def test_mermaid_shows_any_text_unchanged(text: str) -> None:
     written = escape_label(text)
 
     assert re.fullmatch(_TEXT, written) or written == ""
     assert _displayed_text(written) == one_line(text).replace("\u2060", "")
 
 
-def test_an_option_without_a_word_has_a_label_all_the_same() -> None:
+def test_an_option_without_letters_has_a_label() -> None:
     flow = flow_of({"name": "A", "type": "menu", "options": {"": "B", " \n": "B"}}, {"name": "B", "type": "message"})
 
     _, edges = _parse(mermaid(graph_of(flow)))

@@ -43,7 +43,7 @@ def mismatches_of(run: FlowTestRun) -> dict[str, str]:
     return {one.where: one.message for one in run.mismatches}
 
 
-def test_a_test_that_expects_what_happens_passes() -> None:
+def test_a_test_passes_if_expectations_match() -> None:
     run = run_steps(
         expect={
             "path": ["Ask name", "Save", "Thanks"],
@@ -133,7 +133,7 @@ def test_keys_and_items_that_are_missing_or_too_many_are_reported() -> None:
     assert [found.where for found in differences(other, one, "x")] == ["x.b.c[1]", "x.d"]
 
 
-def test_a_number_is_the_same_however_it_is_written() -> None:
+def test_numbers_are_equal_in_any_notation() -> None:
     assert list(differences(1, 1.0, "x")) == []
 
 
@@ -149,7 +149,7 @@ def test_a_number_is_the_same_however_it_is_written() -> None:
         ("json", '{"name": "{{ step.Ask name }}", "n": 1}', {"name": "Ana", "n": 1}),
     ],
 )
-def test_every_body_is_compared_as_it_reads(body_type: str, body: Any, expected: Any) -> None:
+def test_bodies_are_compared_as_parsed(body_type: str, body: Any, expected: Any) -> None:
     save = {**SAVE, "body_type": body_type, "body": body}
     right = run_steps(ASK, save, THANKS, SORRY, expect={"requests": [{"body": expected}]})
     wrong = run_steps(ASK, save, THANKS, SORRY, expect={"requests": [{"body": expected}]},
@@ -159,7 +159,7 @@ def test_every_body_is_compared_as_it_reads(body_type: str, body: Any, expected:
     assert [one.where.startswith("requests[0].body") for one in wrong.mismatches] == [True]
 
 
-def test_a_body_is_read_as_its_type_whatever_its_content_type_says() -> None:
+def test_a_body_is_parsed_by_its_body_type() -> None:
     save = {**SAVE, "body_type": "json", "headers": {"Content-Type": "application/vnd.lead"}, "body": {"a": 1}}
 
     assert run_steps(ASK, save, THANKS, SORRY, expect={"requests": [{"body": {"a": 1}}]}).passed
@@ -177,7 +177,7 @@ def test_flow_tests_fetch_no_files() -> None:
     assert run.mismatches == ()
 
 
-def test_a_file_that_is_gone_is_a_reply_of_kind_file() -> None:
+def test_a_missing_file_is_an_error_of_kind_file() -> None:
     save = {**SAVE, "body_type": "multipart", "body": FILE_BODY}
 
     run = run_steps(ASK, save, THANKS, SORRY, replies=[{"step": "Save", "error": "file"}],
@@ -186,7 +186,7 @@ def test_a_file_that_is_gone_is_a_reply_of_kind_file() -> None:
     assert run.mismatches == ()
 
 
-def test_a_file_that_comes_at_the_second_visit_is_sent_then() -> None:
+def test_sends_a_file_that_is_available_at_the_second_visit() -> None:
     save = {**SAVE, "body_type": "multipart", "body": FILE_BODY, "on_error": "Save"}
 
     run = run_steps(save, THANKS, replies=[{"step": "Save", "error": "file"}, OK],
@@ -196,7 +196,7 @@ def test_a_file_that_comes_at_the_second_visit_is_sent_then() -> None:
 
 
 @pytest.mark.parametrize("kind", ["status", "unparsable", "success_when", "response_check", "file"])
-def test_an_error_that_no_reply_can_be_is_refused(kind: str) -> None:
+def test_refuses_an_impossible_error_kind(kind: str) -> None:
     run = run_steps(replies=[{"step": "Save", "error": kind}])
 
     assert list(mismatches_of(run)) == ["replies[0]"]
@@ -215,7 +215,7 @@ def test_every_other_error_takes_the_error_exit(kind: ErrorKind) -> None:
     assert run.mismatches == ()
 
 
-def test_a_request_that_may_have_reached_the_server_puts_the_contact_in_doubt() -> None:
+def test_an_unknown_outcome_puts_the_contact_in_doubt() -> None:
     for kind, state in (("interrupted", "in_doubt"), ("connect", "completed")):
         assert run_steps(replies=[{"step": "Save", "error": kind}], expect={"state": state}).mismatches == ()
 
@@ -234,7 +234,7 @@ def test_a_request_without_a_reply_fails_the_test_and_reports_it() -> None:
     assert [effect.step.name for effect in run.requests] == ["Save"]
 
 
-def test_replies_are_used_in_their_order_and_the_last_one_for_good() -> None:
+def test_replies_are_used_in_order_and_the_last_one_repeats() -> None:
     poll = {"name": "Poll", "type": "action", "method": "GET", "connection": "crm", "url": "/", "on_success": "Ready?"}
     ready = {
         "name": "Ready?", "type": "conditional", "otherwise": "Wait",
@@ -253,7 +253,7 @@ def test_replies_are_used_in_their_order_and_the_last_one_for_good() -> None:
     assert len(never.requests) == 5
 
 
-def test_a_reply_that_would_be_asked_for_again_is_the_last_one() -> None:
+def test_a_retried_reply_counts_as_the_last_one() -> None:
     save = {**SAVE, "retry": {"attempts": 3, "slow_down_when": "response.slow"}}
     slow = {"step": "Save", "status_code": 200, "response": {"slow": True}}
 
@@ -305,7 +305,7 @@ def test_a_response_that_cannot_be_walked_is_rejected() -> None:
         assert run.mismatches == ()
 
 
-def test_the_time_is_the_one_of_the_test_in_the_zone_of_the_flow() -> None:
+def test_uses_the_tests_time_in_the_flows_zone() -> None:
     expect = {"variables": {"global.Datetime": "2026-11-22T16:04:00-06:00", "global.Weekday": "Sunday"}}
 
     run = run_steps(SORRY, replies=[], now="2026-11-22T16:04", timezone="America/Mexico_City", expect=expect)
@@ -313,7 +313,7 @@ def test_the_time_is_the_one_of_the_test_in_the_zone_of_the_flow() -> None:
     assert run.mismatches == ()
 
 
-def test_a_test_that_names_no_time_has_the_same_one_every_day() -> None:
+def test_a_test_without_a_time_uses_a_fixed_one() -> None:
     run = run_steps(SORRY, replies=[], expect={"variables": {"global.Datetime": "2026-01-01T12:00:00+00:00"}})
 
     assert run.mismatches == ()
@@ -341,7 +341,7 @@ def test_exits_and_steps_that_no_test_takes_are_reported() -> None:
     assert [(way.step, way.exit) for way in untaken_exits(flow, [one, two])] == [("Save", "error")]
 
 
-def test_secrets_that_are_written_in_the_flow_are_not_shown() -> None:
+def test_literal_secrets_of_the_flow_are_not_shown() -> None:
     send = {
         "name": "Save", "type": "action", "url": "https://crm.example/x?api_key=s3cr%20t-1", "body_type": "json",
         "query_params": {"token": "s3cr t/3"},

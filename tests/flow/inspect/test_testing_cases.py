@@ -59,7 +59,7 @@ def body_of(request: dict[str, Any]) -> str:
 CASES = [case for case in all_cases() if sends_once(case)]
 
 
-def test_most_cases_can_be_told_as_tests() -> None:
+def test_most_cases_can_be_converted_to_tests() -> None:
     assert len(CASES) > len(all_cases()) // 2
 
 

@@ -181,7 +181,7 @@ def _duplicate(value: Any, path: Path_) -> str:
 
 @given(st.data())
 @settings(max_examples=600, deadline=None, derandomize=True)
-def test_any_mutation_of_any_example_gives_a_flow_or_places(data: st.DataObject) -> None:
+def test_any_mutation_loads_or_gives_located_faults(data: st.DataObject) -> None:
     text = EXAMPLES[data.draw(st.sampled_from(sorted(EXAMPLES)))]
 
     for _ in range(data.draw(st.integers(1, 3))):
@@ -195,7 +195,7 @@ def test_any_mutation_of_any_example_gives_a_flow_or_places(data: st.DataObject)
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_every_mutation_of_every_example_gives_a_flow_or_places(name: str) -> None:
+def test_every_mutation_loads_or_gives_located_faults(name: str) -> None:
     text, chance = EXAMPLES[name], random.Random(name)
     value = json.loads(text)
 
@@ -213,7 +213,7 @@ def test_every_mutation_of_every_example_gives_a_flow_or_places(name: str) -> No
 NEEDED = {"flow_format", "id", "steps", "type", "options", "paths", "conditions", "field", "comparison", "url"}
 
 
-def test_a_dropped_key_that_a_flow_needs_is_named() -> None:
+def test_names_a_missing_required_key() -> None:
     value = json.loads(EXAMPLES["menu_router"])
     needed = [path for path in _paths(value) if path and path[-1] in NEEDED]
     assert {path[-1] for path in needed} == NEEDED
@@ -224,7 +224,7 @@ def test_a_dropped_key_that_a_flow_needs_is_named() -> None:
         assert any(repr(path[-1]) in fault.message for fault in caught.value.faults), str(caught.value)
 
 
-def test_a_renamed_target_is_a_fault_at_its_place() -> None:
+def test_a_renamed_target_is_a_fault_at_its_location() -> None:
     value = json.loads(EXAMPLES["one step of every type"])
     targets = [path for path in _paths(value) if path and path[-1] in ("next", "on_success", "on_error", "otherwise")]
     assert len(targets) > 10
@@ -287,7 +287,7 @@ def test_reports_exceeded_limits(text: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["support_ticket", "menu_router", "one step of every type"])
-def test_the_neighbours_of_a_bad_file_load(tmp_path: Path, name: str) -> None:
+def test_a_bad_file_does_not_affect_others(tmp_path: Path, name: str) -> None:
     folder, outside = tmp_path / "flows", tmp_path / "outside.json"
     folder.mkdir()
     for other in ("lead_to_crm", "order_status"):

@@ -19,11 +19,11 @@ def faults(**keys: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("effect", ["messages", "contact_updates", "tags", "flows"])
-def test_no_effect_can_be_turned_on(effect: str) -> None:
+def test_effects_cannot_be_turned_on(effect: str) -> None:
     assert faults(effects={effect: True}) == [f"effects.{effect}: '{effect}' cannot be turned on: {OFF}"]
 
 
-def test_effects_that_are_off_are_no_fault() -> None:
+def test_disabled_effects_are_allowed() -> None:
     flow_of(action(), effects={"messages": False, "connection": "hilos"}, replay={"effects": False})
 
 
@@ -150,7 +150,7 @@ def test_rejects_contradictory_question_constraints(keys: dict[str, Any], fault:
     assert [line.removeprefix("<flow>:steps[0]") for line in found] == [fault]
 
 
-def test_an_entry_of_opt_out_that_can_never_match_is_a_fault() -> None:
+def test_an_opt_out_entry_that_never_matches_is_a_fault() -> None:
     entries = [
         "+525512345678",
         "ana@example.com",

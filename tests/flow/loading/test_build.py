@@ -37,7 +37,7 @@ BAD = "{{ conn.crm }}"
         pytest.param(action(idempotency_header="Host"), "idempotency_header", id="idempotency_header"),
     ],
 )
-def test_a_bad_template_is_a_fault_in_its_place(step: dict[str, Any], place: str) -> None:
+def test_a_bad_template_is_a_fault_at_its_location(step: dict[str, Any], place: str) -> None:
     assert any(fault.startswith(f"<flow>:steps[0].{place}: ") for fault in faults_of(_flow(step)))
 
 
@@ -58,7 +58,7 @@ def test_the_field_of_a_condition_is_one_variable(field: str, message: str) -> N
 
 
 @pytest.mark.parametrize("field", ["contact.a", "{{contact.a}}", "{{ contact.a }}", " contact.a "])
-def test_a_field_may_stand_in_braces(field: str) -> None:
+def test_accepts_a_field_in_braces(field: str) -> None:
     step = flow_of(_conditional(field)).steps["c"]
 
     assert isinstance(step, Conditional)
@@ -76,7 +76,7 @@ def test_a_field_may_stand_in_braces(field: str) -> None:
         ({"retry": {"statuses": [503]}}, Delivery.AT_MOST_ONCE, (503,)),
     ],
 )
-def test_delivery_follows_from_the_method_and_statuses_from_the_delivery(
+def test_the_method_sets_delivery_and_delivery_sets_statuses(
     keys: dict[str, Any], delivery: Delivery, statuses: tuple[int, ...]
 ) -> None:
     step = flow_of(action(**keys)).steps["Send"]
@@ -100,7 +100,7 @@ def test_an_actions_rule_includes_key_lifetime_error_exit_and_slow_down() -> Non
     assert (rule.key_lifetime, rule.has_error_exit, rule.slow_down_when) == (82_800.0, False, None)
 
 
-def test_visits_of_a_step_go_before_those_of_the_flow() -> None:
+def test_max_visits_of_a_step_overrides_that_of_the_flow() -> None:
     flow = flow_of(action("a", max_visits=3, on_success="b"), action("b"), max_visits=7)
 
     assert [step.max_visits for step in flow.steps.values()] == [3, 7]
@@ -121,7 +121,7 @@ def test_text_without_a_placeholder_stays_text() -> None:
         ({"body_type": "jsn", "body": "x"}, "'jsn' is not allowed"),
     ],
 )
-def test_a_body_and_its_type_go_together(keys: dict[str, Any], message: str) -> None:
+def test_body_and_body_type_must_match(keys: dict[str, Any], message: str) -> None:
     assert message in faults_of(_flow(action(**keys)))[0]
 
 

@@ -24,7 +24,7 @@ def columns(text: str) -> int:
     return len(text) + wide - sum(unicodedata.category(character) in ("Mn", "Me") for character in text)
 
 
-def test_carets_stand_below_the_key_and_the_step_is_named() -> None:
+def test_carets_mark_the_key_and_the_step_is_named() -> None:
     text = "{\n" * 13 + '      "on_sucess": "Say thanks",\n'
 
     assert excerpt_lines(text, 7, line=14, step="Create contact") == [
@@ -61,7 +61,7 @@ def test_a_text_with_escaped_quotes_is_one_token() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "a\n"])
-def test_the_end_of_a_line_has_a_place(text: str) -> None:
+def test_the_end_of_a_line_can_be_marked(text: str) -> None:
     line, carets = excerpt_lines(text, len(text.rstrip("\n")) + 1)
     assert carets == "     | ^" if not text else "     |  ^"
     assert line == f"   1 | {text.rstrip()}".rstrip()
@@ -87,7 +87,7 @@ def test_escapes_terminal_control_characters() -> None:
     assert line[carets.index("^")] == "5"
 
 
-def test_lines_end_with_line_feeds_whether_a_carriage_return_goes_before_or_not() -> None:
+def test_accepts_crlf_and_lf_line_ends() -> None:
     assert excerpt_lines("a\r\nb\r\n", 1, line=2) == ["   2 | b", "     | ^"]
 
 
@@ -127,7 +127,7 @@ def test_a_line_of_a_mebibyte_is_cut_too() -> None:
 
 
 @given(st.text(max_size=300), st.integers(1, 320), st.integers(1, 4))
-def test_any_text_gives_two_harmless_lines_or_none(text: str, column: int, line: int) -> None:
+def test_any_excerpt_is_two_printable_lines_or_none(text: str, column: int, line: int) -> None:
     found = excerpt(text, Fault("x", line=line, column=column))
 
     if found:
@@ -164,14 +164,14 @@ def test_secrets_are_hidden_and_carets_stay_in_place(text: str, at: str) -> None
     assert line[start:].startswith(at.replace("hunter2", "***"))
 
 
-def test_a_secret_is_hidden_once_with_what_stands_around_it() -> None:
+def test_hides_a_secret_with_its_context() -> None:
     line, carets = excerpt_lines('{"Authorization":"Bearer hunter2x"},"bogus":1}', 37)
 
     assert line == '   1 | {"Authorization":"Bearer ***"},"bogus":1}'
     assert carets == "     |                                ^^^^^^^"
 
 
-def test_secrets_around_many_faults_of_one_long_line_are_searched_for_in_no_time() -> None:
+def test_hides_secrets_of_many_faults_in_one_long_line_quickly() -> None:
     text = '{"body": "' + "a" * 1_000_000 + '"}'
     begun = time.process_time()
     for column in range(500_000, 500_200):
@@ -179,7 +179,7 @@ def test_secrets_around_many_faults_of_one_long_line_are_searched_for_in_no_time
     assert time.process_time() - begun < 10
 
 
-def test_a_key_behind_a_word_that_sounds_like_a_secret_is_shown() -> None:
+def test_shows_a_key_after_a_secret_sounding_word() -> None:
     text = '{"grant_type": "client_credentials", "client_id": "a", "l": ["token", "s3cr3t"], "x": 1}'
 
     line, _ = excerpt_lines(text, text.index('"x"') + 1)

@@ -74,7 +74,7 @@ def test_names_are_unique_and_without_blanks_around() -> None:
     ]
 
 
-def test_a_step_that_nothing_leads_to_is_a_fault_also_beside_a_bad_template() -> None:
+def test_reports_unreachable_steps_despite_a_bad_template() -> None:
     assert faults(say("a", "{{ x }}"), say("b", next="c"), say("c")) == [
         "steps[0].body: 'x' is not a variable of a flow; allowed: contact, flow_execution_variables, global, step",
         "steps[1].name: no step leads here; remove it, or make it the target of another step",
@@ -118,11 +118,11 @@ def test_a_misspelt_key_does_not_also_make_its_target_unreachable() -> None:
         ),
     ],
 )
-def test_a_step_reads_only_what_can_have_run_before(steps: list[dict[str, Any]], expected: list[str]) -> None:
+def test_references_to_later_steps_are_faults(steps: list[dict[str, Any]], expected: list[str]) -> None:
     assert faults(*steps) == expected
 
 
-def test_the_place_of_a_reference_is_where_it_is_written() -> None:
+def test_a_reference_fault_has_the_location_of_the_reference() -> None:
     text = '{"flow_format": 1, "id": "f", "steps": [\n {"name": "a", "type": "message", "body": "Hi {{ step.a.x }}"}]}'
 
     column = text.split("\n")[1].index("step.") + 1
@@ -150,7 +150,7 @@ def test_the_place_of_a_reference_is_where_it_is_written() -> None:
         ),
     ],
 )
-def test_a_step_may_read_whatever_can_have_run_before(steps: list[dict[str, Any]]) -> None:
+def test_references_to_possible_earlier_steps_are_allowed(steps: list[dict[str, Any]]) -> None:
     assert flow_of(*steps)
 
 
@@ -181,7 +181,7 @@ def test_references_of_every_step() -> None:
         pytest.param({"on_eror": "c"}, id="a misspelt key"),
     ],
 )
-def test_a_step_that_may_lead_anywhere_hides_only_what_it_makes_uncertain(broken: dict[str, Any]) -> None:
+def test_a_step_with_a_bad_exit_suppresses_only_dependent_faults(broken: dict[str, Any]) -> None:
     steps = [
         say("a", "{{ step.d.ok }}", next="b"),
         action("b", on_success="c", body="{{ step.d.ok }}", **broken),
@@ -200,7 +200,7 @@ def test_a_step_that_may_lead_anywhere_hides_only_what_it_makes_uncertain(broken
     assert len(found) == 6
 
 
-def test_a_start_that_does_not_exist_hides_no_reference() -> None:
+def test_a_missing_start_hides_no_reference_fault() -> None:
     assert faults(say("a", "{{ step.b.ok }}", next="b"), action("b"), start="x") == [
         "steps[0].body: step.b.ok: 'b' cannot have run before 'a'",
         "start: there is no step named 'x'; allowed: a, b",
@@ -218,7 +218,7 @@ def test_every_step_type_declares_whether_it_sets_a_value(step_type: str) -> Non
     assert STEP_FORMATS[step_type].leaves_value is (step_type in ("question", "menu", "template", "action"))
 
 
-def test_hundreds_of_targets_that_do_not_exist_are_reported_in_seconds() -> None:
+def test_reports_hundreds_of_missing_targets_quickly() -> None:
     steps = [action(str(n), on_success="Nope", body="{{ step.0.ok }}") for n in range(500)]
     started = time.monotonic()
 
@@ -266,14 +266,14 @@ def test_a_fault_of_the_replay_has_its_place() -> None:
         pytest.param("Ａsk name", id="full width"),
     ],
 )
-def test_names_that_people_would_take_for_each_other_are_a_fault_of_the_second(other: str) -> None:
+def test_confusable_names_are_a_fault_of_the_second_step(other: str) -> None:
     assert faults(say("Ask name", next=other), say(other)) == [
         f"steps[1].name: {other!r} is too similar to 'Ask name' on line 1: people would confuse them; "
         "rename one of them"
     ]
 
 
-def test_names_that_differ_are_not_similar_and_no_name_is_reported_twice() -> None:
+def test_reports_only_similar_names_and_each_once() -> None:
     assert flow_of(say("Ask name", next="Ask names"), say("Ask names", next="Askname"), say("Askname"))
     assert [fault.split(":")[0] for fault in faults(say("a", next="A"), say("A"), say("A"), say(" a"))] == [
         "steps[1].name",
@@ -359,7 +359,7 @@ NO_VISITS_LEFT = "so the walk can only fail; name a step that leads elsewhere"
         ),
     ],
 )
-def test_exhausted_visits_without_an_exit_are_a_fault(steps: list[dict[str, Any]], where: str) -> None:
+def test_max_visits_without_an_exit_is_a_fault(steps: list[dict[str, Any]], where: str) -> None:
     [fault] = faults(*steps)
     assert fault.startswith("steps[0].on_max_visits: when 'a' has no visits left, 'on_max_visits' leads to ")
     assert fault.endswith(f" leads to {where}, {NO_VISITS_LEFT}")
@@ -404,13 +404,13 @@ def test_steps_after_a_no_answer_exit_cannot_read_the_answer(step_type: str, key
     ]
 
 
-def test_an_answer_of_another_visit_can_be_read() -> None:
+def test_accepts_answers_of_other_visits() -> None:
     assert flow_of(ask("q", next="a", on_no_answer="b"), say("a", next="q"), say("b", "{{ step.q }}"))
     assert flow_of(ask("q", next="b", on_no_answer="b"), say("b", "{{ step.q }}"))
     assert flow_of(action("a", on_error="b"), say("b", "{{ step.a.status_code }}"))
 
 
-def test_variables_that_are_not_declared_are_a_fault_where_some_are() -> None:
+def test_undeclared_variables_are_a_fault_if_some_are_declared() -> None:
     body = "{{ flow_execution_variables.campain }} {{ flow_execution_variables.x.y }}"
     others = "{{ flow_execution_variables.campaign }}{{ flow_execution_variables }}{{ flow_execution_variables[1+1] }}"
     steps = [say("a", f"{body} {others}")]
@@ -424,7 +424,7 @@ def test_variables_that_are_not_declared_are_a_fault_where_some_are() -> None:
     assert flow_of(*steps, variables={})
 
 
-def test_the_place_of_an_undeclared_variable_is_where_it_is_written() -> None:
+def test_an_undeclared_variable_has_the_location_of_its_reference() -> None:
     text = (
         '{"flow_format": 1, "id": "f", "variables": {"a": {}}, "steps": [\n'
         ' {"name": "x", "type": "conditional", "paths": [\n'
@@ -445,7 +445,7 @@ def test_the_place_of_an_undeclared_variable_is_where_it_is_written() -> None:
         pytest.param(action(on_error=""), id="action"),
     ],
 )
-def test_an_empty_target_says_how_to_end_a_walk(step: dict[str, Any]) -> None:
+def test_an_empty_target_explains_how_to_end_a_walk(step: dict[str, Any]) -> None:
     found = [fault for fault in faults(step) if "the name of the step is empty" in fault]
     assert len(found) == 1
     assert found[0].endswith("write a name, or null to end the walk here")

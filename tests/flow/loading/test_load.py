@@ -40,7 +40,7 @@ MANY_FAULTS = """\
 """
 
 
-def test_a_flow_without_faults_is_a_flow() -> None:
+def test_loads_a_flow_without_faults() -> None:
     flow = load_flow(TEXT, "lead_to_crm.json")
 
     assert isinstance(flow, Flow)
@@ -138,7 +138,7 @@ def test_faults_of_plain_data_have_paths_instead_of_lines() -> None:
         pytest.param(TEXT.replace('"attempts": 2', '"attempts": NaN'), None, id="NaN"),
     ],
 )
-def test_a_broken_file_is_reported_and_never_raises_anything_else(text: str, expected: list[str] | None) -> None:
+def test_a_broken_file_raises_only_flow_errors(text: str, expected: list[str] | None) -> None:
     found = faults_of(text)
 
     assert expected is None or found == expected
@@ -204,21 +204,21 @@ def test_reports_values_that_are_not_plain_data(source: Any) -> None:
     assert faults_of(source)
 
 
-def test_data_that_holds_itself_is_a_fault() -> None:
+def test_recursive_data_is_a_fault() -> None:
     flow: dict[str, Any] = dict(FLOW)
     flow["steps"] = [flow]
 
     assert "plain JSON data" in faults_of(flow)[0]
 
 
-def test_no_python_comes_from_a_flow() -> None:
+def test_a_flow_cannot_create_python_objects() -> None:
     """Facts J2: the mode in which Jinja has no sandbox cannot be asked for."""
     assert "render_template_as_native_obj" in faults_of({**FLOW, "render_template_as_native_obj": True})[0]
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_any_change_of_characters_gives_a_flow_or_places(data: st.DataObject) -> None:
+def test_any_text_change_loads_or_gives_located_faults(data: st.DataObject) -> None:
     text = TEXT
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(text)))
@@ -243,7 +243,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=400, deadline=None)
 @given(st.data())
-def test_any_change_of_the_data_gives_a_flow_or_places(data: st.DataObject) -> None:
+def test_any_data_change_loads_or_gives_located_faults(data: st.DataObject) -> None:
     value: Any = copy.deepcopy(FLOW)
     holder: Any = value
     while True:

@@ -118,20 +118,20 @@ def faults(flow: dict[str, Any]) -> list[str]:
     return [f"{fault.where()}: {fault.message}" for fault in caught.value.faults]
 
 
-def test_a_text_has_a_greatest_number_of_placeholders() -> None:
+def test_limits_the_placeholders_of_a_text() -> None:
     load_flow(messages("{{contact.a}}" * MAX_IN_TEXT))
     (fault,) = faults(messages("{{contact.a}}" * (MAX_IN_TEXT + 1)))
     column = len('   "body": "') + 13 * MAX_IN_TEXT + 1
     assert fault == f"8:{column}: the text has more than {MAX_IN_TEXT:,} placeholders; split it, or send fewer values"
 
 
-def test_a_body_that_is_parsed_in_parts_has_the_same_limit() -> None:
+def test_limits_the_placeholders_of_a_body_parsed_in_parts() -> None:
     body = "[" + ",".join(["{{contact.a}}"] * (MAX_IN_TEXT + 1)) + "]"
     (fault,) = faults(actions(body, body_type="json"))
     assert f"the text has more than {MAX_IN_TEXT:,} placeholders" in fault
 
 
-def test_a_placeholder_has_a_greatest_length() -> None:
+def test_limits_the_length_of_a_placeholder() -> None:
     room = MAX_PLACEHOLDER - len("{{ '' }}")
     load_flow(messages("{{ '" + "a" * room + "' }}"))
     (fault,) = faults(messages("ok {{ '" + "a" * (room + 1) + "' }}"))
@@ -139,7 +139,7 @@ def test_a_placeholder_has_a_greatest_length() -> None:
     assert fault.startswith("8:16:")
 
 
-def test_a_flow_has_a_greatest_number_of_placeholders() -> None:
+def test_limits_the_placeholders_of_a_flow() -> None:
     text = "{{contact.a}}" * MAX_IN_TEXT
     load_flow(messages(*[text] * (MAX_PLACEHOLDERS // MAX_IN_TEXT)))
     (fault,) = faults(messages(*[text] * (MAX_PLACEHOLDERS // MAX_IN_TEXT), "a\n{{ contact.b }}"))
@@ -147,7 +147,7 @@ def test_a_flow_has_a_greatest_number_of_placeholders() -> None:
     assert f"at most {MAX_PLACEHOLDERS:,}" in fault or "split" in fault
 
 
-def test_the_placeholders_of_a_flow_have_a_greatest_size() -> None:
+def test_limits_the_size_of_all_placeholders() -> None:
     text = "{{ '" + "a" * 1_900 + "' }}"
     count = MAX_CHARACTERS // len(text)
     load_flow(messages(*[text] * count))
@@ -161,7 +161,7 @@ def test_the_expressions_over_results_count_as_placeholders() -> None:
     assert f"the placeholders of the flow have more than {MAX_CHARACTERS:,} characters" in fault
 
 
-def test_the_other_faults_of_a_flow_with_too_many_placeholders_are_reported_too() -> None:
+def test_reports_other_faults_besides_too_many_placeholders() -> None:
     flow = messages(*["{{contact.a}}" * MAX_IN_TEXT] * 20, nmae="x")
     found = faults(flow)
     assert any("unknown key 'nmae'" in fault for fault in found)

@@ -111,7 +111,7 @@ def faults(step: Any, **keys: Any) -> list[str]:
         ),
     ],
 )
-def test_a_fault_says_what_is_wrong_and_what_is_allowed(step: Any, expected: list[str]) -> None:
+def test_a_fault_explains_what_is_allowed(step: Any, expected: list[str]) -> None:
     assert faults(step) == expected
 
 

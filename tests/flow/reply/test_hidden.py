@@ -39,7 +39,7 @@ def result(response: Any = None, **keys: Any) -> ActionResult:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("case", [str, str.upper, str.lower, str.swapcase, str.title])
-def test_a_value_is_hidden_in_every_form_and_case_and_put_back(form: str, case: Any) -> None:
+def test_hides_and_restores_a_value_in_every_form_and_case(form: str, case: Any) -> None:
     hidden, written = make_hidden(), case(FORMS[form](EMAIL))
     given_ = result([f"before {written} behind"], url=f"https://crm.example/{written}", headers={"x-a": written})
 
@@ -52,11 +52,11 @@ def test_a_value_is_hidden_in_every_form_and_case_and_put_back(form: str, case: 
 
 
 @pytest.mark.parametrize(("name", "written"), [("Yıldız", "YILDIZ"), ("Yildiz", "YILDIZ"), ("ipek", "İPEK")])
-def test_a_turkish_name_is_hidden_in_upper_case(name: str, written: str) -> None:
+def test_hides_a_turkish_name_in_upper_case(name: str, written: str) -> None:
     assert make_hidden(name).conceal({"greeting": f"Hello, {written}!"}) == {"greeting": "Hello, ***!"}
 
 
-def test_every_part_of_a_result_that_a_server_writes_is_hidden() -> None:
+def test_hides_values_in_every_server_written_part_of_a_result() -> None:
     failed = result(
         {EMAIL: [EMAIL, {"a": 1}]}, reason=f"for {EMAIL}", headers={"x-a": EMAIL, EMAIL: "x"}, url=f"https://a/{EMAIL}"
     ).as_error(ErrorKind.STATUS, f"no {EMAIL}", Sent.YES)
@@ -75,7 +75,7 @@ def test_every_part_of_a_result_that_a_server_writes_is_hidden() -> None:
         pytest.param("q7xa aq7x q7x1", "q7xa aq7x q7x1", id="parts of words"),
     ],
 )
-def test_a_short_value_is_hidden_only_where_it_is_a_word_of_its_own(response: str, shown: str) -> None:
+def test_hides_a_short_value_only_as_a_whole_word(response: str, shown: str) -> None:
     assert without_marks(make_hidden().hide(result(response)).response) == shown
 
 
@@ -90,7 +90,7 @@ def test_a_number_stays_a_number(pin: Any) -> None:
     assert json.dumps(restored) == json.dumps(given_.response)
 
 
-def test_a_phone_number_is_hidden_without_its_plus_too() -> None:
+def test_hides_a_phone_number_without_its_plus() -> None:
     recorded = make_hidden(email="+52 55 1234 5678").hide(result({"a": "525512345678", "b": 525512345678}))
 
     assert "5678" not in json.dumps(recorded.as_value())
@@ -104,7 +104,7 @@ def test_missing_values_hide_nothing(value: Any) -> None:
     assert make_hidden(email=value).hide(given_) is given_
 
 
-def test_a_mark_in_a_servers_text_is_not_a_mark() -> None:
+def test_a_literal_mark_in_a_reply_is_kept() -> None:
     written = "***{contact.email}*** ****{=}*** ***{#}***7 ***{ *** {x}"
     hidden = make_hidden()
 
@@ -132,7 +132,7 @@ def test_values_from_a_reply_are_hidden_only_on_request() -> None:
     assert make_hidden().hide(given_, own="Other") is given_
 
 
-def test_a_value_that_cannot_be_put_back_is_reported() -> None:
+def test_reports_a_value_that_cannot_be_restored() -> None:
     recorded = make_hidden().hide(result(EMAIL))
     later = Hidden(REFERENCES[1:])
     later.note({"step": {"Ask pin": PIN}})
@@ -145,7 +145,7 @@ def test_a_value_that_cannot_be_put_back_is_reported() -> None:
         later.check_restored("Save", is_read=True)
 
 
-def test_literals_of_a_flow_are_hidden_and_put_back() -> None:
+def test_hides_and_restores_literals_of_a_flow() -> None:
     hidden = Hidden((), ("x7Fq2LmZp9RtY4kWvB3nQ8sD",))
     given_ = result("x7Fq2LmZp9RtY4kWvB3nQ8sD", url="https://a/x7Fq2LmZp9RtY4kWvB3nQ8sD")
 

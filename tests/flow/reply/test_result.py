@@ -63,7 +63,7 @@ def test_a_complete_2xx_is_success(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [103, 199, 300, 302, 304, 400, 404, 429, 500, 599])
-def test_every_other_status_is_an_error_that_keeps_what_arrived(status: int) -> None:
+def test_every_other_status_is_an_error_with_its_content(status: int) -> None:
     found = result(json_reply(status, {"message": "no"}))
 
     assert (found.outcome, found.status_code, found.response) == (Outcome.ERROR, status, {"message": "no"})
@@ -80,7 +80,7 @@ def test_a_redirect_is_reported_without_the_values_of_its_query() -> None:
     )
 
 
-def test_a_2xx_that_cannot_be_read_is_an_error_with_its_status() -> None:
+def test_an_unreadable_2xx_is_an_error_with_its_status() -> None:
     found = result(HttpResponse(200, headers=(("content-type", "application/json"),), content=b"<html>"))
 
     assert (found.status_code, found.response) == (200, None)
@@ -121,7 +121,7 @@ def test_success_when_decides_about_a_2xx(success_when: str, value: Any, success
     assert success or (found.error and (found.error.kind, found.error.sent) == (ErrorKind.SUCCESS_WHEN, Sent.YES))
 
 
-def test_success_when_makes_no_success_of_another_status() -> None:
+def test_success_when_does_not_apply_to_other_statuses() -> None:
     assert result(json_reply(500, {}), "true").outcome is Outcome.ERROR
 
 
@@ -132,7 +132,7 @@ def test_a_failure_without_a_reply_has_no_status() -> None:
     assert found.as_value()["error"] == {"kind": "timeout", "message": "no answer in 30 s", "sent": "unknown"}
 
 
-def test_a_failure_behind_the_headers_keeps_them() -> None:
+def test_a_failure_after_the_headers_keeps_them() -> None:
     head = HttpResponse(200, "OK", (("X-A", "1"),))
     found = result(TransportFailure(ErrorKind.TOO_LARGE, "more than 1 MiB", Sent.YES, head))
 
@@ -162,7 +162,7 @@ def test_a_url_is_shown_without_secrets(url: str, shown: str) -> None:
     assert mask_url(url) == shown
 
 
-def test_a_recorded_result_comes_back() -> None:
+def test_a_recorded_result_round_trips() -> None:
     for reply in (json_reply(201, {"id": 7}), json_reply(500), TransportFailure(ErrorKind.TLS, "x", Sent.NO)):
         assert ActionResult.from_value(result(reply).as_value()) == result(reply)
     assert ActionResult.from_value({"outcome": "success"}).outcome is Outcome.SUCCESS
@@ -205,7 +205,7 @@ def test_reports_redirect_targets_without_query_values() -> None:
     assert found.headers == {"location": "https://crm.example/x?api_key=***"}
 
 
-def test_keys_that_airflow_reserves_do_not_destroy_a_result() -> None:
+def test_renames_keys_reserved_by_airflow() -> None:
     content = b'{"__classname__": "x", "list": [{"__id__": 1}]}'
     headers = (("Content-Type", "application/json"), ("__classname__", "x"))
     found = result(HttpResponse(200, headers=headers, content=content))
@@ -214,7 +214,7 @@ def test_keys_that_airflow_reserves_do_not_destroy_a_result() -> None:
     assert "___classname__" in found.headers
 
 
-def test_secrets_that_a_server_echoes_are_concealed() -> None:
+def test_masks_secrets_echoed_by_the_server() -> None:
     reply = HttpResponse(
         500, headers=(("X-Echo", "Bearer s3cr3t"), ("Content-Type", "application/json")), content=b'{"a": ["s3cr3t!"]}'
     )

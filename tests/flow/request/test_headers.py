@@ -18,7 +18,7 @@ def build(headers: dict[str, object], answer: object = None) -> Headers:
     return parse_headers(headers, language()).build(Variables(contact={"a": answer}))  # type: ignore[dict-item]
 
 
-def test_values_are_text_and_null_leaves_a_field_out() -> None:
+def test_values_become_text_and_null_omits_a_header() -> None:
     headers = {"X-A": "a {{ contact.a }}", "X-B": 1, "X-C": True, "X-D": None, "X-E": "{{ contact.a }}", "X-F": " b\t"}
 
     assert build(headers, 7) == (("X-A", "a 7"), ("X-B", "1"), ("X-C", "true"), ("X-E", "7"), ("X-F", "b"))
@@ -43,7 +43,7 @@ def test_values_are_text_and_null_leaves_a_field_out() -> None:
         "proxy-connection",
     ],
 )
-def test_framing_and_routing_belong_to_the_transport(name: str) -> None:
+def test_rejects_framing_and_routing_headers(name: str) -> None:
     with pytest.raises(TreeFault, match="set by the HTTP client") as caught:
         parse_headers({name: "x"}, language())
     assert caught.value.path == (name,)
@@ -71,7 +71,7 @@ def test_a_value_is_text(value: object) -> None:
     ["a\r\nX-Evil: 1", "a\nb", "a\rb", "a\x00b", "a\x0bb", "a\x7fb", "a\x85b", "é", "😀", "\u2028", "\ud800"],
     ids=ascii,
 )
-def test_controls_and_text_beyond_ascii_are_refused_as_literal_and_as_answer(text: str) -> None:
+def test_rejects_control_and_non_ascii_characters(text: str) -> None:
     with pytest.raises(TreeFault, match="a header cannot contain"):
         parse_headers({"X-Name": text}, language())
     with pytest.raises(RenderError, match="a header cannot contain") as caught:
@@ -79,7 +79,7 @@ def test_controls_and_text_beyond_ascii_are_refused_as_literal_and_as_answer(tex
     assert caught.value.where == "headers.X-Name"
 
 
-def test_a_value_has_a_greatest_length() -> None:
+def test_limits_the_length_of_a_value() -> None:
     assert check_value("a" * MAX_VALUE)
     with pytest.raises(RenderError, match="at most 8,000"):
         check_value("a" * (MAX_VALUE + 1))
@@ -103,7 +103,7 @@ def test_naughty_strings_are_sent_as_they_are_or_refused(naughty_strings: list[s
             assert not text.isascii() or not text.isprintable()
 
 
-def test_a_literal_is_known_before_any_contact() -> None:
+def test_literals_are_checked_at_load() -> None:
     plan = parse_headers({"Content-Type": "text/csv", "X": "{{ contact.a }}"}, language())
 
     assert (plan.literal("content-type"), plan.literal("x"), plan.literal("y")) == ("text/csv", None, None)

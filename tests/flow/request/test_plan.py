@@ -128,7 +128,7 @@ def test_the_same_answers_give_the_same_bytes() -> None:
 
 
 @given(st.text())
-def test_an_answer_is_never_more_than_a_value(answer: str) -> None:
+def test_answers_are_only_values(answer: str) -> None:
     try:
         request = build(
             answer,

@@ -47,7 +47,7 @@ def build(text: str, answer: object = None, *, has_connection: bool = False) -> 
         ("https://x.test/?u=https://y/?z", None, "https://x.test/?u=https://y/?z"),
     ],
 )
-def test_a_url_is_built_as_it_was_meant(text: str, answer: object, expected: str) -> None:
+def test_builds_a_url_from_its_template(text: str, answer: object, expected: str) -> None:
     assert build(text, answer) == expected
 
 
@@ -97,13 +97,13 @@ def test_a_connection_gives_the_origin(text: str) -> None:
         pytest.param("https://x.test/{{ conn.x }}", "'conn' is not a variable", id="an unknown variable"),
     ],
 )
-def test_loading_refuses_what_could_send_data_elsewhere(text: str, message: str) -> None:
+def test_refuses_urls_that_could_change_the_host(text: str, message: str) -> None:
     with pytest.raises(TemplateFault, match=message):
         plan(text)
 
 
 @pytest.mark.parametrize("text", ["//x.test/v1", "///x.test", "{{ contact.a }}/x", "#x", "/a/../b"])
-def test_a_path_beside_a_connection_stays_a_path(text: str) -> None:
+def test_a_path_with_a_connection_stays_a_path(text: str) -> None:
     with pytest.raises(TemplateFault):
         plan(text, has_connection=True)
 
@@ -122,7 +122,7 @@ def test_an_answer_that_would_change_the_path_is_refused(answer: object) -> None
 
 
 @pytest.mark.parametrize("text", ["{{ contact.a }}{{ contact.a }}", "%2e{{ contact.a }}", ".{{ contact.a }}"])
-def test_dots_do_not_come_together_from_parts(text: str) -> None:
+def test_parts_cannot_combine_into_dot_segments(text: str) -> None:
     with pytest.raises(RenderError, match="would change the path"):
         build(f"https://x.test/a/{text}/b", ".")
 
@@ -166,7 +166,7 @@ def test_naughty_strings_come_back_from_path_and_query(naughty_strings: list[str
         assert parse_qsl(query, keep_blank_values=True) == [("a", text)]
 
 
-def test_a_url_has_a_greatest_length() -> None:
+def test_limits_the_length_of_a_url() -> None:
     with pytest.raises(RenderError, match="at most 8,000"):
         build("https://x.test/{{ contact.a }}", "a" * MAX_URL)
 
@@ -211,7 +211,7 @@ def test_refuses_values_that_are_not_pairs(parameters: object) -> None:
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, [[1]], [{"a": 1}], "{{ contact }}"], ids=str)
-def test_an_object_cannot_stand_in_a_query(value: object) -> None:
+def test_rejects_objects_in_a_query(value: object) -> None:
     parsed = parse_parameters({"q": value}, language())
 
     with pytest.raises(RenderError, match="cannot be a query parameter") as caught:

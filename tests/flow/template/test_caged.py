@@ -53,7 +53,7 @@ def of_answer(text: str, answer: Any) -> object:
         ("", ""),
     ],
 )
-def test_text_of_the_platform_works_unedited(text: str, rendered: str) -> None:
+def test_platform_texts_work_unedited(text: str, rendered: str) -> None:
     assert render(text) == rendered
 
 
@@ -76,7 +76,7 @@ def test_among_other_text_a_value_becomes_text(value: Any, text: str) -> None:
 
 
 @given(st.text())
-def test_an_answer_is_text_and_never_a_template(answer: str) -> None:
+def test_answers_are_never_templates(answer: str) -> None:
     for text in ("{{ contact.a }}", "{{ (contact.a) }}", "{{ contact.a ~ '' }}"):
         assert of_answer(text, answer) == answer
     assert of_answer("<{{ contact.a }}>", answer) == f"<{answer}>"
@@ -106,7 +106,7 @@ def test_rendering_changes_no_value(value: Any) -> None:
         "{{ contact.email.a }}",
     ],
 )
-def test_missing_is_an_error_that_names_it_or_null_or_empty(text: str) -> None:
+def test_a_missing_value_is_an_error_null_or_empty(text: str) -> None:
     with pytest.raises(MissingValueError, match=r"has no value for this contact"):
         render(text)
     assert evaluate(text, "null") is None
@@ -114,7 +114,7 @@ def test_missing_is_an_error_that_names_it_or_null_or_empty(text: str) -> None:
     assert render(f"<{text}>", "null") == render(f"<{text}>", "empty") == "<>"
 
 
-def test_null_is_no_missing_value() -> None:
+def test_null_is_not_missing() -> None:
     assert evaluate("{{ contact.email }}") is None
     assert evaluate("{{ contact.email }}", "empty") is None
 
@@ -137,7 +137,7 @@ def test_the_name_of_a_missing_value_is_reported() -> None:
         ("{{ var.value.x }}", "never sees Airflow's connections"),
     ],
 )
-def test_a_fault_says_what_is_allowed(text: str, message: str) -> None:
+def test_a_fault_explains_what_is_allowed(text: str, message: str) -> None:
     assert message in refusal(text)
 
 
@@ -150,13 +150,13 @@ def test_a_fault_has_the_offset_of_its_placeholder() -> None:
     assert caught.value.offset == 3
 
 
-def test_a_template_has_a_greatest_size_in_bytes() -> None:
+def test_limits_the_size_of_a_template() -> None:
     assert language().parse("é" * (MAX_TEMPLATE_BYTES // 2))
     assert refusal("é" * (MAX_TEMPLATE_BYTES // 2) + "a") == "the text has 64,001 bytes; at most 64,000 are allowed"
     assert "at most 64,000" in refusal("{{ contact.a }}" * 4400)
 
 
-def test_an_output_has_a_greatest_length() -> None:
+def test_limits_the_length_of_an_output() -> None:
     assert len(str(of_answer("{{ contact.a }}x", "a" * (MAX_TEXT - 1)))) == MAX_TEXT
     with pytest.raises(RenderError, match="more than 1,048,576 characters"):
         of_answer("{{ contact.a }}x", "a" * MAX_TEXT)

@@ -179,12 +179,12 @@ def test_any_value_is_filtered_or_refused(name: str, value: Any) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_urlencode_and_json_come_back(text: str) -> None:
+def test_urlencode_and_json_round_trip(text: str) -> None:
     assert unquote(str(use("urlencode", text))) == text
     assert json.loads(str(use("json", text))) == text
 
 
-def test_json_of_a_large_value_is_written_as_that_of_a_small_one() -> None:
+def test_large_and_small_values_have_the_same_json_format() -> None:
     item = {"a": [1.5, -0.0, 1e16, 1e-7, 10**30, True, None, 'é"\\\n\u2028'], "é": {}, "b": [], "c": [{}]}
     value = {"items": [item] * 1_000, "more": ["x" * 50_000]}
 
@@ -193,7 +193,7 @@ def test_json_of_a_large_value_is_written_as_that_of_a_small_one() -> None:
         json_text({**value, "n": float("nan")}, MAX_TEXT)
 
 
-def test_text_of_values_that_are_not_plain_data() -> None:
+def test_converts_non_plain_values_to_text() -> None:
     for value in ({1, 2}, object(), b"x", [object()]):
         with pytest.raises(RenderError, match="cannot be converted to text"):
             text_of(value)
@@ -201,7 +201,7 @@ def test_text_of_values_that_are_not_plain_data() -> None:
         text_of(math.nan)
 
 
-def test_joined_stops_before_memory_is_used_up() -> None:
+def test_joined_stops_before_using_much_memory() -> None:
     taken = []
 
     def texts() -> Any:
@@ -225,11 +225,11 @@ def test_joined_stops_before_memory_is_used_up() -> None:
         ("from_json", '"a\\u0000b"', "a\ufffdb"),
     ],
 )
-def test_a_text_that_is_json_is_read(filters: str, value: object, expected: object) -> None:
+def test_parses_json_text(filters: str, value: object, expected: object) -> None:
     assert use(filters, value) == expected
 
 
-def test_a_value_of_a_reply_that_came_as_text_is_reached() -> None:
+def test_reads_a_value_inside_json_text_of_a_reply() -> None:
     template = CagedLanguage().parse("{{ (contact.a | from_json).tags.0 | upper }}")
     assert not isinstance(template, str)
     assert template.evaluate(Variables(contact={"a": '{"tags": ["x"]}'})) == "X"

@@ -72,7 +72,7 @@ def test_a_lone_reference(text: str, path: tuple[str, ...] | None) -> None:
         ("contact.a.__init__", "belong to Python"),
     ],
 )
-def test_a_reference_that_cannot_be(text: str, message: str) -> None:
+def test_rejects_an_invalid_reference(text: str, message: str) -> None:
     with pytest.raises(TemplateFault, match=message.replace("?", r"\?")):
         bare(text)
 
@@ -88,7 +88,7 @@ def test_a_reference_that_cannot_be(text: str, message: str) -> None:
         ("contact.a if step.ask else contact.b", 'contact["a"] if step["ask"] else contact["b"]'),
     ],
 )
-def test_references_in_an_expression_become_jinja(text: str, rewritten: str) -> None:
+def test_translates_references_to_jinja(text: str, rewritten: str) -> None:
     assert rewrite_references(text, STEPS)[0] == rewritten
 
 
@@ -126,7 +126,7 @@ def test_a_value_is_found_or_missing_and_null_is_a_value(text: str, value: Any) 
     assert reference.resolve(VALUES) == value
 
 
-def test_the_step_that_is_read_is_known() -> None:
+def test_a_reference_knows_its_step() -> None:
     _, references = rewrite_references("step.ask + contact.a", STEPS)
 
     assert [reference.step for reference in references] == ["ask", None]

@@ -96,7 +96,7 @@ def test_other_percent_signs_are_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["%contact.first_name%", *LITERALS])
-def test_in_the_syntax_of_hilos_percent_signs_are_text(text: str) -> None:
+def test_percent_signs_are_text_in_hilos_syntax(text: str) -> None:
     assert HILOS.parse(text) == text
     assert encode("json", {text: text}, HILOS) == json.dumps({text: text}, separators=(",", ":"))
 
@@ -171,7 +171,7 @@ def rewritten(text: str) -> str | None:
 @given(st.lists(PIECES, max_size=8).map("".join) | st.text(alphabet="%{} contact.step|'\n", max_size=40))
 @example("a %contact.plan%%contact.plan% b%")
 @example("{{ contact.plan %contact.plan% }}")
-def test_it_reads_as_the_same_text_in_braces(text: str) -> None:
+def test_percent_syntax_equals_brace_syntax(text: str) -> None:
     braces = rewritten(text)
     if braces is None:
         return
@@ -218,7 +218,7 @@ def test_it_reads_as_the_same_text_in_braces(text: str) -> None:
         pytest.param("plain", "%contact.plan% 100%", "pro 100%", id="plain"),
     ],
 )  # fmt: skip
-def test_every_body_knows_both_spellings(body_type: str, body: object, expected: str) -> None:
+def test_every_body_type_supports_both_syntaxes(body_type: str, body: object, expected: str) -> None:
     written = encode(body_type, body)
     assert written.strip() == expected.strip()
     if isinstance(body, str):
@@ -282,7 +282,7 @@ def test_faults_of_body_texts_keep_their_places(body_type: str, body: str, place
         assert one.message.startswith(f"line {line}, column {column} of the body: ")
 
 
-def test_quotes_of_a_name_may_be_escaped_as_the_body_asks() -> None:
+def test_accepts_quotes_escaped_for_the_body_type() -> None:
     language = CagedLanguage({'Say "hi"'}, syntax="activecampaign")
     values = {"step": {'Say "hi"': "yes"}}
     for body_type, body in [
@@ -320,7 +320,7 @@ def test_placeholders_are_allowed_only_in_some_parts_of_a_url(url: str, words: s
         parse_url(url, PERCENT, has_connection=False)
 
 
-def test_a_file_chosen_by_an_answer_is_refused_in_both_spellings() -> None:
+def test_refuses_answer_chosen_files_in_both_syntaxes() -> None:
     for text in ("%contact.path%", "{{ contact.path }}", " %contact.path%/a"):
         body = parse_body(BodyType.MULTIPART, [{"name": "f", "file": text}], PERCENT)
         with pytest.raises(RenderError, match="must be the web address of a file"):
@@ -362,7 +362,7 @@ def test_a_name_holds_a_placeholder_by_its_syntax() -> None:
     assert not holds_placeholder("100% off", PERCENT)
 
 
-def test_a_flow_of_activecampaign_asks_for_what_the_same_flow_in_braces_asks_for() -> None:
+def test_activecampaign_and_brace_flows_send_equal_requests() -> None:
     steps: list[dict[str, Any]] = [
         {"name": "Ask name", "type": "question", "body": "Hi %contact.first_name%", "next": "Is it Ana?"},
         {

@@ -18,7 +18,7 @@ def test_there_are_exactly_four_scopes() -> None:
     assert all(dict(values[scope]) == {} for scope in values)
 
 
-def test_a_scope_is_read_like_any_key() -> None:
+def test_a_scope_reads_like_a_mapping() -> None:
     values = Variables(contact={"phone": "1"})
 
     assert values.get("contact") == values["contact"] == {"phone": "1"}
@@ -27,7 +27,7 @@ def test_a_scope_is_read_like_any_key() -> None:
         values["conn"]
 
 
-def test_a_custom_field_is_read_without_meta_and_a_built_in_one_wins() -> None:
+def test_reads_custom_fields_without_meta_after_built_in_ones() -> None:
     contact = Variables(contact={"phone": "+52", "meta": {"plan": "pro", "phone": "not this"}})["contact"]
 
     assert (contact["plan"], contact["phone"]) == ("pro", "+52")
@@ -49,7 +49,7 @@ def test_values_cannot_be_changed() -> None:
         values["step"]["Ask"] = 3  # type: ignore[index]
 
 
-def test_a_step_joins_in_a_copy() -> None:
+def test_adding_a_step_copies_the_variables() -> None:
     before = Variables(contact={"phone": "1"}, step={"a": 1})
     after = before.with_step("b", 2).with_step("a", 3)
 
@@ -58,7 +58,7 @@ def test_a_step_joins_in_a_copy() -> None:
     assert after["contact"] == before["contact"]
 
 
-def test_global_time_is_reported_in_the_zone_it_is_given_in() -> None:
+def test_global_time_keeps_its_zone() -> None:
     now = dt.datetime(2026, 11, 23, 5, 4, 3, 999, tzinfo=dt.timezone.utc).astimezone(ZoneInfo("America/Mexico_City"))
 
     assert global_variables(now) == {

@@ -55,7 +55,7 @@ def test_dotted_names_mean_the_same_as_nested_ones() -> None:
     assert read_response({"contact": {"phone": "+52"}, "contact.email": None}).contact == {"phone": "+52"}
 
 
-def test_a_dotted_name_goes_before_a_nested_one_wherever_it_stands() -> None:
+def test_dotted_names_override_nested_ones() -> None:
     nested, dotted = {"contact": {"phone": "n"}}, {"contact.phone": "d"}
     for both in ({**nested, **dotted}, {**dotted, **nested}):
         assert read_response(both).contact == {"phone": "d"}
@@ -66,12 +66,12 @@ def test_only_contacts_have_meta() -> None:
     assert read_response({"step.meta.a": 1}).step == {"meta.a": 1}
 
 
-def test_null_is_a_value_and_an_absent_key_is_none() -> None:
+def test_null_is_a_value() -> None:
     assert read_response({"step": {"Ask": None}}).step == {"Ask": None}
     assert read_response({}).step == {}
 
 
-def test_a_response_without_an_id_is_known_by_its_answers() -> None:
+def test_a_response_without_an_id_is_identified_by_its_answers() -> None:
     first, second = read_response({"step.a": 1}), read_response({"step.a": 2})
 
     assert first.identity == read_response({"step": {"a": 1}}).identity != second.identity
@@ -142,7 +142,7 @@ def test_declared_variables_have_their_type(kind: Any, right: list[Any], wrong: 
             with_defaults({"v": value}, declared)
 
 
-def test_defaults_fill_in_and_required_ones_are_asked_for() -> None:
+def test_applies_defaults_and_requires_required_variables() -> None:
     assert with_defaults({}, {"a": VariableFormat(default="x"), "b": VariableFormat()}) == {"a": "x", "b": None}
     with pytest.raises(ResponseError, match="is required"):
         with_defaults({}, {"a": VariableFormat(required=True)})
@@ -183,13 +183,13 @@ def test_history_and_exits_of_the_wrong_shape_are_refused(part: dict[str, Any], 
     assert message in str(caught.value)
 
 
-def test_two_contacts_who_answered_otherwise_on_the_way_are_not_the_same() -> None:
+def test_different_answer_histories_are_different_responses() -> None:
     first, second = ({"step.q": 1, "history": [{"step": "q", "value": value}]} for value in ("a", "b"))
     assert read_response(first).identity != read_response(second).identity
 
 
 @pytest.mark.parametrize("key", ["phone", "canonical_phone"])
 @pytest.mark.parametrize("phones", [["+525512345678"], "+525512345678, +525512345679"])
-def test_a_list_of_phones_is_no_contact(key: str, phones: object) -> None:
+def test_rejects_a_list_of_phones(key: str, phones: object) -> None:
     with pytest.raises(ResponseError, match=rf"contact.{key} must be one phone number, not a list"):
         read_response({"id": "r", "contact": {key: phones}})

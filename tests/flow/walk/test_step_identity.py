@@ -25,7 +25,7 @@ def identities(*steps: dict[str, Any], **renames: str | None) -> StepIdentities:
     return StepIdentities.of(a_flow(*steps), renames)
 
 
-def test_a_step_is_known_by_its_platform_id_else_its_id_else_its_name() -> None:
+def test_identifies_a_step_by_platform_id_id_or_name() -> None:
     flow = a_flow({"name": "A"}, {"name": "B", "id": "b"}, {"name": "C", "id": "c", "platform_id": "7"})
     assert [step.identity for step in flow.steps.values()] == ["A", "b", "platform_id:7"]
 
@@ -48,7 +48,7 @@ def test_a_step_is_known_by_its_platform_id_else_its_id_else_its_name() -> None:
         pytest.param({"name": "D"}, {"A": "B", "B": "A"}, ("A", None), None, id="a circle"),
     ],
 )
-def test_an_attempt_is_of_the_step_that_it_was_sent_for(
+def test_an_attempt_belongs_to_the_step_that_sent_it(
     step: dict[str, Any], renames: dict[str, str | None], recorded: tuple[str, str | None], owner: str | None
 ) -> None:
     steps = identities(step, **renames)
@@ -86,6 +86,6 @@ def test_no_two_steps_have_the_same_identity(steps: list[dict[str, Any]], messag
         a_flow(*steps)
 
 
-def test_steps_may_exchange_names_where_both_have_ids() -> None:
+def test_steps_with_ids_may_exchange_names() -> None:
     steps = identities({"name": "B", "id": "A"}, {"name": "A", "id": "B"})
     assert (steps.owner("A", None), steps.owner("B", None)) == ("B", "A")

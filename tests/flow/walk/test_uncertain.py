@@ -67,7 +67,7 @@ def test_at_most_once_does_not_resend_even_equal_bytes() -> None:
     assert uncertain_requests.forbid(effect.step)
 
 
-def test_a_loop_that_comes_back_under_keyed_sends_equal_bytes_with_the_same_key() -> None:
+def test_a_keyed_loop_sends_equal_bytes_with_the_same_key() -> None:
     record, effects = _loop([LOST, json_reply()], **KEYED)
 
     assert (record.state, record.reason, record.handled_errors) == (State.COMPLETED, "", 1)
@@ -98,7 +98,7 @@ def test_every_visit_has_its_own_key_unless_in_doubt() -> None:
 
 
 @pytest.mark.parametrize("keys", [IDEMPOTENT, {"method": "PUT"}, {"method": "DELETE"}], ids=str)
-def test_a_loop_resends_idempotent_requests_and_equal_bytes_resolve_the_doubt(keys: dict[str, Any]) -> None:
+def test_resending_equal_idempotent_bytes_resolves_the_doubt(keys: dict[str, Any]) -> None:
     record, effects = _loop([LOST, json_reply()], **keys)
     assert (record.state, len(effects), len({effect.idempotency_key for effect in effects})) == (State.COMPLETED, 2, 2)
 
@@ -129,7 +129,7 @@ def test_every_request_in_doubt_is_named_once() -> None:
     assert record.handled_errors == 2
 
 
-def test_text_that_cannot_be_rendered_does_not_hide_a_doubt() -> None:
+def test_a_render_error_does_not_hide_a_doubt() -> None:
     flow = flow_of(action(on_error="z"), {"name": "z", "type": "message", "body": "{{ contact.nope }}"})
     record = walk_flow(flow, reply=LOST)
     assert record.state is State.IN_DOUBT
@@ -155,7 +155,7 @@ def _loop_with_a_file(record_of: dict[int, ActionResult], **keys: Any) -> tuple[
 
 
 @pytest.mark.parametrize("keys", [ONCE, KEYED], ids=str)
-def test_a_walk_that_is_walked_again_from_its_record_ends_as_it_did(keys: dict[str, str]) -> None:
+def test_walking_again_from_the_record_ends_the_same(keys: dict[str, str]) -> None:
     first, _ = _loop_with_a_file({}, **keys)
     results = {visit.number: visit.result for visit in first.visits if visit.result}
     again, asked = _loop_with_a_file(results, **keys)
@@ -166,18 +166,18 @@ def test_a_walk_that_is_walked_again_from_its_record_ends_as_it_did(keys: dict[s
     assert all(isinstance(effect, FetchFile) for effect in asked)
 
 
-def test_unseen_bytes_are_never_called_equal() -> None:
+def test_unrecorded_bytes_are_never_equal() -> None:
     first, _ = _loop_with_a_file({}, **IDEMPOTENT)
     again, _ = _loop_with_a_file({v.number: v.result for v in first.visits if v.result}, **IDEMPOTENT)
     assert (first.state, again.state) == (State.COMPLETED, State.IN_DOUBT)
 
 
-def test_no_file_is_fetched_for_what_will_not_be_sent() -> None:
+def test_fetches_no_file_for_a_request_that_will_not_be_sent() -> None:
     _, effects = _loop_with_a_file({}, **ONCE)
     assert [(type(effect), effect.visit) for effect in effects] == [(FetchFile, 1), (SendAction, 1)]
 
 
-def test_a_result_that_was_recorded_without_its_bytes_binds_the_visits_after_it() -> None:
+def test_a_result_recorded_without_bytes_binds_later_visits() -> None:
     first, _ = _loop_with_a_file({}, **KEYED)
     assert first.visits[0].result is not None
     record, effects = _loop_with_a_file({1: first.visits[0].result}, **KEYED)

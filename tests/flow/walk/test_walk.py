@@ -40,7 +40,7 @@ def exits(record: Walk) -> list[tuple[str, str | None]]:
     return [(visit.step, visit.exit) for visit in record.visits]
 
 
-def test_the_sample_goes_from_the_first_question_to_the_last_message() -> None:
+def test_walks_the_sample_flow() -> None:
     effects: list[Effect] = []
     record = walk_flow(flow_of(*FLOW["steps"]), ANA, json_reply(201, {"id": 7}), effects)
 
@@ -70,7 +70,7 @@ def test_the_sample_goes_from_the_first_question_to_the_last_message() -> None:
     )
 
 
-def test_an_error_exit_leads_on_and_is_counted() -> None:
+def test_an_error_exit_continues_and_is_counted() -> None:
     record = walk_flow(flow_of(*FLOW["steps"]), ANA, json_reply(500))
 
     assert exits(record)[-2:] == [("Create contact", "error"), ("Give up", None)]
@@ -90,7 +90,7 @@ def test_an_error_exit_leads_on_and_is_counted() -> None:
         pytest.param({}, {"q": " 41 "}, ("next", State.COMPLETED, False), id="answered"),
     ],
 )
-def test_a_question(step: dict[str, Any], answers: dict[str, Any], expected: tuple[object, ...]) -> None:
+def test_answers_questions(step: dict[str, Any], answers: dict[str, Any], expected: tuple[object, ...]) -> None:
     flow = flow_of(
         {"name": "q", "type": "question", "answer_type": "NUMBER", "next": "z", "body": "Age?", **step},
         {"name": "z", "type": "message"},
@@ -126,7 +126,7 @@ def test_a_menu_matches_options_in_any_case_and_exact_ones_first(answer: object,
 
 
 @pytest.mark.parametrize("answer", ["Other", "", None, ["Sales"], {"a": 1}], ids=str)
-def test_an_option_that_does_not_exist_fails_or_takes_its_exit(answer: object) -> None:
+def test_an_unknown_option_fails_or_takes_its_exit(answer: object) -> None:
     menu: dict[str, Any] = {"name": "m", "type": "menu", "options": {"Sales": None}}
     record = walk_flow(flow_of(menu), {"step": {"m": answer}})
     shown = text_of(answer).replace('"', "'")  # type: ignore[arg-type]
@@ -162,7 +162,7 @@ def _is(comparison: str, value: str | None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("state", "expected"), [("completed", State.COMPLETED), ("failed", State.FAILED)])
-def test_an_end_says_how_it_ended(state: str, expected: State) -> None:
+def test_an_end_sets_state_and_reason(state: str, expected: State) -> None:
     record = walk_flow(
         flow_of({"name": "e", "type": "end", "state": state, "reason": "{{ contact.a }}"}), {"contact.a": "why"}
     )
@@ -203,7 +203,7 @@ ONCE, KEYED, IDEMPOTENT = ({"delivery": name} for name in ("at_most_once", "keye
         pytest.param({"success_when": "response.ok"}, json_reply(200, {"ok": False}), State.FAILED, id="success_when"),
     ],
 )
-def test_an_error_that_nothing_handles(keys: dict[str, Any], reply: Reply, state: State) -> None:
+def test_an_unhandled_error_fails_the_walk(keys: dict[str, Any], reply: Reply, state: State) -> None:
     record = walk_flow(flow_of(action(**keys)), reply=reply)
 
     assert (record.state, record.handled_errors) == (state, 0)
@@ -231,7 +231,7 @@ def test_an_error_that_nothing_handles(keys: dict[str, Any], reply: Reply, state
     ],
 )
 @pytest.mark.parametrize("end", ["completed", "failed"])
-def test_an_error_exit_handles_every_error_and_leaves_what_is_unknown_in_doubt(
+def test_an_error_exit_handles_every_error_and_keeps_doubts(
     keys: dict[str, Any], reply: Reply, state: State, end: str
 ) -> None:
     flow = flow_of(
@@ -277,7 +277,7 @@ def test_an_idempotency_key_is_sent_only_if_keyed() -> None:
     assert (once.idempotency_key, once.request.headers) == ("other", ())
 
 
-def test_later_steps_read_what_came_back() -> None:
+def test_later_steps_read_replies() -> None:
     flow = flow_of(
         action("Create contact", on_success="z"),
         {
@@ -290,7 +290,7 @@ def test_later_steps_read_what_came_back() -> None:
     assert walk_flow(flow, reply=json_reply(201, {"items": [{}, {"id": 7}]})).visits[1].text == "7 201"
 
 
-def test_a_value_that_is_missing_fails_the_walk_with_the_name_of_the_step() -> None:
+def test_a_missing_value_fails_the_walk_and_names_the_step() -> None:
     record = walk_flow(flow_of(action(body={"a": "{{ contact.nope }}"})))
 
     assert (record.state, exits(record)) == (State.FAILED, [("Send", None)])
@@ -335,7 +335,7 @@ def test_no_naughty_string_stops_a_walk(naughty_strings: list[str]) -> None:
         assert json.loads(effects[0].request.content) == {"a": text}
 
 
-def test_half_a_surrogate_pair_fails_one_contact_and_raises_nothing() -> None:
+def test_a_lone_surrogate_fails_one_contact_without_raising() -> None:
     flow = flow_of({"name": "Ask", "type": "question", "next": "Send"}, action(body={"a": "{{ step.Ask }}"}))
 
     record = walk_flow(flow, {"step": {"Ask": "\ud800"}})
@@ -361,14 +361,14 @@ def test_a_loop_without_its_own_limit_is_still_limited() -> None:
     assert record.state is State.FAILED
 
 
-def test_exhausted_visits_may_lead_on() -> None:
+def test_exhausted_visits_can_take_an_exit() -> None:
     flow = flow_of(action("a", on_success="a", max_visits=2, on_max_visits="z"), {"name": "z", "type": "message"})
 
     assert walk_flow(flow).path == ["a", "a", "z"]
     assert walk_flow(flow).state is State.COMPLETED
 
 
-def test_two_exhausted_steps_that_lead_to_each_other_end() -> None:
+def test_mutually_exhausted_steps_end_the_walk() -> None:
     flow = flow_of(
         action("a", on_success="b", on_error="z", max_visits=1, on_max_visits="b"),
         action("b", on_success="a", on_error="z", max_visits=1, on_max_visits="a"),
@@ -448,7 +448,7 @@ def test_a_file_is_fetched_and_then_sent() -> None:
     assert record.state is State.COMPLETED
 
 
-def test_a_file_that_does_not_come_is_an_error_of_kind_file_and_nothing_is_sent() -> None:
+def test_a_failed_fetch_is_an_error_of_kind_file() -> None:
     record, effects = with_file(TransportFailure(ErrorKind.TIMEOUT, "too slow", Sent.UNKNOWN))
 
     assert [type(effect) for effect in effects] == [FetchFile]
@@ -476,7 +476,7 @@ def test_a_request_is_answered_with_a_result() -> None:
         walking.send(NOT_SENT)
 
 
-def test_a_response_that_the_flow_cannot_use_is_rejected_and_nothing_is_asked_for() -> None:
+def test_rejects_an_unusable_response_without_effects() -> None:
     flow = flow_of(action(), variables={"campaign": {"required": True}, "n": {"type": "number"}})
     effects: list[Effect] = []
 
@@ -486,7 +486,7 @@ def test_a_response_that_the_flow_cannot_use_is_rejected_and_nothing_is_asked_fo
     assert walk_flow(flow, {"flow_execution_variables": {"campaign": "x", "n": "7"}}).state is State.REJECTED
 
 
-def test_the_record_is_filled_as_the_walk_goes() -> None:
+def test_the_record_is_updated_during_the_walk() -> None:
     record = Walk(Variables())
     walking = walk(flow_of(*FLOW["steps"]), read_response(ANA), now=NOW, record=record)
     next(walking)
@@ -495,7 +495,7 @@ def test_the_record_is_filled_as_the_walk_goes() -> None:
     assert record.state is None
 
 
-def test_global_time_is_reported_in_the_zone_of_the_flow_and_the_caller_may_add() -> None:
+def test_global_time_uses_the_flows_zone_and_keeps_given_values() -> None:
     flow = flow_of(action(), timezone="Asia/Tokyo")
     values = initial_variables(flow, read_response({"global.Shop": "Roma", "global.Weekday": "Someday"}), NOW)["global"]
 
@@ -523,7 +523,7 @@ def _walk_recorded(
     return drive(walk(flow_of(*CHAIN), response, now=NOW, resend=resend), do), asked
 
 
-def test_an_action_that_succeeded_before_is_not_sent_again_and_its_result_is_used() -> None:
+def test_reuses_the_result_of_an_action_that_succeeded() -> None:
     record, asked = _walk_recorded({"First": [{"outcome": "success", "response": {"id": 7}}]})
     assert asked == ["Second: success 7"]
     assert record.path == ["First", "Second"]
@@ -547,7 +547,7 @@ def test_resends_everything_on_request() -> None:
     assert asked == ["First: ", "Second: success 9"]
 
 
-def test_an_action_left_by_success_is_not_resent_even_if_its_reply_is_unknown() -> None:
+def test_does_not_resend_a_success_with_an_unknown_reply() -> None:
     record, asked = _walk_recorded({}, {"Second": "success"})
     assert asked == ["First: "]
     assert [visit.exit for visit in record.visits] == ["success", "success"]
@@ -555,7 +555,7 @@ def test_an_action_left_by_success_is_not_resent_even_if_its_reply_is_unknown() 
     assert (record.visits[1].result.response, record.visits[1].result.status_code) == (None, None)
 
 
-def test_an_action_left_by_error_is_sent_and_a_recorded_result_overrides_an_exit() -> None:
+def test_sends_a_failed_action_unless_its_result_is_recorded() -> None:
     _, asked = _walk_recorded({}, {"First": "error", "Second": "error"})
     assert asked == ["First: ", "Second: success 9"]
     failed_before = {"outcome": "error", "error": {"kind": "status", "message": "", "sent": "yes"}}
@@ -569,7 +569,7 @@ def test_an_exit_that_no_action_has_rejects_the_response() -> None:
     assert record.reason == "exits.First: the exit of an action must be 'success' or 'error', not 'succes'"
 
 
-def test_a_question_that_was_asked_more_than_once_has_its_answers_in_order() -> None:
+def test_repeated_questions_use_their_answers_in_order() -> None:
     flow = flow_of(
         {"name": "q", "type": "question", "answer_type": "NUMBER", "next": "m", "on_answer_failed": "q"},
         {"name": "m", "type": "menu", "options": {"Again": "q", "Done": None}},
@@ -589,7 +589,7 @@ def test_questions_beyond_the_given_answers_are_unanswered() -> None:
     assert (record.state, record.unanswered, record.path) == (State.COMPLETED, True, ["q"] * 3)
 
 
-def test_an_exit_reports_of_one_visit_and_the_next_ones_are_sent() -> None:
+def test_a_recorded_exit_covers_one_visit_only() -> None:
     flow = flow_of(action(on_success="Send", max_visits=3, on_max_visits="z"), {"name": "z", "type": "end"})
     effects: list[Effect] = []
     walk_flow(flow, {"exits": {"Send": "success"}}, effects=effects)
@@ -601,7 +601,7 @@ def _loop(text: str, visits: int, **keys: Any) -> Flow:
     return flow_of({**again, **keys}, END)
 
 
-def test_the_texts_of_a_walk_are_limited_and_cuts_are_marked() -> None:
+def test_limits_the_texts_of_a_walk_and_marks_cuts() -> None:
     text = "x" * 400_000
     record = walk_flow(_loop("{{ contact.first_name }}", 10_000), {"id": "r-1", "contact": {"first_name": text}})
 
@@ -613,7 +613,7 @@ def test_the_texts_of_a_walk_are_limited_and_cuts_are_marked() -> None:
     assert sum(map(len, set(said))) < 2 * 1_048_576
 
 
-def test_the_limit_of_a_walks_texts_includes_the_text_around_them() -> None:
+def test_the_text_limit_includes_literal_text() -> None:
     beside = {"whatsapp_template": "hi", "whatsapp_template_variables": {"1": "{{ contact.first_name }}"}}
     record = walk_flow(_loop("Hi", 100, **beside), {"id": "r-1", "contact": {"first_name": "x" * 400_000}})
 

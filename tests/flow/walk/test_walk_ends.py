@@ -93,7 +93,7 @@ REPLIES = st.sampled_from([json_reply(200, {"id": 1}), json_reply(200, {"id": 2}
 
 @given(flow=graphs(), replies=st.lists(REPLIES, min_size=1, max_size=5))
 @settings(max_examples=500, deadline=None)
-def test_every_walk_ends_within_what_its_steps_may_be_visited(flow: Flow, replies: list[Reply]) -> None:
+def test_every_walk_ends_within_max_visits(flow: Flow, replies: list[Reply]) -> None:
     steps = flow.steps
     assert isinstance(steps, _Budgeted)
     most = sum(step.max_visits for step in steps.values())

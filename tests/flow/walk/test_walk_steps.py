@@ -42,7 +42,7 @@ TEMPLATE = {
 }
 
 
-def test_a_template_without_buttons_says_its_message_and_continues() -> None:
+def test_a_template_without_buttons_sends_its_message_and_continues() -> None:
     record = walk_flow(flow_of({**TEMPLATE, "next": "Bye"}, message("Bye")), {"contact": CONTACT})
 
     assert exits(record) == [("Offer", "next"), ("Bye", "next")]
@@ -135,7 +135,7 @@ def test_answers_are_tried_until_one_fits(keys: Any, told: list[str], way: str |
     assert record.state is (State.FAILED if way is None else State.COMPLETED)
 
 
-def test_a_question_that_is_asked_again_continues_with_the_answers_that_are_left() -> None:
+def test_a_repeated_question_uses_the_remaining_answers() -> None:
     flow = flow_of(
         question(next="Check"),
         {
@@ -196,7 +196,7 @@ def test_an_option_of_a_list_becomes_its_value(answer: Any) -> None:
         ({}, "step.Load.response.items contains none"),
     ],
 )
-def test_an_answer_that_is_in_no_list_does_not_fit(items: Any, message_: str) -> None:
+def test_an_unlisted_answer_does_not_fit(items: Any, message_: str) -> None:
     flow = flow_of(action("Load", on_success="Choose"), LISTED, message("Bye"))
 
     record = walk_flow(flow, {"step": {"Choose": "Mew"}}, json_reply(200, items))
@@ -232,7 +232,7 @@ def test_a_delay_until_a_moment_is_reported_in_the_flows_zone() -> None:
     assert wait.until.astimezone(dt.timezone.utc) == dt.datetime(2026, 11, 23, 15, tzinfo=dt.timezone.utc)
 
 
-def test_a_delay_until_what_is_no_moment_fails_the_contact() -> None:
+def test_an_invalid_delay_time_fails_the_contact() -> None:
     flow = flow_of({"name": "D", "type": "delay", "until": "{{ contact.meta.day }}"})
 
     record = walk_flow(flow, {"contact": {"meta": {"day": "tomorrow"}}})
@@ -409,13 +409,13 @@ def test_sensitive_values_are_sent_and_not_shown() -> None:
     assert record.reason == '*** ["***",{"n":"***"}]'
 
 
-def test_a_sensitive_variable_without_a_value_hides_nothing() -> None:
+def test_an_absent_sensitive_variable_hides_nothing() -> None:
     flow = flow_of(message("Hi", body="none and true"), sensitive=["contact.email", "contact.on", "contact.x"])
 
     assert walk_flow(flow, {"contact": {"email": "", "on": True}}).visits[0].text == "none and true"
 
 
-def test_a_sensitive_value_stays_hidden_when_the_variable_has_another() -> None:
+def test_previous_sensitive_values_stay_hidden() -> None:
     before = {"before": "{{ contact.first_name }}"}
     flow = flow_of(
         {"name": "Rename", "type": "contact_update", "first_name": "Eva", "meta": before, "next": "Ask"},
@@ -430,7 +430,7 @@ def test_a_sensitive_value_stays_hidden_when_the_variable_has_another() -> None:
     assert [visit.text for visit in record.visits[1:5]] == ["Not x?", "*** ***", "Not ***?", "*** ***"]
 
 
-def test_a_sensitive_value_is_hidden_in_other_capitals_and_within_an_object() -> None:
+def test_hides_sensitive_values_in_any_case_and_inside_objects() -> None:
     flow = flow_of(
         message("Hi", body="{{ contact.email | lower }} {{ contact.ids }}"), sensitive=["contact.email", "contact.ids"]
     )
@@ -463,7 +463,7 @@ def test_stores_the_reason_why_a_walk_ends() -> None:
     assert record.reason == 'Ask: the answer "c" does not fit: it is not one of the 1 options: a\ufffdb'
 
 
-def test_a_custom_field_called_meta_leaves_the_others_where_they_are() -> None:
+def test_a_custom_field_named_meta_keeps_the_others() -> None:
     update = {"name": "Note", "type": "contact_update", "meta": {"meta": "x", "phone": "y"}, "next": "Hi"}
     flow = flow_of(
         update, message("Hi", body="{{ contact.meta.plan }} {{ contact.meta.meta }} {{ contact.meta.phone }}")
@@ -473,7 +473,7 @@ def test_a_custom_field_called_meta_leaves_the_others_where_they_are() -> None:
 
 
 @pytest.mark.parametrize("until", ["9999-12-31", "2200-01-01T00:00", "0001-01-01T00:00+14:00"])
-def test_a_delay_until_another_age_fails_the_contact(until: str) -> None:
+def test_a_delay_until_an_impossible_year_fails_the_contact(until: str) -> None:
     delay = {"name": "Wait", "type": "delay", "until": "{{ contact.on }}", "time_windows": [{"weekday": 0}]}
     record = walk_flow(flow_of(delay), {"contact": {"on": until}})
 

@@ -34,9 +34,7 @@ def test_a_record_is_a_row_of_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_delimiter_line_end_and_byte_order_mark_are_found(
-    tmp_path: Path, delimiter: str, end: str, mark: bytes
-) -> None:
+def test_detects_delimiter_line_end_and_byte_order_mark(tmp_path: Path, delimiter: str, end: str, mark: bytes) -> None:
     header = delimiter.join(["id", '"contact.phone"', '"note, with; all\t|,,,;;;"'])
     content = header + end + delimiter.join(["1", "+52", "x"]) + end
 
@@ -57,7 +55,7 @@ def test_every_text_is_read_as_it_was_written(cells: list[tuple[str, str]], deli
     ]
 
 
-def test_a_quoted_cell_may_span_lines_and_its_record_is_where_it_starts(tmp_path: Path) -> None:
+def test_a_multiline_record_has_the_line_where_it_starts(tmp_path: Path) -> None:
     text = HEADER + '1,+52,"Ana\nMaría, ""la"" única\n\nfin"\n2,+53,Bo\n'
 
     found = rows_of(tmp_path, "r.csv", text)
@@ -124,7 +122,7 @@ def test_a_record_that_is_too_large_is_rejected_as_a_whole(tmp_path: Path, cell:
     assert [row.number for row in found] == [2, 3, 4 + cell.count("\n")]
 
 
-def test_a_large_cell_is_read_and_the_limit_of_the_process_is_set_back(tmp_path: Path) -> None:
+def test_reads_a_large_cell_and_restores_the_csv_limit(tmp_path: Path) -> None:
     before = csv.field_size_limit(100_000)
     (tmp_path / "r.csv").write_text(HEADER + f"1,+52,{'x' * (MAX_ROW_BYTES - 10)}\n" * 2)
     one, other = (iter(open_source(SourceSpec(str(tmp_path / "r.csv")), FLOW)) for _ in range(2))
@@ -178,7 +176,7 @@ class TestColumns:
 
         assert values(found) == [{"id": "7", "contact.phone": "+52", "contact.meta.plan": "+52"}]
 
-    def test_a_mapping_goes_before_a_column_of_that_name(self, tmp_path: Path) -> None:
+    def test_a_mapping_overrides_a_column_of_that_name(self, tmp_path: Path) -> None:
         text = "contact.phone,Teléfono\nwrong,right\n"
 
         found = rows_of(tmp_path, "r.csv", text, columns={"contact.phone": "Teléfono"})
@@ -193,7 +191,7 @@ class TestColumns:
         assert values(found) == [{"id": "1", "contact.phone": "+52"}]
         assert found[0].number == 3
 
-    def test_a_row_without_the_id_that_was_named_is_rejected(self, tmp_path: Path) -> None:
+    def test_rejects_a_row_without_the_named_id(self, tmp_path: Path) -> None:
         assert codes(rows_of(tmp_path, "r.csv", HEADER + ",+52,\n")) == ["ok"]
         assert codes(rows_of(tmp_path, "r.csv", HEADER + ",+52,\n", id_column="id")) == ["no_id"]
 
@@ -213,10 +211,10 @@ class TestColumns:
         with pytest.raises(SourceError, match=words):
             rows_of(tmp_path, "r.csv", self.TEXT, **keys)
 
-    def test_the_option_of_a_menu_is_an_answer(self, tmp_path: Path) -> None:
+    def test_reads_menu_options_as_answers(self, tmp_path: Path) -> None:
         assert values(rows_of(tmp_path, "r.csv", "step.Choose\nSales\n")) == [{"step.Choose": "Sales"}]
 
-    def test_the_step_of_a_column_may_hold_a_dot(self, tmp_path: Path) -> None:
+    def test_accepts_a_dot_in_the_step_of_a_column(self, tmp_path: Path) -> None:
         assert values(rows_of(tmp_path, "r.csv", "step.v1.2 rate\n5\n")) == [{"step.v1.2 rate": "5"}]
 
 

@@ -39,7 +39,7 @@ def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.dictionaries(TEXT, JSON, max_size=3), max_size=4), st.booleans())
-def test_every_object_is_read_as_it_was_written(objects: list[dict[str, Any]], ascii_only: bool) -> None:
+def test_objects_round_trip(objects: list[dict[str, Any]], ascii_only: bool) -> None:
     lines = "".join(json.dumps(value, ensure_ascii=ascii_only) + "\n" for value in objects)
     with tempfile.TemporaryDirectory() as folder:
         found = rows_of(Path(folder), "r.jsonl", lines)
@@ -91,7 +91,7 @@ def test_a_bad_row_is_rejected_and_the_next_one_is_read(
     assert found[1].shown_id == shown_id
 
 
-def test_a_line_of_just_the_limit_is_read(tmp_path: Path) -> None:
+def test_reads_a_line_of_exactly_the_limit(tmp_path: Path) -> None:
     for end in ("\n", ""):
         line = '{"a": "' + "x" * (MAX_ROW_BYTES - 9) + '"}'
         assert len(line) == MAX_ROW_BYTES
@@ -128,7 +128,7 @@ def test_json_that_is_not_json_lines_is_reported_immediately(tmp_path: Path, con
         rows_of(tmp_path, "r.json", content)
 
 
-def test_a_cut_first_row_is_only_a_bad_row(tmp_path: Path) -> None:
+def test_a_truncated_first_row_is_rejected(tmp_path: Path) -> None:
     assert codes(rows_of(tmp_path, "r.jsonl", '{"id": "a",\n{"id": "b"}\n')) == ["not_json", "ok"]
     assert codes(rows_of(tmp_path, "r.jsonl", "{")) == ["not_json"]
 
@@ -141,7 +141,7 @@ def test_a_cut_first_row_is_only_a_bad_row(tmp_path: Path) -> None:
         (b"PK\x03\x04xl", "Excel"),
     ],
 )
-def test_a_file_that_is_no_text_is_reported_by_its_first_bytes(tmp_path: Path, content: bytes, words: str) -> None:
+def test_reports_a_binary_file_by_its_first_bytes(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(SourceError, match=words):
         rows_of(tmp_path, "r.jsonl", content)
 
@@ -149,24 +149,24 @@ def test_a_file_that_is_no_text_is_reported_by_its_first_bytes(tmp_path: Path, c
 class TestColumns:
     LINE = '{"folio": 7, "id": "other", "Teléfono": "+52", "contact.email": "a@b.mx"}\n'
 
-    def test_keys_of_a_row_may_have_names_of_their_own(self, tmp_path: Path) -> None:
+    def test_maps_keys_of_a_row(self, tmp_path: Path) -> None:
         columns = {"contact.phone": "Teléfono", "step.Ask name": "contact.email"}
 
         found = rows_of(tmp_path, "r.jsonl", self.LINE, columns=columns, id_column="folio")
 
         assert values(found) == [{"id": 7, "contact.phone": "+52", "step.Ask name": "a@b.mx"}]
 
-    def test_a_row_without_the_id_that_was_named_is_rejected(self, tmp_path: Path) -> None:
+    def test_rejects_a_row_without_the_named_id(self, tmp_path: Path) -> None:
         lines = self.LINE + '{"id": "other"}\n{"folio": ""}\n{"folio": null}\n'
 
         assert codes(rows_of(tmp_path, "r.jsonl", lines, id_column="folio")) == ["ok", "no_id", "no_id", "no_id"]
 
-    def test_the_id_of_a_bad_row_is_searched_for_where_it_was_named(self, tmp_path: Path) -> None:
+    def test_finds_the_id_of_a_bad_row_under_its_mapped_name(self, tmp_path: Path) -> None:
         lines = '{"id": "wrong", "folio": "f-1", "a": NaN}\n{"folio": "f-2", "a'
 
         assert [row.shown_id for row in rows_of(tmp_path, "r.jsonl", lines, id_column="folio")] == ["f-1", "f-2"]
 
-    def test_a_batch_without_rows_has_no_limit(self, tmp_path: Path) -> None:
+    def test_an_empty_file_accepts_any_mapping(self, tmp_path: Path) -> None:
         assert rows_of(tmp_path, "r.jsonl", "", columns={"contact.phone": "Tel"}) == []
 
     def test_a_column_that_no_row_has_is_an_error(self, tmp_path: Path) -> None:

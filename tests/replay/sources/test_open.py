@@ -51,11 +51,11 @@ def storage() -> Iterator[Any]:
         ("r.csv.gz", gzip.compress(b"id\n1\n", mtime=0)),
     ],
 )
-def test_the_name_of_a_file_says_its_format(tmp_path: Path, name: str, content: str | bytes) -> None:
+def test_infers_the_format_from_the_file_name(tmp_path: Path, name: str, content: str | bytes) -> None:
     assert values(rows_of(tmp_path, name, content)) == [{"id": "1"}]
 
 
-def test_the_format_can_be_given(tmp_path: Path) -> None:
+def test_accepts_an_explicit_format(tmp_path: Path) -> None:
     assert values(rows_of(tmp_path, "r.dat", LINE, format="jsonl")) == [{"id": "1"}]
     assert values(rows_of(tmp_path, "r.json", "id\n1\n", format="csv")) == [{"id": "1"}]
 
@@ -116,7 +116,7 @@ def test_refuses_unreadable_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("form", "content"), [(None, LINE), ("jsonl", LINE), ("csv", "id\n1\n")])
-def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch, form: str | None, content: str) -> None:
+def test_reads_standard_input(monkeypatch: pytest.MonkeyPatch, form: str | None, content: str) -> None:
     monkeypatch.setattr("sys.stdin", _Pipe(content.encode()))
 
     source = open_source(SourceSpec("-", format=form), FLOW)
@@ -131,7 +131,7 @@ def test_rows_of_standard_input_have_their_place(monkeypatch: pytest.MonkeyPatch
     assert [row.place for row in rows("-")] == ["standard input:1", "standard input:2"]
 
 
-def test_a_terminal_is_not_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_a_terminal_as_source(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = _Pipe(b"")
     pipe.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr("sys.stdin", pipe)

@@ -53,7 +53,7 @@ def test_columns_may_be_named(database: str) -> None:
     ]
 
 
-def test_the_query_is_sent_as_it_is(database: str) -> None:
+def test_sends_the_query_unchanged(database: str) -> None:
     query = "select name || ' :x %s %' as \"step.Ask name\" from answers where tel like '+5255%' and name != ':name'"
 
     assert values(rows(database, query=query)) == [{"step.Ask name": "Ana :x %s %"}]
@@ -88,7 +88,7 @@ def test_a_query_changes_nothing(database: str) -> None:
         ("select folio as id from answers", {"format": "csv"}, "a query has no format, but 'csv' was given"),
     ],
 )
-def test_a_query_that_cannot_be_used_is_refused(database: str, query: str, keys: dict[str, Any], words: str) -> None:
+def test_refuses_an_unusable_query(database: str, query: str, keys: dict[str, Any], words: str) -> None:
     with pytest.raises(SourceError, match=words):
         rows(database, query=query, **keys)
 
@@ -106,7 +106,7 @@ def test_a_query_that_cannot_be_used_is_refused(database: str, query: str, keys:
         ),
     ],
 )
-def test_a_database_that_cannot_be_reached_is_refused_without_its_password(location: str, words: str) -> None:
+def test_reports_an_unreachable_database_without_its_password(location: str, words: str) -> None:
     with pytest.raises(SourceError, match=words) as caught:
         rows(location, query="select 1 as id")
     assert "secret" not in str(caught.value)
@@ -185,7 +185,7 @@ class TestPostgres:
         with pytest.raises(SourceError, match='the query cannot be run: relation "absent" does not exist'):
             rows(postgres_url, query="select * from absent")
 
-    def test_columns_are_checked_though_there_are_no_rows(self, postgres_url: str) -> None:
+    def test_checks_columns_without_rows(self, postgres_url: str) -> None:
         assert rows(postgres_url, query="select 'a' as id where false") == []
         with pytest.raises(SourceError, match="no column is a key of a contact response; found 'name'"):
             rows(postgres_url, query="select 'a' as name where false")
@@ -212,7 +212,7 @@ class TestPostgres:
             list(found)
 
 
-def test_a_port_that_is_no_number_is_a_fault_of_the_source_and_shows_no_password() -> None:
+def test_reports_an_invalid_port_without_the_password() -> None:
     with pytest.raises(SourceError, match="is not an SQLAlchemy URL") as raised:
         rows("postgresql://ana:s3cret@db:bad/x", query="select 1 as id")
     assert "s3cret" not in str(raised.value)
