@@ -15,26 +15,10 @@ from airflow_whatsapp_flows.dag_factory import load_dags, raise_faults, task_ids
 from airflow_whatsapp_flows.dag_factory.replay_dag import build_replay_dag
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 from tests.airflow_runs import run_dag
-from tests.operators.one_action import new_dag_id
+from tests.operators.flows import action, flow, message, question
 from tests.servers.recording import Answer, RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
-
-
-def flow(*steps: dict[str, Any], **keys: Any) -> dict[str, Any]:
-    return {"flow_format": 1, "id": new_dag_id(), "steps": list(steps), **keys}
-
-
-def question(name: str, **keys: Any) -> dict[str, Any]:
-    return {"name": name, "type": "question", "answer_type": "FREE_TEXT", **keys}
-
-
-def message(name: str, **keys: Any) -> dict[str, Any]:
-    return {"name": name, "type": "message", "body": "hi", **keys}
-
-
-def action(name: str, **keys: Any) -> dict[str, Any]:
-    return {"name": name, "type": "action", "connection": "crm", "url": "/c", **keys}
 
 
 def lead() -> dict[str, Any]:

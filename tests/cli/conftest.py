@@ -73,6 +73,12 @@ def process() -> Cli:
 
 
 @pytest.fixture
+def ledger(tmp_path: Path) -> list[str]:
+    """The option that names a ledger of the test's own."""
+    return ["--ledger", f"sqlite:///{tmp_path / 'l.db'}"]
+
+
+@pytest.fixture
 def write(tmp_path: Path) -> Write:
     """Write a value as a JSON file, a text or bytes as they are."""
 

@@ -20,11 +20,6 @@ PHONE = "+525512345678"
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> list[str]:
-    return ["--ledger", f"sqlite:///{tmp_path / 'l.db'}"]
-
-
-@pytest.fixture
 def finished_replay(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> RecordingServer:
     """A replay ``b`` of two persons."""
     phones = {"r-1": "+52 1 55 1234 5678", "r-2": "+525500000002"}

@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.operators.replay_steps import ReplayApprovalOperator
 from airflow_whatsapp_flows.operators.replay_steps_run import _groups
 from airflow_whatsapp_flows.replay.guards import Guards, Later
 from tests.airflow_runs import FinishedRun, run_dag
+from tests.operators.flows import write_responses
 from tests.servers.recording import Answer, RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -47,11 +48,7 @@ def flow_source(source: Path | None = None, **replay: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def responses(tmp_path: Path) -> Path:
-    """Twelve responses, of twelve people."""
-    file = tmp_path / "responses.jsonl"
-    rows = [{"id": f"r-{number}", "contact": {"phone": f"+52555000{number:04}"}} for number in range(12)]
-    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return file
+    return write_responses(tmp_path, 12)
 
 
 def replay(flow: dict[str, Any], **conf: Any) -> FinishedRun:

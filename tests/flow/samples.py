@@ -163,3 +163,8 @@ def walk_flow(
         return classify(came, SentRequest(effect.request, 1, effect.idempotency_key), effect.step.success_when)
 
     return drive(walk(flow, read_response(response or {}), now=NOW), do)
+
+
+def exits(record: Walk) -> list[tuple[str, str | None]]:
+    """The visited steps, each with the exit it was left by."""
+    return [(visit.step, visit.exit) for visit in record.visits]

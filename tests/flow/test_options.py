@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit, AnswerRule, ListedOptions
 from airflow_whatsapp_flows.flow.options import find_option
 from airflow_whatsapp_flows.flow.template.references import parse_bare_reference
-from tests.flow.walk.test_walk import exits, flow_of, walk_flow
+from tests.flow.samples import exits, flow_of, walk_flow
 
 MENU = ("Sales 💬", "Soporte técnico", "❤️ Other")
 

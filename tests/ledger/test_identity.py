@@ -23,6 +23,7 @@ from airflow_whatsapp_flows.ledger.acceptance import accept
 from airflow_whatsapp_flows.ledger.identity import FileIdentity, mark_path, read_mark, read_stored_commits
 from airflow_whatsapp_flows.ledger.replays import create_replay, find_replay, list_replays
 from airflow_whatsapp_flows.ledger.rows import OnceClaim
+from tests.ledger.damage import delete, overwrite_with_copy, replace_with_copy, replace_with_empty_file, truncate
 from tests.ledger.filling import attempt, attempts_of, intent
 
 
@@ -45,27 +46,6 @@ def copy_of(file: Path) -> Path:
     copy = file.with_name("copy.db")
     shutil.copy(file, copy)
     return copy
-
-
-def delete(file: Path, _: Path) -> None:
-    file.unlink()
-
-
-def replace_with_empty_file(file: Path, _: Path) -> None:
-    file.unlink()
-    file.touch()
-
-
-def replace_with_copy(file: Path, copy: Path) -> None:
-    copy.rename(file)
-
-
-def overwrite_with_copy(file: Path, copy: Path) -> None:
-    file.write_bytes(copy.read_bytes())
-
-
-def truncate(file: Path, _: Path) -> None:
-    file.write_bytes(b"")
 
 
 REPLACED = [delete, replace_with_empty_file, replace_with_copy]

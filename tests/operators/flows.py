@@ -1,7 +1,9 @@
-"""Flows made of few words, for tests of their DAGs."""
+"""Short flows and sources of responses, for tests of their DAGs."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from tests.operators.one_action import new_dag_id
@@ -9,6 +11,14 @@ from tests.operators.one_action import new_dag_id
 
 def flow(*steps: dict[str, Any], **keys: Any) -> dict[str, Any]:
     return {"flow_format": 1, "id": new_dag_id(), "steps": list(steps), **keys}
+
+
+def write_responses(folder: Path, count: int) -> Path:
+    """Write a source of so many responses, each of another person."""
+    file = folder / "responses.jsonl"
+    rows = [{"id": f"r-{number}", "contact": {"phone": f"+52555000{number:04}"}} for number in range(count)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return file
 
 
 def step(kind: str, name: str, **keys: Any) -> dict[str, Any]:

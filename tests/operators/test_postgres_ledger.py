@@ -15,6 +15,7 @@ from airflow_whatsapp_flows.ledger import Ledger
 from airflow_whatsapp_flows.ledger.schema import attempts
 from tests.airflow_runs import run_dag
 from tests.operators.clearing import run_again
+from tests.operators.flows import write_responses
 from tests.operators.one_action import new_dag_id, run_action
 from tests.servers.postgres import PostgresServer
 from tests.servers.recording import Answer, RecordingServer
@@ -38,10 +39,7 @@ def url(postgres: PostgresServer, ledger_file: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def responses(tmp_path: Path) -> Path:
-    file = tmp_path / "responses.jsonl"
-    rows = [{"id": f"r-{number}", "contact": {"phone": f"+52555000{number:04}"}} for number in range(20)]
-    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return file
+    return write_responses(tmp_path, 20)
 
 
 def rows(url: str) -> list[Any]:

@@ -26,6 +26,7 @@ from airflow_whatsapp_flows.replay.guards import Guards, Later, Verdict
 from airflow_whatsapp_flows.replay.prior_sends import Postponed, PriorSends
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.conftest import TaskLog
+from tests.operators.flows import write_responses
 from tests.operators.one_action import Failures, new_dag_id
 from tests.servers.recording import Answer, Received, RecordingServer
 
@@ -39,10 +40,7 @@ def flow_source(**others: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def responses(tmp_path: Path) -> Path:
-    file = tmp_path / "responses.jsonl"
-    rows = [{"id": f"r-{number}", "contact": {"phone": f"+52555000{number:04}"}} for number in range(20)]
-    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return file
+    return write_responses(tmp_path, 20)
 
 
 class Replay:

@@ -21,6 +21,7 @@ from airflow_whatsapp_flows.operators import replay_run as replay_module
 from tests.airflow_runs import run_dag
 from tests.operators.clearing import run_cleared
 from tests.operators.conftest import TaskLog
+from tests.operators.flows import write_responses
 from tests.operators.one_action import Failures, new_dag_id
 from tests.servers.recording import Answer, Received, RecordingServer
 
@@ -38,10 +39,7 @@ def flow_source(*others: dict[str, Any], **keys: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def responses(tmp_path: Path) -> Path:
-    file = tmp_path / "responses.jsonl"
-    rows = [{"id": f"r-{number}", "contact": {"phone": f"+52555000{number:04}"}} for number in range(12)]
-    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return file
+    return write_responses(tmp_path, 12)
 
 
 def count_sent(server: RecordingServer) -> Counter[int]:

@@ -13,7 +13,7 @@ from airflow_whatsapp_flows import build_replay_dag
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from tests.airflow_runs import FinishedRun, run_dag
 from tests.operators.conftest import TaskLog
-from tests.operators.flows import action, flow
+from tests.operators.flows import action, flow, write_responses
 from tests.servers.recording import Answer, RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -26,11 +26,7 @@ def flow_source(source: Path, **keys: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def responses(tmp_path: Path) -> Path:
-    """Twelve responses, of twelve people."""
-    file = tmp_path / "responses.jsonl"
-    rows = [{"id": f"r-{number}", "contact": {"phone": f"+52555000{number:04}"}} for number in range(12)]
-    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return file
+    return write_responses(tmp_path, 12)
 
 
 def replay(source: dict[str, Any]) -> FinishedRun:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,12 +29,6 @@ EXPECTED = {
     "after the contact's end": ({"completed"}, {1}),
 }
 BEFORE_ANY_SEND = {"during the snapshot": 2, "before the seal": 1, "after the seal": 1, "after the claim": 1}
-
-
-@pytest.fixture
-def crm(tmp_path: Path) -> Iterator[CrmProcess]:
-    with running_crm(tmp_path / "crm.log") as running:
-        yield running
 
 
 def test_every_crash_point_has_an_expected_state() -> None:

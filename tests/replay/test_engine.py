@@ -8,7 +8,6 @@ import json
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ from tests.replay.crashing import KILLED, PENDING
 from tests.replay.ledger_history import read_reasons
 from tests.replay.runs import Run, await_requests, response, sqlite_url
 from tests.servers.crm_log import CrmProcess, running_crm
-
-
-@pytest.fixture
-def crm(tmp_path: Path) -> Iterator[CrmProcess]:
-    with running_crm(tmp_path / "crm.log") as running:
-        yield running
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,12 +51,6 @@ def request_sender() -> RequestSender:
         return ActionConnection("crm", "https://crm.example/api", headers=(("Authorization", "Bearer s3cret"),))
 
     return RequestSender(Settings(), find)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
-        yield opened
 
 
 def test_every_row_is_counted_once() -> None:

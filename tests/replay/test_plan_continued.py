@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,12 +13,6 @@ from tests.ledger.filling import a_replay, attempt, end, response
 from tests.replay.test_plan import CREATE, a_flow, make_plan
 
 HOOK = "https://hooks.example.com/services/T0001/B0002/x7Fq2LmZp9RtY4kWvB3nQ8sD"
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
-        yield opened
 
 
 def test_plans_a_resumed_replay_from_the_ledger(ledger: Ledger) -> None:

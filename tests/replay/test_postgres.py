@@ -29,13 +29,6 @@ with running_postgres(Path(sys.argv[1])) as server:
 
 
 @pytest.fixture
-def private(postgres: PostgresServer) -> Iterator[PostgresServer]:
-    """A server of the test's own; skipped as the shared one is."""
-    with running_postgres() as server:
-        yield server
-
-
-@pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that the server's user may enter; pytest's own are closed to it."""
     with tempfile.TemporaryDirectory() as name:

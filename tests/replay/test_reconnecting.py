@@ -26,16 +26,9 @@ from airflow_whatsapp_flows.settings import Settings
 from tests.replay.crashing import PENDING
 from tests.replay.runs import Run, await_requests
 from tests.servers.crm_log import running_crm
-from tests.servers.postgres import PostgresServer, running_postgres
+from tests.servers.postgres import PostgresServer
 
 SECOND = 1_000_000_000
-
-
-@pytest.fixture
-def private(postgres: PostgresServer) -> Iterator[PostgresServer]:
-    """A server of the test's own; skipped as the shared one is."""
-    with running_postgres() as server:
-        yield server
 
 
 def test_a_restart_of_the_database_server_puts_no_contact_in_doubt(tmp_path: Path, private: PostgresServer) -> None:

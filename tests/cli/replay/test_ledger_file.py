@@ -15,6 +15,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tests.cli.replaying import Leads
+from tests.ledger.damage import delete, overwrite_with_copy, replace_with_copy, replace_with_empty_file, truncate
 from tests.servers.recording import Answer, Received, RecordingServer
 
 COUNT, CONCURRENCY, WHEN = 150, 2, 30
@@ -54,28 +55,6 @@ def event_server(tmp_path: Path, cli: Cli) -> Iterator[ServerWithEvent]:
     made.server.close()
 
 
-def delete(file: Path, _: Path) -> None:
-    file.unlink()
-
-
-def replace_with_empty_file(file: Path, _: Path) -> None:
-    file.unlink()
-    file.touch()
-
-
-def replace_with_older_copy(file: Path, copy: Path) -> None:
-    shutil.copy(copy, copy.with_name("moved.db"))
-    copy.with_name("moved.db").rename(file)
-
-
-def overwrite_with_older_copy(file: Path, copy: Path) -> None:
-    file.write_bytes(copy.read_bytes())
-
-
-def truncate(file: Path, _: Path) -> None:
-    file.write_bytes(b"")
-
-
 RUN = ("--replay-id", "leads", "--concurrency", CONCURRENCY)
 
 
@@ -97,7 +76,7 @@ def assert_refused(event_server: ServerWithEvent, advice: str) -> None:
     assert len(event_server.server.received) == sent
 
 
-@pytest.mark.parametrize("event", [delete, replace_with_empty_file, replace_with_older_copy])
+@pytest.mark.parametrize("event", [delete, replace_with_empty_file, replace_with_copy])
 def test_restoring_a_lost_ledger_sends_no_contact_twice(
     event_server: ServerWithEvent, event: Callable[[Path, Path], None]
 ) -> None:
@@ -123,7 +102,7 @@ def test_restoring_a_lost_ledger_sends_no_contact_twice(
     assert event_server.most == 1
 
 
-@pytest.mark.parametrize("event", [overwrite_with_older_copy, truncate])
+@pytest.mark.parametrize("event", [overwrite_with_copy, truncate])
 def test_adding_lost_requests_to_a_restored_ledger_prevents_duplicates(
     event_server: ServerWithEvent, event: Callable[[Path, Path], None]
 ) -> None:

@@ -15,11 +15,6 @@ SECOND = action("Second", url="/v1/second", body={"n": "{{ step.First.response.i
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> list[str]:
-    return ["--ledger", f"sqlite:///{tmp_path / 'l.db'}"]
-
-
-@pytest.fixture
 def replay_in_doubt(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> RecordingServer:
     """A replay ``b`` whose only contact is in doubt."""
     server.queued.append(Answer(drop=True))

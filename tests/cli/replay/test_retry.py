@@ -15,11 +15,6 @@ FIRST = action("First", body={"id": "{{ contact.phone }}"}, on_success="Second")
 SECOND = action("Second", url="/v1/second", body={"id": "{{ contact.phone }}", "n": "{{ step.First.response.id }}"})
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> list[str]:
-    return ["--ledger", f"sqlite:///{tmp_path / 'l.db'}"]
-
-
 def responses(write: Write, number: int) -> Path:
     values = [{"id": f"r-{n}", "contact": {"phone": f"+5255000000{n:02}"}} for n in range(number)]
     return write("r.jsonl", "".join(json.dumps(value) + "\n" for value in values))

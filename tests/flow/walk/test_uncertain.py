@@ -13,15 +13,11 @@ from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Fetch
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.uncertain import UncertainRequests
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk, drive, walk
-from tests.flow.samples import NOW, action, flow_of, json_reply, walk_flow
+from tests.flow.samples import NOW, action, exits, flow_of, json_reply, walk_flow
 
 ONCE, KEYED, IDEMPOTENT = ({"delivery": name} for name in ("at_most_once", "keyed", "idempotent"))
 LOST = TransportFailure(ErrorKind.TIMEOUT, "no answer", Sent.UNKNOWN)
 NOT_SENT = TransportFailure(ErrorKind.CONNECT, "refused", Sent.NO)
-
-
-def exits(record: Walk) -> list[tuple[str, str | None]]:
-    return [(visit.step, visit.exit) for visit in record.visits]
 
 
 def _loop(replies: list[Reply], body: str | None = "same", **keys: Any) -> tuple[Walk, list[SendAction]]:

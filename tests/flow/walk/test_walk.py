@@ -24,7 +24,7 @@ from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Fetch
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.start import initial_variables
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk, drive, walk
-from tests.flow.samples import FLOW, NOW, action, flow_of, json_reply, walk_flow
+from tests.flow.samples import FLOW, NOW, action, exits, flow_of, json_reply, walk_flow
 
 ANA = {
     "id": "r-1",
@@ -34,10 +34,6 @@ ANA = {
 LOST = TransportFailure(ErrorKind.TIMEOUT, "no answer", Sent.UNKNOWN)
 END: dict[str, Any] = {"name": "z", "type": "end"}
 NOT_SENT = TransportFailure(ErrorKind.CONNECT, "refused", Sent.NO)
-
-
-def exits(record: Walk) -> list[tuple[str, str | None]]:
-    return [(visit.step, visit.exit) for visit in record.visits]
 
 
 def test_walks_the_sample_flow() -> None:

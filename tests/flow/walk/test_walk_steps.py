@@ -12,17 +12,13 @@ from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.flow.walk.perform import Effect, SendAction, Wait
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk
-from tests.flow.samples import action, flow_of, json_reply, walk_flow
+from tests.flow.samples import action, exits, flow_of, json_reply, walk_flow
 
 CONTACT = {"phone": "+525512345678", "first_name": "Ana", "meta": {"plan": "pro"}}
 
 
 def message(name: str, **keys: Any) -> dict[str, Any]:
     return {"name": name, "type": "message", **keys}
-
-
-def exits(record: Walk) -> list[tuple[str, str | None]]:
-    return [(visit.step, visit.exit) for visit in record.visits]
 
 
 def details(record: Walk, step: str) -> Any:
