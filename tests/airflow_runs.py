@@ -1,4 +1,4 @@
-"""Running DAGs in a real Airflow: a SQLite database, a DAG run, every task to its end."""
+"""Runs DAGs in a real Airflow with an SQLite database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from unittest import mock
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What became of a DAG run."""
+    """The result of a DAG run."""
 
     state: str
     states: dict[str, str | None]
@@ -28,7 +28,7 @@ class FinishedRun:
     other_xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def xcom(self, task_id: str, key: str) -> Any:
-        """What an unmapped task left under a key of its own; ``None`` when it left nothing."""
+        """An XCom of an unmapped task, or ``None``."""
         return self.other_xcoms.get((task_id, key))
 
     def result(self, task_id: str, map_index: int = -1) -> Any:
@@ -36,7 +36,7 @@ class FinishedRun:
 
 
 def migrate() -> None:
-    """Make the database of this process: a copy of the one that the first worker of the run makes."""
+    """Create the database of this process: a copy of the one that the first worker creates."""
     home = Path(os.environ["AIRFLOW_HOME"])
     (home / "no-dags").mkdir(parents=True, exist_ok=True)
     if (home / "airflow.db").exists():

@@ -36,7 +36,7 @@ def main(files: list[str]) -> int:
 
 
 def audit(python: Path, file: str) -> tuple[str, int]:
-    """What is known of one file's versions, and the exit status."""
+    """The known vulnerabilities of one file's versions, and the exit status."""
     command = [python, "-m", "pip_audit", "--no-deps", "--disable-pip", "--progress-spinner=off", "--format=json"]
     try:
         done = subprocess.run(
@@ -53,7 +53,7 @@ def audit(python: Path, file: str) -> tuple[str, int]:
 
 
 def judge(file: str, report: dict[str, Any]) -> tuple[str, int]:
-    """What pip-audit's report says, and the exit status."""
+    """The findings of pip-audit's report, and the exit status."""
     packages = report["dependencies"]
     asked = [package for package in packages if "skip_reason" not in package]
     if not asked:

@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite, and the guard: no test talks to anything but this machine's loopback."""
+"""Fixtures of the whole suite, and a guard that allows connections to loopback only."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ os.environ.update(
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Show short plain data as itself in the names of cases, instead of ``value1``."""
+    """Show short plain data as the id of a case, instead of ``value1``."""
     if not isinstance(val, (dict, list, tuple)) or not _is_plain(val):
         return None
     shown = ascii(val)
@@ -45,7 +45,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def _is_plain(val: object) -> bool:
-    """Whether every process of a parallel run shows the value in the same way."""
+    """Whether every worker of a parallel run shows the value the same way."""
     if isinstance(val, dict):
         return all(_is_plain(part) for item in val.items() for part in item)
     if type(val) in (list, tuple):
@@ -59,7 +59,7 @@ def pytest_unconfigure() -> None:
 
 
 class RefusedAddressError(AssertionError):
-    """A test tried to reach something else than loopback."""
+    """A test tried to connect to an address other than loopback."""
 
 
 def _refuse_all_but_loopback(address: Any) -> None:
@@ -114,7 +114,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingServer]:
 
 @pytest.fixture(scope="session")
 def airflow() -> None:
-    """A real Airflow with a database of its own."""
+    """A real Airflow with its own database."""
     migrate()
 
 

@@ -1,4 +1,4 @@
-"""Programs of other people, each started once, and skipped with a reason where it is not installed."""
+"""Third-party programs, each started once; tests are skipped with a reason where one is not installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends what a flow means to a program of other people, over the whole road, and reads what that made of it."""
+"""Sends a flow's requests to third-party programs over the network, and returns what they parsed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Pairs = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """What a parser of other people made of a request.
+    """A request as a third-party parser read it.
 
     Attributes:
         fields: names and values as it keeps them.
@@ -46,7 +46,7 @@ def send_body(
     contact: Mapping[str, object] | None = None,
     not_secret: Sequence[str] = (),
 ) -> ParsedRequest:
-    """Send the body of an action to a server that tells what it read.
+    """Send the body of an action to a server that returns what it parsed.
 
     Args:
         url: of the server, path included.
@@ -89,13 +89,13 @@ class Serialized:
 
 
 def serialize(express: str, pairs: Pairs) -> Serialized:
-    """Have Node.js write the pairs."""
+    """Let Node.js serialize the pairs."""
     answer = json.loads(_post(f"{express}/serialize", json.dumps(pairs).encode(), "application/json"))
     return Serialized(answer["urlencoded"].encode(), base64.b64decode(answer["multipart"]), answer["type"])
 
 
 def post_for_parsing(url: str, content: bytes, content_type: str) -> dict[str, Any]:
-    """The fields that a parser reads from bytes that are not ours."""
+    """Return the fields that a parser reads from bytes of another serializer."""
     fields: dict[str, Any] = json.loads(_post(url, content, content_type))["fields"]
     return fields
 

@@ -1,4 +1,4 @@
-"""A replay that is cut off from its server for a while, in a network namespace of its own.
+"""A replay that loses the connection to its server for a while, in its own network namespace.
 
 ``unshare --net python -m tests.acceptance.partition FOLDER SHAPE SECONDS`` drops every packet between the two for so
 many seconds, in both directions and without a word, and prints what came of it as one JSON line.
@@ -19,7 +19,7 @@ TOTAL = 600
 
 
 def main(folder: Path, shape: str, seconds: float) -> dict[str, object]:
-    """Run it to its end; returns states, statuses of the processes and what the checker says."""
+    """Run the replay to its end; returns states, exit statuses, and the checker's findings."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with running_crm(folder / "crm.log", latency_ms=30, dedupe=True) as crm:
         run = Run(folder, crm, sqlite_url(folder), shape, total=TOTAL)

@@ -1,4 +1,4 @@
-"""Canary secrets: planted wherever secrets may be, sent back in every encoding, and found in nothing written."""
+"""Canary secrets: placed wherever secrets may be, echoed in every encoding, and found in no output."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CONTACT = {**ANSWERS, **REPLY}
 
 
 def spellings(name: str, value: str) -> dict[str, str]:
-    """A value in every encoding; those of the operator's own secrets have one case, and a short one one form."""
+    """A value in every encoding; the operator's secrets in one case only, and a short one in one form."""
     if name == "short":
         return {"as it is": value}
     return {
@@ -65,7 +65,7 @@ CRM, OLD = (
 
 
 def echo(names: Sequence[str]) -> list[str]:
-    """What a server may know of a request, in every encoding."""
+    """Everything a server knows about a request, in every encoding."""
     known = {name: CONNECTIONS[name] for name in names}
     return [
         f"{name} {encoding}: {written} ."
@@ -76,7 +76,7 @@ def echo(names: Sequence[str]) -> list[str]:
 
 @dataclass
 class Outputs:
-    """Everything that was written, by where."""
+    """All outputs, by their source."""
 
     texts: dict[str, str] = field(default_factory=dict)
 
@@ -85,7 +85,7 @@ class Outputs:
         self.texts[where] = self.texts.get(where, "") + shown + "\n"
 
     def leaks(self, canaries: Mapping[str, str], but: Sequence[str] = ()) -> list[str]:
-        """What was found where, in any case."""
+        """The canaries found in each output, in any case."""
         found = []
         for where, written in self.texts.items():
             if any(where.startswith(one) for one in but):
@@ -107,7 +107,7 @@ class Outputs:
 
 
 def echoes(request: Received) -> Answer:
-    """A server that tells everything it should not."""
+    """A server that echoes all secrets."""
     told = echo(OLD if "/old" in request.target else () if "/services/" in request.target else CRM)
     headers = {"X-Echo": ";".join(line for line in told if line.isascii())[:6000], "X-Got": request.target}
     got = {"echo": told, "got": request.target, "content": request.content.decode("utf-8", "replace")}
@@ -192,7 +192,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingServer]:
 
 
 def check_received(server: RecordingServer) -> None:
-    """What is sent is not masked, and a later step sends what the server really replied."""
+    """Requests are not masked, and a later step sends the server's real reply."""
     saved = next(one for one in server.received if "/contacts/" in one.target)
     assert f"/{quote(ANSWERS['email'], safe='@+')}/" in saved.target.replace("%2B", "+").replace("%40", "@")
     assert saved.header("X-Session") == quote(REPLY["session"], safe="")
@@ -204,7 +204,7 @@ def check_received(server: RecordingServer) -> None:
 
 
 def dump(ledger_url: str, written: Outputs) -> None:
-    """Every cell of a database; what is kept for delivery stands apart."""
+    """Add every cell of a database; cells needed for delivery are kept separate."""
     kept = {("contacts", "response"), ("contacts", "phone"), ("identifiers", "value"), ("once", "identifier"),
             ("attempts", "phone")}  # fmt: skip
     engine = create_engine(ledger_url)
@@ -222,14 +222,14 @@ def dump(ledger_url: str, written: Outputs) -> None:
 
 
 def check_ledger(written: Outputs) -> None:
-    """What a replay kept to go on with is no more than what the documentation says."""
+    """A replay stores only the data that the documentation names."""
     assert "\n".join(written.leaks({**CONNECTIONS, **FLOW, **URLS})) == ""
     assert "\n".join(written.leaks(ANSWERS, but=["kept: "])) == ""
     assert "\n".join(written.leaks(REPLY, but=["kept: ", "kept result: "])) == ""
 
 
 class Commands:
-    """Runs commands, and keeps what they print."""
+    """Runs commands and collects their output."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, written: Outputs) -> None:
         self._capsys = capsys
@@ -380,7 +380,7 @@ def test_nothing_leaks_in_a_replay(
 
 
 def make_source(url: str) -> None:
-    """A table of the one response; its query holds no value of it."""
+    """Create a table with the one response; its query contains no value of it."""
     row = {
         "id": "canary-1",
         "contact.email": ANSWERS["email"],

@@ -1,4 +1,4 @@
-"""What a network does to a replay: it is cut off for a minute, and connections are reset at random."""
+"""A replay without a network for a minute, and with connections reset at random."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ BROKEN = classify(HttpResponse(503), SentRequest(HttpRequest("PUT", "https://crm
 
 @pytest.mark.parametrize("retry", [1, 3, 5, 20])
 def test_waits_are_uniform_between_zero_and_their_limit(retry: int) -> None:
-    """Kolmogorov's and Smirnov's test, at the level of 1 %, with fixed draws."""
+    """Kolmogorov-Smirnov test at the level of 1 %, with fixed draws."""
     count, limit = 2_000, RULE.cap(retry)
     draws = random.Random(20261122)
 
@@ -87,7 +87,7 @@ def test_waits_are_uniform_between_zero_and_their_limit(retry: int) -> None:
 
 
 def test_forked_processes_use_different_waits() -> None:
-    """A task of Airflow is a fork, and what a fork draws must not be what its siblings draw."""
+    """Airflow forks its tasks, and forks must not share their random state."""
     script = """
 import os, tests.acceptance.test_delivery as module
 for _ in range(20):

@@ -1,4 +1,4 @@
-"""A form or a multipart body means the same to PHP, Werkzeug and Express as to the flow that sends it.
+"""PHP, Werkzeug, and Express parse a form or multipart body as the flow means it.
 
 Names are the flow's own text. Where a parser changes a name of its own accord, that is written down here, and
 the parser is shown to do the same to what Node.js writes by the WHATWG's specifications.
@@ -49,7 +49,7 @@ def _batches(texts: list[str]) -> list[list[str]]:
 
 
 def _valid_names(texts: list[str]) -> list[str]:
-    """Texts that may be names: a name holds no placeholder."""
+    """Texts that may be names: a name contains no placeholder."""
     return sorted({text for text in texts if "{{" not in text and "{%" not in text})
 
 
@@ -78,7 +78,7 @@ def test_names_of_a_form_arrive(request: pytest.FixtureRequest, texts: list[str]
 
 
 def test_forms_follow_the_specification(express: str, texts: list[str]) -> None:
-    """To the byte; so a name that a parser changes is changed for everybody."""
+    """Byte for byte, so a name that a parser changes is changed for every client."""
     for batch in _batches(_valid_names(texts)):
         body = [[name, name] for name in batch]
         sent = send_body(

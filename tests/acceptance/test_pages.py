@@ -1,4 +1,4 @@
-"""Airflow's pages show text of flows and of strangers; none of it becomes markup there.
+"""Airflow's pages show text of flows and contacts as text, never as markup.
 
 The package has no page of its own. What it hands to Airflow as Markdown is the documentation of a DAG and the question
 of an approval; everything else, such as labels, XComs and notes, is text to Airflow. Airflow leaves the HTML of any
@@ -120,7 +120,7 @@ def test_the_question_of_an_approval_is_text(hostile: str) -> None:
 
 
 def test_there_are_no_pages_and_no_endpoints_of_our_own() -> None:
-    """Then none of them needs permissions or CSRF tokens; what a person does in the UI, Airflow's own pages do."""
+    """So none needs permissions or CSRF tokens: Airflow's own pages handle what users do."""
     info = get_provider_info()
     assert [name for name in info if "plugin" in name or "view" in name or "app" in name.split("-")] == []
     assert [entry for entry in entry_points(group="airflow.plugins") if "whatsapp" in entry.value] == []

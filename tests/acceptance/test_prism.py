@@ -1,4 +1,4 @@
-"""Calls of the Hilos API, as Action steps send them, are what its OpenAPI document asks for.
+"""Calls of the Hilos API, as Action steps send them, conform to its OpenAPI document.
 
 The package has no client of this API: a flow calls it like any other. Prism checks each request against the document
 and answers 422 with the violations it found.

@@ -1,4 +1,4 @@
-"""The table of acceptance checks in docs/security.md: every check has a row, and every test it names exists."""
+"""The table of acceptance checks in docs/security.md: every check has a row, and every named test exists."""
 
 from __future__ import annotations
 

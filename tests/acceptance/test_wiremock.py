@@ -1,4 +1,4 @@
-"""WireMock's four network faults put a contact into the right state, by the mode of delivery."""
+"""WireMock's four network faults lead to the right state in each delivery mode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAULTS = ["EMPTY_RESPONSE", "MALFORMED_RESPONSE_CHUNK", "RANDOM_DATA_THEN_CLOSE"
 
 @pytest.fixture(scope="module")
 def wiremock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that has one fault for each path, and one path that works after it had the fault twice."""
+    """A server with one path per fault, and one path that works after two faults."""
     folder: Path = tmp_path_factory.mktemp("wiremock")
     mappings = folder / "mappings"
     mappings.mkdir()

@@ -1,4 +1,4 @@
-"""A YAML body holds the same values for npm's ``yaml``, a reader of YAML 1.2, as for PyYAML, one of 1.1."""
+"""npm's ``yaml`` (YAML 1.2) and PyYAML (1.1) read the same values from a YAML body."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_keys_stay_text(node: Callable[[str, bytes], bytes]) -> None:
 
 
 def _with_types(value: Any) -> Any:
-    """True is not 1, and to JavaScript every number is a float."""
+    """True is not 1, and every number is a float in JavaScript."""
     if isinstance(value, dict):
         return {name: _with_types(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Texts that break software, and the forms of the WHATWG's URL specification, as data of our own."""
+"""Unusual texts, and the forms of the WHATWG URL specification."""
 
 from __future__ import annotations
 

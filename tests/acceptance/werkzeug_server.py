@@ -1,4 +1,4 @@
-"""Werkzeug, saying in JSON what it makes of a form."""
+"""A Werkzeug server that returns a parsed form as JSON."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ raise_faults("flows")
 
 
 def main() -> int:
-    """Run it; returns 0 when every promise was kept."""
+    """Run all checks; returns 0 if every promise was kept."""
     with tempfile.TemporaryDirectory(prefix="whatsapp-flows-airflow-") as folder:
         broken = run(Path(folder))
     for promise in broken:
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def run(folder: Path) -> list[str]:
-    """Run it in a folder; returns what was not as promised."""
+    """Run the checks in a folder; returns broken promises."""
     file = write_dags(folder)
     server = RecordingServer()
     wrong: list[str] = []
@@ -82,7 +82,7 @@ def name(number: int) -> str:
 
 
 def write_dags(folder: Path) -> Path:
-    """The DAG files and the flows; returns the file that is broken."""
+    """Write the DAG files and the flows; returns the broken file."""
     flows = folder / "dags" / "flows"
     flows.mkdir(parents=True)
     (folder / "dags" / "whatsapp_flows.py").write_text(DAG_FILE, encoding="utf-8")
@@ -109,7 +109,7 @@ def find_text(word: str, file: Path) -> tuple[int, int]:
 
 
 def import_errors(api: Callable[..., Any]) -> list[dict[str, Any]]:
-    """What Airflow shows of files that it could not import."""
+    """The import errors that Airflow shows."""
     found: list[dict[str, Any]] = api("GET", "/importErrors")["import_errors"]
     return found
 
@@ -120,13 +120,13 @@ def dags(api: Callable[..., Any]) -> list[str]:
 
 
 def is_stand_in(api: Callable[..., Any], dag_id: str) -> bool:
-    """Whether the DAG is a faulty flow's."""
+    """Whether the DAG is the placeholder of a broken flow."""
     tasks = api("GET", f"/dags/{dag_id}/tasks")["tasks"]
     return any(task["class_ref"]["class_name"] == "FlowFaultOperator" for task in tasks)
 
 
 def run_one(api: Callable[..., Any], dag_id: str, run_id: str) -> str:
-    """Run a DAG once, and say how it ended."""
+    """Run a DAG once; returns its final state."""
     api("POST", f"/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None})
 
     def final_state() -> str | None:

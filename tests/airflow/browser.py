@@ -19,7 +19,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome
 
 
 class NoBrowserError(Exception):
-    """There is no browser; the text says why."""
+    """No browser is available; the message says why."""
 
 
 @contextmanager
@@ -66,6 +66,6 @@ def find_chromium() -> str:
 
 
 def _why(missing: str) -> str:
-    """What is missing, or why it could not be installed."""
+    """The reason why there is no browser."""
     reason = REASON_FILE.read_text(encoding="utf-8").strip() if REASON_FILE.exists() else missing
     return f"{reason}; run tests/servers/install_browser.sh"

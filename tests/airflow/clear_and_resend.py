@@ -63,12 +63,12 @@ class Crm:
         return Answer.json({"id": phone}, 201)
 
     def count_sent(self, target: str) -> Counter[str]:
-        """How often each phone was sent to a path."""
+        """The number of requests to a path, by phone."""
         return Counter(json.loads(one.content)["phone"] for one in self.server.received if one.target == target)
 
 
 def main() -> int:
-    """Run it; returns 0 when every promise was kept."""
+    """Run all checks; returns 0 if every promise was kept."""
     with tempfile.TemporaryDirectory(prefix="whatsapp-flows-airflow-") as folder:
         broken = run(Path(folder))
     for promise in broken:
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def run(folder: Path) -> list[str]:
-    """Run it in a folder; returns what was not as promised."""
+    """Run the checks in a folder; returns broken promises."""
     crm = Crm()
     write_dags(folder)
     wrong: list[str] = []
@@ -92,7 +92,7 @@ def run(folder: Path) -> list[str]:
 
 
 def write_dags(folder: Path) -> None:
-    """The DAG file, the flows and their responses."""
+    """Write the DAG file, the flows, and their responses."""
     flows = folder / "dags" / "flows"
     flows.mkdir(parents=True)
     text = DAG_FILE.replace("FOLDER", str(folder))
@@ -153,13 +153,13 @@ def a_replays_dag(api: Api, crm: Crm) -> list[str]:
 
 
 def an_outage(api: Api, crm: Crm) -> list[str]:
-    """A server that refuses everything is not green, although an error exit takes it."""
+    """An outage is not green, although an error exit handles it."""
     states = run_dag(api, "outage__replay")
     return difference("report", states["report"], "failed")
 
 
 def an_outcome_unknown(api: Api, crm: Crm) -> list[str]:
-    """The run is red, by a task that says that the outcome is unknown; clearing it sends nothing again."""
+    """The run fails at a task that reports the unknown outcome; clearing it does not resend."""
     conf = {"contact": {"phone": phone(9, 0)}}
     states = run_dag(api, "dropped", conf)
     red = [task for task, state in states.items() if state == "failed"]
@@ -176,7 +176,7 @@ def labels(api: Api, crm: Crm) -> list[str]:
 
 
 def run_dag(api: Api, dag_id: str, conf: dict[str, Any] | None = None) -> dict[str, str]:
-    """Trigger a DAG; returns the states of its tasks, and prints what a person sees of them."""
+    """Trigger a DAG; returns the states of its tasks, and prints what a user sees."""
     wait_until(f"{dag_id} is there", lambda: dag_id in dag_ids(api))
     api("POST", f"/dags/{dag_id}/dagRuns", {"dag_run_id": RUN, "logical_date": None, "conf": conf or {}})
     return final_task_states(api, dag_id, "triggered")
@@ -189,7 +189,7 @@ def clear_failed(api: Api, dag_id: str) -> dict[str, str]:
 
 
 def final_task_states(api: Api, dag_id: str, what: str) -> dict[str, str]:
-    """The states of a run's tasks when it has ended."""
+    """The states of a run's tasks after it has ended."""
     place = f"/dags/{dag_id}/dagRuns/{RUN}"
     state = wait_until(f"{dag_id} has ended", lambda: final_state(api("GET", place)["state"]))
     print(f"\n{dag_id}, {what}: {state}")
@@ -203,7 +203,7 @@ def final_task_states(api: Api, dag_id: str, what: str) -> dict[str, str]:
 
 
 def last_line(api: Api, place: str, one: dict[str, Any]) -> str:
-    """The last line of a task's log that says something: its error, else what it logged last itself."""
+    """The last relevant line of a task's log: its error, or else its last own message."""
     if not one["try_number"]:
         return "never started"
     path = f"{place}/taskInstances/{one['task_id']}/logs/{one['try_number']}?map_index={one['map_index']}"
@@ -218,7 +218,7 @@ def last_line(api: Api, place: str, one: dict[str, Any]) -> str:
 
 
 def final_state(state: str) -> str | None:
-    """A state, once it is final."""
+    """The state, if it is final."""
     return state if state in ("success", "failed") else None
 
 
@@ -228,7 +228,7 @@ def dag_ids(api: Api) -> set[str]:
 
 
 def difference(what: str, found: Any, expected: Any) -> list[str]:
-    """A broken promise, where something is not as expected."""
+    """A broken promise if a value is not as expected."""
     return [] if found == expected else [f"{what}: {found!r}, not {expected!r}"]
 
 

@@ -49,7 +49,7 @@ PROXY = "Basic " + base64.b64encode(b"gate:s3cr3t-proxy").decode()
 
 @dataclass(frozen=True)
 class FilledForm:
-    """One connection, as it is typed into the form, and what has to arrive of it.
+    """One connection as typed into the form, and the expected request.
 
     Attributes:
         id: of the connection, and of the task that uses it.
@@ -69,7 +69,7 @@ class FilledForm:
 
 
 def connections(plain: str, tls: str, client: Certificate) -> list[FilledForm]:
-    """What is filled in.
+    """The forms to fill in.
 
     Args:
         plain: URL of a server, which is a proxy too.
@@ -118,7 +118,7 @@ def connections(plain: str, tls: str, client: Certificate) -> list[FilledForm]:
 
 
 def main() -> int:
-    """Run it; returns 0 when every promise was kept, or there is no browser."""
+    """Run all checks; returns 0 if every promise was kept, or if there is no browser."""
     try:
         find_chromium()
         with tempfile.TemporaryDirectory(prefix="whatsapp-flows-airflow-") as folder:
@@ -133,7 +133,7 @@ def main() -> int:
 
 
 def run(folder: Path) -> list[str]:
-    """Run it in a folder; returns what was not as promised."""
+    """Run the checks in a folder; returns broken promises."""
     with servers(folder) as (plain, tls, client):
         filled = connections(plain.url, tls.url, client)
         (folder / "dags").mkdir()
@@ -156,7 +156,7 @@ def run(folder: Path) -> list[str]:
 
 @contextmanager
 def servers(folder: Path) -> Iterator[tuple[RecordingServer, RecordingServer, Certificate]]:
-    """A server, one that speaks TLS to those with a certificate, and that certificate."""
+    """A plain server, a TLS server that requires a client certificate, and that certificate."""
     made = []
     for name, host in (("server", x509.IPAddress(ipaddress.ip_address("127.0.0.1"))), ("client", x509.DNSName("me"))):
         (folder / name).mkdir()
@@ -170,7 +170,7 @@ def servers(folder: Path) -> Iterator[tuple[RecordingServer, RecordingServer, Ce
 
 
 def fill_in(page: Page, one: FilledForm) -> list[str]:
-    """Fill in a new form, save it, open it, change it, save it and open it again; returns what it did not keep."""
+    """Fill in, save, open, change, save, and reopen a form; returns what it lost."""
     page.goto("/connections")
     page.get_by_role("button", name="Add Connection").click()
     form = page.get_by_role("dialog")
@@ -196,7 +196,7 @@ def fill_in(page: Page, one: FilledForm) -> list[str]:
 
 
 def set_extra(page: Page, form: Locator, extra: Mapping[str, str | bool]) -> None:
-    """Choose, switch or type each extra field."""
+    """Set each extra field."""
     for name, value in extra.items():
         if name == "auth":
             form.locator("#element_auth input[role=combobox]").click()
@@ -220,14 +220,14 @@ def open_again(page: Page, conn_id: str) -> None:
 
 
 def unfold(form: Locator, title: str) -> None:
-    """Open a part of the form, if it is not open."""
+    """Open a section of the form unless it is open."""
     button = form.get_by_role("button", name=title, exact=True)
     if button.get_attribute("aria-expanded") != "true":
         button.click()
 
 
 def not_shown(form: Locator, one: FilledForm, extra: Mapping[str, str | bool]) -> list[str]:
-    """What a form that was opened again does not show as it was typed; secrets have to be hidden."""
+    """Values that a reopened form does not show as typed; secrets must be hidden."""
     unfold(form, "Standard Fields")
     wrong = []
     for name, value in one.fields.items():
@@ -247,7 +247,7 @@ def not_shown(form: Locator, one: FilledForm, extra: Mapping[str, str | bool]) -
 
 
 def is_hidden(shown: str | bool, typed: str | bool) -> bool:
-    """Whether a form shows what was typed, but for secrets, which are ``***``."""
+    """Whether a form shows the typed value, with ``***`` for secrets."""
     if not isinstance(shown, str) or not isinstance(typed, str):
         return False
     if not typed.startswith("{"):
@@ -257,7 +257,7 @@ def is_hidden(shown: str | bool, typed: str | bool) -> bool:
 
 
 def run_dag(api: Callable[..., Any]) -> dict[str, str]:
-    """Run the DAG, and say how each task ended."""
+    """Run the DAG; returns the final state of each task."""
     api("POST", f"/dags/{DAG_ID}/dagRuns", {"dag_run_id": "by-hand", "logical_date": None})
     run = f"/dags/{DAG_ID}/dagRuns/by-hand"
     wait_until("the DAG run has ended", lambda: api("GET", run)["state"] in ("success", "failed"))
@@ -265,7 +265,7 @@ def run_dag(api: Callable[..., Any]) -> dict[str, str]:
 
 
 def judge(one: FilledForm, state: str, api: Callable[..., Any], received: list[Received]) -> list[str]:
-    """Compare what arrived through a connection with what was typed into its form."""
+    """Compare the received request with the form."""
     found = [request for request in received if request.target.endswith(f"/{one.id}")]
     log = json.dumps(api("GET", f"/dags/{DAG_ID}/dagRuns/by-hand/taskInstances/{one.id}/logs/1?full_content=true"))
     wrong = [f"{one.id}: its log shows a secret"] if "s3cr3t" in log else []

@@ -33,7 +33,7 @@ Shoot = Callable[["Page", str], None]
 
 
 def main() -> int:
-    """Run it; returns 0 when every promise was kept, or there is no browser."""
+    """Run all checks; returns 0 if every promise was kept, or if there is no browser."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--screenshots", type=Path, help="a folder to leave pictures of the pages in")
     pictures = options.parse_args().screenshots
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def run(folder: Path, shoot: Shoot) -> list[str]:
-    """Run it in a folder; returns what was not as promised."""
+    """Run the checks in a folder; returns broken promises."""
     write_dags(folder)
     server = RecordingServer()
     try:
@@ -76,7 +76,7 @@ def run(folder: Path, shoot: Shoot) -> list[str]:
 
 
 def write_dags(folder: Path) -> None:
-    """The DAG file, the flow and its responses."""
+    """Write the DAG file, the flow, and its responses."""
     flows = folder / "dags" / "flows"
     flows.mkdir(parents=True)
     (folder / "dags" / "flows_of_this_test.py").write_text(DAG_FILE, encoding="utf-8")
@@ -191,7 +191,7 @@ def approve(page: Page, api: Api, server: str, shoot: Shoot) -> list[str]:
 
 
 def shows(form: Any, text: str) -> bool:
-    """Whether a form has a text in it."""
+    """Whether a form contains a text."""
     return bool(form.get_by_text(text).count())
 
 

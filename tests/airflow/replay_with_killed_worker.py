@@ -47,7 +47,7 @@ globals().update(load_dags("flows"))
 
 
 def main() -> int:
-    """Run it; returns 0 when every promise was kept."""
+    """Run all checks; returns 0 if every promise was kept."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--delivery", choices=("keyed", "at_most_once"), default="keyed")
     options.add_argument("--contacts", type=int, default=5000)
@@ -97,7 +97,7 @@ def run(folder: Path, delivery: str, contacts: int) -> int:
 
 
 def write_dags(folder: Path, delivery: str, contacts: int) -> None:
-    """The DAG file, the flow and its responses."""
+    """Write the DAG file, the flow, and its responses."""
     flows = folder / "dags" / "flows"
     flows.mkdir(parents=True)
     (folder / "dags" / "flows_of_this_test.py").write_text(DAG_FILE, encoding="utf-8")
@@ -123,7 +123,7 @@ def write_dags(folder: Path, delivery: str, contacts: int) -> None:
 
 @dataclass(frozen=True)
 class Api:
-    """Airflow's API, which is called like a function.
+    """Airflow's API, as a callable.
 
     Attributes:
         address: of its pages too.
@@ -209,7 +209,7 @@ def approve(api: Callable[..., Any]) -> None:
 
 
 def owner_of_a_chunk(ledger: str) -> int:
-    """The process that owns a chunk which has contacts to send."""
+    """The process that owns a chunk with contacts to send."""
     import sqlite3
 
     with sqlite3.connect(ledger.removeprefix("sqlite:///")) as connection:
@@ -228,7 +228,7 @@ def final_state(api: Callable[..., Any]) -> str | None:
 
 
 def none_if_unreachable(ask: Callable[[], Any]) -> Any:
-    """What there is, or None while it is not there."""
+    """The result of a call, or None while the API is unreachable."""
     try:
         return ask()
     except (urllib.error.URLError, OSError):
@@ -236,7 +236,7 @@ def none_if_unreachable(ask: Callable[[], Any]) -> Any:
 
 
 def wait_until(what: str, ask: Callable[[], Any]) -> Any:
-    """Ask until the answer is true, and return it."""
+    """Poll until the answer is true, and return it."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if answer := ask():

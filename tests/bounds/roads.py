@@ -1,4 +1,4 @@
-"""What one hostile reply costs on one road, measured in a process of its own.
+"""Measures the cost of one hostile reply on one road, in a separate process.
 
 ``python -m tests.bounds.roads ROAD SERVER FOLDER reads|uses NAME…`` prints a JSON line for each reply: ``wall`` and
 ``cpu`` (seconds), ``grown`` (bytes of memory at its peak above what it was before), ``blocked`` (seconds of CPU of the
@@ -78,7 +78,7 @@ RESPONSE = {"id": "r-1", "contact": {"phone": "+525512345678", "first_name": "An
 
 
 class Heart:
-    """Beats on the event loop, and knows the longest time between two beats in CPU time of this process.
+    """A heartbeat on the event loop that measures the longest gap in CPU time of this process.
 
     Not in wall time: on a busy machine any process stands still now and then, whatever it does.
     """
@@ -151,7 +151,7 @@ def by_task(server: str, folder: Path, name: str, uses: bool) -> tuple[str, floa
 
 
 def by_flow_test(_: str, folder: Path, name: str, uses: bool) -> tuple[str, float]:
-    """``whatsapp-flows test``: the reply stands in the flow's file."""
+    """``whatsapp-flows test`` with the reply in the flow file."""
     from airflow_whatsapp_flows.cli import main
 
     head, _, content = complete().get(name, HONEST).partition(b"\r\n\r\n")
@@ -180,7 +180,7 @@ ROADS: dict[str, Callable[[str, Path, str, bool], tuple[str, float]]] = {
 
 
 def measure(road: str, server: str, folder: Path, name: str, uses: bool) -> dict[str, Any]:
-    """Walk the reply; what it cost."""
+    """Walk the reply; returns its cost."""
     gc.collect()
     before, cpu, wall = reset_peak(), time.process_time(), time.monotonic()
     state, blocked = ROADS[road](server, folder, name, uses)

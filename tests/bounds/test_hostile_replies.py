@@ -1,4 +1,4 @@
-"""Any one hostile reply is bounded on every road: in time, in memory, and in how long it keeps the event loop."""
+"""Any hostile reply is bounded on every road in time, memory, and blocking of the event loop."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _measure(road: str, uses: str, replies: list[str], hostile: HostileServer, f
 
 
 def _least(road: str, uses: str, replies: list[str], hostile: HostileServer, folder: Path) -> dict[str, Any]:
-    """What the replies cost at least, measured again where it is too much."""
+    """The lowest measured cost of the replies; those above the limit are measured again."""
     least: dict[str, Any] = {}
     for number in range(TRIES):
         inside = folder / str(number)

@@ -1,4 +1,4 @@
-"""An answer of a megabyte is compared, read and judged in no time, or refused in no time."""
+"""An answer of a megabyte is compared, parsed, and checked quickly, or refused quickly."""
 
 from __future__ import annotations
 

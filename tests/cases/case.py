@@ -1,4 +1,4 @@
-"""What a case is: a flow, a response, the replies of a server, and what must come of them on every road."""
+"""A case: a flow, a response, the replies of a server, and the expected result on every road."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FAILURES = {
 
 @dataclass(frozen=True)
 class Request:
-    """A request as the case tells it: without what the transport adds."""
+    """A request as a case describes it, without what the transport adds."""
 
     method: str
     url: str
@@ -46,7 +46,7 @@ class Request:
 
 @dataclass(frozen=True)
 class SeenVisit:
-    """One visit, as every road that tells of visits tells of it."""
+    """One visit, as reported by a road."""
 
     step: str
     exit: str | None
@@ -56,7 +56,7 @@ class SeenVisit:
 
 @dataclass
 class Seen:
-    """What became of a case on one road."""
+    """The result of a case on one road."""
 
     requests: list[Request] = field(default_factory=list)
     path: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Seen:
     red_tasks: set[str] = field(default_factory=set, compare=False)
 
     def end(self, ending: Mapping[str, Any]) -> None:
-        """Take over how the contact ended, as a road tells it."""
+        """Store how the contact ended."""
         self.state, self.reason = ending["state"], _ANY_SERVER.sub(SERVER, ending["reason"])
         self.handled_errors, self.unanswered = ending["handled_errors"], ending["unanswered"]
 
@@ -86,17 +86,17 @@ class Seen:
 
     @property
     def exits(self) -> dict[str, str | None]:
-        """By which way each step was left the last time."""
+        """The last exit of each step."""
         return {visit.step: visit.exit for visit in self.visits}
 
     @property
     def messages(self) -> dict[str, str]:
-        """What each step said the last time."""
+        """The last message of each step."""
         return {visit.step: visit.text for visit in self.visits if visit.text}
 
     @property
     def details(self) -> dict[str, dict[str, Any]]:
-        """What each step would have done on the platform the last time."""
+        """The last recorded effect of each step."""
         return {visit.step: visit.details for visit in self.visits if visit.details}
 
 
@@ -153,7 +153,7 @@ def headers_of(reply: dict[str, Any]) -> dict[str, str]:
 
 
 def reply_of(reply: dict[str, Any]) -> Reply:
-    """What a reply of a case is to the core."""
+    """Convert a reply of a case to the core's type."""
     kind = reply.get("error", {}).get("kind")
     if kind:
         return _FAILURES[kind]

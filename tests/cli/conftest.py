@@ -1,4 +1,4 @@
-"""The command line, called in this process and as a process of its own."""
+"""The command line, called in this process or in a separate one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMAND = [sys.executable, "-m", "airflow_whatsapp_flows.cli"]
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What came of a command."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -37,7 +37,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command in this process; what argparse refuses is a status too."""
+    """Run a command in this process; a usage error is a status too."""
 
     def run(*words: object) -> CommandResult:
         capsys.readouterr()
@@ -54,7 +54,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 @pytest.fixture
 def process() -> Cli:
-    """Run a command in a process of its own."""
+    """Run a command in a separate process."""
 
     def run(*words: object, stdin: bytes = b"", env: dict[str, str] | None = None) -> CommandResult:
         done = subprocess.run(
@@ -74,13 +74,13 @@ def process() -> Cli:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> list[str]:
-    """The option that names a ledger of the test's own."""
+    """The option for a ledger of this test."""
     return ["--ledger", f"sqlite:///{tmp_path / 'l.db'}"]
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write a value as a JSON file, a text or bytes as they are."""
+    """Write a value as a JSON file; text and bytes are written unchanged."""
 
     def writer(name: str, content: Any) -> Path:
         path = tmp_path / name
@@ -103,7 +103,7 @@ def action(name: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def leads(cli: Cli, tmp_path: Path, server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> Leads:
-    """A replay of leads against the recording server; nothing but its own words leads there."""
+    """A replay of leads against the recording server, which only its own options name."""
     from tests.cli.replaying import Leads  # which imports from here
 
     monkeypatch.delenv("AIRFLOW_CONN_CRM")

@@ -29,7 +29,7 @@ def json_lines(values: Sequence[Any]) -> str:
 
 @dataclass
 class Leads:
-    """Files of a replay, and the words of commands that work on them."""
+    """Files of a replay, and the arguments of commands that use them."""
 
     cli: Cli
     folder: Path

@@ -1,4 +1,4 @@
-"""The command line with the hard dependencies alone: what needs an extra says which one to install."""
+"""The command line without optional dependencies names the missing extra."""
 
 from __future__ import annotations
 

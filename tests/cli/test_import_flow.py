@@ -20,7 +20,7 @@ from tests.hilos.samples import CRM_KEY, OPENAI_KEY, crm_records, gpt_records, s
 
 
 class Import:
-    """Runs the command with words as they would be typed behind ``import``."""
+    """Runs ``import`` with the given arguments."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys

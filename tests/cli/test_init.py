@@ -1,4 +1,4 @@
-"""``whatsapp-flows init``: what it makes can be worked with as its README.md says."""
+"""``whatsapp-flows init``: the created folder works as its README.md says."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture
 def folder(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder just made, which commands run in."""
+    """A new folder in which commands run."""
     made = tmp_path / "my flows"
     assert cli("init", made).status == 0
     monkeypatch.chdir(made)

@@ -1,4 +1,4 @@
-"""``whatsapp-flows ledger``: what was sent to one person, and erasing it."""
+"""``whatsapp-flows ledger``: finding and erasing what was sent to a person."""
 
 from __future__ import annotations
 

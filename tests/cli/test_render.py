@@ -1,4 +1,4 @@
-"""``whatsapp-flows render``: the request of one step, to the byte."""
+"""``whatsapp-flows render``: the exact request of one step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``whatsapp-flows`` itself: its version, its help, and being interrupted."""
+"""``whatsapp-flows``: version, help, and interruption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers wrote may not act on the terminal of who reads it."""
+"""Text from contacts and servers can't control the terminal."""
 
 from __future__ import annotations
 

@@ -279,7 +279,7 @@ def test_prints_non_ascii_text_on_an_ascii_terminal(process: Cli, write: Write) 
 
 
 def _usage(*words: str) -> tuple[float, list[str]]:
-    """Seconds of processor time of a command, and the modules that it loaded."""
+    """CPU seconds of a command, and the modules that it imported."""
     code = (
         "import json, resource, sys\n"
         "from airflow_whatsapp_flows.cli import main\n"

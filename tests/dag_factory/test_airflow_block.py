@@ -1,4 +1,4 @@
-"""What a flow says of its DAGs."""
+"""The ``airflow`` block of a flow."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_the_dag_of_its_replay_is_a_stand_in_too() -> None:
 
 
 def test_a_run_before_the_schedule_starts_walks_its_contact() -> None:
-    """Airflow would make it green without a task."""
+    """Airflow would mark it as success without running a task."""
     done = run_dag(build_dag(flow(message("M"), airflow={"start_date": "2099-01-01"})))
     assert (done.state, done.states) == ("success", {"m": "success"})
 

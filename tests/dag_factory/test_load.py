@@ -1,4 +1,4 @@
-"""A folder of flow files: every good one has its DAG, every bad one a stand-in, and none hides another."""
+"""A folder of flow files: every valid one has its DAG, every faulty one a placeholder, and none hides another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slow flow files take no DAG away from the others of their folder."""
+"""Slow flow files don't remove other DAGs of their folder."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_large_flows_do_not_delay_a_good_one(tmp_path: Path) -> None:
 
 @pytest.fixture
 def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file takes six of the thirty seconds that Airflow gives."""
+    """Every file takes six of Airflow's thirty seconds."""
     ticks = count(step=6)
     monkeypatch.setattr(loading, "monotonic", lambda: float(next(ticks)))
     monkeypatch.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT", "30")

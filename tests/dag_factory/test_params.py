@@ -1,4 +1,4 @@
-"""The form that triggers a flow's DAG."""
+"""The trigger form of a flow's DAG."""
 
 from __future__ import annotations
 

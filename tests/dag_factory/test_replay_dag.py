@@ -1,4 +1,4 @@
-"""The DAG of a replay: plan, approve, replay chunk by chunk, report; in a real Airflow."""
+"""The DAG of a replay (plan, approve, replay, report) in a real Airflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tasks are called."""
+"""The ids of tasks."""
 
 from __future__ import annotations
 

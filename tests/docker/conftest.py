@@ -1,4 +1,4 @@
-"""A real server process of the demo CRM on a free loopback port."""
+"""A server process of the demo CRM on a free loopback port."""
 
 import sys
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def crm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def crm(crm_url: str) -> Iterator[httpx.Client]:
-    """A client of that server, which starts with no switch on and an empty log."""
+    """A client of that server, with all switches off and an empty log."""
     with httpx.Client(base_url=crm_url, trust_env=False, timeout=20) as client:
         client.delete("/_switches")
         client.delete("/_requests")

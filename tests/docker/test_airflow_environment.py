@@ -1,4 +1,4 @@
-"""`make demo` and `make ui` never reach the Airflow of whoever runs them."""
+"""`make demo` and `make ui` never use the Airflow of the user who runs them."""
 
 import os
 from typing import Any

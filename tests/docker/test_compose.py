@@ -1,4 +1,4 @@
-"""compose.yaml: valid, closed to the outside, and made of commands and settings that Airflow knows."""
+"""compose.yaml is valid, publishes on loopback only, and uses commands and settings that exist in Airflow."""
 
 import json
 import os
@@ -118,7 +118,7 @@ def test_nothing_starts_before_what_it_needs(plan: dict[str, Any]) -> None:
 
 
 def test_contains_no_literal_secret(plan: dict[str, Any]) -> None:
-    """Everything that is secret is asked for, and Compose stops if it is missing."""
+    """Every secret is a required variable: without it Compose stops."""
     asked = set(re.findall(r"\$\{(\w+):\?", TEXT))
     assert set(re.findall(r"\$\{?(\w+)", TEXT)) == asked
     for service in plan["services"].values():

@@ -1,4 +1,4 @@
-"""What a person sees: the page and the request log."""
+"""The CRM's page and its request log."""
 
 import hashlib
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""Every door of the demo CRM, through HTTP."""
+"""Every endpoint of the demo CRM, over HTTP."""
 
 import hashlib
 import json
@@ -212,7 +212,7 @@ def test_concurrent_requests_lose_nothing(crm: httpx.Client) -> None:
 
 
 def test_transactions_do_not_mix(crm: httpx.Client) -> None:
-    """Reading a large file gives way to other requests in the middle of its transaction."""
+    """Reading a large file yields to other requests during its transaction."""
 
     def attempt(number: int) -> int:
         if number % 2:

@@ -1,4 +1,4 @@
-"""Idempotency-Key: a second try changes nothing."""
+"""Idempotency-Key: a repeated request changes nothing."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

@@ -1,4 +1,4 @@
-"""The server as a process: what it prints, how it stops, what it keeps."""
+"""The server process: output, shutdown, and persistence."""
 
 import json
 import os

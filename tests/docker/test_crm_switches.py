@@ -1,4 +1,4 @@
-"""Switches: each way of failing, seen from the wire and in the log."""
+"""Switches: each failure, on the wire and in the log."""
 
 import json
 import socket
@@ -10,7 +10,7 @@ import pytest
 
 
 def raw_post(crm: httpx.Client, body: dict[str, Any], path: str = "/v1/contacts") -> socket.socket:
-    """Send a request over a socket of one's own and read nothing yet."""
+    """Send a request over its own socket without reading the reply."""
     host, port = crm.base_url.host, crm.base_url.port
     content = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"

@@ -1,4 +1,4 @@
-"""`make demo` replays a batch against a failing CRM, and both sides tell the same."""
+"""`make demo` replays a batch against a failing CRM; ledger and CRM agree."""
 
 import json
 import sqlite3
@@ -18,7 +18,7 @@ from demo_crm.process import running  # noqa: E402
 
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The demo's folder; the environment leads to no other."""
+    """The demo's folder, in an environment that names no other."""
     (tmp_path / "airflow").mkdir()
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
     monkeypatch.delenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", raising=False)
@@ -27,7 +27,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def crm(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A CRM of its own, which the connection leads to."""
+    """A separate CRM for the connection."""
     with running(state / "crm.db") as url:
         monkeypatch.setenv("AIRFLOW_CONN_CRM", url)
         yield url

@@ -1,4 +1,4 @@
-"""The Dockerfile: what can be known without building it."""
+"""Checks of the Dockerfile that need no build."""
 
 import fnmatch
 import json
@@ -12,7 +12,7 @@ TEXT = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
 
 
 def instructions() -> list[tuple[str, str]]:
-    """`(INSTRUCTION, rest)` in order, comments gone and continued lines joined."""
+    """`(INSTRUCTION, rest)` in order, without comments and with continued lines joined."""
     lines = [line for line in TEXT.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     return [(line.split(maxsplit=1)[0].upper(), line.split(maxsplit=1)[1]) for line in joined.splitlines()]
@@ -29,7 +29,7 @@ def stages() -> dict[str, list[tuple[str, str]]]:
 
 
 def copied_files() -> list[str]:
-    """What is copied from the checkout."""
+    """The files copied from the checkout."""
     sources: list[str] = []
     for name, rest in instructions():
         if name == "COPY" and "--from" not in rest:

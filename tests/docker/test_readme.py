@@ -1,4 +1,4 @@
-"""The commands of docker/README.md do what the text beside them says."""
+"""The commands of docker/README.md do what its text says."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""``make ui`` says what it does, and keeps its ports where it can."""
+"""``make ui`` reports what it starts, and keeps its ports if they are free."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers.recording import Answer, RecordingServer
 
 @pytest.fixture
 def airflow() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that stands for Airflow and lives until the end of the test."""
+    """A process that stands in for Airflow until the test ends."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield process
     process.communicate()
@@ -65,7 +65,7 @@ def test_does_not_wait_for_an_airflow_that_exited() -> None:
 
 
 def _health(asked: int) -> Answer:
-    """A health check that finds one more part with each call."""
+    """A health check that finds one more component with each call."""
     if asked == 1:
         return Answer(503)
     found = {"scheduler": asked > 2, "dag_processor": asked > 3}

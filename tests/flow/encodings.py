@@ -1,4 +1,4 @@
-"""Every encoding in which a server may send a secret back.
+"""Every encoding in which a server may echo a secret.
 
 Made here, not by the package, so that one which the package forgets is missed.
 """

@@ -1,4 +1,4 @@
-"""Random flows with everything in them, random contacts, and servers that answer at random."""
+"""Random flows with every feature, random contacts, and servers with random replies."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
 class _Flow:
-    """One flow in the making.
+    """A flow under construction.
 
     Args:
         draw: hypothesis' own.
@@ -194,7 +194,7 @@ class _Flow:
         return made
 
     def _error_exit(self) -> str | None:
-        """Often another action, or the same again: what a flow does about errors is to tell or to try once more."""
+        """Often another action or the same one again: flows report errors or retry."""
         actions = [name for name in self._reachable() if self._kinds[name] == "action"]
         return self._anywhere() if not actions or self._sometimes(3) else self._one(actions)  # type: ignore[no-any-return]
 
@@ -225,7 +225,7 @@ class _Flow:
 
 
 def _repair(flow: dict[str, Any]) -> dict[str, Any] | None:
-    """The flow without the steps that are never reached and the variables that are read too early."""
+    """Remove unreachable steps and variables that are read too early."""
     for _ in range(30):
         try:
             load_flow(flow)
@@ -242,7 +242,7 @@ def _repair(flow: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _repair_fault(flow: Any, path: Sequence[Any]) -> bool:
-    """Put a variable that is always there where one stands that cannot be read."""
+    """Replace an unreadable variable with one that always exists."""
     holder = flow
     for key in path[:-1]:
         holder = holder[key]
@@ -258,7 +258,7 @@ def _repair_fault(flow: Any, path: Sequence[Any]) -> bool:
 
 @st.composite
 def contacts_of_flows(draw: st.DrawFn) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
-    """A flow and a response, as a case has them, and what the server is going to answer."""
+    """A flow, a response, and the replies of the server, as a case has them."""
     names = draw(st.permutations(NAMES))[: draw(st.integers(3, 7))]
     flow = _repair(
         {
@@ -290,7 +290,7 @@ CONTACTS: tuple[Mapping[str, Any], ...] = (
 
 
 def with_replies(data: dict[str, Any], replies: Sequence[Mapping[str, Any]]) -> Case:
-    """The case of a flow and a response, with so many of the replies as are asked for, and good ones after them."""
+    """The case of a flow and a response, with as many replies as are requested, then successes."""
     case, told = Case("random_flow", data), iter(replies)
     used: list[dict[str, Any]] = []
 
@@ -307,7 +307,7 @@ def with_replies(data: dict[str, Any], replies: Sequence[Mapping[str, Any]]) -> 
 
 
 def features(case: Case) -> set[str]:
-    """What happens when a random contact is walked, of that which roads could see differently."""
+    """The features of a walk that roads could treat differently."""
     seen = by_walk(case)
     kinds = {name: type(step).__name__ for name, step in case.flow.steps.items()}
     onwards = list(itertools.pairwise(seen.visits))

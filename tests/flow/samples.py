@@ -1,4 +1,4 @@
-"""What the tests of the core share: a valid flow, one contact, and short ways to load and to walk."""
+"""Shared by tests of the core: a valid flow, a contact, and shortcuts to load and walk."""
 
 from __future__ import annotations
 
@@ -117,14 +117,14 @@ def evaluate(text: str, missing: MissingPolicy = "error") -> object:
 
 
 def refusal(text: str) -> str:
-    """Why a template is refused before it is ever run."""
+    """The fault of a template that is refused at load."""
     with pytest.raises(TemplateFault) as caught:
         language().parse(text)
     return caught.value.message
 
 
 def faults_of(source: str | Mapping[str, Any], name: str = "<flow>") -> list[str]:
-    """The lines of the error of a faulty flow."""
+    """The lines of a faulty flow's error."""
     with pytest.raises(FlowFileError) as caught:
         load_flow(source, name)
     assert len(caught.value.faults) == len(str(caught.value).splitlines())
@@ -150,7 +150,7 @@ def walk_flow(
     reply: Reply | Callable[[Effect], Reply] | None = None,
     effects: list[Effect] | None = None,
 ) -> Walk:
-    """Walk one contact; every request gets the reply, and everything asked for is noted."""
+    """Walk one contact; every request gets the reply, and effects are collected."""
 
     def do(effect: Effect) -> EffectResult:
         if effects is not None:
@@ -166,5 +166,5 @@ def walk_flow(
 
 
 def exits(record: Walk) -> list[tuple[str, str | None]]:
-    """The visited steps, each with the exit it was left by."""
+    """The visited steps with their exits."""
     return [(visit.step, visit.exit) for visit in record.visits]

@@ -1,4 +1,4 @@
-"""Answers, typed by what their question asks for."""
+"""Answers have the type that their question asks for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a misspelt word could have meant."""
+"""Suggestions for misspelled words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any text, filter and file ends soon: as data, as a fault or as an error of ours, within the limits."""
+"""Any text, filter, and file quickly gives data, a fault, or a package error, within the limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON text: what is wrong with it, and where every value stands."""
+"""JSON text: its faults, and the location of every value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets that stand in a flow file."""
+"""Literal secrets in a flow file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The strongly connected components of a flow in which a contact may come back."""
+"""The loops of a flow are its strongly connected components."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples show what data looks like, and not whose it is."""
+"""Samples show the shape of data without identifying a person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a flow makes of an answer of a megabyte is refused, or takes less than 50 MB."""
+"""Whatever a flow does with an answer of a megabyte is refused, or takes less than 50 MB."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _requests() -> Iterator[tuple[str, Any]]:
 
 
 def attempt(kind: str, made: Any, contact: dict[str, Any]) -> str:
-    """Make something of a contact; what became of it."""
+    """Render something for a contact; returns the result."""
     values, language = {"contact": contact}, CagedLanguage()
     texts: dict[str, Any] = {"url": "https://crm.example/"}
     try:
@@ -179,6 +179,6 @@ def test_limits_the_total_size_of_headers() -> None:
 
 
 def test_limits_intermediate_texts() -> None:
-    """What is made and thrown away is limited too: otherwise a list of texts could be as long as memory."""
+    """Discarded intermediate texts count too: otherwise a list of texts could use all memory."""
     found = attempt("text", "{{ [" + ", ".join(["contact.u | upper"] * 20) + "] | length }}", {"u": "a" * 1_000_000})
     assert "the expressions of one text would create more than 16,777,216 bytes" in found

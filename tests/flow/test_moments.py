@@ -1,4 +1,4 @@
-"""Dates and times as text: one shape, whatever the version of Python would read."""
+"""Dates and times as text have one format, independent of the Python version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be true of no contact is a fault when the flow is read."""
+"""Conditions that no contact can meet are faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers mean the options that people mean by them."""
+"""Answers match options by text, number, or value."""
 
 from __future__ import annotations
 

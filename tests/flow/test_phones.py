@@ -1,4 +1,4 @@
-"""Phone numbers are compared as people mean them."""
+"""Phone numbers are compared regardless of their spelling."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def numbers(draw: st.DrawFn) -> tuple[str, phonenumbers.PhoneNumber]:
 
 @st.composite
 def spellings(draw: st.DrawFn, country: str, number: phonenumbers.PhoneNumber) -> str:
-    """One of the ways in which people write a number."""
+    """One of the usual ways to write a number."""
     formats = phonenumbers.PhoneNumberFormat
     full = phonenumbers.format_number(number, formats.E164)
     code, national = str(number.country_code), phonenumbers.national_significant_number(number)

@@ -1,4 +1,4 @@
-"""What is a secret, and what is hidden of it."""
+"""Names of secrets, and hiding of their values."""
 
 from __future__ import annotations
 

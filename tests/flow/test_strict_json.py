@@ -1,4 +1,4 @@
-"""What strict JSON refuses, and the standard library's parser does not."""
+"""JSON that the strict parser refuses and the standard library accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a delay lasts, and at which hours it may end."""
+"""The length of a delay, and the hours in which it may end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the fuzzing tests try: a few seconds each in the suite, and longer with ``make fuzz``.
+"""The number of fuzzing examples: a few seconds per test in the suite, more with ``make fuzz``.
 
 ``FUZZ_FACTOR=100`` tries a hundred times as many examples.
 """
@@ -14,7 +14,7 @@ FACTOR = int(os.environ.get("FUZZ_FACTOR", "1"))
 
 
 def fuzz_settings(examples: int) -> settings:
-    """Settings that try a number of examples, times :data:`FACTOR`, however slow the machine is."""
+    """Settings for a number of examples, times :data:`FACTOR`, without a deadline."""
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
     return settings(max_examples=examples * FACTOR, deadline=None, suppress_health_check=slow)
 
@@ -39,7 +39,7 @@ PLAIN = st.recursive(
 
 @st.composite
 def mutate(draw: st.DrawFn, original: bytes, pieces: list[bytes]) -> bytes:
-    """Some bytes with a few changes: cut, doubled, replaced, or with one of the pieces put in."""
+    """Bytes with a few changes: truncated, duplicated, replaced, or with an inserted piece."""
     content = original
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(content)))

@@ -1,4 +1,4 @@
-"""Whatever is typed on the command line, the command ends with a status and one line that says why."""
+"""Any command line ends with a status and a one-line reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a server sends is a reply, or a failure that says so: on the wire, in its head and in its content."""
+"""Anything that a server sends is a reply or a failure: on the wire, in its head, and in its content."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def parse(content: bytes, media_type: str) -> Any:
 
 
 def classify_and_check(response: HttpResponse | TransportFailure) -> ActionResult:
-    """The result of a reply, which every database keeps and every person may see."""
+    """The result of a reply, which must be storable and printable."""
     result = classify(response, SentRequest(REQUEST))
     json.dumps(result.as_value(), allow_nan=False, ensure_ascii=False).encode()
     excerpt = reply_excerpt(result)
@@ -67,7 +67,7 @@ def xml_of(element: Any) -> str:
 
 
 def element_data(element: Any) -> Any:
-    """The data of an element, by the convention that the docs promise."""
+    """The data of an element, by the documented convention."""
     _, attributes, inner = element
     found: dict[str, Any] = {f"@{key}": value for key, value in attributes.items()}
     if isinstance(inner, str):

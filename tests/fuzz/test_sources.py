@@ -1,4 +1,4 @@
-"""Whatever is in a file of responses, it is rows, rows with their problem, or one error of the package."""
+"""Any file of responses gives rows, rows with a problem, or one error of the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step records as the two platforms answer them; every value is invented."""
+"""Step records as returned by the two platforms; every value is invented."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def notes(imported: ImportedFlow, kind: str, step_name: str | None = "*") -> lis
 
 
 def full_text(imported: ImportedFlow) -> str:
-    """All that leaves the import, as one text."""
+    """The complete output of the import as one text."""
     return json.dumps(imported.flow, ensure_ascii=False) + repr(imported.report)
 
 
@@ -159,7 +159,7 @@ def gpt_records() -> dict[str, Any]:
 
 
 def crm_records() -> list[dict[str, Any]]:
-    """ActiveCampaign's dialect: a menu, an upsert with an error branch, tags and a template; two contacts' ways."""
+    """ActiveCampaign's dialect: a menu, an upsert with an error branch, tags, and a template, from two contacts."""
     upsert = request(
         "POST",
         "https://api.yourcrm.example/v1/contacts?api_key=" + CRM_KEY,

@@ -1,4 +1,4 @@
-"""Whatever the records are: a flow, or a plain error."""
+"""Any records give a flow or a plain error."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _mutate(records: Any, path: tuple[Any, ...], value: object, *, remove: bool)
 @given(data=st.data())
 @settings(max_examples=120, deadline=None)
 def test_a_mutated_record_gives_a_flow_or_a_plain_error(records: Any, syntax: Any, data: st.DataObject) -> None:
-    """A key dropped, or any value put in place of another, up to four times."""
+    """Up to four keys are removed or values replaced."""
     mutated = copy.deepcopy(records)
     for _ in range(data.draw(st.integers(1, 4))):
         places = list(_places(mutated))
@@ -109,7 +109,7 @@ _WAY = st.none() | st.integers(0, 9).map(uuid)
 
 @st.composite
 def _steps(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Steps of every kind, as the platform would record them, that lead to each other and beyond."""
+    """Steps of every type, as the platform would record them, with any targets."""
     made: list[dict[str, Any]] = []
     for number in range(draw(st.integers(1, 6))):
         name = draw(st.sampled_from(["Ask name", "ask_name", "Ask  name", " Ask name ", "A" * 120]) | _NAMES)
@@ -157,7 +157,7 @@ _OF_THE_GRAPH = ("no step leads here", "so the walk cannot get out")
 @given(_steps())
 @settings(max_examples=300, deadline=None)
 def test_steps_of_a_valid_record_load_except_for_graph_faults(steps: list[dict[str, Any]]) -> None:
-    """Names of every kind and ways that lead anywhere: only what nobody leads to, or cannot be left, is a fault."""
+    """Any names and targets: only unreachable steps and endless loops are faults."""
     imported = read_step_records(steps, flow_id="a_flow")
 
     _check(imported)
@@ -199,7 +199,7 @@ _PLACES = {
 @given(name=_NAMES_OF_SECRETS, secret=_SECRET)
 @settings(max_examples=25, deadline=None)
 def test_no_secret_leaves_the_import(place: str, name: str, secret: str) -> None:
-    """Neither from where it stands, nor from where the same secret is written a second time."""
+    """Neither at its place nor where the same secret is repeated."""
     again = step(2, "Log", "MESSAGE", body=f"called with {secret}")
     call = step(1, "Call", "ACTION", **_PLACES[place](name, secret), next_step_default=uuid(2))
 

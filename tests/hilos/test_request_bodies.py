@@ -1,4 +1,4 @@
-"""The body of a recorded request: its type, and its form in the flow."""
+"""The body of a recorded request: its type and its form in the flow."""
 
 from __future__ import annotations
 

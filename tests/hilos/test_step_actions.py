@@ -1,4 +1,4 @@
-"""Action steps: URL, headers, parameters, and the connections that take their secrets."""
+"""Action steps: URL, headers, parameters, and the connections that hold their secrets."""
 
 from __future__ import annotations
 

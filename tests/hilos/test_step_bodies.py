@@ -1,4 +1,4 @@
-"""Steps that say, choose, wait, record or lead on."""
+"""Conditions, delays, contact updates, assignations, and other steps."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_null_tests_become_is_null_or_is_not_null(comparison: str, value: object
 
 @pytest.mark.parametrize("broken", [{"comparison": "almost"}, {"comparison": None}, {"field": None}, {"field": 3}])
 def test_an_unreadable_condition_is_a_fault(broken: dict[str, Any]) -> None:
-    """Without it the path would be taken too often."""
+    """Without the condition, the path would be taken too often."""
     imported = read(
         step(1, "If", conditions=[_condition(), {**_condition(), **broken}], next_step_default=uuid(2)), _SAY
     )

@@ -1,4 +1,4 @@
-"""Whole flows: which records are read, in which order, under which names."""
+"""Complete flows: which records are read, and the order and names of their steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hook reads connections as Airflow's own HTTP hook does."""
+"""The hook reads connections like Airflow's own HTTP hook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ledger Airflow's configuration names: one for every worker, or none at all."""
+"""The ledger in Airflow's configuration: one for all workers, or an error."""
 
 from __future__ import annotations
 

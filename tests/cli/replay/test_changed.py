@@ -1,4 +1,4 @@
-"""A response whose content changed under the same id: rejected by name, or sent anew; never taken for the old one."""
+"""A response whose content changed under the same id is rejected or sent again, never mistaken for the old one."""
 
 from __future__ import annotations
 

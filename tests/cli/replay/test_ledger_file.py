@@ -1,4 +1,4 @@
-"""A replay whose ledger file is deleted, replaced or overwritten event_server: it stops, and nothing is sent twice."""
+"""A replay whose ledger file is deleted, replaced, or overwritten stops, and sends nothing twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COUNT, CONCURRENCY, WHEN = 150, 2, 30
 
 
 class ServerWithEvent:
-    """Does something to a ledger when the server gets its thirtieth request."""
+    """A server that triggers an event at the thirtieth request."""
 
     def __init__(self, folder: Path, cli: Cli) -> None:
         self.event: Callable[[Path, Path], None] = lambda *_: None
@@ -40,7 +40,7 @@ class ServerWithEvent:
 
     @property
     def most(self) -> int:
-        """How often the most frequent contact was sent."""
+        """The number of requests for the most frequent contact."""
         return max(Counter(received.content for received in self.server.received).values())
 
 
@@ -68,7 +68,7 @@ def run_until_it_stops(event_server: ServerWithEvent, event: Callable[[Path, Pat
 
 
 def assert_refused(event_server: ServerWithEvent, advice: str) -> None:
-    """Run the same command again: it sends nothing, and says what to do."""
+    """Rerun the command: it sends nothing and prints the advice."""
     sent = len(event_server.server.received)
     again = event_server.leads.run(*RUN)
     assert again.status == 1

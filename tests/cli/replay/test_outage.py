@@ -1,4 +1,4 @@
-"""An outage cannot look like a success, whatever the flow does about an error."""
+"""An outage doesn't look like a success, however the flow handles errors."""
 
 from __future__ import annotations
 

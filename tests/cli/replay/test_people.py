@@ -1,4 +1,4 @@
-"""A replay knows people by every identifier that they have."""
+"""A replay recognizes people by each of their identifiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay plan``: what would be sent, and nothing is."""
+"""``whatsapp-flows replay plan`` shows what would be sent, and sends nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CALL = action("Call", body={"phone": "{{ contact.phone }}", "name": "{{ step.Ask
 
 @pytest.fixture
 def batch(write: Write) -> list[str]:
-    """The words of a flow and a source of three responses, one duplicate and one line that is none."""
+    """Arguments for a flow and a source of three responses, a duplicate, and an invalid line."""
     lines = [
         json.dumps({"id": f"r-{n}", "contact": {"phone": f"+52551234567{n}"}, "step": {"Ask": "Xochitl"}})
         for n in (1, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""A step now named otherwise than it was sent is one step: nothing of it is sent twice, and nothing is lost."""
+"""A renamed step is the same step: nothing is sent twice, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COUNT = 20
 
 
 class Replays:
-    """Replays of two actions, with what their server answers."""
+    """Replays of two actions, and their server."""
 
     def __init__(self, cli: Cli, write: Write, monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
         self.cli, self.write = cli, write

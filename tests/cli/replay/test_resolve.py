@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay resolve``: what a person found out about requests in doubt."""
+"""``whatsapp-flows replay resolve``: recording the outcome of requests in doubt."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ FAILED = {"name": "Failed", "type": "end", "state": "failed"}
 
 @pytest.fixture
 def replay_with_handled_errors(cli: Cli, write: Write, ledger: list[str], server: RecordingServer) -> RecordingServer:
-    """A replay ``b`` of three contacts; an error exit took the 504 of two, and the 422 of the third."""
+    """A replay ``b`` of three contacts; an error exit handled two 504 and one 422."""
     server.queued += [Answer(504), Answer(504), Answer(422)]
     rows = [{"id": f"r-{n}", "contact": {"phone": f"+52550000000{n}"}} for n in range(3)]
     source = write("r.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
@@ -166,7 +166,7 @@ def test_does_not_resolve_a_status_that_means_not_processed(
 def test_resolves_a_step_by_any_of_its_names(
     cli: Cli, write: Write, ledger: list[str], replay_in_doubt: RecordingServer, name: str
 ) -> None:
-    """It was sent as First, was called Primary with the id First then, and is called Main now."""
+    """The step was sent as First, then became Primary with the id First, and is now Main."""
     for now, more in (("Primary", {"id": "First"}), ("Main", {"id": "main"})):
         steps = [{**FIRST, "name": now, **more}, {**SECOND, "body": {"n": f"{{{{ step.{now}.response.id }}}}"}}]
         pairs = ["--renamed", "First=Main"] if now == "Main" else []

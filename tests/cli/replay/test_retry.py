@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay retry``: chosen contacts, walked again from where they failed."""
+"""``whatsapp-flows replay retry``: selected contacts resume where they failed."""
 
 from __future__ import annotations
 

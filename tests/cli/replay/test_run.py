@@ -1,4 +1,4 @@
-"""``whatsapp-flows replay run``: what it sends, refuses, tells, and what its status says."""
+"""``whatsapp-flows replay run``: what it sends, refuses, and prints, and its exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server said about a refusal is shown wherever the refusal is, masked and bounded."""
+"""Refusals are shown with the server's reply, masked and shortened."""
 
 from __future__ import annotations
 

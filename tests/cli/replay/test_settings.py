@@ -1,4 +1,4 @@
-"""How a replay is sent: what the command line, the ledger, the flow and the environment say."""
+"""Settings of a replay from the command line, the ledger, the flow, and the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replay that is stopped from outside: it ends in time, tells what is left, and goes on."""
+"""A replay stopped by a signal ends in time, reports what is left, and can be resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps contacts from being sent to, and what is said to do then."""
+"""What prevents contacts from being sent, and the advice printed then."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.servers.recording import Answer, RecordingServer
 
 
 def run_without_writing(leads: Leads, table: str) -> tuple[CommandResult, CommandResult]:
-    """Run a replay of four contacts while a table cannot be written, and rerun the same command when it can."""
+    """Run a replay of four contacts while a table is read-only, and rerun it when the table is writable."""
     leads.write(0)
     leads.run("--replay-id", "empty")
     leads.write(4)

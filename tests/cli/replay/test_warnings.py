@@ -1,4 +1,4 @@
-"""What is odd about a source or a command is told, or refused, before it does harm."""
+"""Unusual sources and options are reported or refused before anything is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kind of body it is, and that no answer ever becomes structure or a template."""
+"""The type of a body is inferred, and no answer becomes structure or a template."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_an_absent_body_is_a_fault(body_type: str) -> None:
 
 @pytest.mark.parametrize(("body_type", "body"), BODIES)
 def test_values_are_never_searched_for_tokens_or_templates(body_type: str, body: object) -> None:
-    """A contact who knows the flow's text can compute its tokens; they are text all the same."""
+    """A contact who knows the flow's text can compute its tokens; they stay text."""
     tokens = [TokenText(text, find_spans(text, LANGUAGE)).token(0) for text in (str(body), repr(body))]
     for answer in (*tokens, "{{ x }}", "{{ 7*7 }}", "{% x %}"):
         marked = content(body_type, body, x="MARK")

@@ -1,4 +1,4 @@
-"""``form``: WHATWG serialising, checked by urllib and werkzeug."""
+"""``form``: WHATWG serialization, checked with urllib and Werkzeug."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``json``: what is sent is what was meant, and an answer is never structure."""
+"""``json``: values are sent with their types, and answers never become structure."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_every_json_text_reads_as_json_does(tree: object) -> None:
 
 @given(st.text('{}[]",:\\ \n1e-truefalsn{{x}}', max_size=40))
 def test_any_text_is_json_or_a_fault(text: str) -> None:
-    """What Python's strict parser takes, ours takes with the same value; nothing else than a fault is raised."""
+    """Whatever Python's strict parser accepts gives the same value; otherwise only a fault is raised."""
     try:
         expected = json.loads(text, object_pairs_hook=_without_duplicates)
     except ValueError:

@@ -1,4 +1,4 @@
-"""``multipart``: RFC 7578 as browsers write it, checked by werkzeug and the email package."""
+"""``multipart``: RFC 7578 as browsers write it, checked with Werkzeug and the email package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ URL = "https://media.example.com/a/b%20c.jpg?token=x#y"
 
 
 def _read(encoded: EncodedBody) -> tuple[list[tuple[str, str]], list[tuple[str, str | None, str, bytes]]]:
-    """Fields and files as werkzeug reads them, after the email package found the same number of parts."""
+    """Fields and files as Werkzeug reads them, after the email package found the same number of parts."""
     assert encoded.content_type
     environ = {
         "REQUEST_METHOD": "POST",
@@ -226,7 +226,7 @@ def test_the_boundary_is_ours_and_is_in_no_value() -> None:
 
 
 def test_a_boundary_that_a_part_holds_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hash cannot be met on purpose, so the hash is replaced by one that can."""
+    """Nobody can find a hash collision, so the hash is replaced by one that collides."""
     digests = iter(["0" * 64, "1" * 64])
 
     class Digest:

@@ -1,4 +1,4 @@
-"""``xml``: always well-formed, and an answer is never markup; checked by ElementTree, lxml and xmltodict."""
+"""``xml``: always well-formed, answers never become markup; checked with ElementTree, lxml, and xmltodict."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ TREES = st.recursive(
 
 
 def _read(sent: bytes) -> Any:
-    """What both readers agree on, with the same types."""
+    """The value on which both readers agree, with types."""
     text = sent.decode()
     old = yaml.safe_load(text)
     reader = YAML(typ="safe", pure=True)

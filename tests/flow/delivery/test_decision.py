@@ -1,4 +1,4 @@
-"""What to do next about an action, given what was tried: every row of the table of delivery, and what never happens."""
+"""The next move for an action, given its attempts: every row of the delivery table, and the invariants."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def result_of(reply: Reply, request: HttpRequest = POST, number: int = 1) -> Act
 def make_attempts(
     *replies: Reply | None, rule: RetryRule, request: HttpRequest = POST, begun_at: float = NOW, current: bool = True
 ) -> list[Attempt]:
-    """Attempts as a sender would note them; ``None`` stands for one that was cut off."""
+    """Attempts as a sender records them; ``None`` is one that was interrupted."""
     attempts = []
     for number, reply in enumerate(replies, 1):
         result = None if reply is None else result_of(reply, request, number)
@@ -468,7 +468,7 @@ RULES = st.builds(
 def test_every_history_keeps_the_promise_of_its_mode(
     rule: RetryRule, request: HttpRequest, events: list[tuple[Reply | None, bool, float, bool]]
 ) -> None:
-    """A sender that does what it is told, meets any replies, crashes, moves its clock, starts new rounds and mends."""
+    """A sender follows the moves through any replies, crashes, clock changes, new rounds, and changed requests."""
     sent: dict[str, list[Attempt]] = {KEY: []}
     key, bytes_, now = KEY, request, NOW
     for reply, new_round, passed, mended in events:

@@ -1,4 +1,4 @@
-"""Waits that rate limit fields ask for."""
+"""Waits requested by rate limit headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of delivery: complete, safe, and the one that docs/guarantees.md shows."""
+"""The delivery table is complete, safe, and the one that docs/guarantees.md shows."""
 
 from __future__ import annotations
 

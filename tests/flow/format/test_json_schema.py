@@ -1,4 +1,4 @@
-"""The JSON Schema of flow files: it refuses what is refused for its shape, and explains every key."""
+"""The JSON Schema of flow files rejects malformed flows and describes every key."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def mutate(flow: Any, place: tuple[Any, ...], change: str, instead: Any) -> Any:
-    """The flow with one thing changed where it says; as it was where that cannot be done."""
+    """The flow with one change at a path, or unchanged where that is impossible."""
     flow = copy.deepcopy(flow)
     if not place:
         return instead

@@ -1,4 +1,4 @@
-"""What two flows mean differently."""
+"""Differences in what two flows mean."""
 
 from __future__ import annotations
 
@@ -371,7 +371,7 @@ def test_comparing_long_texts_takes_linear_time(text: str) -> None:
 
 
 def _mutations(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Every way to change one leaf, or to leave one out."""
+    """Every change or removal of one leaf."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield (*path, key), ...

@@ -64,7 +64,7 @@ _OTHER = re.compile(
 
 
 def _parse(text: str) -> tuple[list[str], list[re.Match[str]]]:
-    """Ids of the nodes and the edges of a Mermaid text; every line of it is one that Mermaid reads."""
+    """Node ids and edges of a Mermaid text, whose every line is valid Mermaid."""
     nodes: list[str] = []
     edges: list[re.Match[str]] = []
     for line in text.splitlines():
@@ -79,7 +79,7 @@ def _parse(text: str) -> tuple[list[str], list[re.Match[str]]]:
 
 
 def _displayed_text(text: str) -> str:
-    """What Mermaid shows of a label."""
+    """A label as Mermaid displays it."""
     return re.sub(r"#(\d+);", lambda match: chr(int(match[1])), text).replace("\u2060", "")
 
 

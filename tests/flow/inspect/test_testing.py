@@ -1,4 +1,4 @@
-"""A flow's own tests: canned replies in, what differs from what was expected out; nothing is sent."""
+"""A flow's own tests: canned replies in, mismatches out; nothing is sent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OK = {"step": "Save", "status_code": 201, "response": {"id": 7}}
 def run_steps(
     *steps: dict[str, Any], expect: Any = None, replies: Any = (OK,), response: Any = None, **more: Any
 ) -> FlowTestRun:
-    """One test of a flow of these steps."""
+    """Run one test of a flow of these steps."""
     test = {"name": "a test", "response": ANA if response is None else response, "replies": list(replies)}
     test |= {key: more.pop(key) for key in ("now",) if key in more}
     written = {"flow_format": 1, "id": "a", **more, "steps": list(steps or (ASK, SAVE, THANKS, SORRY))}

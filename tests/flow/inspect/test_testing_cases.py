@@ -1,4 +1,4 @@
-"""One meaning: a case told as a flow's own test gives the requests, the path and the state of the case."""
+"""A case converted to a flow's own test gives the same requests, path, and state."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.roads.roads import CONNECTION_HEADERS, ORIGIN, Case, all_cases, by_wa
 
 
 def sends_once(case: Case) -> bool:
-    """Whether every reply of the case is the last one of its visit, and answers a request."""
+    """Whether every reply of the case answers a request that is sent once."""
     multipart = '"file":' in case.source
     attempts = [result["attempts"] for result in by_walk(case).results.values()]
     return not multipart and all(made == 1 for made in attempts) and len(attempts) == len(case.data.get("replies", []))
 
 
 def as_test(case: Case) -> dict[str, Any]:
-    """The case as a test: what its ``walk`` road says."""
+    """The case as a flow's own test."""
     replies = []
     for reply in case.data.get("replies", []):
         if "error" in reply:
@@ -45,7 +45,7 @@ def as_test(case: Case) -> dict[str, Any]:
 
 
 def headers_of_the_flow(request: dict[str, Any]) -> dict[str, str]:
-    """Without what a connection adds: a test needs none."""
+    """The headers without those of the connection, which a test doesn't need."""
     added = {name for headers in CONNECTION_HEADERS.values() for name in headers}
     return {name: value for name, value in request.get("headers", {}).items() if name not in added}
 

@@ -1,4 +1,4 @@
-"""Whatever is done to a flow file: it gives a flow that can be walked, or faults with places, and soon."""
+"""Any change to a flow file quickly gives a flow that can be walked, or located faults."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _within(value: Any, path: Path_) -> Any:
 
 
 def _change_copy(value: Any, path: Path_, change: Callable[[Any, Any], None]) -> Any:
-    """A copy in which the holder and key of a path were handed to a function."""
+    """A copy changed by a function of the holder and the key of a path."""
     changed = copy.deepcopy(value)
     change(_within(changed, path[:-1]), path[-1])
     return changed
@@ -89,7 +89,7 @@ def rename_key(value: Any, path: Path_) -> Any:
 
 
 def misspell_value(value: Any, path: Path_) -> Any:
-    """A name of one letter more or less, where a text stands."""
+    """A text with one letter more or less."""
     return _change_copy(value, path, lambda holder, key: holder.__setitem__(key, _misspelt(holder[key])))
 
 
@@ -110,7 +110,7 @@ def _perform(effect: Effect) -> EffectResult:
 
 
 def judge(text: str) -> Flow | None:
-    """The flow of a text, which must walk to an end; ``None`` after faults, each with its place."""
+    """Load a text and walk its flow to an end; ``None`` after faults, each with its location."""
     begun = time.process_time()
     flow: Flow | None = None
     faults: tuple[Fault, ...] = ()
@@ -170,7 +170,7 @@ def _mutate(text: str, draw: Callable[[int], int], mutation: str) -> str:
 
 
 def _duplicate(value: Any, path: Path_) -> str:
-    """The text, in which the key of a path stands twice, or the item of a list does."""
+    """The text with a duplicate of a key or list item."""
     holder, key = _within(value, path[:-1]), path[-1]
     if isinstance(holder, list):
         return _text(_change_copy(value, path, lambda listed, at: listed.insert(at, copy.deepcopy(listed[at]))))

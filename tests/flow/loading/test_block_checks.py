@@ -1,4 +1,4 @@
-"""Faults of the blocks of a flow file beside its steps."""
+"""Faults of a flow's blocks other than its steps."""
 
 from __future__ import annotations
 

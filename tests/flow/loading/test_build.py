@@ -1,4 +1,4 @@
-"""Every template of every step is parsed when the flow is loaded, and a fault is told where it stands."""
+"""Every template of every step is parsed when the flow is loaded, and faults have their location."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fault's line is shown as it is, harmless to a terminal, with carets where the fault is."""
+"""The line of a fault is shown unchanged, without terminal control characters, with carets under the fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A flow file is a flow, or every fault in it at once with its place; never anything else."""
+"""A flow file gives a flow, or all its faults with their locations."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_recursive_data_is_a_fault() -> None:
 
 
 def test_a_flow_cannot_create_python_objects() -> None:
-    """Facts J2: the mode in which Jinja has no sandbox cannot be asked for."""
+    """A flow can't turn on Jinja's native mode, which has no sandbox."""
     assert "render_template_as_native_obj" in faults_of({**FLOW, "render_template_as_native_obj": True})[0]
 
 

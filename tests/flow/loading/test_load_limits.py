@@ -1,4 +1,4 @@
-"""A flow's load time is bounded, whatever is in its file."""
+"""The load time of any flow file is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with the keys of a flow file, said to the person who wrote it."""
+"""Faults of keys, explained to the author of the flow file."""
 
 from __future__ import annotations
 

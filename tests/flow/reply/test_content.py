@@ -1,4 +1,4 @@
-"""The content of a reply: plain data, or one clear reason why not."""
+"""The content of a reply is plain data, or one clear reason."""
 
 from __future__ import annotations
 

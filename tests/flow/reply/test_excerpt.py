@@ -1,4 +1,4 @@
-"""The server's words, short and safe enough to be shown."""
+"""Excerpts of replies are short and safe to show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sensitive values: hidden in recorded results, and put back."""
+"""Sensitive values are hidden in recorded results and restored."""
 
 from __future__ import annotations
 

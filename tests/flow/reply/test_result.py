@@ -1,4 +1,4 @@
-"""From a reply to the exit of an action and the result that later steps see."""
+"""From a reply to the exit of an action and its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Header fields: an answer is a value of printable ASCII, or it is refused; it never adds a field."""
+"""Headers: an answer is a value of printable ASCII or refused, and never adds a header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request is complete to the byte, and an answer is never more than a value in it."""
+"""A request is built byte for byte, and answers are only values in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A URL's origin is literal, and an answer is one segment or one query value, whatever it holds."""
+"""The origin of a URL is literal; an answer is one segment or one query value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cage: what is not on the allow-lists is refused before it is compiled, soon and without a value."""
+"""Whatever is not on the allow-lists is quickly refused before it is compiled."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def test_reports_what_cannot_be_computed_from_the_values(text: str, message: str
 
 
 def test_jinja_offers_no_bypass() -> None:
-    """The environment holds no globals, and the tests and filters of the lists only."""
+    """The environment has no globals, and only the tests and filters of the allow-lists."""
     with pytest.raises(MissingValueError):
         Expression("contact.x", {"contact"}).evaluate({"contact": {}})
     assert "range" in jinja2.Environment().globals
@@ -346,7 +346,7 @@ assert grown < 50, f"{{grown}} MB"
 
 
 def test_refuses_long_output_before_using_memory(request: pytest.FixtureRequest) -> None:
-    """Acceptance 13: more than a million characters is an error, and memory grows by less than 50 MB."""
+    """More than a million characters is an error, and memory grows by less than 50 MB."""
     texts = [
         "{{ contact.a }}" * 1000,
         "{{ " + " ~ ".join(["contact.a"] * 100) + " }}",

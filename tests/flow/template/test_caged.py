@@ -1,4 +1,4 @@
-"""Text of a flow: rendered once, types kept where a placeholder stands alone, nothing missing in silence."""
+"""Texts of a flow are rendered once, a lone placeholder keeps its type, and missing values are reported."""
 
 from __future__ import annotations
 

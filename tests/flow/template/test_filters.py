@@ -1,4 +1,4 @@
-"""The filters: what people need to make an answer fit a CRM, each with what it refuses."""
+"""The results of each filter, and the values it refuses."""
 
 from __future__ import annotations
 

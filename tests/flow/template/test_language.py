@@ -1,4 +1,4 @@
-"""Trees of templates: filled without being looked at twice, and every fault with its path."""
+"""Trees of templates are rendered once, and every fault has its path."""
 
 from __future__ import annotations
 

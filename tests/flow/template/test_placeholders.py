@@ -1,4 +1,4 @@
-"""Finding placeholders, without knowing what stands inside."""
+"""Finding placeholders without parsing their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""References, as the platform writes them and as Jinja does."""
+"""References in the platform's and in Jinja's syntax."""
 
 from __future__ import annotations
 

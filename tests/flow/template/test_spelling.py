@@ -1,4 +1,4 @@
-"""Both spellings of a placeholder: what ``%…%`` is read as, and what stays text."""
+"""Both syntaxes of a placeholder: which ``%…%`` is one, and which stays text."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ LONE = re.compile(r"%((?:contact|step|global|flow_execution_variables)\.(?:(?!\{
 
 
 def rewritten(text: str) -> str | None:
-    """A text with its ``%…%`` in braces; ``None`` where a brace beside one would be read together with it."""
+    """A text with its ``%…%`` in braces; ``None`` where an adjacent brace would change its meaning."""
     if re.search(rf"\{{{LONE.pattern}|{LONE.pattern}\}}", text):
         return None
     pieces, position = [], 0

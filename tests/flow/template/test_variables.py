@@ -1,4 +1,4 @@
-"""One contact's values: four scopes, which nothing can change."""
+"""The four read-only scopes of one contact's values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a contact response, leniently in shape and strictly in meaning."""
+"""Reading a contact response: lenient in shape, strict in meaning."""
 
 from __future__ import annotations
 

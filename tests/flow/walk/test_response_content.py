@@ -1,4 +1,4 @@
-"""What of a response is its content."""
+"""Which parts of a response are its content."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def test_a_response_round_trips() -> None:
 
 
 def _of_an_earlier_version(value: dict[str, Any]) -> str:
-    """It took the time of recording for content."""
+    """The digest of an earlier version, which included the time of recording."""
     return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""A contact response as JSON text is what it says, or is refused with a code."""
+"""A contact response as JSON text is read unchanged, or refused with a code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which step an attempt is of, whatever the step was called when it was sent."""
+"""The step that an attempt belongs to, whatever its name was when it was sent."""
 
 from __future__ import annotations
 

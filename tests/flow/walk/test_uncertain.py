@@ -1,4 +1,4 @@
-"""What may have reached the server stays in doubt, and a loop that comes back to it is careful."""
+"""Requests that may have reached the server stay in doubt, also when a loop returns to them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_SENT = TransportFailure(ErrorKind.CONNECT, "refused", Sent.NO)
 
 
 def _loop(replies: list[Reply], body: str | None = "same", **keys: Any) -> tuple[Walk, list[SendAction]]:
-    """An action whose error exit comes back to it, up to three visits."""
+    """An action whose error exit returns to it, with up to three visits."""
     effects: list[Effect] = []
     left = iter(replies)
     content = {} if body is None else {"body": body, "body_type": "plain"}
@@ -133,7 +133,7 @@ def test_a_render_error_does_not_hide_a_doubt() -> None:
 
 
 def _loop_with_a_file(record_of: dict[int, ActionResult], **keys: Any) -> tuple[Walk, list[Effect]]:
-    """Two visits of an action that sends a file, of which some are recorded: then nothing is fetched."""
+    """Two visits of an action that sends a file; recorded visits fetch nothing."""
     effects: list[Effect] = []
 
     def do(effect: Effect) -> EffectResult:

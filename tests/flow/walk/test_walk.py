@@ -1,4 +1,4 @@
-"""Following a flow for one contact: every step, every exit, and what becomes of the contact."""
+"""Walking a flow for one contact: every step, every exit, and the final state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every walk ends: within a number of steps that follows from how often each step may be visited."""
+"""Every walk ends within a number of steps that follows from ``max_visits``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOST = TransportFailure(ErrorKind.INTERRUPTED, "lost", Sent.UNKNOWN)
 
 
 class _Budgeted(dict[str, Step]):
-    """Steps that may be looked up so often and no more: a walk without an end fails instead of hanging."""
+    """Steps with a limited number of lookups: an endless walk fails instead of hanging."""
 
     budget = 0
 
@@ -57,7 +57,7 @@ KINDS: dict[str, Any] = dict(
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Flow:
-    """A flow of any steps with any targets at all, also those that the loader refuses."""
+    """A flow of any steps with any targets, also invalid ones."""
     names = NAMES[: draw(st.integers(1, len(NAMES)))]
     target, optional = st.sampled_from(names), st.sampled_from([*names, None])
     steps = _Budgeted()
@@ -112,7 +112,7 @@ def test_every_walk_ends_within_max_visits(flow: Flow, replies: list[Reply]) -> 
 
 
 def _check_exit(flow: Flow, loop: tuple[str, ...], record: Walk) -> None:
-    """A loop's task says by which way it was left: a way that is there, and leads to the step that came next."""
+    """The recorded exit of a loop's task exists and leads to the next step."""
     last = max((at for at, visit in enumerate(record.visits) if visit.step in loop), default=None)
     if last is None:
         return

@@ -1,4 +1,4 @@
-"""Every type of step, walked: the way it takes a contact, what it leaves behind, what it asks to be done."""
+"""Walking every type of step: its exit, its record, and its effects."""
 
 from __future__ import annotations
 
