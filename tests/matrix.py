@@ -40,7 +40,7 @@ OLDEST_PYTHON = "3.10"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one set; ``counts`` is empty when the tests did not start."""
+    """The result of one set; ``counts`` is empty if the tests did not start."""
 
     name: str
     versions: dict[str, str]
@@ -50,7 +50,7 @@ class Outcome:
 
 
 def main(words: list[str]) -> int:
-    """Run what is asked for; returns the exit status."""
+    """Run the requested sets; returns the exit status."""
     own, arguments = split_words(words)
     parser = argparse.ArgumentParser(description="Run the suite with the lowest and the newest dependencies.")
     parser.add_argument("sets", nargs="*", metavar="SET", help="lowest or newest; default: both")
@@ -68,7 +68,7 @@ def main(words: list[str]) -> int:
 
 
 def split_words(words: list[str]) -> tuple[list[str], list[str]]:
-    """The script's own arguments, and those behind ``--``, which are pytest's."""
+    """The script's own arguments, and those after ``--``, which are pytest's."""
     at = words.index("--") if "--" in words else len(words)
     return words[:at], words[at + 1 :]
 
@@ -96,13 +96,13 @@ def run(name: str, arguments: list[str]) -> Outcome:
 
 
 def suite() -> list[list[str]]:
-    """What `make pytest` runs, as arguments for pytest: most tests side by side, then those that measure."""
+    """The runs of `make pytest`, as arguments for pytest: most tests in parallel, then those that measure."""
     workers = 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     return [["-n", str(workers), "--dist", "worksteal", "-m", "not long and not alone"], ["-m", "alone"]]
 
 
 def environment(folder: Path) -> Path:
-    """The Python of a virtual environment, which is made anew when it is not there or another Python's."""
+    """The Python of a virtual environment, which is recreated if it is missing or has another Python."""
     python = folder / "bin" / "python"
     stamp = folder / "made-by.txt"
     maker = f"{sys.version}\n{folder}\n"
@@ -119,7 +119,7 @@ def _pip(python: Path, *words: str) -> None:
 
 
 def versions(python: Path) -> dict[str, str]:
-    """Versions of the distributions that the table shows, and of Python."""
+    """Versions of Python and of the distributions in the table."""
     code = (
         "import platform, sys; from importlib.metadata import version; "
         "print(platform.python_version(), *map(version, sys.argv[1:]))"
@@ -129,7 +129,7 @@ def versions(python: Path) -> dict[str, str]:
 
 
 def counts_of(report: str) -> dict[str, int]:
-    """Tests that passed, failed and were skipped, of a report in JUnit's form."""
+    """Passed, failed, and skipped tests of a JUnit report."""
     [suite] = ElementTree.fromstring(report).iter("testsuite")  # pytest has just written it
     number = {key: int(suite.get(key, "0")) for key in ("tests", "failures", "errors", "skipped")}
     failed = number["failures"] + number["errors"]
@@ -152,7 +152,7 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def resolve() -> str:
-    """The lowest direct dependencies, and everything else as it was at the time of the lowest Airflow."""
+    """The lowest direct dependencies, and everything else as of the date of the lowest Airflow."""
     python = environment(FOLDER / "uv")
     _pip(python, "uv")
     project = str(REPOSITORY / "pyproject.toml")

@@ -14,17 +14,17 @@ IS_KNOWN = _STATUS.exists()
 
 
 def read_memory(field: str) -> int:
-    """Bytes of a field of ``/proc/self/status``: ``VmRSS`` is what is resident, ``VmHWM`` its peak."""
+    """Bytes of a field of ``/proc/self/status``: ``VmRSS`` (resident) or ``VmHWM`` (its peak)."""
     lines = _STATUS.read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024
 
 
 def peak_memory() -> int:
-    """Most bytes that were resident at a time, since the process began or :func:`reset_peak`."""
+    """The peak of resident bytes since the start of the process or :func:`reset_peak`."""
     return read_memory("VmHWM")
 
 
 def reset_peak() -> int:
-    """Start the peak from now; returns the bytes that are resident."""
+    """Reset the peak; returns the resident bytes."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return read_memory("VmRSS")

@@ -1,4 +1,4 @@
-"""Connections are read as Airflow reads them, and every fault names the connection and the field."""
+"""Connections are read as Airflow reads them, and every fault names its connection and field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pins are plain ``name==version`` lines, one file for each range of Pythons."""
+"""Constraints are plain ``name==version`` lines, with one file per range of Python versions."""
 
 from __future__ import annotations
 

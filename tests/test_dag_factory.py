@@ -1,4 +1,4 @@
-"""From flow files to DAGs, run in a real Airflow."""
+"""DAGs of flow files, run in a real Airflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example DAGs: they load, and they do in the demo CRM what they say."""
+"""The example DAGs load, and do in the demo CRM what they describe."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def crm_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def crm(crm_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
-    """The demo CRM, which the connection ``crm`` leads to; no switch is on, and its log is empty."""
+    """The demo CRM of the connection ``crm``, with all switches off and an empty log."""
     monkeypatch.setenv("AIRFLOW_CONN_CRM", crm_url)
     for name in ("ALLOWED", "MEDIA"):
         monkeypatch.setenv(f"AIRFLOW__WHATSAPP_FLOWS__{name}_HOSTS", httpx.URL(crm_url).netloc.decode())

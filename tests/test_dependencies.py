@@ -1,4 +1,4 @@
-"""What is imported is what pyproject.toml declares, and the other way round."""
+"""Imports and the dependencies in pyproject.toml agree."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _OF_SCRIPTS = {path.stem for folder in ("benchmarks", "docker") for path in (REP
 
 
 def _imports(node: ast.AST, *, deferred: bool = False) -> Iterator[tuple[str, bool]]:
-    """Modules that are imported below a node, and whether that waits until a function is called."""
+    """Imported modules below a node, and whether the import waits until a function is called."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from ((alias.name, deferred) for alias in child.names)

@@ -1,4 +1,4 @@
-"""Every code block of the documents is read or run."""
+"""Every code block of the documentation is parsed or run."""
 
 from __future__ import annotations
 

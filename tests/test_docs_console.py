@@ -1,4 +1,4 @@
-"""Console blocks of the documents show what really happens: their commands run, in order, and print the same."""
+"""Console blocks of the documentation: their commands run, in order, and print what is shown."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def commands(document: Path) -> list[Command]:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A folder as the checkout is, which commands run in, and a demo CRM; yields its host and port."""
+    """A folder like the checkout in which commands run, and a demo CRM; yields its host and port."""
     shutil.copytree(REPOSITORY / "dags", tmp_path / "dags")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
@@ -113,7 +113,7 @@ def run(words: list[str], command: Command, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def same(text: str) -> str:
-    """Text without what is never the same twice."""
+    """Text without parts that differ in every run."""
     text = re.sub(r"\b20\d{6}-\d{6}-", "<date>-", text)
     for found, instead in SAME:
         text = re.sub(found, instead, text)
@@ -121,6 +121,6 @@ def same(text: str) -> str:
 
 
 def pattern(shown: str) -> str:
-    """What must be printed; a line of its own with an ellipsis stands for any lines."""
+    """A pattern of the expected output; a line with only an ellipsis matches any lines."""
     lines = [r"(?:.*\n)*?.*" if line.strip() == "…" else re.escape(line) for line in same(shown).split("\n")]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""docs/flow-format.md is the reference: every key of a flow file, with its default. Its examples hold."""
+"""docs/flow-format.md documents every key of a flow file with its default, and its examples pass."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ BLOCKS = re.findall(r"^```json\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
 def section(heading: str) -> str:
-    """What stands below a heading, up to the next one."""
+    """The text between a heading and the next one."""
     assert TEXT.count(f"\n{heading}\n") == 1, heading
     below = TEXT.partition(f"\n{heading}\n")[2]
     return re.split(r"^#+ ", below, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def own_fields(described: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The keys of a class that the classes above it do not have; the type of a step stands with the keys of all."""
+    """The keys of a class without those of its base classes; the type of a step is among the common keys."""
     inherited = {
         key for parent in described.__mro__[1:] if issubclass(parent, BaseModel) for key in parent.model_fields
     }
@@ -79,7 +79,7 @@ def written_default(field: FieldInfo) -> str:
 
 
 def rows(heading: str) -> dict[str, list[str]]:
-    """Key to the other cells of each row of the section's table of keys."""
+    """Cells of each row of the section's table of keys, by key."""
     found = re.findall(r"^\| `([$\w]+)` \| (.*) \|$", section(heading), re.MULTILINE)
     return {key: [cell.strip() for cell in cells.split(" | ")] for key, cells in found}
 

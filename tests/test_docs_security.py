@@ -1,4 +1,4 @@
-"""What docs/security.md says of limits and proofs is so."""
+"""The limits and proofs in docs/security.md are true."""
 
 from __future__ import annotations
 

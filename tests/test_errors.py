@@ -1,4 +1,4 @@
-"""Errors survive the way between processes: Airflow pickles them."""
+"""Errors survive pickling, which Airflow uses between processes."""
 
 from __future__ import annotations
 

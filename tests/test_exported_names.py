@@ -1,4 +1,4 @@
-"""The public names, and that finding them costs nothing."""
+"""The public names, and that importing them loads nothing heavy."""
 
 from __future__ import annotations
 

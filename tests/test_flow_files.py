@@ -1,4 +1,4 @@
-"""Reading flow files: whatever is wrong with one is told with its name and place."""
+"""Reading flow files: every fault has its file and location."""
 
 from __future__ import annotations
 

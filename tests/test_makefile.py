@@ -1,4 +1,4 @@
-"""The Makefile: a virtual environment belongs to one Python and one place."""
+"""The Makefile: a virtual environment belongs to one Python version and one path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What the Makefile needs of a checkout, in a folder whose name has a space."""
+    """The files that the Makefile needs, in a folder with a space in its name."""
     folder = tmp_path / "a folder"
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-3.10.txt"):
@@ -33,7 +33,7 @@ def _make(folder: Path, *arguments: str) -> str:
 
 
 def _python(folder: Path, version: str) -> str:
-    """A Python that says it is of another version."""
+    """A Python that reports another version."""
     fake = folder / f"python{version}"
     info = ", ".join(version.split("."))
     code = f"import sys; sys.version = '{version}'; sys.version_info = ({info}); exec(sys.argv.pop(1))"

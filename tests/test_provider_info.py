@@ -1,4 +1,4 @@
-"""What Airflow's provider discovery makes of the package."""
+"""The provider metadata, as Airflow reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivering without Airflow: retries, waits, limits, and files only from where they are allowed."""
+"""Sending without Airflow: retries, waits, limits, and files from allowed places only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings come from the environment, then from airflow.cfg; a number that is none is named."""
+"""Settings come from the environment, then from airflow.cfg; invalid numbers are named."""
 
 from __future__ import annotations
 

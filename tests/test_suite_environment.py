@@ -1,4 +1,4 @@
-"""The suite never touches the Airflow of whoever runs it."""
+"""The suite never uses the Airflow of the user who runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published: the wheel holds all that it needs, and nothing of the checkout."""
+"""The wheel contains everything it needs, and nothing else of the checkout."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_source_distribution_holds_what_its_tests_read(tmp_path: Path) -> No
 
 
 def _named_by_tests() -> set[str]:
-    """What tests read, as far as it is at the top of the repository."""
+    """Top-level files of the repository that tests read."""
     texts = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "tests").rglob("*.py")]
     names = set(re.findall(r'\b(?:REPOSITORY|ROOT) / "([^"/]+)', "".join(texts)))
     return {name for name in names - {".matrix", ".pytest_cache"} if (REPOSITORY / name).exists()}

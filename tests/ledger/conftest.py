@@ -1,4 +1,4 @@
-"""A ledger in each kind of database."""
+"""A ledger in each database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.ledger import Ledger
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a ledger that is not there yet."""
+    """The URL of a ledger that doesn't exist yet."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     url: str = request.getfixturevalue("postgres").create_database()

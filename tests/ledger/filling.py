@@ -1,4 +1,4 @@
-"""Ledgers with replays, contacts and attempts in them, made without sending anything."""
+"""Ledgers with replays, contacts, and attempts, created without sending anything."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def a_replay(
     force: bool = False,
     flow: Mapping[str, Any] = FLOW,
 ) -> Replay:
-    """A sealed replay of these responses; ``None`` is a row that is rejected."""
+    """A sealed replay of these responses; ``None`` is a rejected row."""
     rows = [
         Row(number, f"x:{number}", value, None if value is not None else "not_json: no")
         for number, value in enumerate(values, start=1)
@@ -69,7 +69,7 @@ def states_of(ledger: Ledger, replay: Replay) -> list[str]:
 def end(
     ledger: Ledger, replay: Replay, states: Sequence[ContactState], *, at: float = 1000.0, **more: Any
 ) -> list[int]:
-    """End the contacts of a replay, in the order of the source; returns their numbers."""
+    """End the contacts of a replay in source order; returns their numbers."""
     ids = [row.id for row in rows_of(ledger, replay)]
     with ledger.write() as connection:
         ends = [
@@ -81,7 +81,7 @@ def end(
 
 
 def attempt(ledger: Ledger, response_id: str, fate: Fate | None, replay: Replay | None = None, **more: Any) -> int:
-    """An attempt, as it stands in the ledger; returns its number."""
+    """Write an attempt; returns its number."""
     known = more.pop("identifiers", ())
     values = {
         "response_id": response_id, "flow_id": FLOW_ID, "step": "Create", "visit": 1, "key": f"key-{response_id}",
@@ -100,7 +100,7 @@ def attempts_of(ledger: Ledger, response_id: str) -> list[Any]:
 
 
 def record_of(connection: Connection, subject: Subject, replay_no: int | None, round_: int) -> ResponseRecord:
-    """What was tried for one subject."""
+    """The recorded attempts of one subject."""
     rounds = {subject.response_id: (replay_no, round_)}
     return (
         read_records(connection, subject.flow_id, rounds, StepIdentities()).get(subject.response_id) or ResponseRecord()

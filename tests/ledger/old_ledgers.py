@@ -18,7 +18,7 @@ TABLES = ("replays", "contacts", "attempts", "chunks", "slots")
 
 
 def make_ledger(url: str, version: str = "v1") -> None:
-    """Make the ledger of a version in a database that is empty."""
+    """Create the ledger of a version in an empty database."""
     backend = make_url(url).get_backend_name()
     folder = _DUMPS / version
     text = "".join((folder / f"{name}.sql").read_text(encoding="utf-8") for name in (backend, "rows"))
@@ -36,7 +36,7 @@ def make_ledger(url: str, version: str = "v1") -> None:
 
 
 def rows_of(url: str) -> dict[str, list[dict[str, Any]]]:
-    """Every row of every table that version 1 has, in their order, read by the driver alone."""
+    """Every row of every table of version 1, in order, read by the driver alone."""
     statements = {table: f"SELECT * FROM whatsapp_flows_{table} ORDER BY 1, 2" for table in TABLES}
     if make_url(url).get_backend_name() == "sqlite":
         connection = sqlite3.connect(make_url(url).database or "")

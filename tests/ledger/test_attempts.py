@@ -1,4 +1,4 @@
-"""Entries, many in one statement, arrive as they were written."""
+"""Entries written many at a time are stored unchanged."""
 
 from __future__ import annotations
 

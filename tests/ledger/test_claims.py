@@ -1,4 +1,4 @@
-"""Owning a chunk, across processes that die, stop and come back."""
+"""Ownership of a chunk across processes that die, stop, and resume."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def _claimed_soon(ledger: Ledger, connection: Connection, replay: Replay) -> Cla
 
 
 def _take_lock_away(ledger: Ledger) -> None:
-    """Let the lock of the owner go while the owner lives, as a file system or a server that was restarted does."""
+    """Release the lock of a live owner, as a failing file system or a restarted server does."""
     if ledger.file is not None:
         for file in ledger.file.with_name(f"{ledger.file.name}-locks").iterdir():
             file.unlink()

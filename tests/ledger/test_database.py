@@ -1,4 +1,4 @@
-"""Opening a ledger: what it makes, what it refuses, and how it says so."""
+"""Opening a ledger: what it creates and what it refuses."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_mistyped_path_does_not_become_an_empty_ledger(tmp_path: Path) -> None
 
 @pytest.fixture
 def nobody() -> Iterator[Path]:
-    """A folder with a ledger that may only be read, and this process without the rights of root."""
+    """A read-only ledger, and a process without the rights of root."""
     with tempfile.TemporaryDirectory() as name:  # pytest's own are closed to others
         folder = Path(name)
         folder.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Both databases do the same in their own ways; what each needs is proved where it is used."""
+"""Both databases behave the same, each in its own way."""
 
 from __future__ import annotations
 

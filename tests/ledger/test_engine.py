@@ -1,4 +1,4 @@
-"""What a ledger's URL leads to."""
+"""The file of a ledger's URL."""
 
 from __future__ import annotations
 

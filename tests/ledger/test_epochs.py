@@ -1,4 +1,4 @@
-"""Which content of a response is the newest, and what is known of what was sent before."""
+"""The newest content of a response, and the state of earlier requests."""
 
 from __future__ import annotations
 

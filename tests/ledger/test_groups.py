@@ -1,4 +1,4 @@
-"""Errors in groups, with what the server said to one contact of each."""
+"""Error groups, with the server's reply to one contact of each."""
 
 from __future__ import annotations
 

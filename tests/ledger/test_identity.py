@@ -1,4 +1,4 @@
-"""Whether the ledger is still the one that was opened: deleted, replaced, overwritten, and put back."""
+"""Whether the ledger is still the one that was opened: deleted, replaced, overwritten, and restored."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def a_ledger(file: Path, replay_id: str = "first") -> None:
 
 
 def copy_of(file: Path) -> Path:
-    """A copy of a ledger that nobody uses now, as `cp` makes it."""
+    """A copy of an unused ledger, as `cp` makes it."""
     copy = file.with_name("copy.db")
     shutil.copy(file, copy)
     return copy

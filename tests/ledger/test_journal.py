@@ -1,4 +1,4 @@
-"""Group commit: everything in order, few commits, and nothing more after one that failed."""
+"""Group commit: entries in order, few commits, and nothing more after a failed one."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_refuses_a_duplicate_intent_but_keeps_its_commit(ledger: Ledger, l
 
 
 async def test_the_end_of_a_refused_intent_is_ignored(ledger: Ledger, ledger_url: str) -> None:
-    """A run that is stopped while its intent is committed withdraws the intent, whatever came of the commit."""
+    """A run that is stopped while its intent is committed withdraws the intent."""
     with Ledger(ledger_url) as other:
         async with Journal(ledger) as first, Journal(other) as second:
             await first.add(intent("r-1", begun_at=901.0))
@@ -202,7 +202,7 @@ async def test_a_session_ended_by_the_server_frees_its_lock(postgres: PostgresSe
 
 @pytest.fixture
 def server_ledger(postgres: PostgresServer) -> Iterator[Ledger]:
-    """A ledger in PostgreSQL whose server may be away for 20 s."""
+    """A ledger in PostgreSQL that tolerates 20 s without its server."""
     with Ledger(postgres.create_database()) as opened:
         opened.outages.begin(20)
         yield opened
@@ -288,7 +288,7 @@ async def test_waits_for_the_lock_of_the_lost_session(server_ledger: Ledger, pos
 
 
 def end_sessions_of(postgres: PostgresServer, ledger: Ledger) -> None:
-    """End the sessions that a ledger has open now, and no other."""
+    """End the sessions that a ledger has open."""
     pids = [session.info.backend_pid for session in list(ledger.outages._sessions) if not session.closed]
     engine = create_engine(postgres.url(), poolclass=NullPool)
     with engine.connect() as administrator:
@@ -379,6 +379,6 @@ async def test_ends_the_lost_session_before_claiming_again(postgres_url: str, mo
 
 
 class NoAnswerError(Exception):
-    """What the driver says of a session that has failed, and that the server may still have."""
+    """The driver's error for a session that failed but may still exist on the server."""
 
     sqlstate = "08006"

@@ -1,4 +1,4 @@
-"""Reruns: what the ledger already holds is not stored again, and is found where it is needed."""
+"""Reruns: rows that the ledger already holds are not stored again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SKIPPED = RetrySelection(states=[ContactState.SKIPPED])
 
 
 def size_of(ledger: Ledger) -> int:
-    """Bytes of an SQLite ledger's file, once its log is in it."""
+    """Bytes of an SQLite ledger's file after a checkpoint."""
     with sqlite3.connect(ledger.file or "") as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return (ledger.file or Path()).stat().st_size
@@ -101,7 +101,7 @@ def test_known_rows_of_one_contact_share_a_chunk(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("pending", [True, False], ids=["one is pending", "none is"])
 def test_known_rows_of_a_person_without_a_phone_share_a_chunk(ledger: Ledger, *, pending: bool) -> None:
-    """Ana is known by an e-mail address, by an id, and many rows later by both."""
+    """Ana has an e-mail address, an id, and many rows later both."""
     email, id_ = {"email": "ana@example.com"}, {"id": "a-1"}
     values = [response(number) for number in range(650)]
     for at, contact in ((0, email), (2, id_), (649, {**email, **id_})):

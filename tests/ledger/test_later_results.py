@@ -1,4 +1,4 @@
-"""The result of a contact is that of its replay; what happened to its response later is told beside it."""
+"""A contact keeps the result of its replay; later results of its response are reported separately."""
 
 from __future__ import annotations
 

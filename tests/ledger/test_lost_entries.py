@@ -1,4 +1,4 @@
-"""What a process keeps of the requests that it committed is bounded, and where nothing is kept nothing is counted."""
+"""The memory for recently committed requests is bounded."""
 
 from __future__ import annotations
 

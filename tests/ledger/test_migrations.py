@@ -1,4 +1,4 @@
-"""Migrations: an old ledger becomes a new one, and no row of it is lost."""
+"""Migrations upgrade an old ledger without losing a row."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def engine(ledger_url: str) -> Iterator[Engine]:
 
 
 def schema_of(connection: Connection) -> dict[str, Any]:
-    """The tables as the database describes them: columns in their order, keys and indexes."""
+    """The tables as the database describes them: columns in order, keys, and indexes."""
     database = inspect(connection)
     return {
         table: {
@@ -51,7 +51,7 @@ def schema_of(connection: Connection) -> dict[str, Any]:
 
 
 def _options(database: Inspector, table: str) -> Any:
-    """STRICT, WITHOUT ROWID and the like, where this SQLAlchemy reads them: from 2.1 on."""
+    """STRICT, WITHOUT ROWID, and the like, if this SQLAlchemy reads them (2.1 or newer)."""
     try:
         return database.get_table_options(table)
     except NotImplementedError:
@@ -63,7 +63,7 @@ def _texts(index: Any) -> dict[str, str]:
 
 
 def new_schema(request: pytest.FixtureRequest, ledger_url: str) -> dict[str, Any]:
-    """The schema of a ledger that this release makes anew."""
+    """The schema of a ledger that this release creates."""
     if ledger_url.startswith("sqlite"):
         url = ledger_url.replace("ledger.db", "new.db")
     else:
@@ -78,7 +78,7 @@ def test_there_is_one_revision_for_each_version_in_one_line() -> None:
 
 
 def test_the_alembic_environment_names_a_version_table_of_its_own() -> None:
-    """What Airflow demands of a manager whose tables may be in its own database."""
+    """Airflow requires this of a manager whose tables may be in its own database."""
     calls = [node for node in ast.walk(ast.parse((FOLDER / "env.py").read_text())) if isinstance(node, ast.Call)]
     [configure] = [call for call in calls if ast.unparse(call.func) == "context.configure"]
     assert "version_table" in [keyword.arg for keyword in configure.keywords]

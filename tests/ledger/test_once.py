@@ -1,4 +1,4 @@
-"""Under ``only_once`` a person is claimed with the intent, and freed where nothing was applied."""
+"""Under ``only_once`` a person is claimed with the intent, and released if nothing was applied."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def test_keeps_a_claim_while_an_attempt_may_be_applied(ledger: Ledger) -> 
 
 
 async def test_a_renamed_step_keeps_the_claims_of_its_earlier_name(ledger: Ledger) -> None:
-    """Create became New, whose attempts keep the identity Create; the first one may have been applied."""
+    """Create became New and keeps the identity Create; the first attempt may have been applied."""
     async with Journal(ledger) as journal:
         await journal.add(once_intent(1))
         journal.note(AttemptEnd(once_intent(1), Fate.UNKNOWN, None, None, None, 902.0))

@@ -1,4 +1,4 @@
-"""Pages of rows end by number and by bytes, and every row is on one of them."""
+"""Pages are limited by rows and by bytes, and contain every row once."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_snapshot_writes_long_responses_in_small_batches(ledger: Ledger, mon
 
 
 def steps_of(connection: Connection, ask: Callable[[], object]) -> int:
-    """Thousands of steps that SQLite takes: its own measure of work, whatever the machine does besides."""
+    """Thousands of virtual machine steps of SQLite, a measure of work that doesn't depend on the machine."""
     driver: Any = connection.connection.driver_connection
     count = 0
 
@@ -121,7 +121,7 @@ def test_the_work_of_a_snapshot_batch_is_constant(sqlite_ledger: Ledger, what: s
 
 
 def test_postgresql_updates_statistics_while_a_snapshot_is_taken(postgres: PostgresServer) -> None:
-    """A table that it knows nothing about is searched row by row for every batch."""
+    """Without statistics, every batch scans the whole table."""
     with Ledger(postgres.create_database()) as ledger:
         replay = a_replay(ledger, (response(number) for number in range(4500)), "analyzed")
         phones = [f"+5255{number:08d}" for number in range(100)]
@@ -144,7 +144,7 @@ def test_postgresql_updates_statistics_while_a_snapshot_is_taken(postgres: Postg
 
 
 class LongestRead:
-    """The longest sum of results that any one statement has read from the attempts."""
+    """The largest sum of result sizes that a single statement has read."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.most = self.all = 0

@@ -1,4 +1,4 @@
-"""Erasing personal data: what goes, what stays, and that the bytes are gone."""
+"""Erasing personal data: what is erased, what is kept, and that the bytes are gone."""
 
 from __future__ import annotations
 

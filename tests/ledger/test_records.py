@@ -1,4 +1,4 @@
-"""What the ledger says of contacts that are to be walked."""
+"""The records of contacts to be walked."""
 
 from __future__ import annotations
 

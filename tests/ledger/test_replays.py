@@ -1,4 +1,4 @@
-"""Replays: how far they have come."""
+"""Replays and their progress."""
 
 from __future__ import annotations
 

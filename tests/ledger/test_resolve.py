@@ -1,4 +1,4 @@
-"""What a person found out about a request in doubt, as the ledger stores it."""
+"""Recording the outcome of requests in doubt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which contacts are walked again, and what becomes of their rows."""
+"""Which contacts are retried, and how their rows change."""
 
 from __future__ import annotations
 

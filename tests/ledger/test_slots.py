@@ -1,4 +1,4 @@
-"""Slots that processes share: no two get the same, and clocks that are moved or begin anew do no harm."""
+"""Slots shared by processes are unique, and unaffected by changes of the clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A source in the ledger: each row once, in a state, and the same after a resume."""
+"""The snapshot of a source: each row once, with a state, and unchanged after a resume."""
 
 from __future__ import annotations
 

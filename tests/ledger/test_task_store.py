@@ -1,4 +1,4 @@
-"""The ledger of one task: what it reads and writes, through the driver and through SQLAlchemy."""
+"""The ledger of one task: reads and writes through the driver and through SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture(params=["driver", "sqlalchemy"])
 def ledger(request: pytest.FixtureRequest, url: str) -> TaskLedger:
-    """By the driver itself, and by SQLAlchemy, as a server's is."""
+    """Through the SQLite driver, and through SQLAlchemy as for a server."""
     return open_task_ledger(url if request.param == "driver" else url.replace("sqlite", "sqlite+pysqlite"))
 
 

@@ -1,4 +1,4 @@
-"""Upgrading a ledger of an earlier release: by itself, by the command, and not at all where somebody else uses it."""
+"""Upgrading a ledger of an earlier release: automatically, by command, or not while others use it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def without_new_columns(found: dict[str, list[dict[str, Any]]]) -> dict[str, lis
 
 @pytest.fixture
 def other_process(old_file: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Another process that has the file open, and does nothing with it."""
+    """Another process that has the file open."""
     code = (
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
         "c.execute('SELECT version FROM whatsapp_flows_ledger').fetchone(); print('open', flush=True); sys.stdin.read()"

@@ -1,4 +1,4 @@
-"""What is shown of a database's URL."""
+"""Database URLs are shown without their password."""
 
 from __future__ import annotations
 

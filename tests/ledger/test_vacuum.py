@@ -1,4 +1,4 @@
-"""Room that comes free, and who has to wait for it."""
+"""Reclaiming disk space."""
 
 from __future__ import annotations
 

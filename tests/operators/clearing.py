@@ -1,4 +1,4 @@
-"""Tasks that are run again: after their worker died, or because a user cleared them."""
+"""Tasks that run again after their worker died or a user cleared them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _KilledError(BaseException):
 
 
 def run_killed(dag: DAG, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run a DAG whose first try dies after sending, before it can say what came of it; returns the run's id."""
+    """Run a DAG whose first try dies after sending, before it records the outcome; returns the run's id."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -36,7 +36,7 @@ def run_killed(dag: DAG, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def run_again(dag: DAG, run_id: str, task_id: str = "act") -> dict[str, Any]:
-    """Clear the task as a user does, run it again, and return its result; nothing when it left none."""
+    """Clear the task as a user does, run it again, and return its result, if any."""
     from airflow.models.dagrun import DagRun
     from airflow.models.serialized_dag import SerializedDagModel
     from airflow.models.taskinstance import TaskInstance, clear_task_instances
@@ -75,7 +75,7 @@ def run_again(dag: DAG, run_id: str, task_id: str = "act") -> dict[str, Any]:
 
 
 def run_cleared(dag: DAG, run_id: str, tasks: Iterable[str | tuple[str, int]]) -> FinishedRun:
-    """Clear tasks of a finished run as a user does, and run whatever Airflow then schedules, to the run's new end.
+    """Clear tasks of a finished run as a user does, and run what Airflow then schedules to the end.
 
     Args:
         dag: of the run.

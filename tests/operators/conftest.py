@@ -1,4 +1,4 @@
-"""What tasks write to their logs, before Airflow masks any of it; and a ledger for each test."""
+"""Logs of tasks before Airflow masks them, and a ledger for each test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 class TaskLog:
-    """Everything logged from INFO on; at DEBUG Airflow shows what its processes tell each other."""
+    """Everything logged at INFO or above; at DEBUG Airflow logs messages between its processes."""
 
     def __init__(self) -> None:
         self.entries: list[str] = []

@@ -14,7 +14,7 @@ def flow(*steps: dict[str, Any], **keys: Any) -> dict[str, Any]:
 
 
 def write_responses(folder: Path, count: int) -> Path:
-    """Write a source of so many responses, each of another person."""
+    """Write a source of responses, each from another person."""
     file = folder / "responses.jsonl"
     rows = [{"id": f"r-{number}", "contact": {"phone": f"+52555000{number:04}"}} for number in range(count)]
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
@@ -42,7 +42,7 @@ def seconds(name: str, amount: float, **keys: Any) -> dict[str, Any]:
 
 
 def polling_flow(wait: float = 0, **keys: Any) -> dict[str, Any]:
-    """Start a job, ask for its state until it is done, and say so."""
+    """A flow that starts a job, polls its state until it is done, and sends a message."""
     ready = {"field": "step.Get reply.response.state", "comparison": "exact", "value": "done"}
     return flow(
         action("Start", url="/start", on_success="Get reply"),

@@ -1,4 +1,4 @@
-"""A DAG of one action, run in a real Airflow, with what its tries failed with."""
+"""A DAG of one action, run in a real Airflow, with the errors of its tries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _numbers = itertools.count()
 
 @dataclass
 class Failures:
-    """What tries of tasks raised, in order; give its methods as callbacks."""
+    """The errors of tries, in order; pass its methods as callbacks."""
 
     errors: list[BaseException] = field(default_factory=list)
 
@@ -30,7 +30,7 @@ class Failures:
 
 @dataclass(frozen=True)
 class FinishedAction:
-    """What became of one action."""
+    """The result of one action."""
 
     run: FinishedRun
     errors: list[BaseException]
@@ -68,7 +68,7 @@ def run_action(
 
 
 def rendered_fields(dag_id: str, run_id: str, task_id: str = "act", map_index: int = -1) -> dict[str, Any]:
-    """What Airflow stored of a task's template fields, for its pages."""
+    """The template fields of a task as Airflow stored them for its pages."""
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.utils.session import create_session
     from sqlalchemy import select

@@ -1,4 +1,4 @@
-"""Wrong arguments fail when the DAG is parsed, by name; wrong texts fail the task at once, by field."""
+"""Invalid arguments fail when the DAG is parsed, and invalid values fail the task without a retry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``on_error="continue"``: the result is handed on, whatever it is, and whoever reads it decides."""
+"""``on_error="continue"``: the result is returned, and a later task decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials: sent to the connection's own origin, and shown nowhere."""
+"""Credentials are sent to the connection's own origin, and shown nowhere."""
 
 from __future__ import annotations
 

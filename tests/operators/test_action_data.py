@@ -1,4 +1,4 @@
-"""What a contact typed is data: it is sent as typed, with its type, and never evaluated."""
+"""Values from contacts are sent unchanged, with their type, and never evaluated."""
 
 from __future__ import annotations
 

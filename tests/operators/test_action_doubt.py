@@ -1,4 +1,4 @@
-"""What is unknown stays unknown, until a complete 2xx settles it."""
+"""An unknown outcome stays unknown until a complete 2xx settles it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hostile replies, connections and settings do to a task: never more than its error exit."""
+"""Hostile replies, connections, and settings lead to the error exit at most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an action leaves in the ledger, and what it does when the ledger says no."""
+"""What an action records in the ledger, and what it does when the ledger fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mapped action's own fields: readable by labels and callbacks, never rendered, never stored by Airflow."""
+"""A mapped action's fields are readable by labels and callbacks, and never rendered or stored by Airflow."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_task_of_a_mapped_task_group_reads_its_own_field(server: RecordingServ
 
 
 def test_a_label_too_long_for_airflows_database_is_cut(server: RecordingServer) -> None:
-    """PostgreSQL refuses it, and Airflow then fails the task, after its request was sent."""
+    """PostgreSQL would refuse the label, and Airflow would fail the task after its request was sent."""
     with DAG(new_dag_id()) as dag:
         template = "{{ task.body['name'] * 100 }}"
         WhatsAppActionOperator.partial(**COMMON, map_index_template=template).expand(body=BODIES)

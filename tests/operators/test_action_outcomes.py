@@ -1,4 +1,4 @@
-"""What comes back: the exit it takes, and what the task makes of it."""
+"""Replies and failures: the exit they take, and the state of the task."""
 
 from __future__ import annotations
 

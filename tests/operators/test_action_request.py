@@ -1,4 +1,4 @@
-"""What the Action operator sends."""
+"""The requests of the action operator."""
 
 from __future__ import annotations
 

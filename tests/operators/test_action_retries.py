@@ -1,4 +1,4 @@
-"""Trying again: only where the delivery allows it, and never in the dark."""
+"""Requests are retried only if their delivery mode allows it."""
 
 from __future__ import annotations
 

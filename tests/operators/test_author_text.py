@@ -1,4 +1,4 @@
-"""Texts of a DAG's author."""
+"""Templates of DAG authors."""
 
 from __future__ import annotations
 

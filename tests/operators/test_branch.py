@@ -1,4 +1,4 @@
-"""The branch goes on by the exit that the action left by."""
+"""The branch follows the exit of the action."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A DAG run and a replay know each other's contents: a changed response is not taken for the old one on any road."""
+"""DAG runs and replays detect each other's changed responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The delay of a flow as a task, in a real Airflow."""
+"""A flow's delay as a task, in a real Airflow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("airflow")
 
 @pytest.fixture
 def deferrals(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What was asked of each deferral."""
+    """The arguments of each deferral."""
     found: list[dict[str, Any]] = []
     real = FlowDelayOperator.defer
 
@@ -37,7 +37,7 @@ def deferrals(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def moments(monkeypatch: pytest.MonkeyPatch) -> list[dt.datetime]:
-    """The moments that delays wait for; none of them is waited for."""
+    """The times that delays wait for, without waiting."""
     found: list[dt.datetime] = []
 
     def until(moment: dt.datetime) -> float:

@@ -1,4 +1,4 @@
-"""A task says why an answer does not fit its question: with the answer, the type and what is expected."""
+"""A task explains why an answer doesn't fit its question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A DAG run that ends in doubt is red, on a task named after the action that caused it, whatever came later."""
+"""A DAG run that ends in doubt fails at a task named after the action."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def red(run: FinishedRun) -> set[str]:
 
 
 def flow_with_error_exit(*steps: dict[str, Any], **keys: Any) -> dict[str, Any]:
-    """A POST whose error exit leads to the first of some steps."""
+    """A flow with a POST whose error exit leads to the first of the given steps."""
     return flow(action("Send", body={"n": 1}, on_success="Thanks", on_error=steps[0]["name"], **keys), *steps,
                 message("Thanks"))  # fmt: skip
 

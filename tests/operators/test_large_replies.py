@@ -1,4 +1,4 @@
-"""A reply that is too large for XCom stays in the ledger, and later steps find it there."""
+"""A reply too large for XCom stays in the ledger, where later steps read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loop of a flow as one task, in a real Airflow."""
+"""A flow's loop as one task, in a real Airflow."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_an_exhausted_loop_without_on_max_visits_fails(server: RecordingServer) 
 
 
 def test_each_visit_has_its_own_attempts(server: RecordingServer) -> None:
-    """Airflow's tries would be used up by the first visit."""
+    """With Airflow's tries alone, the first visit would use them up."""
     flaky = [Answer(503), Answer(503)]
     server.queued = [Answer.json({"id": 7}), *flaky, PENDING, *flaky, DONE]
     done = run(polling_flow(retry={"attempts": 3, "wait": 0.01}))
@@ -118,7 +118,7 @@ def test_each_visit_has_its_own_attempts(server: RecordingServer) -> None:
 
 
 def test_a_visit_does_not_read_replies_of_others(server: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred large replies, read at every one of a hundred visits, take minutes and block all other workers."""
+    """Reading a hundred large replies at each of a hundred visits takes minutes and blocks other workers."""
     read: list[tuple[int, list[int]]] = []
     real = Transaction.attempts_of_visit
 
@@ -136,7 +136,7 @@ def test_a_visit_does_not_read_replies_of_others(server: RecordingServer, monkey
 
 
 def die_at(monkeypatch: pytest.MonkeyPatch, call: int) -> list[int]:
-    """Let a try die once, after its n-th request was sent and before what came of it is noted."""
+    """Let a try die once, after its n-th request was sent and before the outcome is recorded."""
     calls: list[int] = []
     real = sending.classify
 
@@ -201,7 +201,7 @@ def test_clearing_a_finished_loop_returns_the_same_result(server: RecordingServe
 
 
 class TestWaits:
-    """Waits in a loop: where they are shorter than what Airflow can tell apart, asleep; else deferred."""
+    """Waits in a loop: short ones sleep, longer ones defer the task."""
 
     @pytest.fixture(autouse=True)
     def _defers_early(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +209,7 @@ class TestWaits:
 
     @pytest.fixture
     def deferrals(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-        """What was asked of the task by each of its deferrals."""
+        """The arguments of each deferral of the task."""
         found: list[dict[str, Any]] = []
         real = FlowLoopOperator.defer
 

@@ -1,4 +1,4 @@
-"""``only_once`` holds for DAG runs too, and between them and replays."""
+"""``only_once`` applies to DAG runs, and between them and replays."""
 
 from __future__ import annotations
 

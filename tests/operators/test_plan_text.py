@@ -1,4 +1,4 @@
-"""A plan as people read it: lines of a log, and the Markdown of the page that asks for approval."""
+"""The text of a plan: lines for the log, and Markdown for the approval page."""
 
 from __future__ import annotations
 

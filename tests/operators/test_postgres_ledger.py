@@ -1,4 +1,4 @@
-"""Tasks whose ledger is in PostgreSQL keep the same promises."""
+"""Tasks with a ledger in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FLOW = {
 
 @pytest.fixture
 def url(postgres: PostgresServer, ledger_file: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The ledger of this test, in place of the file."""
+    """A PostgreSQL ledger instead of the file."""
     made = postgres.create_database()
     monkeypatch.setenv("AIRFLOW__WHATSAPP_FLOWS__LEDGER", made)
     return made

@@ -1,4 +1,4 @@
-"""A DAG run of a response that was sent when a step had another name."""
+"""A DAG run of a response that was sent before a step was renamed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_flow(flow_id: str, first: str, **keys: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def flow_id(url: str, server: RecordingServer) -> str:
-    """Of a flow whose second action was refused."""
+    """The id of a flow whose second action was refused."""
     server.queued = [Answer.json({"id": 1}), Answer(422)]
     sent = flow(action("First", url="/first", on_success="Second"), action("Second", url="/second"))
     run = run_dag(build_dag(sent), CONF)

@@ -1,4 +1,4 @@
-"""A replay as a task: it waits for nothing, loses nothing, and goes on where it stopped."""
+"""A replay as a task, which defers, keeps every contact, and resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clearing replay tasks in Airflow: what is known not to have been applied is sent again, and nothing else is."""
+"""Clearing replay tasks resends only what is known not to have been applied."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_each_clear_resends_failed_contacts_until_completed(server: RecordingSer
 def test_a_clear_does_not_resend_possibly_applied_requests(
     server: RecordingServer, responses: Path, task_log: TaskLog
 ) -> None:
-    """A dropped connection is in doubt; a 504 that an error exit leads to a failed end may have been applied."""
+    """A dropped connection is in doubt; a handled 504 may have been applied."""
     flow = flow_source({"name": "Give up", "type": "end", "state": "failed"}, on_error="Give up")
     answers = {1: Answer(422), 2: Answer(504), 3: Answer(drop=True)}
     set_answers(server, lambda number: answers.get(number, Answer()))
@@ -124,7 +124,7 @@ def test_a_clear_does_not_resend_handled_errors(server: RecordingServer, respons
 def test_an_airflow_retry_does_not_resend_failed_contacts(
     server: RecordingServer, responses: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the first tries, and of those after a clear: each is cut off as soon as the contact has failed."""
+    """Before and after a clear, each try is interrupted as soon as the contact has failed."""
     failures = Failures()
     dag = by_hand(responses, concurrency=1, retries=2, retry_delay=0, **failures.callbacks)
     stop = _make_stop(monkeypatch)
@@ -144,7 +144,7 @@ def test_an_airflow_retry_does_not_resend_failed_contacts(
 
 
 def _make_stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
-    """A function that stops the replay which is running, after the request that is under way."""
+    """Return a function that stops the running replay after the request in flight."""
     from airflow_whatsapp_flows.replay.engine import Engine
 
     run, running = Engine.run, []
@@ -210,7 +210,7 @@ def test_the_next_try_repeats_a_clear_after_a_ledger_failure(
 
 @pytest.fixture
 def finished_run(server: RecordingServer, responses: Path) -> tuple[DAG, str]:
-    """A finished run of ``<id>__replay`` in three chunks, of whose contacts the 7th was refused."""
+    """A finished run of ``<id>__replay`` in three chunks, with the 7th contact refused."""
     set_answers(server, refuse(6))
     dag = build_replay_dag(load_flow(flow_source(replay={"source": str(responses), "chunk_size": 5})))
     run = run_dag(dag)

@@ -1,4 +1,4 @@
-"""Which replay a task goes on with: its own, whatever other tasks, DAGs and runs there are."""
+"""A task resumes its own replay, whatever other tasks, DAGs, and runs exist."""
 
 from __future__ import annotations
 

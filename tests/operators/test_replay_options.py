@@ -1,4 +1,4 @@
-"""Options of a replay's tasks: the limits are those of the command line."""
+"""The options of replay tasks have the limits of the command line."""
 
 from __future__ import annotations
 

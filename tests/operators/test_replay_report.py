@@ -1,4 +1,4 @@
-"""The report of a replay's DAG says what went wrong, with the words of the server."""
+"""The report of a replay's DAG shows errors with the server's replies."""
 
 from __future__ import annotations
 

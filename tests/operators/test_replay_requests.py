@@ -30,7 +30,7 @@ def test_all_roads_count_the_same_requests(
     task_log: TaskLog,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Of twelve requests one gets no answer, is resolved as not sent, and is sent again: thirteen."""
+    """One of twelve requests gets no reply, is resolved as not sent, and is sent again: thirteen."""
     file = tmp_path / "responses.jsonl"
     rows = [{"id": f"r-{number}", "contact": {"phone": f"+52555000{number:04}"}} for number in range(12)]
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Sources of a replay by Airflow's connections: all that a connection says is meant, its ``extra`` too."""
+"""Sources read through Airflow connections, which use all fields of the connection."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
 
 
 def run(**arguments: Any) -> tuple[str | None, str]:
-    """State of a replay's task, and what it failed with."""
+    """State and error of a replay task."""
     failures = Failures()
     with DAG(new_dag_id()) as dag:
         WhatsAppReplayOperator(task_id="replay", flow=FLOW, **failures.callbacks, **arguments)
@@ -170,7 +170,7 @@ ROW = '{"id": "r-1", "contact": {"phone": "+525550000001", "first_name": "%s"}}\
 
 
 class TestStorage:
-    """Files in storages that providers bring; this one keeps a store of its own for each connection."""
+    """Files in storages of providers; this one has a separate store for each connection."""
 
     @pytest.fixture(autouse=True)
     def _storage(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What the form of a run says, and what it only repeats of the flow."""
+"""Values of the trigger form, as opposed to repeated defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An action that is refused says so aloud, with the words of the server."""
+"""A refused action logs the server's reply."""
 
 from __future__ import annotations
 

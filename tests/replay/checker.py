@@ -1,4 +1,4 @@
-"""Compares what a ledger says with what the server saw, after whatever happened in between.
+"""Compares the ledger with the server's log.
 
 Two plain lists are read from the ledger, one from the server's log; ``violations()`` names every promise that they
 break. How they are matched: a request of a ``keyed`` step by its Idempotency-Key, any other by contact and step. Both
@@ -27,7 +27,7 @@ Unit = tuple[str, ...]
 
 
 class Action(TypedDict):
-    """One visit of an action step, as the contact's row tells it."""
+    """One visit of an action, as recorded in the contact's row."""
 
     step: str
     visit: int
@@ -49,7 +49,7 @@ class Contact(TypedDict):
 
 
 class Attempt(TypedDict):
-    """One intent in the ledger; ``fate`` is None until it is known that it ended."""
+    """One intent in the ledger; ``fate`` is None while it is unknown."""
 
     key: str
     number: int
@@ -64,7 +64,7 @@ class Attempt(TypedDict):
 
 @dataclass(frozen=True)
 class History:
-    """All that is compared.
+    """The data to compare.
 
     Attributes:
         contacts: the ledger's contacts.
@@ -120,14 +120,14 @@ class History:
         return units
 
     def unit_of_attempt(self, attempt: Attempt) -> Unit:
-        """What the attempt was an attempt at."""
+        """The unit of an attempt."""
         if self.delivery[attempt["step"]] == "keyed":
             return ("key", attempt["key"])
         contact = self.contact_of.get(attempt["response_id"])
         return (attempt["step"], str(contact and contact["phone"]))
 
     def unit_of_request(self, entry: Logged) -> Unit:
-        """What the request was about."""
+        """The unit of a request."""
         step = self.steps.get(entry.path)
         if step is None:
             return ("unknown path", entry.path)
@@ -137,7 +137,7 @@ class History:
 
 
 def violations(history: History) -> list[str]:
-    """Every broken promise, as a text that names contact or request; an empty list for an honest ledger."""
+    """Every broken promise, with its contact or request; empty for a correct ledger."""
     checks = (
         states_partition_the_input,
         succeeded_was_applied,
@@ -168,7 +168,7 @@ def states_partition_the_input(history: History) -> Iterator[str]:
 
 
 def succeeded_was_applied(history: History) -> Iterator[str]:
-    """(b) Each attempt called succeeded has a complete 2xx of its own at the server, which applied it."""
+    """(b) The server applied each succeeded attempt, with a complete 2xx of its own."""
     for unit, attempts in history.attempts_of.items():
         claimed = sum(attempt["fate"] == "succeeded" for attempt in attempts)
         proven = sum(
@@ -186,7 +186,7 @@ def succeeded_was_applied(history: History) -> Iterator[str]:
 
 
 def applied_is_accounted_for(history: History) -> Iterator[str]:
-    """(c) Nothing was applied whose contact does not show it."""
+    """(c) The contact of every applied request shows it."""
     for unit, requests in history.requests_of.items():
         if not any(entry.applied for entry in requests):
             continue
@@ -198,7 +198,7 @@ def applied_is_accounted_for(history: History) -> Iterator[str]:
 
 
 def _shows(history: History, attempt: Attempt) -> bool:
-    """Whether the attempt and its contact's state admit that the server may have applied it."""
+    """Whether the attempt and its contact's state allow that the server applied it."""
     state = _state(history, attempt)
     if state in ("rejected", "no contact"):
         return False
@@ -302,7 +302,7 @@ def doubt_is_bounded(history: History) -> Iterator[str]:
 
 
 def newest_content_is_there(history: History) -> Iterator[str]:
-    """(i) Every content of a contact was applied once, in the order they came, so that the newest is there."""
+    """(i) Every content of a contact was applied once, in order, so the newest is last."""
     applied: dict[str, list[str]] = defaultdict(list)
     for entry in sorted(history.log, key=lambda entry: entry.t):
         if not entry.applied or entry.path not in history.steps:

@@ -1,4 +1,4 @@
-"""A replay in a process of its own, which is killed, stopped, or ends itself at a named point.
+"""A replay in its own process, which is killed, stopped, or exits at a named point.
 
 ``python -m tests.replay.crashing SPECIFICATION`` runs what :class:`tests.replay.runs.Run` says. It prints ``running``
 when the first contacts are walked, and last what the run came to, as one JSON line. It ends with 0 when no contact is
@@ -58,7 +58,7 @@ def _end() -> None:
 
 
 def _at(owner: Any, name: str, end: Callable[[], None], *, before: bool, when: Callable[..., bool]) -> None:
-    """Call ``end`` whenever a function is entered, or has returned, with arguments of which ``when`` holds."""
+    """Call ``end`` when a function is entered or has returned, if ``when`` is true for its arguments."""
     original = getattr(owner, name)
 
     if asyncio.iscoroutinefunction(original):
@@ -155,7 +155,7 @@ async def _run(spec: dict[str, Any], flow: Flow) -> int:
 
 
 def _hog_files(seconds: float) -> None:
-    """Hold every file descriptor that is left for some seconds, from the first intent on."""
+    """Hold all remaining file descriptors for some seconds, from the first intent on."""
     started = threading.Event()
 
     def hold() -> None:

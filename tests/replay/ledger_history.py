@@ -1,4 +1,4 @@
-"""What a ledger says, as the checker compares it: read from its tables, not through the code under test."""
+"""The ledger's data for the checker, read from its tables without the code under test."""
 
 from __future__ import annotations
 

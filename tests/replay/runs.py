@@ -1,4 +1,4 @@
-"""Replays in processes of their own, against a logging CRM, and the checker's word on what came of them."""
+"""Replays in separate processes against a logging CRM, checked afterwards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 @dataclass
 class Run:
-    """One replay, run by as many processes as it takes.
+    """One replay, run by any number of processes.
 
     Attributes:
         folder: for its files.
@@ -84,7 +84,7 @@ class Run:
         hog: float = 0,
         **settings: Any,
     ) -> Running:
-        """Start a process that runs the replay, or goes on with it.
+        """Start a process that runs or resumes the replay.
 
         Args:
             point: at which it ends itself; see ``crashing.POINTS``.
@@ -128,7 +128,7 @@ class Run:
             return running.wait(timeout)
 
     def kill_until_done(self, kills: int, chance: random.Random, most: int) -> None:
-        """Kill process after process at random moments, and let a last one finish.
+        """Kill processes at random moments, and let a last one finish.
 
         Args:
             kills: how many, as long as the replay has not finished.
@@ -162,7 +162,7 @@ class Run:
         return read_attempts(self.ledger)
 
     def broken_promises(self, *, finished: bool = True, **compared: Any) -> list[str]:
-        """What the checker says.
+        """The findings of the checker.
 
         Args:
             finished: whether nothing may be pending.
@@ -186,7 +186,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Ended:
-    """What a process came to.
+    """The end of a process.
 
     Attributes:
         status: 0 finished, 4 some are pending, 1 an error, 137 ended at a point, negative: killed by a signal.
@@ -229,11 +229,11 @@ class Running:
         self._errors.close()
 
     def mark(self) -> None:
-        """Count seconds from now."""
+        """Restart the count of seconds."""
         self._insert_marks = time.monotonic()
 
     def await_running(self) -> None:
-        """Wait until contacts are walked, or it has ended."""
+        """Wait until contacts are walked, or the process has ended."""
         assert self._is_running.wait(PATIENCE), "it did not begin"
 
     def signal(self, number: signal.Signals) -> None:
@@ -270,7 +270,7 @@ class Running:
 
 
 def response(number: int, **keys: Any) -> dict[str, Any]:
-    """One contact response with a phone number of its own, and everything that the shapes refer to."""
+    """A contact response with its own phone number and every value that the shapes use."""
     contact = {"phone": f"+5255{number:08}", "first_name": f"Person {number}"}
     return {"id": f"r-{number:05}", "contact": contact, **keys}
 

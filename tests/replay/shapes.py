@@ -1,4 +1,4 @@
-"""The flows that replays are tried with, by name."""
+"""The flows used in replay tests, by name."""
 
 from __future__ import annotations
 

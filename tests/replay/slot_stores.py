@@ -1,4 +1,4 @@
-"""Slots in memory, by the rules that every store follows, and calls of it that take their time."""
+"""Slots in memory with the rules of every store, and slow calls to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class MemorySlots:
-    """The slots of every host, and what was asked of them.
+    """The slots of every host, and the calls received.
 
     Args:
         clock: the store's own clock.
@@ -38,7 +38,7 @@ class MemorySlots:
 
 
 class SlowCall:
-    """Runs a call after a random part of a delay, and brings its answer after another."""
+    """Runs a call after a random part of a delay, and returns after another."""
 
     def __init__(self, slowest: float, seed: int) -> None:
         self._slowest, self._random = slowest, random.Random(seed)

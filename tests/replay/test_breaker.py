@@ -1,4 +1,4 @@
-"""A server that is down is asked seldom, and given up after a while."""
+"""A server that is down is probed rarely, and given up after a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two replays that bring other content of the same responses at the same time: the newer one wins, in its order."""
+"""Two concurrent replays with different content of the same responses: the newer one wins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One logical day, replayed again and again with changed rows: the CRM holds the newest content of every contact."""
+"""One day, replayed several times with changed rows: the CRM has the newest content of every contact."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def body_hash(one: Mapping[str, Any]) -> str:
 
 
 class Day:
-    """The contents of one day's contacts as they come, and what must have reached the CRM."""
+    """The contents of one day's contacts in order, and the expected requests."""
 
     def __init__(self) -> None:
         self.contents: dict[int, list[dict[str, Any]]] = {n: [response_with_name(n, "first")] for n in range(TOTAL)}

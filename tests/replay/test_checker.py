@@ -1,4 +1,4 @@
-"""The checker itself: an honest history passes, and each way of lying is found."""
+"""The checker accepts a correct history, and finds each kind of violation."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Story:
         self.log.append(replace(entry, **changes))
 
     def exchange(self, identity: str, step: str, fate: str | None, status: int = 201, applied: bool = True) -> None:
-        """An attempt, and what the server saw of it; a fate that is unknown for want of a reply has it dropped."""
+        """An attempt and its request; an unknown fate means that the reply was dropped."""
         self.attempt(identity, step, fate)
         self.request(identity, step, status, applied, reply="dropped" if fate is None else "sent")
 
@@ -71,7 +71,7 @@ class Story:
 
 @pytest.fixture
 def story() -> Story:
-    """One contact of every honest kind."""
+    """One contact of every correct kind."""
     told = Story()
     told.contact("1", "completed", action("1", "Create", "succeeded", 201))
     told.exchange("1", "Create", "answered", 429, False)

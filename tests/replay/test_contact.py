@@ -1,4 +1,4 @@
-"""One contact of a replay, from its row to its end, without a network and without a database."""
+"""One contact of a replay, without network and database."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STEPS = [
 
 
 class FakeSender:
-    """Answers every request with the same reply, but for those of some steps."""
+    """Answers every request with the same reply, except for some steps."""
 
     def __init__(self, reply: Reply | Exception, **replies: Reply) -> None:
         self.reply = reply
@@ -151,7 +151,7 @@ async def test_resends_what_the_platform_sent_only_on_request() -> None:
 
 
 class WaitingSender(FakeSender):
-    """Lets a contact reach the next step an hour later at every delay."""
+    """Adds an hour at every delay."""
 
     def __init__(self) -> None:
         super().__init__(CREATED)

@@ -1,4 +1,4 @@
-"""A process that dies at any moment leaves a ledger that tells the truth, and another one goes on with it."""
+"""A process that dies at any point leaves a correct ledger, and another process resumes."""
 
 from __future__ import annotations
 

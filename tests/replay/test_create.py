@@ -1,4 +1,4 @@
-"""Which replay goes on, and when a new one begins."""
+"""Which replay is resumed, and when a new one starts."""
 
 from __future__ import annotations
 

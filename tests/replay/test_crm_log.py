@@ -1,4 +1,4 @@
-"""The logging CRM, seen by clients that share no code with it."""
+"""The logging CRM, used by independent clients."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _retry_after(crm: CrmProcess) -> str | None:
 
 
 def _raw(crm: CrmProcess, data: bytes) -> bytes:
-    """All that comes back until the server closes."""
+    """Everything received until the server closes."""
     received = b""
     with socket.create_connection(("127.0.0.1", crm.port), timeout=10) as peer:
         peer.sendall(data)

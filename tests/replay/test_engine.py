@@ -1,4 +1,4 @@
-"""What is done is not done again: the same replay, another one, the other road, and on purpose."""
+"""Completed requests are not repeated: by the same replay, another one, or a DAG run."""
 
 from __future__ import annotations
 

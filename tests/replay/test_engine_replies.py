@@ -1,4 +1,4 @@
-"""Replies that break software: whatever a server says, the batch goes on, in both databases."""
+"""The batch continues after any reply, in both databases."""
 
 from __future__ import annotations
 

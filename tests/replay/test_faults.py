@@ -1,4 +1,4 @@
-"""A ledger that fails, a server that fails, a clock that is moved: every contact still has one true state."""
+"""Failures of the ledger, the server, and the clock leave every contact in the correct state."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_waits_for_a_locked_ledger(tmp_path: Path) -> None:
 
 
 def _expected_state(shape: str, log: list[Logged]) -> str:
-    """The state of a contact of one step, as far as the last complete request tells it."""
+    """The state of a contact with one step, according to the last complete request."""
     last = log[-1] if log else None
     if last is None:
         return "in_doubt"

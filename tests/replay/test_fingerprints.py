@@ -1,4 +1,4 @@
-"""Equal errors are one group, with one thing to do next."""
+"""Equal errors are one group with one advice."""
 
 from __future__ import annotations
 

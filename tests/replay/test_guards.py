@@ -1,4 +1,4 @@
-"""What is stale, or touches people at the wrong time, is not sent."""
+"""Stale responses, opted-out people, and quiet hours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a host may be sent to, over processes and while it is down."""
+"""When a host may be sent to, across processes and while it is down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rate that falls when the server refuses, and grows while it does not."""
+"""A rate that falls when the server refuses, and grows otherwise."""
 
 from __future__ import annotations
 

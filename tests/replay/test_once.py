@@ -1,4 +1,4 @@
-"""Two replays at once, of the same people under other ids: nobody is sent twice under ``only_once``."""
+"""Two concurrent replays of the same people under other ids send nobody twice under ``only_once``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PEOPLE = 120
 
 
 def _person(number: int, which: int) -> dict[str, Any]:
-    """The same person twice, known by the phone, or by an e-mail address that both responses have."""
+    """The same person twice, identified by the phone or by a shared e-mail address."""
     contact: dict[str, Any] = {"phone": f"+5255{number:08}"}
     if number % 3 == 0:
         contact = {"phone": f"+52{56 + which}{number:08}", "email": f"{number}@example.com"}

@@ -1,4 +1,4 @@
-"""What a replay would do, found out without sending or writing anything."""
+"""The plan of a replay, made without sending or writing anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rest of a replay would do."""
+"""The plan of a resumed replay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row of every kind that breaks software, among ten thousand: the rest is delivered."""
+"""One unusual row of every kind among ten thousand: the others are delivered."""
 
 from __future__ import annotations
 

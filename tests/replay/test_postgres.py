@@ -1,4 +1,4 @@
-"""The private PostgreSQL that other tests rely on."""
+"""The private PostgreSQL server of the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rate limits that hold in every second, in all processes together, and waits that servers ask for."""
+"""Rate limits that hold in every second across all processes, and waits requested by servers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def sends(
     busy: Callable[[], float] | None = None,
     lag: Callable[[], float] | None = None,
 ) -> None:
-    """One sender: after each pause it asks, sends after a lag, and keeps the process busy."""
+    """One sender: after each pause it waits for a slot, sends after a lag, and keeps the process busy."""
     for pause in pauses:
         await asyncio.sleep(pause)
         await one.enter()

@@ -1,4 +1,4 @@
-"""Which limit a host has."""
+"""The rate limit of a host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL that goes away while a replay runs, and comes back in time, or late, or not at all."""
+"""PostgreSQL becomes unavailable during a replay, and returns in time, late, or never."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def stop_server(server: PostgresServer) -> Iterator[None]:
 
 @contextmanager
 def suspend_server(server: PostgresServer) -> Iterator[None]:
-    """Let none of its processes run; the kernel goes on to accept connections for it."""
+    """Suspend all its processes; the kernel still accepts connections."""
     os.kill(server.pid, signal.SIGSTOP)  # first: it makes no more processes
     sessions = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text(encoding="ascii").split()
     for session in sessions:

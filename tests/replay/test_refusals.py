@@ -1,4 +1,4 @@
-"""A server that refuses everything is noticed, whatever the flow does about a refusal."""
+"""A server that refuses everything stops the batch, however the flow handles refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where requests go, and files come from."""
+"""The origin of requests and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run ends when it is told to, and what it does beside other processes."""
+"""How a run ends when it is stopped, and how it works with other processes."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_sigterm_ends_it_while_retries_wait(tmp_path: Path) -> None:
 
 
 def _stop_between_commits(owner: Running, folder: Path) -> None:
-    """Stop a process that holds no lock of the database itself: that would keep everybody else out, too."""
+    """Suspend a process while it holds no database lock, which would block everybody else."""
     for _ in range(200):
         owner.signal(signal.SIGSTOP)
         database = sqlite3.connect(next(folder.glob("*.db")), timeout=0, isolation_level=None)

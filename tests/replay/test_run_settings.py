@@ -1,4 +1,4 @@
-"""How contacts are sent: what is said first counts."""
+"""The precedence of settings."""
 
 from __future__ import annotations
 

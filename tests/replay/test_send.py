@@ -1,4 +1,4 @@
-"""When a replay does what the walk of a contact asks for."""
+"""How a replay carries out the effects of a contact's walk."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_a_file_that_a_loop_waits_for_is_fetched_after_each_delay() -> Non
 
 @pytest.mark.parametrize("source", ["https://crm.example/scan", "scan.pdf"], ids=["address", "file"])
 async def test_a_file_is_fetched_when_a_descriptor_is_free_again(source: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither the server of the file nor the contact can help it."""
+    """Neither the file's server nor the contact is at fault."""
     replies: list[Any] = [TransportFailure(ErrorKind.CONNECT, "too many open files", Sent.NO, is_local=True)] * 2
     replies.append(FileContent(b"scan", None, None))
 

@@ -120,7 +120,7 @@ def test_stores_the_canonical_phone(phone: object, kept: str | None) -> None:
 
 
 def _person_of_each(values: list[dict[str, Any]]) -> list[int]:
-    """The number of the person that each row is of, by following shared identifiers until nothing changes."""
+    """The number of each row's person, found by following shared identifiers."""
     people = list(range(len(values)))
     holders: dict[tuple[str, object], int] = {}
     changed = True

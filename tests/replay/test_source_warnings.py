@@ -1,4 +1,4 @@
-"""What is odd about a source is told, and its rows are used all the same."""
+"""Unusual sources give warnings, and their rows are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An event loop whose time passes by itself: a test of hours takes milliseconds, and every run is the same."""
+"""An event loop with virtual time: a test of hours takes milliseconds and is repeatable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Where others would sleep, the time moves on."""
+    """Advances the time instead of sleeping."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass in which the loop does nothing: it is busy, or the process has no core."""
+        """Let time pass in which the loop is blocked."""
         self._now += seconds
 
     def _select(self, timeout: float | None) -> Any:

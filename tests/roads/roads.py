@@ -1,4 +1,4 @@
-"""The roads of a case: ``walk`` with canned replies, the command line, a replay, a DAG run in a real Airflow."""
+"""The roads of a case: ``walk`` with canned replies, the command line, a replay, and a DAG run."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def all_cases() -> list[Case]:
 
 
 def by_walk(case: Case) -> Seen:
-    """``walk`` alone: every reply is canned."""
+    """``walk`` alone, with canned replies."""
     seen, replies = Seen(), iter(case.data.get("replies", []))
 
     def exchange(step: str, request: HttpRequest) -> Reply:
@@ -102,7 +102,7 @@ def by_walk(case: Case) -> Seen:
 
 
 def red_tasks(flow: Flow, record: Walk) -> set[str]:
-    """The tasks that fail in a DAG run which ends as a walk did: the one that failed, and those named after doubts."""
+    """The tasks that fail in a DAG run that ends like a walk: the failed one, and those of doubts."""
     from airflow_whatsapp_flows.dag_factory import task_ids_of
 
     task_ids = task_ids_of(flow)
@@ -112,7 +112,7 @@ def red_tasks(flow: Flow, record: Walk) -> set[str]:
 
 
 def perform_action(effect: SendAction, exchange: Callable[[str, HttpRequest], Reply]) -> EffectResult:
-    """What comes of an action, all tries included, where a function stands for the network."""
+    """Carry out an action with all its attempts; a function replaces the network."""
     rule, request, key = effect.step.retry, effect.request, effect.idempotency_key
     attempts: list[Attempt] = []
     while isinstance(move := next_move(rule, attempts, request, key, 0.0), SendNext):
@@ -125,7 +125,7 @@ def perform_action(effect: SendAction, exchange: Callable[[str, HttpRequest], Re
 
 @contextmanager
 def scripted_server(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordingServer]:
-    """A real server that answers as the case says; ``crm`` and ``shop`` lead to it, ``down`` to nobody."""
+    """A real server with the replies of a case; ``crm`` and ``shop`` lead to it, ``down`` to a closed port."""
     server = RecordingServer(lambda _: Answer(599, b"the case has no reply for this request"))
     for reply in case.data.get("replies", []):
         kind = reply.get("error", {}).get("kind")
@@ -196,7 +196,7 @@ def _in_process(words: list[str]) -> tuple[int, str]:
 
 
 def by_replay(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """A replay of this one response, against a real server; what it says of a contact is in its ledger."""
+    """A replay of the response against a real server; the contact is read from its ledger."""
     with scripted_server(case, monkeypatch) as server:
         flow, source = case.flow, folder / "responses.jsonl"
         source.write_text(json.dumps(case.response(server.url)) + "\n", encoding="utf-8")
@@ -225,7 +225,7 @@ def by_replay(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Seen
 
 
 def by_dag(case: Case, monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """The flow's DAG, run in a real Airflow, against a real server; its waits are over at once."""
+    """The flow's DAG in a real Airflow, against a real server, without waiting."""
     from airflow_whatsapp_flows.dag_factory import build_dag, task_ids_of
     from airflow_whatsapp_flows.operators import rewalk
     from airflow_whatsapp_flows.operators import wait as waiting
@@ -269,7 +269,7 @@ def by_dag(case: Case, monkeypatch: pytest.MonkeyPatch) -> Seen:
 
 
 def _visits_of_a_loop(value: dict[str, Any], seen: Seen) -> str | None:
-    """What a loop's task says of its visits; returns the step behind it."""
+    """Read the visits of a loop's task; returns the step after the loop."""
     under_key: dict[str, int] = {}
     for visit in value["visits"]:
         results = value["actions"].get(visit["step"], [])

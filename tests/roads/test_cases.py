@@ -1,4 +1,4 @@
-"""One meaning: a flow and a contact's answers give the same requests and the same path by every road."""
+"""A flow and a contact's answers give the same requests and path on every road."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def check_end(case: Case, seen: Seen) -> None:
 
 
 def assert_same_by_replay(seen: Seen, walked: Seen) -> None:
-    """A replay tells less of a contact than a walk: all of that is the same."""
+    """A replay reports less of a contact than a walk, and all of it is equal."""
     assert seen.requests == walked.requests
     assert seen.path == walked.path
     ending = (seen.state, seen.reason, seen.handled_errors, seen.unanswered)

@@ -1,4 +1,4 @@
-"""One meaning: a random flow and a random contact give the same requests, path, exits and state by every road."""
+"""A random flow and contact give the same requests, path, exits, and state on every road."""
 
 from __future__ import annotations
 

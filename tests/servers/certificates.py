@@ -22,7 +22,7 @@ class Certificate:
     key: str
 
     def require_client(self, client: Certificate) -> ssl.SSLContext:
-        """A server that lets in only who shows the certificate of a client."""
+        """A server context that requires the certificate of a client."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.chain)
         context.load_verify_locations(client.authorities)
@@ -31,7 +31,7 @@ class Certificate:
 
 
 def make_certificate(folder: Path, name: x509.GeneralName) -> Certificate:
-    """A new one for a host, in files of a folder that exists."""
+    """Create a certificate for a host in an existing folder."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -1,4 +1,4 @@
-"""What the logging CRM does wrong, how often, and how it draws that."""
+"""The faults of the logging CRM, and their random choice."""
 
 from __future__ import annotations
 

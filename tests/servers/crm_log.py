@@ -1,4 +1,4 @@
-"""A CRM in a process of its own that logs every complete request before it answers, and goes wrong as it is told.
+"""A CRM in its own process that logs every complete request before it replies, with configurable faults.
 
 It lives on when the client under test is killed; what its log holds is the truth that a ledger is checked against::
 

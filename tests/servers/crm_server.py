@@ -1,4 +1,4 @@
-"""The logging CRM's process: ``python -m tests.servers.crm_server LOG [FAULTS]``.
+"""The process of the logging CRM: ``python -m tests.servers.crm_server LOG [FAULTS]``.
 
 A request counts once it was read completely: it is applied or not, its line is in the log, and only then is it
 answered. A client that is killed between head and body has sent nothing. It prints ``ready PORT`` and ends at the end
@@ -47,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was decided of a request: the reply, and how its delivery goes wrong, if at all."""
+    """The decision about a request: the reply, and the fault of its delivery, if any."""
 
     status: int
     body: bytes
@@ -64,7 +64,7 @@ class Answer:
 
 
 class Crm:
-    """What all connections share: faults, saved replies, the log."""
+    """State shared by all connections: faults, saved replies, the log."""
 
     def __init__(self, log: str, faults: Faults) -> None:
         # One write per line: a line is whole in the file before its request is answered, whatever is killed next.
@@ -109,7 +109,7 @@ class Crm:
         return answer
 
     def control(self, request: Request) -> Answer:
-        """Change the faults (POST), or tell what was counted (GET)."""
+        """Change the faults (POST), or return the counts."""
         if request.method == "POST":
             try:
                 self.configure(Faults.of(json.loads(request.body)))
@@ -214,7 +214,7 @@ class Connection(asyncio.Protocol):
             self._respond(request, fault)
 
     def _take(self) -> Request | None:
-        """The next request, if all of it has come."""
+        """The next request, if it is complete."""
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
             return None

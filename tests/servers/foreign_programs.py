@@ -1,4 +1,4 @@
-"""Programs of other people, each on a free port of 127.0.0.1; they end with the block and with this process."""
+"""Third-party programs, each on a free port of 127.0.0.1; they end with the block and with this process."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def find_program(name: str) -> str:
 
 
 def run_node(script: str, given: bytes = b"") -> bytes:
-    """Run one of the scripts for Node.js to its end; gives what it wrote.
+    """Run one of the Node.js scripts to its end; returns its output.
 
     Raises:
         NotInstalledError: Node.js or its packages are not installed.
@@ -56,7 +56,7 @@ def run_node(script: str, given: bytes = b"") -> bytes:
 
 
 def _node_environment() -> dict[str, str]:
-    """The environment in which Node finds the packages of the tests, which are not beside its scripts."""
+    """An environment in which Node.js finds the packages of the tests."""
     return {**os.environ, "NODE_PATH": str(MODULES)}
 
 
@@ -112,7 +112,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def running_php() -> Iterator[str]:
-    """PHP's own server, which says what it makes of a form; gives its URL."""
+    """PHP's built-in server, which returns a parsed form; yields its URL."""
     port = free_port()
     command = [find_program("php"), "-d", "max_input_vars=2000", "-d", "max_file_uploads=1000"]
     command += ["-S", f"127.0.0.1:{port}", str(SCRIPTS / "forms.php")]
@@ -122,7 +122,7 @@ def running_php() -> Iterator[str]:
 
 @contextmanager
 def running_express() -> Iterator[str]:
-    """Express with its two parsers of forms and with multer; gives its URL."""
+    """Express with its two form parsers and multer; yields its URL."""
     port = free_port()
     command = [find_program("node"), str(SCRIPTS / "forms.js"), str(port)]
     with run_program(command, "listening", _node_environment()):
@@ -131,7 +131,7 @@ def running_express() -> Iterator[str]:
 
 @contextmanager
 def running_prism(specification: Path) -> Iterator[str]:
-    """Prism, which checks requests against an OpenAPI document and refuses violations; gives its URL."""
+    """Prism, which checks requests against an OpenAPI document; yields its URL."""
     port = free_port()
     prism = MODULES / "@stoplight" / "prism-cli" / "dist" / "index.js"
     command = [find_program("node"), str(prism), "mock", "--errors", "--host", "127.0.0.1", "--port", str(port)]
@@ -141,7 +141,7 @@ def running_prism(specification: Path) -> Iterator[str]:
 
 @contextmanager
 def running_wiremock(folder: Path) -> Iterator[str]:
-    """WireMock with the stubs of ``folder/mappings``; gives its URL."""
+    """WireMock with the stubs of ``folder/mappings``; yields its URL."""
     find_program("node")  # its archive comes with the packages
     (archive,) = (MODULES / "wiremock" / "build").glob("wiremock-standalone-*.jar")
     port = free_port()

@@ -1,4 +1,4 @@
-r"""A server whose every byte is written by the test: cuts, resets, slow bytes, junk.
+r"""A server whose every byte is written by the test: truncated replies, resets, slow bytes, junk.
 
 A test gives a script, which is called once per connection, in a thread of its own::
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """One request as it came over the wire."""
+    """One request as received."""
 
     head: bytes
     content: bytes
@@ -71,7 +71,7 @@ class Peer:
         return bool(piece)
 
     def await_data(self) -> None:
-        """Wait until there is something to read, and leave it there."""
+        """Wait until data is available, without reading it."""
         if not self._buffer:
             select.select([self._connection], [], [])
 
@@ -164,7 +164,7 @@ def reply(content: bytes = b"", status: str = "200 OK", *headers: str) -> bytes:
 
 
 def honest(*replies: bytes) -> Script:
-    """A script that answers each request with the next reply, the last one for ever."""
+    """A script that answers each request with the next reply, and repeats the last one."""
 
     def script(peer: Peer) -> None:
         turn = 0

@@ -1,4 +1,4 @@
-"""Replies that a hostile or broken server may send: a corpus, by name, for a ``HostileServer``.
+"""A corpus of replies that a hostile or broken server may send, by name, for a ``HostileServer``.
 
 The path of a request names the reply: ``POST /gzip-bomb``. Every other path gets an honest, small one.
 """
@@ -25,7 +25,7 @@ HONEST = reply(b'{"ok": true}', "200 OK", f"Content-Type: {JSON}")
 
 
 def fill(piece: bytes, before: bytes = b"", after: bytes = b"", size: int = CAP) -> bytes:
-    """As many pieces as there is room for."""
+    """As many pieces as fit."""
     return before + piece * ((size - len(before) - len(after)) // len(piece)) + after
 
 
@@ -119,7 +119,7 @@ def _texts() -> Iterable[tuple[str, str, bytes]]:
 
 
 def _refusals() -> Iterable[tuple[str, str, bytes]]:
-    """Replies with a status of 422: their words are shown to people."""
+    """Replies with status 422, whose content is shown to people."""
     yield "refusal-markup", "text/html", fill(b"<", b"<html>")
     yield "refusal-comments", "text/html", fill(b"<!--", b"<html>")
     yield "refusal-secrets", "text/plain", fill(b"password=")
@@ -132,7 +132,7 @@ def _refusals() -> Iterable[tuple[str, str, bytes]]:
 
 
 def _heads() -> Iterable[tuple[str, bytes]]:
-    """Replies of which the head is the weapon."""
+    """Replies with a hostile head."""
     end = b"Content-Length: 0\r\n\r\n"
     yield "100000-headers", OK + b"a: b\r\n" * 100_000 + end
     yield "100000-names", OK + b"".join(b"h%d: b\r\n" % n for n in range(100_000)) + end
@@ -180,7 +180,7 @@ def _codings() -> Iterable[tuple[str, bytes]]:
 
 
 def _endless() -> Mapping[str, tuple[bytes, bytes]]:
-    """A head, and a piece that follows without an end."""
+    """A head, and a piece that is repeated endlessly."""
     block = b"a" * 65_535
     return {
         "endless-text": (OK + b"Content-Type: text/plain\r\n\r\n", block),
@@ -198,7 +198,7 @@ def _endless() -> Mapping[str, tuple[bytes, bytes]]:
 
 
 def _slow() -> Mapping[str, tuple[bytes, bytes]]:
-    """A head, and a byte at a time."""
+    """A head sent one byte at a time."""
     return {
         "slow-text": (OK + b"Content-Length: 100000\r\n\r\n", b"a"),
         "slow-chunks": (CHUNKED, b"1\r\na\r\n"),
@@ -220,13 +220,13 @@ def _complete() -> Iterable[tuple[str, bytes]]:
 
 @cache
 def complete() -> Mapping[str, bytes]:
-    """The replies that are sent at once, by name."""
+    """The replies that are sent immediately, by name."""
     return dict(_complete())
 
 
 @cache
 def endless() -> Mapping[str, tuple[bytes, bytes]]:
-    """The replies that never end, by name: a head, and what is repeated."""
+    """The endless replies, by name: a head, and the repeated piece."""
     return {**_endless(), **_slow()}
 
 

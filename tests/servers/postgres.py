@@ -1,4 +1,4 @@
-"""A private PostgreSQL on a free port of 127.0.0.1, with a data folder of its own that goes when it goes."""
+"""A private PostgreSQL server on a free port of 127.0.0.1, with a temporary data folder."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _roomy_folder() -> Path:
 
 
 def _user_options(home: Path) -> list[str]:
-    """Root hands the data folder to a user who may run PostgreSQL."""
+    """Options to run PostgreSQL as another user if this process is root's."""
     if os.geteuid() != 0:
         return []
     names = {entry.pw_name for entry in pwd.getpwall()}

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that records what it gets and answers as it is told."""
+"""A real HTTP server on loopback that records requests and sends scripted replies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Received:
-    """One request, as it arrived."""
+    """One recorded request."""
 
     method: str
     target: str
@@ -29,7 +29,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server says. ``drop`` closes the connection instead of answering."""
+    """A reply. ``drop`` closes the connection instead."""
 
     status: int = 200
     content: bytes = b""
@@ -45,7 +45,7 @@ Script = Callable[[Received], Answer]
 
 
 class RecordingServer:
-    """Answers with the answers queued, in order, then with ``script``; by default 200 and ``{"id": <number>}``.
+    """Sends the queued answers in order, then those of ``script``; by default 200 and ``{"id": <number>}``.
 
     Args:
         script: answers a request.

@@ -1,4 +1,4 @@
-"""Servers, certificates and sessions for the tests of the transport."""
+"""Servers, certificates, and sessions for tests of the transport."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def send_to() -> SendTo:
-    """Send one request to a server, in a session of its own."""
+    """Send one request to a server in a new session."""
 
     async def send_one(
         server: HostileServer,

@@ -1,4 +1,4 @@
-"""How far each address reaches, in whichever form it is written."""
+"""The reach of each address, in any notation."""
 
 from __future__ import annotations
 

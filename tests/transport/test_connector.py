@@ -1,4 +1,4 @@
-"""The judged address is the connected address. The resolver is a stub, and only 127.0.0.x is ever connected to."""
+"""The checked address is the connected address. The resolver is a stub, and only 127.0.0.x is connected to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.transport.conftest import Serve
 
 
 class StubResolver:
-    """Gives the next answer at each question, the last one for ever."""
+    """Returns the next answer at each call, and repeats the last one."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = answers
@@ -89,7 +89,7 @@ async def test_a_name_that_changes_its_address_is_checked_again(ok: HostileServe
 
 
 async def test_one_lookup_serves_one_connection(ok: HostileServer) -> None:
-    """A second answer, given between judging and connecting, would be the rebinding attack."""
+    """A second lookup between check and connection would allow DNS rebinding."""
     lookup = StubResolver(["127.0.0.1"], ["127.0.0.2"])
     await get(f"http://crm.example:{ok.port}/", lookup, NetworkPolicy(allowed=("127.0.0.1",)))
 

@@ -1,4 +1,4 @@
-"""Content codings are undone exactly, or refused."""
+"""Content codings are decoded exactly, or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials are seen by their own origin and by nobody else."""
+"""Credentials are sent only to their own origin."""
 
 from __future__ import annotations
 

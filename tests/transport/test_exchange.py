@@ -1,4 +1,4 @@
-"""What goes out, and what comes back when all is well."""
+"""Requests and replies without failures."""
 
 from __future__ import annotations
 

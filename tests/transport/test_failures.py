@@ -1,4 +1,4 @@
-"""What every way of going wrong is called, and what it proves."""
+"""Every failure: its kind, and what it proves about the request."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def test_a_truncated_reply_keeps_its_head(serve: Serve, send_to: SendTo, s
 
 @pytest.mark.parametrize("closes", [True, False], ids=["closed", "left open"])
 async def test_content_whose_framing_breaks_later_ends_at_once(serve: Serve, send_to: SendTo, closes: bool) -> None:
-    """Not at the deadline: a reply that cannot go on is not waited for."""
+    """Not at the deadline: a reply that can't continue is not waited for."""
 
     def script(peer: Peer) -> None:
         peer.receive()
@@ -259,7 +259,7 @@ async def test_a_refused_connection_proves_that_nothing_was_sent() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio gives two tasks one context from Python 3.11 on")
 async def test_concurrent_sends_do_not_mix_their_proofs(serve: Serve) -> None:
-    """What a send knows of its progress hangs on its context; the second's must not be taken for the first's."""
+    """A send tracks its progress in its context, which must not be shared with another send."""
     looked_up = threading.Event()
 
     def lookup(host: str, port: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Who may be connected to, and how a refusal explains itself."""
+"""Which addresses are allowed, and how a refusal explains itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_whatsapp_flows.transport.origin import Origin
 
 
 def allows(policy: NetworkPolicy, host: str, *addresses: str, port: int = 443) -> bool:
-    """Whether a name with these addresses, or an address itself, may be connected to."""
+    """Whether a name with these addresses, or an address, may be connected to."""
     if not addresses:
         return policy.refusal_of_host(Origin("https", host, port)) is None
     return policy.refusal_of_resolved(host, port, [ip_address(address) for address in addresses]) is None

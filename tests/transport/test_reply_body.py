@@ -1,4 +1,4 @@
-"""How much of a reply is taken in."""
+"""Limits of the content and head of a reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The head of a request: what goes out in which order, and what is refused."""
+"""The head of a request: order of its fields, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hundred kills, over modes, flows and databases."""
+"""A hundred kills across modes, flows, and databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of megabytes: no page, batch or command holds all of them at once."""
+"""Rows of several megabytes: no page, batch, or command holds all of them at once."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def source(tmp_path: Path) -> Iterator[Path]:
 
 
 def run(folder: Path, server: RecordingServer, *arguments: object) -> tuple[int, int]:
-    """Exit status of a command, and the most memory that it took."""
+    """Exit status and peak memory of a command."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),

@@ -1,4 +1,4 @@
-"""What the tests of sources share: a flow, and short ways to write and to read a source."""
+"""Shared by tests of sources: a flow, and shortcuts to write and read a source."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rows_of(folder: Path, name: str, content: str | bytes, **keys: Any) -> list[
 
 
 def values(found: list[Row]) -> list[Mapping[str, Any]]:
-    """The values of rows that are all good."""
+    """The values of valid rows."""
     assert [row.problem for row in found if row.problem] == []
     return [row.value for row in found if row.value is not None]
 

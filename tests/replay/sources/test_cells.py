@@ -1,4 +1,4 @@
-"""Cells that no database of these tests gives, and some driver may."""
+"""Cell types that the tested databases don't return, but other drivers may."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.replay.sources.keys import Column
 
 
 class Name(str):
-    """A text of a driver's own."""
+    """A driver-specific text type."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""CSV: each record is a row or is rejected, text stays as it is written, and the columns are what the header says."""
+"""CSV: each record is a row or rejected, and text stays unchanged."""
 
 from __future__ import annotations
 

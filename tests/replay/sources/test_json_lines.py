@@ -1,4 +1,4 @@
-"""JSON Lines: each line is a row or is rejected, and the next one is read all the same."""
+"""JSON Lines: each line is a row or rejected, and reading continues."""
 
 from __future__ import annotations
 

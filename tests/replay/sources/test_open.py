@@ -1,4 +1,4 @@
-"""Where responses may be: files, globs, standard input, object storage; and what is said when they are not there."""
+"""Files, globs, standard input, and object storage, and the errors if they are missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINE = '{"id": "1"}\n'
 
 
 class _Pipe:
-    """Standard input that is no terminal."""
+    """Standard input that is not a terminal."""
 
     def __init__(self, content: bytes) -> None:
         self.buffer = io.BufferedReader(io.BytesIO(content))  # type: ignore[arg-type]
@@ -227,7 +227,7 @@ class TestMark:
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path, form: str) -> None:
-    """50 MB through a pipe, of which never more than a few are held."""
+    """50 MB through a pipe, with only a few in memory at a time."""
     pipe = tmp_path / f"r.{form}"
     os.mkfifo(pipe)
     answer = "x" * 1000

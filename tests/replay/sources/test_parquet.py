@@ -1,4 +1,4 @@
-"""Parquet: typed columns become plain data, and types that lost something are refused."""
+"""Parquet: typed columns become plain data, and lossy types are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQL: the rows of a query, streamed, with the same rules for columns and types as everywhere."""
+"""SQL: the rows of a query are streamed, with the usual rules for columns and types."""
 
 from __future__ import annotations
 
