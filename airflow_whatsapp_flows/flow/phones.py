@@ -33,6 +33,12 @@ _EQUAL_SPELLINGS = (
     (re.compile(r"\+549([0-9]{10})"), r"+54\1"),
     (re.compile(r"\+55([0-9]{2})([6-9][0-9]{7})"), r"+55\g<1>9\2"),
 )
+_OTHER_SPELLINGS = (
+    (re.compile(r"\+52([0-9]{10})"), r"+521\1"),
+    (re.compile(r"\+54([0-9]{10})"), r"+549\1"),
+    (re.compile(r"\+55([0-9]{2})9([6-9][0-9]{7})"), r"+55\1\2"),
+)
+_TRUNKS = (*("0" * count for count in range(1, 9)), "01", "044", "045", "06")  # also those of Mexico and Hungary
 _BETWEEN_NUMBERS = re.compile(r"[,;/|\n]|\s(?:or|and|o|y|e|ou)\s", re.IGNORECASE)
 _FEWEST_DIGITS = 7
 _LONGEST = 250
@@ -94,6 +100,24 @@ def phone_key(value: object, country: str | None = None) -> str | None:
     if text.startswith("00") and _FULL_NUMBER.fullmatch(f"+{text[2:]}"):
         return _one_spelling(_without_trunk_zero(f"+{text[2:]}"))
     return _key_without_code(text, country)
+
+
+def plain_spellings(key: str) -> list[str]:
+    """Return the texts of a plus sign and digits that can have this key: other spellings, and trunk prefixes.
+
+    Args:
+        key: what :func:`phone_key` returned.
+    """
+    found = {key}
+    for pattern, text in _OTHER_SPELLINGS:
+        match = pattern.fullmatch(key)
+        if match:
+            found.add(match.expand(text))
+    for number in tuple(found):
+        for end in range(2, 5):  # behind a calling code of one to three digits
+            code, rest = number[:end], number[end:]
+            found.update(code + trunk + rest for trunk in _TRUNKS)
+    return sorted(text for text in found if _FULL_NUMBER.fullmatch(text))
 
 
 def has_several_phones(value: object) -> bool:

@@ -18,7 +18,7 @@ from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger.attempts import insert_attempt
 from airflow_whatsapp_flows.ledger.engine import open_file
 from airflow_whatsapp_flows.ledger.identity import Mark, mark_path, read_mark, read_stored_commits, write_mark
-from airflow_whatsapp_flows.ledger.schema import identifiers, once, versions
+from airflow_whatsapp_flows.ledger.schema import chunks, counts, identifiers, once, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +77,19 @@ def accept(file: Path, lost: Path | None = None) -> AcceptResult:
 
 
 def _add_lost(connection: sqlite3.Connection, lost: Path) -> int:
-    added = 0
+    added, of_replays = 0, set[int | None]()
     try:
         with lost.open(encoding="utf-8") as lines:
             for line in lines:
                 row = json.loads(line)
                 added += max(0, connection.execute(insert_attempt(row), {"fate": None, **row}).rowcount)
                 _add_marks(connection, row)
+                of_replays.add(row.get("replay_no"))
     except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         raise LedgerError(f"the lost requests in {lost} cannot be read: {error}") from error
+    numbers = [(replay_no,) for replay_no in of_replays]
+    for change in (f"UPDATE {chunks.name} SET requests = NULL", f"DELETE FROM {counts.name}"):  # noqa: S608
+        connection.executemany(f"{change} WHERE replay_no = ?", numbers)
     return added
 
 

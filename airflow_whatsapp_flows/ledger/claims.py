@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, func, null, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError, OwnershipLostError
+from airflow_whatsapp_flows.ledger.counts import delete_counts, store_counts_of_owner
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.locks import lock_file, lock_number
@@ -69,7 +70,7 @@ def claim(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) ->
     try:
         fence = _next_fence(ledger, connection, replay_no, chunk)
     except BaseException:
-        release(ledger, connection, Claim(replay_no, chunk, 0, file))
+        _unlock(ledger, connection, Claim(replay_no, chunk, 0, file))
         raise
     return Claim(replay_no, chunk, fence, file)
 
@@ -114,22 +115,35 @@ def reclaim(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
 
 def _next_fence(ledger: Ledger, connection: Connection, replay_no: int, chunk: int) -> int:
     own = and_(chunks.c.replay_no == replay_no, chunks.c.chunk == chunk)
+    change = {"fence": chunks.c.fence + 1, "owner": _own_name(), "requests": null()}
     with ledger.write(connection):
         fence: int | None = connection.execute(
-            update(chunks).where(own).values(fence=chunks.c.fence + 1, owner=_own_name()).returning(chunks.c.fence)
+            update(chunks).where(own).values(change).returning(chunks.c.fence)
         ).scalar_one_or_none()
+        delete_counts(connection, replay_no, chunk)
     if fence is None:
         raise LedgerError(f"there is no chunk {chunk}")
     return fence
 
 
 def release(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
-    """Give up ownership of a chunk.
+    """Store the counts of a chunk, and give up ownership.
 
     Args:
         connection: the connection on which it was claimed.
         claimed: what :func:`claim` returned.
+
+    Raises:
+        LedgerError: the ledger cannot be written; a file's lock is released.
     """
+    try:
+        with ledger.write(connection):
+            store_counts_of_owner(connection, claimed.replay_no, claimed.chunk, claimed.fence)
+    finally:
+        _unlock(ledger, connection, claimed)
+
+
+def _unlock(ledger: Ledger, connection: Connection, claimed: Claim) -> None:
     if claimed._file is not None:
         claimed._file.close()
         return

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, func, select
+from sqlalchemy import Row, and_, func, select
 
+from airflow_whatsapp_flows.ledger.counts import select_counts, total
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.known_rows import names_of_replays
-from airflow_whatsapp_flows.ledger.later_results import NOTHING_SENT
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.replies import Replies
 from airflow_whatsapp_flows.ledger.results import (
@@ -20,8 +20,10 @@ from airflow_whatsapp_flows.ledger.results import (
     contact_result,
     error_reply,
 )
-from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.rows import NOTHING_SENT, ContactState
 from airflow_whatsapp_flows.ledger.schema import contacts
+
+_SHOWN = (ContactState.IN_DOUBT, ContactState.COMPLETED)  # besides all of them together
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +59,19 @@ def error_groups(ledger: Ledger, replay: Replay, limit: int = 20) -> list[ErrorG
     Args:
         limit: maximum number of groups.
     """
-    count = func.count()
-    query = (
-        select(
-            contacts.c.fingerprint, count, _in_state(ContactState.IN_DOUBT), _in_state(ContactState.COMPLETED),
-            func.min(contacts.c.ended_at), func.max(contacts.c.ended_at), func.min(contacts.c.id),
-        )
-        .where(contacts.c.replay_no == replay.no, contacts.c.fingerprint.is_not(None))
-        .group_by(contacts.c.fingerprint)
-        .order_by(count.desc(), contacts.c.fingerprint)
-        .limit(limit)
-    )  # fmt: skip
     replies = Replies(replay.flow)
     with ledger.read() as connection:
+        rows = select_counts(connection, replay.no).c
+        count = total(rows.contacts)
+        in_state = [total(rows.contacts, rows.state == state.value) for state in _SHOWN]
+        seen = (func.min(rows.first_ended_at), func.max(rows.last_ended_at), func.min(rows.first_id))
+        query = (
+            select(rows.fingerprint, count, *in_state, *seen)
+            .where(rows.fingerprint.is_not(None))
+            .group_by(rows.fingerprint)
+            .order_by(count.desc(), rows.fingerprint)
+            .limit(limit)
+        )
         groups = connection.execute(query).all()
         chosen = select(*CONTACT, contacts.c.ended_at, contacts.c.response).where(
             contacts.c.id.in_([group[-1] for group in groups])
@@ -88,10 +90,6 @@ def _group(
         of_response = attempted.get((row.response_id, row.epoch), ())
         reply = error_reply(sample.error, row, of_response, replies, row.response, foreign=True)
     return ErrorGroup(key, count, in_doubt, handled, first_seen, last_seen, sample, row.response, reply)
-
-
-def _in_state(state: ContactState) -> ColumnElement[int]:
-    return func.sum(case((contacts.c.state == state.value, 1), else_=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +111,15 @@ class ReasonGroup:
 
 def reason_groups(ledger: Ledger, replay_no: int) -> list[ReasonGroup]:
     """Group rejected and skipped contacts by kind of reason, most frequent first."""
-    code = ledger.dialect.text_before(contacts.c.reason, ":")
-    count = func.count()
-    query = (
-        select(contacts.c.state, code.label("code"), count, func.min(contacts.c.id))
-        .where(contacts.c.replay_no == replay_no, contacts.c.state.in_(NOTHING_SENT))
-        .group_by(contacts.c.state, code)
-        .order_by(count.desc())
-    )
     with ledger.read() as connection:
+        rows = select_counts(connection, replay_no).c
+        count = total(rows.contacts)
+        query = (
+            select(rows.state, rows.code, count, func.min(rows.first_id))
+            .where(rows.state.in_(NOTHING_SENT))
+            .group_by(rows.state, rows.code)
+            .order_by(count.desc(), func.min(rows.first_id))
+        )
         groups = connection.execute(query).all()
         chosen = select(*CONTACT).where(contacts.c.id.in_([group[3] for group in groups]))
         names = names_of_replays(connection)
@@ -131,13 +129,16 @@ def reason_groups(ledger: Ledger, replay_no: int) -> list[ReasonGroup]:
 
 def oldest_in_doubt(ledger: Ledger, replay_no: int) -> tuple[str, float] | None:
     """Return the response id and end time of the contact in doubt for longest; ``None`` if there is none."""
-    query = (
-        select(contacts.c.response_id, contacts.c.ended_at)
-        .where(contacts.c.replay_no == replay_no, contacts.c.state == ContactState.IN_DOUBT.value)
-        .where(contacts.c.ended_at.is_not(None))
-        .order_by(contacts.c.ended_at)
-        .limit(1)
-    )
     with ledger.read() as connection:
+        rows = select_counts(connection, replay_no).c
+        in_doubt = and_(rows.state == ContactState.IN_DOUBT.value, rows.first_ended_at.is_not(None))
+        oldest = select(rows.chunk).where(in_doubt).order_by(rows.first_ended_at).limit(1)
+        query = (
+            select(contacts.c.response_id, contacts.c.ended_at)
+            .where(contacts.c.replay_no == replay_no, contacts.c.chunk == oldest.scalar_subquery())
+            .where(contacts.c.state == ContactState.IN_DOUBT.value, contacts.c.ended_at.is_not(None))
+            .order_by(contacts.c.ended_at)
+            .limit(1)
+        )
         row = connection.execute(query).one_or_none()
     return None if row is None else (row.response_id, row.ended_at)

@@ -88,7 +88,7 @@ def is_known() -> ColumnElement[bool]:
     )
 
 
-def restore_content(connection: Connection, chosen: ColumnElement[bool]) -> None:
+def restore_content(connection: Connection, chosen: ColumnElement[bool]) -> bool:
     """Copy the content of earlier rows into known rows that will be walked.
 
     All responses of one person are walked in one chunk, so a row moves to the chunk of its person.
@@ -96,12 +96,16 @@ def restore_content(connection: Connection, chosen: ColumnElement[bool]) -> None
     Args:
         connection: in a transaction.
         chosen: contacts of one replay; only known rows among them are changed.
+
+    Returns:
+        Whether there were any. Then other rows of the same people may have moved too.
     """
     known = and_(chosen, is_known())
     numbers = connection.execute(select(contacts.c.id).where(known).order_by(contacts.c.id)).scalars().all()
     with closing(Persons()) as persons:
         for start in range(0, len(numbers), _PAGE):
             _restore(connection, persons, numbers[start : start + _PAGE])
+    return bool(numbers)
 
 
 def _restore(connection: Connection, persons: Persons, numbers: Sequence[int]) -> None:

@@ -14,13 +14,12 @@ from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger.epochs import run_id_of
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.resolutions import RESOLVED
-from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.rows import NOTHING_SENT, ContactState
 from airflow_whatsapp_flows.ledger.schema import contacts
 
 if TYPE_CHECKING:
     from airflow_whatsapp_flows.ledger.results import ActionRecord
 
-NOTHING_SENT = (ContactState.REJECTED.value, ContactState.SKIPPED.value)
 States = Mapping[tuple[int, str, int], str]
 """States of contacts by replay, response and epoch of the content."""
 

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, false, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, false, or_, select, union
 
 from airflow_whatsapp_flows.flow.identity import EMAIL, PHONE, email_key
-from airflow_whatsapp_flows.flow.phones import phone_key
+from airflow_whatsapp_flows.flow.phones import phone_key, plain_spellings
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, replays
+from airflow_whatsapp_flows.ledger.schema import attempts, contacts, identifiers, is_unusual_phone, replays
 
 _ROWS_AT_ONCE = 8
 _LATEST = 2000  # attempts
-_COMMON_DIGITS = 8  # final digits, which are equal in all spellings of a phone number
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +147,8 @@ def spellings(connection: Connection, phone: str) -> list[str]:
     if key is None:
         # It equals only the identical text.
         return sorted(_phones_of(connection, lambda column: column == text))
-    # The final digits in order, with anything between them; or a text that is not a plain number. Reads the index only.
-    pattern = f"%{'%'.join(key[1:][-_COMMON_DIGITS:])}%"
-    known = _phones_of(connection, lambda column: or_(column.like(pattern), ~column.like("+%")))
+    spelled = plain_spellings(key)
+    known = _phones_of(connection, lambda column: column.in_(spelled)) | _phones_of(connection, is_unusual_phone)
     return sorted(found for found in known if phone_key(found) == key)
 
 
@@ -188,10 +186,18 @@ def _query(person: Person) -> Select[Any]:
     in_replays = select(attempts.c.id).join(
         own, and_(attempts.c.response_id == own.c.response_id, attempts.c.replay_no == own.c.replay_no)
     )
-    by_others = person.responses(attempts.c.response_id, lambda flow: attempts.c.flow_id == flow)
+    in_runs = select(attempts.c.id).where(attempts.c.phone.in_(person.phones))
+    # One query each: a database scans the table for a choice of them.
+    by_others = [
+        select(attempts.c.id).where(
+            Person(identifiers=[one]).responses(attempts.c.response_id, lambda flow: attempts.c.flow_id == flow)
+        )
+        for one in person.identifiers
+    ]
     response = (
         select(contacts.c.response)
-        .where(contacts.c.response_id == attempts.c.response_id, contacts.c.replay_no == attempts.c.replay_no)
+        .where(contacts.c.response_id == attempts.c.response_id, contacts.c.digest.is_not(None))
+        .where((contacts.c.replay_no + 0) == attempts.c.replay_no)  # not by the index of chunks
         .order_by(contacts.c.response.is_(None))
         .limit(1)
     )
@@ -203,7 +209,7 @@ def _query(person: Person) -> Select[Any]:
             replays.c.id.label("replay_id"),
         )
         .outerjoin(replays, replays.c.no == attempts.c.replay_no)
-        .where(or_(attempts.c.id.in_(in_replays), attempts.c.phone.in_(person.phones), by_others))
+        .where(attempts.c.id.in_(union(in_replays, in_runs, *by_others)))
         .order_by(attempts.c.begun_at, attempts.c.id)
     )
 

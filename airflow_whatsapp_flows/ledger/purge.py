@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, func, null, or_, select, update
 
 from airflow_whatsapp_flows.ledger.attempts import erase_personal_data
+from airflow_whatsapp_flows.ledger.counts import refresh_counts
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.identifiers import forget_purged
 from airflow_whatsapp_flows.ledger.person_history import Person
@@ -85,7 +86,11 @@ def purge(ledger: Ledger, data: DataSelection) -> tuple[StoredData, bool]:
         with ledger.write(connection):
             holding = _count_data(connection, data)
             erase_personal_data(connection, _attempts(data))
+            in_chunks = select(contacts.c.replay_no, contacts.c.chunk).where(_contacts(data)).distinct()
+            changed = connection.execute(in_chunks).all()
             connection.execute(update(contacts).where(_contacts(data)).values(_ERASED))
+            for replay_no in sorted({row.replay_no for row in changed}):  # the reasons of rejected rows are counted
+                refresh_counts(connection, replay_no, [row.chunk for row in changed if row.replay_no == replay_no])
             forget_purged(connection)
         if not ledger.is_sqlite:
             return holding, True
@@ -95,6 +100,8 @@ def purge(ledger: Ledger, data: DataSelection) -> tuple[StoredData, bool]:
         return holding, not busy
 
 
+# A contact that a walk has rejected may have attempts, which have the same id.
+_NEVER_WALKED = and_(contacts.c.state == ContactState.REJECTED.value, contacts.c.ended_at.is_(None))
 _ERASED: dict[str, Any] = {
     "response": null(),
     "phone": null(),
@@ -105,7 +112,7 @@ _ERASED: dict[str, Any] = {
         (contacts.c.reason.is_(None), null()),
         else_=PURGED,
     ),
-    "response_id": case((contacts.c.state == ContactState.REJECTED.value, null()), else_=contacts.c.response_id),
+    "response_id": case((_NEVER_WALKED, null()), else_=contacts.c.response_id),
 }
 
 
@@ -139,7 +146,7 @@ def _contacts(data: DataSelection) -> ColumnElement[bool]:
 
 
 def _holds_data() -> ColumnElement[bool]:
-    rejected = and_(contacts.c.state == ContactState.REJECTED.value, contacts.c.response_id.is_not(None))
+    rejected = and_(_NEVER_WALKED, contacts.c.response_id.is_not(None))
     unsaid = and_(contacts.c.state != ContactState.SKIPPED.value, contacts.c.reason != PURGED)
     return or_(
         contacts.c.response.is_not(None), contacts.c.phone.is_not(None), contacts.c.error.is_not(None), rejected, unsaid

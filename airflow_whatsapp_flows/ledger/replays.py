@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, case, delete, func, insert, null, or_, select, update
+from sqlalchemy import Row, delete, func, insert, null, select, update
 
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.delivery.table import Fate
+from airflow_whatsapp_flows.ledger.counts import count_requests, pending_chunks, select_counts, total
 from airflow_whatsapp_flows.ledger.database import Ledger
-from airflow_whatsapp_flows.ledger.resolutions import RESOLVED
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, replays
 
@@ -156,11 +156,10 @@ def list_replays(ledger: Ledger) -> list[Replay]:
 
 def states_of_replays(ledger: Ledger) -> dict[int, dict[ContactState, int]]:
     """Count the contacts of every replay by state; keyed by replay number, without empty states."""
-    query = select(contacts.c.replay_no, contacts.c.state, func.count()).group_by(
-        contacts.c.replay_no, contacts.c.state
-    )
     found: dict[int, dict[ContactState, int]] = {}
     with ledger.read() as connection:
+        rows = select_counts(connection)
+        query = select(rows.c.replay_no, rows.c.state, total(rows.c.contacts)).group_by(rows.c.replay_no, rows.c.state)
         for replay_no, state, count in connection.execute(query):
             found.setdefault(replay_no, {})[ContactState(state)] = count
     return found
@@ -174,9 +173,7 @@ def replays_of_source(ledger: Ledger, flow_id: str, source: str, mark: str | Non
     """
     if mark is None:
         return []
-    pending = select(contacts.c.id).where(
-        contacts.c.replay_no == replays.c.no, contacts.c.state == ContactState.PENDING.value
-    )
+    pending = pending_chunks(replays.c.no).correlate(replays)
     query = (
         select(replays, (replays.c.sealed & ~pending.exists()).label("ended"))
         .where(replays.c.flow_id == flow_id, replays.c.source == source, replays.c.source_mark == mark)
@@ -253,66 +250,26 @@ def tally(ledger: Ledger, replay_no: int, only: Sequence[int] | None = None) -> 
         replay_no: number of the replay.
         only: chunks to count; by default all.
     """
-    of_replay = contacts.c.replay_no == replay_no
-    chosen = of_replay if only is None else and_(of_replay, contacts.c.chunk.in_(list(only)))
-    query = (
-        select(
-            contacts.c.state,
-            func.count(),
-            func.sum(contacts.c.handled_errors),
-            func.sum(case((contacts.c.handled_errors > 0, 1), else_=0)),
-            func.sum(func.cast(contacts.c.unanswered, attempts.c.number.type)),
-        )
-        .where(chosen)
-        .group_by(contacts.c.state)
-    )
     with ledger.read() as connection:
-        rows = connection.execute(query).all()
-        requests = connection.execute(_requests(replay_no, only)).scalar_one()
-    counted = {ContactState(row[0]): row for row in rows}
-    completed = counted.get(ContactState.COMPLETED)
+        rows = select_counts(connection, replay_no, only).c
+        columns = (total(rows.contacts), total(rows.handled_errors), total(rows.handled), total(rows.unanswered))
+        found = connection.execute(select(rows.state, *columns).group_by(rows.state)).all()
+        requests = connection.execute(count_requests(replay_no, only)).scalar_one()
+    by_state = {ContactState(state): count for state, count, *_ in found}
     return Tally(
-        total=sum(row[1] for row in rows),
-        states={state: counted[state][1] if state in counted else 0 for state in ContactState},
-        handled_errors=sum(row[2] or 0 for row in rows),
-        handled=completed[3] if completed else 0,
-        unanswered=sum(row[4] or 0 for row in rows),
+        total=sum(by_state.values()),
+        states={state: by_state.get(state, 0) for state in ContactState},
+        handled_errors=sum(row[2] for row in found),
+        handled=sum(row[3] for row in found if row[0] == ContactState.COMPLETED.value),
+        unanswered=sum(row[4] for row in found),
         requests=requests,
-    )
-
-
-def _requests(replay_no: int, only: Sequence[int] | None) -> Select[Any]:
-    """Count the attempts of a replay that may have reached a server; the counts of all chunks add up to the total.
-
-    An attempt that a person resolved as ``not_sent`` counts: from this side, it was sent.
-    """
-    reached = or_(
-        func.coalesce(attempts.c.fate, "") != Fate.NOT_SENT.value,
-        func.coalesce(attempts.c.origin, "").contains(RESOLVED),
-    )
-    query = select(func.count()).where(attempts.c.replay_no == replay_no, reached)
-    if only is None:
-        return query
-    # Another row of the source may have the id of one that was sent: a rejected row, or a duplicate, which has no
-    # digest. A row rejected in a later round was sent in an earlier one.
-    return query.select_from(contacts.join(attempts, attempts.c.response_id == contacts.c.response_id)).where(
-        contacts.c.replay_no == replay_no,
-        contacts.c.chunk.in_(list(only)),
-        contacts.c.digest.is_not(None),
-        or_(contacts.c.state != ContactState.REJECTED.value, contacts.c.round > 1),
     )
 
 
 def find_pending_chunks(ledger: Ledger, replay_no: int) -> list[int]:
     """Return the numbers of the chunks that have pending contacts."""
-    pending = select(contacts.c.id).where(
-        contacts.c.replay_no == replay_no,
-        contacts.c.chunk == chunks.c.chunk,
-        contacts.c.state == ContactState.PENDING.value,
-    )
-    query = select(chunks.c.chunk).where(chunks.c.replay_no == replay_no, pending.exists()).order_by(chunks.c.chunk)
     with ledger.read() as connection:
-        return list(connection.execute(query).scalars())
+        return list(connection.execute(pending_chunks(replay_no).order_by(chunks.c.chunk)).scalars())
 
 
 def _replay(row: Row[Any]) -> Replay:

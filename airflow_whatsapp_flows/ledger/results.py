@@ -14,7 +14,6 @@ from sqlalchemy import ColumnElement, Connection, Row, func, literal, select
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.known_rows import full_reason, names_of_replays, response_of
 from airflow_whatsapp_flows.ledger.later_results import (
-    NOTHING_SENT,
     AttemptsMade,
     LaterResult,
     States,
@@ -25,7 +24,7 @@ from airflow_whatsapp_flows.ledger.later_results import (
 from airflow_whatsapp_flows.ledger.pages import parts, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.replays import Replay
 from airflow_whatsapp_flows.ledger.replies import Replies, refused_result
-from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.ledger.rows import NOTHING_SENT, ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
 
 _PAGE = 1000

@@ -14,6 +14,7 @@ from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.applied import counts_for
 from airflow_whatsapp_flows.ledger.attempts import AGAIN
+from airflow_whatsapp_flows.ledger.counts import refresh_counts
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.known_rows import restore_content
 from airflow_whatsapp_flows.ledger.renames import step_identities
@@ -106,7 +107,10 @@ def walk_again(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: Flo
         if flow is not None:
             connection.execute(update(replays).where(replays.c.no == replay.no).values(flow=flow.source_for_storage))
         others = _states(connection, and_(holds, contacts.c.state.not_in([*wanted, ContactState.PENDING.value])))
-        restore_content(connection, chosen)
+        own_chunks = select(contacts.c.chunk).where(chosen).distinct()
+        of_chunks: set[int] | None = set(connection.execute(own_chunks).scalars())
+        if restore_content(connection, chosen):
+            of_chunks = None  # rows were moved
         suspects, stuck = find_stuck_contacts(connection, replay, walkable, walked, steps)
         if choice.duplicates_accepted_by is not None:
             under_way = accept_duplicates(connection, replay, stuck, choice.duplicates_accepted_by)
@@ -119,6 +123,7 @@ def walk_again(ledger: Ledger, replay: Replay, choice: RetrySelection, flow: Flo
         for start in range(0, len(suspects), _PAGE):
             these = contacts.c.id.in_(suspects[start : start + _PAGE])
             again += connection.execute(update(contacts).where(walkable, these).values(AGAIN)).rowcount
+        refresh_counts(connection, replay.no, of_chunks)
         purged = connection.execute(select(func.count()).where(chosen, contacts.c.response.is_(None))).scalar_one()
     return RetryResult(
         again, purged, others, len(stuck), Counter(what for contact in stuck for what in contact.requests)

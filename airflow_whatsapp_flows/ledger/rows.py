@@ -28,6 +28,10 @@ class ContactState(str, Enum):
     SKIPPED = "skipped"
 
 
+NOTHING_SENT = (ContactState.REJECTED.value, ContactState.SKIPPED.value)
+"""States of contacts whose reason says why nothing was sent."""
+
+
 class Subject(NamedTuple):
     """What an action belongs to: a flow and a response; in a handwritten DAG, the DAG and its run.
 

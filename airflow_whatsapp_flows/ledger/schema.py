@@ -6,10 +6,13 @@ epoch. JSON is stored as text, which both databases preserve byte for byte.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     Index,
     Integer,
@@ -20,9 +23,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
+    literal_column,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PREFIX = "whatsapp_flows_"
 MIGRATIONS_TABLE = f"{PREFIX}alembic"
 
@@ -67,6 +72,13 @@ replays = Table(
     Column("sealed", Boolean, nullable=False, default=False),  # whether every row of the source is stored
 )
 
+
+def is_unusual_phone(phone: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that a phone is more than a plus sign and digits; only earlier releases stored such ones."""
+    # Literals, because a database uses an index of such rows only for its exact condition.
+    return func.rtrim(phone, literal_column("'0123456789'")) != literal_column("'+'")
+
+
 contacts = Table(
     f"{PREFIX}contacts",
     metadata,
@@ -104,6 +116,12 @@ Index(
     sqlite_where=contacts.c.phone.is_not(None),
     postgresql_where=contacts.c.phone.is_not(None),
 )
+Index(
+    f"{PREFIX}contacts_unusual_phone",
+    contacts.c.phone,
+    sqlite_where=is_unusual_phone(contacts.c.phone),
+    postgresql_where=is_unusual_phone(contacts.c.phone),
+)
 
 attempts = Table(
     f"{PREFIX}attempts",
@@ -140,6 +158,12 @@ Index(
     attempts.c.phone,
     sqlite_where=attempts.c.phone.is_not(None),
     postgresql_where=attempts.c.phone.is_not(None),
+)
+Index(
+    f"{PREFIX}attempts_unusual_phone",
+    attempts.c.phone,
+    sqlite_where=is_unusual_phone(attempts.c.phone),
+    postgresql_where=is_unusual_phone(attempts.c.phone),
 )
 
 identifiers = Table(
@@ -184,7 +208,29 @@ chunks = Table(
     Column("fence", Integer, nullable=False, default=0),  # incremented with each owner
     Column("owner", Text),
     Column("cleared_by", Text),  # the task, and number of its clear, that last had its failed contacts walked again
+    # Attempts that may have reached a server; null while the chunk's counts are not stored.
+    Column("requests", Integer),
 )
+
+counts = Table(
+    f"{PREFIX}counts",
+    metadata,
+    # Contacts of a chunk by what a status shows, see `ledger/counts`.
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("replay_no", Integer, nullable=False),
+    Column("chunk", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("fingerprint", Text),
+    Column("code", Text),  # of the reason why nothing was sent
+    Column("contacts", Integer, nullable=False),
+    Column("handled_errors", Integer, nullable=False),
+    Column("handled", Integer, nullable=False),  # contacts with handled errors
+    Column("unanswered", Integer, nullable=False),
+    Column("first_ended_at", Float),
+    Column("last_ended_at", Float),
+    Column("first_id", BigInteger, nullable=False),  # row of the first contact
+)
+Index(f"{PREFIX}counts_chunk", counts.c.replay_no, counts.c.chunk)
 
 slots = Table(
     f"{PREFIX}slots",

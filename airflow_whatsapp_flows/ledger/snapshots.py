@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, select, update
 
+from airflow_whatsapp_flows.ledger.counts import store_first_counts
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.persons import Move
 from airflow_whatsapp_flows.ledger.schema import chunks, contacts, replays
@@ -90,11 +91,12 @@ def clear_snapshot(ledger: Ledger, replay_no: int) -> None:
 def seal(ledger: Ledger, replay_no: int) -> None:
     """Record that every row of the source is in the ledger; from now on requests may be sent."""
     sizes = (
-        select(contacts.c.replay_no, contacts.c.chunk, func.count(), literal(0))
+        select(contacts.c.replay_no, contacts.c.chunk, func.count(), literal(0), literal(0))
         .where(contacts.c.replay_no == replay_no)
         .group_by(contacts.c.replay_no, contacts.c.chunk)
     )
     with ledger.write() as connection:
         connection.execute(delete(chunks).where(chunks.c.replay_no == replay_no))
-        connection.execute(insert(chunks).from_select(["replay_no", "chunk", "size", "fence"], sizes))
+        connection.execute(insert(chunks).from_select(["replay_no", "chunk", "size", "fence", "requests"], sizes))
         connection.execute(update(replays).where(replays.c.no == replay_no).values(sealed=True))
+        store_first_counts(connection, replay_no)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_whatsapp_flows.flow.phones import e164, has_several_phones, phone_key
+from airflow_whatsapp_flows.flow.phones import e164, has_several_phones, phone_key, plain_spellings
 
 MEXICO = "+525512345678"
 
@@ -178,6 +178,17 @@ def test_every_spelling_of_a_number_has_its_key(
     full = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     written = data.draw(spellings(country, number))
     assert phone_key(written, country) == phone_key(full), (written, country)
+
+
+@settings(max_examples=400, deadline=None)
+@given(numbers(), st.sampled_from(["", "0", "00", "1", "9", "01", "044", "06"]), st.integers(1, 3))
+def test_plain_spellings_include_every_number_with_the_key(
+    chosen: tuple[str, phonenumbers.PhoneNumber], trunk: str, digits_of_code: int
+) -> None:
+    full = phonenumbers.format_number(chosen[1], phonenumbers.PhoneNumberFormat.E164)
+    written = full[: 1 + digits_of_code] + trunk + full[1 + digits_of_code :]
+    key = phone_key(written)
+    assert key is None or written in plain_spellings(key), (written, key)
 
 
 @settings(max_examples=400, deadline=None)

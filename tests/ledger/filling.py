@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, null, select, update
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.ledger.attempts import write_entries
 from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
 from airflow_whatsapp_flows.ledger.records import ResponseRecord, read_records
 from airflow_whatsapp_flows.ledger.replays import Replay, create_replay, find_replay
-from airflow_whatsapp_flows.ledger.schema import attempts, contacts
+from airflow_whatsapp_flows.ledger.schema import attempts, chunks, contacts, counts
 from airflow_whatsapp_flows.replay.snapshot import Snapshot
 from airflow_whatsapp_flows.replay.sources import Row
 
@@ -77,7 +77,14 @@ def end(
             for id_, state in zip(ids, states, strict=False)
         ]
         write_entries(connection, ends)
+        forget_counts(connection)
     return ids
+
+
+def forget_counts(connection: Connection) -> None:
+    """Delete the stored counts, as the claim does that comes before every other write."""
+    connection.execute(update(chunks).values(requests=null()))
+    connection.execute(delete(counts))
 
 
 def attempt(ledger: Ledger, response_id: str, fate: Fate | None, replay: Replay | None = None, **more: Any) -> int:
@@ -90,6 +97,7 @@ def attempt(ledger: Ledger, response_id: str, fate: Fate | None, replay: Replay 
     }  # fmt: skip
     with ledger.write() as connection:
         add_identifiers(connection, values["flow_id"], [(response_id, known)])
+        forget_counts(connection)
         return int(connection.execute(insert(attempts).values(values).returning(attempts.c.id)).scalar_one())
 
 
@@ -110,6 +118,7 @@ def record_of(connection: Connection, subject: Subject, replay_no: int | None, r
 def change(ledger: Ledger, contact: int, **values: Any) -> None:
     with ledger.write() as connection:
         connection.execute(update(contacts).where(contacts.c.id == contact).values(**values))
+        forget_counts(connection)
 
 
 def result(response: Any = None, **more: Any) -> str:

@@ -10,11 +10,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Inspector, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, Inspector, create_engine, event, inspect, select, text
 
 from airflow_whatsapp_flows.ledger import Ledger
+from airflow_whatsapp_flows.ledger.counts import refresh_counts
 from airflow_whatsapp_flows.ledger.migrations import FOLDER, revision_of, upgrade_tables
-from airflow_whatsapp_flows.ledger.schema import MIGRATIONS_TABLE, SCHEMA_VERSION, metadata
+from airflow_whatsapp_flows.ledger.schema import MIGRATIONS_TABLE, SCHEMA_VERSION, attempts, counts, metadata
 from tests.ledger.old_ledgers import make_ledger, rows_of
 
 
@@ -85,12 +86,15 @@ def test_the_alembic_environment_names_a_version_table_of_its_own() -> None:
     assert MIGRATIONS_TABLE == "whatsapp_flows_alembic"
 
 
-@pytest.mark.parametrize("found", [0, 1], ids=["from_nothing", "from_version_1"])
+@pytest.mark.parametrize("found", [0, 1, 2], ids=["from_nothing", "from_version_1", "from_version_2"])
 def test_a_migrated_ledger_has_the_tables_of_a_new_one(
     engine: Engine, ledger_url: str, request: pytest.FixtureRequest, found: int
 ) -> None:
-    if found == 1:
+    if found:
         make_ledger(ledger_url)
+    if found == 2:
+        with engine.begin() as connection:
+            upgrade_tables(connection, 1, 2)
     with engine.begin() as connection:
         upgrade_tables(connection, found, SCHEMA_VERSION)
 
@@ -122,6 +126,36 @@ def test_every_row_of_version_1_is_kept(engine: Engine, ledger_url: str) -> None
     assert old == before
     assert {row["epoch"] for row in (*after["contacts"], *after["attempts"])} == {1}
     assert {(row["step_id"], row["content"]) for row in after["attempts"]} == {(None, None)}
+
+
+def test_version_3_counts_the_chunks_of_version_2(engine: Engine, ledger_url: str) -> None:
+    make_ledger(ledger_url)
+    with engine.begin() as connection:
+        upgrade_tables(connection, 1, 2)
+        for change in (
+            "UPDATE whatsapp_flows_contacts SET round = 2, handled_errors = 2, unanswered = true WHERE id = 3",
+            "UPDATE whatsapp_flows_attempts SET fate = 'not_sent' WHERE id IN (1, 2)",
+            """UPDATE whatsapp_flows_attempts SET origin = '{"resolved": "not_sent"}' WHERE id = 2""",
+        ):
+            connection.execute(text(change.replace(":", "\\:")))
+        upgrade_tables(connection, 2, 3)
+        migrated = read_counts(connection)
+    assert len(migrated[0]) > 5
+
+    with Ledger(ledger_url) as ledger, ledger.write() as connection:
+        for replay_no in (1, 2, 3):
+            refresh_counts(connection, replay_no)
+        assert read_counts(connection) == migrated
+        sent = [row for row in connection.execute(select(attempts)) if row.replay_no is not None]
+    reached = [row for row in sent if row.fate != "not_sent" or row.origin]
+    assert sum(row.requests for row in migrated[1]) == len(reached) < len(sent)
+
+
+def read_counts(connection: Connection) -> tuple[list[Any], list[Any]]:
+    columns = ", ".join(column.name for column in counts.c if column.name != "id")
+    rows = connection.execute(text(f"SELECT {columns} FROM whatsapp_flows_counts")).all()
+    chunks = connection.execute(text("SELECT * FROM whatsapp_flows_chunks ORDER BY replay_no, chunk")).all()
+    return sorted(rows, key=str), list(chunks)
 
 
 def test_a_migration_that_fails_leaves_the_old_ledger_as_it_was(engine: Engine, ledger_url: str) -> None:
