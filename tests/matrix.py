@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDER = REPOSITORY / ".matrix"
 LOWEST = REPOSITORY / "constraints-lowest.txt"
 SETS = ("lowest", "newest")
-SHOWN = ("apache-airflow", "aiohttp", "pydantic", "sqlalchemy")
+SHOWN = ("apache-airflow", "httptools", "pydantic", "sqlalchemy")
 
 AS_OF = "2026-04-15"
 """A week after Airflow 3.2.0, the lowest that is supported."""

@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.flow.request import url
 from airflow_whatsapp_flows.flow.template import cage, caged, filters
 from airflow_whatsapp_flows.replay.sources import source
 from airflow_whatsapp_flows.settings import Settings
-from airflow_whatsapp_flows.transport import SendPolicy, reply_head, session
+from airflow_whatsapp_flows.transport import SendPolicy, reply_reader
 from tests.conftest import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "security.md").read_text(encoding="utf-8")
@@ -29,8 +29,8 @@ LIMITS = {
     "exchange": (SendPolicy().deadline, Settings().request_timeout),
     "connection": (SendPolicy().connect_timeout,),
     "content of a reply": (Settings().response_max_bytes,),
-    "head of a reply": (reply_head.MAX_HEAD_BYTES,),
-    "one header field of a reply": (session._MAX_FIELD_BYTES,),
+    "head of a reply": (reply_reader.MAX_HEAD_BYTES,),
+    "one header field of a reply": (reply_reader.MAX_FIELD_BYTES,),
     "content codings": (1,),
     "nesting levels of a reply": (content.MAX_DEPTH,),
     "values of a JSON reply": (json_values.MAX_VALUES,),

@@ -28,7 +28,7 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     "module", ["airflow_whatsapp_flows", "airflow_whatsapp_flows.provider_info", "airflow_whatsapp_flows.errors"]
 )
 def test_importing_it_imports_nothing_heavy(module: str) -> None:
-    heavy = "airflow aiohttp jinja2 pydantic lxml yaml requests"
+    heavy = "airflow httptools jinja2 pydantic lxml yaml requests"
     program = (
         f"import sys, {module}; {module}.__name__\nprint([name for name in '{heavy}'.split() if name in sys.modules])"
     )

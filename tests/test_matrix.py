@@ -15,7 +15,7 @@ from tests.matrix import Outcome, counts_of, split_words, table
 VERSIONS = {
     "Python": "3.11.7",
     "apache-airflow": "3.2.0",
-    "aiohttp": "3.13.4",
+    "httptools": "0.7.1",
     "pydantic": "2.11.1",
     "sqlalchemy": "2.0",
 }

@@ -1,174 +1,145 @@
-"""Connections that are safe to send on: checked addresses, and no leftover bytes of an earlier reply."""
+"""Opens connections: to checked addresses, with TLS, and through a proxy."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import select
 import socket
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from contextvars import ContextVar
-from functools import partial
-from ipaddress import ip_address
-from weakref import WeakKeyDictionary, WeakSet
+import ssl
+from base64 import b64encode
+from functools import lru_cache
+from typing import NamedTuple
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
+from aiohappyeyeballs import start_connection
+from yarl import URL
 
-from airflow_whatsapp_flows.transport.network import NetworkPolicy
-from airflow_whatsapp_flows.transport.reply_head import ReplyHandler
+from airflow_whatsapp_flows.transport.connection import Connection
+from airflow_whatsapp_flows.transport.reply_reader import ReplyReader
+from airflow_whatsapp_flows.transport.request_head import Target, request_head
+from airflow_whatsapp_flows.transport.resolver import JudgingResolver
 
-Lookup = Callable[[str, int], Sequence[str]]
-"""Resolves host and port to addresses; blocks, and raises ``OSError`` if there are none."""
-
-# Less than the 2 s after which gunicorn, and the 5 s after which Node and uvicorn, close an idle connection: it is
-# unknown whether a request sent during the close was read.
-_IDLE_SECONDS = 1.5
-_SINGLE_USE_SECONDS, _LONGEST_SINGLE_USE = 60.0, 3600.0
-_NEVER = (-math.inf, 0.0)
-_LOOKUP_THREADS = 8
+_HAPPY_EYEBALLS_SECONDS = 0.25  # RFC 8305 §5
 
 
-before_writing: ContextVar[Callable[[], None]] = ContextVar("before_writing")
-"""Called in each send when its request gets the connection it will be written to; nothing was written before.
-
-aiohttp's own signal for this, ``on_request_headers_sent``, costs a request 10 µs for the signals around it.
-"""
+class ProxyUnreachableError(Exception):
+    """There is no connection to the proxy; its cause says why."""
 
 
-class AddressRefusedError(Exception):
-    """The network policy refuses a host; the message says why and what would allow it."""
+class ProxyRefusedError(Exception):
+    """The proxy does not connect to the host; the message is the status of its answer."""
 
 
-def system_lookup(host: str, port: int) -> Sequence[str]:
-    """Return the addresses of a name from the system's resolver, in its order."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+class TlsFilesError(Exception):
+    """A certificate file cannot be used; the message names it."""
 
 
-class JudgingResolver(AbstractResolver):
-    """Looks up a name once, checks every address, and passes the checked ones to the connector."""
+class Route(NamedTuple):
+    """What one connection leads to; requests on equal routes can share it.
 
-    def __init__(self, network: NetworkPolicy, lookup: Lookup) -> None:
-        self._network = network
-        self._lookup = lookup
-        # Separate threads, because asyncio.run() waits for those of the loop, and one hanging lookup would outlive
-        # every deadline.
-        self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="whatsapp-flows-dns")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Return the addresses of ``host`` if all of them are allowed.
-
-        Raises:
-            AddressRefusedError: one of them is not.
-            OSError: it has none.
-        """
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.run_in_executor(self._threads, self._lookup, host, port)
-        except UnicodeError as error:  # a label of more than 63 characters
-            raise OSError("not a host name") from error
-        if not found:
-            raise OSError("the name has no address")
-        refusal = self._network.refusal_of_resolved(host, port, [ip_address(address) for address in found])
-        if refusal is not None:
-            raise AddressRefusedError(refusal)
-        return [_resolve_result(host, port, address) for address in found]
-
-    async def close(self) -> None:
-        """Release the threads; one in a lookup ends with it."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-class CleanConnector(aiohttp.TCPConnector):
-    """Reuses a kept-alive connection only if nothing has arrived on it since its last reply.
-
-    aiohttp would read bytes that a server sent in between, such as content after a 204 or a second reply, as the
-    reply to the next request, and report one contact's reply as another's.
-
-    Some servers close a kept-alive connection silently, and a request sent meanwhile is in doubt although nobody read
-    it. After that happens, no connection is reused for a while, and for twice as long the next time.
+    Attributes:
+        scheme: ``"http"`` or ``"https"``.
+        host: as written in the URL, without brackets.
+        port: the effective port.
+        verify: as in :class:`SendPolicy`.
+        certificate: as in :class:`SendPolicy`.
     """
 
-    def __init__(self, resolver: JudgingResolver) -> None:
-        # The caller limits the number of connections; a limit here would count waiting as connecting.
-        super().__init__(limit=0, resolver=resolver, keepalive_timeout=_IDLE_SECONDS)
-        # aiohttp has no public way to set the protocol.
-        self._factory = partial(ReplyHandler, loop=self._loop)  # type: ignore[assignment]
-        self._used: WeakKeyDictionary[ResponseHandler, _Peephole] = WeakKeyDictionary()
-        self._transports: WeakSet[asyncio.Transport] = WeakSet()
-        self._single_use: dict[ConnectionKey, tuple[float, float]] = {}  # until when, and for how long
+    scheme: str
+    host: str
+    port: int
+    verify: bool | str
+    certificate: tuple[str, str | None] | None
 
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        """Return a new connection, or a clean one from the pool."""
-        key, on_closed = req.connection_key, None
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            if protocol is None:
-                break
-            peephole = self._used.get(protocol)
-            if peephole is None:
-                self._used[protocol] = _Peephole(protocol)
-                if connection.transport is not None:
-                    with suppress(TypeError):  # uvloop's TLS transports take no weak reference
-                        self._transports.add(connection.transport)
-                break
-            if not (protocol.should_close or peephole.is_readable() or self._is_single_use(key)):
-                on_closed = partial(self._note_closed, key)
-                break
-            connection.close()
-        if isinstance(connection.protocol, ReplyHandler):
-            connection.protocol.await_reply(req.method, on_closed)
-        before_writing.get()()
+
+class Connector:
+    """Opens connections.
+
+    Args:
+        resolver: checks the addresses of names; those in URLs are checked before.
+        proxy: URL of the proxy, with its user name and password.
+    """
+
+    def __init__(self, resolver: JudgingResolver, proxy: str | None) -> None:
+        self.connections: set[Connection] = set()
+        """All that are open."""
+        self.proxy = None if proxy is None else URL(proxy)
+        self.proxy_field = ""
+        """Line of a head with the credentials of the proxy."""
+        self._resolver = resolver
+        if self.proxy is not None and (self.proxy.user or self.proxy.password):
+            user = f"{self.proxy.user or ''}:{self.proxy.password or ''}"
+            self.proxy_field = f"Proxy-Authorization: Basic {b64encode(user.encode()).decode()}\r\n"
+
+    async def open(self, route: Route, target: Target) -> Connection:
+        """Open a connection.
+
+        Raises:
+            AddressRefusedError: the host resolves to an address that is not allowed.
+            TlsFilesError: the files of the TLS settings cannot be used.
+            ProxyUnreachableError: there is no connection to the proxy.
+            ProxyRefusedError: there is none through it.
+            OSError: there is no connection; ``ssl.SSLError`` is one too.
+        """
+        context = tls_context(route.verify, route.certificate) if route.scheme == "https" else None
+        proxy = self.proxy
+        if proxy is None:
+            return await self._connect(route.host, route.port, context)
+        proxy_context = tls_context(route.verify, None) if proxy.scheme == "https" else None
+        try:
+            connection = await self._connect(proxy.raw_host or "", proxy.port or 0, proxy_context)
+        except OSError as error:
+            raise ProxyUnreachableError from error
+        if context is not None:
+            try:
+                await self._open_tunnel(connection, route, target)
+                await connection.start_tls(context, route.host.rstrip("."))
+            except BaseException:
+                connection.close()
+                raise
         return connection
 
-    def _is_single_use(self, key: ConnectionKey) -> bool:
-        return bool(self._single_use) and self._loop.time() < self._single_use.get(key, _NEVER)[0]
+    async def _connect(self, host: str, port: int, context: ssl.SSLContext | None) -> Connection:
+        found = await self._resolver.resolve(host, port)
+        infos = [
+            socket.getaddrinfo(one, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0] for one in found
+        ]
+        connected = await start_connection(infos, happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS, interleave=1)
+        name = None if context is None else host.rstrip(".")
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(self.connections), sock=connected, ssl=context, server_hostname=name
+        )
+        return connection
 
-    def _note_closed(self, key: ConnectionKey) -> None:
-        """Record that a reused connection was closed instead of a reply."""
-        now = self._loop.time()
-        until, seconds = self._single_use.get(key, _NEVER)
-        if now >= until:  # others that break at the same time add nothing
-            seconds = min(2 * seconds, _LONGEST_SINGLE_USE) if seconds else _SINGLE_USE_SECONDS
-            self._single_use[key] = now + seconds, seconds
-
-    async def close(self, *, abort_ssl: bool = False) -> None:
-        """Close every connection, without waiting to write what a server that replied early did not read."""
-        await super().close(abort_ssl=abort_ssl)
-        for transport in self._transports:
-            transport.abort()
-        self._transports.clear()
-
-
-class _Peephole:
-    """Checks what the kernel holds for one connection; created once for each, because a check is cheaper."""
-
-    def __init__(self, protocol: ResponseHandler) -> None:
-        transport = protocol.transport
-        self._socket = transport.get_extra_info("socket") if transport is not None else None
-        self._poll = select.poll()
-        if self._socket is not None and self._socket.fileno() >= 0:
-            self._poll.register(self._socket.fileno(), select.POLLIN)
-
-    def is_readable(self) -> bool:
-        """Whether there are bytes, or the end, that the event loop has not processed yet."""
-        # The descriptor of a closed socket is soon reused.
-        return self._socket is None or self._socket.fileno() < 0 or bool(self._poll.poll(0))
+    async def _open_tunnel(self, connection: Connection, route: Route, target: Target) -> None:
+        host = f"[{route.host}]" if ":" in route.host else route.host
+        head = request_head(f"CONNECT {host}:{route.port}", target.host_field, (), self.proxy_field)
+        reader = ReplyReader(0, ends_with_head=True)
+        try:
+            await connection.exchange(head, b"", reader, math.inf)
+        except Exception as error:
+            raise ProxyUnreachableError from error
+        if not 200 <= reader.status < 300:
+            raise ProxyRefusedError(reader.status)
 
 
-def _resolve_result(host: str, port: int, address: str) -> ResolveResult:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=flags)
+@lru_cache(maxsize=64)
+def tls_context(verify: bool | str, certificate: tuple[str, str | None] | None) -> ssl.SSLContext:
+    """Return the TLS settings of a policy.
+
+    Raises:
+        TlsFilesError: a file cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
+    except OSError as error:
+        raise TlsFilesError(f"the file of certificate authorities {verify} cannot be used") from error
+    if verify is False:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if certificate is not None:
+        try:
+            # Without a password, OpenSSL would prompt on the terminal.
+            context.load_cert_chain(*certificate, password="")
+        except (OSError, ValueError) as error:
+            raise TlsFilesError(f"the client certificate {certificate[0]} or its key cannot be used") from error
+    context.set_alpn_protocols(("http/1.1",))
+    return context

@@ -3,62 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import re
-import ssl
-from dataclasses import dataclass
-from functools import lru_cache
-from time import perf_counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
-import aiohttp
-from yarl import URL
-
-from airflow_whatsapp_flows.flow.request.messages import (
-    Headers,
-    HttpRequest,
-    HttpResponse,
-    Reply,
-    Sent,
-    TransportFailure,
-)
-from airflow_whatsapp_flows.transport.connector import AddressRefusedError, before_writing
+from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse, Reply, Sent, TransportFailure
+from airflow_whatsapp_flows.transport.connection import Connection
+from airflow_whatsapp_flows.transport.connector import Route
 from airflow_whatsapp_flows.transport.credentials import Credentials
-from airflow_whatsapp_flows.transport.failures import (
-    ReplyRefusedError,
-    RequestRefusedError,
-    TlsFilesError,
-    judge_failure,
-    lacks_descriptors,
-)
+from airflow_whatsapp_flows.transport.failures import judge_failure, lacks_descriptors
 from airflow_whatsapp_flows.transport.network import PUBLIC_ONLY, NetworkPolicy
-from airflow_whatsapp_flows.transport.origin import Origin, origin_of_parsed, parse_url
 from airflow_whatsapp_flows.transport.policy import DEFAULT_POLICY, SendPolicy
-from airflow_whatsapp_flows.transport.reply_body import head_of, receive_content
+from airflow_whatsapp_flows.transport.reply_reader import ReplyReader
+from airflow_whatsapp_flows.transport.request_head import Target, length_line, request_head, start_of, target_of
+from airflow_whatsapp_flows.transport.resolver import AddressRefusedError
 from airflow_whatsapp_flows.transport.session import Session, open_session
 
-# RFC 9110 §5.1 and §5.5: a token; visible characters, spaces, and tabs.
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
-_ONE_WRITE_BYTES = 1 << 20  # aiohttp warns above this
-_FINAL_STATUSES = range(200, 600)
-# aiohttp adds a type to content without one. Preventing it costs 3 µs, so only such content does.
-_NO_CONTENT_TYPE = ("Content-Type",)
-
-
-@dataclass(slots=True)
-class _Progress:
-    """Progress of a send, which a failure reports."""
-
-    begun: float
-    authority: str = "the server"
-    written: bool = False
-    head: HttpResponse | None = None
-
-    def note_writing(self) -> None:
-        self.written = True
-
-    def elapsed_ms(self) -> int:
-        return round((perf_counter() - self.begun) * 1000)
+Permit = Callable[[], Awaitable[None]]
+"""Awaited immediately before a request is written."""
 
 
 async def send(
@@ -67,6 +28,7 @@ async def send(
     credentials: Credentials | None = None,
     *,
     session: Session,
+    permit: Permit | None = None,
 ) -> Reply:
     """Send one request, once, and wait for its reply.
 
@@ -77,6 +39,8 @@ async def send(
         policy: limits.
         credentials: added if the request goes to their origin; the request's own headers take precedence.
         session: from :func:`open_session`; may be shared by any number of sends.
+        permit: awaited once, when the request is checked and its connection open, before its first byte is written. The
+            deadline is paused meanwhile. If it raises, nothing is written, and its exception is raised.
 
     Returns:
         A complete reply with a status of 200 to 599, or a failure that says whether the request may have arrived.
@@ -87,18 +51,23 @@ async def send(
     """
     if request.url.startswith("/"):
         raise ValueError("send() needs an absolute URL")
-    if session.client.closed:
+    if session.pool.is_closed:
         raise RuntimeError("the session is closed")
-    progress = _Progress(perf_counter())
-    before_writing.set(progress.note_writing)
+    attempt = _Attempt(request, policy, session, session.pool.loop.time())
     try:
-        return await _exchange(request, policy, credentials, session, progress)
-    except Exception as error:  # every failure of aiohttp and the network becomes data
-        # If two sends share a context, the later one gets the events of both, and the earlier can prove nothing.
-        written = progress.written or before_writing.get() != progress.note_writing
-        kind, sent, message = judge_failure(error, progress.authority, policy, written=written)
-        is_local = sent is Sent.NO and lacks_descriptors(error)
-        return TransportFailure(kind, message, sent, progress.head, progress.elapsed_ms(), is_local)
+        attempt.prepare(credentials)
+        await attempt.connect()
+    except Exception as error:  # whatever the network does becomes data
+        return attempt.failure(error)
+    if permit is not None:
+        await attempt.wait_for(permit)
+    try:
+        if permit is not None and not attempt.connection.is_usable():
+            attempt.connection.close()
+            await attempt.connect()
+        return await attempt.exchange()
+    except Exception as error:
+        return attempt.failure(error)
 
 
 def send_blocking(
@@ -124,107 +93,83 @@ def send_blocking(
     return asyncio.run(send_once())
 
 
-async def _exchange(
-    request: HttpRequest,
-    policy: SendPolicy,
-    credentials: Credentials | None,
-    session: Session,
-    progress: _Progress,
-) -> HttpResponse:
-    url, target = _target(request.url)
-    progress.authority = target.authority
-    headers = request.headers if credentials is None else credentials.add_to(request.headers, target)
-    typed = _check_head(request.method, headers)
-    refusal = session.refusal_of_host(target)
-    if refusal is not None:
-        raise AddressRefusedError(refusal)
-    response = await session.client.request(
-        request.method,
-        url,
-        headers=headers,
-        skip_auto_headers=None if typed else _NO_CONTENT_TYPE,
-        data=_content(request.content),
-        allow_redirects=False,
-        timeout=_client_timeout(policy.deadline, policy.connect_timeout),
-        ssl=_tls(policy) if target.scheme == "https" else True,
-    )
-    try:
-        head = progress.head = head_of(response, progress.elapsed_ms())
-        if response.status not in _FINAL_STATUSES:
-            raise ReplyRefusedError(f"{response.status}, which is not a final status")
-        content = await receive_content(response, policy.max_content)
-    except BaseException:
-        response.close()  # the rest of the reply must not be read as the next one
-        raise
-    if not response.closed:  # a reply that was read completely has released its connection
-        response.release()
-    return HttpResponse(head.status_code, head.reason, head.headers, content, progress.elapsed_ms())
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """One send.
 
-
-@lru_cache(maxsize=256)
-def _target(text: str) -> tuple[URL, Origin]:
-    try:
-        url = parse_url(text)
-        return url, origin_of_parsed(url)
-    except ValueError as error:
-        raise RequestRefusedError(str(error)) from None
-
-
-def _check_head(method: str, headers: Headers) -> bool:
-    """Refuse before connecting what aiohttp would refuse or encode differently after connecting.
-
-    Returns:
-        Whether there is a Content-Type.
+    Attributes:
+        begun: time of the loop; later by the wait for a permit.
+        authority: host and port, for messages.
+        reader: of the reply; there is none until the request is about to be written.
     """
-    typed = False
-    if not _is_token(method):
-        raise RequestRefusedError("the method is not a token")
-    for name, value in headers:
-        if not _is_token(name):
-            raise RequestRefusedError("a header's name is not a token")
-        # Most values are printable ASCII, which is cheaper to check than the rest.
-        if not (value.isascii() and value.isprintable()) and not _FIELD_VALUE.fullmatch(value):
-            raise RequestRefusedError(f"the header {name} contains control or non-ASCII characters")
-        typed = typed or name.lower() == "content-type"
-    return typed
 
+    request: HttpRequest
+    policy: SendPolicy
+    session: Session
+    begun: float
+    authority: str = "the server"
+    reader: ReplyReader | None = None
+    target: Target = field(init=False)
+    head: bytes = field(init=False)
+    route: Route = field(init=False)
+    connection: Connection = field(init=False)
 
-@lru_cache(maxsize=1024)
-def _is_token(text: str) -> bool:
-    return _TOKEN.fullmatch(text) is not None
+    def prepare(self, credentials: Credentials | None) -> None:
+        """Check the request, and build its head."""
+        request, policy, connector = self.request, self.policy, self.session.connector
+        target = self.target = target_of(request.url)
+        origin = target.origin
+        self.authority = origin.authority
+        headers = request.headers if credentials is None else credentials.add_to(request.headers, origin)
+        last = length_line(request.method, len(request.content))
+        is_forwarded = connector.proxy is not None and origin.scheme == "http"
+        if is_forwarded and connector.proxy_field:
+            headers = tuple(field for field in headers if field[0].lower() != "proxy-authorization")
+            last += connector.proxy_field
+        start = start_of(request.method, target.url if is_forwarded else target.path)
+        self.head = request_head(start, target.host_field, headers, last)
+        refusal = self.session.refusal_of_host(origin)
+        if refusal is not None:
+            raise AddressRefusedError(refusal)
+        self.route = Route(origin.scheme, target.host, origin.port, policy.verify, policy.certificate)
 
+    async def connect(self) -> None:
+        """Take a connection from the pool, or open one."""
+        pool, policy = self.session.pool, self.policy
+        connection = pool.take(self.route)
+        if connection is None:
+            left = self.begun + policy.deadline - pool.loop.time()
+            connection = await pool.open(self.route, self.target, min(policy.connect_timeout, left))
+        self.connection = connection
 
-def _content(content: bytes) -> bytes | io.BytesIO | None:
-    if len(content) > _ONE_WRITE_BYTES:
-        return io.BytesIO(content)
-    return content or None  # with None, aiohttp sends "Content-Length: 0" for POST, PUT and PATCH (RFC 9110 §8.6)
-
-
-@lru_cache(maxsize=64)
-def _client_timeout(deadline: float, connect_timeout: float) -> aiohttp.ClientTimeout:
-    # Without the threshold, aiohttp rounds timeouts above 5 s up to whole seconds of the loop's clock.
-    return aiohttp.ClientTimeout(total=deadline, connect=connect_timeout, ceil_threshold=float("inf"))
-
-
-def _tls(policy: SendPolicy) -> ssl.SSLContext | bool:
-    if isinstance(policy.verify, bool) and policy.certificate is None:
-        return policy.verify
-    return _tls_context(policy.verify, policy.certificate)
-
-
-@lru_cache(maxsize=64)
-def _tls_context(verify: bool | str, certificate: tuple[str, str | None] | None) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
-    except OSError as error:
-        raise TlsFilesError(f"the file of certificate authorities {verify} cannot be used") from error
-    if verify is False:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if certificate is not None:
+    async def wait_for(self, permit: Permit) -> None:
+        """Wait for the permit, while the time stands still."""
+        pool = self.session.pool
+        asked = pool.loop.time()
         try:
-            # Without a password, OpenSSL would prompt on the terminal.
-            context.load_cert_chain(*certificate, password="")
-        except (OSError, ValueError) as error:
-            raise TlsFilesError(f"the client certificate {certificate[0]} or its key cannot be used") from error
-    context.set_alpn_protocols(("http/1.1",))
-    return context
+            await permit()
+        except BaseException:
+            pool.put_back(self.route, self.connection, None)
+            raise
+        self.begun += pool.loop.time() - asked
+
+    async def exchange(self) -> HttpResponse:
+        """Write the request, and wait for its reply."""
+        pool, request, policy = self.session.pool, self.request, self.policy
+        reader = self.reader = ReplyReader(policy.max_content, ends_with_head=request.method.upper() == "HEAD")
+        deadline = self.begun + policy.deadline
+        try:
+            await pool.exchange(self.connection, self.head, request.content, reader, deadline)
+        finally:
+            pool.put_back(self.route, self.connection, reader)
+        return reader.response(self.elapsed_ms())
+
+    def elapsed_ms(self) -> int:
+        return round((self.session.pool.loop.time() - self.begun) * 1000)
+
+    def failure(self, error: Exception) -> TransportFailure:
+        reader, elapsed_ms = self.reader, self.elapsed_ms()
+        kind, sent, message = judge_failure(error, self.authority, self.policy, written=reader is not None)
+        head = reader.head(elapsed_ms) if reader is not None and reader.status else None
+        is_local = sent is Sent.NO and lacks_descriptors(error)
+        return TransportFailure(kind, message, sent, head, elapsed_ms, is_local)

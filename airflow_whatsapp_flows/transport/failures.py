@@ -1,4 +1,4 @@
-"""Interprets aiohttp's exceptions: what happened, and whether the server may have received the request."""
+"""Interprets exceptions: what happened, and whether the server may have received the request."""
 
 from __future__ import annotations
 
@@ -7,26 +7,18 @@ import errno
 import os
 import ssl
 
-import aiohttp
-
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, Sent
-from airflow_whatsapp_flows.transport.connector import AddressRefusedError
+from airflow_whatsapp_flows.transport.connector import ProxyRefusedError, ProxyUnreachableError, TlsFilesError
 from airflow_whatsapp_flows.transport.content_coding import ContentTooLargeError, ContentUnreadableError
 from airflow_whatsapp_flows.transport.policy import SendPolicy
-from airflow_whatsapp_flows.transport.reply_head import MAX_HEAD_BYTES, HeadTooLargeError
-
-
-class RequestRefusedError(Exception):
-    """The request is invalid; the message says why."""
-
-
-class TlsFilesError(Exception):
-    """A certificate file cannot be used; the message names it."""
-
-
-class ReplyRefusedError(Exception):
-    """The server did not send a valid final reply; the message says why."""
-
+from airflow_whatsapp_flows.transport.reply_reader import (
+    MAX_HEAD_BYTES,
+    BrokenContentError,
+    HeadTooLargeError,
+    ReplyRefusedError,
+)
+from airflow_whatsapp_flows.transport.request_head import RequestRefusedError
+from airflow_whatsapp_flows.transport.resolver import AddressRefusedError, NameNotFoundError
 
 Verdict = tuple[ErrorKind, Sent, str]
 """What failed, whether the request may have arrived, and a message."""
@@ -35,7 +27,7 @@ Verdict = tuple[ErrorKind, Sent, str]
 def judge_failure(error: Exception, authority: str, policy: SendPolicy, *, written: bool) -> Verdict:
     """Interpret an error.
 
-    No message contains text of the server, the request or aiohttp, because that may quote URLs and headers.
+    No message contains text of the server, the request or a library, because that may quote URLs and headers.
 
     Args:
         error: the exception, raised at any point between checking the request and the last byte of the reply.
@@ -63,7 +55,7 @@ def lacks_descriptors(error: BaseException | None) -> bool:
     while error is not None:
         if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
             return True
-        error = getattr(error, "os_error", None) or error.__cause__ or error.__context__
+        error = error.__cause__ or error.__context__
     return False
 
 
@@ -71,18 +63,21 @@ def _before_writing(error: Exception, authority: str, seconds: float) -> Verdict
     # TimeoutError comes first: since Python 3.11 it is an OSError too.
     if isinstance(error, asyncio.TimeoutError):
         return ErrorKind.TIMEOUT, Sent.NO, f"no connection to {authority} within {seconds:g} s"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        reason = getattr(error.certificate_error, "verify_message", "") or "not valid"
-        return ErrorKind.TLS, Sent.NO, f"the certificate of {authority} was rejected: {reason}"
-    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ErrorKind.TLS, Sent.NO, f"the certificate of {authority} was rejected: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
         return ErrorKind.TLS, Sent.NO, f"no TLS connection to {authority}: {_tls_reason(error)}"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, NameNotFoundError):
         return ErrorKind.CONNECT, Sent.NO, f"the host of {authority} was not found: {_system_reason(error)}"
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return ErrorKind.CONNECT, Sent.NO, f"the proxy answered {error.status} and did not connect to {authority}"
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return ErrorKind.CONNECT, Sent.NO, f"no connection to the proxy for {authority}: {_system_reason(error)}"
-    if isinstance(error, aiohttp.ClientConnectionError | OSError) and not isinstance(error, ValueError):
+    if isinstance(error, ProxyRefusedError):
+        return ErrorKind.CONNECT, Sent.NO, f"the proxy answered {error} and did not connect to {authority}"
+    if isinstance(error, ProxyUnreachableError):
+        return (
+            ErrorKind.CONNECT,
+            Sent.NO,
+            f"no connection to the proxy for {authority}: {_system_reason(error.__cause__)}",
+        )
+    if isinstance(error, OSError):
         return ErrorKind.CONNECT, Sent.NO, f"no connection to {authority}: {_system_reason(error)}"
     return (
         ErrorKind.PROTOCOL,
@@ -102,34 +97,25 @@ def _after_writing(error: Exception, authority: str, seconds: float) -> Verdict:
             Sent.UNKNOWN,
             f"the head of the reply of {authority} is larger than {MAX_HEAD_BYTES} bytes",
         )
-    if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
+    if isinstance(error, ssl.SSLError):
         return (
             ErrorKind.TLS,
             Sent.UNKNOWN,
             f"{authority} closed the TLS connection after the request was written: {_tls_reason(error)}",
         )
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return ErrorKind.INTERRUPTED, Sent.UNKNOWN, f"the reply of {authority} is incomplete or has invalid framing"
-    if isinstance(error, aiohttp.ClientConnectionError | OSError):
+    if isinstance(error, BrokenContentError):
+        return ErrorKind.INTERRUPTED, Sent.UNKNOWN, f"the reply of {authority} has invalid framing"
+    if isinstance(error, OSError):
         return ErrorKind.INTERRUPTED, Sent.UNKNOWN, f"{authority} closed the connection without a complete reply"
-    return (
-        ErrorKind.PROTOCOL,
-        Sent.UNKNOWN,
-        f"{authority} replied with something that is not HTTP ({type(error).__name__})",
-    )
+    return ErrorKind.PROTOCOL, Sent.UNKNOWN, f"{authority} replied with something that is not HTTP"
 
 
-def _system_reason(error: Exception) -> str:
-    system = getattr(error, "os_error", error)
-    text = getattr(system, "strerror", None) if isinstance(system, OSError) else None
-    number = getattr(system, "errno", None)
+def _system_reason(error: BaseException | None) -> str:
+    number = getattr(error, "errno", None)
     if isinstance(number, int) and number > 0:  # asyncio's own text lists addresses and attempts
         return os.strerror(number).lower()
-    return str(text).lower() if text else "the connection was closed"
+    return str(getattr(error, "strerror", None) or "the connection was closed").lower()
 
 
-def _tls_reason(error: Exception) -> str:
-    for candidate in (getattr(error, "os_error", None), error.__cause__, error):
-        if isinstance(candidate, ssl.SSLError) and candidate.reason:
-            return candidate.reason.replace("_", " ").lower()
-    return "the handshake failed"
+def _tls_reason(error: ssl.SSLError) -> str:
+    return (error.reason or "the handshake failed").replace("_", " ").lower()

@@ -68,7 +68,7 @@ class NetworkPolicy:
     def refusal_of_host(self, target: Origin) -> str | None:
         """Return why a request may not go to this host, judging by its URL; ``None`` if allowed, or if DNS must decide.
 
-        aiohttp does not call its resolver for addresses, so they must be checked here first.
+        Addresses need no resolver, so they are checked here, before any connection is opened.
         """
         try:
             address = host_address(target.host)

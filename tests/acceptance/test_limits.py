@@ -10,13 +10,13 @@ from asyncio.sslproto import SSLProtocol
 from pathlib import Path
 
 import pytest
-from aiohttp.client_proto import ResponseHandler
 from cryptography import x509
 
 from airflow_whatsapp_flows.dag_factory import load_dags
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, TransportFailure
 from airflow_whatsapp_flows.operators.placeholder import FlowFaultOperator
 from airflow_whatsapp_flows.transport import NetworkPolicy, SendPolicy, send_blocking
+from airflow_whatsapp_flows.transport.connection import Connection
 from tests.process_memory import IS_KNOWN
 from tests.replay.runs import Run, sqlite_url
 from tests.servers.certificates import Certificate, make_certificate
@@ -35,10 +35,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Bytes that this process reads from sockets, including TLS records."""
     counts: list[int] = []
-    plain, records = ResponseHandler.data_received, SSLProtocol.buffer_updated
+    plain, records = Connection.data_received, SSLProtocol.buffer_updated
 
-    def count_plain(self: ResponseHandler, data: bytes) -> None:
-        if self.transport is not None and self.transport.get_extra_info("sslcontext") is None:
+    def count_plain(self: Connection, data: bytes) -> None:
+        if self._transport.get_extra_info("sslcontext") is None:
             counts.append(len(data))
         plain(self, data)
 
@@ -46,7 +46,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(nbytes)
         records(self, nbytes)
 
-    monkeypatch.setattr(ResponseHandler, "data_received", count_plain)
+    monkeypatch.setattr(Connection, "data_received", count_plain)
     monkeypatch.setattr(SSLProtocol, "buffer_updated", count_records)
     return counts
 

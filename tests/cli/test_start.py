@@ -19,7 +19,7 @@ GROUPS = {
 }
 PRINT_HEAVY_MODULES = (
     "import sys; from airflow_whatsapp_flows.cli import main; main(sys.argv[1:]); "
-    "print(*(name for name in ('airflow', 'aiohttp', 'rich', 'sqlalchemy') if name in sys.modules), file=sys.stderr)"
+    "print(*(name for name in ('airflow', 'httptools', 'rich', 'sqlalchemy') if name in sys.modules), file=sys.stderr)"
 )
 
 
@@ -63,7 +63,7 @@ def test_every_command_of_a_group_reports_its_arguments(cli: Cli, group: str, co
         (["replay", "list", "--ledger", "sqlite:///ledger.db"], "sqlalchemy"),
         (["replay", "status", "first", "--ledger", "sqlite:///ledger.db"], "sqlalchemy"),
         (["replay", "results", "first", "--ledger", "sqlite:///ledger.db"], "sqlalchemy"),
-        (["replay", "run", "a_flow.json", "--responses", "no.jsonl"], "aiohttp sqlalchemy"),
+        (["replay", "run", "a_flow.json", "--responses", "no.jsonl"], "httptools sqlalchemy"),
     ],
 )
 def test_a_command_imports_only_what_it_needs(tmp_path: Path, words: list[str], imported: str) -> None:

@@ -307,7 +307,7 @@ def _twenty_steps() -> dict[str, Any]:
 def test_validating_imports_neither_airflow_nor_an_http_client(write: Write) -> None:
     _, modules = _usage("validate", str(write("flow.json", _twenty_steps())))
 
-    assert not {"airflow", "aiohttp", "requests", "httpx", "sqlalchemy"} & set(modules)
+    assert not {"airflow", "httptools", "requests", "httpx", "sqlalchemy"} & set(modules)
 
 
 def test_validates_twenty_steps_in_half_a_second_of_cpu(write: Write) -> None:

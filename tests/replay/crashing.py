@@ -27,8 +27,6 @@ if _spec.get("clock"):
 import asyncio  # noqa: E402
 from functools import partial  # noqa: E402
 
-import aiohttp  # noqa: E402
-
 from airflow_whatsapp_flows.connections import ActionConnection  # noqa: E402
 from airflow_whatsapp_flows.errors import ConnectionConfigError, FlowsError  # noqa: E402
 from airflow_whatsapp_flows.flow.loading.load import load_flow  # noqa: E402
@@ -47,6 +45,7 @@ from airflow_whatsapp_flows.replay.run_settings import RunSettings  # noqa: E402
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source  # noqa: E402
 from airflow_whatsapp_flows.sender import RequestSender  # noqa: E402
 from airflow_whatsapp_flows.settings import Settings  # noqa: E402
+from airflow_whatsapp_flows.transport.connection import Connection  # noqa: E402
 from tests.process_memory import IS_KNOWN, peak_memory  # noqa: E402
 
 PENDING = 4
@@ -98,7 +97,7 @@ _POINTS: dict[str, tuple[Any, str, bool, Callable[..., bool]]] = {
     "before the intent's commit": (Journal, "_write", True, _commits(Intent)),
     "after the intent's commit": (Journal, "_write", False, _commits(Intent)),
     "before the first byte": (Route, "send", True, _always),
-    "after the request was written": (aiohttp.ClientResponse, "start", True, _always),
+    "after the request was written": (Connection, "exchange", False, _always),
     "after the reply": (sending_module, "classify", True, _always),
     "before the outcome's commit": (Journal, "_write", True, _commits(AttemptEnd)),
     "after the outcome's commit": (Journal, "_write", False, _commits(AttemptEnd)),

@@ -1,156 +1,132 @@
-"""The checked address is the connected address. The resolver is a stub, and only 127.0.0.x is connected to."""
+"""Requests through a proxy: in a tunnel, or handed over whole. TestProxy in test_exchange.py has their bytes."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
-from collections.abc import Sequence
-from ipaddress import ip_address
+import socket
+import ssl
 
 import pytest
 
-from airflow_whatsapp_flows.flow.request.messages import (
-    ErrorKind,
-    HttpRequest,
-    HttpResponse,
-    Reply,
-    Sent,
-    TransportFailure,
-)
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, HttpResponse, Sent, TransportFailure
 from airflow_whatsapp_flows.transport import NetworkPolicy, SendPolicy, open_session, send
 from tests.servers.certificates import Certificate
-from tests.servers.hostile import HostileServer, after_request, honest, reply
+from tests.servers.hostile import HostileServer, Peer, Script, honest, reply
 from tests.transport.conftest import Serve
 
-
-class StubResolver:
-    """Returns the next answer at each call, and repeats the last one."""
-
-    def __init__(self, *answers: Sequence[str]) -> None:
-        self.answers = answers
-        self.asked: list[tuple[str, int]] = []
-
-    def __call__(self, host: str, port: int) -> Sequence[str]:
-        self.asked.append((host, port))
-        return self.answers[min(len(self.asked), len(self.answers)) - 1]
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+URL = "https://127.0.0.1:9/v1?a=b"
 
 
-async def get(url: str, lookup: StubResolver, network: NetworkPolicy) -> Reply:
-    async with open_session(network, lookup=lookup) as session:
-        return await send(HttpRequest("GET", url), SendPolicy(deadline=5), session=session)
+def tunnel_to(script: Script, tls: ssl.SSLContext) -> Script:
+    """A proxy that is also the server at the other end of its tunnel."""
+
+    def accept(peer: Peer) -> None:
+        peer.receive()
+        peer.send(ESTABLISHED)
+        with tls.wrap_socket(peer._connection, server_side=True) as connection:
+            script(Peer(connection, peer._server))
+
+    return accept
 
 
-@pytest.fixture
-def ok(serve: Serve) -> HostileServer:
-    return serve(honest(reply(b"ok")))
+def behind(proxy: HostileServer) -> NetworkPolicy:
+    scheme = "http" if proxy.tls is None else "https"
+    return NetworkPolicy(allowed=("127.0.0.1",), proxy=f"{scheme}://ana:s3cret@127.0.0.1:{proxy.port}")
 
 
-async def test_connects_to_the_checked_address(ok: HostileServer) -> None:
-    lookup = StubResolver(["127.0.0.1"])
-    got = await get(f"http://crm.example:{ok.port}/", lookup, NetworkPolicy(allowed=("127.0.0.1",)))
+async def test_https_goes_through_a_tunnel_that_is_reused(serve: Serve, certificate: Certificate) -> None:
+    proxy = serve(tunnel_to(honest(reply(b"safe")), certificate.context))
+    policy = SendPolicy(deadline=5, verify=certificate.authorities)
+    async with open_session(behind(proxy)) as session:
+        for _ in range(2):
+            got = await send(HttpRequest("POST", URL, (), b"x" * 100_000), policy, session=session)
+            assert isinstance(got, HttpResponse), got
+            assert got.content == b"safe"
 
-    assert isinstance(got, HttpResponse)
-    assert ok.requests[0].all("Host") == [f"crm.example:{ok.port}"]
-    assert lookup.asked == [("crm.example", ok.port)]
+    assert proxy.connections == 1
+    assert [request.request_line for request in proxy.requests] == [
+        "CONNECT 127.0.0.1:9 HTTP/1.1",
+        "POST /v1?a=b HTTP/1.1",
+        "POST /v1?a=b HTTP/1.1",
+    ]
+    assert proxy.requests[0].all("Proxy-Authorization") == ["Basic YW5hOnMzY3JldA=="]
+    assert proxy.requests[1].all("Proxy-Authorization") == []
+
+
+async def test_the_certificate_in_a_tunnel_is_that_of_the_host(
+    serve: Serve, certificate_of_another_host: Certificate
+) -> None:
+    proxy = serve(tunnel_to(honest(reply()), certificate_of_another_host.context))
+    policy = SendPolicy(deadline=5, verify=certificate_of_another_host.authorities)
+    async with open_session(behind(proxy)) as session:
+        got = await send(HttpRequest("POST", URL), policy, session=session)
+        assert not session.connector.connections
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent, len(proxy.requests)) == (ErrorKind.TLS, Sent.NO, 1)
+    assert "certificate of 127.0.0.1:9" in got.message
+
+
+async def test_a_proxy_may_be_reached_by_tls(serve: Serve, certificate: Certificate) -> None:
+    proxy = serve(honest(reply(b"by proxy")), certificate.context)
+    policy = SendPolicy(deadline=5, verify=certificate.authorities)
+    async with open_session(behind(proxy)) as session:
+        got = await send(HttpRequest("POST", "http://127.0.0.1:9/v1"), policy, session=session)
+
+    assert isinstance(got, HttpResponse), got
+    assert proxy.requests[0].request_line == "POST http://127.0.0.1:9/v1 HTTP/1.1"
 
 
 @pytest.mark.parametrize(
-    "addresses",
+    ("answer", "words"),
     [
-        ["127.0.0.1"],
-        ["93.184.216.34", "127.0.0.1"],
-        ["169.254.169.254"],
-        ["10.0.0.5"],
-        ["::ffff:127.0.0.1"],
-        ["fe80::1%lo"],
+        pytest.param(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "407", id="refused"),
+        pytest.param(b"220 mail.example ESMTP\r\n\r\n", "proxy", id="no proxy"),
+        pytest.param(b"", "proxy", id="closed"),
     ],
-    ids=lambda addresses: ",".join(addresses),
 )
-async def test_a_refused_address_is_never_connected_to(ok: HostileServer, addresses: list[str]) -> None:
-    got = await get(f"http://crm.example:{ok.port}/", StubResolver(addresses), NetworkPolicy())
+async def test_without_a_tunnel_nothing_is_sent(serve: Serve, answer: bytes, words: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.send(answer)
+
+    proxy = serve(script)
+    async with open_session(behind(proxy)) as session:
+        got = await send(HttpRequest("POST", URL, (), b"x"), SendPolicy(deadline=5), session=session)
 
     assert isinstance(got, TransportFailure)
-    assert (got.kind, got.sent, ok.connections) == (ErrorKind.POLICY, Sent.NO, 0)
-    assert str(ip_address(addresses[-1])) in got.message
-    assert "allowed_hosts" in got.message
+    assert (got.kind, got.sent, len(proxy.requests)) == (ErrorKind.CONNECT, Sent.NO, 1)
+    assert words in got.message
+    assert "s3cret" not in repr(got)
 
 
-async def test_a_name_that_changes_its_address_is_checked_again(ok: HostileServer) -> None:
-    lookup = StubResolver(["127.0.0.1"], ["127.0.0.2"])
-    network = NetworkPolicy(allowed=("127.0.0.1",))
-    url = f"http://crm.example:{ok.port}/"
-
-    assert isinstance(await get(url, lookup, network), HttpResponse)
-    second = await get(url, lookup, network)
-
-    assert isinstance(second, TransportFailure)
-    assert second.kind is ErrorKind.POLICY
-
-
-async def test_one_lookup_serves_one_connection(ok: HostileServer) -> None:
-    """A second lookup between check and connection would allow DNS rebinding."""
-    lookup = StubResolver(["127.0.0.1"], ["127.0.0.2"])
-    await get(f"http://crm.example:{ok.port}/", lookup, NetworkPolicy(allowed=("127.0.0.1",)))
-
-    assert len(lookup.asked) == 1
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "127.1", "2130706433", "0x7f000001"])
-async def test_addresses_in_urls_are_checked_without_a_resolver(ok: HostileServer, host: str) -> None:
-    lookup = StubResolver(["127.0.0.1"])
-    got = await get(f"http://{host}:{ok.port}/", lookup, NetworkPolicy())
-
-    assert isinstance(got, TransportFailure)
-    assert (got.kind, got.sent, ok.connections, lookup.asked) == (ErrorKind.POLICY, Sent.NO, 0, [])
-
-
-@pytest.mark.parametrize("answer", [[], None], ids=["empty", "raises"])
-async def test_a_name_without_an_address_is_not_found(answer: list[str] | None) -> None:
-    def lookup(host: str, port: int) -> Sequence[str]:
-        if answer is None:
-            raise UnicodeError("label too long")
-        return answer
-
-    async with open_session(lookup=lookup) as session:
-        got = await send(HttpRequest("GET", "http://crm.example/"), session=session)
-
-    assert isinstance(got, TransportFailure)
-    assert (got.kind, got.sent) == (ErrorKind.CONNECT, Sent.NO)
-
-
-def test_a_hanging_lookup_ends_with_the_deadline() -> None:
-    hanging = threading.Event()
-
-    def lookup(host: str, port: int) -> Sequence[str]:
-        hanging.wait(10)
-        return []
-
-    async def send_once() -> Reply:
-        async with open_session(lookup=lookup) as session:
-            return await send(HttpRequest("GET", "http://crm.example/"), SendPolicy(deadline=0.3), session=session)
-
-    begun = time.monotonic()
-    got = asyncio.run(send_once())
-    took = time.monotonic() - begun
-    hanging.set()
+async def test_a_tunnel_that_does_not_come_ends_in_time(serve: Serve) -> None:
+    proxy = serve(lambda peer: peer.wait_for_client_to_close())
+    async with open_session(behind(proxy)) as session:
+        got = await send(HttpRequest("POST", URL), SendPolicy(connect_timeout=0.3), session=session)
+        await asyncio.sleep(0.1)
+        assert not session.connector.connections
 
     assert isinstance(got, TransportFailure)
     assert (got.kind, got.sent) == (ErrorKind.TIMEOUT, Sent.NO)
-    assert took < 2
 
 
-def test_tls_works_in_the_event_loop_of_uvloop(serve: Serve, certificate: Certificate) -> None:
-    """Its TLS transports can't be referred to weakly."""
-    uvloop = pytest.importorskip("uvloop", reason="uvloop has no release for this system")
-    server = serve(after_request(reply(b"safe")), certificate.context)
+async def test_a_proxy_that_is_down_is_named() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        network = NetworkPolicy(allowed=("127.0.0.1",), proxy=f"http://127.0.0.1:{closed.getsockname()[1]}")
+        async with open_session(network) as session:
+            got = await send(HttpRequest("POST", "http://crm.example/"), session=session)
 
-    async def get_safely() -> Reply:
-        async with open_session(NetworkPolicy(allowed=("127.0.0.1",))) as session:
-            policy = SendPolicy(deadline=5, verify=certificate.authorities)
-            return await send(HttpRequest("GET", server.url()), policy, session=session)
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (ErrorKind.CONNECT, Sent.NO)
+    assert got.message == "no connection to the proxy for crm.example:80: connection refused"
 
-    got = uvloop.run(get_safely())
 
-    assert isinstance(got, HttpResponse), got
-    assert got.content == b"safe"
+async def test_credentials_of_the_proxy_replace_those_of_a_request(serve: Serve) -> None:
+    proxy = serve(honest(reply()))
+    async with open_session(behind(proxy)) as session:
+        await send(HttpRequest("POST", "http://127.0.0.1:9/", (("proxy-authorization", "own"),)), session=session)
+
+    assert proxy.requests[0].all("Proxy-Authorization") == ["Basic YW5hOnMzY3JldA=="]

@@ -35,11 +35,12 @@ SHORT = SendPolicy(deadline=0.5)
         pytest.param(after_request(b"HTTP/1.1 000 None\r\n\r\n"), ErrorKind.PROTOCOL, id="status 0"),
         pytest.param(after_request(b"HTTP/1.1 600 Odd\r\nContent-Length: 0\r\n\r\n"), ErrorKind.PROTOCOL, id="600"),
         pytest.param(after_request(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"), ErrorKind.PROTOCOL, id="101"),
+        pytest.param(after_request(OK + b"X: a\0b\r\nContent-Length: 0\r\n\r\n"), ErrorKind.PROTOCOL, id="NUL"),
         pytest.param(after_request(OK + b"Content-Length: -5\r\n\r\n"), ErrorKind.PROTOCOL, id="negative length"),
         pytest.param(after_request(OK + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
                      ErrorKind.PROTOCOL, id="length and chunked"),
         pytest.param(after_request(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
-                     ErrorKind.PROTOCOL, id="bad chunk"),
+                     ErrorKind.INTERRUPTED, id="bad chunk"),
         pytest.param(after_request(OK + b"X: " + b"a" * 100_000 + b"\r\n\r\n"), ErrorKind.PROTOCOL, id="long header"),
         pytest.param(after_request(OK + b"X: 1\r\n" * 100_000 + b"\r\n"), ErrorKind.PROTOCOL, id="many headers"),
     ],
@@ -259,7 +260,7 @@ async def test_a_refused_connection_proves_that_nothing_was_sent() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio gives two tasks one context from Python 3.11 on")
 async def test_concurrent_sends_do_not_mix_their_proofs(serve: Serve) -> None:
-    """A send tracks its progress in its context, which must not be shared with another send."""
+    """What one send knows of its progress must not be taken for the other's."""
     looked_up = threading.Event()
 
     def lookup(host: str, port: int) -> list[str]:

@@ -9,6 +9,14 @@ import pytest
 
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, HttpResponse, Sent, TransportFailure
 from airflow_whatsapp_flows.transport import SendPolicy, open_session, send
+from airflow_whatsapp_flows.transport.reply_reader import (
+    MAX_FIELD_BYTES,
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    HeadTooLargeError,
+    NotHttpError,
+    ReplyReader,
+)
 from tests.process_memory import IS_KNOWN, peak_memory, reset_peak
 from tests.servers.hostile import Script, after_request, endless, honest, reply
 from tests.transport.conftest import LOOPBACK, SendTo, Serve
@@ -141,3 +149,96 @@ class TestHead:
                 got = await send(HttpRequest("POST", server.url(), (), b"{}"), SendPolicy(deadline=5), session=session)
                 assert isinstance(got, HttpResponse)
         assert server.connections == 1
+
+
+def read(*pieces: bytes, limit: int = 1_000_000) -> ReplyReader:
+    reader = ReplyReader(limit)
+    for piece in pieces:
+        reader.feed(piece)
+    return reader
+
+
+def _head(size: int) -> bytes:
+    """A complete head of so many bytes, in fields that are not too long."""
+    start, end, fields = OK, b"Content-Length: 0\r\n\r\n", b""
+    while (left := size - len(start + fields + end)) > 0:
+        fields += b"a:" + b"b" * (min(left, 20_000) - 4) + b"\r\n"
+    return start + fields + end
+
+
+class TestLimits:
+    """Exactly where they are."""
+
+    @pytest.mark.parametrize(
+        ("fits", "too_large", "error"),
+        [
+            pytest.param(_head(MAX_HEAD_BYTES), _head(MAX_HEAD_BYTES + 1), HeadTooLargeError, id="head"),
+            pytest.param(
+                b"HTTP/1.1 100 C\r\n\r\n" + _head(MAX_HEAD_BYTES - 18),
+                b"HTTP/1.1 100 C\r\n\r\n" + _head(MAX_HEAD_BYTES - 17),
+                HeadTooLargeError,
+                id="head and interim reply",
+            ),
+            pytest.param(
+                OK + b"a:" + b"b" * (MAX_FIELD_BYTES - 1) + b"\r\nContent-Length: 0\r\n\r\n",
+                OK + b"a:" + b"b" * MAX_FIELD_BYTES + b"\r\nContent-Length: 0\r\n\r\n",
+                NotHttpError,
+                id="field",
+            ),
+            pytest.param(
+                OK + b"a:b\r\n" * (MAX_FIELDS - 1) + b"Content-Length: 0\r\n\r\n",
+                OK + b"a:b\r\n" * MAX_FIELDS + b"Content-Length: 0\r\n\r\n",
+                NotHttpError,
+                id="fields",
+            ),
+        ],
+    )
+    def test_a_head_may_be_as_large_as_its_limits(self, fits: bytes, too_large: bytes, error: type[Exception]) -> None:
+        assert read(fits).is_complete
+        assert read(*(bytes([byte]) for byte in fits[:2000]), fits[2000:]).is_complete
+        with pytest.raises(error):
+            read(too_large)
+
+    @pytest.mark.parametrize(
+        ("start", "more"),
+        [
+            pytest.param(b"1\r\na\r\n0\r\nx: ", b"y" * 1000, id="trailer"),
+            pytest.param(b"1\r\na\r\n0\r\n", b"x: y\r\n" * 200, id="trailers"),
+            pytest.param(b"1;a=", b"b" * 1000, id="chunk extension"),
+        ],
+    )
+    def test_what_surrounds_content_has_the_limit_of_a_head(self, start: bytes, more: bytes) -> None:
+        pieces = [more] * (MAX_HEAD_BYTES // len(more) + 2)
+        with pytest.raises(HeadTooLargeError):
+            read(OK + b"Transfer-Encoding: chunked\r\n\r\n", start, *pieces)
+
+    def test_content_with_much_around_it_is_read(self) -> None:
+        chunk = b"1;" + b"a" * 100_000 + b"\r\nb\r\n"
+        reader = read(OK + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 10, b"0\r\n\r\n")
+
+        assert reader.response(0).content == b"b" * 10
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        reply(b"ok", "201 Created", "X: \t a \t"),
+        b"\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 199 New\r\nX: 1\r\n\r\n" + reply(b"ok"),
+        b"HTTP/1.1 200 OK\nContent-Length: 2\nX: a\n b\n\nok",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n4;a=b\r\nabcd\r\n2\r\nef\r\n0\r\nx: y\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nX:\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+    ],
+    ids=["length", "interim", "lines that end with LF", "chunked", "204", "304"],
+)
+def test_a_reply_is_the_same_in_every_division(wire: bytes) -> None:
+    whole = read(wire)
+    bytewise = read(*(bytes([byte]) for byte in wire))
+
+    assert whole.is_complete
+    assert bytewise.is_complete
+    assert bytewise.response(0) == whole.response(0)
+    assert bytewise.is_reusable == whole.is_reusable is True
+    for cut in range(1, len(wire)):
+        assert read(wire[:cut], wire[cut:]).response(0) == whole.response(0)
+        assert not read(wire[:cut]).is_complete
