@@ -114,7 +114,7 @@ def fate_of(result: ActionResult, rule: RetryRule) -> Fate:
 
 
 def event_of(result: ActionResult, rule: RetryRule) -> Event:
-    """The row of the table of delivery that an attempt belongs to.
+    """The row of the delivery table that an attempt belongs to.
 
     Args:
         result: what came of it.
