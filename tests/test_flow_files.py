@@ -92,7 +92,7 @@ def test_a_folder_is_checked_file_by_file(tmp_path: Path) -> None:
     }
 
 
-def test_the_name_of_a_faulty_file_is_reported_beside_its_faults(tmp_path: Path) -> None:
+def test_the_name_of_a_faulty_file_is_reported_with_its_faults(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps({**FLOW, "timezone": "X"}), encoding="utf-8")
     (tmp_path / "third.json").write_text(json.dumps({**FLOW, "id": "../x"}), encoding="utf-8")
 

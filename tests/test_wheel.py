@@ -31,7 +31,7 @@ def test_contains_every_file_of_the_package(wheel: Path) -> None:
     assert {f"airflow_whatsapp_flows/{name}" for name in others} <= wanted
 
 
-def test_contains_nothing_else(wheel: Path) -> None:
+def test_contains_no_other_files(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert tops == {"airflow_whatsapp_flows", f"airflow_whatsapp_flows-{__version__}.dist-info"}
 

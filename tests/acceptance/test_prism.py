@@ -140,7 +140,7 @@ def test_every_operation_of_the_document_is_called() -> None:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call[0]} {call[1]}")
-def test_a_call_of_the_platform_violates_nothing(
+def test_calls_of_the_platform_have_no_violation(
     cli: Cli, write: Write, crm_connection: str, call: tuple[str, str, dict[str, Any]]
 ) -> None:
     (result,) = _results(cli, write, _flow([call]))

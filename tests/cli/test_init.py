@@ -141,7 +141,7 @@ def test_its_dag_files_build_the_dag(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["whatsapp_flows.py", "whatsapp_flows_health.py"])
-def test_its_dag_files_are_those_of_the_examples(folder: Path, name: str) -> None:
+def test_its_dag_files_equal_the_examples(folder: Path, name: str) -> None:
     assert (folder / "dags" / name).read_bytes() == (REPOSITORY / "dags" / name).read_bytes()
 
 

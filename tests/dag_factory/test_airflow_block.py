@@ -110,7 +110,7 @@ def test_a_loop_that_sends_takes_the_pool() -> None:
     assert dag.task_dict["get_reply"].pool == "crm"
 
 
-def test_a_text_that_looks_like_a_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_does_not_open_a_text_that_looks_like_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "README.md").write_text("secret", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert build_dag(flow_with_block(**BLOCK)).doc_md == "README.md\n"
@@ -144,7 +144,7 @@ def test_an_invalid_asset_is_a_fault_with_its_location(tmp_path: Path, uri: str)
     assert lines[(fault.line or 0) - 1][(fault.column or 0) - 1 :].startswith('"')
 
 
-def test_the_asset_of_another_flows_replay_is_that_asset() -> None:
+def test_refers_to_the_asset_of_another_flows_replay() -> None:
     [asset] = build_dag(flow_with_block(inlets=["whatsapp-flows://leads/replay"])).task_dict["save"].inlets
     assert asset == replay_asset("leads")
 

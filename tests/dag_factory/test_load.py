@@ -50,7 +50,7 @@ def test_a_faulty_flow_keeps_its_id_its_tasks_its_schedule_and_its_tags(tmp_path
 @pytest.mark.parametrize(
     "keys", [{}, {"timezone": "America/Bogota"}, {"airflow": {"start_date": "2030-01-01"}}], ids=str
 )
-def test_the_stand_in_of_a_replay_is_due_when_the_replay_is(tmp_path: Path, keys: dict[str, Any]) -> None:
+def test_the_stand_in_of_a_replay_has_its_schedule(tmp_path: Path, keys: dict[str, Any]) -> None:
     made = flow(message("M"), replay={"schedule": "0 3 * * *", "source": "x.jsonl"}, **keys)
     dag_id = write(tmp_path, made)
     good = load_dags(tmp_path)[f"{dag_id}__replay"]

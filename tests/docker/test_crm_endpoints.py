@@ -13,7 +13,7 @@ SOAP_11 = "http://schemas.xmlsoap.org/soap/envelope/"
 SOAP_12 = "http://www.w3.org/2003/05/soap-envelope"
 
 
-def test_a_contact_is_made_shown_changed_and_removed(crm: httpx.Client) -> None:
+def test_creates_shows_changes_and_removes_a_contact(crm: httpx.Client) -> None:
     given = {"phone": "+525500000001", "name": "Ana María", "tags": ["vip"], "plan": {"tier": 2}}
     made = crm.post("/v1/contacts", json=given)
     assert made.status_code == 201

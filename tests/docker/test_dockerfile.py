@@ -77,7 +77,7 @@ def test_no_secret_is_built_in() -> None:
             assert not re.search("SECRET|PASSWORD|TOKEN|KEY", rest.upper())
 
 
-def test_the_demo_crm_says_when_it_is_healthy() -> None:
+def test_the_demo_crm_has_a_health_check() -> None:
     (check,) = [rest for name, rest in stages()["demo-crm"] if name == "HEALTHCHECK"]
     command = json.loads(check.split("CMD", 1)[1])
     compile(command[2], "healthcheck", "exec")

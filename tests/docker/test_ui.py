@@ -72,7 +72,7 @@ def _health(asked: int) -> Answer:
     return Answer.json({part: {"status": "healthy" if up else None} for part, up in found.items()})
 
 
-def test_the_login_is_the_password_that_airflow_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shows_the_password_that_airflow_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ui, "PASSWORDS", tmp_path / "passwords.json")
     assert ui.password() is None
     (tmp_path / "passwords.json").write_text('{"admin": "x"}', encoding="utf-8")

@@ -110,7 +110,7 @@ def test_each_secret_of_a_host_gets_its_own_connection() -> None:
 @pytest.mark.parametrize(
     "value", ["Bearer {{step.Login.response.token}}", "{{contact.token}}", "Token token={{contact.token}}", "Bearer "]
 )
-def test_a_header_made_of_variables_is_not_a_secret(value: str) -> None:
+def test_a_header_of_variables_is_not_a_secret(value: str) -> None:
     login = step(2, "Login", "ACTION", **request("POST", _URL), next_step_default=uuid(1))
 
     imported = read(login, _call(headers={"Authorization": value}), syntax="hilos")

@@ -148,7 +148,7 @@ def check(ledger: Ledger, replay: Replay) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_counts_are_those_of_the_rows_after_any_work(ledger: Ledger, seed: int) -> None:
+def test_counts_equal_the_rows_after_any_work(ledger: Ledger, seed: int) -> None:
     walk = Walk(ledger, seed)
     with ledger.write() as connection:
         connection.exec_driver_sql("UPDATE whatsapp_flows_replays SET source_mark = 'm'")

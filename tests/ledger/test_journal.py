@@ -125,7 +125,7 @@ async def test_a_failed_commit_fails_all_waiting_and_later_entries(ledger: Ledge
     assert _count(ledger) == 0
 
 
-async def test_entries_waiting_behind_a_failed_commit_fail_too(ledger: Ledger) -> None:
+async def test_entries_waiting_for_a_failed_commit_fail(ledger: Ledger) -> None:
     _break(ledger)
     async with Journal(ledger) as journal:
         first = journal.add(intent("r-1"))

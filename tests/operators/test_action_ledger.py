@@ -123,7 +123,7 @@ def test_returns_a_reply_that_cannot_be_recorded(server: RecordingServer, ledger
     assert [row["fate"] for row in rows(ledger_file)] == [None]
 
 
-def test_a_test_run_of_a_dag_may_use_a_file_whatever_the_executor(
+def test_a_test_run_of_a_dag_may_use_a_file_with_any_executor(
     server: RecordingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")

@@ -299,7 +299,7 @@ def test_refused_credentials_fail_the_task_without_a_retry(server: RecordingServ
         pytest.param({"max_handled_errors": 4}, "failed", "max_handled_errors allows 4", id="fewer-allowed"),
     ],
 )
-def test_an_outage_behind_error_exits_is_red(
+def test_an_outage_handled_by_error_exits_is_red(
     server: RecordingServer, responses: Path, arguments: dict[str, Any], state: str, words: str
 ) -> None:
     server._script = lambda _: Answer(422)

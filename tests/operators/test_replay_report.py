@@ -57,7 +57,7 @@ def test_large_replies_do_not_enlarge_the_report(server: RecordingServer, respon
     assert len(json.dumps(value)) < 16_000
 
 
-def test_a_report_of_an_outage_behind_error_exits_is_red(server: RecordingServer, responses: Path) -> None:
+def test_a_report_of_an_outage_handled_by_error_exits_is_red(server: RecordingServer, responses: Path) -> None:
     server._script = lambda _: Answer(422)
     flow = flow_source(responses)
     flow["steps"] = [{**flow["steps"][0], "on_error": "Sorry"}, {"name": "Sorry", "type": "message", "body": "Sorry"}]

@@ -92,7 +92,7 @@ class TestPostgres:
         assert run(source="warehouse", query=query)[0] == "success"
         assert names(server) == ["nightly-sync"]
 
-    def test_rows_that_the_extra_makes_dictionaries_are_read(self, server: RecordingServer) -> None:
+    def test_reads_dictionary_rows(self, server: RecordingServer) -> None:
         self.define(cursor="dictcursor")
         assert run(source="warehouse", query=PEOPLE)[0] == "success"
         assert names(server) == ["Public"]
@@ -142,7 +142,7 @@ class TestSqlite:
         assert state == "failed"
         assert "the query cannot be run: attempt to write a readonly database" in message
 
-    def test_a_file_that_is_absent_is_not_made(self, server: RecordingServer, connect: Connect, tmp_path: Path) -> None:
+    def test_does_not_create_a_missing_file(self, server: RecordingServer, connect: Connect, tmp_path: Path) -> None:
         connect("warehouse", "sqlite", host=str(tmp_path / "typo.db"))
         state, message = run(source="warehouse", query=PEOPLE)
         assert (state, (tmp_path / "typo.db").exists()) == ("failed", False)

@@ -21,7 +21,7 @@ REFUSED = Answer.json({"error": "email is taken", "by": "ana@example.com"}, 422)
 WORDS = 'reply: {"error":"email is taken","by":"a…@example.com"}'
 
 
-def test_the_error_of_a_task_shows_what_the_server_said(server: RecordingServer) -> None:
+def test_the_error_of_a_task_shows_the_servers_reply(server: RecordingServer) -> None:
     server.queued = [REFUSED]
     assert WORDS in run_action().message
 

@@ -186,7 +186,7 @@ def test_a_status_that_is_not_a_success(crm: CrmProcess, fault: str, status: int
 
 
 @pytest.mark.parametrize(("fault", "applied"), [("drop", True), ("drop_not_applied", False), ("slow", True)])
-def test_a_reply_that_never_comes(crm: CrmProcess, fault: str, applied: bool) -> None:
+def test_a_missing_reply(crm: CrmProcess, fault: str, applied: bool) -> None:
     crm.configure(shares={fault: 1}, slow_seconds=0.05)
     assert _raw(crm, _wire()) == b""
     assert (_last(crm).applied, _last(crm).reply) == (applied, "dropped")
@@ -212,7 +212,7 @@ def test_a_connection_that_is_reset(crm: CrmProcess, fault: str, logged: int) ->
     assert [(entry.applied, entry.reply) for entry in crm.requests()] == [(True, "dropped")] * logged
 
 
-def test_retry_after_comes_in_every_form(crm: CrmProcess) -> None:
+def test_sends_retry_after_in_every_form(crm: CrmProcess) -> None:
     crm.configure(shares={"too_many": 1}, retry_after=["7", "date+60", "soon", "99999999999", "-5", ""])
     seconds, date, junk, huge, negative, absent = (_retry_after(crm) for _ in range(6))
     assert (seconds, junk, huge, negative, absent) == ("7", "soon", "99999999999", "-5", None)

@@ -184,7 +184,7 @@ def test_walks_other_contacts_while_one_waits_in_a_polling_loop(tmp_path: Path, 
     assert run.broken_promises(kills=0) == []
 
 
-def test_walks_contacts_behind_a_waiting_one_after_all_workers_were_idle(tmp_path: Path, crm: CrmProcess) -> None:
+def test_walks_contacts_after_a_waiting_one_when_all_workers_were_idle(tmp_path: Path, crm: CrmProcess) -> None:
     run = Run(tmp_path, crm, sqlite_url(tmp_path), "some_wait", concurrency=1)
     phones = ["+52551", "+52552", "+52559", "+52559", "+52553", "+52554", "+52555"]  # at 9 both workers are at work
     run.write_responses(response(number, contact={"phone": phone}) for number, phone in enumerate(phones))

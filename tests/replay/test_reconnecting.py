@@ -83,7 +83,7 @@ def test_two_processes_survive_a_restart_without_duplicates(tmp_path: Path, priv
         assert run.broken_promises(kills=0) == []
 
 
-def test_a_server_that_does_not_come_back_in_time_ends_the_run(tmp_path: Path, private: PostgresServer) -> None:
+def test_a_server_that_stays_away_too_long_ends_the_run(tmp_path: Path, private: PostgresServer) -> None:
     with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
         run = Run(tmp_path, crm, private.create_database(), total=400)
         with run.start(reconnect_timeout=2) as running:

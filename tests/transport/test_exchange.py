@@ -141,7 +141,7 @@ def _drops_the_second_request(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "GET"])
-async def test_nothing_is_sent_again_when_a_kept_connection_drops(serve: Serve, method: str) -> None:
+async def test_does_not_resend_when_a_kept_connection_drops(serve: Serve, method: str) -> None:
     server = serve(_drops_the_second_request)
     request = HttpRequest(method, server.url(), content=b"x")
     async with open_session(LOOPBACK) as session:

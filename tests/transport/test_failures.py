@@ -79,7 +79,7 @@ async def test_a_truncated_reply_keeps_its_head(serve: Serve, send_to: SendTo, s
 
 
 @pytest.mark.parametrize("closes", [True, False], ids=["closed", "left open"])
-async def test_content_whose_framing_breaks_later_ends_at_once(serve: Serve, send_to: SendTo, closes: bool) -> None:
+async def test_invalid_framing_ends_a_reply_immediately(serve: Serve, send_to: SendTo, closes: bool) -> None:
     """Not at the deadline: a reply that can't continue is not waited for."""
 
     def script(peer: Peer) -> None:
@@ -126,7 +126,7 @@ async def test_skips_interim_replies(serve: Serve, send_to: SendTo, early: bytes
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "205 Reset Content", "304 Not Modified", "200 OK"])
-async def test_an_empty_reply_is_empty_whatever_its_type(serve: Serve, send_to: SendTo, status: str) -> None:
+async def test_an_empty_reply_is_empty_for_every_type(serve: Serve, send_to: SendTo, status: str) -> None:
     got = await send_to(
         serve(after_request(reply(b"", status, "Content-Type: application/json", "Content-Encoding: gzip")))
     )
@@ -213,7 +213,7 @@ def _slow(*parts: bytes) -> Script:
         pytest.param(_slow(b"HTTP/1.1 100 Continue\r\n\r\n"), False, id="slow endless 100"),
     ],
 )
-async def test_the_deadline_holds_whatever_is_slow(
+async def test_the_deadline_applies_to_every_phase(
     serve: Serve, send_to: SendTo, script: Script, has_head: bool
 ) -> None:
     got = await send_to(serve(script), policy=SHORT)

@@ -26,7 +26,7 @@ def engine(in_flight: int = 0, delayed_count: int = 0, **progress: Any) -> Engin
     )
 
 
-def test_rate_and_time_left_are_those_of_the_last_seconds() -> None:
+def test_rate_and_time_left_use_the_last_seconds() -> None:
     running = engine(in_flight=7)
     watched = Watched(running, total=1000, before=100)
     watched.look(0.0)

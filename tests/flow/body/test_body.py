@@ -146,7 +146,7 @@ def test_every_bad_placeholder_of_a_text_is_reported(body_type: BodyType, text: 
     ]
 
 
-def test_an_escaped_placeholder_is_not_reported_beside_another_fault() -> None:
+def test_an_escaped_placeholder_is_not_reported_with_another_fault() -> None:
     text = r'{"a": "{{ contact.a | default(\"x\") }}", "b": "{{ conn.b }}"}'
     with pytest.raises(TemplateFault) as caught:
         parse_body(BodyType.JSON, text, CagedLanguage())

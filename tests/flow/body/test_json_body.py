@@ -183,7 +183,7 @@ def test_naughty_strings() -> None:
 
 
 @given(TREES)
-def test_every_tree_comes_back(tree: object) -> None:
+def test_every_tree_round_trips(tree: object) -> None:
     assert json.loads(content("json", {"a": "{{ x }}"}, x=tree)) == {"a": tree}
     expected = json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
     assert content("json", [Data(tree)]) == b"[" + expected + b"]"

@@ -79,7 +79,7 @@ def test_data_is_never_a_template() -> None:
     assert _read(encode("multipart", Data([{"name": "a", "value": "{{ x }}"}])))[0] == [("a", "{{ x }}")]
 
 
-def test_file_sources_say_what_is_to_be_fetched() -> None:
+def test_file_sources_name_the_files_to_fetch() -> None:
     body = parse_body(BodyType.MULTIPART, [{"name": "a", "value": "{{ x }}"}, PHOTO], LANGUAGE)
     answer = {"url": URL, "filename": "me.jpg", "content_type": "image/jpeg", "size": 3}
     assert body.file_sources({"photo": answer}) == (
@@ -259,19 +259,19 @@ def test_naughty_strings_as_values_and_filenames() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_every_text_comes_back(value: str) -> None:
+def test_every_text_round_trips(value: str) -> None:
     assert _read(encode("multipart", {"a": "{{ x }}"}, {"x": value})) == ([("a", value)], [])
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1))
-def test_every_name_comes_back(name: str) -> None:
+def test_every_name_round_trips(name: str) -> None:
     if "{{" not in name and "{%" not in name and "\\" not in name and name.strip() == name:
         fields, _ = _read(encode("multipart", {name: "v"}))
         assert unquote(fields[0][0]) == unquote(name)
 
 
 @given(st.binary())
-def test_every_file_comes_back(data: bytes) -> None:
+def test_every_file_round_trips(data: bytes) -> None:
     encoded = encode("multipart", [{"name": "photo", "file": "/f"}], {}, {"/f": FileContent(data)})
     assert _read(encoded) == ([], [("photo", "f", "application/octet-stream", data)])
 

@@ -51,7 +51,7 @@ def test_none_has_no_body(body: object) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_every_text_comes_back(value: str) -> None:
+def test_every_text_round_trips(value: str) -> None:
     assert content("plain", "{{ x }}", x=value).decode() == value
 
 

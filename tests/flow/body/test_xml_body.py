@@ -207,7 +207,7 @@ def test_naughty_strings() -> None:
 
 
 @given(TEXTS)
-def test_every_text_comes_back(value: str) -> None:
+def test_every_text_round_trips(value: str) -> None:
     _check_round_trip(value)
 
 
@@ -231,7 +231,7 @@ def _object(value: str) -> dict[str, object]:
 _OBJECT = _object("{{ x }}")
 
 
-def test_text_behind_an_element() -> None:
+def test_keeps_text_after_an_element() -> None:
     root = ElementTree.fromstring(content("xml", "<r><c/>{{ x }}</r>", x="</r>"))
     assert root[0].tail == "</r>"
 

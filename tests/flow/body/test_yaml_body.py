@@ -178,7 +178,7 @@ def test_templates() -> None:
     assert [template.text for template in body.templates] == ["{{ x }}", "{{ y }}"]
 
 
-def test_a_value_that_appears_twice_makes_no_alias() -> None:
+def test_repeated_values_have_no_alias() -> None:
     shared = ["x"]
     assert _read(content("yaml", {"a": "{{ x }}", "b": "{{ x }}"}, x=shared)) == {"a": ["x"], "b": ["x"]}
     assert b"&" not in content("yaml", {"a": "{{ x }}", "b": "{{ x }}"}, x=shared)
@@ -198,7 +198,7 @@ def test_naughty_strings() -> None:
 
 
 @given(TREES)
-def test_every_tree_comes_back(tree: object) -> None:
+def test_every_tree_round_trips(tree: object) -> None:
     assert _read(content("yaml", "{{ x }}", x=tree)) == tree
     assert content("yaml", Data(tree) if not isinstance(tree, str) else {"a": tree})
 

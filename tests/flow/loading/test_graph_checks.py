@@ -82,7 +82,7 @@ def test_reports_unreachable_steps_despite_a_bad_template() -> None:
     ]
 
 
-def test_a_misspelt_key_does_not_also_make_its_target_unreachable() -> None:
+def test_a_misspelled_key_does_not_make_its_target_unreachable() -> None:
     assert faults(action("a", on_sucess="b"), say("b")) == [
         "steps[0].on_sucess: unknown key 'on_sucess'; did you mean 'on_success'?"
     ]
@@ -207,7 +207,7 @@ def test_a_missing_start_hides_no_reference_fault() -> None:
     ]
 
 
-def test_steps_behind_a_dangling_target_are_not_reported_as_unreachable() -> None:
+def test_steps_after_a_missing_target_are_not_unreachable() -> None:
     assert faults(action("a", on_success="bb"), say("B", "{{ step.a.ok }}")) == [
         "steps[0].on_success: there is no step named 'bb'; did you mean 'B'?"
     ]

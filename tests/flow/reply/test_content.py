@@ -398,7 +398,7 @@ def test_content_raises_only_reply_errors(content: bytes, media_type: str, chars
     json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
 
 
-def test_naughty_strings_come_back_as_text(naughty_strings: list[str]) -> None:
+def test_naughty_strings_round_trip_as_text(naughty_strings: list[str]) -> None:
     for text in naughty_strings:
         expected = text.removeprefix("\ufeff").replace("\x00", "\ufffd") if text.encode().strip() else None
         assert parse(text, "text/plain") == expected

@@ -158,7 +158,7 @@ def test_an_answer_in_the_query_is_one_value_or_refused(answer: str) -> None:
     assert (parts.path, parts.fragment) == ("/v1", "")
 
 
-def test_naughty_strings_come_back_from_path_and_query(naughty_strings: list[str]) -> None:
+def test_naughty_strings_round_trip_in_path_and_query(naughty_strings: list[str]) -> None:
     for text in naughty_strings:
         if text not in ("", ".", ".."):
             assert unquote(build("https://x.test/{{ contact.a }}", text).rpartition("/")[2]) == text
