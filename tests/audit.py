@@ -1,7 +1,7 @@
 """``make audit``: whether the versions that the tests ran with have known vulnerabilities, by pip-audit.
 
-Exit status: 0 none is known, or the advisory service cannot be reached; 1 some are. What could not be looked up is
-said: pip-audit alone calls an audit clean in which it found no package at all.
+Exit status: 0 if none is known, or if the advisory service can't be reached; 1 if some are. Packages that could not be
+looked up are reported: pip-audit itself calls an audit clean in which it found no package at all.
 """
 
 from __future__ import annotations

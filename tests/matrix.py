@@ -5,7 +5,7 @@ Each set has a virtual environment of its own in ``.matrix/``, made from ``pytho
 
     python3 tests/matrix.py                       # both
     python3 tests/matrix.py newest -- -k ledger   # one of them, with arguments for pytest
-    python3 tests/matrix.py --resolve             # write constraints-lowest.txt anew
+    python3 tests/matrix.py --resolve             # rewrite constraints-lowest.txt
 
 ``--resolve`` asks uv for the lowest direct dependencies. Airflow supports installing a release only together with the
 versions of its own dependencies that were current then, so those are taken as of ``AS_OF``.

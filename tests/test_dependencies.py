@@ -35,7 +35,7 @@ USED_WITHOUT_AN_IMPORT = {
     "tzdata": "zoneinfo reads it where the system has no time zones",
 }
 
-# Compared with our own speed by whoever installs them: benchmarks/parsing.py says what is missing.
+# Optional baselines of benchmarks/parsing.py, which names the missing ones.
 NOT_INSTALLED = {"dagfactory"}
 
 _INSTALLED = packages_distributions()

@@ -1,7 +1,7 @@
 """A replay that loses the connection to its server for a while, in its own network namespace.
 
-``unshare --net python -m tests.acceptance.partition FOLDER SHAPE SECONDS`` drops every packet between the two for so
-many seconds, in both directions and without a word, and prints what came of it as one JSON line.
+``unshare --net python -m tests.acceptance.partition FOLDER SHAPE SECONDS`` silently drops every packet between the
+two for that many seconds, in both directions, and prints the result as one JSON line.
 """
 
 from __future__ import annotations

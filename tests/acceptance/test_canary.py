@@ -90,7 +90,7 @@ class Outputs:
         for where, written in self.texts.items():
             if any(where.startswith(one) for one in but):
                 continue
-            # The output is JSON or the repr of something: a text stands in it escaped.
+            # The output is JSON or a repr, so texts in it are escaped.
             folded = {
                 written.casefold(),
                 written.replace("\\\\", "\\").casefold(),
@@ -199,7 +199,7 @@ def check_received(server: RecordingServer) -> None:
     assert saved.header("Authorization") == f"Bearer {CONNECTIONS['password']}"
     copied = json.loads(next(one for one in server.received if "/services/" in one.target).content)["a"]
     assert json.loads(copied)["mail"] == ANSWERS["email"]
-    # What a server tells of a connection's own secrets is hidden for good; what is the contact's is put back.
+    # Echoed secrets of a connection stay hidden; values of the contact are restored.
     assert not [one for one in server.received if b"***{" in one.content or "***" in one.target]
 
 

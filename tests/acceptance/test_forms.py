@@ -1,7 +1,7 @@
 """PHP, Werkzeug, and Express parse a form or multipart body as the flow means it.
 
-Names are the flow's own text. Where a parser changes a name of its own accord, that is written down here, and
-the parser is shown to do the same to what Node.js writes by the WHATWG's specifications.
+Names are literal text of the flow. Where a parser changes a name, the change is listed here, and the tests show that
+the parser does the same to what Node.js writes according to the WHATWG specifications.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def test_parts_parse_like_those_of_a_browser(
 
 @pytest.mark.parametrize("parser", MULTIPART_PARSERS)
 def test_names_of_files_arrive(request: pytest.FixtureRequest, texts: list[str], parser: str) -> None:
-    """But for a name of dots alone, which busboy drops. Parsers keep what is behind the last slash, and so do we."""
+    """Except a name of dots alone, which busboy drops. Parsers keep the part after the last slash, and so do we."""
     url = _url(request, parser)
     names = [
         text

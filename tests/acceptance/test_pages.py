@@ -1,8 +1,8 @@
 """Airflow's pages show text of flows and contacts as text, never as markup.
 
-The package has no page of its own. What it hands to Airflow as Markdown is the documentation of a DAG and the question
-of an approval; everything else, such as labels, XComs and notes, is text to Airflow. Airflow leaves the HTML of any
-Markdown out; here it is shown that names and reasons are no Markdown either.
+The package has no pages. It passes two texts to Airflow as Markdown: the documentation of a DAG and the question of an
+approval. Everything else, such as labels, XComs, and notes, is plain text in Airflow. Airflow drops HTML in Markdown;
+these tests show that names and reasons are not parsed as Markdown either.
 """
 
 from __future__ import annotations

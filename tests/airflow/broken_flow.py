@@ -1,8 +1,8 @@
 """Fifty flows in a real Airflow, one of them broken; it needs a minute.
 
-Airflow's own DAG processor reads a folder of 50 flow files over and over, as it does for its users. One file has a
-fault: 49 flows are live, one import error tells line and column, and the broken flow's DAG stands in its place and
-fails with the fault. Then the file is mended, and all is well::
+Airflow's DAG processor repeatedly reads a folder of 50 flow files. One file has a fault: 49 flows are live, one import
+error gives line and column, and the placeholder of the broken flow's DAG fails with the fault. Then the file is fixed,
+and its DAG is restored::
 
     python -m tests.airflow.broken_flow
 """

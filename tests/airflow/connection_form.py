@@ -1,9 +1,9 @@
-"""The form of a connection *WhatsApp Action* in a real Airflow and a real browser; it needs two minutes.
+"""The form of a connection *WhatsApp Action* in a real Airflow and a real browser; takes two minutes.
 
-A person fills the form in for each kind of authentication, saves it, opens it again, changes the description, saves it
-again and opens it once more. Then a DAG sends a request through each connection to a server on loopback, and what
-arrives has to be what was typed at first. Airflow shows ``***`` in place of secrets, and puts the secrets back when the
-form is saved. Where it cannot, the package refuses the ``***``::
+The script fills in the form for each kind of authentication, saves it, reopens it, changes the description, saves it
+again, and reopens it. Then a DAG sends a request through each connection to a server on loopback, which must receive
+the values that were typed first. Airflow shows ``***`` in place of secrets, and restores them when the form is saved.
+Where it can't, the package refuses the ``***``::
 
     python -m tests.airflow.connection_form
 """

@@ -1,7 +1,7 @@
-"""What Airflow's own pages show of a flow, in a real Airflow and a real browser; it needs two minutes.
+"""Airflow's pages of a flow, in a real Airflow and a real browser; takes two minutes.
 
-A person finds the DAGs by their ids in the list, reads questions and defaults in the trigger form, reads the plan of a
-replay with masked samples on the page that asks for approval, and approves it there::
+The script finds the DAGs by their ids in the list, checks questions and defaults in the trigger form, checks the masked
+plan of a replay on the approval page, and approves it there::
 
     python -m tests.airflow.flow_pages [--screenshots FOLDER]
 """

@@ -1,8 +1,8 @@
-"""A replay DAG of 5,000 contacts in a real Airflow, whose worker is killed midway; it needs some minutes.
+"""A replay DAG of 5,000 contacts in a real Airflow, whose worker is killed midway; takes some minutes.
 
-Airflow runs as its users run it: scheduler, API server and DAG processor as processes, LocalExecutor. The replay waits
-for approval, gets it through the API, and begins to send; then the process that owns a chunk is killed. Airflow's retry
-goes on, and the checker compares the CRM's own log with the ledger::
+Airflow runs with a scheduler, an API server, a DAG processor, and LocalExecutor. The replay waits for approval, gets it
+through the API, and starts to send; then the process that owns a chunk is killed. Airflow's retry resumes the replay,
+and the checker compares the CRM's log with the ledger::
 
     python -m tests.airflow.replay_with_killed_worker [--delivery keyed|at_most_once] [--contacts 5000]
 """

@@ -4,8 +4,8 @@
 ``cpu`` (seconds), ``grown`` (bytes of memory at its peak above what it was before), ``blocked`` (seconds of CPU of the
 longest time in which the event loop did nothing else), and ``state`` of the contact.
 
-Each reply is walked by a fork of one warm process: imports count for none, and what one reply leaves behind is not
-there when the next one comes. Airflow is not to be forked: there one process walks them all.
+A fork of one warm process walks each reply, so imports don't count and no reply affects the next one. Airflow can't be
+forked: there one process walks all replies.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ RESPONSE = {"id": "r-1", "contact": {"phone": "+525512345678", "first_name": "An
 class Heart:
     """A heartbeat on the event loop that measures the longest gap in CPU time of this process.
 
-    Not in wall time: on a busy machine any process stands still now and then, whatever it does.
+    Wall time would not work: on a busy machine, any process is sometimes suspended.
     """
 
     def __init__(self) -> None:

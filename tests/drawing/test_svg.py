@@ -81,7 +81,7 @@ def test_a_drawing_has_every_step_once_and_every_exit(file: Any) -> None:
     labels = [group for group in svg.iter(f"{S}g") if (group.get("class") or "").startswith("label ")]
     types = {step["name"]: step["type"] for step in flow.source["steps"]}  # type: ignore[attr-defined]
     assert all(titles.count(f"{name} ({types[name]})") == 1 for name in flow.steps)
-    # A label may have been broken into lines; its title tells it in whole.
+    # A label may be split into lines; its title has the full text.
     assert Counter(label.find(f"{S}title").text for label in labels) == +exits
     lines = [path for path in svg.iter(f"{S}path") if (path.get("class") or "").startswith("edge ")]
     assert len(lines) == sum(exits.values()) + 1

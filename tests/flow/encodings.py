@@ -1,6 +1,6 @@
 """Every encoding in which a server may echo a secret.
 
-Made here, not by the package, so that one which the package forgets is missed.
+Produced here, not by the package, so that a form which the package forgets is detected.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ def test_an_error_releases_the_lock(ledger: Ledger) -> None:
 
 
 def _claimed_soon(ledger: Ledger, connection: Connection, replay: Replay) -> Claim:
-    # A server notices that a client has died when it reads of its socket, which is soon, and not at once.
+    # A server notices a dead client when it reads from its socket: after a moment, not immediately.
     deadline = threading.Event()
     for _ in range(200):
         claimed = claim(ledger, connection, replay.no, 0)

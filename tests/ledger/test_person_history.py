@@ -27,7 +27,7 @@ def with_phone(number: int, phone: object) -> dict[str, object]:
 )
 def test_finds_a_person_by_every_spelling_of_the_number(ledger: Ledger, spelt: str) -> None:
     a_replay(ledger, [with_phone(1, spelt), with_phone(2, "+525512345679"), response(3)])
-    attempt(ledger, "run-1", None, phone=f" {spelt}", flow_id="d")  # whoever wrote it
+    attempt(ledger, "run-1", None, phone=f" {spelt}", flow_id="d")
 
     assert histories(ledger, PHONE) == [f" {spelt}", PHONE]
     assert histories(ledger, "+52 1 55 1234 5678") == [f" {spelt}", PHONE]

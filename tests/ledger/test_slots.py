@@ -50,7 +50,7 @@ def test_slots_are_unique_across_processes(ledger: Ledger, ledger_url: str) -> N
     got = sorted(tuple(map(float, line.split())) for out in outs for line in out.splitlines())
     total = sum(map(sum, counts))
     assert sum(count for _, _, count in got) == total
-    # A reservation is told as a wait from some moment of the call, so its first slot is known to lie between two.
+    # A reservation is a wait from some moment of the call, so its first slot is between two known times.
     for (early, _, count), (_, late, _) in itertools.pairwise(got):
         assert early + 0.5 * count <= late + 0.001
     first, last = got[0][0], got[-1][1] + 0.5 * (got[-1][2] - 1)

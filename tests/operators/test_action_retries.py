@@ -144,7 +144,7 @@ def test_a_fault_of_the_task_is_not_treated_as_a_reply(server: RecordingServer) 
     assert len(done.errors) == 1
 
 
-# A worker that dies: the first try sends, and its process state is gone before it can say what came of it.
+# A worker that dies: the first try sends, and its process state is lost before it records the outcome.
 
 
 def _dag(**arguments: Any) -> DAG:

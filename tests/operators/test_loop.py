@@ -158,7 +158,7 @@ def test_the_next_try_resumes_without_resending(
     made = retry_flow(retry={"attempts": 3, "wait": 0.01}, on_max_visits="Give up")
     made["steps"][0]["max_visits"] = 5
     done = run(made)
-    # The third request may have arrived, and is not sent again; so it is not known how the loop would go on.
+    # The third request may have arrived and is not sent again, so the rest of the loop is unknown.
     assert (len(server.received), len(calls), done.states["save"]) == (3, 3, "failed")
     results = done.result("save")["actions"]["Save"]
     assert [result["status_code"] for result in results] == [422, 422, None]

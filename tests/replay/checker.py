@@ -1,8 +1,8 @@
 """Compares the ledger with the server's log.
 
-Two plain lists are read from the ledger, one from the server's log; ``violations()`` names every promise that they
-break. How they are matched: a request of a ``keyed`` step by its Idempotency-Key, any other by contact and step. Both
-are called a *unit* here: all that was sent, and all that was noted, of one thing that should happen once.
+Two lists come from the ledger, one from the server's log; ``violations()`` returns every promise that they break. A
+request of a ``keyed`` step is matched by its Idempotency-Key, any other by contact and step. Either is called a *unit*:
+everything sent and recorded for one thing that should happen once.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A replay in its own process, which is killed, stopped, or exits at a named point.
 
 ``python -m tests.replay.crashing SPECIFICATION`` runs what :class:`tests.replay.runs.Run` says. It prints ``running``
-when the first contacts are walked, and last what the run came to, as one JSON line. It ends with 0 when no contact is
-pending, with 4 when some are, and with 1 after an error of the package, which it prints.
+when the first contacts are walked, and finally the result of the run as one JSON line. Its exit status is 0 if no
+contact is pending, 4 if some are, and 1 after an error of the package, which it prints.
 
-The package has no hooks for tests: a point is reached by wrapping what is called there.
+The package has no hooks for tests: a point is reached by wrapping the function called there.
 """
 
 from __future__ import annotations

@@ -190,7 +190,7 @@ class Ended:
 
     Attributes:
         status: 0 finished, 4 some are pending, 1 an error, 137 ended at a point, negative: killed by a signal.
-        told: its last line, when there is one.
+        told: its last line, if any.
         errors: what it wrote to stderr.
         seconds: that it took since the last call of :meth:`Running.mark`, or its start.
     """

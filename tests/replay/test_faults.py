@@ -198,7 +198,7 @@ def test_a_hold_survives_a_death_and_a_clock_change(tmp_path: Path, clock: float
         run.change_flow('"max_wait": 1', '"max_wait": 60')
         with run.start() as running:
             await_requests(crm, 1)
-            time.sleep(0.3)  # the hold is told in the background
+            time.sleep(0.3)  # the hold is stored in the background
             running.kill()
         crm.configure()
 

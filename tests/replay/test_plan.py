@@ -188,7 +188,7 @@ def test_guards_skip_and_postpone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dict(found.skipped) == {"opted_out": 1, "too_old": 1}
 
     quiet = make_plan([response(1)], flow=a_flow(replay={"quiet_hours": {"start": "00:00", "end": "23:59"}}))
-    assert dict(quiet.postponed) in ({"quiet_hours": 1}, {})  # but for one minute of the day
+    assert dict(quiet.postponed) in ({"quiet_hours": 1}, {})  # empty during one minute of the day
 
 
 def test_leaves_contacts_pending_in_another_replay_to_it(ledger: Ledger) -> None:

@@ -325,7 +325,7 @@ def test_closing_stores_the_last_hold_and_releases_all_waiters() -> None:
         await one.enter()
         one.note(1.0, too_many=True)
         await asyncio.sleep(0)
-        one.note(20.0, too_many=True)  # while the store is told of the first
+        one.note(20.0, too_many=True)  # while the first is being stored
         waiting = asyncio.create_task(one.enter())
         await asyncio.sleep(0)
         await one.close()

@@ -275,7 +275,7 @@ def _visits_of_a_loop(value: dict[str, Any], seen: Seen) -> str | None:
         results = value["actions"].get(visit["step"], [])
         result = results[visit["visit"] - 1] if visit["visit"] <= len(results) else None
         if result is not None:
-            # Attempts are counted by key, and a visit may go on with the key of the one before.
+            # Attempts are counted by key, and a visit may continue with the key of the previous one.
             key, attempts = result["idempotency_key"], result["attempts"]
             result = {**result, "attempts": attempts - under_key.get(key, 0)}
             under_key[key] = attempts

@@ -1,6 +1,6 @@
 """A CRM in its own process that logs every complete request before it replies, with configurable faults.
 
-It lives on when the client under test is killed; what its log holds is the truth that a ledger is checked against::
+It survives when the client under test is killed; its log is the truth that a ledger is checked against::
 
     with running_crm(tmp_path / "crm.log", shares={"drop": 0.05}, dedupe=True) as crm:
         ...

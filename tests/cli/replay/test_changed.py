@@ -204,7 +204,7 @@ def test_a_plan_counts_changed_rows(leads: Leads, rule: str) -> None:
     counts = {"reject": (0, 2), "update": (2, 0)}[rule]
     assert (planned["walked"], planned["rejected"], planned["changed"]) == (*counts, 2)
     assert "of these, changed since they were sent" in leads.cli(*words).out
-    # A replay that was begun says the same of itself.
+    # A started replay reports the same.
     leads.run("--replay-id", "second", "--on-changed", rule)
     assert json.loads(leads.cli(*words, "--replay-id", "second", "--format", "json").out)["changed"] == 2
 

@@ -290,7 +290,7 @@ def test_a_plan_refuses_a_rename_with_the_message_of_a_run(half_sent: Replays, r
     run = half_sent.cli("replay", "run", *words)
 
     (refusal,) = [line for line in plan.err.splitlines() if "'First' was sent for 20 responses" in line]
-    assert plan.status == again.status == 1  # what a plan is told is not kept
+    assert plan.status == again.status == 1  # a plan does not store --renamed
     assert refusal.removeprefix("error: ") in f"{run.err}{run.out}"
     assert half_sent.count("/v1/first") == COUNT
     assert (named.status, json.loads(named.out)["calls_by_step"].get("Primary")) == (0, None)
