@@ -1,7 +1,7 @@
 """Memory of this process, as Linux counts it.
 
-``getrusage`` is unsuitable: a child process inherits its parent's peak as ``ru_maxrss``, so under a large pytest process
-its own memory would not count.
+``getrusage`` is unsuitable: a child process inherits its parent's peak as ``ru_maxrss``, so under a large pytest
+process its own memory would not count.
 """
 
 from __future__ import annotations

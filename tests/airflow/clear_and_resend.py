@@ -1,7 +1,7 @@
 """Clearing failed tasks in a real Airflow; takes two or three minutes.
 
-Airflow runs with a scheduler, an API server, and a DAG processor. Failed tasks are cleared through Airflow's API, as the
-button does, and the receiving server counts the requests:
+Airflow runs with a scheduler, an API server, and a DAG processor. Failed tasks are cleared through Airflow's API, as
+the button does, and the receiving server counts the requests:
 
 - two replay tasks of one flow in one DAG, of which one has a refused contact;
 - the DAG of a replay, first with a refused contact, then with a server that refuses everything behind an error exit;
