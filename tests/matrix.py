@@ -162,7 +162,7 @@ def resolve() -> str:
     direct = _pins(_output([*compile_, "--resolution", "lowest-direct"]))
     lowest = FOLDER / "direct.txt"
     lowest.write_text("\n".join(direct), encoding="utf-8")
-    # The tools of the developers have no lower bounds: theirs are the newest of that time.
+    # Developer tools have no lower bounds: the newest versions of that date are used.
     groups = [f"--group={project}:{name}" for name in ("dev", "demo")]
     pins = _pins(_output([*compile_, *groups, "--constraint", str(lowest)]))
     head = (
@@ -177,7 +177,7 @@ def _output(command: list[str]) -> str:
 
 
 def _pins(compiled: str) -> list[str]:
-    # A constraint of a package that some Python does not need does no harm there.
+    # A constraint on a package that some Python version doesn't need is harmless.
     return sorted({re.sub(r"\s*;.*", "", line) for line in compiled.splitlines() if "==" in line})
 
 

@@ -77,7 +77,7 @@ def test_every_flow_file_has_its_dags(dag_bag: Any) -> None:
 
 
 def test_every_dag_file_passes_airflows_safe_mode() -> None:
-    # Airflow leaves a file unread, and says nothing, when its text lacks one of the two.
+    # Airflow silently skips a file whose text lacks either word.
     for file in DAGS.glob("*.py"):
         text = file.read_bytes().lower()
         assert b"airflow" in text, file.name

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.long
 PARSERS = ["php", "werkzeug", "express/querystring", "express/qs"]
 MULTIPART_PARSERS = ["php", "werkzeug", "express/multipart"]
 
-# What parsers do to names of their own accord. PHP makes variables of them: blanks, dots and an open bracket become
-# "_", brackets make arrays, a name ends at NUL, and one of nothing is dropped. qs and multer make objects of brackets
-# and keep no name that every JavaScript object has; qs and multer drop a name of nothing, or refuse it.
+# How parsers change names. PHP turns them into variables: blanks, dots, and an open bracket become
+# "_", brackets make arrays, a name ends at NUL, and an empty one is dropped. qs and multer turn brackets into objects
+# and drop names that every JavaScript object has; qs and multer drop an empty name, or refuse it.
 _JAVASCRIPT = r"^(?:__proto__|constructor|hasOwnProperty|toString|valueOf)$"
 CHANGED_NAMES = {
     "php": re.compile(r"[ .\[\x00]|^$"),
@@ -30,11 +30,11 @@ CHANGED_NAMES = {
     "express/qs": re.compile(rf"[\[\]]|{_JAVASCRIPT}|^$"),
     "express/multipart": re.compile(rf"[\[\]]|{_JAVASCRIPT}|^$"),
 }
-# Into the head of a part, browsers write a quote and line ends as %22, %0D and %0A, and so do we; only Werkzeug undoes
-# it, for the quote. A backslash is an escape to some parsers, and busboy refuses a head that holds a control character.
+# In the head of a part, browsers write a quote and line ends as %22, %0D, and %0A, and so do we; only Werkzeug decodes
+# the quote. A backslash is an escape in some parsers, and busboy refuses a head that contains a control character.
 PART_NAMES = re.compile(r"[\"\\\x00-\x08\x0a-\x1f\x7f]")
 REFUSED_BY_MULTER = re.compile(r"^$|[\x00-\x08\x0a-\x1f\x7f]")
-# In a name FormData makes CRLF of each of them; we send the name as the flow has it.
+# FormData converts each of them to CRLF in a name; we send the name unchanged.
 LONE_LINE_END = re.compile(r"\r(?!\n)|(?<!\r)\n")
 
 

@@ -20,7 +20,7 @@ from tests.servers.recording import Answer, RecordingServer
 
 pytestmark = pytest.mark.long
 
-# An object with one key twice means two things to two readers.
+# Readers disagree about an object with a duplicate key.
 REFUSED = {"y_object_duplicated_key", "y_object_duplicated_key_and_value"}
 # No content is null, whatever its type: 204, or a server that answers 200 with nothing.
 ACCEPTED = {"n_structure_no_data", "n_single_space"}

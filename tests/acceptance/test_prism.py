@@ -36,7 +36,7 @@ RESPONSE = {
 }
 ASK = {"name": "Ask", "type": "question", "body": "How are you?", "answer_type": "ANY", "next": "call 0"}
 
-# Method, path, and what the flow says besides; {id} is an id that the contact brings.
+# Method, path, and other keys of the flow; {id} is an id from the contact.
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/api/account-member", {"query_params": {"email__iexact": "{{ contact.email }}"}}),
     ("GET", "/api/channels/whatsapp/template", {"query_params": {"search": "{{ step.Ask }}", "page_size": 10}}),

@@ -15,7 +15,7 @@ from tests.flow.body.dict_language import content
 
 pytestmark = pytest.mark.long
 
-# Text that one version of YAML or another takes for something else.
+# Text that some version of YAML reads as another type.
 AMBIGUOUS = [
     "y",
     "Y",

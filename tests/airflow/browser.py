@@ -38,7 +38,7 @@ def open_browser(address: str) -> Iterator[Page]:
     except ImportError:
         raise NoBrowserError(_why("playwright is not installed")) from None
     with sync_playwright() as playwright:
-        # Chromium refuses to start its sandbox as root, and all that it opens here is our own.
+        # Chromium can't start its sandbox as root; it opens only our own pages here.
         sandboxed = hasattr(os, "geteuid") and os.geteuid() != 0
         arguments = [] if sandboxed else ["--no-sandbox"]
         browser = playwright.chromium.launch(executable_path=program, args=arguments)

@@ -104,13 +104,13 @@ def connections(plain: str, tls: str, client: Certificate) -> list[FilledForm]:
         ),
         FilledForm(
             "renamed", {**base, "password": "s3cr3t-key"}, {"auth": "bearer", "headers": listed},
-            # The value that Airflow hides goes to another name: Airflow has nothing that it could put back.
+            # The hidden value moves to another name, so Airflow can't restore it.
             changes={"headers": json.dumps({"X-Other-Token": "***"})},
             refused="headers.X-Other-Token holds '***', which Airflow shows instead of a hidden value",
         ),
         FilledForm(
             "overlapping", {**base, "password": "s3cr3t-folder"},
-            # Airflow hides the password in this path too, and does not put it back.
+            # Airflow hides the password in this path too, and doesn't restore it.
             {"auth": "bearer", "cert": "/etc/s3cr3t-folder/client.pem"},
             refused="cert holds '***', which Airflow shows instead of a hidden value",
         ),

@@ -112,7 +112,7 @@ def find(page: Page, shoot: Shoot) -> list[str]:
     page.goto("/dags")
     page.get_by_role("link", name=FLOW).first.wait_for()
     for typed in (FLOW, REPLAY, "shop"):
-        # Ctrl+K leads to the search of the page.
+        # Ctrl+K opens the search of the page.
         page.keyboard.press("Control+k")
         page.keyboard.press("Control+a")
         with page.expect_response(lambda reply: "/ui/dags?" in reply.url and "pattern=" in reply.url):

@@ -113,7 +113,7 @@ def write_dags(folder: Path, delivery: str, contacts: int) -> None:
             "chunk_size": contacts // 2,
             "concurrency": CONCURRENCY,
             "approve_above": contacts // 10,
-            # Under at_most_once what was under way when the worker died stays in doubt, and is named.
+            # Under at_most_once, requests in flight when the worker died stay in doubt, and are named.
             "fail_when": "any" if delivery == "keyed" else "never",
         },
         "steps": [{**step, "body": {"phone": "{{ contact.phone }}"}}],
@@ -203,7 +203,7 @@ def approve(api: Callable[..., Any]) -> None:
     question = wait_until("the question is asked", lambda: none_if_unreachable(lambda: api("GET", task)))
     asked = time.time()
     print(question["body"], flush=True)
-    # Airflow fails a task that is answered before its scheduler has heard that it waits.
+    # Airflow fails a task that is answered before its scheduler knows that it waits.
     wait_until("the scheduler has heard of it", lambda: time.time() > asked + 10)
     api("PATCH", task, {"chosen_options": ["Approve"], "params_input": {}})
 

@@ -38,7 +38,7 @@ OF_A_TASK = [
     "json-some-keys", "json-one-wide-letter", "xml-49999-children", "form-escapes", "refusal-json-members",
     "endless-100", "gzip-bomb", "slow-text",
 ]  # fmt: skip
-# A Retry-After holds back the requests that follow it, as it should.
+# A Retry-After delays the following requests, as it should.
 READ = [name for name in names() if "retry" not in name]
 USED = [name for name in complete() if name.partition("-")[0] in ("json", "xml", "yaml", "form", "text", "refusal")]
 CANNED = [name for name in USED if len(json.dumps(complete()[name].decode("utf-8", "replace"))) < 900_000]

@@ -147,7 +147,7 @@ def test_an_interruption_names_the_request_and_shows_earlier_steps(write: Write,
     host = server.url("").removeprefix("http://")
     env = {**os.environ, "AIRFLOW_CONN_CRM": f"http://{host}", "AIRFLOW__WHATSAPP_FLOWS__ALLOWED_HOSTS": host}
     command = [*COMMAND, "run", str(LEAD), "--response", str(write("r.json", ANSWERS)), "--format", form]
-    # A shell that puts the tests into the background has them, and what they start, ignore the signal.
+    # If a shell runs the tests in the background, they and their children ignore the signal.
     ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True)

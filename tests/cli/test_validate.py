@@ -313,5 +313,5 @@ def test_validating_imports_neither_airflow_nor_an_http_client(write: Write) -> 
 def test_validates_twenty_steps_in_half_a_second_of_cpu(write: Write) -> None:
     file = str(write("flow.json", _twenty_steps()))
 
-    # The best of three: what the machine does besides is not the command's.
+    # The best of three, because of other load on the machine.
     assert min(_usage("validate", file)[0] for _ in range(3)) < 0.5

@@ -66,7 +66,7 @@ def test_a_parse_timeout_turns_only_large_flows_into_stand_ins(tmp_path: Path) -
     with pytest.raises(FlowFileError) as raised:
         raise_faults(tmp_path)
 
-    # By size: f1, f5, f3, f4 within 18 seconds and the last one over them; f2 gets a stand-in; f0 not even that.
+    # By size: f1, f5, f3, and f4 within 18 seconds, the last one beyond; f2 gets a stand-in, f0 not even that.
     assert set(dags) == {"f1", "f5", "f3", "f4", "f2"}
     assert stand_ins(dags) == {"f2"}
     assert len(dags["f2"].tasks) == 2

@@ -137,7 +137,7 @@ def test_an_exceeded_failure_limit_stops_the_replay_without_a_retry(server: Reco
     server._script = lambda request: Answer(422)
     run = replay(flow_source(responses, max_failures=2, concurrency=1))
     assert run.state == "failed"
-    # A chunk that ended within the budget has done its work; every other one fails for good.
+    # A chunk that ended within the budget succeeds; every other one fails without a retry.
     assert {"failed"} <= {run.states[f"replay[{index}]"] for index in range(3)} <= {"failed", "success"}
     assert run.result("report")["pending"] > 0
     assert len(server.received) < 12

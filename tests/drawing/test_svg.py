@@ -115,7 +115,7 @@ def test_any_step_name_is_text(name: str) -> None:
 
     shown = name.replace("\ufffe", " ")
     assert svg.find(f"{S}title").text == shown
-    # A long word may have been broken into lines.
+    # A long word may be split into lines.
     for kind in ("name", "exit"):
         assert "".join(_texts(svg, kind)).replace(" ", "") == shown.replace(" ", "")
     assert {element.tag.removeprefix(S) for element in svg.iter() if isinstance(element.tag, str)} <= {
@@ -228,7 +228,7 @@ def test_no_emoji_of_several_is_broken() -> None:
 
 
 def test_programs_without_pages_ignore_page_styles() -> None:
-    # Converters to PNG and PDF that read no @media rules took a height of 'auto' for none, and drew nothing.
+    # Converters to PNG and PDF that ignore @media rules treated a height of 'auto' as none, and drew nothing.
     rules = re.sub(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*\}", "", STYLE)
 
     assert "max-width:100%;height:auto" in STYLE

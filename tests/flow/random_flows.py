@@ -108,7 +108,7 @@ class _Flow:
         name = self._one(self._names)
         if not STEP_FORMATS[self._kinds[name]].leaves_value:
             return self._one(VALUES)  # type: ignore[no-any-return]
-        # The whole result of an action has the server's clock in it.
+        # The whole result of an action includes the server's clock.
         parts = (".response.id", ".response", ".status_code", ".ok") if self._kinds[name] == "action" else ("",)
         return self._one((*VALUES, *(f"step.{name}{part}" for part in parts)))  # type: ignore[no-any-return]
 

@@ -337,7 +337,7 @@ async def test_using_a_closed_journal_raises(ledger: Ledger) -> None:
 def _break(ledger: Ledger) -> None:
     with ledger.write() as connection:
         if ledger.is_sqlite:
-            # What a trigger raises is a broken constraint to SQLite; this is an error of the database.
+            # An error raised by a trigger is a broken constraint in SQLite; this is a database error.
             statements = [
                 f"CREATE TRIGGER full BEFORE INSERT ON {attempts.name} BEGIN SELECT * FROM no_space_left; END"
             ]

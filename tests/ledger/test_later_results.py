@@ -65,7 +65,7 @@ def test_another_replays_decision_keeps_the_earlier_outcome(ledger: Ledger) -> N
     assert (found.state, outcomes(found)) == (F, [("error", 504, 1)])
     assert found.later is not None
     assert (found.later.text, found.later.actions) == ("resolved as sent by ana", [])
-    # Of the contact that it was decided for, it is the outcome.
+    # It is the outcome of the contact that it was decided for.
     assert (outcomes(the_result(ledger, second)), the_result(ledger, second).later) == ([("success", 200, 1)], None)
     change(ledger, contact, state=C.value, ended_at=4e9)  # as after a retry
     assert (outcomes(the_result(ledger, first)), the_result(ledger, first).later) == ([("success", 200, 1)], None)

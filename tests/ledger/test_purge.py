@@ -84,7 +84,7 @@ def test_purges_contacts_that_ended_before_a_date(ledger: Ledger) -> None:
 
     held, _ = purge(ledger, DataSelection(before=2000.0))
 
-    # What was never walked is as old as its replay.
+    # A contact that was never walked is as old as its replay.
     assert held == StoredData(contacts=2, attempts=3, pending=0, replays=())
     assert rows_of(ledger, other)[0].response is not None
     assert purge(ledger, DataSelection(before=taken + 1e6))[0].contacts == 2

@@ -86,7 +86,7 @@ def test_does_not_send_what_another_worker_is_sending(
     with DAG(new_dag_id()) as dag:
         WhatsAppActionOperator(task_id="act", url="/x", method="PUT", http_conn_id="crm", on_error="fail")
     run = run_dag(dag)
-    # On a database server the other worker's intent may come between the look and the note.
+    # On a database server, the other worker's intent may come between reading and writing.
     monkeypatch.setattr(Transaction, "attempts_of_visit", lambda *_: [])
     assert run_again(dag, run.run_id) == {}, "it failed, and so left no result"
     assert len(server.received) == len(rows(ledger_file)) == 1

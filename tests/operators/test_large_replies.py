@@ -70,7 +70,7 @@ def test_later_tasks_read_the_whole_reply(server: RecordingServer) -> None:
 def test_references_in_answers_and_replies_are_plain_text(server: RecordingServer) -> None:
     _, run = _two(lambda act: {"step": {"act": act.output}})
     place = run.result("act")["in_ledger"]
-    # The same words inside a reply, and in another run, lead nowhere.
+    # The same text inside a reply, or in another run, is not a reference.
     server.queued = [Answer.json({"outcome": "success", "response": {"id": 8}, "in_ledger": place, "id": 9})]
     _two(lambda act: {"step": {"act": act.output}})
     assert len(server.received) == 4

@@ -248,7 +248,7 @@ def test_a_query_reads_from_an_airflow_connection(
     assert len(server.received) == 2
 
 
-# One meaning: a replay and a DAG run know of each other.
+# A replay and a DAG run detect each other's requests.
 
 
 def test_a_dag_run_does_not_resend_what_a_replay_has_sent(server: RecordingServer, responses: Path) -> None:

@@ -20,7 +20,7 @@ from tests.servers.crm_log import Logged
 
 FINAL = frozenset({"completed", "failed", "rejected", "in_doubt", "skipped"})
 SECOND = 1_000_000_000
-# Fates of an attempt after which the server may have applied it, and the ledger says so without doubt.
+# Fates with which the ledger shows that the server may have applied the attempt.
 KNOWN = frozenset({"succeeded", "applied", "answered"})
 
 Unit = tuple[str, ...]
@@ -214,7 +214,7 @@ def uncertain_is_called_in_doubt(history: History) -> Iterator[str]:
     """(c) A contact with a request of unknown fate is in doubt, unless the request changes nothing."""
     settled = {attempt["key"] for attempt in history.attempts if attempt["fate"] in ("succeeded", "applied")}
     for contact in history.contacts:
-        # A complete 2xx that success_when turned down is answered, and settles the visit all the same.
+        # A complete 2xx that success_when rejects is answered, and still settles the visit.
         done = [action for action in contact["actions"] if 200 <= (action["status_code"] or 0) < 300]
         settled.update(str(action["idempotency_key"]) for action in done)
     for attempt in history.attempts:
@@ -308,7 +308,7 @@ def newest_content_is_there(history: History) -> Iterator[str]:
         if not entry.applied or entry.path not in history.steps:
             continue
         found = applied[str(entry.contact)]
-        # Twice is the same as once where the step is idempotent.
+        # Under idempotent, twice is the same as once.
         if history.delivery[history.steps[entry.path]] != "idempotent" or found[-1:] != [entry.body_hash]:
             found.append(entry.body_hash)
     for contact, contents in history.contents.items():

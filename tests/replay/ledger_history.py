@@ -23,7 +23,7 @@ def read_contacts(url: str, replay_id: str) -> list[Contact]:
         .where(replays.c.id == replay_id)
         .order_by(contacts.c.id)
     )
-    # A row that the ledger held already has its phone where it was first.
+    # A row that the ledger already held has its phone in its first row.
     phones = {row.response_id: row.phone for row in _rows(url, select(contacts)) if row.phone}
     return [
         Contact(

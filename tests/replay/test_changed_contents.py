@@ -89,7 +89,7 @@ def test_replays_a_changing_day_with_kills_and_a_dag_run(
         second.kill_until_done(2, chance, 5)
         assert second.states() == {"completed": TOTAL // 10 + 1, "skipped": TOTAL - TOTAL // 10 - 1}
 
-        # What changes back is sent again; what was changed by the run is known to the replays.
+        # Content that changes back is sent again; the replays know the content that the run sent.
         changed = [number for number, contents in day.contents.items() if len(contents) == 2]
         day.change(chance.sample(changed, 5), "first")
         day.change(chance.sample(sorted(set(range(TOTAL)) - set(changed)), TOTAL // 10 - 5), "third")

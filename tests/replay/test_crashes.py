@@ -15,8 +15,8 @@ from tests.servers.crm_log import CrmProcess, running_crm
 HIT, ROW = "r-00002", "contact_id=3,"
 IN_DOUBT = "in_doubt"
 
-# What becomes of the contact that was hit, and how many requests of it reach the server in all. What is written in one
-# commit is lost together: an outcome may be in the commit of the contact's end.
+# The state of the affected contact, and the total number of its requests at the server. Entries of one
+# commit are lost together: an outcome may be in the commit of the contact's end.
 EXPECTED = {
     "before the intent's commit": ({"completed"}, {1}),
     "after the intent's commit": ({IN_DOUBT}, {0}),

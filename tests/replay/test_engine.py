@@ -156,7 +156,7 @@ def test_responses_of_one_contact_are_sent_in_sequence(tmp_path: Path) -> None:
 
 
 def test_a_missing_connection_ends_it_with_nothing_in_doubt(run: Run, crm: CrmProcess) -> None:
-    # The first contact to reach the second step finds it; the others have requests under way.
+    # The first contact that reaches the second step finds it; the others have requests in flight.
     crm.configure(latency_ms=100)
     flow = json.loads(run.flow.read_text(encoding="utf-8"))
     flow["steps"][0]["on_success"] = "Note"
@@ -179,7 +179,7 @@ def test_walks_other_contacts_while_one_waits_in_a_polling_loop(tmp_path: Path, 
     assert run.states() == {"completed": 40}
     paths = [entry.path.partition("?")[0] for entry in crm.requests()]
     assert Counter(paths) == {"/find": 80, "/create": 40}
-    # Two contacts are walked at a time: did they keep their places while they wait, two would be created early.
+    # Two contacts are walked at a time: if waiting contacts kept their places, two would be created early.
     assert set(paths[:40]) == {"/find"}
     assert run.broken_promises(kills=0) == []
 

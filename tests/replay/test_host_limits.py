@@ -49,7 +49,7 @@ def test_two_processes_share_the_rate(tmp_path: Path, request: pytest.FixtureReq
         assert all("ended" in process.told for process in ended), [process.told for process in ended]
         assert [process.told["ended"] for process in ended] == [{"completed": 100}] * 2
         assert run.states() == {"completed": 200}
-        # That the rate is used is shown in virtual time, where no machine is too slow: test_rate_limit.py.
+        # test_rate_limit.py shows in virtual time, independent of the machine, that the full rate is used.
         assert run.broken_promises(kills=0, rate=50) == []
 
 
@@ -142,7 +142,7 @@ def test_a_dead_server_ends_the_run_with_a_reason(tmp_path: Path) -> None:
 
         assert ended.status == 4, ended
         assert "times in a row" in ended.told["stopped"]
-        # What was only intended when the host was given up is withdrawn, not in doubt.
+        # Intents without a request when the host was given up are withdrawn, not in doubt.
         assert {attempt["fate"] for attempt in run.attempts()} <= {"unknown", "not_sent"}
         doubtful = run.states()["in_doubt"]
         assert 20 <= doubtful <= 20 + 3  # and probes after 0.3, 0.9 and 2.1 seconds

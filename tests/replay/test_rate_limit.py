@@ -76,7 +76,7 @@ def test_never_exceeds_the_limit_in_any_second(
 
     kind, seconds = delay or ("", 0.0)
     lag = (lambda: chance.uniform(0, seconds)) if kind == "lag" else None
-    # A process that is busy keeps its own sends waiting, and in one loop everybody's.
+    # A busy process delays its own sends, and in one loop those of all.
     busy = (lambda: chance.uniform(0, seconds) if chance.random() < 0.02 else 0.0) if kind == "busy" else None
 
     async def main(loop: VirtualTimeLoop) -> None:

@@ -57,7 +57,7 @@ from tests.cases.case import (
 )
 from tests.servers.recording import Answer, Received, RecordingServer
 
-# What the transport adds, whatever a flow says.
+# Headers that the transport adds to every request.
 _TRANSPORT = {"host", "content-length", "user-agent", "accept-encoding"}
 
 
@@ -208,7 +208,7 @@ def by_replay(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Seen
             (contact,) = contact_results(ledger, replay)
             unanswered = tally(ledger, replay.no).unanswered == 1
         seen = Seen(requests=read_requests(server), path=contact.path)
-    # What is wrong with a row is said with its line.
+    # The problem of a row is reported with its line.
     reason = (contact.reason or "").removesuffix(f" ({source}:1)")
     ending = {"state": contact.state.value, "reason": reason, "handled_errors": contact.handled_errors}
     seen.end({**ending, "unanswered": unanswered})

@@ -46,7 +46,7 @@ EXITS: dict[str, set[str]] = {
     "trigger_flow": {"completed"},
     "end": {"completed", "failed"},
 }
-# A process costs seconds; in these, every kind of exit status and text beyond ASCII goes through one.
+# A process takes seconds; these cases cover every exit status and non-ASCII text.
 IN_A_PROCESS = ("lead_to_crm_success", "naughty_answer_json", "lead_to_crm_both_fail", "document_upload_success")
 
 
@@ -211,7 +211,7 @@ def test_tests_of_every_example_flow_pass_and_cover_errors(file: Path) -> None:
     outcomes = {visit.result.outcome for run in runs for visit in run.walk.visits if visit.result is not None}
     assert outcomes == set(Outcome)
     untaken = untaken_exits(flow, runs)
-    # Calls in a row fail alike: one of them is enough.
+    # Consecutive calls fail in the same way: one is enough.
     assert [way for way in untaken if way.exit not in ("error", "success", "otherwise")] == []
 
 

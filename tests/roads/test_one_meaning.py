@@ -44,7 +44,7 @@ def _check(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def _check_dag(case: Case) -> None:
-    # A response that an earlier example has sent would not be sent again.
+    # A response sent by an earlier example would not be sent again.
     fresh = Case(case.name, {**case.data, "response": {**case.data["response"], "id": f"r-{next(NUMBERS)}"}})
     with _apart() as (_, patch):
         assert_same_by_dag(fresh, by_dag(fresh, patch), by_walk(fresh))

@@ -87,7 +87,7 @@ class CrmProcess:
         """All complete requests so far, in order."""
         if not self._log.exists():
             return []
-        # What stands behind the last newline is being written.
+        # The text after the last newline is still being written.
         whole, _, _ = self._log.read_text(encoding="utf-8").rpartition("\n")
         return [Logged(**json.loads(line)) for line in whole.splitlines()]
 
@@ -117,7 +117,7 @@ def running_crm(log: Path, **faults: Any) -> Iterator[CrmProcess]:
         RuntimeError: it did not start; its own message is on stderr.
     """
     config = json.dumps(asdict(Faults.of(faults)))
-    # A session of its own: Ctrl-C is for this process. Its end closes the pipe that the CRM watches.
+    # A separate session: Ctrl-C reaches only this process. Its end closes the pipe that the CRM watches.
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.servers.crm_server", str(log.absolute()), config],
         cwd=REPOSITORY,

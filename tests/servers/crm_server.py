@@ -67,7 +67,7 @@ class Crm:
     """State shared by all connections: faults, saved replies, the log."""
 
     def __init__(self, log: str, faults: Faults) -> None:
-        # One write per line: a line is whole in the file before its request is answered, whatever is killed next.
+        # One write per line: the line is complete in the file before its request is answered.
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._saved: dict[str, tuple[str, Answer]] = {}
         self._recent: collections.deque[int] = collections.deque()

@@ -90,7 +90,7 @@ def run_program(command: Sequence[str], ready: str, environment: Mapping[str, st
                 break
         else:
             raise RuntimeError(f"{command[0]} ended before it was ready:\n{''.join(lines)}")
-        # A pipe that nobody reads fills up, and the program stops.
+        # An unread pipe fills up and blocks the program.
         reader = threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True)
         reader.start()
         yield

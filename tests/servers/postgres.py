@@ -21,7 +21,7 @@ import psycopg
 HERE = Path(__file__).resolve().parent
 INSTALL = HERE / "install_postgres.sh"
 REASON = HERE.parent.parent / ".pytest_cache" / "no-postgres.txt"
-# Nothing survives a crash of the machine, and a test needs nothing to. Killed servers lose nothing all the same.
+# Tests needn't survive a crash of the machine. Killed servers still lose nothing.
 SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "max_wal_size": "256MB"}
 ROOM = 1_000_000_000
 StopMode = Literal["smart", "fast", "immediate"]
@@ -108,7 +108,7 @@ def running_postgres(folder: Path | None = None, settings: Mapping[str, str] | N
     command = [sys.executable, "-I", str(HERE / "postgres_process.py"), "--programs", str(programs)]
     command += ["--folder", str(home), "--port", str(port), *_user_options(home)]
     command += [f"--set={name}={value}" for name, value in {**SETTINGS, **(settings or {})}.items()]
-    # A session of its own: Ctrl-C is for this process, which then ends the server in order.
+    # A separate session: Ctrl-C reaches only this process, which then stops the server.
     keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
     with keeper:
         server = PostgresServer(keeper, port)
@@ -123,7 +123,7 @@ def find_programs() -> Path:
         NoPostgresError: there is none.
     """
     in_path = shutil.which("postgres")
-    # Debian keeps initdb beside postgres; a link in PATH may stand alone.
+    # Debian keeps initdb next to postgres; a link in PATH may be alone.
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
     for place in [*folders, *([Path(in_path).resolve().parent] if in_path else [])]:
         if all(os.access(place / name, os.X_OK) for name in ("postgres", "initdb")):

@@ -172,7 +172,7 @@ async def test_late_junk_after_a_204_is_not_the_next_reply(serve: Serve) -> None
         for _ in range(3):
             got = await send(HttpRequest("POST", server.url(), content=b"x"), SHORT, session=session)
 
-            # The junk may meet the next request, whose fate is then not known; what must not come is a 200.
+            # The junk may reach the next request, whose fate is then unknown; it must not be a 200.
             assert isinstance(got, TransportFailure) or got.status_code == 204
 
 

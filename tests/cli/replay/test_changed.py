@@ -58,7 +58,7 @@ def test_update_sends_only_changed_content(leads: Leads, server: RecordingServer
     first, second = leads.results("first")[1]["actions"], leads.results("second")[1]["actions"]
     assert len(first) == len(second) == 1  # each shows what was sent of its own content
     assert first[0]["idempotency_key"] != second[0]["idempotency_key"]
-    # Once more, the same: all of it is done.
+    # Rerun: everything is done.
     assert leads.run("--replay-id", "third", "--on-changed", "update").status == 0
     assert leads.status("third")["skipped"] == 2
     assert len(server.received) == 3
@@ -128,7 +128,7 @@ def test_changed_content_waits_for_the_fate_of_the_old_content(leads: Leads, ser
     assert "`replay resolve first`" in found["reason"]
     assert "`replay retry second --state in_doubt`" in found["reason"]
     assert len(server.received) == 1
-    # What it says is what helps.
+    # The printed advice helps.
     leads.replay("resolve", "second", "r-1", "--as", "sent")  # it is not in doubt here
     assert leads.cli("replay", "retry", "second", "--state", "in_doubt", *leads.send_options).status == 3
     assert len(server.received) == 1
@@ -181,7 +181,7 @@ def test_newer_content_waits_for_a_pending_older_replay(leads: Leads, server: Re
 
     done = leads.run("--replay-id", "second", "--on-changed", "update")
 
-    # What waits in the older one is superseded there, and then sent by the newer.
+    # The pending contact of the older replay is superseded, and the newer one sends it.
     assert done.status == 4
     assert "pending in the replay first" in done.out
     leads.cli("replay", "retry", "first", "--state", "failed", *leads.send_options)

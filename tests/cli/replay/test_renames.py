@@ -120,7 +120,7 @@ def test_another_replay_of_contacts_that_failed_refuses_a_rename(half_sent: Repl
     assert half_sent.count("/v1/first") == COUNT
     assert half_sent.run(steps("Primary"), "--renamed", "First=Primary", replay_id="other").status == 0
     assert (half_sent.count("/v1/first"), half_sent.count("/v1/second")) == (COUNT, 2 * COUNT)
-    # It holds on every road from now on, the first replay's own included.
+    # From now on it applies on every road, including the first replay's.
     assert half_sent.retry(steps("Primary")).status in (0, 3)
     assert half_sent.count("/v1/first") == COUNT
 

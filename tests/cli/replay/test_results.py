@@ -70,7 +70,7 @@ def test_a_contact_fixed_by_another_replay_keeps_its_own_outcome(leads: Leads, s
     assert [(one["outcome"], one["attempts"]) for one in first["later"]["actions"]] == [("success", 1)]
     assert [row["later"] for row in table] == ["completed in the replay second"] * 2
     assert rows == [("failed", 422, "error", 1, "completed in the replay second")] * 2
-    # What the later replay says is what is true now: both attempts, and nothing after it.
+    # The later replay shows the current state: both attempts, and nothing after them.
     assert (second["state"], second["actions"][0]["attempts"], second["later"]) == ("completed", 2, None)
 
 
@@ -100,7 +100,7 @@ def test_rows_name_their_replay(leads: Leads) -> None:
     leads.run("--replay-id", "first")
     leads.run("--replay-id", "second")
     numbers = dict(leads.sql("SELECT id, no FROM whatsapp_flows_replays"))
-    # As if both had been read at once.
+    # As if both had been read at the same time.
     leads.sql(
         f"UPDATE whatsapp_flows_contacts SET replay_no = CASE WHEN replay_no = {numbers['first']} "
         f"THEN {numbers['second']} ELSE {numbers['first']} END WHERE id % 2"

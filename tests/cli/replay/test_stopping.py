@@ -18,7 +18,7 @@ def run_without_writing(leads: Leads, table: str) -> tuple[CommandResult, Comman
     leads.write(0)
     leads.run("--replay-id", "empty")
     leads.write(4)
-    # A function that is not there fails when the statement is prepared, as a full disk would at its commit.
+    # A missing function fails when the statement is prepared, as a full disk fails at its commit.
     leads.sql(f"CREATE TRIGGER full BEFORE INSERT ON {table} BEGIN SELECT no_such_function(); END")
     broken = leads.run("--replay-id", "first")
     leads.sql("DROP TRIGGER full")

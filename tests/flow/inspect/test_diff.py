@@ -23,7 +23,7 @@ EXAMPLES = sorted((REPOSITORY / "dags" / "flows").glob("*.json"))
 Plain = dict[str, Any]
 
 
-# What is refused in a flow file otherwise, and hidden all the same.
+# Normally refused in a flow file, and still hidden.
 NAMES = ["api_key", "Authorization", "X-Api-Key", "access_token", "password", "api_token", "pin"]
 
 
@@ -403,7 +403,7 @@ def _mutate(value: Any, path: tuple[Any, ...], change: Any) -> Any:
 
 
 def _means(flow: Plain) -> str:
-    # A template's next and an action's body mean something else when they are null than when they are not there.
+    # A template's next and an action's body differ between null and absent.
     given = [[step.get("next", ...) is ..., step.get("body", ...) is ...] for step in flow["steps"]]
     return FlowFormat.model_validate_json(json.dumps(flow)).model_dump_json(exclude={"schema_"}) + repr(given)
 

@@ -48,7 +48,7 @@ TYPES: list[dict[str, Any]] = [
 """A step of every type."""
 WINDOW = {"weekday": 0, "start_at": "09:00", "end_at": "18:00"}
 
-# A label between quotes holds no quote, no line break, and nothing that ends an entity or a tag early.
+# A quoted label contains no quote, no line break, and nothing that ends an entity or a tag early.
 _TEXT = r"""(?:[A-Za-z0-9 ,?!'()\u0080-\U0010ffff]|\#\d+;)+"""
 _LABEL = rf'"{_TEXT}(?:<br/>{_TEXT})*"'
 _NODE = re.compile(

@@ -42,7 +42,7 @@ def _examples() -> Iterator[tuple[str, str]]:
 
 
 EXAMPLES = dict(_examples())
-# What a hand, a script or a hostile neighbour puts where something else is expected.
+# Values from a person, a script, or an attacker where something else is expected.
 STRANGE: tuple[Any, ...] = (
     None, True, 0, -1, 1e300, float("nan"), float("inf"), 10**400, "", " ", "\0", "\ud800", "x" * 300, "Nobody", "..",
     "{{", "{{ step. }}", "{{ 7 * 7 }}", "%contact.", "{% for x in y %}", [], {}, [[]], [None], {"": None},

@@ -188,7 +188,7 @@ def test_percent_syntax_equals_brace_syntax(text: str) -> None:
         except RenderError as error:
             return error.reason
 
-    # Between percent signs stands one variable and no expression: the only thing in which they differ.
+    # Between percent signs is one variable, not an expression: the only difference.
     if not any(re.search(r"[|()=<>+*/~-]| (?:and|or|if|in|is) ", inside) for inside in LONE.findall(text)):
         assert read(text, PERCENT) == read(braces, HILOS)
 

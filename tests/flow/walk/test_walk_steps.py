@@ -272,7 +272,7 @@ def test_a_loop_without_an_action_is_not_polling() -> None:
     assert not wait.polling
 
 
-# What is only noted
+# Steps that only record
 
 
 def test_an_update_of_the_contact_is_seen_by_later_steps() -> None:

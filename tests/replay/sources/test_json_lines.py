@@ -44,7 +44,7 @@ def test_objects_round_trip(objects: list[dict[str, Any]], ascii_only: bool) -> 
     with tempfile.TemporaryDirectory() as folder:
         found = rows_of(Path(folder), "r.jsonl", lines)
 
-    # A number in scientific notation where the phone should be is the one thing that JSON allows and a row does not.
+    # A phone in scientific notation is the only JSON value that a row refuses.
     assert [row.value for row in found if row.problem is None] == [
         value for value, row in zip(objects, found, strict=True) if row.problem is None
     ]
