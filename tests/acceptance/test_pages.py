@@ -74,7 +74,7 @@ def _kind(token: Token) -> str:
     return token.type.removesuffix("_open").removesuffix("_close")
 
 
-def test_names_of_a_flow_are_text_in_the_documentation_of_its_dag() -> None:
+def test_names_of_a_flow_are_text_in_its_dags_documentation() -> None:
     doc = build_dag(_hostile_flow()).doc_md
     assert doc
 
@@ -87,7 +87,7 @@ def test_names_of_a_flow_are_text_in_the_documentation_of_its_dag() -> None:
     assert HOSTILE[0] in shown
 
 
-def test_faults_of_a_file_are_text_in_the_documentation_of_its_stand_in(tmp_path: Path) -> None:
+def test_faults_are_text_in_the_documentation_of_a_stand_in(tmp_path: Path) -> None:
     flow = _hostile_flow()
     for step in flow["steps"][1:]:
         step["next"] = f"{step['name']}\n```\n<script>alert(1)</script>"

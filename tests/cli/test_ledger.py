@@ -118,7 +118,7 @@ def test_purge_asks_on_a_terminal(
     assert ("erased: 2 contacts" in out) == (status == 0)
 
 
-def test_purging_one_person_leaves_others_and_the_delivery_record(
+def test_purging_one_person_keeps_others_and_the_delivery_record(
     cli: Cli, ledger: list[str], finished_replay: RecordingServer, tmp_path: Path
 ) -> None:
     done = cli("ledger", "purge", "--phone", PHONE, "--yes", *ledger)

@@ -61,7 +61,7 @@ def test_the_response_may_come_from_standard_input(process: Cli, server: Recordi
     assert base64.b64decode(json.loads(done.out)["body_base64"]) == BODY
 
 
-def test_shows_a_request_without_origin_if_its_connection_is_missing(
+def test_shows_a_request_without_origin_if_the_connection_is_missing(
     cli: Cli, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_CRM", raising=False)

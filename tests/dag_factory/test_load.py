@@ -34,7 +34,7 @@ def faulty(**keys: Any) -> dict[str, Any]:
     return flow(action("Ask CRM", on_success="Nope", on_error="Bye"), message("Bye"), **keys)
 
 
-def test_a_faulty_flow_keeps_its_id_its_tasks_its_schedule_and_its_tags(tmp_path: Path) -> None:
+def test_a_faulty_flow_keeps_id_tasks_schedule_and_tags(tmp_path: Path) -> None:
     dag_id = write(tmp_path, faulty(airflow={"tags": ["sales"]}, replay={"schedule": "@daily", "source": "x.jsonl"}))
     dags = load_dags(tmp_path)
     assert set(dags) == {dag_id, f"{dag_id}__replay"}

@@ -72,9 +72,7 @@ def test_sends_every_response_once_and_the_report_adds_up(server: RecordingServe
     assert sum(run.result("replay", index)["requests"] for index in range(3)) == 12
 
 
-def test_a_dry_run_sends_nothing_and_leaves_nothing_in_the_ledger(
-    server: RecordingServer, responses: Path, tmp_path: Path
-) -> None:
+def test_a_dry_run_sends_and_stores_nothing(server: RecordingServer, responses: Path, tmp_path: Path) -> None:
     run = replay(flow_source(responses), dry_run=True)
     assert run.state == "success"
     assert (run.states["replay"], run.states["report"]) == ("skipped", "skipped")

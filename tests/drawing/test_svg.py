@@ -179,7 +179,7 @@ def test_boxes_and_labels_of_sixty_steps_are_clear_of_each_other() -> None:
         assert apart_x or apart_y
 
 
-def test_a_line_runs_from_its_step_to_its_target_in_any_direction() -> None:
+def test_lines_connect_steps_in_any_direction() -> None:
     sizes = [Size(100, 40)] * 3
     links = [Link(0, 1, Size(40, 19)), Link(1, 2, Size(40, 19)), Link(2, 0, Size(40, 19), is_back=True),
              Link(1, 1, Size(40, 19), is_back=True)]  # fmt: skip

@@ -49,9 +49,7 @@ def test_every_location_is_the_start_of_its_value(value: Any, indent: Any, ascii
 
 
 @given(TEXTS.filter(bool), st.data(), st.booleans())
-def test_an_offset_counts_characters_of_the_text_and_not_of_its_escapes(
-    text: str, data: st.DataObject, ascii_only: bool
-) -> None:
+def test_offsets_count_characters_and_not_escapes(text: str, data: st.DataObject, ascii_only: bool) -> None:
     offset = data.draw(st.integers(1, len(text)))
     written = json.dumps([text], ensure_ascii=ascii_only)
     begin = json.dumps(text[:offset], ensure_ascii=ascii_only)

@@ -69,7 +69,7 @@ def test_a_day_is_a_date_without_a_time() -> None:
 
 
 @pytest.mark.parametrize("text", ["9999-12-31T23:59-12:00", "2200-01-01", "1899-12-31T23:59", "0001-01-01T00:00+14:00"])
-def test_a_time_out_of_range_is_refused_when_compared_with_the_clock(text: str) -> None:
+def test_refuses_a_time_out_of_the_clocks_range(text: str) -> None:
     with pytest.raises(ValueError, match="a year from 1900 to 2199 is expected"):
         parse_moment(text, UTC)
     assert parse_moment("2199-12-31T23:59", UTC).astimezone(UTC).year == 2199

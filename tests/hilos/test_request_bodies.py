@@ -69,7 +69,7 @@ _JSON = st.recursive(
 @example({"a": " {{ contact.x }}"}, None, False, 41)
 @example([1.0, 1e5, -0.0, 10**20], None, False, 41)
 @settings(max_examples=400, deadline=None)
-def test_a_body_is_sent_as_the_same_bytes_as_the_text_that_was_recorded(
+def test_sends_the_bytes_of_the_recorded_body(
     body: object, indent: int | None, ascii_only: bool, value: object
 ) -> None:
     """Whether it became an object or stayed text."""

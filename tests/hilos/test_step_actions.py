@@ -194,7 +194,7 @@ def test_key_shaped_text_is_a_secret_under_any_name() -> None:
     assert steps_of(imported)[0]["query_params"] == {"q": "{{ flow_execution_variables.secret }}"}
 
 
-def test_declares_variables_that_are_read_alongside_declared_ones() -> None:
+def test_declares_undeclared_variables_if_others_are_declared() -> None:
     read_too = "a={{ flow_execution_variables.api_key }}&b={{flow_execution_variables.campaign}}"
     url = f"{_URL}?api_key={CRM_KEY}&{read_too}"
 

@@ -159,7 +159,7 @@ def test_the_start_is_the_step_that_nothing_leads_to() -> None:
     assert notes(imported, "inferred", None) == []
 
 
-def test_an_exit_to_an_unrecorded_step_ends_the_flow_and_is_reported() -> None:
+def test_reports_exits_to_unrecorded_steps_as_ends() -> None:
     imported = read(step(1, "Ask", "QUESTION", body="?", answer_type="ANY", next_step_default=uuid(2)))
 
     assert "next" not in steps_of(imported)[0]
@@ -215,7 +215,7 @@ def test_keeps_distinct_names() -> None:
     assert [one["name"] for one in steps_of(imported)] == ["Ask name", "Askname"]
 
 
-def test_a_name_that_is_too_long_or_holds_control_characters_is_fixed() -> None:
+def test_fixes_long_names_and_control_characters() -> None:
     long = "What is " + "very " * 30 + "important?"
 
     imported = read(

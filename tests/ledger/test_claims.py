@@ -95,7 +95,7 @@ def test_a_chunk_has_one_owner(ledger: Ledger, ledger_url: str, replay: Replay) 
         assert owner.endswith(f":{process.pid}")
 
 
-def test_a_killed_owner_is_replaced_at_once(ledger: Ledger, ledger_url: str, replay: Replay) -> None:
+def test_a_killed_owner_is_replaced_immediately(ledger: Ledger, ledger_url: str, replay: Replay) -> None:
     with an_owner(ledger_url, replay) as process:
         process.kill()
         process.wait()

@@ -31,7 +31,7 @@ def test_creates_tables_once_and_keeps_their_rows(ledger: Ledger, ledger_url: st
     assert all(name.startswith(PREFIX) for name in metadata.tables)
 
 
-def test_several_processes_can_open_a_new_ledger_at_once(ledger_url: str) -> None:
+def test_several_processes_can_open_a_new_ledger_concurrently(ledger_url: str) -> None:
     barrier, problems = threading.Barrier(6), []
 
     def open_ledger() -> None:
@@ -70,7 +70,7 @@ def test_refuses_unknown_and_newer_versions_without_changes(
 @pytest.mark.parametrize(
     "url", ["", "nonsense", "mysql://u@h/d", "sqlite://", "sqlite:///:memory:", "/srv/l.db", "oracle+x://h", "http://x"]
 )
-def test_text_that_is_not_a_ledger_url_is_refused_with_an_example(url: str) -> None:
+def test_refuses_an_invalid_ledger_url_with_an_example(url: str) -> None:
     with pytest.raises(LedgerError, match="a ledger must be an SQLAlchemy URL: sqlite:////path"):
         Ledger(url)
 

@@ -87,7 +87,7 @@ def test_a_held_back_contact_reports_the_result_of_the_other(ledger: Ledger) -> 
     assert found.later.text == "completed in the replay first"
 
 
-def test_a_forced_replay_is_distinguished_from_what_was_sent_before(ledger: Ledger) -> None:
+def test_distinguishes_a_forced_replay_from_earlier_requests(ledger: Ledger) -> None:
     first = a_replay(ledger, [response(1)])
     attempt(ledger, "r-1", Fate.SUCCEEDED, first, status_code=201)
     end(ledger, first, [C], at=1000.0)

@@ -78,7 +78,7 @@ def test_there_is_one_revision_for_each_version_in_one_line() -> None:
     assert revisions == [revision_of(version) for version in range(SCHEMA_VERSION, 0, -1)]
 
 
-def test_the_alembic_environment_names_a_version_table_of_its_own() -> None:
+def test_the_alembic_environment_has_its_own_version_table() -> None:
     """Airflow requires this of a manager whose tables may be in its own database."""
     calls = [node for node in ast.walk(ast.parse((FOLDER / "env.py").read_text())) if isinstance(node, ast.Call)]
     [configure] = [call for call in calls if ast.unparse(call.func) == "context.configure"]

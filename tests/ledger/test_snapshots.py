@@ -86,7 +86,7 @@ def test_skips_contacts_done_or_in_doubt_elsewhere_unless_forced(ledger: Ledger)
     assert states_of(ledger, forced) == ["pending"] * 4 + ["skipped"]
 
 
-def test_a_contact_that_refers_to_another_replay_is_not_in_doubt_itself(ledger: Ledger) -> None:
+def test_a_reference_to_another_replays_doubt_is_not_a_doubt(ledger: Ledger) -> None:
     first = a_replay(ledger, [response(1)])
     end(ledger, first, [ContactState.IN_DOUBT])
     a_replay(ledger, [response(1)], "later")

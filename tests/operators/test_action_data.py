@@ -177,7 +177,7 @@ def test_numeric_text_of_the_author_stays_text(server: RecordingServer, dag: DAG
     assert _sent_bodies(server) == [{"zip": "01000", "list": "[1]", "phone": "+52155"}]
 
 
-def test_dates_and_decimals_of_earlier_tasks_are_sent_as_json_has_them(server: RecordingServer) -> None:
+def test_sends_dates_and_decimals_of_earlier_tasks_as_json(server: RecordingServer) -> None:
     import datetime as dt
     from decimal import Decimal
 

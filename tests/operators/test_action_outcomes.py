@@ -164,7 +164,7 @@ def test_on_error_fail_fails_without_a_second_try(server: RecordingServer) -> No
     assert done.result["status_code"] == 500
 
 
-def test_on_error_branch_without_a_branch_operator_fails_and_reports_it(server: RecordingServer) -> None:
+def test_on_error_branch_without_a_branch_operator_fails(server: RecordingServer) -> None:
     server.queued = [Answer(500)]
     done = run_action(on_error="branch")
     assert done.state == "failed"
@@ -184,7 +184,7 @@ def test_another_actions_branch_does_not_handle_the_error(server: RecordingServe
     assert "no WhatsAppBranchOperator" in str(failures.errors[0])
 
 
-def test_response_check_sees_a_requests_response_and_airflows_context(server: RecordingServer) -> None:
+def test_response_check_gets_a_response_and_airflows_context(server: RecordingServer) -> None:
     seen: list[Any] = []
 
     def check(response: requests.Response, ti: Any) -> bool:

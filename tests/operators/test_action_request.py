@@ -159,7 +159,7 @@ def test_an_answer_in_the_path_is_one_segment(server: RecordingServer) -> None:
     assert server.received[0].target in ("/c/..%2Fa%2Fb%3Fc%23d/x", "/c/%2E%2E%2Fa%2Fb%3Fc%23d/x")
 
 
-def test_airflows_context_xcom_and_the_four_scopes_can_be_combined(server: RecordingServer) -> None:
+def test_templates_combine_context_xcom_and_scopes(server: RecordingServer) -> None:
     from airflow.sdk import task
 
     with DAG(new_dag_id(), params={"campaign": "spring"}) as dag:

@@ -298,7 +298,7 @@ def test_a_loop_started_off_the_path_skips_itself(server: RecordingServer) -> No
 
 
 @pytest.mark.parametrize("size", [10, 20_000])
-def test_the_xcom_is_limited_and_later_tasks_read_the_whole_reply(server: RecordingServer, size: int) -> None:
+def test_later_tasks_read_the_whole_reply_despite_a_limited_xcom(server: RecordingServer, size: int) -> None:
     text = "x" * size
     pending = Answer.json({"state": "pending", "text": text})
     server.queued = [Answer.json({"id": 7}), *[pending] * 10, Answer.json({"state": "done", "text": text})]

@@ -65,7 +65,7 @@ def by_hand(responses: Path, flow: dict[str, Any] | None = None, **arguments: An
     return dag
 
 
-def test_clearing_a_failed_replay_task_sends_its_failed_contacts_again(
+def test_clearing_a_failed_replay_task_resends_its_failed_contacts(
     server: RecordingServer, responses: Path, task_log: TaskLog
 ) -> None:
     set_answers(server, refuse(3, 7))

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("airflow")
 
 
 @pytest.mark.parametrize("number", [0, -1, 1025])
-def test_the_command_line_and_an_operator_refuse_the_same_concurrency(number: int) -> None:
+def test_operators_and_command_line_refuse_the_same_concurrency(number: int) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         concurrency(str(number))
     with pytest.raises(ValueError, match=str(number)):
@@ -21,7 +21,7 @@ def test_the_command_line_and_an_operator_refuse_the_same_concurrency(number: in
 
 
 @pytest.mark.parametrize("number", [0.0, -1.0, 100_001.0, float("nan")])
-def test_the_command_line_and_an_operator_refuse_the_same_rate(number: float) -> None:
+def test_operators_and_command_line_refuse_the_same_rate(number: float) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         rate(str(number))
     for given in (number, {"crm.example": number}):

@@ -193,9 +193,7 @@ class TestStorage:
         with self.get_fs(conn_id, {}).open(path, "wb") as file:
             file.write((ROW % name).encode())
 
-    def test_a_file_is_opened_by_the_connection_that_its_address_names(
-        self, server: RecordingServer, connect: Connect
-    ) -> None:
+    def test_opens_a_file_with_the_connection_in_its_url(self, server: RecordingServer, connect: Connect) -> None:
         connect("archive", "generic")
         self.put("archive", "/leads/r.jsonl", "by connection")
         self.put(None, "/leads/r.jsonl", "without")
@@ -251,9 +249,7 @@ def test_a_storage_without_its_provider_names_it(server: RecordingServer, connec
     assert "pip install 'apache-airflow-providers-amazon'" in message
 
 
-def test_the_plan_and_the_replay_of_a_built_dag_read_by_connection(
-    server: RecordingServer, connect: Connect, tmp_path: Path
-) -> None:
+def test_tasks_of_a_replay_dag_read_by_connection(server: RecordingServer, connect: Connect, tmp_path: Path) -> None:
     pytest.importorskip("airflow.providers.sqlite", reason="apache-airflow-providers-sqlite is not installed")
     file = tmp_path / "people.db"
     with closing(sqlite3.connect(file)) as people:

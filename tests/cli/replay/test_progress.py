@@ -52,7 +52,7 @@ def test_waiting_is_reported() -> None:
     assert "waiting for a rate limit, a retry, or a host that is down" in watched.look(1.0)[1]
 
 
-def test_contacts_that_wait_where_the_flow_has_a_delay_are_counted() -> None:
+def test_counts_contacts_waiting_at_a_delay() -> None:
     watched = Watched(engine(delayed_count=1200), total=2000, before=0)
 
     assert watched.look(1.0) == (0, "0/s, 0 in flight, 0 errors, 1,200 waiting as long as the flow says")

@@ -115,7 +115,7 @@ def test_selects_a_handled_error_by_its_step(
     assert [one.target for one in server.received] == ["/v1/x", "/v1/tell", "/v1/x"]
 
 
-def test_no_selected_contact_sends_nothing_and_reports_other_matches(
+def test_an_empty_selection_reports_other_matches(
     cli: Cli, write: Write, ledger: list[str], server: RecordingServer
 ) -> None:
     server.queued.append(Answer(500))

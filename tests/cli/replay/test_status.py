@@ -47,7 +47,7 @@ def test_a_handled_error_and_an_unanswered_question_are_counted(leads: Leads, se
     assert "not a success: the contact that completed took an error exit" in done.out
 
 
-def test_a_replay_that_does_not_exist_is_refused_with_one_that_is(leads: Leads) -> None:
+def test_refuses_an_unknown_replay_and_suggests_another(leads: Leads) -> None:
     leads.write(1)
     leads.run("--replay-id", "spring-2026")
 

@@ -103,7 +103,7 @@ def test_values_are_never_searched_for_tokens_or_templates(body_type: str, body:
             assert answer.encode() in sent
 
 
-def test_tokens_are_not_in_the_text_even_when_the_text_holds_some() -> None:
+def test_tokens_differ_from_any_text_of_the_body() -> None:
     text = "<a>{{ x }}</a>"
     token = TokenText(text, find_spans(text, LANGUAGE)).token(0)
     assert content("xml", f"<a b='{token}'>{token}{{{{ x }}}}</a>", x="v") == f'<a b="{token}">{token}v</a>'.encode()

@@ -104,7 +104,7 @@ def test_reports_each_difference_with_its_location(expect: dict[str, Any], where
     assert mismatches_of(run) == {where: message}
 
 
-def test_a_long_text_is_reported_at_the_first_place_where_it_differs() -> None:
+def test_a_long_text_is_shown_at_its_first_difference() -> None:
     got = "a" * 100 + "b" + "c" * 200
     (found,) = differences("a" * 100 + "x" + "c" * 200, got, "body")
 
@@ -126,7 +126,7 @@ def test_values_of_other_types_are_not_the_same(one: Any, other: Any) -> None:
     assert len(list(differences(other, one, "x"))) == 1
 
 
-def test_keys_and_items_that_are_missing_or_too_many_are_reported() -> None:
+def test_reports_missing_and_unexpected_keys_and_items() -> None:
     one, other = {"a": 1, "b": {"c": [1]}}, {"a": 1, "b": {"c": [1, None]}, "d": None}
 
     assert [found.where for found in differences(one, other, "x")] == ["x.b.c[1]", "x.d"]

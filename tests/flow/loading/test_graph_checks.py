@@ -57,7 +57,7 @@ def test_a_missing_target_is_a_fault_at_its_location(step: dict[str, Any], place
 
 
 @pytest.mark.parametrize("name", [{}, [], 7, None])
-def test_a_step_with_an_invalid_name_has_its_other_faults_reported(name: Any) -> None:
+def test_reports_other_faults_of_a_step_with_an_invalid_name(name: Any) -> None:
     assert any("there is no step named 'Nope'" in fault for fault in faults(say(name, next="Nope"), say("a")))
 
 
@@ -451,7 +451,7 @@ def test_an_empty_target_explains_how_to_end_a_walk(step: dict[str, Any]) -> Non
     assert found[0].endswith("write a name, or null to end the walk here")
 
 
-def test_faults_of_every_kind_are_reported_at_once() -> None:
+def test_reports_faults_of_every_kind_together() -> None:
     found = faults(
         ask("q", next="Q", on_no_answer="n"),
         say("Q", "{{ flow_execution_variables.y }}", next="loop"),

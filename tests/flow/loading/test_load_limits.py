@@ -103,7 +103,7 @@ except FlowFileError as error:
 
 
 @pytest.mark.parametrize("name", SLOW)
-def test_a_flow_of_a_mebibyte_is_loaded_or_refused_within_seconds(name: str) -> None:
+def test_loads_or_refuses_a_flow_of_a_mebibyte_within_seconds(name: str) -> None:
     text = json.dumps(SLOW[name])
     assert len(text) <= MAX_BYTES
     done = subprocess.run(

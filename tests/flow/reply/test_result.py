@@ -89,7 +89,7 @@ def test_an_unreadable_2xx_is_an_error_with_its_status() -> None:
     assert "declared as JSON, but does not parse" in found.error.message
 
 
-def test_an_error_status_that_cannot_be_read_is_reported_as_the_status() -> None:
+def test_an_error_status_with_unreadable_content_reports_the_status() -> None:
     found = result(HttpResponse(500, headers=(("content-type", "application/json"),), content=b"<html>"))
 
     assert found.error is not None

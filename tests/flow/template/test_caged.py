@@ -180,7 +180,7 @@ def test_references_are_known_in_order() -> None:
     ]
 
 
-def test_every_faulty_placeholder_of_a_text_is_reported_with_its_offset() -> None:
+def test_reports_every_faulty_placeholder_with_its_offset() -> None:
     with pytest.raises(TemplateFault) as caught:
         language().parse("{{ conn.a }} and {{ contact.a }}{{ nope.b }} {% x %} {{")
 

@@ -60,7 +60,7 @@ def test_keeps_unusual_but_valid_values() -> None:
     assert parse_response("[" + "[]," * 99 + "[]]") == [[]] * 100
 
 
-def test_a_fault_of_syntax_has_its_position_and_survives_pickling() -> None:
+def test_a_syntax_fault_has_its_position_and_survives_pickling() -> None:
     with pytest.raises(ResponseTextError) as caught:
         parse_response('{"a": x}')
 

@@ -142,7 +142,7 @@ def test_a_menu_without_an_answer_ends_the_walk() -> None:
 
 
 @pytest.mark.parametrize(("age", "label"), [("17", "path 1"), ("18", "adults"), ("70", "adults"), (None, "otherwise")])
-def test_a_conditional_takes_the_first_path_whose_conditions_all_hold(age: str | None, label: str) -> None:
+def test_a_conditional_takes_the_first_path_that_is_true(age: str | None, label: str) -> None:
     paths = [
         {"conditions": [_is("lt", "18"), _is("!isnull", None)]},
         {"name": "adults", "conditions": [_is("gte", "18")]},
@@ -375,7 +375,7 @@ def test_mutually_exhausted_steps_end_the_walk() -> None:
     assert walk_flow(flow).state is State.FAILED
 
 
-def test_keys_are_the_same_for_the_same_visit_of_the_same_response() -> None:
+def test_each_visit_of_a_response_has_a_stable_key() -> None:
     def keys(response: dict[str, Any], flow: Flow) -> list[str]:
         effects: list[Effect] = []
         walk_flow(flow, response, effects=effects)
@@ -531,7 +531,7 @@ def test_an_action_that_failed_before_or_never_ran_is_sent() -> None:
     assert asked == ["First: ", "Second: success 9"]
 
 
-def test_recorded_results_that_cannot_be_read_reject_the_response() -> None:
+def test_unreadable_recorded_results_reject_the_response() -> None:
     record, asked = _walk_recorded({"First": [{"status": 200}]})
     assert (record.state, asked) == (State.REJECTED, [])
     assert "actions.First" in record.reason

@@ -111,7 +111,7 @@ def test_a_text_that_is_not_utf8_rejects_its_row(tmp_path: Path) -> None:
         parquet_rows(tmp_path, {"step": pa.StructArray.from_arrays([texts], ["Ask name"])})
 
 
-def test_empty_rows_and_rows_without_the_id_that_was_named_are_rejected(tmp_path: Path) -> None:
+def test_rejects_empty_rows_and_rows_without_the_named_id(tmp_path: Path) -> None:
     assert codes(parquet_rows(tmp_path, {"id": [None, "1"]})) == ["empty_row", "ok"]
     columns = {"Folio": [None, "", "1"], "contact.phone": ["+52", "+52", "5.2E+11"]}
     assert codes(parquet_rows(tmp_path, columns, id_column="Folio")) == ["no_id", "no_id", "scientific_phone"]
