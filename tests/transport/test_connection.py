@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 
 import pytest
 
@@ -76,6 +77,19 @@ async def test_an_idle_connection_is_closed_in_time(serve: Serve, monkeypatch: p
     async with open_session(LOOPBACK) as session:
         await send(post(server), session=session)
         assert await asyncio.to_thread(closed.wait, 5)
+        assert isinstance(await send(post(server), session=session), HttpResponse)
+
+    assert server.connections == 2
+
+
+async def test_a_connection_that_outlived_its_idle_time_is_not_reused(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "_IDLE_SECONDS", 0.1)
+    server = serve(honest(reply(b"ok")))
+    async with open_session(LOOPBACK) as session:
+        await send(post(server), session=session)
+        time.sleep(0.3)  # noqa: ASYNC251 - holds the event loop, and with it the timer that closes connections
         assert isinstance(await send(post(server), session=session), HttpResponse)
 
     assert server.connections == 2

@@ -101,8 +101,14 @@ async def test_without_a_tunnel_nothing_is_sent(serve: Serve, answer: bytes, wor
     assert "s3cret" not in repr(got)
 
 
-async def test_a_tunnel_that_does_not_come_ends_in_time(serve: Serve) -> None:
-    proxy = serve(lambda peer: peer.wait_for_client_to_close())
+@pytest.mark.parametrize("answer", [b"", ESTABLISHED], ids=["no tunnel", "no TLS in the tunnel"])
+async def test_a_tunnel_that_does_not_come_ends_in_time(serve: Serve, answer: bytes) -> None:
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.send(answer)
+        peer.wait_for_client_to_close()
+
+    proxy = serve(script)
     async with open_session(behind(proxy)) as session:
         got = await send(HttpRequest("POST", URL), SendPolicy(connect_timeout=0.3), session=session)
         await asyncio.sleep(0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -136,6 +137,26 @@ async def test_the_deadline_counts_before_and_after_the_wait(serve: Serve) -> No
     assert isinstance(got, TransportFailure)
     assert (got.kind, got.sent) == (ErrorKind.TIMEOUT, Sent.UNKNOWN)
     assert 450 <= got.elapsed_ms < 1000
+
+
+async def test_the_deadline_does_not_start_anew_after_the_wait(serve: Serve) -> None:
+    server = serve(lambda peer: peer.wait_for_client_to_close())
+
+    def lookup(host: str, port: int) -> list[str]:
+        time.sleep(1.2)
+        return ["127.0.0.1"]
+
+    async def permit() -> None:
+        await asyncio.sleep(0)
+
+    begun = time.monotonic()
+    async with open_session(LOOPBACK, lookup=lookup) as session:
+        request = HttpRequest("POST", f"http://crm.example:{server.port}/")
+        got = await send(request, SendPolicy(deadline=1.5), session=session, permit=permit)
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (ErrorKind.TIMEOUT, Sent.UNKNOWN)
+    assert 1.4 < time.monotonic() - begun < 2.5
 
 
 @pytest.mark.parametrize("early", [b"", reply(b"early")], ids=["closed", "bytes arrive"])
