@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS, acting, asking, common, flow, replay, sending, testing
 from airflow_whatsapp_flows.flow.format.common import FormatModel
+from airflow_whatsapp_flows.flow.format.pydantic_models import pydantic_model
 from airflow_whatsapp_flows.flow.inspect.testing import run_flow_test
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from tests.conftest import REPOSITORY
@@ -41,7 +42,7 @@ HEADINGS = {
     **{step.__name__: f"### `{kind}`" for kind, step in STEP_FORMATS.items()},
 }
 CLASSES = {
-    name: found
+    name: pydantic_model(found)
     for module in (acting, asking, common, flow, replay, sending, testing)
     for name, found in vars(module).items()
     if isinstance(found, type) and issubclass(found, FormatModel) and found is not FormatModel
@@ -62,7 +63,7 @@ def own_fields(described: type[BaseModel]) -> dict[str, FieldInfo]:
         key for parent in described.__mro__[1:] if issubclass(parent, BaseModel) for key in parent.model_fields
     }
     fields = {field.alias or key: field for key, field in described.model_fields.items() if key not in inherited}
-    if described in STEP_FORMATS.values():
+    if described.__name__ in {step.__name__ for step in STEP_FORMATS.values()}:
         del fields["type"]
     return fields
 

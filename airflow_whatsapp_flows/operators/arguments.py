@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
-from pydantic import ValidationError
+import msgspec
 
 from airflow_whatsapp_flows.flow.body import BodyType
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
@@ -14,8 +14,8 @@ from airflow_whatsapp_flows.flow.format import Method, RetryFormat
 from airflow_whatsapp_flows.flow.request.headers import parse_headers
 from airflow_whatsapp_flows.flow.template.language import LITERAL, TemplateFault
 
+_RETRY_KEYS = RetryFormat.__struct_fields__
 METHODS: tuple[str, ...] = get_args(Method)
-_RETRY: Mapping[str, Any] = RetryFormat.model_json_schema()["properties"]
 
 
 def check_choices(body_type: Any, delivery: Any, on_error: Any) -> None:
@@ -95,15 +95,26 @@ def check_retry(retry: Any) -> None:
     if retry is None:
         return
     if not isinstance(retry, Mapping):
-        raise ValueError(f"retry must be an object with {', '.join(_RETRY)}, not {retry!r}")
+        raise ValueError(f"retry must be an object with {', '.join(_RETRY_KEYS)}, not {retry!r}")
     for key, value in retry.items():
-        if key not in _RETRY:
-            raise ValueError(f"retry has no {key!r}{did_you_mean(str(key), _RETRY)}")
-        try:
-            # A DAG may write a tuple where a flow file has a list.
-            RetryFormat.model_validate({key: list(value) if isinstance(value, tuple) else value})
-        except ValidationError:
-            raise ValueError(f"retry: {key} must be {_describe_schema(_RETRY[key])}, not {value!r}") from None
+        if key not in _RETRY_KEYS:
+            raise ValueError(f"retry has no {key!r}{did_you_mean(str(key), _RETRY_KEYS)}")
+        if not _is_valid_retry(key, value):
+            raise ValueError(f"retry: {key} must be {_describe_retry(key)}, not {value!r}")
+
+
+def _is_valid_retry(key: str, value: Any) -> bool:
+    try:
+        msgspec.convert({key: value}, RetryFormat)  # a DAG may write a tuple where a flow file has a list
+    except msgspec.ValidationError:
+        return False
+    return not isinstance(value, (set, frozenset))
+
+
+def _describe_retry(key: str) -> str:
+    from airflow_whatsapp_flows.flow.format.pydantic_models import pydantic_model
+
+    return _describe_schema(pydantic_model(RetryFormat).model_json_schema()["properties"][key])
 
 
 def _describe_schema(schema: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from airflow.sdk.exceptions import AirflowException
 
 from airflow_whatsapp_flows.flow.format import RetryFormat
@@ -17,6 +18,9 @@ except ImportError:  # Airflow 3.2 waits as long as retry_delay says, whatever t
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+_DEFAULTS = msgspec.structs.asdict(RetryFormat())
 
 
 class ActionRetryError(AirflowException):
@@ -70,7 +74,7 @@ def retry_arguments(retry: Mapping[str, Any] | None, arguments: dict[str, Any]) 
     """
     complete = dict(arguments)
     if retry is not None:
-        rule = {name: retry.get(name, field.default) for name, field in RetryFormat.model_fields.items()}
+        rule = {name: retry.get(name, default) for name, default in _DEFAULTS.items()}
         complete.setdefault("retries", rule["attempts"] - 1)
         complete.setdefault("retry_delay", timedelta(seconds=rule["wait"]))
         complete.setdefault("retry_exponential_backoff", float(rule["backoff"]))

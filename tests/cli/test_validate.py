@@ -315,3 +315,21 @@ def test_validates_twenty_steps_in_half_a_second_of_cpu(write: Write) -> None:
 
     # The best of three, because of other load on the machine.
     assert min(_usage("validate", file)[0] for _ in range(3)) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(json.dumps(flow(action("Call"))), [], id="no faults"),
+        pytest.param(FAULTY, ["pydantic"], id="faults"),
+    ],
+)
+def test_imports_pydantic_only_to_report_faults(text: str, expected: list[str], write: Write) -> None:
+    code = (
+        f"import sys; from airflow_whatsapp_flows.cli import main; main(['validate', {str(write('a.json', text))!r}])\n"
+        "print([name for name in ('pydantic', 'aiohttp', 'sqlalchemy', 'yaml', 'lxml') if name in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+
+    assert done.stdout.splitlines()[-1] == str(expected)

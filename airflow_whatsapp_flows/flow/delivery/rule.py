@@ -6,7 +6,6 @@ import datetime as dt
 import hashlib
 import json
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.delivery.table import TABLE, Delivery, Event, Fate
@@ -198,6 +197,10 @@ def retry_after(result: ActionResult, now: dt.datetime) -> float | None:
     text = (result.headers.get("retry-after") or "").strip()
     if text.isascii() and text.isdecimal():
         return float(min(int(text), 10**9)) if len(text) <= 100 else 1e9
+    if not text:
+        return None
+    from email.utils import parsedate_to_datetime  # slow to import, and rarely needed
+
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

@@ -1,62 +1,84 @@
 """Building blocks of the flow file classes."""
 
-from __future__ import annotations
+from typing import Annotated, Any, ClassVar, Literal
 
-from typing import Annotated, ClassVar, Literal
+from msgspec import Meta, Struct, field
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-StepName = Annotated[str, Field(min_length=1, max_length=100)]
+class AnyJson:
+    """Marks a value that may be any JSON."""
+
+
+class ByJsonType:
+    """Marks a union of which the JSON type of the value selects one: only the fault of that one is reported.
+
+    Args:
+        *types: the JSON type of each alternative; the last one also stands for all other types.
+    """
+
+    def __init__(self, *types: Literal["object", "text", "number"]) -> None:
+        self.types = types
+
+
+JsonValue = Annotated[Any, AnyJson()]
+StepName = Annotated[str, Meta(min_length=1, max_length=100)]
 Target = StepName | None
 Scalar = str | int | float | bool | None
-Label = Annotated[str, Field(max_length=255)]
-TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Label = Annotated[str, Meta(max_length=255)]
+TimeOfDay = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")]
 
 
-class FormatModel(BaseModel):
+class FormatModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An object in a flow file; unknown keys are rejected."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-
-class StepBase(FormatModel):
+class StepBase(FormatModel, frozen=True, kw_only=True, tag_field="type"):
     """What every step has."""
 
+    type: ClassVar[str]
     leaves_value: ClassVar[bool] = False
     """Whether ``step.<name>`` has a value once the step ran."""
 
-    name: StepName = Field(description="the name other steps use for it; unique in the flow")
-    id: str | None = Field(
-        None,
-        min_length=1,
-        max_length=100,
-        description="identifies the step in the ledger when its name changes; default: its name",
-    )
-    platform_id: str | None = Field(
-        None, max_length=100, description="id of the step on the platform; takes precedence over `id`"
-    )
-    max_visits: int | None = Field(None, ge=1, le=10_000, description="maximum visits of this step by one contact")
-    on_max_visits: Target = Field(None, description="the next step when no visits are left; absent: the walk fails")
+    name: Annotated[StepName, Meta(description="the name other steps use for it; unique in the flow")]
+    id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=100)] | None,
+        Meta(description="identifies the step in the ledger when its name changes; default: its name"),
+    ] = None
+    platform_id: Annotated[
+        Annotated[str, Meta(max_length=100)] | None,
+        Meta(description="id of the step on the platform; takes precedence over `id`"),
+    ] = None
+    max_visits: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000)] | None, Meta(description="maximum visits of this step by one contact")
+    ] = None
+    on_max_visits: Annotated[
+        Target, Meta(description="the next step when no visits are left; absent: the walk fails")
+    ] = None
 
 
-class StepWithText(StepBase):
+class StepWithText(StepBase, frozen=True, kw_only=True):
     """A step that says something."""
 
-    body: str | None = Field(None, description="the text that the contact sees; a template")
-    message_type: Literal["TEXT", "IMAGE", "VIDEO", "DOCUMENT", "AUDIO", "STICKER", "LOCATION"] = Field(
-        "TEXT", description="how the platform shows it"
-    )
-    file_url: str | None = Field(None, max_length=2000, description="media shown with the text; a template")
-    whatsapp_template: str | None = Field(
-        None, min_length=1, max_length=255, description="id or name of the approved WhatsApp message template"
-    )
-    whatsapp_template_variables: dict[str, JsonValue] = Field(
-        default_factory=dict, description="values of the message template's own variables; text values are templates"
-    )
+    body: Annotated[str | None, Meta(description="the text that the contact sees; a template")] = None
+    message_type: Annotated[
+        Literal["TEXT", "IMAGE", "VIDEO", "DOCUMENT", "AUDIO", "STICKER", "LOCATION"],
+        Meta(description="how the platform shows it"),
+    ] = "TEXT"
+    file_url: Annotated[
+        Annotated[str, Meta(max_length=2000)] | None, Meta(description="media shown with the text; a template")
+    ] = None
+    whatsapp_template: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=255)] | None,
+        Meta(description="id or name of the approved WhatsApp message template"),
+    ] = None
+    whatsapp_template_variables: Annotated[
+        dict[str, JsonValue],
+        Meta(description="values of the message template's own variables; text values are templates"),
+    ] = field(default_factory=dict)
 
 
-class DurationFormat(FormatModel):
+class DurationFormat(FormatModel, frozen=True, kw_only=True):
     """A duration."""
 
-    amount: float = Field(ge=0, le=31_536_000, description="the duration, in the unit")
-    unit: Literal["SECOND", "MINUTE", "HOUR", "DAY"] = Field(description="the unit of the amount")
+    amount: Annotated[float, Meta(ge=0, le=31_536_000, description="the duration, in the unit")]
+    unit: Annotated[Literal["SECOND", "MINUTE", "HOUR", "DAY"], Meta(description="the unit of the amount")]

@@ -16,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, NoDefault
 from pydantic_core import core_schema
 
 from airflow_whatsapp_flows.flow.format import STEP_FORMATS, FlowFormat
+from airflow_whatsapp_flows.flow.format.pydantic_models import pydantic_model
 
 SCHEMA_ID = "urn:airflow-whatsapp-flows:flow-format-1"
 """Identifies the schema; there is no document at this URL."""
@@ -48,7 +49,7 @@ def flow_schema() -> dict[str, Any]:
     Steps are distinguished by ``type`` with ``if`` and ``then``, so an editor reports the key that is wrong; with
     ``oneOf`` it would only report that nothing matches.
     """
-    made = FlowFormat.model_json_schema(by_alias=True, schema_generator=_Generator)
+    made = pydantic_model(FlowFormat).model_json_schema(by_alias=True, schema_generator=_Generator)
     made["properties"]["steps"]["items"] = {"$ref": f"#/$defs/{_STEP}"}
     definitions: dict[str, JsonSchemaValue] = made.pop("$defs")
     inlined = {name: found for name, found in definitions.items() if "enum" in found or name == _ANYTHING}

@@ -10,7 +10,8 @@ from enum import Enum
 from typing import Any, Literal
 
 from airflow_whatsapp_flows.flow.concealing import mask_secrets
-from airflow_whatsapp_flows.flow.format import ActionFormat, FlowFormat, StepFormat, TemplateFormat
+from airflow_whatsapp_flows.flow.format import FlowFormat
+from airflow_whatsapp_flows.flow.format.pydantic_models import pydantic_model
 from airflow_whatsapp_flows.flow.inspect.step_matching import Renaming, match_steps
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
@@ -118,18 +119,18 @@ class _Plain:
     """A flow as plain data, every key with its value."""
 
     def __init__(self, flow: Flow) -> None:
-        written = FlowFormat.model_validate_json(json.dumps(flow.source))
+        written: Any = pydantic_model(FlowFormat).model_validate_json(json.dumps(flow.source))
         self.formats = {step.name: step for step in written.steps}
         self.steps = {name: _plain(step) for name, step in self.formats.items()}
         # An editor's business, and what is told of the start.
         self.keys = written.model_dump(mode="json", exclude={"steps", "start", "schema_"})
 
 
-def _plain(step: StepFormat, *, given_only: bool = False) -> dict[str, Any]:
+def _plain(step: Any, *, given_only: bool = False) -> dict[str, Any]:
     value: dict[str, Any] = step.model_dump(mode="json", exclude_defaults=given_only)
     # Two keys that mean something else when they are null than when they are not there.
-    for kind, key in ((TemplateFormat, "next"), (ActionFormat, "body")):
-        if isinstance(step, kind) and key not in step.model_fields_set:
+    for kind, key in (("template", "next"), ("action", "body")):
+        if value["type"] == kind and key not in step.model_fields_set:
             value.pop(key, None)
     if isinstance(value.get("query_params"), dict):
         value["query_params"] = [[name, item] for name, item in value["query_params"].items()]
@@ -141,7 +142,7 @@ def _flow_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Ch
         yield _change("flow", None, path, before, after)
 
 
-def _step_changes(name: str, old: StepFormat, new: StepFormat, renaming: Renaming) -> Iterator[Change]:
+def _step_changes(name: str, old: Any, new: Any, renaming: Renaming) -> Iterator[Change]:
     if old.type != new.type:
         # What the one type has and the other has not is of interest only where it was given.
         before, after = _plain(old, given_only=True), _plain(new, given_only=True)
@@ -152,18 +153,18 @@ def _step_changes(name: str, old: StepFormat, new: StepFormat, renaming: Renamin
         del plain["name"]
     queries = before.pop("query_params", []), after.pop("query_params", [])
     for path, was, is_now in _leaves(before, after, ()):
-        yield _change(_part(path, new), name, path, was, is_now)
+        yield _change(_part(path, new.type), name, path, was, is_now)
     for path, was, is_now in _query_leaves(*queries):
         yield _change("request", name, path, was, is_now)
 
 
-def _part(path: tuple[_Key, ...], step: StepFormat) -> Part:
+def _part(path: tuple[_Key, ...], step_type: str) -> Part:
     top = path[0]
     if top == "type":
         return "type"
     if top in _EXITS or (top == "paths" and path[-1] == "next"):
         return "exit"
-    if isinstance(step, ActionFormat):
+    if step_type == "action":
         return "request" if top in _REQUEST else "setting"
     return "text" if top in _TEXTS else "setting"
 

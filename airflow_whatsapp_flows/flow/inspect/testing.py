@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
+from msgspec import UNSET
+
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.concealing import LiteralSecrets, mask_secrets
@@ -262,7 +264,7 @@ def _compare_request(wanted: ExpectedRequestFormat, effect: SendAction, where: s
     for name, expected in wanted.headers.items():
         values = [value for key, value in request.headers if key.lower() == name.lower()]
         yield from differences(expected, ", ".join(values) if values else MISSING, f"{where}.headers.{name}", hide)
-    if "body" not in wanted.model_fields_set:
+    if wanted.body is UNSET:
         return
     if isinstance(wanted.body, str):
         text = request.content.decode("utf-8", "replace")

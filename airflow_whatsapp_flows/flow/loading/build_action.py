@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from jinja2 import nodes
+from msgspec import UNSET
 
 from airflow_whatsapp_flows.flow.body import ABSENT
 from airflow_whatsapp_flows.flow.delivery.rule import RetryRule, default_delivery
@@ -40,7 +41,7 @@ def build_action(builder: StepBuilder, step: ActionFormat) -> Action | None:
         method=step.method,
         headers=step.headers,
         query_params=step.query_params,
-        body=step.body if "body" in step.model_fields_set else ABSENT,
+        body=ABSENT if step.body is UNSET else step.body,
         body_type=step.body_type,
         connection=step.connection,
     )

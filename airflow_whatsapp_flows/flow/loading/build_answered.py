@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from msgspec import UNSET
+
 from airflow_whatsapp_flows.flow.answers import (
     RANGED_TYPES,
     AnswerMisfit,
@@ -54,8 +56,8 @@ def build_template(builder: StepBuilder, step: TemplateFormat) -> TemplateMessag
         **builder.common,
         **_answer_fields(builder, step),
         options=step.options,
-        has_next="next" in step.model_fields_set,
-        next=step.next,
+        has_next=step.next is not UNSET,
+        next=None if step.next is UNSET else step.next,
     )
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
-from pydantic import ValidationError
+import msgspec
 
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS
@@ -21,12 +21,13 @@ from airflow_whatsapp_flows.flow.loading.block_checks import (
     read_identity,
     read_sensitive,
 )
-from airflow_whatsapp_flows.flow.loading.build import build_steps, valid_steps
+from airflow_whatsapp_flows.flow.loading.build import build_steps
 from airflow_whatsapp_flows.flow.loading.graph_checks import check_graph, next_steps, references_of
 from airflow_whatsapp_flows.flow.loading.placeholder_limits import check_placeholders
-from airflow_whatsapp_flows.flow.loading.schema_faults import format_faults
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.model import Action, Flow, Step
+
+_FORMAT = msgspec.json.Decoder(FlowFormat)
 
 
 def load_flow(source: str | Mapping[str, object], name: str = "<flow>") -> Flow:
@@ -68,13 +69,13 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
         return None, faults or [Fault("a flow must be a JSON object: { … }", line=1, column=1)]
     found: list[FlowFault] = []
     uncertain: set[object] = set()  # positions of steps of which nobody knows where they lead
-    try:
-        written = FlowFormat.model_validate_json(source.text)
+    written = None if faults else _read_format(source.text)
+    if written is not None:
         formats = dict(enumerate(written.steps))
-    except ValidationError as error:
-        written = None
-        found += format_faults(error, value)
-        formats = valid_steps(value)
+    else:
+        from airflow_whatsapp_flows.flow.loading.schema_faults import read_with_faults
+
+        written, formats, found = read_with_faults(source.text, value)
         uncertain = {fault.path[1] for fault in found if fault.path[:1] == ("steps",) and len(fault.path) > 1}
     too_many = check_placeholders(value)
     if too_many:
@@ -114,6 +115,14 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
         source=value,
     )
     return flow, []
+
+
+def _read_format(text: str) -> FlowFormat | None:
+    """Read a file without faults of its keys; ``None`` if it has any."""
+    try:
+        return _FORMAT.decode(text)
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        return None
 
 
 def _replies_read(steps: Mapping[str, Step]) -> frozenset[str]:

@@ -1,7 +1,12 @@
-"""What pydantic found wrong in a flow file, said to the person who wrote it."""
+"""What pydantic found wrong in a flow file, said to the person who wrote it.
+
+Importing pydantic takes longer than loading a flow, so only a file with a fault imports this.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import difflib
 import json
 import re
@@ -13,8 +18,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from airflow_whatsapp_flows.flow.did_you_mean import MOST_FAULTS, did_you_mean
-from airflow_whatsapp_flows.flow.format import STEP_FORMATS, FlowFormat
+from airflow_whatsapp_flows.flow.format import STEP_FORMATS, FlowFormat, StepFormat
+from airflow_whatsapp_flows.flow.format.pydantic_models import pydantic_model, step_validator, struct_of
 from airflow_whatsapp_flows.flow.json_source import FlowFault, Path, step_name_at
+from airflow_whatsapp_flows.flow.loading.build import step_list
 from airflow_whatsapp_flows.flow.loading.graph_checks import targets_of
 
 _TIME_RULE = "a time of day such as 21:30"
@@ -22,7 +29,26 @@ _QUOTED = re.compile(r"'([^']*)'")
 _ID_RULE = "an id has 1 to 100 characters: a-z, 0-9, '_', and '-', starting with a letter or digit"
 
 
-def format_faults(error: ValidationError, value: dict[str, Any]) -> list[FlowFault]:
+def read_with_faults(
+    text: str, value: dict[str, Any]
+) -> tuple[FlowFormat | None, dict[int, StepFormat], list[FlowFault]]:
+    """Validate a file that cannot simply be read, with every fault of its keys.
+
+    Args:
+        text: the file.
+        value: the same as plain data.
+
+    Returns:
+        The file if it has no such faults, its usable steps by position, and the faults.
+    """
+    try:
+        written: FlowFormat = struct_of(pydantic_model(FlowFormat).model_validate_json(text))
+    except ValidationError as error:
+        return None, _valid_steps(value), _format_faults(error, value)
+    return written, dict(enumerate(written.steps)), []
+
+
+def _format_faults(error: ValidationError, value: dict[str, Any]) -> list[FlowFault]:
     """Every fault that pydantic reports.
 
     Args:
@@ -42,6 +68,45 @@ def format_faults(error: ValidationError, value: dict[str, Any]) -> list[FlowFau
             continue
         faults[found] = FlowFault(_message(details, path, value), path, step_name_at(value, path), at_key=is_key)
     return list(faults.values())
+
+
+def _valid_steps(value: dict[str, Any]) -> dict[int, StepFormat]:
+    """The usable steps of a file with faults, by position: their templates are checked as well.
+
+    An invalid key is dropped, or replaced with its closest match; a step without a required key is not usable.
+
+    Args:
+        value: the file as plain data.
+    """
+    steps: dict[int, StepFormat] = {}
+    for index, raw in enumerate(step_list(value)):
+        try:
+            steps[index] = struct_of(step_validator().validate_json(json.dumps(raw)))
+        except ValidationError as error:
+            known = _without_faults(raw, error)
+            with contextlib.suppress(ValidationError):
+                steps[index] = struct_of(step_validator().validate_json(json.dumps(known)))
+    return steps
+
+
+def _without_faults(raw: Any, error: ValidationError) -> Any:
+    known = copy.deepcopy(raw)
+    for details in error.errors(include_url=False):
+        *path, key = details["loc"][1:] or ("",)  # the first is the type of the step
+        holder: Any = known
+        for part in path:
+            try:
+                holder = holder[part]
+            except (LookupError, TypeError):  # a union's location names its alternatives too
+                break
+        else:
+            if isinstance(holder, dict):
+                meant = _close_literal(details)
+                if meant is None:
+                    holder.pop(key, None)
+                else:
+                    holder[key] = meant
+    return known
 
 
 def _path(details: ErrorDetails, value: Any) -> tuple[Path, bool]:
@@ -77,7 +142,7 @@ def _message(details: ErrorDetails, path: Path, value: dict[str, Any]) -> str:
         return f"there is no step type {context.get('tag')!r}{_close(str(context.get('tag')), list(STEP_FORMATS))}"
     if kind in ("literal_error", "enum"):
         allowed = str(context.get("expected", ""))
-        meant = close_literal(details)
+        meant = _close_literal(details)
         hint = f"; did you mean {meant!r}? Allowed" if meant else "; allowed"
         return f"{_show(details['input'])} is not allowed{hint}: {allowed}"
     if path[-2:-1] == ("headers",) and isinstance(details["input"], list):
@@ -90,7 +155,7 @@ def _message(details: ErrorDetails, path: Path, value: dict[str, Any]) -> str:
     return _plain(details)
 
 
-def close_literal(details: ErrorDetails) -> str | None:
+def _close_literal(details: ErrorDetails) -> str | None:
     """What a text that is none of a few allowed ones was meant to be, if one is close."""
     if details["type"] not in ("literal_error", "enum") or not isinstance(details["input"], str):
         return None
@@ -131,7 +196,7 @@ def _show(value: object) -> str:
 
 def _keys_at(path: Path, value: dict[str, Any]) -> list[str]:
     """The keys that the object at a path may have."""
-    models: Iterable[type[BaseModel]] = [FlowFormat]
+    models: Iterable[type[BaseModel]] = [pydantic_model(FlowFormat)]
     there: Any = value
     for part in path:
         there = there[part]
@@ -141,7 +206,7 @@ def _keys_at(path: Path, value: dict[str, Any]) -> list[str]:
             models = [found for field in fields for found in _models_in(field.annotation)] or models
         if isinstance(there, dict) and len(list(models)) > 1:
             # Of the steps, the one that its type names; of others, each says what it allows.
-            models = [STEP_FORMATS[str(there["type"])]] if there.get("type") in STEP_FORMATS else models
+            models = [pydantic_model(STEP_FORMATS[str(there["type"])])] if there.get("type") in STEP_FORMATS else models
     return list(dict.fromkeys(key for model in models for key, _ in _fields(model)))
 
 

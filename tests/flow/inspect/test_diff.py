@@ -14,6 +14,7 @@ import pytest
 from airflow_whatsapp_flows.errors import FlowFileError
 from airflow_whatsapp_flows.flow.concealing import mask_secrets
 from airflow_whatsapp_flows.flow.format import FlowFormat
+from airflow_whatsapp_flows.flow.format.pydantic_models import pydantic_model
 from airflow_whatsapp_flows.flow.inspect.diff import ABSENT, Change, differences
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from tests.conftest import REPOSITORY
@@ -405,7 +406,9 @@ def _mutate(value: Any, path: tuple[Any, ...], change: Any) -> Any:
 def _means(flow: Plain) -> str:
     # A template's next and an action's body differ between null and absent.
     given = [[step.get("next", ...) is ..., step.get("body", ...) is ...] for step in flow["steps"]]
-    return FlowFormat.model_validate_json(json.dumps(flow)).model_dump_json(exclude={"schema_"}) + repr(given)
+    return pydantic_model(FlowFormat).model_validate_json(json.dumps(flow)).model_dump_json(exclude={"schema_"}) + repr(
+        given
+    )
 
 
 @pytest.mark.parametrize("flow", [FLOW, *EXAMPLES], ids=lambda flow: getattr(flow, "stem", "sample"))

@@ -70,7 +70,7 @@ def test_a_case_converted_to_a_test_passes(case: Case) -> None:
     run = run_flow_test(flow, flow.tests[0])
 
     assert run.mismatches == ()
-    if "requests" in flow.tests[0].expect.model_fields_set:
+    if flow.tests[0].expect.requests is not None:
         urls = [effect.request.url.removeprefix(ORIGIN) for effect in run.requests]
         assert urls == [one["url"] for one in case.data["expect"]["requests"]]
     assert run.walk.unanswered == case.data["expect"].get("unanswered", False)

@@ -8,6 +8,7 @@ import time
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -303,7 +304,7 @@ def test_a_flow_configures_its_replay() -> None:
     }
     loaded = flow_of(action(), replay=replay).replay
     assert loaded is not None
-    assert loaded.model_dump() == replay
+    assert msgspec.to_builtins(loaded) == replay
     assert flow_of(action()).replay is None
 
 
