@@ -16,16 +16,16 @@ _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 class Statement:
     """A statement for many rows, in the form that is fastest in each database.
 
-    SQLite gets the rows one by one within one call; PostgreSQL gets them as one JSON parameter, in one round trip.
+    SQLite gets the rows one by one within one call; PostgreSQL gets one array for each column, in one round trip.
 
     Args:
         for_each: for SQLite, with a ``?`` for each value.
-        for_all: for PostgreSQL, over the rows ``r`` of ``{rows}``.
+        for_all: for PostgreSQL, with a ``%b`` for the array of each column.
     """
 
     def __init__(self, for_each: str, for_all: str) -> None:
         self._for_each = for_each
-        self._for_all = for_all.format(rows="json_array_elements(CAST(%s AS json)) AS r")
+        self._for_all = for_all
 
     @property
     def for_each(self) -> str:
@@ -54,7 +54,7 @@ def insert_statement(table: Table, names: Sequence[str], *, or_nothing: bool = F
     end = " ON CONFLICT DO NOTHING" if or_nothing else ""
     return Statement(
         f"INSERT INTO {table.name} ({columns}) VALUES ({marks}){end}",  # noqa: S608  # the table's own names
-        f"INSERT INTO {table.name} ({columns}) SELECT {', '.join(_values(table, names))} FROM {{rows}}{end}",  # noqa: S608
+        f"INSERT INTO {table.name} ({columns}) SELECT * FROM {_rows(table, names)}{end}",  # noqa: S608
     )
 
 
@@ -63,16 +63,16 @@ def update_statement(table: Table, changed: Sequence[str], which: Sequence[str])
     each = ", ".join(f"{name} = ?" for name in changed)
     this_one = " AND ".join(f"{name} = ?" for name in which)
     names = (*changed, *which)
-    values = dict(zip(names, _values(table, names), strict=True))
-    every = ", ".join(f"{name} = {values[name]}" for name in changed)
-    these = " AND ".join(f"{table.name}.{name} = {values[name]}" for name in which)
+    every = ", ".join(f"{name} = r.new_{name}" for name in changed)
+    these = " AND ".join(f"{table.name}.{name} = r.new_{name}" for name in which)
     return Statement(
         f"UPDATE {table.name} SET {each} WHERE {this_one}",  # noqa: S608
-        f"UPDATE {table.name} SET {every} FROM {{rows}} WHERE {these}",  # noqa: S608
+        f"UPDATE {table.name} SET {every} FROM {_rows(table, names)} WHERE {these}",  # noqa: S608
     )
 
 
-def _values(table: Table, names: Sequence[str]) -> list[str]:
-    """Return the values of a row ``r``, a JSON list, cast to the column types of PostgreSQL."""
+def _rows(table: Table, names: Sequence[str]) -> str:
+    """Return PostgreSQL's rows ``r`` with the columns ``new_…``, from one array for each."""
     types = (table.c[name].type.compile(_POSTGRESQL) for name in names)
-    return [f"CAST(r->>{position} AS {type_})" for position, type_ in enumerate(types)]
+    arrays = ", ".join(f"CAST(%b AS {type_}[])" for type_ in types)
+    return f"unnest({arrays}) AS r({', '.join(f'new_{name}' for name in names)})"

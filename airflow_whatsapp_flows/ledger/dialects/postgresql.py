@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from sqlalchemy import ColumnElement, Connection, Table, func, select, text
 
 from airflow_whatsapp_flows.ledger.dialects.dialect import Dialect
@@ -24,7 +23,7 @@ class _Postgresql:
     def run_for_rows(
         self, connection: Connection, for_each: str, for_all: str, rows: Sequence[tuple[Any, ...]]
     ) -> None:
-        connection.exec_driver_sql(for_all, (msgspec.json.encode(rows).decode(),))
+        connection.exec_driver_sql(for_all, tuple([list(column) for column in zip(*rows, strict=True)]))
 
     def clock(self, connection: Connection) -> float:
         return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
