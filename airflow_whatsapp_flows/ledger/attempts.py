@@ -13,7 +13,7 @@ from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger.once import MAY_BE_RELEASED, claim_once, release_once
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, ContactEnd, ContactState, Entry, Intent, NextRound, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
-from airflow_whatsapp_flows.ledger.statements import insert_statement, update_statement
+from airflow_whatsapp_flows.ledger.statements import insert_statement, run_together, update_statement
 
 AGAIN: dict[str, Any] = {
     "state": ContactState.PENDING.value,
@@ -91,13 +91,15 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
             contact_ends.append((*entry[1:], entry.contact_id))
         elif isinstance(entry, NextRound):
             again.append(entry.contact_id)
-    END_ATTEMPTS.run(connection, attempt_ends)
-    if released:
-        release_once(connection, released)
     claiming = [intent for intent in intents if intent.once]
-    refused = claim_once(connection, claiming) if claiming else set()
-    ADD_INTENTS.run(connection, [intent_row(one) for one in intents if id(one) not in refused])
-    _END_CONTACTS.run(connection, contact_ends)
+    refused: set[int] = set()
+    if released or claiming:  # the claims depend on what the attempts came to
+        END_ATTEMPTS.run(connection, attempt_ends)
+        attempt_ends = []
+        release_once(connection, released)
+        refused = claim_once(connection, claiming)
+    intended = [intent_row(one) for one in intents if id(one) not in refused]
+    run_together(connection, [(END_ATTEMPTS, attempt_ends), (ADD_INTENTS, intended), (_END_CONTACTS, contact_ends)])
     if again:
         these = contacts.c.id.in_(again) & contacts.c.state.in_(_NOT_IN_DOUBT)
         connection.execute(update(contacts).where(these).values(AGAIN))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql
 
-from airflow_whatsapp_flows.ledger.dialects import dialect_of
+from airflow_whatsapp_flows.ledger.dialects import RowsWork, dialect_of
 
 _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -38,9 +38,13 @@ class Statement:
         Args:
             rows: values in column order.
         """
-        if not rows:
-            return
-        dialect_of(connection).run_for_rows(connection, self._for_each, self._for_all, rows)
+        run_together(connection, [(self, rows)])
+
+
+def run_together(connection: Connection, work: Iterable[tuple[Statement, Sequence[tuple[Any, ...]]]]) -> None:
+    """Run statements for some rows each, in one round trip to a server; no two of them for the same row."""
+    some = [RowsWork(statement._for_each, statement._for_all, rows) for statement, rows in work if rows]
+    dialect_of(connection).run_for_rows(connection, some)
 
 
 def insert_statement(table: Table, names: Sequence[str], *, or_nothing: bool = False) -> Statement:

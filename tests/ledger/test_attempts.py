@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
@@ -54,6 +55,42 @@ def test_stores_every_field_of_a_contact(ledger: Ledger) -> None:
     assert (first.fingerprint, first.handled_errors, first.unanswered) == ("f", 3, True)
     assert (second.state, second.path, second.handled_errors, second.unanswered) == ("completed", None, 0, False)
     assert not second.reason
+
+
+def test_whole_numbers_among_others_are_stored(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2), response(3)])
+    write(
+        ledger,
+        *(
+            ContactEnd(row.id, ContactState.COMPLETED, "", ended_at, handled_errors=count)
+            for row, ended_at, count in zip(rows_of(ledger, replay), (5, 6.5, 7), (1, 300, 100_000), strict=True)
+        ),
+    )
+
+    rows = rows_of(ledger, replay)
+    assert [row.ended_at for row in rows] == [5.0, 6.5, 7.0]
+    assert [row.handled_errors for row in rows] == [1, 300, 100_000]
+
+
+def test_the_rows_of_a_commit_are_one_statement_on_a_server(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(1), response(2), response(3)])
+    ended = [intent("r-1"), intent("r-2")]
+    write(ledger, *ended)
+    statements: list[str] = []
+    with ledger.write() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *given: statements.append(given[2]))
+        write_entries(
+            connection,
+            [
+                intent("r-3"), *(AttemptEnd(one, Fate.SUCCEEDED, 201, None, None, 5.0) for one in ended),
+                *(ContactEnd(row.id, ContactState.COMPLETED, "", 6.0) for row in rows_of(ledger, replay)[:2]),
+            ],
+        )  # fmt: skip
+
+    assert len(statements) == (3 if ledger.is_sqlite else 1)
+    assert [row.state for row in rows_of(ledger, replay)] == ["completed", "completed", "pending"]
+    found = [attempts_of(ledger, f"r-{number}")[0].fate for number in (1, 2, 3)]
+    assert found == ["succeeded", "succeeded", None]
 
 
 def test_an_end_changes_only_its_own_attempt(ledger: Ledger) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from airflow_whatsapp_flows.ledger.dialects.dialect import Dialect
+from airflow_whatsapp_flows.ledger.dialects.dialect import Dialect, RowsWork
 from airflow_whatsapp_flows.ledger.dialects.postgresql import POSTGRESQL
 from airflow_whatsapp_flows.ledger.dialects.sqlite import SQLITE
 
-__all__ = ["POSTGRESQL", "SQLITE", "Dialect", "dialect_of"]
+__all__ = ["POSTGRESQL", "SQLITE", "Dialect", "RowsWork", "dialect_of"]
 
 
 def dialect_of(connection: Connection) -> Dialect:

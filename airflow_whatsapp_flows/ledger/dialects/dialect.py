@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Table
+
+
+class RowsWork(NamedTuple):
+    """A statement, and the rows to run it for.
+
+    Attributes:
+        for_each: the statement for one row, with a ``?`` for each value.
+        for_all: the statement for all rows, with a ``%b`` for the array of each column.
+        rows: values in column order; at least one row.
+    """
+
+    for_each: str
+    for_all: str
+    rows: Sequence[tuple[Any, ...]]
 
 
 class Dialect(Protocol):
@@ -25,10 +39,8 @@ class Dialect(Protocol):
     def lock_until_commit(self, connection: Connection, number: int) -> None:
         """Hold the numbered lock until the transaction ends."""
 
-    def run_for_rows(
-        self, connection: Connection, for_each: str, for_all: str, rows: Sequence[tuple[Any, ...]]
-    ) -> None:
-        """Run a statement for many rows, in the form that is fastest in this database."""
+    def run_for_rows(self, connection: Connection, work: Sequence[RowsWork]) -> None:
+        """Run statements for many rows each, in the form that is fastest in this database; no two for the same row."""
 
     def clock(self, connection: Connection) -> float:
         """Return the time in seconds of a clock that all users of the ledger share."""

@@ -7,7 +7,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select, text
 
-from airflow_whatsapp_flows.ledger.dialects.dialect import Dialect
+from airflow_whatsapp_flows.ledger.dialects.dialect import Dialect, RowsWork
+
+
+def _array(column: Sequence[Any]) -> list[Any]:
+    """Return a column as the driver accepts it: integers among floats become floats."""
+    if float in (kinds := set(map(type, column))) and int in kinds:
+        return [float(value) if type(value) is int else value for value in column]
+    return list(column)
 
 
 class _Postgresql:
@@ -20,10 +27,14 @@ class _Postgresql:
     def lock_until_commit(self, connection: Connection, number: int) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(number)))
 
-    def run_for_rows(
-        self, connection: Connection, for_each: str, for_all: str, rows: Sequence[tuple[Any, ...]]
-    ) -> None:
-        connection.exec_driver_sql(for_all, tuple([list(column) for column in zip(*rows, strict=True)]))
+    def run_for_rows(self, connection: Connection, work: Sequence[RowsWork]) -> None:
+        if not work:
+            return
+        *others, last = work
+        # One statement, so one round trip.
+        before = ", ".join(f"work_{number} AS ({one.for_all})" for number, one in enumerate(others))
+        values = tuple([_array(column) for one in work for column in zip(*one.rows, strict=True)])
+        connection.exec_driver_sql(f"WITH {before} {last.for_all}" if before else last.for_all, values)
 
     def clock(self, connection: Connection) -> float:
         return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())

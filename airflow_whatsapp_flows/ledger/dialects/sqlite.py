@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, func
 
-from airflow_whatsapp_flows.ledger.dialects.dialect import Dialect
+from airflow_whatsapp_flows.ledger.dialects.dialect import Dialect, RowsWork
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -25,10 +25,9 @@ class _Sqlite:
     def lock_until_commit(self, connection: Connection, number: int) -> None:
         """Do nothing: only one write transaction runs at a time."""
 
-    def run_for_rows(
-        self, connection: Connection, for_each: str, for_all: str, rows: Sequence[tuple[Any, ...]]
-    ) -> None:
-        connection.exec_driver_sql(for_each, list(rows))
+    def run_for_rows(self, connection: Connection, work: Sequence[RowsWork]) -> None:
+        for one in work:
+            connection.exec_driver_sql(one.for_each, list(one.rows))
 
     def clock(self, connection: Connection) -> float:
         # The machine's monotonic clock, which is the same for all its processes.
