@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.flow.model import Flow
@@ -19,6 +18,7 @@ from airflow_whatsapp_flows.ledger.slots import SharedSlots
 from airflow_whatsapp_flows.replay.budget import FailureBudget, count_walked
 from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.engine import Engine
+from airflow_whatsapp_flows.replay.garbage_collection import reduce_gc
 from airflow_whatsapp_flows.replay.guards import Guards, guard_rules
 from airflow_whatsapp_flows.replay.host_limits import HostLimits
 from airflow_whatsapp_flows.replay.prior_sends import PriorSends
@@ -90,7 +90,7 @@ async def run_replay(
         engine.grace = settings.grace
         on_engine(engine)
         async with _stop_on_signals(engine, ledger):
-            with _reduce_gc():
+            with reduce_gc():
                 return await engine.run(settings.chunks)
 
 
@@ -158,21 +158,3 @@ async def _stop_on_signals(engine: Engine, ledger: Ledger) -> AsyncIterator[None
             with suppress(ValueError, RuntimeError):
                 loop.remove_signal_handler(number)
                 signal.signal(number, handler)
-
-
-@contextmanager
-def _reduce_gc() -> Iterator[None]:
-    """Let the garbage collector scan objects of the run, and rarely everything imported before.
-
-    A contact creates hundreds of small objects, almost none in cycles: with Python's default thresholds the collector
-    took a fifth of the time (benchmarks/replay.py).
-    """
-    thresholds = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 10, 10)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()

@@ -34,6 +34,7 @@ from airflow_whatsapp_flows.ledger.snapshots import (
     refresh_statistics,
     seal,
 )
+from airflow_whatsapp_flows.replay.garbage_collection import reduce_gc
 from airflow_whatsapp_flows.replay.sources import Row
 
 _BATCH = 500
@@ -83,6 +84,9 @@ class RowStatus(NamedTuple):
     changed: bool = False
 
 
+_NEW = RowStatus(ContactState.PENDING)
+
+
 @dataclass(slots=True)
 class Snapshot:
     """Adds the rows of a source to the ledger.
@@ -127,7 +131,7 @@ class Snapshot:
         clear_snapshot(self.ledger, self.replay.no)
         taken, due = 0, _FIRST_LOOK
         stream = iter(rows) if self.limit is None else islice(rows, self.limit)
-        with closing(Persons()) as persons, closing(SeenRows()) as seen:
+        with closing(Persons()) as persons, closing(SeenRows()) as seen, reduce_gc():
             for batch in batches(map(read_row, stream), _BATCH, size_of_row):
                 self._take(batch, persons, seen, taken)
                 taken += len(batch)
@@ -140,6 +144,7 @@ class Snapshot:
 
     def _take(self, reads: Sequence[ReadRow], persons: Persons, seen: SeenRows, taken: int) -> None:
         people = [self._identify(one) for one in reads]
+        marks = [person.marks for person in people]
         with self.ledger.write() as connection:
             ids = [one.response.id for one in reads if one.response is not None and one.response.id is not None]
             known = find_known_responses(connection, self.replay.flow_id, ids, reading=self.replay.no)
@@ -148,13 +153,13 @@ class Snapshot:
             phones = [phone for one in people if (phone := one.phone_for_storage)]
             of_phones = chunks_of_phones(connection, self.replay.no, phones)
             rows = [
-                SourceRow(person.marks, one.response.id or "", position // self.chunk_size)
-                for position, (one, person) in enumerate(zip(reads, people, strict=True), start=taken)
-                if one.response is not None and person.marks
+                SourceRow(of_person, one.response.id or "", position // self.chunk_size)
+                for position, (one, of_person) in enumerate(zip(reads, marks, strict=True), start=taken)
+                if one.response is not None and of_person
             ]
             shared, moves = persons.place(rows, of_phones)
             chunks = {f"{PHONE}:{phone}": chunk for phone, (chunk, _) in of_phones.items()} | shared
-            new = list(self._contacts(list(zip(reads, people, strict=True)), known, chunks, taken))
+            new = list(self._contacts(zip(reads, people, marks, strict=True), known, chunks, taken))
             add_contacts(connection, self.replay.no, new)
             add_identifiers(
                 connection,
@@ -182,15 +187,15 @@ class Snapshot:
 
     def _contacts(
         self,
-        reads: Iterable[tuple[ReadRow, Identity]],
+        reads: Iterable[tuple[ReadRow, Identity, tuple[str, ...]]],
         known: dict[str, list[KnownResponse]],
         chunks: dict[str, int],
         taken: int,
     ) -> Iterator[NewContact]:
-        for position, (one, person) in enumerate(reads, start=taken):
+        for position, (one, person, marks) in enumerate(reads, start=taken):
             chunk = position // self.chunk_size
-            if person.marks:
-                chunk = chunks.setdefault(person.marks[0], chunk)
+            if marks:
+                chunk = chunks.setdefault(marks[0], chunk)
             if one.response is None or one.response.id is None:
                 shown = storable_text(one.row.shown_id)[:_MAX_ID] if one.row.shown_id else None
                 state, reason, *_ = classify_row(one, (), self.replay.no)
@@ -231,6 +236,8 @@ def classify_row(
     """
     if one.response is None:
         return RowStatus(ContactState.REJECTED, one.problem)
+    if not earlier:
+        return _NEW
     epoch, other = compare_content(earlier, one.is_content)
     here = next((known for known in earlier if known.replay_no == replay_no), None)
     if here is not None and not one.is_content(here.digest):
