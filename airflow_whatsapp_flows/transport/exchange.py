@@ -143,7 +143,7 @@ class _Attempt:
         self.connection = connection
 
     async def wait_for(self, permit: Permit) -> None:
-        """Wait for the permit, while the time stands still."""
+        """Wait for the permit; the deadline is paused meanwhile."""
         pool = self.session.pool
         asked = pool.loop.time()
         try:

@@ -1,4 +1,4 @@
-"""Reads one reply from the bytes that arrive: its head, its content, and where it ends. Knows no sockets."""
+"""Reads one reply from the bytes that arrive: its head, its content, and where it ends. It does not use sockets."""
 
 from __future__ import annotations
 

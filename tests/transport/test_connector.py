@@ -84,6 +84,7 @@ async def test_a_proxy_may_be_reached_by_tls(serve: Serve, certificate: Certific
         pytest.param(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "407", id="refused"),
         pytest.param(b"220 mail.example ESMTP\r\n\r\n", "proxy", id="no proxy"),
         pytest.param(b"", "proxy", id="closed"),
+        pytest.param(ESTABLISHED + b"220 mail.example ESMTP\r\n", "127.0.0.1:9", id="no TLS in the tunnel"),
     ],
 )
 async def test_without_a_tunnel_nothing_is_sent(serve: Serve, answer: bytes, words: str) -> None:

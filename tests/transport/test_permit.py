@@ -38,7 +38,7 @@ def ok(serve: Serve) -> HostileServer:
     return serve(honest(reply(b"ok")))
 
 
-async def test_it_is_asked_when_the_connection_is_open_and_before_the_first_byte(ok: HostileServer) -> None:
+async def test_is_asked_after_connecting_and_before_writing(ok: HostileServer) -> None:
     seen: list[tuple[int, int]] = []
 
     async def permit() -> None:
@@ -53,7 +53,7 @@ async def test_it_is_asked_when_the_connection_is_open_and_before_the_first_byte
     assert seen == [(1, 0), (1, 1)]
 
 
-async def test_the_request_is_written_in_the_step_that_the_permit_returns_in(
+async def test_writes_in_the_step_in_which_the_permit_returns(
     ok: HostileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []

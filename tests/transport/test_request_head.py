@@ -68,7 +68,7 @@ async def test_refuses_a_bad_header_before_sending(
     assert "Evil" not in got.message
 
 
-async def test_own_fields_take_the_places_of_those_that_are_always_sent(ok: HostileServer, send_to: SendTo) -> None:
+async def test_own_fields_replace_the_defaults_in_place(ok: HostileServer, send_to: SendTo) -> None:
     own = (("X-A", "1"), ("USER-agent", "mine"), ("accept", "a"), ("Accept", "b"), ("X-A", "2"))
     await send_to(ok, "GET", "/", b"", own)
 
