@@ -16,6 +16,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.delivery.table import CARRIED_OUT_FATES, UNKNOWN_FATES, Fate
+from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts, replays
 
@@ -176,7 +177,7 @@ def find_known_responses(
         )
         # The sum keeps the database from using the index of chunks, which would scan a whole replay for each batch.
         .join(replays, replays.c.no == contacts.c.replay_no + 0)
-        .where(contacts.c.response_id.in_(response_ids), contacts.c.digest.is_not(None))
+        .where(dialect_of(connection).is_one_of(contacts.c.response_id, response_ids), contacts.c.digest.is_not(None))
         .where(replays.c.flow_id == flow_id, contacts.c.state != ContactState.REJECTED.value)
         .where(or_(replays.c.sealed, replays.c.no == reading))
         .order_by(contacts.c.id)
@@ -196,7 +197,7 @@ def _find_known_to_runs(
 ) -> Iterable[tuple[str, KnownResponse]]:
     query = (
         select(attempts.c.response_id, attempts.c.epoch, attempts.c.content, attempts.c.origin)
-        .where(attempts.c.response_id.in_(response_ids), attempts.c.flow_id == flow_id)
+        .where(dialect_of(connection).is_one_of(attempts.c.response_id, response_ids), attempts.c.flow_id == flow_id)
         .where(attempts.c.replay_no.is_(None))
         .order_by(attempts.c.id)
     )

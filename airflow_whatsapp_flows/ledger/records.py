@@ -19,6 +19,7 @@ from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.flow.walk.perform import SendAction
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.applied import may_have_been_applied
+from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.epochs import AttemptSummary
 from airflow_whatsapp_flows.ledger.pages import parts, size_of, size_of_attempts
 from airflow_whatsapp_flows.ledger.rows import ContactState
@@ -41,8 +42,7 @@ class RecordedAttempt(NamedTuple):
     attempt: Attempt
 
 
-@dataclass(slots=True)
-class ResponseRecord:
+class ResponseRecord(msgspec.Struct):
     """Every attempt made for one response.
 
     Attributes:
@@ -53,9 +53,9 @@ class ResponseRecord:
     """
 
     walk_started_at: float | None = None
-    tried: list[RecordedAttempt] = field(default_factory=list)
-    identities: dict[str, str] = field(default_factory=dict)
-    made: list[AttemptSummary] = field(default_factory=list)
+    tried: list[RecordedAttempt] = []
+    identities: dict[str, str] = {}
+    made: list[AttemptSummary] = []
 
     def note(self, row: Any, steps: StepIdentities | None, *, current: bool) -> None:
         """Add an attempt from the ledger.
@@ -121,8 +121,7 @@ class ResponseRecord:
         return [one if one.result is None else replace(one, result=effect.veil.restore(one.result)) for one in found]
 
 
-@dataclass(frozen=True, slots=True)
-class PendingContact:
+class PendingContact(msgspec.Struct, frozen=True):
     """A contact to be walked.
 
     Attributes:
@@ -145,7 +144,7 @@ class PendingContact:
     response: str
     round: int
     record: ResponseRecord
-    identity: Identity = field(default_factory=Identity)
+    identity: Identity = Identity()
     epoch: int = 1
     digest: str | None = None
 
@@ -224,7 +223,7 @@ def read_records(
         return {}
     query = (
         select(attempts)
-        .where(attempts.c.response_id.in_(list(rounds)), attempts.c.flow_id == flow_id)
+        .where(dialect_of(connection).is_one_of(attempts.c.response_id, list(rounds)), attempts.c.flow_id == flow_id)
         .order_by(attempts.c.id)
     )
     if alone is not None:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal,
 
 from airflow_whatsapp_flows.ledger.counts import store_first_counts
 from airflow_whatsapp_flows.ledger.database import Ledger
+from airflow_whatsapp_flows.ledger.dialects import dialect_of
 from airflow_whatsapp_flows.ledger.persons import Move
 from airflow_whatsapp_flows.ledger.schema import chunks, contacts, replays
 from airflow_whatsapp_flows.ledger.statements import insert_statement
@@ -46,7 +47,7 @@ def chunks_of_phones(connection: Connection, replay_no: int, phones: Sequence[st
     """Return the chunk of each phone number in a replay, and its number of rows."""
     query = (
         select(contacts.c.phone, func.min(contacts.c.chunk), func.count())
-        .where(contacts.c.phone.in_(phones), _is_of(replay_no))
+        .where(dialect_of(connection).is_one_of(contacts.c.phone, phones), _is_of(replay_no))
         .group_by(contacts.c.phone)
     )
     return {phone: (chunk, count) for phone, chunk, count in connection.execute(query)}

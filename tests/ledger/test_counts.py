@@ -166,7 +166,7 @@ def stored_chunks(ledger: Ledger) -> list[Any]:
         return list(connection.execute(select(chunks).where(chunks.c.requests.is_not(None))).all())
 
 
-def test_looking_at_a_replay_does_not_read_the_contacts_of_released_chunks(ledger: Ledger) -> None:
+def test_a_status_does_not_read_the_contacts_of_released_chunks(ledger: Ledger) -> None:
     a_replay(ledger, [response(number) for number in range(6)], chunk_size=2)
     replay = find_replay(ledger, "first")
     assert replay is not None

@@ -28,6 +28,21 @@ def test_text_before_a_missing_mark_is_the_whole_text(ledger: Ledger) -> None:
         assert list(connection.execute(select(*texts)).one()) == ["a", "abc", "", ""]
 
 
+TEXTS = ["a", "7", "", "Ñandú 🦩", "'", '"', "\\", "{x}", "%s", ":a"]
+
+
+def test_any_number_of_texts_is_one_parameter(ledger: Ledger) -> None:
+    others = [f"other-{number}" for number in range(40_000)]
+    with ledger.read() as connection:
+        found = [
+            select(ledger.dialect.is_one_of(literal(text), [*others, *TEXTS])) for text in (*TEXTS, "A", "b", "7.0")
+        ]
+        answers = [bool(connection.execute(query).scalar_one()) for query in found]
+        assert not connection.execute(select(ledger.dialect.is_one_of(literal("a"), []))).scalar_one()
+
+    assert answers == [True] * len(TEXTS) + [False] * 3
+
+
 def test_the_clock_advances_within_a_transaction(ledger: Ledger) -> None:
     with ledger.read() as connection:
         before = ledger.dialect.clock(connection)

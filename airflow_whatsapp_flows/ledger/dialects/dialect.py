@@ -50,6 +50,9 @@ class Dialect(Protocol):
         """Return a text that changes when the clock restarts; empty if that is unknown or never happens."""
         raise NotImplementedError
 
+    def is_one_of(self, column: ColumnElement[Any], texts: Sequence[str]) -> ColumnElement[bool]:
+        """Return the condition that a column is one of many texts, which are one parameter."""
+
     def text_before(self, column: ColumnElement[Any], mark: str) -> ColumnElement[str]:
         """Return the text of a column up to the first ``mark``, or all of it."""
         raise NotImplementedError

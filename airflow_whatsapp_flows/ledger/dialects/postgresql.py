@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select, text
+from sqlalchemy import ARRAY, ColumnElement, Connection, Table, Text, any_, func, literal, select, text
 
 from airflow_whatsapp_flows.ledger.dialects.dialect import Dialect, RowsWork
 
@@ -41,6 +41,9 @@ class _Postgresql:
 
     def clock_scope(self) -> str:
         return ""
+
+    def is_one_of(self, column: ColumnElement[Any], texts: Sequence[str]) -> ColumnElement[bool]:
+        return column == any_(literal(list(texts), ARRAY(Text)))
 
     def text_before(self, column: ColumnElement[Any], mark: str) -> ColumnElement[str]:
         return func.split_part(column, mark, 1)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, func
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from airflow_whatsapp_flows.ledger.dialects.dialect import Dialect, RowsWork
 
@@ -38,6 +39,10 @@ class _Sqlite:
             return _BOOT_ID.read_text(encoding="ascii").strip()
         except OSError:
             return ""
+
+    def is_one_of(self, column: ColumnElement[Any], texts: Sequence[str]) -> ColumnElement[bool]:
+        each = func.json_each(msgspec.json.encode(texts).decode()).table_valued("value")
+        return column.in_(select(each.c.value))
 
     def text_before(self, column: ColumnElement[Any], mark: str) -> ColumnElement[str]:
         return func.substr(column, 1, func.instr(column.concat(mark), mark) - 1)
