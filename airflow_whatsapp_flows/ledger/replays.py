@@ -195,8 +195,8 @@ def mark_started(ledger: Ledger, replay_no: int, now: float) -> None:
         begun, until = connection.execute(select(replays.c.started_at, replays.c.ended_at).where(own)).one()
         if begun is not None and until is None:
             # A killed run is taken to have lasted until its last contact ended.
-            last = select(func.max(contacts.c.ended_at)).where(contacts.c.replay_no == replay_no)
-            until = connection.execute(last).scalar_one_or_none()
+            rows = select_counts(connection, replay_no).c
+            until = connection.execute(select(func.max(rows.last_ended_at))).scalar_one_or_none()
         before = 0.0 if begun is None or until is None else max(0.0, until - begun)
         connection.execute(update(replays).where(own).values(started_at=now - before, ended_at=null()))
 

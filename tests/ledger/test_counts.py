@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 from typing import Any
 
@@ -13,6 +14,7 @@ from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Ledger
 from airflow_whatsapp_flows.ledger.attempts import write_entries
 from airflow_whatsapp_flows.ledger.claims import Claim, claim, release
+from airflow_whatsapp_flows.ledger.counts import refresh_counts
 from airflow_whatsapp_flows.ledger.groups import error_groups, oldest_in_doubt, reason_groups
 from airflow_whatsapp_flows.ledger.person_history import Person
 from airflow_whatsapp_flows.ledger.purge import DataSelection, purge
@@ -194,6 +196,29 @@ def test_an_owner_that_was_replaced_stores_no_counts(ledger: Ledger) -> None:
         assert stored_chunks(ledger) == []
         release(ledger, second, later)
         assert len(stored_chunks(ledger)) == 1
+
+
+@pytest.mark.parametrize("released_first", [True, False])
+def test_a_release_during_a_change_loses_no_count(postgres: Any, released_first: bool) -> None:
+    with Ledger(postgres.create_database()) as ledger, ledger.connect() as owner:
+        replay = a_replay(ledger, [response(1), response(2)])
+        claimed = claim(ledger, owner, replay.no, 0)
+        assert claimed is not None
+        releasing = threading.Thread(target=release, args=(ledger, owner, claimed))
+        with ledger.write() as changing:
+            changing.execute(update(contacts).where(contacts.c.response_id == "r-1").values(state="completed"))
+            if released_first:
+                releasing.start()
+                releasing.join()
+            refresh_counts(changing, replay.no, [0])
+            if not released_first:
+                releasing.start()
+                releasing.join(0.3)
+                assert releasing.is_alive()  # waits for the change
+        releasing.join()
+
+        assert len(stored_chunks(ledger)) == 1
+        assert tally(ledger, replay.no).states[ContactState.COMPLETED] == 1
 
 
 def test_a_commit_of_a_replay_costs_nothing_more(sqlite_ledger: Ledger) -> None:

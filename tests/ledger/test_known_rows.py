@@ -153,4 +153,5 @@ def test_no_query_for_a_response_scans_all_rows(sqlite_ledger: Ledger) -> None:
         ]
 
     assert len(plans) == 5
-    assert [step[3] for plan in plans for step in plan if step[3].startswith("SCAN")] == []
+    scans = [step[3] for plan in plans for step in plan if step[3].startswith("SCAN")]
+    assert [scan for scan in scans if "VIRTUAL TABLE" not in scan] == []  # that is the list of ids itself
