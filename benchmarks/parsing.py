@@ -1,10 +1,14 @@
-"""Parsing 1,000 flows of ten steps: ``load_dags`` against a plain Python loop and against dag-factory.
+"""Parsing 1,000 flows of ten steps: ``load_dags`` against plain Python loops and against dag-factory.
 
-The plain loop makes the same DAGs with the same operators, labels and forms, of one flow that was read before: it reads
-no file and checks nothing. dag-factory 1.1.0 makes 1,000 DAGs of one YAML file with the same actions, branch and form;
-its other steps are Python branches, as ours are branches. It is installed into a temporary folder. Every reading is CPU
-time of a process of its own that has imported everything and built one DAG before; they take turns. With Airflow's
-parsing context set, one DAG of the 1,000 is built; and 1,000 flows are checked as ``validate`` does.
+The HTTP loop makes as many plain ``HttpOperator`` tasks, one after another, without labels, forms, and documentation.
+The plain loop makes the same DAGs with the same operators, labels and forms, of one flow that was read before. Both
+read no file and check nothing. dag-factory 1.1.0 makes 1,000 DAGs of one YAML file with the same actions, branch and
+form; its other steps are Python branches, as ours are branches. It is installed into a temporary folder. Every reading
+is CPU time of a process of its own that has imported everything and built one DAG before; they take turns. With
+Airflow's parsing context set, one DAG of the 1,000 is built; and 1,000 flows are checked as ``validate`` does.
+
+Imports are compared with those of ``HttpOperator``, both beside ``airflow.sdk``; the start of ``validate`` for one
+file, the interpreter and all imports included, with ``python -c pass``.
 
     python benchmarks/parsing.py [--flows 1000] [--rounds 3]
 """
@@ -19,7 +23,9 @@ if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
     del sys.path[0]
 
 import argparse
+import importlib
 import json
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -29,7 +35,11 @@ from pathlib import Path
 from typing import Any
 
 PEER = "dag-factory==1.1.0"
-LOOP_LIMIT, PEER_LIMIT, ONE_LIMIT, VALIDATE_LIMIT = 1.5, 0.25, 0.15, 3.0
+LOOP_LIMIT, HTTP_LIMIT, PEER_LIMIT, ONE_LIMIT, VALIDATE_LIMIT = 1.5, 1.5, 1 / 3, 0.15, 3.0
+START_LIMIT = 0.3
+"""Seconds of CPU, where ``python -c pass`` takes 0.01 to 0.02."""
+HTTP_TASKS = 12
+"""As many as one DAG of a flow has."""
 
 
 def main() -> int:
@@ -46,11 +56,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="whatsapp-flows-benchmark-") as home:
         folder = Path(home)
         prepare(folder, given.flows)
-        kinds = ["ours", "plain", "one", "validate", *(["peer"] if install_peer(folder) else [])]
+        kinds = ["ours", "http", "plain", "one", "validate", "import", "import_http"]
+        kinds += ["peer"] if install_peer(folder) else []
         seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
         for _ in range(given.rounds):
             for kind in kinds:
                 seconds[kind].append(measured(kind, folder))
+            for kind, started in starts(folder).items():
+                seconds.setdefault(kind, []).append(started)
     return report({kind: statistics.median(values) for kind, values in seconds.items()}, given.flows)
 
 
@@ -59,7 +72,8 @@ def report(seconds: dict[str, float], flows: int) -> int:
     ours, each = seconds["ours"], seconds["validate"] / flows * 1000
     print(f"CPU for {flows} flows of ten steps, median:\n  load_dags                 {ours:7.2f} s")
     rows = [
-        (f"a plain loop             {seconds['plain']:7.2f} s", "ratio", ours / seconds["plain"], LOOP_LIMIT),
+        (f"HttpOperator in a loop   {seconds['http']:7.2f} s", "ratio", ours / seconds["http"], HTTP_LIMIT),
+        (f"the same DAGs in a loop  {seconds['plain']:7.2f} s", "ratio", ours / seconds["plain"], LOOP_LIMIT),
         (f"one DAG of {flows:<5}         {seconds['one']:7.3f} s", "seconds", seconds["one"], ONE_LIMIT),
         (f"validate                 {seconds['validate']:7.2f} s", "ms for each flow", each, VALIDATE_LIMIT),
     ]
@@ -67,6 +81,10 @@ def report(seconds: dict[str, float], flows: int) -> int:
         rows.append((f"{PEER}      {seconds['peer']:7.2f} s", "ratio", ours / seconds["peer"], PEER_LIMIT))
     else:
         print(f"  {PEER} could not be installed, so nothing is measured against it")
+    start, imports = seconds["start"], seconds["import"]
+    times = f"{start / seconds['bare']:.0f} times `python -c pass`"
+    rows.append((f"start of validate       {start:7.3f} s", f"{times}; seconds", start, START_LIMIT))
+    print(f"  imports of dag_factory    {imports:7.3f} s   {imports / seconds['import_http']:.2f} times HttpOperator's")
     for text, unit, value, limit in rows:
         print(f"  {text}   {unit} {value:.2f} (asked: at most {limit})")
     return int(any(value > limit for _, _, value, limit in rows))
@@ -268,6 +286,61 @@ def validate(folder: Path) -> float:
     return cpu_of(lambda: [load_flow_file(path, in_flows_folder=True) for path in find_flow_files(folder / "flows")])
 
 
+def imports_ours(folder: Path) -> float:
+    """Import what a DAG file of a folder of flows imports."""
+    import airflow.sdk  # noqa: F401
+
+    return cpu_of(lambda: importlib.import_module("airflow_whatsapp_flows.dag_factory"))
+
+
+def imports_http(folder: Path) -> float:
+    """Import what a DAG file with an ``HttpOperator`` imports."""
+    import airflow.sdk  # noqa: F401
+
+    return cpu_of(lambda: importlib.import_module("airflow.providers.http.operators.http"))
+
+
+def starts(folder: Path) -> dict[str, float]:
+    """CPU seconds of ``validate`` with one file, and of an interpreter that does nothing."""
+    validate = ["-m", "airflow_whatsapp_flows.cli", "validate", str(folder / "flows" / "flow_0000.json")]
+    return {"start": cpu_of_process(validate), "bare": cpu_of_process(["-c", "pass"])}
+
+
+def cpu_of_process(arguments: list[str]) -> float:
+    """CPU seconds of a Python process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True, env=here)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def http(folder: Path) -> float:
+    """As many tasks of Airflow's own: no labels, form, or documentation, and nothing is read."""
+    from airflow.providers.http.operators.http import HttpOperator
+    from airflow.sdk import DAG
+
+    def build(number: int) -> DAG:
+        with DAG(f"flow_{number:04}", schedule=None, tags=["whatsapp"], auto_register=False) as dag:
+            before = None
+            for position in range(HTTP_TASKS):
+                task = HttpOperator(
+                    task_id=f"task_{position}",
+                    http_conn_id="crm",
+                    endpoint="/v1/contacts",
+                    headers={"X-Source": "whatsapp"},
+                    data='{"name": "{{ params.name }}"}',
+                )
+                if before is not None:
+                    before >> task
+                before = task
+        return dag
+
+    build(0)
+    flows = len(list((folder / "flows").iterdir()))
+    return cpu_of(lambda: {f"flow_{number:04}": build(number) for number in range(flows)})
+
+
 def plain(folder: Path) -> float:
     """The same DAGs written by hand: ten operators, a branch, the edges, and the form."""
     from airflow.sdk import DAG, Label
@@ -299,12 +372,8 @@ def plain(folder: Path) -> float:
             for name, step in known.steps.items():
                 operator = FlowActionOperator if isinstance(step, Action) else FlowStepOperator
                 rule = {"trigger_rule": "none_failed_min_one_success"} if name in joined else {}
-                tasks[name] = operator(
-                    task_id=task_ids[name],
-                    task_display_name=name,
-                    step=FlowStep(flow=known, name=name, task_ids=task_ids),
-                    **rule,
-                )
+                place = FlowStep(flow=known, name=name, task_ids=task_ids)
+                tasks[name] = operator.of_step(place, task_id=task_ids[name], task_display_name=name, **rule)
             branch = WhatsAppBranchOperator(
                 task_id="create_contact__exit",
                 action="create_contact",
@@ -341,6 +410,9 @@ def peer(folder: Path) -> float:
 CHILDREN: dict[str, Callable[[Path], float]] = {
     "ours": ours,
     "plain": plain,
+    "http": http,
+    "import": imports_ours,
+    "import_http": imports_http,
     "one": one,
     "validate": validate,
     "peer": peer,

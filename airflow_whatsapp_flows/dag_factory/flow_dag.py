@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airflow.sdk import DAG, Label
+from airflow.sdk import DAG
 from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_whatsapp_flows.dag_factory.airflow_block import (
@@ -97,17 +97,17 @@ class _DagBuilder:
         common: dict[str, Any] = {
             "task_id": self._task_ids[name],
             "task_display_name": _loop_name(loop) if loop else name,
-            "step": FlowStep(flow=self._flow, name=name, task_ids=self._task_ids),
         }
         if is_joined:
             common["trigger_rule"] = JOIN
         sends = any(isinstance(self._flow.steps[own], Action) for own in loop or (name,))
         common |= self._sending if sends else retry_args(self._flow)
+        place = FlowStep(flow=self._flow, name=name, task_ids=self._task_ids)
         if loop:
-            return FlowLoopOperator(**common)
+            return FlowLoopOperator.of_step(place, **common)
         if isinstance(step, Action):
-            return FlowActionOperator(**common)
-        task = FlowDelayOperator(**common) if isinstance(step, Delay) else FlowStepOperator(**common)
+            return FlowActionOperator.of_step(place, **common)
+        task = (FlowDelayOperator if isinstance(step, Delay) else FlowStepOperator).of_step(place, **common)
         task.custom_operator_name = type(step).__name__
         return task
 
@@ -138,12 +138,9 @@ class _DagBuilder:
         for own, label, target in self._exits(task_id):
             labels.setdefault(target, []).append(f"{own}: {label}" if is_loop else label)
         for target, names in labels.items():
-            if names == ["next"]:
-                source >> tasks[target]
-            else:
-                source >> Label(", ".join(names)) >> tasks[target]
+            _add_edge(source, tasks[target], None if names == ["next"] else ", ".join(names))
         if in_doubt is not None:
-            source >> Label("outcome unknown") >> in_doubt
+            _add_edge(source, in_doubt, "outcome unknown")
 
     def _in_doubt(self, source: Any, name: str) -> Any:
         """The task that fails if the outcome of a request is unknown while the walk continues; ``None`` without one."""
@@ -152,13 +149,14 @@ class _DagBuilder:
         handing_on = [step for step in actions if step.has_error_exit and may_leave_doubt(step)]
         if not handing_on:
             return None
-        return FlowInDoubtOperator(
+        in_doubt = FlowInDoubtOperator(
             task_id=f"{source.task_id}{IN_DOUBT_SUFFIX}",
             task_display_name=f"{_shorten(', '.join(step.name for step in handing_on))}: outcome unknown",
-            action=source.task_id,
-            resends=all(step.retry.delivery is not Delivery.AT_MOST_ONCE for step in handing_on),
             **retry_args(self._flow),
         )
+        in_doubt.action = source.task_id
+        in_doubt.resends = all(step.retry.delivery is not Delivery.AT_MOST_ONCE for step in handing_on)
+        return in_doubt
 
     def _branch(self, source: Any, step: Action, in_doubt: Any) -> Any:
         branch = FlowExitOperator(
@@ -167,11 +165,18 @@ class _DagBuilder:
             action=source.task_id,
             on_success=self._task_ids[step.on_success] if step.on_success else None,
             on_error=self._task_ids[step.on_error] if step.on_error else None,
-            in_doubt=None if in_doubt is None else in_doubt.task_id,
             **retry_args(self._flow),
         )
-        source >> branch
+        branch.in_doubt = None if in_doubt is None else in_doubt.task_id
+        _add_edge(source, branch)
         return branch
+
+
+def _add_edge(source: Any, target: Any, label: str | None = None) -> None:
+    source.set_downstream(target)
+    if label is not None:
+        # As `source >> Label(label) >> target` does, in a third of the time.
+        source.dag.set_edge_info(source.task_id, target.task_id, {"label": label})
 
 
 def _loop_name(loop: tuple[str, ...]) -> str:

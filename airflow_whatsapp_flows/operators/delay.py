@@ -15,10 +15,6 @@ class FlowDelayOperator(FlowStepOperator):
 
     The wait starts when the previous step ended, so a retry or a cleared task doesn't wait longer. A wait of 5 seconds
     or more is deferred and needs no worker.
-
-    Args:
-        step: its position in the flow.
-        **kwargs: for ``BaseOperator``.
     """
 
     def execute(self, context: Context) -> dict[str, Value]:

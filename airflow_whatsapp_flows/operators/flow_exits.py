@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
@@ -15,16 +13,10 @@ IN_DOUBT_SUFFIX = "__in_doubt"
 
 
 class FlowExitOperator(WhatsAppBranchOperator):
-    """The two exits of an action step. After an error with an unknown outcome, it also runs the action's failing task.
+    """The two exits of an action step. After an error with an unknown outcome, it also runs the task that fails."""
 
-    Args:
-        in_doubt: id of that task; ``None`` if the action changes nothing.
-        **kwargs: for :class:`~airflow_whatsapp_flows.operators.branch.WhatsAppBranchOperator`.
-    """
-
-    def __init__(self, *, in_doubt: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.in_doubt = in_doubt
+    in_doubt: str | None = None
+    """Id of that task; ``None`` if the action changes nothing."""
 
     def choose_branch(self, context: Context) -> Targets:
         """Task ids of the exit taken, and of the task that fails the run."""
@@ -39,21 +31,16 @@ class FlowInDoubtOperator(BaseOperator):
 
     Airflow judges a run by its leaf tasks. An action with an unknown outcome continues with its error exit, so it
     cannot fail itself: Airflow would clear only that task ("only failed tasks") and leave the steps after it unchanged.
-
-    Args:
-        action: id of the task that sent the request.
-        resends: whether that task sends the request again when it is cleared.
-        **kwargs: for ``BaseOperator``.
     """
 
     ui_color = "#f8d7da"
     ui_fgcolor = "#000000"
     custom_operator_name = "Outcome unknown"
 
-    def __init__(self, *, action: str, resends: bool, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.action = action
-        self.resends = resends
+    action: str
+    """Id of the task that sent the request."""
+    resends: bool
+    """Whether that task sends the request again when it is cleared."""
 
     def execute(self, context: Context) -> None:
         """Fail.

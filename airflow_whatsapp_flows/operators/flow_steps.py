@@ -8,7 +8,7 @@ visited. Airflow never renders the flow's text.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseBranchOperator, Context
 
@@ -24,21 +24,32 @@ from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
 from airflow_whatsapp_flows.operators.flow_step import FlowStep
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class FlowActionOperator(WhatsAppActionOperator):
     """An action step of a flow file. Created by :func:`~airflow_whatsapp_flows.dag_factory.build_dag`.
 
     Its template fields are only for Airflow's pages, with possible secrets hidden; the request is built from the flow.
 
-    Args:
-        step: where it stands.
-        **kwargs: for ``BaseOperator``.
     """
 
-    def __init__(self, *, step: FlowStep, **kwargs: Any) -> None:
+    step: FlowStep
+
+    @classmethod
+    def of_step(cls, step: FlowStep, **kwargs: Any) -> Self:
+        """Create the task of an action step.
+
+        Airflow merges default arguments in each constructor of a class: a class without its own is created faster.
+
+        Args:
+            step: where it stands.
+            **kwargs: for ``BaseOperator``.
+        """
         action = _action(step)
         written = Hidden((), step.flow.literals).conceal(dict(_step_source(step)))
-        super().__init__(
+        task = cls(
             url=mask_url(written["url"]),
             method=action.plan.method,
             headers=_mask_headers(written.get("headers")),
@@ -57,7 +68,8 @@ class FlowActionOperator(WhatsAppActionOperator):
             },
             **kwargs,
         )
-        self.step = step
+        task.step = step
+        return task
 
     def execute(self, context: Context) -> dict[str, Value]:
         """Send the request of this step for the run's contact, and return its result."""
@@ -71,19 +83,23 @@ class FlowActionOperator(WhatsAppActionOperator):
 
 
 class FlowStepOperator(BaseBranchOperator):
-    """Any other step of a flow file: follows the exit that the contact's answers select.
+    """Any other step of a flow file: follows the exit that the contact's answers select."""
 
-    Args:
-        step: where it stands.
-        **kwargs: for ``BaseOperator``.
-    """
-
+    step: FlowStep
     ui_color = "#ece5dd"
     ui_fgcolor = "#000000"
 
-    def __init__(self, *, step: FlowStep, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.step = step
+    @classmethod
+    def of_step(cls, step: FlowStep, **kwargs: Any) -> Self:
+        """Create the task of a step.
+
+        Args:
+            step: where it stands.
+            **kwargs: for ``BaseOperator``.
+        """
+        task = cls(**kwargs)
+        task.step = step
+        return task
 
     def execute(self, context: Context) -> dict[str, Value]:
         """Choose the next task, and return the exit, the next step, the text, and other details."""

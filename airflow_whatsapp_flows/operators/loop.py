@@ -13,6 +13,8 @@ from airflow_whatsapp_flows.operators.flow_step import FlowStep
 from airflow_whatsapp_flows.operators.retry import retry_arguments
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
 
 
@@ -27,12 +29,9 @@ class FlowLoopOperator(BaseBranchOperator):
     asleep below 5 seconds, otherwise deferred. So ``retry.attempts`` counts for each visit separately, and Airflow's
     ``retries``, one less than the maximum of the loop's actions, are only for workers that die and for a ledger that
     cannot be written.
-
-    Args:
-        step: its position in the flow: the first step of the loop.
-        **kwargs: for ``BaseOperator``.
     """
 
+    step: FlowStep
     ui_color = "#cfe8ff"
     ui_fgcolor = "#000000"
     custom_operator_name = "Loop"
@@ -42,9 +41,17 @@ class FlowLoopOperator(BaseBranchOperator):
     response_check = None
     response_filter = None
 
-    def __init__(self, *, step: FlowStep, **kwargs: Any) -> None:
-        super().__init__(**_add_retry_arguments(step, kwargs))
-        self.step = step
+    @classmethod
+    def of_step(cls, step: FlowStep, **kwargs: Any) -> Self:
+        """Create the task of a loop.
+
+        Args:
+            step: the first step of the loop.
+            **kwargs: for ``BaseOperator``.
+        """
+        task = cls(**_add_retry_arguments(step, kwargs))
+        task.step = step
+        return task
 
     def action_hook(self, conn_id: str) -> WhatsAppActionHook:
         """The hook of a connection."""

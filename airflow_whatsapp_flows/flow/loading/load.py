@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.flow.loading.block_checks import (
 )
 from airflow_whatsapp_flows.flow.loading.build import build_steps
 from airflow_whatsapp_flows.flow.loading.graph_checks import check_graph, next_steps, references_of
-from airflow_whatsapp_flows.flow.loading.placeholder_limits import check_placeholders
+from airflow_whatsapp_flows.flow.loading.placeholder_limits import check_placeholders, may_have_too_many
 from airflow_whatsapp_flows.flow.loops import components
 from airflow_whatsapp_flows.flow.model import Action, Flow, Step
 
@@ -77,7 +77,7 @@ def read_flow(source: JsonSource) -> tuple[Flow | None, list[Fault]]:
 
         written, formats, found = read_with_faults(source.text, value)
         uncertain = {fault.path[1] for fault in found if fault.path[:1] == ("steps",) and len(fault.path) > 1}
-    too_many = check_placeholders(value)
+    too_many = check_placeholders(value) if may_have_too_many(source.text) else []
     if too_many:
         return None, _locate(faults, [*found, *too_many], source)
     steps, more = build_steps(value, formats)

@@ -19,6 +19,16 @@ _EXPRESSION_KEYS = frozenset({"success_when", "slow_down_when"})
 """Keys whose entire text is an expression, without braces."""
 
 
+def may_have_too_many(text: str) -> bool:
+    """Whether a file may have too many placeholders, or too long ones: :func:`check_placeholders` counts them.
+
+    Args:
+        text: the file. Each placeholder has at least one of these characters in it, or is all of a text.
+    """
+    openings = text.count("{") + text.count("%") + text.count("\\")
+    return openings + text.count('_when"') > MAX_IN_TEXT or len(text) > MAX_CHARACTERS
+
+
 def check_placeholders(value: Mapping[str, Any]) -> list[FlowFault]:
     """The fault of a flow with more or longer placeholders than may be parsed; no more than one.
 

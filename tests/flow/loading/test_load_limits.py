@@ -125,6 +125,21 @@ def test_limits_the_placeholders_of_a_text() -> None:
     assert fault == f"8:{column}: the text has more than {MAX_IN_TEXT:,} placeholders; split it, or send fewer values"
 
 
+@pytest.mark.parametrize(
+    ("opening", "keys"),
+    [
+        pytest.param(r"\u007b\u007bcontact.a}}", {}, id="escaped braces"),
+        pytest.param("%contact.a%", {"syntax": "activecampaign"}, id="percent signs"),
+        pytest.param(r"\u0025contact.a\u0025", {"syntax": "activecampaign"}, id="escaped percent signs"),
+    ],
+)
+def test_counts_every_spelling_of_placeholders(opening: str, keys: dict[str, Any]) -> None:
+    texts = ["HERE"] * (MAX_PLACEHOLDERS // MAX_IN_TEXT + 1)
+    text = json.dumps(messages(*texts, **keys)).replace("HERE", opening * MAX_IN_TEXT)
+    with pytest.raises(FlowFileError, match=f"the flow has more than {MAX_PLACEHOLDERS:,} placeholders"):
+        load_flow(text)
+
+
 def test_limits_the_placeholders_of_a_body_parsed_in_parts() -> None:
     body = "[" + ",".join(["{{contact.a}}"] * (MAX_IN_TEXT + 1)) + "]"
     (fault,) = faults(actions(body, body_type="json"))
