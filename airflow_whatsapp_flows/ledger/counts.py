@@ -2,7 +2,8 @@
 
 A chunk's counts are stored when its owner releases it, and when the replay is sealed. A claim deletes them: while a
 chunk is owned, or after its owner was killed, its contacts are counted where they are. Everything else that changes
-contacts counts their chunks again in its own transaction. So a stored count never differs from the rows.
+contacts, even those that a run puts back at its end, counts their chunks again in its own transaction. So a stored
+count never differs from the rows.
 """
 
 from __future__ import annotations

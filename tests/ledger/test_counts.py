@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from sqlalchemy import Connection, event, select, update
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, ContactState, Ledger
+from airflow_whatsapp_flows.ledger.acceptance import accept
 from airflow_whatsapp_flows.ledger.attempts import write_entries
 from airflow_whatsapp_flows.ledger.claims import Claim, claim, release
 from airflow_whatsapp_flows.ledger.counts import refresh_counts
@@ -219,6 +222,39 @@ def test_a_release_during_a_change_loses_no_count(postgres: Any, released_first:
 
         assert len(stored_chunks(ledger)) == 1
         assert tally(ledger, replay.no).states[ContactState.COMPLETED] == 1
+
+
+def test_contacts_put_back_after_the_release_are_counted(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(4)], chunk_size=2)
+    with ledger.connect() as connection:
+        for chunk in (0, 1):
+            claimed = claim(ledger, connection, replay.no, chunk)
+            assert claimed is not None
+            with ledger.write(connection):
+                ends = [ContactEnd(row.id, ContactState.COMPLETED, "", 1.0) for row in rows_of(ledger, replay)]
+                write_entries(connection, ends[2 * chunk : 2 * chunk + 2])
+            release(ledger, connection, claimed)
+        assert find_pending_chunks(ledger, replay.no) == []
+        with ledger.write(connection):
+            write_entries(connection, [NextRound(row.id) for row in rows_of(ledger, replay)[1:]])
+
+    assert find_pending_chunks(ledger, replay.no) == [0, 1]
+    assert tally(ledger, replay.no).states[PENDING] == 3
+
+
+def test_lost_requests_that_are_added_are_counted(tmp_path: Path) -> None:
+    file, lost = tmp_path / "l.db", tmp_path / "lost.jsonl"
+    with Ledger(f"sqlite:///{file}") as ledger:
+        replay = a_replay(ledger, [response(1), response(2)])
+    made = intent("r-1", replay_no=replay.no)
+    row = {**made.subject._asdict(), **dict(zip(made._fields[1:], made[1:], strict=True))}
+    lost.write_text(json.dumps(row), encoding="utf-8")
+
+    assert accept(file, lost).added == 1
+
+    with Ledger(f"sqlite:///{file}") as ledger:
+        counted = tally(ledger, replay.no)
+        assert (counted.total, counted.states[PENDING], counted.requests) == (2, 2, 1)
 
 
 def test_a_commit_of_a_replay_costs_nothing_more(sqlite_ledger: Ledger) -> None:
