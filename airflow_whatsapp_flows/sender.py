@@ -13,11 +13,22 @@ from urllib.parse import urlsplit
 from airflow_whatsapp_flows.connections import ActionConnection, action_connection, connection_from_environment
 from airflow_whatsapp_flows.errors import ConnectionConfigError
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
-from airflow_whatsapp_flows.flow.delivery.decision import Attempt, SendNext, Settled, next_move
-from airflow_whatsapp_flows.flow.delivery.rule import fate_of
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.secrets import hide
+from airflow_whatsapp_flows.flow.walk.deliver import (
+    Answer,
+    Exchange,
+    Intend,
+    Note,
+    Pause,
+    Prepare,
+    Recall,
+    Rest,
+    Step,
+    carry_out,
+    deliver,
+)
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.settings import Settings, settings_from_environment
 from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, SendPolicy, send_blocking
@@ -102,23 +113,26 @@ class RequestSender:
         Raises:
             ConnectionConfigError: its connection is missing or invalid.
         """
-        rule, key = effect.step.retry, effect.idempotency_key
         connection = self.find_connection(effect.request.connection) if effect.request.connection else None
         prepared = self.prepare(connection, effect.request, effect.step.timeout)
-        request, digest = prepared.request, prepared.request.digest()
-        attempts: list[Attempt] = []
-        while isinstance(move := next_move(rule, attempts, request, key, time.time()), SendNext):
-            if attempts:
-                self.wait(move.wait)
-            begun_at = time.time()
-            reply = prepared.send()
-            result = prepared.mask_secrets(
-                classify(reply, SentRequest(request, move.number, key), effect.step.success_when)
-            )
-            attempts.append(Attempt(move.number, digest, begun_at, fate_of(result, rule), result))
-        if not isinstance(move, Settled):
-            raise TypeError("a request can have only one key")
-        return move.result
+
+        def do(step: Step) -> Answer:
+            match step:
+                case Prepare():
+                    return self.prepare(connection, step.effect.request, effect.step.timeout).request
+                case Recall():
+                    return []
+                case Rest() | Pause():
+                    self.wait(step.seconds)
+                    return True
+                case Intend():
+                    return time.time()
+                case Exchange():
+                    return replace(prepared, request=step.request).send()
+                case Note():
+                    return None
+
+        return carry_out(deliver(effect, review=lambda result, _: prepared.mask_secrets(result)), do)
 
     def prepare(
         self, connection: ActionConnection | None, request: HttpRequest, timeout: float, max_content: int | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+from airflow_whatsapp_flows.flow.delivery.decision import Attempt
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.identity import Identifier
 
@@ -122,6 +123,14 @@ class AttemptEnd(NamedTuple):
     error_kind: str | None
     result: str | None
     ended_at: float
+
+    @classmethod
+    def of(cls, intent: Intent, attempt: Attempt, result: str | None, ended_at: float) -> AttemptEnd:
+        """Return the outcome of an intended attempt; ``result`` as the ledger stores it."""
+        known = attempt.result
+        kind = known.error.kind.value if known is not None and known.error is not None else None
+        fate = Fate.UNKNOWN if attempt.fate is None else attempt.fate
+        return cls(intent, fate, None if known is None else known.status_code, kind, result, ended_at)
 
 
 class ContactEnd(NamedTuple):

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-import msgspec
 import requests
 from airflow.sdk import Context
 from airflow.sdk.bases.decorator import determine_kwargs
@@ -17,9 +16,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from requests.structures import CaseInsensitiveDict
 
 from airflow_whatsapp_flows.errors import LedgerError, OnceClaimedError, ReplayError
-from airflow_whatsapp_flows.flow.delivery.decision import Attempt, Move, Rekey, SendNext, Settled, next_move
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, fate_of
-from airflow_whatsapp_flows.flow.delivery.table import UNKNOWN_FATES, Delivery, Fate
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
+from airflow_whatsapp_flows.flow.delivery.table import UNKNOWN_FATES, Delivery
 from airflow_whatsapp_flows.flow.reply.excerpt import error_line
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome, SentRequest, classify
 from airflow_whatsapp_flows.flow.request.messages import (
@@ -32,6 +30,17 @@ from airflow_whatsapp_flows.flow.request.messages import (
 )
 from airflow_whatsapp_flows.flow.storable import MAX_DEPTH, clean
 from airflow_whatsapp_flows.flow.template.filters import json_text
+from airflow_whatsapp_flows.flow.walk.deliver import (
+    Delivering,
+    Intend,
+    Note,
+    Pause,
+    Prepare,
+    Recall,
+    Step,
+    advance,
+    deliver,
+)
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
 from airflow_whatsapp_flows.hooks.ledger import task_ledger
@@ -119,14 +128,13 @@ class TaskSender:
         """
         if isinstance(effect, FetchFile):
             return self._find_settled_result(effect) is None
-        base = effect.idempotency_key
-        while True:
-            request = self._prepare(effect).request
+        delivering = deliver(effect)
+        step = advance(delivering, None)
+        while isinstance(step, Prepare):
+            recall = advance(delivering, self._prepare(step.effect).request)
             with self._ledger.transaction() as transaction:
-                move, _ = self._next(transaction, effect, request, base)
-            if not isinstance(move, Rekey):
-                return isinstance(move, SendNext)
-            effect = effect.with_key(move.key)
+                step = self._recall(transaction, delivering, recall)
+        return not isinstance(step, ActionResult)
 
     def _find_settled_result(self, effect: FetchFile) -> ActionResult | None:
         """Find the result of earlier attempts if nothing more will be sent; then no file is needed either."""
@@ -150,73 +158,71 @@ class TaskSender:
         return classify(failure, SentRequest(unsent, doubted.number))
 
     def _send(self, effect: SendAction) -> ActionResult:
-        base = effect.idempotency_key
-        while True:
+        review = _Review(self._task, self._context)
+        delivering = deliver(effect, review=review.review)
+        step = advance(delivering, None)
+        while isinstance(step, Prepare):
             # What the connection gives comes before the intent: when it cannot be used, nothing was sent.
-            prepared = self._prepare(effect)
-            request = prepared.request
+            prepared = review.prepared = self._prepare(step.effect)
+            recall = advance(delivering, prepared.request)
             try:
                 with self._ledger.transaction() as transaction:
-                    move, attempts = self._next(transaction, effect, request, base)
-                    if isinstance(move, SendNext):
-                        check_newest(transaction, self._recipient)
-                        intent = self._try.intent(effect, request, move.number, self._recipient)
-                        transaction.intend(intent)
+                    step = self._recall(transaction, delivering, recall)
+                    if isinstance(step, Intend):
+                        intent = self._intend(transaction, step)
             except OnceClaimedError as error:
                 raise AirflowSkipException(f"{effect.step.name}: {error}") from None
-            if isinstance(move, Settled):
-                self._task.log.info("nothing is sent: an earlier attempt already has the result")
-                return move.result
-            if isinstance(move, SendNext):
-                return self._exchange(effect, prepared, intent, attempts)
-            effect = effect.with_key(move.key)
+        if isinstance(step, ActionResult):
+            self._task.log.info("nothing is sent: an earlier attempt already has the result")
+            return step
+        advance(delivering, intent.begun_at)
+        note = advance(delivering, prepared.send())
+        if not isinstance(note, Note):
+            raise TypeError("an exchange is followed by its note")
+        self._end(intent, note)
+        if review.failure is not None:
+            raise review.failure
+        step = advance(delivering, None)
+        if isinstance(step, Pause):
+            if self._leaves_tries and step.result is not None:
+                raise ActionRetryError(error_line(effect.veil.hidden.hide(step.result, effect.step.name)), step.seconds)
+            step = advance(delivering, False)  # it could be sent again, but Airflow has no try left
+        if not isinstance(step, ActionResult):
+            raise TypeError("a try sends one request")
+        return step
 
-    def _next(
-        self, transaction: Transaction, effect: SendAction, request: HttpRequest, base: str
-    ) -> tuple[Move, list[Attempt]]:
-        key, steps, epoch = effect.idempotency_key, self._recipient.steps, self._recipient.epoch
-        rows = transaction.attempts_of_visit(self._recipient.subject, self._names(effect), effect.visit, key, epoch)
-        attempts = self._try.record(rows, steps, request.digest()).attempts(effect, request, base)
-        if not attempts and self._recipient.lost is not None and request.method not in SAFE_METHODS:
-            raise ReplayError(_lost_step_text(effect.step.name, self._recipient.lost))
-        return next_move(effect.step.retry, attempts, request, effect.idempotency_key, time.time()), attempts
+    def _recall(
+        self, transaction: Transaction, delivering: Delivering, step: Step | ActionResult
+    ) -> Step | ActionResult:
+        """Find the attempts so far, and return the next step; the wait before another attempt is over."""
+        if not isinstance(step, Recall):
+            raise TypeError("a request that is prepared is followed by its earlier attempts")
+        effect, request, recipient = step.effect, step.request, self._recipient
+        rows = transaction.attempts_of_visit(
+            recipient.subject, self._names(effect), effect.visit, effect.idempotency_key, recipient.epoch
+        )
+        attempts = self._try.record(rows, recipient.steps, request.digest()).attempts(effect, request, step.base)
+        if not attempts and recipient.lost is not None and request.method not in SAFE_METHODS:
+            raise ReplayError(_lost_step_text(effect.step.name, recipient.lost))
+        following = advance(delivering, attempts)
+        return advance(delivering, True) if isinstance(following, Pause) else following
+
+    def _intend(self, transaction: Transaction, step: Intend) -> Intent:
+        check_newest(transaction, self._recipient)
+        intent = self._try.intent(step, self._recipient)
+        transaction.intend(intent)
+        return intent
 
     def _names(self, effect: SendAction | FetchFile) -> tuple[str, ...]:
         """Return the names under which the action's attempts are recorded."""
         steps, name = self._recipient.steps, effect.step.name
         return (name,) if steps is None else steps.names_and_ids(name)
 
-    def _exchange(
-        self, effect: SendAction, prepared: PreparedRequest, intent: Intent, attempts: list[Attempt]
-    ) -> ActionResult:
-        rule, request = effect.step.retry, prepared.request
-        reply = prepared.send()
-        result = classify(reply, SentRequest(request, intent.number, intent.key), effect.step.success_when)
-        try:
-            result = prepared.mask_secrets(self._check_response(result, reply, prepared))
-        except (AirflowFailException, AirflowSkipException) as error:
-            message = f"response_check or response_filter raised {type(error).__name__}: {error}"
-            result = result.as_error(ErrorKind.RESPONSE_CHECK, message, Sent.YES)
-            self._end(intent, fate_of(result, rule), effect.veil.hide(prepared.mask_secrets(result)))
-            raise
-        fate = fate_of(result, rule)
-        self._end(intent, fate, effect.veil.hide(result))
-        attempts.append(Attempt(intent.number, intent.digest, intent.begun_at, fate, result))
-        move = next_move(rule, attempts, request, intent.key, time.time())
-        if isinstance(move, SendNext) and self._leaves_tries:
-            raise ActionRetryError(error_line(effect.veil.hidden.hide(result, effect.step.name)), move.wait)
-        if isinstance(move, SendNext):  # it could be sent again, but Airflow has no try left
-            move = next_move(replace(rule, attempts=1), attempts, request, intent.key, time.time())
-        if not isinstance(move, Settled):
-            raise TypeError("the request was just sent, and is not sent under another key")
-        return move.result
-
-    def _end(self, intent: Intent, fate: Fate, result: ActionResult) -> None:
-        kind = result.error.kind.value if result.error else None
-        kept = msgspec.json.encode(result.as_value()).decode()
+    def _end(self, intent: Intent, note: Note) -> None:
+        end = AttemptEnd.of(intent, note.attempt, note.result_for_ledger(), time.time())
         try:
             with self._ledger.transaction() as transaction:
-                transaction.end(AttemptEnd(intent, fate, result.status_code, kind, kept, time.time()))
+                transaction.end(end)
         except LedgerError as error:
             # The reply is here, and is worth more than the note of it; without the note nothing is sent again.
             self._task.log.error("the outcome of the request could not be recorded: %s", error)
@@ -229,13 +235,38 @@ class TaskSender:
             connection = hook.sign(connection, connection.absolute(request))
         return self._request_sender.prepare(connection, request, effect.step.timeout)
 
-    def _check_response(self, result: ActionResult, reply: Reply, prepared: PreparedRequest) -> ActionResult:
+
+class _Review:
+    """Reviews the reply to a request: the functions of the task's author, then the connection's secrets.
+
+    Attributes:
+        prepared: the request.
+        failure: what a function raised to fail or skip the task, if any; raised once the outcome is recorded.
+    """
+
+    prepared: PreparedRequest
+
+    def __init__(self, task: SendingTask, context: Context) -> None:
+        self.failure: AirflowFailException | AirflowSkipException | None = None
+        self._task = task
+        self._context = context
+
+    def review(self, result: ActionResult, reply: Reply) -> ActionResult:
+        """Return the result as it is recorded."""
+        if isinstance(reply, HttpResponse):
+            try:
+                result = self._check_response(result, reply)
+            except (AirflowFailException, AirflowSkipException) as error:
+                self.failure = error
+                message = f"response_check or response_filter raised {type(error).__name__}: {error}"
+                result = result.as_error(ErrorKind.RESPONSE_CHECK, message, Sent.YES)
+        return self.prepared.mask_secrets(result)
+
+    def _check_response(self, result: ActionResult, reply: HttpResponse) -> ActionResult:
         task = self._task
-        if not isinstance(reply, HttpResponse):
-            return result
         if task.log_response:
             # Cut after it is masked: of a secret that is cut, the beginning would be shown.
-            shown = prepared.conceal(reply.content.decode("utf-8", "replace"))[:10_000]
+            shown = self.prepared.conceal(reply.content.decode("utf-8", "replace"))[:10_000]
             task.log.info("reply of %s bytes: %s", len(reply.content), shown)
         if result.outcome is not Outcome.SUCCESS or not (task.response_check or task.response_filter):
             return result

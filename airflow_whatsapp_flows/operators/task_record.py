@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_whatsapp_flows.flow.identity import Identity, IdentityRule
-from airflow_whatsapp_flows.flow.request.messages import HttpRequest
-from airflow_whatsapp_flows.flow.walk.perform import SendAction
+from airflow_whatsapp_flows.flow.walk.deliver import Intend
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.once import once_of
 from airflow_whatsapp_flows.ledger.records import ResponseRecord
@@ -135,22 +134,21 @@ class TaskTry:
             record.note(row, steps, current=digest in (None, row.digest) and self.made(row))
         return record
 
-    def intent(self, effect: SendAction, request: HttpRequest, number: int, recipient: Recipient) -> Intent:
+    def intent(self, step: Intend, recipient: Recipient) -> Intent:
         """Return the attempt to be made.
 
         Args:
-            effect: what is to be sent.
-            request: complete.
-            number: of the attempt, from 1.
+            step: what is to be sent.
             recipient: whom it is for.
         """
+        effect, request = step.effect, step.request
         return Intent(
             subject=recipient.subject,
             step=effect.step.name,
             visit=effect.visit,
             key=effect.idempotency_key,
-            number=number,
-            digest=request.digest(),
+            number=step.number,
+            digest=step.digest,
             method=request.method,
             host=_host(request.url),
             moment=recipient.walk_started_at.timestamp(),

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from airflow_whatsapp_flows.connections import ActionConnection
 from airflow_whatsapp_flows.flow.body import FileContent
-from airflow_whatsapp_flows.flow.delivery.decision import Rekey, Settled, next_move
 from airflow_whatsapp_flows.flow.loading.graph_checks import references_of
 from airflow_whatsapp_flows.flow.model import Action, Conditional, Flow, Step
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest
 from airflow_whatsapp_flows.flow.template.variables import Scope, Variables
+from airflow_whatsapp_flows.flow.walk.deliver import Prepare, Recall, advance, deliver
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse
 from airflow_whatsapp_flows.flow.walk.walk import State, Visit, Walk, walk
@@ -140,15 +140,14 @@ class Estimate:
         )
 
     def _find_known_result(self, contact: _Contact, effect: SendAction) -> ActionResult | None:
-        base = effect.idempotency_key
-        while True:
-            request = self._complete(effect)
-            attempts = contact.record.attempts(effect, request, base)
-            move = next_move(effect.step.retry, attempts, request, effect.idempotency_key, contact.walk_started_at)
-            if isinstance(move, Rekey):
-                effect = effect.with_key(move.key)
-                continue
-            return move.result if isinstance(move, Settled) else None
+        delivering = deliver(effect, clock=lambda: contact.walk_started_at)
+        step = advance(delivering, None)
+        while isinstance(step, (Prepare, Recall)):
+            if isinstance(step, Prepare):
+                step = advance(delivering, self._complete(step.effect))
+            else:
+                step = advance(delivering, contact.record.attempts(step.effect, step.request, step.base))
+        return step if isinstance(step, ActionResult) else None
 
     def _complete(self, effect: SendAction) -> HttpRequest:
         connection = self._connections[effect.step.name]

@@ -11,15 +11,25 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-import msgspec
-
 from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.body import FileContent
-from airflow_whatsapp_flows.flow.delivery.decision import Attempt, Rekey, Settled, next_move
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, fate_of
+from airflow_whatsapp_flows.flow.delivery.decision import Attempt
+from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
-from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse, Reply, TransportFailure
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
+from airflow_whatsapp_flows.flow.request.messages import HttpResponse, Reply, TransportFailure
+from airflow_whatsapp_flows.flow.walk.deliver import (
+    Answer,
+    Delivering,
+    Intend,
+    Note,
+    Pause,
+    Prepare,
+    Recall,
+    Rest,
+    advance,
+    deliver,
+)
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.journal import Journal
@@ -118,32 +128,38 @@ class ContactSender:
 
     async def _deliver(self, run: ContactRun, effect: SendAction) -> ActionResult:
         route = await self.routes.of(effect.step, effect.request)
-        base, record = effect.idempotency_key, run.record
-        request = route.complete(effect.request)
-        attempts, sent = record.attempts(effect, request, base), False
-        while True:
-            move = next_move(effect.step.retry, attempts, request, effect.idempotency_key, self.clock())
-            if isinstance(move, Settled):
-                if not sent:
-                    run.arrive(min(_end_time(attempts[-1]), self.clock()))
-                return self._note_result(run, effect, route, move.result)
-            if isinstance(move, Rekey):
-                effect = effect.with_key(move.key)
-                request = route.complete(effect.request)
-                attempts = record.attempts(effect, request, base)
-                continue
-            # Only here, because on resume the delays before recorded requests are over.
-            delay = run.delay(self.clock())
-            if delay > 0:
-                await self.rest(delay)
-                continue
-            if move.wait:
-                await asyncio.sleep(move.wait)
-            attempt = await self._attempt(run, effect, request, route, move.number)
-            attempts.append(attempt)
-            record.add(effect, attempt)
-            sent = True
-            run.arrive(self.clock())
+        delivering = deliver(
+            effect,
+            review=lambda result, _: route.conceal(result),
+            delay=lambda: run.delay(self.clock()),
+            clock=self.clock,
+        )
+        attempts: list[Attempt] = []
+        answer: Answer = None
+        sent = False
+        while not isinstance(step := advance(delivering, answer), ActionResult):
+            answer = None
+            match step:
+                case Prepare():
+                    answer = route.complete(step.effect.request)
+                case Recall():
+                    answer = attempts = run.record.attempts(step.effect, step.request, step.base)
+                case Rest():
+                    await self.rest(step.seconds)
+                case Pause():
+                    if step.seconds:
+                        await asyncio.sleep(step.seconds)
+                    answer = True
+                case Intend():
+                    note = await self._attempt(run, route, delivering, step)
+                    run.record.add(note.effect, note.attempt)
+                    run.arrive(self.clock())
+                    sent = True
+        if not sent:
+            run.arrive(min(_end_time(attempts[-1]), self.clock()))
+        if step.error is not None:
+            run.note_error(effect.step.name, route.host, effect.veil.hide(step))
+        return step
 
     def _over(self, effect: Wait, reached: float) -> float:
         over = effect.ends(_moment(reached))
@@ -151,9 +167,7 @@ class ContactSender:
             over = effect.step.rule.ends(_moment(self.clock()), over)
         return over.timestamp()
 
-    async def _attempt(
-        self, run: ContactRun, effect: SendAction, request: HttpRequest, route: Route, number: int
-    ) -> Attempt:
+    async def _attempt(self, run: ContactRun, route: Route, delivering: Delivering, intend: Intend) -> Note:
         limiter = self.limits.of(route.host)
         # The slot at the host comes before the intent: a killed process leaves in doubt what it was sending, but no
         # request that was waiting for a slot.
@@ -161,34 +175,44 @@ class ContactSender:
             probe, entered = await limiter.enter(), time.monotonic()
             was_open = limiter.is_open
             try:
-                intent = await self._intend(run, effect, request, route, number)
-                if was_open and not limiter.is_open and not self.stopped:
-                    limiter.abandon(probe=probe)  # the host was closed during the commit: start over
-                    return self._withdraw(intent)
-                reply = await self._send(run, effect, route, request, intent, entered)
+                intent = await self._intend(run, route, intend)
+                advance(delivering, intent.begun_at)
+                if was_open and not limiter.is_open and not self.stopped:  # the host was closed during the commit
+                    limiter.abandon(probe=probe)
+                    note, _ = self._judge(delivering, None)
+                    self.journal.note(AttemptEnd.of(intent, note.attempt, None, self.clock()))
+                    return note
+                reply = await self._send(run, route, intend, intent, entered)
             except BaseException:
                 run.under_way = False
                 limiter.abandon(probe=probe)
                 raise
-            attempted = SentRequest(request, number, effect.idempotency_key)
-            judge = partial(_classify, reply, attempted, effect, route, effect.step.name in self.referenced)
+            judge = partial(self._judge, delivering, reply)
             if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
-                return self._conclude(run, effect, intent, judge(), probe=probe)
+                return self._conclude(run, intent, judge(), probe=probe)
             # Reading takes a while; other contacts continue meanwhile.
             reading = asyncio.ensure_future(self._read(judge))
             try:
                 judged = await asyncio.shield(reading)
             except asyncio.CancelledError:  # the reply has arrived: a stopped run keeps what is read in time
                 if await self._is_read_in_time(reading):
-                    self._conclude(run, effect, intent, reading.result(), probe=probe)
+                    self._conclude(run, intent, reading.result(), probe=probe)
                 raise
-            return self._conclude(run, effect, intent, judged, probe=probe)
+            return self._conclude(run, intent, judged, probe=probe)
 
-    async def _read(self, judge: Callable[[], _ClassifiedReply]) -> _ClassifiedReply:
+    def _judge(self, delivering: Delivering, reply: Reply | None) -> _Judged:
+        """Classify a reply; the content of a success is kept only if a later step reads it."""
+        note = advance(delivering, reply)
+        if not isinstance(note, Note):
+            raise TypeError("an exchange is followed by its note")
+        keeps = note.effect.step.name in self.referenced
+        return _Judged(note, note.result_for_ledger(keep_content=keeps))
+
+    async def _read(self, judge: Callable[[], _Judged]) -> _Judged:
         async with self._readers:
             return await asyncio.to_thread(judge)
 
-    async def _is_read_in_time(self, reading: asyncio.Future[_ClassifiedReply]) -> bool:
+    async def _is_read_in_time(self, reading: asyncio.Future[_Judged]) -> bool:
         """Wait until a reply is read, within the time that all replies share; after that, it is in doubt."""
         loop = asyncio.get_running_loop()
         if self._read_until is None:
@@ -198,9 +222,7 @@ class ContactSender:
             reading.cancel()
         return bool(done) and not reading.cancelled() and reading.exception() is None
 
-    async def _send(
-        self, run: ContactRun, effect: SendAction, route: Route, request: HttpRequest, intent: Intent, entered: float
-    ) -> Reply:
+    async def _send(self, run: ContactRun, route: Route, intend: Intend, intent: Intent, entered: float) -> Reply:
         """Send a request whose intent is committed."""
         limiter, pause = self.limits.of(route.host), FIRST_PAUSE
         try:
@@ -208,10 +230,10 @@ class ContactSender:
                 await limiter.settle(entered)
                 if self.stopped:
                     raise StoppedError
-                safe = request.method in SAFE_METHODS
-                run.sent_as = Delivery.IDEMPOTENT if safe else effect.step.retry.delivery
+                safe = intend.request.method in SAFE_METHODS
+                run.sent_as = Delivery.IDEMPOTENT if safe else intend.effect.step.retry.delivery
                 run.under_way = True
-                reply = await route.send(request)
+                reply = await route.send(intend.request)
                 if not (isinstance(reply, TransportFailure) and reply.is_local):
                     return reply
                 # No descriptor is free. That is no fault of server or contact, and other requests end meanwhile.
@@ -223,33 +245,32 @@ class ContactSender:
                     self._withdraw(intent)
             raise
 
-    def _conclude(
-        self, run: ContactRun, effect: SendAction, intent: Intent, judged: _ClassifiedReply, *, probe: bool
-    ) -> Attempt:
+    def _conclude(self, run: ContactRun, intent: Intent, judged: _Judged, *, probe: bool) -> Note:
         """Record the outcome of an attempt."""
-        result, fate, kept = judged
-        self.limits.of(intent.host).leave(result, effect.step.retry, probe=probe)
-        kind = result.error.kind.value if result.error else None
-        self.journal.note(AttemptEnd(intent, fate, result.status_code, kind, kept, self.clock()))
+        note, kept = judged
+        result, step = note.attempt.result, note.effect.step
+        if result is None:
+            raise TypeError("an attempt with a reply has a result")
+        self.limits.of(intent.host).leave(result, step.retry, probe=probe)
+        self.journal.note(AttemptEnd.of(intent, note.attempt, kept, self.clock()))
         run.under_way, run.sent_as = False, None
         if self.refusals is not None:
-            stop = self.refusals.note(run.contact_id, intent.host, effect.step, result, intent.begun_at)
+            stop = self.refusals.note(run.contact_id, intent.host, step, result, intent.begun_at)
             if stop is not None:
                 self.give_up(stop)
-        return Attempt(intent.number, intent.digest, intent.begun_at, fate, result)
+        return note
 
-    async def _intend(
-        self, run: ContactRun, effect: SendAction, request: HttpRequest, route: Route, number: int
-    ) -> Intent:
+    async def _intend(self, run: ContactRun, route: Route, intend: Intend) -> Intent:
         if self.stopped:
             raise StoppedError
+        effect, request = intend.effect, intend.request
         intent = Intent(
             subject=run.subject,
             step=effect.step.name,
             visit=effect.visit,
             key=effect.idempotency_key,
-            number=number,
-            digest=request.digest(),
+            number=intend.number,
+            digest=intend.digest,
             method=request.method,
             host=route.host,
             moment=run.walk_started_at,
@@ -271,35 +292,21 @@ class ContactSender:
             run.under_way = False
         return intent
 
-    def _withdraw(self, intent: Intent) -> Attempt:
+    def _withdraw(self, intent: Intent) -> None:
         """Record that an intended request was not sent."""
         self.journal.note(AttemptEnd(intent, Fate.NOT_SENT, None, None, None, self.clock()))
-        return Attempt(intent.number, intent.digest, intent.begun_at, Fate.NOT_SENT, None)
-
-    def _note_result(self, run: ContactRun, effect: SendAction, route: Route, result: ActionResult) -> ActionResult:
-        if result.error is not None:
-            run.note_error(effect.step.name, route.host, effect.veil.hide(result))
-        return result
 
 
-class _ClassifiedReply(NamedTuple):
-    """A reply with its result and its fate."""
+class _Judged(NamedTuple):
+    """A reply, judged.
 
-    result: ActionResult
-    fate: Fate
-    kept: str
-    """The result as the ledger stores it."""
+    Attributes:
+        note: the outcome to record.
+        kept: the result as the ledger stores it.
+    """
 
-
-def _classify(
-    reply: Reply, attempted: SentRequest, effect: SendAction, route: Route, referenced: bool
-) -> _ClassifiedReply:
-    """Classify a reply; the content of a success is kept only if a later step reads it (``referenced``)."""
-    result = route.conceal(classify(reply, attempted, effect.step.success_when))
-    fate, value = fate_of(result, effect.step.retry), effect.veil.hide(result).as_value()
-    if fate is Fate.SUCCEEDED and not referenced:
-        value["response"], value["headers"] = None, {}
-    return _ClassifiedReply(result, fate, msgspec.json.encode(value).decode())
+    note: Note
+    kept: str | None
 
 
 def _end_time(attempt: Attempt) -> float:

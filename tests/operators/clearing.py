@@ -28,7 +28,7 @@ def run_killed(dag: DAG, monkeypatch: pytest.MonkeyPatch) -> str:
         def die(*_: Any, **__: Any) -> None:
             raise _KilledError
 
-        patch.setattr("airflow_whatsapp_flows.operators.send.classify", die)
+        patch.setattr("airflow_whatsapp_flows.flow.walk.deliver.classify", die)
         with _quiet(), contextlib.suppress(_KilledError):
             _sync_to_database(dag).test()
     with create_session() as session:

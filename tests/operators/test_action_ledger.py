@@ -23,7 +23,7 @@ from tests.ledger.old_ledgers import make_ledger
 from tests.operators.clearing import run_again
 from tests.operators.flows import action, flow
 from tests.operators.one_action import new_dag_id, run_action
-from tests.servers.recording import Answer, RecordingServer
+from tests.servers.recording import Answer, Received, RecordingServer
 
 pytestmark = pytest.mark.usefixtures("airflow")
 
@@ -50,6 +50,19 @@ def test_an_attempt_records_its_contact_and_origin(server: RecordingServer, ledg
         "map_index": -1,
         "try_number": 1,
     }
+
+
+def test_nothing_is_sent_before_its_intent_is_durable(server: RecordingServer, ledger_file: Path) -> None:
+    recorded: list[Any] = []
+
+    def answer(_: Received) -> Answer:
+        recorded.append([(row["step"], row["fate"]) for row in rows(ledger_file)])
+        return Answer.json({})
+
+    server._script = answer
+    run_action(body={"a": 1})
+
+    assert recorded == [[("act", None)]]
 
 
 @pytest.mark.parametrize("phone", ["+5215551234567", "52 555 123 4567", 525551234567])

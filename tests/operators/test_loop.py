@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from airflow_whatsapp_flows import build_dag
+from airflow_whatsapp_flows.flow.walk import deliver
 from airflow_whatsapp_flows.ledger.task_store import Transaction
-from airflow_whatsapp_flows.operators import send as sending
 from airflow_whatsapp_flows.operators import wait as waiting
 from airflow_whatsapp_flows.operators.loop import FlowLoopOperator
 from tests.airflow_runs import FinishedRun, run_dag
@@ -138,7 +138,7 @@ def test_a_visit_does_not_read_replies_of_others(server: RecordingServer, monkey
 def die_at(monkeypatch: pytest.MonkeyPatch, call: int) -> list[int]:
     """Let a try die once, after its n-th request was sent and before the outcome is recorded."""
     calls: list[int] = []
-    real = sending.classify
+    real = deliver.classify
 
     def classify(*arguments: Any) -> Any:
         calls.append(len(calls) + 1)
@@ -146,7 +146,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, call: int) -> list[int]:
             raise RuntimeError("the worker is gone")
         return real(*arguments)
 
-    monkeypatch.setattr(sending, "classify", classify)
+    monkeypatch.setattr(deliver, "classify", classify)
     return calls
 
 

@@ -31,12 +31,12 @@ from airflow_whatsapp_flows.connections import ActionConnection  # noqa: E402
 from airflow_whatsapp_flows.errors import ConnectionConfigError, FlowsError  # noqa: E402
 from airflow_whatsapp_flows.flow.loading.load import load_flow  # noqa: E402
 from airflow_whatsapp_flows.flow.model import Flow  # noqa: E402
+from airflow_whatsapp_flows.flow.walk import deliver as deliver_module  # noqa: E402
 from airflow_whatsapp_flows.ledger import AttemptEnd, ContactEnd, Intent, Journal, Ledger  # noqa: E402
 from airflow_whatsapp_flows.ledger import journal as journal_module  # noqa: E402
 from airflow_whatsapp_flows.ledger.replays import tally  # noqa: E402
 from airflow_whatsapp_flows.ledger.rows import ContactState  # noqa: E402
 from airflow_whatsapp_flows.replay import host_limits as lanes_module  # noqa: E402
-from airflow_whatsapp_flows.replay import send as sending_module  # noqa: E402
 from airflow_whatsapp_flows.replay import snapshot as snapshot_module  # noqa: E402
 from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay  # noqa: E402
 from airflow_whatsapp_flows.replay.routes import Route  # noqa: E402
@@ -98,7 +98,7 @@ _POINTS: dict[str, tuple[Any, str, bool, Callable[..., bool]]] = {
     "after the intent's commit": (Journal, "_write", False, _commits(Intent)),
     "before the first byte": (Route, "send", True, _always),
     "after the request was written": (Connection, "exchange", False, _always),
-    "after the reply": (sending_module, "classify", True, _always),
+    "after the reply": (deliver_module, "classify", True, _always),
     "before the outcome's commit": (Journal, "_write", True, _commits(AttemptEnd)),
     "after the outcome's commit": (Journal, "_write", False, _commits(AttemptEnd)),
     "before the contact's end": (Journal, "_write", True, _commits(ContactEnd)),

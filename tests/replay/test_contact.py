@@ -254,7 +254,7 @@ async def test_a_concurrent_send_leaves_the_contact_pending() -> None:
     assert isinstance(held, Postponed)
     assert held.until is None
     assert walker.in_flight == 0
-    assert walker.under_way == {}
+    assert walker.runs == {}
 
 
 async def test_a_response_that_does_not_fit_the_flow_is_rejected() -> None:

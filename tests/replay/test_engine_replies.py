@@ -112,7 +112,7 @@ async def test_reading_a_large_reply_does_not_block_other_contacts(
         went_on.append(moved.wait(10))
         return classify(reply, *more)
 
-    monkeypatch.setattr("airflow_whatsapp_flows.replay.send.classify", judge)
+    monkeypatch.setattr("airflow_whatsapp_flows.flow.walk.deliver.classify", judge)
     (tmp_path / "r.jsonl").write_text(json.dumps(response(1)) + "\n")
     async with _server(_reply(b'"' + b"x" * 100_000 + b'"')) as port:
         step = {"name": "Create", "type": "action", "url": f"http://127.0.0.1:{port}/", "body": {"a": 1}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,6 +12,7 @@ import pytest
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.loading.load import load_flow
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Sent, TransportFailure
+from airflow_whatsapp_flows.flow.walk.deliver import Intend
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.records import PendingContact, ResponseRecord
 from airflow_whatsapp_flows.ledger.rows import OnceClaim, Subject
@@ -17,6 +20,8 @@ from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.contact_run import ContactRun
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
 from airflow_whatsapp_flows.replay.send import ContactSender
+from tests.replay.runs import Run, sqlite_url
+from tests.servers.recording import Answer, Received, RecordingServer
 
 NOON = 1_800_014_400.0
 SEND = {
@@ -82,6 +87,28 @@ async def test_a_request_under_only_once_claims_what_its_step_was_known_by() -> 
     route = SimpleNamespace(host="crm.example:80")
 
     request = HttpRequest("POST", "http://crm.example/")
-    await sender._intend(run, cast("Any", effect), request, cast("Any", route), 1)
+    await sender._intend(run, cast("Any", route), Intend(cast("Any", effect), request, "digest", 1))
 
     assert added[0].once == OnceClaim("Send", ("phone:+1",), ("Old",))
+
+
+def test_nothing_is_sent_before_its_intent_is_durable(tmp_path: Path) -> None:
+    early: list[str] = []
+
+    def answer(request: Received) -> Answer:
+        phone = json.loads(request.content)["phone"]
+        intended = {attempt["response_id"] for attempt in run.attempts()}
+        if f"r-{int(phone[-8:]):05}" not in intended:
+            early.append(phone)
+        return Answer.json({}, 201)
+
+    server = RecordingServer(answer)
+    try:
+        run = Run(tmp_path, cast("Any", server), sqlite_url(tmp_path), total=150, concurrency=64)
+        ended = run.finish()
+    finally:
+        server.close()
+
+    assert ended.status == 0, ended
+    assert len(server.received) == 150
+    assert early == []

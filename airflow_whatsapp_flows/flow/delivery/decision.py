@@ -144,8 +144,8 @@ def _next_of(
         return Settled(history.result())
     if history.may_be_applied and _is_stale(rule, attempts, now):
         return Settled(history.stale())
-    last, made = attempts[-1], sum(attempt.current and not _was_given_up(attempt) for attempt in attempts)
-    if not last.current or _was_given_up(last):
+    last, made = attempts[-1], sum(attempt.current and not was_withdrawn(attempt) for attempt in attempts)
+    if not last.current or was_withdrawn(last):
         return SendNext(last.number + 1, 0.0)
     if made >= rule.attempts or not history.may_send_again():
         return Settled(history.result())
@@ -214,7 +214,7 @@ def _is_slow(rule: RetryRule, attempt: Attempt) -> bool:
     return result.error is None or rule.asks_to_slow_down(result)
 
 
-def _was_given_up(attempt: Attempt) -> bool:
+def was_withdrawn(attempt: Attempt) -> bool:
     """Whether nothing was sent: the sender stopped before the first byte, or a person resolved it so."""
     return attempt.fate is Fate.NOT_SENT and attempt.result is None
 
@@ -264,7 +264,7 @@ class _AttemptHistory:
 
     def result(self) -> ActionResult:
         """The last result; unknown if any attempt is, unless a complete 2xx came after it."""
-        last = next((attempt for attempt in reversed(self._attempts) if not _was_given_up(attempt)), self._attempts[-1])
+        last = next((attempt for attempt in reversed(self._attempts) if not was_withdrawn(attempt)), self._attempts[-1])
         result = last.result or self._without_result(last)
         if result.error is None and _is_slow(self._rule, last):
             message = "the server did not process the request: slow_down_when is true for its reply"

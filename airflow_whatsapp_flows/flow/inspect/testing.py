@@ -18,18 +18,27 @@ from msgspec import UNSET
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.concealing import LiteralSecrets, mask_secrets
-from airflow_whatsapp_flows.flow.delivery.decision import Attempt, Settled, next_move
-from airflow_whatsapp_flows.flow.delivery.rule import fate_of
 from airflow_whatsapp_flows.flow.format import ExpectedRequestFormat, FlowTestFormat, ReplyFormat
 from airflow_whatsapp_flows.flow.inspect.compare import Hide, Mismatch, content_value, differences, mismatch
 from airflow_whatsapp_flows.flow.loading.builder import FlowTexts
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.moments import parse_moment
-from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, classify
+from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpResponse, Reply, Sent, TransportFailure
 from airflow_whatsapp_flows.flow.storable import UnparsableContent
 from airflow_whatsapp_flows.flow.template.references import MISSING
 from airflow_whatsapp_flows.flow.template.variables import Variables
+from airflow_whatsapp_flows.flow.walk.deliver import (
+    Answer,
+    Exchange,
+    Intend,
+    Pause,
+    Prepare,
+    Recall,
+    Step,
+    carry_out,
+    deliver,
+)
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.flow.walk.response import read_response
 from airflow_whatsapp_flows.flow.walk.walk import State, Walk, drive, walk
@@ -204,12 +213,24 @@ def _reply(reply: ReplyFormat, where: str) -> Reply:
 
 
 def _result(effect: SendAction, reply: Reply) -> ActionResult:
-    """What a visit comes to, with this for its last reply."""
-    rule, request = replace(effect.step.retry, attempts=1), effect.request
-    result = classify(reply, SentRequest(request, 1, effect.idempotency_key), effect.step.success_when)
-    attempt = Attempt(1, request.digest(), 0.0, fate_of(result, rule), result)
-    move = next_move(rule, [attempt], request, effect.idempotency_key, 0.0)
-    return move.result if isinstance(move, Settled) else result
+    """The result of a visit whose last attempt gets this reply."""
+
+    def do(step: Step) -> Answer:
+        match step:
+            case Prepare():
+                return step.effect.request
+            case Recall():
+                return []
+            case Intend():
+                return 0.0
+            case Exchange():
+                return reply
+            case Pause():
+                return False
+            case _:
+                return None
+
+    return carry_out(deliver(effect, clock=lambda: 0.0), do)
 
 
 def _compare(flow: Flow, test: FlowTestFormat, record: Walk, hide: Hide) -> Iterator[Mismatch]:
