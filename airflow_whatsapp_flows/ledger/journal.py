@@ -38,6 +38,7 @@ _GATHER_SECONDS = 0.002
 A commit costs half a millisecond of CPU regardless of its size, and another process may write meanwhile.
 """
 
+_NOT_OPEN = "the journal is not open"
 _MOST_INTENTS = 16
 _SLOW_COMMIT_SECONDS = 0.02
 """Maximum intents in one commit, unless commits are slow.
@@ -133,7 +134,8 @@ class Journal:
 
     async def claim(self, replay_no: int, chunk: int) -> Claim | None:
         """Claim a chunk; every later commit checks that it is still owned. ``None`` while another process owns it."""
-        self._open_connection()
+        if self._flusher is None:  # without a connection, a lost session is being replaced
+            raise LedgerError(_NOT_OPEN)
         claimed = await self._in_thread(
             lambda: self._in_session(lambda session, _: claim(self._ledger, session, replay_no, chunk))
         )
@@ -282,7 +284,7 @@ class Journal:
 
     def _open_connection(self) -> Connection:
         if self._connection is None:
-            raise LedgerError("the journal is not open")
+            raise LedgerError(_NOT_OPEN)
         return self._connection
 
     def _close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import threading
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -376,6 +377,41 @@ async def test_ends_the_lost_session_before_claiming_again(postgres_url: str, mo
 
         assert failed
         assert len(attempts_of(ledger, "r-1")) == 1
+
+
+async def test_a_chunk_is_claimed_while_a_lost_session_is_being_replaced(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, connect, failed = Journal._write, Ledger.connect, []
+    connecting, may_connect = threading.Event(), threading.Event()
+
+    def fail_once(self: Journal, *arguments: Any) -> Any:
+        if not failed:
+            failed.append(True)
+            cause = OperationalError("COMMIT", None, NoAnswerError())
+            raise LedgerError("the ledger cannot be written") from cause
+        return write(self, *arguments)
+
+    def connect_later(self: Ledger) -> Connection:
+        connecting.set()
+        assert may_connect.wait(10)
+        return connect(self)
+
+    with Ledger(postgres_url) as ledger:
+        replay = a_replay(ledger, [response(1), response(2)], "replaced", chunk_size=1)
+        ledger.outages.begin(10)
+        async with Journal(ledger) as journal:
+            assert await journal.claim(replay.no, 0) is not None
+            monkeypatch.setattr(Journal, "_write", fail_once)
+            monkeypatch.setattr(Ledger, "connect", connect_later)
+            added = journal.add(intent("replaced-1"))
+            assert await asyncio.to_thread(connecting.wait, 10)
+            claimed = asyncio.create_task(journal.claim(replay.no, 1))
+            await asyncio.sleep(0)
+            may_connect.set()
+            await added
+
+            assert await claimed is not None
 
 
 class NoAnswerError(Exception):
