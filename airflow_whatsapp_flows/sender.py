@@ -221,9 +221,8 @@ def read_local_file(path: str, folder: str | None) -> FileContent | TransportFai
             return _no_file(f"the file has more than {MAX_FILE_BYTES:,} bytes")
         return FileContent(file.read_bytes(), file.name, mimetypes.guess_type(file.name)[0])
     except (OSError, ValueError) as error:
-        failure = _no_file(f"the file cannot be read: {type(error).__name__}")
-        return replace(failure, is_local=lacks_descriptors(error))
+        return _no_file(f"the file cannot be read: {type(error).__name__}", is_local=lacks_descriptors(error))
 
 
-def _no_file(message: str) -> TransportFailure:
-    return TransportFailure(ErrorKind.FILE, message, Sent.NO)
+def _no_file(message: str, *, is_local: bool = False) -> TransportFailure:
+    return TransportFailure(ErrorKind.FILE, message, Sent.NO, is_local=is_local)

@@ -8,7 +8,8 @@ import datetime as dt
 import json
 import shlex
 import sys
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from airflow_whatsapp_flows.cli.responses import read_response_file
 from airflow_whatsapp_flows.cli.terminal import escape_acting

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from airflow_whatsapp_flows.flow.phones import has_several_phones, looks_like_phone, phone_key
 from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.template.references import Reference
@@ -29,8 +31,7 @@ _SHORT_ID = re.compile(r"[0-9]{1,6}")  # too short for a phone number
 _NOTHING: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """The identifiers of one contact.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from airflow_whatsapp_flows.flow.format.flow import VariableFormat
 from airflow_whatsapp_flows.flow.template.variables import Scope

@@ -6,13 +6,13 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 import requests
 from airflow.sdk import Context
 from airflow.sdk.bases.decorator import determine_kwargs
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from msgspec.structs import replace
 from requests.structures import CaseInsensitiveDict
 
 from airflow_whatsapp_flows.errors import LedgerError, OnceClaimedError, ReplayError

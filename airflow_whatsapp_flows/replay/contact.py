@@ -7,10 +7,11 @@ import datetime as dt
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from airflow_whatsapp_flows.errors import IntentConflictError, OnceClaimedError, ResponseError
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
+from msgspec import Struct
 
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
@@ -10,8 +11,7 @@ from airflow_whatsapp_flows.ledger.records import ResponseRecord
 from airflow_whatsapp_flows.ledger.rows import Subject
 
 
-@dataclass(slots=True)
-class ContactRun:
+class ContactRun(Struct):
     """One contact, being walked.
 
     Attributes:
@@ -39,7 +39,7 @@ class ContactRun:
     contact_id: int = 0
     under_way: bool = False
     sent_as: Delivery | None = None
-    errors: dict[str, tuple[str, ActionResult]] = field(default_factory=dict)
+    errors: dict[str, tuple[str, ActionResult]] = msgspec.field(default_factory=dict)
     wait_until: float | None = None
     once: tuple[str, ...] = ()
     epoch: int = 1

@@ -8,6 +8,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 from airflow_whatsapp_flows.flow.template.language import Template
 from airflow_whatsapp_flows.flow.template.sizes import Room
 
@@ -49,8 +51,7 @@ ABSENT: Final = Absent.ABSENT
 """Marks a step without the key ``body``; ``None`` means ``"body": null``."""
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedBody:
+class EncodedBody(Struct, frozen=True):
     """The content of a request with its media type.
 
     Attributes:

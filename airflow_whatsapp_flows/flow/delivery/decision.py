@@ -9,8 +9,10 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from airflow_whatsapp_flows.flow.delivery.rate_headers import reset_after
 from airflow_whatsapp_flows.flow.delivery.rule import (
@@ -39,8 +41,7 @@ MAX_CLOCK_STEP = 300.0
 _REFUSING = (429, 503)  # only for these statuses does a reset mean when the server accepts the request
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One attempt to send the request of a visit.
 
     Attributes:
@@ -63,8 +64,7 @@ class Attempt:
     status_code: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SendNext:
+class SendNext(Struct, frozen=True):
     """Send the request.
 
     Attributes:
@@ -76,8 +76,7 @@ class SendNext:
     wait: float
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """Send nothing more.
 
     Attributes:
@@ -87,8 +86,7 @@ class Settled:
     result: ActionResult
 
 
-@dataclass(frozen=True, slots=True)
-class Rekey:
+class Rekey(Struct, frozen=True):
     """Continue under a new key: the request was changed, and the old one was not applied.
 
     Attributes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
 from airflow_whatsapp_flows.flow.reply.content import parse_content
@@ -46,8 +48,7 @@ class Outcome(str, Enum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class ActionError:
+class ActionError(Struct, frozen=True):
     """Why an action took its error exit.
 
     Attributes:
@@ -61,8 +62,7 @@ class ActionError:
     sent: Sent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionResult:
+class ActionResult(Struct, frozen=True, kw_only=True):
     """The result of an action: ``step.<action>`` for later steps, and the operator's XCom.
 
     Attributes:
@@ -171,8 +171,7 @@ def _require(value: Any, kind: type) -> Any:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class SentRequest:
+class SentRequest(Struct, frozen=True):
     """The request of a result.
 
     Attributes:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 _HEAD = json.JSONEncoder(ensure_ascii=True)
 
@@ -41,8 +43,7 @@ class Sent(str, Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(Struct, frozen=True):
     """One request, complete to the byte, except for what the connection adds when it is sent.
 
     Attributes:
@@ -70,8 +71,7 @@ class HttpRequest:
         return hashlib.sha256(head.encode("ascii") + b"\0" + self.content).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
+class HttpResponse(Struct, frozen=True):
     """A complete reply: a status line, header fields and all of the content, decompressed.
 
     Attributes:
@@ -94,8 +94,7 @@ class HttpResponse:
         return next((value for key, value in self.headers if key.lower() == folded), None)
 
 
-@dataclass(frozen=True, slots=True)
-class TransportFailure:
+class TransportFailure(Struct, frozen=True):
     """No complete reply came.
 
     Attributes:

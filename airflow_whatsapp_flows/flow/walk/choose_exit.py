@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit
 from airflow_whatsapp_flows.flow.model import Answered, Menu, Question, TemplateMessage
@@ -12,8 +13,7 @@ from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
+class Fit(Struct, frozen=True):
     """An answer that fits.
 
     Attributes:

@@ -185,13 +185,14 @@ def _attempt(
     digest = request.digest()
     begun_at = _expect(float, (yield Intend(effect, request, digest, number)))
     reply = yield Exchange(request)
-    attempt = Attempt(number, digest, begun_at, Fate.NOT_SENT, None)
-    if reply is not None:
+    if reply is None:
+        attempt = Attempt(number, digest, begun_at, Fate.NOT_SENT, None)
+    else:
         if not isinstance(reply, (HttpResponse, TransportFailure)):
             raise TypeError(f"the answer to an Exchange must be a reply, not {type(reply).__name__}")
         sent = SentRequest(request, number, effect.idempotency_key)
         result = review(classify(reply, sent, effect.step.success_when), reply)
-        attempt = replace(attempt, fate=fate_of(result, effect.step.retry), result=result)
+        attempt = Attempt(number, digest, begun_at, fate_of(result, effect.step.retry), result)
     yield Note(effect, attempt)
     return attempt
 

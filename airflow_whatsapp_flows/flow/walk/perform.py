@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
@@ -14,8 +16,7 @@ from airflow_whatsapp_flows.flow.reply.result import ActionResult, SentRequest, 
 from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Sent, TransportFailure
 
 
-@dataclass(frozen=True, slots=True)
-class SendAction:
+class SendAction(Struct, frozen=True):
     """Effect: send the request of an action; answer with its :class:`ActionResult`.
 
     Attributes:
@@ -32,7 +33,7 @@ class SendAction:
     request: HttpRequest
     idempotency_key: str
     identity: str | None = None
-    veil: Veil = field(default=NO_VEIL, repr=False, compare=False)
+    veil: Veil = NO_VEIL
 
     @property
     def step_id(self) -> str | None:
@@ -41,14 +42,13 @@ class SendAction:
 
     def with_key(self, key: str) -> SendAction:
         """The same under another key; under ``keyed`` the request carries it."""
-        request = self.request
         if self.step.retry.delivery is Delivery.KEYED:
-            request = request.with_header(self.step.idempotency_header, key)
-        return replace(self, request=request, idempotency_key=key)
+            request = self.request.with_header(self.step.idempotency_header, key)
+            return replace(self, request=request, idempotency_key=key)
+        return self if key == self.idempotency_key else replace(self, idempotency_key=key)
 
 
-@dataclass(frozen=True, slots=True)
-class FetchFile:
+class FetchFile(Struct, frozen=True):
     """Effect: fetch a file that an action sends; answer with a :class:`FileContent` or a failure.
 
     If the action's result is already recorded, answer with the result instead; nothing needs to be fetched.
@@ -63,11 +63,10 @@ class FetchFile:
     step: Action
     visit: int
     source: FileSource
-    veil: Veil = field(default=NO_VEIL, repr=False, compare=False)
+    veil: Veil = NO_VEIL
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Effect: wait; answer with :class:`Waited`, whether or not it was skipped.
 
     Attributes:
@@ -92,8 +91,7 @@ class Wait:
         return self.step.when_replayed == "wait" or (self.step.when_replayed == "auto" and self.polling)
 
 
-@dataclass(frozen=True, slots=True)
-class Waited:
+class Waited(Struct, frozen=True):
     """A wait is over or was skipped."""
 
 
@@ -119,7 +117,13 @@ def build_request(
 
 
 def perform(
-    step: Action, values: Mapping[str, object], *, visit: int, key: str, identity: str | None = None
+    step: Action,
+    values: Mapping[str, object],
+    *,
+    visit: int,
+    key: str,
+    identity: str | None = None,
+    veil: Veil = NO_VEIL,
 ) -> Performing:
     """Perform an action for one contact.
 
@@ -129,6 +133,7 @@ def perform(
         visit: which visit of this step it is, from 1.
         key: idempotency key of this visit; sent as a header under ``keyed``.
         identity: what the step is known by in the key.
+        veil: hides sensitive values in the recorded result, and restores them.
 
     Yields:
         The files to fetch, one by one, and then the request to send.
@@ -141,7 +146,7 @@ def perform(
     """
     files: dict[str, FileContent] = {}
     for source in step.plan.file_sources(values):
-        done = yield FetchFile(step, visit, source)
+        done = yield FetchFile(step, visit, source, veil)
         if isinstance(done, ActionResult):
             return done
         if isinstance(done, TransportFailure):
@@ -152,7 +157,7 @@ def perform(
             raise TypeError(f"the answer to a FetchFile must be a FileContent, not {type(done).__name__}")
         files[source.url_or_path] = done
     request = build_request(step, values, files)
-    done = yield SendAction(step, visit, request, key, identity).with_key(key)
+    done = yield SendAction(step, visit, request, key, identity, veil).with_key(key)
     if not isinstance(done, ActionResult):
         raise TypeError(f"the answer to a SendAction must be an ActionResult, not {type(done).__name__}")
     return done

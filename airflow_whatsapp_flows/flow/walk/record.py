@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
+
+import msgspec
+from msgspec import Struct
 
 from airflow_whatsapp_flows.flow.reply.hidden import Hidden
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
@@ -26,8 +28,7 @@ class State(str, Enum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(Struct, frozen=True):
     """One step of a walk.
 
     Attributes:
@@ -53,8 +54,7 @@ class Visit:
     reason: str | None = None
 
 
-@dataclass(slots=True)
-class Walk:
+class Walk(Struct):
     """The record of one contact, in progress or final.
 
     Attributes:
@@ -76,14 +76,14 @@ class Walk:
     variables: Variables
     state: State | None = None
     reason: str = ""
-    visits: list[Visit] = field(default_factory=list)
+    visits: list[Visit] = msgspec.field(default_factory=list)
     handled_errors: int = 0
     unanswered: bool = False
     uncertain_requests: tuple[UncertainRequest, ...] = ()
     failure: str | None = None
-    identities: Mapping[str, str] = field(default_factory=dict)
-    hidden: Hidden = field(default_factory=lambda: Hidden(()))
-    messages: MessageRecorder = field(default_factory=MessageRecorder)
+    identities: Mapping[str, str] = msgspec.field(default_factory=dict)
+    hidden: Hidden = msgspec.field(default_factory=lambda: Hidden(()))
+    messages: MessageRecorder = msgspec.field(default_factory=MessageRecorder)
 
     @property
     def path(self) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
@@ -28,8 +30,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContactResponse:
+class ContactResponse(Struct, frozen=True, kw_only=True):
     """The recorded answers of one contact.
 
     Attributes:
@@ -48,14 +49,14 @@ class ContactResponse:
     """
 
     id: str | None = None
-    contact: Mapping[str, Value] = field(default_factory=dict)
-    step: Mapping[str, Value] = field(default_factory=dict)
-    global_variables: Mapping[str, Value] = field(default_factory=dict)
-    flow_execution_variables: Mapping[str, Value] = field(default_factory=dict)
+    contact: Mapping[str, Value] = msgspec.field(default_factory=dict)
+    step: Mapping[str, Value] = msgspec.field(default_factory=dict)
+    global_variables: Mapping[str, Value] = msgspec.field(default_factory=dict)
+    flow_execution_variables: Mapping[str, Value] = msgspec.field(default_factory=dict)
     created_on: str | None = None
-    history: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
-    actions: Mapping[str, tuple[Mapping[str, Value], ...]] = field(default_factory=dict)
-    exits: Mapping[str, str] = field(default_factory=dict)
+    history: Mapping[str, tuple[Value, ...]] = msgspec.field(default_factory=dict)
+    actions: Mapping[str, tuple[Mapping[str, Value], ...]] = msgspec.field(default_factory=dict)
+    exits: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def identity(self) -> str:

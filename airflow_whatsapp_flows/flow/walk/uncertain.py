@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, fate_of
 from airflow_whatsapp_flows.flow.delivery.table import CARRIED_OUT_FATES, Delivery, Fate
@@ -21,8 +22,7 @@ def leaves_doubt(step: Action, result: ActionResult) -> bool:
     return may_leave_doubt(step) and fate_of(result, step.retry) is Fate.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class UncertainRequest:
+class UncertainRequest(Struct, frozen=True):
     """One request that may have reached the server.
 
     Attributes:

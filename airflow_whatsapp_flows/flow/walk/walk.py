@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
 from airflow_whatsapp_flows.flow.answers import AnswerMisfit
@@ -246,10 +247,10 @@ class _Walker:
             return None
         identity = self._record.identities.get(step.name, step.identity)
         key = idempotency_key(self._flow.id, identity, self._response.identity, visit, self._epoch)
-        performing = perform(step, self._record.variables, visit=visit, key=key, identity=identity)
-        sent: SendAction | None = None
         is_read = step.name in self._flow.replies_read
         veil = Veil(self._hidden, None if is_read else step.name)
+        performing = perform(step, self._record.variables, visit=visit, key=key, identity=identity, veil=veil)
+        sent: SendAction | None = None
         effect = next(performing)
         try:
             while True:
@@ -259,7 +260,7 @@ class _Walker:
                         self._stop_in_doubt(step)
                         return None
                     effect = sent
-                done = yield replace(effect, veil=veil)
+                done = yield effect
                 if isinstance(done, ActionResult):
                     self._hidden.check_restored(step.name, is_read=is_read)
                 effect = performing.send(done)
