@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from airflow.sdk.definitions.xcom_arg import PlainXComArg, XComArg
@@ -14,7 +13,7 @@ from airflow_whatsapp_flows.flow.did_you_mean import did_you_mean
 from airflow_whatsapp_flows.flow.reply.excerpt import error_line
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 
-OUTPUT_KEYS = ("ok", *(field.name for field in fields(ActionResult)))
+OUTPUT_KEYS = ("ok", *ActionResult.__struct_fields__)
 """Keys of a result, as in ``op.output[key]``."""
 LARGE = ("response", "headers")
 """The part of a result that the ledger stores instead of XCom."""

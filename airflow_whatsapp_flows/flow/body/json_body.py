@@ -24,6 +24,7 @@ from airflow_whatsapp_flows.flow.template.filters import json_text as written
 from airflow_whatsapp_flows.flow.template.language import Data, Template, TemplateLanguage, Tree, TreeFault
 from airflow_whatsapp_flows.flow.template.sizes import Room
 
+_NOTHING: Mapping[str, object] = {}
 CONTENT_TYPE = "application/json"
 """RFC 8259 §11 defines no charset parameter: JSON is UTF-8."""
 
@@ -44,8 +45,22 @@ class JsonBody(WithoutFiles):
 
     def encode(self, values: Mapping[str, object], files: Mapping[str, FileContent] = NO_FILES) -> EncodedBody:
         """The JSON for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
-        write = partial(_write_value, content_room(self.literal))
-        pieces = [piece if isinstance(piece, bytes) else piece.encode(values, write) for piece in self.pieces]
+        room = content_room(self.literal)
+        write = partial(_write_value, room)
+        pieces: list[bytes] = []
+        for piece in self.pieces:
+            if isinstance(piece, bytes):
+                pieces.append(piece)
+                continue
+            if piece.variable is not None:  # most values by far are short ASCII texts
+                scope, name = piece.variable
+                value = values.get(scope, _NOTHING).get(name)  # type: ignore[attr-defined]
+                if type(value) is str and len(value) <= SHORT and value.isascii():
+                    text = _quote(value).encode("ascii")
+                    room.take(len(text))
+                    pieces.append(text)
+                    continue
+            pieces.append(piece.encode(values, write))
         return EncodedBody(b"".join(pieces), CONTENT_TYPE)
 
 
@@ -168,7 +183,7 @@ def _pieces(tree: Tree, path: Path) -> Iterator[str | Leaf]:
     elif tree is None or isinstance(tree, (str, bool, int, float)):
         yield _literal(tree, path)
     else:
-        yield Leaf(where_of(path), tree)
+        yield Leaf(where_of(path), tree, getattr(tree, "variable", None))
 
 
 def _literal(value: object, path: Path) -> str:

@@ -315,7 +315,9 @@ class Veil(NamedTuple):
         return self.hidden.restore(result)
 
 
-NO_VEIL = Veil(Hidden(()))
+NOTHING_HIDDEN = Hidden(())
+"""For flows without sensitive values and secrets: it keeps nothing, so all contacts share it."""
+NO_VEIL = Veil(NOTHING_HIDDEN)
 
 
 def _with_texts(result: ActionResult, change: Callable[[Any], Any]) -> ActionResult:

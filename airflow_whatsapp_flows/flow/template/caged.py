@@ -66,6 +66,14 @@ class CagedTemplate:
     references: tuple[Reference, ...]
     computes: bool
 
+    @property
+    def variable(self) -> tuple[str, str] | None:
+        """Scope and name, if it is a variable of a scope and nothing else."""
+        part = self.parts[0] if len(self.parts) == 1 else None
+        if not isinstance(part, _Lookup) or len(part.reference.path) != 1:
+            return None
+        return part.reference.scope, part.reference.path[0]
+
     def render(self, values: Mapping[str, object]) -> str:
         """See :class:`~airflow_whatsapp_flows.flow.template.language.Template`."""
         room = room_for_results() if self.computes else None

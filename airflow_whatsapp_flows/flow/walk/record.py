@@ -9,7 +9,7 @@ from itertools import islice
 import msgspec
 from msgspec import Struct
 
-from airflow_whatsapp_flows.flow.reply.hidden import Hidden
+from airflow_whatsapp_flows.flow.reply.hidden import NOTHING_HIDDEN, Hidden
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.flow.template.variables import Variables
@@ -82,7 +82,7 @@ class Walk(Struct):
     uncertain_requests: tuple[UncertainRequest, ...] = ()
     failure: str | None = None
     identities: Mapping[str, str] = msgspec.field(default_factory=dict)
-    hidden: Hidden = msgspec.field(default_factory=lambda: Hidden(()))
+    hidden: Hidden = NOTHING_HIDDEN
     messages: MessageRecorder = msgspec.field(default_factory=MessageRecorder)
 
     @property

@@ -17,9 +17,10 @@ from airflow_whatsapp_flows.flow.phones import has_several_phones
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.template.language import Value
 
-_KEYS = (
+_KEYS = dict.fromkeys((
     "id", "contact", "step", "global", "flow_execution_variables", "created_on", "history", "actions", "exits",
-)  # fmt: skip
+))  # fmt: skip
+_NOTHING: Mapping[str, Any] = {}
 _SCOPES = ("contact", "step", "global", "flow_execution_variables")
 _KINDS: dict[str, tuple[type, ...]] = {
     "text": (str,),
@@ -111,32 +112,38 @@ def read_response(value: object) -> ContactResponse:
     if not isinstance(value, Mapping):
         raise ResponseError(f"a contact response must be an object, not {_kind(value)}")
     nested = _nest(value)
-    for key in nested:
-        if key not in _KEYS:
-            raise ResponseError(f"unknown key {key!r} in the contact response{did_you_mean(str(key), _KEYS)}")
-    for key in _SCOPES:
-        if not isinstance(nested.get(key, {}), Mapping):
-            raise ResponseError(f"{key!r} of a contact response must be an object, not {_kind(nested[key])}")
-    contact = nested.get("contact", {})
+    if not nested.keys() <= _KEYS.keys():
+        key = next(key for key in nested if key not in _KEYS)
+        raise ResponseError(f"unknown key {str(key)!r} in the contact response{did_you_mean(str(key), _KEYS)}")
+    contact = _scope(nested, "contact")
     for key in ("phone", "canonical_phone"):
-        if has_several_phones(contact.get(key)):
+        if key in contact and has_several_phones(contact[key]):
             raise ResponseError(
                 f"contact.{key} must be one phone number, not a list; make a separate response for each"
             )
     return ContactResponse(
         id=_text(nested, "id"),
         contact=contact,
-        step=nested.get("step", {}),
-        global_variables=nested.get("global", {}),
-        flow_execution_variables=nested.get("flow_execution_variables", {}),
+        step=_scope(nested, "step"),
+        global_variables=_scope(nested, "global"),
+        flow_execution_variables=_scope(nested, "flow_execution_variables"),
         created_on=_text(nested, "created_on"),
-        history=_history(nested.get("history", [])),
-        actions=_actions(nested.get("actions", {})),
-        exits=_exits(nested.get("exits", {})),
+        history=_history(nested["history"]) if "history" in nested else {},
+        actions=_actions(nested["actions"]) if "actions" in nested else {},
+        exits=_exits(nested["exits"]) if "exits" in nested else {},
     )
 
 
-def _nest(value: Mapping[Any, Any]) -> dict[str, Any]:
+def _scope(nested: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = nested.get(name, _NOTHING)
+    if not isinstance(value, (dict, Mapping)):  # a check for Mapping itself costs five times as much
+        raise ResponseError(f"{name!r} of a contact response must be an object, not {_kind(value)}")
+    return value
+
+
+def _nest(value: Mapping[Any, Any]) -> Mapping[str, Any]:
+    if "." not in "".join(map(str, value)):
+        return value
     nested: dict[str, Any] = {str(key): item for key, item in value.items() if "." not in str(key)}
     for key, item in value.items():
         scope, dot, name = str(key).partition(".")

@@ -30,7 +30,7 @@ from airflow_whatsapp_flows.flow.model.routing import (
     TriggerFlow,
 )
 from airflow_whatsapp_flows.flow.model.step import StepBase
-from airflow_whatsapp_flows.flow.reply.hidden import Hidden, Veil
+from airflow_whatsapp_flows.flow.reply.hidden import NOTHING_HIDDEN, Hidden, Veil
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.template.language import Value
@@ -108,7 +108,8 @@ class _Walker:
         self._counts: Counter[str] = Counter()
         self._used_answers: Counter[str] = Counter()  # recorded answers that earlier visits have used up
         self._exhausted_steps: set[str] = set()
-        self._hidden = record.hidden = Hidden(flow.sensitive, flow.literals)
+        hides = flow.sensitive or flow.literals
+        self._hidden = record.hidden = Hidden(flow.sensitive, flow.literals) if hides else NOTHING_HIDDEN
         self._hidden.note(record.variables)
 
     def run(self) -> Generator[Effect, EffectResult, None]:
@@ -137,6 +138,8 @@ class _Walker:
             self._stop(State.IN_DOUBT, "; ".join(filter(None, reasons)))
 
     def _note_uncertain(self) -> None:
+        if not (self._uncertain_requests.open or self._record.uncertain_requests):
+            return
         self._hidden.note(self._record.variables)
         self._record.uncertain_requests = tuple(
             replace(one, reason=self._for_record(one.reason)) for one in self._uncertain_requests.open
@@ -296,8 +299,10 @@ class _Walker:
         self, step: StepBase, label: str | None, target: str | None, *, text: str | None = None,
         result: ActionResult | None = None, details: Mapping[str, Value] | None = None,
     ) -> str | None:  # fmt: skip
-        self._hidden.note(self._record.variables)
-        text, details = self._record.messages.keep(text, details, self._hidden)
+        if self._hidden is not NOTHING_HIDDEN:
+            self._hidden.note(self._record.variables)
+        if text or details is not None:
+            text, details = self._record.messages.keep(text, details, self._hidden)
         shown = None if result is None else self._hidden.hide(result)
         self._record.visits.append(Visit(step.name, self._counts[step.name], label, target, text, shown, details))
         return target

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from airflow_whatsapp_flows.flow.delivery.decision import (
     Attempt,
@@ -228,10 +229,10 @@ def test_a_complete_2xx_settles_only_earlier_attempts() -> None:
     rule = rule_of(IDEMPOTENT, attempts=1)
     refused_later = [
         *make_attempts(LOST, json_reply(200, b'{"ok": false}'), rule=rule, current=False),
-        dataclasses.replace(make_attempts(json_reply(404), rule=rule)[0], number=3),
+        replace(make_attempts(json_reply(404), rule=rule)[0], number=3),
     ]
     assert _error(settled_result(decide(rule, refused_later))).sent is Sent.YES
-    lost_later = [refused_later[1], dataclasses.replace(refused_later[0], number=2), refused_later[2]]
+    lost_later = [refused_later[1], replace(refused_later[0], number=2), refused_later[2]]
     assert _error(settled_result(decide(rule, lost_later))).sent is Sent.UNKNOWN
 
 
@@ -257,10 +258,10 @@ def test_recognizes_a_slow_down_2xx_by_its_fate_without_its_content() -> None:
     rule = rule_of(ONCE, slow_down_when=SLOW)
     (slow,) = make_attempts(json_reply(200, b'{"code": "rate_limited"}'), rule=rule)
     assert slow.result is not None
-    slow = dataclasses.replace(slow, result=dataclasses.replace(slow.result, response=None))
+    slow = replace(slow, result=replace(slow.result, response=None))
 
     assert decide(rule, [slow]) == SendNext(2, 1.0)
-    assert settled_result(decide(rule, [slow, dataclasses.replace(slow, number=2)])).outcome is Outcome.ERROR
+    assert settled_result(decide(rule, [slow, replace(slow, number=2)])).outcome is Outcome.ERROR
 
 
 def test_the_outcome_of_an_attempt_may_be_known_without_its_reply() -> None:
@@ -291,7 +292,7 @@ def test_a_withdrawn_attempt_does_not_count_as_a_try() -> None:
     given_up = Attempt(1, POST.digest(), NOW, N, None)
 
     assert decide(rule, [given_up]) == SendNext(2, 0.0)
-    assert decide(rule, [given_up, dataclasses.replace(given_up, number=2)]) == SendNext(3, 0.0)
+    assert decide(rule, [given_up, replace(given_up, number=2)]) == SendNext(3, 0.0)
 
 
 def test_safe_methods_are_never_unknown() -> None:
@@ -358,7 +359,7 @@ def test_a_new_round_does_not_send_possibly_applied_requests(reply: HttpResponse
     other = settled_result(decide(rule, attempts, POST.with_header("X-Mended", "1")))
     assert other.error is not None
     assert (other.error.kind, other.error.sent) == (ErrorKind.PROTOCOL, Sent.YES)
-    erased = [dataclasses.replace(attempts[0], result=None, status_code=reply.status_code)]
+    erased = [replace(attempts[0], result=None, status_code=reply.status_code)]
     assert isinstance(decide(rule, erased), Settled)
 
 
@@ -371,7 +372,7 @@ def test_a_new_round_has_all_its_attempts() -> None:
     rule = rule_of(ONCE)
     earlier = make_attempts(json_reply(429), json_reply(429), rule=rule, current=False)
     later = [
-        dataclasses.replace(attempt, number=attempt.number + 2)
+        replace(attempt, number=attempt.number + 2)
         for attempt in make_attempts(json_reply(429), json_reply(429), rule=rule)
     ]
     assert decide(rule, [*earlier, later[0]]) == SendNext(4, 1.0)
@@ -441,9 +442,7 @@ def test_does_not_send_bytes_changed_a_second_time() -> None:
 def test_waits_as_the_server_asks_or_with_jitter(reply: Reply, wait: float) -> None:
     rule = rule_of(ONCE, attempts=9)
     earlier = make_attempts(json_reply(404), rule=rule, current=False)  # no part of this round's waits
-    now = [
-        dataclasses.replace(attempt, number=attempt.number + 1) for attempt in make_attempts(reply, reply, rule=rule)
-    ]
+    now = [replace(attempt, number=attempt.number + 1) for attempt in make_attempts(reply, reply, rule=rule)]
 
     assert decide(rule, [*earlier, *now]) == SendNext(4, wait)
 
@@ -474,9 +473,9 @@ def test_every_history_keeps_the_promise_of_its_mode(
     for reply, new_round, passed, mended in events:
         now += passed
         if new_round:
-            sent = {one: [dataclasses.replace(a, current=False) for a in made] for one, made in sent.items()}
+            sent = {one: [replace(a, current=False) for a in made] for one, made in sent.items()}
         if mended:
-            bytes_ = dataclasses.replace(bytes_, content=bytes_.content + b"+")
+            bytes_ = replace(bytes_, content=bytes_.content + b"+")
         given_, key = [a for made in sent.values() for a in made], KEY
         target = derive_key(KEY, bytes_.digest())
         move = decide(rule, [a for a in given_ if a not in sent.get(target, [])], bytes_, now)
@@ -497,7 +496,7 @@ def test_every_history_keeps_the_promise_of_its_mode(
         assert sum(a.current for a in made) < rule.attempts
         assert move.number == len(made) + 1
         (attempt,) = make_attempts(reply, rule=rule, request=bytes_, begun_at=now)
-        made.append(dataclasses.replace(attempt, number=move.number))
+        made.append(replace(attempt, number=move.number))
 
 
 def test_waits_stay_within_their_limit() -> None:

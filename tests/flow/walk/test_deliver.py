@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt, derive_key
 from airflow_whatsapp_flows.flow.delivery.table import Fate
@@ -183,7 +183,7 @@ def test_changed_bytes_that_were_not_applied_go_out_under_another_key() -> None:
 def test_a_review_changes_what_is_noted_and_returned() -> None:
     def review(result: ActionResult, reply: Reply) -> ActionResult:
         assert reply is CREATED
-        return dataclasses.replace(result, reason="reviewed")
+        return replace(result, reason="reviewed")
 
     sender = Sender(CREATED)
 
@@ -193,7 +193,7 @@ def test_a_review_changes_what_is_noted_and_returned() -> None:
 
 def test_only_a_success_that_nobody_reads_loses_its_content() -> None:
     content = HttpResponse(200, "", (("Content-Type", "application/json"),), b'{"id": 7}')
-    sender = Sender(dataclasses.replace(content, status_code=503), content)
+    sender = Sender(replace(content, status_code=503), content)
     deliver_with(sender)
     failed, done = sender.notes()
 
@@ -204,7 +204,7 @@ def test_only_a_success_that_nobody_reads_loses_its_content() -> None:
 
 def test_sensitive_values_are_hidden_in_what_is_recorded() -> None:
     hidden = Hidden((), ("x7Fq2LmZp9RtY4kWvB3nQ8sD",))
-    effect = dataclasses.replace(effect_of(), veil=Veil(hidden, "Send"))
+    effect = replace(effect_of(), veil=Veil(hidden, "Send"))
     sender = Sender(HttpResponse(200, "", (("Content-Type", "text/plain"),), b"saved x7Fq2LmZp9RtY4kWvB3nQ8sD"))
     deliver_with(sender, effect)
 
