@@ -55,9 +55,11 @@ class Identity(Struct, frozen=True):
     @property
     def marks(self) -> tuple[str, ...]:
         """Every identifier as one text: two contacts that share one are the same person."""
-        others = tuple(f"{kind}:{value}" for kind, value in self.others)
-        phone = self.phone_for_storage
-        return others if phone is None else (f"{PHONE}:{phone}", *others)
+        phone = self.phone if self.phone is not None else self.phone_for_storage
+        marks = [] if phone is None else [f"{PHONE}:{phone}"]
+        if self.others:
+            marks += [f"{kind}:{value}" for kind, value in self.others]
+        return tuple(marks)
 
     @property
     def is_comparable(self) -> bool:

@@ -28,11 +28,11 @@ _ZERO_AFTER_CODE = re.compile(
 _MEXICAN_TRUNK = re.compile(r"0(?:1|44|45)([0-9]{10})")  # given up in 2019, and still written
 # One person, two spellings: WhatsApp writes Mexican mobiles with a 1 that the numbering plan gave up, Argentine ones
 # with a 9 that others leave out, and Brazilian ones without the ninth digit that the plan asks for.
-_EQUAL_SPELLINGS = (
-    (re.compile(r"\+521([0-9]{10})"), r"+52\1"),
-    (re.compile(r"\+549([0-9]{10})"), r"+54\1"),
-    (re.compile(r"\+55([0-9]{2})([6-9][0-9]{7})"), r"+55\g<1>9\2"),
-)
+_EQUAL_SPELLINGS = {
+    "+52": (re.compile(r"\+521([0-9]{10})"), r"+52\1"),
+    "+54": (re.compile(r"\+549([0-9]{10})"), r"+54\1"),
+    "+55": (re.compile(r"\+55([0-9]{2})([6-9][0-9]{7})"), r"+55\g<1>9\2"),
+}
 _OTHER_SPELLINGS = (
     (re.compile(r"\+52([0-9]{10})"), r"+521\1"),
     (re.compile(r"\+54([0-9]{10})"), r"+549\1"),
@@ -215,8 +215,6 @@ def _valid(text: str, country: str | None) -> str | None:
 
 
 def _one_spelling(number: str) -> str:
-    for pattern, standard in _EQUAL_SPELLINGS:
-        match = pattern.fullmatch(number)
-        if match:
-            return match.expand(standard)
-    return number
+    found = _EQUAL_SPELLINGS.get(number[:3])
+    match = None if found is None else found[0].fullmatch(number)
+    return number if found is None or match is None else match.expand(found[1])

@@ -17,12 +17,11 @@ from airflow_whatsapp_flows.errors import IntentConflictError, OnceClaimedError,
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.delivery.table import CARRIED_OUT_FATES, UNKNOWN_FATES, Delivery
 from airflow_whatsapp_flows.flow.model import Action, Flow
-from airflow_whatsapp_flows.flow.reply.result import ActionResult
-from airflow_whatsapp_flows.flow.template.sizes import least_size
 from airflow_whatsapp_flows.flow.template.variables import Variables
 from airflow_whatsapp_flows.flow.walk.messages import MessageRecorder
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, Wait
-from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse
+from airflow_whatsapp_flows.flow.walk.response_content import read_stored_response
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.flow.walk.walk import Walk, Walking, walk
 from airflow_whatsapp_flows.ledger.records import PendingContact
@@ -71,7 +70,7 @@ class ContactWalker:
         """
         now = self.clock()
         try:
-            response = read_response(msgspec.json.decode(contact.response))
+            response = read_stored_response(contact.response)
         except ResponseError as error:
             return ContactEnd(contact.id, ContactState.REJECTED, f"invalid: {error}", now)
         verdict = self.guards.judge(response, dt.datetime.fromtimestamp(now, dt.timezone.utc))
@@ -136,7 +135,7 @@ class ContactWalker:
         while effect is not None:
             asked, before = effect, len(record.visits)
             done = await self.sender.do(run, effect)
-            large = large or (isinstance(done, ActionResult) and least_size(done.response, _LARGE) > _LARGE)
+            large = large or run.has_large_reply
             effect = await asyncio.to_thread(_next, walking, done) if large else _next(walking, done)
             _drop_contents(record, before)
             if isinstance(asked, Wait) and any(visit.result for visit in record.visits[before:]):

@@ -27,6 +27,7 @@ class ContactRun(Struct):
         once: marks of the contact to claim with each request, under ``only_once``.
         contact_id: number of its row.
         epoch: of the response's content.
+        has_large_reply: whether one of its replies is so large that its walk runs in a thread.
         wait_until: when it may continue, epoch seconds; ``None`` without a delay before its next request.
     """
 
@@ -40,6 +41,7 @@ class ContactRun(Struct):
     under_way: bool = False
     sent_as: Delivery | None = None
     errors: dict[str, tuple[str, ActionResult]] = msgspec.field(default_factory=dict)
+    has_large_reply: bool = False
     wait_until: float | None = None
     once: tuple[str, ...] = ()
     epoch: int = 1

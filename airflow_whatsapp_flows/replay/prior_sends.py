@@ -80,6 +80,8 @@ class PriorSends:
         sent = responses_sent_to(connection, self.flow.id, people)
         for contact in contacts:
             others = [one for one in known.get(contact.response_id, []) if one.replay_no != self.replay.no]
+            if not (others or contact.record.made or sent):
+                continue
             found = self._check_other_replays(contact, others) or self._check_other_content(contact, others)
             if found is None and any(sent.get(mark, set()) - {contact.response_id} for mark in contact.identity.marks):
                 found = skip_contact(contact, ONLY_ONCE, time.time())

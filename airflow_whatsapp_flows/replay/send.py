@@ -18,6 +18,7 @@ from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
 from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import HttpResponse, Reply, TransportFailure
+from airflow_whatsapp_flows.flow.template.sizes import least_size
 from airflow_whatsapp_flows.flow.walk.deliver import (
     Answer,
     Delivering,
@@ -106,7 +107,7 @@ class ContactSender:
         # If nothing will be sent, no file is needed.
         settled = run.record.find_settled_result(effect.step.name, effect.visit)
         if settled is not None:
-            return effect.veil.restore(settled)
+            return _note_size(run, effect.veil.restore(settled))
         while (delay := run.delay(self.clock())) > 0:
             await self.rest(delay)
         file = await self._fetch(effect)
@@ -157,6 +158,7 @@ class ContactSender:
                     sent = True
         if not sent:
             run.arrive(min(_end_time(attempts[-1]), self.clock()))
+            _note_size(run, step)
         if step.error is not None:
             run.note_error(effect.step.name, route.host, effect.veil.hide(step))
         return step
@@ -190,6 +192,7 @@ class ContactSender:
             judge = partial(self._judge, delivering, reply)
             if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
                 return self._conclude(run, intent, judge(), probe=probe)
+            run.has_large_reply = True
             # Reading takes a while; other contacts continue meanwhile.
             reading = asyncio.ensure_future(self._read(judge))
             try:
@@ -307,6 +310,11 @@ class _Judged(NamedTuple):
 
     note: Note
     kept: str | None
+
+
+def _note_size(run: ContactRun, recorded: ActionResult) -> ActionResult:
+    run.has_large_reply |= least_size(recorded.response, _LARGE_REPLY) > _LARGE_REPLY
+    return recorded
 
 
 def _end_time(attempt: Attempt) -> float:

@@ -15,7 +15,7 @@ from airflow_whatsapp_flows.flow.format.replay import OnChanged
 from airflow_whatsapp_flows.flow.identity import PHONE, Identity, IdentityRule
 from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
-from airflow_whatsapp_flows.flow.walk.response_content import content_digest, is_content, response_value
+from airflow_whatsapp_flows.flow.walk.response_content import digest_of, is_content, response_value
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.epochs import KnownResponse, compare_content, find_known_responses
 from airflow_whatsapp_flows.ledger.identifiers import add_identifiers
@@ -278,8 +278,8 @@ def read_row(row: Row) -> ReadRow:
         return _unusable(row, f"missing_id: {why}")
     if len(response.id) > _MAX_ID or storable_text(response.id) != response.id:
         return _unusable(row, f"invalid: an id has at most {_MAX_ID} characters, and no NUL character")
-    json = msgspec.json.encode(response_value(response)).decode()
-    return ReadRow(row, response, json, content_digest(response))
+    value = response_value(response)
+    return ReadRow(row, response, msgspec.json.encode(value).decode(), digest_of(value))
 
 
 def _unusable(row: Row, problem: str) -> ReadRow:

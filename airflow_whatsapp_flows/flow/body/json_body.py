@@ -51,16 +51,11 @@ class JsonBody(WithoutFiles):
         for piece in self.pieces:
             if isinstance(piece, bytes):
                 pieces.append(piece)
-                continue
-            if piece.variable is not None:  # most values by far are short ASCII texts
-                scope, name = piece.variable
-                value = values.get(scope, _NOTHING).get(name)  # type: ignore[attr-defined]
-                if type(value) is str and len(value) <= SHORT and value.isascii():
-                    text = _quote(value).encode("ascii")
-                    room.take(len(text))
-                    pieces.append(text)
-                    continue
-            pieces.append(piece.encode(values, write))
+            elif (text := _short_text(piece, values)) is not None:
+                room.take(len(text))
+                pieces.append(text)
+            else:
+                pieces.append(piece.encode(values, write))
         return EncodedBody(b"".join(pieces), CONTENT_TYPE)
 
 
@@ -102,6 +97,17 @@ def json_text(value: object, room: Room | None = None) -> str:
         return number_text(value)
     _check(value, room, 0)
     return written(value)
+
+
+def _short_text(leaf: Leaf, values: Mapping[str, object]) -> bytes | None:
+    """A variable that is a short ASCII text, as most values are; ``None`` for any other leaf and value."""
+    if leaf.variable is None:
+        return None
+    scope, name = leaf.variable
+    value = values.get(scope, _NOTHING).get(name)  # type: ignore[attr-defined]  # a mapping
+    if type(value) is str and len(value) <= SHORT and value.isascii():
+        return _quote(value).encode("ascii")
+    return None
 
 
 def _write_value(room: Room, value: object) -> bytes:

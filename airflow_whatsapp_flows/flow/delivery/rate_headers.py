@@ -56,6 +56,8 @@ def nothing_remains(response_headers: Mapping[str, str]) -> bool:
     Args:
         response_headers: of a reply, names in any case.
     """
+    if "limit" not in "".join(response_headers).lower():  # most replies have no such field
+        return False
     return any(quota.remaining == 0 for quota in _quotas(response_headers))
 
 

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from airflow_whatsapp_flows.flow.walk.response import ContactResponse
+from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
 
 _NOT_CONTENT = "created_on"
 
@@ -20,25 +21,76 @@ def response_value(response: ContactResponse) -> dict[str, Any]:
 
     The keys keep their order, which an answer that is an object is sent in.
     """
-    value = {
-        "id": response.id,
-        "contact": response.contact,
-        "step": response.step,
-        "global": response.global_variables,
-        "flow_execution_variables": response.flow_execution_variables,
-        "created_on": response.created_on,
-        "history": [{"step": step, "value": value} for step, answers in response.history.items() for value in answers],
-        "actions": response.actions,
-        "exits": response.exits,
-    }
-    return {key: item for key, item in value.items() if item}
+    value: dict[str, Any] = {}
+    if response.id:
+        value["id"] = response.id
+    if response.contact:
+        value["contact"] = response.contact
+    if response.step:
+        value["step"] = response.step
+    if response.global_variables:
+        value["global"] = response.global_variables
+    if response.flow_execution_variables:
+        value["flow_execution_variables"] = response.flow_execution_variables
+    if response.created_on:
+        value["created_on"] = response.created_on
+    if response.history:
+        history = response.history.items()
+        value["history"] = [{"step": step, "value": answer} for step, answers in history for answer in answers]
+    if response.actions:
+        value["actions"] = response.actions
+    if response.exits:
+        value["exits"] = response.exits
+    return value
+
+
+class _Stored(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON of :func:`response_value`."""
+
+    id: str | None = None
+    contact: dict[str, Any] = {}
+    step: dict[str, Any] = {}
+    global_variables: dict[str, Any] = msgspec.field(name="global", default_factory=dict)
+    flow_execution_variables: dict[str, Any] = {}
+    created_on: str | None = None
+
+
+_STORED = msgspec.json.Decoder(_Stored)
+
+
+def read_stored_response(text: str) -> ContactResponse:
+    """Read the JSON of :func:`response_value`, as the ledger stores it.
+
+    Raises:
+        ResponseError: it is no contact response.
+    """
+    try:
+        stored = _STORED.decode(text)
+    except msgspec.ValidationError:  # it has a history, actions, or exits, or is none of ours
+        return read_response(msgspec.json.decode(text))
+    return ContactResponse(
+        id=stored.id,
+        contact=stored.contact,
+        step=stored.step,
+        global_variables=stored.global_variables,
+        flow_execution_variables=stored.flow_execution_variables,
+        created_on=stored.created_on,
+    )
 
 
 def content_digest(response: ContactResponse) -> str:
     """Equal for two responses of the same content, in whatever order their keys are."""
-    value = response_value(response)
-    value.pop(_NOT_CONTENT, None)
-    return _digest(value)
+    return digest_of(response_value(response))
+
+
+def digest_of(value: Mapping[str, Any]) -> str:
+    """The digest of a response's content.
+
+    Args:
+        value: of :func:`response_value`.
+    """
+    content = {key: item for key, item in value.items() if key != _NOT_CONTENT}
+    return _digest(content)
 
 
 def is_content(response: ContactResponse, digest: str | None) -> bool:
