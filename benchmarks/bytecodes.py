@@ -28,7 +28,7 @@ from benchmarks.replay import replay, write_responses
 from benchmarks.server import running_server
 
 ASKED = 1.5
-CONCURRENCY = 8  # counting is slow, and connections that are idle for a second would be closed
+CONCURRENCY = 32  # counting is slow: connections that are idle for a second would be closed
 
 
 def count_bytecodes(work: Callable[[], object]) -> Counter[str]:

@@ -70,6 +70,7 @@ class Journal:
         self._recent = RecentEntries(keeps=ledger.is_sqlite)
         self._last_commit_took = 0.0
         self._closing = False
+        self._is_committing = False
         self._flusher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Journal:
@@ -91,6 +92,11 @@ class Journal:
             await self._in_thread(self._close)
         finally:
             self._thread.shutdown()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything noted is committed."""
+        return not (self._waiting or self._is_committing)
 
     @property
     def failure(self) -> LedgerError | None:
@@ -173,12 +179,14 @@ class Journal:
             # A canceled caller does not do what it intended, so its entry is dropped too.
             live = (entry for entry, done in batch if done is None or not done.cancelled())
             entries, claims = [entry for entry in live if entry is not None], list(self._claims.values())
-            begun = time.monotonic()
+            begun, self._is_committing = time.monotonic(), True
             try:
                 refused = await self._in_thread(partial(self._commit, entries, claims))
             except Exception as error:
                 self._fail(error, batch)
                 return
+            finally:
+                self._is_committing = False
             self._last_commit_took = time.monotonic() - begun
             # Intents come first: their callers hold a slot at the host.
             batch.sort(key=lambda one: not isinstance(one[0], Intent))

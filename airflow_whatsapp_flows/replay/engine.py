@@ -27,6 +27,7 @@ PAGE = 256
 _ENOUGH = PAGE
 _LOOK_AGAIN_SECONDS = 0.5
 _MOST_RESTING = 10_000
+_WIND_DOWN_STEP = 0.02  # seconds
 
 
 @dataclass(slots=True)
@@ -78,7 +79,6 @@ class Engine:
         self._places = asyncio.Semaphore(self._walkers)  # of contacts that are walked and not waiting
         self._awake = 0  # workers whose contact is not waiting
         self._delayed_count = 0
-        self._ending = 0  # contacts whose final state is being written
         self._fed = False
         self._hurried = False  # whether the caller of stop() waits for the end
         self._tasks: set[asyncio.Task[None]] = set()
@@ -190,16 +190,18 @@ class Engine:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.grace
         # One contact's error does not cut off the others' requests, unless their outcomes cannot be written either.
-        while (self.in_flight or self._ending) and self._journal.failure is None:
+        while (self.in_flight or not self._journal.is_idle) and self._journal.failure is None:
             # Outcomes in memory that wait for the ledger's server are dropped only if the caller of stop() waits.
             if loop.time() >= deadline and (self._hurried or not self._ledger.outages.is_waiting):
                 break
-            await asyncio.wait(self._tasks, timeout=0.02)
+            await asyncio.sleep(_WIND_DOWN_STEP)
         if self._hurried:
             self._ledger.outages.end_waiting()
         self.progress.cut_off = self._walker.in_flight_by_delivery
         if self._errors:
             raise self._errors[0]
+        if self._journal.failure is not None:
+            raise self._journal.failure
 
     async def _work(self) -> None:
         try:
@@ -228,11 +230,10 @@ class Engine:
         if isinstance(end, Postponed):
             self.progress.postpone(end)
         else:
-            self._ending += 1
-            try:
+            if self._prior_sends.only_once:  # whether the person's next contact is walked depends on what is stored
                 await self._journal.add(end)
-            finally:
-                self._ending -= 1
+            else:
+                self._journal.note(end)
             self._count(end)
         await self._finish(turn, chunk)
 
