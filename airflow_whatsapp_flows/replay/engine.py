@@ -21,7 +21,7 @@ from airflow_whatsapp_flows.replay.contact import ContactWalker
 from airflow_whatsapp_flows.replay.order import PersonOrder, Turn
 from airflow_whatsapp_flows.replay.prior_sends import NotWalked, Postponed, PriorSends
 from airflow_whatsapp_flows.replay.progress import Progress
-from airflow_whatsapp_flows.replay.send import StoppedError
+from airflow_whatsapp_flows.replay.request_attempt import StoppedError
 
 PAGE = 256
 _ENOUGH = PAGE

@@ -74,13 +74,24 @@ class HostLimiter:
         """Whether a send need not wait for anything known, except those in flight."""
         return self.pace.is_open and not self._breaker.is_open
 
-    async def settle(self, entered: float) -> None:
+    def has_closed(self, *, was_open: bool, probe: bool) -> bool:
+        """Whether a send that was let in has to wait after all.
+
+        Args:
+            was_open: what :attr:`is_open` was after :meth:`enter`.
+            probe: what :meth:`enter` returned: a probe meets an open breaker.
+        """
+        if self.pace.is_held or (self._breaker.is_open and not probe):
+            return True
+        return was_open and not self.is_open
+
+    async def settle(self, begun: float) -> None:
         """Wait for the next slot if the entered one has passed: a late send would collide with the next ones.
 
         Args:
-            entered: ``time.monotonic()`` after :meth:`enter`.
+            begun: ``time.monotonic()`` before the commit.
         """
-        if not self.pace.is_open and time.monotonic() - entered > _COMMIT_SECONDS:
+        if not self.pace.is_open and time.monotonic() - begun > _COMMIT_SECONDS:
             await self.pace.enter(first=True)
 
     def leave(self, result: ActionResult, rule: RetryRule, *, probe: bool) -> None:

@@ -107,6 +107,11 @@ class HostRate:
         """Whether a send need not wait for anything known; always false with a rate."""
         return self._open
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the server has asked for a pause that is not over."""
+        return self._clock() < self._held_until
+
     async def enter(self, *, first: bool = False) -> None:
         """Wait until a send may start; it must start immediately.
 

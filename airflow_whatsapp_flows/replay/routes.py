@@ -11,7 +11,7 @@ from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, Reply, TransportFailure
 from airflow_whatsapp_flows.sender import PreparedRequest, RequestSender, file_from_reply
-from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, Session, open_session, send
+from airflow_whatsapp_flows.transport import Credentials, NetworkPolicy, Permit, Session, open_session, send
 from airflow_whatsapp_flows.transport.origin import origin_of
 
 
@@ -40,9 +40,14 @@ class Route:
         """Return the request with an absolute URL."""
         return request if self.connection is None else self.connection.absolute(request)
 
-    async def send(self, request: HttpRequest) -> Reply:
-        """Send a complete request once."""
-        return await send(request, self.prepared.policy, self.credentials, session=self.session)
+    async def send(self, request: HttpRequest, permit: Permit) -> Reply:
+        """Send a complete request once.
+
+        Args:
+            request: from :meth:`complete`.
+            permit: see :func:`~airflow_whatsapp_flows.transport.send`.
+        """
+        return await send(request, self.prepared.policy, self.credentials, session=self.session, permit=permit)
 
     def conceal(self, result: ActionResult) -> ActionResult:
         """Mask the connection's secrets in a result."""

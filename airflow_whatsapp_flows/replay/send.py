@@ -6,16 +6,12 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from airflow_whatsapp_flows.errors import LedgerError
 from airflow_whatsapp_flows.flow.body import FileContent
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt
-from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS
-from airflow_whatsapp_flows.flow.delivery.table import Delivery, Fate
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.request.messages import HttpResponse, Reply, TransportFailure
 from airflow_whatsapp_flows.flow.template.sizes import least_size
@@ -34,12 +30,12 @@ from airflow_whatsapp_flows.flow.walk.deliver import (
 from airflow_whatsapp_flows.flow.walk.perform import Effect, EffectResult, FetchFile, SendAction, Wait, Waited
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.journal import Journal
-from airflow_whatsapp_flows.ledger.once import once_of
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, Intent
 from airflow_whatsapp_flows.replay.breaker import BatchStoppedError
 from airflow_whatsapp_flows.replay.contact_run import ContactRun
 from airflow_whatsapp_flows.replay.host_limits import FIRST_PAUSE, HostLimits, Shortage
 from airflow_whatsapp_flows.replay.refusals import Refusals
+from airflow_whatsapp_flows.replay.request_attempt import RequestAttempt, StoppedError
 from airflow_whatsapp_flows.replay.routes import Route, Routes
 from airflow_whatsapp_flows.sender import RequestSender, is_web_address
 
@@ -49,10 +45,6 @@ _LAST_READING_SECONDS = 1.0
 """Seconds for which a stopped run keeps parsing the large replies it has received."""
 _LARGE_REPLY = 32_768
 """Larger replies are parsed in a thread: 50,000 elements of XML take a tenth of a second."""
-
-
-class StoppedError(Exception):
-    """The run was stopped; no more requests start."""
 
 
 @dataclass(slots=True)
@@ -71,6 +63,7 @@ class ContactSender:
         refusals: detects a server that refuses everything; ``None`` to continue regardless.
         give_up: called with the reason why the batch must stop.
         steps: identities of the flow's steps.
+        shortage: waits while no file descriptor is free.
     """
 
     request_sender: RequestSender
@@ -84,7 +77,7 @@ class ContactSender:
     refusals: Refusals | None = None
     give_up: Callable[[BatchStoppedError], None] = lambda _: None
     steps: StepIdentities = field(default_factory=StepIdentities)
-    _shortage: Shortage = field(default_factory=Shortage, init=False)
+    shortage: Shortage = field(default_factory=Shortage, init=False)
     _readers: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _READERS), init=False)
     _read_until: float | None = field(default=None, init=False)
 
@@ -125,7 +118,7 @@ class ContactSender:
                 return file
             if self.stopped:
                 raise StoppedError
-            pause = await self._shortage.wait(file.message, pause)
+            pause = await self.shortage.wait(file.message, pause)
 
     async def _deliver(self, run: ContactRun, effect: SendAction) -> ActionResult:
         route = await self.routes.of(effect.step, effect.request)
@@ -171,25 +164,23 @@ class ContactSender:
 
     async def _attempt(self, run: ContactRun, route: Route, delivering: Delivering, intend: Intend) -> Note:
         limiter = self.limits.of(route.host)
-        # The slot at the host comes before the intent: a killed process leaves in doubt what it was sending, but no
-        # request that was waiting for a slot.
+        # The slot at the host and the connection come before the intent: a killed process leaves in doubt what it was
+        # sending, but no request that was waiting to be sent.
         async with limiter.gate:
-            probe, entered = await limiter.enter(), time.monotonic()
-            was_open = limiter.is_open
+            probe = await limiter.enter()
+            attempt = RequestAttempt(self, run, route, delivering, intend, is_probe=probe)
             try:
-                intent = await self._intend(run, route, intend)
-                advance(delivering, intent.begun_at)
-                if was_open and not limiter.is_open and not self.stopped:  # the host was closed during the commit
-                    limiter.abandon(probe=probe)
-                    note, _ = self._judge(delivering, None)
-                    self.journal.note(AttemptEnd.of(intent, note.attempt, None, self.clock()))
-                    return note
-                reply = await self._send(run, route, intend, intent, entered)
+                intent, reply = await attempt.send()
             except BaseException:
                 run.under_way = False
                 limiter.abandon(probe=probe)
                 raise
             judge = partial(self._judge, delivering, reply)
+            if reply is None:  # the host was closed during the commit
+                limiter.abandon(probe=probe)
+                note, _ = judge()
+                self.journal.note(AttemptEnd.of(intent, note.attempt, None, self.clock()))
+                return note
             if not isinstance(reply, HttpResponse) or len(reply.content) <= _LARGE_REPLY:
                 return self._conclude(run, intent, judge(), probe=probe)
             run.has_large_reply = True
@@ -225,29 +216,6 @@ class ContactSender:
             reading.cancel()
         return bool(done) and not reading.cancelled() and reading.exception() is None
 
-    async def _send(self, run: ContactRun, route: Route, intend: Intend, intent: Intent, entered: float) -> Reply:
-        """Send a request whose intent is committed."""
-        limiter, pause = self.limits.of(route.host), FIRST_PAUSE
-        try:
-            while True:
-                await limiter.settle(entered)
-                if self.stopped:
-                    raise StoppedError
-                safe = intend.request.method in SAFE_METHODS
-                run.sent_as = Delivery.IDEMPOTENT if safe else intend.effect.step.retry.delivery
-                run.under_way = True
-                reply = await route.send(intend.request)
-                if not (isinstance(reply, TransportFailure) and reply.is_local):
-                    return reply
-                # No descriptor is free. That is no fault of server or contact, and other requests end meanwhile.
-                run.under_way, run.sent_as = False, None
-                pause = await self._shortage.wait(reply.message, pause)
-        except BaseException:
-            if not run.under_way:
-                with suppress(LedgerError):  # it stays in doubt
-                    self._withdraw(intent)
-            raise
-
     def _conclude(self, run: ContactRun, intent: Intent, judged: _Judged, *, probe: bool) -> Note:
         """Record the outcome of an attempt."""
         note, kept = judged
@@ -262,42 +230,6 @@ class ContactSender:
             if stop is not None:
                 self.give_up(stop)
         return note
-
-    async def _intend(self, run: ContactRun, route: Route, intend: Intend) -> Intent:
-        if self.stopped:
-            raise StoppedError
-        effect, request = intend.effect, intend.request
-        intent = Intent(
-            subject=run.subject,
-            step=effect.step.name,
-            visit=effect.visit,
-            key=effect.idempotency_key,
-            number=intend.number,
-            digest=intend.digest,
-            method=request.method,
-            host=route.host,
-            moment=run.walk_started_at,
-            begun_at=self.clock(),
-            replay_no=run.replay_no,
-            round=run.round,
-            step_id=effect.step_id,
-            once=once_of(effect.step, run.once, self.steps.names_and_ids(effect.step.name) if run.once else ()),
-            epoch=run.epoch,
-        )
-        run.under_way = True
-        try:
-            await self.journal.add(intent)
-        except asyncio.CancelledError:
-            with suppress(LedgerError):  # its commit may still succeed
-                self._withdraw(intent)
-            raise
-        finally:
-            run.under_way = False
-        return intent
-
-    def _withdraw(self, intent: Intent) -> None:
-        """Record that an intended request was not sent."""
-        self.journal.note(AttemptEnd(intent, Fate.NOT_SENT, None, None, None, self.clock()))
 
 
 class _Judged(NamedTuple):

@@ -96,7 +96,8 @@ def _commits(kind: type) -> Callable[..., bool]:
 _POINTS: dict[str, tuple[Any, str, bool, Callable[..., bool]]] = {
     "before the intent's commit": (Journal, "_write", True, _commits(Intent)),
     "after the intent's commit": (Journal, "_write", False, _commits(Intent)),
-    "before the first byte": (Route, "send", True, _always),
+    "before the connection": (Route, "send", True, _always),
+    "before the first byte": (Connection, "exchange", True, _always),
     "after the request was written": (Connection, "exchange", False, _always),
     "after the reply": (deliver_module, "classify", True, _always),
     "before the outcome's commit": (Journal, "_write", True, _commits(AttemptEnd)),

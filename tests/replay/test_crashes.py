@@ -18,6 +18,7 @@ IN_DOUBT = "in_doubt"
 # The state of the affected contact, and the total number of its requests at the server. Entries of one
 # commit are lost together: an outcome may be in the commit of the contact's end.
 EXPECTED = {
+    "before the connection": ({"completed"}, {1}),
     "before the intent's commit": ({"completed"}, {1}),
     "after the intent's commit": ({IN_DOUBT}, {0}),
     "before the first byte": ({IN_DOUBT}, {0}),

@@ -129,6 +129,26 @@ async def test_limits_a_wait_to_the_flows_maximum() -> None:
     assert store.hold_seconds("crm.example:443") <= 5
 
 
+@pytest.mark.parametrize("rates", [{}, {ANY_HOST: 1000}], ids=["no rate", "rate"])
+async def test_a_host_that_closes_after_a_send_was_let_in_holds_it(rates: dict[str, float]) -> None:
+    async with HostLimits(MemorySlots(time.monotonic), rates, 2) as limits:
+        limiter = limits.of("crm.example:443")
+        limiter._breaker = Breaker("crm.example:443", threshold=1, interval=0.01)
+        probe, was_open = await limiter.enter(), limiter.is_open
+        assert limiter.has_closed(was_open=was_open, probe=probe) is False
+
+        limiter.leave(_result(HttpResponse(429, "", (("Retry-After", "30"),), b"", 1)), RULE, probe=False)
+        assert limiter.has_closed(was_open=was_open, probe=probe) is True
+
+        other = limits.of("other.example:443")
+        other._breaker = Breaker("other.example:443", threshold=1, interval=0.01)
+        probe, was_open = await other.enter(), other.is_open
+        other.leave(_result(REFUSED), RULE, probe=False)
+        assert other.has_closed(was_open=was_open, probe=probe) is True
+        probe, was_open = await other.enter(), other.is_open  # a probe of a host that is down is sent
+        assert (probe, other.has_closed(was_open=was_open, probe=probe)) == (True, False)
+
+
 async def test_each_host_has_its_own_limiter() -> None:
     async with HostLimits(MemorySlots(time.monotonic), {ANY_HOST: 1000, "b.example": 5}, 2) as limits:
         assert limits.of("a.example:80") is limits.of("a.example:80")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,17 +9,11 @@ import pytest
 
 from airflow_whatsapp_flows.flow.body import FileContent, FileSource
 from airflow_whatsapp_flows.flow.loading.load import load_flow
-from airflow_whatsapp_flows.flow.request.messages import ErrorKind, HttpRequest, Sent, TransportFailure
-from airflow_whatsapp_flows.flow.walk.deliver import Intend
-from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
+from airflow_whatsapp_flows.flow.request.messages import ErrorKind, Sent, TransportFailure
 from airflow_whatsapp_flows.ledger.records import PendingContact, ResponseRecord
-from airflow_whatsapp_flows.ledger.rows import OnceClaim, Subject
 from airflow_whatsapp_flows.replay.contact import ContactWalker
-from airflow_whatsapp_flows.replay.contact_run import ContactRun
 from airflow_whatsapp_flows.replay.guards import GuardRules, Guards
 from airflow_whatsapp_flows.replay.send import ContactSender
-from tests.replay.runs import Run, sqlite_url
-from tests.servers.recording import Answer, Received, RecordingServer
 
 NOON = 1_800_014_400.0
 SEND = {
@@ -71,44 +63,3 @@ async def test_a_file_is_fetched_when_a_descriptor_is_free_again(source: str, ca
 
     assert await sender._fetch(cast("Any", effect)) == FileContent(b"scan", None, None)
     assert caplog.text.count("requests wait until one is free") == 1
-
-
-async def test_a_request_under_only_once_claims_what_its_step_was_known_by() -> None:
-    flow = load_flow({"flow_format": 1, "id": "scans", "steps": [SEND, PAUSE, GIVE_UP]})
-    added: list[Any] = []
-
-    async def add(entry: Any) -> None:
-        added.append(entry)
-
-    parts = cast("Any", SimpleNamespace(add=add))
-    sender = ContactSender(parts, parts, parts, parts, frozenset(), steps=StepIdentities.of(flow, {"Old": "Send"}))
-    run = ContactRun(Subject("scans", "r-1"), 1, 1, NOON, ResponseRecord(), NOON, once=("phone:+1",))
-    effect = SimpleNamespace(step=flow.steps["Send"], visit=1, idempotency_key="k", step_id=None)
-    route = SimpleNamespace(host="crm.example:80")
-
-    request = HttpRequest("POST", "http://crm.example/")
-    await sender._intend(run, cast("Any", route), Intend(cast("Any", effect), request, "digest", 1))
-
-    assert added[0].once == OnceClaim("Send", ("phone:+1",), ("Old",))
-
-
-def test_nothing_is_sent_before_its_intent_is_durable(tmp_path: Path) -> None:
-    early: list[str] = []
-
-    def answer(request: Received) -> Answer:
-        phone = json.loads(request.content)["phone"]
-        intended = {attempt["response_id"] for attempt in run.attempts()}
-        if f"r-{int(phone[-8:]):05}" not in intended:
-            early.append(phone)
-        return Answer.json({}, 201)
-
-    server = RecordingServer(answer)
-    try:
-        run = Run(tmp_path, cast("Any", server), sqlite_url(tmp_path), total=150, concurrency=64)
-        ended = run.finish()
-    finally:
-        server.close()
-
-    assert ended.status == 0, ended
-    assert len(server.received) == 150
-    assert early == []
