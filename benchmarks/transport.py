@@ -22,6 +22,7 @@ from typing import Any
 
 from airflow_whatsapp_flows.flow.request.messages import HttpRequest, HttpResponse
 from airflow_whatsapp_flows.transport import NetworkPolicy, Permit, SendPolicy, Session, open_session, send
+from airflow_whatsapp_flows.transport.exchange import Write
 from benchmarks.bare import BODY, HEADERS, Figures, bare
 from benchmarks.server import running_server
 
@@ -36,7 +37,7 @@ def through_transport(url: str, requests: int, concurrency: int) -> Figures:
 def with_permit(url: str, requests: int, concurrency: int) -> Figures:
     """Do the same, with a permit that is there already."""
 
-    async def permit() -> None:
+    async def permit(_: Write) -> None:
         pass
 
     return asyncio.run(_through_transport(url, requests, concurrency, permit))

@@ -28,6 +28,7 @@ from airflow_whatsapp_flows.ledger.lost_entries import RecentEntries
 from airflow_whatsapp_flows.ledger.once import ONCE_CLAIMED
 from airflow_whatsapp_flows.ledger.rows import Entry, Intent
 from airflow_whatsapp_flows.ledger.schema import COMMITS
+from airflow_whatsapp_flows.ledger.waiting_entries import WaitingEntry, conclude
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._connection: Connection | None = None
         self._claims: dict[tuple[int, int], Claim] = {}
-        self._waiting: list[tuple[Entry | None, asyncio.Future[None] | None]] = []
+        self._waiting: list[WaitingEntry] = []
         self._awake = asyncio.Event()
         self._failure: LedgerError | None = None
         self._recent = RecentEntries(keeps=ledger.is_sqlite)
@@ -125,18 +126,22 @@ class Journal:
             LedgerError: writing has ended.
         """
         self._check()
-        self._waiting.append((entry, None))
+        self._waiting.append(WaitingEntry(entry))
         self._awake.set()
 
-    def add(self, entry: Entry) -> asyncio.Future[None]:
+    def add(self, entry: Entry, then: Callable[[], None] | None = None) -> asyncio.Future[None]:
         """Write an entry; the future is done when it and everything noted before it are committed.
+
+        Args:
+            entry: what to write.
+            then: called in the event loop as soon as it is committed, before anything that waits for the future.
 
         Raises:
             LedgerError: writing has ended; also raised by the future.
             IntentConflictError: by the future: another worker has the same intent.
             OnceClaimedError: by the future: another response of the same person has claimed the step.
         """
-        return self._put(entry, asyncio.get_running_loop().create_future())
+        return self._put(entry, then)
 
     async def claim(self, replay_no: int, chunk: int) -> Claim | None:
         """Claim a chunk; every later commit checks that it is still owned. ``None`` while another process owns it."""
@@ -151,13 +156,14 @@ class Journal:
 
     async def release(self, claimed: Claim) -> None:
         """Release a chunk once everything noted is committed."""
-        await self._put(None, asyncio.get_running_loop().create_future())
+        await self._put(None)
         self._claims.pop((claimed.replay_no, claimed.chunk), None)
         await self._in_thread(lambda: self._in_session(lambda session, _: release(self._ledger, session, claimed)))
 
-    def _put(self, entry: Entry | None, done: asyncio.Future[None]) -> asyncio.Future[None]:
+    def _put(self, entry: Entry | None, then: Callable[[], None] | None = None) -> asyncio.Future[None]:
         self._check()
-        self._waiting.append((entry, done))
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(WaitingEntry(entry, done, then))
         self._awake.set()
         return done
 
@@ -177,46 +183,49 @@ class Journal:
             if self._closing or self._waiting:
                 self._awake.set()
             # A canceled caller does not do what it intended, so its entry is dropped too.
-            live = (entry for entry, done in batch if done is None or not done.cancelled())
+            live = (one.entry for one in batch if one.done is None or not one.done.cancelled())
             entries, claims = [entry for entry in live if entry is not None], list(self._claims.values())
             begun, self._is_committing = time.monotonic(), True
             try:
-                refused = await self._in_thread(partial(self._commit, entries, claims))
+                await self._in_thread(partial(self._commit_batch, batch, entries, claims, asyncio.get_running_loop()))
             except Exception as error:
                 self._fail(error, batch)
                 return
             finally:
                 self._is_committing = False
             self._last_commit_took = time.monotonic() - begun
-            # Intents come first: their callers hold a slot at the host.
-            batch.sort(key=lambda one: not isinstance(one[0], Intent))
-            for entry, done in batch:
-                if done is not None and not done.done():
-                    refusal = refused.get(id(entry))
-                    if refusal is not None:
-                        done.set_exception(refusal)
-                    else:
-                        done.set_result(None)
             if len(batch) >= _MANY and not (self._closing or self._waiting):
                 await asyncio.sleep(_GATHER_SECONDS)
 
-    def _next_batch(self) -> list[tuple[Entry | None, asyncio.Future[None] | None]]:
+    def _commit_batch(
+        self,
+        batch: Sequence[WaitingEntry],
+        entries: Sequence[Entry],
+        claims: Sequence[Claim],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        refused = self._commit(entries, claims)
+        # Not through the result of this function, which the event loop would look at later: an intent that is committed
+        # and whose request is not written is in doubt if the process dies.
+        loop.call_soon_threadsafe(conclude, batch, refused)
+
+    def _next_batch(self) -> list[WaitingEntry]:
         """Return the entries of the next commit: everything up to the last intent that fits."""
         most = math.inf if self._last_commit_took > _SLOW_COMMIT_SECONDS else _MOST_INTENTS
         intents = size = 0
-        for entry, _ in self._waiting:
-            intents += isinstance(entry, Intent)
+        for one in self._waiting:
+            intents += isinstance(one.entry, Intent)
             if intents > most:
                 break
             size += 1
         batch, self._waiting = self._waiting[:size], self._waiting[size:]
         return batch
 
-    def _fail(self, error: BaseException, batch: Sequence[tuple[Entry | None, asyncio.Future[None] | None]]) -> None:
+    def _fail(self, error: BaseException, batch: Sequence[WaitingEntry]) -> None:
         self._failure = error if isinstance(error, LedgerError) else LedgerError(f"the ledger failed: {error!r}")
-        for _, done in (*batch, *self._waiting):
-            if done is not None and not done.done():
-                done.set_exception(self._failure)
+        for one in (*batch, *self._waiting):
+            if one.done is not None and not one.done.done():
+                one.done.set_exception(self._failure)
         self._waiting = []
 
     def _commit(self, entries: Sequence[Entry], claims: Sequence[Claim]) -> dict[int, FlowsError]:

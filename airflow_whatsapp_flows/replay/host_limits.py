@@ -91,8 +91,16 @@ class HostLimiter:
         Args:
             begun: ``time.monotonic()`` before the commit.
         """
-        if not self.pace.is_open and time.monotonic() - begun > _COMMIT_SECONDS:
+        if self.is_late(begun):
             await self.pace.enter(first=True)
+
+    def is_late(self, begun: float) -> bool:
+        """Whether the slot of a send has passed while its intent was committed.
+
+        Args:
+            begun: ``time.monotonic()`` before the commit.
+        """
+        return not self.pace.is_open and time.monotonic() - begun > _COMMIT_SECONDS
 
     def leave(self, result: ActionResult, rule: RetryRule, *, probe: bool) -> None:
         """Record the result of a send.

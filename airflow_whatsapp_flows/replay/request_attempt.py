@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ class RequestAttempt:
         self._was_open = self._limiter.is_open
         self._begun_at = sender.clock()
         self._intent: Intent | None = None
+        self._is_written = False
 
     async def send(self) -> tuple[Intent, Reply | None]:
         """Send the request.
@@ -92,36 +94,56 @@ class RequestAttempt:
                 return reply
             # No descriptor is free. That is no fault of server or contact, and other requests end meanwhile.
             self._run.under_way, self._run.sent_as = False, None
+            self._is_written = False
             if self._sender.stopped:
                 raise StoppedError
             pause = await self._sender.shortage.wait(reply.message, pause)
 
-    async def _permit(self) -> None:
+    async def _permit(self, write: Callable[[], None]) -> None:
         """Commit the intent; after that, the request is written."""
         begun = time.monotonic()
+
+        def write_now() -> None:
+            if not (self._sender.stopped or self._has_closed() or self._limiter.is_late(begun)):
+                self._note_writing()
+                write()
+
         if self._intent is None:
-            await self._commit()
-            if self._limiter.has_closed(was_open=self._was_open, probe=self._is_probe) and not self._sender.stopped:
+            await self._commit(write_now)
+            if self._is_written:
+                return
+            if self._has_closed() and not self._sender.stopped:
                 raise _HostClosedError
         await self._limiter.settle(begun)
         if self._sender.stopped:
             raise StoppedError
+        self._note_writing()
+
+    def _has_closed(self) -> bool:
+        return self._limiter.has_closed(was_open=self._was_open, probe=self._is_probe)
+
+    def _note_writing(self) -> None:
         safe = self._intend.request.method in SAFE_METHODS
         self._run.sent_as = Delivery.IDEMPOTENT if safe else self._intend.effect.step.retry.delivery
-        self._run.under_way = True
+        self._run.under_way = self._is_written = True
 
-    async def _commit(self) -> Intent:
+    async def _commit(self, then: Callable[[], None] | None = None) -> Intent:
+        """Commit the intent; the request may be sent from then on.
+
+        Args:
+            then: called as soon as it is committed, before anything else in the event loop runs.
+        """
         if self._sender.stopped:
             raise StoppedError
         intent = self._intent = self._new_intent()
         self._run.under_way = True
         try:
-            await self._sender.journal.add(intent)
+            await self._sender.journal.add(intent, then)
         except Exception:
             self._intent = None  # it was refused; if the wait is cancelled, its commit may still succeed
             raise
         finally:
-            self._run.under_way = False
+            self._run.under_way = self._is_written
         advance(self._delivering, intent.begun_at)
         return intent
 

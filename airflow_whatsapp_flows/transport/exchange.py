@@ -18,8 +18,11 @@ from airflow_whatsapp_flows.transport.request_head import Target, length_line, r
 from airflow_whatsapp_flows.transport.resolver import AddressRefusedError
 from airflow_whatsapp_flows.transport.session import Session, open_session
 
-Permit = Callable[[], Awaitable[None]]
-"""Awaited immediately before a request is written."""
+Write = Callable[[], None]
+"""Writes a request at once, if its connection is still clean."""
+Permit = Callable[[Write], Awaitable[None]]
+"""Awaited immediately before a request is written. It may call its argument to write the request at once, from any
+callback of the event loop; otherwise the request is written when it returns."""
 
 
 async def send(
@@ -40,7 +43,8 @@ async def send(
         credentials: added if the request goes to their origin; the request's own headers take precedence.
         session: from :func:`open_session`; may be shared by any number of sends.
         permit: awaited once, when the request is checked and its connection open, before its first byte is written. The
-            deadline is paused meanwhile. If it raises, nothing is written, and its exception is raised.
+            deadline is paused until the request is written. If it raises, nothing more is written, and its exception
+            is raised.
 
     Returns:
         A complete reply with a status of 200 to 599, or a failure that says whether the request may have arrived.
@@ -62,7 +66,7 @@ async def send(
     if permit is not None:
         await attempt.wait_for(permit)
     try:
-        if permit is not None and not attempt.connection.is_usable():
+        if permit is not None and attempt.reply is None and not attempt.connection.is_usable():
             attempt.connection.close()
             await attempt.connect()
         return await attempt.exchange()
@@ -101,6 +105,7 @@ class _Attempt:
         begun: time of the loop; later by the wait for a permit.
         authority: host and port, for messages.
         reader: of the reply; there is none until the request is about to be written.
+        reply: done when the reply is complete; there is none until the request is written.
     """
 
     request: HttpRequest
@@ -109,6 +114,7 @@ class _Attempt:
     begun: float
     authority: str = "the server"
     reader: ReplyReader | None = None
+    reply: asyncio.Future[None] | None = None
     target: Target = field(init=False)
     head: bytes = field(init=False)
     route: Route = field(init=False)
@@ -146,22 +152,36 @@ class _Attempt:
         """Wait for the permit; the deadline is paused meanwhile."""
         pool = self.session.pool
         asked = pool.loop.time()
-        try:
-            await permit()
-        except BaseException:
-            pool.put_back(self.route, self.connection, None)
-            raise
-        self.begun += pool.loop.time() - asked
 
-    async def exchange(self) -> HttpResponse:
-        """Write the request, and wait for its reply."""
-        pool, request, policy = self.session.pool, self.request, self.policy
+        def write() -> None:
+            if self.reply is None and self.connection.is_usable():
+                self.begun += pool.loop.time() - asked
+                self.write()
+
+        try:
+            await permit(write)
+        except BaseException:
+            pool.put_back(self.route, self.connection, self.reader)
+            raise
+        if self.reply is None:
+            self.begun += pool.loop.time() - asked
+
+    def write(self) -> ReplyReader:
+        """Write the request."""
+        request, policy = self.request, self.policy
         reader = self.reader = ReplyReader(policy.max_content, ends_with_head=request.method.upper() == "HEAD")
         deadline = self.begun + policy.deadline
+        self.reply = self.session.pool.exchange(self.connection, self.head, request.content, reader, deadline)
+        return reader
+
+    async def exchange(self) -> HttpResponse:
+        """Write the request, unless it is written, and wait for its reply."""
+        reader = self.reader or self.write()
         try:
-            await pool.exchange(self.connection, self.head, request.content, reader, deadline)
+            if self.reply is not None:
+                await self.reply
         finally:
-            pool.put_back(self.route, self.connection, reader)
+            self.session.pool.put_back(self.route, self.connection, reader)
         return reader.response(self.elapsed_ms())
 
     def elapsed_ms(self) -> int:

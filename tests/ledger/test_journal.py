@@ -64,6 +64,45 @@ async def test_entries_cancelled_before_their_commit_are_not_written(ledger: Led
     assert (attempts_of(ledger, "r-1"), len(attempts_of(ledger, "r-2"))) == ([], 1)
 
 
+async def test_what_follows_a_commit_comes_before_anything_that_waits_for_it(ledger: Ledger) -> None:
+    order: list[str] = []
+
+    async def wait_for(added: asyncio.Future[None], name: str) -> None:
+        await added
+        order.append(name)
+
+    async with Journal(ledger) as journal:
+        first = journal.add(intent("r-1"))
+        waiting = asyncio.create_task(wait_for(first, "first"))
+        second = journal.add(intent("r-2"), lambda: order.append(f"{len(attempts_of(ledger, 'r-2'))} committed"))
+        await asyncio.gather(waiting, wait_for(second, "second"))
+
+    assert order[0] == "1 committed"
+    assert sorted(order[1:]) == ["first", "second"]
+
+
+async def test_nothing_follows_an_intent_that_is_refused_or_no_longer_wanted(ledger: Ledger) -> None:
+    followed: list[str] = []
+    async with Journal(ledger) as journal:
+        await journal.add(intent("r-1"))
+        with pytest.raises(IntentConflictError):
+            await journal.add(intent("r-1"), lambda: followed.append("refused"))
+        journal.add(intent("r-2"), lambda: followed.append("cancelled")).cancel()
+        await journal.add(intent("r-3"))
+
+    assert followed == []
+
+
+async def test_an_error_in_what_follows_reaches_the_caller(ledger: Ledger) -> None:
+    def fail() -> None:
+        raise LookupError
+
+    async with Journal(ledger) as journal:
+        with pytest.raises(LookupError):
+            await journal.add(intent("r-1"), fail)
+        await journal.add(intent("r-2"))
+
+
 async def test_an_intent_is_committed_when_its_future_is_done(ledger: Ledger) -> None:
     async with Journal(ledger) as journal:
         waiting = journal.add(intent("r-1"))

@@ -81,7 +81,7 @@ async def test_a_request_under_only_once_claims_what_its_step_was_known_by() -> 
     flow = load_flow({"flow_format": 1, "id": "scans", "steps": [SEND]})
     added: list[Any] = []
 
-    async def add(entry: Any) -> None:
+    async def add(entry: Any, _: Any) -> None:
         added.append(entry)
 
     limiter = SimpleNamespace(is_open=True)

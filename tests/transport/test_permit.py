@@ -20,6 +20,7 @@ from airflow_whatsapp_flows.flow.request.messages import (
 from airflow_whatsapp_flows.transport import NetworkPolicy, Permit, SendPolicy, Session, open_session, send
 from airflow_whatsapp_flows.transport import pool as pool_module
 from airflow_whatsapp_flows.transport.connection import Connection
+from airflow_whatsapp_flows.transport.exchange import Write
 from tests.servers.hostile import HostileServer, Peer, honest, reply
 from tests.transport.conftest import LOOPBACK, Serve
 
@@ -41,7 +42,7 @@ def ok(serve: Serve) -> HostileServer:
 async def test_is_asked_after_connecting_and_before_writing(ok: HostileServer) -> None:
     seen: list[tuple[int, int]] = []
 
-    async def permit() -> None:
+    async def permit(_: Write) -> None:
         assert await asyncio.to_thread(ok.accepted.wait, 5)
         await asyncio.sleep(0.05)
         seen.append((ok.connections, len(ok.requests)))
@@ -67,7 +68,7 @@ async def test_writes_in_the_step_in_which_the_permit_returns(
     loop = asyncio.get_running_loop()
     committed, asked = loop.create_future(), asyncio.Event()
 
-    async def permit() -> None:
+    async def permit(_: Write) -> None:
         asked.set()
         await committed
 
@@ -81,9 +82,59 @@ async def test_writes_in_the_step_in_which_the_permit_returns(
     assert steps == ["written", "the next step"]
 
 
+async def test_a_request_is_written_when_the_permit_says_so(ok: HostileServer) -> None:
+    arrived: list[int] = []
+
+    async def permit(write: Write) -> None:
+        write()
+        write()  # a second time does nothing
+        for _ in range(500):
+            if ok.requests:
+                break
+            await asyncio.sleep(0.01)
+        arrived.append(len(ok.requests))
+
+    async with open_session(LOOPBACK) as session:
+        got = await post(ok, session, permit)
+
+    assert isinstance(got, HttpResponse)
+    assert arrived == [1]
+    assert (ok.connections, len(ok.requests)) == (1, 1)
+
+
+async def test_a_connection_whose_request_was_written_is_not_used_again_if_the_permit_raises(
+    ok: HostileServer,
+) -> None:
+    async def permit(write: Write) -> None:
+        write()
+        raise LookupError
+
+    async with open_session(LOOPBACK) as session:
+        with pytest.raises(LookupError):
+            await post(ok, session, permit)
+        assert isinstance(await post(ok, session), HttpResponse)
+
+    assert ok.connections == 2
+
+
+async def test_the_deadline_counts_from_the_write(serve: Serve) -> None:
+    server = serve(lambda peer: peer.wait_for_client_to_close())
+
+    async def permit(write: Write) -> None:
+        await asyncio.sleep(0.3)
+        write()
+
+    async with open_session(LOOPBACK) as session:
+        got = await post(server, session, permit, SendPolicy(deadline=0.5))
+
+    assert isinstance(got, TransportFailure)
+    assert (got.kind, got.sent) == (ErrorKind.TIMEOUT, Sent.UNKNOWN)
+    assert 450 <= got.elapsed_ms < 1000
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), OSError("no"), asyncio.CancelledError()], ids=repr)
 async def test_what_it_raises_is_raised_and_the_connection_stays_clean(ok: HostileServer, error: BaseException) -> None:
-    async def refuse() -> None:
+    async def refuse(_: Write) -> None:
         raise error
 
     async with open_session(LOOPBACK) as session:
@@ -99,7 +150,7 @@ async def test_what_it_raises_is_raised_and_the_connection_stays_clean(ok: Hosti
 async def test_a_send_that_is_cancelled_while_it_waits_sends_nothing(ok: HostileServer) -> None:
     asked = asyncio.Event()
 
-    async def permit() -> None:
+    async def permit(_: Write) -> None:
         asked.set()
         await asyncio.sleep(60)
 
@@ -115,7 +166,7 @@ async def test_a_send_that_is_cancelled_while_it_waits_sends_nothing(ok: Hostile
 
 
 async def test_the_deadline_does_not_count_the_wait(ok: HostileServer) -> None:
-    async def permit() -> None:
+    async def permit(_: Write) -> None:
         await asyncio.sleep(1.2)
 
     async with open_session(LOOPBACK) as session:
@@ -128,7 +179,7 @@ async def test_the_deadline_does_not_count_the_wait(ok: HostileServer) -> None:
 async def test_the_deadline_counts_before_and_after_the_wait(serve: Serve) -> None:
     server = serve(lambda peer: peer.wait_for_client_to_close())
 
-    async def permit() -> None:
+    async def permit(_: Write) -> None:
         await asyncio.sleep(0.3)
 
     async with open_session(LOOPBACK) as session:
@@ -146,7 +197,7 @@ async def test_the_deadline_does_not_start_anew_after_the_wait(serve: Serve) -> 
         time.sleep(1.2)
         return ["127.0.0.1"]
 
-    async def permit() -> None:
+    async def permit(_: Write) -> None:
         await asyncio.sleep(0)
 
     begun = time.monotonic()
@@ -178,7 +229,7 @@ async def test_a_connection_that_breaks_while_it_waits_is_replaced(serve: Serve,
 
     server = serve(script)
 
-    async def permit() -> None:
+    async def permit(_: Write) -> None:
         asked.append(len(server.requests))
         breaks.set()
         assert await asyncio.to_thread(broken.wait, 5)
@@ -200,7 +251,7 @@ async def test_a_connection_is_not_held_for_longer_than_it_may_be_idle(
 ) -> None:
     monkeypatch.setattr(pool_module, "_IDLE_SECONDS", 0.1)
 
-    async def permit() -> None:
+    async def permit(_: Write) -> None:
         await asyncio.sleep(0.3)
 
     async with open_session(LOOPBACK) as session:
@@ -212,7 +263,7 @@ async def test_a_connection_is_not_held_for_longer_than_it_may_be_idle(
 async def test_it_is_not_asked_while_there_is_no_connection(serve: Serve) -> None:
     server = serve(lambda peer: peer.wait_for_client_to_close())
 
-    async def permit() -> None:
+    async def permit(_: Write) -> None:
         pytest.fail(NEVER_ASKED)
 
     async with open_session(LOOPBACK) as session:
@@ -232,7 +283,7 @@ async def test_it_is_not_asked_while_there_is_no_connection(serve: Serve) -> Non
     ids=["bad header", "forbidden address"],
 )
 async def test_it_is_not_asked_for_a_request_that_is_refused(request_: HttpRequest, network: NetworkPolicy) -> None:
-    async def permit() -> None:
+    async def permit(_: Write) -> None:
         pytest.fail(NEVER_ASKED)
 
     async with open_session(network) as session:
@@ -247,7 +298,7 @@ async def test_no_second_connection_proves_that_nothing_was_sent(serve: Serve) -
     server = serve(lambda peer: None)
     asked = []
 
-    async def permit() -> None:
+    async def permit(_: Write) -> None:
         asked.append(True)
         await asyncio.to_thread(server.close)
         await asyncio.sleep(0.1)

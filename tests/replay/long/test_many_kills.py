@@ -53,7 +53,7 @@ def test_a_death_at_any_point_of_any_flow_keeps_every_guarantee(
 
 
 def test_kills_leave_at_most_the_concurrency_in_doubt(tmp_path: Path, ledger: str) -> None:
-    kills, concurrency = 12, 32
+    kills, concurrency = 8, 64
     with running_crm(tmp_path / "crm.log", latency_ms=20) as crm:
         run = Run(tmp_path, crm, ledger, total=6 * kills * concurrency, concurrency=concurrency)
 
