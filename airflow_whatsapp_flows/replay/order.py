@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
 from airflow_whatsapp_flows.ledger.records import PendingContact
 
 
-@dataclass(slots=True, eq=False)
-class Turn:
+class Turn(Struct, eq=False):
     """A contact in the order.
 
     Attributes:
@@ -20,7 +19,7 @@ class Turn:
 
     contact: PendingContact
     before: int = 0
-    behind: list[Turn] = field(default_factory=list)
+    behind: list[Turn] = []
     person: str | None = None
 
 

@@ -155,7 +155,7 @@ async def _run(spec: dict[str, Any], flow: Flow) -> int:
 
 
 def _hog_files(seconds: float) -> None:
-    """Hold all remaining file descriptors for some seconds, from the first intent on."""
+    """Hold all remaining file descriptors for some seconds, from the first request on."""
     started = threading.Event()
 
     def hold() -> None:
@@ -175,7 +175,7 @@ def _hog_files(seconds: float) -> None:
             threading.Thread(target=hold, daemon=True).start()
             started.wait()
 
-    _at(Journal, "_write", start, before=False, when=_commits(Intent))
+    _at(Route, "send", start, before=True, when=_always)
 
 
 def main(spec: dict[str, Any]) -> int:

@@ -93,7 +93,7 @@ class Run:
             clock: seconds that its clock is ahead.
             breaker: of its circuit breakers: threshold, interval and patience.
             files: that it may open at a time.
-            hog: seconds for which something else in it holds all of them, from the first intent on.
+            hog: seconds for which something else in it holds all of them, from the first request on.
             settings: of ``RunSettings``.
         """
         spec = {

@@ -34,12 +34,15 @@ class JsonBody(WithoutFiles):
     """A JSON value.
 
     Attributes:
-        pieces: the JSON to send, with a leaf for each value of a contact; empty for an empty body.
+        frame: the JSON to send in pieces, an empty one in the place of each value of a contact.
+        slots: the places of these values, each with its scope and name if it is a variable and nothing else, and its
+            leaf.
         templates: every template in it, in order.
         literal: bytes that are the same for all contacts.
     """
 
-    pieces: tuple[bytes | Leaf, ...]
+    frame: tuple[bytes, ...]
+    slots: tuple[tuple[int, str, str, Leaf], ...]
     templates: tuple[Template, ...]
     literal: int = 0
 
@@ -47,15 +50,18 @@ class JsonBody(WithoutFiles):
         """The JSON for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
         room = content_room(self.literal)
         write = partial(_write_value, room)
-        pieces: list[bytes] = []
-        for piece in self.pieces:
-            if isinstance(piece, bytes):
-                pieces.append(piece)
-            elif (text := _short_text(piece, values)) is not None:
-                room.take(len(text))
-                pieces.append(text)
+        pieces, size = list(self.frame), 0
+        for place, scope, name, leaf in self.slots:
+            value = values.get(scope, _NOTHING).get(name) if scope else None  # type: ignore[attr-defined]  # a mapping
+            if type(value) is str and len(value) <= SHORT and value.isascii():  # as most values are
+                pieces[place] = text = _quote(value).encode("ascii")
+                size += len(text)
+                if size > SHORT:
+                    room.take(size)
+                    size = 0
             else:
-                pieces.append(piece.encode(values, write))
+                pieces[place] = leaf.encode(values, write)
+        room.take(size)
         return EncodedBody(b"".join(pieces), CONTENT_TYPE)
 
 
@@ -69,11 +75,14 @@ def parse_json(body: object, language: TemplateLanguage) -> JsonBody:
         TreeFault: a leaf or a key cannot be sent; has the path.
     """
     if isinstance(body, str) and not body.strip():
-        return JsonBody((), ())
+        return JsonBody((), (), ())
     tree = parse_json_text(body, language) if isinstance(body, str) else tree_of(body, language)
     pieces = tuple(_merge(_pieces(tree, ())))
-    literal = sum(len(piece) for piece in pieces if isinstance(piece, bytes))
-    return JsonBody(pieces, templates_of(tree), literal)
+    frame = tuple(piece if isinstance(piece, bytes) else b"" for piece in pieces)
+    slots = tuple(
+        (place, *(piece.variable or ("", "")), piece) for place, piece in enumerate(pieces) if isinstance(piece, Leaf)
+    )
+    return JsonBody(frame, slots, templates_of(tree), sum(map(len, frame)))
 
 
 def json_text(value: object, room: Room | None = None) -> str:
@@ -97,17 +106,6 @@ def json_text(value: object, room: Room | None = None) -> str:
         return number_text(value)
     _check(value, room, 0)
     return written(value)
-
-
-def _short_text(leaf: Leaf, values: Mapping[str, object]) -> bytes | None:
-    """A variable that is a short ASCII text, as most values are; ``None`` for any other leaf and value."""
-    if leaf.variable is None:
-        return None
-    scope, name = leaf.variable
-    value = values.get(scope, _NOTHING).get(name)  # type: ignore[attr-defined]  # a mapping
-    if type(value) is str and len(value) <= SHORT and value.isascii():
-        return _quote(value).encode("ascii")
-    return None
 
 
 def _write_value(room: Room, value: object) -> bytes:

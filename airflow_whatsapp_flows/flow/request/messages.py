@@ -6,13 +6,11 @@ The terms are those of RFC 9110: a request has a method, a target URL, header fi
 from __future__ import annotations
 
 import hashlib
-import json
 from enum import Enum
+from json.encoder import encode_basestring_ascii as _quote
 
 from msgspec import Struct
 from msgspec.structs import replace
-
-_HEAD = json.JSONEncoder(ensure_ascii=True)
 
 Headers = tuple[tuple[str, str], ...]
 """Header fields in the order they are sent; a name may appear more than once (RFC 9110 §5.2)."""
@@ -67,7 +65,9 @@ class HttpRequest(Struct, frozen=True):
 
     def digest(self) -> str:
         """SHA-256 of all that is sent, in hexadecimal; equal requests have equal digests."""
-        head = _HEAD.encode([self.method, self.url, self.headers])
+        # JSON, as the json module writes a list of the three.
+        fields = ", ".join([f"[{_quote(name)}, {_quote(value)}]" for name, value in self.headers])
+        head = f"[{_quote(self.method)}, {_quote(self.url)}, [{fields}]]"
         return hashlib.sha256(head.encode("ascii") + b"\0" + self.content).hexdigest()
 
 
