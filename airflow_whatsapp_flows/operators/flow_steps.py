@@ -8,7 +8,7 @@ visited. Airflow never renders the flow's text.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import BaseBranchOperator, Context
 
@@ -24,9 +24,6 @@ from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
 from airflow_whatsapp_flows.operators.flow_step import FlowStep
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 
 class FlowActionOperator(WhatsAppActionOperator):
     """An action step of a flow file. Created by :func:`~airflow_whatsapp_flows.dag_factory.build_dag`.
@@ -38,7 +35,7 @@ class FlowActionOperator(WhatsAppActionOperator):
     step: FlowStep
 
     @classmethod
-    def of_step(cls, step: FlowStep, **kwargs: Any) -> Self:
+    def of_step(cls, step: FlowStep, **kwargs: Any) -> FlowActionOperator:
         """Create the task of an action step.
 
         Airflow merges default arguments in each constructor of a class: a class without its own is created faster.
@@ -90,7 +87,7 @@ class FlowStepOperator(BaseBranchOperator):
     ui_fgcolor = "#000000"
 
     @classmethod
-    def of_step(cls, step: FlowStep, **kwargs: Any) -> Self:
+    def of_step(cls, step: FlowStep, **kwargs: Any) -> FlowStepOperator:
         """Create the task of a step.
 
         Args:

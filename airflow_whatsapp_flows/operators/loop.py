@@ -13,8 +13,6 @@ from airflow_whatsapp_flows.operators.flow_step import FlowStep
 from airflow_whatsapp_flows.operators.retry import retry_arguments
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
 
 
@@ -42,7 +40,7 @@ class FlowLoopOperator(BaseBranchOperator):
     response_filter = None
 
     @classmethod
-    def of_step(cls, step: FlowStep, **kwargs: Any) -> Self:
+    def of_step(cls, step: FlowStep, **kwargs: Any) -> FlowLoopOperator:
         """Create the task of a loop.
 
         Args:

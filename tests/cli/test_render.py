@@ -146,7 +146,7 @@ def test_a_step_that_is_not_an_action_is_refused(cli: Cli, write: Write, step: s
         (b'{"contct": {}}', "did you mean 'contact'?"),
         (b'{"contact": {"n": NaN}}', "NaN"),
         (b"\xff\xfe", "not UTF-8"),
-        (b"[" * 100_000, "response"),
+        (b"[" * 100_000, "nested deeper than 64 levels"),
         (b'{"contact": []}', "'contact' of a contact response must be an object"),
         (json.dumps({**ANSWERS, "actions": {"Create contact": {"outcome": "maybe"}}}).encode(), "'outcome'"),
     ],

@@ -289,6 +289,7 @@ def test_resumes_an_unfinished_replay_of_a_changed_file_with_a_warning(leads: Le
     leads.write(2)
     leads.run("--replay-id", "day")
     leads.sql("UPDATE whatsapp_flows_contacts SET state = 'pending'")
+    leads.sql("UPDATE whatsapp_flows_chunks SET requests = NULL")  # a run that was killed leaves no counts
     leads.write(3)
 
     again = leads.run("--replay-id", "day")
