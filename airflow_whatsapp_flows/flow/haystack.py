@@ -1,0 +1,85 @@
+"""Plain data as one text in which secrets and sensitive values are looked for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+_AS_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
+_QUICK = msgspec.json.Encoder(enc_hook=str)
+_QUICK_CHARACTERS = 65_536
+_EXPONENT = re.compile(r"e-?[0-9]")  # of a number for which Python writes 1e+16, as do needles
+_SMALL_NUMBER = "0.0000"  # Python writes 1e-05
+_PART = 2_000  # values that are written at once
+_FOLDED = 65_536  # characters
+
+
+def needle(text: str) -> str:
+    """A text as it stands in a :func:`haystack`."""
+    # Most texts hold nothing that JSON escapes.
+    plain = text.isprintable() and '"' not in text and "\\" not in text
+    return text if plain else _AS_JSON.encode(text)[1:-1]
+
+
+def haystack(value: object) -> str:
+    """Plain data as one text in which secrets are looked for, each as :func:`needle` writes it."""
+    try:
+        text = _QUICK.encode(value).decode()
+    except (TypeError, ValueError):  # half of a surrogate pair, or a key that is no text
+        return _slow_haystack(value)
+    if len(text) > _QUICK_CHARACTERS or _SMALL_NUMBER in text or _EXPONENT.search(text):
+        return _slow_haystack(value)
+    return text
+
+
+def _slow_haystack(value: object) -> str:
+    """Much data is written in parts: no other thread runs meanwhile, and 50,000 numbers with a fraction take 50 ms."""
+    return _AS_JSON.encode(value) if _count(value) <= _PART else "\n".join(_parts(value))
+
+
+def _count(value: Any) -> int:
+    """Values in plain data, as far as they are counted: no further than to :data:`_PART`."""
+    if not isinstance(value, (list, dict)):
+        return 1
+    count = len(value)
+    if count <= _PART:
+        for item in value.values() if isinstance(value, dict) else value:
+            if isinstance(item, (list, dict)):
+                count += _count(item)
+                if count > _PART:
+                    break
+    return count
+
+
+def _parts(value: Any) -> Iterator[str]:
+    items: Iterable[Any] = value
+    if isinstance(value, dict):
+        items = (one for pair in value.items() for one in pair)
+    part: list[Any] = []
+    size = 0
+    for item in items:
+        count = _count(item)
+        if count > _PART:
+            yield from _parts(item)
+            continue
+        part.append(item)
+        size += count
+        if size >= _PART:
+            yield _AS_JSON.encode(part)
+            part, size = [], 0
+    yield _AS_JSON.encode(part)
+
+
+def fold(text: str) -> str:
+    """A text without case, a part at a time: Python takes twelve bytes for each character of one that is not ASCII.
+
+    Dotted and dotless i are one letter, as they are to a pattern that ignores case: ``YILDIZ`` is ``Yıldız``.
+    """
+    if text.isascii():
+        return text.casefold()
+    parts = [text[start : start + _FOLDED].casefold() for start in range(0, len(text), _FOLDED)]
+    return "".join(parts).replace("i\u0307", "i").replace("\u0131", "i")
