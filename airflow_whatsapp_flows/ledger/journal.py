@@ -95,6 +95,11 @@ class Journal:
             self._thread.shutdown()
 
     @property
+    def backlog(self) -> int:
+        """Number of entries that wait for a commit."""
+        return len(self._waiting)
+
+    @property
     def is_idle(self) -> bool:
         """Whether everything noted is committed."""
         return not (self._waiting or self._is_committing)

@@ -230,7 +230,9 @@ class Engine:
         if isinstance(end, Postponed):
             self.progress.postpone(end)
         else:
-            if self._prior_sends.only_once:  # whether the person's next contact is walked depends on what is stored
+            # Whether the person's next contact is walked may depend on what is stored; and contacts that send nothing
+            # must not fill the memory while a commit takes long.
+            if self._prior_sends.only_once or self._journal.backlog >= self._walkers:
                 await self._journal.add(end)
             else:
                 self._journal.note(end)

@@ -87,7 +87,7 @@ class RequestAttempt:
             raise
 
     async def _exchange(self) -> Reply:
-        pause = FIRST_PAUSE
+        pause, entered = FIRST_PAUSE, time.monotonic()
         while True:
             reply = await self._route.send(self._intend.request, self._permit)
             if not (isinstance(reply, TransportFailure) and reply.is_local):
@@ -98,6 +98,8 @@ class RequestAttempt:
             if self._sender.stopped:
                 raise StoppedError
             pause = await self._sender.shortage.wait(reply.message, pause)
+            await self._limiter.settle(entered)
+            entered = time.monotonic()
 
     async def _permit(self, write: Callable[[], None]) -> None:
         """Commit the intent; after that, the request is written."""

@@ -12,6 +12,7 @@ from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.journal import Journal
+from airflow_whatsapp_flows.ledger.outages import is_away
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, find_accepted_steps, mark_ended, mark_started, tally
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.ledger.slots import SharedSlots
@@ -91,7 +92,10 @@ async def run_replay(
         on_engine(engine)
         async with _stop_on_signals(engine, ledger):
             with reduce_gc():
-                return await engine.run(settings.chunks)
+                progress = await engine.run(settings.chunks)
+    if journal.failure is not None and not is_away(journal.failure):
+        raise journal.failure  # the last commits failed after the engine had ended
+    return progress
 
 
 @asynccontextmanager

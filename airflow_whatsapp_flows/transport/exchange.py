@@ -161,6 +161,8 @@ class _Attempt:
         try:
             await permit(write)
         except BaseException:
+            if self.reply is not None:
+                self.reply.cancel()
             pool.put_back(self.route, self.connection, self.reader)
             raise
         if self.reply is None:

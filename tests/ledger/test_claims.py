@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, event, select
 
 from airflow_whatsapp_flows.errors import LedgerError, OwnershipLostError
 from airflow_whatsapp_flows.ledger import Ledger
@@ -248,3 +248,19 @@ def test_links_to_a_ledger_share_one_lock(tmp_path: Path, *, of_folder: bool) ->
             again = claim(linked, other, replay.no, 0)
             assert again is not None
             release(linked, other, again)
+
+
+def test_chunks_are_checked_in_the_order_of_their_numbers(ledger: Ledger) -> None:
+    replay = a_replay(ledger, [response(number) for number in range(3)], "ordered", chunk_size=1)
+    asked: list[str] = []
+    with ledger.connect() as connection:
+        owned = [claim(ledger, connection, replay.no, chunk) for chunk in (2, 0, 1)]
+        claims = [one for one in owned if one is not None]
+        event.listen(connection, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
+        with ledger.write(connection):
+            check_fences(connection, claims)
+        for one in claims:
+            release(ledger, connection, one)
+
+    fences = [query for query in asked if query.startswith("SELECT fence")]
+    assert [f"chunk = {chunk}" in query for chunk, query in enumerate(fences)] == [True] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -10,7 +11,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from airflow_whatsapp_flows.flow.loading.load import load_flow
-from airflow_whatsapp_flows.flow.request.messages import HttpRequest
+from airflow_whatsapp_flows.flow.request.messages import (
+    ErrorKind,
+    HttpRequest,
+    HttpResponse,
+    Reply,
+    Sent,
+    TransportFailure,
+)
 from airflow_whatsapp_flows.flow.walk.deliver import Intend
 from airflow_whatsapp_flows.flow.walk.step_identity import StepIdentities
 from airflow_whatsapp_flows.ledger.records import ResponseRecord
@@ -96,3 +104,34 @@ async def test_a_request_under_only_once_claims_what_its_step_was_known_by() -> 
     await RequestAttempt(sender, run, cast("Any", route), delivering, intend, is_probe=False)._commit()
 
     assert added[0].once == OnceClaim("Send", ("phone:+1",), ("Old",))
+
+
+async def test_a_slot_that_passed_while_no_file_was_free_is_not_used() -> None:
+    settled: list[float] = []
+
+    async def settle(begun: float) -> None:
+        settled.append(time.monotonic() - begun)
+
+    async def send(*_: Any) -> Reply:
+        return replies.pop(0)
+
+    async def wait(*_: Any) -> float:
+        await asyncio.sleep(0.2)
+        return 0.0
+
+    short = TransportFailure(ErrorKind.CONNECT, "no file is free", Sent.NO, is_local=True)
+    replies: list[Reply] = [short, short, HttpResponse(200)]
+    limiter = SimpleNamespace(is_open=False, settle=settle)
+    sender = SimpleNamespace(
+        limits=SimpleNamespace(of=lambda _: limiter),
+        clock=time.time,
+        stopped=False,
+        shortage=SimpleNamespace(wait=wait),
+    )
+    intend = SimpleNamespace(request=HttpRequest("POST", "http://crm.example/"))
+    run, route = SimpleNamespace(), SimpleNamespace(host="crm.example:80", send=send)
+    parts = cast("tuple[Any, Any, Any, Any, Any]", (sender, run, route, None, intend))
+
+    await RequestAttempt(*parts, is_probe=False)._exchange()
+
+    assert [0.15 < seconds < 1 for seconds in settled] == [True, True]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 import shutil
 import signal
 import sqlite3
@@ -11,11 +13,24 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from airflow_whatsapp_flows.errors import LedgerError
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.ledger import ContactState, Journal, Ledger
+from airflow_whatsapp_flows.ledger.rows import Entry, NextRound
+from airflow_whatsapp_flows.replay.create import ReplayRequest, create_or_resume_replay
+from airflow_whatsapp_flows.replay.engine import Engine
+from airflow_whatsapp_flows.replay.progress import Progress
+from airflow_whatsapp_flows.replay.run import run_replay
+from airflow_whatsapp_flows.replay.run_settings import RunSettings
+from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
+from airflow_whatsapp_flows.sender import RequestSender
+from airflow_whatsapp_flows.settings import Settings
 from tests.replay.crashing import PENDING
-from tests.replay.runs import Run, Running, await_requests, sqlite_url
+from tests.replay.runs import Run, Running, await_requests, response, sqlite_url
 from tests.servers.crm_log import running_crm
 from tests.servers.hostile import HostileServer, Peer, Script, reply
 from tests.servers.postgres import PostgresServer
@@ -242,3 +257,58 @@ def test_the_fence_refuses_an_owner_without_its_lock(tmp_path: Path) -> None:
         assert ended.errors.startswith("OwnershipLostError: another worker has taken over")
         assert run.attempts() == settled
         assert run.broken_promises(kills=1) == []
+
+
+SKIPPED = {"name": "Send", "type": "action", "url": "http://127.0.0.1:9/", "body": {}}
+
+
+def _hold_write_lock(file: Path, seconds: float) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None, timeout=10)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+        other.execute("ROLLBACK")
+
+
+async def test_ends_do_not_pile_up_while_a_commit_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backlogs, note = [0], Journal.note
+
+    def watched_note(self: Journal, entry: Entry) -> None:
+        note(self, entry)
+        backlogs.append(self.backlog)
+
+    monkeypatch.setattr(Journal, "note", watched_note)
+    lines = (json.dumps(response(number, created_on="2020-01-01T00:00:00Z")) + "\n" for number in range(3_000))
+    (tmp_path / "r.jsonl").write_text("".join(lines), encoding="utf-8")
+    flow = load_flow({"flow_format": 1, "id": "late", "replay": {"max_age": 86_400}, "steps": [SKIPPED]})
+    with Ledger(sqlite_url(tmp_path)) as ledger:
+        source = open_source(SourceSpec(str(tmp_path / "r.jsonl")), flow)
+        replay = create_or_resume_replay(ledger, ReplayRequest(flow=flow, source=source))
+        sender = RequestSender(Settings(), cast("Any", None))
+        running = asyncio.create_task(run_replay(ledger, replay, flow, sender, RunSettings(concurrency=8)))
+        await asyncio.to_thread(_hold_write_lock, tmp_path / "ledger.db", 1.0)
+        progress = await running
+
+    assert progress.ended[ContactState.SKIPPED] == 3_000
+    assert 16 <= max(backlogs) <= 64
+
+
+async def test_commits_that_fail_after_the_engine_has_ended_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def end(self: Engine, _: Any) -> Progress:
+        self._journal.note(NextRound(1))
+        return Progress()
+
+    def fail(*_: Any) -> None:
+        raise LedgerError("the disk is full")
+
+    (tmp_path / "r.jsonl").write_text(json.dumps(response(1)) + "\n", encoding="utf-8")
+    flow = load_flow({"flow_format": 1, "id": "full", "steps": [SKIPPED]})
+    with Ledger(sqlite_url(tmp_path)) as ledger:
+        source = open_source(SourceSpec(str(tmp_path / "r.jsonl")), flow)
+        replay = create_or_resume_replay(ledger, ReplayRequest(flow=flow, source=source))
+        monkeypatch.setattr(Engine, "run", end)
+        monkeypatch.setattr(Journal, "_write", fail)
+
+        with pytest.raises(LedgerError, match="the disk is full"):
+            await run_replay(ledger, replay, flow, RequestSender(Settings(), cast("Any", None)), RunSettings())

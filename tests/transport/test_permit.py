@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from typing import Any
@@ -105,6 +106,9 @@ async def test_a_request_is_written_when_the_permit_says_so(ok: HostileServer) -
 async def test_a_connection_whose_request_was_written_is_not_used_again_if_the_permit_raises(
     ok: HostileServer,
 ) -> None:
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+
     async def permit(write: Write) -> None:
         write()
         raise LookupError
@@ -114,6 +118,8 @@ async def test_a_connection_whose_request_was_written_is_not_used_again_if_the_p
             await post(ok, session, permit)
         assert isinstance(await post(ok, session), HttpResponse)
 
+    gc.collect()
+    assert errors == []  # such as an exception that nobody has retrieved
     assert ok.connections == 2
 
 

@@ -50,18 +50,15 @@ class JsonBody(WithoutFiles):
         """The JSON for one contact; see :class:`~airflow_whatsapp_flows.flow.body.encoded.Body`."""
         room = content_room(self.literal)
         write = partial(_write_value, room)
-        pieces, size = list(self.frame), 0
+        pieces = list(self.frame)
         for place, scope, name, leaf in self.slots:
             value = values.get(scope, _NOTHING).get(name) if scope else None  # type: ignore[attr-defined]  # a mapping
             if type(value) is str and len(value) <= SHORT and value.isascii():  # as most values are
                 pieces[place] = text = _quote(value).encode("ascii")
-                size += len(text)
-                if size > SHORT:
-                    room.take(size)
-                    size = 0
-            else:
-                pieces[place] = leaf.encode(values, write)
-        room.take(size)
+                room.left -= len(text)
+                if room.left >= 0:
+                    continue
+            pieces[place] = leaf.encode(values, write)  # says where there is no more room
         return EncodedBody(b"".join(pieces), CONTENT_TYPE)
 
 

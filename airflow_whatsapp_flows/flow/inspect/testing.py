@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.body import FileContent
@@ -32,7 +32,6 @@ from airflow_whatsapp_flows.flow.walk.deliver import (
     Answer,
     Exchange,
     Intend,
-    Pause,
     Prepare,
     Recall,
     Step,
@@ -225,12 +224,12 @@ def _result(effect: SendAction, reply: Reply) -> ActionResult:
                 return 0.0
             case Exchange():
                 return reply
-            case Pause():
-                return False
             case _:
                 return None
 
-    return carry_out(deliver(effect, clock=lambda: 0.0), do)
+    rule = replace(effect.step.retry, attempts=1)
+    only = structs.replace(effect, step=replace(effect.step, retry=rule))
+    return carry_out(deliver(only, clock=lambda: 0.0), do)
 
 
 def _compare(flow: Flow, test: FlowTestFormat, record: Walk, hide: Hide) -> Iterator[Mismatch]:

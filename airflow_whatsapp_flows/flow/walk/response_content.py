@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from airflow_whatsapp_flows.flow.phones import has_several_phones
 from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
 
 _NOT_CONTENT = "created_on"
@@ -68,13 +69,15 @@ def read_stored_response(text: str) -> ContactResponse:
         stored = _STORED.decode(text)
     except msgspec.ValidationError:  # it has a history, actions, or exits, or is none of ours
         return read_response(msgspec.json.decode(text))
+    if any(has_several_phones(stored.contact.get(key)) for key in ("phone", "canonical_phone")):
+        return read_response(msgspec.json.decode(text))  # says so
     return ContactResponse(
-        id=stored.id,
+        id=stored.id or None,
         contact=stored.contact,
         step=stored.step,
         global_variables=stored.global_variables,
         flow_execution_variables=stored.flow_execution_variables,
-        created_on=stored.created_on,
+        created_on=stored.created_on or None,
     )
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_whatsapp_flows.errors import MissingValueError, RenderError
 from airflow_whatsapp_flows.flow.body import BodyType, parse_body
+from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
 from airflow_whatsapp_flows.flow.template.language import Data, TreeFault
 from tests.flow.body.dict_language import INJECTIONS, LANGUAGE, content, encode, fault_of, naughty_strings
 
@@ -217,3 +218,12 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def test_one_megabyte() -> None:
     value = '"\\\n' * 350_000
     assert json.loads(content("json", '{"a": {{ x }}}', x=value)) == {"a": value}
+
+
+def test_content_that_is_too_large_names_the_value_that_does_not_fit() -> None:
+    body = parse_body(BodyType.JSON, ["{{ contact.a }}"] * 2_100, CagedLanguage())
+
+    with pytest.raises(RenderError) as raised:
+        body.encode({"contact": {"a": "x" * 4_096}})
+
+    assert raised.value.where == "[2046]"

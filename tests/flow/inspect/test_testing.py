@@ -369,3 +369,12 @@ def test_literal_secrets_of_the_flow_are_not_shown() -> None:
         "requests[0].body.note": 'expected "Eva", got "*** and Ana"',
     }
     assert "api_key=***" in mismatches_of(counted)["requests"]
+
+
+def test_the_last_reply_decides_whatever_the_waits_would_have_been() -> None:
+    keyed = {**SAVE, "delivery": "keyed", "key_lifetime": 1, "retry": {"attempts": 3, "wait": 60, "max_wait": 60}}
+    busy = {"step": "Save", "status_code": 503}
+
+    reasons = {run_steps(ASK, keyed, THANKS, SORRY, replies=(busy,)).walk.visits[1].result.error for _ in range(30)}
+
+    assert len(reasons) == 1

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from typing import Any
 
 import msgspec
 import pytest
 
+from airflow_whatsapp_flows.errors import ResponseError
 from airflow_whatsapp_flows.flow.walk.response import read_response
-from airflow_whatsapp_flows.flow.walk.response_content import content_digest, is_content, response_value
+from airflow_whatsapp_flows.flow.walk.response_content import (
+    content_digest,
+    is_content,
+    read_stored_response,
+    response_value,
+)
 
 WHOLE: dict[str, Any] = {
     "id": "r-1",
@@ -68,3 +76,30 @@ def test_a_response_round_trips() -> None:
 def _of_an_earlier_version(value: dict[str, Any]) -> str:
     """The digest of an earlier version, which included the time of recording."""
     return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:32]
+
+
+@pytest.mark.parametrize("left_out", [None, *WHOLE])
+def test_a_stored_response_is_read_as_any_other(left_out: str | None) -> None:
+    value = {key: item for key, item in WHOLE.items() if key != left_out}
+    stored = msgspec.json.encode(response_value(read_response(value))).decode()
+
+    assert read_stored_response(stored) == read_response(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"contact": {"phone": "+525512345678, +525587654321"}}, {"contact": {"canonical_phone": ["+52"]}}, {"contct": {}}],
+    ids=["two phones", "a list", "unknown key"],
+)
+def test_a_stored_response_is_checked_as_any_other(value: dict[str, Any]) -> None:
+    with pytest.raises(ResponseError) as other:
+        read_response(value)
+
+    with pytest.raises(ResponseError, match=re.escape(str(other.value))):
+        read_stored_response(json.dumps(value))
+
+
+def test_empty_texts_of_a_stored_response_are_none() -> None:
+    read = read_stored_response('{"id":"","created_on":""}')
+
+    assert (read.id, read.created_on) == (None, None)
