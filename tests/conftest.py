@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.airflow_runs import migrate
 from tests.servers.postgres import NoPostgresError, PostgresServer, find_programs, running_postgres
 from tests.servers.recording import RecordingServer
+
+# How long an example takes, or is drawn, says more about the machine than about the test.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
