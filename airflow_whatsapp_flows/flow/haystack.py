@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from airflow_whatsapp_flows.flow.template.sizes import least_size
+
 _AS_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
 _QUICK = msgspec.json.Encoder(enc_hook=str)
 _QUICK_CHARACTERS = 65_536
@@ -27,11 +29,13 @@ def needle(text: str) -> str:
 
 def haystack(value: object) -> str:
     """Plain data as one text in which secrets are looked for, each as :func:`needle` writes it."""
+    if least_size(value, _QUICK_CHARACTERS) > _QUICK_CHARACTERS:
+        return _slow_haystack(value)
     try:
         text = _QUICK.encode(value).decode()
     except (TypeError, ValueError):  # half of a surrogate pair, or a key that is no text
         return _slow_haystack(value)
-    if len(text) > _QUICK_CHARACTERS or _SMALL_NUMBER in text or _EXPONENT.search(text):
+    if _SMALL_NUMBER in text or _EXPONENT.search(text):
         return _slow_haystack(value)
     return text
 
