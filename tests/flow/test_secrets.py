@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,10 +11,12 @@ from hypothesis import strategies as st
 from airflow_whatsapp_flows.flow.secrets import (
     HIDDEN,
     all_spellings,
-    forms_of,
+    fold,
+    haystack,
     hide,
     names_secret,
-    packed_starts,
+    needle,
+    secrets_in,
     spellings,
 )
 from tests.flow.encodings import ENCODINGS
@@ -50,9 +54,31 @@ def test_does_not_search_for_short_secrets() -> None:
     assert hide("an answer", all_spellings(["an", "", "ans"])) == "an answer"
 
 
-@given(st.text(min_size=4, max_size=12))
-def test_packed_forms_start_as_announced(secret: str) -> None:
-    starts = packed_starts(secret)
+def test_searches_large_data_as_well_as_small() -> None:
+    texts = [f'a "text" {number}' for number in range(9_000)]
+    names = [f"name {number}" for number in range(3_000)]
+    value = [{"few": [1]}, [[texts[:4_000]], {"of": dict.fromkeys(names, 1.5)}], "alone", *texts[4_000:]]
 
-    for form in forms_of(secret, "packed"):
-        assert any(form.casefold().startswith(start) for start in starts), (form, starts)
+    shown = haystack(value)
+
+    assert [text for text in (*texts, *names, "few", "of", "alone") if needle(text) not in shown] == []
+    assert secrets_in(shown, ["none", texts[0], names[-1]]) == [texts[0], names[-1]]
+
+
+@pytest.mark.parametrize(
+    "text", ["İSTRASSE ß😀" * 20_000, "ABC" * 60_000, "ẞ", ""], ids=["long", "ASCII", "short", "none"]
+)
+def test_folding_a_long_text_equals_folding_its_parts(text: str) -> None:
+    assert fold(text) == text.casefold().replace("i\u0307", "i")
+
+
+def test_folding_equals_case_insensitive_matching() -> None:
+    letters = [chr(number) for number in range(0x11_0000) if not 0xD800 <= number < 0xE000]
+    pairs = {
+        (one, other) for one in letters for other in (one.lower(), one.upper()) if len(other) == 1 and other != one
+    }
+    pairs |= {("i", "\u0131"), ("i", "\u0130"), ("\u0131", "\u0130")}
+    same = [pair for pair in pairs if re.fullmatch(re.escape(pair[0]), pair[1], re.IGNORECASE)]
+
+    assert len(same) > 2_000
+    assert [pair for pair in same if fold(pair[0]) != fold(pair[1])] == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, cast
@@ -15,10 +16,19 @@ from typing import Any, NamedTuple, TypeVar, cast
 from msgspec.structs import replace
 
 from airflow_whatsapp_flows.errors import RenderError
-from airflow_whatsapp_flows.flow.haystack import fold, haystack, needle
 from airflow_whatsapp_flows.flow.reply.marks import MARK, NUMBER, OPEN, escape, in_case, mark
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
-from airflow_whatsapp_flows.flow.secrets import FORMS, HIDDEN, SHORTEST, Family, families_in, forms_of, may_be_packed
+from airflow_whatsapp_flows.flow.secrets import (
+    FORMS,
+    HIDDEN,
+    SHORTEST,
+    Family,
+    families_in,
+    fold,
+    forms_of,
+    haystack,
+    needle,
+)
 from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
@@ -96,6 +106,7 @@ class Hidden:
         self._values = dict(_literals_with_names(literals)) if literals else {}  # by name
         self._named = {text: name for name, text in self._values.items()}
         self._counts: dict[str, int] = {}
+        self._shortest = min((len(text) for text in literals if len(text) >= SHORTEST), default=sys.maxsize)
         # Of the families that were wanted so far: what is looked for, and names of values whose forms are not made.
         self._needles: dict[Family, list[_Needle]] = {}
         self._unmade: dict[Family, list[str]] = {}
@@ -170,6 +181,7 @@ class Hidden:
         other._values, other._named, other._counts = dict(self._values), dict(self._named), dict(self._counts)
         other._needles = {family: list(needles) for family, needles in self._needles.items()}
         other._unmade = {family: list(names) for family, names in self._unmade.items()}
+        other._shortest = self._shortest
         other.note({Scope.STEP.value: {step: result.as_value()}})
         return other
 
@@ -182,6 +194,8 @@ class Hidden:
             self._counts[name] = number = self._counts.get(name, 0) + 1
             unique = name if number == 1 else f"{name}#{number}"
             self._values[unique], self._named[written] = written, unique
+            if SHORTEST <= len(written) < self._shortest:
+                self._shortest = len(written)
             for names in self._unmade.values():
                 names.append(unique)
 
@@ -192,15 +206,15 @@ class Hidden:
         folded = fold(shown)
         found = [
             one
-            for family in families_in(shown)
-            for one in self._needles_of(family, len(shown), folded)
+            for family, longest in families_in(shown, self._shortest).items()
+            for one in self._needles_of(family, longest)
             if one.folded in folded
         ]
         found.sort(key=lambda one: (-len(one.text), one.text))
         return found
 
-    def _needles_of(self, family: Family, longest: int, folded: str) -> list[_Needle]:
-        """What is looked for of one family, each made when it may first be found."""
+    def _needles_of(self, family: Family, longest: int) -> list[_Needle]:
+        """What is looked for of one family, each made when it is first wanted."""
         if family not in self._needles:
             self._needles[family] = list(_needles_of(self._literals, family)) if self._literals else []
             self._unmade[family] = list(self._values)[len(self._literals) :]
@@ -209,7 +223,7 @@ class Hidden:
             waiting: list[str] = []
             for name in self._unmade[family]:
                 text = self._values[name]
-                if len(text) <= longest and (family != "packed" or may_be_packed(text, folded)):
+                if len(text) <= longest:
                     needles += _needles(name, text, family)
                 else:
                     waiting.append(name)
