@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, UniqueConstraint, null, select, update
 
 from airflow_whatsapp_flows.flow.delivery.table import Fate
-from airflow_whatsapp_flows.ledger.counts import refresh_counts
+from airflow_whatsapp_flows.ledger.counts import refresh_counts_of
 from airflow_whatsapp_flows.ledger.once import MAY_BE_RELEASED, claim_once, release_once
 from airflow_whatsapp_flows.ledger.rows import AttemptEnd, ContactEnd, ContactState, Entry, Intent, NextRound, Subject
 from airflow_whatsapp_flows.ledger.schema import attempts, contacts
@@ -104,15 +104,10 @@ def write_entries(connection: Connection, entries: Iterable[Entry]) -> set[int]:
     if again:
         these = contacts.c.id.in_(again) & contacts.c.state.in_(_NOT_IN_DOUBT)
         connection.execute(update(contacts).where(these).values(AGAIN))
-        _refresh_counts(connection, again)  # a run puts contacts back after it has released their chunks
+        # A run puts contacts back after it has released their chunks.
+        places = connection.execute(select(contacts.c.replay_no, contacts.c.chunk).where(contacts.c.id.in_(again)))
+        refresh_counts_of(connection, [(replay_no, chunk) for replay_no, chunk in places])
     return refused
-
-
-def _refresh_counts(connection: Connection, contact_ids: Sequence[int]) -> None:
-    query = select(contacts.c.replay_no, contacts.c.chunk).where(contacts.c.id.in_(contact_ids)).distinct()
-    rows = connection.execute(query).all()
-    for replay_no in sorted({row.replay_no for row in rows}):
-        refresh_counts(connection, replay_no, [row.chunk for row in rows if row.replay_no == replay_no])
 
 
 def find_committed(connection: Connection, entries: Iterable[Entry]) -> set[int]:

@@ -8,7 +8,7 @@ count never differs from the rows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -126,6 +126,15 @@ def refresh_counts(connection: Connection, replay_no: int, of_chunks: Collection
         query = select(chunks.c.chunk, _IS_STORED).where(_own(chunks.c, replay_no, some))
         rows = connection.execute(query.order_by(chunks.c.chunk).with_for_update()).all()
         _store(connection, replay_no, [chunk for chunk, is_stored in rows if is_stored])
+
+
+def refresh_counts_of(connection: Connection, places: Iterable[tuple[int, int]]) -> None:
+    """Do the same for chunks of any replays, given as numbers of replay and chunk."""
+    of_replays: dict[int, set[int]] = {}
+    for replay_no, chunk in places:
+        of_replays.setdefault(replay_no, set()).add(chunk)
+    for replay_no in sorted(of_replays):
+        refresh_counts(connection, replay_no, of_replays[replay_no])
 
 
 def _store(connection: Connection, replay_no: int, of_chunks: Collection[int]) -> None:

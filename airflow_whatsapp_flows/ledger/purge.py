@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, func, null, or_, select, update
 
 from airflow_whatsapp_flows.ledger.attempts import erase_personal_data
-from airflow_whatsapp_flows.ledger.counts import refresh_counts
+from airflow_whatsapp_flows.ledger.counts import refresh_counts_of
 from airflow_whatsapp_flows.ledger.database import Ledger
 from airflow_whatsapp_flows.ledger.identifiers import forget_purged
 from airflow_whatsapp_flows.ledger.person_history import Person
@@ -89,8 +89,8 @@ def purge(ledger: Ledger, data: DataSelection) -> tuple[StoredData, bool]:
             in_chunks = select(contacts.c.replay_no, contacts.c.chunk).where(_contacts(data)).distinct()
             changed = connection.execute(in_chunks).all()
             connection.execute(update(contacts).where(_contacts(data)).values(_ERASED))
-            for replay_no in sorted({row.replay_no for row in changed}):  # the reasons of rejected rows are counted
-                refresh_counts(connection, replay_no, [row.chunk for row in changed if row.replay_no == replay_no])
+            # The reasons of rejected rows are counted.
+            refresh_counts_of(connection, [(replay_no, chunk) for replay_no, chunk in changed])
             forget_purged(connection)
         if not ledger.is_sqlite:
             return holding, True

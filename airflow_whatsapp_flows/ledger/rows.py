@@ -6,11 +6,12 @@ They are tuples in column order, for speed: a replay creates and writes three of
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from airflow_whatsapp_flows.flow.delivery.decision import Attempt
 from airflow_whatsapp_flows.flow.delivery.table import Fate
 from airflow_whatsapp_flows.flow.identity import Identifier
+from airflow_whatsapp_flows.flow.walk.deliver import Intend
 
 
 class ContactState(str, Enum):
@@ -103,6 +104,30 @@ class Intent(NamedTuple):
     content: str | None = None
     identifiers: tuple[Identifier, ...] = ()
     once: OnceClaim | None = None
+
+    @classmethod
+    def of(cls, intend: Intend, subject: Subject, host: str, **more: Any) -> Intent:
+        """Return the row of an attempt about to be made.
+
+        Args:
+            intend: the step of the delivery.
+            subject: what it belongs to.
+            host: host and port of the server.
+            **more: the other fields, which the sender knows.
+        """
+        effect = intend.effect
+        return cls(
+            subject=subject,
+            step=effect.step.name,
+            visit=effect.visit,
+            key=effect.idempotency_key,
+            number=intend.number,
+            digest=intend.digest,
+            method=intend.request.method,
+            host=host,
+            step_id=effect.step_id,
+            **more,
+        )
 
 
 class AttemptEnd(NamedTuple):

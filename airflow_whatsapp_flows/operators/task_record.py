@@ -141,16 +141,11 @@ class TaskTry:
             step: what is to be sent.
             recipient: whom it is for.
         """
-        effect, request = step.effect, step.request
-        return Intent(
-            subject=recipient.subject,
-            step=effect.step.name,
-            visit=effect.visit,
-            key=effect.idempotency_key,
-            number=step.number,
-            digest=step.digest,
-            method=request.method,
-            host=_host(request.url),
+        names = recipient.steps.names_and_ids(step.effect.step.name) if recipient.steps else ()
+        return Intent.of(
+            step,
+            recipient.subject,
+            _host(step.request.url),
             moment=recipient.walk_started_at.timestamp(),
             begun_at=time.time(),
             round=self.round,
@@ -159,12 +154,7 @@ class TaskTry:
             epoch=recipient.epoch,
             content=recipient.content,
             identifiers=recipient.identity.others,
-            step_id=effect.step_id,
-            once=once_of(
-                effect.step,
-                recipient.identity.marks if recipient.only_once else (),
-                recipient.steps.names_and_ids(effect.step.name) if recipient.steps else (),
-            ),
+            once=once_of(step.effect.step, recipient.identity.marks if recipient.only_once else (), names),
         )
 
 

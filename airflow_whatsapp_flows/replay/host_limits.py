@@ -89,7 +89,7 @@ class HostLimiter:
         """Wait for the next slot if the entered one has passed: a late send would collide with the next ones.
 
         Args:
-            begun: ``time.monotonic()`` before the commit.
+            begun: ``time.monotonic()`` when its slot was known to be its own: before the commit, or before it waited.
         """
         if self.is_late(begun):
             await self.pace.enter(first=True)

@@ -62,7 +62,6 @@ class RequestAttempt:
         self._was_open = self._limiter.is_open
         self._begun_at = sender.clock()
         self._intent: Intent | None = None
-        self._is_written = False
 
     async def send(self) -> tuple[Intent, Reply | None]:
         """Send the request.
@@ -94,7 +93,6 @@ class RequestAttempt:
                 return reply
             # No descriptor is free. That is no fault of server or contact, and other requests end meanwhile.
             self._run.under_way, self._run.sent_as = False, None
-            self._is_written = False
             if self._sender.stopped:
                 raise StoppedError
             pause = await self._sender.shortage.wait(reply.message, pause)
@@ -112,7 +110,7 @@ class RequestAttempt:
 
         if self._intent is None:
             await self._commit(write_now)
-            if self._is_written:
+            if self._run.sent_as is not None:  # it is written
                 return
             if self._has_closed() and not self._sender.stopped:
                 raise _HostClosedError
@@ -127,7 +125,7 @@ class RequestAttempt:
     def _note_writing(self) -> None:
         safe = self._intend.request.method in SAFE_METHODS
         self._run.sent_as = Delivery.IDEMPOTENT if safe else self._intend.effect.step.retry.delivery
-        self._run.under_way = self._is_written = True
+        self._run.under_way = True
 
     async def _commit(self, then: Callable[[], None] | None = None) -> Intent:
         """Commit the intent; the request may be sent from then on.
@@ -145,28 +143,21 @@ class RequestAttempt:
             self._intent = None  # it was refused; if the wait is cancelled, its commit may still succeed
             raise
         finally:
-            self._run.under_way = self._is_written
+            self._run.under_way = self._run.sent_as is not None
         advance(self._delivering, intent.begun_at)
         return intent
 
     def _new_intent(self) -> Intent:
-        run, sender = self._run, self._sender
-        effect, request = self._intend.effect, self._intend.request
-        return Intent(
-            subject=run.subject,
-            step=effect.step.name,
-            visit=effect.visit,
-            key=effect.idempotency_key,
-            number=self._intend.number,
-            digest=self._intend.digest,
-            method=request.method,
-            host=self._route.host,
+        run, sender, step = self._run, self._sender, self._intend.effect.step
+        return Intent.of(
+            self._intend,
+            run.subject,
+            self._route.host,
             moment=run.walk_started_at,
             begun_at=self._begun_at,
             replay_no=run.replay_no,
             round=run.round,
-            step_id=effect.step_id,
-            once=once_of(effect.step, run.once, sender.steps.names_and_ids(effect.step.name) if run.once else ()),
+            once=once_of(step, run.once, sender.steps.names_and_ids(step.name) if run.once else ()),
             epoch=run.epoch,
         )
 

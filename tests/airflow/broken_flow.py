@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.airflow.promises import report
 from tests.airflow.replay_with_killed_worker import running_airflow, wait_until
 from tests.servers.recording import RecordingServer
 
@@ -33,10 +34,7 @@ def main() -> int:
     """Run all checks; returns 0 if every promise was kept."""
     with tempfile.TemporaryDirectory(prefix="whatsapp-flows-airflow-") as folder:
         broken = run(Path(folder))
-    for promise in broken:
-        print(f"BROKEN: {promise}")
-    print("every promise was kept" if not broken else f"{len(broken)} promises broken")
-    return int(bool(broken))
+    return report(broken)
 
 
 def run(folder: Path) -> list[str]:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 
 from tests.airflow.browser import NoBrowserError, find_chromium, open_browser
+from tests.airflow.promises import report
 from tests.airflow.replay_with_killed_worker import running_airflow, wait_until
 from tests.servers.certificates import Certificate, make_certificate
 from tests.servers.recording import Received, RecordingServer
@@ -126,10 +127,7 @@ def main() -> int:
     except NoBrowserError as why:
         print(f"SKIPPED: {why}")
         return 0
-    for promise in broken:
-        print(f"BROKEN: {promise}")
-    print("every promise was kept" if not broken else f"{len(broken)} promises broken")
-    return int(bool(broken))
+    return report(broken)
 
 
 def run(folder: Path) -> list[str]:

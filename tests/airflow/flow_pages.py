@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.airflow.browser import NoBrowserError, find_chromium, open_browser
+from tests.airflow.promises import report
 from tests.airflow.replay_with_killed_worker import DAG_FILE, Api, none_if_unreachable, running_airflow, wait_until
 from tests.servers.recording import RecordingServer
 
@@ -49,10 +50,7 @@ def main() -> int:
     except NoBrowserError as why:
         print(f"SKIPPED: {why}")
         return 0
-    for promise in broken:
-        print(f"BROKEN: {promise}")
-    print("every promise was kept" if not broken else f"{len(broken)} promises broken")
-    return int(bool(broken))
+    return report(broken)
 
 
 def run(folder: Path, shoot: Shoot) -> list[str]:

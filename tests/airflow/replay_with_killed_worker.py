@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.airflow.promises import report
 from tests.replay.checker import History, violations
 from tests.replay.ledger_history import read_attempts, read_contacts, read_states
 from tests.servers.crm_log import REPOSITORY, running_crm
@@ -90,10 +91,7 @@ def run(folder: Path, delivery: str, contacts: int) -> int:
         broken.append(f"the DAG run ended as {state}")
     if max(one["try_number"] for one in tries) < 2:
         broken.append("no task was tried again: the kill missed")
-    for violation in broken:
-        print(f"BROKEN: {violation}")
-    print("every promise was kept" if not broken else f"{len(broken)} promises broken")
-    return int(bool(broken))
+    return report(broken)
 
 
 def write_dags(folder: Path, delivery: str, contacts: int) -> None:

@@ -396,8 +396,10 @@ def _count(ledger: Ledger) -> int:
         return int(connection.execute(select(func.count()).select_from(attempts)).scalar_one())
 
 
-async def test_ends_the_lost_session_before_claiming_again(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, failed = Journal._write, []
+def fail_one_commit(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Let the next commit fail as if its session were lost; the list is empty until then."""
+    write = Journal._write
+    failed: list[bool] = []
 
     def fail_once(self: Journal, *arguments: Any) -> Any:
         if not failed:
@@ -406,12 +408,17 @@ async def test_ends_the_lost_session_before_claiming_again(postgres_url: str, mo
             raise LedgerError("the ledger cannot be written") from cause
         return write(self, *arguments)
 
+    monkeypatch.setattr(Journal, "_write", fail_once)
+    return failed
+
+
+async def test_ends_the_lost_session_before_claiming_again(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Ledger(postgres_url) as ledger:
         replay = a_replay(ledger, [response(1)])
         ledger.outages.begin(3)
         async with Journal(ledger) as journal:
             assert await journal.claim(replay.no, 0) is not None
-            monkeypatch.setattr(Journal, "_write", fail_once)
+            failed = fail_one_commit(monkeypatch)
             await journal.add(intent("r-1"))
 
         assert failed
@@ -421,15 +428,8 @@ async def test_ends_the_lost_session_before_claiming_again(postgres_url: str, mo
 async def test_a_chunk_is_claimed_while_a_lost_session_is_being_replaced(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, connect, failed = Journal._write, Ledger.connect, []
+    connect = Ledger.connect
     connecting, may_connect = threading.Event(), threading.Event()
-
-    def fail_once(self: Journal, *arguments: Any) -> Any:
-        if not failed:
-            failed.append(True)
-            cause = OperationalError("COMMIT", None, NoAnswerError())
-            raise LedgerError("the ledger cannot be written") from cause
-        return write(self, *arguments)
 
     def connect_later(self: Ledger) -> Connection:
         connecting.set()
@@ -441,7 +441,7 @@ async def test_a_chunk_is_claimed_while_a_lost_session_is_being_replaced(
         ledger.outages.begin(10)
         async with Journal(ledger) as journal:
             assert await journal.claim(replay.no, 0) is not None
-            monkeypatch.setattr(Journal, "_write", fail_once)
+            fail_one_commit(monkeypatch)
             monkeypatch.setattr(Ledger, "connect", connect_later)
             added = journal.add(intent("replaced-1"))
             assert await asyncio.to_thread(connecting.wait, 10)

@@ -20,6 +20,7 @@ from airflow_whatsapp_flows.flow.body.faults import MAX_DEPTH, Path, where_of
 from airflow_whatsapp_flows.flow.body.json_text import parse_json_text
 from airflow_whatsapp_flows.flow.body.leaves import Leaf, templates_of, tree_of
 from airflow_whatsapp_flows.flow.body.scalars import kind_of, number_text, utf8
+from airflow_whatsapp_flows.flow.template.caged import CagedTemplate
 from airflow_whatsapp_flows.flow.template.filters import json_text as written
 from airflow_whatsapp_flows.flow.template.language import Data, Template, TemplateLanguage, Tree, TreeFault
 from airflow_whatsapp_flows.flow.template.sizes import Room
@@ -77,9 +78,14 @@ def parse_json(body: object, language: TemplateLanguage) -> JsonBody:
     pieces = tuple(_merge(_pieces(tree, ())))
     frame = tuple(piece if isinstance(piece, bytes) else b"" for piece in pieces)
     slots = tuple(
-        (place, *(piece.variable or ("", "")), piece) for place, piece in enumerate(pieces) if isinstance(piece, Leaf)
+        (place, *_variable_of(piece.template), piece) for place, piece in enumerate(pieces) if isinstance(piece, Leaf)
     )
     return JsonBody(frame, slots, templates_of(tree), sum(map(len, frame)))
+
+
+def _variable_of(template: Template) -> tuple[str, str]:
+    variable = template.variable if isinstance(template, CagedTemplate) else None
+    return variable or ("", "")
 
 
 def json_text(value: object, room: Room | None = None) -> str:
@@ -184,7 +190,7 @@ def _pieces(tree: Tree, path: Path) -> Iterator[str | Leaf]:
     elif tree is None or isinstance(tree, (str, bool, int, float)):
         yield _literal(tree, path)
     else:
-        yield Leaf(where_of(path), tree, getattr(tree, "variable", None))
+        yield Leaf(where_of(path), tree)
 
 
 def _literal(value: object, path: Path) -> str:

@@ -53,12 +53,10 @@ class Leaf:
     Attributes:
         where: such as ``tags[0].name``; empty for the entire body.
         template: returns the value.
-        variable: scope and name, if the template is a variable of a scope and nothing else.
     """
 
     where: str
     template: Template
-    variable: tuple[str, str] | None = None
 
     def encode(self, values: Mapping[str, object], encode: Callable[[Value], _Encoded]) -> _Encoded:
         """The leaf for one contact, converted by ``encode``.

@@ -315,8 +315,7 @@ class Veil(NamedTuple):
         return self.hidden.restore(result)
 
 
-NOTHING_HIDDEN = Hidden(())
-"""For flows without sensitive values and secrets: it keeps nothing, so all contacts share it."""
+NOTHING_HIDDEN = Hidden(())  # it keeps nothing, so all contacts of flows that hide nothing share it
 NO_VEIL = Veil(NOTHING_HIDDEN)
 
 

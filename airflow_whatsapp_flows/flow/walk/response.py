@@ -17,7 +17,7 @@ from airflow_whatsapp_flows.flow.phones import has_several_phones
 from airflow_whatsapp_flows.flow.reply.result import ActionResult
 from airflow_whatsapp_flows.flow.template.language import Value
 
-_KEYS = dict.fromkeys((
+KEYS = dict.fromkeys((
     "id", "contact", "step", "global", "flow_execution_variables", "created_on", "history", "actions", "exits",
 ))  # fmt: skip
 _NOTHING: Mapping[str, Any] = {}
@@ -112,9 +112,9 @@ def read_response(value: object) -> ContactResponse:
     if not isinstance(value, Mapping):
         raise ResponseError(f"a contact response must be an object, not {_kind(value)}")
     nested = _nest(value)
-    if not nested.keys() <= _KEYS.keys():
-        key = next(key for key in nested if key not in _KEYS)
-        raise ResponseError(f"unknown key {str(key)!r} in the contact response{did_you_mean(str(key), _KEYS)}")
+    if not nested.keys() <= KEYS.keys():
+        key = next(key for key in nested if key not in KEYS)
+        raise ResponseError(f"unknown key {str(key)!r} in the contact response{did_you_mean(str(key), KEYS)}")
     contact = _scope(nested, "contact")
     for key in ("phone", "canonical_phone"):
         if key in contact and has_several_phones(contact[key]):

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from airflow_whatsapp_flows.flow.phones import has_several_phones
-from airflow_whatsapp_flows.flow.walk.response import ContactResponse, read_response
+from airflow_whatsapp_flows.flow.walk.response import KEYS, ContactResponse, read_response
 
 _NOT_CONTENT = "created_on"
+_parts_of = attrgetter(*("global_variables" if key == "global" else key for key in KEYS))
 
 
 def response_value(response: ContactResponse) -> dict[str, Any]:
@@ -22,26 +24,10 @@ def response_value(response: ContactResponse) -> dict[str, Any]:
 
     The keys keep their order, which an answer that is an object is sent in.
     """
-    value: dict[str, Any] = {}
-    if response.id:
-        value["id"] = response.id
-    if response.contact:
-        value["contact"] = response.contact
-    if response.step:
-        value["step"] = response.step
-    if response.global_variables:
-        value["global"] = response.global_variables
-    if response.flow_execution_variables:
-        value["flow_execution_variables"] = response.flow_execution_variables
-    if response.created_on:
-        value["created_on"] = response.created_on
+    value = {key: item for key, item in zip(KEYS, _parts_of(response), strict=True) if item}
     if response.history:
         history = response.history.items()
         value["history"] = [{"step": step, "value": answer} for step, answers in history for answer in answers]
-    if response.actions:
-        value["actions"] = response.actions
-    if response.exits:
-        value["exits"] = response.exits
     return value
 
 
