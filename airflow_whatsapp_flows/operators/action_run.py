@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException, XComNotFound
+from airflow.sdk.exceptions import XComNotFound
 
 from airflow_whatsapp_flows.errors import RenderError
 from airflow_whatsapp_flows.flow.body import ABSENT, BodyType
@@ -26,7 +26,7 @@ from airflow_whatsapp_flows.operators.action_output import result_line
 from airflow_whatsapp_flows.operators.arguments import METHODS
 from airflow_whatsapp_flows.operators.author_text import AuthorLanguage, fields_first, resolve
 from airflow_whatsapp_flows.operators.branch import has_branch
-from airflow_whatsapp_flows.operators.failures import task_errors
+from airflow_whatsapp_flows.operators.failures import TaskFailureError, task_errors
 from airflow_whatsapp_flows.operators.large_replies import fit_for_xcom, whole_scopes
 from airflow_whatsapp_flows.operators.mapped_fields import guard_map_index
 from airflow_whatsapp_flows.operators.run_input import response_of, run_id_of, run_time
@@ -44,8 +44,8 @@ def run_action(task: WhatsAppActionOperator, context: Context) -> dict[str, Valu
     """Build the request of a task, send it, and return its result.
 
     Raises:
-        AirflowFailException: the request cannot be built, or it failed and no task handles the error.
-        AirflowException: Airflow may retry it.
+        TaskFailureError: the request cannot be built, or it failed and no task handles the error.
+        TaskRetryError: Airflow may retry it.
     """
     with guard_map_index(task, context):
         with task_errors(task.task_id):
@@ -83,7 +83,7 @@ def conclude(
     if context.get("ti") is not None:
         context["ti"].xcom_push(key="return_value", value=value)
     hint = "" if task.on_error == "fail" else "; no WhatsAppBranchOperator of this DAG takes its error"
-    raise AirflowFailException(f"{task.task_id}: {line}{hint}")
+    raise TaskFailureError(f"{task.task_id}: {line}{hint}")
 
 
 class _ActionRun:

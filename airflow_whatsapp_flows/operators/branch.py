@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow.sdk import BaseBranchOperator, Context
-from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_whatsapp_flows.operators.failures import TaskFailureError
 
 Targets = str | Iterable[str] | None
 
@@ -48,7 +49,7 @@ class WhatsAppBranchOperator(BaseBranchOperator):
         own = index if index is not None and index >= 0 else None
         result = context["ti"].xcom_pull(task_ids=self.action, map_indexes=own)
         if not isinstance(result, Mapping) or result.get("outcome") not in ("success", "error"):
-            raise AirflowFailException(f"the task {self.action!r} has no action result in XCom{self._hint(own)}")
+            raise TaskFailureError(f"the task {self.action!r} has no action result in XCom{self._hint(own)}")
         chosen = self.on_success if result["outcome"] == "success" else self.on_error
         return [] if chosen is None else chosen
 

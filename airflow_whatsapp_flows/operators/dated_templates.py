@@ -8,7 +8,8 @@ from typing import Any
 
 import jinja2
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_whatsapp_flows.operators.failures import TaskFailureError
 
 _DATED = re.compile(r"\b(?:ds(?:_nodash)?|ts(?:_nodash(?:_with_tz)?)?|logical_date|data_interval_(?:start|end))\b")
 
@@ -36,5 +37,5 @@ class DatedTemplates(BaseOperator):
             for name, text in written.items():
                 hint = hint_without_date(text, context) if isinstance(text, str) else ""
                 if hint:  # the text may hold the password of a database
-                    raise AirflowFailException(f"{self.task_id}: {name}: {error.message}{hint}") from None
+                    raise TaskFailureError(f"{self.task_id}: {name}: {error.message}{hint}") from None
             raise

@@ -1,13 +1,32 @@
-"""How a task fails: for good if a retry would fail the same way, otherwise with a retry."""
+"""How a task fails: for good or with a retry, and as one line of its log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from typing import Any
 
+import structlog
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_whatsapp_flows.errors import FlowsError, LedgerError
+
+
+class TaskFailureError(AirflowFailException):
+    """Fails a task for good, because a retry would fail the same way. No bug: its message says everything."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        omit_stack_traces()
+
+
+class TaskRetryError(AirflowException):
+    """Fails a try; Airflow may make another one. No bug: its message says everything."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        omit_stack_traces()
 
 
 @contextmanager
@@ -18,12 +37,31 @@ def task_errors(task_id: str) -> Iterator[None]:
         task_id: for the message.
 
     Raises:
-        AirflowException: the ledger is unavailable, or another worker is sending the same request; nothing was sent.
-        AirflowFailException: any other error of this package; a retry would fail the same way.
+        TaskRetryError: the ledger is unavailable, or another worker is sending the same request; nothing was sent.
+        TaskFailureError: any other error of this package; a retry would fail the same way.
     """
     try:
         yield
     except LedgerError as error:
-        raise AirflowException(f"{task_id}: {error}") from None
+        raise TaskRetryError(f"{task_id}: {error}") from None
     except FlowsError as error:
-        raise AirflowFailException(f"{task_id}: {error}") from None
+        raise TaskFailureError(f"{task_id}: {error}") from None
+
+
+def omit_stack_traces() -> None:
+    """Log the errors of this module as one line in this process.
+
+    Airflow logs every exception of a task with a stack trace, and its pages show the message at its right edge.
+    """
+    # Airflow configures the logs of a task in the task's own process: before its code, and after the fork.
+    processors = structlog.get_config()["processors"]
+    if isinstance(processors, list) and _omit_stack_trace not in processors:
+        processors.insert(0, _omit_stack_trace)
+
+
+def _omit_stack_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    error = sys.exc_info()[1]
+    if event.get("exc_info") is True and isinstance(error, (TaskFailureError, TaskRetryError)):
+        del event["exc_info"]
+        event["event"] = f"Task failed: {error}"
+    return event

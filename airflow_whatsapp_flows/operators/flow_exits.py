@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from airflow.sdk import BaseOperator, Context
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_whatsapp_flows.operators.branch import Targets, WhatsAppBranchOperator
+from airflow_whatsapp_flows.operators.failures import TaskFailureError
 
 IN_DOUBT = "in_doubt"
 """XCom key under which a task lists its requests with unknown outcomes."""
@@ -46,7 +47,7 @@ class FlowInDoubtOperator(BaseOperator):
         """Fail.
 
         Raises:
-            AirflowFailException: the outcome is unknown; names the request and what to do.
+            TaskFailureError: the outcome is unknown; names the request and what to do.
             AirflowSkipException: the outcome is known.
         """
         reason = context["ti"].xcom_pull(task_ids=self.action, key=IN_DOUBT)
@@ -55,4 +56,4 @@ class FlowInDoubtOperator(BaseOperator):
         again = f"or clear {self.action!r} with its downstream tasks: it sends the same request again"
         never = f"clearing {self.action!r} does not send the request again"
         advice = "check at the server whether the request arrived, then mark this task as success"
-        raise AirflowFailException(f"{reason}; {advice}; {again if self.resends else never}")
+        raise TaskFailureError(f"{reason}; {advice}; {again if self.resends else never}")

@@ -31,7 +31,7 @@ def run_flow_action(task: FlowActionOperator, context: Context) -> dict[str, Val
     """Send the request of an action step for the run's contact, and return its result.
 
     Raises:
-        AirflowFailException: the walk ends here as failed.
+        TaskFailureError: the walk ends here as failed.
         AirflowSkipException: the walk does not reach the step.
     """
     with task_errors(task.task_id):
@@ -87,7 +87,7 @@ def _walk_through(
         do: performs the effect of the step; most steps have none.
 
     Raises:
-        AirflowFailException: the walk ends here as failed.
+        TaskFailureError: the walk ends here as failed.
         AirflowSkipException: the walk does not reach the step.
     """
     with task_errors(task.task_id):

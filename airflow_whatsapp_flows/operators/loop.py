@@ -62,7 +62,7 @@ class FlowLoopOperator(BaseBranchOperator):
 
         Raises:
             TaskDeferred: a wait is long; Airflow resumes the task when it is over.
-            AirflowFailException: the walk ends in the loop as failed, or a step has no visits left and no exit for
+            TaskFailureError: the walk ends in the loop as failed, or a step has no visits left and no exit for
                 that.
         """
         return self._walk(context, rested=False)

@@ -39,7 +39,7 @@ def run_loop(task: FlowLoopOperator, context: Context, *, rested: bool) -> dict[
 
     Raises:
         TaskDeferred: a wait is long; Airflow resumes the task when it is over.
-        AirflowFailException: the walk ends in the loop as failed.
+        TaskFailureError: the walk ends in the loop as failed.
         AirflowSkipException: the walk does not reach the loop.
     """
     with task_errors(task.task_id):

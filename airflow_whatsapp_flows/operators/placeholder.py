@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from airflow.sdk import BaseOperator, Context
-from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_whatsapp_flows.operators.failures import TaskFailureError
 
 
 class FlowFaultOperator(BaseOperator):
@@ -27,6 +28,6 @@ class FlowFaultOperator(BaseOperator):
         """Fail.
 
         Raises:
-            AirflowFailException: always; the message lists the faults.
+            TaskFailureError: always; the message lists the faults.
         """
-        raise AirflowFailException(f"the flow has faults; fix the file to restore the DAG:\n{self.faults}")
+        raise TaskFailureError(f"the flow has faults; fix the file to restore the DAG:\n{self.faults}")

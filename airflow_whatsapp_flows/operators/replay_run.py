@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_whatsapp_flows.errors import ReplayError
 from airflow_whatsapp_flows.flow.model import Flow
@@ -22,7 +21,7 @@ from airflow_whatsapp_flows.ledger.groups import error_groups
 from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.retry import walk_failed_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
-from airflow_whatsapp_flows.operators.failures import task_errors
+from airflow_whatsapp_flows.operators.failures import TaskFailureError, TaskRetryError, task_errors
 from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, default_replay_id, flow_of, request_sender_of
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
@@ -93,8 +92,8 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
 
     Raises:
         TaskDeferred: contacts wait for their quiet hours to end.
-        AirflowException: contacts are pending; a retry resumes them.
-        AirflowFailException: the replay cannot run, or too many contacts failed.
+        TaskRetryError: contacts are pending; a retry resumes them.
+        TaskFailureError: the replay cannot run, or too many contacts failed.
     """
     with task_errors(task.task_id), airflow_ledger(provider_settings()) as ledger:
         flow = task_flow(task)
@@ -159,9 +158,9 @@ async def _report(task: WhatsAppReplayOperator, engine: Engine, total: int) -> N
 
 def _check_end(task: WhatsAppReplayOperator, status: Mapping[str, Any], progress: Progress) -> None:
     if progress.spent:
-        raise AirflowFailException(f"{task.task_id}: the failure budget is exhausted: {progress.stopped}")
+        raise TaskFailureError(f"{task.task_id}: the failure budget is exhausted: {progress.stopped}")
     if status["pending"] and progress.needs_help:
-        raise AirflowFailException(
+        raise TaskFailureError(
             f"{task.task_id}: {progress.stopped}; {status['pending']:,} of {status['total']:,} contacts are "
             "pending: fix the cause, then clear this task"
         )
@@ -172,7 +171,7 @@ def _check_end(task: WhatsAppReplayOperator, status: Mapping[str, Any], progress
     if status["pending"]:
         reasons = [*progress.postponed, *filter(None, (progress.stopped, progress.cut_off_text))]
         why = f" ({'; '.join(reasons)})" if reasons else ""
-        raise AirflowException(
+        raise TaskRetryError(
             f"{task.task_id}: {status['pending']:,} of {status['total']:,} contacts are pending{why}; "
             "retry or clear this task to resume"
         )
@@ -202,4 +201,4 @@ def _judge(
         return
     if counted.states[ContactState.FAILED]:
         wrong += "; clear this task to resend the requests that were not applied"
-    raise AirflowFailException(f"{task.task_id}: {wrong}")
+    raise TaskFailureError(f"{task.task_id}: {wrong}")

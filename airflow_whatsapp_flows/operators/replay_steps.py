@@ -8,8 +8,8 @@ from typing import Any
 from airflow.providers.standard.exceptions import HITLRejectException
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator, Context
-from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_whatsapp_flows.operators.failures import TaskFailureError
 from airflow_whatsapp_flows.operators.replay import ReplayTask
 
 PLAN = "plan"
@@ -37,7 +37,7 @@ class ReplayPlanOperator(ReplayTask):
         """Plan the replay.
 
         Raises:
-            AirflowFailException: the replay cannot be started.
+            TaskFailureError: the replay cannot be started.
         """
         from airflow_whatsapp_flows.operators.replay_steps_run import plan_replay
 
@@ -74,12 +74,12 @@ class ReplayApprovalOperator(ApprovalOperator):
         """Pass if approved, or fail; a rejected replay is not asked again.
 
         Raises:
-            AirflowFailException: it was refused.
+            TaskFailureError: it was refused.
         """
         try:
             return super().execute_complete(context, event)
         except HITLRejectException:
-            raise AirflowFailException(
+            raise TaskFailureError(
                 f"{self.task_id}: rejected, nothing was sent; clear this task to ask again"
             ) from None
 
@@ -125,7 +125,7 @@ class ReplayReportOperator(BaseOperator):
 
         Raises:
             AirflowSkipException: it was a dry run.
-            AirflowFailException: contacts are pending, do not add up, or failed where that matters.
+            TaskFailureError: contacts are pending, do not add up, or failed where that matters.
         """
         from airflow_whatsapp_flows.operators.replay_steps_run import report_replay
 

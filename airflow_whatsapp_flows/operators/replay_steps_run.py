@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_whatsapp_flows.hooks.action import provider_settings
 from airflow_whatsapp_flows.hooks.ledger import airflow_ledger
 from airflow_whatsapp_flows.ledger.groups import error_groups
 from airflow_whatsapp_flows.ledger.replays import find_pending_chunks, tally
-from airflow_whatsapp_flows.operators.failures import task_errors
+from airflow_whatsapp_flows.operators.failures import TaskFailureError, task_errors
 from airflow_whatsapp_flows.operators.plan_text import plan_text, plan_value
 from airflow_whatsapp_flows.operators.replay_run import create_or_resume, note_rows, task_flow
 from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, request_sender_of
@@ -42,7 +42,7 @@ def plan_replay(task: ReplayPlanOperator, context: Context) -> list[list[int]]:
     """Take the snapshot of a replay, push its plan, and return its chunks, grouped for the tasks to be mapped.
 
     Raises:
-        AirflowFailException: the replay cannot be started.
+        TaskFailureError: the replay cannot be started.
     """
     dry = str(task.only_plan).lower() in _TRUE
     with task_errors(task.task_id), airflow_ledger(provider_settings()) as ledger:
@@ -78,11 +78,11 @@ def report_replay(task: ReplayReportOperator, context: Context) -> dict[str, Any
 
     Raises:
         AirflowSkipException: it was a dry run.
-        AirflowFailException: contacts are pending, do not add up, or failed where that matters.
+        TaskFailureError: contacts are pending, do not add up, or failed where that matters.
     """
     planned_value = context["ti"].xcom_pull(task_ids=task.plan_task, key=PLAN)
     if planned_value is None:
-        raise AirflowFailException(f"{task.task_id}: the replay has no plan; see the task {task.plan_task!r}")
+        raise TaskFailureError(f"{task.task_id}: the replay has no plan; see the task {task.plan_task!r}")
     if planned_value["replay_id"] is None:
         raise AirflowSkipException("a dry run: nothing was sent")
     with task_errors(task.task_id), airflow_ledger(provider_settings()) as ledger:
@@ -98,7 +98,7 @@ def report_replay(task: ReplayReportOperator, context: Context) -> dict[str, Any
     if problem:
         again = "; clear the tasks that sent them to resend the requests that were not applied"
         hint = again if status["failed"] else ""
-        raise AirflowFailException(f"{task.task_id}: {problem}; {where_to_look(status)}{hint}")
+        raise TaskFailureError(f"{task.task_id}: {problem}; {where_to_look(status)}{hint}")
     silent = what_is_wrong(counted, "any", *limits) if task.fail_when == "never" else None
     if silent:
         task.log.warning("%s; %s", silent, where_to_look(status))

@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from airflow.sdk.exceptions import AirflowException
 
 from airflow_whatsapp_flows.flow.format import RetryFormat
+from airflow_whatsapp_flows.operators.failures import TaskRetryError
 
 try:
     from airflow.sdk import RetryDecision, RetryPolicy
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _DEFAULTS = msgspec.structs.asdict(RetryFormat())
 
 
-class ActionRetryError(AirflowException):
+class ActionRetryError(TaskRetryError):
     """The request may be sent again, on Airflow's next try.
 
     Attributes:

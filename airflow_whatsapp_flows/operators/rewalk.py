@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_whatsapp_flows.flow.delivery.rule import SAFE_METHODS, is_server_failure
 from airflow_whatsapp_flows.flow.delivery.table import Fate
@@ -22,6 +21,7 @@ from airflow_whatsapp_flows.hooks.ledger import task_ledger
 from airflow_whatsapp_flows.ledger.epochs import KnownResponse
 from airflow_whatsapp_flows.ledger.rows import Subject
 from airflow_whatsapp_flows.ledger.task_store import AttemptRow
+from airflow_whatsapp_flows.operators.failures import TaskFailureError
 from airflow_whatsapp_flows.operators.flow_step import FlowStep
 from airflow_whatsapp_flows.operators.large_replies import cut_for_xcom, whole
 from airflow_whatsapp_flows.operators.loop_value import result_of_visit
@@ -174,14 +174,14 @@ class Rewalk:
         """Fail the task if the walk failed in its own steps.
 
         Raises:
-            AirflowFailException: it did; the message says why.
+            TaskFailureError: it did; the message says why.
         """
         if not self._ended_here or self.record.failure is None:
             return
         unknown, failure = self.unknown_outcomes, self.record.failure
         if unknown is not None:
             failure = unknown if failure in unknown else f"{unknown}; {failure}".removesuffix("; ")
-        raise AirflowFailException(failure or f"{self._step.name}: the flow ends here as failed")
+        raise TaskFailureError(failure or f"{self._step.name}: the flow ends here as failed")
 
     @property
     def _ended_here(self) -> bool:

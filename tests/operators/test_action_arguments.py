@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_whatsapp_flows import WhatsAppActionOperator
 from airflow_whatsapp_flows.flow.format import RetryFormat
@@ -104,7 +105,7 @@ def test_a_wrong_value_fails_without_a_retry_and_names_its_field(
     done = run_action({"contact": {"phone": "1", "evil": "a\r\nX-B: c"}}, retry={"attempts": 3, "wait": 0}, **arguments)
     assert done.state == "failed"
     assert field in done.message
-    assert type(done.errors[0]).__name__ == "AirflowFailException"
+    assert isinstance(done.errors[0], AirflowFailException)
     assert server.received == []
 
 
