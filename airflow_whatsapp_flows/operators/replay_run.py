@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
@@ -22,6 +23,7 @@ from airflow_whatsapp_flows.ledger.replays import Replay, Tally, tally
 from airflow_whatsapp_flows.ledger.retry import walk_failed_again
 from airflow_whatsapp_flows.ledger.rows import ContactState
 from airflow_whatsapp_flows.operators.failures import TaskFailureError, TaskRetryError, task_errors
+from airflow_whatsapp_flows.operators.replay_progress import ProgressReport
 from airflow_whatsapp_flows.operators.replay_setup import ReplaySetup, default_replay_id, flow_of, request_sender_of
 from airflow_whatsapp_flows.operators.replay_status import (
     SHOWN_ERRORS,
@@ -37,12 +39,10 @@ from airflow_whatsapp_flows.replay.progress import Progress
 from airflow_whatsapp_flows.replay.run import run_replay
 from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.status import replay_status
-from airflow_whatsapp_flows.sender import RequestSender
 
 if TYPE_CHECKING:
     from airflow_whatsapp_flows.operators.replay import ReplayTask, WhatsAppReplayOperator
 
-_REPORT_SECONDS = 10.0
 _ALL_HANDLED = "100%"  # of the contacts may take an error exit
 _SHORTEST_WAIT = dt.timedelta(seconds=30)  # Airflow may fail a task whose trigger fires as soon as it is deferred
 
@@ -102,12 +102,16 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
         begun = time.monotonic()
         task.log.info("replay %s in the ledger %s", replay.id, ledger.display_url)
         settings = replace(ReplaySetup(task.current_options(), flow).run_settings(), chunks=task.chunks)
-        progress = asyncio.run(_run(task, ledger, replay, flow, request_sender, settings))
+        pending = tally(ledger, replay.no, task.chunks).states[ContactState.PENDING]
+        report = ProgressReport(task.log, context, pending)
+        run = partial(run_replay, ledger, replay, flow, request_sender, settings)
+        progress = asyncio.run(_run(task, report, run))
+        report.save(progress.ended)
         counted = tally(ledger, replay.no, task.chunks)
         # Of chunks, which are mapped, the report tells the errors of all.
         errors = error_groups(ledger, replay, SHOWN_ERRORS) if task.chunks is None else []
         whole = counted if task.chunks is None else tally(ledger, replay.no)
-    status = replay_status(replay, counted, time.monotonic() - begun)
+    status = task.status = replay_status(replay, counted, time.monotonic() - begun)
     task.log.info("%s", status_line(status))
     log_errors(task.log, errors)
     context["ti"].xcom_push(key="return_value", value=status)  # also of a task that fails
@@ -118,14 +122,17 @@ def run_replay_task(task: WhatsAppReplayOperator, context: Context) -> dict[str,
 
 async def _run(
     task: WhatsAppReplayOperator,
-    ledger: Ledger,
-    replay: Replay,
-    flow: Flow,
-    request_sender: RequestSender,
-    settings: RunSettings,
+    report: ProgressReport,
+    run: Callable[[Callable[[Engine], None]], Awaitable[Progress]],
 ) -> Progress:
+    """Run a replay that a stopped task stops, and report its progress meanwhile.
+
+    Args:
+        task: of the replay.
+        report: where the progress goes.
+        run: the replay, given what to do with its engine before it runs.
+    """
     reporting: list[asyncio.Task[None]] = []
-    total = tally(ledger, replay.no, task.chunks).states[ContactState.PENDING]
 
     def on_engine(engine: Engine) -> None:
         loop = asyncio.get_running_loop()
@@ -134,26 +141,16 @@ async def _run(
             loop.call_soon_threadsafe(engine.stop, reason)
 
         task.stop_run = stop
-        reporting.append(asyncio.create_task(_report(task, engine, total)))
+        reporting.append(asyncio.create_task(report.run(engine)))
         if task.killed:
             engine.stop("the task was stopped")
 
     try:
-        return await run_replay(ledger, replay, flow, request_sender, settings, on_engine)
+        return await run(on_engine)
     finally:
         task.stop_run = None
         for one in reporting:
             one.cancel()
-
-
-async def _report(task: WhatsAppReplayOperator, engine: Engine, total: int) -> None:
-    begun = time.monotonic()
-    while True:
-        await asyncio.sleep(_REPORT_SECONDS)
-        done = engine.progress.ended_count
-        rate = done / (time.monotonic() - begun)
-        states = ", ".join(f"{count:,} {state.value}" for state, count in engine.progress.ended.items())
-        task.log.info("%s of %s contacts, %.0f/s: %s", f"{done:,}", f"{total:,}", rate, states or "none yet")
 
 
 def _check_end(task: WhatsAppReplayOperator, status: Mapping[str, Any], progress: Progress) -> None:

@@ -22,6 +22,41 @@ def status_line(status: Mapping[str, Any]) -> str:
     return f"{status['total']:,} contacts: {states or 'none'}{handled}; {status['requests']:,} requests"
 
 
+def task_label(chunks: Sequence[int] | None, status: Mapping[str, Any] | None) -> str:
+    """Format what a task runs and how its contacts ended, such as ``chunk 3: 985 done, 12 failed, 3 in doubt``.
+
+    Args:
+        chunks: numbers of its chunks; ``None`` for a whole replay.
+        status: of their contacts; ``None`` until they were walked.
+    """
+    return ": ".join(part for part in (_chunks_text(chunks), status and _short_status(status)) if part)
+
+
+def _chunks_text(chunks: Sequence[int] | None) -> str:
+    if chunks is None:
+        return ""
+    if len(chunks) == 1:
+        return f"chunk {chunks[0]}"
+    if not chunks:
+        return "no chunk"
+    gapless = chunks[-1] - chunks[0] == len(chunks) - 1
+    return f"chunks {chunks[0]}–{chunks[-1]}" if gapless else f"{len(chunks)} chunks, {chunks[0]}–{chunks[-1]}"
+
+
+def _short_status(status: Mapping[str, Any]) -> str:
+    handled = f" ({status['handled']:,} by an error exit)" if status["handled"] else ""
+    words = {
+        ContactState.COMPLETED: f"done{handled}",
+        ContactState.FAILED: "failed",
+        ContactState.IN_DOUBT: "in doubt",
+        ContactState.REJECTED: "rejected",
+        ContactState.SKIPPED: "skipped",
+        ContactState.PENDING: "pending",
+    }
+    counts = [f"{status[state.value]:,} {word}" for state, word in words.items() if status[state.value]]
+    return ", ".join(counts) or "no contacts"
+
+
 def what_is_wrong(
     tally: Tally, fail_when: str, max_failures: int | None, max_handled_errors: HandledErrors | None
 ) -> str | None:

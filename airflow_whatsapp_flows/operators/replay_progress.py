@@ -1,0 +1,77 @@
+"""The progress of a running replay: in the task's log, and in Airflow's task state store."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Context
+
+from airflow_whatsapp_flows.ledger.rows import ContactState
+from airflow_whatsapp_flows.replay.engine import Engine
+
+PROGRESS = "progress"
+"""Key in the task state store."""
+REPORT_SECONDS = 10.0
+"""Seconds between two reports."""
+
+
+class ProgressReport:
+    """Reports the progress of one run.
+
+    Args:
+        log: of the task.
+        context: Airflow's, of the running task.
+        total: number of contacts that are pending at the start.
+    """
+
+    def __init__(self, log: Any, context: Context, total: int) -> None:
+        self._log = log
+        self._store: Any = context.get("task_state_store")  # none on Airflow 3.2
+        self._total = total
+        self._begun = time.monotonic()
+
+    async def run(self, engine: Engine) -> None:
+        """Report at intervals, until cancelled."""
+        while True:
+            await asyncio.to_thread(self.save, dict(engine.progress.ended))
+            await asyncio.sleep(REPORT_SECONDS)
+            self._write_line(engine.progress.ended)
+
+    def save(self, ended: Mapping[ContactState, int]) -> None:
+        """Save the progress where Airflow's pages show it while the task runs.
+
+        Args:
+            ended: number of contacts by final state.
+        """
+        if self._store is None:
+            return
+        try:
+            self._store.set(PROGRESS, self._value(ended))
+        except Exception as error:  # whatever its backend raises
+            self._store = None
+            self._log.warning("the progress is only logged: the task state store cannot be written: %s", error)
+
+    def _value(self, ended: Mapping[ContactState, int]) -> dict[str, Any]:
+        done, rate = sum(ended.values()), self._rate(ended)
+        left = self._total - done
+        return {
+            "done": done,
+            "total": self._total,
+            **{state.value: count for state, count in ended.items()},
+            "per_second": round(rate, 1),
+            "seconds_left": round(left / rate) if rate else None,
+            "at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        }
+
+    def _rate(self, ended: Mapping[ContactState, int]) -> float:
+        return sum(ended.values()) / max(time.monotonic() - self._begun, 0.001)
+
+    def _write_line(self, ended: Mapping[ContactState, int]) -> None:
+        states = ", ".join(f"{count:,} {state.value}" for state, count in ended.items())
+        done = f"{sum(ended.values()):,}"
+        rate = self._rate(ended)
+        self._log.info("%s of %s contacts, %.0f/s: %s", done, f"{self._total:,}", rate, states or "none yet")
