@@ -6,10 +6,12 @@ import base64
 import html
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import quote, quote_plus
+
+from airflow_whatsapp_flows.flow.haystack import needle
 
 HIDDEN = "***"
 """What replaces a secret; Airflow shows the same."""
@@ -78,18 +80,6 @@ def _base64(text: str) -> str:
 
 def _base64url(text: str) -> str:
     return base64.urlsafe_b64encode(_raw(text)).decode()
-
-
-_AS_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
-_PART = 2_000  # values that are written at once
-_FOLDED = 65_536  # characters
-
-
-def needle(text: str) -> str:
-    """A text as it stands in a :func:`haystack`."""
-    # Most texts hold nothing that JSON escapes.
-    plain = text.isprintable() and '"' not in text and "\\" not in text
-    return text if plain else _AS_JSON.encode(text)[1:-1]
 
 
 def _json(text: str) -> str:
@@ -183,80 +173,41 @@ def _base64_and_hex_forms(secret: str) -> dict[str, str]:
     return {form: name for form, name in found.items() if len(form) >= SHORTEST}
 
 
-def haystack(value: object) -> str:
-    """Plain data as one text in which secrets are looked for, each as :func:`needle` writes it.
-
-    Much data is written in parts: no other thread runs meanwhile, and 50,000 numbers with a fraction take 50 ms.
-    """
-    return _AS_JSON.encode(value) if _count(value) <= _PART else "\n".join(_parts(value))
-
-
-def _count(value: Any) -> int:
-    """Values in plain data, as far as they are counted: no further than to :data:`_PART`."""
-    if not isinstance(value, (list, dict)):
-        return 1
-    count = len(value)
-    if count <= _PART:
-        for item in value.values() if isinstance(value, dict) else value:
-            if isinstance(item, (list, dict)):
-                count += _count(item)
-                if count > _PART:
-                    break
-    return count
-
-
-def _parts(value: Any) -> Iterator[str]:
-    items: Iterable[Any] = value
-    if isinstance(value, dict):
-        items = (one for pair in value.items() for one in pair)
-    part: list[Any] = []
-    size = 0
-    for item in items:
-        count = _count(item)
-        if count > _PART:
-            yield from _parts(item)
-            continue
-        part.append(item)
-        size += count
-        if size >= _PART:
-            yield _AS_JSON.encode(part)
-            part, size = [], 0
-    yield _AS_JSON.encode(part)
-
-
-def fold(text: str) -> str:
-    """A text without case, a part at a time: Python takes twelve bytes for each character of one that is not ASCII.
-
-    Dotted and dotless i are one letter, as they are to a pattern that ignores case: ``YILDIZ`` is ``Yıldız``.
-    """
-    if text.isascii():
-        return text.casefold()
-    parts = [text[start : start + _FOLDED].casefold() for start in range(0, len(text), _FOLDED)]
-    return "".join(parts).replace("i\u0307", "i").replace("\u0131", "i")
-
-
 def secrets_in(shown: str, secrets: Sequence[str]) -> list[str]:
-    """Those of several secrets that stand in a :func:`haystack`, in their order.
+    """Those of several secrets that stand in a :func:`~airflow_whatsapp_flows.flow.haystack.haystack`, in their order.
 
     Args:
         shown: what is searched.
         secrets: the same ones again and again: what is looked for is made once.
     """
-    needles, shortest = _needles_of(tuple(secrets))
-    if not any(text in shown for text in shortest):
-        return []
-    return [secret for secret, text in zip(secrets, needles, strict=True) if text in shown]
+    needles, least = _needles_of(tuple(secrets))
+    for sign, texts in least:
+        if sign not in shown:
+            continue
+        for text in texts:  # twice as quick as any()
+            if text in shown:
+                return [secret for secret, other in zip(secrets, needles, strict=True) if other in shown]
+    return []
+
+
+_SIGNS = ("%", "\\", "&", "=")
 
 
 @lru_cache(maxsize=256)
-def _needles_of(secrets: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The needles of some secrets, and those of them that are needed to find any: most forms hold another one."""
+def _needles_of(secrets: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
+    """What is looked for, and what of it is needed to find any: most forms hold another one.
+
+    The latter are grouped by a sign that all of a group contain: most texts contain none of these signs.
+    """
     needles = tuple(map(needle, secrets))
     least: list[str] = []
     for text in sorted(set(needles), key=len):
         if not any(part in text for part in least):
             least.append(text)
-    return needles, tuple(least)
+    groups: dict[str, list[str]] = {}
+    for text in least:
+        groups.setdefault(next((sign for sign in _SIGNS if sign in text), ""), []).append(text)
+    return needles, tuple((sign, tuple(texts)) for sign, texts in groups.items())
 
 
 @lru_cache(maxsize=256)

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_whatsapp_flows.flow.concealing import mask_secrets
+from airflow_whatsapp_flows.flow.haystack import needle
 from airflow_whatsapp_flows.flow.masking import mask_text
 from airflow_whatsapp_flows.flow.reply.hidden import Hidden
 from airflow_whatsapp_flows.flow.reply.marks import without_marks
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
-from airflow_whatsapp_flows.flow.secrets import HIDDEN, needle
+from airflow_whatsapp_flows.flow.secrets import HIDDEN
 from airflow_whatsapp_flows.flow.template.language import Value
 
 EXCERPT_LENGTH = 500

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from msgspec.structs import replace
 
 from airflow_whatsapp_flows.errors import RenderError
+from airflow_whatsapp_flows.flow.haystack import fold, haystack, needle
 from airflow_whatsapp_flows.flow.reply.marks import MARK, NUMBER, OPEN, escape, in_case, mark
 from airflow_whatsapp_flows.flow.reply.result import ActionResult, Outcome
 from airflow_whatsapp_flows.flow.secrets import (
@@ -24,10 +25,7 @@ from airflow_whatsapp_flows.flow.secrets import (
     SHORTEST,
     Family,
     families_in,
-    fold,
     forms_of,
-    haystack,
-    needle,
 )
 from airflow_whatsapp_flows.flow.storable import storable_text
 from airflow_whatsapp_flows.flow.template.filters import text_of

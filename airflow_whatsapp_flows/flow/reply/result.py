@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from airflow_whatsapp_flows.errors import RenderError, ResponseError
+from airflow_whatsapp_flows.flow.haystack import haystack
 from airflow_whatsapp_flows.flow.reply.content import parse_content
 from airflow_whatsapp_flows.flow.request.messages import (
     ErrorKind,
@@ -22,7 +23,7 @@ from airflow_whatsapp_flows.flow.request.messages import (
     Sent,
     TransportFailure,
 )
-from airflow_whatsapp_flows.flow.secrets import HIDDEN, haystack, hide, hide_in, names_secret, secrets_in
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, hide, hide_in, names_secret, secrets_in
 from airflow_whatsapp_flows.flow.storable import UnparsableContent, storable_key, storable_text
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import Value
