@@ -67,15 +67,12 @@ class PreparedRequest:
 
     def mask_secrets(self, result: ActionResult) -> ActionResult:
         """Mask the connection's secrets in the result: some servers echo what they were sent."""
-        return result.without(self._secrets) if self._secrets else result
+        sought = self.connection.secrets_hidden_in_replies if self.connection else None
+        return result.without(sought) if sought is not None and sought.texts else result
 
     def conceal(self, text: str) -> str:
         """Mask the connection's secrets in a text."""
-        return hide(text, self._secrets)
-
-    @property
-    def _secrets(self) -> tuple[str, ...]:
-        return self.connection.secrets_hidden_in_replies if self.connection else ()
+        return hide(text, self.connection.secrets_hidden_in_replies.texts) if self.connection else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import base64
 import html
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import quote, quote_plus
@@ -173,41 +173,40 @@ def _base64_and_hex_forms(secret: str) -> dict[str, str]:
     return {form: name for form, name in found.items() if len(form) >= SHORTEST}
 
 
-def secrets_in(shown: str, secrets: Sequence[str]) -> list[str]:
-    """Those of several secrets that stand in a :func:`~airflow_whatsapp_flows.flow.haystack.haystack`, in their order.
+class SoughtSecrets:
+    """Secrets that are looked for in many replies: what is looked for is made once.
 
-    Args:
-        shown: what is searched.
-        secrets: the same ones again and again: what is looked for is made once.
+    Attributes:
+        texts: the secrets, in every form, as :func:`all_spellings` gives them.
     """
-    needles, least = _needles_of(tuple(secrets))
-    for sign, texts in least:
-        if sign not in shown:
-            continue
-        for text in texts:  # twice as quick as any()
-            if text in shown:
-                return [secret for secret, other in zip(secrets, needles, strict=True) if other in shown]
-    return []
+
+    __slots__ = ("_least", "_needles", "texts")
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self.texts = tuple(texts)
+        self._needles = tuple(map(needle, self.texts))
+        least: list[str] = []  # most forms hold another one
+        for text in sorted(set(self._needles), key=len):
+            if not any(part in text for part in least):
+                least.append(text)
+        # By a sign that all of a group contain: most replies contain none of these signs.
+        groups: dict[str, list[str]] = {}
+        for text in least:
+            groups.setdefault(next((sign for sign in _SIGNS if sign in text), ""), []).append(text)
+        self._least = tuple((sign, tuple(texts)) for sign, texts in groups.items())
+
+    def find_in(self, shown: str) -> list[str]:
+        """Those that stand in a :func:`~airflow_whatsapp_flows.flow.haystack.haystack`, in their order."""
+        for sign, texts in self._least:
+            if sign not in shown:
+                continue
+            for text in texts:  # twice as quick as any()
+                if text in shown:
+                    return [secret for secret, other in zip(self.texts, self._needles, strict=True) if other in shown]
+        return []
 
 
 _SIGNS = ("%", "\\", "&", "=")
-
-
-@lru_cache(maxsize=256)
-def _needles_of(secrets: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
-    """What is looked for, and what of it is needed to find any: most forms hold another one.
-
-    The latter are grouped by a sign that all of a group contain: most texts contain none of these signs.
-    """
-    needles = tuple(map(needle, secrets))
-    least: list[str] = []
-    for text in sorted(set(needles), key=len):
-        if not any(part in text for part in least):
-            least.append(text)
-    groups: dict[str, list[str]] = {}
-    for text in least:
-        groups.setdefault(next((sign for sign in _SIGNS if sign in text), ""), []).append(text)
-    return needles, tuple((sign, tuple(texts)) for sign, texts in groups.items())
 
 
 @lru_cache(maxsize=256)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
@@ -23,7 +23,7 @@ from airflow_whatsapp_flows.flow.request.messages import (
     Sent,
     TransportFailure,
 )
-from airflow_whatsapp_flows.flow.secrets import HIDDEN, hide, hide_in, names_secret, secrets_in
+from airflow_whatsapp_flows.flow.secrets import HIDDEN, SoughtSecrets, hide, hide_in, names_secret
 from airflow_whatsapp_flows.flow.storable import UnparsableContent, storable_key, storable_text
 from airflow_whatsapp_flows.flow.template.cage import Expression
 from airflow_whatsapp_flows.flow.template.language import Value
@@ -141,15 +141,11 @@ class ActionResult(Struct, frozen=True, kw_only=True):
                 "a recorded result of an action needs 'outcome': 'success' or 'error', and 'error'"
             ) from None
 
-    def without(self, secrets: Sequence[str]) -> ActionResult:
-        """The same result, with ``***`` for every secret in it.
-
-        Args:
-            secrets: texts, in every form that they may be written in.
-        """
+    def without(self, secrets: SoughtSecrets) -> ActionResult:
+        """The same result, with ``***`` for every secret in it."""
         message = self.error.message if self.error else ""
         shown = haystack([self.url, self.reason, message, dict(self.headers), self.response])
-        found = secrets_in(shown, secrets)
+        found = secrets.find_in(shown)
         if not found:
             return self
         return replace(
