@@ -118,7 +118,7 @@ def pipeline(contacts: int, rounds: int, folder: Path) -> None:
     """The whole pipeline against the bare loop, at three latencies of the server."""
     responses = folder / "responses.jsonl"
     write_responses(responses, contacts)
-    print(f"\npipeline: {contacts} contacts, concurrency {CONCURRENCY}, SQLite (WAL, FULL), {rounds} rounds")
+    print(f"\npipeline: {contacts} contacts, concurrency {CONCURRENCY}, SQLite (WAL, synced), {rounds} rounds")
     for delay_ms, floor in FLOORS.items():
         with running_server(delay_ms) as url:
             bare(url, 1_000, CONCURRENCY)

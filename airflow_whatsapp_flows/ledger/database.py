@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from airflow_whatsapp_flows.errors import LedgerError, LedgerReplacedError
 from airflow_whatsapp_flows.ledger.dialects import POSTGRESQL, SQLITE
 from airflow_whatsapp_flows.ledger.engine import (
+    SYNCS_ITSELF,
     display_url,
     file_engine,
     is_read_only,
@@ -22,6 +23,7 @@ from airflow_whatsapp_flows.ledger.engine import (
     read_url,
     reason_of,
     server_engine,
+    sync_log,
     table_version,
 )
 from airflow_whatsapp_flows.ledger.identity import FileIdentity, ServerIdentity, rescue_ledger
@@ -72,6 +74,11 @@ class Ledger:
     def display_url(self) -> str:
         """The URL without its password."""
         return display_url(self._url)
+
+    @property
+    def url(self) -> str:
+        """The URL with its password, for another process."""
+        return self._url.render_as_string(hide_password=False)
 
     @property
     def file(self) -> Path | None:
@@ -158,8 +165,25 @@ class Ledger:
             self.dialect.begin(connection)
             commits = self._count_commit(connection)
             yield
+        if self.file is not None and not connection.info[SYNCS_ITSELF]:
+            self._sync_log(self.file)
         if self._identity is not None:
             self._identity.note_commit(commits)
+
+    def _sync_log(self, file: Path) -> None:
+        try:
+            sync_log(file)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and self._is_replaced():
+                return  # the next transaction saves a copy, through a connection that still has the file open
+            raise LedgerError(f"the ledger {self.display_url} cannot be written: {error.strerror}") from error
+
+    def _is_replaced(self) -> bool:
+        try:
+            self.check_identity()
+        except LedgerReplacedError:
+            return True
+        return False
 
     def _count_commit(self, connection: Connection) -> int:
         """Check that the ledger is still the one that was opened, and increment its number of commits."""

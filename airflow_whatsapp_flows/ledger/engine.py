@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
@@ -20,6 +21,10 @@ from airflow_whatsapp_flows.ledger.urls import hide_password
 
 _BUSY_SECONDS = 60.0
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS, where fsync does not reach the disk
+
+SYNCS_ITSELF = "syncs_itself"
+"""Key of a connection's info: whether a commit syncs what it wrote; otherwise :func:`sync_log` must follow it."""
 
 
 def read_url(text: str) -> URL:
@@ -182,12 +187,42 @@ def reason_of(error: BaseException) -> str:
     return " ".join(str(cause).split()) or type(cause).__name__
 
 
+def sync_log(file: Path) -> None:
+    """Wait until every commit to an SQLite file so far is on the disk.
+
+    SQLite does this by itself under ``synchronous=FULL``, but holds the lock that admits one writer at a time while the
+    disk is busy. Under ``NORMAL`` a commit only writes its pages to the log; the log is synced when it is first created
+    or reused, and before its pages are copied to the file, and the file before the log is reused. So once the log is
+    synced here, whatever was committed before is in one of the two, complete. No lock is held on the log itself, and it
+    exists as long as any process has the file open.
+
+    Raises:
+        OSError: it cannot be synced.
+    """
+    log = os.open(_log_of(file), os.O_RDWR)
+    try:
+        if _FULL_SYNC is not None:
+            try:
+                fcntl.fcntl(log, _FULL_SYNC)
+            except OSError:  # some file systems do not know it
+                os.fsync(log)
+        elif hasattr(os, "fdatasync"):
+            os.fdatasync(log)
+        else:
+            os.fsync(log)
+    finally:
+        os.close(log)
+
+
 def _log_of(file: Path) -> Path:
     return file.with_name(f"{file.name}-wal")
 
 
-def _set_up_sqlite(connection: Any, _: object) -> None:
+def _set_up_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # only Ledger.write starts transactions
-    set_up: Callable[[str], object] = connection.execute
-    set_up("PRAGMA journal_mode=WAL")
-    set_up("PRAGMA synchronous=FULL")  # an acknowledged commit survives a power loss
+    set_up: Callable[[str], Any] = connection.execute
+    has_log = set_up("PRAGMA journal_mode=WAL").fetchone()[0] == "wal"
+    record.info[SYNCS_ITSELF] = not has_log
+    # An acknowledged commit survives a power loss: Ledger.write calls sync_log.
+    set_up(f"PRAGMA synchronous={'NORMAL' if has_log else 'FULL'}")
+    set_up("PRAGMA fullfsync=1")

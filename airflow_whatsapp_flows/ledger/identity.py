@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow_whatsapp_flows.errors import LedgerReplacedError
-from airflow_whatsapp_flows.ledger.engine import copy_database, open_file
+from airflow_whatsapp_flows.ledger.engine import copy_database, open_file, sync_log
 from airflow_whatsapp_flows.ledger.locks import locks_folder
 from airflow_whatsapp_flows.ledger.schema import COMMITS, versions
 
@@ -183,6 +183,8 @@ class FileIdentity:
         if mark is not None:
             self._compare(mark, self._ledger_id, self.commits, mark.commits)
         if mark is None or mark.commits < self.commits:
+            with suppress(OSError):  # there is no log if everything is in the file
+                sync_log(self._file)  # a mark must never be newer than the ledger
             write_mark(self._file, self._own_mark())
 
     def begin(self, execute: Execute) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
+import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -176,10 +180,51 @@ def test_a_transaction_is_atomic(ledger: Ledger) -> None:
         assert connection.execute(select(func.count()).select_from(replays)).scalar_one() == 0
 
 
-def test_acknowledged_commits_survive_a_power_loss(sqlite_ledger: Ledger) -> None:
+def test_acknowledged_commits_survive_a_power_loss(sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     with sqlite_ledger.read() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 1  # of checkpoints: the log first
+    assert sqlite_ledger.file is not None
+    log, synced = os.stat(f"{sqlite_ledger.file}-wal"), []
+
+    def sync(number: int) -> None:
+        found = os.fstat(number)
+        with closing(sqlite3.connect(sqlite_ledger.file, timeout=0, isolation_level=None)) as other:
+            committed = other.execute("SELECT count(*) FROM whatsapp_flows_replays").fetchone()
+            other.execute("BEGIN IMMEDIATE")  # nobody waits for the disk of this commit
+            other.execute("ROLLBACK")
+        synced.append(((found.st_dev, found.st_ino) == (log.st_dev, log.st_ino), committed))
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    create_replay(sqlite_ledger, "r", "f", "{}", ("x", None))
+
+    assert synced == [(True, (1,))]
+
+
+def test_a_commit_that_is_not_on_the_disk_is_an_error(sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(LedgerError, match="cannot be written: Input/output error"):
+        create_replay(sqlite_ledger, "r", "f", "{}", ("x", None))
+
+
+def test_a_ledger_whose_log_was_deleted_is_not_written(sqlite_ledger: Ledger) -> None:
+    Path(f"{sqlite_ledger.file}-wal").unlink()
+
+    with pytest.raises(LedgerError, match="cannot be written: No such file"):
+        create_replay(sqlite_ledger, "r", "f", "{}", ("x", None))
+
+
+def test_only_a_busy_ledger_is_tried_again(sqlite_ledger: Ledger) -> None:
+    began = time.monotonic()
+    with pytest.raises(LedgerError, match="within a transaction"), sqlite_ledger.write() as connection:
+        sqlite_ledger.dialect.begin(connection)
+
+    assert time.monotonic() - began < 10
+    with sqlite_ledger.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 60_000
 
 
 def test_a_replay_name_is_unique(ledger: Ledger) -> None:

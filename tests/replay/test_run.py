@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -29,9 +31,10 @@ from airflow_whatsapp_flows.replay.run_settings import RunSettings
 from airflow_whatsapp_flows.replay.sources import SourceSpec, open_source
 from airflow_whatsapp_flows.sender import RequestSender
 from airflow_whatsapp_flows.settings import Settings
+from airflow_whatsapp_flows.transport.connection import Connection
 from tests.replay.crashing import PENDING
 from tests.replay.runs import Run, Running, await_requests, response, sqlite_url
-from tests.servers.crm_log import running_crm
+from tests.servers.crm_log import CrmProcess, running_crm
 from tests.servers.hostile import HostileServer, Peer, Script, reply
 from tests.servers.postgres import PostgresServer
 
@@ -257,6 +260,37 @@ def test_the_fence_refuses_an_owner_without_its_lock(tmp_path: Path) -> None:
         assert ended.errors.startswith("OwnershipLostError: another worker has taken over")
         assert run.attempts() == settled
         assert run.broken_promises(kills=1) == []
+
+
+async def test_a_request_is_written_when_its_intent_is_on_the_disk(
+    tmp_path: Path, crm: CrmProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, crm, sqlite_url(tmp_path), total=60)
+    on_disk, written = set(), []
+    sync, exchange = os.fdatasync, Connection.exchange
+
+    def watched_sync(file: int) -> None:
+        committed = {attempt["response_id"] for attempt in run.attempts()}
+        time.sleep(0.005)  # a disk that takes its time
+        sync(file)
+        on_disk.update(committed)
+
+    def watched_exchange(self: Connection, head: bytes, content: bytes, *more: Any) -> Any:
+        number = int(re.findall(rb"\+5255(\d{8})", content)[0])
+        written.append(f"r-{number:05}" in on_disk)
+        return exchange(self, head, content, *more)
+
+    monkeypatch.setattr(os, "fdatasync", watched_sync)
+    monkeypatch.setattr(Connection, "exchange", watched_exchange)
+    flow = load_flow(json.loads(run.flow.read_text(encoding="utf-8")))
+    with Ledger(run.ledger) as ledger:
+        source = open_source(SourceSpec(str(run.responses)), flow)
+        replay = create_or_resume_replay(ledger, ReplayRequest(flow=flow, source=source, replay_id=run.replay_id))
+        sender = RequestSender(Settings(allowed_hosts=("127.0.0.1",)), cast("Any", None))
+        await run_replay(ledger, replay, flow, sender, RunSettings(concurrency=8))
+
+    assert written == [True] * 60
+    assert run.broken_promises(kills=0) == []
 
 
 SKIPPED = {"name": "Send", "type": "action", "url": "http://127.0.0.1:9/", "body": {}}

@@ -9,8 +9,15 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Table, func, select
+from sqlalchemy.exc import OperationalError
 
 from airflow_whatsapp_flows.ledger.dialects.dialect import Dialect, RowsWork
+
+_LOOK_AGAIN_MS = 2
+"""Milliseconds between attempts to become the writer.
+
+SQLite's own pauses grow to 100 ms, while another process writes for one.
+"""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -21,7 +28,21 @@ class _Sqlite:
 
     def begin(self, connection: Connection) -> None:
         # A transaction that reads first and writes later cannot wait for another writer: SQLite refuses it.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver: Any = connection.connection.driver_connection
+        (patience,) = driver.execute("PRAGMA busy_timeout").fetchone()
+        until = time.monotonic() + patience / 1000
+        driver.execute(f"PRAGMA busy_timeout = {_LOOK_AGAIN_MS}")
+        try:
+            while True:
+                try:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                except OperationalError as error:
+                    if "locked" not in str(error.orig) or time.monotonic() >= until:
+                        raise
+                else:
+                    return
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {patience}")
 
     def lock_until_commit(self, connection: Connection, number: int) -> None:
         """Do nothing: only one write transaction runs at a time."""
