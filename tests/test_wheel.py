@@ -28,6 +28,7 @@ def test_contains_every_file_of_the_package(wheel: Path) -> None:
     wanted = {path.relative_to(REPOSITORY).as_posix() for path in files if "__pycache__" not in path.parts}
     assert wanted - set(zipfile.ZipFile(wheel).namelist()) == set()
     others = {"py.typed", "flow-format-1.schema.json", "starting/response.json", "ledger/migrations/script.py.mako"}
+    others |= {"plugin/templates/base.html", "plugin/static/pages.css"}
     assert {f"airflow_whatsapp_flows/{name}" for name in others} <= wanted
 
 
@@ -40,6 +41,7 @@ def test_declares_the_provider_and_the_command(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     entry_points = archive.read(f"airflow_whatsapp_flows-{__version__}.dist-info/entry_points.txt").decode()
     assert "[apache_airflow_provider]" in entry_points
+    assert "[airflow.plugins]\nwhatsapp_flows = airflow_whatsapp_flows.plugin:WhatsAppFlowsPlugin" in entry_points
     assert "whatsapp-flows = airflow_whatsapp_flows.cli:main" in entry_points
     assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
 

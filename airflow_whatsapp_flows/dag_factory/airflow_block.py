@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import Asset
 from airflow.sdk.configuration import conf
 
+from airflow_whatsapp_flows.dag_names import TAG
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.format import FLOW_ID
 from airflow_whatsapp_flows.flow.model import Flow
 from airflow_whatsapp_flows.flow.moments import parse_moment
 
-TAG = "whatsapp"
 _LONGEST_RETRY = dt.timedelta(minutes=1)
 _REPLAY_ASSET = re.compile(rf"whatsapp-flows://({FLOW_ID})/replay")
 

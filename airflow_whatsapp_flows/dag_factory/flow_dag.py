@@ -18,8 +18,8 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import (
     tags,
 )
 from airflow_whatsapp_flows.dag_factory.params import build_params
-from airflow_whatsapp_flows.dag_factory.replay_dag import REPLAY_SUFFIX
 from airflow_whatsapp_flows.dag_factory.task_ids import task_ids_of
+from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.delivery.table import Delivery
 from airflow_whatsapp_flows.flow.loading.load import load_flow

@@ -17,7 +17,8 @@ from airflow.sdk import DAG, get_parsing_context
 
 from airflow_whatsapp_flows.dag_factory.flow_dag import build_dag
 from airflow_whatsapp_flows.dag_factory.placeholder import build_placeholders
-from airflow_whatsapp_flows.dag_factory.replay_dag import REPLAY_SUFFIX, build_replay_dag
+from airflow_whatsapp_flows.dag_factory.replay_dag import build_replay_dag
+from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.json_source import JsonSource
 from airflow_whatsapp_flows.flow.model import Flow

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG
 
-from airflow_whatsapp_flows.dag_factory.airflow_block import TAG
-from airflow_whatsapp_flows.dag_factory.replay_dag import REPLAY_SUFFIX, is_schedule
+from airflow_whatsapp_flows.dag_factory.replay_dag import is_schedule
 from airflow_whatsapp_flows.dag_factory.task_ids import number_task_ids
+from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX, TAG
 from airflow_whatsapp_flows.flow.format import FLOW_ID, MAX_STEPS
 from airflow_whatsapp_flows.flow.loading.graph_checks import targets_of
 from airflow_whatsapp_flows.flow.loops import components

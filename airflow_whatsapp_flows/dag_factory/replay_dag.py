@@ -17,6 +17,7 @@ from airflow_whatsapp_flows.dag_factory.airflow_block import (
     start_date,
     tags,
 )
+from airflow_whatsapp_flows.dag_names import REPLAY_SUFFIX
 from airflow_whatsapp_flows.errors import Fault, FlowFileError
 from airflow_whatsapp_flows.flow.format import ReplayFormat
 from airflow_whatsapp_flows.flow.model import Flow
@@ -28,7 +29,6 @@ from airflow_whatsapp_flows.operators.replay_steps import (
     ReplayReportOperator,
 )
 
-REPLAY_SUFFIX = "__replay"
 _PRESETS = ("@once", "@continuous", "@quarterly")  # those that are no cron's own
 _RETRIES = 5
 _FIRST_RETRY = dt.timedelta(seconds=30)

@@ -45,20 +45,20 @@ _IS_STORED = chunks.c.requests.is_not(None)
 
 
 def select_counts(
-    connection: Connection, replay_no: int | None = None, of_chunks: Collection[int] | None = None
+    connection: Connection,
+    replay_no: int | Collection[int] | None = None,
+    of_chunks: Collection[int] | None = None,
 ) -> Subquery:
     """Return contacts counted by chunk, state, fingerprint, and kind of reason: rows as those of the table of counts.
 
     Args:
         connection: the connection that will read it.
-        replay_no: number of the replay; by default all replays.
+        replay_no: number of the replay, or numbers of replays; by default all replays.
         of_chunks: numbers of its chunks; by default all of them.
     """
     own = _own(chunks.c, replay_no, of_chunks)
     live = _count(connection)
-    unsealed = select(replays.c.no).where(~replays.c.sealed)
-    if replay_no is not None:
-        unsealed = unsealed.where(replays.c.no == replay_no)
+    unsealed = select(replays.c.no).where(~replays.c.sealed, _is_of(replays.c.no, replay_no))
     is_unsealed: ColumnElement[bool] = contacts.c.replay_no.in_(unsealed)
     if of_chunks is not None:
         is_unsealed &= contacts.c.chunk.in_(list(of_chunks))
@@ -152,9 +152,18 @@ def _store_contacts(connection: Connection, replay_no: int, of_chunks: Collectio
     connection.execute(insert(counts).from_select([column.name for column in _COLUMNS], rows))
 
 
-def _own(columns: Any, replay_no: int | None, of_chunks: Collection[int] | None) -> ColumnElement[bool]:
-    chosen: ColumnElement[bool] = true() if replay_no is None else columns.replay_no == replay_no
+def _own(
+    columns: Any, replay_no: int | Collection[int] | None, of_chunks: Collection[int] | None
+) -> ColumnElement[bool]:
+    chosen = _is_of(columns.replay_no, replay_no)
     return chosen if of_chunks is None else and_(chosen, columns.chunk.in_(list(of_chunks)))
+
+
+def _is_of(column: Any, replay_no: int | Collection[int] | None) -> ColumnElement[bool]:
+    if replay_no is None:
+        return true()
+    is_of: ColumnElement[bool] = column == replay_no if isinstance(replay_no, int) else column.in_(list(replay_no))
+    return is_of
 
 
 def _is_live(own: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -73,9 +73,14 @@ class Replay:
         Args:
             now: epoch seconds.
         """
-        if self.started_at is None:
-            return 0.0
-        return max(0.0, (now if self.ended_at is None else self.ended_at) - self.started_at)
+        return run_seconds(self.started_at, self.ended_at, now)
+
+
+def run_seconds(started_at: float | None, ended_at: float | None, now: float) -> float:
+    """Return the seconds that a replay has run, without the time between runs; arguments in epoch seconds."""
+    if started_at is None:
+        return 0.0
+    return max(0.0, (now if ended_at is None else ended_at) - started_at)
 
 
 @dataclass(frozen=True, slots=True)

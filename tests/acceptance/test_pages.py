@@ -1,14 +1,13 @@
 """Airflow's pages show text of flows and contacts as text, never as markup.
 
-The package has no pages. It passes two texts to Airflow as Markdown: the documentation of a DAG and the question of an
-approval. Everything else, such as labels, XComs, and notes, is plain text in Airflow. Airflow drops HTML in Markdown;
-these tests show that names and reasons are not parsed as Markdown either.
+The tests of our own pages are in ``tests/plugin``. Besides, the package passes two texts to Airflow as Markdown: the
+documentation of a DAG and the question of an approval. Everything else, such as labels, XComs, and notes, is plain text
+in Airflow. Airflow drops HTML in Markdown; these tests show that names and reasons are not parsed as Markdown either.
 """
 
 from __future__ import annotations
 
 import json
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from markdown_it.token import Token
 from airflow_whatsapp_flows import build_dag
 from airflow_whatsapp_flows.dag_factory import load_dags
 from airflow_whatsapp_flows.operators.plan_text import plan_markdown
-from airflow_whatsapp_flows.provider_info import get_provider_info
 
 pytestmark = pytest.mark.usefixtures("airflow")
 
@@ -117,10 +115,3 @@ def test_the_question_of_an_approval_is_text(hostile: str) -> None:
     shown = [token.content for token in tokens if token.type in ("text", "code_inline")]
     line = " ".join(hostile.split())
     assert sum(line in text for text in shown) >= 7, shown
-
-
-def test_there_are_no_pages_and_no_endpoints_of_our_own() -> None:
-    """So none needs permissions or CSRF tokens: Airflow's own pages handle what users do."""
-    info = get_provider_info()
-    assert [name for name in info if "plugin" in name or "view" in name or "app" in name.split("-")] == []
-    assert [entry for entry in entry_points(group="airflow.plugins") if "whatsapp" in entry.value] == []

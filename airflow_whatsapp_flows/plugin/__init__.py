@@ -1,0 +1,61 @@
+"""The pages in Airflow's UI: what was sent, what came back, what failed.
+
+Airflow imports this module wherever it loads plugins, also in commands and tasks that show no page. So the pages
+themselves are imported by the first request for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.plugins_manager import AirflowPlugin
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+PREFIX = "/whatsapp-flows"
+"""Path of the pages, below that of Airflow."""
+ROUTE = "whatsapp-flows"
+"""Name of the navigation page in Airflow's own URL, ``/plugin/whatsapp-flows``."""
+
+_Message = MutableMapping[str, Any]
+
+
+class LazyApp:
+    """The pages as an ASGI application, created by the first request."""
+
+    def __init__(self) -> None:
+        self._app: FastAPI | None = None
+
+    async def __call__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[_Message]],
+        send: Callable[[_Message], Awaitable[None]],
+    ) -> None:
+        """Answer a request."""
+        if self._app is None:
+            from airflow_whatsapp_flows.plugin.app import create_app
+
+            self._app = create_app()
+        await self._app(scope, receive, send)
+
+
+class WhatsAppFlowsPlugin(AirflowPlugin):
+    """Adds the pages to Airflow; registered by the entry point ``airflow.plugins``."""
+
+    name = "whatsapp_flows"
+    fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "WhatsApp flows"}]  # noqa: RUF012
+    external_views = [  # noqa: RUF012
+        {
+            "name": "WhatsApp flows",
+            # Relative to Airflow's base URL, which may have a path.
+            "href": f"{PREFIX.lstrip('/')}/",
+            "destination": "nav",
+            "url_route": ROUTE,
+            "nav_top_level": True,
+            "icon": f"{PREFIX.lstrip('/')}/static/flows.svg",
+            "icon_dark_mode": f"{PREFIX.lstrip('/')}/static/flows-dark.svg",
+        }
+    ]

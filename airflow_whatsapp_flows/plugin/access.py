@@ -1,0 +1,43 @@
+"""Who may see what: Airflow's own users and permissions. A replay is seen by who may see the DAG of its flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagDetails
+from airflow.api_fastapi.core_api.security import get_user
+from airflow.models.dag import DagModel
+from fastapi import Depends, HTTPException
+
+Method = Literal["GET", "PUT"]
+
+CurrentUser = Depends(get_user)
+"""The logged-in user; a request without one is answered with 401."""
+
+
+def may(user: Any, dag_id: str, method: Method = "GET") -> bool:
+    """Whether a user may read (``GET``) or edit (``PUT``) a DAG, whether or not it exists."""
+    details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
+    return bool(get_auth_manager().is_authorized_dag(method=method, details=details, user=user))
+
+
+def readable(user: Any, dag_ids: Iterable[str]) -> set[str]:
+    """Return the DAGs that a user may read."""
+    return {dag_id for dag_id in set(dag_ids) if may(user, dag_id)}
+
+
+def may_see_import_errors(user: Any) -> bool:
+    """Whether a user may see the import errors of DAG files."""
+    return bool(get_auth_manager().is_authorized_view(access_view=AccessView.IMPORT_ERRORS, user=user))
+
+
+def require(user: Any, dag_id: str, method: Method = "GET") -> None:
+    """Check that a user may read or edit a DAG.
+
+    Raises:
+        HTTPException: they may not: 403.
+    """
+    if not may(user, dag_id, method):
+        raise HTTPException(403, "Forbidden")

@@ -1,0 +1,143 @@
+"""The navigation page: the last replays, flow files with faults, and every flow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airflow.configuration import conf
+from fastapi import APIRouter, Query, Request, Response
+
+from airflow_whatsapp_flows.errors import ConnectionConfigError, Fault, FlowFileError, LedgerError
+from airflow_whatsapp_flows.flow.loading.excerpts import excerpt
+from airflow_whatsapp_flows.flow_files import read_flow_text
+from airflow_whatsapp_flows.ledger.reader import MissingLedgerError
+from airflow_whatsapp_flows.ledger.recent_replays import RecentReplay, latest_of_flows, recent_replays
+from airflow_whatsapp_flows.plugin.access import CurrentUser, may_see_import_errors, readable
+from airflow_whatsapp_flows.plugin.airflow_tables import FileFault, FlowDag, file_faults, flow_dags
+from airflow_whatsapp_flows.plugin.ledger_access import open_ledger
+from airflow_whatsapp_flows.plugin.rendering import page
+
+router = APIRouter()
+
+_LAST = 10  # replays on the first page
+_REPLAYS = 50
+_FLOWS = 50
+_FAULTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFault:
+    """A fault with the line of the file that has it.
+
+    Attributes:
+        fault: as reported by Airflow.
+        flow_id: id of the flow, from the file's name; empty if unknown.
+        excerpt: the line, with a mark below the faulty part; empty if this process has no such file.
+    """
+
+    fault: FileFault
+    flow_id: str
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """What is known of the ledger.
+
+    Attributes:
+        is_missing: whether there is none yet.
+        problem: why it cannot be read; empty if it can.
+        replays: the last replays that the user may see.
+        latest: the last replay of each flow.
+    """
+
+    is_missing: bool = False
+    problem: str = ""
+    replays: Sequence[RecentReplay] = ()
+    latest: Mapping[str, RecentReplay] | None = None
+
+
+@router.get("/")
+def overview(
+    request: Request,
+    q: str = Query("", max_length=200),
+    after: str = Query("", max_length=250),
+    user: Any = CurrentUser,
+) -> Response:
+    """Show the last replays, the flow files with faults, and the flows."""
+    found = flow_dags(_FLOWS + 1, after, q)
+    flows = [flow for flow in found[:_FLOWS] if flow.id in readable(user, [flow.id for flow in found])]
+    faults = _shown_faults() if may_see_import_errors(user) else []
+    return page(
+        request,
+        "overview.html",
+        q=q,
+        after=after,
+        flows=flows,
+        next=found[_FLOWS - 1].id if len(found) > _FLOWS else None,
+        broken={shown.flow_id for shown in faults},
+        faults=faults[:_FAULTS],
+        more_faults=max(0, len(faults) - _FAULTS),
+        ledger=_ledger_state(user, flows),
+    )
+
+
+@router.get("/replays")
+def replays(
+    request: Request,
+    q: str = Query("", max_length=200),
+    before: int | None = Query(None, ge=1, le=2**31),
+    user: Any = CurrentUser,
+) -> Response:
+    """Show all replays, newest first."""
+    with open_ledger() as ledger:
+        found = recent_replays(ledger, _REPLAYS + 1, before, text=q)
+    older = found[_REPLAYS - 1].no if len(found) > _REPLAYS else None
+    return page(request, "replays.html", q=q, before=before, replays=_visible(user, found[:_REPLAYS]), older=older)
+
+
+@router.get("/replays.part")
+def last_replays(request: Request, user: Any = CurrentUser) -> Response:
+    """Return the rows of the last replays, for a page that is open while they run."""
+    with open_ledger() as ledger:
+        found = recent_replays(ledger, _LAST)
+    return page(request, "replay_rows.html", replays=_visible(user, found))
+
+
+def _visible(user: Any, found: Sequence[RecentReplay]) -> list[RecentReplay]:
+    allowed = readable(user, [replay.flow_id for replay in found])
+    return [replay for replay in found if replay.flow_id in allowed]
+
+
+def _ledger_state(user: Any, flows: Sequence[FlowDag]) -> LedgerState:
+    try:
+        with open_ledger() as ledger:
+            return LedgerState(
+                replays=_visible(user, recent_replays(ledger, _LAST)),
+                latest=latest_of_flows(ledger, [flow.id for flow in flows]),
+            )
+    except MissingLedgerError:
+        return LedgerState(is_missing=True)
+    except (LedgerError, ConnectionConfigError) as error:
+        return LedgerState(problem=str(error))
+
+
+def _shown_faults() -> list[ShownFault]:
+    dags = Path(conf.get("core", "dags_folder", fallback="") or ".").expanduser().resolve()
+    return [
+        ShownFault(fault, Path(fault.file).stem if fault.file else "", _excerpt(fault, dags)) for fault in file_faults()
+    ]
+
+
+def _excerpt(fault: FileFault, dags: Path) -> str:
+    """Return the faulty line, if this process has the folder of DAGs."""
+    try:
+        path = Path(fault.file).resolve()
+        if fault.line is None or not path.is_relative_to(dags):
+            return ""
+        return excerpt(read_flow_text(path), Fault(fault.message, line=fault.line, column=fault.column))
+    except (FlowFileError, OSError, RuntimeError, ValueError):
+        return ""

@@ -1,0 +1,111 @@
+"""Templates: the one place that makes HTML. Every value is escaped."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from airflow_whatsapp_flows import __version__
+from airflow_whatsapp_flows.flow.masking import mask_text, mask_value
+from airflow_whatsapp_flows.flow.reply.excerpt import escape_unprintable
+from airflow_whatsapp_flows.plugin.states import REPLAY_STATES, STATES, replay_state
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    """Render a template.
+
+    Args:
+        request: the request, whose root path the links start with.
+        template: name of the file.
+        status: status code of the response.
+        **values: for the template.
+    """
+    root = request.scope["root_path"].rstrip("/")
+    text = (
+        _environment()
+        .get_template(template)
+        .render(root=root, airflow=root.rpartition("/")[0], version=__version__, now=time.time(), **values)
+    )
+    return HTMLResponse(text, status)
+
+
+def problem_page(request: Request, title: str, remedy: str, status: int) -> Response:
+    """Render the page of an error, which says what to do."""
+    return page(request, "problem.html", status, title=title, remedy=masked_line(remedy))
+
+
+def segment(text: str) -> str:
+    """Quote a text as one segment of a path."""
+    return quote(text, safe="")
+
+
+def query_of(**parameters: Any) -> str:
+    """Return a query string with its question mark; parameters without a value are left out."""
+    given = {name: value for name, value in parameters.items() if value not in (None, "", False)}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def masked_line(text: object, most: int = 500) -> str:
+    """Return a text for people: shortened, with phone numbers and e-mail addresses masked, controls escaped."""
+    whole = "" if text is None else str(text)
+    cut = escape_unprintable(" ".join(mask_text(whole[:most]).split()))
+    return cut if len(whole) <= most else f"{cut}…"
+
+
+def name(text: object, most: int = 200) -> str:
+    """Return a name or an id for people: shortened, with controls escaped."""
+    whole = "" if text is None else str(text)
+    cut = escape_unprintable(whole[:most])
+    return cut if len(whole) <= most else f"{cut}…"
+
+
+def duration(seconds: float | None) -> str:
+    """Format a duration in its two largest units: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+
+
+def moment(value: float | dt.datetime | None) -> dt.datetime | None:
+    """Return a time in UTC."""
+    if isinstance(value, dt.datetime) or value is None:
+        return value
+    return dt.datetime.fromtimestamp(value, dt.timezone.utc)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        segment=segment, shown=masked_line, name=name, duration=duration, moment=moment, count=_count,
+        masked_value=lambda value: name(mask_value(value)),
+    )  # fmt: skip
+    environment.globals.update(STATES=STATES, REPLAY_STATES=REPLAY_STATES, query_of=query_of, replay_state=replay_state)
+    return environment

@@ -1,0 +1,78 @@
+"use strict";
+// Everything works without this script, except that times are in UTC, parts do not refresh themselves, and links to
+// Airflow's own pages need another tab.
+
+const zone = () => {
+  const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  try {
+    const chosen = localStorage.getItem("timezone");
+    return !chosen || chosen === "local" ? here : chosen;
+  } catch {
+    return here;
+  }
+};
+
+const showTimes = (within) => {
+  const options = { dateStyle: "medium", timeStyle: "medium", timeZone: zone() };
+  let format;
+  try {
+    format = new Intl.DateTimeFormat(undefined, options);
+  } catch {
+    format = new Intl.DateTimeFormat(undefined, { ...options, timeZone: "UTC" });
+  }
+  for (const time of within.querySelectorAll("time[datetime]")) {
+    time.textContent = format.format(new Date(time.dateTime));
+    time.title = time.dateTime;
+  }
+};
+
+// A part of a page that asks for itself again, every few seconds while somebody looks at it.
+const refresh = async (part) => {
+  if (!document.hidden) {
+    try {
+      const reply = await fetch(part.dataset.refresh, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+      if (!reply.ok) throw new Error(String(reply.status));
+      const fresh = document.createElement("template");
+      fresh.innerHTML = await reply.text();
+      const held = document.activeElement?.id;
+      part.replaceChildren(fresh.content);
+      showTimes(part);
+      if (held && part.querySelector(`#${CSS.escape(held)}`)) document.getElementById(held).focus();
+      part.classList.remove("stale");
+      if (part.querySelector("[data-ended]")) return;
+    } catch {
+      part.classList.add("stale");
+    }
+  }
+  setTimeout(refresh, Number(part.dataset.seconds || 5) * 1000, part);
+};
+
+// A frame of Airflow may not navigate the page around it, but may ask that page, which has the same origin, to do so.
+const openInAirflow = (event) => {
+  const link = event.target.closest("a[data-airflow]");
+  if (!link || window.top === window || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  window.parent.location.assign(link.href);
+};
+
+const copy = async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
+  const text = document.getElementById(button.dataset.copy).textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(document.getElementById(button.dataset.copy));
+    button.textContent = "Press Ctrl+C";
+  }
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+};
+
+showTimes(document);
+window.addEventListener("storage", () => showTimes(document));
+document.addEventListener("click", openInAirflow);
+document.addEventListener("click", copy);
+for (const part of document.querySelectorAll("[data-refresh]")) {
+  setTimeout(refresh, Number(part.dataset.seconds || 5) * 1000, part);
+}

@@ -1,0 +1,235 @@
+"""The navigation page in every condition of the ledger, of flow files, and of the user."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from airflow_whatsapp_flows import build_dag
+from airflow_whatsapp_flows.dag_factory.replay_dag import build_replay_dag
+from airflow_whatsapp_flows.flow.loading.load import load_flow
+from airflow_whatsapp_flows.ledger import ContactState, Ledger
+from airflow_whatsapp_flows.ledger.schema import replays, versions
+from tests.ledger.filling import a_replay, end, response
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+PAGES = "/whatsapp-flows/"
+HOSTILE = '"><script>alert(1)</script>'
+STATES = [ContactState.COMPLETED, ContactState.FAILED, ContactState.IN_DOUBT]
+
+
+@pytest.fixture
+def full_ledger(ledger: Ledger, ledger_url: str, use_ledger: Callable[[str], None]) -> Ledger:
+    use_ledger(ledger_url)
+    end(ledger, a_replay(ledger, [response(number) for number in range(4)]), STATES)
+    return ledger
+
+
+@pytest.fixture
+def flows(airflow: None) -> Iterator[None]:
+    """Two flows, one with a scheduled replay, in Airflow's database."""
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+
+    from tests.airflow_runs import _sync_to_database
+
+    step = {"name": "Create", "type": "action", "url": "https://crm.example/x"}
+    first = {"flow_format": 1, "id": "lead", "name": "Leads & co", "steps": [step], "replay": {"schedule": "@daily"}}
+    second = {"flow_format": 1, "id": "zeta", "steps": [step]}
+    _sync_to_database(build_dag(first))
+    _sync_to_database(build_replay_dag(load_flow(first)))
+    _sync_to_database(build_dag(second))
+    with create_session() as session:
+        session.query(DagModel).update({"is_stale": False, "is_paused": False})
+    yield
+    with create_session() as session:
+        session.query(DagModel).update({"is_stale": True})
+
+
+@pytest.fixture
+def import_error(airflow: None) -> Iterator[Callable[[str], None]]:
+    """Add an import error to Airflow's database."""
+    from airflow.models.errors import ParseImportError
+    from airflow.utils.session import create_session
+
+    def add(text: str) -> None:
+        with create_session() as session:
+            session.add(ParseImportError(filename="health.py", bundle_name="dags-folder", stacktrace=text))
+
+    yield add
+    with create_session() as session:
+        session.query(ParseImportError).delete()
+
+
+def test_shows_the_last_replays_with_their_states(client: TestClient, full_ledger: Ledger) -> None:
+    page = client.get(PAGES)
+    assert page.status_code == 200
+    assert "4 contacts" in page.text
+    assert "1 failed" in page.text
+    assert "1 in doubt" in page.text
+    assert 'href="/whatsapp-flows/replays/first"' in page.text
+    assert 'data-refresh="/whatsapp-flows/replays.part"' in page.text  # a contact is pending
+
+
+def test_only_the_replays_of_flows_that_the_user_may_read_are_shown(
+    client: TestClient, full_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_whatsapp_flows.plugin.access.may", lambda user, dag_id, method="GET": dag_id != "lead")
+    for path in (PAGES, f"{PAGES}replays", f"{PAGES}replays.part"):
+        page = client.get(path)
+        assert page.status_code == 200
+        assert "first" not in page.text.partition("<tbody>")[2], path
+
+
+def test_refreshing_ends_with_the_last_contact(client: TestClient, full_ledger: Ledger) -> None:
+    running = client.get(f"{PAGES}replays.part")
+    assert "data-ended" not in running.text
+    assert client.get(PAGES).text.count("data-refresh") == 1
+    end(
+        full_ledger,
+        a_replay(full_ledger, [response(number) for number in range(4, 8)], "second"),
+        [ContactState.COMPLETED] * 4,
+    )
+    with full_ledger.write() as connection:
+        connection.execute(replays.delete().where(replays.c.id == "first"))
+    assert "data-ended" in client.get(f"{PAGES}replays.part").text
+    assert "data-refresh" not in client.get(PAGES).text
+
+
+def test_replays_are_searched_and_paged(client: TestClient, full_ledger: Ledger) -> None:
+    for number in range(60):
+        a_replay(full_ledger, [], f"batch 100%_{number}")
+    first = client.get(f"{PAGES}replays")
+    assert first.text.count('<td class="main">') == 50
+    older = first.text.partition('aria-label="Pages"')[2].split('href="')[1].split('"')[0].replace("&amp;", "&")
+    assert client.get(older).text.count('<td class="main">') == 11
+    found = client.get(f"{PAGES}replays", params={"q": "100%_7"})
+    assert found.text.count('<td class="main">') == 1
+    assert "No replays match" in client.get(f"{PAGES}replays", params={"q": "nothing"}).text
+
+
+def test_every_text_is_escaped(client: TestClient, full_ledger: Ledger) -> None:
+    a_replay(full_ledger, [response(9)], f"{HOSTILE}\u202e\x01")
+    with full_ledger.write() as connection:
+        connection.execute(replays.update().values(note=HOSTILE + "x" * 1_000_000))
+    for path in (PAGES, f"{PAGES}replays", f"{PAGES}replays?q={HOSTILE}", f"{PAGES}?q={HOSTILE}"):
+        page = client.get(path)
+        assert page.status_code == 200
+        assert "<script>alert" not in page.text
+        assert "\u202e" not in page.text
+        assert "\x01" not in page.text
+        assert len(page.content) < 200_000
+
+
+def test_no_ledger_yet_says_what_to_do_first(
+    client: TestClient, use_ledger: Callable[[str], None], tmp_path: Path
+) -> None:
+    file = tmp_path / "none.db"
+    use_ledger(f"sqlite:///{file}")
+    page = client.get(PAGES)
+    assert page.status_code == 200
+    assert "Nothing was sent yet" in page.text
+    assert "whatsapp-flows replay run" in page.text
+    assert not file.exists()
+    assert client.get(f"{PAGES}replays").status_code == 404
+
+
+def test_an_empty_ledger_says_how_to_replay(
+    client: TestClient, ledger: Ledger, ledger_url: str, use_ledger: Any
+) -> None:
+    use_ledger(ledger_url)
+    assert "No replays yet" in client.get(PAGES).text
+
+
+def test_an_older_ledger_is_named_and_not_upgraded(
+    client: TestClient, ledger: Ledger, ledger_url: str, use_ledger: Callable[[str], None]
+) -> None:
+    with ledger.write() as connection:
+        connection.execute(versions.update().values(version=1))
+    use_ledger(ledger_url)
+    page = client.get(PAGES)
+    assert page.status_code == 200
+    assert "whatsapp-flows ledger upgrade" in page.text
+    assert client.get(f"{PAGES}replays").status_code == 503
+    with ledger.read() as connection:
+        assert connection.execute(versions.select()).one().version == 1
+
+
+def test_a_locked_file_is_reported_without_waiting_for_a_minute(
+    client: TestClient, sqlite_ledger: Ledger, use_ledger: Callable[[str], None]
+) -> None:
+    file = sqlite_ledger.file
+    assert file is not None
+    sqlite_ledger.close()
+    use_ledger(f"sqlite:///{file}")
+    holder = sqlite3.connect(file, isolation_level=None)
+    try:
+        holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        page = client.get(PAGES)
+    finally:
+        holder.close()
+    assert page.status_code == 200
+    assert "database is locked" in page.text
+
+
+def test_a_server_that_is_gone_is_reported_without_its_password(
+    client: TestClient, use_ledger: Callable[[str], None]
+) -> None:
+    use_ledger("postgresql://ana:s3cret-canary@127.0.0.1:1/ledger")
+    page = client.get(PAGES)
+    assert page.status_code == 200
+    assert "The ledger cannot be read" in page.text
+    assert "s3cret-canary" not in page.text
+    assert "s3cret-canary" not in client.get(f"{PAGES}replays").text
+
+
+def test_shows_each_flow_with_its_state_and_next_replay(client: TestClient, flows: None, full_ledger: Ledger) -> None:
+    text = client.get(PAGES).text.partition('id="flows"')[2]
+    assert "Leads &amp; co" in text
+    assert 'href="/dags/zeta"' in text
+    assert 'href="/dags/lead__replay"' not in text
+    assert 'href="/whatsapp-flows/replays/first"' in text
+    assert text.count("<time") >= 2  # the last replay, and the next one
+    assert "zeta" not in client.get(PAGES, params={"q": "leads"}).text
+    assert "No flows match" in client.get(PAGES, params={"q": "nothing"}).text
+
+
+def test_faults_of_flow_files_come_with_their_line(
+    client: TestClient,
+    import_error: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path))
+    (tmp_path / "offer.json").write_text('{"flow_format": 1,\n "nextt": "s3cret"}')
+    outside = tmp_path.parent / "outside.json"
+    outside.write_text('{"line": "not for this page"}')
+    import_error(
+        "Traceback (most recent call last):\n  File x\n"
+        f"airflow_whatsapp_flows.errors.FlowFileError: {tmp_path}/offer.json:2:2: unknown key 'nextt' <b>\n"
+        f"{outside}:1:2: elsewhere\n{tmp_path}/gone.json:1:1: gone"
+    )
+    import_error("Traceback …\nModuleNotFoundError: of another DAG file")
+    text = client.get(PAGES).text
+    assert "unknown key &#39;nextt&#39; &lt;b&gt;" in text
+    assert f"{tmp_path}/offer.json:2:2" in text
+    assert "^^^^^^^" in text
+    assert "not for this page" not in text
+    assert f"{tmp_path}/gone.json:1:1" in text
+    assert "ModuleNotFoundError" not in text
+
+
+def test_faults_are_shown_only_to_who_may_see_import_errors(
+    client: TestClient, import_error: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_error("airflow_whatsapp_flows.errors.FlowFileError: /flows/offer.json:2:2: unknown key")
+    assert "unknown key" in client.get(PAGES).text
+    monkeypatch.setattr("airflow_whatsapp_flows.plugin.overview.may_see_import_errors", lambda user: False)
+    assert "unknown key" not in client.get(PAGES).text
