@@ -30,6 +30,25 @@ from airflow_whatsapp_flows.operators.replay_steps import (
 )
 
 _PRESETS = ("@once", "@continuous", "@quarterly")  # those that are no cron's own
+_DOCS = {
+    "plan": (
+        "Takes the snapshot of the source, and counts the requests, their hosts, and their duration. Sends nothing. "
+        "The log and the XCom `plan` show the plan. Clearing it with its downstream tasks sends again what failed.\n"
+    ),
+    "approve": (
+        "Shows the plan and waits for a person if there are more contacts than `replay.approve_above`; passes "
+        "otherwise. If the person refuses, nothing is sent.\n"
+    ),
+    "replay": (
+        "Sends the requests of one chunk, and records each in the ledger. A retry resumes where it stopped. Clearing "
+        "it sends again what failed and is known not to have been applied; contacts in doubt are left out.\n"
+    ),
+    "report": (
+        "Fails unless every contact has ended and the counts add up, and as `replay.fail_when` says. The log and the "
+        "XCom `errors` show the most frequent errors. Clearing it alone sends nothing.\n"
+    ),
+}
+"""Task id to the documentation of the task."""
 _RETRIES = 5
 _FIRST_RETRY = dt.timedelta(seconds=30)
 _ASKED_AGAIN = dt.timedelta(seconds=5)
@@ -78,6 +97,7 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         replay_id=replay_id,
         note="{{ params.note or '' }}",
         only_plan="{{ params.dry_run }}",
+        doc_md=_DOCS["plan"],
         **retry_args(flow),
     )
     approve = ReplayApprovalOperator(
@@ -88,6 +108,7 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         # Airflow fails a task that is answered within a second or two; it asks again then.
         retries=2,
         retry_delay=_ASKED_AGAIN,
+        doc_md=_DOCS["approve"],
     )
     replay = WhatsAppReplayOperator.partial(
         task_id="replay",
@@ -102,6 +123,7 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         retry_exponential_backoff=True,
         max_retry_delay=_LONGEST_RETRY,
         inlets=inlets,
+        doc_md=_DOCS["replay"],
         **({"pool": flow.airflow.pool} if flow.airflow.pool else {}),
     ).expand(chunks=plan.output)
     report = ReplayReportOperator(
@@ -113,6 +135,7 @@ def _add_tasks(flow: Flow, block: ReplayFormat) -> None:
         max_handled_errors=block.max_handled_errors,
         outlets=[replay_asset(flow.id), *(asset for asset in outlets if asset != replay_asset(flow.id))],
         trigger_rule="all_done",
+        doc_md=_DOCS["report"],
         **retry_args(flow),
     )
     plan >> approve >> replay >> report

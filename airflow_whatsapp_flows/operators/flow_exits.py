@@ -7,6 +7,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_whatsapp_flows.operators.branch import Targets, WhatsAppBranchOperator
 from airflow_whatsapp_flows.operators.failures import TaskFailureError
+from airflow_whatsapp_flows.operators.task_docs import lazy_doc
 
 IN_DOUBT = "in_doubt"
 """XCom key under which a task lists its requests with unknown outcomes."""
@@ -18,6 +19,7 @@ class FlowExitOperator(WhatsAppBranchOperator):
 
     in_doubt: str | None = None
     """Id of that task; ``None`` if the action changes nothing."""
+    doc_md = lazy_doc(lambda task: _exit_doc(task))
 
     def choose_branch(self, context: Context) -> Targets:
         """Task ids of the exit taken, and of the task that fails the run."""
@@ -37,6 +39,7 @@ class FlowInDoubtOperator(BaseOperator):
     ui_color = "#f8d7da"
     ui_fgcolor = "#000000"
     custom_operator_name = "Outcome unknown"
+    doc_md = lazy_doc(lambda task: _in_doubt_doc(task))
 
     action: str
     """Id of the task that sent the request."""
@@ -57,3 +60,16 @@ class FlowInDoubtOperator(BaseOperator):
         never = f"clearing {self.action!r} does not send the request again"
         advice = "check at the server whether the request arrived, then mark this task as success"
         raise TaskFailureError(f"{reason}; {advice}; {again if self.resends else never}")
+
+
+def _exit_doc(task: FlowExitOperator) -> str:
+    targets = {"success": task.on_success, "error": task.on_error}
+    exits = "".join(f"\n- {name} → {f'`{target}`' if target else 'the end'}" for name, target in targets.items())
+    return f"Follows the exit that `{task.action}` takes:\n{exits}\n"
+
+
+def _in_doubt_doc(task: FlowInDoubtOperator) -> str:
+    return (
+        f"Skipped unless it is unknown whether the server applied the request of `{task.action}`. Then it fails, and "
+        "so does the run. Check at the server whether the request arrived; the error says what you can do.\n"
+    )

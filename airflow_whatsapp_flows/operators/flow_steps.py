@@ -7,22 +7,17 @@ visited. Airflow never renders the flow's text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import BaseBranchOperator, Context
 
 from airflow_whatsapp_flows.flow.delivery.rule import RetryRule
 from airflow_whatsapp_flows.flow.model import Action
-from airflow_whatsapp_flows.flow.reply.hidden import Hidden
-from airflow_whatsapp_flows.flow.reply.result import mask_parameter, mask_url
-from airflow_whatsapp_flows.flow.secrets import HIDDEN, names_secret
-from airflow_whatsapp_flows.flow.template.caged import CagedLanguage
-from airflow_whatsapp_flows.flow.template.filters import text_of
 from airflow_whatsapp_flows.flow.template.language import Value
-from airflow_whatsapp_flows.flow.template.spelling import Syntax, find_opening
 from airflow_whatsapp_flows.operators.action import WhatsAppActionOperator
 from airflow_whatsapp_flows.operators.flow_step import FlowStep
+from airflow_whatsapp_flows.operators.step_display import step_for_display
+from airflow_whatsapp_flows.operators.task_docs import lazy_doc, step_doc
 
 
 class FlowActionOperator(WhatsAppActionOperator):
@@ -33,6 +28,7 @@ class FlowActionOperator(WhatsAppActionOperator):
     """
 
     step: FlowStep
+    doc_md = lazy_doc(lambda task: step_doc(task.step))
 
     @classmethod
     def of_step(cls, step: FlowStep, **kwargs: Any) -> FlowActionOperator:
@@ -45,12 +41,12 @@ class FlowActionOperator(WhatsAppActionOperator):
             **kwargs: for ``BaseOperator``.
         """
         action = _action(step)
-        written = Hidden((), step.flow.literals).conceal(dict(_step_source(step)))
+        written = step_for_display(step.flow, step.name)
         task = cls(
-            url=mask_url(written["url"]),
+            url=written["url"],
             method=action.plan.method,
-            headers=_mask_headers(written.get("headers")),
-            query_params=_mask_parameters(written.get("query_params"), CagedLanguage(syntax=_syntax(step))),
+            headers=written.get("headers"),
+            query_params=written.get("query_params") or {},
             **({"body": written["body"]} if "body" in written else {}),
             body_type=action.plan.body_type.value,
             http_conn_id=action.plan.connection,
@@ -83,6 +79,7 @@ class FlowStepOperator(BaseBranchOperator):
     """Any other step of a flow file: follows the exit that the contact's answers select."""
 
     step: FlowStep
+    doc_md = lazy_doc(lambda task: step_doc(task.step))
     ui_color = "#ece5dd"
     ui_fgcolor = "#000000"
 
@@ -110,29 +107,3 @@ def _action(step: FlowStep) -> Action:
     if not isinstance(action, Action):
         raise TypeError(f"{step.name!r} is not an action")
     return action
-
-
-def _mask_headers(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if headers is None:
-        return None
-    return {name: HIDDEN if names_secret(name) else value for name, value in headers.items()}
-
-
-def _mask_parameters(parameters: Any, language: CagedLanguage) -> Any:
-    def mask(name: str, value: Any) -> Any:
-        if isinstance(value, str) and find_opening(value, language):
-            return value
-        return HIDDEN if isinstance(value, (dict, list)) else mask_parameter(name, text_of(value))
-
-    pairs = parameters.items() if isinstance(parameters, Mapping) else parameters or ()
-    return {name: mask(name, value) for name, value in pairs}
-
-
-def _syntax(step: FlowStep) -> Syntax:
-    return "activecampaign" if step.flow.source.get("syntax") == "activecampaign" else "hilos"
-
-
-def _step_source(step: FlowStep) -> Mapping[str, Any]:
-    steps: Any = step.flow.source["steps"]
-    found: Mapping[str, Any] = next(written for written in steps if written["name"] == step.name)
-    return found

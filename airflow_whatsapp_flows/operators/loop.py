@@ -11,6 +11,7 @@ from airflow_whatsapp_flows.flow.model import Action
 from airflow_whatsapp_flows.flow.template.language import Value
 from airflow_whatsapp_flows.operators.flow_step import FlowStep
 from airflow_whatsapp_flows.operators.retry import retry_arguments
+from airflow_whatsapp_flows.operators.task_docs import lazy_doc, step_doc
 
 if TYPE_CHECKING:
     from airflow_whatsapp_flows.hooks.action import WhatsAppActionHook
@@ -30,6 +31,7 @@ class FlowLoopOperator(BaseBranchOperator):
     """
 
     step: FlowStep
+    doc_md = lazy_doc(lambda task: step_doc(task.step))
     ui_color = "#cfe8ff"
     ui_fgcolor = "#000000"
     custom_operator_name = "Loop"
